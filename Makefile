@@ -1,0 +1,76 @@
+# The commands of the project; `make` alone lists them. Needs Python >= 3.11 (PYTHON=... picks one), and uses uv if there is one.
+
+.DEFAULT_GOAL := help
+.PHONY: venv demo serve test check bench chaos docs help
+
+PY := .venv/bin/python
+TYPED := src $(wildcard examples tests/typing)
+
+# The first interpreter that really runs (a pyenv shim may not), is new enough and can make an environment.
+SUITS := import sys, ensurepip; sys.exit(sys.version_info < (3, 11))
+FOUND = $(shell for p in $(or $(PYTHON),python3 python3.13 python3.12 python3.11); do \
+	"$$p" -c "$(SUITS)" 2>/dev/null && echo "$$p" && break; done)
+
+ifneq ($(shell command -v uv 2>/dev/null),)
+TOOL    := uv
+CREATE   = uv venv --quiet --python "$(or $(PYTHON),>=3.11)" .venv
+INSTALL := uv pip install --quiet --python $(PY)
+else
+TOOL    := pip, which takes about half a minute
+CREATE   = $(if $(FOUND),"$(FOUND)" -m venv .venv,{ $(NO_PYTHON); exit 1; })
+INSTALL := $(PY) -m pip --disable-pip-version-check install --quiet
+endif
+NO_PYTHON = echo "make venv: no Python >= 3.11 with the venv module was found (looked at: $(or $(PYTHON),python3, python3.11 to 3.13))." \
+	"On Debian or Ubuntu: apt install python3 python3-venv. Elsewhere name one: make venv PYTHON=/path/to/python3.11. Or install uv." >&2
+
+venv: .venv/.ok  ## make .venv from the lock, with uv if it is on the PATH, else with pip
+
+# The stamp comes last, so an environment without it is half-made and goes. With it, only what the lock changed is installed.
+.venv/.ok: requirements/dev.txt pyproject.toml
+	@[ -f $@ ] && $(PY) -c "" 2>/dev/null || rm -rf .venv
+	@rm -f $@
+	@echo "venv: installing requirements/dev.txt into .venv with $(TOOL)"
+	@[ -d .venv ] || $(CREATE)
+	@$(INSTALL) --require-hashes -r requirements/dev.txt
+	@$(INSTALL) --no-deps --no-build-isolation -e .
+	@touch $@
+	@echo "venv: ready, $$($(PY) --version)"
+
+demo: venv  ## run the example service without and with cascada and compare them (about 90 s)
+	@echo "demo: the same workload over HTTP, first without cascada, then with it"
+	@$(PY) -m examples.agent_service.demo
+
+serve: venv  ## run the example service until Ctrl-C
+	@echo "serve: starting the example service"
+	@$(PY) -m examples.agent_service.serve
+
+test: check  ## run check, then every test
+	@echo "test: pytest"
+	@$(PY) -m pytest
+
+check: venv  ## lint, format, types, layers and the rules of the house
+	@echo "check: ruff check"
+	@$(PY) -m ruff check .
+	@echo "check: ruff format"
+	@$(PY) -m ruff format --check .
+	@echo "check: mypy --strict $(TYPED)"
+	@$(PY) -m mypy $(TYPED)
+	@echo "check: layers (import-linter)"
+	@.venv/bin/lint-imports
+	@echo "check: rules of the house"
+	@$(PY) -m pytest --quiet tests/house/test_house.py
+
+bench: venv  ## run every script of benchmarks/ and print its ratios
+	@for script in $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py)); do \
+		echo "bench: $$script"; $(PY) "$$script" || exit 1; done
+
+chaos: venv  ## kill, stop and cut what the cache stands on, and check what it answered
+	@echo "chaos: pytest tests/chaos"
+	@$(PY) -m pytest tests/chaos
+
+docs: venv  ## run every Python block of the documents and compare what it prints
+	@echo "docs: pytest tests/documents"
+	@$(PY) -m pytest tests/documents
+
+help:  ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
