@@ -8,7 +8,8 @@ TYPED := src $(wildcard examples tests/typing)
 
 # The first interpreter that really runs (a pyenv shim may not), is new enough and can make an environment.
 SUITS := import sys, ensurepip; sys.exit(sys.version_info < (3, 11))
-FOUND = $(shell for p in $(or $(PYTHON),python3 python3.13 python3.12 python3.11); do \
+NAMES := python3 python3.13 python3.12 python3.11
+FOUND = $(shell for p in $(or $(PYTHON),$(NAMES)); do \
 	"$$p" -c "$(SUITS)" 2>/dev/null && echo "$$p" && break; done)
 
 ifneq ($(shell command -v uv 2>/dev/null),)
@@ -18,10 +19,10 @@ INSTALL := uv pip install --quiet --python $(PY)
 else
 TOOL    := pip, which takes about half a minute
 CREATE   = $(if $(FOUND),"$(FOUND)" -m venv .venv,{ $(NO_PYTHON); exit 1; })
-INSTALL := $(PY) -m pip --disable-pip-version-check install --quiet
+INSTALL := $(PY) -m pip --disable-pip-version-check install -qq
 endif
-NO_PYTHON = echo "make venv: no Python >= 3.11 with the venv module was found (looked at: $(or $(PYTHON),python3, python3.11 to 3.13))." \
-	"On Debian or Ubuntu: apt install python3 python3-venv. Elsewhere name one: make venv PYTHON=/path/to/python3.11. Or install uv." >&2
+NO_PYTHON = echo "venv: found no Python >= 3.11 with its venv module (tried $(or $(PYTHON),$(NAMES)))." \
+	"On Debian or Ubuntu: apt install python3-venv. Elsewhere: make venv PYTHON=/path/to/python3.11, or install uv." >&2
 
 venv: .venv/.ok  ## make .venv from the lock, with uv if it is on the PATH, else with pip
 

@@ -1,0 +1,84 @@
+"""The documents tell the truth: their Python runs and prints what they show."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.documents.blocks import NOT_RUN, Block, blocks, fences
+
+ROOT = Path(__file__).parents[2]
+RUNNER = Path(__file__).with_name("blocks.py")
+DOCUMENTS = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted(ROOT.glob("docs/**/*.md"))]
+PROSE = [*DOCUMENTS, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+
+
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def of(document: Path) -> list[Block]:
+    return blocks(document.read_text("utf-8"))
+
+
+def disagreements(document: Path, cwd: Path) -> list[str]:
+    """Run the document's blocks in a process of their own; say where they differ from the text."""
+    environment = {key: value for key, value in os.environ.items() if "CASCADA" not in key}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(RUNNER), str(document)],
+        cwd=cwd,
+        env=environment | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    if done.returncode:
+        return [done.stderr]
+    wanted = {block.line: block.expected for block in of(document)}
+    found = []
+    for outcome in json.loads(done.stdout):
+        line, printed, expected = outcome["line"], outcome["printed"], wanted[outcome["line"]]
+        if outcome["error"]:
+            found.append(f"line {line} raises:\n{outcome['error']}")
+        elif expected is not None and printed != expected:
+            found.append(f"line {line} shows:\n{expected}but prints:\n{printed}")
+    return found
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name)
+def test_blocks_run_and_print_what_they_show(document: Path, tmp_path: Path) -> None:
+    assert not (found := disagreements(document, tmp_path)), "\n".join([name(document), *found])
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name)
+def test_no_block_escapes_being_run(
+    document: Path, record_property: Callable[[str, object], None]
+) -> None:
+    text = document.read_text("utf-8")
+    other = {fence.language for fence in fences(text)} & {"py", "python3", "pycon", "Python"}
+    assert not other, "call the language python, so that the block is run"
+    marked = [block for block in blocks(text) if block.not_run is not None]
+    assert all(block.not_run for block in marked), "say why: <!-- not run: reason -->"
+    assert len(marked) == len(NOT_RUN.findall(text)), "a 'not run' that no Python block follows"
+    for block in marked:
+        record_property("not run", f"{name(document)}:{block.line} {block.not_run}")
+
+
+@pytest.mark.parametrize("document", PROSE, ids=name)
+def test_links_lead_to_a_file(document: Path) -> None:
+    targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", document.read_text("utf-8"))
+    local = [target for target in targets if "://" not in target and "mailto:" not in target]
+    assert not [target for target in local if not (document.parent / target).exists()]
+
+
+@pytest.mark.parametrize("document", PROSE, ids=name)
+def test_commands_are_targets(document: Path) -> None:
+    targets = set(re.findall(r"^([a-z]+):.*##", (ROOT / "Makefile").read_text("utf-8"), re.M))
+    named = set(re.findall(r"(?:`|^\s*\$? ?)make ([a-z]+)", document.read_text("utf-8"), re.M))
+    assert named <= targets

@@ -1,0 +1,163 @@
+"""The rules of the house that a machine can hold: sizes, layers, the lock, the commands."""
+
+import os
+import re
+import statistics
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[2]
+LOCK = (ROOT / "requirements/dev.txt").read_text("utf-8")
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+
+LONGEST = 400
+MEDIAN = 150
+TARGETS = ["venv", "demo", "serve", "test", "check", "bench", "chaos", "docs", "help"]
+
+
+def kept(*patterns: str) -> list[Path]:
+    """Files that are tracked, or will be: what git does not ignore."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *patterns],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    paths = [ROOT / name for name in listed.stdout.split("\0") if name]
+    return [path for path in paths if path.is_file()]
+
+
+def lines(path: Path) -> int:
+    return len(path.read_text("utf-8").splitlines())
+
+
+def test_no_file_has_more_lines_than_one_subject_needs() -> None:
+    files = kept("*.py")
+    assert ROOT / "src/cascada/model/clock.py" in files
+    assert not {str(path.relative_to(ROOT)): n for path in files if (n := lines(path)) > LONGEST}
+
+
+def test_the_median_module_fits_on_a_few_screens() -> None:
+    sizes = [lines(path) for path in kept("src/*.py") if path.name != "__init__.py"]
+    assert statistics.median(sizes) <= MEDIAN
+
+
+def test_a_module_lies_in_a_layer_and_is_named_for_its_subject() -> None:
+    modules = [path.relative_to(ROOT / "src/cascada") for path in kept("src/*.py")]
+    assert not [str(module) for module in modules if len(module.parts) > 2], (
+        "layer/file.py, not deeper"
+    )
+    vague = {"utils", "util", "helpers", "helper", "common", "misc", "core"}
+    assert not [str(module) for module in modules if module.stem in vague]
+
+
+def contracts(kind: str) -> list[dict[str, Any]]:
+    return [c for c in PROJECT["tool"]["importlinter"]["contracts"] if c["type"] == kind]
+
+
+def test_the_layer_contract_has_no_holes() -> None:
+    (layers,) = contracts("layers")
+    assert layers["exhaustive"] is True
+    assert layers["containers"] == ["cascada"]
+    assert contracts("acyclic_siblings")
+    holes = {"ignore_imports", "exhaustive_ignores", "skip_descendants", "allow_indirect_imports"}
+    for contract in PROJECT["tool"]["importlinter"]["contracts"]:
+        assert not holes & contract.keys()
+    # An import under TYPE_CHECKING is an import: the two modules are read together.
+    assert not PROJECT["tool"]["importlinter"].get("exclude_type_checking_imports")
+
+
+def test_the_lock_names_no_host_and_hashes_every_pin() -> None:
+    assert "://" not in LOCK
+    pins = re.split(r"^(?=\S)", LOCK, flags=re.M)[1:]
+    assert len(pins) > 50
+    # Every line that is not indented is a pin with its hashes: no option such as --find-links.
+    unhashed = [pin for pin in pins if not re.match(r"[\w.-]+==\S+ .*--hash=sha256:", pin, re.S)]
+    assert not unhashed
+
+
+def test_the_lock_holds_what_the_project_asks_for() -> None:
+    project = PROJECT["project"]
+    asked = [*project["dependencies"], *PROJECT["build-system"]["requires"]]
+    for extra in project["optional-dependencies"].values():
+        asked += extra
+    for group in PROJECT["dependency-groups"].values():
+        asked += [item for item in group if isinstance(item, str)]
+    locked = {
+        canonicalize_name(name): version
+        for name, version in re.findall(r"^([A-Za-z0-9_.-]+)==(\S+)", LOCK, re.M)
+    }
+    for text in asked:
+        requirement = Requirement(text)
+        if (name := canonicalize_name(requirement.name)) != "cascada":
+            assert name in locked, f"{text}: refresh the lock (CONTRIBUTING.md)"
+            assert requirement.specifier.contains(locked[name]), text
+
+
+def test_nothing_kept_names_a_machine() -> None:
+    path_of_a_machine = re.compile(
+        rb"(?<![\w.])/(?:work|farm|root|opt|Users|home/\w+|tmp/\w+)/|\.library\b|-----BEGIN"
+    )
+    found = {
+        f"{path.relative_to(ROOT)}: {match[0].decode()}"
+        for path in kept()
+        if path != Path(__file__)
+        for match in path_of_a_machine.finditer(path.read_bytes())
+    }
+    assert not found
+
+
+def make(*arguments: str) -> subprocess.CompletedProcess[str]:
+    # Within `make check` the outer make's flags would change what the inner one prints.
+    environment = {
+        k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")
+    }
+    return subprocess.run(
+        ["make", *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_make_alone_lists_every_target() -> None:
+    said = make()
+    assert (said.returncode, said.stderr) == (0, "")
+    assert said.stdout == make("help").stdout
+    (phony,) = re.findall(r"^\.PHONY: (.*)", (ROOT / "Makefile").read_text("utf-8"), re.M)
+    assert phony.split() == TARGETS
+    assert [line.split()[1] for line in said.stdout.splitlines()] == TARGETS
+    assert all(len(line.split()) > 3 for line in said.stdout.splitlines()), "each says what it does"
+
+
+def test_ci_runs_what_a_person_runs() -> None:
+    script = ROOT / ".ci/run"
+    assert os.access(script, os.X_OK)
+    commands = [line for line in script.read_text("utf-8").splitlines() if "make" in line]
+    assert commands == ["exec make test"]
+
+
+@pytest.mark.parametrize(
+    ("name", "holds"),
+    [
+        ("README.md", "```python"),
+        ("ARCHITECTURE.md", "invalidat"),
+        ("CONTRIBUTING.md", "lint-imports"),
+        ("CHANGELOG.md", "## [Unreleased]"),
+        ("LICENSE", "Version 2.0, January 2004"),
+        ("src/cascada/py.typed", ""),
+    ],
+)
+def test_what_a_newcomer_looks_for_is_there(name: str, holds: str) -> None:
+    assert holds in (ROOT / name).read_text("utf-8")
+
+
+def test_the_changelog_knows_the_version() -> None:
+    version = PROJECT["project"]["version"]
+    headings = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.M)
+    assert headings[0] == "Unreleased"
+    assert version in headings or len(headings) == 1, "after a release its heading stays"

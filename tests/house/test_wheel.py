@@ -1,0 +1,78 @@
+"""A user's first minutes: the wheel alone, in a new environment, runs README's first lines."""
+
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.documents.blocks import blocks
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    done = subprocess.run(
+        [str(part) for part in command], cwd=cwd, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("dist")
+    # hatchling itself, from the lock: no isolated build that would fetch it again.
+    run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder, cwd=ROOT)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The interpreter of an environment that holds the wheel and its core dependencies only."""
+    home = tmp_path_factory.mktemp("user") / "env"
+    python = home / "bin" / "python"
+    if importlib.util.find_spec("ensurepip"):
+        run(sys.executable, "-m", "venv", home, cwd=ROOT)
+        run(python, "-m", "pip", "install", "--quiet", wheel, cwd=home)
+    else:  # Debian without python3-venv, where only uv can have made .venv
+        uv = shutil.which("uv")
+        assert uv, "needs python3-venv or uv"
+        run(uv, "venv", "--quiet", "--python", sys.executable, home, cwd=ROOT)
+        run(uv, "pip", "install", "--quiet", "--python", python, wheel, cwd=home)
+    return python
+
+
+def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    assert "cascada/py.typed" in names
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    tops = {name.split("/")[0] for name in names}
+    assert tops == {"cascada", next(top for top in tops if top.endswith(".dist-info"))}
+    source = {
+        path.relative_to(ROOT / "src").as_posix() for path in ROOT.glob("src/cascada/**/*.py")
+    }
+    assert source == {name for name in names if name.endswith(".py")}
+
+
+def test_readme_s_first_lines_run_on_the_wheel_alone(python: Path, tmp_path: Path) -> None:
+    first = blocks((ROOT / "README.md").read_text("utf-8"))[0]
+    assert first.not_run is None
+    assert first.expected, "README's first block shows what it prints"
+    runner = ROOT / "tests/documents/blocks.py"
+    # -I: neither this folder nor PYTHONPATH, so that only the environment can provide cascada.
+    report = run(python, "-I", "-W", "error", runner, ROOT / "README.md", "1", cwd=tmp_path)
+    (outcome,) = json.loads(report)
+    assert outcome["error"] is None, outcome["error"]
+    assert outcome["printed"] == first.expected
+
+
+def test_every_public_name_is_there_without_an_extra(python: Path, tmp_path: Path) -> None:
+    program = "import cascada\nfor name in cascada.__all__: print(getattr(cascada, name))"
+    assert "Cache" in run(python, "-I", "-W", "error", "-c", program, cwd=tmp_path)
