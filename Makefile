@@ -1,4 +1,4 @@
-# The commands of the project; `make` alone lists them. Needs Python >= 3.11 (PYTHON=... picks one), and uses uv if there is one.
+# The commands of the project; `make` alone lists them.
 
 .DEFAULT_GOAL := help
 .PHONY: venv demo serve test check bench chaos docs help
@@ -14,10 +14,12 @@ FOUND = $(shell for p in $(or $(PYTHON),$(NAMES)); do \
 
 ifneq ($(shell command -v uv 2>/dev/null),)
 TOOL    := uv
+WORKS   :=
 CREATE   = uv venv --quiet --python "$(or $(PYTHON),>=3.11)" .venv
 INSTALL := uv pip install --quiet --python $(PY)
 else
 TOOL    := pip, which takes about half a minute
+WORKS   := import pip
 CREATE   = $(if $(FOUND),"$(FOUND)" -m venv .venv,{ $(NO_PYTHON); exit 1; })
 INSTALL := $(PY) -m pip --disable-pip-version-check install -qq
 endif
@@ -26,10 +28,10 @@ NO_PYTHON = echo "venv: found no Python >= 3.11 with its venv module (tried $(or
 
 venv: .venv/.ok  ## make .venv from the lock, with uv if it is on the PATH, else with pip
 
-# The stamp comes last, so an environment without it is half-made and goes. With it, only what the lock changed is installed.
+# The stamp comes last, so an environment without it is half-made and goes. One with an old stamp is brought up to date
+# in place: somebody may be using it.
 .venv/.ok: requirements/dev.txt pyproject.toml
-	@[ -f $@ ] && $(PY) -c "" 2>/dev/null || rm -rf .venv
-	@rm -f $@
+	@[ -f $@ ] && $(PY) -c "$(WORKS)" 2>/dev/null || rm -rf .venv
 	@echo "venv: installing requirements/dev.txt into .venv with $(TOOL)"
 	@[ -d .venv ] || $(CREATE)
 	@$(INSTALL) --require-hashes -r requirements/dev.txt
