@@ -21,7 +21,7 @@ else
 TOOL    := pip, which takes about half a minute
 WORKS   := import pip
 CREATE   = $(if $(FOUND),"$(FOUND)" -m venv .venv,{ $(NO_PYTHON); exit 1; })
-INSTALL := $(PY) -m pip --disable-pip-version-check install -qq
+INSTALL := $(PY) -m pip --disable-pip-version-check install -qq --no-compile
 endif
 NO_PYTHON = echo "venv: found no Python >= 3.11 with its venv module (tried $(or $(PYTHON),$(NAMES)))." \
 	"On Debian or Ubuntu: apt install python3-venv. Elsewhere: make venv PYTHON=/path/to/python3.11, or install uv." >&2
@@ -32,8 +32,8 @@ venv: .venv/.ok  ## make .venv from the lock, with uv if it is on the PATH, else
 # in place: somebody may be using it.
 .venv/.ok: requirements/dev.txt pyproject.toml
 	@[ -f $@ ] && $(PY) -c "$(WORKS)" 2>/dev/null || rm -rf .venv
-	@echo "venv: installing requirements/dev.txt into .venv with $(TOOL)"
 	@[ -d .venv ] || $(CREATE)
+	@echo "venv: installing requirements/dev.txt into .venv with $(TOOL)"
 	@$(INSTALL) --require-hashes -r requirements/dev.txt
 	@$(INSTALL) --no-deps --no-build-isolation -e .
 	@touch $@

@@ -156,6 +156,10 @@ def test_what_a_newcomer_looks_for_is_there(name: str, holds: str) -> None:
     assert holds in (ROOT / name).read_text("utf-8")
 
 
+def test_the_package_page_is_the_readme() -> None:
+    assert PROJECT["project"]["readme"] == "README.md"
+
+
 def test_the_changelog_knows_the_version() -> None:
     version = PROJECT["project"]["version"]
     headings = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.M)
