@@ -18,6 +18,7 @@ import traceback
 import types
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 FENCE = re.compile(r"^ *(`{3,})\s*(\S*)")
@@ -80,7 +81,7 @@ def fences(text: str) -> Iterator[Fence]:
 def blocks(text: str) -> list[Block]:
     found = list(fences(text))
     result = []
-    for fence, after in zip(found, [*found[1:], None], strict=True):
+    for fence, after in zip_longest(found, found[1:]):
         if fence.language != "python":
             continue
         shows = after is not None and after.language == "text" and not after.before

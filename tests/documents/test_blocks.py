@@ -97,3 +97,4 @@ def test_only_a_text_block_directly_after_is_output() -> None:
     assert shown("```python\n```\n\n```text\na\n```\n") == ["a\n"]
     assert shown("```python\n```\nA file:\n```text\na\n```\n") == [None]
     assert shown("```python\n```\n```bash\na\n```\n") == [None]
+    assert shown("Prose.\n") == []
