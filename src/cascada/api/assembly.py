@@ -1,0 +1,243 @@
+"""One engine, assembled: the tiers that the options name, and the life that runs them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, get_args
+
+from cascada.codecs.values import ValueCodec
+from cascada.coherence.feed import PolledFeed
+from cascada.engine import read, sources
+from cascada.engine.answer import Answer, Loader, Question
+from cascada.engine.kind import Kinds
+from cascada.engine.lifecycle import Forgetful, Lifecycle
+from cascada.engine.limits import Limits
+from cascada.engine.stack import Stack
+from cascada.engine.trace import Trace
+from cascada.model.clock import Clock, SystemClock
+from cascada.model.entry import MISS, UNSET, Hit, Miss
+from cascada.model.errors import BadInput, CorruptEntry
+from cascada.model.events import Observer
+from cascada.model.keys import Id, id_text
+from cascada.model.policy import Policy
+from cascada.model.ttl import Duration, seconds
+from cascada.tiers.base import FeedSource, Tier
+from cascada.tiers.guarded import GuardedTier
+from cascada.tiers.memory import MemoryTier, Record
+
+Mode = Literal["on", "observe", "off"]
+"""on: as promised. off: every load goes to its source, nothing is read or stored; invalidations
+still reach the shared tiers. observe: the callers get what their source says, as in off, but the
+tiers are read, filled and counted, so that it can be told what would have been hit."""
+
+_bypassed: Final[ContextVar[bool]] = ContextVar("cascada_bypass", default=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What belongs to a cache (what belongs to a type is in its Policy). Seconds and bytes."""
+
+    policies: Mapping[str, Policy] = field(default_factory=dict)
+    default_policy: Policy = field(default_factory=Policy)
+    default_ttl: Duration = 3600
+    namespace: str = "cascada"
+    mode: Mode = "on"
+    l1_bytes: int = 50 * 2**20
+    op_timeout: float = 0.25
+    load_timeout: float | None = None
+    max_loads: int = 64
+    max_loads_per_type: int = 16
+    load_wait: float = 5.0
+    compress_over: int = 4096
+    observers: Sequence[Observer] = ()
+
+    def __post_init__(self) -> None:
+        if self.mode not in get_args(Mode):
+            raise BadInput(f"mode is {self.mode!r}; it may be {', '.join(get_args(Mode))}")
+        for name in ("l1_bytes", "max_loads", "max_loads_per_type"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise BadInput(f"{name} is {value!r}; pass a whole number of at least 1")
+        for name in ("op_timeout", "load_wait"):
+            if not getattr(self, name) > 0:
+                raise BadInput(f"{name} is {getattr(self, name)!r}; pass seconds greater than 0")
+        if not self.namespace or not self.namespace.strip():
+            raise BadInput(f"namespace is {self.namespace!r}; pass a name such as 'shop-prod'")
+
+
+class Assembly:
+    """A stack, its life, and the calls that all faces make of them."""
+
+    def __init__(self, options: Options, lower: Sequence[Tier], clock: Clock | None = None) -> None:
+        self.options = options
+        self.clock = clock = clock or SystemClock()
+        trace = Trace(options.observers)
+        kinds = Kinds(options.policies, options.default_policy, seconds(options.default_ttl))
+        memory = MemoryTier(
+            clock,
+            capacity_bytes=options.l1_bytes,
+            kind_of=kinds.of_key,
+            due_at=lambda kind, entry: self.stack.decide_from(kind, entry),
+        )
+        guarded = [
+            GuardedTier(tier, clock, timeout=options.op_timeout, on_change=trace.tier_changed)
+            for tier in lower
+        ]
+        self.stack = Stack(
+            memory,
+            guarded,
+            kinds=kinds,
+            codec=ValueCodec(compress_over=options.compress_over),
+            clock=clock,
+            trace=trace,
+            load_timeout=options.load_timeout,
+            watched=options.mode != "on",
+        )
+        self.feed = self._feed(lower[0]) if lower else None
+        self.life = Lifecycle(
+            self.stack,
+            self.feed,
+            lambda: Limits(options.max_loads, options.max_loads_per_type, options.load_wait),
+            tuple(tier for tier in lower if isinstance(tier, Forgetful)),
+        )
+
+    def _feed(self, authority: Tier) -> PolledFeed:
+        """What tells memory of other processes' invalidations: the first tier below it."""
+        if not isinstance(authority, FeedSource):
+            raise TypeError(f"{authority!r} stands below memory and tells nothing of invalidations")
+        trace, memory = self.stack.trace, self.stack.memory
+        feed = PolledFeed(
+            authority,
+            memory,
+            self.clock,
+            on_error=lambda why: trace.tier_failed("feed", why),
+        )
+        memory.freshness = feed
+        return feed
+
+    # --- hits ---------------------------------------------------------------------------------
+
+    def hit(self, record: Record) -> Hit[Any] | None:
+        """A record that `peek` let through, as an answer; None sends the caller to the slow path.
+
+        This runs on every hit: it counts, and looks further only if anybody watches.
+        """
+        value = record.value
+        if value is UNSET:
+            try:
+                value = self.stack.decode(record, record.kind)
+            except CorruptEntry:
+                return None  # the slow path counts it and replaces it
+        if self.stack.watchers:
+            if self.passing_by:
+                return None
+            sources.note_key(self.stack, record.key, record)
+            self.stack.trace.hit_in_memory(record.kind, record.key)
+        record.kind.count.l1 += 1
+        return Hit(value, "l1", record.used - record.born)
+
+    async def get(self, question: Question) -> Hit[Any] | Miss:
+        """The slow path of `get`."""
+        await self.life.ready()
+        if self.passing_by:
+            return MISS
+        (answer,) = await read.get(self.stack, [question])
+        return MISS if answer is None else self._hit(question, answer)
+
+    async def get_many(
+        self,
+        prefix: tuple[str | None, ...],
+        resource_ids: Sequence[Id],
+        question_of: Callable[[Id], Question],
+        want: Any,
+    ) -> list[Hit[Any] | Miss]:
+        """Hits in memory one by one, all the rest in one fall through the tiers."""
+        peek = self.stack.memory.peek
+        found: list[Hit[Any] | Miss] = [MISS] * len(resource_ids)
+        missing: list[int] = []
+        for index, each in enumerate(resource_ids):
+            resource_id = each if each.__class__ is str else id_text(each)
+            record = peek((*prefix, resource_id)) if want is None else None  # type: ignore[arg-type]
+            hit = None if record is None else self.hit(record)
+            if hit is None:
+                missing.append(index)
+            else:
+                found[index] = hit
+        if missing and not self.passing_by:
+            await self.life.ready()
+            questions = [question_of(resource_ids[index]) for index in missing]
+            answers = await read.get(self.stack, questions)
+            for index, question, answer in zip(missing, questions, answers, strict=True):
+                if answer is not None:
+                    found[index] = self._hit(question, answer)
+        return found
+
+    async def load(self, question: Question, loader: Loader) -> Hit[Any] | Miss:
+        """The slow path of `load`."""
+        (answer,) = await self.answers([question], loader)
+        return self._hit(question, answer)
+
+    async def load_many(
+        self, questions: Sequence[Question], loader: Loader
+    ) -> list[Hit[Any] | Miss]:
+        answers = await self.answers(questions, loader)
+        return [
+            self._hit(question, answer) for question, answer in zip(questions, answers, strict=True)
+        ]
+
+    async def answers(self, questions: Sequence[Question], loader: Loader) -> list[Answer]:
+        """Answers with all that is known of them, as the mode says."""
+        if not self.passing_by:
+            await self.life.ready()
+            return await read.load(self.stack, questions, loader)
+        await self.life.ready()
+        if self.options.mode != "observe" or _bypassed.get():
+            return await read.pass_by(self.stack, questions, loader)
+        answers = await read.load(self.stack, questions, loader)
+        served = [
+            index
+            for index, answer in enumerate(answers)
+            if answer.tier != "source" or answer.coalesced
+        ]
+        if served:
+            asked = [questions[index] for index in served]
+            truths = await read.pass_by(self.stack, asked, loader)
+            for index, truth in zip(served, truths, strict=True):
+                answers[index] = truth
+        return answers
+
+    async def ttl(self, question: Question) -> float | None:
+        await self.life.ready()
+        exact = Question(question.kind, question.candidates[:1])
+        (answer,) = await read.get(self.stack, [exact])
+        if answer is None:
+            return None
+        return max(0.0, answer.entry.fresh_until - self.stack.now())
+
+    # --- modes --------------------------------------------------------------------------------
+
+    @property
+    def passing_by(self) -> bool:
+        """Whether this call goes straight to its source."""
+        return self.options.mode != "on" or (self.stack.watchers > 0 and _bypassed.get())
+
+    @contextmanager
+    def bypass(self) -> Iterator[None]:
+        """Inside the block, in this task and those it starts, reads go to their sources."""
+        token = _bypassed.set(True)
+        self.stack.watchers += 1
+        try:
+            yield
+        finally:
+            self.stack.watchers -= 1
+            _bypassed.reset(token)
+
+    def _hit(self, question: Question, answer: Answer) -> Hit[Any] | Miss:
+        if answer.absent:
+            return MISS
+        value = read.value_of(self.stack, question, answer)
+        age = 0.0 if answer.tier == "source" else self.stack.now() - answer.entry.created
+        return Hit(value, answer.tier, max(0.0, age), answer.stale, answer.coalesced)

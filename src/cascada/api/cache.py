@@ -1,0 +1,177 @@
+"""`Cache`: the whole of cascada in one object."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Any, Self
+
+from cascada.api.assembly import Assembly, Mode, Options
+from cascada.api.statistics import Statistics, statistics, usage
+from cascada.api.tenant import Tenant
+from cascada.model.clock import Clock, SystemClock
+from cascada.model.entry import Hit, Miss
+from cascada.model.errors import BadInput
+from cascada.model.events import Observer
+from cascada.model.keys import Id, Key, scope_of, tenant_text
+from cascada.model.policy import Policy
+from cascada.model.ttl import Duration
+from cascada.tiers.base import Tier, Usage
+from cascada.tiers.sqlite import SqliteTier
+
+
+class Cache:
+    """A multi-tenant cache in tiers: memory, and a database below it.
+
+    `Cache()` alone keeps values in memory. `database` ("sqlite:///path" or a path) adds the tier
+    that survives a restart and keeps several processes on one machine coherent. `policies` say how
+    each data type is cached; the documented types are built in. Nothing is opened before the first
+    use, and nothing is tied to an event loop before it.
+
+    l1_bytes, l3_bytes: how much each tier may hold. default_ttl: for types without one.
+    op_timeout: seconds that a tier may take inside a request. load_timeout: that a loader may take
+    (None: as long as it needs). max_loads, max_loads_per_type: how many run at once; load_wait:
+    seconds that more wait. namespace: before every stored key, so that environments may share a
+    server. mode: "on", "off" or "observe". tenant_validator: may raise to refuse a tenant.
+    tiers: ready tiers instead of `database` (for tests).
+    """
+
+    def __init__(
+        self,
+        *,
+        database: str | None = None,
+        policies: Mapping[str, Policy] | None = None,
+        default_policy: Policy | None = None,
+        default_ttl: Duration = 3600,
+        namespace: str = "cascada",
+        mode: Mode = "on",
+        l1_bytes: int = 50 * 2**20,
+        l3_bytes: int = 2000 * 2**20,
+        op_timeout: float = 0.25,
+        load_timeout: float | None = None,
+        max_loads: int = 64,
+        max_loads_per_type: int = 16,
+        load_wait: float = 5.0,
+        compress_over: int = 4096,
+        tenant_validator: Callable[[str], None] | None = None,
+        observers: Sequence[Observer] = (),
+        clock: Clock | None = None,
+        tiers: Sequence[Tier] | None = None,
+    ) -> None:
+        clock = clock or SystemClock()
+        self.options = Options(
+            policies=dict(policies or {}),
+            default_policy=default_policy or Policy(),
+            default_ttl=default_ttl,
+            namespace=namespace,
+            mode=mode,
+            l1_bytes=l1_bytes,
+            op_timeout=op_timeout,
+            load_timeout=load_timeout,
+            max_loads=max_loads,
+            max_loads_per_type=max_loads_per_type,
+            load_wait=load_wait,
+            compress_over=compress_over,
+            observers=tuple(observers),
+        )
+        if tiers is None:
+            tiers = [] if database is None else [_database(database, namespace, l3_bytes, clock)]
+        self._assembly = Assembly(self.options, tiers, clock)
+        self._peek = self._assembly.stack.memory.peek
+        self._validate = tenant_validator
+
+    @classmethod
+    def from_env(cls, **overrides: Any) -> Self:
+        """A cache as the environment describes it; arguments go before variables.
+
+        InvalidSettings names the variable, what it holds and what it may hold.
+        """
+        from cascada.api.settings import Settings  # the parser of settings loads lazily
+
+        return cls(**{**Settings.from_env().cache_arguments(), **overrides})
+
+    def tenant(
+        self,
+        tenant: Id | None,
+        *,
+        agent: Id | None = None,
+        conversation: Id | None = None,
+        collection: Id | None = None,
+    ) -> Tenant:
+        """The handle of one tenant. MissingTenant if there is none; there is no default."""
+        text = tenant_text(tenant)
+        if self._validate is not None:
+            self._validate(text)
+        return Tenant(self._assembly, text, scope_of(agent, conversation, collection))
+
+    async def get(self, key: Key) -> Hit[Any] | Miss:
+        """The value of a key that `Tenant.key` made: the cheapest way to ask."""
+        record = self._peek(key)
+        if record is not None:
+            hit = self._assembly.hit(record)
+            if hit is not None:
+                return hit
+        handle = self.tenant(
+            key.tenant,
+            agent=key.agent,
+            conversation=key.conversation,
+            collection=key.collection,
+        )
+        return await handle.get(key.data_type, key.resource_id)
+
+    def set_policy(self, data_type: str, policy: Policy) -> None:
+        """Say how a type is cached from now on."""
+        self._assembly.stack.kinds.set_policy(data_type, policy)
+
+    def stats(self) -> Statistics:
+        """Counts since this process started."""
+        return statistics(self._assembly.stack.kinds.all())
+
+    async def usage(self) -> dict[str, Usage]:
+        """Entries, bytes, capacity and evictions of each tier that answers."""
+        await self._assembly.life.ready()
+        return await usage(self._assembly.stack)
+
+    def bypass(self) -> AbstractContextManager[None]:
+        """`with cache.bypass():` reads go to their sources, past all tiers, and store nothing."""
+        return self._assembly.bypass()
+
+    async def reset(self) -> None:
+        """Close everything and start anew at the next use, on whatever loop (for tests)."""
+        await self._assembly.life.close(for_good=False)
+
+    async def aclose(self) -> None:
+        """Store what is under way (at most 10 s), then close. The cache cannot be used again."""
+        await self._assembly.life.close()
+
+    async def __aenter__(self) -> Self:
+        await self._assembly.life.ready()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+
+def _database(url: str, namespace: str, capacity: int, clock: Clock) -> SqliteTier:
+    """The database tier that a URL names."""
+    scheme, separator, path = url.partition("://")
+    if not separator:
+        path = url
+    elif scheme == "sqlite":
+        path = path.removeprefix("/")
+    else:
+        raise BadInput(
+            f"database is {url!r}; this version takes sqlite:///PATH "
+            "(four slashes for an absolute path) or a bare path"
+        )
+    if not path or path == ":memory:":
+        raise BadInput(
+            f"database is {url!r}, which names no file; leave it out to keep values in memory only"
+        )
+    return SqliteTier(path, namespace=namespace, capacity_bytes=capacity, clock=clock)

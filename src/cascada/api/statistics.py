@@ -1,0 +1,81 @@
+"""What a cache has done since this process started, as plain numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cascada.engine.kind import Kind
+from cascada.engine.stack import Stack
+from cascada.model.errors import TierUnavailable
+from cascada.tiers.base import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class TypeStatistics:
+    """Counts of one data type, all tenants together."""
+
+    l1: int = 0
+    l2: int = 0
+    l3: int = 0
+    misses: int = 0
+    coalesced: int = 0
+    stale: int = 0
+    loads: int = 0
+    load_failures: int = 0
+    load_seconds: float = 0.0
+    refused: int = 0
+    corrupt: int = 0
+
+    @property
+    def hits(self) -> int:
+        return self.l1 + self.l2 + self.l3
+
+    @property
+    def hit_ratio(self) -> float:
+        """Hits over hits and misses; reads that shared another caller's load are neither."""
+        asked = self.hits + self.misses
+        return self.hits / asked if asked else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Totals, and the same by data type."""
+
+    total: TypeStatistics
+    types: dict[str, TypeStatistics]
+
+    def __str__(self) -> str:
+        rows = [f"{'type':<28}{'hits':>9}{'misses':>9}{'ratio':>8}{'loads':>8}"]
+        for name, row in [*sorted(self.types.items()), ("all", self.total)]:
+            rows.append(
+                f"{name:<28}{row.hits:>9}{row.misses:>9}{row.hit_ratio:>8.3f}{row.loads:>8}"
+            )
+        return "\n".join(rows)
+
+
+_FIELDS = tuple(TypeStatistics.__dataclass_fields__)
+
+
+def statistics(kinds: list[Kind]) -> Statistics:
+    """The counts of all kinds, added up."""
+    types: dict[str, list[Kind]] = {}
+    for kind in kinds:
+        types.setdefault(kind.data_type, []).append(kind)
+    return Statistics(_sum(kinds), {name: _sum(of_type) for name, of_type in types.items()})
+
+
+def _sum(kinds: list[Kind]) -> TypeStatistics:
+    return TypeStatistics(
+        **{name: sum(getattr(kind.count, name) for kind in kinds) for name in _FIELDS}
+    )
+
+
+async def usage(stack: Stack) -> dict[str, Usage]:
+    """How full each tier is; a tier that does not answer is left out."""
+    found: dict[str, Usage] = {}
+    for tier in stack.tiers:
+        try:
+            found[tier.name] = await tier.usage()
+        except TierUnavailable:
+            continue
+    return found

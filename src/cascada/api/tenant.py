@@ -1,0 +1,311 @@
+"""The tenant handle: the only door to data.
+
+A handle is immutable and cheap; it names a tenant and the context parts that are known, and
+`within` narrows it. Its methods are the modern face of the cache; the documents' names are thin
+layers on them. `get` and `load` decide a hit in memory themselves, without a second await.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, overload
+
+from cascada.api.assembly import Assembly
+from cascada.engine import read
+from cascada.engine.answer import Answer, Loader, Question
+from cascada.engine.explain import Explanation, explain
+from cascada.engine.invalidate import invalidate
+from cascada.engine.kind import Kind
+from cascada.engine.source import Many, One
+from cascada.engine.write import write
+from cascada.model.entry import Hit, Invalidated, Miss
+from cascada.model.errors import BadInput
+from cascada.model.keys import Id, Key, Scope, id_text, scope_of, type_text
+from cascada.model.names import (
+    all_of_type,
+    context_names,
+    key_name,
+    part_names,
+    resource_names,
+    tag_name,
+    tenant_name,
+)
+from cascada.model.policy import candidates
+from cascada.model.ttl import Duration
+
+T = TypeVar("T")
+
+
+class Shape:
+    """What a handle knows of one data type: the key's fixed part, and the names left out of it."""
+
+    __slots__ = ("context", "kind", "prefix", "scope")
+
+    def __init__(self, kind: Kind, tenant: str, data_type: str, scope: Scope) -> None:
+        varies_by = kind.policy.varies_by
+        self.kind = kind
+        self.scope = scope if varies_by is None else scope.only(varies_by)
+        self.prefix = (tenant, data_type, *self.scope)
+        left_out = Scope(
+            *(None if kept else part for part, kept in zip(scope, self.scope, strict=True))
+        )
+        self.context = tuple(context_names(tenant, data_type, left_out))
+
+
+class Tenant:
+    """One tenant's view of the cache. Made by `Cache.tenant`, narrowed by `within`."""
+
+    __slots__ = ("_assembly", "_peek", "_shapes", "_stack", "scope", "tenant")
+
+    def __init__(self, assembly: Assembly, tenant: str, scope: Scope) -> None:
+        self._assembly = assembly
+        self._stack = assembly.stack
+        self._peek = assembly.stack.memory.peek
+        self._shapes: dict[str, Shape] = {}
+        self.tenant = tenant
+        self.scope = scope
+
+    def __repr__(self) -> str:
+        parts = "".join(f", {label}={part!r}" for label, part in self.scope.parts)
+        return f"Tenant({self.tenant!r}{parts})"
+
+    def within(
+        self,
+        *,
+        agent: Id | None = None,
+        conversation: Id | None = None,
+        collection: Id | None = None,
+    ) -> Tenant:
+        """This handle, with more of its context known."""
+        given = scope_of(agent, conversation, collection)
+        merged = Scope(
+            *(new if new is not None else old for new, old in zip(given, self.scope, strict=True))
+        )
+        return Tenant(self._assembly, self.tenant, merged)
+
+    def key(self, data_type: str, resource_id: Id) -> Key:
+        """The key of a value, for `Cache.get`: with it at hand, a hit costs least."""
+        return Key(*self._shape(data_type).prefix, id_text(resource_id))
+
+    # --- reading ------------------------------------------------------------------------------
+
+    async def get(self, data_type: str, resource_id: Id, *, type: Any = None) -> Hit[Any] | Miss:
+        """The value that a tier has, or `MISS`.
+
+        With context parts, a more general context's value answers too, unless the policy says
+        `lookup="exact"`. A value past its ttl is returned with `stale=True` within `stale_for`.
+        `type` is what stored data is decoded to; what does not decode is a miss.
+        """
+        shape = self._shapes.get(data_type) or self._shape(data_type)
+        if resource_id.__class__ is not str:
+            resource_id = id_text(resource_id)
+        record = self._peek((*shape.prefix, resource_id))  # type: ignore[arg-type]
+        if record is not None and type is None:
+            hit = self._assembly.hit(record)
+            if hit is not None:
+                return hit
+        return await self._assembly.get(self._question(shape, resource_id, type))
+
+    async def get_many(
+        self, data_type: str, resource_ids: Sequence[Id], *, type: Any = None
+    ) -> list[Hit[Any] | Miss]:
+        """One answer for each id, in their order; what memory lacks is read in one round trip."""
+        shape = self._shape(data_type)
+        return await self._assembly.get_many(
+            shape.prefix, resource_ids, lambda each: self._question(shape, each, type), type
+        )
+
+    @overload
+    async def load(
+        self,
+        data_type: str,
+        resource_id: Id,
+        loader: Callable[..., Any] | None,
+        generator: Callable[..., Any] | None = None,
+        *,
+        ttl: Duration | None = None,
+        tags: Sequence[str] = (),
+        type: type[T],
+    ) -> Hit[T] | Miss: ...
+
+    @overload
+    async def load(
+        self,
+        data_type: str,
+        resource_id: Id,
+        loader: Callable[..., Any] | None,
+        generator: Callable[..., Any] | None = None,
+        *,
+        ttl: Duration | None = None,
+        tags: Sequence[str] = (),
+        type: None = None,
+    ) -> Hit[Any] | Miss: ...
+
+    async def load(
+        self,
+        data_type: str,
+        resource_id: Id,
+        loader: Callable[..., Any] | None,
+        generator: Callable[..., Any] | None = None,
+        *,
+        ttl: Duration | None = None,
+        tags: Sequence[str] = (),
+        type: Any = None,
+    ) -> Hit[Any] | Miss:
+        """The value, from the first of memory, the shared tiers, `loader` and `generator`.
+
+        Both are functions without arguments, async or plain (plain ones run in a thread); they
+        return a value, `Loaded(...)`, or None for "there is nothing", which is not stored unless
+        the policy has a `none_ttl`. One load runs per key, whoever asks. A loader that fails
+        raises to its callers, unless the policy allows a stale value (`stale_if_error`).
+        """
+        shape = self._shapes.get(data_type) or self._shape(data_type)
+        if resource_id.__class__ is not str:
+            resource_id = id_text(resource_id)
+        record = self._peek((*shape.prefix, resource_id))  # type: ignore[arg-type]
+        if record is not None and type is None:
+            hit = self._assembly.hit(record)
+            if hit is not None:
+                return hit
+        source = One(loader, generator, clock=self._assembly.clock, ttl=ttl, tags=tags)
+        question = self._question(shape, resource_id, type, generating=generator is not None)
+        return await self._assembly.load(question, source)
+
+    async def load_many(
+        self,
+        data_type: str,
+        resource_ids: Sequence[Id],
+        loader: Callable[[list[str]], Any],
+        *,
+        ttl: Duration | None = None,
+        tags: Sequence[str] = (),
+        type: Any = None,
+    ) -> list[Hit[Any] | Miss]:
+        """One answer for each id; `loader` is called once, with the ids that nobody has.
+
+        It returns a mapping from id to value, or a sequence with one value for each id asked.
+        """
+        shape = self._shape(data_type)
+        questions = [self._question(shape, each, type) for each in resource_ids]
+        source = Many(loader, clock=self._assembly.clock, ttl=ttl, tags=tags)
+        return await self._assembly.load_many(questions, source)
+
+    async def ask(
+        self,
+        data_type: str,
+        resource_id: Id,
+        loader: Loader,
+        *,
+        type: Any = None,
+    ) -> tuple[Any, Answer]:
+        """`load` with everything that is known of the answer, for faces that report it."""
+        question = self._question(
+            self._shape(data_type), resource_id, type, generating=loader.generating
+        )
+        (answer,) = await self._assembly.answers([question], loader)
+        return read.value_of(self._stack, question, answer), answer
+
+    async def ttl(self, data_type: str, resource_id: Id) -> float | None:
+        """Seconds until the value of this one key is no longer fresh; None if there is none."""
+        return await self._assembly.ttl(self._question(self._shape(data_type), resource_id))
+
+    async def explain(self, data_type: str, resource_id: Id) -> Explanation:
+        """Why a read of this value is answered as it is: candidates, tiers, ages, reasons."""
+        await self._assembly.life.ready()
+        return await explain(self._stack, self._question(self._shape(data_type), resource_id))
+
+    # --- writing ------------------------------------------------------------------------------
+
+    async def set(
+        self,
+        data_type: str,
+        resource_id: Id,
+        value: object,
+        *,
+        ttl: Duration | None = None,
+        tags: Sequence[str] = (),
+        sources: Sequence[str] = (),
+        version: int | None = None,
+        type: Any = None,
+    ) -> bool:
+        """Store a value in every tier; what was made from the old one goes.
+
+        After a miss of the same key in this task it is stored only if nothing invalidated the key
+        in between. False if it was not stored, because something newer stood against it or no
+        tier could take it. SerializationError if it cannot be stored exactly.
+        """
+        question = self._question(self._shape(data_type), resource_id, type)
+        if self._assembly.passing_by:
+            return False
+        await self._assembly.life.ready()
+        return await write(
+            self._stack, question, value, ttl=ttl, tags=tags, sources=sources, version=version
+        )
+
+    async def delete(self, data_type: str, resource_id: Id) -> bool:
+        """Remove exactly that one key; True if there was a value."""
+        key = self.key(data_type, resource_id)
+        return (await self._invalidate([key_name(key)])).keys > 0
+
+    async def invalidate(
+        self,
+        data_type: str | None = None,
+        resource_id: Id | None = None,
+        *,
+        tag: str | None = None,
+        agent: Id | None = None,
+        conversation: Id | None = None,
+        collection: Id | None = None,
+    ) -> Invalidated:
+        """Void values, and all that was made from them, in one atomic step.
+
+        With a type and an id: that resource, in this handle's context and all more specific ones
+        (`"*"`: every resource of the type). With a tag: all that bear it. With an agent, a
+        conversation or a collection alone: all that belongs to it. With nothing at all: everything
+        of the tenant. It returns when no later read, in any process, finds the old value (memory
+        of other processes: `docs/coherence.md`).
+        """
+        parts = scope_of(agent, conversation, collection)
+        names: list[str] = []
+        if data_type is not None:
+            if resource_id is None:
+                raise BadInput(
+                    f"invalidate({data_type!r}) names no resource; pass its id, "
+                    'or "*" for every resource of the type'
+                )
+            merged = self.within(agent=agent, conversation=conversation, collection=collection)
+            scope = merged._shape(data_type).scope
+            if resource_id == "*":
+                names += all_of_type(self.tenant, data_type, scope)
+            else:
+                names += resource_names(self.tenant, data_type, id_text(resource_id), scope)
+        elif resource_id is not None:
+            raise BadInput(f"invalidate() got resource_id={resource_id!r} without a data_type")
+        else:
+            names += part_names(self.tenant, parts)
+        if tag is not None:
+            names.append(tag_name(self.tenant, tag))
+        return await self._invalidate(names or [tenant_name(self.tenant)])
+
+    async def _invalidate(self, names: list[str]) -> Invalidated:
+        await self._assembly.life.ready()
+        return await invalidate(self._stack, names)
+
+    # --- keys ---------------------------------------------------------------------------------
+
+    def _shape(self, data_type: str) -> Shape:
+        shape = self._shapes.get(data_type)
+        if shape is None:
+            data_type = type_text(data_type)
+            kind = self._stack.kinds.of(self.tenant, data_type)
+            shape = self._shapes[data_type] = Shape(kind, self.tenant, data_type, self.scope)
+        return shape
+
+    def _question(
+        self, shape: Shape, resource_id: Id, want: Any = None, *, generating: bool = False
+    ) -> Question:
+        _, data_type, *_ = shape.prefix
+        keys = candidates(
+            shape.kind.policy, self.tenant, str(data_type), self.scope, id_text(resource_id)
+        )
+        return Question(shape.kind, keys, shape.context, want, generating=generating)

@@ -1,0 +1,144 @@
+"""What is asked of the engine and what it answers, before a face gives it its public shape."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, Literal, Protocol
+
+from cascada.engine.kind import Kind
+from cascada.model.entry import UNSET, Entry, Source
+from cascada.model.keys import Key
+from cascada.model.ttl import Duration
+
+Origin = Literal["loader", "generator", "nothing"]
+NOTHING: Final = Entry(b"")
+"""Stands for "there is nothing", where no absence was stored."""
+
+
+class Question:
+    """One value that a caller wants.
+
+    `candidates` are the keys that may answer, `key` (the first) is where a load is stored.
+    `context` are names of context parts that the key leaves out; `want` is the type asked for.
+    """
+
+    __slots__ = ("candidates", "context", "generating", "key", "kind", "want")
+
+    def __init__(
+        self,
+        kind: Kind,
+        candidates: tuple[Key, ...],
+        context: Sequence[str] = (),
+        want: Any = None,
+        *,
+        generating: bool = False,
+    ) -> None:
+        self.kind = kind
+        self.key = candidates[0]
+        self.candidates = candidates
+        self.context = context
+        self.want = want
+        self.generating = generating
+
+
+class Answer:
+    """A value on its way to its callers.
+
+    `value` is an object that exactly one caller may have as its own (a loader's result, a fresh
+    decoding); whoever comes later decodes `entry` again. `names` are all that the value bears.
+    """
+
+    __slots__ = (
+        "coalesced", "entry", "found_at", "generator_seconds", "loader_seconds", "origin", "stale",
+        "tier", "value",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        entry: Entry,
+        tier: Source,
+        *,
+        value: object = UNSET,
+        stale: bool = False,
+        found_at: Key | None = None,
+        origin: Origin | None = None,
+        loader_seconds: float = 0.0,
+        generator_seconds: float = 0.0,
+    ) -> None:
+        self.entry = entry
+        self.tier = tier
+        self.value = value
+        self.stale = stale
+        self.found_at = found_at
+        self.origin = origin
+        self.coalesced = False
+        self.loader_seconds = loader_seconds
+        self.generator_seconds = generator_seconds
+
+    @property
+    def absent(self) -> bool:
+        """Whether a loader found nothing just now (a remembered absence is a hit)."""
+        return self.origin == "nothing"
+
+    def for_follower(self) -> Answer:
+        """The same answer for a caller whose own loader did not run."""
+        shared = Answer(
+            self.entry, self.tier, stale=self.stale, found_at=self.found_at, origin=self.origin
+        )
+        shared.coalesced = True
+        return shared
+
+
+class Produced:
+    """What a source made for one question; `absent` means that there is nothing."""
+
+    __slots__ = (
+        "absent", "generator_seconds", "loader_seconds", "origin", "sources", "store", "tags",
+        "ttl", "value", "version",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        value: object,
+        *,
+        absent: bool = False,
+        origin: Origin = "loader",
+        ttl: Duration | None = None,
+        tags: Sequence[str] = (),
+        sources: Sequence[str] = (),
+        version: int | None = None,
+        store: bool = True,
+    ) -> None:
+        self.value = value
+        self.absent = absent
+        self.origin: Origin = "nothing" if absent else origin
+        self.ttl = ttl
+        self.tags = tags
+        self.sources = sources
+        self.version = version
+        self.store = store
+        self.loader_seconds = 0.0
+        self.generator_seconds = 0.0
+
+    def answer(self, entry: Entry | None, *, stale: bool = False) -> Answer:
+        """This result as the answer of the load that made it; `entry` is what followers decode."""
+        return Answer(
+            entry or NOTHING,
+            "source",
+            value=self.value,
+            stale=stale,
+            origin=self.origin,
+            loader_seconds=self.loader_seconds,
+            generator_seconds=self.generator_seconds,
+        )
+
+
+class Loader(Protocol):
+    """Where values come from when no tier has them: the caller's own code."""
+
+    @property
+    def generating(self) -> bool: ...
+
+    async def load(self, questions: Sequence[Question]) -> list[Produced]:
+        """One answer for each question, in their order; raises what the caller's code raises."""
+        ...

@@ -1,0 +1,98 @@
+"""What a read decides, without any input or output: a table of entry, policy and time.
+
+Nothing here looks at invalidations: a tier only ever finds what is valid now. What is judged is
+age, and whether a remembered absence answers this caller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final
+
+from cascada.engine.kind import stale_window
+from cascada.model.entry import Entry, Flag
+from cascada.model.keys import Key
+from cascada.model.names import key_name
+from cascada.model.policy import Policy
+from cascada.tiers.base import Found, Missing
+
+GENERAL_ANSWER_TTL: Final = 5.0
+"""Seconds that memory keeps a more general context's value for the context that was asked."""
+
+
+class Verdict(Enum):
+    """What may be done with an entry."""
+
+    FRESH = auto()  # serve it
+    DUE = auto()  # serve it, and refresh it ahead of its expiry
+    STALE = auto()  # serve it, and refresh it
+    SPARE = auto()  # keep it, in case the source fails
+    UNFIT = auto()  # as if it were not there
+
+
+def judge(entry: Entry, policy: Policy, now: float, *, generating: bool) -> Verdict:
+    """What a read may do with a valid entry at wall-clock time `now`.
+
+    `generating`: the caller has a generator, so that an absence which was stored without asking
+    one says nothing to it.
+    """
+    if generating and entry.flags & Flag.ABSENT and not entry.flags & Flag.GENERATOR_ASKED:
+        return Verdict.UNFIT
+    if now < entry.fresh_until:
+        return Verdict.FRESH if now < refresh_from(entry, policy) else Verdict.DUE
+    if now >= entry.expires:
+        return Verdict.UNFIT
+    if now < entry.fresh_until + stale_window(policy):
+        return Verdict.STALE
+    return Verdict.SPARE
+
+
+def refresh_from(entry: Entry, policy: Policy) -> float:
+    """The wall-clock time from which a hit starts a refresh; its expiry if none is wished."""
+    if policy.refresh_at is None:
+        return entry.fresh_until
+    return entry.created + (entry.fresh_until - entry.created) * policy.refresh_at
+
+
+@dataclass(slots=True, frozen=True)
+class Choice:
+    """The candidate that answers, if one does, and the most specific one that may in need."""
+
+    index: int | None
+    verdict: Verdict
+
+
+def choose(
+    answers: Sequence[Found | Missing], policy: Policy, now: float, *, generating: bool
+) -> Choice:
+    """The first candidate that may be served; else the first that is a spare."""
+    spare: int | None = None
+    for index, answer in enumerate(answers):
+        if isinstance(answer, Found):
+            verdict = judge(answer.entry, policy, now, generating=generating)
+            if verdict in (Verdict.FRESH, Verdict.DUE, Verdict.STALE):
+                return Choice(index, verdict)
+            if verdict is Verdict.SPARE and spare is None:
+                spare = index
+    return Choice(spare, Verdict.SPARE if spare is not None else Verdict.UNFIT)
+
+
+def as_general_answer(entry: Entry, candidates: Sequence[Key], now: float) -> Entry:
+    """`entry`, found under the last of `candidates`, as memory may keep it for the first.
+
+    It bears the key names of all of them: as soon as a more specific value is set, it goes.
+    """
+    names = (*entry.names, *(key_name(key) for key in candidates[1:]))
+    return Entry(
+        entry.data,
+        entry.codec,
+        entry.flags,
+        entry.created,
+        min(entry.fresh_until, now + GENERAL_ANSWER_TTL),
+        min(entry.expires, now + GENERAL_ANSWER_TTL),
+        tuple(dict.fromkeys(names)),
+        entry.version,
+        entry.value,
+    )

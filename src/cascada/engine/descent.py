@@ -1,0 +1,190 @@
+"""The fall through the tiers and the way back up, for a batch of questions.
+
+Down: each tier is asked for all candidates of the questions that are still open, in one call.
+Where it has no answer and something further down may, its lease is taken before going on, so that
+whatever is found below can be filled in, unless it is invalidated meanwhile.
+
+Up: what was found (or loaded) fills the tiers that were passed, the lowest first. A tier above is
+filled only if the one below accepted: a refusal says that the value may be outdated.
+
+Memory is filled only where the tier that numbers the invalidations (the authority: the first below
+memory, or memory itself if it is alone) answered, with the q of that answer: without a number,
+nothing later could tell whether an invalidation came before or after the value was read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cascada.engine import decide
+from cascada.engine.answer import Answer, Question
+from cascada.engine.decide import Verdict
+from cascada.engine.stack import Stack
+from cascada.model.entry import Entry
+from cascada.model.errors import CorruptEntry, TierUnavailable
+from cascada.tiers.base import Busy, Found, Lease, Missing, Tier, Why
+
+
+class Descent:
+    """One question's way down: what was found, and which tiers are waiting to be filled.
+
+    `answer` ends the fall. `servable` is due or stale: it may be served at once, but a load goes
+    on. `spare` may be served only if the source fails. `busy` is the pause after which to ask
+    again, because another process is loading. `seen` keeps each tier's answer for `explain`.
+    """
+
+    __slots__ = ("answer", "busy", "leases", "question", "seen", "servable", "spare")
+
+    def __init__(self, question: Question) -> None:
+        self.question = question
+        self.answer: Answer | None = None
+        self.servable: Answer | None = None
+        self.spare: Answer | None = None
+        self.busy: float | None = None
+        self.leases: dict[Tier, Lease] = {}
+        self.seen: dict[str, list[Found | Missing]] = {}
+
+
+async def descend(stack: Stack, questions: Sequence[Question], *, loading: bool) -> list[Descent]:
+    """Fall until each question has an answer, and fill what was passed on the way."""
+    descents = [Descent(question) for question in questions]
+    falling = descents
+    for tier in stack.tiers:
+        await _ask(stack, tier, falling, loading=loading)
+        falling = [descent for descent in falling if descent.answer is None]
+        if not falling:
+            break
+        if loading or tier is not stack.tiers[-1]:
+            await _lease(stack, tier, falling, loading=loading)
+    found = [descent for descent in descents if descent.answer is not None]
+    await rise(stack, found, [_for_tiers_above(stack, descent) for descent in found])
+    return descents
+
+
+async def rise(
+    stack: Stack, descents: Sequence[Descent], entries: Sequence[Entry | None]
+) -> list[bool]:
+    """Fill the tiers that were passed, or release their leases (None).
+
+    The answers say whether nothing named the key since the authority's lease was granted.
+    """
+    proven = [False] * len(descents)
+    refused: set[int] = set()
+    for tier in reversed(stack.tiers):
+        passed = [
+            (index, descent, descent.leases[tier])
+            for index, descent in enumerate(descents)
+            if tier in descent.leases
+        ]
+        if not passed:
+            continue
+        try:
+            verdicts = await tier.fill(
+                [lease for _, _, lease in passed],
+                [None if index in refused else entries[index] for index, _, _ in passed],
+            )
+        except TierUnavailable as error:
+            stack.trace.tier_failed(tier.name, str(error))
+            # Whether it was stored is unknown; memory must not keep what nobody vouches for.
+            refused.update(index for index, _, _ in passed)
+            continue
+        for (index, descent, _), verdict in zip(passed, verdicts, strict=True):
+            stack.trace.filled(descent.question, tier.name, accepted=verdict.accepted)
+            if not verdict.accepted:
+                refused.add(index)
+            if tier is stack.authority:
+                proven[index] = verdict.accepted and index not in refused
+    return proven
+
+
+async def _ask(stack: Stack, tier: Tier, descents: Sequence[Descent], *, loading: bool) -> None:
+    asked = [stack.keys_for(tier, descent.question.candidates) for descent in descents]
+    keys = list(dict.fromkeys(key for wanted in asked for key in wanted))
+    try:
+        answers = dict(zip(keys, await tier.read(keys), strict=True))
+    except TierUnavailable as error:
+        stack.trace.tier_failed(tier.name, str(error))
+        for descent, wanted in zip(descents, asked, strict=True):
+            descent.seen[tier.name] = [Missing(0, Why.UNAVAILABLE) for _ in wanted]
+            if tier is stack.authority:
+                descent.leases.pop(stack.memory, None)
+        return
+    for descent, wanted in zip(descents, asked, strict=True):
+        seen = [answers[key] for key in wanted]
+        if tier is stack.authority and (lease := descent.leases.get(stack.memory)) is not None:
+            lease.q = min(answer.q for answer in seen)
+        _take(stack, tier, descent, seen, loading=loading)
+
+
+async def _lease(stack: Stack, tier: Tier, descents: Sequence[Descent], *, loading: bool) -> None:
+    unavailable = Missing(0, Why.UNAVAILABLE)
+    seen = [descent.seen.get(tier.name, [unavailable])[0] for descent in descents]
+    asking = [
+        (descent, answer)
+        for descent, answer in zip(descents, seen, strict=True)
+        if answer.__class__ is Found or answer.why is not Why.UNAVAILABLE  # type: ignore[union-attr]
+    ]
+    if not asking:
+        return
+    try:
+        granted = await tier.lease(
+            [descent.question.key for descent, _ in asking], [answer for _, answer in asking]
+        )
+    except TierUnavailable as error:
+        stack.trace.tier_failed(tier.name, str(error))
+        return
+    for (descent, _), answer in zip(asking, granted, strict=True):
+        match answer:
+            case Lease():
+                descent.leases[tier] = answer
+            case Found():
+                _take(stack, tier, descent, [answer], loading=loading)
+            case Busy():
+                descent.busy = answer.retry_after
+
+
+def _take(
+    stack: Stack, tier: Tier, descent: Descent, seen: list[Found | Missing], *, loading: bool
+) -> None:
+    """Judge what a tier answered; an entry that does not decode counts as missing."""
+    question = descent.question
+    descent.seen[tier.name] = seen
+    while True:
+        choice = decide.choose(
+            seen, question.kind.policy, stack.now(), generating=question.generating
+        )
+        if choice.index is None:
+            return
+        found = seen[choice.index]
+        assert isinstance(found, Found)
+        key = question.candidates[choice.index]
+        try:
+            value = stack.decode(found.entry, question.kind, question.want)
+        except CorruptEntry as error:
+            stack.trace.corrupt(question.kind, key, tier.name, str(error))
+            seen[choice.index] = Missing(found.q, Why.CORRUPT)
+            continue
+        break
+    stale = choice.verdict in (Verdict.STALE, Verdict.SPARE)
+    answer = Answer(found.entry, tier.name, value=value, stale=stale, found_at=key)
+    if choice.verdict is Verdict.FRESH or (not loading and choice.verdict is not Verdict.SPARE):
+        descent.answer = answer
+    elif choice.verdict is Verdict.SPARE:
+        descent.spare = answer
+    else:
+        descent.servable = answer
+
+
+def _for_tiers_above(stack: Stack, descent: Descent) -> Entry | None:
+    """What the tiers that were passed get of an answer that was found below them."""
+    answer, question = descent.answer, descent.question
+    assert answer is not None
+    assert answer.found_at is not None
+    if answer.found_at == question.key:
+        return answer.entry
+    looked_at = question.candidates[: question.candidates.index(answer.found_at) + 1]
+    # Only memory keeps a general answer for the context that was asked: a shared tier would hand
+    # it to processes that know nothing of the more specific candidates.
+    if set(descent.leases) <= {stack.memory}:
+        return decide.as_general_answer(answer.entry, looked_at, stack.now())
+    return None

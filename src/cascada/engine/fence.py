@@ -1,0 +1,50 @@
+"""The hand-written pattern, made safe: get, miss, read the row, set.
+
+What such a `set` stores was read after the miss, but perhaps before an invalidation that came
+after it. So a miss leaves a fence in its task, the answer that the tier gave, and the `set` of the
+same key takes its lease as of then: it is refused if anything named the key in between. A miss
+whose tier could not be read leaves a fence that always refuses. (`coherence.md` section 4.)
+
+Fences belong to the task, not to the context: contexts are copied into tasks, and two requests
+that share a fence would each rob the other of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+from cascada.engine.descent import Descent
+from cascada.engine.stack import Stack
+from cascada.model.keys import Key
+from cascada.tiers.base import Missing
+
+MAX_FENCES: Final = 256
+"""Misses that one task may leave behind without setting them; the oldest are forgotten."""
+
+_fences: WeakKeyDictionary[asyncio.Task[Any], dict[tuple[int, Key], Missing]] = WeakKeyDictionary()
+
+
+def remember(stack: Stack, descents: Sequence[Descent]) -> None:
+    """These reads of the current task found nothing, or something that was not enough."""
+    task = asyncio.current_task()
+    if task is None:
+        return
+    for descent in descents:
+        if descent.answer is None:
+            fences = _fences.setdefault(task, {})
+            seen = descent.seen[stack.authority.name][0]
+            if isinstance(seen, Missing):
+                fences[id(stack), descent.question.key] = seen
+                if len(fences) > MAX_FENCES:
+                    del fences[next(iter(fences))]
+
+
+def take(stack: Stack, key: Key) -> Missing | None:
+    """The fence that a miss of `key` in this task has left; it serves one `set`."""
+    task = asyncio.current_task()
+    if task is None or (fences := _fences.get(task)) is None:
+        return None
+    return fences.pop((id(stack), key), None)

@@ -1,0 +1,200 @@
+"""Single flight: one load per key, whoever asks, and nobody harmed when somebody leaves.
+
+A FLIGHT is one key's way through the tiers and, if none has it, the loader. A VOYAGE is the task
+that carries one or more flights (`load_many` loads all its missing keys in one call); it belongs
+to the engine, not to the caller that started it, so that cancelling any caller ends only that
+caller's waiting. When the last one has left, the voyage is cancelled, unless its value is there
+already: storing it is the load's own work.
+
+Whose value may a caller take? Let it have asked at moment a, and the flight have begun at b.
+
+- a < b: the flight read everything after the caller asked; its value is the caller's as soon as
+  it lands, before it is stored.
+- b < a: the flight may have read the old row before an invalidation that returned before a. So the
+  caller waits until the value is stored: a fill that the tiers accept AFTER a proves that nothing
+  named the key since b. `seal` marks when the fill is sent; who comes later has no such proof, and
+  looks again. Refused: the caller looks again too, and the next flight begins after a.
+
+So nobody waits for more than two flights, and 500 callers with an invalidation in the middle of
+their load cause two loads. (The re-check inside the flight is groupcache's; see `coherence.md` 4.)
+
+Waiting in circles: a loader may load other keys. Before a loader waits for a flight, the voyages
+are followed from there along "whose loader waits for whom"; if that leads back, LoadCycle.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable
+from typing import Final
+
+from cascada.engine.answer import Answer, Question
+from cascada.model.errors import LoadCycle
+from cascada.model.keys import Key
+
+MAX_COOLING: Final = 4096
+"""Keys whose refresh failed that are remembered; beyond it the pauses are given up, not memory."""
+
+
+class Voyage:
+    """The task that carries flights, the callers that wait, and whom its own loader waits for."""
+
+    def __init__(self) -> None:
+        self.task: asyncio.Task[None] | None = None
+        self.waiters = 0
+        self.waits_for: Counter[Voyage] = Counter()
+        self.flying = 0
+        self.kept = False
+
+    def reaches(self, goal: Voyage) -> bool:
+        """Whether this voyage waits, directly or through others, for `goal`."""
+        seen = {self}
+        ahead = [self]
+        while ahead:
+            voyage = ahead.pop()
+            if voyage is goal:
+                return True
+            ahead += (further for further in +voyage.waits_for if further not in seen)
+            seen.update(voyage.waits_for)
+        return False
+
+
+class Flight:
+    """One key under way."""
+
+    def __init__(self, question: Question, began: int, voyage: Voyage) -> None:
+        loop = asyncio.get_running_loop()
+        self.question = question
+        self.began = began
+        self.voyage = voyage
+        self.landed: asyncio.Future[Answer] = loop.create_future()
+        self.ended: asyncio.Future[bool] = loop.create_future()
+        self.sealed = False
+
+    def land(self, answer: Answer) -> None:
+        """The value is there; those who asked before the flight began may have it."""
+        if not self.landed.done():
+            self.landed.set_result(answer)
+            self.voyage.flying -= 1
+            # All values are there: what is left, storing them, is the voyage's own work.
+            self.voyage.kept = self.voyage.kept or not self.voyage.flying
+
+    def fail(self, error: BaseException) -> None:
+        if not self.landed.done():
+            self.landed.set_exception(error)
+            self.landed.exception()  # retrieved: a failure that nobody waits for is no news
+
+    def seal(self) -> None:
+        """The fill is about to be sent: who comes from now on cannot rely on its verdict."""
+        self.sealed = True
+
+    def end(self, *, proven: bool) -> None:
+        """All is stored; `proven` says that nothing named the key since the flight began."""
+        if not self.ended.done():
+            self.ended.set_result(proven)
+
+
+class Boarding:
+    """One caller's place on a flight. `asked` is the moment at which the caller asked."""
+
+    __slots__ = ("_after_seal", "_asked", "_own", "_parent", "flight")
+
+    def __init__(self, flight: Flight, asked: int, parent: Voyage | None, *, own: bool) -> None:
+        voyage = flight.voyage
+        if parent is not None and voyage.reaches(parent):
+            raise LoadCycle(
+                f"the loader of {flight.question.key} waits, directly or through other loaders, "
+                "for its own result; load what it needs under another key"
+            )
+        self.flight = flight
+        self._asked = asked
+        self._own = own
+        self._after_seal = flight.sealed
+        self._parent = parent
+        voyage.waiters += 1
+        if parent is not None:
+            parent.waits_for[voyage] += 1
+
+    async def wait(self) -> Answer | None:
+        """The flight's answer, if this caller may have it; None: look again.
+
+        Raises what the loader raised. The futures are shielded: they belong to all who wait.
+        """
+        flight = self.flight
+        if flight.began > self._asked:
+            answer = await asyncio.shield(flight.landed)
+        else:
+            proven = await asyncio.shield(flight.ended)
+            if flight.landed.exception() is None and (not proven or self._after_seal):
+                return None
+            answer = flight.landed.result()
+        return answer if self._own else answer.for_follower()
+
+    def leave(self) -> None:
+        """The caller no longer waits (it has its answer, or was cancelled)."""
+        voyage = self.flight.voyage
+        voyage.waiters -= 1
+        if self._parent is not None:
+            self._parent.waits_for[voyage] -= 1
+        if not voyage.waiters and not voyage.kept and voyage.task is not None:
+            voyage.task.cancel()
+
+
+class Flights:
+    """All flights of one event loop."""
+
+    def __init__(self) -> None:
+        self._by_key: dict[Key, Flight] = {}
+        self._cooling: dict[Key, float] = {}
+        self._moment = 0
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+    def moment(self) -> int:
+        """A point in time, later than all before it."""
+        self._moment += 1
+        return self._moment
+
+    def find(self, key: Key) -> Flight | None:
+        """The flight that a caller may board; one whose last caller has left takes no more."""
+        flight = self._by_key.get(key)
+        if flight is not None and flight.voyage.task is not None:
+            voyage = flight.voyage
+            if not voyage.waiters and not voyage.kept:
+                return None
+        return flight
+
+    def prepare(self, questions: Iterable[Question], *, kept: bool) -> list[Flight]:
+        """Enter flights of one voyage into the table. `kept`: go on although nobody waits."""
+        voyage = Voyage()
+        voyage.kept = kept
+        flights = []
+        for question in questions:
+            flight = Flight(question, self.moment(), voyage)
+            self._by_key[question.key] = flight
+            flights.append(flight)
+        voyage.flying = len(flights)
+        return flights
+
+    def cool(self, key: Key, until: float) -> None:
+        """A refresh failed: hits start no other one until then (monotonic seconds)."""
+        if len(self._cooling) >= MAX_COOLING:
+            self._cooling.clear()
+        self._cooling[key] = until
+
+    def cooling(self, key: Key, now: float) -> bool:
+        until = self._cooling.get(key)
+        if until is None:
+            return False
+        if now < until:
+            return True
+        del self._cooling[key]
+        return False
+
+    def remove(self, flights: Iterable[Flight]) -> None:
+        for flight in flights:
+            # A cancelled flight's place may have been taken by its successor.
+            if self._by_key.get(flight.question.key) is flight:
+                del self._by_key[flight.question.key]

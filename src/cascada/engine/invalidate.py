@@ -1,0 +1,84 @@
+"""The invalidation path: the lowest tier first, memory last.
+
+Lowest first, because a tier above could otherwise be refilled from one below that still holds the
+old value. It runs in the engine's background: a caller that is cancelled while it is on its way
+must not leave half of it undone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+from cascada.engine.stack import Stack
+from cascada.model.entry import Invalidated
+from cascada.model.errors import InvalidationPending, TierUnavailable
+from cascada.model.names import tenant_of
+from cascada.tiers.base import Invalidation
+from cascada.tiers.guarded import GuardedTier
+
+ATTEMPTS: Final = 5
+PAUSE: Final = 0.2
+"""A tier that fails is asked again this often before the caller is told, about a second in all."""
+
+
+async def invalidate(stack: Stack, names: Sequence[str]) -> Invalidated:
+    """Void all that bears one of the names, which are all of one tenant.
+
+    Raises InvalidationPending if a shared tier could not be told yet. It is told as soon as it
+    can be, and is not read here before; this process serves the old value no more either way.
+    """
+    done: asyncio.Future[Invalidated] = asyncio.get_running_loop().create_future()
+    stack.background.run(_carry_out(stack, names, done), "invalidate")
+    return await asyncio.shield(done)
+
+
+async def _carry_out(stack: Stack, names: Sequence[str], done: asyncio.Future[Invalidated]) -> None:
+    try:
+        done.set_result(await _through_the_tiers(stack, names))
+    except BaseException as error:
+        done.set_exception(error)
+        done.exception()  # retrieved: the caller may have been cancelled
+        if not isinstance(error, TierUnavailable):
+            raise
+
+
+async def _through_the_tiers(stack: Stack, names: Sequence[str]) -> Invalidated:
+    results: list[Invalidation] = []
+    unreached: list[tuple[GuardedTier, str]] = []
+    numbered: Invalidation | None = None
+    for tier in reversed(stack.lower):
+        try:
+            results.append(await _insist(tier, names))
+        except TierUnavailable as error:
+            tier.owe(names)
+            unreached.append((tier, str(error)))
+        else:
+            if tier is stack.authority:
+                numbered = results[-1]
+    if stack.authority is stack.memory:
+        results.append(await stack.memory.invalidate(names))
+    elif numbered is not None:
+        stack.memory.apply(numbered.q, names)
+    else:
+        # Without a number, memory cannot tell what was read before this from what comes after.
+        stack.memory.flush()
+    if unreached:
+        tier, why = unreached[0]
+        raise InvalidationPending(
+            f"{', '.join(names[:3])}: {tier.name} could not be told yet ({why}). It "
+            "will be as soon as it answers; until then this process does not read it, another may"
+        )
+    most = max(results, key=lambda result: result.keys)
+    stack.trace.invalidated(tenant_of(names[0]), names, most.keys)
+    return Invalidated(most.keys, most.exact)
+
+
+async def _insist(tier: GuardedTier, names: Sequence[str]) -> Invalidation:
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return await tier.invalidate(names)
+        except TierUnavailable:
+            await asyncio.sleep(PAUSE)
+    return await tier.invalidate(names)

@@ -1,0 +1,90 @@
+"""What the engine knows of one data type of one tenant: its policy and its counters.
+
+Records point to their kind, so that a hit counts with one attribute write and decodes without a
+look-up. Only so many kinds are made; the tenants beyond share one per type, named `other`, so that
+neither memory nor metric labels grow with the number of tenants.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from cascada.model.keys import Key
+from cascada.model.policy import BUILT_IN, Policy, with_built_in
+from cascada.model.ttl import seconds
+
+MAX_KINDS: Final = 10_000
+OTHER: Final = "other"
+
+
+class Counters:
+    """Counts since the start of the process; seconds are sums."""
+
+    __slots__ = (
+        "coalesced", "corrupt", "invalidated", "l1", "l2", "l3", "load_failures", "load_seconds",
+        "loads", "misses", "refused", "saved_seconds", "stale",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.l1 = self.l2 = self.l3 = 0
+        self.misses = self.coalesced = self.stale = 0
+        self.loads = self.load_failures = self.refused = self.corrupt = self.invalidated = 0
+        self.load_seconds = self.saved_seconds = 0.0
+
+    @property
+    def hits(self) -> int:
+        return self.l1 + self.l2 + self.l3
+
+
+class Kind:
+    """One data type of one tenant."""
+
+    __slots__ = ("count", "data_type", "policy", "tenant", "vectors")
+
+    def __init__(self, tenant: str, data_type: str, policy: Policy) -> None:
+        self.tenant = tenant
+        self.data_type = data_type
+        self.policy = policy
+        self.vectors = data_type in ("embedding", "vector_store")
+        self.count = Counters()
+
+
+class Kinds:
+    """All kinds of one cache, made when they are first met."""
+
+    def __init__(self, policies: Mapping[str, Policy], default: Policy, default_ttl: float) -> None:
+        self._policies = {
+            **BUILT_IN, **{name: with_built_in(name, given) for name, given in policies.items()}
+        }  # fmt: skip
+        self._default = default
+        self.default_ttl = default_ttl
+        self._kinds: dict[tuple[str, str], Kind] = {}
+
+    def of(self, tenant: str, data_type: str) -> Kind:
+        """The kind of a type; beyond MAX_KINDS the one that all further tenants share."""
+        kind = self._kinds.get((tenant, data_type))
+        if kind is None:
+            if len(self._kinds) >= MAX_KINDS and tenant != OTHER:
+                return self.of(OTHER, data_type)
+            kind = Kind(tenant, data_type, self._policies.get(data_type, self._default))
+            self._kinds[tenant, data_type] = kind
+        return kind
+
+    def of_key(self, key: Key) -> Kind:
+        return self.of(key.tenant, key.data_type)
+
+    def all(self) -> list[Kind]:
+        return list(self._kinds.values())
+
+    def set_policy(self, data_type: str, policy: Policy) -> None:
+        """Give a type its policy, before or after it was first met (what is stored stays)."""
+        self._policies[data_type] = chosen = with_built_in(data_type, policy)
+        for kind in self._kinds.values():
+            if kind.data_type == data_type:
+                kind.policy = chosen
+
+
+def stale_window(policy: Policy) -> float:
+    """Seconds past its ttl in which a value may be served while it is refreshed."""
+    return seconds(policy.stale_for) if policy.stale_for else 0.0

@@ -1,0 +1,147 @@
+"""Where an engine runs: one event loop at a time, across forks, until it is closed.
+
+What belongs to a loop (tasks, flights, slots, the feed's loop) is made anew when the cache is used
+on another loop after the first was closed, so that several `asyncio.run` in a row work. While the
+first loop is still open, a second one gets WrongLoop: memory has no locks, on purpose.
+
+In a forked child all of it is dropped, memory too: a record there might be older than an
+invalidation that only the parent has heard of, and connections must not be shared.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from typing import Any, Final, Protocol, runtime_checkable
+from weakref import WeakSet
+
+from cascada.engine.limits import Limits
+from cascada.engine.stack import Stack
+from cascada.model.errors import CacheClosed, TierUnavailable, WrongLoop
+from cascada.tiers.guarded import GuardedTier
+
+DRAIN_TIMEOUT: Final = 10.0
+"""Seconds that closing waits for what is being stored."""
+
+REPAY_EVERY: Final = 0.2
+
+
+class News(Protocol):
+    """Who hears of other processes' invalidations, as far as its life is concerned."""
+
+    async def poll(self) -> bool: ...
+
+    async def run(self) -> None: ...
+
+    def forget(self) -> None: ...
+
+
+@runtime_checkable
+class Forgetful(Protocol):
+    """A tier that can drop its connections without closing them (they are the parent's)."""
+
+    def forget(self) -> None: ...
+
+
+class Lifecycle:
+    """Binds a stack to the running loop, and takes it down."""
+
+    def __init__(
+        self,
+        stack: Stack,
+        news: News | None,
+        make_limits: Callable[[], Limits],
+        forgetful: tuple[Forgetful, ...] = (),
+    ) -> None:
+        self._stack = stack
+        self._news = news
+        self._make_limits = make_limits
+        self._forgetful = forgetful
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._first_look: asyncio.Task[Any] | None = None
+        self._closed = False
+        _alive.add(self)
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The loop that the cache runs on; None before its first use and after it was closed."""
+        return None if self._loop is None or self._loop.is_closed() else self._loop
+
+    async def ready(self) -> None:
+        """Be bound to the running loop, with memory up to date. Called by every slow path."""
+        if self._loop is not asyncio.get_running_loop():
+            self._bind()
+        if self._first_look is not None and not self._first_look.done():
+            # Shielded by `wait`: a caller that is cancelled must not end the look of all others.
+            await asyncio.wait([self._first_look])
+
+    async def close(self, *, for_good: bool = True) -> None:
+        """Let what is being stored finish (at most 10 s), then close every tier."""
+        if self._closed:
+            return
+        self._closed = for_good
+        here = self._loop is asyncio.get_running_loop()
+        if here:
+            await self._stack.background.drain(DRAIN_TIMEOUT)
+        for tier in self._stack.tiers:
+            await tier.aclose()
+        if self._news is not None:
+            self._news.forget()
+        self._loop = None
+
+    def _bind(self) -> None:
+        if self._closed:
+            raise CacheClosed("this cache was closed with aclose(); make a new one")
+        if self.loop is not None:
+            raise WrongLoop(
+                "this cache runs on another event loop, which is still open. Make one Cache for "
+                "each loop, or end the first use with `await cache.reset()` (aclose() is for good)"
+            )
+        stack = self._stack
+        stack.settle(self._make_limits())
+        self._loop = asyncio.get_running_loop()
+        if self._news is not None:
+            self._first_look = stack.background.run(self._look(self._news), "first look")
+            stack.background.keep_running(self._news.run(), "feed")
+        for tier in stack.lower:
+            stack.background.keep_running(_repay(tier), f"repay {tier.name}")
+
+    @staticmethod
+    async def _look(news: News) -> None:
+        await news.poll()
+
+    def after_fork(self) -> None:
+        # The parent's tasks must not be collected here: their loop would be told that they were
+        # destroyed while pending, on a selector that this process shares with the parent.
+        if self._loop is not None:
+            _of_the_parent.append((self._loop, vars(self._stack).copy(), self._first_look))
+        self._loop = self._first_look = None
+        self._stack.memory.flush()
+        if self._news is not None:
+            self._news.forget()
+        for tier in self._forgetful:
+            tier.forget()
+
+
+async def _repay(tier: GuardedTier) -> None:
+    """Send what is owed to a tier as soon as it takes it."""
+    while True:
+        await asyncio.sleep(REPAY_EVERY)
+        if tier.owed:
+            try:
+                await tier.repay()
+            except TierUnavailable:
+                continue
+
+
+_alive: WeakSet[Lifecycle] = WeakSet()
+_of_the_parent: list[object] = []
+
+
+def _after_fork_in_child() -> None:
+    for lifecycle in list(_alive):
+        lifecycle.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,170 @@
+"""A voyage: the task that brings values nobody has yet, for one or more keys.
+
+It falls through the tiers, runs the loader for what none of them has, hands the values to the
+callers as soon as they are there, and then stores them. It belongs to the engine's background, so
+that callers come and go without harming it (`flight` says who may take which value).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final
+
+from cascada.engine.answer import Loader, Produced
+from cascada.engine.descent import Descent, descend, rise
+from cascada.engine.flight import Flight
+from cascada.engine.sources import Frame, loading
+from cascada.engine.stack import Stack
+from cascada.engine.store import entry_of
+from cascada.model.errors import LoadError, LoadTimeout, TierUnavailable
+from cascada.tiers.base import Lease, Tier
+
+RENEW_EVERY: Final = 1.5
+"""Seconds after which a running load renews its leases (they live for 5 in Redis)."""
+
+COOL_DOWN: Final = 1.0
+"""Seconds after a failed refresh in which hits start no other one."""
+
+Leg = tuple[Flight, Descent]
+
+
+async def carry(stack: Stack, flights: Sequence[Flight], loader: Loader, *, nested: bool) -> None:
+    """Bring all flights to their end; whatever happens, every one of them lands and ends."""
+    try:
+        legs = await _fall(stack, flights)
+        for flight, descent in legs:
+            if (answer := descent.answer or descent.servable) is not None:
+                flight.land(answer)
+        loads = [leg for leg in legs if leg[1].answer is None]
+        if loads:
+            await _load(stack, loads, loader, nested=nested)
+    except BaseException as error:
+        cause = error
+        if isinstance(error, asyncio.CancelledError) and any(f.voyage.waiters for f in flights):
+            cause = LoadError("the load was cancelled: the cache is closing")
+        for flight in flights:
+            flight.fail(cause)
+        if not isinstance(error, Exception):
+            raise
+    finally:
+        stack.flights.remove(flights)
+        for flight in flights:
+            # Found in a tier before they asked: callers who came later look again.
+            flight.end(proven=False)
+
+
+async def _fall(stack: Stack, flights: Sequence[Flight]) -> list[Leg]:
+    """Fall through the tiers; where another process is loading, wait for it and fall again."""
+    legs: dict[Flight, Descent] = {}
+    falling = list(flights)
+    while falling:
+        descents = await descend(stack, [flight.question for flight in falling], loading=True)
+        legs.update(zip(falling, descents, strict=True))
+        falling = [flight for flight in falling if legs[flight].busy and not legs[flight].answer]
+        if falling:
+            await asyncio.sleep(max(legs[flight].busy or 0.0 for flight in falling))
+    return list(legs.items())
+
+
+async def _load(stack: Stack, legs: Sequence[Leg], loader: Loader, *, nested: bool) -> None:
+    """Run the loader for these legs; if it fails, fall back on what stale values may be served."""
+    flights = [flight for flight, _ in legs]
+    first = flights[0].question
+    frame = Frame(stack, flights[0].voyage, first.key.tenant)
+    started = stack.timer()
+    try:
+        async with stack.limits.slot(first.kind.data_type, nested=nested):
+            produced = await _run(stack, legs, loader, frame)
+        made = [
+            entry_of(stack, leg[0].question, result, frame)
+            for leg, result in zip(legs, produced, strict=True)
+        ]
+    except BaseException as error:
+        refresh = all(descent.servable for _, descent in legs)
+        stack.trace.load_failed(first.kind, first.key, error, refresh=refresh)
+        if not isinstance(error, Exception):
+            stack.background.run(_release(stack, legs), "release")
+            raise
+        await _fail(stack, legs, error)
+        return
+    stack.trace.loaded(first.kind, [flight.question.key for flight in flights],
+                       stack.timer() - started)  # fmt: skip
+    for flight, result, entry in zip(flights, produced, made, strict=True):
+        answer = result.answer(entry, stale=frame.stale)
+        flight.land(answer)
+        flight.seal()
+    keep = [
+        entry if entry is not None and result.store and not (frame.stale or frame.foreign) else None
+        for entry, result in zip(made, produced, strict=True)
+    ]
+    stored = await rise(stack, [descent for _, descent in legs], keep)
+    for (flight, _), proven in zip(legs, stored, strict=True):
+        flight.end(proven=proven and not frame.stale)
+
+
+async def _run(stack: Stack, legs: Sequence[Leg], loader: Loader, frame: Frame) -> list[Produced]:
+    """The loader itself, within its time, with its leases kept alive."""
+    renewals: list[asyncio.Task[None]] = []
+
+    def start_renewing() -> None:
+        renewals.append(stack.background.keep_running(_renew(legs), "renew"))
+
+    waiting = asyncio.get_running_loop().call_later(RENEW_EVERY, start_renewing)
+    stack.watchers += 1
+    try:
+        with loading(frame):
+            async with asyncio.timeout(stack.load_timeout) as limit:
+                return await loader.load([flight.question for flight, _ in legs])
+    except TimeoutError as error:
+        if not limit.expired():
+            raise
+        raise LoadTimeout(
+            f"loading {legs[0][0].question.key} took longer than "
+            f"load_timeout={stack.load_timeout} s"
+        ) from error
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        # The loader cancelled itself (a cancel scope of its own): to its callers that is a failure.
+        raise LoadError(f"the loader of {legs[0][0].question.key} was cancelled") from error
+    finally:
+        stack.watchers -= 1
+        waiting.cancel()
+        for renewal in renewals:
+            renewal.cancel()
+
+
+async def _renew(legs: Sequence[Leg]) -> None:
+    """Keep the leases of a long load alive."""
+    leases: dict[Tier, list[Lease]] = {}
+    for _, descent in legs:
+        for tier, lease in descent.leases.items():
+            leases.setdefault(tier, []).append(lease)
+    while True:
+        for tier, held in leases.items():
+            # A lease that could not be renewed is found void at the fill: nothing is lost here.
+            with suppress(TierUnavailable):
+                await tier.renew(held)
+        await asyncio.sleep(RENEW_EVERY)
+
+
+async def _fail(stack: Stack, legs: Sequence[Leg], error: Exception) -> None:
+    """The source failed: who may be served something stale is, everybody else gets the error.
+
+    A spare was valid when it was read. It is served only if its lease is still good now, since
+    what was invalidated meanwhile is never served again, not even when the source fails.
+    """
+    released = await rise(stack, [descent for _, descent in legs], [None] * len(legs))
+    for (flight, descent), valid in zip(legs, released, strict=True):
+        stack.flights.cool(flight.question.key, stack.timer() + COOL_DOWN)
+        if descent.spare is not None and valid:
+            flight.land(descent.spare)
+            flight.end(proven=True)
+        flight.fail(error)
+
+
+async def _release(stack: Stack, legs: Sequence[Leg]) -> None:
+    await rise(stack, [descent for _, descent in legs], [None] * len(legs))

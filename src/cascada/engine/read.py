@@ -1,0 +1,167 @@
+"""The read path, top to bottom.
+
+The usual hit never gets here: `MemoryTier.peek` answers it inside the caller's own coroutine.
+`get` falls through the tiers; `load` does too, and lets the source fill in what none of them has,
+once for all who ask at the same time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cascada.engine import decide, fence, sources
+from cascada.engine.answer import Answer, Loader, Question
+from cascada.engine.decide import Verdict
+from cascada.engine.descent import descend
+from cascada.engine.flight import Boarding, Flight
+from cascada.engine.load import carry
+from cascada.engine.stack import Stack
+from cascada.model.entry import UNSET
+from cascada.model.errors import CorruptEntry
+from cascada.tiers.base import Found
+
+
+async def get(stack: Stack, questions: Sequence[Question]) -> list[Answer | None]:
+    """What the tiers have, each question's first candidate that may be served."""
+    started = stack.timer()
+    descents = await descend(stack, questions, loading=False)
+    answers = [descent.answer for descent in descents]
+    fence.remember(stack, descents)
+    _account(stack, questions, answers, started)
+    return answers
+
+
+async def load(stack: Stack, questions: Sequence[Question], loader: Loader) -> list[Answer]:
+    """What the tiers have, else what the loader brings; one load per key, whoever asks."""
+    started = stack.timer()
+    asked = stack.flights.moment()
+    answers: dict[int, Answer] = {}
+    while len(answers) < len(questions):
+        answers |= _glance(stack, questions, answers, loader)
+        waiting = _board(stack, questions, answers, loader, asked)
+        try:
+            for index, boarding in waiting:
+                if (answer := await boarding.wait()) is not None:
+                    answers[index] = answer
+        finally:
+            for _, boarding in waiting:
+                boarding.leave()
+    in_order = [answers[index] for index in range(len(questions))]
+    _account(stack, questions, in_order, started)
+    return in_order
+
+
+async def pass_by(stack: Stack, questions: Sequence[Question], loader: Loader) -> list[Answer]:
+    """What the source says, past all tiers; only the bound on its concurrency is kept."""
+    async with stack.limits.slot(
+        questions[0].kind.data_type, nested=sources.current(stack) is not None
+    ):
+        return [made.answer(None) for made in await loader.load(questions)]
+
+
+def _glance(
+    stack: Stack, questions: Sequence[Question], answers: dict[int, Answer], loader: Loader
+) -> dict[int, Answer]:
+    """What memory may serve at once. A value that is due or stale starts its refresh."""
+    found: dict[int, Answer] = {}
+    for index, question in enumerate(questions):
+        if index in answers:
+            continue
+        keys = stack.keys_for(stack.memory, question.candidates)
+        seen = [stack.memory.look(key) for key in keys]
+        choice = decide.choose(
+            seen, question.kind.policy, stack.now(), generating=question.generating
+        )
+        if choice.index is None or choice.verdict is Verdict.SPARE:
+            continue
+        hit = seen[choice.index]
+        assert isinstance(hit, Found)
+        try:
+            value = stack.decode(hit.entry, question.kind, question.want)
+        except CorruptEntry:
+            continue  # the fall through the tiers meets it again, counts it and replaces it
+        stale = choice.verdict is Verdict.STALE
+        found[index] = Answer(
+            hit.entry, "l1", value=value, stale=stale, found_at=keys[choice.index]
+        )
+        if choice.verdict is not Verdict.FRESH:
+            _refresh(stack, question, loader)
+    return found
+
+
+def _board(
+    stack: Stack,
+    questions: Sequence[Question],
+    answers: dict[int, Answer],
+    loader: Loader,
+    asked: int,
+) -> list[tuple[int, Boarding]]:
+    """A place on a flight for every open question; those without a flight share a new voyage."""
+    frame = sources.current(stack)
+    parent = None if frame is None else frame.owner
+    waiting: list[tuple[int, Boarding]] = []
+    alone: dict[object, list[int]] = {}
+    try:
+        for index, question in enumerate(questions):
+            if index in answers:
+                continue
+            flight = stack.flights.find(question.key)
+            if flight is None:
+                alone.setdefault(question.key, []).append(index)
+            else:
+                waiting.append((index, Boarding(flight, asked, parent, own=False)))
+    except BaseException:
+        for _, boarding in waiting:
+            boarding.leave()
+        raise
+    firsts = [indexes[0] for indexes in alone.values()]
+    flights = stack.flights.prepare((questions[index] for index in firsts), kept=False)
+    for flight, indexes in zip(flights, alone.values(), strict=True):
+        for index in indexes:
+            own = index == indexes[0]
+            waiting.append((index, Boarding(flight, asked, parent, own=own)))
+    if flights:
+        _depart(stack, flights, loader, nested=parent is not None)
+    return waiting
+
+
+def _refresh(stack: Stack, question: Question, loader: Loader) -> None:
+    """Load anew in the background, unless somebody does, or it has just failed."""
+    key = question.key
+    if stack.flights.find(key) is None and not stack.flights.cooling(key, stack.timer()):
+        _depart(stack, stack.flights.prepare([question], kept=True), loader, nested=False)
+
+
+def _depart(stack: Stack, flights: list[Flight], loader: Loader, *, nested: bool) -> None:
+    voyage = flights[0].voyage
+    voyage.task = stack.background.run(
+        carry(stack, flights, loader, nested=nested), f"load {flights[0].question.key}"
+    )
+
+
+def _account(
+    stack: Stack,
+    questions: Sequence[Question],
+    answers: Sequence[Answer | None],
+    started: float,
+) -> None:
+    """Count the answers, and tell the load that this runs in what it depends on."""
+    spent = stack.timer() - started
+    for question, answer in zip(questions, answers, strict=True):
+        stack.trace.answered(question, answer, spent)
+        if answer is None:
+            sources.note(stack, question, None, stale=False, found_at=None)
+        else:
+            sources.note(
+                stack, question, answer.entry, stale=answer.stale, found_at=answer.found_at
+            )
+
+
+def value_of(stack: Stack, question: Question, answer: Answer) -> object:
+    """The answer's value as this caller's own: the object at hand once, then fresh decodings."""
+    if answer.absent:
+        return None
+    if answer.value is not UNSET:
+        value, answer.value = answer.value, UNSET
+        return value
+    return stack.decode(answer.entry, question.kind, question.want)

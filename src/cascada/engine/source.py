@@ -1,0 +1,129 @@
+"""The caller's own code as a loader: async or plain functions, single or batch, with a generator.
+
+A plain function runs in a worker thread, with the caller's context variables, so that it never
+blocks the event loop. What it returns may be awaitable (a lambda around an async call).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from cascada.engine.answer import Origin, Produced, Question
+from cascada.model.clock import Clock
+from cascada.model.loaded import Loaded
+
+
+async def call(function: Callable[..., Any], *args: Any, **named: Any) -> Any:
+    """Call `function`, wherever it has to run, and await what it returns."""
+    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004 - an object with an async __call__
+    ):
+        return await function(*args, **named)
+    result = await asyncio.to_thread(function, *args, **named)
+    return await result if inspect.isawaitable(result) else result
+
+
+class One:
+    """A loader of one value, and the generator that is asked when it finds nothing.
+
+    `args` are what both are called with.
+    """
+
+    def __init__(
+        self,
+        loader: Callable[..., Any] | None,
+        generator: Callable[..., Any] | None = None,
+        *,
+        clock: Clock,
+        ttl: Any = None,
+        tags: Sequence[str] = (),
+    ) -> None:
+        self._loader = loader
+        self._generator = generator
+        self._timer = clock.monotonic
+        self._ttl = ttl
+        self._tags = tags
+
+    @property
+    def generating(self) -> bool:
+        return self._generator is not None
+
+    async def load(self, questions: Sequence[Question]) -> list[Produced]:
+        started = self._timer()
+        loaded = None if self._loader is None else await call(self._loader)
+        between = self._timer()
+        origin: Origin = "loader"
+        generated = 0.0
+        if _nothing(loaded) and self._generator is not None:
+            loaded, origin = await call(self._generator), "generator"
+            generated = self._timer() - between
+        made = produced(loaded, origin, self._ttl, self._tags)
+        made.loader_seconds, made.generator_seconds = between - started, generated
+        return [made]
+
+
+class Many:
+    """A loader of many values in one call: ids to a mapping, or to a sequence in their order.
+
+    What a mapping does not hold, and what is None in a sequence, is not there.
+    """
+
+    generating = False
+
+    def __init__(
+        self, loader: Callable[..., Any], *, clock: Clock, ttl: Any = None, tags: Sequence[str] = ()
+    ) -> None:
+        self._loader = loader
+        self._timer = clock.monotonic
+        self._ttl = ttl
+        self._tags = tags
+
+    async def load(self, questions: Sequence[Question]) -> list[Produced]:
+        started = self._timer()
+        ids = [question.key.resource_id for question in questions]
+        rows = await call(self._loader, list(ids))
+        spent = self._timer() - started
+        made = [produced(row, "loader", self._ttl, self._tags) for row in _in_order(rows, ids)]
+        for each in made:
+            each.loader_seconds = spent
+        return made
+
+
+def produced(loaded: object, origin: Origin, ttl: Any = None, tags: Sequence[str] = ()) -> Produced:
+    """What a loader returned, bare or as `Loaded`; what it says goes before what the call said."""
+    if not isinstance(loaded, Loaded):
+        return Produced(loaded, absent=loaded is None, origin=origin, ttl=ttl, tags=tags)
+    return Produced(
+        loaded.value,
+        absent=loaded.value is None,
+        origin=origin,
+        ttl=ttl if loaded.ttl is None else loaded.ttl,
+        tags=(*tags, *loaded.tags),
+        sources=loaded.sources,
+        version=loaded.version,
+        store=loaded.store,
+    )
+
+
+def _nothing(loaded: object) -> bool:
+    return loaded is None or (isinstance(loaded, Loaded) and loaded.value is None)
+
+
+def _in_order(rows: object, ids: Sequence[str]) -> list[object]:
+    if isinstance(rows, Mapping):
+        by_text = {str(found): row for found, row in rows.items()}
+        return [by_text.get(wanted) for wanted in ids]
+    if isinstance(rows, Sequence) and not isinstance(rows, str | bytes):
+        if len(rows) != len(ids):
+            raise ValueError(
+                f"the loader was asked for {len(ids)} ids and returned {len(rows)} values; "
+                "return one for each (None where there is none), or a mapping from id to value"
+            )
+        return list(rows)
+    raise TypeError(
+        f"the loader returned {type(rows).__name__}; return a mapping from id to value, "
+        "or a list with one value for each id"
+    )

@@ -1,0 +1,88 @@
+"""What a loader reads through the cache while it runs, so that its result depends on it.
+
+A context variable holds the frame of the load under way in this task (and in the tasks that it
+starts). Every read through the same cache adds the names of what it found, or looked for, to it;
+they become names of the result. So whatever invalidates a source invalidates what was made of it.
+
+Two things make a result unfit to be stored: something it was made of was served stale, or belongs
+to another tenant (whose invalidations are numbered apart, so that it could not be voided by them).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from cascada.engine.answer import Question
+from cascada.model.entry import Entry
+from cascada.model.keys import Key
+from cascada.model.names import static_names
+
+
+class Frame:
+    """One load under way: what it has read so far. `owner` is its voyage."""
+
+    __slots__ = ("cache", "foreign", "names", "owner", "stale", "tenant")
+
+    def __init__(self, cache: object, owner: Any, tenant: str) -> None:
+        self.cache = cache
+        self.owner = owner
+        self.tenant = tenant
+        self.names: dict[str, None] = {}
+        self.stale = False
+        self.foreign = False
+
+    def note(self, question_keys: Iterable[Key], entry: Entry | None, *, stale: bool) -> None:
+        """A read looked at these keys and found `entry` (None: nothing)."""
+        for key in question_keys:
+            if key.tenant != self.tenant:
+                self.foreign = True
+                return
+            self.names.update(dict.fromkeys(static_names(key)))
+        if entry is not None:
+            self.names.update(dict.fromkeys(entry.names))
+        self.stale = self.stale or stale
+
+
+_frame: ContextVar[Frame | None] = ContextVar("cascada_load", default=None)
+
+
+def current(cache: object) -> Frame | None:
+    """The load of the same cache that this code runs in."""
+    frame = _frame.get()
+    return frame if frame is not None and frame.cache is cache else None
+
+
+def note_key(cache: object, key: Key, entry: Entry) -> None:
+    """A hit in memory, seen from inside a load."""
+    if (frame := current(cache)) is not None:
+        frame.note((key,), entry, stale=False)
+
+
+def note(
+    cache: object,
+    question: Question,
+    entry: Entry | None,
+    *,
+    stale: bool,
+    found_at: Key | None,
+) -> None:
+    """An answer of the slow path: it depends on every candidate that was looked at before it."""
+    if (frame := current(cache)) is None:
+        return
+    looked_at = question.candidates
+    if found_at is not None:
+        looked_at = looked_at[: looked_at.index(found_at) + 1]
+    frame.note(looked_at, entry, stale=stale)
+
+
+@contextmanager
+def loading(frame: Frame) -> Iterator[None]:
+    """Run a loader inside `frame`."""
+    token = _frame.set(frame)
+    try:
+        yield
+    finally:
+        _frame.reset(token)

@@ -1,0 +1,89 @@
+"""The tiers of one cache, top to bottom, and what all paths share while they use them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from cascada.codecs.values import ValueCodec
+from cascada.engine import decide
+from cascada.engine.background import Background
+from cascada.engine.flight import Flights
+from cascada.engine.kind import Kind, Kinds
+from cascada.engine.limits import Limits
+from cascada.engine.trace import Trace
+from cascada.model.clock import Clock
+from cascada.model.entry import UNSET, Entry, Flag
+from cascada.model.keys import Key
+from cascada.tiers.base import Tier
+from cascada.tiers.guarded import GuardedTier
+from cascada.tiers.memory import MemoryTier
+
+
+class Stack:
+    """Memory, the tiers below it, and the tools of the paths. It decides nothing.
+
+    `background`, `flights` and `limits` belong to one event loop and are renewed with it.
+    `watchers` counts what makes a hit in memory more than an answer: loaders that run now (it may
+    be a source), observers, and open `bypass()` blocks. While it is 0, a hit looks at none of them.
+    """
+
+    background: Background
+    flights: Flights
+    limits: Limits
+
+    def __init__(
+        self,
+        memory: MemoryTier,
+        lower: Sequence[GuardedTier],
+        *,
+        kinds: Kinds,
+        codec: ValueCodec,
+        clock: Clock,
+        trace: Trace,
+        load_timeout: float | None = None,
+        watched: bool = False,
+    ) -> None:
+        self.memory = memory
+        self.lower = tuple(lower)
+        self.tiers: tuple[Tier, ...] = (memory, *self.lower)
+        self.authority: Tier = self.tiers[min(1, len(self.lower))]
+        self.kinds = kinds
+        self.codec = codec
+        self.now = clock.time
+        self.timer = clock.monotonic
+        self.trace = trace
+        self.load_timeout = load_timeout
+        self._always_watching = len(trace.observers) + watched
+        self.watchers = self._always_watching
+
+    def settle(self, limits: Limits) -> None:
+        """Start on an event loop, with nothing under way."""
+        self.background = Background()
+        self.flights = Flights()
+        self.limits = limits
+        self.watchers = self._always_watching
+
+    def decode(self, entry: Entry, kind: Kind, want: Any = None) -> Any:
+        """The value of an entry, the caller's own unless it may be shared. CorruptEntry."""
+        if entry.flags & Flag.ABSENT:
+            return None
+        if entry.value is not UNSET and want is None:
+            return entry.value
+        wanted = kind.policy.type if want is None else want
+        return self.codec.decode(entry.data, entry.codec, entry.flags, type=wanted)
+
+    def decide_from(self, kind: Kind, entry: Entry) -> float:
+        """When a hit on `entry` stops being a matter of course (wall clock)."""
+        if entry.flags & Flag.ABSENT:
+            return -math.inf  # whether an absence answers depends on who asks
+        return min(decide.refresh_from(entry, kind.policy), entry.expires)
+
+    def keys_for(self, tier: Tier, candidates: tuple[Key, ...]) -> tuple[Key, ...]:
+        """Which candidates a tier is asked for.
+
+        Memory above another tier answers for the full key alone: a general value in memory says
+        nothing about a more specific one that another process has stored below.
+        """
+        return candidates if tier is self.authority or tier is not self.memory else candidates[:1]

@@ -1,0 +1,70 @@
+"""From a value to an entry: encoding, lifetimes, and the names that it bears."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from cascada.engine.answer import Produced, Question
+from cascada.engine.sources import Frame
+from cascada.engine.stack import Stack
+from cascada.model.entry import Codec, Entry, Flag
+from cascada.model.names import collapse, source_names, static_names, tag_name
+from cascada.model.ttl import Duration, seconds
+
+
+def entry_of(
+    stack: Stack, question: Question, result: Produced, frame: Frame | None
+) -> Entry | None:
+    """What a loaded value is stored as; None where nothing is to be stored at all.
+
+    Its own sources (what it was made from) are capped, its tags are not. SerializationError if the
+    value cannot be stored exactly.
+    """
+    policy, key = question.kind.policy, question.key
+    names = entry_names(
+        question,
+        result.tags,
+        [
+            name
+            for source in result.sources
+            for name in source_names(key.tenant, source)
+        ] + list(frame.names if frame is not None else ()),
+    )  # fmt: skip
+    now = stack.now()
+    if result.absent:
+        if policy.none_ttl is None:
+            return None
+        flags = Flag.ABSENT | (Flag.GENERATOR_ASKED if question.generating else 0)
+        until = now + seconds(policy.none_ttl)
+        return Entry(b"", Codec.NOTHING, flags, now, until, until, names, value=None)
+    return encoded(stack, question, result.value, result.ttl, names, result.version)
+
+
+def encoded(
+    stack: Stack,
+    question: Question,
+    value: object,
+    ttl: Duration | None,
+    names: tuple[str, ...],
+    version: int | None,
+) -> Entry:
+    """`value` as an entry that is fresh from now on."""
+    policy = question.kind.policy
+    fresh, whole = policy.lifetimes(ttl, stack.kinds.default_ttl)
+    made = stack.codec.encode(
+        value, type=question.want or policy.type, vectors=question.kind.vectors
+    )
+    now = stack.now()
+    shared = value if policy.shared else made.value
+    return Entry(
+        made.data, made.codec, made.flags, now, now + fresh, now + whole, names, version, shared
+    )
+
+
+def entry_names(question: Question, tags: Sequence[str], sources: Iterable[str]) -> tuple[str, ...]:
+    """The dynamic names: tags, sources and left-out context, less what the key says anyway."""
+    static = set(static_names(question.key))
+    own = dict.fromkeys(tag_name(question.key.tenant, tag) for tag in tags)
+    own.update(dict.fromkeys(question.context))
+    own.update(dict.fromkeys(collapse(name for name in sources if name not in static)))
+    return tuple(name for name in own if name not in static)

@@ -1,0 +1,113 @@
+"""The one place where the engine counts and tells observers.
+
+The hit path counts on its own (one addition); everything else passes here. Observers are called
+synchronously and must return at once; what they raise is logged, once each, and harms nobody.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from cascada.engine.answer import Answer, Question
+from cascada.engine.kind import Kind
+from cascada.model.events import Event, EventKind, Observer
+from cascada.model.keys import Key
+
+logger = logging.getLogger("cascada")
+
+
+class Trace:
+    """Counts and events of one engine."""
+
+    def __init__(self, observers: Sequence[Observer] = ()) -> None:
+        self.observers = list(observers)
+        self._broken: set[int] = set()
+
+    def answered(self, question: Question, answer: Answer | None, seconds: float) -> None:
+        """A read of the slow path got its answer, or none."""
+        count = question.kind.count
+        if answer is None or answer.tier == "source":
+            if answer is not None and answer.coalesced:
+                count.coalesced += 1
+                self._emit("coalesced", question.kind, question.key, seconds=seconds)
+            else:
+                count.misses += 1
+                self._emit("miss", question.kind, question.key, seconds=seconds)
+            return
+        setattr(count, answer.tier, getattr(count, answer.tier) + 1)
+        if answer.stale:
+            count.stale += 1
+        self._emit(
+            "hit", question.kind, question.key, answer.tier, stale=answer.stale, seconds=seconds
+        )
+
+    def hit_in_memory(self, kind: Kind, key: Key) -> None:
+        """A hit on the fast path, which has counted itself; only called if anybody observes."""
+        self._emit("hit", kind, key, "l1")
+
+    def loaded(self, kind: Kind, keys: Sequence[Key], seconds: float) -> None:
+        kind.count.loads += len(keys)
+        kind.count.load_seconds += seconds
+        self._emit("load", kind, keys[0], seconds=seconds, count=len(keys))
+
+    def load_failed(self, kind: Kind, key: Key, error: BaseException, *, refresh: bool) -> None:
+        kind.count.load_failures += 1
+        if refresh:
+            logger.warning("refreshing %s failed: %r", key, error)
+        self._emit("refresh_failed" if refresh else "load_failed", kind, key, detail=repr(error))
+
+    def filled(self, question: Question, tier: str, *, accepted: bool) -> None:
+        if not accepted:
+            question.kind.count.refused += 1
+        self._emit("fill" if accepted else "refused", question.kind, question.key, tier)
+
+    def corrupt(self, kind: Kind, key: Key, tier: str, why: str) -> None:
+        kind.count.corrupt += 1
+        logger.warning("%s in %s does not decode, so it is a miss: %s", key, tier, why)
+        self._emit("corrupt", kind, key, tier, detail=why)
+
+    def unstored(self, kind: Kind, key: Key, why: str) -> None:
+        self._emit("unstored", kind, key, detail=why)
+
+    def invalidated(self, tenant: str, names: Sequence[str], keys: int) -> None:
+        self._send(Event("invalidate", tenant=tenant, count=keys, detail=" ".join(names[:8])))
+
+    def tier_changed(self, tier: str, available: bool, why: str) -> None:
+        if available:
+            logger.warning("%s is available again", tier)
+        else:
+            logger.warning("%s is unavailable, going on without it: %s", tier, why)
+        self._send(Event("tier_up" if available else "tier_down", tier=tier, detail=why or None))
+
+    def tier_failed(self, tier: str, why: str) -> None:
+        logger.debug("%s: %s", tier, why)
+        self._send(Event("tier_error", tier=tier, detail=why))
+
+    def _emit(
+        self,
+        what: EventKind,
+        kind: Kind,
+        key: Key,
+        tier: str | None = None,
+        *,
+        stale: bool = False,
+        seconds: float = 0.0,
+        count: int = 1,
+        detail: str | None = None,
+    ) -> None:
+        if self.observers:
+            self._send(
+                Event(
+                    what, tier, kind.tenant, kind.data_type, key.text, stale, seconds, count, detail
+                )
+            )
+
+    def _send(self, event: Event) -> None:
+        for observer in self.observers:
+            try:
+                observer(event)
+            except Exception:
+                if id(observer) not in self._broken:
+                    self._broken.add(id(observer))
+                    logger.exception("observer %r failed; it is told of later events", observer)

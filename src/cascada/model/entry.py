@@ -1,0 +1,146 @@
+"""What a tier holds, and what a read answers.
+
+An `Entry` is the encoded value with what is known about it; tiers pass it on without looking into
+its payload. A caller sees a `Hit` or `MISS`.
+"""
+
+from __future__ import annotations
+
+import math
+from enum import IntEnum, IntFlag
+from typing import Final, Generic, Literal, TypeVar, final
+
+import msgspec
+
+T_co = TypeVar("T_co", covariant=True)
+
+Source = Literal["l1", "l2", "l3", "source"]
+"""Where an answer came from: a tier, or the loader."""
+
+
+@final
+class Unset:
+    """The type of `UNSET`: no decoded value is at hand (None is a value)."""
+
+    def __repr__(self) -> str:
+        return "UNSET"
+
+
+UNSET: Final = Unset()
+
+
+class Flag(IntFlag):
+    """Facts about an entry that its header carries; bits are never given a second meaning."""
+
+    ABSENT = 1  # the loader said that there is nothing
+    GENERATOR_ASKED = 2  # ... and so did the generator
+    DYNAMIC_NAMES = 4  # names follow the header
+    COMPRESSED = 8  # payload is zstd
+    ENCRYPTED = 16  # reserved: payload is AES-GCM
+    CHECKED = 32  # a CRC-32 of all that follows stands in the header
+
+
+class Codec(IntEnum):
+    """How the payload is encoded; numbers are never given a second meaning."""
+
+    NOTHING = 0
+    MSGPACK = 1
+    EXTENDED = 2  # msgpack with extension types for tuple, set, Decimal, ...
+    ARRAY = 3  # dtype, shape, raw bytes
+    FLOATS = 4  # a list of floats as raw float32 or float64
+    CUSTOM = 5  # bytes that the caller's own serializer made, as msgpack
+
+
+class Entry:
+    """One stored value.
+
+    `created`, `fresh_until` and `expires` are wall-clock seconds of the tier that stored it;
+    between `fresh_until` and `expires` the value is stale: it may be served while it is refreshed.
+    `math.inf` is never. `names` are the dynamic names only. `value` is the decoded object, and
+    only if it may be shared between callers.
+    """
+
+    __slots__ = (
+        "codec",
+        "created",
+        "data",
+        "expires",
+        "flags",
+        "fresh_until",
+        "names",
+        "value",
+        "version",
+    )
+
+    def __init__(
+        self,
+        data: bytes,
+        codec: int = Codec.MSGPACK,
+        flags: int = 0,
+        created: float = 0.0,
+        fresh_until: float = math.inf,
+        expires: float = math.inf,
+        names: tuple[str, ...] = (),
+        version: int | None = None,
+        value: object = UNSET,
+    ) -> None:
+        self.data = data
+        self.codec = codec
+        self.flags = flags
+        self.created = created
+        self.fresh_until = fresh_until
+        self.expires = expires
+        self.names = names
+        self.version = version
+        self.value = value
+
+    def __repr__(self) -> str:
+        return (
+            f"Entry({len(self.data)} B, created={self.created}, "
+            f"fresh_until={self.fresh_until}, expires={self.expires})"
+        )
+
+
+class Hit(msgspec.Struct, Generic[T_co], frozen=True, gc=False):
+    """An answer.
+
+    `value` is the caller's own, unless it is immutable or its policy shares it. `tier` says where
+    it came from; `age` is the seconds since it was loaded; `stale` that it is past its ttl (never
+    that it was invalidated); `coalesced` that another caller's load brought it.
+    """
+
+    value: T_co
+    tier: Source
+    age: float = 0.0
+    stale: bool = False
+    coalesced: bool = False
+
+    def __bool__(self) -> bool:
+        return True
+
+
+@final
+class Miss:
+    """The type of `MISS`: there is no value. It is falsy, and its `value` is None."""
+
+    value: None = None
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __repr__(self) -> str:
+        return "MISS"
+
+
+MISS: Final = Miss()
+
+
+class Invalidated(msgspec.Struct, frozen=True):
+    """What an invalidation did: `keys` entries went (at most that many, if not `exact`).
+
+    `pending`: it is durable, but has not reached every tier yet; it will without further ado.
+    """
+
+    keys: int
+    exact: bool = True
+    pending: bool = False

@@ -1,0 +1,150 @@
+"""Keys: which value is meant, as a plain tuple, and the text that people and tiers see.
+
+A key is a tuple of strings, because a tuple is the cheapest thing in Python to build and to hash
+(a frozen dataclass costs twenty times as much). Its text form is unambiguous: whatever an id
+holds, it can imitate no other key, because the characters that have a meaning in the text are
+percent-encoded, and the number of segments says which parts are there.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+from urllib.parse import unquote
+from uuid import UUID
+
+from cascada.model.errors import InvalidKey, MissingTenant
+
+Id = str | int | UUID
+"""What callers may pass as an id; `str()` of it is the canonical form, so 7 and "7" are one id."""
+
+MAX_ID_LENGTH = 1024
+"""Characters of one id, tenant or tag; longer ones belong into `generate_resource_id_hash`."""
+
+_SPECIAL = re.compile(r"[%:*{}\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+_PARTS = ("agent", "conversation", "collection")
+_LABELS = ("agent", "conv", "coll")
+
+
+class Scope(NamedTuple):
+    """The context that a value belongs to, next to its tenant; absent parts are None."""
+
+    agent: str | None = None
+    conversation: str | None = None
+    collection: str | None = None
+
+    @property
+    def parts(self) -> tuple[tuple[str, str], ...]:
+        """The parts that are there, as (label, id), in the order of the key text."""
+        return tuple(
+            (label, part) for label, part in zip(_LABELS, self, strict=True) if part is not None
+        )
+
+    def only(self, names: tuple[str, ...]) -> Scope:
+        """This scope less the parts that are not in `names`."""
+        kept = (part if name in names else None for name, part in zip(_PARTS, self, strict=True))
+        return Scope(*kept)
+
+
+NO_SCOPE = Scope()
+
+
+class Key(NamedTuple):
+    """One cached value. A plain tuple with the same items is equal to it and hashes alike."""
+
+    tenant: str
+    data_type: str
+    agent: str | None
+    conversation: str | None
+    collection: str | None
+    resource_id: str
+
+    @property
+    def scope(self) -> Scope:
+        return Scope(self.agent, self.conversation, self.collection)
+
+    @property
+    def text(self) -> str:
+        """`tenant:type:[agent:A]:[conv:C]:[coll:L]:id`, absent parts left out."""
+        segments = [self.tenant, self.data_type]
+        for label, part in self.scope.parts:
+            segments += (label, part)
+        segments.append(self.resource_id)
+        return ":".join(map(quote, segments))
+
+    def __str__(self) -> str:
+        return self.text
+
+    @classmethod
+    def parse(cls, text: str) -> Key:
+        """The key whose `text` this is."""
+        tenant, data_type, *middle, resource_id = map(unquote, text.split(":"))
+        parts = dict(zip(middle[::2], middle[1::2], strict=True))
+        agent, conversation, collection = (parts.get(label) for label in _LABELS)
+        return cls(tenant, data_type, agent, conversation, collection, resource_id)
+
+
+def quote(segment: str) -> str:
+    """`segment` with every character that has a meaning in key text percent-encoded."""
+    if _SPECIAL.search(segment) is None:
+        return segment
+    return _SPECIAL.sub(_percent, segment)
+
+
+def id_text(value: object, what: str = "resource_id") -> str:
+    """The canonical text of an id, or InvalidKey with a sentence that names the value."""
+    if isinstance(value, str):
+        text = str.__str__(value)  # of an enum member its value, not its name
+    elif isinstance(value, int) and not isinstance(value, bool):
+        text = int.__repr__(value)
+    elif isinstance(value, UUID):
+        text = str(value)
+    else:
+        raise InvalidKey(
+            f"{what} is {value!r} ({type(value).__name__}); pass a str, an int or a UUID"
+        )
+    if not text:
+        raise InvalidKey(f'{what} is ""; leave it out or pass a non-empty id')
+    if len(text) > MAX_ID_LENGTH:
+        raise InvalidKey(
+            f"{what} has {len(text)} characters, at most {MAX_ID_LENGTH} are allowed; "
+            "pass generate_resource_id_hash(...) of it"
+        )
+    if _SURROGATE.search(text) is not None:
+        raise InvalidKey(f"{what} is {value!r}: it holds a lone surrogate, which is no character")
+    return text
+
+
+def tenant_text(value: object) -> str:
+    """The canonical text of a tenant; MissingTenant when it is None or blank."""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        raise MissingTenant(
+            f"tenant is {value!r}; pass the id of the tenant whose data this is "
+            "(there is no default, so that no tenant ever sees another's values)"
+        )
+    return id_text(value, "tenant")
+
+
+def type_text(value: object) -> str:
+    """The canonical text of a data type."""
+    if not isinstance(value, str):
+        raise InvalidKey(f"data_type is {value!r} ({type(value).__name__}); pass a str")
+    return id_text(value, "data_type")
+
+
+def scope_of(
+    agent: Id | None = None,
+    conversation: Id | None = None,
+    collection: Id | None = None,
+) -> Scope:
+    """A scope of canonical ids; None is an absent part."""
+    return Scope(
+        None if agent is None else id_text(agent, "agent"),
+        None if conversation is None else id_text(conversation, "conversation"),
+        None if collection is None else id_text(collection, "collection"),
+    )
+
+
+def _percent(match: re.Match[str]) -> str:
+    return "".join(f"%{byte:02X}" for byte in match.group().encode())

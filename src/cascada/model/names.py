@@ -1,0 +1,127 @@
+"""Names: what an invalidation can name, and which names an entry bears.
+
+STATIC names follow from the key alone, so every reader knows them. DYNAMIC names (tags, sources,
+context parts that did not enter the key) are given when the value is written and travel with it.
+Each kind of name has a prefix of its own and every segment is percent-encoded, so that no name can
+imitate another; each begins with its tenant, so that no invalidation ever leaves its tenant.
+
+    t:T              the tenant                  r:T:type:id          the resource, any context
+    y:T:type         a data type                 s:T:type:id:agent:A  the resource at one part
+    p:T:agent:A      a context part              k:<key text>         one key
+    q:T:type:agent:A a data type at one part     #:T:tag              a tag
+
+Source: the static names of `coherence.md` section 2 (at most 12 of a key).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from cascada.model.errors import InvalidKey
+from cascada.model.keys import Key, Scope, id_text, quote
+
+MAX_SOURCES = 64
+"""Names of sources that one entry bears; beyond it they collapse to their types' names."""
+
+
+def key_name(key: Key) -> str:
+    return f"k:{key.text}"
+
+
+def tag_name(tenant: str, tag: str) -> str:
+    return f"#:{quote(tenant)}:{quote(id_text(tag, 'tag'))}"
+
+
+def part_names(tenant: str, scope: Scope) -> list[str]:
+    """One name for each part of the scope: everything that belongs to that agent, ..."""
+    return [f"p:{quote(tenant)}:{label}:{quote(part)}" for label, part in scope.parts]
+
+
+def tenant_name(tenant: str) -> str:
+    return f"t:{quote(tenant)}"
+
+
+def type_name(tenant: str, data_type: str) -> str:
+    return f"y:{quote(tenant)}:{quote(data_type)}"
+
+
+def static_names(key: Key) -> list[str]:
+    """All names that follow from the key, its own first."""
+    tenant, data_type, resource = quote(key.tenant), quote(key.data_type), quote(key.resource_id)
+    names = [key_name(key), f"t:{tenant}", f"y:{tenant}:{data_type}"]
+    parts = [(label, quote(part)) for label, part in key.scope.parts]
+    for label, part in parts:
+        names += (f"p:{tenant}:{label}:{part}", f"q:{tenant}:{data_type}:{label}:{part}")
+    if parts:
+        names.append(f"r:{tenant}:{data_type}:{resource}")
+    if len(parts) > 1:
+        names += [f"s:{tenant}:{data_type}:{resource}:{label}:{part}" for label, part in parts]
+    return names
+
+
+def context_names(tenant: str, data_type: str, scope: Scope) -> list[str]:
+    """The names of context parts that the key leaves out, so that they still reach the entry."""
+    names = part_names(tenant, scope)
+    return names + [
+        f"q:{quote(tenant)}:{quote(data_type)}:{label}:{quote(part)}" for label, part in scope.parts
+    ]
+
+
+def resource_names(tenant: str, data_type: str, resource_id: str, scope: Scope) -> list[str]:
+    """What `invalidate` of one resource names: that context and all that is more specific."""
+    key = Key(tenant, data_type, *scope, resource_id)
+    prefix = f"{quote(tenant)}:{quote(data_type)}:{quote(resource_id)}"
+    if not scope.parts:
+        return [key_name(key), f"r:{prefix}"]
+    label, part = most_selective(scope)
+    # With one part alone, the keys at that part that have more parts bear s:, and this one k:.
+    return [key_name(key), f"s:{prefix}:{label}:{quote(part)}"]
+
+
+def all_of_type(tenant: str, data_type: str, scope: Scope) -> list[str]:
+    """What `invalidate` of `"*"` names: every resource of the type (in that context)."""
+    if not scope.parts:
+        return [type_name(tenant, data_type)]
+    label, part = most_selective(scope)
+    return [f"q:{quote(tenant)}:{quote(data_type)}:{label}:{quote(part)}"]
+
+
+def most_selective(scope: Scope) -> tuple[str, str]:
+    """Conversation, then collection, then agent: the part that reaches the fewest entries."""
+    by_label = dict(scope.parts)
+    label = next(label for label in ("conv", "coll", "agent") if label in by_label)
+    return label, by_label[label]
+
+
+def source_names(tenant: str, source: str) -> list[str]:
+    """The names of a declared source `"type:id"`: its key without context, and the resource."""
+    data_type, colon, resource_id = source.partition(":")
+    if not colon or not data_type or not resource_id:
+        id_text(source, "source")
+        msg = f'source is {source!r}; write it as "data_type:resource_id"'
+        raise InvalidKey(msg)
+    return resource_names(tenant, data_type, resource_id, Scope())
+
+
+def collapse(names: Iterable[str], limit: int = MAX_SOURCES) -> tuple[str, ...]:
+    """`names` without repeats; where they are more than `limit`, the coarser names above them.
+
+    Coarser means that more goes than was asked, never less: the names of keys, resources and
+    parts give way to their type's, and if that does not suffice to their tenant's.
+    """
+    distinct = tuple(dict.fromkeys(names))
+    if len(distinct) <= limit:
+        return distinct
+    tenants = dict.fromkeys(f"t:{name.split(':', 2)[1]}" for name in distinct)
+    types = dict.fromkeys(_coarser(name) for name in distinct)
+    return tuple(types if len(types) <= limit else tenants)
+
+
+def tenant_of(name: str) -> str:
+    """The (quoted) tenant that a name belongs to."""
+    return name.split(":", 2)[1]
+
+
+def _coarser(name: str) -> str:
+    kind, tenant, *rest = name.split(":")
+    return f"y:{tenant}:{rest[0]}" if kind in "kqrsy" else f"t:{tenant}"

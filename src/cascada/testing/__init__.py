@@ -1,0 +1,1 @@
+"""For tests of services that use cascada: time by hand, tiers that fail, nodes in one process."""

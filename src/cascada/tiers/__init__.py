@@ -1,0 +1,1 @@
+"""Where values live: one contract, several tiers."""

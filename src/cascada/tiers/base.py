@@ -1,0 +1,174 @@
+"""The contract that every tier fulfils, and what its calls answer.
+
+One idea keeps the tiers equal, the LEASE: permission to fill a key, taken before the value is
+obtained from further down, and void as soon as anything that names the key is invalidated. Every
+call is batch first; answers stand in the order of the keys.
+
+`q` is the number of a tenant's latest invalidation. A tier with a feed of its own (Redis, the
+database) draws it; `read` and `lease` tell the q that they saw, so that the memory tier above can
+compare what it keeps with the invalidations that it hears of.
+
+The contract in words, which `tests/contracts` holds against every tier:
+
+- What `read` finds is valid now: no invalidation that returned before the read began names it.
+- `fill` is refused if any of the entry's names (static or dynamic) was invalidated after its lease
+  was granted, whatever happened to the metadata in between (eviction, expiry, pruning).
+- `lease(force=True)` + `fill` is `set`: it also voids every other lease of that key, so that of
+  crossing loads and sets no older value survives.
+- A tier that cannot answer raises `TierUnavailable`; one that lost its metadata answers Missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, Literal, Protocol, runtime_checkable
+
+from cascada.model.entry import Entry
+from cascada.model.keys import Key
+
+TierName = Literal["l1", "l2", "l3"]
+
+
+class Why(StrEnum):
+    """Why a tier has no value for a key."""
+
+    ABSENT = "absent"
+    EXPIRED = "expired"
+    INVALIDATED = "invalidated"
+    CORRUPT = "corrupt"
+    UNAVAILABLE = "unavailable"
+
+
+@dataclass(slots=True, frozen=True)
+class Found:
+    """A valid entry, and the q at which it is known to be valid."""
+
+    entry: Entry
+    q: int
+
+
+@dataclass(slots=True, frozen=True)
+class Missing:
+    """No valid entry; `by` is the name whose invalidation killed it, where that is known."""
+
+    q: int
+    why: Why = Why.ABSENT
+    by: str | None = None
+
+
+class Lease:
+    """Permission to fill one key, held by one load. `token` is the granting tier's own."""
+
+    __slots__ = ("forced", "key", "q", "token")
+
+    def __init__(self, key: Key, q: int, token: object = None, *, forced: bool = False) -> None:
+        self.key = key
+        self.q = q
+        self.token = token
+        self.forced = forced
+
+
+@dataclass(slots=True, frozen=True)
+class Busy:
+    """Another process holds the lease; ask again after `retry_after` seconds."""
+
+    retry_after: float
+
+
+@dataclass(slots=True, frozen=True)
+class Filled:
+    """Whether the entry was kept, and the q that its key has now (a `set` advances it)."""
+
+    accepted: bool
+    q: int
+
+
+@dataclass(slots=True, frozen=True)
+class Invalidation:
+    """`keys` entries went (at most, if not `exact`); `q` is the number of this invalidation."""
+
+    keys: int
+    exact: bool
+    q: int
+
+
+@dataclass(slots=True, frozen=True)
+class Usage:
+    """How full a tier is. `capacity_bytes` 0 is unbounded."""
+
+    entries: int
+    size_bytes: int
+    capacity_bytes: int
+    evictions: int
+
+
+class Tier(Protocol):
+    """See the module's text for what the calls promise together."""
+
+    @property
+    def name(self) -> TierName: ...
+
+    async def read(self, keys: Sequence[Key]) -> list[Found | Missing]:
+        """What is there and valid now, stale entries included, expired ones not."""
+        ...
+
+    async def lease(
+        self, keys: Sequence[Key], seen: Sequence[Found | Missing | None], *, force: bool = False
+    ) -> list[Lease | Found | Busy]:
+        """Permission to fill each key.
+
+        `seen` is what `read` answered for it (None: not read): the lease is then as old as that
+        answer, so that nothing invalidated since it slips in. Found: somebody stored a value in
+        the meantime, newer than the stale one in `seen`. `force` takes over another's lease.
+        """
+        ...
+
+    async def fill(self, leases: Sequence[Lease], entries: Sequence[Entry | None]) -> list[Filled]:
+        """Store each entry under its lease; None releases the lease and stores nothing.
+
+        A refusal means that the lease was void: what was loaded under it may be outdated. That
+        answer is given for a release as well.
+        """
+        ...
+
+    async def renew(self, leases: Sequence[Lease]) -> None:
+        """Keep the leases alive while a load runs."""
+        ...
+
+    async def invalidate(self, names: Sequence[str]) -> Invalidation:
+        """Void everything that bears one of the names, all of one tenant, in one atomic step."""
+        ...
+
+    async def usage(self) -> Usage: ...
+
+    async def aclose(self) -> None: ...
+
+
+@dataclass(slots=True, frozen=True)
+class Changes:
+    """Invalidations since a position, for a process that polls: (name, q) in the order made.
+
+    `lost` says that some are no longer known, so that all memory of before must go.
+    """
+
+    position: int
+    names: tuple[tuple[str, int], ...]
+    lost: bool
+
+
+@runtime_checkable
+class FeedSource(Protocol):
+    """A shared tier that can tell what was invalidated since."""
+
+    async def changes(self, since: int | None) -> Changes:
+        """What came after `since`; None asks for the present position alone."""
+        ...
+
+
+POLL_INTERVAL: Final = 0.1
+"""Seconds between two looks at a feed that is polled."""
+
+L1_LEASE: Final = 0.5
+"""Seconds that memory may be trusted after the start of the last successful look at the feed."""

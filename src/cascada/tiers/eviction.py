@@ -1,0 +1,66 @@
+"""Which record goes when memory is full.
+
+A hit does one attribute write (`record.used = now`); order is worked out only when room is needed.
+All policies share one mechanism, the lazy heap: records wait in a heap under the score they had
+when they were last looked at. Since a score only ever grows (a use makes a record worth more), the
+record on top whose score is still true is the least of all; one whose score has grown is put back
+under its new one. So LRU is exact, not sampled, and a hit stays O(1). A later cost-aware policy
+(GDSF: Cherkasova, HPL-98-69) differs in `score` alone.
+"""
+
+from __future__ import annotations
+
+from heapq import heapify, heappop, heappush, heapreplace
+from typing import Any, Protocol
+
+
+class Evictable(Protocol):
+    """What a policy sees of a record."""
+
+    used: float
+    score: float
+    gone: bool
+
+    def __lt__(self, other: Any, /) -> bool: ...
+
+
+class Eviction(Protocol):
+    """Narrow on purpose, so that the store can be exchanged with its policy."""
+
+    def admit(self, record: Evictable) -> None:
+        """A record was stored."""
+        ...
+
+    def victim(self) -> Evictable | None:
+        """The record to give up next, taken out of the order; None if there is none."""
+        ...
+
+
+class LeastRecentlyUsed:
+    """Gives up what was not used for the longest time."""
+
+    def __init__(self) -> None:
+        self._heap: list[Evictable] = []
+        self._compact_at = 1024
+
+    def admit(self, record: Evictable) -> None:
+        record.score = record.used
+        heappush(self._heap, record)
+        if len(self._heap) >= self._compact_at:
+            # Replaced and invalidated records would otherwise be kept alive by the heap.
+            self._heap = [kept for kept in self._heap if not kept.gone]
+            heapify(self._heap)
+            self._compact_at = max(1024, 2 * len(self._heap))
+
+    def victim(self) -> Evictable | None:
+        heap = self._heap
+        while heap:
+            record = heap[0]
+            if record.gone:
+                heappop(heap)
+            elif record.score != record.used:
+                record.score = record.used
+                heapreplace(heap, record)
+            else:
+                return heappop(heap)
+        return None

@@ -1,0 +1,150 @@
+"""A lower tier behind a deadline, a breaker, and what is still owed to it.
+
+Three duties, each so that a failing tier costs the caller little and never the truth:
+
+- Every call has a deadline. A tier that answers too late has not answered.
+- After a few failures in a row the breaker opens: calls fail at once, without being sent, until
+  one trial (half-open) succeeds. States and names: Nygard, "Release It!", chapter 5.
+- An invalidation that could not be sent is OWED. While anything is owed the tier is not read,
+  because it may still hold what was invalidated; `repay` sends it, and only then is it trusted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeVar
+
+from cascada.model.clock import Clock
+from cascada.model.entry import Entry
+from cascada.model.errors import TierUnavailable
+from cascada.model.keys import Key
+from cascada.model.names import tenant_of
+from cascada.tiers.base import (
+    Busy,
+    Filled,
+    Found,
+    Invalidation,
+    Lease,
+    Missing,
+    Tier,
+    TierName,
+    Usage,
+)
+
+T = TypeVar("T")
+
+FAILURES_TO_OPEN: Final = 3
+RETRY_AFTER: Final = 1.0
+
+
+class GuardedTier:
+    """`tier`, with every failure turned into TierUnavailable.
+
+    `timeout` is the seconds that one call may take; `on_change(available)` is told when the
+    breaker opens and when it closes again.
+    """
+
+    def __init__(
+        self,
+        tier: Tier,
+        clock: Clock,
+        *,
+        timeout: float = 0.25,
+        on_change: Callable[[TierName, bool, str], None] = lambda name, available, why: None,
+    ) -> None:
+        self.tier = tier
+        self.owed: dict[str, int] = {}
+        self._debts = 0
+        self._now = clock.monotonic
+        self._timeout = timeout
+        self._on_change = on_change
+        self._failures = 0
+        self._open = False
+        self._retry_at = 0.0
+
+    @property
+    def name(self) -> TierName:
+        return self.tier.name
+
+    @property
+    def available(self) -> bool:
+        """Whether calls are sent to the tier at present."""
+        return not self._open and not self.owed
+
+    async def read(self, keys: Sequence[Key]) -> list[Found | Missing]:
+        self._refuse_while_owing()
+        return await self._call(lambda: self.tier.read(keys))
+
+    async def lease(
+        self, keys: Sequence[Key], seen: Sequence[Found | Missing | None], *, force: bool = False
+    ) -> list[Lease | Found | Busy]:
+        self._refuse_while_owing()
+        return await self._call(lambda: self.tier.lease(keys, seen, force=force))
+
+    async def fill(self, leases: Sequence[Lease], entries: Sequence[Entry | None]) -> list[Filled]:
+        self._refuse_while_owing()
+        return await self._call(lambda: self.tier.fill(leases, entries))
+
+    async def renew(self, leases: Sequence[Lease]) -> None:
+        await self._call(lambda: self.tier.renew(leases))
+
+    async def invalidate(self, names: Sequence[str]) -> Invalidation:
+        return await self._call(lambda: self.tier.invalidate(names))
+
+    async def usage(self) -> Usage:
+        return await self._call(self.tier.usage)
+
+    async def aclose(self) -> None:
+        await self.tier.aclose()
+
+    def owe(self, names: Sequence[str]) -> None:
+        """Remember an invalidation that the tier has not confirmed."""
+        self._debts += 1
+        self.owed.update(dict.fromkeys(names, self._debts))
+
+    async def repay(self) -> None:
+        """Send what is owed. Raises TierUnavailable while the tier does not take it."""
+        by_tenant: dict[str, dict[str, int]] = defaultdict(dict)
+        for name, debt in self.owed.items():
+            by_tenant[tenant_of(name)][name] = debt
+        for debts in by_tenant.values():
+            await self.invalidate(list(debts))
+            for name, debt in debts.items():
+                # A name that came to be owed again while this was on its way is a later debt: the
+                # value it names may have been stored after this invalidation was carried out.
+                if self.owed.get(name) == debt:
+                    del self.owed[name]
+
+    def _refuse_while_owing(self) -> None:
+        if self.owed:
+            raise TierUnavailable(
+                f"{self.name} is not trusted: {len(self.owed)} invalidations wait to be sent to it"
+            )
+
+    async def _call(self, send: Callable[[], Awaitable[T]]) -> T:
+        if self._open and self._now() < self._retry_at:
+            raise TierUnavailable(f"{self.name} is skipped: it failed {self._failures} times")
+        # While a trial is under way others go on failing at once.
+        self._retry_at = self._now() + RETRY_AFTER
+        try:
+            async with asyncio.timeout(self._timeout):
+                answer = await send()
+        except TimeoutError as error:
+            self._failed(f"no answer within {self._timeout} s")
+            raise TierUnavailable(f"{self.name} gave no answer within {self._timeout} s") from error
+        except TierUnavailable as error:
+            self._failed(str(error))
+            raise
+        self._failures = 0
+        if self._open:
+            self._open = False
+            self._on_change(self.name, True, "")
+        return answer
+
+    def _failed(self, why: str) -> None:
+        self._failures += 1
+        if not self._open and self._failures >= FAILURES_TO_OPEN:
+            self._open = True
+            self._on_change(self.name, False, why)

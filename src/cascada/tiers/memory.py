@@ -1,0 +1,369 @@
+"""The memory tier (L1): this process's own copy, bounded in bytes, valid against what it hears.
+
+A record remembers q, the number of the latest invalidation that its read had seen. What can be
+invalidated has a cell, shared by the records that bear the name and the leases in flight; an
+invalidation writes its q into the cells of its names, and a record is valid while none of its
+cells holds a higher one. Above the cells stands one clock per tenant: a record whose q is not
+below it is valid without a look at its cells, which is the usual hit.
+
+Names that no cell stands for are remembered in a ring of the latest ones, because a lease may be
+as old as a read that came before it, and because tags and sources are only known at the fill. What
+has left the ring raises the tenant's low-water mark: a lease older than that is void.
+
+`peek` is the hit path. It is synchronous and does one lookup, three comparisons and one write.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any
+from weakref import WeakValueDictionary
+
+from cascada.model.clock import Clock
+from cascada.model.entry import UNSET, Entry
+from cascada.model.freshness import AlwaysFresh, Freshness
+from cascada.model.keys import Key, quote
+from cascada.model.names import static_names, tenant_of
+from cascada.tiers.base import (
+    Busy,
+    Filled,
+    Found,
+    Invalidation,
+    Lease,
+    Missing,
+    TierName,
+    Usage,
+    Why,
+)
+from cascada.tiers.eviction import Eviction, LeastRecentlyUsed
+
+RING = 4096
+"""Latest invalidated names that are remembered, for leases that are older than their cells."""
+
+RECORD_OVERHEAD = 420
+"""Bytes of a record beside its payload and its id (`benchmarks/l1.py` measures it)."""
+
+
+class Cell:
+    """The latest invalidation of one name, and how many live records bear it."""
+
+    __slots__ = ("__weakref__", "live", "name", "q")
+
+    def __init__(self, name: str, q: int) -> None:
+        self.name = name
+        self.q = q
+        self.live = 0
+
+
+class TenantClock:
+    """The latest invalidation of anything of one tenant."""
+
+    __slots__ = ("__weakref__", "q")
+
+    def __init__(self, q: int) -> None:
+        self.q = q
+
+
+class Record(Entry):
+    """An entry as memory holds it; monotonic seconds.
+
+    `born` is when it was loaded, `due` when a hit on it needs a decision.
+    """
+
+    __slots__ = (
+        "born", "cells", "clock", "due", "gone", "key", "kind", "q", "score", "used", "weight",
+    )  # fmt: skip
+
+    key: Key
+    cells: tuple[Cell, ...]
+    clock: TenantClock
+    kind: Any
+    q: int
+    born: float
+    due: float
+    used: float
+    score: float
+    weight: int
+    gone: bool
+
+    def __lt__(self, other: Any) -> bool:
+        return bool(self.score < other.score)
+
+
+class Bar:
+    """What a memory lease watches."""
+
+    __slots__ = ("cells", "clock", "flushes")
+
+    def __init__(self, cells: tuple[Cell, ...], clock: TenantClock, flushes: int) -> None:
+        self.cells = cells
+        self.clock = clock
+        self.flushes = flushes
+
+
+class MemoryTier:
+    """See the module's text. `capacity_bytes` bounds the weight of all records.
+
+    `freshness` says until when invalidations have been heard of. `kind_of` is asked once per
+    record for what the engine wants to find on a hit, and `due_at` for the moment from which a
+    hit needs a decision (expiry, refresh ahead); both come from the engine.
+    """
+
+    name: TierName = "l1"
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        capacity_bytes: int = 50 * 2**20,
+        freshness: Freshness | None = None,
+        eviction: Eviction | None = None,
+        kind_of: Callable[[Key], Any] = lambda key: None,
+        due_at: Callable[[Any, Entry], float] = lambda kind, entry: entry.fresh_until,
+    ) -> None:
+        self.freshness = freshness or AlwaysFresh()
+        self._clock = clock
+        self._now = clock.monotonic
+        self._capacity = capacity_bytes
+        self._eviction = eviction or LeastRecentlyUsed()
+        self._kind_of = kind_of
+        self._due_at = due_at
+        self._records: dict[Key, Record] = {}
+        self._cells: WeakValueDictionary[str, Cell] = WeakValueDictionary()
+        self._clocks: WeakValueDictionary[str, TenantClock] = WeakValueDictionary()
+        self._ring: OrderedDict[str, int] = OrderedDict()
+        self._low: dict[str, int] = {}
+        self._q = 0
+        self._flushes = 0
+        self._size = 0
+        self._evictions = 0
+
+    # --- the hit path -----------------------------------------------------------------------
+
+    def look(self, key: Key) -> Found | Missing:
+        """`read` of one key, without a coroutine around it."""
+        return self._read(key)
+
+    def peek(self, key: Key) -> Record | None:
+        """The record if it is fresh and valid at this moment; None sends the caller to `read`."""
+        record = self._records.get(key)
+        if record is None:
+            return None
+        now = self._now()
+        if now >= record.due:
+            return None
+        freshness = self.freshness
+        if now >= freshness.until and not freshness.extend(now):
+            return None
+        if record.q < record.clock.q and not self._still_valid(record):
+            return None
+        record.used = now
+        return record
+
+    # --- the tier contract ------------------------------------------------------------------
+
+    async def read(self, keys: Sequence[Key]) -> list[Found | Missing]:
+        return [self._read(key) for key in keys]
+
+    async def lease(
+        self, keys: Sequence[Key], seen: Sequence[Found | Missing | None], *, force: bool = False
+    ) -> list[Lease | Found | Busy]:
+        return [
+            self._grant(key, self._q if answer is None else answer.q, force)
+            for key, answer in zip(keys, seen, strict=True)
+        ]
+
+    async def fill(self, leases: Sequence[Lease], entries: Sequence[Entry | None]) -> list[Filled]:
+        return [self._fill(lease, entry) for lease, entry in zip(leases, entries, strict=True)]
+
+    async def renew(self, leases: Sequence[Lease]) -> None:
+        """Memory leases last as long as they are held."""
+
+    async def invalidate(self, names: Sequence[str]) -> Invalidation:
+        self._q += 1
+        # Keys first: a record that goes by its key is then not counted by a group's cell again.
+        ordered = sorted(names, key=lambda name: not name.startswith("k:"))
+        groups = sum(not name.startswith("k:") for name in names)
+        return Invalidation(self.apply(self._q, ordered), exact=groups < 2, q=self._q)
+
+    async def usage(self) -> Usage:
+        return Usage(len(self._records), self._size, self._capacity, self._evictions)
+
+    async def aclose(self) -> None:
+        self.flush()
+
+    # --- what is heard from below -----------------------------------------------------------
+
+    def apply(self, q: int, names: Sequence[str]) -> int:
+        """Take an invalidation that was made below (or in another process) into account.
+
+        Returns how many live records it ended; where names overlap, at most that many.
+        """
+        ended = 0
+        self._q = max(self._q, q)
+        for name in names:
+            tenant = tenant_of(name)
+            self._remember(tenant, name, q)
+            cell = self._cells.get(name)
+            if cell is not None and cell.q < q:
+                ended += cell.live
+                cell.q, cell.live = q, 0
+            if name.startswith("k:"):
+                record = self._records.get(Key.parse(name[2:]))
+                # A record that its own `set` has just stored bears that set's q: it stays.
+                if record is not None and record.q < q:
+                    ended += self._valid(record)
+                    self._drop(record)
+            clock = self._clocks.get(tenant)
+            if clock is not None and clock.q < q:
+                clock.q = q
+        return ended
+
+    def flush(self) -> None:
+        """Forget everything; reads that began before are not kept either."""
+        self._flushes += 1
+        for record in list(self._records.values()):
+            self._drop(record)
+        self._ring.clear()
+        self._low.clear()
+
+    # --- one key ----------------------------------------------------------------------------
+
+    def _read(self, key: Key) -> Found | Missing:
+        record = self._records.get(key)
+        q = self._q
+        if record is None:
+            return Missing(q)
+        now = self._now()
+        if now >= self.freshness.until and not self.freshness.extend(now):
+            return Missing(q, Why.UNAVAILABLE)
+        if not self._valid(record):
+            by = next((cell.name for cell in record.cells if cell.q > record.q), None)
+            self._drop(record)
+            return Missing(q, Why.INVALIDATED, by)
+        if self._clock.time() >= record.expires:
+            self._drop(record)
+            return Missing(q, Why.EXPIRED)
+        record.used = now
+        return Found(record, record.q)
+
+    def _grant(self, key: Key, q: int, force: bool) -> Lease:
+        tenant = quote(key.tenant)
+        clock = self._clocks.get(tenant)
+        if clock is None:
+            # Nobody held it, so no record of the tenant is left that it could vouch for wrongly.
+            self._clocks[tenant] = clock = TenantClock(0)
+        cells = tuple(self._cell(name) for name in static_names(key))
+        return Lease(key, q, Bar(cells, clock, self._flushes), forced=force)
+
+    def _fill(self, lease: Lease, entry: Entry | None) -> Filled:
+        bar = lease.token
+        assert isinstance(bar, Bar)
+        names = () if entry is None else entry.names
+        tenant = quote(lease.key.tenant)
+        # Cells hold what came since the lease was granted, the ring what came between the read
+        # that the lease goes back to and the lease, and what named a tag or a source meanwhile.
+        valid = (
+            bar.flushes == self._flushes
+            and self._low.get(tenant, 0) <= lease.q
+            and all(cell.q <= lease.q for cell in bar.cells)
+            and all(self._ring.get(name, 0) <= lease.q for name in names)
+        )
+        q = lease.q
+        if lease.forced and entry is not None:
+            # A set ends every other lease of its key, and itself leaves nothing if it is void.
+            self._q += 1
+            q = self._q
+            self.apply(q, [bar.cells[0].name])
+        if valid and entry is not None and not self._outdated(lease.key, entry):
+            self._store(lease.key, entry, q, bar)
+        return Filled(valid, q)
+
+    def _outdated(self, key: Key, entry: Entry) -> bool:
+        """Whether a newer version of the value is here already."""
+        held = self._records.get(key)
+        if held is None or held.version is None or entry.version is None:
+            return False
+        return entry.version < held.version and self._valid(held)
+
+    def _store(self, key: Key, entry: Entry, q: int, bar: Bar) -> None:
+        old = self._records.get(key)
+        if old is not None:
+            self._drop(old)
+        record = Record(
+            entry.data, entry.codec, entry.flags, entry.created, entry.fresh_until,
+            entry.expires, entry.names, entry.version, entry.value,
+        )  # fmt: skip
+        record.key = key
+        record.kind = self._kind_of(key)
+        # The key itself needs no cell while its record is here: `apply` finds it by its key.
+        record.cells = bar.cells[1:] + tuple(self._cell(name) for name in entry.names)
+        record.clock = bar.clock
+        record.q = q
+        record.used = self._now()
+        to_monotonic = record.used - self._clock.time()
+        record.born = entry.created + to_monotonic
+        record.due = self._due_at(record.kind, entry) + to_monotonic
+        record.gone = False
+        record.weight = _weight(key, entry)
+        if record.weight > self._capacity:
+            return
+        for cell in record.cells:
+            cell.live += 1
+        self._records[key] = record
+        self._size += record.weight
+        self._eviction.admit(record)
+        while self._size > self._capacity:
+            victim = self._eviction.victim()
+            assert isinstance(victim, Record)
+            self._drop(victim)
+            self._evictions += 1
+
+    def _drop(self, record: Record) -> None:
+        record.gone = True
+        del self._records[record.key]
+        self._size -= record.weight
+        for cell in record.cells:
+            # A cell that was invalidated after this record counts from zero again.
+            if cell.q <= record.q and cell.live:
+                cell.live -= 1
+
+    def _valid(self, record: Record) -> bool:
+        return all(cell.q <= record.q for cell in record.cells)
+
+    def _still_valid(self, record: Record) -> bool:
+        """The slower half of the check; what passes it is as good as read at the clock's q."""
+        if not self._valid(record):
+            return False
+        record.q = record.clock.q
+        return True
+
+    # --- names ------------------------------------------------------------------------------
+
+    def _cell(self, name: str) -> Cell:
+        cell = self._cells.get(name)
+        if cell is None:
+            self._cells[name] = cell = Cell(name, self._ring.get(name, 0))
+        return cell
+
+    def _remember(self, tenant: str, name: str, q: int) -> None:
+        ring = self._ring
+        if ring.get(name, 0) < q:
+            ring[name] = q
+            ring.move_to_end(name)
+        if len(ring) > RING:
+            oldest, gone = ring.popitem(last=False)
+            lost = tenant_of(oldest)
+            self._low[lost] = max(self._low.get(lost, 0), gone)
+
+
+def _weight(key: Key, entry: Entry) -> int:
+    if entry.value is UNSET:
+        decoded = 0
+    elif isinstance(entry.value, tuple | frozenset):
+        decoded = 4 * len(entry.data)  # boxed items; msgpack is about a quarter of them
+    else:
+        decoded = sys.getsizeof(entry.value)
+    return len(entry.data) + decoded + len(key.resource_id) + RECORD_OVERHEAD
