@@ -121,8 +121,9 @@ class Cache:
         return await handle.get(key.data_type, key.resource_id)
 
     def set_policy(self, data_type: str, policy: Policy) -> None:
-        """Say how a type is cached from now on."""
+        """Say how a type is cached from now on. Memory starts anew; other tiers keep theirs."""
         self._assembly.stack.kinds.set_policy(data_type, policy)
+        self._assembly.stack.memory.flush()
 
     def stats(self) -> Statistics:
         """Counts since this process started."""

@@ -38,6 +38,8 @@ def judge(entry: Entry, policy: Policy, now: float, *, generating: bool) -> Verd
     `generating`: the caller has a generator, so that an absence which was stored without asking
     one says nothing to it.
     """
+    if entry.flags >> 8 != policy.version:
+        return Verdict.UNFIT
     if generating and entry.flags & Flag.ABSENT and not entry.flags & Flag.GENERATOR_ASKED:
         return Verdict.UNFIT
     if now < entry.fresh_until:

@@ -35,6 +35,7 @@ def entry_of(
         if policy.none_ttl is None:
             return None
         flags = Flag.ABSENT | (Flag.GENERATOR_ASKED if question.generating else 0)
+        flags |= policy.version << 8
         until = now + seconds(policy.none_ttl)
         return Entry(b"", Codec.NOTHING, flags, now, until, until, names, value=None)
     return encoded(stack, question, result.value, result.ttl, names, result.version)
@@ -57,7 +58,15 @@ def encoded(
     now = stack.now()
     shared = value if policy.shared else made.value
     return Entry(
-        made.data, made.codec, made.flags, now, now + fresh, now + whole, names, version, shared
+        made.data,
+        made.codec,
+        made.flags | policy.version << 8,
+        now,
+        now + fresh,
+        now + whole,
+        names,
+        version,
+        shared,
     )
 
 

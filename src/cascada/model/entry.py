@@ -30,7 +30,10 @@ UNSET: Final = Unset()
 
 
 class Flag(IntFlag):
-    """Facts about an entry that its header carries; bits are never given a second meaning."""
+    """Facts about an entry that its header carries; bits are never given a second meaning.
+
+    The high byte of the flags is a number, the version of the policy that it was written under.
+    """
 
     ABSENT = 1  # the loader said that there is nothing
     GENERATOR_ASKED = 2  # ... and so did the generator

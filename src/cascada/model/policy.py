@@ -45,7 +45,8 @@ class Policy:
     priority: what eviction gives up last. durable: also kept in the database tier.
     strict: an invalidation waits until every process has heard of it.
     shared: hits get the one decoded object, which the caller promises not to change.
-    sensitive: stored encrypted or not at all. version: a number; entries of another are misses.
+    sensitive: stored encrypted or not at all (refused until encryption is there).
+    version: 0..255, of the shape of the values; entries of another version are misses.
     type: what stored values are decoded to (a dataclass, a model, `set[int]`, ...).
     """
 
@@ -82,6 +83,13 @@ class Policy:
                     f"Policy.varies_by is {self.varies_by!r}; "
                     f"pass a tuple of {', '.join(CONTEXT_PARTS)}"
                 )
+        if not isinstance(self.version, int) or not 0 <= self.version <= 255:
+            raise InvalidPolicy(f"Policy.version is {self.version!r}; pass a number from 0 to 255")
+        if self.sensitive:
+            raise InvalidPolicy(
+                "Policy.sensitive is True, but this version of cascada cannot encrypt; "
+                "do not cache such values yet"
+            )
         if self.lookup not in get_args(Lookup):
             raise InvalidPolicy(
                 f"Policy.lookup is {self.lookup!r}; pass one of {', '.join(get_args(Lookup))}"
