@@ -224,6 +224,11 @@ class Assembly:
         """Whether this call goes straight to its source."""
         return self.options.mode != "on" or (self.stack.watchers > 0 and _bypassed.get())
 
+    @property
+    def storing(self) -> bool:
+        """Whether a `set` stores: not in mode off, nor inside `bypass()`."""
+        return self.options.mode != "off" and not _bypassed.get()
+
     @contextmanager
     def bypass(self) -> Iterator[None]:
         """Inside the block, in this task and those it starts, reads go to their sources."""

@@ -235,9 +235,11 @@ class Tenant:
         tier could take it. SerializationError if it cannot be stored exactly.
         """
         question = self._question(self._shape(data_type), resource_id, type)
-        if self._assembly.passing_by:
-            return False
         await self._assembly.life.ready()
+        if not self._assembly.storing:
+            # Other processes must not go on with the value that this one replaces.
+            await invalidate(self._stack, [key_name(question.key)])
+            return False
         return await write(
             self._stack, question, value, ttl=ttl, tags=tags, sources=sources, version=version
         )

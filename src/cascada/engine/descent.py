@@ -44,6 +44,11 @@ class Descent:
         self.leases: dict[Tier, Lease] = {}
         self.seen: dict[str, list[Found | Missing]] = {}
 
+    @property
+    def has_to_wait(self) -> bool:
+        """Whether another process is loading, and there is nothing to serve meanwhile."""
+        return self.busy is not None and self.answer is None and self.servable is None
+
 
 async def descend(stack: Stack, questions: Sequence[Question], *, loading: bool) -> list[Descent]:
     """Fall until each question has an answer, and fill what was passed on the way."""

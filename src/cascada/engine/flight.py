@@ -55,8 +55,9 @@ class Voyage:
             voyage = ahead.pop()
             if voyage is goal:
                 return True
-            ahead += (further for further in +voyage.waits_for if further not in seen)
-            seen.update(voyage.waits_for)
+            further = voyage.waits_for.keys() - seen
+            ahead += further
+            seen |= further
         return False
 
 
@@ -136,7 +137,10 @@ class Boarding:
         voyage = self.flight.voyage
         voyage.waiters -= 1
         if self._parent is not None:
-            self._parent.waits_for[voyage] -= 1
+            waits = self._parent.waits_for
+            waits[voyage] -= 1
+            if not waits[voyage]:
+                del waits[voyage]
         if not voyage.waiters and not voyage.kept and voyage.task is not None:
             voyage.task.cancel()
 

@@ -22,15 +22,15 @@ class Counters:
     """Counts since the start of the process; seconds are sums."""
 
     __slots__ = (
-        "coalesced", "corrupt", "invalidated", "l1", "l2", "l3", "load_failures", "load_seconds",
-        "loads", "misses", "refused", "saved_seconds", "stale",
+        "coalesced", "corrupt", "l1", "l2", "l3", "load_failures", "load_seconds", "loads",
+        "misses", "refused", "stale",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.l1 = self.l2 = self.l3 = 0
         self.misses = self.coalesced = self.stale = 0
-        self.loads = self.load_failures = self.refused = self.corrupt = self.invalidated = 0
-        self.load_seconds = self.saved_seconds = 0.0
+        self.loads = self.load_failures = self.refused = self.corrupt = 0
+        self.load_seconds = 0.0
 
     @property
     def hits(self) -> int:

@@ -37,7 +37,7 @@ async def carry(stack: Stack, flights: Sequence[Flight], loader: Loader, *, nest
         for flight, descent in legs:
             if (answer := descent.answer or descent.servable) is not None:
                 flight.land(answer)
-        loads = [leg for leg in legs if leg[1].answer is None]
+        loads = [leg for leg in legs if leg[1].answer is None and leg[1].busy is None]
         if loads:
             await _load(stack, loads, loader, nested=nested)
     except BaseException as error:
@@ -56,13 +56,16 @@ async def carry(stack: Stack, flights: Sequence[Flight], loader: Loader, *, nest
 
 
 async def _fall(stack: Stack, flights: Sequence[Flight]) -> list[Leg]:
-    """Fall through the tiers; where another process is loading, wait for it and fall again."""
+    """Fall through the tiers; where another process is loading, wait for it and fall again.
+
+    Unless there is something to serve meanwhile: then that process's load is the refresh.
+    """
     legs: dict[Flight, Descent] = {}
     falling = list(flights)
     while falling:
         descents = await descend(stack, [flight.question for flight in falling], loading=True)
         legs.update(zip(falling, descents, strict=True))
-        falling = [flight for flight in falling if legs[flight].busy and not legs[flight].answer]
+        falling = [flight for flight in falling if legs[flight].has_to_wait]
         if falling:
             await asyncio.sleep(max(legs[flight].busy or 0.0 for flight in falling))
     return list(legs.items())
@@ -81,14 +84,14 @@ async def _load(stack: Stack, legs: Sequence[Leg], loader: Loader, *, nested: bo
             entry_of(stack, leg[0].question, result, frame)
             for leg, result in zip(legs, produced, strict=True)
         ]
-    except BaseException as error:
+    except Exception as error:
         refresh = all(descent.servable for _, descent in legs)
         stack.trace.load_failed(first.kind, first.key, error, refresh=refresh)
-        if not isinstance(error, Exception):
-            stack.background.run(_release(stack, legs), "release")
-            raise
         await _fail(stack, legs, error)
         return
+    except BaseException:
+        stack.background.run(_release(stack, legs), "release")
+        raise
     stack.trace.loaded(first.kind, [flight.question.key for flight in flights],
                        stack.timer() - started)  # fmt: skip
     for flight, result, entry in zip(flights, produced, made, strict=True):
@@ -100,8 +103,9 @@ async def _load(stack: Stack, legs: Sequence[Leg], loader: Loader, *, nested: bo
         for entry, result in zip(made, produced, strict=True)
     ]
     stored = await rise(stack, [descent for _, descent in legs], keep)
-    for (flight, _), proven in zip(legs, stored, strict=True):
-        flight.end(proven=proven and not frame.stale)
+    for (flight, descent), proven in zip(legs, stored, strict=True):
+        # Who would get the stale value that landed first looks again: the new one is there now.
+        flight.end(proven=proven and not frame.stale and descent.servable is None)
 
 
 async def _run(stack: Stack, legs: Sequence[Leg], loader: Loader, frame: Frame) -> list[Produced]:

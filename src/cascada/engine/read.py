@@ -41,7 +41,8 @@ async def load(stack: Stack, questions: Sequence[Question], loader: Loader) -> l
         waiting = _board(stack, questions, answers, loader, asked)
         try:
             for index, boarding in waiting:
-                if (answer := await boarding.wait()) is not None:
+                answer = await boarding.wait()
+                if answer is not None and _opens(stack, questions[index], answer):
                     answers[index] = answer
         finally:
             for _, boarding in waiting:
@@ -123,6 +124,16 @@ def _board(
     if flights:
         _depart(stack, flights, loader, nested=parent is not None)
     return waiting
+
+
+def _opens(stack: Stack, question: Question, answer: Answer) -> bool:
+    """Decode another caller's value; one that asked for another type has to look itself."""
+    if answer.value is UNSET and not answer.absent:
+        try:
+            answer.value = stack.decode(answer.entry, question.kind, question.want)
+        except CorruptEntry:
+            return False
+    return True
 
 
 def _refresh(stack: Stack, question: Question, loader: Loader) -> None:

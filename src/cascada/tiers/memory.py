@@ -247,7 +247,8 @@ class MemoryTier:
             self._drop(record)
             return Missing(q, Why.EXPIRED)
         record.used = now
-        return Found(record, record.q)
+        # Valid at this moment, so at every number heard of: a lease from here need not be older.
+        return Found(record, q)
 
     def _grant(self, key: Key, q: int, force: bool) -> Lease:
         tenant = quote(key.tenant)
