@@ -84,7 +84,7 @@ async def _load(stack: Stack, legs: Sequence[Leg], loader: Loader, *, nested: bo
             entry_of(stack, leg[0].question, result, frame)
             for leg, result in zip(legs, produced, strict=True)
         ]
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the caller's own code may raise anything
         refresh = all(descent.servable for _, descent in legs)
         stack.trace.load_failed(first.kind, first.key, error, refresh=refresh)
         await _fail(stack, legs, error)
