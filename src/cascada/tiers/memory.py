@@ -222,10 +222,17 @@ class MemoryTier:
         return ended
 
     def flush(self) -> None:
-        """Forget everything; reads that began before are not kept either."""
+        """Forget everything; reads that began before are not kept either.
+
+        The numbering below may begin anew after this (a restored database, another server), so
+        cells and clocks are new ones too: an old high number in a cell that somebody still holds
+        would refuse everything read under the new numbers.
+        """
         self._flushes += 1
         for record in list(self._records.values()):
             self._drop(record)
+        self._cells = WeakValueDictionary()
+        self._clocks = WeakValueDictionary()
         self._ring.clear()
         self._low.clear()
 
