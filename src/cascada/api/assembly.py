@@ -33,7 +33,7 @@ Mode = Literal["on", "observe", "off"]
 still reach the shared tiers. observe: the callers get what their source says, as in off, but the
 tiers are read, filled and counted, so that it can be told what would have been hit."""
 
-_bypassed: Final[ContextVar[bool]] = ContextVar("cascada_bypass", default=False)
+_bypassed: Final[ContextVar[tuple[Assembly, ...]]] = ContextVar("cascada_bypass", default=())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,7 +194,7 @@ class Assembly:
             await self.life.ready()
             return await read.load(self.stack, questions, loader)
         await self.life.ready()
-        if self.options.mode != "observe" or _bypassed.get():
+        if self.options.mode != "observe" or self._bypassed:
             return await read.pass_by(self.stack, questions, loader)
         answers = await read.load(self.stack, questions, loader)
         served = [
@@ -222,23 +222,30 @@ class Assembly:
     @property
     def passing_by(self) -> bool:
         """Whether this call goes straight to its source."""
-        return self.options.mode != "on" or (self.stack.watchers > 0 and _bypassed.get())
+        return self.options.mode != "on" or self._bypassed
 
     @property
     def storing(self) -> bool:
         """Whether a `set` stores: not in mode off, nor inside `bypass()`."""
-        return self.options.mode != "off" and not _bypassed.get()
+        return self.options.mode != "off" and not self._bypassed
 
     @contextmanager
     def bypass(self) -> Iterator[None]:
         """Inside the block, in this task and those it starts, reads go to their sources."""
-        token = _bypassed.set(True)
+        token = _bypassed.set((*_bypassed.get(), self))
+        self.stack.bypasses += 1
         self.stack.watchers += 1
         try:
             yield
         finally:
             self.stack.watchers -= 1
+            self.stack.bypasses -= 1
             _bypassed.reset(token)
+
+    @property
+    def _bypassed(self) -> bool:
+        # A task that was started inside a block keeps its context when the block has ended.
+        return self.stack.bypasses > 0 and self in _bypassed.get()
 
     def _hit(self, question: Question, answer: Answer) -> Hit[Any] | Miss:
         if answer.absent:

@@ -30,6 +30,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from cascada.engine.answer import Answer, Question
+from cascada.engine.limits import Ticket
 from cascada.model.errors import LoadCycle
 from cascada.model.keys import Key
 
@@ -42,6 +43,7 @@ class Voyage:
 
     def __init__(self) -> None:
         self.task: asyncio.Task[None] | None = None
+        self.ticket = Ticket()
         self.waiters = 0
         self.waits_for: Counter[Voyage] = Counter()
         self.flying = 0
@@ -116,6 +118,7 @@ class Boarding:
         voyage.waiters += 1
         if parent is not None:
             parent.waits_for[voyage] += 1
+            voyage.ticket.hurry()
 
     async def wait(self) -> Answer | None:
         """The flight's answer, if this caller may have it; None: look again.

@@ -1,19 +1,37 @@
 """How many loads may run at once, so that a cold cache does not overrun the source.
 
 At most `in_all` loads run in this process and `of_a_type` of one data type; more wait for
-`patience` seconds, then get SourceBusy (and the caller a stale value, where it has one). A load
-inside a loader runs on its parent's slot: if it waited for one of its own, sixty-four parents could
-wait for slots that only they hold.
+`patience` seconds, then get SourceBusy (and the caller a stale value, where it has one).
+
+A load that a running load waits for is URGENT: it runs on the slot of the one that waits. If it
+waited for a slot of its own, sixty-four loads could wait for what only they hold. It may become
+urgent while it waits already, because somebody else had asked for it before.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from cascada.model.errors import SourceBusy
+
+
+class Ticket:
+    """One load's right to run. `turn` is its place in the queue: True will be a slot."""
+
+    __slots__ = ("turn", "urgent")
+
+    def __init__(self, *, urgent: bool = False) -> None:
+        self.urgent = urgent
+        self.turn: asyncio.Future[bool] | None = None
+
+    def hurry(self) -> None:
+        """A load that runs has come to wait for this one."""
+        self.urgent = True
+        if self.turn is not None and not self.turn.done():
+            self.turn.set_result(False)
 
 
 class Limits:
@@ -23,31 +41,60 @@ class Limits:
         self.in_all = in_all
         self.of_a_type = of_a_type
         self.patience = patience
-        self._slots = asyncio.Semaphore(in_all)
-        self._typed = defaultdict[str, asyncio.Semaphore](lambda: asyncio.Semaphore(of_a_type))
+        self._running = 0
+        self._of_type: Counter[str] = Counter()
+        self._queue: dict[asyncio.Future[bool], str] = {}
 
     @asynccontextmanager
-    async def slot(self, data_type: str, *, nested: bool) -> AsyncIterator[None]:
+    async def slot(self, data_type: str, ticket: Ticket) -> AsyncIterator[None]:
         """Hold a slot while loading. SourceBusy when none came free in time."""
-        if nested:
+        holds = await self._enter(data_type, ticket)
+        try:
             yield
-            return
-        typed = self._typed[data_type]
+        finally:
+            if holds:
+                self._leave(data_type)
+
+    async def _enter(self, data_type: str, ticket: Ticket) -> bool:
+        """Whether a slot is held: an urgent load runs without one."""
+        if ticket.urgent:
+            return False
+        if self._has_room(data_type):
+            self._take(data_type)
+            return True
+        ticket.turn = turn = asyncio.get_running_loop().create_future()
+        self._queue[turn] = data_type
         try:
             async with asyncio.timeout(self.patience):
-                await typed.acquire()
-                try:
-                    await self._slots.acquire()
-                except BaseException:
-                    typed.release()
-                    raise
-        except TimeoutError as error:
+                return await turn
+        except BaseException as error:
+            # It may have been given a slot in the very moment in which it stopped waiting.
+            if turn.done() and not turn.cancelled() and turn.result():
+                self._leave(data_type)
+            if not isinstance(error, TimeoutError):
+                raise
             raise SourceBusy(
                 f"{self.of_a_type} loads of {data_type} or {self.in_all} in all run already, and "
                 f"none ended within {self.patience} s; raise max_loads, or look at the source"
             ) from error
-        try:
-            yield
         finally:
-            self._slots.release()
-            typed.release()
+            self._queue.pop(turn, None)
+
+    def _leave(self, data_type: str) -> None:
+        self._running -= 1
+        self._of_type[data_type] -= 1
+        if not self._of_type[data_type]:
+            del self._of_type[data_type]
+        for turn, waiting in self._queue.items():
+            if not turn.done() and self._has_room(waiting):
+                # Taken here, so that nobody who comes before the waiter's turn can have it.
+                self._take(waiting)
+                turn.set_result(True)
+                break
+
+    def _has_room(self, data_type: str) -> bool:
+        return self._running < self.in_all and self._of_type[data_type] < self.of_a_type
+
+    def _take(self, data_type: str) -> None:
+        self._running += 1
+        self._of_type[data_type] += 1

@@ -30,7 +30,7 @@ COOL_DOWN: Final = 1.0
 Leg = tuple[Flight, Descent]
 
 
-async def carry(stack: Stack, flights: Sequence[Flight], loader: Loader, *, nested: bool) -> None:
+async def carry(stack: Stack, flights: Sequence[Flight], loader: Loader) -> None:
     """Bring all flights to their end; whatever happens, every one of them lands and ends."""
     try:
         legs = await _fall(stack, flights)
@@ -39,7 +39,7 @@ async def carry(stack: Stack, flights: Sequence[Flight], loader: Loader, *, nest
                 flight.land(answer)
         loads = [leg for leg in legs if leg[1].answer is None and leg[1].busy is None]
         if loads:
-            await _load(stack, loads, loader, nested=nested)
+            await _load(stack, loads, loader)
     except BaseException as error:
         cause = error
         if isinstance(error, asyncio.CancelledError) and any(f.voyage.waiters for f in flights):
@@ -71,14 +71,14 @@ async def _fall(stack: Stack, flights: Sequence[Flight]) -> list[Leg]:
     return list(legs.items())
 
 
-async def _load(stack: Stack, legs: Sequence[Leg], loader: Loader, *, nested: bool) -> None:
+async def _load(stack: Stack, legs: Sequence[Leg], loader: Loader) -> None:
     """Run the loader for these legs; if it fails, fall back on what stale values may be served."""
     flights = [flight for flight, _ in legs]
     first = flights[0].question
     frame = Frame(stack, flights[0].voyage, first.key.tenant)
     started = stack.timer()
     try:
-        async with stack.limits.slot(first.kind.data_type, nested=nested):
+        async with stack.limits.slot(first.kind.data_type, flights[0].voyage.ticket):
             produced = await _run(stack, legs, loader, frame)
         made = [
             entry_of(stack, leg[0].question, result, frame)

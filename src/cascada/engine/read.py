@@ -14,6 +14,7 @@ from cascada.engine.answer import Answer, Loader, Question
 from cascada.engine.decide import Verdict
 from cascada.engine.descent import descend
 from cascada.engine.flight import Boarding, Flight
+from cascada.engine.limits import Ticket
 from cascada.engine.load import carry
 from cascada.engine.stack import Stack
 from cascada.model.entry import UNSET
@@ -54,9 +55,8 @@ async def load(stack: Stack, questions: Sequence[Question], loader: Loader) -> l
 
 async def pass_by(stack: Stack, questions: Sequence[Question], loader: Loader) -> list[Answer]:
     """What the source says, past all tiers; only the bound on its concurrency is kept."""
-    async with stack.limits.slot(
-        questions[0].kind.data_type, nested=sources.current(stack) is not None
-    ):
+    urgent = sources.current(stack) is not None
+    async with stack.limits.slot(questions[0].kind.data_type, Ticket(urgent=urgent)):
         return [made.answer(None) for made in await loader.load(questions)]
 
 
@@ -122,7 +122,7 @@ def _board(
             own = index == indexes[0]
             waiting.append((index, Boarding(flight, asked, parent, own=own)))
     if flights:
-        _depart(stack, flights, loader, nested=parent is not None)
+        _depart(stack, flights, loader)
     return waiting
 
 
@@ -140,13 +140,13 @@ def _refresh(stack: Stack, question: Question, loader: Loader) -> None:
     """Load anew in the background, unless somebody does, or it has just failed."""
     key = question.key
     if stack.flights.find(key) is None and not stack.flights.cooling(key, stack.timer()):
-        _depart(stack, stack.flights.prepare([question], kept=True), loader, nested=False)
+        _depart(stack, stack.flights.prepare([question], kept=True), loader)
 
 
-def _depart(stack: Stack, flights: list[Flight], loader: Loader, *, nested: bool) -> None:
+def _depart(stack: Stack, flights: list[Flight], loader: Loader) -> None:
     voyage = flights[0].voyage
     voyage.task = stack.background.run(
-        carry(stack, flights, loader, nested=nested), f"load {flights[0].question.key}"
+        carry(stack, flights, loader), f"load {flights[0].question.key}"
     )
 
 

@@ -22,8 +22,16 @@ async def call(function: Callable[..., Any], *args: Any, **named: Any) -> Any:
         getattr(function, "__call__", None)  # noqa: B004 - an object with an async __call__
     ):
         return await function(*args, **named)
-    result = await asyncio.to_thread(function, *args, **named)
+    result = await asyncio.to_thread(_in_thread, function, *args, **named)
     return await result if inspect.isawaitable(result) else result
+
+
+def _in_thread(function: Callable[..., Any], *args: Any, **named: Any) -> Any:
+    try:
+        return function(*args, **named)
+    except StopIteration as error:
+        # No future can carry it (asyncio loses it, and who waits would wait for ever).
+        raise RuntimeError("a plain function raised StopIteration") from error
 
 
 class One:

@@ -26,7 +26,8 @@ class Stack:
 
     `background`, `flights` and `limits` belong to one event loop and are renewed with it.
     `watchers` counts what makes a hit in memory more than an answer: loaders that run now (it may
-    be a source), observers, and open `bypass()` blocks. While it is 0, a hit looks at none of them.
+    be a source), observers, and open `bypass()` blocks (`bypasses` of them). While it is 0, a hit
+    looks at none of them.
     """
 
     background: Background
@@ -57,13 +58,15 @@ class Stack:
         self.load_timeout = load_timeout
         self._always_watching = len(trace.observers) + watched
         self.watchers = self._always_watching
+        self.bypasses = 0
 
     def settle(self, limits: Limits) -> None:
         """Start on an event loop, with nothing under way."""
         self.background = Background()
         self.flights = Flights()
         self.limits = limits
-        self.watchers = self._always_watching
+        # The first use, which settles, may be inside a `bypass()`.
+        self.watchers = self._always_watching + self.bypasses
 
     def decode(self, entry: Entry, kind: Kind, want: Any = None) -> Any:
         """The value of an entry, the caller's own unless it may be shared. CorruptEntry."""

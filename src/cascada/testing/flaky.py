@@ -1,0 +1,186 @@
+"""A shared tier that fails on command: it refuses, hangs, is late, or loses its answers.
+
+The nastiest fault is the lost answer: the call was carried out, and the caller cannot know. `lose`
+and `hang(..., carried_out=True)` make it. A fault stays until `heal`, or for `times` calls.
+
+    flaky = FlakyTier(SqliteTier(path))
+    flaky.fail("read")                             # every read raises TierUnavailable
+    with flaky.hang("fill", carried_out=True) as held:
+        ...
+        await held.reached()                       # a fill was carried out, its answer is held
+        ...                                        # leaving the block lets the answer go
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol, TypeVar, get_args
+
+from cascada.model.entry import Entry
+from cascada.model.errors import TierUnavailable
+from cascada.model.keys import Key
+from cascada.tiers.base import (
+    Busy,
+    Changes,
+    FeedSource,
+    Filled,
+    Found,
+    Invalidation,
+    Lease,
+    Missing,
+    Tier,
+    TierName,
+    Usage,
+)
+
+T = TypeVar("T")
+
+Call = Literal["read", "lease", "fill", "renew", "invalidate", "usage", "changes"]
+CALLS: Final[tuple[Call, ...]] = get_args(Call)
+
+
+class SharedTier(Tier, FeedSource, Protocol):
+    """What stands below memory: a tier that tells what was invalidated."""
+
+
+class Held:
+    """Calls that were made to hang."""
+
+    def __init__(self) -> None:
+        self._arrived = asyncio.Event()
+        self._released = asyncio.Event()
+
+    async def reached(self) -> None:
+        """Wait until a call hangs here."""
+        await self._arrived.wait()
+
+    async def pass_through(self) -> None:
+        self._arrived.set()
+        await self._released.wait()
+
+    def release(self) -> None:
+        """Let go of all that hang, and hold nobody from now on."""
+        self._released.set()
+
+
+@dataclass
+class Fault:
+    """What happens to a call before and after the tier carries it out."""
+
+    before: Callable[[], Awaitable[None]] | None = None
+    after: Callable[[], Awaitable[None]] | None = None
+    times: int | None = None
+
+
+class FlakyTier:
+    """`tier`, obedient until it is told otherwise. `made` counts the calls that arrived."""
+
+    def __init__(self, tier: SharedTier) -> None:
+        self.tier = tier
+        self.made: Counter[Call] = Counter()
+        self._faults: dict[Call, Fault] = {}
+        self._busy: list[float] = []
+
+    @property
+    def name(self) -> TierName:
+        return self.tier.name
+
+    # --- commands: without a name, all calls are meant -----------------------------------------
+
+    def fail(self, *calls: Call, error: Exception | None = None, times: int | None = None) -> None:
+        """Raise instead of carrying out."""
+        self._set(calls, Fault(before=_raiser(error), times=times))
+
+    def lose(self, *calls: Call, error: Exception | None = None, times: int | None = None) -> None:
+        """Carry out, then raise instead of answering."""
+        self._set(calls, Fault(after=_raiser(error), times=times))
+
+    def delay(self, *calls: Call, seconds: float, times: int | None = None) -> None:
+        """Carry out only after a pause."""
+        self._set(calls, Fault(before=lambda: asyncio.sleep(seconds), times=times))
+
+    @contextmanager
+    def hang(self, *calls: Call, carried_out: bool = False) -> Iterator[Held]:
+        """Inside the block calls hang, before or after they are carried out."""
+        held = Held()
+        fault = Fault(after=held.pass_through) if carried_out else Fault(before=held.pass_through)
+        self._set(calls, fault)
+        try:
+            yield held
+        finally:
+            held.release()
+            self.heal(*calls)
+
+    def busy(self, times: int, retry_after: float = 0.001) -> None:
+        """Answer the next leases as if another process held them."""
+        self._busy = [retry_after] * times
+
+    def heal(self, *calls: Call) -> None:
+        for call in calls or CALLS:
+            self._faults.pop(call, None)
+
+    # --- the tier --------------------------------------------------------------------------------
+
+    async def read(self, keys: Sequence[Key]) -> list[Found | Missing]:
+        return await self._through("read", lambda: self.tier.read(keys))
+
+    async def lease(
+        self, keys: Sequence[Key], seen: Sequence[Found | Missing | None], *, force: bool = False
+    ) -> list[Lease | Found | Busy]:
+        if self._busy and not force:
+            self.made["lease"] += 1
+            return [Busy(self._busy.pop())] * len(keys)
+        return await self._through("lease", lambda: self.tier.lease(keys, seen, force=force))
+
+    async def fill(self, leases: Sequence[Lease], entries: Sequence[Entry | None]) -> list[Filled]:
+        return await self._through("fill", lambda: self.tier.fill(leases, entries))
+
+    async def renew(self, leases: Sequence[Lease]) -> None:
+        await self._through("renew", lambda: self.tier.renew(leases))
+
+    async def invalidate(self, names: Sequence[str]) -> Invalidation:
+        return await self._through("invalidate", lambda: self.tier.invalidate(names))
+
+    async def usage(self) -> Usage:
+        return await self._through("usage", self.tier.usage)
+
+    async def changes(self, since: int | None) -> Changes:
+        return await self._through("changes", lambda: self.tier.changes(since))
+
+    async def aclose(self) -> None:
+        await self.tier.aclose()
+
+    async def _through(self, call: Call, carry_out: Callable[[], Awaitable[T]]) -> T:
+        self.made[call] += 1
+        fault = self._taken(call)
+        if fault.before is not None:
+            await fault.before()
+        answer = await carry_out()
+        if fault.after is not None:
+            await fault.after()
+        return answer
+
+    def _taken(self, call: Call) -> Fault:
+        fault = self._faults.get(call)
+        if fault is None:
+            return Fault()
+        if fault.times is not None:
+            fault.times -= 1
+            if not fault.times:
+                del self._faults[call]
+        return fault
+
+    def _set(self, calls: tuple[Call, ...], fault: Fault) -> None:
+        for call in calls or CALLS:
+            self._faults[call] = Fault(fault.before, fault.after, fault.times)
+
+
+def _raiser(error: Exception | None) -> Callable[[], Awaitable[None]]:
+    async def fail() -> None:
+        raise error or TierUnavailable("this tier was told to fail")
+
+    return fail

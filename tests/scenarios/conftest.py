@@ -1,0 +1,97 @@
+"""Every scenario runs on memory alone and on memory over SQLite, and must leave no task behind."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from cascada.api.cache import Cache
+from cascada.model.policy import Policy
+from cascada.testing.clock import ManualClock
+from cascada.testing.flaky import FlakyTier
+from cascada.testing.nodes import Nodes
+from cascada.tiers.sqlite import SqliteTier
+
+MakeCache = Callable[..., Cache]
+MakeNodes = Callable[..., Nodes]
+
+TIMEOUT = 10.0
+"""Of an operation on SQLite: a slow machine must not look like a failing tier."""
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def tiers(request: pytest.FixtureRequest) -> str:
+    """Which tiers the caches of this run have."""
+    return str(request.param)
+
+
+@pytest.fixture
+async def nothing_left_behind() -> AsyncIterator[None]:
+    """The engine's tasks bear its name; the rest belongs to the runner of the tests."""
+    yield
+    assert not [name for task in asyncio.all_tasks() if "cascada:" in (name := task.get_name())]
+
+
+@pytest.fixture
+async def make_cache(
+    tiers: str, clock: ManualClock, tmp_path: Path, nothing_left_behind: None
+) -> AsyncIterator[MakeCache]:
+    """Caches on the tiers of this run; `policy` is that of the type "x"."""
+    made: list[Cache] = []
+
+    def make(*, policy: Policy | None = None, **options: object) -> Cache:
+        options.setdefault("op_timeout", TIMEOUT)
+        options.setdefault("policies", {} if policy is None else {"x": policy})
+        if tiers == "sqlite":
+            options.setdefault("database", str(tmp_path / "cache.db"))
+        cache = Cache(clock=clock, **options)  # type: ignore[arg-type]
+        made.append(cache)
+        return cache
+
+    yield make
+    for cache in made:
+        await cache.aclose()
+
+
+@pytest.fixture
+def cache(make_cache: MakeCache) -> Cache:
+    return make_cache()
+
+
+@pytest.fixture
+async def flaky(clock: ManualClock, tmp_path: Path) -> FlakyTier:
+    """SQLite, with faults on command."""
+    return FlakyTier(SqliteTier(str(tmp_path / "flaky.db"), namespace="test", clock=clock))
+
+
+@pytest.fixture
+async def nodes(
+    clock: ManualClock, tmp_path: Path, nothing_left_behind: None
+) -> AsyncIterator[MakeNodes]:
+    """Nodes over one SQLite file, each with its own connection."""
+    made: list[Nodes] = []
+
+    def make(count: int = 2, **options: object) -> Nodes:
+        path = str(tmp_path / "nodes.db")
+        options.setdefault("op_timeout", TIMEOUT)
+        group = Nodes(
+            count, lambda: SqliteTier(path, namespace="test", clock=clock), clock=clock, **options
+        )
+        made.append(group)
+        return group
+
+    yield make
+    for group in made:
+        await group.aclose()
+
+
+@pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Invalidations of a failing tier insist without waiting in between."""
+    monkeypatch.setattr("cascada.engine.invalidate.PAUSE", 0.0)

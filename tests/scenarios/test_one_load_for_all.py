@@ -1,0 +1,135 @@
+"""One load per key, whoever asks; every caller gets a value of its own."""
+
+import asyncio
+import time
+
+import pytest
+
+from cascada.api.cache import Cache
+from cascada.engine.descent import rise
+from cascada.model.loaded import Loaded
+from cascada.model.policy import Policy
+from tests.scenarios.conftest import MakeCache
+from tests.scenarios.row import Row, turns
+
+CALLERS = 500
+
+
+async def test_500_callers_of_one_missing_key_cause_one_load_and_wait_no_longer_than_it_takes(
+    cache: Cache,
+) -> None:
+    acme = cache.tenant("acme")
+    await acme.get("x", "warm")  # opening the database is not part of a load
+    row = Row({"n": 1}, seconds=0.5)
+    started = time.perf_counter()
+    answers = await asyncio.gather(*(acme.load("x", "1", row.read) for _ in range(CALLERS)))
+    took = time.perf_counter() - started
+    assert row.reads == 1
+    assert all(answer.value == {"n": 1} for answer in answers)
+    assert took <= 1.25 * row.slowest
+
+
+async def test_all_but_the_first_caller_are_told_that_they_shared_a_load(cache: Cache) -> None:
+    acme = cache.tenant("acme")
+    answers = await asyncio.gather(*(acme.load("x", "1", Row().read) for _ in range(5)))
+    assert [answer.coalesced for answer in answers] == [False, True, True, True, True]
+    assert {answer.tier for answer in answers} == {"source"}
+    assert cache.stats().total.coalesced == 4
+    assert cache.stats().total.misses == 1
+
+
+async def test_what_one_caller_does_to_its_value_no_other_caller_sees(cache: Cache) -> None:
+    acme = cache.tenant("acme")
+    row = Row({"tags": ["a"], "deep": {"er": [1]}}, seconds=0.01)
+    answers = await asyncio.gather(*(acme.load("x", "1", row.read) for _ in range(6)))
+    for position, answer in enumerate(answers):
+        assert answer.value == {"tags": ["a"], "deep": {"er": [1]}}
+        answer.value["tags"].append(position)
+        answer.value["deep"]["er"].clear()
+    hits = [await acme.get("x", "1"), await acme.get("x", "1")]
+    hits[0].value["tags"].append("mine")
+    assert hits[1].value == {"tags": ["a"], "deep": {"er": [1]}}
+    assert (await acme.load("x", "1", row.read)).value == {"tags": ["a"], "deep": {"er": [1]}}
+    assert row.reads == 1
+
+
+async def test_followers_get_copies_of_a_value_that_is_not_stored(cache: Cache) -> None:
+    acme = cache.tenant("acme")
+
+    async def fetch() -> Loaded[list[int]]:
+        await asyncio.sleep(0.01)
+        return Loaded([1], store=False)
+
+    first, second = await asyncio.gather(acme.load("x", "1", fetch), acme.load("x", "1", fetch))
+    first.value.append(2)
+    assert second.value == [1]
+    assert not await acme.get("x", "1")
+
+
+async def test_a_type_whose_policy_shares_hands_out_one_object(make_cache: MakeCache) -> None:
+    acme = make_cache(policy=Policy(shared=True)).tenant("acme")
+    row = Row({"n": 1})
+    await acme.load("x", "1", row.read)
+    one, other = await acme.get("x", "1"), await acme.get("x", "1")
+    assert one.value is other.value
+
+
+async def test_callers_with_different_keys_do_not_wait_for_each_other(cache: Cache) -> None:
+    acme, other = cache.tenant("acme"), cache.tenant("other")
+    slow, quick = Row("slow"), Row("quick")
+    slow.hold()
+    waiting = asyncio.ensure_future(acme.load("x", "1", slow.read))
+    await slow.being_read()
+    assert (await other.load("x", "1", quick.read)).value == "quick"
+    assert (await acme.load("x", "2", quick.read)).value == "quick"
+    assert (await acme.within(agent="a").load("x", "1", quick.read)).value == "quick"
+    slow.let_go()
+    assert (await waiting).value == "slow"
+
+
+async def test_a_caller_has_its_value_before_it_is_stored(
+    make_cache: MakeCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acme = make_cache().tenant("acme")
+    storing = asyncio.Event()
+
+    async def late(*args: object) -> list[bool]:
+        await storing.wait()
+        return await rise(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("cascada.engine.load.rise", late)
+    row = Row()
+    assert (await acme.load("x", "1", row.read)).value == "old"
+    assert not await acme.get("x", "1")
+    storing.set()
+    await acme.load("x", "1", row.read)
+    await turns()
+    assert row.reads == 1
+    assert (await acme.get("x", "1")).value == "old"
+
+
+async def test_plain_functions_are_loaders_and_do_not_block_the_loop(cache: Cache) -> None:
+    acme = cache.tenant("acme")
+    beats = 0
+
+    async def heart() -> None:
+        nonlocal beats
+        while True:
+            await asyncio.sleep(0.005)
+            beats += 1
+
+    beating = asyncio.ensure_future(heart())
+
+    def slow() -> str:
+        time.sleep(0.2)
+        return "from a thread"
+
+    assert (await acme.load("x", "1", slow)).value == "from a thread"
+    beating.cancel()
+    assert beats > 5
+
+
+async def test_a_plain_function_may_return_something_to_await(cache: Cache) -> None:
+    acme = cache.tenant("acme")
+    row = Row("awaited")
+    assert (await acme.load("x", "1", lambda: row.read())).value == "awaited"
