@@ -1,0 +1,119 @@
+"""cascada: a multi-tenant cache in tiers, coherent across processes, for AI-agent services.
+
+The names in `__all__` are the modern face. The documents' names (`CacheManager`,
+`get_with_cache_aside`, the constants, the errors, ...) are importable from here as well. Each name
+is loaded when it is first asked for, so `import cascada` costs next to nothing. Type checkers read
+the imports, programs the table below them; a test holds the two together.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cascada.api.cache import Cache as Cache
+    from cascada.api.cache_aside import get_with_cache_aside as get_with_cache_aside
+    from cascada.api.constants import *  # noqa: F403
+    from cascada.api.context import Context as Context
+    from cascada.api.decorator import cached as cached
+    from cascada.api.default import configure as configure
+    from cascada.api.default import reset as reset
+    from cascada.api.standard import CacheManager as CacheManager
+    from cascada.api.tenant import Tenant as Tenant
+    from cascada.codecs.digest import generate_resource_id_hash as generate_resource_id_hash
+    from cascada.codecs.public import deserialize_from_cache as deserialize_from_cache
+    from cascada.codecs.public import serialize_for_cache as serialize_for_cache
+    from cascada.model.entry import MISS as MISS
+    from cascada.model.entry import Hit as Hit
+    from cascada.model.entry import Invalidated as Invalidated
+    from cascada.model.entry import Miss as Miss
+    from cascada.model.errors import *  # noqa: F403
+    from cascada.model.errors import CascadaError as CascadaError
+    from cascada.model.events import Event as Event
+    from cascada.model.keys import Key as Key
+    from cascada.model.keys import Scope as Scope
+    from cascada.model.loaded import Loaded as Loaded
+    from cascada.model.policy import CachePriority as CachePriority
+    from cascada.model.policy import Policy as Policy
+    from cascada.model.ttl import AGENT_SERVICE_TTL_MAPPING as AGENT_SERVICE_TTL_MAPPING
+    from cascada.model.ttl import DEFAULT_TTL_MAPPING as DEFAULT_TTL_MAPPING
+    from cascada.model.ttl import FOREVER as FOREVER
+    from cascada.model.ttl import TTL_DYNAMIC as TTL_DYNAMIC
+    from cascada.model.ttl import TTL_EXTENDED as TTL_EXTENDED
+    from cascada.model.ttl import TTL_PERMANENT as TTL_PERMANENT
+    from cascada.model.ttl import TTL_PERSONAL as TTL_PERSONAL
+    from cascada.model.ttl import TTL_SHORT as TTL_SHORT
+    from cascada.model.ttl import TTL_STANDARD as TTL_STANDARD
+    from cascada.model.ttl import TTL_STATIC as TTL_STATIC
+    from cascada.model.ttl import get_ttl_for_data_type as get_ttl_for_data_type
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "FOREVER",
+    "MISS",
+    "Cache",
+    "CachePriority",
+    "CascadaError",
+    "Context",
+    "Event",
+    "Hit",
+    "Invalidated",
+    "Key",
+    "Loaded",
+    "Miss",
+    "Policy",
+    "Scope",
+    "Tenant",
+    "cached",
+]
+
+_NAMES = {
+    "api.cache": "Cache",
+    "api.cache_aside": "get_with_cache_aside",
+    "api.constants": """
+        CACHE_TYPE_AGENT CACHE_TYPE_AGENT_CONFIG CACHE_TYPE_AGENT_EXECUTION_STATE
+        CACHE_TYPE_AGENT_RESPONSE CACHE_TYPE_AGENT_TOOLS CACHE_TYPE_COLLECTION_METADATA
+        CACHE_TYPE_CONVERSATION CACHE_TYPE_CONVERSATION_MEMORY CACHE_TYPE_CONVERSATION_MESSAGE
+        CACHE_TYPE_CONVERSATION_MESSAGES_LIST CACHE_TYPE_DOCUMENT CACHE_TYPE_EMBEDDING
+        CACHE_TYPE_QUERY_RESULT CACHE_TYPE_RETRIEVAL_CACHE CACHE_TYPE_SEMANTIC_INDEX
+        CACHE_TYPE_VECTOR_STORE
+        METRIC_CACHE_HIT METRIC_CACHE_INVALIDATION METRIC_CACHE_INVALIDATION_COORDINATED
+        METRIC_CACHE_MISS METRIC_CACHE_SIZE METRIC_LATENCY
+    """,
+    "api.context": "Context",
+    "api.decorator": "cached",
+    "api.default": "configure reset",
+    "api.standard": "CacheManager",
+    "api.tenant": "Tenant",
+    "codecs.digest": "generate_resource_id_hash",
+    "codecs.public": "deserialize_from_cache serialize_for_cache",
+    "model.entry": "Hit Invalidated MISS Miss",
+    "model.errors": """
+        BadInput CacheClosed CascadaError CorruptEntry InvalidKey InvalidPolicy InvalidSettings
+        InvalidTTL InvalidationPending LoadCycle LoadError LoadTimeout MissingContext MissingExtra
+        MissingTenant SerializationError SourceBusy TierUnavailable WrongLoop
+    """,
+    "model.events": "Event",
+    "model.keys": "Key Scope",
+    "model.loaded": "Loaded",
+    "model.policy": "CachePriority Policy",
+    "model.ttl": """
+        AGENT_SERVICE_TTL_MAPPING DEFAULT_TTL_MAPPING FOREVER TTL_DYNAMIC TTL_EXTENDED
+        TTL_PERMANENT TTL_PERSONAL TTL_SHORT TTL_STANDARD TTL_STATIC get_ttl_for_data_type
+    """,
+}
+_HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
+
+
+if not TYPE_CHECKING:  # a checker would take it to mean that every name is there
+
+    def __getattr__(name: str) -> object:
+        if name not in _HOME:
+            raise AttributeError(f"module 'cascada' has no attribute {name!r}")
+        value = getattr(import_module(f"cascada.{_HOME[name]}"), name)
+        globals()[name] = value  # the next look-up finds it without coming here
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})

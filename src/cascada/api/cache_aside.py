@@ -1,0 +1,169 @@
+"""`get_with_cache_aside`: cache, then database, then generator, and a report of what it took.
+
+It is `Tenant.load` with the documents' arguments. Its own are the callbacks' parameters, the
+caller's serializer and deserializer, and the report.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Literal, TypedDict
+
+from cascada.api.callbacks import Callback, with_accepted
+from cascada.api.default import default_cache
+from cascada.api.standard import LEFT_OUT
+from cascada.codecs.public import deserialize_from_cache
+from cascada.engine.answer import Answer, Origin, Produced, Question
+from cascada.engine.source import One
+from cascada.model.entry import Flag
+from cascada.model.errors import BadInput
+from cascada.model.keys import Id
+from cascada.model.ttl import Duration, seconds
+
+logger = logging.getLogger("cascada")
+
+Source = Literal["cache", "supabase", "generation", "none"]
+_SOURCES: Final[dict[Origin, Source]] = {
+    "loader": "supabase",
+    "generator": "generation",
+    "nothing": "none",
+}
+
+
+class CacheAsideMetrics(TypedDict):
+    """What one call took; times that were not spent are 0."""
+
+    source: Source
+    cache_hit: bool
+    cache_check_time_ms: float
+    db_check_time_ms: float
+    generation_time_ms: float
+    total_time_ms: float
+    data_type: str
+    resource_id: Id
+    tier: Literal["l1", "l2", "l3"] | None
+    stale: bool
+    coalesced: bool
+
+
+async def get_with_cache_aside(
+    data_type: str,
+    resource_id: Id,
+    tenant_id: Id = LEFT_OUT,
+    fetch_from_db_func: Callback | None = None,
+    generate_func: Callback | None = None,
+    agent_id: Id | None = None,
+    conversation_id: Id | None = None,
+    collection_id: Id | None = None,
+    ctx: Any = None,
+    ttl: Duration | None = None,
+    serializer: Callable[[Any], Any] | None = None,
+    deserializer: Callable[[Any], Any] | None = None,
+) -> tuple[Any, CacheAsideMetrics]:
+    """The value from the cache, else from `fetch_from_db_func`, else from `generate_func`.
+
+    Both callbacks, async or plain, get those of `resource_id, tenant_id, ctx, agent_id,
+    conversation_id, collection_id` that they accept. What the serializer makes is what is stored;
+    every caller gets what the deserializer makes of a copy of its own. `ttl`: None as the data
+    type says, 0 never.
+    """
+    cache = default_cache()
+    handle = cache.tenant(
+        tenant_id, agent=agent_id, conversation=conversation_id, collection=collection_id
+    )
+    if fetch_from_db_func is None and generate_func is None:
+        raise BadInput("get_with_cache_aside has nothing to ask; pass fetch_from_db_func")
+    if ttl is not None:
+        seconds(ttl)
+    given = {
+        "resource_id": resource_id,
+        "tenant_id": tenant_id,
+        "ctx": ctx,
+        "agent_id": agent_id,
+        "conversation_id": conversation_id,
+        "collection_id": collection_id,
+    }
+    clock = cache._assembly.clock
+    started = clock.monotonic()
+    loader = Aside(
+        None if fetch_from_db_func is None else with_accepted(fetch_from_db_func, given),
+        None if generate_func is None else with_accepted(generate_func, given),
+        clock=clock,
+        ttl=ttl,
+        serializer=serializer,
+    )
+    # What a serializer made is of no declared type.
+    want = None if serializer is None and deserializer is None else Any
+    stored, answer = await handle.ask(data_type, resource_id, loader, type=want)
+    try:
+        value = _deserialized(stored, answer, data_type, deserializer)
+    except Exception as error:
+        if answer.tier == "source":
+            raise
+        # Other code than this has stored it. It is a miss, like all that does not decode.
+        logger.warning("%s %s does not deserialize: %r", data_type, resource_id, error)
+        await handle.delete(data_type, resource_id)
+        stored, answer = await handle.ask(data_type, resource_id, loader, type=want)
+        value = _deserialized(stored, answer, data_type, deserializer)
+    total = clock.monotonic() - started
+    return value, _metrics(answer, loader.began - started, total, data_type, resource_id)
+
+
+class Aside(One):
+    """The callbacks as the engine's loader. `began` is when they were turned to."""
+
+    began = 0.0
+
+    def __init__(self, *callbacks: Callback | None, serializer: Callback | None, **named: Any):
+        super().__init__(*callbacks, **named)
+        self._serializer = serializer
+
+    async def load(self, questions: Sequence[Question]) -> list[Produced]:
+        self.began = self._timer()
+        (made,) = await super().load(questions)
+        if self._serializer is not None and not made.absent:
+            made.value = self._serializer(made.value)
+        return [made]
+
+
+def _deserialized(
+    stored: Any, answer: Answer, data_type: str, deserializer: Callback | None
+) -> Any:
+    if answer.absent or answer.entry.flags & Flag.ABSENT:
+        return None
+    if deserializer is None:
+        return deserialize_from_cache(stored, data_type)
+    return deserializer(stored)
+
+
+def _metrics(
+    answer: Answer, check: float, total: float, data_type: str, resource_id: Id
+) -> CacheAsideMetrics:
+    """The report. A follower's waiting is in its total alone: another caller spent the times."""
+    tier = None if answer.tier == "source" else answer.tier
+    fetched = generated = 0.0
+    source: Source
+    if answer.origin is not None:
+        source = _SOURCES[answer.origin]
+    else:
+        source = "none" if answer.entry.flags & Flag.ABSENT else "cache"
+    if tier is not None:
+        check = total
+    elif answer.coalesced:
+        check = 0.0
+    else:
+        fetched, generated = answer.loader_seconds, answer.generator_seconds
+    return {
+        "source": source,
+        "cache_hit": tier is not None,
+        "cache_check_time_ms": check * 1000,
+        "db_check_time_ms": fetched * 1000,
+        "generation_time_ms": generated * 1000,
+        "total_time_ms": total * 1000,
+        "data_type": data_type,
+        "resource_id": resource_id,
+        "tier": tier,
+        "stale": answer.stale,
+        "coalesced": answer.coalesced,
+    }

@@ -1,0 +1,84 @@
+"""Who is asking: the tenant, and the agent, conversation and collection, of the current request.
+
+`with context:` makes a context the current one, for this task and those that it starts. What has no
+tenant argument of its own (`@cached`) asks `current_tenant()`.
+"""
+
+from __future__ import annotations
+
+import os
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Final, Self
+
+from cascada.model.errors import MissingTenant
+from cascada.model.keys import Id, id_text, tenant_text
+
+TENANT_VARIABLE: Final = "CASCADA_TENANT"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What a request says of itself. Absent parts are None."""
+
+    tenant_id: Id | None = None
+    agent_id: Id | None = None
+    conversation_id: Id | None = None
+    collection_id: Id | None = None
+
+    def get_tenant_id(self) -> str:
+        """The tenant; MissingTenant if there is none."""
+        if _blank(self.tenant_id):
+            raise MissingTenant(
+                "this context names no tenant; make it with Context(tenant_id=...), "
+                "or have the request name one"
+            )
+        return tenant_text(self.tenant_id)
+
+    def get_agent_id(self) -> str | None:
+        return None if self.agent_id is None else id_text(self.agent_id, "agent_id")
+
+    def get_conversation_id(self) -> str | None:
+        given = self.conversation_id
+        return None if given is None else id_text(given, "conversation_id")
+
+    def get_collection_id(self) -> str | None:
+        return None if self.collection_id is None else id_text(self.collection_id, "collection_id")
+
+    def __enter__(self) -> Self:
+        _current.set((self, _current.get()))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        # What was current before stands beside the context, not in it: one context may be entered
+        # many times, in many tasks at once.
+        entered = _current.get()
+        _current.set(None if entered is None else entered[1])
+
+
+_Entered = tuple[Context, "_Entered | None"]
+_current: ContextVar[_Entered | None] = ContextVar("cascada_context", default=None)
+
+
+def current_context() -> Context | None:
+    """The context of the request that this code runs for."""
+    entered = _current.get()
+    return None if entered is None else entered[0]
+
+
+def current_tenant() -> str:
+    """The tenant of the current context, else CASCADA_TENANT, else MissingTenant naming both."""
+    context = current_context()
+    if context is not None and not _blank(context.tenant_id):
+        return tenant_text(context.tenant_id)
+    of_process = os.environ.get(TENANT_VARIABLE)
+    if not _blank(of_process):
+        return tenant_text(of_process)
+    raise MissingTenant(
+        "there is no tenant: the current context names none, and CASCADA_TENANT is not set; "
+        "run this inside `with Context(tenant_id=...):`, or set CASCADA_TENANT"
+    )
+
+
+def _blank(tenant: Id | None) -> bool:
+    return tenant is None or (isinstance(tenant, str) and not tenant.strip())

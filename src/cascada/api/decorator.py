@@ -1,0 +1,295 @@
+"""`@cached`: a function whose results are cached, one load per set of arguments.
+
+The key covers all arguments by name, so `f(1)`, `f(x=1)` and a call that leaves a default out are
+one value; what a function reads beside its arguments is not part of it. The data type is the first
+argument of `cached` (the documents say `key_prefix`), else the function's own name. Functions of
+one data type do not mix their values: each key holds the function's name as well.
+
+`self` is an argument like the others. An object that says what it consists of (a dataclass, a
+struct, a model) is part of the key by its contents; of any other, nobody but its author knows
+whether two of them give the same result: `ignore=("self",)` says that they do.
+
+The tenant is the current context's, else CASCADA_TENANT's, else MissingTenant. None is not a value:
+a function that returns it is asked again, unless its policy has a `none_ttl`.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Concatenate, Final, Generic, ParamSpec, Self, TypeVar, cast, overload
+from weakref import ref
+
+from cascada.api import portal
+from cascada.api.cache import Cache
+from cascada.api.context import current_tenant
+from cascada.api.default import default_cache
+from cascada.api.tenant import Tenant
+from cascada.codecs.digest import generate_resource_id_hash
+from cascada.model.entry import UNSET, Invalidated, Unset
+from cascada.model.errors import BadInput
+from cascada.model.keys import Id, Key, type_text
+from cascada.model.loaded import Loaded
+from cascada.model.policy import Policy
+from cascada.model.ttl import FOREVER, Duration, seconds
+
+P = ParamSpec("P")
+Q = ParamSpec("Q")
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+class Recipe:
+    """What is cached, for how long and under which key: all that the forms of a function share."""
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        data_type: str | None,
+        *,
+        ttl: Duration | None,
+        key: Callable[..., Id] | None,
+        tags: Sequence[str],
+        policy: Policy | None,
+        ignore: Sequence[str],
+        cache: Cache | None,
+    ) -> None:
+        self.function = function
+        self.name = getattr(function, "__qualname__", type(function).__qualname__)
+        self.identity = f"{function.__module__}.{self.name}"
+        self.data_type = type_text(self.identity if data_type is None else data_type)
+        self.ttl = ttl
+        self.tags = tuple(tags)
+        self.is_async = _is_async(function)
+        self._signature = inspect.signature(function)
+        self._key = key
+        self._policy = policy
+        self._ignore = frozenset(ignore)
+        self._cache = cache
+        self._told: ref[Cache] | None = None
+        if unknown := self._ignore - self._signature.parameters.keys():
+            raise TypeError(f"ignore names {min(unknown)!r}, which {self.name} does not take")
+
+    def cache(self) -> Cache:
+        """The cache to use now, which knows this function's policy."""
+        cache = self._cache or default_cache()
+        if self._policy is not None and (self._told is None or self._told() is not cache):
+            cache.set_policy(self.data_type, self._policy)
+            self._told = ref(cache)
+        return cache
+
+    def tenant(self) -> Tenant:
+        return self.cache().tenant(current_tenant())
+
+    def resource_id(self, args: tuple[Any, ...], named: dict[str, Any]) -> Id:
+        """The id that stands for these arguments."""
+        if self._key is not None:
+            return self._key(*args, **named)
+        call = self._signature.bind(*args, **named)
+        call.apply_defaults()
+        kept = {name: each for name, each in call.arguments.items() if name not in self._ignore}
+        try:
+            return generate_resource_id_hash(self.identity, **kept)
+        except BadInput as error:
+            raise BadInput(f"{self._unfit(kept)}: {error}") from error
+
+    def loader(self, args: tuple[Any, ...], named: dict[str, Any]) -> Callable[[], Any]:
+        """The call itself, to be made if nobody has its result."""
+        call = functools.partial(self.function, *args, **named)
+        return call if self.is_async else functools.partial(portal.in_worker, call)
+
+    def _unfit(self, arguments: dict[str, Any]) -> str:
+        for name, each in arguments.items():
+            try:
+                generate_resource_id_hash(each)
+            except BadInput:
+                return f"{self.name} takes {name}; leave it out of its key with ignore=({name!r},)"
+        return self.name
+
+
+class AsyncCached(Generic[P, T]):
+    """A cached function to be awaited: an async one, or the async form of a plain one."""
+
+    def __init__(self, recipe: Recipe, *bound: Any) -> None:
+        _look_like(self, recipe, bound)
+        self._recipe = recipe
+        self._bound = bound
+        if sys.version_info >= (3, 12):
+            inspect.markcoroutinefunction(self)
+
+    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
+        recipe, args_ = self._recipe, (*self._bound, *args)
+        hit = await recipe.tenant().load(
+            recipe.data_type,
+            recipe.resource_id(args_, kwargs),
+            recipe.loader(args_, kwargs),
+            ttl=recipe.ttl,
+            tags=recipe.tags,
+        )
+        return cast(T, hit.value)
+
+    async def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> Invalidated:
+        """Void the result for these arguments, and all that was made from it."""
+        recipe = self._recipe
+        resource_id = recipe.resource_id((*self._bound, *args), kwargs)
+        return await recipe.tenant().invalidate(recipe.data_type, resource_id)
+
+    async def refresh(self, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call the function anew and return what it says; what was made from the old result goes.
+
+        It voids and loads, rather than loads and sets: what was read before somebody else's
+        invalidation would be set after it.
+        """
+        await self.invalidate(*args, **kwargs)
+        return await self(*args, **kwargs)
+
+    def cache_key(self, *args: P.args, **kwargs: P.kwargs) -> Key:
+        """The key of the result for these arguments, for `Cache.get`."""
+        recipe = self._recipe
+        resource_id = recipe.resource_id((*self._bound, *args), kwargs)
+        return recipe.tenant().key(recipe.data_type, resource_id)
+
+    @overload
+    def __get__(self, instance: None, owner: Any = None) -> Self: ...
+
+    @overload
+    def __get__(
+        self: AsyncCached[Concatenate[Any, Q], T], instance: object, owner: Any = None
+    ) -> AsyncCached[Q, T]: ...
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return self if instance is None else AsyncCached(self._recipe, instance)
+
+
+class PlainCached(Generic[P, T]):
+    """A cached plain function. It waits in the caller's thread; `aio` is its form to be awaited."""
+
+    aio: AsyncCached[P, T]
+
+    def __init__(self, recipe: Recipe, *bound: Any) -> None:
+        _look_like(self, recipe, bound)
+        self.aio = AsyncCached(recipe, *bound)
+        self._recipe = recipe
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._wait_for(functools.partial(self.aio, *args, **kwargs))
+
+    def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> Invalidated:
+        """Void the result for these arguments, and all that was made from it."""
+        return self._wait_for(functools.partial(self.aio.invalidate, *args, **kwargs))
+
+    def refresh(self, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call the function anew and return what it says (see `AsyncCached.refresh`)."""
+        return self._wait_for(functools.partial(self.aio.refresh, *args, **kwargs))
+
+    def cache_key(self, *args: P.args, **kwargs: P.kwargs) -> Key:
+        """The key of the result for these arguments, for `Cache.get`."""
+        return self.aio.cache_key(*args, **kwargs)
+
+    def _wait_for(self, work: Callable[[], Coroutine[Any, Any, R]]) -> R:
+        return portal.run(self._recipe.cache(), work, self._recipe.name)
+
+    @overload
+    def __get__(self, instance: None, owner: Any = None) -> Self: ...
+
+    @overload
+    def __get__(
+        self: PlainCached[Concatenate[Any, Q], T], instance: object, owner: Any = None
+    ) -> PlainCached[Q, T]: ...
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return self if instance is None else PlainCached(self._recipe, instance)
+
+
+class Decorator:
+    """What `cached(...)` returns: it makes a cached function of a function."""
+
+    def __init__(self, **options: Any) -> None:
+        self._options = options
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # a coroutine function is a function, too
+        self, function: Callable[P, Coroutine[Any, Any, Loaded[T]]]
+    ) -> AsyncCached[P, T]: ...
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self, function: Callable[P, Coroutine[Any, Any, T]]
+    ) -> AsyncCached[P, T]: ...
+
+    @overload
+    def __call__(self, function: Callable[P, Loaded[T]]) -> PlainCached[P, T]: ...
+
+    @overload
+    def __call__(self, function: Callable[P, T]) -> PlainCached[P, T]: ...
+
+    def __call__(self, function: Callable[..., Any]) -> Any:
+        _refuse_what_cannot_be_cached(function)
+        recipe = Recipe(function, **self._options)
+        return AsyncCached(recipe) if recipe.is_async else PlainCached(recipe)
+
+
+def cached(
+    data_type: str | None = None,
+    *,
+    ttl: Duration | Unset | None = UNSET,
+    key_prefix: str | None = None,
+    key: Callable[..., Id] | None = None,
+    tags: Sequence[str] = (),
+    policy: Policy | None = None,
+    ignore: Sequence[str] = (),
+    cache: Cache | None = None,
+) -> Decorator:
+    """Cache what a function returns, async or plain.
+
+    data_type (or key_prefix): what its values are called, as in `Tenant.load`. ttl: how long they
+    are fresh (left out: as the policy says; None: forever). key: makes the id from the arguments.
+    tags: names to invalidate all of them by. policy: of the data type, from now on. ignore: names
+    of arguments that are no part of the key. cache: the one to use (left out: the default).
+    """
+    if callable(data_type):
+        raise TypeError('write @cached("data_type"), or @cached() to name it after the function')
+    if data_type is not None and key_prefix is not None:
+        raise TypeError("data_type and key_prefix are two words for one thing; pass one of them")
+    if isinstance(tags, str) or isinstance(ignore, str):
+        raise TypeError(f"tags and ignore are tuples of names; pass ({tags or ignore!r},)")
+    if ttl is None:
+        ttl = FOREVER
+    elif not isinstance(ttl, Unset):
+        seconds(ttl)
+    return Decorator(
+        data_type=data_type if key_prefix is None else key_prefix,
+        ttl=None if isinstance(ttl, Unset) else ttl,
+        key=key,
+        tags=tags,
+        policy=policy,
+        ignore=ignore,
+        cache=cache,
+    )
+
+
+_STREAMS: Final = "collect it into a list and return that; streams come with Tenant.stream"
+
+
+def _refuse_what_cannot_be_cached(function: object) -> None:
+    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+        name = getattr(function, "__qualname__", repr(function))
+        raise TypeError(f"{name} is a generator, whose items @cached cannot keep; {_STREAMS}")
+    if isinstance(function, classmethod | staticmethod):
+        raise TypeError(f"@cached stands below @{type(function).__name__}, next to the function")
+    if not callable(function):
+        raise TypeError(f"@cached was given {function!r}, which is no function")
+
+
+def _is_async(function: Callable[..., Any]) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004 - an object with an async __call__
+    )
+
+
+def _look_like(wrapper: Any, recipe: Recipe, bound: tuple[Any, ...]) -> None:
+    """Name, documentation and signature of the function, as far as it is not bound already."""
+    function: Any = recipe.function
+    functools.update_wrapper(wrapper, function.__get__(bound[0]) if bound else function)

@@ -1,0 +1,47 @@
+"""The process's one default cache: what the documents' names and `@cached` act on.
+
+It is the one that `configure` was given, else one that the environment describes, built at its
+first use.
+"""
+
+from __future__ import annotations
+
+from threading import Lock
+
+from cascada.api.cache import Cache
+
+_configured: Cache | None = None
+_from_env: Cache | None = None
+_building = Lock()
+
+
+def configure(cache: Cache | None) -> None:
+    """Make `cache` the default of this process; None goes back to the environment's.
+
+    The one before it is not closed: whoever made it may still use it.
+    """
+    global _configured
+    _configured = cache
+
+
+def default_cache() -> Cache:
+    """The default cache. InvalidSettings if it has to be built and a variable is wrong."""
+    global _from_env
+    if _configured is not None:
+        return _configured
+    if _from_env is None:
+        with _building:  # plain functions with @cached may come from several threads at once
+            if _from_env is None:
+                _from_env = Cache.from_env()
+    return _from_env
+
+
+async def reset() -> None:
+    """Close the default cache and start anew at the next use, on whatever loop (for tests).
+
+    A configured cache stays configured; for one from the environment, the variables are read again.
+    """
+    global _from_env
+    cache, _from_env = _configured or _from_env, None
+    if cache is not None:
+        await cache.reset()

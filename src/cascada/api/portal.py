@@ -1,0 +1,143 @@
+"""From threads into an event loop, and out of it: how plain functions use a cache.
+
+A cache lives on one event loop. A plain caller's work is sent to the loop that its cache runs on,
+or, if it runs on none yet, to the PORTAL: one daemon thread of this process with a loop of its own,
+started when first needed and closed at exit, after what is under way has been stored.
+
+Plain loaders run in worker threads of their own, not in the loop's default pool. A cached function
+that calls another one waits in its thread until the other has run in its; in a pool of a few
+threads (six on two cores) a few such callers would wait for each other's threads for ever. So there
+are as many as Python allows calls inside calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import logging
+import os
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
+from threading import Lock, Thread
+from typing import Any, Final, TypeVar
+from weakref import WeakSet
+
+from cascada.api.cache import Cache
+from cascada.model.errors import WrongLoop
+
+T = TypeVar("T")
+
+logger = logging.getLogger("cascada")
+
+MAX_WORKERS: Final = 1000
+CLOSING: Final = 15.0
+"""Seconds that the exit of the process waits for the portal; storing takes at most 10 of them."""
+
+
+class Portal:
+    """The thread and its loop; at most one is open in a process."""
+
+    def __init__(self) -> None:
+        self.workers = ThreadPoolExecutor(MAX_WORKERS, thread_name_prefix="cascada-load")
+        self._caches: WeakSet[Cache] = WeakSet()
+        self._starting = Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self._thread: Thread | None = None
+
+    def loop_for(self, cache: Cache) -> asyncio.AbstractEventLoop:
+        """The portal's loop, running; `cache` is drained when it ends."""
+        with self._starting:
+            self._caches.add(cache)
+            if self._loop is None:
+                started: Future[asyncio.AbstractEventLoop] = Future()
+                self._thread = Thread(
+                    target=lambda: asyncio.run(self._live(started)),
+                    name="cascada-portal",
+                    daemon=True,
+                )
+                self._thread.start()
+                self._loop = started.result()
+            return self._loop
+
+    async def _live(self, started: Future[asyncio.AbstractEventLoop]) -> None:
+        self._stop = asyncio.Event()
+        started.set_result(asyncio.get_running_loop())
+        await self._stop.wait()
+        for cache in list(self._caches):
+            try:
+                await cache.reset()
+            except Exception:
+                logger.exception("closing %r failed", cache)
+
+    def close(self) -> None:
+        """Store what is under way and end the thread."""
+        with self._starting:
+            if self._loop is not None and self._stop is not None and self._thread is not None:
+                self._loop.call_soon_threadsafe(self._stop.set)
+                self._thread.join(CLOSING)
+            self._loop = self._stop = self._thread = None
+
+
+_portal = Portal()
+_of_the_parent: list[Portal] = []
+
+
+def run(cache: Cache, work: Callable[[], Coroutine[Any, Any, T]], name: str) -> T:
+    """Run `work` where `cache` lives, in the caller's context, and wait for it on this thread."""
+    if _loop_runs_here():
+        raise WrongLoop(
+            f"{name}() waits, and would stop the event loop that runs on this thread; "
+            f"use its async form: await {name}.aio(...)"
+        )
+    loop = cache._assembly.life.loop or _portal.loop_for(cache)
+    if not loop.is_running():
+        raise WrongLoop(
+            f"{name}() needs the event loop that its cache was used on, which is open but not "
+            f"running; use the async form, await {name}.aio(...), or end the first use with "
+            "`await cache.reset()`"
+        )
+    future = asyncio.run_coroutine_threadsafe(work(), loop)
+    try:
+        return future.result()
+    finally:
+        future.cancel()  # does nothing, unless this thread was interrupted while it waited
+
+
+async def in_worker(function: Callable[[], T]) -> T:
+    """Run a plain function in a worker thread, in the caller's context."""
+    context = copy_context()
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(_portal.workers, context.run, _guarded, function)
+
+
+def _guarded(function: Callable[[], T]) -> T:
+    try:
+        return function()
+    except StopIteration as error:
+        # No future can hold it: whoever waits for this one would wait for ever.
+        raise RuntimeError(f"{function!r} raised StopIteration") from error
+
+
+def _loop_runs_here() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _at_exit() -> None:
+    _portal.close()
+
+
+def _after_fork_in_child() -> None:
+    # The thread is the parent's. Its loop is kept: collecting it would close what it shares.
+    global _portal
+    _of_the_parent.append(_portal)
+    _portal = Portal()
+
+
+atexit.register(_at_exit)
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,201 @@
+"""The environment's say: every documented variable, checked when the process starts.
+
+A wrong value raises InvalidSettings with one sentence: the variable, what it holds, what it may
+hold. What may carry a password is never shown, neither there nor in `repr`: of a URL no more than
+its scheme. Variables of tiers and strategies that this version does not have yet are checked too,
+so that an environment written for them works unchanged; only what would silently be something else
+than it says (another strategy, encryption) is refused.
+
+A field is named after its variable, and its description ends the sentence "it may hold ...".
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable
+from typing import Annotated, Any, Final, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from cascada.model.errors import BadInput, InvalidSettings
+from cascada.model.keys import tenant_text
+from cascada.model.ttl import FOREVER
+
+logger = logging.getLogger("cascada")
+
+_MEGABYTE: Final = 2**20
+_LONGEST: Final = 60
+_SCHEME: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*(?=://)")
+
+
+def _url(*schemes: str) -> Callable[[SecretStr], SecretStr]:
+    """A check that a URL has one of these schemes and more; "" stands for a bare path."""
+
+    def check(secret: SecretStr) -> SecretStr:
+        url = secret.get_secret_value()
+        rest = url.partition("://")[2] if _scheme(url) else url
+        if _scheme(url) not in schemes or rest.strip("/ ") in ("", ":memory:"):
+            raise ValueError
+        _ = urlsplit(url).port  # ValueError if it is no number
+        return secret
+
+    return check
+
+
+def _tenant(text: str) -> str:
+    try:
+        return tenant_text(text)
+    except BadInput as error:
+        raise ValueError from error
+
+
+def _named(text: str) -> str:
+    if not text.strip():
+        raise ValueError
+    return text
+
+
+def _refused(secret: SecretStr) -> SecretStr:
+    raise ValueError
+
+
+# What a variable may hold, and how that is said.
+_Count = Annotated[int, Field(ge=1, description="a whole number of at least 1")]
+_Seconds = Annotated[
+    float, Field(gt=0, allow_inf_nan=False, description="seconds, a number greater than 0")
+]
+_Megabytes = Annotated[
+    int, Field(ge=1, description="megabytes, a whole number of at least 1 (such as 50)")
+]
+_Ttl = Annotated[
+    float,
+    Field(ge=0, allow_inf_nan=False, description="seconds, a number of at least 0 (0 means never)"),
+]
+_RedisUrl = Annotated[
+    Annotated[SecretStr, AfterValidator(_url("redis", "rediss", "unix"))] | None,
+    Field(description="redis://HOST:PORT/NUMBER, rediss://HOST:PORT/NUMBER or unix://PATH"),
+]
+_DatabaseUrl = Annotated[
+    Annotated[SecretStr, AfterValidator(_url("sqlite", ""))] | None,
+    Field(
+        description="the file of an SQLite database, sqlite:///PATH (four slashes for an absolute "
+        "path) or a bare path, which is what this version takes"
+    ),
+]
+_Keys = Annotated[
+    Annotated[SecretStr, AfterValidator(_refused)] | None,
+    Field(description="nothing: this version stores values unencrypted, so unset it"),
+]
+_Tenant = Annotated[
+    Annotated[str, AfterValidator(_tenant)] | None,
+    Field(description="the id of a tenant, at most 1024 characters"),
+]
+_Name = Annotated[str, AfterValidator(_named), Field(description="a name such as shop-prod")]
+_Read = Annotated[
+    Literal["READ_THROUGH"],
+    Field(
+        description="READ_THROUGH, which is what this version takes "
+        "(READ_AROUND and REFRESH_AHEAD come later)"
+    ),
+]
+_Write = Annotated[
+    Literal["WRITE_THROUGH"],
+    Field(
+        description="WRITE_THROUGH, which is what this version takes "
+        "(WRITE_BEHIND and WRITE_AROUND come later)"
+    ),
+]
+# ADAPTIVE leaves the choice to cascada, which at present chooses LRU.
+_Eviction = Annotated[
+    Literal["ADAPTIVE", "LRU"],
+    Field(description="ADAPTIVE or LRU, which is what this version takes (LFU comes later)"),
+]
+_Mode = Annotated[Literal["on", "observe", "off"], Field(description="on, observe or off")]
+
+
+class Settings(BaseSettings):
+    """The documented variables, their types and defaults; an empty one counts as not set."""
+
+    model_config = SettingsConfigDict(
+        env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    redis_url: _RedisUrl = None
+    redis_password: SecretStr | None = None
+    redis_max_connections: _Count = 50
+    redis_connection_timeout: _Seconds = 20
+    redis_socket_timeout: _Seconds = 5
+    redis_pool_timeout: _Seconds = 30
+    redis_cache_ttl: _Ttl = 3600
+    redis_sync_interval: _Seconds = 300
+
+    cache_database_url: _DatabaseUrl = None
+    cache_encryption_keys: _Keys = None
+    cache_read_strategy: _Read = "READ_THROUGH"
+    cache_write_strategy: _Write = "WRITE_THROUGH"
+    cache_eviction_policy: _Eviction = "ADAPTIVE"
+
+    l1_cache_size_mb: _Megabytes = 50
+    l2_cache_size_mb: _Megabytes = 500
+    l3_cache_size_mb: _Megabytes = 2000
+
+    cascada_tenant: _Tenant = None
+    cascada_namespace: _Name = "cascada"
+    cascada_mode: _Mode = "on"
+    cascada_op_timeout: _Seconds = 0.25
+
+    @classmethod
+    def from_env(cls) -> Self:
+        """What the environment says; InvalidSettings for the first value that is wrong."""
+        try:
+            settings = cls()
+        except ValidationError as error:
+            sentence = _sentence(error)
+        else:
+            if settings.redis_url is not None:
+                logger.warning(
+                    "REDIS_URL is set, but this version of cascada has the memory and the "
+                    "database tier only: nothing will be stored in Redis"
+                )
+            return settings
+        # Outside of the except block: the error above holds the value, and would be its context.
+        raise InvalidSettings(sentence)
+
+    def cache_arguments(self) -> dict[str, Any]:
+        """The arguments of `Cache` that these settings come to."""
+        url = self.cache_database_url
+        return {
+            "database": None if url is None else url.get_secret_value(),
+            "default_ttl": self.redis_cache_ttl or FOREVER,
+            "namespace": self.cascada_namespace,
+            "mode": self.cascada_mode,
+            "l1_bytes": self.l1_cache_size_mb * _MEGABYTE,
+            "l3_bytes": self.l3_cache_size_mb * _MEGABYTE,
+            "op_timeout": self.cascada_op_timeout,
+        }
+
+
+def _sentence(error: ValidationError) -> str:
+    """The first value that is wrong, said so that it can be put right."""
+    wrong = error.errors(include_url=False, include_context=False)[0]
+    field = str(wrong["loc"][0])
+    declared = Settings.model_fields[field]
+    holds = _shown(str(wrong["input"]), secret="SecretStr" in str(declared.annotation))
+    return f"{field.upper()} {holds}; it may hold {declared.description}"
+
+
+def _shown(text: str, *, secret: bool) -> str:
+    if not secret:
+        return f"is {text!r}" if len(text) <= _LONGEST else f"is {text[:_LONGEST]!r}..."
+    scheme = _scheme(text)
+    if not scheme:
+        return "holds a value that is not shown here"
+    return f"begins with {scheme}:// (the rest is not shown here)"
+
+
+def _scheme(url: str) -> str:
+    match = _SCHEME.match(url)
+    return match[0].lower() if match else ""

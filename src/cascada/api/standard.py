@@ -1,0 +1,138 @@
+"""`CacheManager`: the documents' class, as argument orders on the default cache's tenant handles.
+
+It has no state of its own. There is one instance, `get_instance()`; its methods are class methods,
+so that both of the documents' ways of calling them do the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Final
+
+from cascada.api import default
+from cascada.api.cache import Cache
+from cascada.api.tenant import Tenant
+from cascada.codecs.public import deserialize_from_cache
+from cascada.model.errors import BadInput
+from cascada.model.keys import Id
+from cascada.model.policy import CachePriority
+from cascada.model.ttl import Duration
+
+LEFT_OUT: Final = ""
+"""A tenant that was not given: the same MissingTenant as for a blank one."""
+
+
+class CacheManager:
+    """The process's one cache, by the documents' names.
+
+    Where `ttl` is None, or left out, the data type decides; 0 is never.
+    """
+
+    _instance: ClassVar[CacheManager | None] = None
+
+    @classmethod
+    def get_instance(cls) -> CacheManager:
+        """The one manager of this process."""
+        if CacheManager._instance is None:
+            CacheManager._instance = CacheManager()
+        return CacheManager._instance
+
+    @classmethod
+    def configure(cls, cache: Cache | None) -> None:
+        """Use `cache` from now on; without it, the first use builds one from the environment."""
+        default.configure(cache)
+
+    @classmethod
+    async def get(
+        cls,
+        data_type: str,
+        resource_id: Id,
+        tenant_id: Id = LEFT_OUT,
+        agent_id: Id | None = None,
+        conversation_id: Id | None = None,
+        collection_id: Id | None = None,
+        default: Any = None,
+    ) -> Any:
+        """The value, or `default`. Vectors come as lists."""
+        handle = cls._handle(tenant_id, agent_id, conversation_id, collection_id)
+        hit = await handle.get(data_type, resource_id)
+        return deserialize_from_cache(hit.value, data_type) if hit else default
+
+    @classmethod
+    async def set(
+        cls,
+        data_type: str,
+        resource_id: Id,
+        value: Any,
+        tenant_id: Id = LEFT_OUT,
+        agent_id: Id | None = None,
+        conversation_id: Id | None = None,
+        collection_id: Id | None = None,
+        ttl: Duration | None = None,
+        tags: Sequence[str] = (),
+        priority: CachePriority | None = None,
+        version: int | None = None,
+    ) -> bool:
+        """Store a value; False if something newer stood against it.
+
+        After a miss of the same key in the same task it is stored only if nothing invalidated the
+        key in between. With `version`, an older one never replaces a newer one. `priority` says
+        what eviction is to give up last; this version goes by last use alone.
+        """
+        if priority is not None and not isinstance(priority, CachePriority):
+            raise BadInput(f"priority is {priority!r}; pass a CachePriority, such as HIGH")
+        handle = cls._handle(tenant_id, agent_id, conversation_id, collection_id)
+        return await handle.set(data_type, resource_id, value, ttl=ttl, tags=tags, version=version)
+
+    @classmethod
+    async def delete(
+        cls,
+        data_type: str,
+        resource_id: Id,
+        tenant_id: Id = LEFT_OUT,
+        agent_id: Id | None = None,
+        conversation_id: Id | None = None,
+        collection_id: Id | None = None,
+    ) -> bool:
+        """Remove exactly that one key; True if there was a value."""
+        handle = cls._handle(tenant_id, agent_id, conversation_id, collection_id)
+        return await handle.delete(data_type, resource_id)
+
+    @classmethod
+    async def invalidate(
+        cls,
+        tenant_id: Id,
+        data_type: str,
+        resource_id: Id,
+        agent_id: Id | None = None,
+        conversation_id: Id | None = None,
+        collection_id: Id | None = None,
+    ) -> int:
+        """Void a resource in this context and all more specific ones; how many values went.
+
+        `"*"` is every resource of the type. What was made from them goes as well.
+        """
+        handle = cls._handle(tenant_id, agent_id, conversation_id, collection_id)
+        return (await handle.invalidate(data_type, resource_id)).keys
+
+    @classmethod
+    async def ttl(
+        cls,
+        data_type: str,
+        resource_id: Id,
+        tenant_id: Id = LEFT_OUT,
+        agent_id: Id | None = None,
+        conversation_id: Id | None = None,
+        collection_id: Id | None = None,
+    ) -> float | None:
+        """Seconds until that one key is no longer fresh; None if absent, `inf` if permanent."""
+        handle = cls._handle(tenant_id, agent_id, conversation_id, collection_id)
+        return await handle.ttl(data_type, resource_id)
+
+    @staticmethod
+    def _handle(
+        tenant_id: Id, agent_id: Id | None, conversation_id: Id | None, collection_id: Id | None
+    ) -> Tenant:
+        return default.default_cache().tenant(
+            tenant_id, agent=agent_id, conversation=conversation_id, collection=collection_id
+        )
