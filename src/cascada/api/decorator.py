@@ -109,8 +109,8 @@ class Recipe:
         return self.name
 
 
-class AsyncCached(Generic[P, T]):
-    """A cached function to be awaited: an async one, or the async form of a plain one."""
+class AsyncForm(Generic[P, T]):
+    """A cached function to be awaited."""
 
     def __init__(self, recipe: Recipe, *bound: Any) -> None:
         _look_like(self, recipe, bound)
@@ -151,6 +151,10 @@ class AsyncCached(Generic[P, T]):
         resource_id = recipe.resource_id((*self._bound, *args), kwargs)
         return recipe.tenant().key(recipe.data_type, resource_id)
 
+
+class AsyncCached(AsyncForm[P, T]):
+    """A cached async function, which may be a method."""
+
     @overload
     def __get__(self, instance: None, owner: Any = None) -> Self: ...
 
@@ -164,14 +168,17 @@ class AsyncCached(Generic[P, T]):
 
 
 class PlainCached(Generic[P, T]):
-    """A cached plain function. It waits in the caller's thread; `aio` is its form to be awaited."""
-
-    aio: AsyncCached[P, T]
+    """A cached plain function: a call waits, in the caller's thread, for what `aio` brings."""
 
     def __init__(self, recipe: Recipe, *bound: Any) -> None:
         _look_like(self, recipe, bound)
-        self.aio = AsyncCached(recipe, *bound)
         self._recipe = recipe
+        self._aio: AsyncForm[P, T] = AsyncForm(recipe, *bound)
+
+    @property
+    def aio(self) -> AsyncForm[P, T]:
+        """Its form to be awaited."""
+        return self._aio
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
         return self._wait_for(functools.partial(self.aio, *args, **kwargs))
@@ -181,7 +188,7 @@ class PlainCached(Generic[P, T]):
         return self._wait_for(functools.partial(self.aio.invalidate, *args, **kwargs))
 
     def refresh(self, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call the function anew and return what it says (see `AsyncCached.refresh`)."""
+        """Call the function anew and return what it says (see `AsyncForm.refresh`)."""
         return self._wait_for(functools.partial(self.aio.refresh, *args, **kwargs))
 
     def cache_key(self, *args: P.args, **kwargs: P.kwargs) -> Key:

@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import inspect
 import logging
 import os
+import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
@@ -105,14 +107,15 @@ def run(cache: Cache, work: Callable[[], Coroutine[Any, Any, T]], name: str) -> 
         future.cancel()  # does nothing, unless this thread was interrupted while it waited
 
 
-async def in_worker(function: Callable[[], T]) -> T:
-    """Run a plain function in a worker thread, in the caller's context."""
+async def in_worker(function: Callable[[], Any]) -> Any:
+    """Run a plain function in a worker thread; what it returns may be awaitable."""
     context = copy_context()
     loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(_portal.workers, context.run, _guarded, function)
+    result = await loop.run_in_executor(_portal.workers, context.run, _guarded, function)
+    return await result if inspect.isawaitable(result) else result
 
 
-def _guarded(function: Callable[[], T]) -> T:
+def _guarded(function: Callable[[], Any]) -> Any:
     try:
         return function()
     except StopIteration as error:
@@ -139,5 +142,6 @@ def _after_fork_in_child() -> None:
     _portal = Portal()
 
 
-atexit.register(_at_exit)
+# Before the pools of threads are shut down, which tiers store with; `atexit` comes after that.
+getattr(threading, "_register_atexit", atexit.register)(_at_exit)
 os.register_at_fork(after_in_child=_after_fork_in_child)

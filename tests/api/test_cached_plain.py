@@ -1,0 +1,296 @@
+"""`@cached` on plain functions: through one portal, in the caller's context, never in its loop."""
+
+import asyncio
+import inspect
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cascada import Cache, Context, WrongLoop, cached, configure
+from cascada.api import portal
+from tests.api.settled import settled
+
+
+@pytest.fixture
+def plain_cache(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cache]:
+    """The default cache of a program without an event loop."""
+    monkeypatch.setenv("CASCADA_TENANT", "acme")
+    cache = Cache()
+    configure(cache)
+    yield cache
+    configure(None)
+
+
+def test_a_program_without_a_loop_just_calls_it(plain_cache: Cache) -> None:
+    calls = []
+
+    @cached("sum", ttl=60)
+    def add(a: int, b: int = 1) -> list[int]:
+        """The sum."""
+        calls.append((a, b))
+        return [a + b]
+
+    mine = add(1)
+    mine.append(99)
+    assert add(1) == add(a=1, b=1) == [2]
+    assert calls == [(1, 1)]
+    assert add.invalidate(1).keys == 1
+    assert add(1) == [2]
+    assert add.refresh(1) == [2]
+    assert len(calls) == 3
+    assert add.cache_key(1) == add.aio.cache_key(1)
+    assert add.__doc__ == "The sum."
+    assert str(inspect.signature(add)) == "(a: int, b: int = 1) -> list[int]"
+    with pytest.raises(TypeError, match="missing a required argument"):
+        add()  # type: ignore[call-arg]
+
+
+def test_all_threads_share_one_portal_and_one_call(plain_cache: Cache) -> None:
+    calls, inside, go_on = [], threading.Event(), threading.Event()
+
+    @cached("slow")
+    def slow() -> int:
+        calls.append(threading.current_thread().name)
+        inside.set()
+        assert go_on.wait(10)
+        return 7
+
+    with ThreadPoolExecutor(20) as threads:
+        asking = [threads.submit(slow) for _ in range(20)]
+        assert inside.wait(10)
+        go_on.set()
+        assert [each.result(10) for each in asking] == [7] * 20
+    assert len(calls) == 1
+    assert [thread.name for thread in threading.enumerate()].count("cascada-portal") == 1
+
+
+def test_cached_functions_may_call_each_other_from_many_threads(plain_cache: Cache) -> None:
+    """More callers at once than the default pool has threads, each waiting for one more thread."""
+    calls = 3 * ((os.cpu_count() or 1) + 4)
+    barrier = threading.Barrier(calls)
+
+    @cached("inner", cache=Cache(max_loads=200, max_loads_per_type=200))
+    def inner(n: int) -> int:
+        return n + 1
+
+    @cached("outer", cache=Cache(max_loads=200, max_loads_per_type=200))
+    def outer(n: int) -> int:
+        barrier.wait(10)
+        return inner(n)
+
+    with ThreadPoolExecutor(calls) as threads:
+        asking = [threads.submit(outer, n) for n in range(calls)]
+        assert [each.result(20) for each in asking] == [n + 1 for n in range(calls)]
+
+
+def test_what_was_made_of_a_result_goes_with_it(plain_cache: Cache) -> None:
+    versions = iter(range(10))
+
+    @cached("inner")
+    def inner() -> int:
+        return next(versions)
+
+    @cached("outer")
+    def outer() -> list[Any]:
+        return ["made of", inner()]
+
+    assert outer() == outer() == ["made of", 0]
+    inner.invalidate()
+    assert outer() == ["made of", 1]
+
+
+VARIABLE: ContextVar[str] = ContextVar("variable", default="unset")
+
+
+def test_the_caller_s_context_is_kept(plain_cache: Cache) -> None:
+    @cached("context")
+    def variable() -> str:
+        return VARIABLE.get()
+
+    def in_thread() -> str:
+        VARIABLE.set("of the caller")
+        with Context(tenant_id="of-the-caller"):
+            assert variable.cache_key().tenant == "of-the-caller"
+            return variable()
+
+    with ThreadPoolExecutor(1) as threads:
+        assert threads.submit(in_thread).result(10) == "of the caller"
+    assert VARIABLE.get() == "unset"
+    assert variable() == "unset", "another tenant's value"
+
+
+def test_what_the_function_raises_is_raised(plain_cache: Cache) -> None:
+    @cached("failing")
+    def failing() -> None:
+        raise ConnectionError("no database")
+
+    with pytest.raises(ConnectionError, match="no database"):
+        failing()
+
+
+def test_stop_iteration_does_not_hang(plain_cache: Cache) -> None:
+    @cached("first")
+    def first(rows: list[int]) -> int:
+        return next(iter(rows))
+
+    assert first([1]) == 1
+    with pytest.raises(RuntimeError, match="raised StopIteration"):
+        first([])
+
+
+# --- beside an event loop -----------------------------------------------------------------------
+
+
+@cached("plain")
+def plain(n: int) -> list[Any]:
+    return [n, threading.current_thread() is threading.main_thread()]
+
+
+@pytest.fixture(autouse=True)
+def tenant(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CASCADA_TENANT", "acme")
+
+
+async def test_on_a_thread_whose_loop_runs_it_names_the_async_form(cache: Cache) -> None:
+    for call in (plain, plain.invalidate, plain.refresh):
+        with pytest.raises(WrongLoop, match=r"event loop.*await plain\.aio\(\.\.\.\)"):
+            call(1)
+    assert await plain.aio(1) == [1, False]
+    assert (await plain.aio.invalidate(1)).keys == 1
+    assert await plain.aio.refresh(1) == [1, False]
+
+
+async def test_from_other_threads_it_uses_the_loop_that_its_cache_runs_on(cache: Cache) -> None:
+    async with cache:
+        assert await asyncio.to_thread(plain, 1) == [1, False]
+        await settled()
+        assert await cache.get(plain.cache_key(1)), "it is the very cache that runs here"
+        assert (await asyncio.to_thread(plain.invalidate, 1)).keys == 1
+        assert not await cache.get(plain.cache_key(1))
+
+
+async def test_the_loop_goes_on_while_a_plain_function_runs(cache: Cache) -> None:
+    go_on = threading.Event()
+
+    @cached("waiting")
+    def waiting() -> int:
+        assert go_on.wait(10)
+        return 1
+
+    async with asyncio.TaskGroup() as tasks:
+        waits = tasks.create_task(waiting.aio())
+        await asyncio.sleep(0.01)
+        assert not waits.done()
+        go_on.set()
+    assert waits.result() == 1
+
+
+def test_a_loop_that_is_open_but_does_not_run_is_told(plain_cache: Cache) -> None:
+    with asyncio.Runner() as runner:
+        runner.run(plain.aio(1))
+        with pytest.raises(WrongLoop, match=r"open but not running.*await cache\.reset\(\)"):
+            plain(1)
+    assert plain(1)[0] == 1, "that loop is closed; the portal takes over"
+
+
+class Rows:
+    @cached("rows", ignore=("self",))
+    def get(self, table: str) -> list[str]:
+        return [table]
+
+
+def test_methods(plain_cache: Cache) -> None:
+    rows = Rows()
+    assert rows.get("t") == Rows().get("t") == ["t"]
+    assert rows.get.invalidate("t").keys == 1
+    assert str(inspect.signature(rows.get)) == "(table: str) -> list[str]"
+    assert asyncio.run(on_its_own_loop()) == ["u"]
+
+
+async def on_its_own_loop() -> list[str]:
+    async with Cache() as cache:
+        configure(cache)
+        return await Rows().get.aio("u")
+
+
+def test_what_a_plain_function_returns_may_be_awaitable(plain_cache: Cache) -> None:
+    async def fetch() -> int:
+        return 1
+
+    @cached("awaitable")
+    def awaitable() -> Any:
+        return fetch()
+
+    assert awaitable() == awaitable() == 1
+
+
+# --- the portal's life --------------------------------------------------------------------------
+
+
+def test_the_portal_starts_when_needed_and_ends_when_closed() -> None:
+    own, cache = portal.Portal(), Cache()
+    own.close()
+    loop = own.loop_for(cache)
+    assert own.loop_for(cache) is loop
+    assert loop.is_running()
+    own.close()
+    assert loop.is_closed()
+    assert own.loop_for(cache) is not loop, "a new one"
+    own.close()
+
+
+PROGRAM = """
+import os, sys, threading
+from cascada import Cache, cached, configure
+os.environ["CASCADA_TENANT"] = "acme"
+configure(Cache(database={database!r}, op_timeout=10))
+
+@cached("sum")
+def add(a, b):
+    print("called")
+    return a + b
+
+print(add(1, 2))
+"""
+
+
+def test_at_exit_what_was_loaded_is_stored(tmp_path: Path) -> None:
+    program = PROGRAM.format(database=str(tmp_path / "cache.db"))
+    assert run(program) == ["called", "3"]
+    assert run(program) == ["3"], "the next process finds it in the database"
+
+
+def test_a_forked_child_has_a_portal_of_its_own(tmp_path: Path) -> None:
+    program = (
+        PROGRAM.format(database=str(tmp_path / "cache.db"))
+        + """
+child = os.fork()
+if not child:
+    print(add(3, 4), add.invalidate(3, 4).keys)
+    sys.stdout.flush()
+    sys.exit(0)
+status = os.waitpid(child, 0)[1]
+print(add(5, 6), status)
+"""
+    )
+    assert run(program) == ["called", "3", "called", "7", "1", "called", "11", "0"]
+
+
+def run(program: str) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-u", "-W", "error", "-X", "dev", "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.split()

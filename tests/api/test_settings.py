@@ -1,0 +1,175 @@
+"""The environment: every documented variable, its default, and the sentence for a wrong value."""
+
+import logging
+import traceback
+
+import pytest
+
+from cascada import Cache, InvalidSettings
+from cascada.api.settings import Settings
+from cascada.model.ttl import FOREVER
+
+DOCUMENTED = {
+    "REDIS_URL": None,
+    "REDIS_PASSWORD": None,
+    "REDIS_MAX_CONNECTIONS": 50,
+    "REDIS_CONNECTION_TIMEOUT": 20,
+    "REDIS_SOCKET_TIMEOUT": 5,
+    "REDIS_POOL_TIMEOUT": 30,
+    "REDIS_CACHE_TTL": 3600,
+    "REDIS_SYNC_INTERVAL": 300,
+    "CACHE_DATABASE_URL": None,
+    "CACHE_ENCRYPTION_KEYS": None,
+    "CACHE_READ_STRATEGY": "READ_THROUGH",
+    "CACHE_WRITE_STRATEGY": "WRITE_THROUGH",
+    "CACHE_EVICTION_POLICY": "ADAPTIVE",
+    "L1_CACHE_SIZE_MB": 50,
+    "L2_CACHE_SIZE_MB": 500,
+    "L3_CACHE_SIZE_MB": 2000,
+    "CASCADA_TENANT": None,
+    "CASCADA_NAMESPACE": "cascada",
+    "CASCADA_MODE": "on",
+    "CASCADA_OP_TIMEOUT": 0.25,
+}
+
+OF_THE_DOCUMENTS = """
+    REDIS_URL=redis://localhost:6379/0
+    REDIS_MAX_CONNECTIONS=50
+    REDIS_CONNECTION_TIMEOUT=20
+    REDIS_SOCKET_TIMEOUT=5
+    L1_CACHE_SIZE_MB=50
+    L2_CACHE_SIZE_MB=500
+    L3_CACHE_SIZE_MB=2000
+    CACHE_READ_STRATEGY=READ_THROUGH
+    CACHE_WRITE_STRATEGY=WRITE_THROUGH
+    CACHE_EVICTION_POLICY=ADAPTIVE
+"""
+
+WRONG = [
+    ("REDIS_URL", "http://cache", "begins with http://", "rediss://HOST:PORT/NUMBER"),
+    ("REDIS_URL", "cache:6379", "is not shown", "redis://HOST:PORT/NUMBER"),
+    ("REDIS_URL", "redis://cache:port/0", "begins with redis://", "redis://HOST:PORT/NUMBER"),
+    ("REDIS_URL", "redis://", "begins with redis://", "redis://HOST:PORT/NUMBER"),
+    ("REDIS_MAX_CONNECTIONS", "0", "is '0'", "a whole number of at least 1"),
+    ("REDIS_MAX_CONNECTIONS", "many", "is 'many'", "a whole number of at least 1"),
+    ("REDIS_CONNECTION_TIMEOUT", "-1", "is '-1'", "greater than 0"),
+    ("REDIS_SOCKET_TIMEOUT", "nan", "is 'nan'", "greater than 0"),
+    ("REDIS_POOL_TIMEOUT", "inf", "is 'inf'", "greater than 0"),
+    ("REDIS_SYNC_INTERVAL", "5m", "is '5m'", "seconds"),
+    ("REDIS_CACHE_TTL", "-5", "is '-5'", "at least 0 (0 means never)"),
+    ("REDIS_CACHE_TTL", "1h", "is '1h'", "at least 0 (0 means never)"),
+    ("CACHE_DATABASE_URL", "postgresql://db/cache", "begins with postgresql://", "sqlite:///PATH"),
+    ("CACHE_DATABASE_URL", "sqlite://", "begins with sqlite://", "four slashes for an absolute"),
+    ("CACHE_DATABASE_URL", ":memory:", "is not shown", "the file of an SQLite database"),
+    ("CACHE_ENCRYPTION_KEYS", "k1:AAAA", "is not shown", "this version stores values unencrypted"),
+    ("CACHE_READ_STRATEGY", "READ_AROUND", "is 'READ_AROUND'", "READ_THROUGH"),
+    ("CACHE_READ_STRATEGY", "REFRESH_AHEAD", "is 'REFRESH_AHEAD'", "READ_THROUGH"),
+    ("CACHE_WRITE_STRATEGY", "WRITE_BEHIND", "is 'WRITE_BEHIND'", "WRITE_THROUGH"),
+    ("CACHE_WRITE_STRATEGY", "write_through", "is 'write_through'", "WRITE_THROUGH"),
+    ("CACHE_EVICTION_POLICY", "LFU", "is 'LFU'", "ADAPTIVE or LRU"),
+    ("L1_CACHE_SIZE_MB", "0.5", "is '0.5'", "megabytes, a whole number of at least 1"),
+    ("L2_CACHE_SIZE_MB", "-1", "is '-1'", "megabytes, a whole number of at least 1"),
+    ("L3_CACHE_SIZE_MB", "2GB", "is '2GB'", "megabytes, a whole number of at least 1"),
+    ("CASCADA_TENANT", "   ", "is '   '", "the id of a tenant"),
+    ("CASCADA_TENANT", "x" * 1025, "is 'xxx", "at most 1024 characters"),
+    ("CASCADA_NAMESPACE", " ", "is ' '", "a name such as shop-prod"),
+    ("CASCADA_MODE", "ON", "is 'ON'", "on, observe or off"),
+    ("CASCADA_OP_TIMEOUT", "0", "is '0'", "greater than 0"),
+]
+
+
+def test_the_documented_variables_and_defaults() -> None:
+    assert {name.upper(): value for name, value in Settings.from_env()} == DOCUMENTED
+
+
+@pytest.mark.parametrize(("variable", "value", "holds", "may_hold"), WRONG)
+def test_a_wrong_value_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, holds: str, may_hold: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(InvalidSettings) as caught:
+        Cache.from_env()
+    sentence = str(caught.value)
+    assert sentence.startswith(f"{variable} ")
+    told, said = sentence.split("; it may hold ")
+    assert holds in told
+    assert may_hold in said
+    assert "\n" not in sentence
+    assert len(sentence) < 300
+
+
+SECRETS = [
+    ("REDIS_URL", "postgres://app:hunter2@db/0"),
+    ("REDIS_URL", "hunter2"),
+    ("REDIS_URL", "redis://app:hunter2@cache:port"),
+    ("CACHE_DATABASE_URL", "postgresql://app:hunter2@db/cache"),
+    ("CACHE_ENCRYPTION_KEYS", "k1:hunter2"),
+]
+
+
+@pytest.mark.parametrize(("variable", "value"), SECRETS)
+def test_no_password_is_shown(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(InvalidSettings) as caught:
+        Settings.from_env()
+    assert caught.value.__context__ is None, "the parser's error holds the value"
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_no_password_is_in_the_repr(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://app:hunter2@cache:6379/0")
+    monkeypatch.setenv("REDIS_PASSWORD", "hunter2")
+    settings = Settings.from_env()
+    assert "hunter2" not in repr(settings) + str(settings) + repr(settings.model_dump())
+    assert "redis_max_connections=50" in repr(settings)
+
+
+def test_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in DOCUMENTED:
+        monkeypatch.setenv(variable, "")
+    assert {name.upper(): value for name, value in Settings.from_env()} == DOCUMENTED
+
+
+def test_what_a_cache_is_made_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings.from_env().cache_arguments() == {
+        "database": None,
+        "default_ttl": 3600,
+        "namespace": "cascada",
+        "mode": "on",
+        "l1_bytes": 50 * 2**20,
+        "l3_bytes": 2000 * 2**20,
+        "op_timeout": 0.25,
+    }
+    monkeypatch.setenv("CACHE_DATABASE_URL", "sqlite:////var/cache.db")
+    monkeypatch.setenv("REDIS_CACHE_TTL", "0")
+    monkeypatch.setenv("CASCADA_MODE", "observe")
+    monkeypatch.setenv("L1_CACHE_SIZE_MB", "7")
+    arguments = Settings.from_env().cache_arguments()
+    assert arguments["database"] == "sqlite:////var/cache.db"
+    assert arguments["default_ttl"] == FOREVER
+    assert arguments["mode"] == "observe"
+    assert arguments["l1_bytes"] == 7 * 2**20
+
+
+def test_a_cache_takes_what_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CASCADA_NAMESPACE", "shop-test")
+    monkeypatch.setenv("REDIS_CACHE_TTL", "60")
+    options = Cache.from_env(default_ttl=5).options
+    assert (options.namespace, options.default_ttl) == ("shop-test", 5)
+
+
+def test_redis_is_announced_once_as_coming_later(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("REDIS_URL", "rediss://app:hunter2@cache:6379/0")
+    with caplog.at_level(logging.WARNING, "cascada"):
+        Cache.from_env()
+    (record,) = caplog.records
+    assert "memory and the database tier only" in record.message
+    assert "hunter2" not in record.message
+
+
+def test_the_environment_of_the_documents_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    for line in OF_THE_DOCUMENTS.split():
+        monkeypatch.setenv(*line.split("=", 1))
+    assert Settings.from_env().redis_url is not None

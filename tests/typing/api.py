@@ -1,0 +1,151 @@
+"""The public names as a user writes them: mypy --strict must take it, and infer what it says."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, Literal, assert_type
+
+from cascada import (
+    CACHE_TYPE_AGENT_CONFIG,
+    FOREVER,
+    METRIC_CACHE_HIT,
+    MISS,
+    TTL_STANDARD,
+    BadInput,
+    Cache,
+    CacheManager,
+    CachePriority,
+    CascadaError,
+    Context,
+    Event,
+    Hit,
+    Invalidated,
+    Key,
+    Loaded,
+    MissingTenant,
+    Policy,
+    Tenant,
+    cached,
+    configure,
+    generate_resource_id_hash,
+    get_ttl_for_data_type,
+    get_with_cache_aside,
+    reset,
+    serialize_for_cache,
+)
+
+
+def observe(event: Event) -> None:
+    assert_type(event.key, str | None)
+
+
+cache = Cache(
+    policies={
+        CACHE_TYPE_AGENT_CONFIG: Policy(ttl=timedelta(hours=1), varies_by=("agent",)),
+        "agent_response": Policy(ttl=300, stale_for=60, priority=CachePriority.HIGH),
+    },
+    observers=[observe],
+)
+configure(cache)
+
+
+async def modern() -> None:
+    async with cache:
+        acme = cache.tenant("acme", agent="a1", conversation=7)
+        assert_type(acme, Tenant)
+        got = await acme.get("agent_config", "a1")
+        if isinstance(got, Hit):
+            assert_type(got.tier, Literal["l1", "l2", "l3", "source"])
+        else:
+            assert got is MISS
+        key = acme.key("agent_config", "a1")
+        assert_type(key, Key)
+        await cache.get(key)
+
+        async def row() -> Loaded[dict[str, int]]:
+            return Loaded({"n": 1}, ttl=FOREVER, tags=["news"], sources=["document:d1"])
+
+        typed = await acme.load("agent_config", "a1", row, type=dict)
+        if isinstance(typed, Hit):
+            assert_type(typed.value, dict[Any, Any])
+        done = await acme.within(collection="k").invalidate(tag="news")
+        assert_type(done, Invalidated)
+        assert_type(done.keys, int)
+
+
+async def documented() -> None:
+    value, metrics = await get_with_cache_aside(
+        data_type="agent_config",
+        resource_id="a1",
+        tenant_id="acme",
+        fetch_from_db_func=lambda resource_id, tenant_id: None,
+        ttl=TTL_STANDARD,
+    )
+    assert_type(value, Any)
+    assert_type(metrics["total_time_ms"], float)
+    assert_type(metrics["cache_hit"], bool)
+    metrics["hits"]  # type: ignore[typeddict-item]
+    await CacheManager.set(
+        "agent", generate_resource_id_hash("a", b=1), serialize_for_cache(1, "x"), "acme"
+    )
+    assert_type(await CacheManager.get_instance().ttl("agent", "a1", "acme"), float | None)
+    assert_type(await CacheManager.invalidate("acme", "agent", "*"), int)
+    assert_type(get_ttl_for_data_type("embedding"), int)
+    metric: str = METRIC_CACHE_HIT
+    await CacheManager.set(metric, 1, b"", "acme", ttl=timedelta(1), tags=("t",), version=3)
+    await CacheManager.get("agent", None, "acme")  # type: ignore[arg-type]
+    await reset()
+
+
+@cached("weather", ttl=FOREVER)
+async def weather(city: str, *, units: str = "C") -> dict[str, float]:
+    return {city: 20.0}
+
+
+@cached(ttl=1800, key_prefix="agent_response")
+async def respond(prompt: str) -> Loaded[str]:
+    return Loaded(prompt, tags=[prompt])
+
+
+@cached(ttl=None, tags=("rows",), policy=Policy(none_ttl=60))
+def rows(table: str, limit: int = 10) -> list[int]:
+    return [limit]
+
+
+class Repository:
+    @cached("row", ignore=("self",))
+    async def row(self, number: int) -> str:
+        return str(number)
+
+    @cached("plain-row", ignore=["self"])
+    def plain_row(self, number: int) -> str:
+        return str(number)
+
+
+async def decorated(repository: Repository, cities: Sequence[str]) -> None:
+    with Context(tenant_id="acme", agent_id="a1") as context:
+        assert_type(context.get_tenant_id(), str)
+        assert_type(context.get_agent_id(), str | None)
+        assert_type(await weather(cities[0], units="F"), dict[str, float])
+        assert_type(await respond("p"), str)
+        assert_type(rows("t", limit=3), list[int])
+        assert_type(await rows.aio("t"), list[int])
+        assert_type(await repository.row(1), str)
+        assert_type(repository.plain_row(number=1), str)
+        assert_type(await repository.plain_row.aio(1), str)
+        assert_type(await weather.invalidate("Paris"), Invalidated)
+        assert_type(rows.invalidate("t"), Invalidated)
+        assert_type(await weather.refresh("Paris"), dict[str, float])
+        assert_type(weather.cache_key("Paris"), Key)
+        await weather(7)  # type: ignore[arg-type]
+        await repository.row()  # type: ignore[call-arg]
+        rows.cache_key(table=b"")  # type: ignore[arg-type]
+
+
+try:
+    asyncio.run(modern())
+except MissingTenant as error:
+    assert_type(error, MissingTenant)
+    fault: BadInput = error
+except CascadaError:
+    raise
