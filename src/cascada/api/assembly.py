@@ -132,7 +132,7 @@ class Assembly:
             except CorruptEntry:
                 return None  # the slow path counts it and replaces it
         if self.stack.watchers:
-            if self.passing_by:
+            if self.passing_by or sources.must_ask_below(self.stack):
                 return None
             sources.note_key(self.stack, record.key, record)
             self.stack.trace.hit_in_memory(record.kind, record.key)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cascada.engine import decide
+from cascada.engine import decide, sources
 from cascada.engine.answer import Answer, Question
 from cascada.engine.decide import Verdict
 from cascada.engine.stack import Stack
@@ -116,6 +116,8 @@ async def _ask(stack: Stack, tier: Tier, descents: Sequence[Descent], *, loading
         return
     for descent, wanted in zip(descents, asked, strict=True):
         seen = [answers[key] for key in wanted]
+        if tier is stack.memory and sources.must_ask_below(stack):
+            seen = [Missing(answer.q) for answer in seen]
         if tier is stack.authority and (lease := descent.leases.get(stack.memory)) is not None:
             lease.q = min(answer.q for answer in seen)
         _take(stack, tier, descent, seen, loading=loading)

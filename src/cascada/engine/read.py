@@ -65,6 +65,8 @@ def _glance(
 ) -> dict[int, Answer]:
     """What memory may serve at once. A value that is due or stale starts its refresh."""
     found: dict[int, Answer] = {}
+    if sources.must_ask_below(stack):
+        return found
     for index, question in enumerate(questions):
         if index in answers:
             continue
@@ -127,7 +129,12 @@ def _board(
 
 
 def _opens(stack: Stack, question: Question, answer: Answer) -> bool:
-    """Decode another caller's value; one that asked for another type has to look itself."""
+    """Decode another caller's value; one that asked for another type has to look itself.
+
+    So has a load that boarded a flight which others began, and which memory answered.
+    """
+    if answer.tier == "l1" and sources.must_ask_below(stack):
+        return False
     if answer.value is UNSET and not answer.absent:
         try:
             answer.value = stack.decode(answer.entry, question.kind, question.want)

@@ -4,6 +4,10 @@ A context variable holds the frame of the load under way in this task (and in th
 starts). Every read through the same cache adds the names of what it found, or looked for, to it;
 they become names of the result. So whatever invalidates a source invalidates what was made of it.
 
+What is read inside a load is not read from memory where a shared tier stands below it: memory may
+not have heard yet of what another process has invalidated, which is bounded for a reader, but what
+is made of it would be stored below under a newer number, and would stay.
+
 Two things make a result unfit to be stored: something it was made of was served stale, or belongs
 to another tenant (whose invalidations are numbered apart, so that it could not be voided by them).
 """
@@ -16,6 +20,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from cascada.engine.answer import Question
+from cascada.engine.stack import Stack
 from cascada.model.entry import Entry
 from cascada.model.keys import Key
 from cascada.model.names import static_names
@@ -53,6 +58,11 @@ def current(cache: object) -> Frame | None:
     """The load of the same cache that this code runs in."""
     frame = _frame.get()
     return frame if frame is not None and frame.cache is cache else None
+
+
+def must_ask_below(stack: Stack) -> bool:
+    """Whether this read is part of a load, so that memory is not recent enough for it."""
+    return stack.authority is not stack.memory and current(stack) is not None
 
 
 def note_key(cache: object, key: Key, entry: Entry) -> None:

@@ -94,13 +94,17 @@ def most_selective(scope: Scope) -> tuple[str, str]:
 
 
 def source_names(tenant: str, source: str) -> list[str]:
-    """The names of a declared source `"type:id"`: its key without context, and the resource."""
+    """The names of a declared source `"type:id"`: its key without context, the resource, the type.
+
+    The type, because who invalidates every resource of it means this one too.
+    """
     data_type, colon, resource_id = source.partition(":")
     if not colon or not data_type or not resource_id:
         id_text(source, "source")
         msg = f'source is {source!r}; write it as "data_type:resource_id"'
         raise InvalidKey(msg)
-    return resource_names(tenant, data_type, resource_id, Scope())
+    names = resource_names(tenant, data_type, resource_id, Scope())
+    return [*names, type_name(tenant, data_type)]
 
 
 def collapse(names: Iterable[str], limit: int = MAX_SOURCES) -> tuple[str, ...]:
