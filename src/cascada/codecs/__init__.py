@@ -1,0 +1,1 @@
+"""Values to bytes and back: what a tier stores, exact, bounded, and never pickled."""

@@ -1,0 +1,51 @@
+"""What to do about a value that cannot be stored, by what it is: the ends of error sentences."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from enum import Enum
+from typing import Final
+
+from cascada.codecs.shapes import fields_of
+
+_BASES: Final = (str, int, float, bytes, list, dict, tuple, set, frozenset)
+
+
+def name_of(kind: type) -> str:
+    """A class as people write it."""
+    return kind.__qualname__ if kind.__module__ == "builtins" else _dotted(kind)
+
+
+def hint(value: object) -> str:
+    """`is a ...; pass ...`"""
+    kind = type(value)
+    return f"is {_article(name_of(kind))}, which would not come back as it is; {_advice(value)}"
+
+
+def _advice(value: object) -> str:
+    kind = type(value)
+    if isinstance(value, Enum):
+        return "pass its .value, or declare it with type="
+    if isinstance(value, bytearray | memoryview):
+        return "pass bytes of it"
+    if inspect.isawaitable(value):
+        return "await it first"
+    if inspect.isgenerator(value) or inspect.isasyncgen(value):
+        return "collect it into a list first"
+    if fields_of(value) is not None:
+        return f"pass type={kind.__name__} (or what holds it), or a serializer"
+    for base in _BASES:
+        if isinstance(value, base):
+            return f"pass {base.__name__} of it, or declare it with type="
+    if isinstance(value, Mapping) or hasattr(value, "keys"):
+        return "pass dict of it, or a serializer"
+    return "pass type= (a dataclass, a msgspec.Struct or a pydantic model), or a serializer"
+
+
+def _dotted(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _article(noun: str) -> str:
+    return f"{'an' if noun[:1].lower() in 'aeiou' else 'a'} {noun}"

@@ -1,0 +1,127 @@
+"""What is inside a value: its fields or items, and the path to the part that cannot be stored."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import Any
+
+Attempt = Callable[[Any], Exception | None]
+"""Tries to store a value; answers what went wrong, or None."""
+
+_MAX_PATH = 200
+
+
+class Unstorable(Exception):
+    """A part of a value that cannot be stored; the text continues the path to it."""
+
+
+class TooDeep(Unstorable):
+    """A part that holds itself, or more levels of parts than can be read again."""
+
+
+def fields_of(value: object) -> tuple[str, ...] | None:
+    """The field names of a dataclass, msgspec struct, attrs class or model; None for the rest."""
+    kind: Any = type(value)
+    declared = _declared_fields(kind)
+    extra = None if declared is None else getattr(value, "model_extra", None)
+    return (*declared, *extra) if declared is not None and extra else declared
+
+
+def is_model(kind: Any) -> bool:
+    """Whether a class is a pydantic model, told by what it can do: pydantic is not imported."""
+    return hasattr(kind, "model_dump") and hasattr(kind, "model_validate")
+
+
+@lru_cache(maxsize=512)
+def _declared_fields(kind: Any) -> tuple[str, ...] | None:
+    if dataclasses.is_dataclass(kind):
+        return tuple(field.name for field in dataclasses.fields(kind))
+    if is_model(kind):
+        return tuple(getattr(kind, "model_fields", ()))
+    of_struct: tuple[str, ...] | None = getattr(kind, "__struct_fields__", None)
+    if of_struct is not None:
+        return of_struct
+    of_attrs = getattr(kind, "__attrs_attrs__", None)
+    return None if of_attrs is None else tuple(attribute.name for attribute in of_attrs)
+
+
+def locate(value: Any, problem: Exception, attempt: Attempt) -> tuple[str, Any, Exception]:
+    """The path to the innermost part that `attempt` refuses, that part, and what is wrong with it.
+
+    It only asks which child fails where its parent failed, so it serves every way of storing.
+    Parts are tried again and again, which is fine where there is an error to report.
+    """
+    path = "value"
+    while not isinstance(problem, RecursionError | TooDeep):
+        worse = _first_refused(value, attempt)
+        if worse is None:
+            return _shortened(path), value, problem
+        step, value, problem = worse
+        path += step
+    cycle = _cycle(value)
+    if cycle is None:
+        return _shortened(path), value, TooDeep("is nested too deeply; pass it in parts")
+    return _shortened(path + cycle), value, TooDeep("is one of the values that it lies in")
+
+
+def _first_refused(value: Any, attempt: Attempt) -> tuple[str, Any, Exception] | None:
+    for step, child in _children(value):
+        problem = attempt(child)
+        if problem is not None:
+            return step, child, problem
+    return None
+
+
+def _cycle(value: Any) -> str | None:
+    """The steps down to a part that is one of those it lies in, or None."""
+    steps: list[str] = []
+    line, above, done = [id(value)], {id(value)}, set[int]()
+    open_parts = [_children(value)]
+    while open_parts:
+        for step, child in open_parts[-1]:
+            if id(child) in above:
+                return "".join([*steps, step])
+            if id(child) not in done:
+                steps.append(step)
+                line.append(id(child))
+                above.add(id(child))
+                open_parts.append(_children(child))
+                break
+        else:
+            open_parts.pop()
+            del steps[-1:]
+            left = line.pop()
+            above.remove(left)
+            done.add(left)
+    return None
+
+
+def _children(value: object) -> Iterator[tuple[str, object]]:
+    if isinstance(value, dict):
+        for position, key in enumerate(value):
+            yield f".keys()[{position}]", key
+        for key, item in value.items():
+            yield _step(key), item
+    elif isinstance(value, list | tuple):
+        yield from ((f"[{position}]", item) for position, item in enumerate(value))
+    elif isinstance(value, set | frozenset):
+        yield from ((".<element>", item) for item in value)
+    else:
+        for name in fields_of(value) or ():
+            if hasattr(value, name):
+                yield f".{name}", getattr(value, name)
+
+
+def _step(key: object) -> str:
+    if isinstance(key, str) and key.isidentifier():
+        return f".{key}"
+    text = repr(key) if isinstance(key, str | int | float | bytes | None) else type(key).__name__
+    return f"[{text if len(text) <= 40 else text[:37] + '...'}]"
+
+
+def _shortened(path: str) -> str:
+    if len(path) <= _MAX_PATH:
+        return path
+    return f"{path[: _MAX_PATH // 2]}...{path[-_MAX_PATH // 4 :]}"

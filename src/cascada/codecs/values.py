@@ -1,0 +1,258 @@
+"""Values to bytes and back, whatever they are: which codec, which flags, and what may be shared.
+
+The promise: what `decode` gives is what `encode` was given, in value and in type (lists of floats
+that are called vectors: to a relative error of 6e-8, unless `exact_floats`), or the value of the
+declared `type`; anything else is refused with the path inside the value. Nothing is ever pickled.
+
+    FLOATS    a list of floats that the caller calls a vector     codecs/floats.py
+    ARRAY     an array or tensor                                  codecs/arrays.py
+    MSGPACK   plain data, and values of a declared type           msgspec, codecs/typed.py
+    EXTENDED  what msgpack lacks: tuple, set, Decimal, ...         codecs/extended.py
+    CUSTOM    what a caller's serializer made: as MSGPACK or EXTENDED, never typed
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple, get_origin
+
+import msgspec
+
+from cascada.codecs import typed
+from cascada.codecs.arrays import array_of_list, is_array, pack_array, unpack_array
+from cascada.codecs.compression import compressed, decompressed
+from cascada.codecs.extended import SCALARS, decode, encode, extend, plain
+from cascada.codecs.fidelity import lost
+from cascada.codecs.floats import pack_floats, unpack_floats
+from cascada.codecs.hints import hint
+from cascada.codecs.immutable import immutable
+from cascada.codecs.shapes import Unstorable, locate
+from cascada.model.entry import UNSET, Codec, Flag
+from cascada.model.errors import CorruptEntry, MissingExtra, SerializationError
+
+# Looked up once: members of an enum class are slow to reach, and slower to calculate with.
+_NOTHING: Final = Codec.NOTHING
+_MSGPACK: Final = Codec.MSGPACK
+_EXTENDED: Final = Codec.EXTENDED
+_MSGPACKED: Final = (int(Codec.MSGPACK), int(Codec.EXTENDED))
+_ARRAY: Final = Codec.ARRAY
+_FLOATS: Final = Codec.FLOATS
+_CUSTOM: Final = Codec.CUSTOM
+_MUTABLE: Final = (list, dict, set)
+_NO_FLAGS: Final = Flag(0)
+_COMPRESSED: Final = int(Flag.COMPRESSED)
+_ENCRYPTED: Final = int(Flag.ENCRYPTED)
+_VECTOR_TYPES: Final = (None, list, list[float])
+
+
+class Encoded(NamedTuple):
+    """A value as bytes. `value` is the decoded object if it may be shared, else UNSET."""
+
+    data: bytes
+    codec: Codec
+    flags: Flag
+    value: object
+
+
+class ValueCodec:
+    """How one cache encodes.
+
+    compress_over: bytes from which on zstd is tried. level: zstd's. max_decoded: the most bytes
+    that an entry may decompress to. debug: every value is decoded and compared when it is encoded.
+    """
+
+    def __init__(
+        self,
+        *,
+        compress_over: int = 4096,
+        level: int = 1,
+        max_decoded: int = 64 * 1024 * 1024,
+        debug: bool = False,
+    ) -> None:
+        self._compress_over = compress_over
+        self._level = level
+        self._max_decoded = max_decoded
+        self._debug = debug
+
+    def encode(
+        self,
+        value: Any,
+        *,
+        type: Any = None,
+        vectors: bool = False,
+        exact_floats: bool = False,
+    ) -> Encoded:
+        """The value as bytes; SerializationError names the part that cannot be stored.
+
+        type: what it comes back as. vectors: a list of floats is a vector.
+        """
+        wanted = None if type is Any or type is object else type
+        if vectors and value.__class__ is list and value and wanted in _VECTOR_TYPES:
+            floats = pack_floats(value, exact=exact_floats)
+            if floats is not None:
+                return Encoded(floats, _FLOATS, _NO_FLAGS, UNSET)
+        if wanted is None or (is_array(value) and _is_array_type(wanted)):
+            data, codec, shared = self._untyped(value)
+        else:
+            data, codec, shared = self._typed(value, wanted)
+        if codec is not _ARRAY and self._compress_over <= len(data) <= self._max_decoded:
+            smaller = compressed(data, self._level)
+            if smaller is not None:
+                return Encoded(smaller, codec, Flag.COMPRESSED, shared)
+        return Encoded(data, codec, _NO_FLAGS, shared)
+
+    def decode(
+        self, data: bytes, codec: int, flags: int, *, type: Any = None, as_array: bool = False
+    ) -> Any:
+        """The value; CorruptEntry for anything that does not decode to `type`.
+
+        as_array: lists of numbers come as read-only arrays (MissingExtra without numpy).
+        """
+        try:
+            if flags:
+                data = self._opened(data, flags)
+            if codec in _MSGPACKED:
+                value = decode(data) if type is None else typed.decoder(type)(data)
+            else:
+                value = _read(data, codec, type, as_array)
+            if as_array and value.__class__ is list:
+                value = array_of_list(value)
+        except (CorruptEntry, MissingExtra):
+            raise
+        except Exception as error:
+            # Foreign bytes meet a user's validators here: what they raise cannot be listed.
+            raise CorruptEntry(
+                f"an entry does not decode{_to(type)}: {typed.reason(error)}"
+            ) from error
+        return value
+
+    def shareable(self, value: object) -> bool:
+        """Whether one decoded object may be handed to all callers, because none can change it."""
+        return immutable(value)
+
+    def _opened(self, data: bytes, flags: int) -> bytes:
+        if flags & _ENCRYPTED:
+            raise CorruptEntry("an entry is encrypted, and no key is at hand")
+        return decompressed(data, self._max_decoded) if flags & _COMPRESSED else data
+
+    def _untyped(self, value: Any) -> tuple[bytes, Codec, object]:
+        try:
+            data, codec = _encode_untyped(value)
+        except Exception as error:
+            raise _refusal(value, error, _encode_untyped) from error
+        shared: object = UNSET
+        if value.__class__ in SCALARS:
+            shared = value
+        elif codec is _ARRAY:
+            shared = _unless_list(unpack_array(data))
+        elif codec is _EXTENDED and value.__class__ not in _MUTABLE:
+            # What decoding gives, not the value: it may hold a zone or an id of another class.
+            decoded = decode(data)
+            if immutable(decoded):
+                shared = decoded
+        if self._debug:
+            _check(value, self.decode(data, codec, 0))
+        return data, codec, shared
+
+    def _typed(self, value: Any, wanted: Any) -> tuple[bytes, Codec, object]:
+        """Always decoded again: a value of another type would be a miss for ever, and silently."""
+        try:
+            decode_typed = typed.decoder(wanted)
+        except TypeError as error:
+            raise SerializationError(
+                f"type={typed.type_name(wanted)} cannot be decoded to: {error}"
+            ) from error
+        try:
+            data = typed.encode(value)
+        except Exception as error:
+            raise _refusal(value, error, typed.encode) from error
+        try:
+            decoded = decode_typed(data)
+        except Exception as error:
+            raise SerializationError(
+                f"value does not fit type={typed.type_name(wanted)}: "
+                f"{str(error).replace('`$', '`value')}"
+            ) from error
+        _check(value, decoded)
+        return data, _MSGPACK, decoded if immutable(decoded) else UNSET
+
+
+def _encode_untyped(value: Any) -> tuple[bytes, Codec]:
+    try:
+        if plain(value):
+            return encode(value), _MSGPACK
+    except OverflowError:  # an int beyond 64 bits
+        pass
+    if is_array(value):
+        return pack_array(value), _ARRAY
+    return encode(extend(value)), _EXTENDED
+
+
+def _read(data: bytes, codec: int, wanted: Any, as_array: bool) -> Any:
+    """The payload of the rarer codecs."""
+    if codec == _FLOATS:
+        value = unpack_floats(data, as_array=as_array)
+        return value if as_array or wanted in _VECTOR_TYPES else msgspec.convert(value, wanted)
+    if codec == _ARRAY:
+        value = unpack_array(data)
+        if wanted is not None and not _fits(value, wanted):
+            raise CorruptEntry(f"an array was stored, {typed.type_name(wanted)} is asked for")
+        return value
+    if codec == _CUSTOM:
+        return decode(data)
+    if codec == _NOTHING and not data:
+        return None
+    raise CorruptEntry(f"an entry has codec {codec} and {len(data)} bytes")
+
+
+def _unless_list(decoded: object) -> object:
+    """An array over the entry's own bytes can be shared; the lists made without numpy cannot."""
+    return UNSET if decoded.__class__ is list else decoded
+
+
+def _check(value: object, decoded: object) -> None:
+    try:
+        where = lost(value, decoded)
+    except RecursionError:
+        where = "value is nested too deeply; pass it in parts"
+    if where is not None:
+        raise SerializationError(where)
+
+
+def _is_array_type(wanted: Any) -> bool:
+    return getattr(get_origin(wanted) or wanted, "__name__", None) == "ndarray"
+
+
+def _fits(value: object, wanted: Any) -> bool:
+    kind = get_origin(wanted) or wanted
+    return wanted is Any or (isinstance(kind, type) and isinstance(value, kind))
+
+
+def _to(wanted: Any) -> str:
+    return "" if wanted is None else f" to {typed.type_name(wanted)}"
+
+
+def _refusal(value: object, error: Exception, attempt: Any) -> SerializationError:
+    """The sentence about a value that could not be encoded."""
+
+    def problem(part: Any) -> Exception | None:
+        try:
+            attempt(part)
+        except Exception as wrong:  # noqa: BLE001 - a model may raise anything
+            return wrong
+        return None
+
+    path, part, wrong = locate(value, error, problem)
+    return SerializationError(f"{path} {_what_is_wrong(part, wrong)}")
+
+
+def _what_is_wrong(part: object, wrong: Exception) -> str:
+    match wrong:
+        case Unstorable():
+            return str(wrong)
+        case UnicodeEncodeError():
+            return "is a str with a lone surrogate, which is no character; pass it as bytes"
+        case OverflowError():
+            return "is an int beyond 64 bits, which no declared type holds; leave type= out"
+        case TypeError() | NotImplementedError():
+            return hint(part)
+    return f"cannot be stored: {type(wrong).__name__}: {wrong}; pass a serializer"
