@@ -1,0 +1,302 @@
+"""The database tier (L3) on SQLite: durable, and shared by all processes of one machine.
+
+Every tenant has a counter. An invalidation takes the next value and leaves a tombstone of each
+name with it; an entry's row holds the counter as it was before the source was read, and all names
+that the entry bears. The row is valid while no tombstone of its names is higher. So a lease costs
+nothing: it is the counter that a read has seen, and whatever was invalidated since is found when
+the entry comes to be stored, in the same transaction. (`coherence.md` rules 8 and 9.)
+
+    sqlite_schema    the tables, and how a file is opened, recognised and renewed
+    sqlite_link      a connection that finds its way back to the file
+    sqlite_worker    the threads, transactions and group commits
+    sqlite_rules     fill and invalidate, inside a write transaction
+    sqlite_ledger    what a write transaction knows and changes
+    sqlite_reads     read and the feed, each from one snapshot
+    sqlite_upkeep    eviction and the sweep of old tombstones
+
+What it does not cover: `version` is known as long as the row or its key's tombstone is there; once
+both were evicted or swept, an older version is stored again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+from weakref import WeakSet
+
+from cascada.model.clock import Clock
+from cascada.model.entry import Entry
+from cascada.model.errors import BadInput, TierUnavailable
+from cascada.model.keys import Key
+from cascada.model.names import tenant_of
+from cascada.tiers import sqlite_rules as rules
+from cascada.tiers import sqlite_upkeep as upkeep
+from cascada.tiers.base import (
+    Busy,
+    Changes,
+    Filled,
+    Found,
+    Invalidation,
+    Lease,
+    Missing,
+    TierName,
+    Usage,
+)
+from cascada.tiers.sqlite_ledger import Rules
+from cascada.tiers.sqlite_link import Link
+from cascada.tiers.sqlite_reads import Feed, Notes, Reader
+from cascada.tiers.sqlite_rules import Write
+from cascada.tiers.sqlite_schema import Writing, renew
+from cascada.tiers.sqlite_worker import Inline, Worker, Writer
+
+READ_CHUNK: Final = 100
+WRITE_CHUNK: Final = 250
+"""Keys of a batch that are done in one go; between two, others have their turn."""
+
+UPKEEP_EVERY: Final = 64
+"""Groups of writes after which expired rows are looked for, though nothing is due."""
+
+INLINE_TIMEOUT: Final = 0.02
+"""Seconds that an inline read may wait for a lock: it holds up the whole event loop."""
+
+
+_log = logging.getLogger(__name__)
+
+
+class SqliteTier:
+    """See the module's text. Nothing is opened before the first call, nor kept after `aclose`.
+
+    capacity_bytes: of all namespaces and tenants in the file together (0: unbounded).
+    inline_reads: read on the event loop's own thread, four times as fast while the pages are in
+    memory. busy_timeout: seconds to wait for another process's transaction before TierUnavailable.
+    max_tombstones: invalidated names that are remembered for a tenant before a sweep.
+    """
+
+    name: TierName = "l3"
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        namespace: str,
+        clock: Clock,
+        capacity_bytes: int = 2000 * 2**20,
+        inline_reads: bool = False,
+        busy_timeout: float = 1.0,
+        max_tombstones: int = 20_000,
+    ) -> None:
+        if os.fspath(path) == ":memory:":
+            raise BadInput("path is ':memory:', which no two connections share; pass a file")
+        self._path = Path(path)
+        self._inline = inline_reads
+        self._busy_timeout = busy_timeout
+        self._rules = Rules(namespace, clock, capacity_bytes, max_tombstones)
+        self._connect()
+        _tiers.add(self)
+
+    @property
+    def corrupt(self) -> int:
+        """Damaged rows that reads have come upon."""
+        return self._questions.corrupt
+
+    # --- the tier contract ------------------------------------------------------------------
+
+    async def read(self, keys: Sequence[Key]) -> list[Found | Missing]:
+        if len(keys) <= READ_CHUNK:
+            answers = await self._read(keys)
+        else:
+            answers = []
+            for start in range(0, len(keys), READ_CHUNK):
+                answers += await self._read(keys[start : start + READ_CHUNK])
+                await asyncio.sleep(0)  # an inline read has not let the loop breathe
+        if self._notes.pressing:
+            self._writer.nudge()
+        return answers
+
+    async def lease(
+        self, keys: Sequence[Key], seen: Sequence[Found | Missing | None], *, force: bool = False
+    ) -> list[Lease | Found | Busy]:
+        """The q that `seen` has reported is the lease; only an unread key costs a look."""
+        unread = {key.tenant for key, answer in zip(keys, seen, strict=True) if answer is None}
+        counters: dict[str, int] = {}
+        if unread:
+            reader = await self._opened()
+            counters = await reader.run(lambda c: self._questions.counters(c, unread))
+        return [
+            Lease(key, counters[key.tenant] if answer is None else answer.q, forced=force)
+            for key, answer in zip(keys, seen, strict=True)
+        ]
+
+    async def fill(self, leases: Sequence[Lease], entries: Sequence[Entry | None]) -> list[Filled]:
+        """Also refused: what is older than the valid row, by its version or by its lease."""
+        answers: dict[int, Filled] = {}
+        released: list[int] = []
+        stored: list[tuple[int, Lease, Entry]] = []
+        for index, (lease, entry) in enumerate(zip(leases, entries, strict=True)):
+            if entry is None:
+                released.append(index)
+            else:
+                stored.append((index, lease, entry))
+        if released:
+            given_up = [leases[index] for index in released]
+            reader = await self._opened()
+            standing = await reader.run(lambda c: self._questions.standing(c, given_up))
+            answers.update(zip(released, standing, strict=True))
+        for start in range(0, len(stored), WRITE_CHUNK):
+            chunk = stored[start : start + WRITE_CHUNK]
+            filled = await self._fill([Write.of(lease, entry) for _, lease, entry in chunk])
+            answers.update(zip((index for index, *_ in chunk), filled, strict=True))
+        return [answers[index] for index in range(len(leases))]
+
+    async def renew(self, leases: Sequence[Lease]) -> None:
+        """A lease is a number and does not end; only the sweep's floor may pass it."""
+
+    async def invalidate(self, names: Sequence[str]) -> Invalidation:
+        tenants = {tenant_of(name) for name in names}
+        if len(tenants) != 1:
+            raise BadInput(
+                f"{len(names)} names of {len(tenants)} tenants were to be invalidated at once; "
+                "pass at least one name, and those of each tenant by themselves"
+            )
+        (tenant,) = tenants
+        return await self._writer.run(
+            lambda c: rules.invalidate(c, self._rules, tenant, names),
+            rows=len(names),
+            durable=True,
+        )
+
+    async def usage(self) -> Usage:
+        """Rows that have expired or were invalidated count until they are removed."""
+        reader = await self._opened()
+        return await reader.run(self._questions.usage)
+
+    async def aclose(self) -> None:
+        await self._reader.close()
+        await self._writer.close()
+
+    # --- beside the contract ----------------------------------------------------------------
+
+    async def changes(self, since: int | None) -> Changes:
+        """What was invalidated in this namespace after `since` (of another process as well)."""
+        reader = await self._opened()
+        answer, went_back = await reader.run(lambda c: self._feed.changes(c, since))
+        if went_back:
+            await self._writer.run(lambda c: self._restart(c, since), durable=True)
+            answer = Changes((await self.changes(None)).position, (), lost=True)
+        return answer
+
+    async def upkeep(self) -> None:
+        """Evict, sweep and note all that is due, in short transactions."""
+        while await self._writer.run(lambda c: upkeep.step(c, self._rules, self._notes)):
+            pass
+
+    def forget(self) -> None:
+        """Let go of connections and threads without closing them; the next call opens new ones.
+
+        For a forked child. The threads stayed with the parent, and so did the file locks of the
+        connections: to close them here would be to act on locks that are not ours.
+        """
+        if self._reader.link.is_open or self._writer.link.is_open:
+            # Referenced for ever, or the garbage collector would close them after all.
+            _abandoned.append((self._reader, self._writer))
+        self._connect()
+
+    def hold(self) -> None:
+        """Before a fork: close the connections (waiting for what runs) and open none."""
+        self._reader.link.hold()
+        self._writer.link.hold()
+
+    def release(self) -> None:
+        """After a fork, in the parent: connections may be opened again."""
+        self._reader.link.release()
+        self._writer.link.release()
+
+    # --- the inside -------------------------------------------------------------------------
+
+    def _connect(self) -> None:
+        self._notes = Notes()
+        self._questions = Reader(self._rules, self._notes)
+        self._feed = Feed(self._rules)
+        self._groups = 0
+        self._writer = Writer(
+            Link(self._path, self._rules.clock, self._busy_timeout), "l3-writer", self._keep_up
+        )
+        self._reader: Worker | Inline = (
+            Inline(Link(self._path, self._rules.clock, INLINE_TIMEOUT))
+            if self._inline
+            else Worker(Link(self._path, self._rules.clock, self._busy_timeout), "l3-reader")
+        )
+
+    async def _opened(self) -> Worker | Inline:
+        """The reader; the file is made and recognised by a thread, also for inline reads."""
+        if self._inline and not self._reader.link.is_open:
+            await self._writer.run(lambda c: None)
+        return self._reader
+
+    async def _read(self, keys: Sequence[Key]) -> list[Found | Missing]:
+        reader = await self._opened()
+        return await reader.run(lambda c: self._questions.read(c, keys))
+
+    async def _fill(self, writes: Sequence[Write]) -> list[Filled]:
+        return await self._writer.run(
+            lambda c: rules.fill(c, self._rules, writes),
+            rows=len(writes),
+            durable=any(write.lease.forced for write in writes),
+        )
+
+    def _restart(self, connection: sqlite3.Connection, since: int | None) -> None:
+        # Asked again under the write lock: another process may have noticed it as well.
+        ((q,),) = connection.execute("SELECT q FROM meta").fetchall()
+        if since is not None and since > q:
+            renew(connection, self._rules.clock)
+
+    def _keep_up(self) -> None:
+        """After a group of writes, on the writer's thread, with nobody waiting."""
+        self._groups += 1
+        try:
+            with self._writer.link as connection:
+                if (
+                    self._notes.pressing
+                    or self._groups % UPKEEP_EVERY == 0
+                    or upkeep.is_due(connection, self._rules)
+                ):
+                    with Writing(connection):
+                        upkeep.step(connection, self._rules, self._notes)
+        except TierUnavailable:
+            pass  # the next write says so to somebody who can do something about it
+        except Exception:  # noqa: BLE001 - a bug must not end the thread that others wait for
+            _log.exception("upkeep of the cache database %s failed", self._path)
+
+
+# What open tiers have to do around a fork. A connection that is open during one is poison for the
+# child: SQLite remembers the locks that this process holds on the file, the child inherits that
+# memory without the locks, and would neither take nor respect them.
+_tiers: WeakSet[SqliteTier] = WeakSet()
+_abandoned: list[tuple[Worker | Inline, Worker]] = []
+
+
+def _before_fork() -> None:
+    for tier in list(_tiers):
+        tier.hold()
+
+
+def _after_fork_in_parent() -> None:
+    for tier in list(_tiers):
+        tier.release()
+
+
+def _after_fork_in_child() -> None:
+    for tier in list(_tiers):
+        tier.forget()
+
+
+os.register_at_fork(
+    before=_before_fork,
+    after_in_parent=_after_fork_in_parent,
+    after_in_child=_after_fork_in_child,
+)

@@ -1,0 +1,290 @@
+"""What one write transaction knows of the database, and what it changes.
+
+A `Ledger` holds the sums of the whole file and a `Book` for each tenant that is touched. All of it
+is read from the transaction's own snapshot, and `save` writes back what changed, so that nothing
+here outlives the transaction or is known to another.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from cascada.model.clock import Clock
+from cascada.model.entry import Entry
+from cascada.model.policy import CachePriority
+
+ROW_OVERHEAD: Final = 200
+"""Bytes of a row beside its envelope, key and names: columns and five index entries."""
+
+_ROWS: Final = (
+    "SELECT e.key, e.q, e.expires, e.size, e.version, e.names"
+    " FROM json_each(?) k CROSS JOIN entries e ON e.tenant = ? AND e.key = k.value"
+)
+_TOMBSTONES: Final = (
+    "SELECT d.name, d.q, d.version"
+    " FROM json_each(?) n CROSS JOIN tombstones d ON d.tenant = ? AND d.name = n.value"
+)
+_STORE: Final = (
+    "INSERT INTO entries (tenant, key, q, expires, used, priority, size, version, names, envelope)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (tenant, key) DO UPDATE SET"
+    " q = excluded.q, expires = excluded.expires, used = excluded.used,"
+    " priority = excluded.priority, size = excluded.size, version = excluded.version,"
+    " names = excluded.names, envelope = excluded.envelope"
+)
+_BUMP: Final = (
+    "INSERT INTO tombstones VALUES (?, ?, ?, ?) ON CONFLICT (tenant, name) DO UPDATE SET"
+    " q = excluded.q, version = excluded.version"
+)
+_COUNT: Final = (
+    "INSERT INTO counts VALUES (?, ?, ?) ON CONFLICT (tenant, name) DO UPDATE SET"
+    " rows = rows + excluded.rows"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a tier was told when it was made."""
+
+    namespace: str
+    clock: Clock
+    capacity_bytes: int
+    max_tombstones: int
+
+
+class Row(NamedTuple):
+    """An entry as it lies in the database, less its envelope. `names` None: unreadable."""
+
+    key: str
+    q: int
+    expires: float
+    size: int
+    version: int | None
+    names: tuple[str, ...] | None
+
+
+class Tombstone(NamedTuple):
+    """The latest invalidation of a name; for a key, with its greatest version."""
+
+    q: int
+    version: int | None
+
+
+class Book:
+    """One tenant's part of a transaction.
+
+    `tombstones` and `rows` hold what `learn` has read and what was done since; a name that was
+    learned and is not in `tombstones` was never invalidated, or so long ago that `floor` covers it.
+    """
+
+    def __init__(self, ledger: Ledger, tenant: int, q: int, floor: int, sums: tuple[int, int]):
+        self.ledger = ledger
+        self.id = tenant
+        self.q = q
+        self.floor = floor
+        self.tombstone_count, self.sweep = sums
+        self.tombstones: dict[str, Tombstone] = {}
+        self.rows: dict[str, Row] = {}
+
+    def learn(self, keys: Sequence[str], names: Iterable[str]) -> None:
+        """Read the rows of these keys, and the tombstones of these names and of the rows'."""
+        execute = self.ledger.connection.execute
+        wanted = dict.fromkeys(names)
+        if keys:
+            for found in execute(_ROWS, (as_json(keys), self.id)):
+                row = row_of(found)
+                self.rows[row.key] = row
+                wanted.update(dict.fromkeys(row.names or ()))
+        tombstones = execute(_TOMBSTONES, (as_json(wanted), self.id))
+        self.tombstones.update({name: Tombstone(q, version) for name, q, version in tombstones})
+
+    def next(self) -> int:
+        """The number of a new invalidation of this tenant."""
+        self.ledger.q += 1
+        self.q = self.ledger.q
+        return self.q
+
+    def stands(self, q: int, names: Iterable[str]) -> bool:
+        """Whether none of the names was invalidated after `q`.
+
+        A q above the tenant's own comes from a database that was here before this one.
+        """
+        return self.floor <= q <= self.q and all(self._bumped(name) <= q for name in names)
+
+    def is_live(self, row: Row) -> bool:
+        """Whether a read would find this row."""
+        return (
+            row.names is not None
+            and row.expires > self.ledger.now
+            and self.stands(row.q, row.names)
+        )
+
+    def newest_version(self, key: str) -> int | None:
+        """The greatest version that the key is known to have had, live or not."""
+        row, tombstone = self.rows.get(key), self.tombstones.get(f"k:{key}")
+        versions = [known.version for known in (row, tombstone) if known is not None]
+        return max((version for version in versions if version is not None), default=None)
+
+    def bump(self, name: str, q: int, version: int | None = None) -> int:
+        """Void everything that bears `name` and is older than `q`; returns how many rows did."""
+        if name not in self.tombstones:
+            self.tombstone_count += 1
+        self.tombstones[name] = Tombstone(q, version)
+        execute = self.ledger.connection.execute
+        execute(_BUMP, (self.id, name, q, version))
+        where = (self.id, name)
+        bearers = self.ledger.counts.pop(where, 0)
+        counted = execute("SELECT rows FROM counts WHERE tenant = ? AND name = ?", where).fetchone()
+        if counted is not None:
+            execute("DELETE FROM counts WHERE tenant = ? AND name = ?", where)
+            bearers += counted[0]
+        return bearers
+
+    def store(
+        self, key: str, q: int, names: tuple[str, ...], entry: Entry, envelope: bytes
+    ) -> None:
+        """Write the row, in place of the key's former one."""
+        ledger = self.ledger
+        text = as_json(names)
+        size = len(envelope) + len(key) + len(text) + ROW_OVERHEAD
+        old = self.rows.get(key)
+        if old is not None:
+            self._count(old, -1)
+        ledger.connection.execute(
+            _STORE,
+            (self.id, key, q, entry.expires, int(ledger.now), CachePriority.NORMAL.value, size,
+             entry.version, text, envelope),
+        )  # fmt: skip
+        ledger.entries += old is None
+        ledger.bytes += size - (0 if old is None else old.size)
+        self.rows[key] = row = Row(key, q, entry.expires, size, entry.version, names)
+        self._count(row, 1)
+
+    def remove(self, row: Row) -> None:
+        self._count(row, -1)
+        self.rows.pop(row.key, None)
+        self.ledger.connection.execute(
+            "DELETE FROM entries WHERE tenant = ? AND key = ?", (self.id, row.key)
+        )
+        self.ledger.entries -= 1
+        self.ledger.bytes -= row.size
+
+    def begin_sweep(self, keep: int) -> None:
+        """Aim at a floor that leaves the newest `keep` tombstones above it.
+
+        Not higher, because a load that is under way is refused when the floor passes its lease.
+        """
+        found = self.ledger.connection.execute(
+            "SELECT q FROM tombstones WHERE tenant = ? ORDER BY q DESC LIMIT 1 OFFSET ?",
+            (self.id, keep),
+        ).fetchone()
+        self.sweep = self.sweep if found is None else found[0]
+
+    def _bumped(self, name: str) -> int:
+        tombstone = self.tombstones.get(name)
+        return self.floor if tombstone is None else max(self.floor, tombstone.q)
+
+    def _count(self, row: Row, by: int) -> None:
+        # What a tombstone voided was taken out of its name's count when it was written.
+        own = f"k:{row.key}"
+        for name in row.names or ():
+            if name != own and row.q >= self._bumped(name):
+                self.ledger.counts[self.id, name] += by
+
+
+class Ledger:
+    """What one write transaction knows of the database, and has to write back."""
+
+    def __init__(self, connection: sqlite3.Connection, rules: Rules) -> None:
+        self.connection = connection
+        self.now = rules.clock.time()
+        self._rules = rules
+        self._books: dict[str | int, Book] = {}
+        self._opened: dict[int, tuple[int, ...]] = {}
+        self.counts: Counter[tuple[int, str]] = Counter()
+        self._sums = connection.execute(
+            "SELECT born, q, lost, entries, bytes, evictions FROM meta"
+        ).fetchone()
+        self.born, self.q, self.lost, self.entries, self.bytes, self.evictions = self._sums
+
+    def book(self, tenant: str) -> Book:
+        """The book of a tenant of our namespace (its name quoted); it is begun if need be."""
+        book = self._books.get(tenant)
+        if book is None:
+            where = (self._rules.namespace, tenant)
+            found = self.connection.execute(
+                "SELECT id, q, floor, tombstones, sweep FROM tenants"
+                " WHERE namespace = ? AND tenant = ?", where
+            ).fetchone()  # fmt: skip
+            if found is None:
+                # Leases that were granted while the tenant was unknown carry `born`.
+                fresh = (self.born, self.born, 0, 0)
+                cursor = self.connection.execute(
+                    "INSERT INTO tenants (namespace, tenant, q, floor, tombstones, sweep)"
+                    " VALUES (?, ?, ?, ?, ?, ?)", (*where, *fresh)
+                )  # fmt: skip
+                found = (cursor.lastrowid, *fresh)
+            self._books[tenant] = book = self._open(found)
+        return book
+
+    def book_of(self, tenant: int) -> Book:
+        """The book of a tenant of any namespace."""
+        book = self._books.get(tenant)
+        if book is None:
+            found = self.connection.execute(
+                "SELECT id, q, floor, tombstones, sweep FROM tenants WHERE id = ?", (tenant,)
+            ).fetchone()
+            self._books[tenant] = book = self._open(found)
+        return book
+
+    def _save_counts(self) -> None:
+        changed = [(tenant, name, by) for (tenant, name), by in self.counts.items() if by]
+        self.counts.clear()
+        if changed:
+            self.connection.executemany(_COUNT, changed)
+            self.connection.executemany(
+                "DELETE FROM counts WHERE tenant = ? AND name = ? AND rows <= 0",
+                [(tenant, name) for tenant, name, by in changed if by < 0],
+            )
+
+    def save(self) -> None:
+        self._save_counts()
+        for book in self._books.values():
+            if book.tombstone_count > self._rules.max_tombstones and not book.sweep:
+                book.begin_sweep(self._rules.max_tombstones // 4)
+            state = (book.q, book.floor, book.tombstone_count, book.sweep)
+            if state != self._opened[book.id]:
+                self.connection.execute(
+                    "UPDATE tenants SET q = ?, floor = ?, tombstones = ?, sweep = ? WHERE id = ?",
+                    (*state, book.id),
+                )
+        sums = (self.born, self.q, self.lost, self.entries, self.bytes, self.evictions)
+        if sums != self._sums:
+            self.connection.execute(
+                "UPDATE meta SET q = ?, lost = ?, entries = ?, bytes = ?, evictions = ?", sums[1:]
+            )
+
+    def _open(self, found: tuple[int, int, int, int, int]) -> Book:
+        tenant, q, floor, tombstones, sweep = found
+        self._opened[tenant] = (q, floor, tombstones, sweep)
+        return Book(self, tenant, q, floor, (tombstones, sweep))
+
+
+def row_of(found: Sequence[Any]) -> Row:
+    """A row from its columns, in the order of `Row`."""
+    names: tuple[str, ...] | None
+    try:
+        names = msgspec.json.decode(found[-1], type=tuple[str, ...])
+    except (msgspec.MsgspecError, TypeError):
+        names = None
+    key, q, expires, size, version, _ = found
+    return Row(key, q, expires, size, version, names)
+
+
+def as_json(texts: Iterable[str]) -> str:
+    return msgspec.json.encode(list(texts)).decode()

@@ -1,0 +1,106 @@
+"""Filling and invalidating, as one write transaction sees it.
+
+There is one question: was one of these names invalidated after that number? A fill asks it with
+the q of its lease, which is from before the source was read; a read will ask it with the q that the
+row has kept of that.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from cascada.codecs.envelope import pack
+from cascada.model.entry import Entry
+from cascada.model.keys import quote
+from cascada.model.names import static_names
+from cascada.tiers.base import Filled, Invalidation, Lease
+from cascada.tiers.sqlite_ledger import Book, Ledger, Rules
+
+
+class Write(NamedTuple):
+    """One fill, worked out before the transaction begins so that it is short."""
+
+    lease: Lease
+    entry: Entry
+    key: str
+    names: tuple[str, ...]  # the key's own first
+    envelope: bytes
+
+    @classmethod
+    def of(cls, lease: Lease, entry: Entry) -> Write:
+        names = static_names(lease.key)
+        own = names[0]
+        # No name twice, or it would be counted twice.
+        bears = tuple(dict.fromkeys((*names, *entry.names)))
+        return cls(lease, entry, own[2:], bears, pack(entry))
+
+
+def fill(connection: sqlite3.Connection, rules: Rules, writes: Sequence[Write]) -> list[Filled]:
+    """Store each entry whose lease still stands."""
+    ledger = Ledger(connection, rules)
+    by_tenant: dict[str, list[Write]] = {}
+    for write in writes:
+        by_tenant.setdefault(quote(write.lease.key.tenant), []).append(write)
+    for tenant, group in by_tenant.items():
+        ledger.book(tenant).learn(
+            [write.key for write in group], [name for write in group for name in write.names]
+        )
+    answers = [_fill(ledger.book(quote(write.lease.key.tenant)), write) for write in writes]
+    ledger.save()
+    return answers
+
+
+def _fill(book: Book, write: Write) -> Filled:
+    lease, key = write.lease, write.key
+    newest = book.newest_version(key)
+    if write.entry.version is not None and newest is not None and write.entry.version < newest:
+        # Whoever brings an old version has learned nothing new: what is here, stays.
+        return Filled(accepted=False, q=book.q)
+    stands = book.stands(lease.q, write.names)
+    old = book.rows.get(key)
+    if lease.forced:
+        # The tombstone voids all other leases of the key, those that are granted already and
+        # those whose entry will come when this row is long gone: without it a load that began
+        # before this set would put the old value back as soon as the row is pruned.
+        q = book.next()
+        if stands:
+            book.store(key, q, write.names, write.entry, write.envelope)
+            newest = write.entry.version if write.entry.version is not None else newest
+        elif old is not None:
+            book.remove(old)
+        book.bump(f"k:{key}", q, newest)
+        return Filled(stands, q)
+    if stands and old is not None and old.q > lease.q and book.is_live(old):
+        # Somebody whose load began later was faster. Both values stand, but callers may have seen
+        # the later one already: refused, so that whoever joined this load looks again and finds it.
+        return Filled(accepted=False, q=book.q)
+    if stands:
+        book.store(key, lease.q, write.names, write.entry, write.envelope)
+    return Filled(stands, book.q)
+
+
+def invalidate(
+    connection: sqlite3.Connection, rules: Rules, tenant: str, names: Sequence[str]
+) -> Invalidation:
+    """Void all that bears one of the names."""
+    ledger = Ledger(connection, rules)
+    book = ledger.book(tenant)
+    distinct = list(dict.fromkeys(names))
+    keys = [name[2:] for name in distinct if name.startswith("k:")]
+    book.learn(keys, distinct)
+    ended = 0
+    versions: dict[str, int | None] = {}
+    for key in keys:
+        versions[f"k:{key}"] = book.newest_version(key)
+        row = book.rows.get(key)
+        if row is not None:
+            ended += book.is_live(row)
+            book.remove(row)
+    # After the keys' own rows, which are then not counted for their groups again. What was made
+    # of a key bears that key's name, and is among the bearers.
+    q = book.next()
+    bearers = sum(book.bump(name, q, versions.get(name)) for name in distinct)
+    ledger.save()
+    return Invalidation(ended + bearers, exact=len(keys) == len(distinct) and not bearers, q=q)

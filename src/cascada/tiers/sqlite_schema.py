@@ -1,0 +1,206 @@
+"""The cache database's layout, and how a connection to it is made.
+
+Every process may open the file at any moment, so whatever is found missing is made inside one
+write transaction that looks again first. Layout 1:
+
+- `meta`, one row. `q` is the number of the latest invalidation of all; `born` is where this
+  database's numbers begin; of those up to `lost` the feed can no longer tell the names.
+- `tenants`: `q` is the number of that tenant's latest invalidation. Whatever is older than `floor`
+  is void. `sweep` is the floor that a sweep under way works towards.
+- `entries`: the envelope, the q from before the source was read, and all names it bears.
+- `tombstones`: the latest q of each invalidated name. The greatest version that its key ever had
+  is kept with it, for when the row itself is gone.
+- `counts`: how many rows bear a name and are not older than its tombstone. For answers to the
+  caller only, no rule of coherence leans on it.
+
+Numbers are drawn from one counter for all tenants, and a database counts from a random place
+(`beginning`). A lease or a feed position of a deleted, replaced or restored database is therefore
+outside `born..q` of the one that is there now, and nothing else is needed to recognise it.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sqlite3
+import time
+from pathlib import Path
+from typing import Final
+
+from cascada.model.clock import Clock
+from cascada.model.errors import TierUnavailable
+
+LAYOUT: Final = 1
+APPLICATION_ID: Final = 0x63736364  # "cscd" in the file's header: whose file this is
+
+_TABLES: Final = (
+    "CREATE TABLE meta (born INTEGER, q INTEGER, lost INTEGER, inode TEXT,"
+    " entries INTEGER, bytes INTEGER, evictions INTEGER)",
+    "CREATE TABLE tenants (id INTEGER PRIMARY KEY, namespace TEXT NOT NULL, tenant TEXT NOT NULL,"
+    " q INTEGER NOT NULL, floor INTEGER NOT NULL, tombstones INTEGER NOT NULL,"
+    " sweep INTEGER NOT NULL, UNIQUE (namespace, tenant))",
+    "CREATE INDEX tenants_by_q ON tenants (namespace, q)",
+    "CREATE INDEX tenants_to_sweep ON tenants (sweep) WHERE sweep > 0",
+    "CREATE TABLE entries (id INTEGER PRIMARY KEY, tenant INTEGER NOT NULL, key TEXT NOT NULL,"
+    " q INTEGER NOT NULL, expires REAL NOT NULL, used INTEGER NOT NULL, priority INTEGER NOT NULL,"
+    " size INTEGER NOT NULL, version INTEGER, names TEXT NOT NULL, envelope BLOB NOT NULL,"
+    " UNIQUE (tenant, key))",
+    "CREATE INDEX entries_by_q ON entries (tenant, q)",
+    "CREATE INDEX entries_by_use ON entries (priority > 0, used)",
+    "CREATE INDEX entries_by_expiry ON entries (expires) WHERE expires < 1e300",
+    "CREATE TABLE tombstones (tenant INTEGER, name TEXT, q INTEGER NOT NULL, version INTEGER,"
+    " PRIMARY KEY (tenant, name)) WITHOUT ROWID",
+    "CREATE INDEX tombstones_by_q ON tombstones (tenant, q)",
+    "CREATE TABLE counts (tenant INTEGER, name TEXT, rows INTEGER NOT NULL,"
+    " PRIMARY KEY (tenant, name)) WITHOUT ROWID",
+)
+
+KILLER: Final = (
+    "CASE WHEN NOT json_valid(e.names) THEN ''"
+    " WHEN e.q < t.q THEN (SELECT d.name FROM json_each(e.names) n CROSS JOIN tombstones d"
+    " ON d.tenant = e.tenant AND d.name = n.value WHERE d.q > e.q LIMIT 1) END"
+)
+"""SQL: the name whose tombstone voids entry `e` of tenant `t`, NULL for none, '' for damage.
+
+CROSS JOIN is an order to the planner, which would else read all of the tenant's tombstones.
+"""
+
+
+def connect(path: Path, timeout: float) -> sqlite3.Connection:
+    """A connection in autocommit mode, to be used by one thread at a time."""
+    connection = sqlite3.connect(
+        path, timeout=timeout, isolation_level=None, check_same_thread=False
+    )
+    try:
+        _use_wal(connection, path)
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA journal_size_limit = 67108864")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def prepare(connection: sqlite3.Connection, path: Path, inode: str, clock: Clock) -> None:
+    """See that the file is ours, of a layout we know, and still where its numbers were drawn."""
+    if _is_current(connection, path, inode):
+        return
+    with Writing(connection):
+        # Looked at again under the write lock: another process may have been faster.
+        if _is_current(connection, path, inode):
+            return
+        if layout_of(connection) == 0:
+            for statement in _TABLES:
+                connection.execute(statement)
+            first = beginning(clock, 0)
+            connection.execute(
+                "INSERT INTO meta VALUES (?, ?, ?, ?, 0, 0, 0)", (first, first, first, inode)
+            )
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {LAYOUT}")
+        else:
+            renew(connection, clock)
+            connection.execute("UPDATE meta SET inode = ?", (inode,))
+
+
+def renew(connection: sqlite3.Connection, clock: Clock) -> None:
+    """Void all rows and leases of a database that came back from the past.
+
+    A copy or a restored snapshot does not know what was invalidated since it was made. Raising the
+    floors voids everything at once; the sweep then removes the rows little by little.
+    """
+    last = connection.execute("SELECT q FROM meta").fetchone()[0]
+    first = beginning(clock, last)
+    connection.execute("UPDATE meta SET born = ?, q = ?, lost = ?", (first, first, first))
+    connection.execute("UPDATE tenants SET q = ?, floor = ?, sweep = ?", (first, first, first))
+    connection.execute("DELETE FROM counts")
+
+
+def beginning(clock: Clock, last: int) -> int:
+    """Where a database that has counted up to `last` begins to count anew.
+
+    Later ones begin higher as a rule, because of the time; those of one moment differ by chance.
+    A step of 2**30 leaves room for what a lost future may have counted after `last`.
+    """
+    return max(int(clock.time()) << 30, last + (1 << 30)) + random.getrandbits(30)
+
+
+def layout_of(connection: sqlite3.Connection) -> int:
+    layout: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return layout
+
+
+def inode_of(path: Path) -> str | None:
+    """Which file the path leads to now, or None for no file."""
+    try:
+        return str(os.stat(path).st_ino)
+    except FileNotFoundError:
+        return None
+
+
+class Writing:
+    """A write transaction; it is rolled back when its block raises."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> None:
+        self._connection.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        # Some errors (a full disk) end the transaction by themselves.
+        if self._connection.in_transaction:
+            if kind is None:
+                try:
+                    self._connection.execute("COMMIT")
+                except sqlite3.Error:
+                    self._connection.rollback()
+                    raise
+            else:
+                self._connection.rollback()
+
+
+def _is_current(connection: sqlite3.Connection, path: Path, inode: str) -> bool:
+    layout = layout_of(connection)
+    if layout == 0:
+        if connection.execute("SELECT 1 FROM sqlite_schema").fetchone() is not None:
+            raise TierUnavailable(
+                f"{path} is a database of another program; give the cache a file of its own"
+            )
+        return False
+    if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+        raise TierUnavailable(
+            f"{path} is a database of another program; give the cache a file of its own"
+        )
+    check_layout(layout, path)
+    found: str = connection.execute("SELECT inode FROM meta").fetchone()[0]
+    return found == inode
+
+
+def check_layout(layout: int, path: Path) -> None:
+    if layout > LAYOUT:
+        raise TierUnavailable(
+            f"{path} has layout {layout} and this cascada knows layouts up to {LAYOUT}: a newer "
+            "version uses the file; upgrade this process too, or give it a file of its own"
+        )
+
+
+def _use_wal(connection: sqlite3.Connection, path: Path) -> None:
+    # SQLite does not wait for the lock that this switch needs, so several processes that open a
+    # new file at once have to try again.
+    for patience in (0.001, 0.005, 0.02, 0.05, 0.1, None):
+        try:
+            mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+        except sqlite3.OperationalError as error:
+            if patience is None or error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
+            time.sleep(patience)
+        else:
+            if mode != "wal":
+                raise TierUnavailable(
+                    f"{path} cannot be shared between processes (journal mode {mode} instead of "
+                    "wal); put it on a local disk"
+                )
+            return

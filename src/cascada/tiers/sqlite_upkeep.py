@@ -1,0 +1,147 @@
+"""What the database needs now and then: notes taken along, tombstones swept, room made.
+
+One `step` is one short write transaction with a bounded amount of each; the tier takes one after
+writes, and as many as it takes when asked for all of it. Any process may take any step at any
+time, for each looks at what it finds and leaves nothing half done.
+
+The sweep drops tombstones that are older than a new floor. A row older than the floor is void, so
+before the floor is raised every row below it is looked at: what is valid is lifted to the floor,
+what is not is removed. Lifting without looking would revive what was invalidated; a floor without
+lifting would void everything that the tenant holds.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from typing import Any, Final
+
+from cascada.tiers.sqlite_ledger import Book, Ledger, Row, Rules, row_of
+from cascada.tiers.sqlite_reads import Notes
+from cascada.tiers.sqlite_schema import KILLER
+
+CHUNK: Final = 200
+"""Rows that one step looks at for each of its duties: one or two milliseconds."""
+
+TOMBSTONES: Final = 1000
+"""Tombstones that one step drops."""
+
+VICTIMS: Final = 1000
+"""Rows that one step evicts: more than one group of fills brings, so that evicting keeps pace."""
+
+_COLUMNS: Final = "e.key, e.q, e.expires, e.size, e.version, e.names"
+_BELOW: Final = (
+    f"SELECT {KILLER} IS NOT NULL OR e.q < t.floor, {_COLUMNS}"
+    " FROM tenants t CROSS JOIN entries e ON e.tenant = t.id"
+    " WHERE t.id = ? AND e.q < ? ORDER BY e.q LIMIT ?"
+)
+_EXPIRED: Final = (
+    f"SELECT e.tenant, {_COLUMNS} FROM entries e"
+    " WHERE e.expires <= ? AND e.expires < 1e300 ORDER BY e.expires LIMIT ?"
+)
+_LEAST_USED: Final = (
+    f"SELECT e.tenant, {_COLUMNS} FROM entries e ORDER BY e.priority > 0, e.used LIMIT ?"
+)
+
+
+def step(connection: sqlite3.Connection, rules: Rules, notes: Notes) -> bool:
+    """Do some of what is due, in a transaction that is open already; True if there is more."""
+    ledger = Ledger(connection, rules)
+    _take_along(ledger, notes)
+    more = _sweep(ledger)
+    more |= _make_room(ledger, rules.capacity_bytes)
+    ledger.save()
+    return more
+
+
+def is_due(connection: sqlite3.Connection, rules: Rules) -> bool:
+    """Whether a step would find a sweep to go on with, or too little room."""
+    ((size, sweeping),) = connection.execute(
+        "SELECT bytes, EXISTS (SELECT 1 FROM tenants WHERE sweep > 0) FROM meta"
+    ).fetchall()
+    return bool(sweeping or 0 < rules.capacity_bytes < size)
+
+
+def _take_along(ledger: Ledger, notes: Notes) -> None:
+    used, damaged = notes.take()
+    ledger.connection.executemany("UPDATE entries SET used = ? WHERE id = ?", used)
+    for row, envelope in damaged:
+        # Only if it is still the damaged one: somebody may have stored a good one over it.
+        found = ledger.connection.execute(
+            f"SELECT e.tenant, {_COLUMNS} FROM entries e WHERE e.id = ? AND e.envelope = ?",
+            (row, envelope),
+        ).fetchall()
+        _remove(ledger, found)
+
+
+def _sweep(ledger: Ledger) -> bool:
+    found = ledger.connection.execute("SELECT id FROM tenants WHERE sweep > 0 LIMIT 1").fetchall()
+    if not found:
+        return False
+    book = ledger.book_of(found[0][0])
+    below = ledger.connection.execute(_BELOW, (book.id, book.sweep, CHUNK)).fetchall()
+    dead = [row_of(columns) for void, *columns in below if void]
+    book.learn((), {name for row in dead for name in row.names or ()})
+    for row in dead:
+        book.remove(row)
+    ledger.connection.executemany(
+        "UPDATE entries SET q = ? WHERE tenant = ? AND key = ?",
+        [(book.sweep, book.id, key) for void, key, *_ in below if not void],
+    )
+    if len(below) == CHUNK:
+        return True
+    # Nothing is left below, in this very transaction: fills under older leases are refused now.
+    book.floor = max(book.floor, book.sweep)
+    _drop_tombstones(book)
+    return True
+
+
+def _drop_tombstones(book: Book) -> None:
+    execute = book.ledger.connection.execute
+    dropped = execute(
+        "SELECT q, name FROM tombstones WHERE tenant = ? AND q <= ? ORDER BY q LIMIT ?",
+        (book.id, book.floor, TOMBSTONES),
+    ).fetchall()
+    book.ledger.connection.executemany(
+        "DELETE FROM tombstones WHERE tenant = ? AND name = ?",
+        [(book.id, name) for _, name in dropped],
+    )
+    book.tombstone_count -= len(dropped)
+    if dropped:
+        # Whoever polls the feed and has not heard of these yet must be told that he missed some.
+        book.ledger.lost = max(book.ledger.lost, dropped[-1][0])
+    if len(dropped) < TOMBSTONES:
+        book.sweep = 0
+
+
+def _make_room(ledger: Ledger, capacity: int) -> bool:
+    """Expired rows go first, then LOW ones, then those not used for longest, until there is room.
+
+    A hundredth more than needed goes, so that a full database does not evict at every write.
+    """
+    expired = ledger.connection.execute(_EXPIRED, (ledger.now, CHUNK)).fetchall()
+    _remove(ledger, expired)
+    more = len(expired) == CHUNK
+    if more or not 0 < capacity < ledger.bytes:
+        return more
+    over = ledger.bytes - (capacity - capacity // 100)
+    victims = []
+    for columns in ledger.connection.execute(_LEAST_USED, (VICTIMS,)).fetchall():
+        if over <= 0:
+            break
+        victims.append(columns)
+        over -= columns[4]
+    _remove(ledger, victims)
+    ledger.evictions += len(victims)
+    return len(victims) == VICTIMS
+
+
+def _remove(ledger: Ledger, found: Iterable[tuple[Any, ...]]) -> None:
+    by_tenant: dict[int, list[Row]] = {}
+    for tenant, *columns in found:
+        by_tenant.setdefault(tenant, []).append(row_of(columns))
+    for tenant, rows in by_tenant.items():
+        book = ledger.book_of(tenant)
+        book.learn((), {name for row in rows for name in row.names or ()})
+        for row in rows:
+            book.remove(row)

@@ -1,0 +1,196 @@
+"""Threads that work for the event loop, so that it never waits for the disk.
+
+A `Worker` runs jobs on its link in the order of their coming, on whatever loop asks. A `Writer` is
+a worker whose waiting jobs share one transaction and one commit. `Inline` has no thread.
+
+What is promised about a caller that is cancelled: its job either runs whole or, if it only reads
+and has not begun, not at all. A transaction belongs to the thread and never to a caller.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, TypeVar
+
+from cascada.tiers.sqlite_link import Link
+from cascada.tiers.sqlite_schema import Writing
+
+T = TypeVar("T")
+Work = Callable[[sqlite3.Connection], T]
+
+_GROUP: Final = 500  # rows that share one commit; more would keep other processes waiting
+
+
+class Job:
+    """Something to do, and who waits for the outcome."""
+
+    __slots__ = ("durable", "error", "future", "loop", "result", "rows", "work")
+
+    def __init__(self, work: Work[Any], rows: int, durable: bool) -> None:
+        self.work = work
+        self.rows = rows
+        self.durable = durable
+        self.loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[Any] = self.loop.create_future()
+        self.result: object = None
+        self.error: Exception | None = None
+
+    def settle(self) -> None:
+        if self.future.done():  # the caller was cancelled
+            return
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.result)
+
+
+class Worker:
+    """One thread that runs jobs in turn; it starts with the first job."""
+
+    def __init__(self, link: Link, name: str) -> None:
+        self.link = link
+        self._name = name
+        self._jobs: deque[Job] = deque()
+        self._lock = threading.Lock()
+        self._running = False
+        self._executor: ThreadPoolExecutor | None = None
+        self._after: Callable[[], None] | None = None
+
+    async def run(self, work: Work[T], rows: int = 1, durable: bool = False) -> T:
+        """What `work` returns, given the connection; `durable` outlives a power cut."""
+        job = Job(work, rows, durable)
+        self._start(job)
+        result: T = await job.future
+        return result
+
+    async def close(self) -> None:
+        """Run what waits, then close the connection on its thread and end the thread."""
+        with self._lock:
+            executor, self._executor = self._executor, None
+        if executor is None:
+            self.link.close()
+            return
+        closing = executor.submit(self.link.close)
+        executor.shutdown(wait=False)
+        await asyncio.shield(asyncio.wrap_future(closing))
+
+    def _start(self, job: Job) -> None:
+        with self._lock:
+            self._jobs.append(job)
+            if not self._running:
+                self._running = True
+                self._thread().submit(self._drain)
+
+    def _thread(self) -> ThreadPoolExecutor:
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(1, f"cascada-{self._name}")
+        return self._executor
+
+    def _drain(self) -> None:
+        while jobs := self._take():
+            self._perform(jobs)
+            _deliver(jobs)
+            if self._after is not None:
+                self._after()
+
+    def _take(self) -> list[Job]:
+        taken: list[Job] = []
+        rows = 0
+        with self._lock:
+            while self._jobs and rows < _GROUP:
+                taken.append(self._jobs.popleft())
+                rows += taken[-1].rows
+            self._running = bool(taken)
+        return taken
+
+    def _perform(self, jobs: list[Job]) -> None:
+        for job in jobs:
+            if job.future.cancelled():
+                continue
+            try:
+                with self.link as connection:
+                    job.result = job.work(connection)
+            except Exception as error:  # noqa: BLE001 - it is the caller's, who waits for it
+                job.error = error
+
+
+class Inline:
+    """The same calls on the caller's own thread: faster, but a cold page blocks the loop."""
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+
+    async def run(self, work: Work[T]) -> T:
+        with self.link as connection:
+            return work(connection)
+
+    async def close(self) -> None:
+        self.link.close()
+
+
+class Writer(Worker):
+    """A worker whose waiting jobs share a commit; `after` runs when nobody waits for it."""
+
+    def __init__(self, link: Link, name: str, after: Callable[[], None]) -> None:
+        super().__init__(link, name)
+        self._after = after
+        self._nudged = False
+
+    def nudge(self) -> None:
+        """Run `after` soon, though nobody writes."""
+        with self._lock:
+            if not self._nudged:
+                self._nudged = True
+                self._thread().submit(self._when_nudged)
+
+    def _when_nudged(self) -> None:
+        self._nudged = False
+        if self._after is not None:
+            self._after()
+
+    def _perform(self, jobs: list[Job]) -> None:
+        try:
+            with self.link as connection:
+                # Fills may be lost in a power cut, they are loaded again. A lost invalidation
+                # would leave its entry valid for good, so its commit waits for the disk.
+                full = any(job.durable for job in jobs)
+                connection.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
+                with Writing(connection):
+                    for job in jobs:
+                        _attempt(connection, job)
+        except Exception as error:  # noqa: BLE001 - it is the callers', who wait for it
+            # Nothing was committed, so what seemed to have succeeded has failed as well.
+            for job in jobs:
+                job.error = job.error or error
+
+
+def _attempt(connection: sqlite3.Connection, job: Job) -> None:
+    """Run one job of a group so that its failure undoes its own work and nobody else's."""
+    connection.execute("SAVEPOINT job")
+    try:
+        job.result = job.work(connection)
+    except sqlite3.Error:
+        raise  # the disk or the file, not this job: nobody's work can be committed
+    except Exception as error:  # noqa: BLE001 - it is the caller's, who waits for it
+        connection.execute("ROLLBACK TO job")
+        job.error = error
+    connection.execute("RELEASE job")
+
+
+def _deliver(jobs: list[Job]) -> None:
+    for loop in {job.loop for job in jobs}:
+        settled = [job for job in jobs if job.loop is loop]
+        try:
+            loop.call_soon_threadsafe(_settle, settled)
+        except RuntimeError:
+            continue  # that loop was closed, nobody waits any more
+
+
+def _settle(jobs: list[Job]) -> None:
+    for job in jobs:
+        job.settle()
