@@ -1,0 +1,1 @@
+"""Programs that use cascada as a user would: through its public names alone."""

@@ -1,0 +1,195 @@
+"""What the service caches, with which policy, and what each value is made from.
+
+Every read goes through here. A value that is made from others reads them through the cache inside
+its loader, so they become its sources by themselves: an answer is made from its agent, the agent's
+tools, the conversation and the passages; the passages from the question's embedding and the
+collection's vectors. What a write must invalidate stands in writes.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final, TypeVar
+
+from cascada import Cache, Hit, Loaded, Policy, generate_resource_id_hash
+from examples.agent_service.answering import LocalStandIn, Prompt
+from examples.agent_service.database import Database, NotThere
+from examples.agent_service.embedding import Embedder
+from examples.agent_service.queries.agents import AgentRows
+from examples.agent_service.queries.conversations import ConversationRows
+from examples.agent_service.queries.documents import DocumentRows
+from examples.agent_service.records import (
+    Agent,
+    Collection,
+    ConversationView,
+    Document,
+    Message,
+    Passage,
+    Response,
+    Tool,
+    VectorStore,
+)
+from examples.agent_service.vectors import nearest
+
+T = TypeVar("T")
+
+PASSAGES: Final = 4
+"""How many passages an answer is made from."""
+
+# The time to live and the context of these types are documented and built in; here stands what
+# this service wants besides.
+POLICIES: Final = {
+    "collection_metadata": Policy(varies_by=("collection",)),
+    "document": Policy(ttl=3600, varies_by=("collection",)),
+    # Dear to make and never wrong: worth the database tier, where it outlives a restart.
+    "embedding": Policy(varies_by=(), durable=True),
+    # Large and read by every search: all of them get the one object, which is immutable.
+    "vector_store": Policy(type=VectorStore, shared=True),
+    "query_result": Policy(stale_for=60),
+    "agent_response": Policy(stale_for=60, stale_if_error=3600, durable=True),
+}
+
+
+class CachedReads:
+    """All reads of one tenant."""
+
+    def __init__(
+        self,
+        cache: Cache,
+        tenant: str,
+        database: Database,
+        embedder: Embedder,
+        model: LocalStandIn,
+    ) -> None:
+        self._cached = cache.tenant(tenant)
+        self._agents = AgentRows(database, tenant)
+        self._conversations = ConversationRows(database, tenant)
+        self._documents = DocumentRows(database, tenant)
+        self._embedder = embedder
+        self._model = model
+
+    async def agent(self, agent_id: str) -> Agent:
+        return await self._load(
+            "agent_config",
+            agent_id,
+            partial(self._agents.get, agent_id),
+            what=f"agent {agent_id!r}",
+            agent=agent_id,
+        )
+
+    async def tools(self, agent_id: str) -> list[Tool]:
+        return await self._load(
+            "agent_tools", agent_id, partial(self._agents.tools, agent_id), agent=agent_id
+        )
+
+    async def conversation(self, conversation_id: str) -> ConversationView:
+        async def view() -> ConversationView | None:
+            row = await self._conversations.get(conversation_id)
+            if row is None:
+                return None
+            return {**row, "agent_name": (await self.agent(row["agent_id"]))["name"]}
+
+        return await self._load(
+            "conversation",
+            conversation_id,
+            view,
+            what=f"conversation {conversation_id!r}",
+            conversation=conversation_id,
+        )
+
+    async def messages(self, conversation_id: str) -> list[Message]:
+        async def of_conversation() -> list[Message]:
+            await self.conversation(conversation_id)  # there are none without it
+            return await self._conversations.messages(conversation_id)
+
+        return await self._load(
+            "conversation_messages_list",
+            conversation_id,
+            of_conversation,
+            conversation=conversation_id,
+        )
+
+    async def collection(self, collection_id: str) -> Collection:
+        return await self._load(
+            "collection_metadata",
+            collection_id,
+            partial(self._documents.collection, collection_id),
+            what=f"collection {collection_id!r}",
+            collection=collection_id,
+        )
+
+    async def document(self, collection_id: str, document_id: str) -> Document:
+        return await self._load(
+            "document",
+            document_id,
+            partial(self._documents.get, collection_id, document_id),
+            what=f"document {document_id!r} of collection {collection_id!r}",
+            collection=collection_id,
+        )
+
+    async def passages(self, collection_id: str, question: str) -> list[Passage]:
+        async def retrieve() -> list[Passage]:
+            await self.collection(collection_id)  # one that is not there holds no passages
+            store = await self._vector_store(collection_id)
+            vector = await self._embedding(question)
+            return [
+                Passage(document_id=store.document_ids[row], text=store.texts[row], score=score)
+                for row, score in nearest(store.matrix, vector, PASSAGES)
+            ]
+
+        identity = generate_resource_id_hash(question, PASSAGES, self._embedder.name)
+        return await self._load("query_result", identity, retrieve, collection=collection_id)
+
+    async def response(
+        self, agent_id: str, collection_id: str, question: str, conversation_id: str | None
+    ) -> Hit[Response]:
+        async def answer() -> Loaded[Response]:
+            agent, tools = await self.agent(agent_id), await self.tools(agent_id)
+            history = await self.messages(conversation_id) if conversation_id else []
+            passages = await self.passages(collection_id, question)
+            said = await self._model.answer(Prompt(agent, tools, history, passages, question))
+            documents = list(dict.fromkeys(passage["document_id"] for passage in passages))
+            return Loaded(
+                Response(answer=said.text, documents=documents, tokens=said.tokens),
+                sources=[f"document:{document_id}" for document_id in documents],
+                cost=said.tokens,
+            )
+
+        cached = self._cached.within(
+            agent=agent_id, conversation=conversation_id, collection=collection_id
+        )
+        hit = await cached.load("agent_response", generate_resource_id_hash(question), answer)
+        if not isinstance(hit, Hit):
+            raise NotThere("there is no answer")  # the loader has one or raises
+        return hit
+
+    async def _vector_store(self, collection_id: str) -> VectorStore:
+        return await self._load(
+            "vector_store",
+            collection_id,
+            partial(self._documents.vector_store, collection_id),
+            collection=collection_id,
+        )
+
+    async def _embedding(self, question: str) -> list[float]:
+        async def embed() -> list[float]:
+            return (await self._embedder.embed([question]))[0]
+
+        identity = generate_resource_id_hash(question, self._embedder.name)
+        return await self._load("embedding", identity, embed)
+
+    async def _load(
+        self,
+        data_type: str,
+        resource_id: str,
+        loader: Callable[[], Awaitable[T | None]],
+        what: str = "it",
+        **context: str,
+    ) -> T:
+        """Load within a context; NotThere, naming `what`, if there is nothing."""
+        hit = await self._cached.within(**context).load(data_type, resource_id, loader)
+        value: T | None = hit.value
+        if value is None:
+            raise NotThere(f"{what} does not exist")
+        return value

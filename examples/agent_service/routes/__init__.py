@@ -1,0 +1,1 @@
+"""The HTTP face, one file for each resource; a route reads or writes and says so."""

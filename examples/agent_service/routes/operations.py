@@ -1,0 +1,36 @@
+"""What operators ask: is it alive, what has it done, and the same for Prometheus."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from fastapi import APIRouter
+
+from examples.agent_service.routes.request import RunningService
+
+router = APIRouter(tags=["operations"])
+
+
+@router.get("/health")
+async def health() -> dict[str, str]:
+    return {"status": "ok"}
+
+
+@router.get("/stats")
+async def stats(service: RunningService) -> dict[str, Any]:
+    """What was asked of the database, the embedder and the model, and what the cache answered."""
+    return {
+        "database": {"queries": service.database.queries},
+        "model": {
+            "name": service.model.name,
+            "calls": service.model.calls,
+            "tokens": service.model.tokens,
+        },
+        "embedding": {
+            "name": service.embedder.name,
+            "calls": service.embedder.calls,
+            "texts": service.embedder.texts,
+        },
+        "cache": {"on": service.settings.cache, **asdict(service.cache.stats())},
+    }

@@ -1,0 +1,115 @@
+"""`python -m examples.agent_service.serve`: the service, left running, with something in it.
+
+It seeds a tenant named demo with an agent and real documents, and prints what to try. With
+`--bare` it prints its address alone and seeds nothing (that is how the demo starts it).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import shlex
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from socket import socket
+from typing import Final
+
+import uvicorn
+
+from cascada import CascadaError
+from examples.agent_service.app import create_app
+from examples.agent_service.corpus import standard_library
+from examples.agent_service.database import AlreadyThere
+from examples.agent_service.records import Agent, Document
+from examples.agent_service.service import Service
+from examples.agent_service.settings import Settings, WrongSetting
+
+TENANT: Final = "demo"
+_DOCUMENTS: Final = 300
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m examples.agent_service.serve")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000, help="0 takes a free one")
+    parser.add_argument("--bare", action="store_true", help="print the address alone, seed nothing")
+    chosen = parser.parse_args(arguments)
+    try:
+        settings = Settings.from_env()
+        asyncio.run(_serve(settings, chosen.host, chosen.port, bare=chosen.bare))
+    except (WrongSetting, CascadaError) as error:
+        print(f"serve: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nserve: stopped")
+    return 0
+
+
+async def _serve(settings: Settings, host: str, port: int, *, bare: bool) -> None:
+    app = create_app(settings)
+
+    async def announce(address: str) -> None:
+        print(address if bare else _welcome(address, await _seed(app.state.service)), flush=True)
+
+    config = uvicorn.Config(app, host=host, port=port, log_level="warning", access_log=False)
+    await _Server(config, announce).serve()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, which says where it listens as soon as it does.
+
+    It opens the socket itself: on one that is handed to it, asyncio leaves Nagle's algorithm on,
+    and every answer is 40 ms late.
+    """
+
+    def __init__(self, config: uvicorn.Config, announce: Callable[[str], Awaitable[None]]) -> None:
+        super().__init__(config)
+        self._announce = announce
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            port = self.servers[0].sockets[0].getsockname()[1]
+            await self._announce(f"http://{self.config.host}:{port}")
+
+
+async def _seed(service: Service) -> str:
+    """An agent and a collection of real texts, unless they are there; a question to ask."""
+    texts = standard_library(_DOCUMENTS)
+    tenant = service.tenant(TENANT)
+    with suppress(AlreadyThere):
+        await tenant.writes.add_agent(
+            Agent(
+                id="librarian",
+                name="Librarian",
+                instructions="Answer from the passages.",
+                max_words=120,
+            )
+        )
+    with suppress(AlreadyThere):
+        await tenant.writes.add_collection("stdlib", "Python's standard library")
+        documents = [
+            Document(id=text.name, collection_id="stdlib", title=text.name, text=text.text)
+            for text in texts
+        ]
+        await tenant.writes.put_documents("stdlib", documents)
+    return next((text.question for text in texts if text.question), "What is this?")
+
+
+def _welcome(address: str, question: str) -> str:
+    body = shlex.quote(json.dumps({"collection_id": "stdlib", "question": question}))
+    return f"""serve: the agent service is at {address}
+  documentation  {address}/docs
+  statistics     {address}/stats
+  metrics        {address}/metrics
+Ask the demo tenant twice, and look at the header X-Cache (the first answer comes from the
+local stand-in for a hosted model, the second from memory):
+  curl -i {address}/agents/librarian/query -H 'X-Tenant-ID: {TENANT}' \\
+    -H 'Content-Type: application/json' -d {body}
+Ctrl-C stops it."""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

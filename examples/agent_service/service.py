@@ -1,0 +1,62 @@
+"""What the routes work with: the parts of the service, opened together and closed together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from cascada import Cache
+from examples.agent_service.answering import LocalStandIn
+from examples.agent_service.caching import POLICIES, CachedReads
+from examples.agent_service.database import Database
+from examples.agent_service.embedding import Embedder, embedder_of
+from examples.agent_service.settings import Settings
+from examples.agent_service.writes import Writes
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One running service."""
+
+    settings: Settings
+    database: Database
+    cache: Cache
+    embedder: Embedder
+    model: LocalStandIn
+
+    def tenant(self, tenant: str) -> TenantService:
+        return TenantService(
+            CachedReads(self.cache, tenant, self.database, self.embedder, self.model),
+            Writes(self.cache, tenant, self.database, self.embedder),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TenantService:
+    """The service as one tenant sees it: a request never gets at anything else."""
+
+    reads: CachedReads
+    writes: Writes
+
+
+@asynccontextmanager
+async def open_service(settings: Settings, cache: Cache) -> AsyncIterator[Service]:
+    """Open all parts, and close them, the cache as well, when the block ends."""
+    database = Database(settings.database_url)
+    embedder = embedder_of(settings)
+    try:
+        await database.create_tables()
+        async with cache:
+            model = LocalStandIn(settings.model_latency_ms)
+            yield Service(settings, database, cache, embedder, model)
+    finally:
+        await embedder.aclose()
+        await database.aclose()
+
+
+def make_cache(settings: Settings) -> Cache:
+    """The cache that the environment describes; switched off, loads go straight to the source."""
+    if settings.cache:
+        return Cache.from_env(policies=POLICIES)
+    return Cache(policies=POLICIES, mode="off")

@@ -1,0 +1,93 @@
+"""What the environment decides, and one sentence for each value that it may not hold."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+DEFAULT_DATABASE_URL: Final = "sqlite:///agent_service.db"
+
+# SQLAlchemy picks the driver by the URL; people write the plain forms.
+_DRIVERS: Final = {
+    "sqlite": "sqlite+aiosqlite",
+    "postgres": "postgresql+asyncpg",
+    "postgresql": "postgresql+asyncpg",
+}
+
+
+class WrongSetting(ValueError):
+    """An environment variable holds what it may not; the text says what it may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The service's own settings; cascada reads its own (`CACHE_DATABASE_URL`, `REDIS_URL`, ...).
+
+    cache: off runs the same code without a cache. model_latency_ms: the median of the stand-in.
+    """
+
+    database_url: str = _DRIVERS["sqlite"] + ":///agent_service.db"
+    cache: bool = True
+    model_latency_ms: float = 120.0
+    embeddings_url: str | None = None
+    embeddings_model: str | None = None
+    embeddings_api_key: str | None = None
+
+    def __repr__(self) -> str:
+        # The URL may hold a password and the key is one: neither belongs into a log.
+        driver = self.database_url.partition(":")[0]
+        return f"Settings({driver}, cache={self.cache}, embeddings={self.embeddings_url})"
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Settings:
+        url = environ.get("EMBEDDINGS_URL") or None
+        model = environ.get("EMBEDDINGS_MODEL") or None
+        if url is not None and not url.startswith(("http://", "https://")):
+            raise WrongSetting(
+                f"EMBEDDINGS_URL is {url!r}; it may hold the address of an OpenAI-compatible "
+                "endpoint, such as http://127.0.0.1:11434/v1, or be left out"
+            )
+        if (url is None) != (model is None):
+            raise WrongSetting(
+                f"EMBEDDINGS_URL is {url!r} and EMBEDDINGS_MODEL is {model!r}; set both, "
+                "or neither for the built-in lexical embedder"
+            )
+        return cls(
+            database_url=_database_url(environ.get("DATABASE_URL") or DEFAULT_DATABASE_URL),
+            cache=_switch(environ, "AGENT_SERVICE_CACHE"),
+            model_latency_ms=_milliseconds(environ, "AGENT_SERVICE_MODEL_LATENCY_MS", 120.0),
+            embeddings_url=url,
+            embeddings_model=model,
+            embeddings_api_key=environ.get("EMBEDDINGS_API_KEY") or None,
+        )
+
+
+def _database_url(url: str) -> str:
+    scheme, separator, rest = url.partition("://")
+    driver = _DRIVERS.get(scheme, scheme)
+    if not separator or driver not in _DRIVERS.values():
+        raise WrongSetting(
+            f"DATABASE_URL begins with {scheme!r}; it may hold sqlite:///file.db or "
+            "postgresql://user:password@host/database"
+        )
+    return f"{driver}://{rest}"
+
+
+def _switch(environ: Mapping[str, str], name: str) -> bool:
+    value = environ.get(name) or "on"
+    if value not in ("on", "off"):
+        raise WrongSetting(f"{name} is {value!r}; it may hold on or off")
+    return value == "on"
+
+
+def _milliseconds(environ: Mapping[str, str], name: str, default: float) -> float:
+    text = environ.get(name) or str(default)
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 60_000:  # also catches nan
+        raise WrongSetting(f"{name} is {text!r}; it may hold milliseconds from 0 to 60000")
+    return value

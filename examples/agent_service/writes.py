@@ -1,0 +1,94 @@
+"""Every write of the service, and what it invalidates.
+
+One rule: first the commit, then the invalidation, and only then the answer to the client. So
+whoever has heard that something was written never again reads what it was before, nor anything
+that was made from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cascada import Cache
+from examples.agent_service.database import Database, NotThere
+from examples.agent_service.embedding import Embedder
+from examples.agent_service.ingest import embed_documents
+from examples.agent_service.queries.agents import AgentRows
+from examples.agent_service.queries.conversations import ConversationRows
+from examples.agent_service.queries.documents import DocumentRows
+from examples.agent_service.records import Agent, Conversation, Document, Message, Tool
+
+
+class Writes:
+    """All writes of one tenant."""
+
+    def __init__(self, cache: Cache, tenant: str, database: Database, embedder: Embedder) -> None:
+        self._cached = cache.tenant(tenant)
+        self._agents = AgentRows(database, tenant)
+        self._conversations = ConversationRows(database, tenant)
+        self._documents = DocumentRows(database, tenant)
+        self._embedder = embedder
+
+    async def add_agent(self, agent: Agent) -> None:
+        await self._agents.add(agent)
+        await self._cached.invalidate(agent=agent["id"])
+
+    async def replace_agent(self, agent: Agent) -> None:
+        _changed(await self._agents.replace(agent), f"agent {agent['id']!r}")
+        # What the agent has, what it said, and the conversations that show its name.
+        await self._cached.invalidate(agent=agent["id"])
+
+    async def remove_agent(self, agent_id: str) -> None:
+        _changed(await self._agents.remove(agent_id), f"agent {agent_id!r}")
+        await self._cached.invalidate(agent=agent_id)
+
+    async def add_tool(self, tool: Tool) -> None:
+        await self._agents.add_tool(tool)
+        await self._cached.invalidate("agent_tools", tool["agent_id"])
+
+    async def remove_tool(self, agent_id: str, tool_id: str) -> None:
+        removed = await self._agents.remove_tool(agent_id, tool_id)
+        _changed(removed, f"tool {tool_id!r} of agent {agent_id!r}")
+        await self._cached.invalidate("agent_tools", agent_id)
+
+    async def add_conversation(self, conversation: Conversation) -> None:
+        await self._conversations.add(conversation)
+        await self._cached.invalidate(conversation=conversation["id"])
+
+    async def remove_conversation(self, conversation_id: str) -> None:
+        removed = await self._conversations.remove(conversation_id)
+        _changed(removed, f"conversation {conversation_id!r}")
+        await self._cached.invalidate(conversation=conversation_id)
+
+    async def append_message(self, conversation_id: str, role: str, text: str) -> Message:
+        message = await self._conversations.append(conversation_id, role, text)
+        # The list and the answers that were given with it; the conversation itself is as it was.
+        await self._cached.invalidate("conversation_messages_list", conversation_id)
+        return message
+
+    async def add_collection(self, collection_id: str, name: str) -> None:
+        await self._documents.add_collection(collection_id, name)
+        await self._cached.invalidate(collection=collection_id)
+
+    async def remove_collection(self, collection_id: str) -> None:
+        removed = await self._documents.remove_collection(collection_id)
+        _changed(removed, f"collection {collection_id!r}")
+        await self._cached.invalidate(collection=collection_id)
+
+    async def put_documents(self, collection_id: str, documents: Sequence[Document]) -> None:
+        # Embedded before the transaction: a slow endpoint holds no lock.
+        embedded = await embed_documents(self._embedder, documents)
+        await self._documents.put(collection_id, embedded)
+        # All of the collection, not the documents alone: a text that changed may now be the best
+        # passage for a question whose answer was made without it.
+        await self._cached.invalidate(collection=collection_id)
+
+    async def remove_document(self, collection_id: str, document_id: str) -> None:
+        removed = await self._documents.remove(collection_id, document_id)
+        _changed(removed, f"document {document_id!r} of collection {collection_id!r}")
+        await self._cached.invalidate(collection=collection_id)
+
+
+def _changed(changed: bool, what: str) -> None:
+    if not changed:
+        raise NotThere(f"{what} does not exist")
