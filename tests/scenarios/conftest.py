@@ -92,6 +92,20 @@ async def nodes(
 
 
 @pytest.fixture
+async def pair(
+    clock: ManualClock, tmp_path: Path, nothing_left_behind: None
+) -> AsyncIterator[tuple[Cache, Cache, FlakyTier]]:
+    """Two processes' caches over one SQLite file, and the tier of the first: it can be cut off."""
+    path = tmp_path / "pair.db"
+    tiers = [FlakyTier(SqliteTier(path, namespace="test", clock=clock)) for _ in range(2)]
+    here, there = (Cache(tiers=[tier], clock=clock, op_timeout=TIMEOUT) for tier in tiers)
+    yield here, there, tiers[0]
+    tiers[0].heal()
+    await here.aclose()
+    await there.aclose()
+
+
+@pytest.fixture
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Invalidations of a failing tier insist without waiting in between."""
     monkeypatch.setattr("cascada.engine.invalidate.PAUSE", 0.0)

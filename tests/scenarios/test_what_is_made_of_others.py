@@ -1,7 +1,5 @@
 """What a loader makes of other values is never older than they are, whoever has heard of what."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,25 +7,9 @@ import pytest
 from cascada.api.cache import Cache
 from cascada.api.tenant import Tenant
 from cascada.model.loaded import Loaded
-from cascada.testing.clock import ManualClock
 from cascada.testing.flaky import FlakyTier
 from cascada.testing.nodes import hear
-from cascada.tiers.sqlite import SqliteTier
-from tests.scenarios.conftest import TIMEOUT
 from tests.scenarios.row import Row, all_stored
-
-
-@pytest.fixture
-async def pair(clock: ManualClock, tmp_path: Path) -> AsyncIterator[tuple[Cache, Cache, FlakyTier]]:
-    """Two processes' caches, and the tier of the first: it can be kept from hearing."""
-    tiers = [
-        FlakyTier(SqliteTier(tmp_path / "pair.db", namespace="test", clock=clock)) for _ in range(2)
-    ]
-    here, there = (Cache(tiers=[tier], clock=clock, op_timeout=TIMEOUT) for tier in tiers)
-    yield here, there, tiers[0]
-    tiers[0].heal()
-    await here.aclose()
-    await there.aclose()
 
 
 @pytest.mark.parametrize("how", ["load", "load_many", "get", "get_many"])

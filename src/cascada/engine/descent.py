@@ -110,7 +110,8 @@ async def _ask(stack: Stack, tier: Tier, descents: Sequence[Descent], *, loading
     except TierUnavailable as error:
         stack.trace.tier_failed(tier.name, str(error))
         for descent, wanted in zip(descents, asked, strict=True):
-            descent.seen[tier.name] = [Missing(0, Why.UNAVAILABLE) for _ in wanted]
+            # A number below all: a `set` that relies on this miss is refused by every tier.
+            descent.seen[tier.name] = [Missing(-1, Why.UNAVAILABLE) for _ in wanted]
             if tier is stack.authority:
                 descent.leases.pop(stack.memory, None)
         return

@@ -3,7 +3,9 @@
 What such a `set` stores was read after the miss, but perhaps before an invalidation that came
 after it. So a miss leaves a fence in its task, the answer that the tier gave, and the `set` of the
 same key takes its lease as of then: it is refused if anything named the key in between. A miss
-whose tier could not be read leaves a fence that always refuses. (`coherence.md` section 4.)
+whose tier could not be read leaves a fence that always refuses. A refused `set` stores nothing, but
+the old value goes all the same: its caller may have written the row that it stands for.
+(`coherence.md` section 4.)
 
 Fences belong to the task, not to the context: contexts are copied into tasks, and two requests
 that share a fence would each rob the other of it.

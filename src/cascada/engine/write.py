@@ -13,7 +13,7 @@ from cascada.model.entry import Entry
 from cascada.model.errors import TierUnavailable
 from cascada.model.names import key_name, source_names
 from cascada.model.ttl import Duration
-from cascada.tiers.base import Filled, Lease, Missing, Tier, Why
+from cascada.tiers.base import Filled, Lease, Missing, Tier
 
 
 async def write(
@@ -36,8 +36,6 @@ async def write(
     names = entry_names(question, tags, named)
     entry = encoded(stack, question, value, ttl, names, version)
     miss = fence.take(stack, key)
-    if miss is not None and miss.why is Why.UNAVAILABLE:
-        return False  # what happened since that miss cannot be known
     if stack.authority is stack.memory:
         lease = await _hold(stack, stack.memory, question, miss)
         return (await _fill(stack, stack.memory, question, lease, entry)).accepted
