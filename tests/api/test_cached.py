@@ -1,9 +1,7 @@
-"""`@cached` on async functions: keys, ttl, tenants, and what goes with the function."""
+"""`@cached` on async functions: their keys, ttl, policies and tenants."""
 
-import asyncio
 import inspect
 import math
-from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,22 +22,16 @@ from cascada import (
     SerializationError,
     cached,
     configure,
+    generate_resource_id_hash,
 )
 from cascada.testing.clock import ManualClock
+from tests.api.calls import Calls
 from tests.api.settled import settled
 
 
 @pytest.fixture(autouse=True)
 def tenant(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CASCADA_TENANT", "acme")
-
-
-class Calls(list[Any]):
-    """What a function was called with; `@cached` on `record` of it."""
-
-    async def record(self, *args: Any) -> list[Any]:
-        self.append(args)
-        return [len(self)]
 
 
 async def test_one_call_for_all_ways_of_passing_the_same_arguments(cache: Cache) -> None:
@@ -125,6 +117,44 @@ async def test_unhashable_and_model_arguments_count_by_their_contents(cache: Cac
     assert await ask(same, b=None, a={2, 1}) == [2]
     different = [await ask(each) for each in (1, True, "1", 1.0, [1], (1,), None)]
     assert different == [[number] for number in range(3, 10)]
+
+
+async def test_keys_are_remembered_within_bounds(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+
+    def counting(identity: str, **arguments: Any) -> str:
+        made.append(arguments["city"])
+        return generate_resource_id_hash(identity, **arguments)
+
+    monkeypatch.setattr("cascada.api.recipe.generate_resource_id_hash", counting)
+    monkeypatch.setattr("cascada.api.recipe.MAX_KEYS", 3)
+
+    @cached("weather")
+    async def weather(city: str) -> str:
+        return city
+
+    for city in "abcabca":
+        assert await weather(city) == city
+    assert made == ["a", "b", "c"], "made once each"
+    for city in "dabcd":
+        assert await weather(city) == city
+    assert len(weather._recipe._keys) <= 3
+
+
+async def test_a_key_of_the_caller_s_own_may_depend_on_more_than_the_arguments(
+    cache: Cache,
+) -> None:
+    language = "en"
+
+    @cached("weather", key=lambda city: f"{city}-{language}")
+    async def weather(city: str) -> str:
+        return f"{city} in {language}"
+
+    assert await weather("Paris") == "Paris in en"
+    language = "fr"
+    assert await weather("Paris") == "Paris in fr"
 
 
 async def test_an_argument_without_contents_is_told_how_to_be_left_out(cache: Cache) -> None:
@@ -270,190 +300,20 @@ async def test_the_tenant_is_the_context_s_then_the_process_s(
         await mine()
 
 
-# --- invalidate, refresh, sharing ---------------------------------------------------------------
+async def test_a_tenant_that_is_refused_gets_no_hit_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = set()
 
+    def validate(tenant: str) -> None:
+        if tenant in refused:
+            raise PermissionError(f"{tenant} has left")
 
-async def test_invalidate_and_refresh_are_of_these_arguments(cache: Cache) -> None:
-    calls = Calls()
+    async with Cache(tenant_validator=validate) as own:
 
-    @cached("weather")
-    async def weather(city: str, units: str = "C") -> list[int]:
-        return await calls.record(city)
+        @cached("mine", cache=own)
+        async def mine() -> str:
+            return "mine"
 
-    assert [await weather("Paris"), await weather("Rome")] == [[1], [2]]
-    await settled()
-    assert (await weather.invalidate(city="Paris")).keys == 1
-    assert [await weather("Paris", "C"), await weather("Rome")] == [[3], [2]]
-    assert await weather.refresh("Rome") == [4]
-    assert [await weather("Paris"), await weather("Rome")] == [[3], [4]]
-
-
-async def test_what_was_made_of_a_result_goes_with_it(cache: Cache) -> None:
-    calls = Calls()
-
-    @cached("inner")
-    async def inner() -> list[int]:
-        return await calls.record()
-
-    @cached("outer")
-    async def outer() -> list[Any]:
-        return ["made of", await inner()]
-
-    assert await outer() == ["made of", [1]]
-    await settled()
-    await inner.invalidate()
-    assert await outer() == ["made of", [2]]
-
-
-async def test_callers_at_once_share_one_call_and_get_their_own_copies(cache: Cache) -> None:
-    calls, go_on = Calls(), asyncio.Event()
-
-    @cached("slow")
-    async def slow() -> list[int]:
-        await go_on.wait()
-        return await calls.record()
-
-    async with asyncio.TaskGroup() as tasks:
-        asking = [tasks.create_task(slow()) for _ in range(20)]
-        await asyncio.sleep(0)
-        go_on.set()
-    results = [task.result() for task in asking]
-    assert results == [[1]] * 20
-    assert len({id(result) for result in results}) == 20
-
-
-async def test_a_failure_is_the_caller_s_and_is_not_kept(cache: Cache) -> None:
-    calls = Calls()
-
-    @cached("flaky")
-    async def flaky() -> list[int]:
-        if not calls:
-            await calls.record()
-            raise ConnectionError("no model")
-        return await calls.record()
-
-    with pytest.raises(ConnectionError, match="no model"):
-        await flaky()
-    assert await flaky() == [2]
-
-
-async def test_it_may_have_a_cache_of_its_own(cache: Cache) -> None:
-    async with Cache() as own:
-
-        @cached("weather", cache=own)
-        async def weather() -> str:
-            return "fine"
-
-        await weather()
-        assert await own.get(weather.cache_key())
-        assert not await cache.get(weather.cache_key())
-
-
-# --- what it looks like -------------------------------------------------------------------------
-
-
-def test_name_documentation_and_signature_are_kept() -> None:
-    @cached("weather")
-    async def weather(city: str, *, units: str = "C") -> dict[str, str]:
-        """The weather."""
-        return {}
-
-    assert weather.__name__ == "weather"  # type: ignore[attr-defined]
-    assert weather.__doc__ == "The weather."
-    signature = "(city: str, *, units: str = 'C') -> dict[str, str]"
-    assert str(inspect.signature(weather)) == signature
-
-
-async def test_wrong_arguments_are_a_type_error_as_always(cache: Cache) -> None:
-    @cached("weather")
-    async def weather(city: str) -> str:
-        return city
-
-    with pytest.raises(TypeError, match="missing a required argument: 'city'"):
-        await weather()  # type: ignore[call-arg]
-    with pytest.raises(TypeError, match="unexpected keyword argument 'town'"):
-        await weather("Paris", town="Paris")  # type: ignore[call-arg]
-
-
-@dataclass(frozen=True)
-class Repository:
-    table: str
-
-    @cached("row")
-    async def row(self, number: int) -> list[Any]:
-        """One row."""
-        return [self.table, number]
-
-    @classmethod
-    @cached("table", ignore=("cls",))
-    async def tables(cls, name: str) -> list[str]:
-        return [cls.__name__, name]
-
-    @staticmethod
-    @cached("static")
-    async def static(name: str) -> str:
-        return name
-
-
-async def test_methods_count_by_what_their_object_consists_of(cache: Cache) -> None:
-    users, orders = Repository("users"), Repository("orders")
-    assert await users.row(1) == ["users", 1]
-    assert await orders.row(1) == ["orders", 1]
-    assert users.row.cache_key(1) == Repository("users").row.cache_key(number=1)
-    assert users.row.cache_key(1) == Repository.row.cache_key(users, 1)
-    await settled()
-    assert (await users.row.invalidate(1)).keys == 1
-    assert await users.row.refresh(1) == ["users", 1]
-    assert str(inspect.signature(users.row)) == "(number: int) -> list[typing.Any]"
-    assert users.row.__doc__ == "One row."
-
-
-async def test_class_and_static_methods(cache: Cache) -> None:
-    repository: Any = Repository  # checkers know no class method that is not a function
-    assert await repository.tables("a") == ["Repository", "a"]
-    assert await repository("x").tables("a") == ["Repository", "a"]
-    assert await repository.static("s") == await repository("x").static("s") == "s"
-
-
-# --- what cannot be cached ----------------------------------------------------------------------
-
-
-async def stream() -> AsyncIterator[int]:
-    yield 1
-
-
-def items() -> Iterator[int]:
-    yield 1
-
-
-UNNAMED: Any = items
-NO_FUNCTION: Any = 7
-
-
-@pytest.mark.parametrize("generator", [stream, items])
-def test_generators_are_refused_with_what_to_do(generator: Any) -> None:
-    with pytest.raises(TypeError, match=r"is a generator.*Tenant\.stream"):
-        cached("pieces")(generator)
-
-
-@pytest.mark.parametrize(
-    ("attempt", "sentence"),
-    [
-        (lambda: cached(UNNAMED), r'write @cached\("data_type"\)'),
-        (lambda: cached("a", key_prefix="b"), "two words for one thing"),
-        (lambda: cached("a", tags="news"), r"pass \('news',\)"),
-        (lambda: cached("a", ignore="self"), r"pass \('self',\)"),
-        (lambda: cached("a", ignore=["b"])(len), "ignore names 'b', which len does not take"),
-        (lambda: cached("a")(staticmethod(len)), "@cached stands below @staticmethod"),
-        (lambda: cached("a")(NO_FUNCTION), "@cached was given 7, which is no function"),
-    ],
-)
-def test_misuse_is_a_sentence(attempt: Any, sentence: str) -> None:
-    with pytest.raises(TypeError, match=sentence):
-        attempt()
-
-
-@pytest.mark.parametrize("data_type", ["", 7])
-def test_a_wrong_data_type_is_refused_where_it_is_written(data_type: Any) -> None:
-    with pytest.raises(InvalidKey, match="data_type is"):
-        cached(data_type)(len)
+        assert await mine() == "mine"
+        refused.add("acme")
+        with pytest.raises(PermissionError, match="acme has left"):
+            await mine()

@@ -69,11 +69,11 @@ def current_context() -> Context | None:
 def current_tenant() -> str:
     """The tenant of the current context, else CASCADA_TENANT, else MissingTenant naming both."""
     context = current_context()
-    if context is not None and not _blank(context.tenant_id):
-        return tenant_text(context.tenant_id)
-    of_process = os.environ.get(TENANT_VARIABLE)
-    if not _blank(of_process):
-        return tenant_text(of_process)
+    tenant = None if context is None else context.tenant_id
+    if _blank(tenant):
+        tenant = os.environ.get(TENANT_VARIABLE)
+    if not _blank(tenant):
+        return tenant_text(tenant)
     raise MissingTenant(
         "there is no tenant: the current context names none, and CASCADA_TENANT is not set; "
         "run this inside `with Context(tenant_id=...):`, or set CASCADA_TENANT"

@@ -20,17 +20,12 @@ import inspect
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Concatenate, Final, Generic, ParamSpec, Self, TypeVar, cast, overload
-from weakref import ref
 
 from cascada.api import portal
 from cascada.api.cache import Cache
-from cascada.api.context import current_tenant
-from cascada.api.default import default_cache
-from cascada.api.tenant import Tenant
-from cascada.codecs.digest import generate_resource_id_hash
+from cascada.api.recipe import Recipe
 from cascada.model.entry import UNSET, Invalidated, Unset
-from cascada.model.errors import BadInput
-from cascada.model.keys import Id, Key, type_text
+from cascada.model.keys import Id, Key
 from cascada.model.loaded import Loaded
 from cascada.model.policy import Policy
 from cascada.model.ttl import FOREVER, Duration, seconds
@@ -39,74 +34,6 @@ P = ParamSpec("P")
 Q = ParamSpec("Q")
 R = TypeVar("R")
 T = TypeVar("T")
-
-
-class Recipe:
-    """What is cached, for how long and under which key: all that the forms of a function share."""
-
-    def __init__(
-        self,
-        function: Callable[..., Any],
-        data_type: str | None,
-        *,
-        ttl: Duration | None,
-        key: Callable[..., Id] | None,
-        tags: Sequence[str],
-        policy: Policy | None,
-        ignore: Sequence[str],
-        cache: Cache | None,
-    ) -> None:
-        self.function = function
-        self.name = getattr(function, "__qualname__", type(function).__qualname__)
-        self.identity = f"{function.__module__}.{self.name}"
-        self.data_type = type_text(self.identity if data_type is None else data_type)
-        self.ttl = ttl
-        self.tags = tuple(tags)
-        self.is_async = _is_async(function)
-        self._signature = inspect.signature(function)
-        self._key = key
-        self._policy = policy
-        self._ignore = frozenset(ignore)
-        self._cache = cache
-        self._told: ref[Cache] | None = None
-        if unknown := self._ignore - self._signature.parameters.keys():
-            raise TypeError(f"ignore names {min(unknown)!r}, which {self.name} does not take")
-
-    def cache(self) -> Cache:
-        """The cache to use now, which knows this function's policy."""
-        cache = self._cache or default_cache()
-        if self._policy is not None and (self._told is None or self._told() is not cache):
-            cache.set_policy(self.data_type, self._policy)
-            self._told = ref(cache)
-        return cache
-
-    def tenant(self) -> Tenant:
-        return self.cache().tenant(current_tenant())
-
-    def resource_id(self, args: tuple[Any, ...], named: dict[str, Any]) -> Id:
-        """The id that stands for these arguments."""
-        if self._key is not None:
-            return self._key(*args, **named)
-        call = self._signature.bind(*args, **named)
-        call.apply_defaults()
-        kept = {name: each for name, each in call.arguments.items() if name not in self._ignore}
-        try:
-            return generate_resource_id_hash(self.identity, **kept)
-        except BadInput as error:
-            raise BadInput(f"{self._unfit(kept)}: {error}") from error
-
-    def loader(self, args: tuple[Any, ...], named: dict[str, Any]) -> Callable[[], Any]:
-        """The call itself, to be made if nobody has its result."""
-        call = functools.partial(self.function, *args, **named)
-        return call if self.is_async else functools.partial(portal.in_worker, call)
-
-    def _unfit(self, arguments: dict[str, Any]) -> str:
-        for name, each in arguments.items():
-            try:
-                generate_resource_id_hash(each)
-            except BadInput:
-                return f"{self.name} takes {name}; leave it out of its key with ignore=({name!r},)"
-        return self.name
 
 
 class AsyncForm(Generic[P, T]):
@@ -121,20 +48,25 @@ class AsyncForm(Generic[P, T]):
 
     async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
         recipe, args_ = self._recipe, (*self._bound, *args)
-        hit = await recipe.tenant().load(
-            recipe.data_type,
-            recipe.resource_id(args_, kwargs),
+        cache, key = recipe.cache(), recipe.key(args_, kwargs)
+        # The hit of `Cache.get`, without its fall through the tiers, which `load` is about to do.
+        if cache._validate is None and (record := cache._peek(key)) is not None:
+            hit = cache._assembly.hit(record)
+            if hit is not None:
+                return cast(T, hit.value)
+        found = await cache.tenant(key.tenant).load(
+            key.data_type,
+            key.resource_id,
             recipe.loader(args_, kwargs),
             ttl=recipe.ttl,
             tags=recipe.tags,
         )
-        return cast(T, hit.value)
+        return cast(T, found.value)
 
     async def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> Invalidated:
         """Void the result for these arguments, and all that was made from it."""
-        recipe = self._recipe
-        resource_id = recipe.resource_id((*self._bound, *args), kwargs)
-        return await recipe.tenant().invalidate(recipe.data_type, resource_id)
+        cache, key = self._recipe.cache(), self.cache_key(*args, **kwargs)
+        return await cache.tenant(key.tenant).invalidate(key.data_type, key.resource_id)
 
     async def refresh(self, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call the function anew and return what it says; what was made from the old result goes.
@@ -147,9 +79,7 @@ class AsyncForm(Generic[P, T]):
 
     def cache_key(self, *args: P.args, **kwargs: P.kwargs) -> Key:
         """The key of the result for these arguments, for `Cache.get`."""
-        recipe = self._recipe
-        resource_id = recipe.resource_id((*self._bound, *args), kwargs)
-        return recipe.tenant().key(recipe.data_type, resource_id)
+        return self._recipe.key((*self._bound, *args), kwargs)
 
 
 class AsyncCached(AsyncForm[P, T]):
@@ -288,12 +218,6 @@ def _refuse_what_cannot_be_cached(function: object) -> None:
         raise TypeError(f"@cached stands below @{type(function).__name__}, next to the function")
     if not callable(function):
         raise TypeError(f"@cached was given {function!r}, which is no function")
-
-
-def _is_async(function: Callable[..., Any]) -> bool:
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-        getattr(function, "__call__", None)  # noqa: B004 - an object with an async __call__
-    )
 
 
 def _look_like(wrapper: Any, recipe: Recipe, bound: tuple[Any, ...]) -> None:

@@ -1,0 +1,120 @@
+"""Under which key a decorated function's results are cached, and how it is called for them.
+
+The key covers all arguments by name. What may stand for an argument is its contents, so objects
+that nobody can see into (a session, a client) are refused, with what to do about it.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+from uuid import UUID
+from weakref import ref
+
+from cascada.api import portal
+from cascada.api.cache import Cache
+from cascada.api.context import current_tenant
+from cascada.api.default import default_cache
+from cascada.codecs.digest import generate_resource_id_hash
+from cascada.model.errors import BadInput
+from cascada.model.keys import NO_SCOPE, Id, Key, id_text, type_text
+from cascada.model.policy import Policy
+from cascada.model.ttl import Duration
+
+MAX_KEYS: Final = 1024
+"""Calls of one function whose keys are remembered; beyond it they are made anew, once each."""
+
+_SCALARS: Final = frozenset({str, int, bool, bytes, UUID, type(None)})
+
+
+class Recipe:
+    """What is cached, for how long and under which key: all that the forms of a function share."""
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        data_type: str | None,
+        *,
+        ttl: Duration | None,
+        key: Callable[..., Id] | None,
+        tags: Sequence[str],
+        policy: Policy | None,
+        ignore: Sequence[str],
+        cache: Cache | None,
+    ) -> None:
+        self.function = function
+        self.name = getattr(function, "__qualname__", type(function).__qualname__)
+        self.identity = f"{function.__module__}.{self.name}"
+        self.data_type = type_text(self.identity if data_type is None else data_type)
+        self.ttl = ttl
+        self.tags = tuple(tags)
+        self.is_async = _is_async(function)
+        self._signature = inspect.signature(function)
+        self._key = key
+        self._policy = policy
+        self._ignore = frozenset(ignore)
+        self._cache = cache
+        self._told: ref[Cache] | None = None
+        self._keys: dict[tuple[Any, ...], Key] = {}
+        if unknown := self._ignore - self._signature.parameters.keys():
+            raise TypeError(f"ignore names {min(unknown)!r}, which {self.name} does not take")
+
+    def cache(self) -> Cache:
+        """The cache to use now, which knows this function's policy."""
+        cache = self._cache or default_cache()
+        if self._policy is not None and (self._told is None or self._told() is not cache):
+            cache.set_policy(self.data_type, self._policy)
+            self._told = ref(cache)
+        return cache
+
+    def key(self, args: tuple[Any, ...], named: dict[str, Any]) -> Key:
+        """The key of the result for these arguments, of the current tenant."""
+        tenant = current_tenant()
+        given = (*args, *named.values())
+        types = tuple(map(type, given))
+        if self._key is not None or not _SCALARS.issuperset(types):
+            return self._make_key(tenant, args, named)
+        # Binding and hashing cost twenty times as much as a hit. 1 and True are equal, but not one.
+        call = (tenant, given, types, *named)
+        key = self._keys.get(call)
+        if key is None:
+            if len(self._keys) >= MAX_KEYS:
+                self._keys.clear()
+            key = self._keys[call] = self._make_key(tenant, args, named)
+        return key
+
+    def _make_key(self, tenant: str, args: tuple[Any, ...], named: dict[str, Any]) -> Key:
+        resource_id = self._resource_id(args, named)
+        return Key(tenant, self.data_type, *NO_SCOPE, id_text(resource_id))
+
+    def _resource_id(self, args: tuple[Any, ...], named: dict[str, Any]) -> Id:
+        if self._key is not None:
+            return self._key(*args, **named)
+        call = self._signature.bind(*args, **named)
+        call.apply_defaults()
+        kept = {name: each for name, each in call.arguments.items() if name not in self._ignore}
+        try:
+            return generate_resource_id_hash(self.identity, **kept)
+        except BadInput as error:
+            raise BadInput(f"{self._unfit(kept)}: {error}") from error
+
+    def loader(self, args: tuple[Any, ...], named: dict[str, Any]) -> Callable[[], Any]:
+        """The call itself, to be made if nobody has its result."""
+        call = functools.partial(self.function, *args, **named)
+        return call if self.is_async else functools.partial(portal.in_worker, call)
+
+    def _unfit(self, arguments: dict[str, Any]) -> str:
+        for name, each in arguments.items():
+            try:
+                generate_resource_id_hash(each)
+            except BadInput:
+                return f"{self.name} takes {name}; leave it out of its key with ignore=({name!r},)"
+        return self.name
+
+
+def _is_async(function: Callable[..., Any]) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004 - an object with an async __call__
+    )
