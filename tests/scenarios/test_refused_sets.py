@@ -33,3 +33,14 @@ async def test_after_an_invalidation_since_the_miss_it_is_refused_and_nothing_ol
     await both.hear()
     assert not await theirs.get("x", "1")
     assert not await mine.get("x", "1")
+
+
+async def test_a_refused_version_keeps_older_ones_out(nodes: MakeNodes) -> None:
+    both = nodes()
+    mine, theirs = (cache.tenant("acme") for cache in both)
+    assert not await mine.get("x", "1")
+    await theirs.invalidate("x", "1")
+    assert not await mine.set("x", "1", "newest", version=18), "it was invalidated since the miss"
+    assert not await theirs.set("x", "1", "overtaken", version=17)
+    assert not await mine.get("x", "1")
+    assert await theirs.set("x", "1", "next", version=19)

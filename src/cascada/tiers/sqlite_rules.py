@@ -67,10 +67,11 @@ def _fill(book: Book, write: Write) -> Filled:
         q = book.next()
         if stands:
             book.store(key, q, write.names, write.entry, write.envelope)
-            newest = write.entry.version if write.entry.version is not None else newest
         elif old is not None:
             book.remove(old)
-        book.bump(f"k:{key}", q, newest)
+        # Its version counts though it is refused: an older one that was overtaken must not pass.
+        version = newest if write.entry.version is None else write.entry.version
+        book.bump(f"k:{key}", q, version)
         return Filled(stands, q)
     if stands and old is not None and old.q > lease.q and book.is_live(old):
         # Somebody whose load began later was faster. Both values stand, but callers may have seen
