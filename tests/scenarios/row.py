@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from cascada.api.tenant import Tenant
+
 
 class Row:
     """A value that loaders read at once and hand over late, which is the dangerous order.
@@ -63,6 +65,17 @@ async def until(happened: Callable[[], bool], seconds: float = 10.0) -> None:
     while not happened():
         assert time.perf_counter() < deadline, "it never happened"
         await asyncio.sleep(0.001)
+
+
+async def all_stored(handle: Tenant) -> None:
+    """A load's callers have their value before it is stored; wait for that as well."""
+    await until(lambda: not handle._stack.flights)
+
+
+async def kept(handle: Tenant, resource_id: str = "1") -> Any:
+    """What the tiers have once everything is stored."""
+    await all_stored(handle)
+    return (await handle.get("x", resource_id)).value
 
 
 async def turns(count: int = 20) -> None:

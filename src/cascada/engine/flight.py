@@ -15,6 +15,10 @@ Whose value may a caller take? Let it have asked at moment a, and the flight hav
   named the key since b. `seal` marks when the fill is sent; who comes later has no such proof, and
   looks again. Refused: the caller looks again too, and the next flight begins after a.
 
+Where a tier had the value, stale but fit to be served, the flight goes on to refresh it. Who comes
+meanwhile does not wait for that, but looks into the tiers; only if nothing is there any more (it
+was invalidated) the refresh is waited for, and then looked again.
+
 So nobody waits for more than two flights, and 500 callers with an invalidation in the middle of
 their load cause two loads. (The re-check inside the flight is groupcache's; see `coherence.md` 4.)
 
@@ -74,10 +78,15 @@ class Flight:
         self.landed: asyncio.Future[Answer] = loop.create_future()
         self.ended: asyncio.Future[bool] = loop.create_future()
         self.sealed = False
+        self.found = False
 
-    def land(self, answer: Answer) -> None:
-        """The value is there; those who asked before the flight began may have it."""
+    def land(self, answer: Answer, *, found: bool = False) -> None:
+        """The value is there; those who asked before the flight began may have it.
+
+        `found`: a tier had it, so that later callers can look there, too, and need not wait.
+        """
         if not self.landed.done():
+            self.found = found
             self.landed.set_result(answer)
             self.voyage.flying -= 1
             # All values are there: what is left, storing them, is the voyage's own work.
@@ -101,7 +110,7 @@ class Flight:
 class Boarding:
     """One caller's place on a flight. `asked` is the moment at which the caller asked."""
 
-    __slots__ = ("_after_seal", "_asked", "_own", "_parent", "flight")
+    __slots__ = ("_after_seal", "_asked", "_looked", "_own", "_parent", "flight")
 
     def __init__(self, flight: Flight, asked: int, parent: Voyage | None, *, own: bool) -> None:
         voyage = flight.voyage
@@ -114,6 +123,7 @@ class Boarding:
         self._asked = asked
         self._own = own
         self._after_seal = flight.sealed
+        self._looked = flight.found
         self._parent = parent
         voyage.waiters += 1
         if parent is not None:
@@ -129,10 +139,12 @@ class Boarding:
         if flight.began > self._asked:
             answer = await asyncio.shield(flight.landed)
         else:
-            proven = await asyncio.shield(flight.ended)
-            if flight.landed.exception() is None and (not proven or self._after_seal):
+            answer = await asyncio.shield(flight.landed)
+            if flight.found and not self._looked:
                 return None
-            answer = flight.landed.result()
+            proven = await asyncio.shield(flight.ended)
+            if flight.found or not proven or self._after_seal:
+                return None
         return answer if self._own else answer.for_follower()
 
     def leave(self) -> None:

@@ -62,7 +62,8 @@ class Limits:
         if self._has_room(data_type):
             self._take(data_type)
             return True
-        ticket.turn = turn = asyncio.get_running_loop().create_future()
+        turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        ticket.turn = turn
         self._queue[turn] = data_type
         try:
             async with asyncio.timeout(self.patience):

@@ -36,8 +36,11 @@ async def carry(stack: Stack, flights: Sequence[Flight], loader: Loader) -> None
         legs = await _fall(stack, flights)
         for flight, descent in legs:
             if (answer := descent.answer or descent.servable) is not None:
-                flight.land(answer)
+                flight.land(answer, found=True)
         loads = [leg for leg in legs if leg[1].answer is None and leg[1].busy is None]
+        if resting := [leg for leg in loads if _may_rest(stack, leg)]:
+            loads = [leg for leg in loads if leg not in resting]
+            await _release(stack, resting)
         if loads:
             await _load(stack, loads, loader)
     except BaseException as error:
@@ -53,6 +56,14 @@ async def carry(stack: Stack, flights: Sequence[Flight], loader: Loader) -> None
         for flight in flights:
             # Found in a tier before they asked: callers who came later look again.
             flight.end(proven=False)
+
+
+def _may_rest(stack: Stack, leg: Leg) -> bool:
+    """Whether there is something to serve, and refreshing it has failed a moment ago."""
+    flight, descent = leg
+    return descent.servable is not None and stack.flights.cooling(
+        flight.question.key, stack.timer()
+    )
 
 
 async def _fall(stack: Stack, flights: Sequence[Flight]) -> list[Leg]:

@@ -39,6 +39,7 @@ async def load(stack: Stack, questions: Sequence[Question], loader: Loader) -> l
     answers: dict[int, Answer] = {}
     while len(answers) < len(questions):
         answers |= _glance(stack, questions, answers, loader)
+        answers |= await _look_below(stack, questions, answers)
         waiting = _board(stack, questions, answers, loader, asked)
         try:
             for index, boarding in waiting:
@@ -90,6 +91,27 @@ def _glance(
         if choice.verdict is not Verdict.FRESH:
             _refresh(stack, question, loader)
     return found
+
+
+async def _look_below(
+    stack: Stack, questions: Sequence[Question], answers: dict[int, Answer]
+) -> dict[int, Answer]:
+    """What the tiers have of the keys that are being refreshed, though memory has not."""
+    asking = {
+        index: question
+        for index, question in enumerate(questions)
+        if index not in answers
+        and (flight := stack.flights.find(question.key)) is not None
+        and flight.found
+    }
+    if not asking:
+        return {}
+    descents = await descend(stack, list(asking.values()), loading=False)
+    return {
+        index: descent.answer
+        for index, descent in zip(asking, descents, strict=True)
+        if descent.answer is not None
+    }
 
 
 def _board(
