@@ -56,11 +56,13 @@ class PolledFeed:
         except TierUnavailable as error:
             self._on_error(str(error))
             return False
-        if changes.lost:
+        if changes.lost or self._position is None:
+            # At the first look memory may already hold what was read while no look succeeded.
             self._memory.flush()
         else:
             for name, q in changes.names:
                 self._memory.apply(q, [name])
+        self._memory.heard(changes.position)
         self._position = changes.position
         self.until = started + self._lease
         return True

@@ -15,14 +15,13 @@ has left the ring raises the tenant's low-water mark: a lease older than that is
 
 from __future__ import annotations
 
-import sys
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
 from weakref import WeakValueDictionary
 
 from cascada.model.clock import Clock
-from cascada.model.entry import UNSET, Entry
+from cascada.model.entry import Entry
 from cascada.model.freshness import AlwaysFresh, Freshness
 from cascada.model.keys import Key, quote
 from cascada.model.names import static_names, tenant_of
@@ -38,12 +37,10 @@ from cascada.tiers.base import (
     Why,
 )
 from cascada.tiers.eviction import Eviction, LeastRecentlyUsed
+from cascada.tiers.weight import weight_of
 
 RING = 4096
 """Latest invalidated names that are remembered, for leases that are older than their cells."""
-
-RECORD_OVERHEAD = 420
-"""Bytes of a record beside its payload and its id (`benchmarks/l1.py` measures it)."""
 
 
 class Cell:
@@ -104,7 +101,7 @@ class Bar:
 
 
 class MemoryTier:
-    """See the module's text. `capacity_bytes` bounds the weight of all records.
+    """See the module's text. `capacity_bytes` bounds the weight of all records, `ring` the names.
 
     `freshness` says until when invalidations have been heard of. `kind_of` is asked once per
     record for what the engine wants to find on a hit, and `due_at` for the moment from which a
@@ -118,6 +115,7 @@ class MemoryTier:
         clock: Clock,
         *,
         capacity_bytes: int = 50 * 2**20,
+        ring: int = RING,
         freshness: Freshness | None = None,
         eviction: Eviction | None = None,
         kind_of: Callable[[Key], Any] = lambda key: None,
@@ -127,6 +125,7 @@ class MemoryTier:
         self._clock = clock
         self._now = clock.monotonic
         self._capacity = capacity_bytes
+        self._ring_size = ring
         self._eviction = eviction or LeastRecentlyUsed()
         self._kind_of = kind_of
         self._due_at = due_at
@@ -136,7 +135,9 @@ class MemoryTier:
         self._ring: OrderedDict[str, int] = OrderedDict()
         self._low: dict[str, int] = {}
         self._q = 0
+        self._heard = 0
         self._flushes = 0
+        self._flushed_at = 0
         self._size = 0
         self._evictions = 0
 
@@ -183,10 +184,16 @@ class MemoryTier:
 
     async def invalidate(self, names: Sequence[str]) -> Invalidation:
         self._q += 1
+        self._heard = self._q
         # Keys first: a record that goes by its key is then not counted by a group's cell again.
         ordered = sorted(names, key=lambda name: not name.startswith("k:"))
-        groups = sum(not name.startswith("k:") for name in names)
-        return Invalidation(self.apply(self._q, ordered), exact=groups < 2, q=self._q)
+        # Of a group it is not known how many have expired, nor of two how much they overlap; and
+        # what was made of a key bears its name as well, so that a key may have a group too.
+        exact = all(
+            name.startswith("k:") and ((cell := self._cells.get(name)) is None or not cell.live)
+            for name in names
+        )
+        return Invalidation(self.apply(self._q, ordered), exact=exact, q=self._q)
 
     async def usage(self) -> Usage:
         return Usage(len(self._records), self._size, self._capacity, self._evictions)
@@ -214,12 +221,16 @@ class MemoryTier:
                 record = self._records.get(Key.parse(name[2:]))
                 # A record that its own `set` has just stored bears that set's q: it stays.
                 if record is not None and record.q < q:
-                    ended += self._valid(record)
+                    ended += self._valid(record) and self._clock.time() < record.expires
                     self._drop(record)
             clock = self._clocks.get(tenant)
             if clock is not None and clock.q < q:
                 clock.q = q
         return ended
+
+    def heard(self, q: int) -> None:
+        """All invalidations up to number `q` have been applied, none is on its way any more."""
+        self._heard = max(self._heard, q)
 
     def flush(self) -> None:
         """Forget everything; reads that began before are not kept either.
@@ -229,6 +240,9 @@ class MemoryTier:
         would refuse everything read under the new numbers.
         """
         self._flushes += 1
+        self._q += 1
+        self._flushed_at = self._q
+        self._heard = 0
         for record in list(self._records.values()):
             self._drop(record)
         self._cells = WeakValueDictionary()
@@ -264,7 +278,9 @@ class MemoryTier:
             # Nobody held it, so no record of the tenant is left that it could vouch for wrongly.
             self._clocks[tenant] = clock = TenantClock(0)
         cells = tuple(self._cell(name) for name in static_names(key))
-        return Lease(key, q, Bar(cells, clock, self._flushes), forced=force)
+        # An answer from before a flush vouches for nothing: what was named since is forgotten.
+        flushes = self._flushes if q >= self._flushed_at else -1
+        return Lease(key, q, Bar(cells, clock, flushes), forced=force)
 
     def _fill(self, lease: Lease, entry: Entry | None) -> Filled:
         bar = lease.token
@@ -280,12 +296,15 @@ class MemoryTier:
             and all(self._ring.get(name, 0) <= lease.q for name in names)
         )
         q = lease.q
+        if entry is not None and self._outdated(lease.key, entry):
+            # Who brings an older version has learned nothing new: what is here stays.
+            return Filled(accepted=False, q=q)
         if lease.forced and entry is not None:
             # A set ends every other lease of its key, and itself leaves nothing if it is void.
             self._q += 1
-            q = self._q
+            self._heard = q = self._q
             self.apply(q, [bar.cells[0].name])
-        if valid and entry is not None and not self._outdated(lease.key, entry):
+        if valid and entry is not None:
             self._store(lease.key, entry, q, bar)
         return Filled(valid, q)
 
@@ -315,7 +334,7 @@ class MemoryTier:
         record.born = entry.created + to_monotonic
         record.due = self._due_at(record.kind, entry) + to_monotonic
         record.gone = False
-        record.weight = _weight(key, entry)
+        record.weight = weight_of(key, entry, [cell.name for cell in record.cells if not cell.live])
         if record.weight > self._capacity:
             return
         for cell in record.cells:
@@ -326,10 +345,14 @@ class MemoryTier:
         while self._size > self._capacity:
             victim = self._eviction.victim()
             assert isinstance(victim, Record)
-            self._drop(victim)
+            self._remove(victim)
             self._evictions += 1
 
     def _drop(self, record: Record) -> None:
+        self._remove(record)
+        self._eviction.left(record)
+
+    def _remove(self, record: Record) -> None:
         record.gone = True
         del self._records[record.key]
         self._size -= record.weight
@@ -342,10 +365,14 @@ class MemoryTier:
         return all(cell.q <= record.q for cell in record.cells)
 
     def _still_valid(self, record: Record) -> bool:
-        """The slower half of the check; what passes it is as good as read at the clock's q."""
+        """The slower half of the check; what passes it is as good as read just now.
+
+        But not at the clock's q: this process's own invalidations are applied at once, and one
+        with a lower number that another process has made may still be on its way.
+        """
         if not self._valid(record):
             return False
-        record.q = record.clock.q
+        record.q = max(record.q, self._heard)
         return True
 
     # --- names ------------------------------------------------------------------------------
@@ -361,17 +388,7 @@ class MemoryTier:
         if ring.get(name, 0) < q:
             ring[name] = q
             ring.move_to_end(name)
-        if len(ring) > RING:
+        if len(ring) > self._ring_size:
             oldest, gone = ring.popitem(last=False)
             lost = tenant_of(oldest)
             self._low[lost] = max(self._low.get(lost, 0), gone)
-
-
-def _weight(key: Key, entry: Entry) -> int:
-    if entry.value is UNSET:
-        decoded = 0
-    elif isinstance(entry.value, tuple | frozenset):
-        decoded = 4 * len(entry.data)  # boxed items; msgpack is about a quarter of them
-    else:
-        decoded = sys.getsizeof(entry.value)
-    return len(entry.data) + decoded + len(key.resource_id) + RECORD_OVERHEAD

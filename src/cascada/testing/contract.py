@@ -1,0 +1,385 @@
+"""The tier contract as tests: whoever writes a tier proves it by a subclass of a few lines.
+
+    class TestMyTier(TierContract):
+        async def open_tier(self, clock):
+            return MyTier(clock)
+
+pytest then runs every test below against a new tier each. They need no plugin (each test runs its
+own event loop), and time moves only by the clock that `open_tier` is given. A tier that several
+processes share subclasses `SharedTierContract` (in `shared_contract`), which adds what they owe
+each other. Each test names one promise of `cascada.tiers.base`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from cascada.model.entry import Entry
+from cascada.model.keys import NO_SCOPE, Key, Scope
+from cascada.model.names import (
+    key_name,
+    resource_names,
+    static_names,
+    tenant_name,
+)
+from cascada.testing.clock import ManualClock
+from cascada.testing.steps import (
+    HOSTILE_IDS,
+    PAYLOADS,
+    TAG,
+    data_of,
+    fill,
+    found,
+    grant,
+    is_missing,
+    key_of,
+    of_a_tier,
+    store,
+)
+from cascada.tiers.base import Found, Tier
+
+SCOPES: Final = (
+    NO_SCOPE,
+    Scope(agent="a1"),
+    Scope(conversation="c1"),
+    Scope(collection="k1"),
+    Scope("a1", "c1"),
+    Scope("a1", "c1", "k1"),
+)
+
+
+class TierContract:
+    """See the module's text."""
+
+    async def open_tier(self, clock: ManualClock) -> Tier:
+        """A new, empty tier that takes its time from `clock`."""
+        raise NotImplementedError
+
+    # --- what is stored -----------------------------------------------------------------------
+
+    @of_a_tier
+    async def test_what_was_filled_is_found_as_it_was(self, tier: Tier, clock: ManualClock) -> None:
+        now = clock.time()
+        for name, (data, codec, flags) in PAYLOADS.items():
+            key = key_of(name)
+            sent = Entry(data, codec, flags, now - 1.25, now + 60.5, now + 90.75, (TAG,), 7)
+            assert (await fill(tier, await grant(tier, key), sent)).accepted, name
+            got = await found(tier, key)
+            assert (got.data, got.codec, got.flags) == (data, codec, flags), name
+            assert (got.created, got.fresh_until) == (now - 1.25, now + 60.5), name
+            assert (got.expires, got.names, got.version) == (now + 90.75, (TAG,), 7), name
+
+    @of_a_tier
+    async def test_what_never_expires_is_there_for_ever(
+        self, tier: Tier, clock: ManualClock
+    ) -> None:
+        await store(tier, key_of("a"), Entry(b"x", created=clock.time()))
+        clock.advance(100 * 365 * 86400)
+        got = await found(tier, key_of("a"))
+        assert (got.fresh_until, got.expires) == (math.inf, math.inf)
+
+    @of_a_tier
+    async def test_stale_is_found_and_expired_is_not(self, tier: Tier, clock: ManualClock) -> None:
+        now = clock.time()
+        await store(tier, key_of("a"), Entry(b"x", 1, 0, now, now + 10, now + 20))
+        clock.advance(15)
+        assert (await found(tier, key_of("a"))).fresh_until < clock.time()
+        clock.advance(5)
+        assert await is_missing(tier, key_of("a")), "at its expiry an entry is gone"
+
+    @of_a_tier
+    async def test_the_latest_fill_is_what_is_found(self, tier: Tier, clock: ManualClock) -> None:
+        for data in (b"first", b"second", b"third"):
+            await store(tier, key_of("a"), Entry(data))
+            assert (await found(tier, key_of("a"))).data == data
+
+    @of_a_tier
+    async def test_answers_stand_in_the_order_of_the_keys(
+        self, tier: Tier, clock: ManualClock
+    ) -> None:
+        keys = [key_of("a"), key_of("b", tenant="other"), key_of("c")]
+        leases = [await grant(tier, key) for key in keys]
+        filled = await tier.fill(leases, [Entry(b"a"), None, Entry(b"c")])
+        assert [each.accepted for each in filled] == [True, True, True]
+        asked = [keys[2], keys[1], keys[0], keys[2]]
+        assert [data_of(answer) for answer in await tier.read(asked)] == [b"c", None, b"a", b"c"]
+        assert await tier.read([]) == []
+        assert await tier.lease([], []) == []
+        assert await tier.fill([], []) == []
+
+    @of_a_tier
+    async def test_no_id_is_taken_for_another(self, tier: Tier, clock: ManualClock) -> None:
+        keys = [
+            Key(tenant, data_type, *scope, resource)
+            for tenant, data_type, scope, resource in [
+                *(("acme", "document", NO_SCOPE, each) for each in HOSTILE_IDS),
+                *(("acme", "document", Scope(agent=each), "a") for each in HOSTILE_IDS),
+                *(("acme", each, NO_SCOPE, "a") for each in HOSTILE_IDS),
+                *((each, "document", NO_SCOPE, "a") for each in HOSTILE_IDS),
+            ]
+        ]
+        leases = [await grant(tier, key) for key in keys]
+        entries = [Entry(str(index).encode()) for index in range(len(keys))]
+        assert all(each.accepted for each in await tier.fill(leases, entries))
+        answers = await tier.read(keys)
+        assert [data_of(each) for each in answers] == [entry.data for entry in entries]
+
+    # --- leases -------------------------------------------------------------------------------
+
+    @of_a_tier
+    async def test_a_release_stores_nothing(self, tier: Tier, clock: ManualClock) -> None:
+        assert (await fill(tier, await grant(tier, key_of("a")), None)).accepted
+        assert await is_missing(tier, key_of("a"))
+
+    @of_a_tier
+    async def test_a_release_says_whether_the_lease_was_void(
+        self, tier: Tier, clock: ManualClock
+    ) -> None:
+        lease = await grant(tier, key_of("a"))
+        await tier.invalidate([tenant_name("acme")])
+        assert not (await fill(tier, lease, None)).accepted
+
+    @of_a_tier
+    async def test_a_lease_is_void_once_a_name_of_its_key_is_invalidated(
+        self, tier: Tier, clock: ManualClock
+    ) -> None:
+        for scope in SCOPES:
+            key = Key("acme", "document", *scope, "a")
+            for name in static_names(key):
+                lease = await grant(tier, key)
+                await tier.invalidate([name])
+                assert not (await fill(tier, lease, Entry(b"old"))).accepted, name
+                assert await is_missing(tier, key), name
+                await store(tier, key, Entry(b"new"))
+
+    @of_a_tier
+    async def test_a_lease_is_void_for_an_entry_whose_tag_was_invalidated(
+        self, tier: Tier, clock: ManualClock
+    ) -> None:
+        tagged, plain = await grant(tier, key_of("a")), await grant(tier, key_of("b"))
+        await tier.invalidate([TAG])
+        assert not (await fill(tier, tagged, Entry(b"old", names=(TAG,)))).accepted
+        assert await is_missing(tier, key_of("a"))
+        assert (await fill(tier, plain, Entry(b"x"))).accepted, "it does not bear the tag"
+
+    @of_a_tier
+    async def test_a_lease_is_as_old_as_the_answer_that_it_continues(
+        self, tier: Tier, clock: ManualClock
+    ) -> None:
+        key = key_of("a")
+        for names in ((), (TAG,)):
+            (seen,) = await tier.read([key])
+            await tier.invalidate([names[0] if names else key_name(key)])
+            lease = await grant(tier, key, seen)
+            assert not (await fill(tier, lease, Entry(b"old", names=names))).accepted
+            assert await is_missing(tier, key)
+
+    @of_a_tier
+    async def test_a_lease_taken_after_the_invalidation_is_good(
+        self, tier: Tier, clock: ManualClock
+    ) -> None:
+        key = key_of("a", agent="a1")
+        await tier.invalidate([*static_names(key), TAG])
+        (seen,) = await tier.read([key])
+        await store(tier, key, Entry(b"x", names=(TAG,)), seen)
+
+    @of_a_tier
+    async def test_a_stale_entry_can_be_refreshed(self, tier: Tier, clock: ManualClock) -> None:
+        now = clock.time()
+        await store(tier, key_of("a"), Entry(b"old", 1, 0, now, now + 1, now + 99))
+        clock.advance(2)
+        (stale,) = await tier.read([key_of("a")])
+        assert data_of(stale) == b"old"
+        await store(tier, key_of("a"), Entry(b"new", created=clock.time()), stale)
+        assert (await found(tier, key_of("a"))).data == b"new"
+
+    @of_a_tier
+    async def test_a_renewed_lease_lives_on(self, tier: Tier, clock: ManualClock) -> None:
+        lease = await grant(tier, key_of("a"))
+        for _ in range(20):
+            clock.advance(1.5)
+            await tier.renew([lease])
+        assert (await fill(tier, lease, Entry(b"x"))).accepted
+        assert (await found(tier, key_of("a"))).data == b"x"
+
+    # --- invalidation -------------------------------------------------------------------------
+
+    @of_a_tier
+    async def test_an_invalidation_reaches_what_bears_its_name_and_nothing_else(
+        self, tier: Tier, clock: ManualClock
+    ) -> None:
+        keys = [Key("acme", "document", *scope, rid) for scope in SCOPES for rid in ("a", "b")]
+        keys += [key_of("a", tenant="other"), key_of("a", data_type="agent")]
+        bears = {key: set(static_names(key)) for key in keys}
+        for name in dict.fromkeys(name for key in keys for name in static_names(key)):
+            for key in keys:
+                await store(tier, key, Entry(b"x"))
+            await tier.invalidate([name])
+            answers = zip(keys, await tier.read(keys), strict=True)
+            left = [key for key, answer in answers if isinstance(answer, Found)]
+            assert left == [key for key in keys if name not in bears[key]], name
+
+    @of_a_tier
+    async def test_several_names_go_in_one_step(self, tier: Tier, clock: ManualClock) -> None:
+        tagged, named, other = key_of("a"), key_of("b"), key_of("c")
+        await store(tier, tagged, Entry(b"x", names=(TAG,)))
+        await store(tier, named, Entry(b"x"))
+        await store(tier, other, Entry(b"x"))
+        await tier.invalidate([TAG, key_name(named)])
+        answers = [data_of(each) for each in await tier.read([tagged, named, other])]
+        assert answers == [None, None, b"x"]
+
+    @of_a_tier
+    async def test_what_was_made_of_a_source_goes_with_it(
+        self, tier: Tier, clock: ManualClock
+    ) -> None:
+        source, made = key_of("a"), key_of("b", data_type="answer")
+        await store(tier, source, Entry(b"x"))
+        await store(tier, made, Entry(b"x", names=(key_name(source),)))
+        await tier.invalidate([key_name(source)])
+        assert await is_missing(tier, source)
+        assert await is_missing(tier, made)
+
+    @of_a_tier
+    async def test_numbers_rise_and_answers_know_them(self, tier: Tier, clock: ManualClock) -> None:
+        key, last = key_of("a"), -1
+        for _ in range(3):
+            number = (await tier.invalidate([key_name(key)])).q
+            assert number > last
+            last = number
+            (missing,) = await tier.read([key])
+            assert missing.q >= number
+            await store(tier, key, Entry(b"x"))
+            (answer,) = await tier.read([key])
+            assert answer.q >= number
+
+    @of_a_tier
+    async def test_counts_are_exact_or_upper_bounds(self, tier: Tier, clock: ManualClock) -> None:
+        source, tagged, made = key_of("a"), key_of("b"), key_of("c", data_type="answer")
+        of_source = resource_names("acme", "document", "a", NO_SCOPE)
+        for names, ended in [
+            ([key_name(tagged)], 1),
+            ([key_name(key_of("absent"))], 0),
+            ([TAG], 2),
+            ([TAG, key_name(tagged)], 2),
+            ([*of_source], 2),
+            ([TAG, *of_source], 3),
+            ([tenant_name("acme"), TAG, key_name(source)], 3),
+            ([tenant_name("other")], 0),
+        ]:
+            await store(tier, source, Entry(b"x"))
+            await store(tier, tagged, Entry(b"x", names=(TAG,)))
+            await store(tier, made, Entry(b"x", names=(TAG, *of_source)))
+            done = await tier.invalidate(names)
+            assert done.keys == ended if done.exact else done.keys >= ended, names
+            assert done.exact or names != [key_name(tagged)], "of one key the count is known"
+            again = await tier.invalidate(names)
+            assert again.keys == 0 or not again.exact, "what is gone does not go again"
+
+    # --- set: a lease that takes over -----------------------------------------------------------
+
+    @of_a_tier
+    async def test_a_set_takes_over_and_voids_the_loads_under_way(
+        self, tier: Tier, clock: ManualClock
+    ) -> None:
+        for key, earlier in ((key_of("a"), True), (key_of("b"), False)):
+            load = await grant(tier, key) if earlier else None
+            by_set = await grant(tier, key, force=True)
+            assert (await fill(tier, by_set, Entry(b"set"))).accepted
+            if load is not None:
+                assert not (await fill(tier, load, Entry(b"old"))).accepted
+            assert (await found(tier, key)).data == b"set"
+
+    @of_a_tier
+    async def test_of_crossing_sets_the_older_value_does_not_survive(
+        self, tier: Tier, clock: ManualClock
+    ) -> None:
+        older = await grant(tier, key_of("a"), force=True)
+        newer = await grant(tier, key_of("a"), force=True)
+        assert (await fill(tier, newer, Entry(b"newer"))).accepted
+        assert not (await fill(tier, older, Entry(b"older"))).accepted
+        (left,) = await tier.read([key_of("a")])
+        assert data_of(left) in (b"newer", None)
+        # And in the other order of arrival.
+        older = await grant(tier, key_of("b"), force=True)
+        newer = await grant(tier, key_of("b"), force=True)
+        await fill(tier, older, Entry(b"older"))
+        await fill(tier, newer, Entry(b"newer"))
+        (left,) = await tier.read([key_of("b")])
+        assert data_of(left) in (b"newer", None)
+
+    @of_a_tier
+    async def test_a_set_is_an_invalidation_of_its_key(
+        self, tier: Tier, clock: ManualClock
+    ) -> None:
+        source, made = key_of("a"), key_of("b", data_type="answer")
+        await store(tier, made, Entry(b"x", names=(key_name(source),)))
+        (before,) = await tier.read([source])
+        filled = await fill(tier, await grant(tier, source, force=True), Entry(b"set"))
+        assert filled.q > before.q
+        assert await is_missing(tier, made), "what was made of the old value went with it"
+        late = await fill(
+            tier, await grant(tier, made, before), Entry(b"y", names=(key_name(source),))
+        )
+        assert not late.accepted
+
+    @of_a_tier
+    async def test_a_set_that_comes_too_late_leaves_nothing(
+        self, tier: Tier, clock: ManualClock
+    ) -> None:
+        for rid, names, invalidated in [
+            ("a", (), key_name(key_of("a"))),
+            ("b", (), tenant_name("acme")),
+            ("c", (TAG,), TAG),
+        ]:
+            await store(tier, key_of(rid), Entry(b"before"))
+            lease = await grant(tier, key_of(rid), force=True)
+            await tier.invalidate([invalidated])
+            assert not (await fill(tier, lease, Entry(b"set", names=names))).accepted
+            assert await is_missing(tier, key_of(rid)), "what it was to replace is outdated too"
+
+    @of_a_tier
+    async def test_a_set_is_fenced_by_the_miss_that_it_follows(
+        self, tier: Tier, clock: ManualClock
+    ) -> None:
+        (miss,) = await tier.read([key_of("a")])
+        await tier.invalidate([key_name(key_of("a"))])
+        lease = await grant(tier, key_of("a"), miss, force=True)
+        assert not (await fill(tier, lease, Entry(b"old"))).accepted
+        assert await is_missing(tier, key_of("a"))
+
+    @of_a_tier
+    async def test_an_older_version_never_replaces_a_newer_one(
+        self, tier: Tier, clock: ManualClock
+    ) -> None:
+        for force in (False, True):
+            older = await grant(tier, key_of("a"), force=force)
+            lease = await grant(tier, key_of("a"), force=True)
+            assert (await fill(tier, lease, Entry(b"5", version=5))).accepted
+            await fill(tier, older, Entry(b"4", version=4))
+            (left,) = await tier.read([key_of("a")])
+            assert data_of(left) in (b"5", None)
+            lease = await grant(tier, key_of("a"), force=force)
+            assert not (await fill(tier, lease, Entry(b"4", version=4))).accepted
+            (left,) = await tier.read([key_of("a")])
+            assert data_of(left) in (b"5", None)
+            await tier.invalidate([key_name(key_of("a"))])
+
+    # --- the tier itself ------------------------------------------------------------------------
+
+    @of_a_tier
+    async def test_usage_counts_what_is_there(self, tier: Tier, clock: ManualClock) -> None:
+        empty = await tier.usage()
+        assert (empty.entries, empty.size_bytes, empty.evictions) == (0, 0, 0)
+        for rid in "ab":
+            await store(tier, key_of(rid), Entry(bytes(1000)))
+        full = await tier.usage()
+        assert full.entries == 2
+        assert full.size_bytes > 2000
+
+    @of_a_tier
+    async def test_closing_twice_is_harmless(self, tier: Tier, clock: ManualClock) -> None:
+        await store(tier, key_of("a"), Entry(b"x"))
+        await tier.aclose()
+        await tier.aclose()

@@ -1,0 +1,107 @@
+"""What the tests of the tier contract are made of: payloads, ids, and the steps of a load.
+
+Made for `contract` and `shared_contract`; a tier's own tests may use them as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from cascada.model.entry import Codec, Entry, Flag
+from cascada.model.keys import Key
+from cascada.model.names import tag_name
+from cascada.testing.clock import ManualClock
+from cascada.tiers.base import Filled, Found, Lease, Missing, Tier
+
+TAG: Final = tag_name("acme", "news")
+
+PAYLOADS: Final = {
+    "None": (b"\xc0", Codec.MSGPACK, 0),
+    "0": (b"\x00", Codec.MSGPACK, 0),
+    '""': (b"\xa0", Codec.MSGPACK, 0),
+    "[]": (b"\x90", Codec.MSGPACK, 0),
+    "{}": (b"\x80", Codec.MSGPACK, 0),
+    "False": (b"\xc2", Codec.MSGPACK, 0),
+    'b""': (b"\xc4\x00", Codec.EXTENDED, 0),
+    "an absence": (b"", Codec.NOTHING, int(Flag.ABSENT | Flag.GENERATOR_ASKED)),
+    "zero bytes": (bytes(64), Codec.ARRAY, 0),
+    "all bytes": (bytes(range(256)) * 8, Codec.CUSTOM, 0),
+    "a policy's version": (b"\x01", Codec.MSGPACK, 7 << 8),
+    "much": (b"0123456789abcdef" * 4096, Codec.MSGPACK, 0),
+}
+"""Payloads as the codecs make them. The values that are easily taken for "nothing" come first."""
+
+HOSTILE_IDS: Final = (
+    "a", "a:b", "a%3Ab", "%", "*", "a*", "{a}", "a\nb", "a\x00b", "a'b", 'a"b', "\\", "é",
+    "e\u0301", "\u2028", "\U0001f30a", "k:acme:document:a", "x" * 1024,
+)  # fmt: skip
+"""Ids that some store or other would take for something else."""
+
+Body = Callable[[Any, Tier, ManualClock], Awaitable[None]]
+
+
+def of_a_tier(body: Body) -> Callable[[Any], None]:
+    """A test of one new tier, run to its end on an event loop of its own."""
+
+    def test(self: Any) -> None:
+        async def whole() -> None:
+            clock = ManualClock()
+            tier = await self.open_tier(clock)
+            try:
+                await body(self, tier, clock)
+            finally:
+                await tier.aclose()
+
+        asyncio.run(whole())
+
+    # Not functools.wraps: pytest would look through it and take `tier` for a fixture.
+    test.__name__, test.__doc__ = body.__name__, body.__doc__
+    return test
+
+
+def key_of(
+    resource_id: str,
+    *,
+    tenant: str = "acme",
+    data_type: str = "document",
+    agent: str | None = None,
+) -> Key:
+    return Key(tenant, data_type, agent, None, None, resource_id)
+
+
+async def grant(
+    tier: Tier, key: Key, seen: Found | Missing | None = None, *, force: bool = False
+) -> Lease:
+    """A lease of the key; nobody else may hold one, unless `force`."""
+    (lease,) = await tier.lease([key], [seen], force=force)
+    assert isinstance(lease, Lease), f"{key}: {lease} instead of a lease"
+    assert lease.key == key
+    return lease
+
+
+async def fill(tier: Tier, lease: Lease, entry: Entry | None) -> Filled:
+    (filled,) = await tier.fill([lease], [entry])
+    return filled
+
+
+async def store(tier: Tier, key: Key, entry: Entry, seen: Found | Missing | None = None) -> None:
+    """What a load does that nobody disturbs: it must be accepted, and found."""
+    assert (await fill(tier, await grant(tier, key, seen), entry)).accepted, key
+    assert (await found(tier, key)).data == entry.data
+
+
+async def found(tier: Tier, key: Key) -> Entry:
+    (answer,) = await tier.read([key])
+    assert isinstance(answer, Found), f"{key}: {answer}"
+    return answer.entry
+
+
+async def is_missing(tier: Tier, key: Key) -> bool:
+    (answer,) = await tier.read([key])
+    return isinstance(answer, Missing)
+
+
+def data_of(answer: Found | Missing) -> bytes | None:
+    return answer.entry.data if isinstance(answer, Found) else None
