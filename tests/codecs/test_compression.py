@@ -4,6 +4,7 @@ import os
 import threading
 from typing import Any
 
+import msgspec
 import numpy
 import pytest
 import zstandard
@@ -56,13 +57,16 @@ def test_compression_serves_every_way_of_msgpack() -> None:
 
 
 def bomb(size: int, *, announced: bool) -> bytes:
+    """A frame that is right but for its size: `size` bytes of text, as msgpack."""
     compressor = zstandard.ZstdCompressor(write_content_size=announced)
-    return compressor.compress(b"\x00" * size)
+    return compressor.compress(msgspec.msgpack.encode("\x00" * (size - 5)))
 
 
 @pytest.mark.parametrize("announced", [True, False])
 def test_a_bomb_is_corrupt(announced: bool) -> None:
     codec = ValueCodec(max_decoded=1_000_000)
+    allowed = bomb(1_000_000, announced=announced)
+    assert len(codec.decode(allowed, Codec.MSGPACK, Flag.COMPRESSED)) == 999_995
     with pytest.raises(CorruptEntry):
         codec.decode(bomb(1_000_001, announced=announced), Codec.MSGPACK, Flag.COMPRESSED)
 

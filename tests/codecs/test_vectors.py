@@ -256,9 +256,10 @@ def test_every_truncation_of_an_array_is_corrupt() -> None:
 
 def test_a_shape_that_does_not_fit_the_bytes_is_corrupt() -> None:
     data = bytearray(CODEC.encode(numpy.zeros((2, 3))).data)
-    data[48 : 48 + 8] = (2**62).to_bytes(8, "little")
-    with pytest.raises(CorruptEntry):
-        CODEC.decode(bytes(data), Codec.ARRAY, 0)
+    for rows in (0, 1, 3, 2**62):
+        data[48 : 48 + 8] = rows.to_bytes(8, "little")
+        with pytest.raises(CorruptEntry):
+            CODEC.decode(bytes(data), Codec.ARRAY, 0)
 
 
 def test_little_endian_is_what_is_stored() -> None:
