@@ -134,8 +134,10 @@ async def test_a_caller_that_is_cancelled_by_its_own_timeout_gets_a_timeout(cach
     acme = cache.tenant("acme")
     row = Row()
     row.hold()
+    waiting = asyncio.create_task(acme.load("x", "1", row.read))
+    await row.being_read()
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(acme.load("x", "1", row.read), 0.05)
+        await asyncio.wait_for(waiting, 0.01)
     await until(lambda: row.cancelled == 1)
 
 

@@ -11,8 +11,8 @@ from cascada.model.keys import Key
 from cascada.model.ttl import Duration
 
 Origin = Literal["loader", "generator", "nothing"]
-NOTHING: Final = Entry(b"")
-"""Stands for "there is nothing", where no absence was stored."""
+UNSTORED: Final = Entry(b"")
+"""Stands for the entry of what went past the tiers."""
 
 
 class Question:
@@ -45,12 +45,12 @@ class Answer:
     """A value on its way to its callers.
 
     `value` is an object that exactly one caller may have as its own (a loader's result, a fresh
-    decoding); whoever comes later decodes `entry` again. `names` are all that the value bears.
+    decoding); whoever comes later decodes `entry` again. `foreign`: another tenant's is in it.
     """
 
     __slots__ = (
-        "coalesced", "entry", "found_at", "generator_seconds", "loader_seconds", "origin", "stale",
-        "tier", "value",
+        "coalesced", "entry", "foreign", "found_at", "generator_seconds", "loader_seconds",
+        "origin", "stale", "tier", "value",
     )  # fmt: skip
 
     def __init__(
@@ -60,6 +60,7 @@ class Answer:
         *,
         value: object = UNSET,
         stale: bool = False,
+        foreign: bool = False,
         found_at: Key | None = None,
         origin: Origin | None = None,
         loader_seconds: float = 0.0,
@@ -69,6 +70,7 @@ class Answer:
         self.tier = tier
         self.value = value
         self.stale = stale
+        self.foreign = foreign
         self.found_at = found_at
         self.origin = origin
         self.coalesced = False
@@ -83,7 +85,12 @@ class Answer:
     def for_follower(self) -> Answer:
         """The same answer for a caller whose own loader did not run."""
         shared = Answer(
-            self.entry, self.tier, stale=self.stale, found_at=self.found_at, origin=self.origin
+            self.entry,
+            self.tier,
+            stale=self.stale,
+            foreign=self.foreign,
+            found_at=self.found_at,
+            origin=self.origin,
         )
         shared.coalesced = True
         return shared
@@ -120,13 +127,16 @@ class Produced:
         self.loader_seconds = 0.0
         self.generator_seconds = 0.0
 
-    def answer(self, entry: Entry | None, *, stale: bool = False) -> Answer:
+    def answer(
+        self, entry: Entry = UNSTORED, *, stale: bool = False, foreign: bool = False
+    ) -> Answer:
         """This result as the answer of the load that made it; `entry` is what followers decode."""
         return Answer(
-            entry or NOTHING,
+            entry,
             "source",
             value=self.value,
             stale=stale,
+            foreign=foreign,
             origin=self.origin,
             loader_seconds=self.loader_seconds,
             generator_seconds=self.generator_seconds,

@@ -106,11 +106,15 @@ async def _load(stack: Stack, legs: Sequence[Leg], loader: Loader) -> None:
     stack.trace.loaded(first.kind, [flight.question.key for flight in flights],
                        stack.timer() - started)  # fmt: skip
     for flight, result, entry in zip(flights, produced, made, strict=True):
-        answer = result.answer(entry, stale=frame.stale)
+        answer = result.answer(entry, stale=frame.stale, foreign=frame.foreign)
         flight.land(answer)
         flight.seal()
+    unfit = frame.unfit
+    if unfit is not None:
+        for flight in flights:
+            stack.trace.unstored(flight.question.kind, flight.question.key, unfit)
     keep = [
-        entry if entry is not None and result.store and not (frame.stale or frame.foreign) else None
+        entry if result.store and unfit is None and entry.expires > entry.created else None
         for entry, result in zip(made, produced, strict=True)
     ]
     stored = await rise(stack, [descent for _, descent in legs], keep)

@@ -56,9 +56,14 @@ async def load(stack: Stack, questions: Sequence[Question], loader: Loader) -> l
 
 async def pass_by(stack: Stack, questions: Sequence[Question], loader: Loader) -> list[Answer]:
     """What the source says, past all tiers; only the bound on its concurrency is kept."""
+    if not questions:
+        return []
     urgent = sources.current(stack) is not None
     async with stack.limits.slot(questions[0].kind.data_type, Ticket(urgent=urgent)):
-        return [made.answer(None) for made in await loader.load(questions)]
+        answers = [made.answer() for made in await loader.load(questions)]
+    for question, answer in zip(questions, answers, strict=True):
+        sources.note(stack, question, answer)
+    return answers
 
 
 def _glance(
@@ -189,12 +194,7 @@ def _account(
     spent = stack.timer() - started
     for question, answer in zip(questions, answers, strict=True):
         stack.trace.answered(question, answer, spent)
-        if answer is None:
-            sources.note(stack, question, None, stale=False, found_at=None)
-        else:
-            sources.note(
-                stack, question, answer.entry, stale=answer.stale, found_at=answer.found_at
-            )
+        sources.note(stack, question, answer)
 
 
 def value_of(stack: Stack, question: Question, answer: Answer) -> object:

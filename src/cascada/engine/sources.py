@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from cascada.engine.answer import Question
+from cascada.engine.answer import Answer, Question
 from cascada.engine.stack import Stack
 from cascada.model.entry import Entry
 from cascada.model.keys import Key
@@ -39,7 +39,14 @@ class Frame:
         self.stale = False
         self.foreign = False
 
-    def note(self, question_keys: Iterable[Key], entry: Entry | None, *, stale: bool) -> None:
+    @property
+    def unfit(self) -> str | None:
+        """Why what is made of all this must not be stored; None if it may be."""
+        if self.stale:
+            return "made of something that was served stale"
+        return "made of what another tenant has" if self.foreign else None
+
+    def note(self, question_keys: Iterable[Key], entry: Entry | None) -> None:
         """A read looked at these keys and found `entry` (None: nothing)."""
         for key in question_keys:
             if key.tenant != self.tenant:
@@ -48,7 +55,6 @@ class Frame:
             self.names.update(dict.fromkeys(static_names(key)))
         if entry is not None:
             self.names.update(dict.fromkeys(entry.names))
-        self.stale = self.stale or stale
 
 
 _frame: ContextVar[Frame | None] = ContextVar("cascada_load", default=None)
@@ -68,24 +74,22 @@ def must_ask_below(stack: Stack) -> bool:
 def note_key(cache: object, key: Key, entry: Entry) -> None:
     """A hit in memory, seen from inside a load."""
     if (frame := current(cache)) is not None:
-        frame.note((key,), entry, stale=False)
+        frame.note((key,), entry)
 
 
-def note(
-    cache: object,
-    question: Question,
-    entry: Entry | None,
-    *,
-    stale: bool,
-    found_at: Key | None,
-) -> None:
+def note(cache: object, question: Question, answer: Answer | None) -> None:
     """An answer of the slow path: it depends on every candidate that was looked at before it."""
     if (frame := current(cache)) is None:
         return
+    if answer is None:
+        frame.note(question.candidates, None)
+        return
     looked_at = question.candidates
-    if found_at is not None:
-        looked_at = looked_at[: looked_at.index(found_at) + 1]
-    frame.note(looked_at, entry, stale=stale)
+    if answer.found_at is not None:
+        looked_at = looked_at[: looked_at.index(answer.found_at) + 1]
+    frame.note(looked_at, answer.entry)
+    frame.stale = frame.stale or answer.stale
+    frame.foreign = frame.foreign or answer.foreign
 
 
 @contextmanager

@@ -12,10 +12,8 @@ from cascada.model.names import collapse, source_names, static_names, tag_name
 from cascada.model.ttl import Duration, seconds
 
 
-def entry_of(
-    stack: Stack, question: Question, result: Produced, frame: Frame | None
-) -> Entry | None:
-    """What a loaded value is stored as; None where nothing is to be stored at all.
+def entry_of(stack: Stack, question: Question, result: Produced, frame: Frame) -> Entry:
+    """What a loaded value is stored as, if it is.
 
     Its own sources (what it was made from) are capped, its tags are not. SerializationError if the
     value cannot be stored exactly.
@@ -28,15 +26,13 @@ def entry_of(
             name
             for source in result.sources
             for name in source_names(key.tenant, source)
-        ] + list(frame.names if frame is not None else ()),
+        ] + list(frame.names),
     )  # fmt: skip
     now = stack.now()
     if result.absent:
-        if policy.none_ttl is None:
-            return None
         flags = Flag.ABSENT | (Flag.GENERATOR_ASKED if question.generating else 0)
         flags |= policy.version << 8
-        until = now + seconds(policy.none_ttl)
+        until = now if policy.none_ttl is None else now + seconds(policy.none_ttl)
         return Entry(b"", Codec.NOTHING, flags, now, until, until, names, value=None)
     return encoded(stack, question, result.value, result.ttl, names, result.version)
 
