@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Any, Final, Literal, get_args
 
 from cascada.codecs.values import ValueCodec
 from cascada.coherence.feed import PolledFeed
 from cascada.engine import read, sources
 from cascada.engine.answer import Answer, Loader, Question
-from cascada.engine.kind import Kinds
+from cascada.engine.kind import Kind, Kinds
 from cascada.engine.lifecycle import Forgetful, Lifecycle
 from cascada.engine.limits import Limits
 from cascada.engine.stack import Stack
@@ -21,7 +22,7 @@ from cascada.model.clock import Clock, SystemClock
 from cascada.model.entry import MISS, UNSET, Hit, Miss
 from cascada.model.errors import BadInput, CorruptEntry
 from cascada.model.events import Observer
-from cascada.model.keys import Id, id_text
+from cascada.model.keys import Id, Key, id_text
 from cascada.model.policy import Policy
 from cascada.model.ttl import Duration, seconds
 from cascada.tiers.base import FeedSource, Tier
@@ -115,10 +116,15 @@ class Assembly:
             self.clock,
             on_error=lambda why: trace.tier_failed("feed", why),
         )
-        memory.freshness = feed
+        self.stack.listen(feed)
         return feed
 
     # --- hits ---------------------------------------------------------------------------------
+
+    def glance(self, key: Key) -> Hit[Any] | None:
+        """What memory answers at once; None sends the caller to the slow path."""
+        record = self.stack.memory.peek(key)
+        return None if record is None else self.hit(record)
 
     def hit(self, record: Record) -> Hit[Any] | None:
         """A record that `peek` let through, as an answer; None sends the caller to the slow path.
@@ -126,11 +132,8 @@ class Assembly:
         This runs on every hit: it counts, and looks further only if anybody watches.
         """
         value = record.value
-        if value is UNSET:
-            try:
-                value = self.stack.decode(record, record.kind)
-            except CorruptEntry:
-                return None  # the slow path counts it and replaces it
+        if value is UNSET and (value := self.decoded(record)) is UNSET:
+            return None
         if self.stack.watchers:
             if self.passing_by or sources.must_ask_below(self.stack):
                 return None
@@ -138,6 +141,37 @@ class Assembly:
             self.stack.trace.hit_in_memory(record.kind, record.key)
         record.kind.count.l1 += 1
         return Hit(value, "l1", record.used - record.born)
+
+    def decoded(self, record: Record) -> object:
+        """The value of a record that keeps only its bytes; UNSET if they do not decode."""
+        try:
+            return self.stack.decode(record, record.kind)
+        except CorruptEntry:
+            return UNSET  # the slow path counts it and replaces it
+
+    def glance_many(self, kind: Kind, keys: Iterable[Key]) -> list[Hit[Any] | Miss]:
+        """`glance` at many keys of one kind, at one moment."""
+        memory = self.stack.memory
+        now = self.stack.timer()
+        if now >= memory.freshness.until:
+            return [MISS if (hit := self.glance(key)) is None else hit for key in keys]
+        found: list[Hit[Any] | Miss] = []
+        written_out = 0
+        for record in map(memory.records.get, keys):
+            if record is None:
+                found.append(MISS)
+            elif (
+                now < record.due
+                and record.q >= record.clock.q
+                and (value := record.value) is not UNSET
+            ):
+                record.used = now
+                written_out += 1
+                found.append(Hit(value, "l1", now - record.born))
+            else:
+                found.append(MISS if (hit := self.glance(record.key)) is None else hit)
+        kind.count.l1 += written_out
+        return found
 
     async def get(self, question: Question) -> Hit[Any] | Miss:
         """The slow path of `get`."""
@@ -149,23 +183,21 @@ class Assembly:
 
     async def get_many(
         self,
+        kind: Kind,
         prefix: tuple[str | None, ...],
         resource_ids: Sequence[Id],
         question_of: Callable[[Id], Question],
         want: Any,
     ) -> list[Hit[Any] | Miss]:
-        """Hits in memory one by one, all the rest in one fall through the tiers."""
-        peek = self.stack.memory.peek
+        """Hits in memory at one moment, all the rest in one fall through the tiers."""
         found: list[Hit[Any] | Miss] = [MISS] * len(resource_ids)
-        missing: list[int] = []
-        for index, each in enumerate(resource_ids):
-            resource_id = each if each.__class__ is str else id_text(each)
-            record = peek((*prefix, resource_id)) if want is None else None  # type: ignore[arg-type]
-            hit = None if record is None else self.hit(record)
-            if hit is None:
-                missing.append(index)
-            else:
-                found[index] = hit
+        if want is None:
+            # Equal to Key tuples, and made in C.
+            keys: Any = zip(*map(repeat, prefix), map(id_text, resource_ids), strict=False)
+            if {str}.issuperset(map(type, resource_ids)):
+                keys = zip(*map(repeat, prefix), resource_ids, strict=False)
+            found = self.glance_many(kind, keys)
+        missing = [index for index, hit in enumerate(found) if hit is MISS]
         if missing and not self.passing_by:
             await self.life.ready()
             questions = [question_of(resource_ids[index]) for index in missing]

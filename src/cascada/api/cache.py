@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from cascada.api.assembly import Assembly, Mode, Options
 from cascada.api.statistics import Statistics, statistics, usage
 from cascada.api.tenant import Tenant
 from cascada.model.clock import Clock, SystemClock
-from cascada.model.entry import Hit, Miss
+from cascada.model.entry import UNSET, Hit, Miss
 from cascada.model.errors import BadInput
 from cascada.model.events import Observer
 from cascada.model.keys import Id, Key, scope_of, tenant_text
@@ -19,6 +19,9 @@ from cascada.model.policy import Policy
 from cascada.model.ttl import Duration
 from cascada.tiers.base import Tier, Usage
 from cascada.tiers.sqlite import SqliteTier
+
+MAX_HANDLES: Final = 1024
+"""Handles that are kept for those who ask for the same again, as every request does."""
 
 
 class Cache:
@@ -79,6 +82,10 @@ class Cache:
             tiers = [] if database is None else [_database(database, namespace, l3_bytes, clock)]
         self._assembly = Assembly(self.options, tiers, clock)
         self._peek = self._assembly.stack.memory.peek
+        self._memory = self._assembly.stack.memory
+        self._records = self._memory.records
+        self._now = clock.monotonic
+        self._handles: dict[Any, Tenant] = {}
         self._validate = tenant_validator
 
     @classmethod
@@ -100,18 +107,43 @@ class Cache:
         collection: Id | None = None,
     ) -> Tenant:
         """The handle of one tenant. MissingTenant if there is none; there is no default."""
-        text = tenant_text(tenant)
+        try:
+            handle = self._handles[tenant, agent, conversation, collection]
+        except (KeyError, TypeError):  # an id that cannot be hashed gets its sentence here
+            text, scope = tenant_text(tenant), scope_of(agent, conversation, collection)
+            handle = Tenant(self._assembly, text, scope)
+            if len(self._handles) >= MAX_HANDLES:
+                self._handles.clear()
+            # Under canonical ids alone: 1 and True are equal, but not both an id.
+            self._handles[text, *scope] = handle
         if self._validate is not None:
-            self._validate(text)
-        return Tenant(self._assembly, text, scope_of(agent, conversation, collection))
+            self._validate(handle.tenant)
+        return handle
 
     async def get(self, key: Key) -> Hit[Any] | Miss:
         """The value of a key that `Tenant.key` made: the cheapest way to ask."""
-        record = self._peek(key)
-        if record is not None:
-            hit = self._assembly.hit(record)
-            if hit is not None:
-                return hit
+        try:
+            record = self._records[key]
+        except KeyError:
+            return await self._beyond(key)
+        clock = self._now
+        now = clock()
+        # `Assembly.glance`, its usual case written out.
+        if (
+            now < record.due
+            and now < self._memory.freshness.until
+            and record.q >= record.clock.q
+            and (
+                (value := record.value) is not UNSET
+                or (value := self._assembly.decoded(record)) is not UNSET
+            )
+        ):
+            record.used = now
+            record.kind.count.l1 += 1
+            return Hit(value, "l1", now - record.born)
+        return await self._beyond(key)
+
+    async def _beyond(self, key: Key) -> Hit[Any] | Miss:
         handle = self.tenant(
             key.tenant,
             agent=key.agent,
@@ -123,6 +155,7 @@ class Cache:
     def set_policy(self, data_type: str, policy: Policy) -> None:
         """Say how a type is cached from now on. Memory starts anew; other tiers keep theirs."""
         self._assembly.stack.kinds.set_policy(data_type, policy)
+        self._handles.clear()  # they have worked out what the keys of the type hold
         self._assembly.stack.memory.flush()
 
     def stats(self) -> Statistics:

@@ -18,7 +18,7 @@ from cascada.engine.invalidate import invalidate
 from cascada.engine.kind import Kind
 from cascada.engine.source import Many, One
 from cascada.engine.write import write
-from cascada.model.entry import Hit, Invalidated, Miss
+from cascada.model.entry import UNSET, Hit, Invalidated, Miss
 from cascada.model.errors import BadInput
 from cascada.model.keys import Id, Key, Scope, id_text, scope_of, type_text
 from cascada.model.names import (
@@ -34,6 +34,8 @@ from cascada.model.policy import candidates
 from cascada.model.ttl import Duration
 
 T = TypeVar("T")
+
+class_of = type  # a public parameter is called `type`
 
 
 class Shape:
@@ -55,12 +57,16 @@ class Shape:
 class Tenant:
     """One tenant's view of the cache. Made by `Cache.tenant`, narrowed by `within`."""
 
-    __slots__ = ("_assembly", "_peek", "_shapes", "_stack", "scope", "tenant")
+    __slots__ = (
+        "_assembly", "_memory", "_now", "_records", "_shapes", "_stack", "scope", "tenant",
+    )  # fmt: skip
 
     def __init__(self, assembly: Assembly, tenant: str, scope: Scope) -> None:
         self._assembly = assembly
         self._stack = assembly.stack
-        self._peek = assembly.stack.memory.peek
+        self._memory = assembly.stack.memory
+        self._records = assembly.stack.memory.records
+        self._now = assembly.stack.timer
         self._shapes: dict[str, Shape] = {}
         self.tenant = tenant
         self.scope = scope
@@ -85,7 +91,10 @@ class Tenant:
 
     def key(self, data_type: str, resource_id: Id) -> Key:
         """The key of a value, for `Cache.get`: with it at hand, a hit costs least."""
-        return Key(*self._shape(data_type).prefix, id_text(resource_id))
+        key = Key(*self._shape(data_type).prefix, id_text(resource_id))
+        record = self._records.get(key)
+        # The very object that a record is stored under is found without a comparison.
+        return key if record is None else record.key
 
     # --- reading ------------------------------------------------------------------------------
 
@@ -96,12 +105,30 @@ class Tenant:
         `lookup="exact"`. A value past its ttl is returned with `stale=True` within `stale_for`.
         `type` is what stored data is decoded to; what does not decode is a miss.
         """
-        shape = self._shapes.get(data_type) or self._shape(data_type)
-        if resource_id.__class__ is not str:
+        shape = self._shapes.get(data_type)
+        if shape is None:
+            shape = self._shape(data_type)
+        if class_of(resource_id) is not str:
             resource_id = id_text(resource_id)
-        record = self._peek((*shape.prefix, resource_id))  # type: ignore[arg-type]
+        key: Any = shape.prefix + (resource_id,)  # noqa: RUF005 - faster than unpacking
+        record = self._records.get(key)
         if record is not None and type is None:
-            hit = self._assembly.hit(record)
+            clock = self._now
+            now = clock()
+            # `Assembly.glance`, its usual case written out.
+            if (
+                now < record.due
+                and now < self._memory.freshness.until
+                and record.q >= record.clock.q
+                and (
+                    (value := record.value) is not UNSET
+                    or (value := self._assembly.decoded(record)) is not UNSET
+                )
+            ):
+                record.used = now
+                record.kind.count.l1 += 1
+                return Hit(value, "l1", now - record.born)
+            hit = self._assembly.glance(key)
             if hit is not None:
                 return hit
         return await self._assembly.get(self._question(shape, resource_id, type))
@@ -112,7 +139,11 @@ class Tenant:
         """One answer for each id, in their order; what memory lacks is read in one round trip."""
         shape = self._shape(data_type)
         return await self._assembly.get_many(
-            shape.prefix, resource_ids, lambda each: self._question(shape, each, type), type
+            shape.kind,
+            shape.prefix,
+            resource_ids,
+            lambda each: self._question(shape, each, type),
+            type,
         )
 
     @overload
@@ -159,12 +190,14 @@ class Tenant:
         the policy has a `none_ttl`. One load runs per key, whoever asks. A loader that fails
         raises to its callers, unless the policy allows a stale value (`stale_if_error`).
         """
-        shape = self._shapes.get(data_type) or self._shape(data_type)
-        if resource_id.__class__ is not str:
+        shape = self._shapes.get(data_type)
+        if shape is None:
+            shape = self._shape(data_type)
+        if class_of(resource_id) is not str:
             resource_id = id_text(resource_id)
-        record = self._peek((*shape.prefix, resource_id))  # type: ignore[arg-type]
-        if record is not None and type is None:
-            hit = self._assembly.hit(record)
+        if type is None:
+            key: Any = shape.prefix + (resource_id,)  # noqa: RUF005 - faster than unpacking
+            hit = self._assembly.glance(key)
             if hit is not None:
                 return hit
         source = One(loader, generator, clock=self._assembly.clock, ttl=ttl, tags=tags)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from cascada.codecs.values import ValueCodec
 from cascada.engine import decide
@@ -15,10 +15,13 @@ from cascada.engine.limits import Limits
 from cascada.engine.trace import Trace
 from cascada.model.clock import Clock
 from cascada.model.entry import UNSET, Entry, Flag
+from cascada.model.freshness import Freshness, Watched
 from cascada.model.keys import Key
 from cascada.tiers.base import Tier
 from cascada.tiers.guarded import GuardedTier
 from cascada.tiers.memory import MemoryTier
+
+_ABSENT: Final = int(Flag.ABSENT)  # calculating with the enum's member takes half a microsecond
 
 
 class Stack:
@@ -27,7 +30,7 @@ class Stack:
     `background`, `flights` and `limits` belong to one event loop and are renewed with it.
     `watchers` counts what makes a hit in memory more than an answer: loaders that run now (it may
     be a source), observers, and open `bypass()` blocks (`bypasses` of them). While it is 0, a hit
-    looks at none of them.
+    looks at none of them; else no hit is a matter of course (`Watched`).
     """
 
     background: Background
@@ -57,8 +60,23 @@ class Stack:
         self.trace = trace
         self.load_timeout = load_timeout
         self._always_watching = len(trace.observers) + watched
-        self.watchers = self._always_watching
         self.bypasses = 0
+        self.listen(memory.freshness)
+
+    def listen(self, freshness: Freshness) -> None:
+        """Let `freshness` say until when memory may be trusted."""
+        self._freshness = freshness
+        self._watched = Watched(freshness)
+        self.watchers = self._always_watching
+
+    @property
+    def watchers(self) -> int:
+        return self._watchers
+
+    @watchers.setter
+    def watchers(self, count: int) -> None:
+        self._watchers = count
+        self.memory.freshness = self._watched if count else self._freshness
 
     def settle(self, limits: Limits) -> None:
         """Start on an event loop, with nothing under way."""
@@ -70,7 +88,7 @@ class Stack:
 
     def decode(self, entry: Entry, kind: Kind, want: Any = None) -> Any:
         """The value of an entry, the caller's own unless it may be shared. CorruptEntry."""
-        if entry.flags & Flag.ABSENT:
+        if entry.flags & _ABSENT:
             return None
         if entry.value is not UNSET and want is None:
             return entry.value
@@ -79,7 +97,7 @@ class Stack:
 
     def decide_from(self, kind: Kind, entry: Entry) -> float:
         """When a hit on `entry` stops being a matter of course (wall clock)."""
-        if entry.flags & Flag.ABSENT:
+        if entry.flags & _ABSENT:
             return -math.inf  # whether an absence answers depends on who asks
         return min(decide.refresh_from(entry, kind.policy), entry.expires)
 

@@ -56,7 +56,7 @@ def encoded(
     return Entry(
         made.data,
         made.codec,
-        made.flags | policy.version << 8,
+        int(made.flags) | policy.version << 8,
         now,
         now + fresh,
         now + whole,

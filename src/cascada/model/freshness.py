@@ -24,7 +24,19 @@ class Freshness(Protocol):
 class AlwaysFresh:
     """Memory is the only tier: there is nobody else to hear from."""
 
-    until: float = math.inf
+    def __init__(self) -> None:
+        self.until = math.inf
 
     def extend(self, now: float) -> bool:
         return True
+
+
+class Watched:
+    """What `real` says, asked on every hit: none may pass unseen while somebody watches."""
+
+    def __init__(self, real: Freshness) -> None:
+        self.until = -math.inf
+        self._real = real
+
+    def extend(self, now: float) -> bool:
+        return now < self._real.until or self._real.extend(now)
