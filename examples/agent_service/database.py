@@ -17,6 +17,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from examples.agent_service.schema import metadata
 
 _CONNECTIONS: Final = {"pool_size": 5, "max_overflow": 10, "pool_timeout": 10}
+_ONE_AT_A_TIME: Final = {
+    "sqlite": "BEGIN IMMEDIATE",
+    "postgresql": "SELECT pg_advisory_xact_lock(20)",
+}
 _FOREIGN_KEY: Final = ("SQLITE_CONSTRAINT_FOREIGNKEY", "23503")
 
 
@@ -48,6 +52,8 @@ class Database:
 
     async def create_tables(self) -> None:
         async with self._engine.begin() as connection:
+            # Of workers that start together, one looks and creates while the others wait.
+            await connection.exec_driver_sql(_ONE_AT_A_TIME[self._engine.dialect.name])
             await connection.run_sync(metadata.create_all)
 
     async def fetch(self, statement: Executable) -> Sequence[Row[Any]]:

@@ -24,9 +24,9 @@ import httpx
 from examples.agent_service import terminal
 from examples.agent_service.compare import compare
 from examples.agent_service.corpus import standard_library
-from examples.agent_service.drive import Run, create, drive
-from examples.agent_service.process import running_service
-from examples.agent_service.report import HEADER, Outcome, figures, missed_targets, rows, summary
+from examples.agent_service.drive import Refused, Run, create, drive
+from examples.agent_service.process import DidNotStart, running_service
+from examples.agent_service.report import Outcome, figures, missed_targets, summary, table
 from examples.agent_service.trace import Access, write_trace
 from examples.agent_service.workload import Phase, make_phases
 from examples.agent_service.world import Size, World, make_world
@@ -44,7 +44,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--concurrency", type=int, default=16, help="default %(default)s")
     parser.add_argument("--rate", type=float, default=240.0, help="requests a second, at most")
     parser.add_argument("--record", type=Path, metavar="FILE", help="write the keys as a trace")
-    return asyncio.run(_Demo(parser.parse_args(arguments)).run())
+    try:
+        return asyncio.run(_Demo(parser.parse_args(arguments)).run())
+    except* (DidNotStart, Refused, httpx.HTTPError) as failed:
+        for error in failed.exceptions:
+            terminal.say(f"demo: {error!r}")
+    except* KeyboardInterrupt:
+        terminal.say("demo: stopped")
+    return 1
 
 
 class _Demo:
@@ -131,10 +138,13 @@ class _Demo:
         terminal.say(f"trace: {write_trace(path, accesses)} accesses in {path}")
 
     def _conclude(self, outcomes: Sequence[Outcome], wrong: int, seconds: float) -> int:
-        terminal.table(HEADER, [row for outcome in outcomes for row in rows(outcome)])
+        terminal.say(table(outcomes))
         middle = outcomes[len(outcomes) // 2]
         missed = missed_targets(middle)
-        terminal.say(f"took {seconds:.0f} s; `make serve` leaves the service running")
+        terminal.say(
+            f"took {seconds:.0f} s; before: without cascada, after: with it; the last line is of "
+            f"skew {middle.skew}, its latency the mean; `make serve` leaves the service running"
+        )
         for sentence in missed:
             terminal.say(f"target missed: {sentence}")
         terminal.say(summary(middle))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import mean, median, quantiles
 from typing import Any, Final
@@ -103,36 +103,57 @@ def summary(outcome: Outcome) -> str:
     )
 
 
-HEADER: Final = (
-    *("skew", "run", "mean ms", "median ms", "p95 ms", "write ms"),
-    *("db queries", "model calls", "embedding calls", "tokens"),
-    *("hit ratio", "L1", "L2", "L3", "misses", "stale", "coalesced"),
-)
+def table(outcomes: Sequence[Outcome]) -> str:
+    """All figures, before (without cascada) and after (with it), a row for each; 80 columns."""
+    lines = ["".ljust(_LABEL) + "".join(f"skew {each.skew}".center(_GROUP) for each in outcomes)]
+    lines.append("".ljust(_LABEL) + "".join(_cells(*_COLUMNS) for _ in outcomes))
+    for label, figure in _COMPARED.items():
+        cells = (_compared(figure(each.without), figure(each.with_cache)) for each in outcomes)
+        lines.append(label.ljust(_LABEL) + "".join(cells))
+    for label, figure in _OF_THE_CACHE.items():
+        cells = (_cells("", _short(figure(each.with_cache)), "") for each in outcomes)
+        lines.append(label.ljust(_LABEL) + "".join(cells))
+    return "\n".join(line.rstrip() for line in lines)
 
 
-def rows(outcome: Outcome) -> Iterator[tuple[str, ...]]:
-    """The table's rows of one skew: without, with, and the change."""
-    yield f"{outcome.skew}", "without cascada", *_row(outcome.without), *[""] * 7
-    cache, ratio = outcome.with_cache.cache, outcome.with_cache.hit_ratio
-    counts = (cache[name] for name in ("l1", "l2", "l3", "misses", "stale", "coalesced"))
-    yield "", "with cascada", *_row(outcome.with_cache), f"{ratio:.3f}", *map(str, counts)
-    changes = (
-        _change(old, new)
-        for old, new in zip(_numbers(outcome.without), _numbers(outcome.with_cache), strict=True)
-    )
-    yield "", "change", *(f"{change:+.0%}" for change in changes), *[""] * 7
+_COLUMNS: Final = ("before", "after", "change")
+_LABEL: Final = 15
+_WIDTH: Final = 7
+_GROUP: Final = _WIDTH * len(_COLUMNS)
+_COMPARED: Final[dict[str, Callable[[Figures], float]]] = {
+    "mean ms": lambda run: run.mean_ms,
+    "median ms": lambda run: run.median_ms,
+    "p95 ms": lambda run: run.p95_ms,
+    "write ms (mean)": lambda run: run.write_ms,
+    "db queries": lambda run: run.db_queries,
+    "model calls": lambda run: run.model_calls,
+    "embedding calls": lambda run: run.embedding_calls,
+    "tokens": lambda run: run.tokens,
+}
+_OF_THE_CACHE: Final[dict[str, Callable[[Figures], float]]] = {
+    "hit ratio": lambda run: run.hit_ratio,
+    "hits in L1": lambda run: run.cache["l1"],
+    "hits in L2": lambda run: run.cache["l2"],
+    "hits in L3": lambda run: run.cache["l3"],
+    "misses": lambda run: run.cache["misses"],
+    "(stale)": lambda run: run.cache["stale"],
+    "(coalesced)": lambda run: run.cache["coalesced"],
+}
 
 
-def _row(run: Figures) -> list[str]:
-    numbers = _numbers(run)
-    return [f"{ms:.1f}" for ms in numbers[:4]] + [f"{count:,}" for count in numbers[4:]]
+def _compared(old: float, new: float) -> str:
+    return _cells(_short(old), _short(new), f"{_change(old, new):+.0%}")
 
 
-def _numbers(run: Figures) -> tuple[float, ...]:
-    return (
-        *(run.mean_ms, run.median_ms, run.p95_ms, run.write_ms),
-        *(run.db_queries, run.model_calls, run.embedding_calls, run.tokens),
-    )
+def _cells(*texts: str) -> str:
+    return "".join(text.rjust(_WIDTH) for text in texts)
+
+
+def _short(number: float) -> str:
+    """At most six characters."""
+    if isinstance(number, int):
+        return f"{number:,}" if number < 100_000 else f"{number // 1000:,}k"
+    return f"{number:.3f}" if number < 1 else f"{number:.1f}"
 
 
 def _change(old: float, new: float) -> float:

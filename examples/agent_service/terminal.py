@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
 try:
-    from rich.console import Console
     from rich.progress import Progress
-    from rich.table import Table
 except ImportError:  # it comes with the development tools, not with the service
     _pretty = False
 else:
@@ -40,22 +38,3 @@ def stage(name: str, total: int) -> Iterator[Callable[[int], None]]:
             say(f"{name}: {done * 100 // total} %")
 
     yield advance
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table; numbers stand to the right."""
-    if _pretty:
-        shown = Table(*header[:2])
-        for name in header[2:]:
-            shown.add_column(name, justify="right")
-        for row in rows:
-            shown.add_row(*row)
-        Console().print(shown)
-        return
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    for row in (header, *rows):
-        cells = [
-            cell.ljust(width) if place < 2 else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        say("  ".join(cells).rstrip())

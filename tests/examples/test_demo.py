@@ -12,7 +12,7 @@ from examples.agent_service import demo
 from examples.agent_service.compare import compare
 from examples.agent_service.corpus import standard_library
 from examples.agent_service.drive import Run, create, drive
-from examples.agent_service.report import Figures, Outcome, missed_targets, summary
+from examples.agent_service.report import Figures, Outcome, missed_targets, summary, table
 from examples.agent_service.settings import Settings
 from examples.agent_service.trace import read_trace
 from examples.agent_service.workload import make_phases
@@ -123,3 +123,15 @@ def test_the_last_line_says_what_was_measured() -> None:
 def test_a_target_that_is_missed_is_named(with_cache: Figures, missed: str) -> None:
     outcome = Outcome(1.0, figures(100, 1000, 100, 0, 0), with_cache)
     assert missed in missed_targets(outcome)
+
+
+def test_the_table_fits_a_terminal_and_compares_all_figures() -> None:
+    outcome = Outcome(0.8, figures(100.0, 123_456, 100, 0, 0), figures(6.5, 120, 9, 93, 7))
+    lines = table([outcome] * 3).splitlines()
+    assert max(map(len, lines)) <= 80
+    by_label = {line[:15].strip(): line.split() for line in lines}
+    assert by_label["mean ms"][2:5] == ["100.0", "6.5", "-94%"]
+    assert by_label["db queries"][2:5] == ["123k", "120", "-100%"]
+    assert by_label["hit ratio"][2:] == ["0.930"] * 3
+    assert by_label["hits in L1"][3:] == ["93"] * 3
+    assert by_label["(coalesced)"][1:] == ["9"] * 3
