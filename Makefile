@@ -4,7 +4,8 @@
 .PHONY: venv demo serve test check bench chaos docs help
 
 PY := .venv/bin/python
-TYPED := src $(wildcard examples tests/typing)
+MINUTES ?= 5
+TYPED := src $(wildcard examples tests/typing tests/chaos)
 
 # The first interpreter that really runs (a pyenv shim may not), is new enough and can make an environment.
 SUITS := import sys, ensurepip; sys.exit(sys.version_info < (3, 11))
@@ -67,9 +68,9 @@ bench: venv  ## run every script of benchmarks/ and print its ratios
 	@for script in $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py)); do \
 		echo "bench: $$script"; $(PY) "$$script" || exit 1; done
 
-chaos: venv  ## kill, stop and cut what the cache stands on, and check what it answered
-	@echo "chaos: pytest tests/chaos"
-	@$(PY) -m pytest tests/chaos
+chaos: venv  ## attack every configuration for 5 minutes with several processes (MINUTES=, ARGS=)
+	@echo "chaos: python -m tests.chaos, $(MINUTES) minutes for each configuration"
+	@$(PY) -m tests.chaos --minutes $(MINUTES) $(ARGS)
 
 docs: venv  ## run every Python block of the documents and compare what it prints
 	@echo "docs: pytest tests/documents"

@@ -1,0 +1,133 @@
+"""Which tiers are attacked, how they are opened, and what they promise.
+
+A configuration also names the faults that it is exposed to. What it stands on (servers that have
+to run) is started by `stand` in the parent, before any worker; the workers find it through the
+folder of the run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from cascada import Cache
+from cascada.model.clock import SystemClock
+from cascada.tiers.base import L1_LEASE, Changes
+from cascada.tiers.sqlite import SqliteTier
+from tests.chaos.keyspace import POLICIES
+from tests.chaos.witness import Promise, Witness
+
+DATABASE: Final = "cache.db"
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """See the module's text. `settle`: seconds of quiet after which all must be well: a feed has
+    polled, what was owed is paid, the breaker has closed, the slowest loader has ended.
+    `remembers_versions`: whether a version outlives its row and all tombstones (SqliteTier says
+    that it does not, so it must not be asked for where tombstones are swept every second)."""
+
+    name: str
+    about: str
+    workers: int
+    promise: Promise
+    open: Callable[[Path], Cache]
+    faults: tuple[str, ...]
+    settle: float = 2.5
+    remembers_versions: bool = True
+    stand: Callable[[Path], AbstractContextManager[None]] = lambda folder: nullcontext()
+
+    @property
+    def shares(self) -> bool:
+        """Whether there is a tier below memory, which a second audit asks without memory."""
+        return "database" in self.about
+
+
+def _memory(folder: Path) -> Cache:
+    return Cache(policies=POLICIES)
+
+
+def _sqlite(folder: Path) -> Cache:
+    return Cache(database=str(folder / DATABASE), policies=POLICIES)
+
+
+def _tight(folder: Path) -> Cache:
+    """Everything is too small: rows are evicted, tombstones swept and memory full all the time."""
+    tier = SqliteTier(
+        folder / DATABASE,
+        namespace="cascada",
+        clock=SystemClock(),
+        capacity_bytes=50_000,
+        max_tombstones=60,
+    )
+    return Cache(tiers=[tier], policies=POLICIES, l1_bytes=60_000)
+
+
+CONFIGURATIONS: Final = {
+    each.name: each
+    for each in (
+        Configuration(
+            "memory",
+            "memory alone, one process",
+            1,
+            Promise(lease=0),
+            _memory,
+            faults=("stop",),
+            settle=1.5,
+        ),
+        Configuration(
+            "sqlite",
+            "memory over a database, four processes",
+            4,
+            Promise(lease=L1_LEASE),
+            _sqlite,
+            faults=("stop", "kill", "lock"),
+        ),
+        Configuration(
+            "sqlite-tight",
+            "the same, with a database that evicts and sweeps all the time",
+            4,
+            Promise(lease=L1_LEASE),
+            _tight,
+            faults=("stop", "kill", "lock"),
+            remembers_versions=False,
+        ),
+    )
+}
+
+
+def watch(cache: Cache, witness: Witness, late: float, rng: random.Random) -> None:
+    """Let the witness know when this process has last looked at its feed; make some answers late.
+
+    The public API does not tell, and without it every answer from memory within the lease would
+    have to be excused, also one that is old although the process had looked.
+    """
+    feed = cache._assembly.feed
+    if feed is None:
+        return
+    poll, source = feed.poll, feed._source
+
+    class LateSource:
+        async def changes(self, since: int | None) -> Changes:
+            answer = await source.changes(since)
+            if rng.random() < 0.5:
+                await asyncio.sleep(rng.uniform(0, late))
+            return answer
+
+    if late:
+        feed._source = LateSource()
+
+    async def watched() -> bool:
+        started = time.monotonic_ns()
+        looked = await poll()
+        if looked:
+            witness.heard = started
+        return looked
+
+    feed.poll = watched  # type: ignore[method-assign]

@@ -1,0 +1,121 @@
+"""What is done to the workers and to what they stand on, each kind in a thread of its own.
+
+A fault strikes at random moments, lasts as long as it lasts, and heals what it broke before it
+ends; `calm` makes it heal at once. Every configuration names the kinds that it is exposed to, so
+a new kind is one class here and one name there.
+"""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, Protocol
+
+from tests.chaos.configs import DATABASE
+from tests.chaos.fleet import Fleet
+
+
+class Arena:
+    """What faults act upon."""
+
+    def __init__(self, fleet: Fleet, folder: Path) -> None:
+        self.fleet = fleet
+        self.folder = folder
+        self.calm = threading.Event()
+        self.struck: Counter[str] = Counter()
+
+    def pause(self, seconds: float) -> None:
+        """Wait, but not longer than until calm is wished."""
+        self.calm.wait(seconds)
+
+    @contextmanager
+    def one_worker(self, rng: random.Random) -> Iterator[int]:
+        """A worker that no other fault is upon."""
+        slot = rng.randrange(self.fleet.size)
+        with self.fleet.locks[slot]:
+            yield slot
+
+
+class Fault(Protocol):
+    """One kind. `every`: seconds between two strikes, on average."""
+
+    every: float
+
+    def strike(self, arena: Arena, rng: random.Random) -> None: ...
+
+
+class Stop:
+    """A worker stands still, wherever it is: in a load, a transaction, between read and answer."""
+
+    every = 1.0
+
+    def strike(self, arena: Arena, rng: random.Random) -> None:
+        with arena.one_worker(rng) as slot:
+            arena.fleet.stop(slot)
+            try:
+                arena.pause(rng.choice((0.05, 0.2, 0.7, 1.5)) * rng.uniform(0.5, 1.0))
+            finally:
+                arena.fleet.go_on(slot)
+
+
+class Kill:
+    """A worker dies without a word, and another takes its place."""
+
+    every = 4.0
+
+    def strike(self, arena: Arena, rng: random.Random) -> None:
+        with arena.one_worker(rng) as slot:
+            arena.fleet.kill(slot)
+
+
+class Lock:
+    """Somebody else (a backup, a person with a shell) holds the database's write lock."""
+
+    every = 4.0
+
+    def strike(self, arena: Arena, rng: random.Random) -> None:
+        connection = sqlite3.connect(arena.folder / DATABASE, timeout=5, isolation_level=None)
+        try:
+            connection.execute("BEGIN EXCLUSIVE")
+            arena.pause(rng.choice((0.05, 0.3, 1.0, 2.0)) * rng.uniform(0.5, 1.0))
+            connection.execute("ROLLBACK")
+        except sqlite3.OperationalError:
+            return  # the workers write so much that even this could not get in
+        finally:
+            connection.close()
+
+
+FAULTS: Final[dict[str, Fault]] = {"stop": Stop(), "kill": Kill(), "lock": Lock()}
+
+
+@contextmanager
+def striking(arena: Arena, names: tuple[str, ...], seed: str) -> Iterator[None]:
+    """Let these kinds strike inside the block; after it all is healed."""
+    arena.calm.clear()
+    failed: list[BaseException] = []
+
+    def go_on(name: str) -> None:
+        fault, rng = FAULTS[name], random.Random(f"{seed} {name}")
+        try:
+            while not arena.calm.wait(rng.expovariate(1 / fault.every)):
+                fault.strike(arena, rng)
+                arena.struck[name] += 1
+        except BaseException as error:  # noqa: BLE001 - raised again where the block ends
+            failed.append(error)
+
+    threads = [threading.Thread(target=go_on, args=(name,), name=name) for name in names]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        arena.calm.set()
+        for thread in threads:
+            thread.join()
+    if failed:
+        raise failed[0]

@@ -1,0 +1,223 @@
+"""The protocol less one rule at a time. A checker that cannot fail proves nothing: each of these
+must be caught by it, the weak ones in a workload that is made for them.
+
+A mutant is applied inside the worker processes, by its name, before the cache is opened. Those of
+the engine and of memory are here, those of the database tier in `mutants_sqlite`.
+
+Not here, because another rule also covers what they leave out, so that no run can tell: the check
+of a lease at the fill of memory or of the database while the number of the lease is kept (the entry
+is then void when it is read, and refusing it only saves the space).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from cascada.coherence.feed import PolledFeed
+from cascada.engine import decide, fence, invalidate, load, sources, store, write
+from cascada.engine.answer import Answer
+from cascada.engine.flight import Boarding
+from cascada.engine.stack import Stack
+from cascada.model.entry import Entry, Invalidated
+from cascada.tiers.base import Filled, Lease
+from cascada.tiers.guarded import GuardedTier
+from cascada.tiers.memory import Bar, MemoryTier, Record
+from tests.chaos.mutations import mutant, swap
+
+
+@mutant("memory: a fill bears the number of its end, not of its beginning", config="memory")
+def number_at_the_end() -> None:
+    def fill(original: Any) -> Any:
+        def late(self: MemoryTier, lease: Lease, entry: Entry | None) -> Filled:
+            if not lease.forced:
+                lease.q = max(lease.q, self._q)
+            return original(self, lease, entry)  # type: ignore[no-any-return]
+
+        return late
+
+    swap(MemoryTier, "_fill", fill)
+
+
+@mutant("memory: late names (tags, sources) are not kept", config="memory", workload="groups")
+def memory_without_late_names() -> None:
+    def keep(original: Any) -> Any:
+        def bare(self: MemoryTier, key: Any, entry: Entry, q: int, bar: Bar) -> None:
+            without = Entry(
+                entry.data, entry.codec, entry.flags, entry.created, entry.fresh_until,
+                entry.expires, (), entry.version, entry.value,
+            )  # fmt: skip
+            original(self, key, without, q, bar)
+
+        return bare
+
+    swap(MemoryTier, "_store", keep)
+
+
+@mutant("memory: what is found valid counts as heard of up to the latest number")
+def heard_too_much() -> None:
+    def still_valid(original: Any) -> Any:
+        def rash(self: MemoryTier, record: Record) -> bool:
+            valid = bool(original(self, record))
+            if valid:
+                record.q = max(record.q, record.clock.q)
+            return valid
+
+        return rash
+
+    swap(MemoryTier, "_still_valid", still_valid)
+
+
+@mutant("memory: fills under way survive a flush", config="sqlite-tight", workload="contended")
+def fills_survive_a_flush() -> None:
+    def flush(original: Any) -> Any:
+        def partly(self: MemoryTier) -> None:
+            before = self._flushes
+            original(self)
+            self._flushes, self._flushed_at = before, 0
+
+        return partly
+
+    swap(MemoryTier, "flush", flush)
+
+
+@mutant("feed: memory is fresh from the answer on, not from the question", workload="late news")
+def fresh_from_the_answer() -> None:
+    def poll(original: Any) -> Any:
+        async def generous(self: PolledFeed) -> bool:
+            looked = bool(await original(self))
+            if looked:
+                self.until = self._now() + self._lease
+            return looked
+
+        return generous
+
+    swap(PolledFeed, "poll", poll)
+
+
+@mutant("feed: memory stays fresh though nobody looks", faults=("stop",))
+def fresh_for_ever() -> None:
+    def poll(original: Any) -> Any:
+        async def trusting(self: PolledFeed) -> bool:
+            looked = bool(await original(self))
+            if looked:
+                self.until = float("inf")
+            return looked
+
+        return trusting
+
+    swap(PolledFeed, "poll", poll)
+
+
+@mutant("feed: memory is kept although news was lost", config="sqlite-tight")
+def kept_although_lost() -> None:
+    def poll(original: Any) -> Any:
+        async def careless(self: PolledFeed) -> bool:
+            changes = self._source.changes
+
+            async def never_lost(since: int | None) -> Any:
+                answer = await changes(since)
+                return type(answer)(answer.position, answer.names, lost=False)
+
+            self._source.changes = never_lost  # type: ignore[method-assign]
+            try:
+                return bool(await original(self))
+            finally:
+                del self._source.changes
+
+        return careless
+
+    swap(PolledFeed, "poll", poll)
+
+
+@mutant("load: followers take what lands without a second look", workload="contended")
+def followers_trust() -> None:
+    def wait(original: Any) -> Any:
+        async def trusting(self: Boarding) -> Answer | None:
+            answer = await self.flight.landed
+            return answer if self._own else answer.for_follower()
+
+        return trusting
+
+    swap(Boarding, "wait", wait)
+
+
+@mutant("load: an invalidated value is served when its source fails", workload="failing")
+def served_in_need() -> None:
+    def rise(original: Any) -> Any:
+        async def proven(stack: Stack, legs: Any, entries: Sequence[Entry | None]) -> list[bool]:
+            stored: list[bool] = await original(stack, legs, entries)
+            return stored if any(entries) else [True] * len(stored)
+
+        return proven
+
+    swap(load, "rise", rise)
+
+
+@mutant("load: what is read inside a load may come from memory", workload="answers")
+def sources_from_memory() -> None:
+    swap(sources, "must_ask_below", lambda original: lambda stack: False)
+
+
+@mutant("load: a declared source is not reached by its type", workload="answers")
+def sources_without_type() -> None:
+    for module in (store, write):
+        swap(
+            module,
+            "source_names",
+            lambda original: lambda tenant, source: original(tenant, source)[:-1],
+        )
+
+
+@mutant("read: memory keeps a general answer without the names that it came under")
+def general_without_names() -> None:
+    def as_general(original: Any) -> Any:
+        def nameless(entry: Entry, candidates: Any, now: float) -> Entry:
+            answer: Entry = original(entry, candidates, now)
+            answer.names = entry.names
+            return answer
+
+        return nameless
+
+    swap(decide, "as_general_answer", as_general)
+
+
+@mutant("set: no fence after a miss of the same key", workload="sets")
+def no_fence() -> None:
+    swap(fence, "take", lambda original: lambda stack, key: None)
+
+
+@mutant("invalidate: memory alone is told")
+def memory_alone() -> None:
+    def through(original: Any) -> Any:
+        async def shallow(stack: Stack, names: Sequence[str]) -> Invalidated:
+            found = await stack.memory.invalidate(names)
+            return Invalidated(found.keys, found.exact)
+
+        return shallow
+
+    swap(invalidate, "_through_the_tiers", through)
+
+
+@mutant("invalidate: memory is told before the database, not after it", workload="contended")
+def memory_first() -> None:
+    def through(original: Any) -> Any:
+        async def upside_down(stack: Stack, names: Sequence[str]) -> Invalidated:
+            stack.memory.flush()
+            for tier in reversed(stack.lower):
+                await invalidate._insist(tier, names)
+            return Invalidated(0)
+
+        return upside_down
+
+    swap(invalidate, "_through_the_tiers", through)
+
+
+@mutant("invalidate: what a failing tier could not be told is forgotten", faults=("lock",))
+def nothing_owed() -> None:
+    swap(GuardedTier, "owe", lambda original: lambda self, names: None)
+
+
+@mutant("invalidate: a tier is read although it is owed", faults=("lock",))
+def read_while_owing() -> None:
+    swap(GuardedTier, "_refuse_while_owing", lambda original: lambda self: None)

@@ -1,0 +1,126 @@
+"""The database tier's protocol less one rule at a time; see `mutants`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from cascada.model.entry import Entry
+from cascada.model.names import static_names
+from cascada.tiers import sqlite_rules, sqlite_upkeep
+from cascada.tiers.base import Filled, Lease
+from cascada.tiers.sqlite import SqliteTier
+from cascada.tiers.sqlite_ledger import Book
+from cascada.tiers.sqlite_reads import Reader
+from cascada.tiers.sqlite_rules import Write
+from cascada.tiers.sqlite_schema import KILLER
+from tests.chaos.mutations import mutant, swap
+
+
+@mutant("database: the number is read at the write, not before the load", workload="contended")
+def number_at_the_write() -> None:
+    def fill(original: Any) -> Any:
+        async def late(
+            self: SqliteTier, leases: Sequence[Lease], entries: Sequence[Entry | None]
+        ) -> list[Filled]:
+            keys = [lease.key for lease in leases]
+            for lease, fresh in zip(
+                leases, await self.lease(keys, [None] * len(keys)), strict=True
+            ):
+                if not lease.forced:
+                    assert isinstance(fresh, Lease)
+                    lease.q = fresh.q
+            filled: list[Filled] = await original(self, leases, entries)
+            return filled
+
+        return late
+
+    swap(SqliteTier, "fill", fill)
+
+
+@mutant("database: every fill is accepted, whatever came meanwhile", workload="contended")
+def every_fill_is_accepted() -> None:
+    _in_fills(lambda book, write: {"stands": lambda q, names: True})
+
+
+@mutant("database: a set leaves no tombstone", workload="sets")
+def set_without_tombstone() -> None:
+    def silent(book: Book, write: Write) -> dict[str, Any]:
+        return {"bump": lambda *bumped: 0} if write.lease.forced else {}
+
+    _in_fills(silent)
+
+
+@mutant("database: a refused set leaves the old value", workload="sets")
+def refused_set_leaves_the_old() -> None:
+    def fill(original: Any) -> Any:
+        def lazy(book: Book, write: Write) -> Filled:
+            if write.lease.forced and not book.stands(write.lease.q, write.names):
+                return Filled(accepted=False, q=book.q)
+            filled: Filled = original(book, write)
+            return filled
+
+        return lazy
+
+    swap(sqlite_rules, "_fill", fill)
+
+
+@mutant("database: versions are not compared", workload="sets")
+def versions_ignored() -> None:
+    swap(Book, "newest_version", lambda original: lambda self, key: None)
+
+
+@mutant("database: late names (tags, sources) are not kept", workload="groups")
+def rows_without_late_names() -> None:
+    make = Write.of
+
+    def of(cls: type[Write], lease: Lease, entry: Entry) -> Write:
+        return make(lease, entry)._replace(names=tuple(static_names(lease.key)))
+
+    Write.of = classmethod(of)  # type: ignore[assignment, method-assign]
+
+
+@mutant("database: a read does not look for tombstones")
+def tombstones_not_looked_for() -> None:
+    def judge(original: Any) -> Any:
+        return lambda self, row, now: original(self, (*row[:-1], None), now)
+
+    swap(Reader, "_judge", judge)
+
+
+@mutant("database: the sweep lifts rows without looking", config="sqlite-tight")
+def sweep_does_not_look() -> None:
+    looking = f"{KILLER} IS NOT NULL OR e.q < t.floor"
+    assert looking in sqlite_upkeep._BELOW
+    swap(sqlite_upkeep, "_BELOW", lambda original: original.replace(looking, "0"))
+
+
+@mutant("database: the sweep drops tombstones and raises no floor", config="sqlite-tight")
+def sweep_without_floor() -> None:
+    def drop(original: Any) -> Any:
+        def low(book: Book) -> None:
+            original(book)
+            book.floor = 0
+
+        return low
+
+    swap(sqlite_upkeep, "_drop_tombstones", drop)
+
+
+def _in_fills(changed: Any) -> None:
+    """Let `changed(book, write)` say what a book does differently while it fills."""
+
+    def fill(original: Any) -> Any:
+        def different(book: Book, write: Write) -> Filled:
+            swapped = changed(book, write)
+            vars(book).update(swapped)
+            try:
+                filled: Filled = original(book, write)
+                return filled
+            finally:
+                for name in swapped:
+                    del vars(book)[name]
+
+        return different
+
+    swap(sqlite_rules, "_fill", fill)

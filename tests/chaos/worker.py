@@ -1,0 +1,149 @@
+"""One process of the attack: `python -m tests.chaos.worker SPEC`, where SPEC is a line of JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import gc
+import random
+import signal
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import msgspec
+
+from cascada.model.errors import SourceBusy
+from tests.chaos.actions import Handles, Reads, Writes
+from tests.chaos.audit import Audit
+from tests.chaos.board import Board, Phase, State, Word
+from tests.chaos.configs import CONFIGURATIONS, watch
+from tests.chaos.keyspace import Keyspace, Row
+from tests.chaos.loaders import Source, SourceFailed
+from tests.chaos.mutations import all_mutants
+from tests.chaos.truth import Truth
+from tests.chaos.witness import Witness
+from tests.chaos.workload import WORKLOADS, Mix, Operation, lane
+
+LOOK_EVERY = 0.01
+"""Seconds between two looks at the board."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What a worker is told. `mutant` is the rule that it leaves out, "" for none."""
+
+    folder: str
+    config: str
+    workload: str
+    mutant: str
+    seed: int
+    slot: int
+    incarnation: int
+
+    @property
+    def name(self) -> int:
+        """Who it is among all incarnations of all workers; never 0."""
+        return self.slot << 32 | self.incarnation
+
+    def text(self) -> str:
+        return msgspec.json.encode(asdict(self)).decode()
+
+
+class Worker:
+    """See the module's text."""
+
+    def __init__(self, spec: Spec) -> None:
+        folder = Path(spec.folder)
+        self._config = CONFIGURATIONS[spec.config]
+        self._workload = WORKLOADS[spec.workload]
+        self._rng = rng = random.Random(f"{spec.seed} {spec.slot} {spec.incarnation}")
+        self._board = Board(folder / "board")
+        self._words = words = self._board.slot(spec.slot)
+        truth = Truth(folder / "truth")
+        keyspace = Keyspace(self._workload.rows)
+        self._witness = witness = Witness(
+            truth, self._board, spec.slot, self._config.promise, folder
+        )
+        self._cache = self._config.open(folder)
+        watch(self._cache, witness, self._workload.late_news, rng)
+        handles = Handles(self._cache)
+        source = Source(truth, witness, words, rng, self._workload.fails)
+
+        def owns(row: Row) -> bool:
+            return row.owner(self._board.workers) == spec.slot
+
+        self._mix = Mix(
+            self._workload,
+            keyspace,
+            Reads(handles, keyspace, source, witness, words, rng),
+            Writes(handles, truth, witness, words, rng, spec.name),
+            rng,
+            owns,
+            versions=self._config.remembers_versions,
+        )
+        self._audit = Audit(
+            handles, keyspace, truth, witness, words, spec.slot, folder, self._is_alive
+        )
+
+    async def run(self) -> None:
+        """Follow the phases until the end."""
+        while self._board.phase != Phase.END:
+            await self._attack()
+            await self._reach(Phase.AUDIT, Phase.END, as_=State.IDLE)
+            if self._board.phase == Phase.AUDIT:
+                await self._audit.run(again=self._config.shares)
+                await self._reach(Phase.ATTACK, Phase.END, as_=State.AUDITED)
+        await self._cache.aclose()
+        self._words[Word.STATE] = State.GONE
+
+    async def _attack(self) -> None:
+        self._words[Word.STATE] = State.ATTACKING
+        board = self._board
+        async with asyncio.TaskGroup() as lanes:
+            for _ in range(self._workload.lanes):
+                lanes.create_task(
+                    lane(
+                        self._mix,
+                        self._workload.pause,
+                        self._rng,
+                        lambda: board.attacking,
+                        self._attempt,
+                    )
+                )
+            while board.attacking:
+                self._witness.answer_requests()
+                await asyncio.sleep(LOOK_EVERY)
+
+    async def _attempt(self, name: str, operation: Operation) -> None:
+        """What a caller may see is counted; what no caller may see is an error."""
+        try:
+            await operation
+        except (SourceFailed, SourceBusy):
+            self._words[Word.FAILURES] += 1
+        except Exception as error:  # noqa: BLE001 - to find out which is what this is for
+            self._witness.error(name, error)
+
+    async def _reach(self, *phases: Phase, as_: State) -> None:
+        self._words[Word.STATE] = as_
+        while self._board.phase not in phases:
+            self._witness.answer_requests()
+            await asyncio.sleep(LOOK_EVERY)
+
+    def _is_alive(self, by: int) -> bool:
+        slot, incarnation = by >> 32, by & 0xFFFFFFFF
+        return self._board.slot(slot)[Word.INCARNATION] == incarnation
+
+
+def main() -> None:
+    spec = Spec(**msgspec.json.decode(sys.argv[1]))
+    # SIGUSR1 makes a worker that hangs say where.
+    faulthandler.register(signal.SIGUSR1)
+    gc.freeze()
+    if spec.mutant:
+        all_mutants()[spec.mutant].apply()
+    asyncio.run(Worker(spec).run())
+
+
+if __name__ == "__main__":
+    main()

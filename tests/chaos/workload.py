@@ -1,0 +1,160 @@
+"""How often what is done, and how hard: the weights that a run draws its operations from.
+
+`USUAL` is for every run; the others make one weak spot frequent, for the mutants that the usual
+mix would meet too seldom.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+from tests.chaos.actions import Reads, Writes
+from tests.chaos.keyspace import Keyspace, Row, Writing
+
+Operation = Coroutine[Any, Any, None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """`rows`: in the truth. `lanes`: operations at once in one process. `pause`: seconds between
+    two operations of a lane, on average. `fails`: the share of loads that fail. `late_news`: the
+    seconds that an answer of the feed may take to arrive. All others are weights of operations."""
+
+    rows: int = 160
+    lanes: int = 20
+    pause: float = 0.004
+    fails: float = 0.005
+    late_news: float = 0.0
+
+    get: float = 30
+    load: float = 34
+    leave: float = 1
+    get_many: float = 5
+    load_many: float = 4
+    fill_by_hand: float = 5
+    answer: float = 9
+    invalidate: float = 5
+    delete: float = 0.7
+    group: float = 0.8
+    cascade: float = 0.4
+    everything: float = 0.02
+    set_owned: float = 2.5
+    set_versioned: float = 2.5
+
+
+_SHAPE: Final = ("rows", "lanes", "pause", "fails", "late_news")
+
+USUAL: Final = Workload()
+WORKLOADS: Final = {
+    "usual": USUAL,
+    # The same few rows loaded again and again while they are invalidated.
+    "contended": Workload(rows=20, load=50, invalidate=14, get=10),
+    # Answers made of other rows, and hardly anything else.
+    "answers": Workload(rows=60, answer=40, get=5, load=10, invalidate=8, group=2),
+    # Tags, contexts and types: what only a name that came with the value can reach.
+    "groups": Workload(rows=60, group=8, cascade=4, invalidate=1, load=50),
+    # Writing through, with and without versions, against loads and hand-written fills.
+    "sets": Workload(
+        rows=40, set_owned=12, set_versioned=12, fill_by_hand=25, load=25, get=10, invalidate=3
+    ),
+    # A source that fails often: what may be served in its place?
+    "failing": Workload(rows=20, fails=0.4, load=60, invalidate=10),
+    # A feed whose answers come late.
+    "late news": Workload(late_news=0.4),
+}
+
+
+class Mix:
+    """Draws operations of one workload for one process. `versions`: whether they are remembered,
+    so that processes may write through against each other."""
+
+    def __init__(
+        self,
+        workload: Workload,
+        keyspace: Keyspace,
+        reads: Reads,
+        writes: Writes,
+        rng: random.Random,
+        owns: Callable[[Row], bool],
+        *,
+        versions: bool,
+    ) -> None:
+        self._keyspace = keyspace
+        self._reads = reads
+        self._writes = writes
+        self._rng = rng
+        self._weights: dict[str, float] = {
+            field.name: getattr(workload, field.name)
+            for field in fields(workload)
+            if field.name not in _SHAPE
+        }
+        self._fixed = self._of(lambda row: row.writing is Writing.INVALIDATED and not row.roaming)
+        self._owned = self._of(lambda row: row.writing is Writing.OWNED and owns(row))
+        self._versioned = self._of(lambda row: row.writing is Writing.VERSIONED)
+        if not self._owned:  # a small truth has not enough rows for every process
+            self._weights["set_owned"] = 0
+        if not versions:
+            self._weights["set_versioned"] = 0
+
+    def draw(self) -> tuple[str, Operation]:
+        """The name of the next operation, and the operation."""
+        (name,) = self._rng.choices([*self._weights], [*self._weights.values()])
+        return name, self._start(name)
+
+    def _start(self, name: str) -> Operation:
+        reads, writes, keyspace, rng = self._reads, self._writes, self._keyspace, self._rng
+        match name:
+            case "get" | "load" | "leave" | "fill_by_hand":
+                return getattr(reads, name)(keyspace.pick(rng))  # type: ignore[no-any-return]
+            case "get_many" | "load_many":
+                return getattr(reads, name)(keyspace.pick_batch(rng))  # type: ignore[no-any-return]
+            case "answer":
+                return reads.answer(keyspace.pick_answer(rng))
+            case "invalidate":
+                return writes.invalidate(keyspace.pick(rng))
+            case "delete":
+                return writes.delete(self._hot(self._fixed))
+            case "group":
+                return writes.invalidate_group(rng.choice(keyspace.groups))
+            case "everything":
+                return writes.invalidate_group(rng.choice(keyspace.everything))
+            case "cascade":
+                row = keyspace.pick(rng)
+                tags = [
+                    group
+                    for group in keyspace.groups
+                    if group.tenant == row.tenant and "tag" in group.arguments
+                ]
+                return writes.cascade(row, rng.choice(tags))
+            case "set_owned":
+                return writes.set_owned(self._hot(self._owned))
+            case _:
+                return writes.set_versioned(self._hot(self._versioned))
+
+    def _of(self, suits: Callable[[Row], bool]) -> list[Row]:
+        return [row for row in self._keyspace.rows if suits(row)]
+
+    def _hot(self, rows: list[Row]) -> Row:
+        return rows[int(len(rows) * self._rng.random() ** 2)]
+
+
+async def lane(
+    mix: Mix,
+    pause: float,
+    rng: random.Random,
+    going: Callable[[], bool],
+    attempt: Callable[[str, Operation], Operation],
+) -> None:
+    """One operation after the other; half of them as a task of its own, as a request would be."""
+    while going():
+        name, operation = mix.draw()
+        work = attempt(name, operation)
+        if rng.random() < 0.5:
+            await asyncio.create_task(work)
+        else:
+            await work
+        await asyncio.sleep(rng.expovariate(1 / pause))
