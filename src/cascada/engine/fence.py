@@ -38,10 +38,11 @@ def remember(stack: Stack, descents: Sequence[Descent]) -> None:
         if descent.answer is None:
             fences = _fences.setdefault(task, {})
             seen = descent.seen[stack.authority.name][0]
-            if isinstance(seen, Missing):
-                fences[id(stack), descent.question.key] = seen
-                if len(fences) > MAX_FENCES:
-                    del fences[next(iter(fences))]
+            # What was found and may not be served (kept in case its source fails) is a miss, too.
+            fence = seen if isinstance(seen, Missing) else Missing(seen.q)
+            fences[id(stack), descent.question.key] = fence
+            if len(fences) > MAX_FENCES:
+                del fences[next(iter(fences))]
 
 
 def take(stack: Stack, key: Key) -> Missing | None:
