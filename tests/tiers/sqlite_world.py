@@ -1,0 +1,141 @@
+"""What the tests of the SQLite tier share: a file, a clock, and tiers that play processes.
+
+Two tiers on one file have connections of their own and know nothing of each other, so that for the
+database they are two processes; `test_sqlite_processes.py` does the same with real ones.
+"""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+import threading
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from cascada.model.entry import Entry
+from cascada.model.keys import Key
+from cascada.testing.clock import ManualClock
+from cascada.tiers.base import Filled, Found, Lease, Missing
+from cascada.tiers.sqlite import SqliteTier
+
+
+def key(
+    resource: object = "1",
+    *,
+    tenant: str = "acme",
+    data_type: str = "document",
+    agent: str | None = None,
+    conversation: str | None = None,
+) -> Key:
+    return Key(tenant, data_type, agent, conversation, None, str(resource))
+
+
+def entry(
+    value: bytes = b"value",
+    *,
+    expires: float = math.inf,
+    names: tuple[str, ...] = (),
+    version: int | None = None,
+) -> Entry:
+    return Entry(value, created=1.0, expires=expires, names=names, version=version)
+
+
+class World:
+    """A database file in a folder of its own."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.clock = ManualClock()
+        self.tiers: list[SqliteTier] = []
+
+    def tier(self, **options: Any) -> SqliteTier:
+        tier = SqliteTier(
+            self.path, **{"namespace": "test", "clock": self.clock, "busy_timeout": 5.0, **options}
+        )
+        self.tiers.append(tier)
+        return tier
+
+    async def close(self) -> None:
+        for tier in self.tiers:
+            await tier.aclose()
+
+    def sql(self, text: str, *values: object) -> list[tuple[Any, ...]]:
+        """What another program would see in the file, or do to it."""
+        connection = sqlite3.connect(self.path, isolation_level=None)
+        try:
+            return connection.execute(text, values).fetchall()
+        finally:
+            connection.close()
+
+    def check_sums(self) -> None:
+        """What is kept as a running sum equals what is there."""
+        connection = sqlite3.connect(self.path, isolation_level=None)
+        ask = connection.execute
+        ask("BEGIN")  # a step of the upkeep may come between two questions
+        try:
+            rows = ask("SELECT tenant, key, q, names, size FROM entries").fetchall()
+            sums = ask("SELECT entries, bytes FROM meta").fetchall()
+            bumps = {(t, n): q for t, n, q in ask("SELECT tenant, name, q FROM tombstones")}
+            floors = dict(ask("SELECT id, floor FROM tenants"))
+            kept = {(t, n): rows for t, n, rows in ask("SELECT tenant, name, rows FROM counts")}
+            tombstones = dict(ask("SELECT id, tombstones FROM tenants"))
+        finally:
+            connection.close()
+        assert sums == [(len(rows), sum(size for *_, size in rows))]
+        counts: Counter[tuple[int, str]] = Counter()
+        for tenant, text, q, names, _ in rows:
+            for name in msgspec.json.decode(names, type=list[str]):
+                bump = max(floors[tenant], bumps.get((tenant, name), 0))
+                counts[tenant, name] += name != f"k:{text}" and q >= bump
+        assert kept == {bearer: count for bearer, count in counts.items() if count}
+        there = Counter(tenant for tenant, _ in bumps)
+        assert tombstones == {tenant: there[tenant] for tenant in tombstones}
+
+
+async def grant(tier: SqliteTier, wanted: Key, *, force: bool = False) -> Lease:
+    """A lease as old as a read that is made now."""
+    (seen,) = await tier.read([wanted])
+    (lease,) = await tier.lease([wanted], [seen], force=force)
+    assert isinstance(lease, Lease)
+    return lease
+
+
+async def fill(tier: SqliteTier, lease: Lease, value: Entry | None) -> Filled:
+    (filled,) = await tier.fill([lease], [value])
+    return filled
+
+
+async def load(tier: SqliteTier, wanted: Key, value: Entry | None = None) -> Filled:
+    """Read, lease, fill: what a load does when nothing comes in between."""
+    return await fill(tier, await grant(tier, wanted), value or entry())
+
+
+async def put(tier: SqliteTier, wanted: Key, value: Entry) -> Filled:
+    """What a `set` does."""
+    return await fill(tier, await grant(tier, wanted, force=True), value)
+
+
+async def look(tier: SqliteTier, wanted: Key) -> bytes | str:
+    """The value, or why there is none."""
+    (answer,) = await tier.read([wanted])
+    if isinstance(answer, Found):
+        return answer.entry.data
+    assert isinstance(answer, Missing)
+    return str(answer.why)
+
+
+def pause_writer(tier: SqliteTier) -> threading.Event:
+    """Hold up the writer's thread until the event is set."""
+    entered, go_on = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        entered.set()
+        go_on.wait(10)
+
+    with tier._writer._lock:
+        tier._writer._thread().submit(wait)
+    entered.wait(10)
+    return go_on

@@ -1,0 +1,400 @@
+"""Where the SQLite tier runs: threads, loops, cancelled callers, locked files, forks."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import sys
+import threading
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from cascada.model.errors import TierUnavailable
+from cascada.model.names import key_name, type_name
+from cascada.testing.clock import ManualClock
+from cascada.tiers import sqlite as module
+from cascada.tiers.base import Found, Lease, Why
+from cascada.tiers.sqlite import SqliteTier
+from tests.tiers.sqlite_world import (
+    World,
+    entry,
+    fill,
+    grant,
+    key,
+    load,
+    look,
+    pause_writer,
+    put,
+)
+
+
+async def test_nothing_is_opened_before_the_first_call(world: World) -> None:
+    before = threading.active_count()
+    tier = world.tier()
+    assert not world.path.exists()
+    assert threading.active_count() == before
+    await tier.aclose()
+    assert not world.path.exists()
+    await look(tier, key())
+    assert world.path.exists()
+
+
+async def test_closing_is_idempotent_and_not_for_ever(world: World) -> None:
+    tier = world.tier()
+    await load(tier, key())
+    await tier.aclose()
+    await tier.aclose()
+    assert not world.path.with_name("cache.db-wal").exists()
+    for thread in threading.enumerate():
+        if thread.name.startswith("cascada-l3"):
+            thread.join(5)
+            assert not thread.is_alive()
+    assert await look(tier, key()) == b"value"
+
+
+@pytest.mark.parametrize("inline", [False, True])
+def test_three_runs_in_a_row(tmp_path: Path, inline: bool) -> None:
+    tier = SqliteTier(
+        tmp_path / "cache.db", namespace="test", clock=ManualClock(), inline_reads=inline
+    )
+
+    async def once(number: int) -> bytes | str:
+        before = await look(tier, key())
+        await put(tier, key(), entry(b"%d" % number))
+        return before
+
+    assert [asyncio.run(once(number)) for number in range(3)] == [Why.ABSENT, b"0", b"1"]
+    asyncio.run(tier.aclose())
+
+
+def test_two_loops_at_once(tmp_path: Path) -> None:
+    tier = SqliteTier(tmp_path / "cache.db", namespace="test", clock=ManualClock())
+    failures: list[object] = []
+
+    async def work(name: str) -> None:
+        for i in range(30):
+            await put(tier, key(f"{name}{i}"), entry(name.encode()))
+            if await look(tier, key(f"{name}{i}")) != name.encode():
+                failures.append((name, i))
+
+    threads = [threading.Thread(target=asyncio.run, args=(work(name),)) for name in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    asyncio.run(tier.aclose())
+
+
+async def test_the_loop_goes_on_while_the_database_is_locked(world: World) -> None:
+    tier = world.tier(busy_timeout=0.3)
+    await load(tier, key())
+    locker = sqlite3.connect(world.path, isolation_level=None)
+    locker.execute("BEGIN IMMEDIATE")
+    turns = 0
+    task = asyncio.ensure_future(tier.invalidate([key_name(key())]))
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    while not task.done():
+        turns += 1
+        assert await look(tier, key()) == b"value"  # readers do not wait for writers
+    assert 0.2 < loop.time() - started < 3
+    assert turns > 20
+    with pytest.raises(TierUnavailable, match=r"cache\.db did not answer: database is locked"):
+        await task
+    assert isinstance(task.exception().__cause__, sqlite3.OperationalError)
+    locker.execute("COMMIT")
+    locker.close()
+    assert (await tier.invalidate([key_name(key())])).keys == 1
+
+
+async def test_an_inline_reader_lets_a_thread_make_the_file(world: World) -> None:
+    tier = world.tier(inline_reads=True)
+    assert await look(tier, key()) == Why.ABSENT
+    assert tier._writer.link.is_open
+
+
+async def test_another_program_that_comes_and_goes_takes_nothing_away(world: World) -> None:
+    """Whoever closes a database last removes its log: our locks have to say that we are here."""
+    tier = world.tier()
+    await load(tier, key())
+    visit = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('ANALYZE'); c.close()"
+    program = await asyncio.create_subprocess_exec(sys.executable, "-c", visit, str(world.path))
+    assert await program.wait() == 0
+    assert world.path.with_name("cache.db-wal").exists()
+    assert await look(tier, key()) == b"value"
+
+
+@pytest.mark.parametrize("inline", [False, True])
+async def test_a_file_that_is_locked_from_the_start(world: World, inline: bool) -> None:
+    locker = sqlite3.connect(world.path, isolation_level=None)
+    locker.execute("BEGIN EXCLUSIVE")
+    tier = world.tier(inline_reads=inline, busy_timeout=0.05)
+    with pytest.raises(TierUnavailable, match="database is locked"):
+        await tier.read([key()])
+    locker.execute("COMMIT")
+    locker.close()
+    assert await look(tier, key()) == Why.ABSENT
+
+
+async def test_a_cancelled_reader_leaves_nothing_open(world: World) -> None:
+    tier = world.tier()
+    await load(tier, key())
+    tasks = [asyncio.ensure_future(tier.read([key()])) for _ in range(50)]
+    await asyncio.sleep(0)
+    for task in tasks[::2]:
+        task.cancel()
+    done = await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(isinstance(answer, asyncio.CancelledError) for answer in done[::2])
+    assert all(isinstance(answers[0], Found) for answers in done[1::2])
+    await put(tier, key(), entry(b"new"))
+    assert await look(tier, key()) == b"new"
+    with tier._reader.link as connection:
+        assert not connection.in_transaction
+
+
+async def test_what_a_cancelled_writer_asked_for_is_done(world: World) -> None:
+    tier, other = world.tier(), world.tier()
+    await load(tier, key(1))
+    lease = await grant(tier, key(2))
+    go_on = pause_writer(tier)
+    asked = [
+        asyncio.ensure_future(tier.invalidate([key_name(key(1))])),
+        asyncio.ensure_future(fill(tier, lease, entry(b"two"))),
+    ]
+    await asyncio.sleep(0)
+    for task in asked:
+        task.cancel()
+    await asyncio.gather(*asked, return_exceptions=True)
+    go_on.set()
+    await load(tier, key(3))  # behind them
+    assert [await look(other, key(i)) for i in (1, 2, 3)] == [Why.ABSENT, b"two", b"value"]
+    world.check_sums()
+
+
+async def test_waiting_writers_share_a_commit_and_not_their_failures(world: World) -> None:
+    tier = world.tier()
+    await load(tier, key(0))
+    leases = [await grant(tier, key(i)) for i in range(10)]
+    statements: list[str] = []
+    with tier._writer.link as connection:
+        connection.set_trace_callback(statements.append)
+
+    def fails(connection: sqlite3.Connection) -> None:
+        connection.execute("DELETE FROM entries")
+        raise ZeroDivisionError
+
+    go_on = pause_writer(tier)
+    tasks = [asyncio.ensure_future(fill(tier, lease, entry())) for lease in leases]
+    bad = asyncio.ensure_future(tier._writer.run(fails))
+    tasks.append(asyncio.ensure_future(put(tier, key("later"), entry())))
+    await asyncio.sleep(0)
+    go_on.set()
+    assert all(answer.accepted for answer in await asyncio.gather(*tasks))
+    with pytest.raises(ZeroDivisionError):
+        await bad
+    assert (await tier.usage()).entries == 11
+    assert statements.index("COMMIT") > max(
+        index for index, text in enumerate(statements) if "'acme:document:9'" in text
+    )
+    world.check_sums()
+
+
+async def test_a_commit_that_fails_fails_for_all_who_share_it(world: World) -> None:
+    tier = world.tier()
+    lease = await grant(tier, key())
+
+    def breaks(connection: sqlite3.Connection) -> None:
+        connection.execute("SELECT * FROM no_such_table")
+
+    go_on = pause_writer(tier)
+    tasks: list[asyncio.Future[object]] = [
+        asyncio.ensure_future(fill(tier, lease, entry())),
+        asyncio.ensure_future(tier._writer.run(breaks)),
+    ]
+    await asyncio.sleep(0)
+    go_on.set()
+    for task in tasks:
+        with pytest.raises(TierUnavailable, match="no such table"):
+            await task
+    assert await look(tier, key()) == Why.ABSENT
+    assert (await fill(tier, lease, entry())).accepted
+
+
+async def test_invalidations_and_sets_wait_for_the_disk(world: World) -> None:
+    """What they have voided must not come back after a power cut; a lost fill is loaded again."""
+    tier = world.tier()
+    lease, forced = await grant(tier, key(1)), await grant(tier, key(2), force=True)
+    calls: list[tuple[Callable[[], Awaitable[object]], int]] = [
+        (lambda: fill(tier, lease, entry()), 1),
+        (lambda: tier.invalidate([key_name(key())]), 2),
+        (lambda: fill(tier, lease, entry()), 1),
+        (lambda: fill(tier, forced, entry()), 2),
+    ]
+    for call, level in calls:
+        await call()
+        with tier._writer.link as connection:
+            assert connection.execute("PRAGMA synchronous").fetchall() == [(level,)]
+
+
+async def test_long_batches_let_the_loop_breathe(world: World) -> None:
+    tier = world.tier(inline_reads=True)
+    keys = [key(i) for i in range(1000)]
+    leases = await tier.lease(keys, await tier.read(keys))
+    await tier.fill([lease for lease in leases if isinstance(lease, Lease)], [entry()] * 1000)
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counter = asyncio.ensure_future(count())
+    await tier.read(keys)
+    counter.cancel()
+    assert turns >= 10
+
+
+async def test_each_key_of_a_batch_tells_the_counter_of_its_own_snapshot(world: World) -> None:
+    a, b = world.tier(), world.tier()
+    keys = [key(i) for i in range(300)]
+    (first,) = await a.read([keys[0]])
+    reading = a._questions.read
+    numbers: list[int] = []
+
+    def read_and_be_overtaken(*args: object) -> object:
+        answers = reading(*args)
+        numbers.append(answers[0].q)
+        done = threading.Event()
+
+        async def invalidate() -> None:
+            await b.invalidate([type_name("acme", "document")])
+            done.set()
+
+        asyncio.run_coroutine_threadsafe(invalidate(), loop)
+        done.wait(10)
+        return answers
+
+    loop = asyncio.get_running_loop()
+    a._questions.read = read_and_be_overtaken
+    answers = await a.read(keys)
+    assert numbers == [first.q, first.q + 1, first.q + 2]
+    assert [answer.q for answer in answers] == [q for q in numbers for _ in range(100)]
+
+
+# --- forks --------------------------------------------------------------------------------
+
+
+def in_child(work: Callable[[], None]) -> None:
+    """Run `work` in a forked child and fail if it fails."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            work()
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitpid(pid, 0)[1] == 0
+
+
+@pytest.mark.parametrize("inline", [False, True])
+def test_a_child_works_on_its_own_connections(tmp_path: Path, inline: bool) -> None:
+    path = tmp_path / "cache.db"
+    tier = SqliteTier(path, namespace="test", clock=ManualClock(), inline_reads=inline)
+    asyncio.run(load(tier, key("parent")))
+
+    def child() -> None:
+        async def work() -> None:
+            assert await look(tier, key("parent")) == b"value"
+            await put(tier, key("child"), entry(b"child"))
+            gone = await tier.invalidate([key_name(key("parent"))])
+            assert gone.keys == 1
+
+        asyncio.run(work())
+
+    in_child(child)
+
+    async def after() -> None:
+        assert await look(tier, key("parent")) == Why.ABSENT
+        assert await look(tier, key("child")) == b"child"
+        await tier.aclose()
+
+    asyncio.run(after())
+
+
+def test_a_parent_that_closes_does_not_take_the_file_from_its_child(tmp_path: Path) -> None:
+    """With inherited lock books the child would hold no lock, and lose what it commits."""
+    tier = SqliteTier(tmp_path / "cache.db", namespace="test", clock=ManualClock())
+    asyncio.run(load(tier, key("parent")))
+    (child_hears, to_child), (parent_hears, to_parent) = os.pipe(), os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(to_child)  # so that a parent that fails does not leave the child waiting
+        for name in ("before", "after"):
+            asyncio.run(put(tier, key(name), entry()))
+            os.write(to_parent, b"x")
+            os.read(child_hears, 1)
+        os._exit(0)
+    try:
+        os.read(parent_hears, 1)
+        assert asyncio.run(look(tier, key("before"))) == b"value"
+        asyncio.run(tier.aclose())
+        os.write(to_child, b"x")
+        os.read(parent_hears, 1)
+        assert asyncio.run(look(tier, key("after"))) == b"value"
+        asyncio.run(tier.aclose())
+    finally:
+        os.close(to_child)
+        os.waitpid(pid, 0)
+
+
+def test_a_fork_waits_for_the_transaction_under_way(tmp_path: Path) -> None:
+    tier = SqliteTier(tmp_path / "cache.db", namespace="test", clock=ManualClock())
+
+    async def main() -> None:
+        await load(tier, key())
+        entered, go_on = threading.Event(), threading.Event()
+
+        def slowly(connection: sqlite3.Connection) -> None:
+            connection.execute("UPDATE meta SET evictions = 7")
+            entered.set()
+            go_on.wait(10)
+
+        task = asyncio.ensure_future(tier._writer.run(slowly))
+        await asyncio.to_thread(entered.wait, 10)
+        threading.Timer(0.1, go_on.set).start()
+
+        def child() -> None:
+            assert not tier._reader.link.is_open
+            assert not tier._writer.link.is_open
+            assert sqlite3.connect(tmp_path / "cache.db").execute(
+                "SELECT evictions FROM meta"
+            ).fetchall() == [(7,)]
+
+        in_child(child)
+        await task
+        await tier.aclose()
+
+    asyncio.run(main())
+
+
+async def test_forget_lets_go_without_closing(world: World) -> None:
+    tier = world.tier()
+    await load(tier, key())
+    links = (tier._reader.link, tier._writer.link)
+    tier.forget()
+    assert [link.is_open for link in links] == [True, True]
+    assert module._abandoned[-1][0].link is links[0]
+    assert not tier._reader.link.is_open
+    assert await look(tier, key()) == b"value"
+    tier.forget()
+    await tier.aclose()
+    for reader, writer in module._abandoned:  # this process is the one that may close them
+        await reader.close()
+        await writer.close()
+    module._abandoned.clear()
