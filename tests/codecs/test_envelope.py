@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascada.codecs.envelope import MAGIC, pack, unpack
+from cascada.codecs.envelope import MAGIC, pack, pack_around, unpack
 from cascada.model.entry import UNSET, Codec, Entry, Flag
 from cascada.model.errors import BadInput, CorruptEntry
 
@@ -98,12 +98,23 @@ def test_every_truncation_is_corrupt(name: str) -> None:
 def test_every_change_of_one_byte_is_corrupt(name: str) -> None:
     entry, stamp = SAMPLES[name]
     blob = pack(entry, stamp)
+    stamps = range(45, 45 + 8 * len(stamp))
     for position in range(len(blob)):
         for change in range(1, 256):
             damaged = bytearray(blob)
             damaged[position] ^= change
+            if position in stamps:  # a script writes them: unequal to any other, they say enough
+                assert unpack(bytes(damaged))[1] != stamp
+                continue
             with pytest.raises(CorruptEntry):
                 unpack(bytes(damaged))
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_stamps_can_be_put_in_later(name: str) -> None:
+    entry, stamp = SAMPLES[name]
+    before, after = pack_around(entry, len(stamp))
+    assert before + b"".join(stamp) + after == pack(entry, stamp)
 
 
 @given(st.binary(max_size=300))
@@ -117,7 +128,8 @@ def test_any_bytes_with_a_right_checksum_are_an_entry_or_corrupt(
     rest: bytes, flags: int, codec: int
 ) -> None:
     flags |= Flag.CHECKED
-    checksum = zlib.crc32(rest, flags << 8 | codec)
+    checked = rest[:35] + rest[35 + 8 * rest[32] :]  # all but the stamps
+    checksum = zlib.crc32(checked, flags << 8 | codec)
     blob = struct.pack("<2sBBHI", MAGIC, 1, codec, flags, checksum) + rest
     try:
         entry, stamp = unpack(blob)

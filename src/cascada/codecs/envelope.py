@@ -7,7 +7,8 @@ Layout of version 1, little endian:
     2       1     version of this layout
     3       1     codec of the payload (model.entry.Codec)
     4       2     flags (model.entry.Flag)
-    6       4     CRC-32 of all that follows, begun with codec and flags; 0 if not CHECKED
+    6       4     CRC-32 of all that follows but the stamps, begun with codec and flags;
+                  0 if not CHECKED
     10      8     created, in milliseconds since 1970, signed
     18      8     fresh until (soft expiry), likewise; the greatest number is never
     26      8     expires (hard expiry), likewise
@@ -17,6 +18,9 @@ Layout of version 1, little endian:
     45      8 n   stamps
             ...   names: length in two bytes, UTF-8
             ...   payload, to the end
+
+A stamp that is damaged is equal to none, so that its entry is a miss without any checksum; leaving
+the stamps out lets a script put them in.
 
 CHECKED and DYNAMIC_NAMES are facts about these bytes: `pack` sets them, `unpack` takes them off.
 The low byte of the flags says how to read an entry, so an unknown bit there (as an unknown codec or
@@ -59,36 +63,39 @@ _LAST_CODEC: Final = int(max(Codec))
 
 def pack(entry: Entry, stamps: Sequence[bytes] = ()) -> bytes:
     """The entry as bytes, its times rounded to milliseconds."""
+    # struct would pad and cut stamps silently.
+    if len(stamps) > 255 or (stamps and {*map(len, stamps)} != {STAMP_SIZE}):
+        raise BadInput(_misfit(entry, stamps))
+    before, after = pack_around(entry, len(stamps))
+    return b"".join((before, *stamps, after))
+
+
+def pack_around(entry: Entry, stamps: int) -> tuple[bytes, bytes]:
+    """What stands before and after so many stamps, for a writer who learns them later."""
     names = entry.names
     flags = int(entry.flags) & ~_OF_THE_BYTES | (_CHECKED | _NAMED if names else _CHECKED)
     codec = int(entry.codec)
     version = entry.version
-    # struct would pad and cut stamps silently.
-    if (
-        codec > _LAST_CODEC
-        or flags & _UNREADABLE
-        or version == _NO_VERSION
-        or (stamps and {*map(len, stamps)} != {STAMP_SIZE})
-    ):
-        raise BadInput(_misfit(entry, stamps))
+    if codec > _LAST_CODEC or flags & _UNREADABLE or version == _NO_VERSION:
+        raise BadInput(_misfit(entry, ()))
     try:
         meta = _META.pack(
             _milliseconds(entry.created),
             _milliseconds(entry.fresh_until),
             _milliseconds(entry.expires),
             _NO_VERSION if version is None else version,
-            len(stamps),
+            stamps,
             len(names),
         )
-        if stamps:
-            meta += b"".join(stamps)
-        if names:
-            meta += b"".join([_name(name) for name in names])
-        checksum = crc32(entry.data, crc32(meta, flags << 8 | codec))
-        lead = _LEAD.pack(MAGIC, VERSION, codec, flags, checksum)
+        after = b"".join([*map(_name, names), entry.data]) if names else entry.data
+        lead = _LEAD.pack(MAGIC, VERSION, codec, flags, _checksum(meta, after, codec, flags))
     except (struct.error, ValueError, OverflowError) as error:
-        raise BadInput(_misfit(entry, stamps)) from error
-    return b"".join((lead, meta, entry.data))
+        raise BadInput(_misfit(entry, ())) from error
+    return lead + meta, after
+
+
+def _checksum(meta: bytes, after: bytes, codec: int, flags: int) -> int:
+    return crc32(after, crc32(meta, flags << 8 | codec))
 
 
 def unpack(blob: bytes) -> tuple[Entry, tuple[bytes, ...]]:
@@ -114,7 +121,8 @@ def unpack(blob: bytes) -> tuple[Entry, tuple[bytes, ...]]:
         raise CorruptEntry("a name in an entry's header is no UTF-8") from error
     data = blob[end:]
     if flags & _CHECKED:
-        if crc32(data, crc32(blob[10:end], flags << 8 | codec)) != checksum:
+        after = data if not name_count else blob[45 + STAMP_SIZE * stamp_count :]
+        if _checksum(blob[10:45], after, codec, flags) != checksum:
             raise CorruptEntry("the checksum of an entry does not match its bytes")
     elif checksum:
         raise CorruptEntry("an entry has a checksum, and says that it has none")
