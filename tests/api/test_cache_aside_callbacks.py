@@ -14,6 +14,7 @@ from cascada import (
     CacheManager,
     Context,
     Loaded,
+    Policy,
     get_with_cache_aside,
 )
 from tests.api.settled import settled
@@ -189,7 +190,31 @@ async def test_what_no_longer_deserializes_is_a_miss(
 
 
 async def test_a_deserializer_that_fails_on_a_new_value_fails_the_call(cache: Cache) -> None:
+    fetched = []
+
+    def fetch(resource_id: str) -> int:
+        fetched.append(resource_id)
+        return 1
+
     with pytest.raises(ZeroDivisionError):
         await get_with_cache_aside(
-            "complex_data", "x", "acme", lambda: 1, deserializer=lambda cached: cached / 0
+            "complex_data", "x", "acme", fetch, deserializer=lambda cached: cached / 0
         )
+    assert fetched == ["x"]
+
+
+async def test_a_known_absence_is_not_deserialized(cache: Cache) -> None:
+    for hit in (False, True):
+        value, metrics = await get_with_cache_aside(
+            "remembered", "x", "acme", nothing, deserializer=lambda cached: cached["data"]
+        )
+        await settled()
+        assert (value, metrics["cache_hit"]) == (None, hit)
+
+
+async def test_the_serialized_form_is_of_no_declared_type(cache: Cache) -> None:
+    cache.set_policy("complex_data", Policy(type=Complex))
+    for hit in (False, True):
+        value, metrics = await ask(lambda: Complex([1]))
+        await settled()
+        assert (value, metrics["cache_hit"]) == (Complex([1]), hit)

@@ -53,6 +53,15 @@ async def test_one_call_for_all_ways_of_passing_the_same_arguments(cache: Cache)
     assert len(calls) == 4
 
 
+async def test_the_same_value_for_another_argument_is_another_call(cache: Cache) -> None:
+    @cached("pair")
+    async def pair(a: int = 0, b: int = 0) -> list[int]:
+        return [a, b]
+
+    assert [await pair(a=1), await pair(b=1), await pair(1)] == [[1, 0], [0, 1], [1, 0]]
+    assert [await pair(b=2, a=1), await pair(a=2, b=1)] == [[1, 2], [2, 1]]
+
+
 async def test_the_documents_form(cache: Cache) -> None:
     calls = 0
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -68,12 +69,17 @@ def test_reset_frees_it_for_another_event_loop() -> None:
     assert [asyncio.run(use()) for _ in range(3)] == [1, 1, 1]
 
 
-def test_threads_that_come_at_once_get_the_same_cache() -> None:
+def test_threads_that_come_at_once_get_the_same_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     barrier = threading.Barrier(8)
+
+    def build() -> Cache:
+        time.sleep(0.05)  # long enough for all of them to find that there is none
+        return Cache()
 
     def get(_: int) -> Cache:
         barrier.wait()
         return default_cache()
 
+    monkeypatch.setattr(Cache, "from_env", build)
     with ThreadPoolExecutor(8) as threads:
         assert len(set(threads.map(get, range(8)))) == 1
