@@ -114,6 +114,7 @@ class Assembly:
             authority,
             memory,
             self.clock,
+            timeout=self.options.op_timeout,
             on_error=lambda why: trace.tier_failed("feed", why),
         )
         self.stack.listen(feed)

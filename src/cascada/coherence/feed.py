@@ -15,7 +15,6 @@ import math
 from collections.abc import Callable
 
 from cascada.model.clock import Clock
-from cascada.model.errors import TierUnavailable
 from cascada.tiers.base import L1_LEASE, POLL_INTERVAL, FeedSource
 from cascada.tiers.memory import MemoryTier
 
@@ -31,6 +30,7 @@ class PolledFeed:
         *,
         interval: float = POLL_INTERVAL,
         lease: float = L1_LEASE,
+        timeout: float | None = None,
         on_error: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.until = -math.inf
@@ -39,6 +39,7 @@ class PolledFeed:
         self._memory = memory
         self._now = clock.monotonic
         self._lease = lease
+        self._timeout = timeout
         self._on_error = on_error
         self._position: int | None = None
 
@@ -52,9 +53,10 @@ class PolledFeed:
         # may not be in it, and must not find memory trusted for longer than one lease.
         started = self._now()
         try:
-            changes = await self._source.changes(self._position)
-        except TierUnavailable as error:
-            self._on_error(str(error))
+            async with asyncio.timeout(self._timeout):
+                changes = await self._source.changes(self._position)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next look may succeed
+            self._on_error(str(error) or f"no answer within {self._timeout} s")
             return False
         if changes.lost or self._position is None:
             # At the first look memory may already hold what was read while no look succeeded.

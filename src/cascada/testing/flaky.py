@@ -17,7 +17,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal, Protocol, TypeVar, get_args
 
 from cascada.model.entry import Entry
@@ -113,7 +113,9 @@ class FlakyTier:
             yield held
         finally:
             held.release()
-            self.heal(*calls)
+            for call in calls or CALLS:
+                if self._faults.get(call) is fault:
+                    del self._faults[call]
 
     def busy(self, times: int, retry_after: float = 0.001) -> None:
         """Answer the next leases as if another process held them."""
@@ -176,7 +178,8 @@ class FlakyTier:
 
     def _set(self, calls: tuple[Call, ...], fault: Fault) -> None:
         for call in calls or CALLS:
-            self._faults[call] = Fault(fault.before, fault.after, fault.times)
+            # Each call counts its own `times`; one without is the same for all.
+            self._faults[call] = fault if fault.times is None else replace(fault)
 
 
 def _raiser(error: Exception | None) -> Callable[[], Awaitable[None]]:

@@ -18,7 +18,7 @@ from typing import Final, TypeVar
 
 from cascada.model.clock import Clock
 from cascada.model.entry import Entry
-from cascada.model.errors import TierUnavailable
+from cascada.model.errors import BadInput, TierUnavailable
 from cascada.model.keys import Key
 from cascada.model.names import tenant_of
 from cascada.tiers.base import (
@@ -134,9 +134,14 @@ class GuardedTier:
         except TimeoutError as error:
             self._failed(f"no answer within {self._timeout} s")
             raise TierUnavailable(f"{self.name} gave no answer within {self._timeout} s") from error
-        except TierUnavailable as error:
-            self._failed(str(error))
+        except BadInput:
             raise
+        except Exception as error:
+            # Of whatever kind: a driver's own error is no more the caller's business than ours.
+            self._failed(str(error) or repr(error))
+            if isinstance(error, TierUnavailable):
+                raise
+            raise TierUnavailable(f"{self.name} failed: {error!r}") from error
         self._failures = 0
         if self._open:
             self._open = False

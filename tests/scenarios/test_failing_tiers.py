@@ -1,0 +1,408 @@
+"""A failing tier costs its answers, never the call, and never the truth."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from cascada.api.cache import Cache
+from cascada.model.errors import InvalidationPending, TierUnavailable
+from cascada.model.events import Event
+from cascada.model.policy import Policy
+from cascada.testing.clock import ManualClock
+from cascada.testing.flaky import FlakyTier
+from cascada.testing.nodes import hear
+from cascada.tiers.guarded import FAILURES_TO_OPEN, RETRY_AFTER
+from cascada.tiers.sqlite import SqliteTier
+from tests.scenarios.conftest import TIMEOUT
+from tests.scenarios.row import Row, all_stored, kept, turns, until
+
+ERRORS = [TierUnavailable, OSError, RuntimeError]
+
+
+@pytest.fixture
+def events() -> list[Event]:
+    return []
+
+
+@pytest.fixture
+async def cache(
+    flaky: FlakyTier, clock: ManualClock, events: list[Event], nothing_left_behind: None
+) -> AsyncIterator[Cache]:
+    policies = {"x": Policy(ttl=100, stale_if_error=1000)}
+    cache = Cache(
+        tiers=[flaky],
+        clock=clock,
+        op_timeout=TIMEOUT,
+        policies=policies,
+        observers=[events.append],
+    )
+    await cache.tenant("acme").get("warm", "up")
+    yield cache
+    flaky.heal()
+    await cache.aclose()
+
+
+def kinds(events: list[Event]) -> list[str]:
+    return [event.kind for event in events]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.__name__)
+async def test_with_its_tier_down_a_cache_goes_on_with_the_source(
+    cache: Cache, flaky: FlakyTier, error: type[Exception]
+) -> None:
+    acme = cache.tenant("acme")
+    flaky.fail(error=error("out of order"))
+    row = Row("from the source")
+    assert not await acme.get("x", "1")
+    assert (await acme.load("x", "1", row.read)).value == "from the source"
+    assert (await acme.load_many("x", "12", lambda ids: list(ids)))[1].value == "2"
+    assert await acme.get_many("x", "123") == [await acme.get("x", "none")] * 3
+    assert not await acme.set("x", "1", "value")
+    assert await acme.ttl("x", "1") is None
+    assert "l3" not in await cache.usage()
+    assert (await acme.explain("x", "1")).findings[-1].state == "unavailable"
+
+
+@pytest.mark.parametrize("call", ["read", "lease", "fill"])
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.__name__)
+async def test_no_single_failure_reaches_a_reader(
+    cache: Cache, flaky: FlakyTier, call: Any, error: type[Exception]
+) -> None:
+    acme = cache.tenant("acme")
+    row = Row("value")
+    for command in (flaky.fail, flaky.lose):
+        command(call, error=error("out of order"), times=1)
+        answers = await asyncio.gather(*(acme.load("x", call, row.read) for _ in range(5)))
+        assert {answer.value for answer in answers} == {"value"}
+        await all_stored(acme)
+        flaky.heal()
+    assert await kept(acme, call) in ("value", None)
+
+
+async def test_a_tier_that_hangs_costs_its_time_and_no_more(
+    flaky: FlakyTier, clock: ManualClock, nothing_left_behind: None
+) -> None:
+    async with Cache(tiers=[flaky], clock=clock, op_timeout=0.05) as cache:
+        acme = cache.tenant("acme")
+        with flaky.hang("read", "lease", "fill"):
+            async with asyncio.timeout(TIMEOUT):
+                answer = await acme.load("x", "1", Row("from the source").read)
+                await all_stored(acme)
+        assert answer.value == "from the source"
+
+
+async def test_a_tier_that_hangs_from_the_start_does_not_keep_a_cache_from_starting(
+    flaky: FlakyTier, clock: ManualClock, nothing_left_behind: None
+) -> None:
+    with flaky.hang():
+        async with asyncio.timeout(TIMEOUT):
+            async with Cache(tiers=[flaky], clock=clock, op_timeout=0.05) as cache:
+                answer = await cache.tenant("acme").load("x", "1", Row("there").read)
+                assert answer.value == "there"
+
+
+async def test_a_feed_that_has_hung_comes_back(
+    flaky: FlakyTier, clock: ManualClock, nothing_left_behind: None
+) -> None:
+    async with Cache(tiers=[flaky], clock=clock, op_timeout=0.05) as cache:
+        acme = cache.tenant("acme")
+        await acme.set("x", "1", "value")
+        with flaky.hang("changes") as held:
+            await held.reached()
+            clock.advance(1)
+            assert (await acme.get("x", "1")).tier == "l3"
+            await asyncio.sleep(0.1)
+        seen = flaky.made["changes"]
+        await until(lambda: flaky.made["changes"] > seen + 1)
+        assert (await acme.get("x", "1")).tier == "l1"
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.__name__)
+async def test_a_feed_that_has_failed_comes_back(
+    cache: Cache, flaky: FlakyTier, clock: ManualClock, error: type[Exception]
+) -> None:
+    acme = cache.tenant("acme")
+    await acme.set("x", "1", "value")
+    flaky.fail("changes", error=error("out of order"))
+    seen = flaky.made["changes"]
+    await until(lambda: flaky.made["changes"] > seen + 1)
+    flaky.heal()
+    clock.advance(1)
+    await until(lambda: cache._assembly.feed.until > clock.monotonic())
+    assert (await acme.get("x", "1")).tier == "l1"
+
+
+async def test_memory_is_trusted_no_longer_than_its_lease_when_nothing_is_heard(
+    cache: Cache, flaky: FlakyTier, clock: ManualClock
+) -> None:
+    acme = cache.tenant("acme")
+    await acme.set("x", "1", "value")
+    await hear(cache)
+    flaky.fail("changes")
+    clock.advance(0.4)
+    assert (await acme.get("x", "1")).tier == "l1"
+    clock.advance(0.2)
+    assert (await acme.get("x", "1")).tier == "l3"
+
+
+async def test_a_look_that_takes_long_extends_trust_from_its_start_only(
+    cache: Cache, flaky: FlakyTier, clock: ManualClock
+) -> None:
+    """What is invalidated after the answer was made, and before it arrives, is not in it."""
+    acme = cache.tenant("acme")
+    await acme.set("x", "1", "old")
+    with flaky.hang("changes", carried_out=True) as held:
+        await held.reached()
+        other = SqliteTier(flaky.tier._path, namespace="test", clock=clock)  # type: ignore[attr-defined]
+        async with Cache(tiers=[other], clock=clock, op_timeout=TIMEOUT) as there:
+            await there.tenant("acme").invalidate("x", "1")
+        clock.advance(0.6)
+        flaky.fail("changes")
+        held.release()
+        await turns()
+        assert not await acme.get("x", "1")
+
+
+async def test_the_breaker_opens_after_a_few_failures_and_closes_by_itself(
+    cache: Cache, flaky: FlakyTier, clock: ManualClock, events: list[Event]
+) -> None:
+    acme = cache.tenant("acme")
+    await acme.set("x", "1", "value")
+    cache._assembly.stack.memory.flush()
+    flaky.fail("read")
+    for _ in range(FAILURES_TO_OPEN):
+        await acme.get("x", "1")
+    assert kinds(events).count("tier_down") == 1
+    flaky.made.clear()
+    for _ in range(5):
+        await acme.get("x", "1")
+    assert flaky.made["read"] == 0, "an open breaker sends nothing"
+    clock.advance(RETRY_AFTER + 0.1)
+    await acme.get("x", "1")
+    await acme.get("x", "1")
+    assert flaky.made["read"] == 1, "one trial, and it failed"
+    flaky.heal()
+    clock.advance(RETRY_AFTER + 0.1)
+    assert (await acme.get("x", "1")).value == "value"
+    assert kinds(events).count("tier_up") == 1
+
+
+async def test_while_a_trial_is_under_way_the_others_are_not_sent(
+    cache: Cache, flaky: FlakyTier, clock: ManualClock
+) -> None:
+    acme = cache.tenant("acme")
+    flaky.fail("read")
+    for _ in range(FAILURES_TO_OPEN):
+        await acme.get("x", "1")
+    flaky.heal()
+    clock.advance(RETRY_AFTER + 0.1)
+    flaky.made.clear()
+    with flaky.hang("read") as held:
+        trial = asyncio.create_task(acme.get("x", "1"))
+        await held.reached()
+        assert not await acme.get("x", "1")
+        assert flaky.made["read"] == 1
+    await trial
+
+
+async def test_a_failure_now_and_then_does_not_open_the_breaker(
+    cache: Cache, flaky: FlakyTier, events: list[Event]
+) -> None:
+    acme = cache.tenant("acme")
+    for _ in range(3 * FAILURES_TO_OPEN):
+        flaky.fail("read", times=1)
+        await acme.get("x", "1")
+        await acme.get("x", "1")
+    assert "tier_down" not in kinds(events)
+
+
+async def test_a_set_that_failed_leaves_no_old_value_behind(
+    cache: Cache, flaky: FlakyTier, clock: ManualClock
+) -> None:
+    acme = cache.tenant("acme")
+    for command in (flaky.fail, flaky.lose):
+        await acme.set("x", "1", "old")
+        command("fill", times=1)
+        assert not await acme.set("x", "1", "new")
+        assert (await acme.get("x", "1")).value != "old"
+        await until(lambda: not cache._assembly.stack.lower[0].owed)
+        assert not await acme.get("x", "1"), "the tier was told before it was read again"
+        assert await acme.set("x", "1", "new")
+
+
+@pytest.mark.usefixtures("no_pauses")
+async def test_an_invalidation_that_cannot_be_sent_says_so_and_is_sent_later(
+    cache: Cache, flaky: FlakyTier, clock: ManualClock
+) -> None:
+    acme = cache.tenant("acme")
+    await acme.set("x", "1", "old")
+    await acme.set("x", "2", "other")
+    flaky.fail("invalidate")
+    with pytest.raises(InvalidationPending, match="k:acme:x:1"):
+        await acme.invalidate("x", "1")
+    assert not await acme.get("x", "1"), "this process serves it no more"
+    assert not await acme.get("x", "2"), "the tier is not read before it was told"
+    answer = await acme.load("x", "1", Row("new").read)
+    assert (answer.value, answer.tier) == ("new", "source")
+    flaky.heal()
+    clock.advance(RETRY_AFTER + 0.1)
+    await until(lambda: not cache._assembly.stack.lower[0].owed)
+    assert not await acme.get("x", "1")
+    assert (await acme.get("x", "2")).value == "other"
+    assert (await acme.load("x", "1", Row("new").read)).value == "new"
+    assert await kept(acme) == "new"
+
+
+@pytest.mark.usefixtures("no_pauses")
+async def test_a_short_failure_is_overcome_by_insisting(cache: Cache, flaky: FlakyTier) -> None:
+    acme = cache.tenant("acme")
+    await acme.set("x", "1", "old")
+    flaky.fail("invalidate", times=2)
+    assert (await acme.invalidate("x", "1")).keys == 1
+    assert not await acme.get("x", "1")
+
+
+@pytest.mark.usefixtures("no_pauses")
+async def test_what_is_owed_twice_is_paid_for_the_second_time_as_well(
+    cache: Cache, flaky: FlakyTier, clock: ManualClock
+) -> None:
+    """The first payment was carried out before the second invalidation: it does not cover it."""
+    acme = cache.tenant("acme")
+    guarded = cache._assembly.stack.lower[0]
+    flaky.fail("invalidate")
+    with pytest.raises(InvalidationPending):
+        await acme.invalidate("x", "1")
+    flaky.made.clear()
+    with flaky.hang("invalidate", carried_out=True) as held:
+        clock.advance(RETRY_AFTER + 0.1)
+        await held.reached()
+        guarded.owe(["k:acme:x:1"])
+        flaky.fail("invalidate")
+    await until(lambda: flaky.made["invalidate"] == 2)
+    assert list(guarded.owed) == ["k:acme:x:1"]
+    flaky.heal()
+    clock.advance(RETRY_AFTER + 0.1)
+    await until(lambda: not guarded.owed)
+
+
+@pytest.mark.usefixtures("no_pauses")
+async def test_an_invalidation_whose_answer_was_lost_is_repeated(
+    cache: Cache, flaky: FlakyTier, clock: ManualClock
+) -> None:
+    acme = cache.tenant("acme")
+    await acme.set("x", "1", "old")
+    flaky.lose("invalidate")
+    with pytest.raises(InvalidationPending):
+        await acme.invalidate("x", "1")
+    flaky.heal()
+    clock.advance(RETRY_AFTER + 0.1)
+    await until(lambda: not cache._assembly.stack.lower[0].owed)
+    assert not await acme.get("x", "1")
+
+
+@pytest.mark.usefixtures("no_pauses")
+async def test_a_load_under_way_when_an_invalidation_failed_is_not_kept(
+    cache: Cache, flaky: FlakyTier, clock: ManualClock
+) -> None:
+    acme = cache.tenant("acme")
+    row = Row("old")
+    row.hold()
+    first = asyncio.create_task(acme.load("x", "1", row.read))
+    await row.being_read()
+    flaky.fail("invalidate")
+    row.value = "new"
+    with pytest.raises(InvalidationPending):
+        await acme.invalidate("x", "1")
+    second = asyncio.create_task(acme.load("x", "1", row.read))
+    await turns()
+    row.let_go()
+    assert (await first).value == "old"
+    assert (await second).value == "new"
+    flaky.heal()
+    clock.advance(RETRY_AFTER + 0.1)
+    await until(lambda: not cache._assembly.stack.lower[0].owed)
+    assert await kept(acme) in (None, "new")
+    assert (await acme.load("x", "1", row.read)).value == "new"
+
+
+@pytest.mark.usefixtures("no_pauses")
+async def test_debts_of_several_tenants_are_paid_each_by_itself(
+    cache: Cache, flaky: FlakyTier, clock: ManualClock
+) -> None:
+    tenants = [cache.tenant(name) for name in ("acme", "other", "a:b%")]
+    for tenant in tenants:
+        await tenant.set("x", "1", "old")
+    flaky.fail("invalidate")
+    for tenant in tenants:
+        with pytest.raises(InvalidationPending):
+            await tenant.invalidate("x", "1")
+    flaky.heal()
+    clock.advance(RETRY_AFTER + 0.1)
+    await until(lambda: not cache._assembly.stack.lower[0].owed)
+    for tenant in tenants:
+        assert not await tenant.get("x", "1")
+
+
+async def test_a_lost_fill_does_not_leave_memory_with_what_nobody_vouches_for(
+    cache: Cache, flaky: FlakyTier
+) -> None:
+    acme = cache.tenant("acme")
+    flaky.fail("fill", times=1)
+    await acme.load("x", "1", Row("value").read)
+    await all_stored(acme)
+    assert cache._assembly.stack.memory.peek(acme.key("x", "1")) is None
+
+
+async def test_a_spare_is_served_when_both_the_source_and_the_shared_tier_are_there_to_vouch(
+    cache: Cache, flaky: FlakyTier, clock: ManualClock
+) -> None:
+    acme = cache.tenant("acme")
+    await acme.set("x", "1", "spare")
+    clock.advance(200)
+    await hear(cache)
+    answer = await acme.load("x", "1", Row(OSError("down")).read)
+    assert (answer.value, answer.stale) == ("spare", True)
+    flaky.fail("fill")  # the release that would vouch for it
+    clock.advance(2)
+    await hear(cache)
+    with pytest.raises(OSError, match="down"):
+        await acme.load("x", "1", Row(OSError("down")).read)
+
+
+async def test_a_busy_tier_is_asked_again_and_what_the_other_process_brought_is_taken(
+    cache: Cache, flaky: FlakyTier, clock: ManualClock
+) -> None:
+    acme = cache.tenant("acme")
+    row = Row("ours")
+    flaky.busy(times=3)
+    assert (await acme.load("x", "1", row.read)).value == "ours"
+    assert row.reads == 1
+    await all_stored(acme)
+
+    flaky.busy(times=5, retry_after=0.02)
+    loading = asyncio.create_task(acme.load("x", "2", row.read))
+    await until(lambda: flaky.made["lease"] > 5)
+    other = SqliteTier(flaky.tier._path, namespace="test", clock=clock)  # type: ignore[attr-defined]
+    async with Cache(tiers=[other], clock=clock, op_timeout=TIMEOUT) as there:
+        await there.tenant("acme").set("x", "2", "theirs")
+        assert (await loading).value == "theirs"
+    assert row.reads == 1
+
+
+async def test_a_busy_tier_leaves_the_refresh_of_a_stale_value_to_the_other_process(
+    flaky: FlakyTier, clock: ManualClock, nothing_left_behind: None
+) -> None:
+    policies = {"x": Policy(ttl=10, stale_for=60)}
+    async with Cache(tiers=[flaky], clock=clock, op_timeout=TIMEOUT, policies=policies) as cache:
+        acme = cache.tenant("acme")
+        await acme.set("x", "1", "old")
+        clock.advance(20)
+        flaky.busy(times=1000, retry_after=60)
+        row = Row("new")
+        async with asyncio.timeout(5):
+            answer = await acme.load("x", "1", row.read)
+        assert (answer.value, answer.stale) == ("old", True)
+        await all_stored(acme)
+        assert row.reads == 0
