@@ -97,6 +97,7 @@ class Assembly:
             load_timeout=options.load_timeout,
             watched=options.mode != "on",
         )
+        self._decode = self.stack.codec.decode
         self.feed = self._feed(lower[0]) if lower else None
         self.life = Lifecycle(
             self.stack,
@@ -146,7 +147,9 @@ class Assembly:
     def decoded(self, record: Record) -> object:
         """The value of a record that keeps only its bytes; UNSET if they do not decode."""
         try:
-            return self.stack.decode(record, record.kind)
+            return self._decode(
+                record.data, record.codec, record.flags, type=record.kind.policy.type
+            )
         except CorruptEntry:
             return UNSET  # the slow path counts it and replaces it
 

@@ -52,14 +52,17 @@ def encoded(
         value, type=question.want or policy.type, vectors=question.kind.vectors
     )
     now = stack.now()
+    fresh_until = now + fresh
+    # One float where there is one moment: memory holds many entries, and keeps what it is given.
+    expires = fresh_until if whole == fresh else now + whole
     shared = value if policy.shared else made.value
     return Entry(
         made.data,
         made.codec,
         int(made.flags) | policy.version << 8,
         now,
-        now + fresh,
-        now + whole,
+        fresh_until,
+        expires,
         names,
         version,
         shared,

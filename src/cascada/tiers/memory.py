@@ -10,9 +10,8 @@ Names that no cell stands for are remembered in a ring of the latest ones, becau
 as old as a read that came before it, and because tags and sources are only known at the fill. What
 has left the ring raises the tenant's low-water mark: a lease older than that is void.
 
-`peek` is the hit path. It is synchronous and does one lookup, three comparisons and one write. The
-two coroutines that answer the most hits have its usual case written out, because a call takes as
-long as all of that: `Cache.get` and `Tenant.get`.
+`peek` is the hit path: one lookup, three comparisons, one write. `Cache.get` and `Tenant.get` have
+its usual case written out, because a call takes as long as all of that.
 """
 
 from __future__ import annotations
@@ -46,11 +45,12 @@ RING = 4096
 
 
 class Cell:
-    """The latest invalidation of one name, and how many live records bear it."""
+    """The latest invalidation of one name. `live` records bear it; `pair`: see `_store`."""
 
-    __slots__ = ("__weakref__", "live", "name", "q")
+    __slots__ = ("__weakref__", "live", "name", "pair", "q")
 
     def __init__(self, name: str, q: int) -> None:
+        self.pair: tuple[Cell, ...] | None = None
         self.name = name
         self.q = q
         self.live = 0
@@ -330,6 +330,8 @@ class MemoryTier:
         record.kind = self._kind_of(key)
         # The key itself needs no cell while its record is here: `apply` finds it by its key.
         record.cells = bar.cells[1:] + tuple(self._cell(name) for name in entry.names)
+        if len(record.cells) == 2:  # most bear their tenant's and type's names alone: one tuple
+            record.cells[1].pair = record.cells = record.cells[1].pair or record.cells
         record.clock = bar.clock
         record.q = q
         record.used = self._now()

@@ -15,7 +15,7 @@ from typing import Final
 from cascada.model.entry import UNSET, Entry
 from cascada.model.keys import Key
 
-RECORD: Final = 560
+RECORD: Final = 500
 """A record with its numbers, key tuple, tuple of cells, and slots in dictionary and heap."""
 
 NAME: Final = 300
