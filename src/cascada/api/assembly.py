@@ -180,10 +180,11 @@ class Assembly:
     async def get(self, question: Question) -> Hit[Any] | Miss:
         """The slow path of `get`."""
         await self.life.ready()
-        if self.passing_by:
+        if not self.storing:
             return MISS
-        (answer,) = await read.get(self.stack, [question])
-        return MISS if answer is None else self._hit(question, answer)
+        hidden = self.passing_by
+        (answer,) = await read.get(self.stack, [question], hidden=hidden)
+        return MISS if answer is None or hidden else self._hit(question, answer)
 
     async def get_many(
         self,
@@ -202,12 +203,13 @@ class Assembly:
                 keys = zip(*map(repeat, prefix), resource_ids, strict=False)
             found = self.glance_many(kind, keys)
         missing = [index for index, hit in enumerate(found) if hit is MISS]
-        if missing and not self.passing_by:
+        if missing and self.storing:
             await self.life.ready()
+            hidden = self.passing_by
             questions = [question_of(resource_ids[index]) for index in missing]
-            answers = await read.get(self.stack, questions)
+            answers = await read.get(self.stack, questions, hidden=hidden)
             for index, question, answer in zip(missing, questions, answers, strict=True):
-                if answer is not None:
+                if answer is not None and not hidden:
                     found[index] = self._hit(question, answer)
         return found
 
@@ -262,7 +264,7 @@ class Assembly:
 
     @property
     def storing(self) -> bool:
-        """Whether a `set` stores: not in mode off, nor inside `bypass()`."""
+        """Whether the tiers are used at all: not in mode off, nor inside `bypass()`."""
         return self.options.mode != "off" and not self._bypassed
 
     @contextmanager

@@ -30,19 +30,18 @@ _fences: WeakKeyDictionary[asyncio.Task[Any], dict[tuple[int, Key], Missing]] = 
 
 
 def remember(stack: Stack, descents: Sequence[Descent]) -> None:
-    """These reads of the current task found nothing, or something that was not enough."""
+    """These reads of the current task found nothing, or nothing that they may be given."""
     task = asyncio.current_task()
-    if task is None:
+    if task is None or not descents:
         return
+    fences = _fences.setdefault(task, {})
     for descent in descents:
-        if descent.answer is None:
-            fences = _fences.setdefault(task, {})
-            seen = descent.seen[stack.authority.name][0]
-            # What was found and may not be served (kept in case its source fails) is a miss, too.
-            fence = seen if isinstance(seen, Missing) else Missing(seen.q)
-            fences[id(stack), descent.question.key] = fence
-            if len(fences) > MAX_FENCES:
-                del fences[next(iter(fences))]
+        # Memory numbers what it keeps as the authority does, and may have ended the read.
+        seen = (descent.seen.get(stack.authority.name) or descent.seen[stack.memory.name])[0]
+        fence = seen if isinstance(seen, Missing) else Missing(seen.q)
+        fences[id(stack), descent.question.key] = fence
+        if len(fences) > MAX_FENCES:
+            del fences[next(iter(fences))]
 
 
 def take(stack: Stack, key: Key) -> Missing | None:

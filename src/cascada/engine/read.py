@@ -22,12 +22,17 @@ from cascada.model.errors import CorruptEntry
 from cascada.tiers.base import Found
 
 
-async def get(stack: Stack, questions: Sequence[Question]) -> list[Answer | None]:
-    """What the tiers have, each question's first candidate that may be served."""
+async def get(
+    stack: Stack, questions: Sequence[Question], *, hidden: bool = False
+) -> list[Answer | None]:
+    """What the tiers have, each question's first candidate that may be served.
+
+    `hidden`: the caller is not given what is found, and so may set what it reads itself.
+    """
     started = stack.timer()
     descents = await descend(stack, questions, loading=False)
     answers = [descent.answer for descent in descents]
-    fence.remember(stack, descents)
+    fence.remember(stack, [descent for descent in descents if hidden or descent.answer is None])
     _account(stack, questions, answers, started)
     return answers
 
