@@ -100,8 +100,9 @@ async def _load(stack: Stack, legs: Sequence[Leg], loader: Loader) -> None:
         stack.trace.load_failed(first.kind, first.key, error, refresh=refresh)
         await _fail(stack, legs, error)
         return
-    except BaseException:
-        stack.background.run(_release(stack, legs), "release")
+    except asyncio.CancelledError:
+        # Here, not in a task of its own, which nobody would wait for when all is cancelled.
+        await _release(stack, legs)
         raise
     stack.trace.loaded(first.kind, [flight.question.key for flight in flights],
                        stack.timer() - started)  # fmt: skip
