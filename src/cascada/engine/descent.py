@@ -83,18 +83,17 @@ async def rise(
         ]
         if not passed:
             continue
+        sent = [None if index in refused else entries[index] for index, _, _ in passed]
         try:
-            verdicts = await tier.fill(
-                [lease for _, _, lease in passed],
-                [None if index in refused else entries[index] for index, _, _ in passed],
-            )
+            verdicts = await tier.fill([lease for _, _, lease in passed], sent)
         except TierUnavailable as error:
             stack.trace.tier_failed(tier.name, str(error))
             # Whether it was stored is unknown; memory must not keep what nobody vouches for.
             refused.update(index for index, _, _ in passed)
             continue
-        for (index, descent, _), verdict in zip(passed, verdicts, strict=True):
-            stack.trace.filled(descent.question, tier.name, accepted=verdict.accepted)
+        for (index, descent, _), entry, verdict in zip(passed, sent, verdicts, strict=True):
+            if entry is not None:
+                stack.trace.filled(descent.question, tier.name, accepted=verdict.accepted)
             if not verdict.accepted:
                 refused.add(index)
             if tier is stack.authority:

@@ -26,21 +26,20 @@ class Trace:
 
     def answered(self, question: Question, answer: Answer | None, seconds: float) -> None:
         """A read of the slow path got its answer, or none."""
-        count = question.kind.count
-        if answer is None or answer.tier == "source":
-            if answer is not None and answer.coalesced:
-                count.coalesced += 1
-                self._emit("coalesced", question.kind, question.key, seconds=seconds)
-            else:
-                count.misses += 1
-                self._emit("miss", question.kind, question.key, seconds=seconds)
-            return
-        setattr(count, answer.tier, getattr(count, answer.tier) + 1)
-        if answer.stale:
-            count.stale += 1
-        self._emit(
-            "hit", question.kind, question.key, answer.tier, stale=answer.stale, seconds=seconds
-        )
+        count, tier = question.kind.count, None
+        stale = answer is not None and answer.stale
+        count.stale += stale
+        what: EventKind
+        if answer is None or (answer.tier == "source" and not answer.coalesced):
+            what = "miss"
+            count.misses += 1
+        elif answer.tier == "source":
+            what = "coalesced"
+            count.coalesced += 1
+        else:
+            what, tier = "hit", answer.tier
+            setattr(count, tier, getattr(count, tier) + 1)
+        self._emit(what, question.kind, question.key, tier, stale=stale, seconds=seconds)
 
     def hit_in_memory(self, kind: Kind, key: Key) -> None:
         """A hit on the fast path, which has counted itself; only called if anybody observes."""

@@ -52,7 +52,7 @@ async def write(
     stack.memory.apply(filled.q, [key_name(key)])
     if filled.accepted:
         memory_lease.q = filled.q
-        await stack.memory.fill([memory_lease], [entry])
+        await _fill(stack, stack.memory, question, memory_lease, entry)
     return filled.accepted
 
 
