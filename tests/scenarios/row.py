@@ -69,7 +69,7 @@ async def until(happened: Callable[[], bool], seconds: float = 10.0) -> None:
 
 async def all_stored(handle: Tenant) -> None:
     """A load's callers have their value before it is stored; wait for that as well."""
-    await until(lambda: not handle._stack.flights)
+    await until(lambda: not getattr(handle._stack, "flights", None))
 
 
 async def kept(handle: Tenant, resource_id: str = "1") -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
@@ -201,7 +202,7 @@ def _database(url: str, namespace: str, capacity: int, clock: Clock) -> SqliteTi
         path = path.removeprefix("/")
     else:
         raise BadInput(
-            f"database is {url!r}; this version takes sqlite:///PATH "
+            f"database is {_without_password(url)!r}; this version takes sqlite:///PATH "
             "(four slashes for an absolute path) or a bare path"
         )
     if not path or path == ":memory:":
@@ -209,3 +210,7 @@ def _database(url: str, namespace: str, capacity: int, clock: Clock) -> SqliteTi
             f"database is {url!r}, which names no file; leave it out to keep values in memory only"
         )
     return SqliteTier(path, namespace=namespace, capacity_bytes=capacity, clock=clock)
+
+
+def _without_password(url: str) -> str:
+    return re.sub(r"://[^@]*@", "://***@", url)

@@ -31,7 +31,7 @@ from cascada.model.names import (
     tenant_name,
 )
 from cascada.model.policy import candidates
-from cascada.model.ttl import Duration
+from cascada.model.ttl import Duration, seconds
 
 T = TypeVar("T")
 
@@ -195,6 +195,8 @@ class Tenant:
             shape = self._shape(data_type)
         if class_of(resource_id) is not str:
             resource_id = id_text(resource_id)
+        if ttl is not None:
+            seconds(ttl)  # refused on a hit as well, or it would fail on the first miss alone
         if type is None:
             key: Any = shape.prefix + (resource_id,)  # noqa: RUF005 - faster than unpacking
             hit = self._assembly.glance(key)
@@ -267,6 +269,8 @@ class Tenant:
         in between. False if it was not stored, because something newer stood against it or no
         tier could take it. SerializationError if it cannot be stored exactly.
         """
+        if ttl is not None:
+            seconds(ttl)
         question = self._question(self._shape(data_type), resource_id, type)
         await self._assembly.life.ready()
         if not self._assembly.storing:

@@ -81,9 +81,12 @@ class Lifecycle:
         if self._closed:
             return
         self._closed = for_good
-        here = self._loop is asyncio.get_running_loop()
-        if here:
+        if self.loop is asyncio.get_running_loop():
             await self._stack.background.drain(DRAIN_TIMEOUT)
+        elif self.loop is not None and self.loop.is_running():
+            # Its tasks can be ended only where they run.
+            work = self._stack.background.drain(DRAIN_TIMEOUT)
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self.loop))
         for tier in self._stack.tiers:
             await tier.aclose()
         if self._news is not None:

@@ -49,6 +49,8 @@ async def load(stack: Stack, questions: Sequence[Question], loader: Loader) -> l
         try:
             for index, boarding in waiting:
                 answer = await boarding.wait()
+                if answer is not None and _asked_too_little(questions[index], boarding, answer):
+                    continue  # look again: the next flight asks this caller's generator, too
                 if answer is not None and _opens(stack, questions[index], answer):
                     answers[index] = answer
         finally:
@@ -158,6 +160,11 @@ def _board(
     if flights:
         _depart(stack, flights, loader)
     return waiting
+
+
+def _asked_too_little(question: Question, boarding: Boarding, answer: Answer) -> bool:
+    """Whether a flight found nothing without asking a generator, which this caller has."""
+    return answer.absent and question.generating and not boarding.flight.question.generating
 
 
 def _opens(stack: Stack, question: Question, answer: Answer) -> bool:

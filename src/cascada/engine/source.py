@@ -7,13 +7,19 @@ blocks the event loop. What it returns may be awaitable (a lambda around an asyn
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import functools
 import inspect
+import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
 
 from cascada.engine.answer import Origin, Produced, Question
 from cascada.model.clock import Clock
 from cascada.model.loaded import Loaded
+
+LOADER_THREADS: Final = 64
 
 
 async def call(function: Callable[..., Any], *args: Any, **named: Any) -> Any:
@@ -22,8 +28,21 @@ async def call(function: Callable[..., Any], *args: Any, **named: Any) -> Any:
         getattr(function, "__call__", None)  # noqa: B004 - an object with an async __call__
     ):
         return await function(*args, **named)
-    result = await asyncio.to_thread(_in_thread, function, *args, **named)
+    context = contextvars.copy_context()
+    run = functools.partial(context.run, _in_thread, function, *args, **named)
+    result = await asyncio.get_running_loop().run_in_executor(_threads(), run)
     return await result if inspect.isawaitable(result) else result
+
+
+@functools.cache
+def _threads() -> ThreadPoolExecutor:
+    """Threads of their own, as many as loads may run: the loop's default pool has six on two cores,
+    shared with everything else in the process."""
+    return ThreadPoolExecutor(LOADER_THREADS, thread_name_prefix="cascada-loader")
+
+
+# Threads do not live on in a forked child, and the executor would not notice.
+os.register_at_fork(after_in_child=_threads.cache_clear)
 
 
 def _in_thread(function: Callable[..., Any], *args: Any, **named: Any) -> Any:

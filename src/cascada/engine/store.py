@@ -8,6 +8,7 @@ from cascada.engine.answer import Produced, Question
 from cascada.engine.sources import Frame
 from cascada.engine.stack import Stack
 from cascada.model.entry import Codec, Entry, Flag
+from cascada.model.errors import BadInput
 from cascada.model.names import collapse, source_names, static_names, tag_name
 from cascada.model.ttl import Duration, seconds
 
@@ -71,6 +72,8 @@ def encoded(
 
 def entry_names(question: Question, tags: Sequence[str], sources: Iterable[str]) -> tuple[str, ...]:
     """The dynamic names: tags, sources and left-out context, less what the key says anyway."""
+    if isinstance(tags, str):
+        raise BadInput(f"tags is {tags!r}; pass a list of tags, such as [{tags!r}]")
     static = set(static_names(question.key))
     own = dict.fromkeys(tag_name(question.key.tenant, tag) for tag in tags)
     own.update(dict.fromkeys(question.context))

@@ -118,7 +118,7 @@ class Hit(msgspec.Struct, Generic[T_co], frozen=True, gc=False):
     stale: bool = False
     coalesced: bool = False
 
-    def __bool__(self) -> bool:
+    def __bool__(self) -> Literal[True]:
         return True
 
 
@@ -128,7 +128,7 @@ class Miss:
 
     value: None = None
 
-    def __bool__(self) -> bool:
+    def __bool__(self) -> Literal[False]:
         return False
 
     def __repr__(self) -> str:

@@ -83,7 +83,7 @@ class Policy:
                     f"Policy.varies_by is {self.varies_by!r}; "
                     f"pass a tuple of {', '.join(CONTEXT_PARTS)}"
                 )
-        if not isinstance(self.version, int) or not 0 <= self.version <= 255:
+        if self.version not in range(256):
             raise InvalidPolicy(f"Policy.version is {self.version!r}; pass a number from 0 to 255")
         if self.sensitive:
             raise InvalidPolicy(
