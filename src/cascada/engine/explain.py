@@ -59,8 +59,9 @@ async def explain(stack: Stack, question: Question) -> Explanation:
             findings.append(_finding(stack, question, tier, key.text, answer))
         if decided:
             continue
+        looked_at = len(stack.keys_for(tier, question.candidates))
         choice = decide.choose(
-            answers, question.kind.policy, stack.now(), generating=question.generating
+            answers[:looked_at], question.kind.policy, stack.now(), generating=question.generating
         )
         if choice.index is not None and choice.verdict is not decide.Verdict.SPARE:
             key = question.candidates[choice.index]

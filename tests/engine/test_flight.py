@@ -1,0 +1,162 @@
+"""Who may take which flight's value, and who waits for whom."""
+
+import asyncio
+
+import pytest
+
+from cascada.engine.answer import Answer, Question
+from cascada.engine.flight import MAX_COOLING, Boarding, Flight, Flights, Voyage
+from cascada.engine.kind import Kind
+from cascada.model.entry import Entry
+from cascada.model.errors import LoadCycle
+from cascada.model.keys import Key
+from cascada.model.policy import Policy
+
+KEY = Key("t", "x", None, None, None, "1")
+QUESTION = Question(Kind("t", "x", Policy()), (KEY,))
+
+
+def answer() -> Answer:
+    return Answer(Entry(b""), "source", value="value")
+
+
+def take_off(flights: Flights) -> Flight:
+    (flight,) = flights.prepare([QUESTION], kept=False)
+    return flight
+
+
+def board(flight: Flight, asked: int, parent: Voyage | None = None) -> Boarding:
+    return Boarding(flight, asked, parent, own=False)
+
+
+async def test_who_asked_before_it_began_has_the_value_as_soon_as_it_lands() -> None:
+    flights = Flights()
+    asked = flights.moment()
+    flight = take_off(flights)
+    boarding = board(flight, asked)
+    flight.land(answer())
+    taken = await boarding.wait()
+    assert taken is not None
+    assert taken.coalesced
+
+
+@pytest.mark.parametrize(
+    ("sealed", "proven", "taken"),
+    [(False, True, True), (False, False, False), (True, True, False), (True, False, False)],
+)
+async def test_who_asked_after_it_began_needs_a_proof_that_is_younger_than_the_question(
+    sealed: bool, proven: bool, taken: bool
+) -> None:
+    flights = Flights()
+    flight = take_off(flights)
+    if sealed:
+        flight.land(answer())
+        flight.seal()
+    boarding = board(flight, flights.moment())
+    waiting = asyncio.ensure_future(boarding.wait())
+    await asyncio.sleep(0)
+    flight.land(answer())
+    flight.seal()
+    await asyncio.sleep(0)
+    assert not waiting.done(), "landing is no proof"
+    flight.end(proven=proven)
+    assert ((await waiting) is not None) is taken
+
+
+async def test_what_was_found_in_a_tier_is_not_waited_for_but_looked_for_there() -> None:
+    flights = Flights()
+    flight = take_off(flights)
+    early = board(flight, flights.moment())
+    flight.land(answer(), found=True)
+    assert await early.wait() is None
+    late = board(flight, flights.moment())
+    waiting = asyncio.ensure_future(late.wait())
+    await asyncio.sleep(0)
+    assert not waiting.done(), "it found nothing in the tiers, so it waits for the refresh"
+    flight.end(proven=True)
+    assert await waiting is None
+
+
+async def test_a_flight_without_callers_is_cancelled_and_takes_no_more() -> None:
+    flights = Flights()
+    flight = take_off(flights)
+    flight.voyage.task = asyncio.ensure_future(asyncio.sleep(60))
+    one, two = board(flight, 0), board(flight, 0)
+    one.leave()
+    assert flights.find(KEY) is flight
+    assert not flight.voyage.task.cancelling()
+    two.leave()
+    assert flight.voyage.task.cancelling() == 1
+    assert flights.find(KEY) is None
+    following = take_off(flights)
+    flights.remove([flight])
+    assert flights.find(KEY) is following
+    await asyncio.gather(flight.voyage.task, return_exceptions=True)
+
+
+async def test_a_flight_whose_values_are_all_there_is_not_cancelled() -> None:
+    flights = Flights()
+    other = Question(QUESTION.kind, (KEY._replace(resource_id="2"),))
+    one, two = flights.prepare([QUESTION, other], kept=False)
+    one.voyage.task = asyncio.ensure_future(asyncio.sleep(60))
+    boardings = [board(one, 0), board(two, 0)]
+    one.land(answer())
+    one.land(answer())  # a second landing counts for nothing
+    assert not one.voyage.kept
+    two.land(answer())
+    for boarding in boardings:
+        boarding.leave()
+    assert not one.voyage.task.cancelling()
+    one.voyage.task.cancel()
+    await asyncio.gather(one.voyage.task, return_exceptions=True)
+
+
+async def test_a_circle_of_waiting_is_refused_before_it_is_closed() -> None:
+    flights = Flights()
+    flown = [
+        flights.prepare([Question(QUESTION.kind, (KEY._replace(resource_id=name),))], kept=False)[0]
+        for name in "abcd"
+    ]
+    a, b, c, d = flown
+    board(b, 0, a.voyage)
+    board(c, 0, b.voyage)
+    board(d, 0, b.voyage)
+    for flight in (a, b, c):
+        with pytest.raises(LoadCycle, match="for its own result"):
+            board(flight, 0, c.voyage)
+    assert c.voyage.waiters == 1, "who was refused does not wait"
+    board(d, 0, c.voyage)
+
+
+async def test_who_has_left_waits_for_nobody() -> None:
+    flights = Flights()
+    a, b = take_off(flights), take_off(flights)
+    twice = [board(b, 0, a.voyage), board(b, 0, a.voyage)]
+    twice[0].leave()
+    with pytest.raises(LoadCycle):
+        board(a, 0, b.voyage)
+    twice[1].leave()
+    board(a, 0, b.voyage)
+
+
+async def test_refreshes_that_failed_rest_until_their_time_and_are_forgotten_in_masses() -> None:
+    flights = Flights()
+    flights.cool(KEY, until=10.0)
+    assert flights.cooling(KEY, 9.9)
+    assert not flights.cooling(KEY, 10.0)
+    assert not flights.cooling(KEY, 9.9), "it has been let go"
+    for number in range(3 * MAX_COOLING):
+        flights.cool(KEY._replace(resource_id=str(number)), until=10.0)
+    assert len(flights._cooling) <= MAX_COOLING
+
+
+async def test_a_failure_that_nobody_waits_for_is_no_news(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    flight = take_off(Flights())
+    flight.fail(OSError("down"))
+    flight.fail(OSError("again"))
+    flight.end(proven=False)
+    del flight
+    await asyncio.sleep(0)
+    assert not caplog.records

@@ -1,0 +1,113 @@
+"""`explain` says of every candidate in every tier what it is, and what a read would do."""
+
+import asyncio
+
+from cascada.api.cache import Cache
+from cascada.engine.explain import Explanation
+from cascada.model.policy import Policy
+from cascada.testing.clock import ManualClock
+from cascada.testing.flaky import FlakyTier
+from tests.scenarios.conftest import TIMEOUT, MakeCache, MakeNodes
+from tests.scenarios.row import Row, kept
+
+
+def states(explanation: Explanation) -> list[tuple[str, str, str]]:
+    return [(finding.tier, finding.key, finding.state) for finding in explanation.findings]
+
+
+async def test_a_hit_names_its_tier_its_key_its_age_and_its_names(
+    make_cache: MakeCache, clock: ManualClock, tiers: str
+) -> None:
+    acme = make_cache(policy=Policy(ttl=100)).tenant("acme")
+    await acme.set("x", "1", "value", tags=["news"])
+    clock.advance(0.25)
+    explanation = await acme.explain("x", "1")
+    assert explanation.verdict == "a hit in l1 (fresh), under acme:x:1"
+    finding = explanation.findings[0]
+    assert (finding.tier, finding.key, finding.state) == ("l1", "acme:x:1", "fresh")
+    assert (finding.age, finding.fresh_for) == (0.25, 99.75)
+    assert finding.names == ("#:acme:news",)
+    assert finding.size
+    assert f"{finding.size} B" in str(explanation)
+    assert [found.tier for found in explanation.findings] == (
+        ["l1"] if tiers == "memory" else ["l1", "l3"]
+    )
+
+
+async def test_a_miss_says_why_in_every_tier_for_every_candidate(cache: Cache, tiers: str) -> None:
+    acme = cache.tenant("acme")
+    explanation = await acme.within(agent="a").explain("x", "1")
+    assert explanation.verdict == "a miss: no tier has a value that may be served"
+    keys = ["acme:x:agent:a:1", "acme:x:1"]
+    names = ["l1"] if tiers == "memory" else ["l1", "l3"]
+    assert states(explanation) == [(tier, key, "absent") for tier in names for key in keys]
+
+
+async def test_what_was_invalidated_names_who_did_it(cache: Cache) -> None:
+    acme = cache.tenant("acme")
+    await acme.set("x", "1", "value", tags=["news"])
+    await acme.invalidate(tag="news")
+    explanation = await acme.explain("x", "1")
+    assert [finding.state for finding in explanation.findings] == ["invalidated"] * len(
+        explanation.findings
+    )
+    assert explanation.findings[0].by == "#:acme:news"
+    assert "by #:acme:news" in str(explanation)
+
+
+async def test_it_tells_stale_from_kept_in_need_from_expired(
+    make_cache: MakeCache, clock: ManualClock
+) -> None:
+    policy = Policy(ttl=10, stale_for=10, stale_if_error=100, refresh_at=0.5)
+    acme = make_cache(policy=policy).tenant("acme")
+    await acme.set("x", "1", "value")
+    seen = []
+    for wait in (0, 6, 6, 10, 100):
+        clock.advance(wait)
+        seen.append((await acme.explain("x", "1")).findings[-1].state)
+    assert seen == ["fresh", "due", "stale", "spare", "expired"]
+    assert not await acme.get("x", "1")
+
+
+async def test_a_tier_that_does_not_answer_is_unavailable(
+    flaky: FlakyTier, clock: ManualClock, nothing_left_behind: None
+) -> None:
+    async with Cache(tiers=[flaky], clock=clock, op_timeout=TIMEOUT) as cache:
+        acme = cache.tenant("acme")
+        await acme.set("x", "1", "value")
+        flaky.fail("read")
+        explanation = await acme.explain("x", "1")
+        assert states(explanation) == [
+            ("l1", "acme:x:1", "fresh"),
+            ("l3", "acme:x:1", "unavailable"),
+        ]
+
+
+async def test_its_verdict_is_what_a_read_does(nodes: MakeNodes) -> None:
+    """Memory that has a general value must not claim the answer of a specific one below."""
+    async with nodes(2) as group:
+        here, there = (node.tenant("acme") for node in group)
+        await here.set("x", "1", "general")
+        await there.within(agent="a").set("x", "1", "specific")
+        await group.hear()
+        mine = here.within(agent="a")
+        explanation = await mine.explain("x", "1")
+        assert explanation.verdict == "a hit in l3 (fresh), under acme:x:agent:a:1"
+        found = await mine.get("x", "1")
+        assert (found.value, found.tier) == ("specific", "l3")
+
+
+async def test_to_explain_changes_nothing(cache: Cache) -> None:
+    acme = cache.tenant("acme")
+    row = Row("value")
+    row.hold()
+    loading = asyncio.create_task(acme.load("x", "1", row.read))
+    await row.being_read()
+    await acme.explain("x", "1")
+    row.let_go()
+    await loading
+    assert await kept(acme) == "value"
+    before = cache.stats()
+    await acme.explain("x", "1")
+    assert cache.stats() == before
+    assert await acme.get("x", "1")
