@@ -141,7 +141,7 @@ class Assembly:
                 return None
             sources.note_key(self.stack, record.key, record)
             self.stack.trace.hit_in_memory(record.kind, record.key)
-        record.kind.count.l1 += 1
+        record.kind.l1 += 1
         return Hit(value, "l1", record.used - record.born)
 
     def decoded(self, record: Record) -> object:
@@ -174,7 +174,7 @@ class Assembly:
                 found.append(Hit(value, "l1", now - record.born))
             else:
                 found.append(MISS if (hit := self.glance(record.key)) is None else hit)
-        kind.count.l1 += written_out
+        kind.l1 += written_out
         return found
 
     async def get(self, question: Question) -> Hit[Any] | Miss:

@@ -140,7 +140,7 @@ class Cache:
             )
         ):
             record.used = now
-            record.kind.count.l1 += 1
+            record.kind.l1 += 1
             return Hit(value, "l1", now - record.born)
         return await self._beyond(key)
 

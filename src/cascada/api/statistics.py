@@ -65,9 +65,7 @@ def statistics(kinds: list[Kind]) -> Statistics:
 
 
 def _sum(kinds: list[Kind]) -> TypeStatistics:
-    return TypeStatistics(
-        **{name: sum(getattr(kind.count, name) for kind in kinds) for name in _FIELDS}
-    )
+    return TypeStatistics(**{name: sum(getattr(kind, name) for kind in kinds) for name in _FIELDS})
 
 
 async def usage(stack: Stack) -> dict[str, Usage]:

@@ -126,7 +126,7 @@ class Tenant:
                 )
             ):
                 record.used = now
-                record.kind.count.l1 += 1
+                record.kind.l1 += 1
                 return Hit(value, "l1", now - record.born)
             hit = self._assembly.glance(key)
             if hit is not None:

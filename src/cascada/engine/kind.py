@@ -1,6 +1,6 @@
 """What the engine knows of one data type of one tenant: its policy and its counters.
 
-Records point to their kind, so that a hit counts with one attribute write and decodes without a
+Records point to their kind, so that a hit counts with one addition to it and decodes without a
 look-up. Only so many kinds are made; the tenants beyond share one per type, named `other`, so that
 neither memory nor metric labels grow with the number of tenants.
 """
@@ -37,17 +37,17 @@ class Counters:
         return self.l1 + self.l2 + self.l3
 
 
-class Kind:
-    """One data type of one tenant."""
+class Kind(Counters):
+    """One data type of one tenant, and its counts."""
 
-    __slots__ = ("count", "data_type", "policy", "tenant", "vectors")
+    __slots__ = ("data_type", "policy", "tenant", "vectors")
 
     def __init__(self, tenant: str, data_type: str, policy: Policy) -> None:
+        super().__init__()
         self.tenant = tenant
         self.data_type = data_type
         self.policy = policy
         self.vectors = data_type in ("embedding", "vector_store")
-        self.count = Counters()
 
 
 class Kinds:

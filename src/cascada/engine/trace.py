@@ -26,7 +26,7 @@ class Trace:
 
     def answered(self, question: Question, answer: Answer | None, seconds: float) -> None:
         """A read of the slow path got its answer, or none."""
-        count, tier = question.kind.count, None
+        count, tier = question.kind, None
         stale = answer is not None and answer.stale
         count.stale += stale
         what: EventKind
@@ -46,23 +46,23 @@ class Trace:
         self._emit("hit", kind, key, "l1")
 
     def loaded(self, kind: Kind, keys: Sequence[Key], seconds: float) -> None:
-        kind.count.loads += len(keys)
-        kind.count.load_seconds += seconds
+        kind.loads += len(keys)
+        kind.load_seconds += seconds
         self._emit("load", kind, keys[0], seconds=seconds, count=len(keys))
 
     def load_failed(self, kind: Kind, key: Key, error: BaseException, *, refresh: bool) -> None:
-        kind.count.load_failures += 1
+        kind.load_failures += 1
         if refresh:
             logger.warning("refreshing %s failed: %r", key, error)
         self._emit("refresh_failed" if refresh else "load_failed", kind, key, detail=repr(error))
 
     def filled(self, question: Question, tier: str, *, accepted: bool) -> None:
         if not accepted:
-            question.kind.count.refused += 1
+            question.kind.refused += 1
         self._emit("fill" if accepted else "refused", question.kind, question.key, tier)
 
     def corrupt(self, kind: Kind, key: Key, tier: str, why: str) -> None:
-        kind.count.corrupt += 1
+        kind.corrupt += 1
         logger.warning("%s in %s does not decode, so it is a miss: %s", key, tier, why)
         self._emit("corrupt", kind, key, tier, detail=why)
 
