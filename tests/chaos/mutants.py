@@ -134,8 +134,9 @@ def kept_although_lost() -> None:
 def followers_trust() -> None:
     def wait(original: Any) -> Any:
         async def trusting(self: Boarding) -> Answer | None:
-            answer = await self.flight.landed
-            return answer if self._own else answer.for_follower()
+            self._early = True
+            answer: Answer | None = await original(self)
+            return answer
 
         return trusting
 

@@ -41,13 +41,16 @@ class_of = type  # a public parameter is called `type`
 class Shape:
     """What a handle knows of one data type: the key's fixed part, and the names left out of it."""
 
-    __slots__ = ("context", "kind", "prefix", "scope")
+    __slots__ = ("context", "kind", "prefix", "prefixes", "scope")
 
     def __init__(self, kind: Kind, tenant: str, data_type: str, scope: Scope) -> None:
         varies_by = kind.policy.varies_by
         self.kind = kind
         self.scope = scope if varies_by is None else scope.only(varies_by)
         self.prefix = (tenant, data_type, *self.scope)
+        self.prefixes = tuple(
+            key[:-1] for key in candidates(kind.policy, tenant, data_type, scope, "id")
+        )
         left_out = Scope(
             *(None if kept else part for part, kept in zip(scope, self.scope, strict=True))
         )
@@ -343,8 +346,6 @@ class Tenant:
     def _question(
         self, shape: Shape, resource_id: Id, want: Any = None, *, generating: bool = False
     ) -> Question:
-        _, data_type, *_ = shape.prefix
-        keys = candidates(
-            shape.kind.policy, self.tenant, str(data_type), self.scope, id_text(resource_id)
-        )
+        last = id_text(resource_id)
+        keys = tuple([Key(*prefix, last) for prefix in shape.prefixes])
         return Question(shape.kind, keys, shape.context, want, generating=generating)

@@ -31,6 +31,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterable
+from types import TracebackType
 from typing import Final
 
 from cascada.engine.answer import Answer, Question
@@ -68,34 +69,46 @@ class Voyage:
 
 
 class Flight:
-    """One key under way."""
+    """One key under way. `began` is the moment at which it did."""
 
     def __init__(self, question: Question, began: int, voyage: Voyage) -> None:
-        loop = asyncio.get_running_loop()
         self.question = question
         self.began = began
         self.voyage = voyage
-        self.landed: asyncio.Future[Answer] = loop.create_future()
-        self.ended: asyncio.Future[bool] = loop.create_future()
-        self.sealed = False
+        self.answer: Answer | None = None
+        self.error: BaseException | None = None
+        self._traceback: TracebackType | None = None
         self.found = False
+        self.sealed = False
+        self.ended = False
+        self.proven = False
+        self.waiting: dict[Boarding, asyncio.Future[None]] = {}
+
+    @property
+    def landed(self) -> bool:
+        return self.answer is not None or self.error is not None
 
     def land(self, answer: Answer, *, found: bool = False) -> None:
         """The value is there; those who asked before the flight began may have it.
 
         `found`: a tier had it, so that later callers can look there, too, and need not wait.
         """
-        if not self.landed.done():
-            self.found = found
-            self.landed.set_result(answer)
+        if not self.landed:
+            self.answer, self.found = answer, found
             self.voyage.flying -= 1
             # All values are there: what is left, storing them, is the voyage's own work.
             self.voyage.kept = self.voyage.kept or not self.voyage.flying
+            self._call_out()
 
     def fail(self, error: BaseException) -> None:
-        if not self.landed.done():
-            self.landed.set_exception(error)
-            self.landed.exception()  # retrieved: a failure that nobody waits for is no news
+        if not self.landed:
+            self.error, self._traceback = error, error.__traceback__
+            self._call_out()
+
+    def failure(self) -> BaseException:
+        """The error to raise, without the frames of those who have raised it before."""
+        assert self.error is not None
+        return self.error.with_traceback(self._traceback)
 
     def seal(self) -> None:
         """The fill is about to be sent: who comes from now on cannot rely on its verdict."""
@@ -103,14 +116,21 @@ class Flight:
 
     def end(self, *, proven: bool) -> None:
         """All is stored; `proven` says that nothing named the key since the flight began."""
-        if not self.ended.done():
-            self.ended.set_result(proven)
+        if not self.ended:
+            self.ended, self.proven = True, proven
+            self._call_out()
+
+    def _call_out(self) -> None:
+        """Wake those whose waiting is over."""
+        for boarding, turn in self.waiting.items():
+            if not turn.done() and boarding.is_settled:
+                turn.set_result(None)
 
 
 class Boarding:
     """One caller's place on a flight. `asked` is the moment at which the caller asked."""
 
-    __slots__ = ("_after_seal", "_asked", "_looked", "_own", "_parent", "flight")
+    __slots__ = ("_after_seal", "_early", "_looked", "_own", "_parent", "flight")
 
     def __init__(self, flight: Flight, asked: int, parent: Voyage | None, *, own: bool) -> None:
         voyage = flight.voyage
@@ -120,7 +140,7 @@ class Boarding:
                 "for its own result; load what it needs under another key"
             )
         self.flight = flight
-        self._asked = asked
+        self._early = flight.began > asked
         self._own = own
         self._after_seal = flight.sealed
         self._looked = flight.found
@@ -130,22 +150,33 @@ class Boarding:
             parent.waits_for[voyage] += 1
             voyage.ticket.hurry()
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether it is known by now what becomes of this caller."""
+        flight = self.flight
+        if self._early or flight.error is not None:
+            return flight.landed
+        return flight.ended or (flight.found and not self._looked)
+
     async def wait(self) -> Answer | None:
         """The flight's answer, if this caller may have it; None: look again.
 
-        Raises what the loader raised. The futures are shielded: they belong to all who wait.
+        Raises what the loader raised. Each caller waits on a future of its own: cancelling one
+        touches no other.
         """
         flight = self.flight
-        if flight.began > self._asked:
-            answer = await asyncio.shield(flight.landed)
-        else:
-            answer = await asyncio.shield(flight.landed)
-            if flight.found and not self._looked:
-                return None
-            proven = await asyncio.shield(flight.ended)
-            if flight.found or not proven or self._after_seal:
-                return None
-        return answer if self._own else answer.for_follower()
+        if not self.is_settled:
+            flight.waiting[self] = turn = asyncio.get_running_loop().create_future()
+            try:
+                await turn
+            finally:
+                del flight.waiting[self]
+        if flight.error is not None:
+            raise flight.failure()
+        may_have = self._early or (flight.proven and not flight.found and not self._after_seal)
+        if not may_have or flight.answer is None:
+            return None
+        return flight.answer if self._own else flight.answer.for_follower()
 
     def leave(self) -> None:
         """The caller no longer waits (it has its answer, or was cancelled)."""
