@@ -151,14 +151,15 @@ def _board(
         for _, boarding in waiting:
             boarding.leave()
         raise
+    if not alone:
+        return waiting
     firsts = [indexes[0] for indexes in alone.values()]
     flights = stack.flights.prepare((questions[index] for index in firsts), kept=False)
     for flight, indexes in zip(flights, alone.values(), strict=True):
         for index in indexes:
             own = index == indexes[0]
             waiting.append((index, Boarding(flight, asked, parent, own=own)))
-    if flights:
-        _depart(stack, flights, loader)
+    _depart(stack, flights, loader)
     return waiting
 
 
