@@ -1,0 +1,1 @@
+"""cascada beside other libraries: one module each, and each needs its extra."""
