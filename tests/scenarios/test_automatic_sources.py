@@ -243,10 +243,24 @@ async def test_more_than_64_sources_collapse_to_what_is_above_them(cache: Cache)
     assert await kept(acme) == "made"
     entry = cache._assembly.stack.memory.look(acme.key("x", "1")).entry  # type: ignore[union-attr]
     assert len(entry.names) <= 64
-    await acme.set("doc", 50, "there")
-    await acme.invalidate("doc", 50)
-    assert await kept(acme) == "made", "the names of single keys have given way to their type's"
     await acme.invalidate("doc", "*")
+    assert await kept(acme) is None
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="collapsed names are their type's, which the invalidation of one source does not name",
+)
+async def test_one_of_more_than_64_sources_reaches_what_was_made_of_them(cache: Cache) -> None:
+    acme = cache.tenant("acme")
+
+    async def fetch() -> str:
+        await acme.get_many("doc", range(100))
+        return "made"
+
+    await acme.load("x", "1", fetch)
+    assert await kept(acme) == "made"
+    await acme.set("doc", 50, "there now")
     assert await kept(acme) is None
 
 
