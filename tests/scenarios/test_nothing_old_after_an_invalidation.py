@@ -196,12 +196,12 @@ async def test_a_read_under_way_when_memory_is_emptied_is_not_kept(
 
 
 async def test_more_invalidations_than_are_remembered_void_the_loads_they_might_have_named(
-    make_cache: MakeCache, monkeypatch: pytest.MonkeyPatch
+    cache: Cache,
 ) -> None:
     """A load learns its tags at its end. Had the ring of names lost the one it needs, and nobody
     raised the low-water mark, the value would stay although its tag was invalidated."""
-    monkeypatch.setattr("cascada.tiers.memory.RING", 8)
-    acme = make_cache().tenant("acme")
+    cache._assembly.stack.memory._ring_size = 8
+    acme = cache.tenant("acme")
     row = Row("old")
     row.hold()
 

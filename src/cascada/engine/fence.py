@@ -21,7 +21,8 @@ from weakref import WeakKeyDictionary
 from cascada.engine.descent import Descent
 from cascada.engine.stack import Stack
 from cascada.model.keys import Key
-from cascada.tiers.base import Missing
+from cascada.tiers.base import Found, Missing
+from cascada.tiers.memory import Record
 
 MAX_FENCES: Final = 256
 """Misses that one task may leave behind without setting them; the oldest are forgotten."""
@@ -36,12 +37,20 @@ def remember(stack: Stack, descents: Sequence[Descent]) -> None:
         return
     fences = _fences.setdefault(task, {})
     for descent in descents:
-        # Memory numbers what it keeps as the authority does, and may have ended the read.
-        seen = (descent.seen.get(stack.authority.name) or descent.seen[stack.memory.name])[0]
-        fence = seen if isinstance(seen, Missing) else Missing(seen.q)
-        fences[id(stack), descent.question.key] = fence
+        fences[id(stack), descent.question.key] = _fence(stack, descent)
         if len(fences) > MAX_FENCES:
             del fences[next(iter(fences))]
+
+
+def _fence(stack: Stack, descent: Descent) -> Missing:
+    if (below := descent.seen.get(stack.authority.name)) is not None:
+        seen = below[0]
+        return seen if isinstance(seen, Missing) else Missing(seen.q)
+    # Memory ended the read. What it has heard of says less than the number that its record bears.
+    (found,) = descent.seen[stack.memory.name]
+    assert isinstance(found, Found)
+    assert isinstance(found.entry, Record)
+    return Missing(found.entry.q)
 
 
 def take(stack: Stack, key: Key) -> Missing | None:
