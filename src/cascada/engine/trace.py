@@ -7,10 +7,12 @@ synchronously and must return at once; what they raise is logged, once each, and
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 
 from cascada.engine.answer import Answer, Question
 from cascada.engine.kind import Kind
+from cascada.engine.latency import Latency
 from cascada.model.events import Event, EventKind, Observer
 from cascada.model.keys import Key
 
@@ -22,6 +24,10 @@ class Trace:
 
     def __init__(self, observers: Sequence[Observer] = ()) -> None:
         self.observers = list(observers)
+        self.invalidations = 0
+        self.invalidated_entries = 0
+        self.tier_errors: Counter[str] = Counter()
+        self.latencies = {"l2": Latency(), "l3": Latency(), "source": Latency()}
         self._broken: set[int] = set()
 
     def answered(self, question: Question, answer: Answer | None, seconds: float) -> None:
@@ -33,12 +39,16 @@ class Trace:
         if answer is None or (answer.tier == "source" and not answer.coalesced):
             what = "miss"
             count.misses += 1
+            if answer is not None:
+                self.latencies["source"].add(seconds)
         elif answer.tier == "source":
             what = "coalesced"
             count.coalesced += 1
         else:
             what, tier = "hit", answer.tier
             setattr(count, tier, getattr(count, tier) + 1)
+            if tier in self.latencies:
+                self.latencies[tier].add(seconds)
         self._emit(what, question.kind, question.key, tier, stale=stale, seconds=seconds)
 
     def hit_in_memory(self, kind: Kind, key: Key) -> None:
@@ -70,6 +80,8 @@ class Trace:
         self._emit("unstored", kind, key, detail=why)
 
     def invalidated(self, tenant: str, names: Sequence[str], keys: int) -> None:
+        self.invalidations += 1
+        self.invalidated_entries += keys
         self._send(Event("invalidate", tenant=tenant, count=keys, detail=" ".join(names[:8])))
 
     def tier_changed(self, tier: str, available: bool, why: str) -> None:
@@ -81,6 +93,7 @@ class Trace:
 
     def tier_failed(self, tier: str, why: str) -> None:
         logger.debug("%s: %s", tier, why)
+        self.tier_errors[tier] += 1
         self._send(Event("tier_error", tier=tier, detail=why))
 
     def _emit(

@@ -1,1 +1,1 @@
-"""cascada beside other libraries: one module each, and each needs its extra."""
+"""Where cascada meets other libraries: one module for each, and an extra that installs it."""

@@ -1,0 +1,271 @@
+"""The metrics of a cache, as a Prometheus server reads them."""
+
+import asyncio
+import re
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from cascada.api.cache import Cache
+from cascada.api.tenant import Tenant
+from cascada.engine import kind as kinds
+from cascada.integrations.prometheus import CacheCollector, exposition
+from cascada.model.policy import Policy
+from cascada.testing.clock import ManualClock
+from tests.scenarios.row import all_stored
+
+ROOT = Path(__file__).parents[2]
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+class Scrape:
+    """One scrape, parsed as a server would."""
+
+    def __init__(self, text: bytes) -> None:
+        self.types: dict[str, str] = {}
+        self._samples: Samples = {}
+        for family in text_string_to_metric_families(text.decode()):
+            self.types[family.name] = family.type
+            for sample in family.samples:
+                key = sample.name, frozenset(sample.labels.items())
+                assert key not in self._samples, "one series, once"
+                self._samples[key] = sample.value
+
+    def __call__(self, name: str, **labels: str) -> float:
+        """The sum of the series that have at least these labels."""
+        found = [
+            value
+            for (known, of), value in self._samples.items()
+            if known == name and of >= set(labels.items())
+        ]
+        assert found, f"{name} {labels} is not among the metrics"
+        return sum(found)
+
+    def labels(self, name: str, label: str) -> set[str]:
+        return {dict(of)[label] for known, of in self._samples if known == name and dict(of)}
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+async def cache(clock: ManualClock, tmp_path: Path) -> AsyncIterator[Cache]:
+    policies = {"x": Policy(ttl=60, stale_for=60)}
+    async with Cache(database=str(tmp_path / "l3.sqlite"), clock=clock, policies=policies) as cache:
+        yield cache
+
+
+@pytest.fixture
+def acme(cache: Cache) -> Tenant:
+    return cache.tenant("acme")
+
+
+async def scrape(cache: Cache, **options: Any) -> Scrape:
+    return Scrape(await exposition(cache, **options))
+
+
+async def test_hits_and_misses_are_counted_by_layer(cache: Cache, acme: Tenant) -> None:
+    await acme.set("x", "1", "text")
+    await acme.get("x", "1")
+    await acme.get("x", "nothing")
+    cache._assembly.stack.memory.flush()
+    await acme.get("x", "1")
+    said = await scrape(cache)
+    assert said("cache_hit_total", layer="l1", data_type="x") == 1
+    assert said("cache_hit_total", layer="l3", data_type="x") == 1
+    assert said("cache_miss_total", layer="l1") == 2
+    assert said("cache_miss_total", layer="l3") == 1
+
+
+async def test_loads_and_what_became_of_them(cache: Cache, acme: Tenant) -> None:
+    async def read() -> str:
+        await asyncio.sleep(0)
+        return "row"
+
+    async def fail() -> str:
+        raise OSError("the source is gone")
+
+    async def invalidated_meanwhile() -> str:
+        await acme.invalidate("x", "3")
+        return "old"
+
+    await asyncio.gather(*(acme.load("x", "1", read) for _ in range(5)))
+    with pytest.raises(OSError, match="is gone"):
+        await acme.load("x", "2", fail)
+    await acme.load("x", "3", invalidated_meanwhile)
+    await all_stored(acme)
+    said = await scrape(cache)
+    assert said("cache_loads_total") == 2
+    assert said("cache_coalesced_total") == 4
+    assert said("cache_load_failures_total") == 1
+    assert said("cache_refused_total") >= 1
+    assert said("cache_invalidations_total") == 1
+    assert said("cache_response_time_seconds_count", layer="source") == 2
+
+
+async def test_stale_corrupt_and_invalidated_entries(
+    cache: Cache, acme: Tenant, clock: ManualClock
+) -> None:
+    await acme.set("x", "1", {"n": 1})
+    await acme.set("x", "2", {"n": 2})
+    cache._assembly.stack.memory.records[acme.key("x", "2")].data = b"\xc1"
+    await acme.get("x", "2")
+    clock.advance(61)
+    assert (await acme.get("x", "1")).value == {"n": 1}
+    await acme.invalidate("x", "1")
+    said = await scrape(cache)
+    assert said("cache_stale_total") == 1
+    assert said("cache_corrupt_total") == 1
+    assert said("cache_invalidated_entries_total") == 1
+
+
+async def test_response_times_of_memory_stand_for_every_hit(cache: Cache, acme: Tenant) -> None:
+    await acme.set("x", "1", "text")
+    await acme.set("x", "2", {"n": 2})
+    for _ in range(30):
+        await acme.get("x", "1")
+    first = await scrape(cache)
+    assert first("cache_response_time_seconds_count", layer="l1") == 30
+    assert first("cache_response_time_seconds_bucket", layer="l1", le="+Inf") == 30
+    assert first.types["cache_response_time_seconds"] == "histogram"
+    await acme.get("x", "2")
+    cache._assembly.stack.memory.flush()
+    waiting = await scrape(cache)
+    assert waiting("cache_response_time_seconds_count", layer="l1") == 30
+    await acme.get("x", "1")
+    await acme.get("x", "1")
+    said = await scrape(cache)
+    assert said("cache_hit_total", layer="l1") == 32, "a scrape is no hit"
+    assert said("cache_response_time_seconds_count", layer="l1") == 32
+    assert said("cache_response_time_seconds_count", layer="l3") == 1
+
+
+async def test_a_scrape_is_no_use_of_an_entry(
+    cache: Cache, acme: Tenant, clock: ManualClock
+) -> None:
+    await acme.set("x", "1", "text")
+    await acme.get("x", "1")
+    record = cache._assembly.stack.memory.records[acme.key("x", "1")]
+    before = record.used
+    clock.advance(5)
+    await cache._assembly.feed.poll()  # type: ignore[union-attr]
+    said = await scrape(cache)
+    assert said("cache_response_time_seconds_count", layer="l1") == 1
+    assert record.used == before
+
+
+async def test_saved_time_only_grows(cache: Cache, acme: Tenant, clock: ManualClock) -> None:
+    async def read(seconds: float) -> str:
+        clock.advance(seconds)
+        await cache._assembly.feed.poll()  # type: ignore[union-attr]
+        return "row"
+
+    await acme.load("x", "1", lambda: read(4))
+    await all_stored(acme)
+    for _ in range(3):
+        await acme.get("x", "1")
+    assert (await scrape(cache))("cache_saved_seconds_total") == pytest.approx(12)
+    await acme.load("x", "2", lambda: read(0))  # loads of x take 2 s by now
+    await all_stored(acme)
+    assert (await scrape(cache))("cache_saved_seconds_total") == pytest.approx(12)
+    await acme.get("x", "2")
+    assert (await scrape(cache))("cache_saved_seconds_total") == pytest.approx(14)
+
+
+async def test_sizes_and_the_state_of_the_layers(cache: Cache, acme: Tenant) -> None:
+    await acme.set("x", "1", "text")
+    said = await scrape(cache)
+    for layer in ("l1", "l3"):
+        assert said("cache_entries", layer=layer) == 1
+        assert 0 < said("cache_size_bytes", layer=layer) < said("cache_capacity_bytes", layer=layer)
+        assert said("cache_evictions_total", layer=layer) == 0
+        assert said("cache_tier_up", layer=layer) == 1
+    cache._assembly.stack.lower[0].owe(["k:acme:x:1"])
+    await acme.get("x", "other")
+    said = await scrape(cache)
+    assert said("cache_tier_up", layer="l3") == 0
+    assert said("cache_tier_errors_total", where="l3") >= 1
+
+
+async def test_tenants_are_a_label_only_when_asked_for_and_only_so_many(cache: Cache) -> None:
+    for tenant in ("t1", "t2", "t3", "t4"):
+        await cache.tenant(tenant).get("x", "1")
+    assert b"t1" not in await exposition(cache)
+    said = await scrape(cache, tenants=2)
+    assert said.labels("cache_miss_total", "tenant") == {"t1", "t2", kinds.OTHER}
+    assert said("cache_miss_total", layer="l1", tenant=kinds.OTHER) == 2
+
+
+async def test_data_types_are_only_so_many(cache: Cache, acme: Tenant) -> None:
+    for number in range(5):
+        await acme.get(f"type{number}", "1")
+    registry = CollectorRegistry()
+    registry.register(CacheCollector(cache, data_types=3))
+    said = Scrape(generate_latest(registry))
+    assert said.labels("cache_hit_total", "data_type") == {"type0", "type1", "type2", "other"}
+    assert said("cache_miss_total", layer="l1", data_type="other") == 2
+
+
+async def test_counters_never_fall(cache: Cache, acme: Tenant, clock: ManualClock) -> None:
+    before: Samples = {}
+    for turn in range(4):
+        await acme.load("x", turn, lambda: clock.advance(1) or "row")  # type: ignore[func-returns-value]
+        await all_stored(acme)
+        await cache._assembly.feed.poll()  # type: ignore[union-attr]
+        for _ in range(20):
+            await acme.get("x", turn)
+        if turn == 2:
+            await acme.invalidate()
+        after = (await scrape(cache, tenants=1))._samples
+        for key, value in before.items():
+            if key[0].endswith(("_total", "_bucket", "_count", "_sum")):
+                assert after[key] >= value, key
+        before = after
+
+
+async def test_a_registry_may_be_scraped_from_another_thread(cache: Cache, acme: Tenant) -> None:
+    await acme.set("x", "1", "text")
+    registry = CollectorRegistry()
+    registry.register(CacheCollector(cache))
+    said = Scrape(await asyncio.to_thread(generate_latest, registry))
+    assert said("cache_entries", layer="l3") == 1
+
+
+async def test_a_scrape_before_the_first_use_is_empty_but_valid() -> None:
+    cache = Cache()
+    registry = CollectorRegistry()
+    registry.register(CacheCollector(cache))
+    assert Scrape(generate_latest(registry))("cache_tier_up", layer="l1") == 1
+
+
+async def test_every_metric_is_documented_and_nothing_else(cache: Cache, acme: Tenant) -> None:
+    await acme.set("x", "1", "text")
+    types = (await scrape(cache)).types
+    exposed = {f"{name}_total" if kind == "counter" else name for name, kind in types.items()}
+    page = (ROOT / "docs/metrics.md").read_text("utf-8")
+    assert set(re.findall(r"^\| `(\w+)`", page, re.M)) == exposed
+
+
+def test_without_the_library_the_error_says_what_to_install() -> None:
+    said = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys; sys.modules['prometheus_client'] = None\n"
+            "import cascada.integrations.prometheus",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert said.returncode == 1
+    assert "MissingExtra" in said.stderr
+    assert "pip install cascada[prometheus]" in said.stderr
