@@ -1,6 +1,8 @@
 """Cancelling a caller, whichever, ends that caller's waiting and nothing else."""
 
 import asyncio
+import gc
+import threading
 from typing import Any
 
 import pytest
@@ -139,6 +141,27 @@ async def test_a_caller_that_is_cancelled_by_its_own_timeout_gets_a_timeout(cach
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(waiting, 0.01)
     await until(lambda: row.cancelled == 1)
+
+
+async def test_a_plain_loader_that_comes_too_late_leaves_no_coroutine_behind(
+    cache: Cache,
+) -> None:
+    row = Row()
+    started, late = threading.Event(), threading.Event()
+
+    def fetch() -> Any:
+        started.set()
+        late.wait(10)
+        return row.read()
+
+    waiting = asyncio.create_task(cache.tenant("acme").load("x", "1", fetch))
+    await asyncio.to_thread(started.wait, 10)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    late.set()
+    await cache.reset()
+    gc.collect()  # an abandoned coroutine would be a warning, which is an error here
+    assert row.reads == 0
 
 
 async def test_leaving_in_the_middle_of_an_invalidation_does_not_leave_half_of_it(

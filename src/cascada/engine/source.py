@@ -12,7 +12,7 @@ import functools
 import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final
 
 from cascada.engine.answer import Origin, Produced, Question
@@ -30,8 +30,21 @@ async def call(function: Callable[..., Any], *args: Any, **named: Any) -> Any:
         return await function(*args, **named)
     context = contextvars.copy_context()
     run = functools.partial(context.run, _in_thread, function, *args, **named)
-    result = await asyncio.get_running_loop().run_in_executor(_threads(), run)
+    running = _threads().submit(run)
+    try:
+        result = await asyncio.wrap_future(running)
+    except asyncio.CancelledError:
+        running.add_done_callback(_discard)
+        raise
     return await result if inspect.isawaitable(result) else result
+
+
+def _discard(running: Future[Any]) -> None:
+    """Nobody waits for this any more; a coroutine that was never awaited would complain of it."""
+    if not running.cancelled() and running.exception() is None:
+        result = running.result()
+        if inspect.iscoroutine(result):
+            result.close()
 
 
 @functools.cache

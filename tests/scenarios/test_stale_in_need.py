@@ -1,0 +1,60 @@
+"""What is served because the source fails was not invalidated, whoever had heard of it when."""
+
+import asyncio
+
+import pytest
+
+from cascada.api.cache import Cache
+from cascada.model.policy import Policy
+from cascada.testing.clock import ManualClock
+from cascada.testing.flaky import FlakyTier
+from cascada.testing.nodes import hear
+from tests.scenarios.row import Row, all_stored
+
+POLICY = Policy(ttl=10, stale_if_error=100)
+
+
+class SourceFailed(Exception):
+    pass
+
+
+async def test_memory_that_hears_of_an_invalidation_during_the_load_has_no_spare_any_more(
+    pair: tuple[Cache, Cache, FlakyTier], clock: ManualClock
+) -> None:
+    here, there, tier = pair
+    for cache in pair[:2]:
+        cache.set_policy("x", POLICY)
+    mine, theirs = here.tenant("acme"), there.tenant("acme")
+    await mine.load("x", "1", Row("old").read)
+    await all_stored(mine)
+    clock.advance(20)
+    await hear(here)
+    tier.fail("changes")
+    await theirs.invalidate("x", "1")
+
+    failing = Row(SourceFailed())
+    failing.hold()
+    first = asyncio.create_task(mine.load("x", "1", failing.read))
+    await failing.being_read()
+    tier.heal("changes")
+    await hear(here)
+    second = asyncio.create_task(mine.load("x", "1", failing.read))
+    await asyncio.sleep(0)
+    failing.let_go()
+    for caller in (first, second):
+        with pytest.raises(SourceFailed):
+            await caller
+
+
+async def test_memory_that_has_heard_of_nothing_has_a_spare(
+    pair: tuple[Cache, Cache, FlakyTier], clock: ManualClock
+) -> None:
+    here, _, _ = pair
+    here.set_policy("x", POLICY)
+    mine = here.tenant("acme")
+    await mine.load("x", "1", Row("old").read)
+    await all_stored(mine)
+    clock.advance(20)
+    await hear(here)
+    answer = await mine.load("x", "1", Row(SourceFailed()).read)
+    assert (answer.value, answer.stale) == ("old", True)
