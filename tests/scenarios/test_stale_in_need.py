@@ -9,6 +9,7 @@ from cascada.model.policy import Policy
 from cascada.testing.clock import ManualClock
 from cascada.testing.flaky import FlakyTier
 from cascada.testing.nodes import hear
+from tests.scenarios.conftest import MakeCache
 from tests.scenarios.row import Row, all_stored
 
 POLICY = Policy(ttl=10, stale_if_error=100)
@@ -58,3 +59,28 @@ async def test_memory_that_has_heard_of_nothing_has_a_spare(
     await hear(here)
     answer = await mine.load("x", "1", Row(SourceFailed()).read)
     assert (answer.value, answer.stale) == ("old", True)
+
+
+@pytest.mark.parametrize(
+    "invalidation",
+    [
+        {"tag": "news"},
+        {"data_type": "doc", "resource_id": "7"},
+        {"data_type": "x", "resource_id": "1"},
+    ],
+    ids=["tag", "source", "resource"],
+)
+async def test_whatever_names_the_spare_during_the_load_ends_it(
+    make_cache: MakeCache, clock: ManualClock, invalidation: dict[str, str]
+) -> None:
+    acme = make_cache(policy=POLICY).tenant("acme")
+    await acme.set("x", "1", "old", tags=["news"], sources=["doc:7"])
+    clock.advance(20)
+    failing = Row(SourceFailed())
+    failing.hold()
+    asking = asyncio.create_task(acme.load("x", "1", failing.read))
+    await failing.being_read()
+    await acme.invalidate(**invalidation)
+    failing.let_go()
+    with pytest.raises(SourceFailed):
+        await asking

@@ -12,14 +12,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
-from cascada.engine.answer import Loader, Produced
+from cascada.engine.answer import Answer, Loader, Produced
 from cascada.engine.descent import Descent, descend, rise
 from cascada.engine.flight import Flight
 from cascada.engine.sources import Frame, loading
 from cascada.engine.stack import Stack
 from cascada.engine.store import entry_of
 from cascada.model.errors import LoadError, LoadTimeout, TierUnavailable
-from cascada.tiers.base import Lease, Tier
+from cascada.tiers.base import Found, Lease, Tier
 
 RENEW_EVERY: Final = 1.5
 """Seconds after which a running load renews its leases (they live for 5 in Redis)."""
@@ -174,16 +174,37 @@ async def _renew(legs: Sequence[Leg]) -> None:
 async def _fail(stack: Stack, legs: Sequence[Leg], error: Exception) -> None:
     """The source failed: who may be served something stale is, everybody else gets the error.
 
-    A spare was valid when it was read. It is served only if its lease is still good now, since
-    what was invalidated meanwhile is never served again, not even when the source fails.
+    What was invalidated meanwhile is never served again, not even when the source fails, so a spare
+    is looked for once more. Who comes after that look cannot rely on it.
     """
-    released = await rise(stack, [descent for _, descent in legs], [None] * len(legs))
-    for (flight, descent), valid in zip(legs, released, strict=True):
+    for flight, _ in legs:
+        flight.seal()
+    await _release(stack, legs)
+    for flight, descent in legs:
         stack.flights.cool(flight.question.key, stack.timer() + COOL_DOWN)
-        if descent.spare is not None and valid:
+        if descent.spare is not None and await _is_still_there(stack, descent.spare):
             flight.land(descent.spare)
             flight.end(proven=True)
         flight.fail(error)
+
+
+async def _is_still_there(stack: Stack, spare: Answer) -> bool:
+    """Whether the tier that had the spare has it now.
+
+    The leases could not tell: they know neither the names that only the entry bears, nor, where
+    memory had it above the tier that granted them, what memory had not heard of yet.
+    """
+    assert spare.found_at is not None
+    (tier,) = (tier for tier in stack.tiers if tier.name == spare.tier)
+    try:
+        (now,) = await tier.read([spare.found_at])
+    except TierUnavailable:
+        return False
+    entry = spare.entry
+    return isinstance(now, Found) and (now.entry.created, now.entry.data) == (
+        entry.created,
+        entry.data,
+    )
 
 
 async def _release(stack: Stack, legs: Sequence[Leg]) -> None:
