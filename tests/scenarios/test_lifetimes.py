@@ -175,8 +175,14 @@ async def test_values_of_another_policy_version_are_misses(make_cache: MakeCache
 async def test_callers_that_want_different_types_both_get_what_they_want(
     make_cache: MakeCache,
 ) -> None:
-    acme = make_cache().tenant("acme")
+    cache = make_cache()
+    acme = cache.tenant("acme")
     row = Row([1, 2, 2], seconds=0.01)
+    as_set = await acme.load("x", "2", row.read, type=set[int])
+    assert as_set.value == {1, 2}, "also when it was loaded just now"
+    with cache.bypass():
+        as_set = await acme.load("x", "2", row.read, type=set[int])
+        assert as_set.value == {1, 2}
     as_list, as_set = await asyncio.gather(
         acme.load("x", "1", row.read), acme.load("x", "1", row.read, type=set[int])
     )

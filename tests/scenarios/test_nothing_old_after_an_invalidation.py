@@ -233,17 +233,29 @@ async def test_a_failing_source_does_not_bring_an_invalidated_value_back(
     assert await kept(acme) is None
 
 
+@pytest.mark.parametrize(
+    "invalidation",
+    [
+        {"data_type": "x", "resource_id": "1"},
+        {"tag": "news"},
+        {"data_type": "y", "resource_id": "7"},
+    ],
+    ids=["resource", "tag", "source"],
+)
 async def test_an_old_value_that_is_invalidated_while_its_source_fails_is_not_served(
-    make_cache: MakeCache, clock: ManualClock
+    make_cache: MakeCache, clock: ManualClock, invalidation: dict[str, str]
 ) -> None:
     acme = make_cache(policy=Policy(ttl=10, stale_if_error=100)).tenant("acme")
-    await acme.set("x", "1", "old")
+    await acme.set("x", "1", "old", tags=["news"], sources=["y:7"])
     clock.advance(20)
     row = Row(OSError("down"))
     row.hold()
     loading = asyncio.create_task(acme.load("x", "1", row.read))
     await row.being_read()
-    await acme.invalidate("x", "1")
+    await acme.invalidate(**invalidation)
+    later = asyncio.create_task(acme.load("x", "1", row.read))
+    await turns()
     row.let_go()
-    with pytest.raises(OSError, match="down"):
-        await loading
+    for caller in (loading, later):
+        with pytest.raises(OSError, match="down"):
+            await caller

@@ -20,15 +20,16 @@ async def test_500_callers_of_one_missing_key_cause_one_load_and_wait_no_longer_
 ) -> None:
     acme = cache.tenant("acme")
     await acme.set("x", "warm", 1)  # opening the database is not part of a load
-    ratios = []
-    for attempt in range(3):  # the machine does other things as well: the best one counts
-        row = Row({"n": 1}, seconds=0.3)
+    for attempt in range(10):  # the machine does other things as well: the best one counts
+        row = Row({"n": 1}, seconds=0.5)
         started = time.perf_counter()
         answers = await asyncio.gather(*(acme.load("x", attempt, row.read) for _ in range(CALLERS)))
-        ratios.append((time.perf_counter() - started) / row.slowest)
+        ratio = (time.perf_counter() - started) / row.slowest
         assert row.reads == 1
         assert all(answer.value == {"n": 1} for answer in answers)
-    assert min(ratios) <= 1.25
+        if ratio <= 1.25:
+            return
+    pytest.fail(f"the callers waited {ratio:.2f} times as long as the loader took")
 
 
 async def test_all_but_the_first_caller_are_told_that_they_shared_a_load(cache: Cache) -> None:

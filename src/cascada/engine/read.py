@@ -17,6 +17,7 @@ from cascada.engine.flight import Boarding, Flight
 from cascada.engine.limits import Ticket
 from cascada.engine.load import carry
 from cascada.engine.stack import Stack
+from cascada.engine.store import encoded, is_typed
 from cascada.model.entry import UNSET
 from cascada.model.errors import CorruptEntry
 from cascada.tiers.base import Found
@@ -67,9 +68,14 @@ async def pass_by(stack: Stack, questions: Sequence[Question], loader: Loader) -
         return []
     urgent = sources.current(stack) is not None
     async with stack.limits.slot(questions[0].kind.data_type, Ticket(urgent=urgent)):
-        answers = [made.answer() for made in await loader.load(questions)]
-    for question, answer in zip(questions, answers, strict=True):
-        sources.note(stack, question, answer)
+        produced = await loader.load(questions)
+    answers = []
+    for question, made in zip(questions, produced, strict=True):
+        if is_typed(question) and not made.absent:
+            entry = encoded(stack, question, made.value, None, (), None)
+            made.value = stack.decode(entry, question.kind, question.want)
+        answers.append(made.answer())
+        sources.note(stack, question, answers[-1])
     return answers
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from cascada.engine.answer import Produced, Question
 from cascada.engine.sources import Frame
 from cascada.engine.stack import Stack
-from cascada.model.entry import Codec, Entry, Flag
+from cascada.model.entry import UNSET, Codec, Entry, Flag
 from cascada.model.errors import BadInput
 from cascada.model.names import collapse, source_names, static_names, tag_name
 from cascada.model.ttl import Duration, seconds
@@ -35,7 +35,15 @@ def entry_of(stack: Stack, question: Question, result: Produced, frame: Frame) -
         flags |= policy.version << 8
         until = now if policy.none_ttl is None else now + seconds(policy.none_ttl)
         return Entry(b"", Codec.NOTHING, flags, now, until, until, names, value=None)
-    return encoded(stack, question, result.value, result.ttl, names, result.version)
+    entry = encoded(stack, question, result.value, result.ttl, names, result.version)
+    if is_typed(question):
+        result.value = UNSET  # whoever gets it decodes it, so that the first gets the type as well
+    return entry
+
+
+def is_typed(question: Question) -> bool:
+    """Whether the value comes back as a type that it need not have when it is loaded."""
+    return question.want is not None or question.kind.policy.type is not None
 
 
 def encoded(
