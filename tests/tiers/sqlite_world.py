@@ -51,9 +51,10 @@ class World:
         self.clock = ManualClock()
         self.tiers: list[SqliteTier] = []
 
-    def tier(self, **options: Any) -> SqliteTier:
+    def tier(self, path: Path | None = None, **options: Any) -> SqliteTier:
         tier = SqliteTier(
-            self.path, **{"namespace": "test", "clock": self.clock, "busy_timeout": 5.0, **options}
+            path or self.path,
+            **{"namespace": "test", "clock": self.clock, "busy_timeout": 5.0, **options},
         )
         self.tiers.append(tier)
         return tier

@@ -163,9 +163,11 @@ async def test_a_snapshot_restored_in_place_is_noticed_by_who_lived_on(
 async def test_two_that_notice_it_at_once_begin_anew_once(world: World) -> None:
     a, b = world.tier(), world.tier()
     future = await position(a) + 5
+    positions = set()
     for tier in (a, b):  # both have read the position of before
         await tier._writer.run(lambda c, tier=tier: tier._restart(c, future))
-    assert len({await position(a), await position(b)}) == 1
+        positions.add(await position(tier))
+    assert len(positions) == 1
     assert (await load(a, key())).accepted
     before = await position(a)
     assert (await b.changes(future)).position == before
@@ -195,12 +197,10 @@ async def test_other_peoples_files_are_left_alone(world: World, tmp_path: Path) 
     text = tmp_path / "text"
     text.write_text("no database at all, but a text that is long enough to be a header" * 20)
     with pytest.raises(TierUnavailable, match="file is not a database") as caught:
-        await SqliteTier(text, namespace="test", clock=world.clock).read([key()])
+        await world.tier(text).read([key()])
     assert isinstance(caught.value.__cause__, sqlite3.DatabaseError)
     with pytest.raises(TierUnavailable, match="No such file or directory"):
-        await SqliteTier(
-            tmp_path / "no" / "folder.db", namespace="test", clock=world.clock
-        ).read([key()])  # fmt: skip
+        await world.tier(tmp_path / "no" / "folder.db").read([key()])
     with pytest.raises(BadInput, match="pass a file"):
         SqliteTier(":memory:", namespace="test", clock=world.clock)
 
@@ -221,15 +221,11 @@ async def test_two_databases_never_count_alike(world: World, tmp_path: Path) -> 
     # Made at one moment of the same clock, so that chance alone keeps them apart.
     starts = []
     for i in range(20):
-        tier = SqliteTier(tmp_path / f"{i}.db", namespace="test", clock=world.clock)
-        starts.append(await position(tier))
-        await tier.aclose()
+        starts.append(await position(world.tier(tmp_path / f"{i}.db")))
     assert min(abs(x - y) for x in starts for y in starts if x != y) > 100
     assert len(set(starts)) == 20
     world.clock.advance(5)
-    later = SqliteTier(tmp_path / "later.db", namespace="test", clock=world.clock)
-    assert await position(later) > max(starts)
-    await later.aclose()
+    assert await position(world.tier(tmp_path / "later.db")) > max(starts)
 
 
 async def test_type_names_of_one_process_reach_another_only_through_the_feed(world: World) -> None:

@@ -260,6 +260,15 @@ async def test_a_version_outlives_its_row(world: World, how: str) -> None:
     assert (await load(tier, key(), entry(b"five again", version=5))).accepted
 
 
+async def test_the_version_of_a_refused_set_keeps_older_ones_out(world: World) -> None:
+    tier = world.tier()
+    lease = await grant(tier, key(), force=True)
+    await tier.invalidate([key_name(key())])
+    assert not (await fill(tier, lease, entry(b"18", version=18))).accepted
+    assert not (await put(tier, key(), entry(b"17", version=17))).accepted
+    assert (await put(tier, key(), entry(b"19", version=19))).accepted
+
+
 async def test_counts_are_exact_for_keys(world: World) -> None:
     tier = world.tier()
     await load(tier, key(1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sqlite3
 import sys
 import threading
@@ -32,10 +33,10 @@ from tests.tiers.sqlite_world import (
 
 
 async def test_nothing_is_opened_before_the_first_call(world: World) -> None:
-    before = threading.active_count()
+    before = set(threading.enumerate())
     tier = world.tier()
     assert not world.path.exists()
-    assert threading.active_count() == before
+    assert not set(threading.enumerate()) - before
     await tier.aclose()
     assert not world.path.exists()
     await look(tier, key())
@@ -44,14 +45,19 @@ async def test_nothing_is_opened_before_the_first_call(world: World) -> None:
 
 async def test_closing_is_idempotent_and_not_for_ever(world: World) -> None:
     tier = world.tier()
+    before = set(threading.enumerate())
     await load(tier, key())
+    started = set(threading.enumerate()) - before
+    assert sorted(thread.name for thread in started) == [
+        "cascada-l3-reader_0",
+        "cascada-l3-writer_0",
+    ]
     await tier.aclose()
     await tier.aclose()
     assert not world.path.with_name("cache.db-wal").exists()
-    for thread in threading.enumerate():
-        if thread.name.startswith("cascada-l3"):
-            thread.join(5)
-            assert not thread.is_alive()
+    for thread in started:
+        thread.join(5)
+        assert not thread.is_alive()
     assert await look(tier, key()) == b"value"
 
 
@@ -293,6 +299,7 @@ def in_child(work: Callable[[], None]) -> None:
     """Run `work` in a forked child and fail if it fails."""
     pid = os.fork()
     if pid == 0:
+        signal.alarm(20)
         code = 1
         try:
             work()
@@ -324,7 +331,7 @@ def test_a_child_works_on_its_own_connections(tmp_path: Path, inline: bool) -> N
         assert await look(tier, key("child")) == b"child"
         await tier.aclose()
 
-    asyncio.run(after())
+    asyncio.run(asyncio.wait_for(after(), 20))
 
 
 def test_a_parent_that_closes_does_not_take_the_file_from_its_child(tmp_path: Path) -> None:
@@ -334,6 +341,7 @@ def test_a_parent_that_closes_does_not_take_the_file_from_its_child(tmp_path: Pa
     (child_hears, to_child), (parent_hears, to_parent) = os.pipe(), os.pipe()
     pid = os.fork()
     if pid == 0:
+        signal.alarm(20)
         os.close(to_child)  # so that a parent that fails does not leave the child waiting
         for name in ("before", "after"):
             asyncio.run(put(tier, key(name), entry()))

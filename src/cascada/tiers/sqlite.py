@@ -239,7 +239,7 @@ class SqliteTier:
         return self._reader
 
     async def _read(self, keys: Sequence[Key]) -> list[Found | Missing]:
-        reader = await self._opened()
+        reader = self._reader if self._reader.link.is_open else await self._opened()
         return await reader.run(lambda c: self._questions.read(c, keys))
 
     async def _fill(self, writes: Sequence[Write]) -> list[Filled]:

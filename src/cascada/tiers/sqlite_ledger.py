@@ -114,7 +114,7 @@ class Book:
 
         A q above the tenant's own comes from a database that was here before this one.
         """
-        return self.floor <= q <= self.q and all(self._bumped(name) <= q for name in names)
+        return q <= self.q and all(self._bumped(name) <= q for name in names)
 
     def is_live(self, row: Row) -> bool:
         """Whether a read would find this row."""

@@ -56,13 +56,14 @@ _TABLES: Final = (
 )
 
 KILLER: Final = (
-    "CASE WHEN NOT json_valid(e.names) THEN ''"
-    " WHEN e.q < t.q THEN (SELECT d.name FROM json_each(e.names) n CROSS JOIN tombstones d"
+    "CASE WHEN e.q >= t.q THEN NULL WHEN NOT json_valid(e.names) THEN ''"
+    " ELSE (SELECT d.name FROM json_each(e.names) n CROSS JOIN tombstones d"
     " ON d.tenant = e.tenant AND d.name = n.value WHERE d.q > e.q LIMIT 1) END"
 )
 """SQL: the name whose tombstone voids entry `e` of tenant `t`, NULL for none, '' for damage.
 
-CROSS JOIN is an order to the planner, which would else read all of the tenant's tombstones.
+A row that has seen the tenant's latest invalidation needs no look at its names. CROSS JOIN is an
+order to the planner, which would else read all of the tenant's tombstones.
 """
 
 
