@@ -64,7 +64,7 @@ def _tight(folder: Path) -> Cache:
         namespace="cascada",
         clock=SystemClock(),
         capacity_bytes=50_000,
-        max_tombstones=60,
+        max_tombstones=24,
     )
     return Cache(tiers=[tier], policies=POLICIES, l1_bytes=60_000)
 

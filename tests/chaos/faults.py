@@ -13,6 +13,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -42,47 +43,53 @@ class Arena:
 
 
 class Fault(Protocol):
-    """One kind. `every`: seconds between two strikes, on average."""
+    """One kind. `every`: seconds between two strikes, on average; `lasts`: how long one may."""
 
-    every: float
+    @property
+    def every(self) -> float: ...
 
     def strike(self, arena: Arena, rng: random.Random) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
 class Stop:
     """A worker stands still, wherever it is: in a load, a transaction, between read and answer."""
 
-    every = 1.0
+    every: float
+    lasts: tuple[float, ...]
 
     def strike(self, arena: Arena, rng: random.Random) -> None:
         with arena.one_worker(rng) as slot:
             arena.fleet.stop(slot)
             try:
-                arena.pause(rng.choice((0.05, 0.2, 0.7, 1.5)) * rng.uniform(0.5, 1.0))
+                arena.pause(rng.choice(self.lasts) * rng.uniform(0.5, 1.0))
             finally:
                 arena.fleet.go_on(slot)
 
 
+@dataclass(frozen=True, slots=True)
 class Kill:
     """A worker dies without a word, and another takes its place."""
 
-    every = 4.0
+    every: float
 
     def strike(self, arena: Arena, rng: random.Random) -> None:
         with arena.one_worker(rng) as slot:
             arena.fleet.kill(slot)
 
 
+@dataclass(frozen=True, slots=True)
 class Lock:
     """Somebody else (a backup, a person with a shell) holds the database's write lock."""
 
-    every = 4.0
+    every: float
+    lasts: tuple[float, ...]
 
     def strike(self, arena: Arena, rng: random.Random) -> None:
         connection = sqlite3.connect(arena.folder / DATABASE, timeout=5, isolation_level=None)
         try:
             connection.execute("BEGIN EXCLUSIVE")
-            arena.pause(rng.choice((0.05, 0.3, 1.0, 2.0)) * rng.uniform(0.5, 1.0))
+            arena.pause(rng.choice(self.lasts) * rng.uniform(0.5, 1.0))
             connection.execute("ROLLBACK")
         except sqlite3.OperationalError:
             return  # the workers write so much that even this could not get in
@@ -90,7 +97,14 @@ class Lock:
             connection.close()
 
 
-FAULTS: Final[dict[str, Fault]] = {"stop": Stop(), "kill": Kill(), "lock": Lock()}
+FAULTS: Final[dict[str, Fault]] = {
+    "stop": Stop(every=1.0, lasts=(0.05, 0.2, 0.7, 1.5)),
+    "kill": Kill(every=4.0),
+    "lock": Lock(every=4.0, lasts=(0.05, 0.3, 1.0, 2.0)),
+    # Nothing but the worst of them, for mutants that are only seen in it.
+    "freeze": Stop(every=0.3, lasts=(0.7, 1.5)),
+    "siege": Lock(every=0.5, lasts=(1.0, 2.0)),
+}
 
 
 @contextmanager

@@ -37,7 +37,7 @@ class Writing(Enum):
 POLICIES: Final = {
     "doc": Policy(ttl=120),
     "note": Policy(ttl=120),
-    "brief": Policy(ttl=0.8, stale_for=0.5, stale_if_error=1.0),
+    "brief": Policy(ttl=0.5, stale_for=0.3, stale_if_error=3.0),
     "ahead": Policy(ttl=2.0, refresh_at=0.3),
     "maybe": Policy(ttl=120, none_ttl=60),
     "config": Policy(ttl=120, varies_by=("agent",)),
@@ -131,10 +131,14 @@ class Group:
 
 
 class Keyspace:
-    """`rows` rows, a quarter as many answers, and the groups that they form."""
+    """`rows` rows, a quarter as many answers, and the groups that they form.
 
-    def __init__(self, rows: int) -> None:
+    `only`: the types of the rows that are picked one by one (none: all).
+    """
+
+    def __init__(self, rows: int, only: tuple[str, ...] = ()) -> None:
         self.rows = [_row(number) for number in range(rows)]
+        self._picked = [row for row in self.rows if not only or row.data_type in only]
         self.tenants = sorted({row.tenant for row in self.rows})
         self.answers = [
             answer for number in range(rows // 4) if (answer := self._answer(number)) is not None
@@ -146,7 +150,7 @@ class Keyspace:
         ]
 
     def pick(self, rng: random.Random) -> Row:
-        return self.rows[_skewed(rng, len(self.rows))]
+        return self._picked[_skewed(rng, len(self._picked))]
 
     def pick_answer(self, rng: random.Random) -> Answer:
         return self.answers[_skewed(rng, len(self.answers))]

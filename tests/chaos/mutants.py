@@ -20,9 +20,10 @@ from cascada.engine.answer import Answer
 from cascada.engine.flight import Boarding
 from cascada.engine.stack import Stack
 from cascada.model.entry import Entry, Invalidated
-from cascada.tiers.base import Filled, Lease
+from cascada.tiers.base import Changes, Filled, Lease
 from cascada.tiers.guarded import GuardedTier
 from cascada.tiers.memory import Bar, MemoryTier, Record
+from cascada.tiers.sqlite import SqliteTier
 from tests.chaos.mutations import mutant, swap
 
 
@@ -68,7 +69,12 @@ def heard_too_much() -> None:
     swap(MemoryTier, "_still_valid", still_valid)
 
 
-@mutant("memory: fills under way survive a flush", config="sqlite-tight", workload="contended")
+@mutant(
+    "memory: fills under way survive a flush",
+    config="sqlite-tight",
+    workload="groups",
+    faults=("freeze",),
+)
 def fills_survive_a_flush() -> None:
     def flush(original: Any) -> Any:
         def partly(self: MemoryTier) -> None:
@@ -95,7 +101,7 @@ def fresh_from_the_answer() -> None:
     swap(PolledFeed, "poll", poll)
 
 
-@mutant("feed: memory stays fresh though nobody looks", faults=("stop",))
+@mutant("feed: memory stays fresh though nobody looks", workload="contended", faults=("freeze",))
 def fresh_for_ever() -> None:
     def poll(original: Any) -> Any:
         async def trusting(self: PolledFeed) -> bool:
@@ -109,25 +115,21 @@ def fresh_for_ever() -> None:
     swap(PolledFeed, "poll", poll)
 
 
-@mutant("feed: memory is kept although news was lost", config="sqlite-tight")
+@mutant(
+    "feed: memory is kept although news was lost",
+    config="sqlite-tight",
+    workload="groups",
+    faults=("freeze",),
+)
 def kept_although_lost() -> None:
-    def poll(original: Any) -> Any:
-        async def careless(self: PolledFeed) -> bool:
-            changes = self._source.changes
+    def changes(original: Any) -> Any:
+        async def never_lost(self: SqliteTier, since: int | None) -> Changes:
+            answer: Changes = await original(self, since)
+            return Changes(answer.position, answer.names, lost=False)
 
-            async def never_lost(since: int | None) -> Any:
-                answer = await changes(since)
-                return type(answer)(answer.position, answer.names, lost=False)
+        return never_lost
 
-            self._source.changes = never_lost  # type: ignore[method-assign]
-            try:
-                return bool(await original(self))
-            finally:
-                del self._source.changes
-
-        return careless
-
-    swap(PolledFeed, "poll", poll)
+    swap(SqliteTier, "changes", changes)
 
 
 @mutant("load: followers take what lands without a second look", workload="contended")
@@ -145,14 +147,10 @@ def followers_trust() -> None:
 
 @mutant("load: an invalidated value is served when its source fails", workload="failing")
 def served_in_need() -> None:
-    def rise(original: Any) -> Any:
-        async def proven(stack: Stack, legs: Any, entries: Sequence[Entry | None]) -> list[bool]:
-            stored: list[bool] = await original(stack, legs, entries)
-            return stored if any(entries) else [True] * len(stored)
+    async def trusting(stack: Stack, spare: Answer) -> bool:
+        return True
 
-        return proven
-
-    swap(load, "rise", rise)
+    swap(load, "_is_still_there", lambda original: trusting)
 
 
 @mutant("load: what is read inside a load may come from memory", workload="answers")
@@ -170,7 +168,10 @@ def sources_without_type() -> None:
         )
 
 
-@mutant("read: memory keeps a general answer without the names that it came under")
+@mutant(
+    "read: memory keeps a general answer without the names that it came under",
+    workload="looking",
+)
 def general_without_names() -> None:
     def as_general(original: Any) -> Any:
         def nameless(entry: Entry, candidates: Any, now: float) -> Entry:
@@ -214,11 +215,11 @@ def memory_first() -> None:
     swap(invalidate, "_through_the_tiers", through)
 
 
-@mutant("invalidate: what a failing tier could not be told is forgotten", faults=("lock",))
+@mutant("invalidate: what a failing tier could not be told is forgotten", faults=("siege",))
 def nothing_owed() -> None:
     swap(GuardedTier, "owe", lambda original: lambda self, names: None)
 
 
-@mutant("invalidate: a tier is read although it is owed", faults=("lock",))
+@mutant("invalidate: a tier is read although it is owed", workload="contended", faults=("siege",))
 def read_while_owing() -> None:
     swap(GuardedTier, "_refuse_while_owing", lambda original: lambda self: None)

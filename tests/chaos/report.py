@@ -17,7 +17,7 @@ def table(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
         "  ".join(
-            text.ljust(width) if column == 0 else text.rjust(width)
+            text.ljust(width) if column < 2 else text.rjust(width)
             for column, (text, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in rows
@@ -29,8 +29,8 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 def summary(outcomes: Sequence[Outcome]) -> str:
     """One line per run."""
     head = (
-        "configuration", "reads", "L1", "L3", "loaded", "invalidations", "sets", "refused",
-        "pending", "faults", "stale", "oldest", "not allowed", "permanent", "errors",
+        "configuration", "workload", "reads", "L1", "L3", "loaded", "invalidations", "sets",
+        "refused", "pending", "faults", "stale", "oldest", "not allowed", "permanent", "errors",
     )  # fmt: skip
     return table([head, *(_row(outcome) for outcome in outcomes)])
 
@@ -39,6 +39,7 @@ def _row(outcome: Outcome) -> tuple[str, ...]:
     count = outcome.counts
     return (
         outcome.plan.config,
+        outcome.plan.workload,
         f"{count[Word.READS]:,}",
         _share(count[Word.L1], count),
         _share(count[Word.L3], count),

@@ -61,7 +61,7 @@ class Worker:
         self._board = Board(folder / "board")
         self._words = words = self._board.slot(spec.slot)
         truth = Truth(folder / "truth")
-        keyspace = Keyspace(self._workload.rows)
+        keyspace = Keyspace(self._workload.rows, self._workload.only)
         self._witness = witness = Witness(
             truth, self._board, spec.slot, self._config.promise, folder
         )

@@ -1,6 +1,6 @@
 """How often what is done, and how hard: the weights that a run draws its operations from.
 
-`USUAL` is for every run; the others make one weak spot frequent, for the mutants that the usual
+`usual` is for every run; the others make one weak spot frequent, for the mutants that the usual
 mix would meet too seldom.
 """
 
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from tests.chaos.actions import Reads, Writes
@@ -18,51 +18,71 @@ from tests.chaos.keyspace import Keyspace, Row, Writing
 Operation = Coroutine[Any, Any, None]
 
 
+USUAL_MIX: Final = {
+    "get": 30.0,
+    "load": 34.0,
+    "leave": 1.0,
+    "get_many": 5.0,
+    "load_many": 4.0,
+    "fill_by_hand": 5.0,
+    "answer": 9.0,
+    "invalidate": 5.0,
+    "delete": 0.7,
+    "group": 0.8,
+    "cascade": 0.4,
+    "everything": 0.02,
+    "set_owned": 2.5,
+    "set_versioned": 2.5,
+}
+"""Operations and their weights."""
+
+
+def usual_but(**weights: float) -> Mapping[str, float]:
+    """The usual mix, with some weights changed."""
+    assert weights.keys() <= USUAL_MIX.keys()
+    return {**USUAL_MIX, **weights}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
     """`rows`: in the truth. `lanes`: operations at once in one process. `pause`: seconds between
     two operations of a lane, on average. `fails`: the share of loads that fail. `late_news`: the
-    seconds that an answer of the feed may take to arrive. All others are weights of operations."""
+    seconds that an answer of the feed may take to arrive. `only`: the types whose rows are picked
+    one by one (none: all)."""
 
+    mix: Mapping[str, float] = field(default_factory=usual_but)
     rows: int = 160
     lanes: int = 20
     pause: float = 0.004
     fails: float = 0.005
     late_news: float = 0.0
-
-    get: float = 30
-    load: float = 34
-    leave: float = 1
-    get_many: float = 5
-    load_many: float = 4
-    fill_by_hand: float = 5
-    answer: float = 9
-    invalidate: float = 5
-    delete: float = 0.7
-    group: float = 0.8
-    cascade: float = 0.4
-    everything: float = 0.02
-    set_owned: float = 2.5
-    set_versioned: float = 2.5
+    only: tuple[str, ...] = ()
 
 
-_SHAPE: Final = ("rows", "lanes", "pause", "fails", "late_news")
-
-USUAL: Final = Workload()
 WORKLOADS: Final = {
-    "usual": USUAL,
+    "usual": Workload(),
     # The same few rows loaded again and again while they are invalidated.
-    "contended": Workload(rows=20, load=50, invalidate=14, get=10),
+    "contended": Workload(rows=20, mix=usual_but(load=50, invalidate=14, get=10)),
     # Answers made of other rows, and hardly anything else.
-    "answers": Workload(rows=60, answer=40, get=5, load=10, invalidate=8, group=2),
+    "answers": Workload(rows=60, mix=usual_but(answer=40, get=5, load=10, invalidate=8, group=2)),
     # Tags, contexts and types: what only a name that came with the value can reach.
-    "groups": Workload(rows=60, group=8, cascade=4, invalidate=1, load=50),
+    "groups": Workload(rows=60, mix=usual_but(group=8, cascade=4, invalidate=1, load=50)),
     # Writing through, with and without versions, against loads and hand-written fills.
     "sets": Workload(
-        rows=40, set_owned=12, set_versioned=12, fill_by_hand=25, load=25, get=10, invalidate=3
+        rows=40,
+        mix=usual_but(
+            set_owned=12, set_versioned=12, fill_by_hand=25, load=25, get=10, invalidate=3
+        ),
     ),
     # A source that fails often: what may be served in its place?
-    "failing": Workload(rows=20, fails=0.4, load=60, invalidate=10),
+    "failing": Workload(
+        rows=60,
+        only=("brief",),
+        fails=0.7,
+        mix={"load": 80, "get": 2, "invalidate": 0.6, "group": 0.1},
+    ),
+    # Values without context that are looked for in one, and set anew meanwhile.
+    "looking": Workload(rows=60, only=("owned",), mix=usual_but(get=60, load=5, set_owned=15)),
     # A feed whose answers come late.
     "late news": Workload(late_news=0.4),
 }
@@ -87,11 +107,7 @@ class Mix:
         self._reads = reads
         self._writes = writes
         self._rng = rng
-        self._weights: dict[str, float] = {
-            field.name: getattr(workload, field.name)
-            for field in fields(workload)
-            if field.name not in _SHAPE
-        }
+        self._weights = dict(workload.mix)
         self._fixed = self._of(lambda row: row.writing is Writing.INVALIDATED and not row.roaming)
         self._owned = self._of(lambda row: row.writing is Writing.OWNED and owns(row))
         self._versioned = self._of(lambda row: row.writing is Writing.VERSIONED)
