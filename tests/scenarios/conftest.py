@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from cascada.api.cache import Cache
+from cascada.model.events import Event
 from cascada.model.policy import Policy
 from cascada.testing.clock import ManualClock
 from cascada.testing.flaky import FlakyTier
@@ -68,6 +69,30 @@ def cache(make_cache: MakeCache) -> Cache:
 async def flaky(clock: ManualClock, tmp_path: Path) -> FlakyTier:
     """SQLite, with faults on command."""
     return FlakyTier(SqliteTier(str(tmp_path / "flaky.db"), namespace="test", clock=clock))
+
+
+@pytest.fixture
+def events() -> list[Event]:
+    return []
+
+
+@pytest.fixture
+async def shaky(
+    flaky: FlakyTier, clock: ManualClock, events: list[Event], nothing_left_behind: None
+) -> AsyncIterator[Cache]:
+    policies = {"x": Policy(ttl=100, stale_if_error=1000)}
+    """A cache over the tier that fails on command; its observer writes `events`."""
+    cache = Cache(
+        tiers=[flaky],
+        clock=clock,
+        op_timeout=TIMEOUT,
+        policies=policies,
+        observers=[events.append],
+    )
+    await cache.tenant("acme").get("warm", "up")
+    yield cache
+    flaky.heal()
+    await cache.aclose()
 
 
 @pytest.fixture

@@ -1,13 +1,12 @@
 """A failing tier costs its answers, never the call, and never the truth."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from cascada.api.cache import Cache
-from cascada.model.errors import InvalidationPending, TierUnavailable
+from cascada.model.errors import TierUnavailable
 from cascada.model.events import Event
 from cascada.model.policy import Policy
 from cascada.testing.clock import ManualClock
@@ -21,38 +20,15 @@ from tests.scenarios.row import Row, all_stored, kept, turns, until
 ERRORS = [TierUnavailable, OSError, RuntimeError]
 
 
-@pytest.fixture
-def events() -> list[Event]:
-    return []
-
-
-@pytest.fixture
-async def cache(
-    flaky: FlakyTier, clock: ManualClock, events: list[Event], nothing_left_behind: None
-) -> AsyncIterator[Cache]:
-    policies = {"x": Policy(ttl=100, stale_if_error=1000)}
-    cache = Cache(
-        tiers=[flaky],
-        clock=clock,
-        op_timeout=TIMEOUT,
-        policies=policies,
-        observers=[events.append],
-    )
-    await cache.tenant("acme").get("warm", "up")
-    yield cache
-    flaky.heal()
-    await cache.aclose()
-
-
 def kinds(events: list[Event]) -> list[str]:
     return [event.kind for event in events]
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.__name__)
 async def test_with_its_tier_down_a_cache_goes_on_with_the_source(
-    cache: Cache, flaky: FlakyTier, error: type[Exception]
+    shaky: Cache, flaky: FlakyTier, error: type[Exception]
 ) -> None:
-    acme = cache.tenant("acme")
+    acme = shaky.tenant("acme")
     flaky.fail(error=error("out of order"))
     row = Row("from the source")
     assert not await acme.get("x", "1")
@@ -61,16 +37,16 @@ async def test_with_its_tier_down_a_cache_goes_on_with_the_source(
     assert await acme.get_many("x", "123") == [await acme.get("x", "none")] * 3
     assert not await acme.set("x", "1", "value")
     assert await acme.ttl("x", "1") is None
-    assert "l3" not in await cache.usage()
+    assert "l3" not in await shaky.usage()
     assert (await acme.explain("x", "1")).findings[-1].state == "unavailable"
 
 
 @pytest.mark.parametrize("call", ["read", "lease", "fill"])
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.__name__)
 async def test_no_single_failure_reaches_a_reader(
-    cache: Cache, flaky: FlakyTier, call: Any, error: type[Exception]
+    shaky: Cache, flaky: FlakyTier, call: Any, error: type[Exception]
 ) -> None:
-    acme = cache.tenant("acme")
+    acme = shaky.tenant("acme")
     row = Row("value")
     for command in (flaky.fail, flaky.lose):
         command(call, error=error("out of order"), times=1)
@@ -121,25 +97,25 @@ async def test_a_feed_that_has_hung_comes_back(
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.__name__)
 async def test_a_feed_that_has_failed_comes_back(
-    cache: Cache, flaky: FlakyTier, clock: ManualClock, error: type[Exception]
+    shaky: Cache, flaky: FlakyTier, clock: ManualClock, error: type[Exception]
 ) -> None:
-    acme = cache.tenant("acme")
+    acme = shaky.tenant("acme")
     await acme.set("x", "1", "value")
     flaky.fail("changes", error=error("out of order"))
     seen = flaky.made["changes"]
     await until(lambda: flaky.made["changes"] > seen + 1)
     flaky.heal()
     clock.advance(1)
-    await until(lambda: cache._assembly.feed.until > clock.monotonic())
+    await until(lambda: shaky._assembly.feed.until > clock.monotonic())
     assert (await acme.get("x", "1")).tier == "l1"
 
 
 async def test_memory_is_trusted_no_longer_than_its_lease_when_nothing_is_heard(
-    cache: Cache, flaky: FlakyTier, clock: ManualClock
+    shaky: Cache, flaky: FlakyTier, clock: ManualClock
 ) -> None:
-    acme = cache.tenant("acme")
+    acme = shaky.tenant("acme")
     await acme.set("x", "1", "value")
-    await hear(cache)
+    await hear(shaky)
     flaky.fail("changes")
     clock.advance(0.4)
     assert (await acme.get("x", "1")).tier == "l1"
@@ -148,10 +124,10 @@ async def test_memory_is_trusted_no_longer_than_its_lease_when_nothing_is_heard(
 
 
 async def test_a_look_that_takes_long_extends_trust_from_its_start_only(
-    cache: Cache, flaky: FlakyTier, clock: ManualClock
+    shaky: Cache, flaky: FlakyTier, clock: ManualClock
 ) -> None:
     """What is invalidated after the answer was made, and before it arrives, is not in it."""
-    acme = cache.tenant("acme")
+    acme = shaky.tenant("acme")
     await acme.set("x", "1", "old")
     with flaky.hang("changes", carried_out=True) as held:
         await held.reached()
@@ -166,11 +142,11 @@ async def test_a_look_that_takes_long_extends_trust_from_its_start_only(
 
 
 async def test_the_breaker_opens_after_a_few_failures_and_closes_by_itself(
-    cache: Cache, flaky: FlakyTier, clock: ManualClock, events: list[Event]
+    shaky: Cache, flaky: FlakyTier, clock: ManualClock, events: list[Event]
 ) -> None:
-    acme = cache.tenant("acme")
+    acme = shaky.tenant("acme")
     await acme.set("x", "1", "value")
-    cache._assembly.stack.memory.flush()
+    shaky._assembly.stack.memory.flush()
     flaky.fail("read")
     for _ in range(FAILURES_TO_OPEN):
         await acme.get("x", "1")
@@ -190,9 +166,9 @@ async def test_the_breaker_opens_after_a_few_failures_and_closes_by_itself(
 
 
 async def test_while_a_trial_is_under_way_the_others_are_not_sent(
-    cache: Cache, flaky: FlakyTier, clock: ManualClock
+    shaky: Cache, flaky: FlakyTier, clock: ManualClock
 ) -> None:
-    acme = cache.tenant("acme")
+    acme = shaky.tenant("acme")
     flaky.fail("read")
     for _ in range(FAILURES_TO_OPEN):
         await acme.get("x", "1")
@@ -208,9 +184,9 @@ async def test_while_a_trial_is_under_way_the_others_are_not_sent(
 
 
 async def test_a_failure_now_and_then_does_not_open_the_breaker(
-    cache: Cache, flaky: FlakyTier, events: list[Event]
+    shaky: Cache, flaky: FlakyTier, events: list[Event]
 ) -> None:
-    acme = cache.tenant("acme")
+    acme = shaky.tenant("acme")
     for _ in range(3 * FAILURES_TO_OPEN):
         flaky.fail("read", times=1)
         await acme.get("x", "1")
@@ -218,155 +194,28 @@ async def test_a_failure_now_and_then_does_not_open_the_breaker(
     assert "tier_down" not in kinds(events)
 
 
-async def test_a_set_that_failed_leaves_no_old_value_behind(
-    cache: Cache, flaky: FlakyTier, clock: ManualClock
-) -> None:
-    acme = cache.tenant("acme")
-    for command in (flaky.fail, flaky.lose):
-        await acme.set("x", "1", "old")
-        command("fill", times=1)
-        assert not await acme.set("x", "1", "new")
-        assert (await acme.get("x", "1")).value != "old"
-        await until(lambda: not cache._assembly.stack.lower[0].owed)
-        assert not await acme.get("x", "1"), "the tier was told before it was read again"
-        assert await acme.set("x", "1", "new")
-
-
-@pytest.mark.usefixtures("no_pauses")
-async def test_an_invalidation_that_cannot_be_sent_says_so_and_is_sent_later(
-    cache: Cache, flaky: FlakyTier, clock: ManualClock
-) -> None:
-    acme = cache.tenant("acme")
-    await acme.set("x", "1", "old")
-    await acme.set("x", "2", "other")
-    flaky.fail("invalidate")
-    with pytest.raises(InvalidationPending, match="k:acme:x:1"):
-        await acme.invalidate("x", "1")
-    assert not await acme.get("x", "1"), "this process serves it no more"
-    assert not await acme.get("x", "2"), "the tier is not read before it was told"
-    answer = await acme.load("x", "1", Row("new").read)
-    assert (answer.value, answer.tier) == ("new", "source")
-    flaky.heal()
-    clock.advance(RETRY_AFTER + 0.1)
-    await until(lambda: not cache._assembly.stack.lower[0].owed)
-    assert not await acme.get("x", "1")
-    assert (await acme.get("x", "2")).value == "other"
-    assert (await acme.load("x", "1", Row("new").read)).value == "new"
-    assert await kept(acme) == "new"
-
-
-@pytest.mark.usefixtures("no_pauses")
-async def test_a_short_failure_is_overcome_by_insisting(cache: Cache, flaky: FlakyTier) -> None:
-    acme = cache.tenant("acme")
-    await acme.set("x", "1", "old")
-    flaky.fail("invalidate", times=2)
-    assert (await acme.invalidate("x", "1")).keys == 1
-    assert not await acme.get("x", "1")
-
-
-@pytest.mark.usefixtures("no_pauses")
-async def test_what_is_owed_twice_is_paid_for_the_second_time_as_well(
-    cache: Cache, flaky: FlakyTier, clock: ManualClock
-) -> None:
-    """The first payment was carried out before the second invalidation: it does not cover it."""
-    acme = cache.tenant("acme")
-    guarded = cache._assembly.stack.lower[0]
-    flaky.fail("invalidate")
-    with pytest.raises(InvalidationPending):
-        await acme.invalidate("x", "1")
-    flaky.made.clear()
-    with flaky.hang("invalidate", carried_out=True) as held:
-        clock.advance(RETRY_AFTER + 0.1)
-        await held.reached()
-        guarded.owe(["k:acme:x:1"])
-        flaky.fail("invalidate")
-    await until(lambda: flaky.made["invalidate"] == 2)
-    assert list(guarded.owed) == ["k:acme:x:1"]
-    flaky.heal()
-    clock.advance(RETRY_AFTER + 0.1)
-    await until(lambda: not guarded.owed)
-
-
-@pytest.mark.usefixtures("no_pauses")
-async def test_an_invalidation_whose_answer_was_lost_is_repeated(
-    cache: Cache, flaky: FlakyTier, clock: ManualClock
-) -> None:
-    acme = cache.tenant("acme")
-    await acme.set("x", "1", "old")
-    flaky.lose("invalidate")
-    with pytest.raises(InvalidationPending):
-        await acme.invalidate("x", "1")
-    flaky.heal()
-    clock.advance(RETRY_AFTER + 0.1)
-    await until(lambda: not cache._assembly.stack.lower[0].owed)
-    assert not await acme.get("x", "1")
-
-
-@pytest.mark.usefixtures("no_pauses")
-async def test_a_load_under_way_when_an_invalidation_failed_is_not_kept(
-    cache: Cache, flaky: FlakyTier, clock: ManualClock
-) -> None:
-    acme = cache.tenant("acme")
-    row = Row("old")
-    row.hold()
-    first = asyncio.create_task(acme.load("x", "1", row.read))
-    await row.being_read()
-    flaky.fail("invalidate")
-    row.value = "new"
-    with pytest.raises(InvalidationPending):
-        await acme.invalidate("x", "1")
-    second = asyncio.create_task(acme.load("x", "1", row.read))
-    await turns()
-    row.let_go()
-    assert (await first).value == "old"
-    assert (await second).value == "new"
-    flaky.heal()
-    clock.advance(RETRY_AFTER + 0.1)
-    await until(lambda: not cache._assembly.stack.lower[0].owed)
-    assert await kept(acme) in (None, "new")
-    assert (await acme.load("x", "1", row.read)).value == "new"
-
-
-@pytest.mark.usefixtures("no_pauses")
-async def test_debts_of_several_tenants_are_paid_each_by_itself(
-    cache: Cache, flaky: FlakyTier, clock: ManualClock
-) -> None:
-    tenants = [cache.tenant(name) for name in ("acme", "other", "a:b%")]
-    for tenant in tenants:
-        await tenant.set("x", "1", "old")
-    flaky.fail("invalidate")
-    for tenant in tenants:
-        with pytest.raises(InvalidationPending):
-            await tenant.invalidate("x", "1")
-    flaky.heal()
-    clock.advance(RETRY_AFTER + 0.1)
-    await until(lambda: not cache._assembly.stack.lower[0].owed)
-    for tenant in tenants:
-        assert not await tenant.get("x", "1")
-
-
 async def test_a_lost_fill_does_not_leave_memory_with_what_nobody_vouches_for(
-    cache: Cache, flaky: FlakyTier
+    shaky: Cache, flaky: FlakyTier
 ) -> None:
-    acme = cache.tenant("acme")
+    acme = shaky.tenant("acme")
     flaky.fail("fill", times=1)
     await acme.load("x", "1", Row("value").read)
     await all_stored(acme)
-    assert cache._assembly.stack.memory.peek(acme.key("x", "1")) is None
+    assert shaky._assembly.stack.memory.peek(acme.key("x", "1")) is None
 
 
 async def test_a_spare_is_served_as_long_as_a_tier_is_there_to_vouch_for_it(
-    cache: Cache, flaky: FlakyTier, clock: ManualClock
+    shaky: Cache, flaky: FlakyTier, clock: ManualClock
 ) -> None:
-    acme = cache.tenant("acme")
+    acme = shaky.tenant("acme")
     await acme.set("x", "1", "spare")
     clock.advance(200)
-    await hear(cache)
+    await hear(shaky)
     answer = await acme.load("x", "1", Row(OSError("down")).read)
     assert (answer.value, answer.stale) == ("spare", True)
     flaky.fail("read")
     clock.advance(2)
-    await hear(cache)
+    await hear(shaky)
     answer = await acme.load("x", "1", Row(OSError("down")).read)
     assert (answer.value, answer.stale) == ("spare", True), "memory has heard all, and has it"
     clock.advance(2)
@@ -375,9 +224,9 @@ async def test_a_spare_is_served_as_long_as_a_tier_is_there_to_vouch_for_it(
 
 
 async def test_a_busy_tier_is_asked_again_and_what_the_other_process_brought_is_taken(
-    cache: Cache, flaky: FlakyTier, clock: ManualClock
+    shaky: Cache, flaky: FlakyTier, clock: ManualClock
 ) -> None:
-    acme = cache.tenant("acme")
+    acme = shaky.tenant("acme")
     row = Row("ours")
     flaky.busy(times=3)
     assert (await acme.load("x", "1", row.read)).value == "ours"
