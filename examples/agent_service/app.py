@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
-from cascada import BadInput, CascadaError
+from cascada import BadInput, CascadaError, MissingExtra
 from examples.agent_service.database import AlreadyThere, NotThere
 from examples.agent_service.embedding import EmbeddingFailed
 from examples.agent_service.routes import (
@@ -26,6 +26,7 @@ _STATUS: dict[type[Exception], int] = {
     BadInput: 400,  # cascada refuses it: a tenant or an id that cannot be part of a key
     NotThere: 404,
     AlreadyThere: 409,
+    MissingExtra: 501,
     EmbeddingFailed: 502,
     CascadaError: 503,  # too many loads at once, or an invalidation that is not through yet
 }

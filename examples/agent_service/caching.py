@@ -47,7 +47,8 @@ POLICIES: Final = {
     # Large and read by every search: all of them get the one object, which is immutable.
     "vector_store": Policy(type=VectorStore, shared=True),
     "query_result": Policy(stale_for=60),
-    "agent_response": Policy(stale_for=60, stale_if_error=3600, durable=True),
+    # What was answered outside a conversation is no answer within one.
+    "agent_response": Policy(stale_for=60, stale_if_error=3600, durable=True, lookup="exact"),
 }
 
 

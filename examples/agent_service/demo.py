@@ -37,12 +37,12 @@ _SHOWN_WRONG: Final = 5
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m examples.agent_service.demo")
-    parser.add_argument("--reads", type=int, default=1800, help="of each run (default %(default)s)")
+    parser.add_argument("--reads", type=int, default=1500, help="of each run (default %(default)s)")
     parser.add_argument("--documents", type=int, default=1200, help="default %(default)s")
     parser.add_argument("--skews", type=float, nargs="+", default=[0.8, 1.0, 1.2])
     parser.add_argument("--latency", type=float, default=120.0, help="of the stand-in, median ms")
     parser.add_argument("--concurrency", type=int, default=16, help="default %(default)s")
-    parser.add_argument("--rate", type=float, default=240.0, help="requests a second, at most")
+    parser.add_argument("--rate", type=float, default=200.0, help="requests a second, at most")
     parser.add_argument("--record", type=Path, metavar="FILE", help="write the keys as a trace")
     try:
         return asyncio.run(_Demo(parser.parse_args(arguments)).run())

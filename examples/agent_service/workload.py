@@ -57,7 +57,7 @@ class Phase:
 
 
 def make_phases(
-    world: World, skew: float, reads: int, seed: int, reads_in_phase: int = 150
+    world: World, skew: float, reads: int, seed: int, reads_in_phase: int = 125
 ) -> list[Phase]:
     """About `reads` reads in phases, popular things more often by Zipf's law with that skew."""
     return list(_Planner(world, skew, Random(seed)).phases(reads, reads_in_phase))

@@ -32,7 +32,7 @@ class Size:
     agents: int = 4
     collections: int = 3
     conversations: int = 4
-    questions: int = 10
+    questions: int = 8
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,17 +73,17 @@ async def theirs(service: Running) -> httpx.AsyncClient:
     return client
 
 
-@pytest.mark.parametrize(("method", "path"), OF_A_RESOURCE)
 async def test_another_tenants_resource_is_not_there(
-    service: Running, theirs: httpx.AsyncClient, method: str, path: str
+    service: Running, theirs: httpx.AsyncClient
 ) -> None:
     before = await everything(theirs)
-    body = BODIES[method, path] if method in {"POST", "PUT"} else None
-    answer = await service.client("intruder").request(method, path.format(**IDS), json=body)
-    assert answer.status_code == 404, answer.text
-    for secret in ("Librarian", "maps", "Secret", "Birds", "Owls"):
-        assert secret not in answer.text
-    assert await everything(theirs) == before
+    for method, path in OF_A_RESOURCE:
+        body = BODIES[method, path] if method in {"POST", "PUT"} else None
+        answer = await service.client("intruder").request(method, path.format(**IDS), json=body)
+        assert answer.status_code == 404, (method, path, answer.text)
+        for secret in ("Librarian", "maps", "Secret", "Birds", "Owls"):
+            assert secret not in answer.text
+        assert await everything(theirs) == before, (method, path)
 
 
 async def test_two_tenants_with_the_same_ids_never_meet(
@@ -102,18 +102,18 @@ async def test_two_tenants_with_the_same_ids_never_meet(
     assert await everything(theirs) == before
 
 
-@pytest.mark.parametrize(("method", "path"), OF_A_TENANT)
 @pytest.mark.parametrize("header", [{}, {"X-Tenant-ID": ""}, {"X-Tenant-ID": "  "}])
 async def test_a_request_without_a_tenant_is_refused(
-    service: Running, method: str, path: str, header: dict[str, str]
+    service: Running, header: dict[str, str]
 ) -> None:
-    answer = await service.client(None).request(
-        method, path.format(**IDS), json=BODIES.get((method, path), {}), headers=header
-    )
-    assert answer.status_code == 400
-    assert answer.json()["detail"] == (
-        "the header X-Tenant-ID is missing; send the id of the tenant whose data this is"
-    )
+    for method, path in OF_A_TENANT:
+        answer = await service.client(None).request(
+            method, path.format(**IDS), json=BODIES.get((method, path), {}), headers=header
+        )
+        assert answer.status_code == 400, (method, path)
+        sentence = answer.json()["detail"]
+        assert sentence.startswith("X-Tenant-ID: ")
+        assert "pass the id of the tenant whose data this is" in sentence
 
 
 @pytest.fixture

@@ -86,6 +86,15 @@ async def test_an_answer_changes_with_what_was_said(acme: httpx.AsyncClient) -> 
     assert "You said" not in await said(acme)
 
 
+async def test_an_answer_given_outside_a_conversation_is_none_within_it(
+    acme: httpx.AsyncClient,
+) -> None:
+    await furnish(acme)
+    await created(acme, "/conversations/c1/messages", {"text": "I live in Oslo."})
+    assert "You said" not in await said(acme)
+    assert "You said: I live in Oslo." in await said(acme, conversation_id="c1")
+
+
 async def test_a_conversation_shows_its_agents_present_name(acme: httpx.AsyncClient) -> None:
     await furnish(acme)
     assert (await acme.get("/conversations/c1")).json()["agent_name"] == "Librarian"

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter
+from fastapi.responses import Response
 
 from examples.agent_service.routes.request import RunningService
 
@@ -34,3 +35,11 @@ async def stats(service: RunningService) -> dict[str, Any]:
         },
         "cache": {"on": service.settings.cache, **asdict(service.cache.stats())},
     }
+
+
+@router.get("/metrics")
+async def metrics(service: RunningService) -> Response:
+    """For Prometheus; without its client library, a sentence that says what to install."""
+    from examples.agent_service import metrics as exposed
+
+    return Response(await exposed.metrics(service), media_type=exposed.CONTENT_TYPE_LATEST)

@@ -1,11 +1,15 @@
-"""What a route gets of its request: the service, and the service of the request's tenant."""
+"""What a route gets of its request: the service, and the service of the request's tenant.
+
+The tenant is whom the header X-Tenant-ID names; a real service takes it from a signed token.
+"""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Depends, Header, HTTPException, Request
+from fastapi import Depends, Request
 
+from cascada.integrations.fastapi import tenant_of
 from examples.agent_service.service import Service, TenantService
 
 
@@ -18,13 +22,9 @@ RunningService = Annotated[Service, Depends(_service)]
 
 
 async def _tenant(
-    service: RunningService, x_tenant_id: Annotated[str | None, Header()] = None
+    service: RunningService, tenant: Annotated[str, Depends(tenant_of)]
 ) -> TenantService:
-    if x_tenant_id is None or not x_tenant_id.strip():
-        raise HTTPException(
-            400, "the header X-Tenant-ID is missing; send the id of the tenant whose data this is"
-        )
-    return service.tenant(x_tenant_id)
+    return service.tenant(tenant)
 
 
 Tenant = Annotated[TenantService, Depends(_tenant)]
