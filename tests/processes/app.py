@@ -19,7 +19,11 @@ from cascada.integrations.fastapi import lifespan
 SOURCE = Path(os.environ["TEST_SOURCE"])
 MASTER = os.getpid()
 
-cache = Cache(database=os.environ["TEST_DATABASE"], policies={"row": Policy(ttl=3600)})
+cache = Cache(
+    database=os.environ["TEST_DATABASE"],
+    policies={"row": Policy(ttl=3600)},
+    op_timeout=5.0,  # a busy machine must not look like a broken database
+)
 acme = cache.tenant("acme")
 app = FastAPI(lifespan=lifespan(cache))
 
