@@ -45,7 +45,8 @@ async def load(stack: Stack, questions: Sequence[Question], loader: Loader) -> l
     answers: dict[int, Answer] = {}
     while len(answers) < len(questions):
         answers |= _glance(stack, questions, answers, loader)
-        answers |= await _look_below(stack, questions, answers)
+        if refreshed := _under_refresh(stack, questions, answers):
+            answers |= await _look_below(stack, refreshed)
         waiting = _board(stack, questions, answers, loader, asked)
         try:
             for index, boarding in waiting:
@@ -90,6 +91,8 @@ def _glance(
         if index in answers:
             continue
         keys = stack.keys_for(stack.memory, question.candidates)
+        if not any(key in stack.memory.records for key in keys):
+            continue
         seen = [stack.memory.look(key) for key in keys]
         choice = decide.choose(
             seen, question.kind.policy, stack.now(), generating=question.generating
@@ -111,19 +114,21 @@ def _glance(
     return found
 
 
-async def _look_below(
+def _under_refresh(
     stack: Stack, questions: Sequence[Question], answers: dict[int, Answer]
-) -> dict[int, Answer]:
-    """What the tiers have of the keys that are being refreshed, though memory has not."""
-    asking = {
+) -> dict[int, Question]:
+    """The open questions whose flight goes on to refresh what a tier had."""
+    return {
         index: question
         for index, question in enumerate(questions)
         if index not in answers
         and (flight := stack.flights.find(question.key)) is not None
         and flight.found
     }
-    if not asking:
-        return {}
+
+
+async def _look_below(stack: Stack, asking: dict[int, Question]) -> dict[int, Answer]:
+    """What the tiers have of the keys that are being refreshed, though memory has not."""
     descents = await descend(stack, list(asking.values()), loading=False)
     return {
         index: descent.answer
