@@ -37,7 +37,7 @@ _SHOWN_WRONG: Final = 5
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m examples.agent_service.demo")
-    parser.add_argument("--reads", type=int, default=1500, help="of each run (default %(default)s)")
+    parser.add_argument("--reads", type=int, default=1300, help="of each run (default %(default)s)")
     parser.add_argument("--documents", type=int, default=1200, help="default %(default)s")
     parser.add_argument("--skews", type=float, nargs="+", default=[0.8, 1.0, 1.2])
     parser.add_argument("--latency", type=float, default=120.0, help="of the stand-in, median ms")

@@ -5,7 +5,7 @@ from cascada.engine.kind import Kind
 from cascada.engine.sources import Frame, current, loading, note
 from cascada.model.entry import Entry
 from cascada.model.keys import Key
-from cascada.model.names import MAX_SOURCES, collapse, key_name
+from cascada.model.names import key_name
 from cascada.model.policy import Policy
 
 MINE = Key("t", "doc", "a", None, None, "1")
@@ -77,12 +77,3 @@ def test_what_is_stale_or_of_another_tenant_makes_the_result_unfit() -> None:
             note(cache, question(MINE), answer())
         assert frame.unfit is not None
         assert why in frame.unfit
-
-
-def test_collapsed_names_are_coarser_and_few() -> None:
-    keys = [key_name(GENERAL._replace(resource_id=str(number))) for number in range(MAX_SOURCES)]
-    assert collapse(keys) == tuple(keys)
-    assert collapse(keys * 2) == tuple(keys)
-    assert collapse([*keys, key_name(MINE)]) == ("y:t:doc",)
-    types = [f"k:t:type {number}:1" for number in range(MAX_SOURCES + 1)]
-    assert collapse(types) == ("t:t",)

@@ -11,7 +11,7 @@ from sqlalchemy import event
 from examples.agent_service.app import create_app
 from examples.agent_service.settings import Settings
 from tests.examples.conftest import Running
-from tests.examples.library import AGENT, created, furnish, said
+from tests.examples.furniture import AGENT, created, furnish, said
 
 IDS = {
     "agent_id": "a1",

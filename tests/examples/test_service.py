@@ -8,7 +8,7 @@ import pytest
 
 from examples.agent_service.settings import Settings
 from tests.examples.conftest import Running, running
-from tests.examples.library import AGENT, CRANES, ask, created, furnish, made_anew, said
+from tests.examples.furniture import AGENT, CRANES, ask, created, furnish, made_anew, said
 
 ODD_IDS = ["a:b", "100%", "*", "{x}", "ümlaut", "two words", "a\nb", "🦉"]
 

@@ -18,7 +18,9 @@ from cascada.engine.flight import Flight
 from cascada.engine.sources import Frame, loading
 from cascada.engine.stack import Stack
 from cascada.engine.store import entry_of
+from cascada.model.entry import Entry
 from cascada.model.errors import LoadError, LoadTimeout, TierUnavailable
+from cascada.model.names import MAX_NAMES
 from cascada.tiers.base import Found, Lease, Tier
 
 RENEW_EVERY: Final = 1.5
@@ -115,13 +117,22 @@ async def _load(stack: Stack, legs: Sequence[Leg], loader: Loader) -> None:
         for flight in flights:
             stack.trace.unstored(flight.question.kind, flight.question.key, unfit)
     keep = [
-        entry if result.store and unfit is None and entry.expires > entry.created else None
-        for entry, result in zip(made, produced, strict=True)
+        entry if result.store and unfit is None and _fits(stack, flight, entry) else None
+        for flight, entry, result in zip(flights, made, produced, strict=True)
     ]
     stored = await rise(stack, [descent for _, descent in legs], keep)
     for (flight, descent), proven in zip(legs, stored, strict=True):
         # Who would get the stale value that landed first looks again: the new one is there now.
         flight.end(proven=proven and not frame.stale and descent.servable is None)
+
+
+def _fits(stack: Stack, flight: Flight, entry: Entry) -> bool:
+    """Whether the entry says something to store, and bears no more names than one may."""
+    if len(entry.names) > MAX_NAMES:
+        question, why = flight.question, f"it bears {len(entry.names)} names, over {MAX_NAMES}"
+        stack.trace.unstored(question.kind, question.key, why)
+        return False
+    return entry.expires > entry.created
 
 
 async def _run(stack: Stack, legs: Sequence[Leg], loader: Loader, frame: Frame) -> list[Produced]:

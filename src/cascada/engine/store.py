@@ -9,7 +9,7 @@ from cascada.engine.sources import Frame
 from cascada.engine.stack import Stack
 from cascada.model.entry import UNSET, Codec, Entry, Flag
 from cascada.model.errors import BadInput
-from cascada.model.names import collapse, source_names, static_names, tag_name
+from cascada.model.names import source_names, static_names, tag_name
 from cascada.model.ttl import Duration, seconds
 
 
@@ -85,5 +85,5 @@ def entry_names(question: Question, tags: Sequence[str], sources: Iterable[str])
     static = set(static_names(question.key))
     own = dict.fromkeys(tag_name(question.key.tenant, tag) for tag in tags)
     own.update(dict.fromkeys(question.context))
-    own.update(dict.fromkeys(collapse(name for name in sources if name not in static)))
+    own.update(dict.fromkeys(sources))
     return tuple(name for name in own if name not in static)

@@ -10,8 +10,8 @@ from cascada.engine.invalidate import invalidate
 from cascada.engine.stack import Stack
 from cascada.engine.store import encoded, entry_names
 from cascada.model.entry import Entry
-from cascada.model.errors import TierUnavailable
-from cascada.model.names import key_name, source_names
+from cascada.model.errors import BadInput, TierUnavailable
+from cascada.model.names import MAX_NAMES, key_name, source_names
 from cascada.model.ttl import Duration
 from cascada.tiers.base import Filled, Lease, Missing, Tier
 
@@ -34,6 +34,8 @@ async def write(
     key = question.key
     named = [name for source in sources for name in source_names(key.tenant, source)]
     names = entry_names(question, tags, named)
+    if len(names) > MAX_NAMES:
+        raise BadInput(f"{key} would bear {len(names)} tags and sources; at most {MAX_NAMES} may")
     entry = encoded(stack, question, value, ttl, names, version)
     miss = fence.take(stack, key)
     if stack.authority is stack.memory:

@@ -15,13 +15,12 @@ Source: the static names of `coherence.md` section 2 (at most 12 of a key).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from cascada.model.errors import InvalidKey
 from cascada.model.keys import Key, Scope, id_text, quote
 
-MAX_SOURCES = 64
-"""Names of sources that one entry bears; beyond it they collapse to their types' names."""
+MAX_NAMES = 1024
+"""Dynamic names that one entry may bear. What was made of more is not stored: coarser names in
+their place would not be reached by the invalidation of one source (docs/decisions/0007)."""
 
 
 def key_name(key: Key) -> str:
@@ -107,25 +106,6 @@ def source_names(tenant: str, source: str) -> list[str]:
     return [*names, type_name(tenant, data_type)]
 
 
-def collapse(names: Iterable[str], limit: int = MAX_SOURCES) -> tuple[str, ...]:
-    """`names` without repeats; where they are more than `limit`, the coarser names above them.
-
-    Coarser means that more goes than was asked, never less: the names of keys, resources and
-    parts give way to their type's, and if that does not suffice to their tenant's.
-    """
-    distinct = tuple(dict.fromkeys(names))
-    if len(distinct) <= limit:
-        return distinct
-    tenants = dict.fromkeys(f"t:{name.split(':', 2)[1]}" for name in distinct)
-    types = dict.fromkeys(_coarser(name) for name in distinct)
-    return tuple(types if len(types) <= limit else tenants)
-
-
 def tenant_of(name: str) -> str:
     """The (quoted) tenant that a name belongs to."""
     return name.split(":", 2)[1]
-
-
-def _coarser(name: str) -> str:
-    kind, tenant, *rest = name.split(":")
-    return f"y:{tenant}:{rest[0]}" if kind in "kqrsy" else f"t:{tenant}"

@@ -1,0 +1,200 @@
+"""Mutants: cascada less one rule, each imported afresh with one piece of its source replaced.
+
+A machine that cannot fail proves nothing, so each rule of the tiers is taken away in turn and the
+machine must notice. A mutant whose piece of source is not there exactly once is an error: the
+source has moved on, and the mutant must follow it.
+
+    python -m tests.properties.mutants             # every mutant, with what was seen
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from types import CodeType, ModuleType
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """`module` of cascada, with `old` replaced by `new`; `machine` is what must notice."""
+
+    rule: str
+    machine: str
+    module: str
+    old: str
+    new: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.machine}: {self.rule}"
+
+
+class Replaced(SourceFileLoader):
+    """Loads a module's source with one piece replaced, and never its compiled cache."""
+
+    def __init__(self, name: str, path: str, mutant: Mutant) -> None:
+        super().__init__(name, path)
+        self.mutant = mutant
+
+    def get_code(self, fullname: str) -> CodeType:
+        source = self.get_data(self.path).decode()
+        mutant = self.mutant
+        if source.count(mutant.old) != 1:
+            raise LookupError(
+                f"{mutant.name}: in {mutant.module} this stands {source.count(mutant.old)} times, "
+                f"not once:\n{mutant.old}"
+            )
+        return compile(source.replace(mutant.old, mutant.new), self.path, "exec")
+
+
+class Finder(MetaPathFinder):
+    """Finds the mutant's module before anybody else does."""
+
+    def __init__(self, mutant: Mutant) -> None:
+        self.mutant = mutant
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname != f"cascada.{self.mutant.module}":
+            return None
+        spec = PathFinder.find_spec(fullname, path)
+        assert spec is not None
+        assert spec.origin is not None
+        spec.loader = Replaced(fullname, spec.origin, self.mutant)
+        return spec
+
+
+@contextmanager
+def imported(mutant: Mutant) -> Iterator[Any]:
+    """The machine of a mutant, in a world where all of cascada was imported with the mutation."""
+    ours = ("cascada", "tests.properties")
+    healthy = {name: sys.modules.pop(name) for name in list(sys.modules) if name.startswith(ours)}
+    finder = Finder(mutant)
+    sys.meta_path.insert(0, finder)
+    try:
+        home = "layered" if mutant.machine == "LayeredMachine" else "worlds"
+        yield getattr(importlib.import_module(f"tests.properties.{home}"), mutant.machine)
+    finally:
+        sys.meta_path.remove(finder)
+        for name in [name for name in sys.modules if name.startswith(ours)]:
+            del sys.modules[name]
+        sys.modules.update(healthy)
+
+
+MEMORY = "tiers.memory"
+MUTANTS = [
+    Mutant("cells at the fill", "MemoryMachine", MEMORY,
+           "            and all(cell.q <= lease.q for cell in bar.cells)\n"),
+    Mutant("ring for late names", "MemoryMachine", MEMORY,
+           "            and all(self._ring.get(name, 0) <= lease.q for name in names)\n"),
+    Mutant("low-water mark at the fill", "MemoryMachine", MEMORY,
+           "            and self._low.get(tenant, 0) <= lease.q\n"),
+    Mutant("low-water mark raised", "MemoryMachine", MEMORY,
+           "max(self._low.get(lost, 0), gone)", "0"),
+    Mutant("flush ends leases", "MemoryMachine", MEMORY,
+           "            bar.flushes == self._flushes\n            and ", "            "),
+    Mutant("flush ends answers of before", "MemoryMachine", MEMORY,
+           "self._flushes if q >= self._flushed_at else -1", "self._flushes"),
+    Mutant("flush drops records", "MemoryMachine", MEMORY,
+           "        for record in list(self.records.values()):\n            self._drop(record)\n"),
+    Mutant("an invalidated key's record is dropped", "MemoryMachine", MEMORY,
+           "if record is not None and record.q < q:", "if False:"),
+    Mutant("a set voids other leases", "MemoryMachine", MEMORY,
+           "            self.apply(q, [bar.cells[0].name])\n"),
+    Mutant("a void set leaves nothing", "MemoryMachine", MEMORY,
+           "if lease.forced and entry is not None:", "if lease.forced and entry and valid:"),
+    Mutant("the clock on a hit", "MemoryMachine", MEMORY,
+           "if record.q < record.clock.q and not self._still_valid(record):", "if False:"),
+    Mutant("the clock is moved", "MemoryMachine", MEMORY, "                clock.q = q\n",
+           "                pass\n"),
+    Mutant("names of the cells on a hit", "MemoryMachine", MEMORY,
+           "        if not self._valid(record):\n            return False\n"),
+    Mutant("cells at the read", "MemoryMachine", MEMORY,
+           "        if not self._valid(record):\n            by",
+           "        if False:\n            by"),
+    Mutant("cells are told", "MemoryMachine", MEMORY, "cell.q, cell.live = q, 0", "cell.live = 0"),
+    Mutant("the ring is told", "MemoryMachine", MEMORY,
+           "            self._remember(tenant, name, q)\n"),
+    Mutant("a new cell knows the ring", "MemoryMachine", MEMORY,
+           "Cell(name, self._ring.get(name, 0))", "Cell(name, 0)"),
+    Mutant("a lease is as old as what was seen", "MemoryMachine", MEMORY,
+           "self._q if answer is None else answer.q", "self._q"),
+    Mutant("dynamic names are borne", "MemoryMachine", MEMORY,
+           "bar.cells[1:] + tuple(self._cell(name) for name in entry.names)", "bar.cells[1:]"),
+    Mutant("static names are borne", "MemoryMachine", MEMORY,
+           "bar.cells[1:] + tuple(", "tuple("),
+    Mutant("expiry at the read", "MemoryMachine", MEMORY,
+           "if self._clock.time() >= record.expires:", "if False:"),
+    Mutant("due time of a hit", "MemoryMachine", MEMORY, "if now >= record.due:", "if False:"),
+    Mutant("older versions are refused", "MemoryMachine", MEMORY,
+           "if entry is not None and self._outdated(lease.key, entry):", "if False:"),
+    Mutant("[liveness] a fill is kept", "MemoryMachine", MEMORY,
+           "        if valid and entry is not None:\n", "        if False:\n"),
+    Mutant("[liveness] not every lease is void", "MemoryMachine", MEMORY,
+           "            bar.flushes == self._flushes\n", "            False\n"),
+    Mutant("[liveness] an answer found is as young as the read", "MemoryMachine", MEMORY,
+           "return Found(record, q)", "return Found(record, record.q)"),
+]  # fmt: skip
+
+RULES, LEDGER, READS = "tiers.sqlite_rules", "tiers.sqlite_ledger", "tiers.sqlite_reads"
+UPKEEP, SQLITE, SCHEMA = "tiers.sqlite_upkeep", "tiers.sqlite", "tiers.sqlite_schema"
+MUTANTS += [
+    Mutant("tombstones at the read", "SqliteMachine", READS,
+           "if killer is not None or written < floor:", "if written < floor:"),
+    Mutant("the floor at the read", "SqliteMachine", READS,
+           "if killer is not None or written < floor:", "if killer is not None:"),
+    Mutant("tombstones at the fill", "SqliteMachine", LEDGER,
+           " and all(self._bumped(name) <= q for name in names)"),
+    Mutant("the floor at the fill", "SqliteMachine", LEDGER,
+           "self.floor <= q <= self.q and all(self._bumped(name) <= q for name in names)",
+           "q <= self.q and all(name not in self.tombstones or self.tombstones[name].q <= q"
+           " for name in names)"),
+    Mutant("numbers of another database at the fill", "SqliteMachine", LEDGER,
+           "self.floor <= q <= self.q and", "self.floor <= q and"),
+    Mutant("a set leaves a tombstone", "SqliteMachine", RULES,
+           '        book.bump(f"k:{key}", q, version)\n'),
+    Mutant("a void set removes the row", "SqliteMachine", RULES,
+           "        elif old is not None:\n            book.remove(old)\n        # Its",
+           "        # Its"),
+    Mutant("the counter is from before the load", "SqliteMachine", RULES,
+           "stands = book.stands(lease.q, write.names)",
+           "stands = book.stands(book.q, write.names)"),
+    Mutant("a row keeps the counter of its lease", "SqliteMachine", RULES,
+           "book.store(key, lease.q, write.names",
+           "book.store(key, book.q, write.names"),
+    Mutant("dynamic names are borne", "SqliteMachine", RULES,
+           "dict.fromkeys((*names, *entry.names))", "dict.fromkeys(names)"),
+    Mutant("static names are borne", "SqliteMachine", RULES,
+           "dict.fromkeys((*names, *entry.names))", "dict.fromkeys((own, *entry.names))"),
+    Mutant("a deletion leaves a tombstone", "SqliteMachine", RULES,
+           "for name in distinct)\n", 'for name in distinct if name[0] != "k")\n'),
+    Mutant("a lease is as old as what was seen", "SqliteMachine", SQLITE,
+           "counters[key.tenant] if answer is None else answer.q", "counters[key.tenant]"),
+    Mutant("older versions are refused", "SqliteMachine", RULES,
+           "write.entry.version < newest", "False"),
+    Mutant("a tombstone remembers the version", "SqliteMachine", RULES,
+           "book.bump(name, q, versions.get(name))", "book.bump(name, q)"),
+    Mutant("the sweep looks before it lifts", "SqliteMachine", UPKEEP,
+           "below if not void]", "below]"),
+    Mutant("the sweep lifts what is valid", "SqliteMachine", UPKEEP,
+           "SET q = ? WHERE tenant", "SET q = q + 0 * ? WHERE tenant"),
+    Mutant("the floor rises before tombstones go", "SqliteMachine", UPKEEP,
+           "        book.floor = max(book.floor, book.sweep)\n"),
+    Mutant("nothing is left below a new floor", "SqliteMachine", UPKEEP,
+           "        return True\n    # Nothing is left", "        pass\n    # Nothing is left"),
+    Mutant("a restored file voids what it holds", "SqliteMachine", SCHEMA,
+           "            renew(connection, clock)\n", "            pass\n"),
+    Mutant("expiry at the read", "SqliteMachine", READS, "if now >= expires:", "if False:"),
+    Mutant("[liveness] a fill is kept", "SqliteMachine", RULES,
+           "    if stands:\n        book.store(key, lease.q, write.names, write.entry,"
+           " write.envelope)\n"),
+    Mutant("[liveness] a sweep keeps the newest tombstones", "SqliteMachine", LEDGER,
+           "begin_sweep(self._rules.max_tombstones // 4)", "begin_sweep(0)"),
+]  # fmt: skip
