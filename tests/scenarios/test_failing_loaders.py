@@ -63,6 +63,7 @@ async def test_a_loader_that_cancels_itself_is_a_failure_and_cancels_no_caller(
             *(acme.load("x", "1", loader) for _ in range(5)), return_exceptions=True
         )
         assert all(isinstance(answer, LoadError) for answer in answers)
+        assert "the loader of acme:x:1 was cancelled" in str(answers[0])
     assert (await acme.load("x", "1", Row("fine").read)).value == "fine"
 
 

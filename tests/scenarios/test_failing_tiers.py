@@ -1,6 +1,7 @@
 """A failing tier costs its answers, never the call, and never the truth."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -121,6 +122,30 @@ async def test_memory_is_trusted_no_longer_than_its_lease_when_nothing_is_heard(
     assert (await acme.get("x", "1")).tier == "l1"
     clock.advance(0.2)
     assert (await acme.get("x", "1")).tier == "l3"
+
+
+async def test_what_was_forgotten_before_it_was_heard_of_costs_memory_all_it_has(
+    clock: ManualClock, tmp_path: Path, nothing_left_behind: None
+) -> None:
+    """The database keeps only so many names; a process that heard of nothing for long cannot know
+    which of its values they named."""
+    tiers = [
+        SqliteTier(tmp_path / "cache.db", namespace="test", clock=clock, max_tombstones=16)
+        for _ in range(2)
+    ]
+    deaf = FlakyTier(tiers[0])
+    here = Cache(tiers=[deaf], clock=clock, op_timeout=TIMEOUT)
+    async with here, Cache(tiers=tiers[1:], clock=clock, op_timeout=TIMEOUT) as there:
+        await here.tenant("acme").set("x", "1", "old")
+        await hear(here)
+        deaf.fail("changes")
+        await there.tenant("acme").invalidate("x", "1")
+        for number in range(100):
+            await there.tenant("acme").invalidate(tag=f"other {number}")
+        await tiers[1].upkeep()
+        deaf.heal()
+        await hear(here)
+        assert not await here.tenant("acme").get("x", "1")
 
 
 async def test_a_look_that_takes_long_extends_trust_from_its_start_only(
