@@ -1,6 +1,7 @@
 """Where a cache runs: loop after loop, across forks, until it is closed; it leaves no task."""
 
 import asyncio
+import gc
 import os
 import threading
 from collections.abc import Coroutine
@@ -42,7 +43,9 @@ def test_three_runs_in_a_row_work_and_memory_outlives_them(cache: Cache) -> None
     run(cache.aclose())
 
 
-def test_a_run_that_ended_in_the_middle_of_a_load_leaves_the_next_one_whole(cache: Cache) -> None:
+def test_a_run_that_ended_in_the_middle_of_a_load_leaves_the_next_one_whole(
+    cache: Cache, caplog: pytest.LogCaptureFixture
+) -> None:
     async def break_off() -> None:
         row = Row()
         row.hold()
@@ -52,6 +55,8 @@ def test_a_run_that_ended_in_the_middle_of_a_load_leaves_the_next_one_whole(cach
         assert not waiting.done()
 
     run(break_off())
+    gc.collect()
+    assert not caplog.records, "no task was left to be destroyed while it was pending"
     assert run(cache.tenant("acme").load("x", "1", Row("whole").read)).value == "whole"
     run(cache.aclose())
 

@@ -73,6 +73,7 @@ async def test_duplicates_get_values_of_their_own(cache: Cache) -> None:
     one, two = await acme.load_many("x", ["a", "a"], lambda ids: [[each] for each in ids])
     one.value.append("mine")
     assert two.value == ["a"]
+    assert (one.coalesced, two.coalesced) == (False, True)
 
 
 async def test_ids_may_be_numbers_and_uuids_and_rows_be_keyed_by_them(cache: Cache) -> None:
