@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, get_args
 
 from cascada.codecs.values import ValueCodec
 from cascada.coherence.feed import PolledFeed
+from cascada.coherence.push import Publisher, PushFeed
 from cascada.engine import read, sources
 from cascada.engine.answer import Answer, Loader, Question
 from cascada.engine.kind import Kind, Kinds
@@ -106,8 +107,12 @@ class Assembly:
             tuple(tier for tier in lower if isinstance(tier, Forgetful)),
         )
 
-    def _feed(self, authority: Tier) -> PolledFeed:
+    def _feed(self, authority: Tier) -> PolledFeed | PushFeed:
         """What tells memory of other processes' invalidations: the first tier below it."""
+        if isinstance(authority, Publisher):
+            push = PushFeed(authority, self.stack.memory, self.clock)
+            self.stack.listen(push)
+            return push
         if not isinstance(authority, FeedSource):
             raise TypeError(f"{authority!r} stands below memory and tells nothing of invalidations")
         trace, memory = self.stack.trace, self.stack.memory

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final, Protocol, runtime_checkable
 from weakref import WeakSet
 
@@ -23,6 +24,9 @@ from cascada.tiers.guarded import GuardedTier
 
 DRAIN_TIMEOUT: Final = 10.0
 """Seconds that closing waits for what is being stored."""
+
+FIRST_LOOK: Final = 0.5
+"""Seconds that the first use waits for a connection; later ones never do."""
 
 REPAY_EVERY: Final = 0.2
 
@@ -42,6 +46,15 @@ class Forgetful(Protocol):
     """A tier that can drop its connections without closing them (they are the parent's)."""
 
     def forget(self) -> None: ...
+
+
+@runtime_checkable
+class Connected(Protocol):
+    """A tier with a connection that is kept up while the engine runs."""
+
+    async def up(self) -> None: ...
+
+    async def run(self) -> None: ...
 
 
 class Lifecycle:
@@ -104,14 +117,21 @@ class Lifecycle:
         stack = self._stack
         stack.settle(self._make_limits())
         self._loop = asyncio.get_running_loop()
+        connected = [tier.tier for tier in stack.lower if isinstance(tier.tier, Connected)]
+        for each in connected:
+            stack.background.keep_running(each.run(), "connection")
         if self._news is not None:
-            self._first_look = stack.background.run(self._look(self._news), "first look")
+            self._first_look = stack.background.run(self._look(self._news, connected), "first look")
             stack.background.keep_running(self._news.run(), "feed")
-        for tier in stack.lower:
-            stack.background.keep_running(_repay(tier), f"repay {tier.name}")
+        for depth, tier in enumerate(stack.lower):
+            above = stack.lower[:depth]
+            stack.background.keep_running(_repay(tier, above), f"repay {tier.name}")
 
     @staticmethod
-    async def _look(news: News) -> None:
+    async def _look(news: News, connected: Sequence[Connected]) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_LOOK):
+                await asyncio.gather(*(tier.up() for tier in connected))
         await news.poll()
 
     def after_fork(self) -> None:
@@ -127,15 +147,20 @@ class Lifecycle:
             tier.forget()
 
 
-async def _repay(tier: GuardedTier) -> None:
-    """Send what is owed to a tier as soon as it takes it."""
+async def _repay(tier: GuardedTier, above: Sequence[GuardedTier]) -> None:
+    """Send what is owed to a tier as soon as it takes it.
+
+    Then once more to the tiers above it: in the meantime they may have been filled again from
+    this one, which still held the old value.
+    """
     while True:
         await asyncio.sleep(REPAY_EVERY)
-        if tier.owed:
-            try:
+        names = list(tier.owed)
+        if names:
+            with suppress(TierUnavailable):
                 await tier.repay()
-            except TierUnavailable:
-                continue
+                for higher in above:
+                    higher.owe(names)
 
 
 _alive: WeakSet[Lifecycle] = WeakSet()

@@ -75,6 +75,8 @@ async def grant(
     tier: Tier, key: Key, seen: Found | Missing | None = None, *, force: bool = False
 ) -> Lease:
     """A lease of the key; nobody else may hold one, unless `force`."""
+    if seen is None and not force:
+        (seen,) = await tier.read([key])
     (lease,) = await tier.lease([key], [seen], force=force)
     assert isinstance(lease, Lease), f"{key}: {lease} instead of a lease"
     assert lease.key == key

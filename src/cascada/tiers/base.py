@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, Literal, Protocol, runtime_checkable
+from typing import Any, Final, Literal, Protocol, runtime_checkable
 
 from cascada.model.entry import Entry
 from cascada.model.keys import Key
@@ -43,10 +43,14 @@ class Why(StrEnum):
 
 @dataclass(slots=True, frozen=True)
 class Found:
-    """A valid entry, and the q at which it is known to be valid."""
+    """A valid entry, and the q at which it is known to be valid.
+
+    `epoch` says whose numbers these are, where a tier's numbering may begin anew.
+    """
 
     entry: Entry
     q: int
+    epoch: bytes = b""
 
 
 @dataclass(slots=True, frozen=True)
@@ -56,6 +60,7 @@ class Missing:
     q: int
     why: Why = Why.ABSENT
     by: str | None = None
+    epoch: bytes = b""
 
 
 class Lease:
@@ -63,7 +68,7 @@ class Lease:
 
     __slots__ = ("forced", "key", "q", "token")
 
-    def __init__(self, key: Key, q: int, token: object = None, *, forced: bool = False) -> None:
+    def __init__(self, key: Key, q: int, token: Any = None, *, forced: bool = False) -> None:
         self.key = key
         self.q = q
         self.token = token

@@ -1,0 +1,107 @@
+"""What is stored where in Redis: keys, the epoch's value, a lease's value, and how long all lasts.
+
+Every key and the channel begin with `<namespace>.<db>:{b0}:`. The database number is in it because
+channels ignore databases; the braces keep one tenant's keys in one slot.
+
+    e         epoch and sequence in one value: nonce (8), the server's run_id (40), layout (4
+              digits) and q, the number of the latest invalidation, in decimal. They live and
+              die together.
+    r, s      the latest invalidated names, and keys: sorted sets by q; the member "" is the
+              low-water mark, below which they have forgotten
+    g:<name>  a nonce (8), then how many entries were filled under it, in decimal
+    v:<key>   the envelope, whose stamps are: the epoch's nonce, then its names' nonces
+    l:<key>   a lease: token (16), then the stamps it was granted with
+    n:<key>   the greatest version that was ever written, in decimal
+    w:<key>   somebody waits for this lease
+
+A stamp is equal or it is not: whatever is missing (evicted, expired, flushed, restarted) reads as a
+miss. See `coherence.md` 3.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from cascada.model.keys import Key
+from cascada.model.names import static_names
+
+NONCE: Final = 8
+RUN_ID: Final = 40
+TOKEN: Final = 16
+LAYOUT: Final = 1
+
+LEASE_MS: Final = 5_000
+PERMANENT_MS: Final = 30 * 86_400_000
+"""The physical life of what never expires, so that nothing is orphaned for ever."""
+
+GENERATION_MS: Final = 3_600_000
+"""A generation lives at least this long, and twice as long as any entry that bears it."""
+
+RING: Final = 4096
+
+
+@dataclass(slots=True, frozen=True)
+class Epoch:
+    """The value of `e`."""
+
+    nonce: bytes
+    run_id: bytes
+    layout: int
+    q: int
+
+    @classmethod
+    def parse(cls, value: bytes | None) -> Epoch | None:
+        """None for what is missing or cannot be one: both read as a miss."""
+        if value is None or len(value) <= NONCE + RUN_ID + 4:
+            return None
+        end = NONCE + RUN_ID
+        try:
+            return cls(
+                value[:NONCE], value[NONCE:end], int(value[end : end + 4]), int(value[end + 4 :])
+            )
+        except ValueError:
+            return None
+
+
+class ServerError(Exception):
+    """An error reply: the command was refused, the connection is sound."""
+
+
+class Layout:
+    """The keys of one namespace in one database."""
+
+    def __init__(self, namespace: str, database: int) -> None:
+        self.prefix = f"{namespace}.{database}:{{b0}}:".encode()
+        self.epoch = self.prefix + b"e"
+        self.names_ring = self.prefix + b"r"
+        self.keys_ring = self.prefix + b"s"
+        self.channel = self.prefix + b"i"
+        self.common = (self.epoch, self.names_ring, self.keys_ring)
+
+    def entry(self, key: Key) -> bytes:
+        return self.prefix + b"v:" + key.text.encode()
+
+    def lease(self, key: Key) -> bytes:
+        return self.prefix + b"l:" + key.text.encode()
+
+    def waiting(self, key: Key) -> bytes:
+        return self.prefix + b"w:" + key.text.encode()
+
+    def version(self, key: Key) -> bytes:
+        return self.prefix + b"n:" + key.text.encode()
+
+    def generation(self, name: str) -> bytes:
+        return self.prefix + b"g:" + name.encode()
+
+
+def generations_of(key: Key) -> list[str]:
+    """The names of a key that have a generation: all but its own, which is voided by UNLINK."""
+    return static_names(key)[1:]
+
+
+def run_id_of(info: bytes) -> bytes:
+    """The identity of the server process, from its INFO."""
+    found = re.search(rb"^run_id:([0-9a-f]{40})", info, re.MULTILINE)
+    return found.group(1) if found else b""

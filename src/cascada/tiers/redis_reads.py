@@ -1,0 +1,173 @@
+"""Validated reads: one MGET brings the epoch, the generations of the names, and the entries.
+
+An entry is valid if its stamps are equal to what was read beside it. What a reader has seen of an
+entry's dynamic names is kept as a hint, so that their generations come in the same MGET; where an
+entry names others, a second one fetches them, and reads the epoch again.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from cascada.codecs.envelope import unpack
+from cascada.model.clock import Clock
+from cascada.model.entry import Entry
+from cascada.model.errors import CorruptEntry
+from cascada.model.keys import Key
+from cascada.tiers.base import Found, Missing, Why
+from cascada.tiers.redis_batch import Batcher, Values
+from cascada.tiers.redis_layout import NONCE, Epoch, Layout, generations_of
+
+HINTS: Final = 16_384
+"""Keys whose dynamic names are remembered, so that their generations come in the first MGET."""
+
+PLANS: Final = 65_536
+"""Keys whose reads are worked out in advance; beyond it they are worked out anew."""
+
+
+class Plan(NamedTuple):
+    """What a read of one key asks for, as Redis keys."""
+
+    entry: bytes
+    names: tuple[str, ...]
+    generations: tuple[bytes, ...]
+    wanted: tuple[bytes, ...]
+
+
+class Reads:
+    """The reads of one connection."""
+
+    def __init__(self, layout: Layout, batcher: Batcher, clock: Clock) -> None:
+        self._layout = layout
+        self._batcher = batcher
+        self._time = clock.time
+        self._hints: OrderedDict[Key, tuple[str, ...]] = OrderedDict()
+        self._plans: dict[Key, Plan] = {}
+
+    def forget(self, batcher: Batcher) -> None:
+        """Begin anew, on another connection."""
+        self._batcher = batcher
+        self._hints.clear()
+        self._plans.clear()
+
+    async def read(self, keys: Sequence[Key], run_id: bytes) -> list[Found | Missing]:
+        layout = self._layout
+        plans = [self._plans.get(key) or self._plan(key) for key in keys]
+        wanted: list[bytes] = [layout.epoch]
+        for plan in plans:
+            wanted += plan.wanted
+        values = await self._batcher.get(wanted)
+        epoch = Epoch.parse(values[layout.epoch])
+        if epoch is None or epoch.run_id != run_id:
+            # Another server process, or one that has lost everything: what it holds is not ours.
+            return [Missing(0, Why.ABSENT) for _ in keys]
+        answers: list[Found | Missing] = []
+        unknown: dict[int, tuple[Entry, tuple[bytes, ...]]] = {}
+        for index, plan in enumerate(plans):
+            blob = values[plan.entry]
+            if blob is None:
+                answers.append(Missing(epoch.q, epoch=epoch.nonce))
+                continue
+            answer, late = self._judge(epoch, plan, blob, values)
+            answers.append(answer)
+            if late is not None:
+                unknown[index] = late
+        if unknown:
+            await self._judge_late(epoch, values[layout.epoch], keys, answers, unknown)
+        return answers
+
+    def _plan(self, key: Key) -> Plan:
+        """What a read of `key` asks for; kept, since the same keys are asked for again."""
+        names = generations_of(key)
+        hinted = self._hints.get(key, ())
+        generations = tuple(map(self._layout.generation, names))
+        entry = self._layout.entry(key)
+        late = tuple(map(self._layout.generation, hinted))
+        plan = Plan(entry, tuple(names), generations, (*generations, *late, entry))
+        if len(self._plans) >= PLANS:
+            self._plans.clear()
+        self._plans[key] = plan
+        return plan
+
+    def _judge(
+        self, epoch: Epoch, plan: Plan, blob: bytes, values: Values
+    ) -> tuple[Found | Missing, tuple[Entry, tuple[bytes, ...]] | None]:
+        """The answer for one key, or the entry whose dynamic names were not asked for yet."""
+        try:
+            entry, stamps = unpack(blob)
+        except CorruptEntry:
+            return Missing(epoch.q, Why.CORRUPT, epoch=epoch.nonce), None
+        if len(stamps) != 1 + len(plan.names) + len(entry.names):
+            return Missing(epoch.q, Why.CORRUPT, epoch=epoch.nonce), None
+        if stamps[0] != epoch.nonce:
+            return Missing(epoch.q, Why.INVALIDATED, "epoch", epoch.nonce), None
+        for index, generation in enumerate(plan.generations, 1):
+            current = values[generation]
+            if current is None or not current.startswith(stamps[index]):
+                name = plan.names[index - 1]
+                return Missing(epoch.q, Why.INVALIDATED, name, epoch.nonce), None
+        first = 1 + len(plan.names)
+        for index, name in enumerate(entry.names, first):
+            generation = self._layout.generation(name)
+            if generation not in values:
+                return Missing(epoch.q, epoch=epoch.nonce), (entry, stamps)
+            current = values[generation]
+            if current is None or not current.startswith(stamps[index]):
+                return Missing(epoch.q, Why.INVALIDATED, name, epoch.nonce), None
+        if self._time() >= entry.expires:
+            return Missing(epoch.q, Why.EXPIRED, epoch=epoch.nonce), None
+        return Found(entry, epoch.q, epoch.nonce), None
+
+    async def _judge_late(
+        self,
+        epoch: Epoch,
+        seen_epoch: bytes | None,
+        keys: Sequence[Key],
+        answers: list[Found | Missing],
+        unknown: dict[int, tuple[Entry, tuple[bytes, ...]]],
+    ) -> None:
+        """A second MGET for entries whose dynamic names no hint told.
+
+        It reads `e` again: only if it is equal are both reads of one moment. Memory keeps the q of
+        the first, since what the second adds was valid then too.
+        """
+        layout = self._layout
+        wanted = dict.fromkeys(
+            layout.generation(name) for entry, _ in unknown.values() for name in entry.names
+        )
+        values = await self._batcher.get([layout.epoch, *wanted])
+        together = values[layout.epoch] == seen_epoch
+        for index, (entry, stamps) in unknown.items():
+            self.hint(keys[index], entry.names)
+            if not together:
+                answers[index] = Missing(epoch.q, Why.INVALIDATED, "epoch", epoch.nonce)
+                continue
+            own = stamps[len(stamps) - len(entry.names) :]
+            killer = next(
+                (
+                    name
+                    for name, stamp in zip(entry.names, own, strict=True)
+                    if (values[layout.generation(name)] or b"")[:NONCE] != stamp
+                ),
+                None,
+            )
+            if killer is not None:
+                answers[index] = Missing(epoch.q, Why.INVALIDATED, killer, epoch.nonce)
+            elif self._time() < entry.expires:
+                answers[index] = Found(entry, epoch.q, epoch.nonce)
+            else:
+                answers[index] = Missing(epoch.q, Why.EXPIRED, epoch=epoch.nonce)
+
+    def hint(self, key: Key, names: tuple[str, ...]) -> None:
+        """The dynamic names that the entry of `key` bears now."""
+        if self._hints.get(key, ()) != names:
+            self._plans.pop(key, None)
+        if names:
+            self._hints[key] = names
+            self._hints.move_to_end(key)
+            if len(self._hints) > HINTS:
+                self._hints.popitem(last=False)
+        else:
+            self._hints.pop(key, None)

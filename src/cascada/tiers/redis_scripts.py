@@ -1,0 +1,273 @@
+"""The protocol's steps that must be atomic, as Lua scripts, each with its reasons.
+
+They need Redis 6.2 (no FUNCTION, no shebang line: with one, a script is refused as a whole when
+memory is full, and INV must still unlink). Nonces are drawn by the client and mixed with TIME, so
+that a script that is sent twice cannot bring an old nonce back. Names without a generation yet get
+one when a lease is granted; a read never writes.
+
+Common to all: KEYS 1 = e, 2 = ring of names, 3 = ring of keys.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+_COMMON: Final = r"""
+local time = redis.call('TIME')
+local drawn = 0
+local function nonce(seed)
+  drawn = drawn + 1
+  local hex = redis.sha1hex(seed .. time[1] .. ':' .. time[2] .. ':' .. drawn)
+  local bytes = {}
+  for i = 1, 8 do bytes[i] = string.char(tonumber(string.sub(hex, 2 * i - 1, 2 * i), 16)) end
+  return table.concat(bytes)
+end
+
+-- The epoch names the server process: a snapshot that came back under another run_id is another
+-- epoch, and so is an e that was lost. Its ring begins empty: it knows nothing of before.
+local function epoch(run_id, layout, seed)
+  local e = redis.call('GET', KEYS[1])
+  if e and string.sub(e, 9, 48) == run_id then return e, tonumber(string.sub(e, 53)) end
+  e = nonce(seed) .. run_id .. layout .. '0'
+  redis.call('SET', KEYS[1], e)
+  redis.call('DEL', KEYS[2], KEYS[3])
+  return e, 0
+end
+
+-- A ring that is missing has forgotten everything up to now.
+local function low(ring, q)
+  local mark = redis.call('ZSCORE', ring, '')
+  if not mark then
+    redis.call('ZADD', ring, q, '')
+    return q
+  end
+  return tonumber(mark)
+end
+
+local function remember(ring, name, q)
+  low(ring, q - 1)
+  redis.call('ZADD', ring, q, name)
+  local count = redis.call('ZCARD', ring)
+  if count > 4096 + 256 then
+    local cut = redis.call('ZRANGE', ring, 256, 256, 'WITHSCORES')
+    redis.call('ZREMRANGEBYSCORE', ring, '-inf', '(' .. cut[2])
+    redis.call('ZADD', ring, cut[2] - 1, '')
+  end
+end
+
+-- Whether `name` was invalidated after q, as far as the ring can still tell.
+local function named_since(ring, name, q)
+  local score = redis.call('ZSCORE', ring, name)
+  return score and tonumber(score) > q
+end
+"""
+
+BEGIN: Final = (
+    _COMMON
+    + r"""
+-- ARGV: 1 run_id, 2 layout, 3 seed. Sent once on every new connection, so that the first miss
+-- already knows an epoch to be fenced by.
+local e, q = epoch(ARGV[1], ARGV[2], ARGV[3])
+low(KEYS[2], q)
+low(KEYS[3], q)
+return e
+"""
+)
+
+ACQUIRE: Final = (
+    _COMMON
+    + r"""
+-- KEYS: 4 = v, 5 = l, 6 = w, 7.. = generations of the static names, in the order of the stamps.
+-- ARGV: 1 token, 2 run_id, 3 layout, 4 seed, 5 force, 6 created of the entry that was seen (8 bytes
+--   of its header, or empty), 7 lease in ms, 8 fence nonce or empty, 9 fence q, 10 prefix of
+--   generations, 11.. = the names of the key (12 and on: of KEYS 7..), for the fence.
+local e, q = epoch(ARGV[2], ARGV[3], ARGV[4])
+if tonumber(string.sub(e, 49, 52)) > tonumber(ARGV[3]) then return {'LAYOUT'} end
+local force = ARGV[5] == '1'
+if ARGV[8] ~= '' then
+  -- What follows was read after a miss that saw (nonce, q): it is void if anything named the key
+  -- since, or if nobody can tell any more.
+  local since = tonumber(ARGV[9])
+  if ARGV[8] ~= string.sub(e, 1, 8) or low(KEYS[2], q) > since or low(KEYS[3], q) > since then
+    return {'FENCED', q}
+  end
+  if named_since(KEYS[3], ARGV[11], since) then return {'FENCED', q} end
+  for i = 12, #ARGV do
+    if named_since(KEYS[2], ARGV[i], since) then return {'FENCED', q} end
+  end
+end
+low(KEYS[2], q)
+low(KEYS[3], q)
+local stamps = {string.sub(e, 1, 8)}
+for i = 7, #KEYS do
+  local g = redis.call('GET', KEYS[i])
+  if not g then
+    g = nonce(ARGV[4])
+    redis.call('SET', KEYS[i], g .. '0', 'PX', 3600000)
+  end
+  stamps[#stamps + 1] = string.sub(g, 1, 8)
+end
+local granted = table.concat(stamps)
+if not force then
+  local v = redis.call('GET', KEYS[4])
+  if v and #v > 45 and string.sub(v, 11, 18) ~= ARGV[6]
+      and string.sub(v, 46, 45 + #granted) == granted then
+    -- Stored since it was read. Its dynamic names are compared as well: an entry that a tag has
+    -- killed must not be handed out as news for ever.
+    local at = 46 + 8 * string.byte(v, 43)
+    local stamp = 46 + #granted
+    local valid = true
+    for _ = 1, string.byte(v, 44) + 256 * string.byte(v, 45) do
+      local length = string.byte(v, at) + 256 * string.byte(v, at + 1)
+      local g = redis.call('GET', ARGV[10] .. string.sub(v, at + 2, at + 1 + length))
+      if not g or string.sub(g, 1, 8) ~= string.sub(v, stamp, stamp + 7) then valid = false end
+      at = at + 2 + length
+      stamp = stamp + 8
+    end
+    if valid then return {'FOUND', q, string.sub(e, 1, 8), v} end
+  end
+  local l = redis.call('GET', KEYS[5])
+  if l and string.sub(l, 17) == granted then
+    local left = redis.call('PTTL', KEYS[5])
+    redis.call('SET', KEYS[6], '1', 'PX', math.max(left, 1))
+    return {'BUSY', left}
+  end
+end
+redis.call('SET', KEYS[5], ARGV[1] .. granted, 'PX', ARGV[7])
+return {'LEASE', q, granted}
+"""
+)
+
+FILL: Final = (
+    _COMMON
+    + r"""
+-- KEYS: 4 = v, 5 = l, 6 = w, 7 = the generation of what was made from the key, 8 = n,
+--   9.. = the generations of its static names, then of the dynamic ones.
+-- ARGV: 1 the lease's value, 2 q of the lease, 3 run_id, 4 seed, 5 number of static names,
+--   6 the entry before its stamps, 7 after them, 8 its life in ms, 9 generations' life in ms,
+--   10 set: the key's name, else empty, 11 store, 12 channel, 13 the key's text, 14 layout,
+--   15 version or empty, 16.. = the dynamic names.
+local e = redis.call('GET', KEYS[1])
+local q = 0
+if e then q = tonumber(string.sub(e, 53)) end
+local held = redis.call('GET', KEYS[5])
+local accepted = held == ARGV[1] and e and string.sub(e, 9, 48) == ARGV[3]
+local stamps = {}
+if accepted then
+  stamps[1] = string.sub(e, 1, 8)
+  for i = 9, 8 + ARGV[5] do
+    local g = redis.call('GET', KEYS[i])
+    stamps[#stamps + 1] = g and string.sub(g, 1, 8) or ''
+  end
+  accepted = table.concat(stamps) == string.sub(ARGV[1], 17)
+end
+if accepted and #ARGV > 15 then
+  -- Late names: the lease did not know them, so only the ring can tell what became of them.
+  local since = tonumber(ARGV[2])
+  accepted = redis.call('EXISTS', KEYS[2]) == 1 and low(KEYS[2], q) <= since
+    and redis.call('EXISTS', KEYS[3]) == 1 and low(KEYS[3], q) <= since
+  for i = 16, #ARGV do
+    local ring = string.sub(ARGV[i], 1, 2) == 'k:' and KEYS[3] or KEYS[2]
+    if accepted and named_since(ring, ARGV[i], since) then accepted = false end
+  end
+end
+-- An older version than the greatest that was ever written brings nothing new: what is here stays.
+local greatest = redis.call('GET', KEYS[8])
+if ARGV[15] ~= '' and greatest and tonumber(ARGV[15]) < tonumber(greatest) then
+  if held == ARGV[1] then redis.call('DEL', KEYS[5]) end
+  return {0, q}
+end
+local function wake()
+  if redis.call('DEL', KEYS[6]) == 1 then redis.call('PUBLISH', ARGV[12], 'w' .. ARGV[13]) end
+end
+if ARGV[10] ~= '' then
+  -- A set: whatever becomes of it, every other lease and every older value of the key is void.
+  if not e or string.sub(e, 9, 48) ~= ARGV[3] then e, q = epoch(ARGV[3], ARGV[14], ARGV[4]) end
+  q = q + 1
+  redis.call('UNLINK', KEYS[4], KEYS[7])
+  if not accepted then redis.call('UNLINK', KEYS[5]) end
+  redis.call('SET', KEYS[1], string.sub(e, 1, 52) .. string.format('%d', q))
+  remember(KEYS[3], ARGV[10], q)
+  local number = string.format('%d', q)
+  redis.call('PUBLISH', ARGV[12], 'i' .. string.sub(e, 1, 8) .. number .. '\n' .. ARGV[10])
+end
+if ARGV[15] ~= '' and (accepted or ARGV[10] ~= '') then
+  redis.call('SET', KEYS[8], ARGV[15], 'PX', math.max(tonumber(ARGV[8]), 2592000000))
+end
+if not accepted then return {0, q} end
+redis.call('DEL', KEYS[5])
+if ARGV[11] == '1' then
+  local old = redis.call('GET', KEYS[4])
+  for i = 9 + ARGV[5], #KEYS do
+    local g = redis.call('GET', KEYS[i])
+    if not g then g = nonce(ARGV[4]) .. '0' redis.call('SET', KEYS[i], g, 'PX', ARGV[9]) end
+    stamps[#stamps + 1] = string.sub(g, 1, 8)
+  end
+  local stamped = table.concat(stamps)
+  -- An old entry with these very stamps is counted under these generations already.
+  local fresh = not old or string.sub(old, 46, 45 + #stamped) ~= stamped
+  redis.call('SET', KEYS[4], ARGV[6] .. stamped .. ARGV[7], 'PX', ARGV[8])
+  for i = 9, #KEYS do
+    if fresh then
+      local g = redis.call('GET', KEYS[i])
+      local count = string.format('%d', tonumber(string.sub(g, 9)) + 1)
+      redis.call('SET', KEYS[i], string.sub(g, 1, 8) .. count, 'KEEPTTL')
+    end
+    -- A generation must outlive whatever bears it: else its next nonce would be the only thing
+    -- that tells a dead entry from a live one. It is only ever lengthened.
+    if redis.call('PTTL', KEYS[i]) < tonumber(ARGV[9]) then
+      redis.call('PEXPIRE', KEYS[i], ARGV[9])
+    end
+  end
+end
+wake()
+return {1, q}
+"""
+)
+
+RENEW: Final = r"""
+-- KEYS: leases. ARGV: 1 life in ms, 2.. = their values.
+local kept = 0
+for i = 1, #KEYS do
+  if redis.call('GET', KEYS[i]) == ARGV[i + 1] then
+    kept = kept + redis.call('PEXPIRE', KEYS[i], ARGV[1])
+  end
+end
+return kept
+"""
+
+INVALIDATE: Final = (
+    _COMMON
+    + r"""
+-- KEYS: 4.. = for each named key v and l, then the generations of the other names.
+-- ARGV: 1 run_id, 2 layout, 3 seed, 4 channel, 5 number of keys, 6.. = all names, keys first.
+-- UNLINK comes first: when memory is full, writes are refused from the first one that needs more.
+local keys = tonumber(ARGV[5])
+local gone, bearers = 0, 0
+for i = 1, keys do
+  gone = gone + redis.call('EXISTS', KEYS[2 + 2 * i])
+  redis.call('UNLINK', KEYS[2 + 2 * i], KEYS[3 + 2 * i])
+end
+for i = 4 + 2 * keys, #KEYS do
+  local g = redis.call('GET', KEYS[i])
+  if g then
+    bearers = bearers + tonumber(string.sub(g, 9))
+    redis.call('UNLINK', KEYS[i])
+  end
+end
+local e, q = epoch(ARGV[1], ARGV[2], ARGV[3])
+q = q + 1
+local written = redis.pcall('SET', KEYS[1], string.sub(e, 1, 52) .. string.format('%d', q))
+if type(written) == 'table' and written.err then
+  -- Without room for the new number the old one must go: no read may see a q that lacks this.
+  redis.call('UNLINK', KEYS[1])
+  return redis.error_reply(written.err)
+end
+for i = 6, #ARGV do remember(i - 5 <= keys and KEYS[3] or KEYS[2], ARGV[i], q) end
+local names = {}
+for i = 6, #ARGV do names[#names + 1] = ARGV[i] end
+local said = 'i' .. string.sub(e, 1, 8) .. string.format('%d', q) .. '\n'
+redis.call('PUBLISH', ARGV[4], said .. table.concat(names, '\n'))
+return {gone, bearers, q}
+"""
+)

@@ -1,0 +1,110 @@
+"""Two caches on one real Redis, as two processes are: the first slice of coherence on Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from cascada import Cache
+from cascada.model.clock import SystemClock
+from cascada.tiers.redis import RedisTier
+from cascada.tiers.sqlite import SqliteTier
+from tests.servers.redis import RedisServer
+
+CALLERS = 125
+
+
+@pytest.fixture
+async def pair(
+    redis_server: RedisServer, tmp_path: Path, request: pytest.FixtureRequest
+) -> AsyncIterator[tuple[Cache, Cache]]:
+    redis_server.flush()
+
+    def cache() -> Cache:
+        clock = SystemClock()
+        l2 = RedisTier(redis_server.url, namespace="test", clock=clock)
+        l3 = SqliteTier(tmp_path / "cache.db", namespace="test", clock=clock)
+        return Cache(tiers=[l2, l3] if request.param == "redis+sqlite" else [l2], op_timeout=5.0)
+
+    async with cache() as here, cache() as there:
+        yield here, there
+
+
+both = pytest.mark.parametrize("pair", ["redis", "redis+sqlite"], indirect=True)
+
+
+@both
+async def test_callers_of_both_cause_one_load(pair: tuple[Cache, Cache]) -> None:
+    loads = 0
+
+    async def load() -> dict[str, int]:
+        nonlocal loads
+        loads += 1
+        await asyncio.sleep(0.05)
+        return {"load": loads}
+
+    handles = [cache.tenant("acme") for cache in pair]
+    found = await asyncio.gather(
+        *(handle.load("doc", "1", load) for handle in handles for _ in range(CALLERS))
+    )
+    assert loads == 1
+    assert all(hit.value == {"load": 1} for hit in found)
+
+
+@both
+async def test_what_one_invalidates_the_other_does_not_serve(pair: tuple[Cache, Cache]) -> None:
+    here, there = (cache.tenant("acme") for cache in pair)
+    await here.set("doc", "1", "old", tags=["news"])
+    for _ in range(2):
+        assert (await there.get("doc", "1")).value == "old"
+    await here.invalidate(tag="news")
+    await asyncio.sleep(0.05)  # the push
+    assert not await there.get("doc", "1")
+    assert not await here.get("doc", "1")
+
+
+@both
+async def test_an_invalidation_during_a_load_elsewhere_voids_it(pair: tuple[Cache, Cache]) -> None:
+    here, there = (cache.tenant("acme") for cache in pair)
+    reading, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> str:
+        reading.set()
+        await go_on.wait()
+        return "old"
+
+    load = asyncio.create_task(here.load("doc", "1", slow))
+    await reading.wait()
+    await there.invalidate("doc", "1")
+    go_on.set()
+    await load
+    assert not await there.get("doc", "1")
+    assert (await here.load("doc", "1", lambda: "new")).value == "new"
+
+
+async def test_a_stopped_and_a_killed_server_cost_no_caller_an_error(tmp_path: Path) -> None:
+    server = RedisServer(tmp_path)
+    tier = RedisTier(server.url, namespace="test", clock=SystemClock(), silence=0.3)
+    try:
+        async with Cache(tiers=[tier], op_timeout=0.1) as cache:
+            acme = cache.tenant("acme")
+            assert (await acme.load("doc", "1", lambda: "one")).value == "one"
+            server.signal(signal.SIGSTOP)
+            await asyncio.sleep(0.6)  # memory hears nothing any more, and is not trusted
+            assert (await acme.load("doc", "1", lambda: "two")).value == "two"
+            server.kill()
+            assert (await acme.load("doc", "2", lambda: "three")).value == "three"
+            server.start()  # empty: another run_id
+            for _ in range(200):
+                if (await acme.load("doc", "3", lambda: "four")).tier != "source":
+                    break
+                await asyncio.sleep(0.05)
+            else:
+                pytest.fail("the cache never came back to Redis")
+            assert not await acme.get("doc", "1")
+    finally:
+        server.kill()

