@@ -11,8 +11,11 @@ from typing import Any
 import pytest
 
 from cascada.api.cache import Cache
+from cascada.model.clock import SystemClock
 from cascada.model.errors import CacheClosed, WrongLoop
 from cascada.testing.clock import ManualClock
+from cascada.testing.flaky import FlakyTier
+from cascada.tiers.sqlite import SqliteTier
 from tests.scenarios.row import Row, all_stored, kept, turns, until
 
 PATIENCE = 20.0
@@ -44,7 +47,7 @@ def test_three_runs_in_a_row_work_and_memory_outlives_them(cache: Cache) -> None
 
 
 def test_a_run_that_ended_in_the_middle_of_a_load_leaves_the_next_one_whole(
-    cache: Cache, caplog: pytest.LogCaptureFixture
+    cache: Cache,
 ) -> None:
     async def break_off() -> None:
         row = Row()
@@ -56,8 +59,29 @@ def test_a_run_that_ended_in_the_middle_of_a_load_leaves_the_next_one_whole(
 
     run(break_off())
     assert run(cache.tenant("acme").load("x", "1", Row("whole").read)).value == "whole"
+    run(cache.aclose())
+
+
+def test_a_run_that_ends_waits_for_what_its_loads_let_go_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A task of its own for that would be destroyed while it is pending, and complain of it."""
+    tier = FlakyTier(SqliteTier(tmp_path / "cache.db", namespace="test", clock=SystemClock()))
+    cache = Cache(tiers=[tier], op_timeout=PATIENCE)
+
+    async def break_off() -> None:
+        row = Row()
+        row.hold()
+        waiting = asyncio.ensure_future(cache.tenant("acme").load("x", "1", row.read))
+        await row.being_read()
+        tier.delay("fill", seconds=0.1)
+        assert not waiting.done()
+
+    run(break_off())
+    tier.heal()
+    run(cache.tenant("acme").get("x", "1"))
     gc.collect()
-    assert not caplog.records, "no task was left to be destroyed while it was pending"
+    assert not caplog.records
     run(cache.aclose())
 
 
