@@ -191,7 +191,7 @@ def check_layout(layout: int, path: Path) -> None:
 def _use_wal(connection: sqlite3.Connection, path: Path) -> None:
     # SQLite does not wait for the lock that this switch needs, so several processes that open a
     # new file at once have to try again.
-    for patience in (0.001, 0.005, 0.02, 0.05, 0.1, None):
+    for patience in (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, None):
         try:
             mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
         except sqlite3.OperationalError as error:
