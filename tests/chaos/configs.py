@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from cascada import Cache
+from cascada.coherence.feed import PolledFeed
 from cascada.model.clock import SystemClock
 from cascada.tiers.base import L1_LEASE, Changes
 from cascada.tiers.sqlite import SqliteTier
@@ -106,18 +107,19 @@ def watch(cache: Cache, witness: Witness, late: float, rng: random.Random) -> No
     """Let the witness know when this process has last looked at its feed; make some answers late.
 
     The public API does not tell, and without it every answer from memory within the lease would
-    have to be excused, also one that is old although the process had looked.
+    have to be excused, also one that is old although the process had looked. A feed that is pushed
+    to has no such moments.
     """
     feed = cache._assembly.feed
-    if feed is None:
+    if not isinstance(feed, PolledFeed):
         return
     poll, source = feed.poll, feed._source
 
     class LateSource:
         async def changes(self, since: int | None) -> Changes:
             answer = await source.changes(since)
-            if rng.random() < 0.5:
-                await asyncio.sleep(rng.uniform(0, late))
+            # Just in time, or too late, so that the next look has to make up for it.
+            await asyncio.sleep(rng.choice((0, 0.9, 2.0)) * late)
             return answer
 
     if late:

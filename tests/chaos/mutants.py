@@ -87,7 +87,11 @@ def fills_survive_a_flush() -> None:
     swap(MemoryTier, "flush", flush)
 
 
-@mutant("feed: memory is fresh from the answer on, not from the question", workload="late news")
+@mutant(
+    "feed: memory is fresh from the answer on, not from the question",
+    workload="late news",
+    faults=("stop",),
+)
 def fresh_from_the_answer() -> None:
     def poll(original: Any) -> Any:
         async def generous(self: PolledFeed) -> bool:

@@ -47,8 +47,8 @@ def usual_but(**weights: float) -> Mapping[str, float]:
 class Workload:
     """`rows`: in the truth. `lanes`: operations at once in one process. `pause`: seconds between
     two operations of a lane, on average. `fails`: the share of loads that fail. `late_news`: the
-    seconds that an answer of the feed may take to arrive. `only`: the types whose rows are picked
-    one by one (none: all)."""
+    patience of the feed, in seconds, which its answers then nearly use up or exceed. `only`: the
+    types whose rows are picked one by one (none: all)."""
 
     mix: Mapping[str, float] = field(default_factory=usual_but)
     rows: int = 160
@@ -83,8 +83,9 @@ WORKLOADS: Final = {
     ),
     # Values without context that are looked for in one, and set anew meanwhile.
     "looking": Workload(rows=60, only=("owned",), mix=usual_but(get=60, load=5, set_owned=15)),
-    # A feed whose answers come late.
-    "late news": Workload(late_news=0.4),
+    # A feed whose answers come late (the cache waits for a quarter of a second), and rows that are
+    # hot enough to be asked for at any moment.
+    "late news": Workload(rows=40, late_news=0.25, mix=usual_but(load=60, get=60, invalidate=3)),
 }
 
 

@@ -1,0 +1,23 @@
+"""The checker can fail: it sees at once what is plainly broken, and every mutant fits."""
+
+import subprocess
+import sys
+
+from tests.chaos.campaign import Plan, run
+from tests.chaos.fleet import ROOT
+from tests.chaos.report import details
+
+APPLY_ALL = "from tests.chaos.mutations import all_mutants as a; [m.apply() for m in a().values()]"
+
+
+def test_an_invalidation_that_stays_in_its_process_is_seen_at_once_and_in_the_audit() -> None:
+    outcome = run(Plan("sqlite", seconds=7, seed=1, mutant="memory-alone", faults=()))
+    assert not outcome.hung, outcome.said
+    assert not outcome.kept
+    assert len(outcome.broken) > 10
+    assert outcome.permanent_pairs > 10
+    assert "STALE" in details(outcome), "with a trace of the first ones"
+
+
+def test_all_that_mutants_leave_out_is_there() -> None:
+    subprocess.run([sys.executable, "-c", APPLY_ALL], cwd=ROOT, check=True)
