@@ -72,7 +72,7 @@ class SqliteTier:
     """See the module's text. Nothing is opened before the first call, nor kept after `aclose`.
 
     capacity_bytes: of all namespaces and tenants in the file together (0: unbounded).
-    inline_reads: read on the event loop's own thread, four times as fast while the pages are in
+    inline_reads: read on the event loop's own thread, twice as fast while the pages are in
     memory. busy_timeout: seconds to wait for another process's transaction before TierUnavailable.
     max_tombstones: invalidated names that are remembered for a tenant before a sweep.
     """
