@@ -79,7 +79,8 @@ class Fleet:
         deadline = time.monotonic() + 15
         for process in self._processes:
             try:
-                process.wait(max(0.1, deadline - time.monotonic()))
+                if process.wait(max(0.1, deadline - time.monotonic())):
+                    self._crashed(slot, process)
             except subprocess.TimeoutExpired:
                 self.crashes += 1
                 process.kill()
