@@ -80,7 +80,7 @@ class Fleet:
         for process in self._processes:
             try:
                 if process.wait(max(0.1, deadline - time.monotonic())):
-                    self._crashed(slot, process)
+                    self.crashes += 1
             except subprocess.TimeoutExpired:
                 self.crashes += 1
                 process.kill()
