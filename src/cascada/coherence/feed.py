@@ -47,6 +47,9 @@ class PolledFeed:
         """Nothing can be heard without waiting, so that lapsed trust stays lapsed."""
         return False
 
+    def distrusted(self, now: float) -> float:
+        return max(0.0, now - self.until)
+
     async def poll(self) -> bool:
         """One look. False, and memory's trust not extended, if the database did not answer."""
         # Taken before the question is sent: what is invalidated while the answer is on its way

@@ -90,6 +90,7 @@ class PushFeed:
         self._nonce = b""
         self._q = 0
         self._trusted_until = -math.inf
+        self._last_trusted = -math.inf
         self._socket: Any = None
         self._up = asyncio.Event()
         self._poll: select.poll | None = None
@@ -103,6 +104,9 @@ class PushFeed:
             return False
         self.until = min(looked + DRAIN, self._trusted_until)
         return now < self.until
+
+    def distrusted(self, now: float) -> float:
+        return max(0.0, now - self._last_trusted)
 
     async def poll(self) -> bool:
         """The first look: wait until the connection is up, for at most one lease."""
@@ -143,7 +147,7 @@ class PushFeed:
         self._poll = select.poll()
         self._poll.register(self._socket.fileno(), select.POLLIN)
         self._memory.heard(self._q)
-        self._trusted_until = started + self._lease
+        self._trusted_until = self._last_trusted = started + self._lease
 
     def _changed(self, up: bool, why: str) -> None:
         if up:
@@ -188,3 +192,4 @@ class PushFeed:
         # arrived before the answer did.
         if not reply.cancelled() and reply.exception() is None:
             self._trusted_until = max(self._trusted_until, sent + self._lease)
+            self._last_trusted = self._trusted_until

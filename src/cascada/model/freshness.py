@@ -20,6 +20,10 @@ class Freshness(Protocol):
         """Look for news without waiting; True if memory may be trusted at `now`."""
         ...
 
+    def distrusted(self, now: float) -> float:
+        """Seconds since memory could last be trusted; 0 while it can."""
+        ...
+
 
 class AlwaysFresh:
     """Memory is the only tier: there is nobody else to hear from."""
@@ -29,6 +33,9 @@ class AlwaysFresh:
 
     def extend(self, now: float) -> bool:
         return True
+
+    def distrusted(self, now: float) -> float:
+        return 0.0
 
 
 class Watched:
@@ -40,3 +47,6 @@ class Watched:
 
     def extend(self, now: float) -> bool:
         return now < self._real.until or self._real.extend(now)
+
+    def distrusted(self, now: float) -> float:
+        return self._real.distrusted(now)
