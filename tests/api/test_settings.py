@@ -1,6 +1,5 @@
 """The environment: every documented variable, its default, and the sentence for a wrong value."""
 
-import logging
 import traceback
 
 import pytest
@@ -132,6 +131,10 @@ def test_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_a_cache_is_made_of(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Settings.from_env().cache_arguments() == {
+        "redis": None,
+        "redis_password": None,
+        "redis_connection_timeout": 20,
+        "redis_socket_timeout": 5,
         "database": None,
         "default_ttl": 3600,
         "namespace": "cascada",
@@ -140,11 +143,15 @@ def test_what_a_cache_is_made_of(monkeypatch: pytest.MonkeyPatch) -> None:
         "l3_bytes": 2000 * 2**20,
         "op_timeout": 0.25,
     }
+    monkeypatch.setenv("REDIS_URL", "redis://cache:6379/2")
+    monkeypatch.setenv("REDIS_PASSWORD", "hunter2")
     monkeypatch.setenv("CACHE_DATABASE_URL", "sqlite:////var/cache.db")
     monkeypatch.setenv("REDIS_CACHE_TTL", "0")
     monkeypatch.setenv("CASCADA_MODE", "observe")
     monkeypatch.setenv("L1_CACHE_SIZE_MB", "7")
     arguments = Settings.from_env().cache_arguments()
+    assert arguments["redis"] == "redis://cache:6379/2"
+    assert arguments["redis_password"] == "hunter2"
     assert arguments["database"] == "sqlite:////var/cache.db"
     assert arguments["default_ttl"] == FOREVER
     assert arguments["mode"] == "observe"
@@ -156,17 +163,6 @@ def test_a_cache_takes_what_the_environment_says(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("REDIS_CACHE_TTL", "60")
     options = Cache.from_env(default_ttl=5).options
     assert (options.namespace, options.default_ttl) == ("shop-test", 5)
-
-
-def test_redis_is_announced_once_as_coming_later(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setenv("REDIS_URL", "rediss://app:hunter2@cache:6379/0")
-    with caplog.at_level(logging.WARNING, "cascada"):
-        Cache.from_env()
-    (record,) = caplog.records
-    assert "memory and the database tier only" in record.message
-    assert "hunter2" not in record.message
 
 
 def test_the_environment_of_the_documents_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:

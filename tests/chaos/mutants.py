@@ -22,7 +22,8 @@ from cascada.engine.stack import Stack
 from cascada.model.entry import Entry, Invalidated
 from cascada.tiers.base import Changes, Filled, Lease
 from cascada.tiers.guarded import GuardedTier
-from cascada.tiers.memory import Bar, MemoryTier, Record
+from cascada.tiers.memory import MemoryTier
+from cascada.tiers.record import Bar, Record
 from cascada.tiers.sqlite import SqliteTier
 from tests.chaos.mutations import mutant, swap
 
@@ -190,13 +191,13 @@ def general_without_names() -> None:
 
 @mutant("set: no fence after a miss of the same key", workload="sets")
 def no_fence() -> None:
-    swap(fence, "take", lambda original: lambda stack, key: None)
+    swap(fence, "take", lambda original: lambda stack, key: {})
 
 
 @mutant("invalidate: memory alone is told")
 def memory_alone() -> None:
     def through(original: Any) -> Any:
-        async def shallow(stack: Stack, names: Sequence[str]) -> Invalidated:
+        async def shallow(stack: Stack, names: Sequence[str], *, insist: bool) -> Invalidated:
             found = await stack.memory.invalidate(names)
             return Invalidated(found.keys, found.exact)
 
@@ -208,10 +209,10 @@ def memory_alone() -> None:
 @mutant("invalidate: memory is told before the database, not after it", workload="contended")
 def memory_first() -> None:
     def through(original: Any) -> Any:
-        async def upside_down(stack: Stack, names: Sequence[str]) -> Invalidated:
+        async def upside_down(stack: Stack, names: Sequence[str], *, insist: bool) -> Invalidated:
             stack.memory.flush()
             for tier in reversed(stack.lower):
-                await invalidate._insist(tier, names)
+                await invalidate._tell(tier, names, 5)
             return Invalidated(0)
 
         return upside_down

@@ -13,6 +13,7 @@ from cascada.testing.clock import ManualClock
 from cascada.testing.flaky import FlakyTier
 from cascada.testing.nodes import Nodes
 from cascada.tiers.sqlite import SqliteTier
+from tests.servers.redis import RedisServer
 
 MakeCache = Callable[..., Cache]
 MakeNodes = Callable[..., Nodes]
@@ -26,7 +27,16 @@ def clock() -> ManualClock:
     return ManualClock()
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+NAMES = {
+    "memory": ["l1"],
+    "sqlite": ["l1", "l3"],
+    "redis": ["l1", "l2"],
+    "redis and sqlite": ["l1", "l2", "l3"],
+}
+"""The tiers of a run, by the names that answers give them."""
+
+
+@pytest.fixture(params=list(NAMES))
 def tiers(request: pytest.FixtureRequest) -> str:
     """Which tiers the caches of this run have."""
     return str(request.param)
@@ -41,7 +51,11 @@ async def nothing_left_behind() -> AsyncIterator[None]:
 
 @pytest.fixture
 async def make_cache(
-    tiers: str, clock: ManualClock, tmp_path: Path, nothing_left_behind: None
+    request: pytest.FixtureRequest,
+    tiers: str,
+    clock: ManualClock,
+    tmp_path: Path,
+    nothing_left_behind: None,
 ) -> AsyncIterator[MakeCache]:
     """Caches on the tiers of this run; `policy` is that of the type "x"."""
     made: list[Cache] = []
@@ -49,8 +63,13 @@ async def make_cache(
     def make(*, policy: Policy | None = None, **options: object) -> Cache:
         options.setdefault("op_timeout", TIMEOUT)
         options.setdefault("policies", {} if policy is None else {"x": policy})
-        if tiers == "sqlite":
+        if "sqlite" in tiers:
             options.setdefault("database", str(tmp_path / "cache.db"))
+        if "redis" in tiers:
+            server: RedisServer = request.getfixturevalue("redis_server")
+            if not made:
+                server.flush()
+            options.setdefault("redis", server.url)
         cache = Cache(clock=clock, **options)  # type: ignore[arg-type]
         made.append(cache)
         return cache

@@ -7,7 +7,7 @@ from cascada.engine.explain import Explanation
 from cascada.model.policy import Policy
 from cascada.testing.clock import ManualClock
 from cascada.testing.flaky import FlakyTier
-from tests.scenarios.conftest import TIMEOUT, MakeCache, MakeNodes
+from tests.scenarios.conftest import NAMES, TIMEOUT, MakeCache, MakeNodes
 from tests.scenarios.row import Row, kept
 
 
@@ -29,9 +29,7 @@ async def test_a_hit_names_its_tier_its_key_its_age_and_its_names(
     assert finding.names == ("#:acme:news",)
     assert finding.size
     assert f"{finding.size} B" in str(explanation)
-    assert [found.tier for found in explanation.findings] == (
-        ["l1"] if tiers == "memory" else ["l1", "l3"]
-    )
+    assert [found.tier for found in explanation.findings] == (NAMES[tiers])
 
 
 async def test_a_miss_says_why_in_every_tier_for_every_candidate(cache: Cache, tiers: str) -> None:
@@ -39,8 +37,7 @@ async def test_a_miss_says_why_in_every_tier_for_every_candidate(cache: Cache, t
     explanation = await acme.within(agent="a").explain("x", "1")
     assert explanation.verdict == "a miss: no tier has a value that may be served"
     keys = ["acme:x:agent:a:1", "acme:x:1"]
-    names = ["l1"] if tiers == "memory" else ["l1", "l3"]
-    assert states(explanation) == [(tier, key, "absent") for tier in names for key in keys]
+    assert states(explanation) == [(tier, key, "absent") for tier in NAMES[tiers] for key in keys]
 
 
 async def test_what_was_invalidated_names_who_did_it(cache: Cache) -> None:

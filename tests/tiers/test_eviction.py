@@ -13,7 +13,8 @@ from cascada.model.names import key_name, tag_name
 from cascada.testing.clock import ManualClock
 from cascada.testing.steps import fill, grant
 from cascada.tiers.eviction import SLACK
-from cascada.tiers.memory import MemoryTier, Record
+from cascada.tiers.memory import MemoryTier
+from cascada.tiers.record import Record
 
 CAPACITY = 10_000
 IDS = st.sampled_from("abcdefghij")

@@ -26,9 +26,10 @@ from cascada.model.events import Observer
 from cascada.model.keys import Id, Key, id_text
 from cascada.model.policy import Policy
 from cascada.model.ttl import Duration, seconds
-from cascada.tiers.base import FeedSource, Tier
+from cascada.tiers.base import FeedSource, Outbox, Tier
 from cascada.tiers.guarded import GuardedTier
-from cascada.tiers.memory import MemoryTier, Record
+from cascada.tiers.memory import MemoryTier
+from cascada.tiers.record import Record
 
 Mode = Literal["on", "observe", "off"]
 """on: as promised. off: every load goes to its source, nothing is read or stored; invalidations
@@ -53,6 +54,7 @@ class Options:
     max_loads: int = 64
     max_loads_per_type: int = 16
     load_wait: float = 5.0
+    degraded_l1_ttl: float = 30.0
     compress_over: int = 4096
     observers: Sequence[Observer] = ()
 
@@ -85,7 +87,13 @@ class Assembly:
             due_at=lambda kind, entry: self.stack.decide_from(kind, entry),
         )
         guarded = [
-            GuardedTier(tier, clock, timeout=options.op_timeout, on_change=trace.tier_changed)
+            GuardedTier(
+                tier,
+                clock,
+                timeout=options.op_timeout,
+                catches_up=tier is not lower[-1] and isinstance(lower[-1], Outbox),
+                on_change=trace.tier_changed,
+            )
             for tier in lower
         ]
         self.stack = Stack(
@@ -96,6 +104,7 @@ class Assembly:
             clock=clock,
             trace=trace,
             load_timeout=options.load_timeout,
+            degraded_l1_ttl=options.degraded_l1_ttl,
             watched=options.mode != "on",
         )
         self._decode = self.stack.codec.decode

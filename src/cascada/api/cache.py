@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Final, Self
 
 from cascada.api.assembly import Assembly, Mode, Options
+from cascada.api.places import database_tier, redis_tier
 from cascada.api.statistics import Statistics, statistics, usage
 from cascada.api.tenant import Tenant
 from cascada.model.clock import Clock, SystemClock
 from cascada.model.entry import UNSET, Hit, Miss
-from cascada.model.errors import BadInput
 from cascada.model.events import Observer
 from cascada.model.keys import Id, Key, scope_of, tenant_text
 from cascada.model.policy import Policy
 from cascada.model.ttl import Duration
 from cascada.tiers.base import Tier, Usage
-from cascada.tiers.sqlite import SqliteTier
 
 MAX_HANDLES: Final = 1024
 """Handles that are kept for those who ask for the same again, as every request does."""
@@ -28,22 +26,31 @@ MAX_HANDLES: Final = 1024
 class Cache:
     """A multi-tenant cache in tiers: memory, and a database below it.
 
-    `Cache()` alone keeps values in memory. `database` ("sqlite:///path" or a path) adds the tier
-    that survives a restart and keeps several processes on one machine coherent. `policies` say how
+    `Cache()` alone keeps values in memory. `redis` (any URL that redis-py takes) adds the tier that
+    all processes share, on any number of machines; `database` ("sqlite:///path" or a path) the one
+    that survives a restart. Either keeps the processes that use it coherent. `policies` say how
     each data type is cached; the documented types are built in. Nothing is opened before the first
     use, and nothing is tied to an event loop before it.
 
+    redis_password: if the URL has none. redis_connection_timeout: seconds that a connection may
+    take, in the background. redis_socket_timeout: seconds of silence after which one is given up.
     l1_bytes, l3_bytes: how much each tier may hold. default_ttl: for types without one.
-    op_timeout: seconds that a tier may take inside a request. load_timeout: that a loader may take
-    (None: as long as it needs). max_loads, max_loads_per_type: how many run at once; load_wait:
-    seconds that more wait. namespace: before every stored key, so that environments may share a
-    server. mode: "on", "off" or "observe". tenant_validator: may raise to refuse a tenant.
-    tiers: ready tiers instead of `database` (for tests).
+    op_timeout: seconds that a tier may take inside a request. degraded_l1_ttl: seconds for which
+    memory goes on answering, marked stale, while the tier that it hears news from is away.
+    load_timeout: that a loader may take (None: as long as it needs). max_loads,
+    max_loads_per_type: how many run at once; load_wait: seconds that more wait. namespace: before
+    every stored key, so that environments may share a server. mode: "on", "off" or "observe".
+    tenant_validator: may raise to refuse a tenant. tiers: ready tiers instead of `redis` and
+    `database` (for tests).
     """
 
     def __init__(
         self,
         *,
+        redis: str | None = None,
+        redis_password: str | None = None,
+        redis_connection_timeout: float = 20.0,
+        redis_socket_timeout: float = 5.0,
         database: str | None = None,
         policies: Mapping[str, Policy] | None = None,
         default_policy: Policy | None = None,
@@ -53,6 +60,7 @@ class Cache:
         l1_bytes: int = 50 * 2**20,
         l3_bytes: int = 2000 * 2**20,
         op_timeout: float = 0.25,
+        degraded_l1_ttl: float = 30.0,
         load_timeout: float | None = None,
         max_loads: int = 64,
         max_loads_per_type: int = 16,
@@ -72,6 +80,7 @@ class Cache:
             mode=mode,
             l1_bytes=l1_bytes,
             op_timeout=op_timeout,
+            degraded_l1_ttl=degraded_l1_ttl,
             load_timeout=load_timeout,
             max_loads=max_loads,
             max_loads_per_type=max_loads_per_type,
@@ -80,7 +89,12 @@ class Cache:
             observers=tuple(observers),
         )
         if tiers is None:
-            tiers = [] if database is None else [_database(database, namespace, l3_bytes, clock)]
+            tiers = []
+            if redis is not None:
+                timeouts = redis_connection_timeout, redis_socket_timeout
+                tiers = [redis_tier(redis, namespace, clock, redis_password, *timeouts)]
+            if database is not None:
+                tiers = [*tiers, database_tier(database, namespace, l3_bytes, clock)]
         self._assembly = Assembly(self.options, tiers, clock)
         self._peek = self._assembly.stack.memory.peek
         self._memory = self._assembly.stack.memory
@@ -191,26 +205,3 @@ class Cache:
         traceback: TracebackType | None,
     ) -> None:
         await self.aclose()
-
-
-def _database(url: str, namespace: str, capacity: int, clock: Clock) -> SqliteTier:
-    """The database tier that a URL names."""
-    scheme, separator, path = url.partition("://")
-    if not separator:
-        path = url
-    elif scheme == "sqlite":
-        path = path.removeprefix("/")
-    else:
-        raise BadInput(
-            f"database is {_without_password(url)!r}; this version takes sqlite:///PATH "
-            "(four slashes for an absolute path) or a bare path"
-        )
-    if not path or path == ":memory:":
-        raise BadInput(
-            f"database is {url!r}, which names no file; leave it out to keep values in memory only"
-        )
-    return SqliteTier(path, namespace=namespace, capacity_bytes=capacity, clock=clock)
-
-
-def _without_password(url: str) -> str:
-    return re.sub(r"://[^@]*@", "://***@", url)

@@ -11,7 +11,6 @@ A field is named after its variable, and its description ends the sentence "it m
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Callable
 from typing import Annotated, Any, Final, Literal, Self
@@ -23,8 +22,6 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from cascada.model.errors import BadInput, InvalidSettings
 from cascada.model.keys import tenant_text
 from cascada.model.ttl import FOREVER
-
-logger = logging.getLogger("cascada")
 
 _MEGABYTE: Final = 2**20
 _LONGEST: Final = 60
@@ -155,20 +152,18 @@ class Settings(BaseSettings):
         except ValidationError as error:
             sentence = _sentence(error)
         else:
-            if settings.redis_url is not None:
-                logger.warning(
-                    "REDIS_URL is set, but this version of cascada has the memory and the "
-                    "database tier only: nothing will be stored in Redis"
-                )
             return settings
         # Outside of the except block: the error above holds the value, and would be its context.
         raise InvalidSettings(sentence)
 
     def cache_arguments(self) -> dict[str, Any]:
         """The arguments of `Cache` that these settings come to."""
-        url = self.cache_database_url
         return {
-            "database": None if url is None else url.get_secret_value(),
+            "redis": _revealed(self.redis_url),
+            "redis_password": _revealed(self.redis_password),
+            "redis_connection_timeout": self.redis_connection_timeout,
+            "redis_socket_timeout": self.redis_socket_timeout,
+            "database": _revealed(self.cache_database_url),
             "default_ttl": self.redis_cache_ttl or FOREVER,
             "namespace": self.cascada_namespace,
             "mode": self.cascada_mode,
@@ -176,6 +171,10 @@ class Settings(BaseSettings):
             "l3_bytes": self.l3_cache_size_mb * _MEGABYTE,
             "op_timeout": self.cascada_op_timeout,
         }
+
+
+def _revealed(secret: SecretStr | None) -> str | None:
+    return None if secret is None else secret.get_secret_value()
 
 
 def _sentence(error: ValidationError) -> str:

@@ -113,6 +113,7 @@ async def _ask(stack: Stack, tier: Tier, descents: Sequence[Descent], *, loading
             descent.seen[tier.name] = [Missing(-1, Why.UNAVAILABLE) for _ in wanted]
             if tier is stack.authority:
                 descent.leases.pop(stack.memory, None)
+                _go_on_from_memory(stack, descent)
         return
     for descent, wanted in zip(descents, asked, strict=True):
         seen = [answers[key] for key in wanted]
@@ -121,6 +122,27 @@ async def _ask(stack: Stack, tier: Tier, descents: Sequence[Descent], *, loading
         if tier is stack.authority and (lease := descent.leases.get(stack.memory)) is not None:
             lease.q = min(answer.q for answer in seen)
         _take(stack, tier, descent, seen, loading=loading)
+
+
+def _go_on_from_memory(stack: Stack, descent: Descent) -> None:
+    """The authority is away: for a while, what memory had is served, and called stale.
+
+    Not to a load, whose result would outlive it.
+    """
+    question = descent.question
+    record = stack.memory.remnant(question.key, stack.degraded_l1_ttl)
+    if record is None or sources.must_ask_below(stack):
+        return
+    verdict = decide.judge(
+        record, question.kind.policy, stack.now(), generating=question.generating
+    )
+    if verdict in (Verdict.SPARE, Verdict.UNFIT):
+        return
+    try:
+        value = stack.decode(record, question.kind, question.want)
+    except CorruptEntry:
+        return
+    descent.answer = Answer(record, "l1", value=value, stale=True, found_at=question.key)
 
 
 async def _lease(stack: Stack, tier: Tier, descents: Sequence[Descent], *, loading: bool) -> None:
@@ -155,7 +177,8 @@ def _take(
 ) -> None:
     """Judge what a tier answered; an entry that does not decode counts as missing."""
     question = descent.question
-    descent.seen[tier.name] = seen
+    # As it was answered: a lease has to know of an entry that does not decode, to replace it.
+    descent.seen[tier.name] = list(seen)
     while True:
         choice = decide.choose(
             seen, question.kind.policy, stack.now(), generating=question.generating

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
+from cascada.engine import debts
 from cascada.engine.stack import Stack
 from cascada.model.entry import Invalidated
 from cascada.model.errors import InvalidationPending, TierUnavailable
@@ -23,20 +24,24 @@ PAUSE: Final = 0.2
 """A tier that fails is asked again this often before the caller is told, about a second in all."""
 
 
-async def invalidate(stack: Stack, names: Sequence[str]) -> Invalidated:
+async def invalidate(stack: Stack, names: Sequence[str], *, insist: bool = True) -> Invalidated:
     """Void all that bears one of the names, which are all of one tenant.
 
-    Raises InvalidationPending if a shared tier could not be told yet. It is told as soon as it
-    can be, and is not read here before; this process serves the old value no more either way.
+    A tier that could not be told yet is told as soon as it can be, and not read here before; this
+    process serves the old value no more either way. The answer is then `pending` if a durable tier
+    keeps what is to be told; else only this process remembers, and InvalidationPending is raised.
+    `insist`: ask a tier that fails again, for about a second.
     """
     done: asyncio.Future[Invalidated] = asyncio.get_running_loop().create_future()
-    stack.background.run(_carry_out(stack, names, done), "invalidate")
+    stack.background.run(_carry_out(stack, names, insist, done), "invalidate")
     return await asyncio.shield(done)
 
 
-async def _carry_out(stack: Stack, names: Sequence[str], done: asyncio.Future[Invalidated]) -> None:
+async def _carry_out(
+    stack: Stack, names: Sequence[str], insist: bool, done: asyncio.Future[Invalidated]
+) -> None:
     try:
-        done.set_result(await _through_the_tiers(stack, names))
+        done.set_result(await _through_the_tiers(stack, names, insist=insist))
     except BaseException as error:
         done.set_exception(error)
         done.exception()  # retrieved: the caller may have been cancelled
@@ -44,16 +49,17 @@ async def _carry_out(stack: Stack, names: Sequence[str], done: asyncio.Future[In
             raise
 
 
-async def _through_the_tiers(stack: Stack, names: Sequence[str]) -> Invalidated:
+async def _through_the_tiers(stack: Stack, names: Sequence[str], *, insist: bool) -> Invalidated:
     results: list[Invalidation] = []
-    unreached: list[tuple[GuardedTier, str]] = []
+    unreached: dict[GuardedTier, str] = {}
     numbered: Invalidation | None = None
     for tier in reversed(stack.lower):
         try:
-            results.append(await _insist(tier, names))
+            # Where it can be left in the outbox, nobody waits for a tier that is known to be away.
+            patient = insist and (tier is stack.lower[-1] or tier.available)
+            results.append(await _tell(tier, names, ATTEMPTS if patient else 1))
         except TierUnavailable as error:
-            tier.owe(names)
-            unreached.append((tier, str(error)))
+            unreached[tier] = str(error)
         else:
             if tier is stack.authority:
                 numbered = results[-1]
@@ -62,21 +68,21 @@ async def _through_the_tiers(stack: Stack, names: Sequence[str]) -> Invalidated:
     elif numbered is not None:
         stack.memory.apply(numbered.q, names)
     else:
-        # Without a number, memory cannot tell what was read before this from what comes after.
-        stack.memory.flush()
-    if unreached:
-        tier, why = unreached[0]
+        stack.memory.void(names)
+    # Marked as owed before anything is awaited again, so that it is not read in between.
+    if unreached and not await debts.owe(stack, list(unreached), names):
+        tier, why = next(iter(unreached.items()))
         raise InvalidationPending(
             f"{', '.join(names[:3])}: {tier.name} could not be told yet ({why}). It "
             "will be as soon as it answers; until then this process does not read it, another may"
         )
     most = max(results, key=lambda result: result.keys)
     stack.trace.invalidated(tenant_of(names[0]), names, most.keys)
-    return Invalidated(most.keys, most.exact)
+    return Invalidated(most.keys, most.exact, pending=bool(unreached))
 
 
-async def _insist(tier: GuardedTier, names: Sequence[str]) -> Invalidation:
-    for _ in range(ATTEMPTS - 1):
+async def _tell(tier: GuardedTier, names: Sequence[str], attempts: int) -> Invalidation:
+    for _ in range(attempts - 1):
         try:
             return await tier.invalidate(names)
         except TierUnavailable:

@@ -17,18 +17,16 @@ from contextlib import suppress
 from typing import Any, Final, Protocol, runtime_checkable
 from weakref import WeakSet
 
+from cascada.engine.debts import keep_repaying
 from cascada.engine.limits import Limits
 from cascada.engine.stack import Stack
-from cascada.model.errors import CacheClosed, TierUnavailable, WrongLoop
-from cascada.tiers.guarded import GuardedTier
+from cascada.model.errors import CacheClosed, WrongLoop
 
 DRAIN_TIMEOUT: Final = 10.0
 """Seconds that closing waits for what is being stored."""
 
 FIRST_LOOK: Final = 0.5
 """Seconds that the first use waits for a connection; later ones never do."""
-
-REPAY_EVERY: Final = 0.2
 
 
 class News(Protocol):
@@ -123,9 +121,8 @@ class Lifecycle:
         if self._news is not None:
             self._first_look = stack.background.run(self._look(self._news, connected), "first look")
             stack.background.keep_running(self._news.run(), "feed")
-        for depth, tier in enumerate(stack.lower):
-            above = stack.lower[:depth]
-            stack.background.keep_running(_repay(tier, above), f"repay {tier.name}")
+        if stack.lower:
+            stack.background.keep_running(keep_repaying(stack), "repay")
 
     @staticmethod
     async def _look(news: News, connected: Sequence[Connected]) -> None:
@@ -145,22 +142,6 @@ class Lifecycle:
             self._news.forget()
         for tier in self._forgetful:
             tier.forget()
-
-
-async def _repay(tier: GuardedTier, above: Sequence[GuardedTier]) -> None:
-    """Send what is owed to a tier as soon as it takes it.
-
-    Then once more to the tiers above it: in the meantime they may have been filled again from
-    this one, which still held the old value.
-    """
-    while True:
-        await asyncio.sleep(REPAY_EVERY)
-        names = list(tier.owed)
-        if names:
-            with suppress(TierUnavailable):
-                await tier.repay()
-                for higher in above:
-                    higher.owe(names)
 
 
 _alive: WeakSet[Lifecycle] = WeakSet()

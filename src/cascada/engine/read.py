@@ -33,7 +33,9 @@ async def get(
     started = stack.timer()
     descents = await descend(stack, questions, loading=False)
     answers = [descent.answer for descent in descents]
-    fence.remember(stack, [descent for descent in descents if hidden or descent.answer is None])
+    await fence.remember(
+        stack, [descent for descent in descents if hidden or descent.answer is None]
+    )
     _account(stack, questions, answers, started)
     return answers
 

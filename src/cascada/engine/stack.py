@@ -47,6 +47,7 @@ class Stack:
         clock: Clock,
         trace: Trace,
         load_timeout: float | None = None,
+        degraded_l1_ttl: float = 30.0,
         watched: bool = False,
     ) -> None:
         self.memory = memory
@@ -59,6 +60,7 @@ class Stack:
         self.timer = clock.monotonic
         self.trace = trace
         self.load_timeout = load_timeout
+        self.degraded_l1_ttl = degraded_l1_ttl
         self._always_watching = len(trace.observers) + watched
         self.bypasses = 0
         self.listen(memory.freshness)

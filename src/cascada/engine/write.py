@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 
-from cascada.engine import fence
+from cascada.engine import debts, fence
 from cascada.engine.answer import Question
 from cascada.engine.invalidate import invalidate
 from cascada.engine.stack import Stack
 from cascada.engine.store import encoded, entry_names
 from cascada.model.entry import Entry
-from cascada.model.errors import BadInput, TierUnavailable
+from cascada.model.errors import BadInput, InvalidationPending, TierUnavailable
 from cascada.model.names import MAX_NAMES, key_name, source_names
 from cascada.model.ttl import Duration
-from cascada.tiers.base import Filled, Lease, Missing, Tier
+from cascada.tiers.base import Filled, Lease, Tier, TierName
+from cascada.tiers.guarded import GuardedTier
 
 
 async def write(
@@ -39,43 +41,67 @@ async def write(
     entry = encoded(stack, question, value, ttl, names, version)
     miss = fence.take(stack, key)
     if stack.authority is stack.memory:
-        lease = await _hold(stack, stack.memory, question, miss)
+        lease = await _hold(stack.memory, question, miss)
         return (await _fill(stack, stack.memory, question, lease, entry)).accepted
     (memory_lease,) = await stack.memory.lease([key], [None])
     assert isinstance(memory_lease, Lease)
-    try:
-        filled = await _store_below(stack, question, entry, miss)
-    except TierUnavailable as error:
-        stack.trace.tier_failed("set", str(error))
-        for tier in stack.lower:
-            tier.owe([key_name(key)])
-        stack.memory.flush()
-        return False
-    stack.memory.apply(filled.q, [key_name(key)])
-    if filled.accepted:
-        memory_lease.q = filled.q
-        await _fill(stack, stack.memory, question, memory_lease, entry)
-    return filled.accepted
+    filled = await _store_below(stack, question, entry, miss)
+    numbered = filled.get(stack.authority.name)
+    if numbered is None:
+        stack.memory.void([key_name(key)])
+    else:
+        stack.memory.apply(numbered.q, [key_name(key)])
+        if _agreed(filled):
+            memory_lease.q = numbered.q
+            await _fill(stack, stack.memory, question, memory_lease, entry)
+    return _agreed(filled)
 
 
 async def _store_below(
-    stack: Stack, question: Question, entry: Entry, miss: Missing | None
-) -> Filled:
-    """Hold the key in all lower tiers, then fill them from below; a refusal ends in voiding it."""
-    held = [(tier, await _hold(stack, tier, question, miss)) for tier in stack.lower]
-    verdict = Filled(accepted=True, q=0)
-    for tier, lease in reversed(held):
-        verdict = await _fill(stack, tier, question, lease, entry)
-        if not verdict.accepted and len(held) > 1:
-            # The tiers must agree: where one holds nothing, none may hold the old value.
-            await invalidate(stack, [key_name(question.key)])
+    stack: Stack, question: Question, entry: Entry, miss: fence.Fence
+) -> dict[TierName, Filled]:
+    """Hold the key in all lower tiers, then fill them from below: what those say that answer.
+
+    If one refuses, or the lowest does not answer, the key is invalidated in all of them instead:
+    the tiers must agree, and none may go on with the old value.
+    """
+    names = [key_name(question.key)]
+    held: dict[GuardedTier, Lease] = {}
+    for tier in stack.lower:
+        with _failing(stack, tier):
+            held[tier] = await _hold(tier, question, miss)
+    filled: dict[TierName, Filled] = {}
+    for tier in reversed(stack.lower):
+        if tier in held:
+            with _failing(stack, tier):
+                filled[tier.name] = await _fill(stack, tier, question, held[tier], entry)
+        if not _agreed(filled):
             break
-    return verdict
+    unreached = [tier for tier in stack.lower if tier not in held or tier.name not in filled]
+    if held and len(stack.lower) > 1 and not _agreed(filled):
+        with suppress(InvalidationPending):
+            await invalidate(stack, names, insist=False)
+    elif unreached:
+        await debts.owe(stack, unreached, names)
+    return filled
 
 
-async def _hold(stack: Stack, tier: Tier, question: Question, miss: Missing | None) -> Lease:
-    seen = miss if tier is stack.authority else None
-    (lease,) = await tier.lease([question.key], [seen], force=True)
+def _agreed(filled: Mapping[TierName, Filled]) -> bool:
+    """Whether what was asked so far, the lowest tier first of all, has stored the value."""
+    return bool(filled) and all(each.accepted for each in filled.values())
+
+
+@contextmanager
+def _failing(stack: Stack, tier: Tier) -> Iterator[None]:
+    """A tier that fails is not the caller's business."""
+    try:
+        yield
+    except TierUnavailable as error:
+        stack.trace.tier_failed(tier.name, str(error))
+
+
+async def _hold(tier: Tier, question: Question, miss: fence.Fence) -> Lease:
+    (lease,) = await tier.lease([question.key], [miss.get(tier.name)], force=True)
     assert isinstance(lease, Lease)  # a forced lease takes over: it is neither Found nor Busy
     return lease
 

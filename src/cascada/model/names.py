@@ -109,3 +109,8 @@ def source_names(tenant: str, source: str) -> list[str]:
 def tenant_of(name: str) -> str:
     """The (quoted) tenant that a name belongs to."""
     return name.split(":", 2)[1]
+
+
+def whole_tenant_of(name: str) -> str:
+    """The name that everything of a name's tenant bears."""
+    return f"t:{tenant_of(name)}"

@@ -172,6 +172,31 @@ class FeedSource(Protocol):
         ...
 
 
+@dataclass(slots=True, frozen=True)
+class Posted:
+    """Names that a tier above could not be told, of one tenant."""
+
+    number: int
+    names: tuple[str, ...]
+
+
+@runtime_checkable
+class Outbox(Protocol):
+    """A durable tier that keeps, for all processes, what a tier above could not be told."""
+
+    async def post(self, names: Sequence[str]) -> None:
+        """Keep these names until they are sent."""
+        ...
+
+    async def posted(self) -> Sequence[Posted]:
+        """What waits, the oldest first; perhaps not all of it at once."""
+        ...
+
+    async def sent(self, posted: Sequence[Posted]) -> None:
+        """Forget what was sent."""
+        ...
+
+
 POLL_INTERVAL: Final = 0.1
 """Seconds between two looks at a feed that is polled."""
 

@@ -20,7 +20,7 @@ from cascada.model.clock import Clock
 from cascada.model.entry import Entry
 from cascada.model.errors import BadInput, TierUnavailable
 from cascada.model.keys import Key
-from cascada.model.names import tenant_of
+from cascada.model.names import tenant_of, whole_tenant_of
 from cascada.tiers.base import (
     Busy,
     Filled,
@@ -38,12 +38,17 @@ T = TypeVar("T")
 FAILURES_TO_OPEN: Final = 3
 RETRY_AFTER: Final = 1.0
 
+MAX_OWED: Final = 10_000
+"""Names that are owed before they are taken together: the tenants that they belong to go whole."""
+
 
 class GuardedTier:
     """`tier`, with every failure turned into TierUnavailable.
 
     `timeout` is the seconds that one call may take; `on_change(available)` is told when the
-    breaker opens and when it closes again.
+    breaker opens and when it closes again. `catches_up`: while the breaker was open, others may
+    have left word of invalidations elsewhere (an outbox); the tier is then not read before the
+    engine has sent those and set `behind` back to False.
     """
 
     def __init__(
@@ -52,13 +57,16 @@ class GuardedTier:
         clock: Clock,
         *,
         timeout: float = 0.25,
+        catches_up: bool = False,
         on_change: Callable[[TierName, bool, str], None] = lambda name, available, why: None,
     ) -> None:
         self.tier = tier
         self.owed: dict[str, int] = {}
+        self.behind = False
         self._debts = 0
         self._now = clock.monotonic
         self._timeout = timeout
+        self._catches_up = catches_up
         self._on_change = on_change
         self._failures = 0
         self._open = False
@@ -71,7 +79,7 @@ class GuardedTier:
     @property
     def available(self) -> bool:
         """Whether calls are sent to the tier at present."""
-        return not self._open and not self.owed
+        return not self._open and not self.owed and not self.behind
 
     async def read(self, keys: Sequence[Key]) -> list[Found | Missing]:
         self._refuse_while_owing()
@@ -103,6 +111,12 @@ class GuardedTier:
         """Remember an invalidation that the tier has not confirmed."""
         self._debts += 1
         self.owed.update(dict.fromkeys(names, self._debts))
+        if len(self.owed) > MAX_OWED:
+            self.owed = dict.fromkeys(map(whole_tenant_of, self.owed), self._debts)
+
+    async def answers(self) -> None:
+        """Find out whether the tier is there, though it may not be trusted. TierUnavailable."""
+        await self._call(lambda: self.tier.read([]))
 
     async def repay(self) -> None:
         """Send what is owed. Raises TierUnavailable while the tier does not take it."""
@@ -122,6 +136,8 @@ class GuardedTier:
             raise TierUnavailable(
                 f"{self.name} is not trusted: {len(self.owed)} invalidations wait to be sent to it"
             )
+        if self.behind:
+            raise TierUnavailable(f"{self.name} is not trusted yet: it was away a moment ago")
 
     async def _call(self, send: Callable[[], Awaitable[T]]) -> T:
         if self._open and self._now() < self._retry_at:
@@ -152,4 +168,5 @@ class GuardedTier:
         self._failures += 1
         if not self._open and self._failures >= FAILURES_TO_OPEN:
             self._open = True
+            self.behind = self._catches_up
             self._on_change(self.name, False, why)

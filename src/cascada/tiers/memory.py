@@ -16,6 +16,7 @@ its usual case written out, because a call takes as long as all of that.
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -38,68 +39,14 @@ from cascada.tiers.base import (
     Why,
 )
 from cascada.tiers.eviction import Eviction, LeastRecentlyUsed
+from cascada.tiers.record import Bar, Cell, Record, TenantClock
 from cascada.tiers.weight import weight_of
 
 RING = 4096
 """Latest invalidated names that are remembered, for leases that are older than their cells."""
 
-
-class Cell:
-    """The latest invalidation of one name. `live` records bear it; `pair`: see `_store`."""
-
-    __slots__ = ("__weakref__", "live", "name", "pair", "q")
-
-    def __init__(self, name: str, q: int) -> None:
-        self.pair: tuple[Cell, ...] | None = None
-        self.name = name
-        self.q = q
-        self.live = 0
-
-
-class TenantClock:
-    """The latest invalidation of anything of one tenant."""
-
-    __slots__ = ("__weakref__", "q")
-
-    def __init__(self, q: int) -> None:
-        self.q = q
-
-
-class Record(Entry):
-    """An entry as memory holds it; monotonic seconds.
-
-    `born` is when it was loaded, `due` when a hit on it needs a decision.
-    """
-
-    __slots__ = (
-        "born", "cells", "clock", "due", "gone", "key", "kind", "q", "score", "used", "weight",
-    )  # fmt: skip
-
-    key: Key
-    cells: tuple[Cell, ...]
-    clock: TenantClock
-    kind: Any
-    q: int
-    born: float
-    due: float
-    used: float
-    score: float
-    weight: int
-    gone: bool
-
-    def __lt__(self, other: Any) -> bool:
-        return bool(self.score < other.score)
-
-
-class Bar:
-    """What a memory lease watches."""
-
-    __slots__ = ("cells", "clock", "flushes")
-
-    def __init__(self, cells: tuple[Cell, ...], clock: TenantClock, flushes: int) -> None:
-        self.cells = cells
-        self.clock = clock
-        self.flushes = flushes
+VOID = sys.maxsize
+"""The q of a cell or clock that nothing is valid under any more."""
 
 
 class MemoryTier:
@@ -235,6 +182,36 @@ class MemoryTier:
         """All invalidations up to number `q` have been applied, none is on its way any more."""
         self._heard = max(self._heard, q)
 
+    def void(self, names: Sequence[str]) -> None:
+        """Drop what bears one of the names, though no tier has numbered the invalidation yet.
+
+        Without a number nothing tells what was read before this from what comes after, so reads
+        in flight are not kept either. What bears a name goes on holding its cell and its tenant's
+        clock, which are void from now on; who comes later gets new ones.
+        """
+        self._bar_what_is_under_way()
+        for name in names:
+            if name.startswith("k:"):
+                record = self.records.get(Key.parse(name[2:]))
+                if record is not None:
+                    self._drop(record)
+            if (cell := self._cells.pop(name, None)) is not None:
+                cell.q, cell.live = VOID, 0
+            if (clock := self._clocks.pop(tenant_of(name), None)) is not None:
+                clock.q = VOID
+
+    def remnant(self, key: Key, longest: float) -> Record | None:
+        """A record that memory may no longer vouch for, because it hears nothing any more.
+
+        For `longest` seconds at most after it last could; None if it is known to be void.
+        """
+        record = self.records.get(key)
+        if record is None or self.freshness.distrusted(self._now()) >= longest:
+            return None
+        if not self._valid(record) or self._clock.time() >= record.expires:
+            return None
+        return record
+
     def flush(self) -> None:
         """Forget everything; reads that began before are not kept either.
 
@@ -242,9 +219,7 @@ class MemoryTier:
         cells and clocks are new ones too: an old high number in a cell that somebody still holds
         would refuse everything read under the new numbers.
         """
-        self._flushes += 1
-        self._q += 1
-        self._flushed_at = self._q
+        self._bar_what_is_under_way()
         self._heard = 0
         for record in list(self.records.values()):
             self._drop(record)
@@ -252,6 +227,11 @@ class MemoryTier:
         self._clocks = WeakValueDictionary()
         self._ring.clear()
         self._low.clear()
+
+    def _bar_what_is_under_way(self) -> None:
+        self._flushes += 1
+        self._q += 1
+        self._flushed_at = self._q
 
     # --- one key ----------------------------------------------------------------------------
 
@@ -331,7 +311,10 @@ class MemoryTier:
         # The key itself needs no cell while its record is here: `apply` finds it by its key.
         record.cells = bar.cells[1:] + tuple(self._cell(name) for name in entry.names)
         if len(record.cells) == 2:  # most bear their tenant's and type's names alone: one tuple
-            record.cells[1].pair = record.cells = record.cells[1].pair or record.cells
+            pair = record.cells[1].pair
+            if pair is None or pair[0] is not record.cells[0]:  # `void` may have renewed that one
+                pair = record.cells[1].pair = record.cells
+            record.cells = pair
         record.clock = bar.clock
         record.q = q
         record.used = self._now()

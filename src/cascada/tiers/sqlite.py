@@ -11,6 +11,7 @@ the entry comes to be stored, in the same transaction. (`coherence.md` rules 8 a
     sqlite_worker    the threads, transactions and group commits
     sqlite_rules     fill and invalidate, inside a write transaction
     sqlite_ledger    what a write transaction knows and changes
+    sqlite_outbox    what a tier above could not be told
     sqlite_reads     read and the feed, each from one snapshot
     sqlite_upkeep    eviction and the sweep of old tombstones
 
@@ -34,6 +35,7 @@ from cascada.model.entry import Entry
 from cascada.model.errors import BadInput, TierUnavailable
 from cascada.model.keys import Key
 from cascada.model.names import tenant_of
+from cascada.tiers import sqlite_outbox as outbox
 from cascada.tiers import sqlite_rules as rules
 from cascada.tiers import sqlite_upkeep as upkeep
 from cascada.tiers.base import (
@@ -44,6 +46,7 @@ from cascada.tiers.base import (
     Invalidation,
     Lease,
     Missing,
+    Posted,
     TierName,
     Usage,
 )
@@ -189,6 +192,19 @@ class SqliteTier:
             await self._writer.run(lambda c: self._restart(c, since), durable=True)
             answer = Changes((await self.changes(None)).position, (), lost=True)
         return answer
+
+    async def post(self, names: Sequence[str]) -> None:
+        """Keep what a tier above could not be told; it outlives this process and a power cut."""
+        await self._writer.run(lambda c: outbox.post(c, self._rules.namespace, names), durable=True)
+
+    async def posted(self) -> Sequence[Posted]:
+        """What waits in the outbox of this namespace."""
+        reader = await self._opened()
+        return await reader.run(lambda c: outbox.posted(c, self._rules.namespace))
+
+    async def sent(self, posted: Sequence[Posted]) -> None:
+        """Forget what was sent."""
+        await self._writer.run(lambda c: outbox.sent(c, posted))
 
     async def upkeep(self) -> None:
         """Evict, sweep and note all that is due, in short transactions."""

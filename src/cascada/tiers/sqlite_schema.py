@@ -12,6 +12,7 @@ write transaction that looks again first. Layout 1:
   is kept with it, for when the row itself is gone.
 - `counts`: how many rows bear a name and are not older than its tombstone. For answers to the
   caller only, no rule of coherence leans on it.
+- `outbox`: names that a tier above could not be told.
 
 Numbers are drawn from one counter for all tenants, and a database counts from a random place
 (`beginning`). A lease or a feed position of a deleted, replaced or restored database is therefore
@@ -53,6 +54,9 @@ _TABLES: Final = (
     "CREATE INDEX tombstones_by_q ON tombstones (tenant, q)",
     "CREATE TABLE counts (tenant INTEGER, name TEXT, rows INTEGER NOT NULL,"
     " PRIMARY KEY (tenant, name)) WITHOUT ROWID",
+    # Numbers are never used again: another process may still be about to delete what it has sent.
+    "CREATE TABLE outbox (id INTEGER PRIMARY KEY AUTOINCREMENT, namespace TEXT NOT NULL,"
+    " names TEXT NOT NULL)",
 )
 
 KILLER: Final = (

@@ -1,0 +1,88 @@
+"""What tiers could not be told: who remembers it, and who tells them.
+
+A tier that could not be told of an invalidation is owed it. This process remembers (`owe`), and
+does not read the tier before it was told. Where the lowest tier is durable and was told, it also
+keeps the names for all processes, in its outbox; each of them looks there, and sends what it finds,
+so that a process that dies with its debts leaves nothing behind. Sending twice harms nobody.
+(`coherence.md` rule 11.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final
+
+from cascada.engine.stack import Stack
+from cascada.model.errors import TierUnavailable
+from cascada.tiers.base import Outbox
+from cascada.tiers.guarded import GuardedTier
+
+REPAY_EVERY: Final = 0.2
+
+PATIENCE: Final = 1.0
+"""Seconds that a caller waits for what it could not tell to be durable."""
+
+LOOK_EVERY: Final = 1.0
+"""Seconds between two looks into the outbox; a tier that comes back is waited for by a look."""
+
+
+async def owe(stack: Stack, tiers: Sequence[GuardedTier], names: Sequence[str]) -> bool:
+    """These tiers could not be told of `names`. True if that outlives this process."""
+    for tier in tiers:
+        tier.owe(names)
+    base = stack.lower[-1]
+    if base in tiers or not isinstance(base.tier, Outbox):
+        return False
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await base.tier.post(names)
+    except (TierUnavailable, TimeoutError) as error:
+        stack.trace.tier_failed(base.name, str(error))
+        return False
+    return True
+
+
+async def keep_repaying(stack: Stack) -> None:
+    """Tell every tier what it is owed as soon as it can be told, for ever."""
+    looked_at = stack.timer()
+    while True:
+        await asyncio.sleep(REPAY_EVERY)
+        for depth, tier in enumerate(stack.lower):
+            with suppress(TierUnavailable):
+                await _repay(tier, stack.lower[:depth])
+        due = stack.timer() - looked_at >= LOOK_EVERY
+        if due or any(tier.behind for tier in stack.lower):
+            looked_at = stack.timer()
+            with suppress(TierUnavailable):
+                await _empty_the_outbox(stack)
+
+
+async def _repay(tier: GuardedTier, above: Sequence[GuardedTier]) -> None:
+    names = list(tier.owed)
+    if names:
+        await tier.repay()
+        # In the meantime the tiers above may have been filled again from this one, which still
+        # held the old value.
+        for higher in above:
+            higher.owe(names)
+
+
+async def _empty_the_outbox(stack: Stack) -> None:
+    base = stack.lower[-1]
+    if len(stack.lower) < 2 or not isinstance(base.tier, Outbox):
+        return
+    upper = stack.lower[:-1]
+    behind = [tier for tier in upper if tier.behind]
+    # It has to be there before the look: what is posted after the look is then posted by somebody
+    # who could not reach it although this process does, and waits for the next look.
+    for tier in behind:
+        await tier.answers()
+    while waiting := await base.tier.posted():
+        for each in waiting:
+            for tier in upper:
+                await tier.invalidate(each.names)
+        await base.tier.sent(waiting)
+    for tier in behind:
+        tier.behind = False

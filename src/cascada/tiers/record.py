@@ -1,0 +1,66 @@
+"""What the memory tier keeps: records, and the marks that tell whether they are still valid."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cascada.model.entry import Entry
+from cascada.model.keys import Key
+
+
+class Cell:
+    """The latest invalidation of one name. `live` records bear it; `pair`: see `_store`."""
+
+    __slots__ = ("__weakref__", "live", "name", "pair", "q")
+
+    def __init__(self, name: str, q: int) -> None:
+        self.pair: tuple[Cell, ...] | None = None
+        self.name = name
+        self.q = q
+        self.live = 0
+
+
+class TenantClock:
+    """The latest invalidation of anything of one tenant."""
+
+    __slots__ = ("__weakref__", "q")
+
+    def __init__(self, q: int) -> None:
+        self.q = q
+
+
+class Record(Entry):
+    """An entry as memory holds it; monotonic seconds.
+
+    `born` is when it was loaded, `due` when a hit on it needs a decision.
+    """
+
+    __slots__ = (
+        "born", "cells", "clock", "due", "gone", "key", "kind", "q", "score", "used", "weight",
+    )  # fmt: skip
+
+    key: Key
+    cells: tuple[Cell, ...]
+    clock: TenantClock
+    kind: Any
+    q: int
+    born: float
+    due: float
+    used: float
+    score: float
+    weight: int
+    gone: bool
+
+    def __lt__(self, other: Any) -> bool:
+        return bool(self.score < other.score)
+
+
+class Bar:
+    """What a memory lease watches."""
+
+    __slots__ = ("cells", "clock", "flushes")
+
+    def __init__(self, cells: tuple[Cell, ...], clock: TenantClock, flushes: int) -> None:
+        self.cells = cells
+        self.clock = clock
+        self.flushes = flushes
