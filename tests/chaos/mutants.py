@@ -152,10 +152,10 @@ def followers_trust() -> None:
 
 @mutant("load: an invalidated value is served when its source fails", workload="failing")
 def served_in_need() -> None:
-    async def trusting(stack: Stack, spare: Answer) -> bool:
-        return True
+    async def trusting(stack: Stack, spares: Sequence[Answer]) -> list[bool]:
+        return [True] * len(spares)
 
-    swap(load, "_is_still_there", lambda original: trusting)
+    swap(load, "still_there", lambda original: trusting)
 
 
 @mutant("load: what is read inside a load may come from memory", workload="answers")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from cascada import Cache
 from cascada.model.clock import SystemClock
 from cascada.tiers.redis import RedisTier
 from cascada.tiers.sqlite import SqliteTier
+from tests.scenarios.row import until
 from tests.servers.redis import RedisServer
 
 CALLERS = 125
@@ -86,25 +86,29 @@ async def test_an_invalidation_during_a_load_elsewhere_voids_it(pair: tuple[Cach
     assert (await here.load("doc", "1", lambda: "new")).value == "new"
 
 
-async def test_a_stopped_and_a_killed_server_cost_no_caller_an_error(tmp_path: Path) -> None:
-    server = RedisServer(tmp_path)
-    tier = RedisTier(server.url, namespace="test", clock=SystemClock(), silence=0.3)
-    try:
-        async with Cache(tiers=[tier], op_timeout=0.1) as cache:
-            acme = cache.tenant("acme")
-            assert (await acme.load("doc", "1", lambda: "one")).value == "one"
-            server.signal(signal.SIGSTOP)
-            await asyncio.sleep(0.6)  # memory hears nothing any more, and is not trusted
-            assert (await acme.load("doc", "1", lambda: "two")).value == "two"
-            server.kill()
-            assert (await acme.load("doc", "2", lambda: "three")).value == "three"
-            server.start()  # empty: another run_id
-            for _ in range(200):
-                if (await acme.load("doc", "3", lambda: "four")).tier != "source":
-                    break
-                await asyncio.sleep(0.05)
-            else:
-                pytest.fail("the cache never came back to Redis")
-            assert not await acme.get("doc", "1")
-    finally:
-        server.kill()
+@both
+async def test_a_get_that_finds_nothing_keeps_nobody_from_loading(
+    pair: tuple[Cache, Cache],
+) -> None:
+    here, there = (cache.tenant("acme") for cache in pair)
+    assert not await here.get("doc", "1")
+    async with asyncio.timeout(1):
+        assert (await there.load("doc", "1", lambda: "new")).tier == "source"
+
+
+@pytest.mark.parametrize("pair", ["redis+sqlite"], indirect=True)
+@pytest.mark.parametrize("invalidated", [False, True])
+async def test_what_a_get_finds_in_the_database_is_stored_in_redis(
+    pair: tuple[Cache, Cache], redis_server: RedisServer, invalidated: bool
+) -> None:
+    here, there = (cache.tenant("acme") for cache in pair)
+    await here.set("doc", "1", "value")
+    for cache in pair:
+        cache._assembly.stack.memory.flush()
+    redis_server.flush()
+    assert (await here.get("doc", "1")).tier == "l3"
+    if invalidated:
+        await here.invalidate("doc", "1")
+    await until(lambda: "cascada:promote" not in {task.get_name() for task in asyncio.all_tasks()})
+    hit = await there.get("doc", "1")
+    assert not hit if invalidated else (hit.value, hit.tier) == ("value", "l2")

@@ -15,6 +15,7 @@ nothing later could tell whether an invalidation came before or after the value 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from cascada.engine import decide, sources
 from cascada.engine.answer import Answer, Question
@@ -59,10 +60,13 @@ async def descend(stack: Stack, questions: Sequence[Question], *, loading: bool)
         falling = [descent for descent in falling if descent.answer is None]
         if not falling:
             break
-        if loading or tier is not stack.tiers[-1]:
+        if loading or tier is stack.memory:
             await _lease(stack, tier, falling, loading=loading)
     found = [descent for descent in descents if descent.answer is not None]
     await rise(stack, found, [_for_tiers_above(stack, descent) for descent in found])
+    if not loading and (promoted := [each for each in found if _was_deep(stack, each)]):
+        # Not here: a caller that is cancelled would leave leases behind that nobody releases.
+        stack.background.run(_promote(stack, promoted), "promote")
     return descents
 
 
@@ -170,6 +174,60 @@ async def _lease(stack: Stack, tier: Tier, descents: Sequence[Descent], *, loadi
                 _take(stack, tier, descent, [answer], loading=loading)
             case Busy():
                 descent.busy = answer.retry_after
+
+
+async def _promote(stack: Stack, found: Sequence[Descent]) -> None:
+    """Store what a `get` has found in the shared tiers above the one that had it.
+
+    On its way down it takes no leases there: most find nothing, and others would have to wait for a
+    load that nobody runs. As the value was read before these leases were granted, it is looked for
+    once more.
+    """
+    for depth, tier in enumerate(stack.lower[:-1]):
+        below = {lower.name for lower in stack.lower[depth + 1 :]}
+        passed = [
+            descent
+            for descent in found
+            if (answer := descent.answer) is not None
+            and answer.tier in below
+            # A shared tier would hand a general value to processes that know nothing of the more
+            # specific candidates.
+            and answer.found_at == descent.question.key
+        ]
+        await _lease(stack, tier, passed, loading=False)
+        held = [each for each in passed if tier in each.leases]
+        answers = [each.answer for each in held if each.answer is not None]
+        entries = [
+            answer.entry if there else None
+            for answer, there in zip(answers, await still_there(stack, answers), strict=True)
+        ]
+        with suppress(TierUnavailable):
+            await tier.fill([each.leases[tier] for each in held], entries)
+
+
+def _was_deep(stack: Stack, descent: Descent) -> bool:
+    """Whether a shared tier above the one that answered was passed."""
+    names = [tier.name for tier in stack.lower[1:]]
+    return descent.answer is not None and descent.answer.tier in names
+
+
+async def still_there(stack: Stack, answers: Sequence[Answer]) -> list[bool]:
+    """Whether the tiers that had these answers have them now."""
+    there: dict[int, bool] = {}
+    for tier in stack.tiers:
+        asked = [index for index, answer in enumerate(answers) if answer.tier == tier.name]
+        keys = [key for index in asked if (key := answers[index].found_at) is not None]
+        try:
+            found = await tier.read(keys) if keys else []
+        except TierUnavailable:
+            continue
+        for index, now in zip(asked, found, strict=True):
+            was = answers[index].entry
+            there[index] = isinstance(now, Found) and (now.entry.created, now.entry.data) == (
+                was.created,
+                was.data,
+            )
+    return [there.get(index, False) for index in range(len(answers))]
 
 
 def _take(

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
-from cascada.engine.answer import Answer, Loader, Produced
-from cascada.engine.descent import Descent, descend, rise
+from cascada.engine.answer import Loader, Produced
+from cascada.engine.descent import Descent, descend, rise, still_there
 from cascada.engine.flight import Flight
 from cascada.engine.sources import Frame, loading
 from cascada.engine.stack import Stack
@@ -21,7 +21,7 @@ from cascada.engine.store import entry_of
 from cascada.model.entry import Entry
 from cascada.model.errors import LoadError, LoadTimeout, TierUnavailable
 from cascada.model.names import MAX_NAMES
-from cascada.tiers.base import Found, Lease, Tier
+from cascada.tiers.base import Lease, Tier
 
 RENEW_EVERY: Final = 1.5
 """Seconds after which a running load renews its leases (they live for 5 in Redis)."""
@@ -186,36 +186,19 @@ async def _fail(stack: Stack, legs: Sequence[Leg], error: Exception) -> None:
     """The source failed: who may be served something stale is, everybody else gets the error.
 
     What was invalidated meanwhile is never served again, not even when the source fails, so a spare
-    is looked for once more. Who comes after that look cannot rely on it.
+    is looked for once more. The leases could not tell: they know neither the names that only the
+    entry bears, nor, where memory had it above the tier that granted them, what memory had not
+    heard of yet. Who comes after that look cannot rely on it.
     """
     for flight, _ in legs:
         flight.seal()
     await _release(stack, legs)
     for flight, descent in legs:
         stack.flights.cool(flight.question.key, stack.timer() + COOL_DOWN)
-        if descent.spare is not None and await _is_still_there(stack, descent.spare):
+        if descent.spare is not None and await still_there(stack, [descent.spare]) == [True]:
             flight.land(descent.spare)
             flight.end(proven=True)
         flight.fail(error)
-
-
-async def _is_still_there(stack: Stack, spare: Answer) -> bool:
-    """Whether the tier that had the spare has it now.
-
-    The leases could not tell: they know neither the names that only the entry bears, nor, where
-    memory had it above the tier that granted them, what memory had not heard of yet.
-    """
-    assert spare.found_at is not None
-    (tier,) = (tier for tier in stack.tiers if tier.name == spare.tier)
-    try:
-        (now,) = await tier.read([spare.found_at])
-    except TierUnavailable:
-        return False
-    entry = spare.entry
-    return isinstance(now, Found) and (now.entry.created, now.entry.data) == (
-        entry.created,
-        entry.data,
-    )
 
 
 async def _release(stack: Stack, legs: Sequence[Leg]) -> None:
