@@ -1,6 +1,7 @@
 """`explain` says of every candidate in every tier what it is, and what a read would do."""
 
 import asyncio
+from pathlib import Path
 
 from cascada.api.cache import Cache
 from cascada.engine.explain import Explanation
@@ -9,6 +10,7 @@ from cascada.testing.clock import ManualClock
 from cascada.testing.flaky import FlakyTier
 from tests.scenarios.conftest import NAMES, TIMEOUT, MakeCache, MakeNodes
 from tests.scenarios.row import Row, kept
+from tests.servers.redis import RedisServer
 
 
 def states(explanation: Explanation) -> list[tuple[str, str, str]]:
@@ -52,6 +54,42 @@ async def test_what_was_invalidated_names_who_did_it(cache: Cache) -> None:
     assert "by #:acme:news" in str(explanation)
 
 
+async def test_the_marks_say_what_is_valid_and_what_is_not(cache: Cache, tiers: str) -> None:
+    acme = cache.tenant("acme")
+    await acme.set("x", "1", "value", tags=["news"])
+    for finding in (await acme.explain("x", "1")).findings:
+        assert finding.marks
+        assert all(mark.valid for mark in finding.marks), finding
+        assert "#:acme:news" in {mark.name for mark in finding.marks}
+    await acme.invalidate(tag="news")
+    explanation = await acme.explain("x", "1")
+    for finding in explanation.findings:
+        assert [mark.name for mark in finding.marks if not mark.valid] == ["#:acme:news"]
+        assert finding.by == "#:acme:news"
+    now = {"l1": "last invalidated at ", "l2": "gone", "l3": "last invalidated at "}
+    for tier in NAMES[tiers]:
+        assert f"now {now[tier]}" in str(explanation)
+
+
+async def test_what_another_server_process_has_stored_is_told(
+    tmp_path: Path, nothing_left_behind: None
+) -> None:
+    """A snapshot that was restored: every value is there, and none of them counts."""
+    server = RedisServer(tmp_path)
+    async with Cache(redis=server.url) as cache:
+        await cache.tenant("acme").set("x", "1", "value")
+    assert server.say("SAVE") == b"+OK\r\n"
+    server.kill()
+    server.start()
+    async with Cache(redis=server.url) as cache:
+        explanation = await cache.tenant("acme").explain("x", "1")
+        (_, finding) = explanation.findings
+        dead = [mark.name for mark in finding.marks if not mark.valid]
+        assert dead[0] == "the server and its epoch"
+        assert "the server and its epoch" in str(explanation)
+    server.kill()
+
+
 async def test_it_tells_stale_from_kept_in_need_from_expired(
     make_cache: MakeCache, clock: ManualClock
 ) -> None:
@@ -78,6 +116,7 @@ async def test_a_tier_that_does_not_answer_is_unavailable(
             ("l1", "acme:x:1", "fresh"),
             ("l3", "acme:x:1", "unavailable"),
         ]
+        assert "unavailable: this tier was told to fail" in str(explanation)
 
 
 async def test_its_verdict_is_what_a_read_does(nodes: MakeNodes) -> None:

@@ -8,13 +8,18 @@ from cascada.engine import decide
 from cascada.engine.answer import Question
 from cascada.engine.stack import Stack
 from cascada.model.errors import TierUnavailable
-from cascada.tiers.base import Found, Missing, Tier, Why
+from cascada.model.keys import Key
+from cascada.tiers.base import Found, Holding, Mark, Missing, Open, Tier, Why
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one tier has for one candidate. Ages and lifetimes are seconds; `by` is the name whose
-    invalidation ended the entry, where the tier knows it."""
+    """What one tier has for one candidate. Ages and lifetimes are seconds.
+
+    `marks` are the names that the stored entry bears, each with what it was stored under and what
+    holds now: nonces in Redis, numbers of invalidations in memory and the database. `by` is the
+    name that ended the entry, `detail` why a tier could not be asked.
+    """
 
     tier: str
     key: str
@@ -24,6 +29,22 @@ class Finding:
     size: int | None = None
     by: str | None = None
     names: tuple[str, ...] = ()
+    marks: tuple[Mark, ...] = ()
+    detail: str | None = None
+
+    def __str__(self) -> str:
+        line = f"  {self.tier}  {self.key}  {self.state}"
+        if self.by is not None:
+            line += f" by {self.by}"
+        if self.age is not None:
+            line += f", age {self.age:.1f} s, {self.size} B"
+        if self.fresh_for is not None:
+            line += f", fresh for {self.fresh_for:.1f} s"
+        if self.detail is not None:
+            line += f": {self.detail}"
+        dead = [mark for mark in self.marks if not mark.valid]
+        lines = [f"        {mark.name}: {mark.stored}, now {mark.current}" for mark in dead]
+        return "\n".join([line, *lines])
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +56,7 @@ class Explanation:
     findings: tuple[Finding, ...]
 
     def __str__(self) -> str:
-        lines = [f"{self.key}: {self.verdict}"]
-        for finding in self.findings:
-            line = f"  {finding.tier}  {finding.key}  {finding.state}"
-            if finding.age is not None:
-                line += f", age {finding.age:.1f} s, {finding.size} B"
-            if finding.fresh_for is not None:
-                line += f", fresh for {finding.fresh_for:.1f} s"
-            if finding.by is not None:
-                line += f" by {finding.by}"
-            lines.append(line)
-        return "\n".join(lines)
+        return "\n".join([f"{self.key}: {self.verdict}", *map(str, self.findings)])
 
 
 async def explain(stack: Stack, question: Question) -> Explanation:
@@ -54,9 +65,11 @@ async def explain(stack: Stack, question: Question) -> Explanation:
     verdict = "a miss: no tier has a value that may be served"
     decided = False
     for tier in stack.tiers:
-        answers = await _ask(tier, question)
-        for key, answer in zip(question.candidates, answers, strict=True):
-            findings.append(_finding(stack, question, tier, key.text, answer))
+        # Looked into first: a read drops what it finds dead.
+        held = [await _holding(tier, key) for key in question.candidates]
+        answers, refusal = await _ask(stack, tier, question)
+        for key, answer, holding in zip(question.candidates, answers, held, strict=True):
+            findings.append(_finding(stack, question, tier, key, answer, holding, refusal))
         if decided:
             continue
         looked_at = len(stack.keys_for(tier, question.candidates))
@@ -64,32 +77,56 @@ async def explain(stack: Stack, question: Question) -> Explanation:
             answers[:looked_at], question.kind.policy, stack.now(), generating=question.generating
         )
         if choice.index is not None and choice.verdict is not decide.Verdict.SPARE:
-            key = question.candidates[choice.index]
-            verdict = f"a hit in {tier.name} ({choice.verdict.name.lower()}), under {key}"
+            found = question.candidates[choice.index]
+            verdict = f"a hit in {tier.name} ({choice.verdict.name.lower()}), under {found}"
             decided = True
     return Explanation(question.key.text, verdict, tuple(findings))
 
 
-async def _ask(tier: Tier, question: Question) -> list[Found | Missing]:
+async def _holding(tier: Tier, key: Key) -> Holding | None:
     try:
-        return await tier.read(question.candidates)
+        return await tier.holding(key) if isinstance(tier, Open) else None
     except TierUnavailable:
-        return [Missing(0, Why.UNAVAILABLE)] * len(question.candidates)
+        return None
+
+
+async def _ask(
+    stack: Stack, tier: Tier, question: Question
+) -> tuple[list[Found | Missing], str | None]:
+    """What the tier answers, and why it does not where it cannot."""
+    try:
+        answers = await tier.read(question.candidates)
+    except TierUnavailable as error:
+        return [Missing(0, Why.UNAVAILABLE)] * len(question.candidates), str(error)
+    if tier is not stack.memory:
+        return answers, None
+    silent = stack.memory.freshness.distrusted(stack.timer())
+    return answers, f"memory has heard of no invalidations for {silent:.1f} s"
 
 
 def _finding(
-    stack: Stack, question: Question, tier: Tier, key: str, answer: Found | Missing
+    stack: Stack,
+    question: Question,
+    tier: Tier,
+    key: Key,
+    answer: Found | Missing,
+    holding: Holding | None,
+    refusal: str | None,
 ) -> Finding:
+    marks = () if holding is None else holding.marks
     if isinstance(answer, Missing):
-        return Finding(tier.name, key, answer.why.value, by=answer.by)
+        detail = refusal if answer.why is Why.UNAVAILABLE else None
+        state = answer.why.value
+        return Finding(tier.name, key.text, state, by=answer.by, marks=marks, detail=detail)
     entry, now = answer.entry, stack.now()
     verdict = decide.judge(entry, question.kind.policy, now, generating=question.generating)
     return Finding(
         tier.name,
-        key,
+        key.text,
         verdict.name.lower(),
         age=now - entry.created,
         fresh_for=entry.fresh_until - now,
         size=len(entry.data),
         names=entry.names,
+        marks=marks,
     )

@@ -152,6 +152,37 @@ class Tier(Protocol):
 
 
 @dataclass(slots=True, frozen=True)
+class Mark:
+    """One name that an entry bears: what it was stored under, and what holds now.
+
+    What is compared is the tier's own (a nonce, a number), as text for people. `valid` says whether
+    the entry still counts as far as this name goes.
+    """
+
+    name: str
+    stored: str
+    current: str
+    valid: bool
+
+
+@dataclass(slots=True, frozen=True)
+class Holding:
+    """What a tier physically holds under a key, valid or not."""
+
+    entry: Entry
+    marks: tuple[Mark, ...]
+
+
+@runtime_checkable
+class Open(Protocol):
+    """A tier that shows what it holds, for people who ask why."""
+
+    async def holding(self, key: Key) -> Holding | None:
+        """The entry and the marks that decide about it; None for nothing, or nothing legible."""
+        ...
+
+
+@dataclass(slots=True, frozen=True)
 class Changes:
     """Invalidations since a position, for a process that polls: (name, q) in the order made.
 

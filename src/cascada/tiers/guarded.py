@@ -25,9 +25,11 @@ from cascada.tiers.base import (
     Busy,
     Filled,
     Found,
+    Holding,
     Invalidation,
     Lease,
     Missing,
+    Open,
     Tier,
     TierName,
     Usage,
@@ -100,6 +102,11 @@ class GuardedTier:
 
     async def invalidate(self, names: Sequence[str]) -> Invalidation:
         return await self._call(lambda: self.tier.invalidate(names))
+
+    async def holding(self, key: Key) -> Holding | None:
+        """What the tier holds, trusted or not."""
+        tier = self.tier
+        return await self._call(lambda: tier.holding(key)) if isinstance(tier, Open) else None
 
     async def usage(self) -> Usage:
         return await self._call(self.tier.usage)

@@ -16,7 +16,6 @@ its usual case written out, because a call takes as long as all of that.
 
 from __future__ import annotations
 
-import sys
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -31,6 +30,7 @@ from cascada.tiers.base import (
     Busy,
     Filled,
     Found,
+    Holding,
     Invalidation,
     Lease,
     Missing,
@@ -39,14 +39,11 @@ from cascada.tiers.base import (
     Why,
 )
 from cascada.tiers.eviction import Eviction, LeastRecentlyUsed
-from cascada.tiers.record import Bar, Cell, Record, TenantClock
+from cascada.tiers.record import VOID, Bar, Cell, Record, TenantClock
 from cascada.tiers.weight import weight_of
 
 RING = 4096
 """Latest invalidated names that are remembered, for leases that are older than their cells."""
-
-VOID = sys.maxsize
-"""The q of a cell or clock that nothing is valid under any more."""
 
 
 class MemoryTier:
@@ -144,6 +141,10 @@ class MemoryTier:
             for name in names
         )
         return Invalidation(self.apply(self._q, ordered), exact=exact, q=self._q)
+
+    async def holding(self, key: Key) -> Holding | None:
+        record = self.records.get(key)
+        return None if record is None else Holding(record, record.marks)
 
     async def usage(self) -> Usage:
         return Usage(len(self.records), self._size, self._capacity, self._evictions)

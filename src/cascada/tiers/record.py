@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+from typing import Any, Final
 
 from cascada.model.entry import Entry
 from cascada.model.keys import Key
+from cascada.tiers.base import Mark
+
+VOID: Final = sys.maxsize
+"""The q of a cell or clock that nothing is valid under any more."""
 
 
 class Cell:
@@ -18,6 +23,12 @@ class Cell:
         self.name = name
         self.q = q
         self.live = 0
+
+    @property
+    def told(self) -> str:
+        if self.q == VOID:
+            return "invalidated without a number"
+        return f"last invalidated at {self.q}" if self.q else "never"
 
 
 class TenantClock:
@@ -50,6 +61,13 @@ class Record(Entry):
     score: float
     weight: int
     gone: bool
+
+    @property
+    def marks(self) -> tuple[Mark, ...]:
+        """Its names, for people: the number that it was read at, and the latest of each name."""
+        return tuple(
+            Mark(cell.name, f"read at {self.q}", cell.told, cell.q <= self.q) for cell in self.cells
+        )
 
     def __lt__(self, other: Any) -> bool:
         return bool(self.score < other.score)

@@ -28,6 +28,7 @@ from cascada.tiers.base import (
     Busy,
     Filled,
     Found,
+    Holding,
     Invalidation,
     Lease,
     Missing,
@@ -35,6 +36,7 @@ from cascada.tiers.base import (
     Usage,
 )
 from cascada.tiers.redis_batch import Batcher
+from cascada.tiers.redis_holding import holding
 from cascada.tiers.redis_layout import (
     GENERATION_MS,
     LAYOUT,
@@ -98,6 +100,10 @@ class RedisTier:
 
     async def read(self, keys: Sequence[Key]) -> list[Found | Missing]:
         return await self._reads.read(keys, self.run_id)
+
+    async def holding(self, key: Key) -> Holding | None:
+        """What is stored under a key, valid or not."""
+        return await holding(self._command, self._layout, key, self.run_id)
 
     # --- leases and fills ---------------------------------------------------------------------
 

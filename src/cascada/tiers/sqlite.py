@@ -11,6 +11,7 @@ the entry comes to be stored, in the same transaction. (`coherence.md` rules 8 a
     sqlite_worker    the threads, transactions and group commits
     sqlite_rules     fill and invalidate, inside a write transaction
     sqlite_ledger    what a write transaction knows and changes
+    sqlite_holding   what is stored, valid or not, for people who ask why
     sqlite_outbox    what a tier above could not be told
     sqlite_reads     read and the feed, each from one snapshot
     sqlite_upkeep    eviction and the sweep of old tombstones
@@ -43,6 +44,7 @@ from cascada.tiers.base import (
     Changes,
     Filled,
     Found,
+    Holding,
     Invalidation,
     Lease,
     Missing,
@@ -50,6 +52,7 @@ from cascada.tiers.base import (
     TierName,
     Usage,
 )
+from cascada.tiers.sqlite_holding import holding
 from cascada.tiers.sqlite_ledger import Rules
 from cascada.tiers.sqlite_link import Link
 from cascada.tiers.sqlite_reads import Feed, Notes, Reader
@@ -205,6 +208,11 @@ class SqliteTier:
     async def sent(self, posted: Sequence[Posted]) -> None:
         """Forget what was sent."""
         await self._writer.run(lambda c: outbox.sent(c, posted))
+
+    async def holding(self, key: Key) -> Holding | None:
+        """What is stored under a key, valid or not."""
+        reader = await self._opened()
+        return await reader.run(lambda c: holding(c, self._rules.namespace, key))
 
     async def upkeep(self) -> None:
         """Evict, sweep and note all that is due, in short transactions."""
