@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.documents.blocks import NOT_RUN, Block, blocks, fences
+from tests.servers.redis import RedisServer
 
 ROOT = Path(__file__).parents[2]
 RUNNER = Path(__file__).with_name("blocks.py")
@@ -26,9 +27,15 @@ def of(document: Path) -> list[Block]:
     return blocks(document.read_text("utf-8"))
 
 
-def disagreements(document: Path, cwd: Path) -> list[str]:
+def disagreements(document: Path, cwd: Path, redis: RedisServer | None = None) -> list[str]:
     """Run the document's blocks in a process of their own; say where they differ from the text."""
-    environment = {key: value for key, value in os.environ.items() if "CASCADA" not in key}
+    left_out = ("CASCADA", "REDIS")
+    environment = {
+        key: value for key, value in os.environ.items() if not any(word in key for word in left_out)
+    }
+    if redis is not None and "REDIS_URL" in document.read_text("utf-8"):
+        redis.flush()
+        environment["REDIS_URL"] = redis.url
     done = subprocess.run(
         [sys.executable, "-W", "error", str(RUNNER), str(document)],
         cwd=cwd,
@@ -52,8 +59,11 @@ def disagreements(document: Path, cwd: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name)
-def test_blocks_run_and_print_what_they_show(document: Path, tmp_path: Path) -> None:
-    assert not (found := disagreements(document, tmp_path)), "\n".join([name(document), *found])
+def test_blocks_run_and_print_what_they_show(
+    document: Path, tmp_path: Path, redis_server: RedisServer
+) -> None:
+    found = disagreements(document, tmp_path, redis_server)
+    assert not found, "\n".join([name(document), *found])
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name)
