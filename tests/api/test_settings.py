@@ -29,6 +29,7 @@ DOCUMENTED = {
     "CASCADA_NAMESPACE": "cascada",
     "CASCADA_MODE": "on",
     "CASCADA_OP_TIMEOUT": 0.25,
+    "CASCADA_SELF_CHECK": None,
 }
 
 OF_THE_DOCUMENTS = """
@@ -74,6 +75,9 @@ WRONG = [
     ("CASCADA_NAMESPACE", " ", "is ' '", "a name such as shop-prod"),
     ("CASCADA_MODE", "ON", "is 'ON'", "on, observe or off"),
     ("CASCADA_OP_TIMEOUT", "0", "is '0'", "greater than 0"),
+    ("CASCADA_SELF_CHECK", "-1", "is '-1'", "at least 0 (0 means off)"),
+    ("CASCADA_SELF_CHECK", "on", "is 'on'", "seconds"),
+    ("CASCADA_SELF_CHECK", "nan", "is 'nan'", "at least 0 (0 means off)"),
 ]
 
 
@@ -142,6 +146,7 @@ def test_what_a_cache_is_made_of(monkeypatch: pytest.MonkeyPatch) -> None:
         "l1_bytes": 50 * 2**20,
         "l3_bytes": 2000 * 2**20,
         "op_timeout": 0.25,
+        "self_check": None,
     }
     monkeypatch.setenv("REDIS_URL", "redis://cache:6379/2")
     monkeypatch.setenv("REDIS_PASSWORD", "hunter2")
@@ -149,6 +154,7 @@ def test_what_a_cache_is_made_of(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_CACHE_TTL", "0")
     monkeypatch.setenv("CASCADA_MODE", "observe")
     monkeypatch.setenv("L1_CACHE_SIZE_MB", "7")
+    monkeypatch.setenv("CASCADA_SELF_CHECK", "10")
     arguments = Settings.from_env().cache_arguments()
     assert arguments["redis"] == "redis://cache:6379/2"
     assert arguments["redis_password"] == "hunter2"
@@ -156,6 +162,7 @@ def test_what_a_cache_is_made_of(monkeypatch: pytest.MonkeyPatch) -> None:
     assert arguments["default_ttl"] == FOREVER
     assert arguments["mode"] == "observe"
     assert arguments["l1_bytes"] == 7 * 2**20
+    assert arguments["self_check"] == 10
 
 
 def test_a_cache_takes_what_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -17,6 +18,7 @@ from cascada.engine.answer import Answer, Loader, Question
 from cascada.engine.kind import Kind, Kinds
 from cascada.engine.lifecycle import Forgetful, Lifecycle
 from cascada.engine.limits import Limits
+from cascada.engine.selfcheck import SelfCheck
 from cascada.engine.stack import Stack
 from cascada.engine.trace import Trace
 from cascada.model.clock import Clock, SystemClock
@@ -34,7 +36,8 @@ from cascada.tiers.record import Record
 Mode = Literal["on", "observe", "off"]
 """on: as promised. off: every load goes to its source, nothing is read or stored; invalidations
 still reach the shared tiers. observe: the callers get what their source says, as in off, but the
-tiers are read, filled and counted, so that it can be told what would have been hit."""
+tiers are read, filled, counted and compared with the source, so that it can be told what would have
+been hit, and whether it would have been right."""
 
 _bypassed: Final[ContextVar[tuple[Assembly, ...]]] = ContextVar("cascada_bypass", default=())
 
@@ -56,6 +59,7 @@ class Options:
     load_wait: float = 5.0
     degraded_l1_ttl: float = 30.0
     compress_over: int = 4096
+    self_check: float | None = None
     observers: Sequence[Observer] = ()
 
     def __post_init__(self) -> None:
@@ -68,6 +72,11 @@ class Options:
         for name in ("op_timeout", "load_wait"):
             if not getattr(self, name) > 0:
                 raise BadInput(f"{name} is {getattr(self, name)!r}; pass seconds greater than 0")
+        pause = self.self_check
+        if pause is not None and (isinstance(pause, bool) or not 0 <= pause < math.inf):
+            raise BadInput(
+                f"self_check is {pause!r}; pass seconds of at least 0 (None or 0: no checks)"
+            )
         if not self.namespace or not self.namespace.strip():
             raise BadInput(f"namespace is {self.namespace!r}; pass a name such as 'shop-prod'")
 
@@ -108,12 +117,16 @@ class Assembly:
             watched=options.mode != "on",
         )
         self._decode = self.stack.codec.decode
+        self.check = SelfCheck(
+            self.stack, self.bypass, options.self_check if options.mode == "on" else None
+        )
         self.feed = self._feed(lower[0]) if lower else None
         self.life = Lifecycle(
             self.stack,
             self.feed,
             lambda: Limits(options.max_loads, options.max_loads_per_type, options.load_wait),
             tuple(tier for tier in lower if isinstance(tier, Forgetful)),
+            self.check.settle,
         )
 
     def _feed(self, authority: Tier) -> PolledFeed | PushFeed:
@@ -244,7 +257,10 @@ class Assembly:
         """Answers with all that is known of them, as the mode says."""
         if not self.passing_by:
             await self.life.ready()
-            return await read.load(self.stack, questions, loader)
+            answers = await read.load(self.stack, questions, loader)
+            if self.check.armed:
+                self.check.sample(questions, answers, loader)
+            return answers
         await self.life.ready()
         if self.options.mode != "observe" or self._bypassed:
             return await read.pass_by(self.stack, questions, loader)
@@ -256,7 +272,10 @@ class Assembly:
         ]
         if served:
             asked = [questions[index] for index in served]
+            started = self.stack.timer()
             truths = await read.pass_by(self.stack, asked, loader)
+            spent = self.stack.timer() - started
+            self.check.observe(asked, [answers[index] for index in served], truths, loader, spent)
             for index, truth in zip(served, truths, strict=True):
                 answers[index] = truth
         return answers

@@ -9,6 +9,7 @@ from typing import Any, Final, Self
 
 from cascada.api.assembly import Assembly, Mode, Options
 from cascada.api.places import database_tier, redis_tier
+from cascada.api.report import Report, report_of
 from cascada.api.statistics import Statistics, statistics, usage
 from cascada.api.tenant import Tenant
 from cascada.model.clock import Clock, SystemClock
@@ -40,6 +41,7 @@ class Cache:
     load_timeout: that a loader may take (None: as long as it needs). max_loads,
     max_loads_per_type: how many run at once; load_wait: seconds that more wait. namespace: before
     every stored key, so that environments may share a server. mode: "on", "off" or "observe".
+    self_check: seconds between two hits that are compared with their source (None or 0: none is).
     tenant_validator: may raise to refuse a tenant. tiers: ready tiers instead of `redis` and
     `database` (for tests).
     """
@@ -66,6 +68,7 @@ class Cache:
         max_loads_per_type: int = 16,
         load_wait: float = 5.0,
         compress_over: int = 4096,
+        self_check: float | None = None,
         tenant_validator: Callable[[str], None] | None = None,
         observers: Sequence[Observer] = (),
         clock: Clock | None = None,
@@ -86,6 +89,7 @@ class Cache:
             max_loads_per_type=max_loads_per_type,
             load_wait=load_wait,
             compress_over=compress_over,
+            self_check=self_check,
             observers=tuple(observers),
         )
         if tiers is None:
@@ -96,6 +100,7 @@ class Cache:
             if database is not None:
                 tiers = [*tiers, database_tier(database, namespace, l3_bytes, clock)]
         self._assembly = Assembly(self.options, tiers, clock)
+        self._check = self._assembly.check
         self._peek = self._assembly.stack.memory.peek
         self._memory = self._assembly.stack.memory
         self._records = self._memory.records
@@ -176,6 +181,10 @@ class Cache:
     def stats(self) -> Statistics:
         """Counts since this process started."""
         return statistics(self._assembly.stack.kinds.all())
+
+    def report(self) -> Report:
+        """What the cache is worth, and whether it is right, by data type; print it."""
+        return report_of(self._assembly.stack.kinds.all(), self.options.mode)
 
     async def usage(self) -> dict[str, Usage]:
         """Entries, bytes, capacity and evictions of each tier that answers."""

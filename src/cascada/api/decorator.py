@@ -50,7 +50,11 @@ class AsyncForm(Generic[P, T]):
         recipe, args_ = self._recipe, (*self._bound, *args)
         cache, key = recipe.cache(), recipe.key(args_, kwargs)
         # The hit of `Cache.get`, without its fall through the tiers, which `load` is about to do.
-        if cache._validate is None and (record := cache._peek(key)) is not None:
+        if (
+            cache._validate is None
+            and not cache._check.armed
+            and (record := cache._peek(key)) is not None
+        ):
             hit = cache._assembly.hit(record)
             if hit is not None:
                 return cast(T, hit.value)

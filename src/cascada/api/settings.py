@@ -71,6 +71,10 @@ _Ttl = Annotated[
     float,
     Field(ge=0, allow_inf_nan=False, description="seconds, a number of at least 0 (0 means never)"),
 ]
+_Pause = Annotated[
+    float | None,
+    Field(ge=0, allow_inf_nan=False, description="seconds, a number of at least 0 (0 means off)"),
+]
 _RedisUrl = Annotated[
     Annotated[SecretStr, AfterValidator(_url("redis", "rediss", "unix"))] | None,
     Field(description="redis://HOST:PORT/NUMBER, rediss://HOST:PORT/NUMBER or unix://PATH"),
@@ -143,6 +147,7 @@ class Settings(BaseSettings):
     cascada_namespace: _Name = "cascada"
     cascada_mode: _Mode = "on"
     cascada_op_timeout: _Seconds = 0.25
+    cascada_self_check: _Pause = None
 
     @classmethod
     def from_env(cls) -> Self:
@@ -170,6 +175,7 @@ class Settings(BaseSettings):
             "l1_bytes": self.l1_cache_size_mb * _MEGABYTE,
             "l3_bytes": self.l3_cache_size_mb * _MEGABYTE,
             "op_timeout": self.cascada_op_timeout,
+            "self_check": self.cascada_self_check,
         }
 
 

@@ -25,6 +25,13 @@ class TypeStatistics:
     load_seconds: float = 0.0
     refused: int = 0
     corrupt: int = 0
+    checked: int = 0
+    unchecked: int = 0
+    differed: int = 0
+    differed_1s: int = 0
+    differed_10s: int = 0
+    timed_hits: int = 0
+    timed_seconds: float = 0.0
 
     @property
     def hits(self) -> int:
@@ -35,6 +42,12 @@ class TypeStatistics:
         """Hits over hits and misses; reads that shared another caller's load are neither."""
         asked = self.hits + self.misses
         return self.hits / asked if asked else 0.0
+
+    @property
+    def saved_seconds(self) -> float:
+        """What hits have saved: as their source was timed, else as loads have taken on average."""
+        untimed = max(0, self.hits - self.timed_hits)
+        return self.timed_seconds + (untimed * self.load_seconds / self.loads if self.loads else 0)
 
 
 @dataclass(frozen=True, slots=True)

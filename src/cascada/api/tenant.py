@@ -61,11 +61,13 @@ class Tenant:
     """One tenant's view of the cache. Made by `Cache.tenant`, narrowed by `within`."""
 
     __slots__ = (
-        "_assembly", "_memory", "_now", "_records", "_shapes", "_stack", "scope", "tenant",
+        "_assembly", "_check", "_memory", "_now", "_records", "_shapes", "_stack", "scope",
+        "tenant",
     )  # fmt: skip
 
     def __init__(self, assembly: Assembly, tenant: str, scope: Scope) -> None:
         self._assembly = assembly
+        self._check = assembly.check
         self._stack = assembly.stack
         self._memory = assembly.stack.memory
         self._records = assembly.stack.memory.records
@@ -200,7 +202,7 @@ class Tenant:
             resource_id = id_text(resource_id)
         if ttl is not None:
             seconds(ttl)  # refused on a hit as well, or it would fail on the first miss alone
-        if type is None:
+        if type is None and not self._check.armed:
             key: Any = shape.prefix + (resource_id,)  # noqa: RUF005 - faster than unpacking
             hit = self._assembly.glance(key)
             if hit is not None:

@@ -19,18 +19,27 @@ OTHER: Final = "other"
 
 
 class Counters:
-    """Counts since the start of the process; seconds are sums."""
+    """Counts since the start of the process; seconds are sums.
+
+    Hits that were compared with their source: `checked`, and how many of those `differed` at once,
+    after 1 s, after 10 s; `unchecked` are those whose source did not say. Hits whose source was
+    timed, too, as in mode observe: `timed_hits`, `timed_seconds`.
+    """
 
     __slots__ = (
-        "coalesced", "corrupt", "l1", "l2", "l3", "load_failures", "load_seconds", "loads",
-        "misses", "refused", "stale",
+        "checked", "coalesced", "corrupt", "differed", "differed_1s", "differed_10s", "l1", "l2",
+        "l3", "load_failures", "load_seconds", "loads", "misses", "refused", "stale", "timed_hits",
+        "timed_seconds", "unchecked",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.l1 = self.l2 = self.l3 = 0
         self.misses = self.coalesced = self.stale = 0
         self.loads = self.load_failures = self.refused = self.corrupt = 0
-        self.load_seconds = 0.0
+        self.checked = self.unchecked = 0
+        self.differed = self.differed_1s = self.differed_10s = 0
+        self.timed_hits = 0
+        self.load_seconds = self.timed_seconds = 0.0
 
     @property
     def hits(self) -> int:

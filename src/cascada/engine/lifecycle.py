@@ -64,11 +64,13 @@ class Lifecycle:
         news: News | None,
         make_limits: Callable[[], Limits],
         forgetful: tuple[Forgetful, ...] = (),
+        on_bind: Callable[[], None] = lambda: None,
     ) -> None:
         self._stack = stack
         self._news = news
         self._make_limits = make_limits
         self._forgetful = forgetful
+        self._on_bind = on_bind
         self._loop: asyncio.AbstractEventLoop | None = None
         self._first_look: asyncio.Task[Any] | None = None
         self._closed = False
@@ -114,6 +116,7 @@ class Lifecycle:
             )
         stack = self._stack
         stack.settle(self._make_limits())
+        self._on_bind()
         self._loop = asyncio.get_running_loop()
         connected = [tier.tier for tier in stack.lower if isinstance(tier.tier, Connected)]
         for each in connected:

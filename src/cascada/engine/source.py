@@ -97,7 +97,8 @@ class One:
         between = self._timer()
         origin: Origin = "loader"
         generated = 0.0
-        if _nothing(loaded) and self._generator is not None:
+        # A question may leave the generator out: then it is the source alone that is asked.
+        if _nothing(loaded) and self._generator is not None and questions[0].generating:
             loaded, origin = await call(self._generator), "generator"
             generated = self._timer() - between
         made = produced(loaded, origin, self._ttl, self._tags)

@@ -93,8 +93,8 @@ def note(cache: object, question: Question, answer: Answer | None) -> None:
 
 
 @contextmanager
-def loading(frame: Frame) -> Iterator[None]:
-    """Run a loader inside `frame`."""
+def loading(frame: Frame | None) -> Iterator[None]:
+    """Run a loader inside `frame`; None: what is read is part of no load."""
     token = _frame.set(frame)
     try:
         yield

@@ -76,6 +76,11 @@ class Trace:
         logger.warning("%s in %s does not decode, so it is a miss: %s", key, tier, why)
         self._emit("corrupt", kind, key, tier, detail=why)
 
+    def inconsistent(self, kind: Kind, key: Key) -> None:
+        """A value that was found to differ from its source has gone on to do so."""
+        logger.warning("%s is cached with another value than its source says, for 10 s now", key)
+        self._emit("inconsistent", kind, key)
+
     def unstored(self, kind: Kind, key: Key, why: str) -> None:
         self._emit("unstored", kind, key, detail=why)
 

@@ -23,6 +23,7 @@ EventKind = Literal[
     "invalidate",
     "corrupt",  # stored bytes that did not decode: a miss
     "unstored",  # a loaded value that must not be stored; `detail` says why
+    "inconsistent",  # still other than its source says, 10 s after a self-check found it so
     "tier_down",
     "tier_up",
     "tier_error",

@@ -1,0 +1,223 @@
+"""Whether what the tiers serve is what the source says.
+
+A hit is compared with its source, which is asked past all tiers. Where they differ, the
+invalidation may still be on its way, so both are looked at again after 1 s and after 10 s (the
+method of Meta's Polaris); what still differs then is stale for good, as far as anybody can tell.
+In mode on, one hit of a `load` is taken each time that the timer has armed the check; in mode
+observe every one is, since the caller gets the source's answer anyway.
+
+What must not be mistaken for a stale value:
+
+- A source that does not say the same thing twice (a language model, a random order) would always
+  differ. So it is asked once more as soon as it differs, and if it contradicts itself, nothing is
+  counted but that the hit could not be checked. Neither can what a generator made: it is not run
+  for a check, and it need not make the same again.
+- A row that changes between two looks, with its invalidation. So a later look counts only if the
+  tiers hold the same entry after the source was asked as before.
+
+Nobody waits for a check: it runs in the background, ends with the engine, and takes one of the
+slots that bound all loads. Its failures are the source's, and only counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Final
+
+from cascada.engine import read, sources
+from cascada.engine.answer import Answer, Loader, Question
+from cascada.engine.descent import descend
+from cascada.engine.stack import Stack
+from cascada.engine.store import encoded
+from cascada.model.entry import Codec, Entry, Flag
+from cascada.model.errors import SerializationError
+
+logger = logging.getLogger("cascada")
+
+PAUSES: Final = (1.0, 9.0)
+"""Seconds before the second and the third look, which are so made 1 s and 10 s after the first."""
+
+PATIENCE: Final = 30.0
+"""Seconds that a source may take to answer a check, where loads have no bound of their own."""
+
+MOST: Final = 16
+"""Comparisons of one data type under way; while there are as many, hits go uncompared. All of
+them, not those alone that would differ: the share of those is what is measured."""
+
+
+class SelfCheck:
+    """The comparisons of one engine. `armed`: the next hit of a load is to be compared."""
+
+    def __init__(
+        self,
+        stack: Stack,
+        bypass: Callable[[], AbstractContextManager[None]],
+        interval: float | None = None,
+    ) -> None:
+        self.armed = False
+        self.pauses = PAUSES
+        self._stack = stack
+        self._bypass = bypass
+        self._interval = interval
+        self._under_way: Counter[str] = Counter()
+
+    def settle(self) -> None:
+        """Start on an event loop, with nothing under way."""
+        self.armed = False
+        self._under_way = Counter()
+        if self._interval:
+            self._stack.background.keep_running(self._keep_arming(self._interval), "self-check")
+
+    async def _keep_arming(self, interval: float) -> None:
+        while True:
+            await asyncio.sleep(interval)
+            self.armed = True
+
+    def sample(
+        self, questions: Sequence[Question], answers: Sequence[Answer], loader: Loader
+    ) -> None:
+        """Compare the first of these answers that is a hit, if there is one."""
+        for question, answer in zip(questions, answers, strict=True):
+            if _is_plain_hit(answer):
+                self.armed = False
+                if self._has_room(question):
+                    self._start(question, answer.entry, None, loader)
+                return
+
+    def observe(
+        self,
+        questions: Sequence[Question],
+        answers: Sequence[Answer],
+        truths: Sequence[Answer],
+        loader: Loader,
+        seconds: float,
+    ) -> None:
+        """Account for what would have been served, now that the source has said the truth.
+
+        `seconds` is what it took to say all of it. The truths become their callers' own when this
+        returns, so what is needed of them later is encoded here.
+        """
+        for question, answer, truth in zip(questions, answers, truths, strict=True):
+            if answer.tier == "source":
+                continue  # another caller's load: no hit
+            question.kind.timed_hits += 1
+            question.kind.timed_seconds += seconds / len(questions)
+            if not _is_plain_hit(answer) or not self._has_room(question):
+                continue
+            said = self._said(question, truth)
+            if said is None:
+                question.kind.unchecked += 1
+            elif self._same(question, answer.entry, said):
+                question.kind.checked += 1
+            else:
+                self._start(question, answer.entry, said, loader)
+
+    def _has_room(self, question: Question) -> bool:
+        return self._under_way[question.kind.data_type] < MOST
+
+    def _start(self, question: Question, served: Entry, said: Entry | None, loader: Loader) -> None:
+        self._under_way[question.kind.data_type] += 1
+        self._stack.background.keep_running(
+            self._compare(question, served, said, loader), f"check {question.key}"
+        )
+
+    async def _compare(
+        self, question: Question, served: Entry, said: Entry | None, loader: Loader
+    ) -> None:
+        """From the first comparison of a hit to the last; `said`: what the source said already."""
+        kind = question.kind
+        try:
+            # Whoever was served may have been a loader: that load is not made of what is read here.
+            with sources.loading(None):
+                if said is None and (said := await self._ask(question, loader)) is None:
+                    kind.unchecked += 1
+                    return
+                if self._same(question, served, said):
+                    kind.checked += 1
+                    return
+                again = await self._ask(question, loader)
+                if again is None or not self._same(question, said, again):
+                    kind.unchecked += 1
+                    return
+                kind.checked += 1
+                kind.differed += 1
+                await self._look_again(question, loader)
+        finally:
+            self._under_way[kind.data_type] -= 1
+
+    async def _look_again(self, question: Question, loader: Loader) -> None:
+        kind = question.kind
+        await asyncio.sleep(self.pauses[0])
+        if (differs := await self._differs(question, loader)) is False:
+            return
+        kind.differed_1s += differs is True
+        await asyncio.sleep(self.pauses[1])
+        if await self._differs(question, loader):
+            kind.differed_10s += 1
+            self._stack.trace.inconsistent(kind, question.key)
+
+    async def _differs(self, question: Question, loader: Loader) -> bool | None:
+        """Whether the tiers hold something else than the source says; None if nobody can tell."""
+        before = await self._held(question)
+        if before is None:
+            return False
+        said = await self._ask(question, loader)
+        if said is None:
+            return None
+        if self._same(question, before, said):
+            return False
+        after = await self._held(question)
+        # Else it was replaced while the source was asked, and nobody knows which came first.
+        return after is not None and (after.created, after.data) == (before.created, before.data)
+
+    async def _held(self, question: Question) -> Entry | None:
+        """What a read would be served now, without counting it."""
+        (descent,) = await descend(self._stack, [question], loading=False)
+        answer = descent.answer
+        return answer.entry if answer is not None and _is_plain_hit(answer) else None
+
+    async def _ask(self, question: Question, loader: Loader) -> Entry | None:
+        """What the source says now; None if it does not, or leaves it to a generator."""
+        plain = Question(question.kind, question.candidates, question.context, question.want)
+        try:
+            # What the loader itself reads through the cache comes from its source as well.
+            with self._bypass():
+                async with asyncio.timeout(self._stack.load_timeout or PATIENCE):
+                    (truth,) = await read.pass_by(self._stack, [plain], loader)
+            return self._said(question, truth)
+        except Exception as error:  # noqa: BLE001 - the caller's own code may raise anything
+            logger.debug("%s could not be compared with its source: %r", question.key, error)
+            return None
+
+    def _said(self, question: Question, truth: Answer) -> Entry | None:
+        """The source's answer as the tiers would hold it; None if there is nothing to compare."""
+        if truth.origin == "generator" or (truth.absent and question.generating):
+            return None
+        if truth.absent:
+            return Entry(b"", Codec.NOTHING, Flag.ABSENT)
+        try:
+            return encoded(self._stack, question, truth.value, None, (), None)
+        except SerializationError:
+            return None
+
+    def _same(self, question: Question, one: Entry, other: Entry) -> bool:
+        """Whether a reader could not tell the two apart."""
+        if (one.codec, one.data) == (other.codec, other.data):
+            return True
+        decode = self._stack.decode
+        try:
+            return bool(
+                decode(one, question.kind, question.want)
+                == decode(other, question.kind, question.want)
+            )
+        except Exception:  # noqa: BLE001 - arrays have no answer, and a class may compare as it likes
+            return False
+
+
+def _is_plain_hit(answer: Answer) -> bool:
+    """Whether a tier served this as good; what is past its ttl says so, and promises nothing."""
+    return answer.tier != "source" and not answer.stale
