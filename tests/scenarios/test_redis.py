@@ -112,3 +112,29 @@ async def test_what_a_get_finds_in_the_database_is_stored_in_redis(
     await until(lambda: "cascada:promote" not in {task.get_name() for task in asyncio.all_tasks()})
     hit = await there.get("doc", "1")
     assert not hit if invalidated else (hit.value, hit.tier) == ("value", "l2")
+
+
+@both
+async def test_crossing_batches_do_not_wait_for_each_other_in_a_circle(
+    pair: tuple[Cache, Cache],
+) -> None:
+    """Each has leases that the other waits for."""
+    asked: list[str] = []
+
+    async def load(ids: list[str]) -> list[str]:
+        asked.extend(ids)
+        await asyncio.sleep(0.05)
+        return [f"value {each}" for each in ids]
+
+    batches = [[f"{number}" for number in range(first, first + 40)] for first in range(0, 100, 10)]
+    async with asyncio.timeout(2):
+        found = await asyncio.gather(
+            *(
+                pair[index % 2].tenant("acme").load_many("doc", batch[:: 1 - 2 * (index % 2)], load)
+                for index, batch in enumerate(batches)
+            )
+        )
+    assert len(asked) == len(set(asked)) == 130, "each was loaded once"
+    for index, (batch, hits) in enumerate(zip(batches, found, strict=True)):
+        order = batch[:: 1 - 2 * (index % 2)]
+        assert [hit.value for hit in hits] == [f"value {each}" for each in order]

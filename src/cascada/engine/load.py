@@ -35,16 +35,18 @@ Leg = tuple[Flight, Descent]
 async def carry(stack: Stack, flights: Sequence[Flight], loader: Loader) -> None:
     """Bring all flights to their end; whatever happens, every one of them lands and ends."""
     try:
-        legs = await _fall(stack, flights)
-        for flight, descent in legs:
-            if (answer := descent.answer or descent.servable) is not None:
-                flight.land(answer, found=True)
-        loads = [leg for leg in legs if leg[1].answer is None and leg[1].busy is None]
-        if resting := [leg for leg in loads if _may_rest(stack, leg)]:
-            loads = [leg for leg in loads if leg not in resting]
-            await _release(stack, resting)
-        if loads:
-            await _load(stack, loads, loader)
+        falling = list(flights)
+        while falling:
+            questions = [flight.question for flight in falling]
+            descents = await descend(stack, questions, loading=True)
+            legs = list(zip(falling, descents, strict=True))
+            waiting = [leg for leg in legs if leg[1].has_to_wait]
+            # The others are loaded first. Two batches in two processes would else wait for each
+            # other's leases, each with some of its own in hand.
+            await _go_on(stack, [leg for leg in legs if leg not in waiting], loader)
+            if waiting:
+                await asyncio.sleep(max(descent.busy or 0.0 for _, descent in waiting))
+            falling = [flight for flight, _ in waiting]
     except BaseException as error:
         cause = error
         if isinstance(error, asyncio.CancelledError) and any(f.voyage.waiters for f in flights):
@@ -60,28 +62,25 @@ async def carry(stack: Stack, flights: Sequence[Flight], loader: Loader) -> None
             flight.end(proven=False)
 
 
+async def _go_on(stack: Stack, legs: Sequence[Leg], loader: Loader) -> None:
+    """Land what a tier had, and load the rest, unless another process refreshes it."""
+    for flight, descent in legs:
+        if (answer := descent.answer or descent.servable) is not None:
+            flight.land(answer, found=True)
+    loads = [leg for leg in legs if leg[1].answer is None and leg[1].busy is None]
+    if resting := [leg for leg in loads if _may_rest(stack, leg)]:
+        loads = [leg for leg in loads if leg not in resting]
+        await _release(stack, resting)
+    if loads:
+        await _load(stack, loads, loader)
+
+
 def _may_rest(stack: Stack, leg: Leg) -> bool:
     """Whether there is something to serve, and refreshing it has failed a moment ago."""
     flight, descent = leg
     return descent.servable is not None and stack.flights.cooling(
         flight.question.key, stack.timer()
     )
-
-
-async def _fall(stack: Stack, flights: Sequence[Flight]) -> list[Leg]:
-    """Fall through the tiers; where another process is loading, wait for it and fall again.
-
-    Unless there is something to serve meanwhile: then that process's load is the refresh.
-    """
-    legs: dict[Flight, Descent] = {}
-    falling = list(flights)
-    while falling:
-        descents = await descend(stack, [flight.question for flight in falling], loading=True)
-        legs.update(zip(falling, descents, strict=True))
-        falling = [flight for flight in falling if legs[flight].has_to_wait]
-        if falling:
-            await asyncio.sleep(max(legs[flight].busy or 0.0 for flight in falling))
-    return list(legs.items())
 
 
 async def _load(stack: Stack, legs: Sequence[Leg], loader: Loader) -> None:
