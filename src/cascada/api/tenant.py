@@ -271,8 +271,8 @@ class Tenant:
         """Store a value in every tier; what was made from the old one goes.
 
         After a miss of the same key in this task it is stored only if nothing invalidated the key
-        in between. False if it was not stored, because something newer stood against it or no
-        tier could take it. SerializationError if it cannot be stored exactly.
+        in between. False if it was not stored in every tier that others read, because something
+        newer stood against it or a tier did not answer. SerializationError if it cannot be stored exactly.
         """
         if ttl is not None:
             seconds(ttl)

@@ -28,7 +28,7 @@ async def write(
     sources: Sequence[str] = (),
     version: int | None = None,
 ) -> bool:
-    """Store `value` in every tier. False if something newer stood against it.
+    """Store `value` in every tier. False if something newer stood against it, or a tier was away.
 
     SerializationError if it cannot be stored. A tier that fails is not the caller's business, but
     it may still hold the old value: it is owed an invalidation, and not read until it has that.
@@ -54,7 +54,8 @@ async def write(
         if _agreed(filled):
             memory_lease.q = numbered.q
             await _fill(stack, stack.memory, question, memory_lease, entry)
-    return _agreed(filled)
+    # What a tier could not be told others may still read there.
+    return _agreed(filled) and len(filled) == len(stack.lower)
 
 
 async def _store_below(
