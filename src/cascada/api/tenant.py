@@ -138,6 +138,16 @@ class Tenant:
                 return hit
         return await self._assembly.get(self._question(shape, resource_id, type))
 
+    def peek(self, data_type: str, resource_id: Id) -> Hit[Any] | None:
+        """What memory answers at once, or None: then ask `get`, which also looks further."""
+        shape = self._shapes.get(data_type)
+        if shape is None:
+            shape = self._shape(data_type)
+        if class_of(resource_id) is not str:
+            resource_id = id_text(resource_id)
+        key: Any = shape.prefix + (resource_id,)  # noqa: RUF005 - faster than unpacking
+        return self._assembly.glance(key)
+
     async def get_many(
         self, data_type: str, resource_ids: Sequence[Id], *, type: Any = None
     ) -> list[Hit[Any] | Miss]:
@@ -272,7 +282,8 @@ class Tenant:
 
         After a miss of the same key in this task it is stored only if nothing invalidated the key
         in between. False if it was not stored in every tier that others read, because something
-        newer stood against it or a tier did not answer. SerializationError if it cannot be stored exactly.
+        newer stood against it or a tier did not answer. SerializationError if it cannot be stored
+        exactly.
         """
         if ttl is not None:
             seconds(ttl)
