@@ -76,3 +76,20 @@ def test_readme_s_first_lines_run_on_the_wheel_alone(python: Path, tmp_path: Pat
 def test_every_public_name_is_there_without_an_extra(python: Path, tmp_path: Path) -> None:
     program = "import cascada\nfor name in cascada.__all__: print(getattr(cascada, name))"
     assert "Cache" in run(python, "-I", "-W", "error", "-c", program, cwd=tmp_path)
+
+
+def test_the_command_is_there_and_says_what_it_needs(python: Path, tmp_path: Path) -> None:
+    command = python.with_name("cascada")
+    assert run(command, "--version", cwd=tmp_path).startswith("cascada ")
+    said = subprocess.run(
+        [command, "report", "-"],
+        input="",
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (said.returncode, said.stdout) == (2, "")
+    assert said.stderr == (
+        "cascada: `cascada report` needs prometheus-client; run `pip install cascada[prometheus]`\n"
+    )

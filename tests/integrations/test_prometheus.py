@@ -16,9 +16,10 @@ from cascada.api.cache import Cache
 from cascada.api.tenant import Tenant
 from cascada.engine import kind as kinds
 from cascada.integrations.prometheus import CacheCollector, exposition
+from cascada.model.entry import MISS
 from cascada.model.policy import Policy
 from cascada.testing.clock import ManualClock
-from tests.scenarios.row import all_stored
+from tests.scenarios.row import all_stored, until
 
 ROOT = Path(__file__).parents[2]
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -178,6 +179,59 @@ async def test_saved_time_only_grows(cache: Cache, acme: Tenant, clock: ManualCl
     assert (await scrape(cache))("cache_saved_seconds_total") == pytest.approx(12)
     await acme.get("x", "2")
     assert (await scrape(cache))("cache_saved_seconds_total") == pytest.approx(14)
+
+
+async def test_what_came_of_comparing_hits_with_their_source(cache: Cache) -> None:
+    check = cache._assembly.check
+    check.pauses = (0.0, 0.0)
+    one, other = cache.tenant("one"), cache.tenant("other")
+    for handle in (one, other):
+        await handle.load("x", "1", lambda: "old")
+        await all_stored(handle)
+    for handle, now in ((one, "old"), (other, "new"), (other, None), (one, 1 / 3)):
+        check.armed = True
+        if now is None:
+
+            def fail() -> str:
+                raise OSError("the source is gone")
+
+            await handle.load("x", "1", fail)
+        else:
+            await handle.load("x", "1", lambda now=now: now)  # type: ignore[misc]
+        await until(lambda: not +check._under_way)
+    said = await scrape(cache)
+    assert said("cache_checked_total", data_type="x") == 3
+    assert said("cache_unchecked_total", data_type="x") == 1
+    for after in ("0s", "1s", "10s"):
+        assert said("cache_differed_total", data_type="x", after=after) == 2
+    assert said("cache_consistency_ratio", data_type="x") == pytest.approx(1 / 3)
+    by_tenant = await scrape(cache, tenants=5)
+    assert by_tenant("cache_consistency_ratio", tenant="one") == 0.5
+    assert by_tenant("cache_consistency_ratio", tenant="other") == 0.0
+
+
+async def test_no_consistency_is_told_of_what_was_never_checked(cache: Cache, acme: Tenant) -> None:
+    await acme.set("x", "1", "text")
+    assert b"cache_consistency_ratio{" not in await exposition(cache)
+
+
+async def test_observing_tells_what_sources_took(clock: ManualClock) -> None:
+    async with Cache(mode="observe", clock=clock) as cache:
+        acme = cache.tenant("acme")
+
+        async def read(seconds: float) -> str:
+            clock.advance(seconds)
+            return "row"
+
+        await acme.load("x", "1", lambda: read(4))
+        await all_stored(acme)
+        assert await acme.get("x", "1") is MISS
+        assert (await scrape(cache))("cache_saved_seconds_total") == 4, "as loads have taken"
+        await acme.load("x", "1", lambda: read(1))
+        said = await scrape(cache)
+        assert said("cache_saved_seconds_total") == 5
+        assert said("cache_mode", mode="observe") == 1
+        assert said.labels("cache_mode", "mode") == {"observe"}
 
 
 async def test_sizes_and_the_state_of_the_layers(cache: Cache, acme: Tenant) -> None:

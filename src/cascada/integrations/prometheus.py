@@ -6,7 +6,8 @@ them are worked out then:
 - Response times of L1. To read the clock on a hit would cost as much as the hit, so that a scrape
   looks up a few of the entries in memory, times that, and lets those times stand for all the hits
   since the scrape before. Those of the other layers are measured, one by one.
-- Saved time: the hits since the scrape before, each worth what a load of its type has taken so far.
+- Saved time: the hits since the scrape before, each worth what a load of its type has taken so far
+  (in mode observe: what its source took).
 
 Labels are bounded: so many data types, and so many tenants if tenants are asked for, in the order
 in which they were first met; what comes later is `other`, as a label and only there.
@@ -15,7 +16,7 @@ in which they were first met; what comes later is `other`, as a label and only t
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import accumulate, islice
 from typing import Final
@@ -59,8 +60,14 @@ COUNTED: Final = {
     "stale": "Answers past their ttl, served while refreshing or since the source failed.",
     "refused": "Loaded values that a tier refused, because they were invalidated meanwhile.",
     "corrupt": "Stored entries that did not decode, and so were misses.",
+    "checked": "Hits that were compared with their source (self-check, or mode observe).",
+    "unchecked": "Hits that were to be compared, and whose source did not say.",
 }
 """Counters of a data type that are exposed as they are, as `cache_<name>_total`."""
+
+
+LOOKS: Final = {"0s": "differed", "1s": "differed_1s", "10s": "differed_10s"}
+"""Counters of checked hits that differed from their source, by how long after they were served."""
 
 
 class CacheCollector(Collector):
@@ -97,6 +104,7 @@ class CacheCollector(Collector):
         labels = self._labels(kinds)
         yield from self._reads(kinds, labels)
         yield from self._counted(kinds, labels)
+        yield from self._checked(kinds, labels)
         yield self._response_times(sum(kind.l1 for kind in kinds))
         yield from self._tiers()
 
@@ -127,17 +135,43 @@ class CacheCollector(Collector):
             _add_up(family, ((labels[kind], getattr(kind, name)) for kind in kinds))
             yield family
         for kind in kinds:
-            new = kind.hits - self._credited.get(kind, 0)
-            if kind.loads:
-                self._credited[kind] = kind.hits
+            # A hit whose source is being timed is credited at a scrape, and not once more later.
+            new = kind.hits - kind.timed_hits - self._credited.get(kind, 0)
+            if kind.loads and new > 0:
+                self._credited[kind] = kind.hits - kind.timed_hits
                 self._saved[kind] += new * kind.load_seconds / kind.loads
         saved = CounterMetricFamily(
             "cache_saved_seconds",
             "Seconds of loading that hits have saved, at what loads of the type have taken.",
             labels=self._label_names,
         )
-        _add_up(saved, ((labels[kind], self._saved[kind]) for kind in kinds))
+        _add_up(saved, ((labels[kind], self._saved[kind] + kind.timed_seconds) for kind in kinds))
         yield saved
+
+    def _checked(self, kinds: list[Kind], labels: dict[Kind, tuple[str, ...]]) -> Iterator[Metric]:
+        """What came of comparing hits with their source."""
+        differed = CounterMetricFamily(
+            "cache_differed",
+            "Checked hits that differed from their source, still so long after they were served.",
+            labels=["after", *self._label_names],
+        )
+        for after, name in LOOKS.items():
+            _add_up(differed, (((after, *labels[kind]), getattr(kind, name)) for kind in kinds))
+        yield differed
+        ratio = GaugeMetricFamily(
+            "cache_consistency_ratio",
+            "The share of the checked hits that were right within 10 s.",
+            labels=self._label_names,
+        )
+        checked: Counter[tuple[str, ...]] = Counter()
+        wrong: Counter[tuple[str, ...]] = Counter()
+        for kind in kinds:
+            checked[labels[kind]] += kind.checked
+            wrong[labels[kind]] += kind.differed_10s
+        for label, count in checked.items():
+            if count:
+                ratio.add_metric(label, 1 - wrong[label] / count)
+        yield ratio
 
     def _response_times(self, hits: int) -> Metric:
         self._time_hits(hits - self._timed)
@@ -177,6 +211,9 @@ class CacheCollector(Collector):
 
     def _tiers(self) -> Iterator[Metric]:
         stack = self._assembly.stack
+        mode = GaugeMetricFamily("cache_mode", "1 for the mode of the cache.", labels=["mode"])
+        mode.add_metric([self._assembly.options.mode], 1)
+        yield mode
         for name, text in {
             "size_bytes": "Bytes that the layer holds.",
             "capacity_bytes": "Bytes that the layer may hold; 0 is unbounded.",

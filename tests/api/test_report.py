@@ -1,0 +1,72 @@
+"""The report as people read it: the table, and the one sentence that says what to do."""
+
+import pytest
+
+from cascada import Cache
+from cascada.api.report import Report, TypeReport
+from tests.scenarios.row import all_stored
+
+FINE = TypeReport(hits=90, misses=10, saved_seconds=12.34, checked=40)
+STALE = TypeReport(
+    hits=5, misses=5, saved_seconds=0.5, checked=4, differed=3, differed_1s=2, differed_10s=1
+)
+
+
+def test_the_table_is_aligned_and_adds_up() -> None:
+    assert str(Report("on", {"document": FINE, "agent_config": STALE})) == (
+        "type          reads  hits  ratio  saved s  checked  differed  1 s  10 s  consistent\n"
+        "agent_config     10     5  0.500      0.5        4         3    2     1      0.7500\n"
+        "document        100    90  0.900     12.3       40         0    0     0      1.0000\n"
+        "all             110    95  0.864     12.8       44         3    2     1      0.9773\n"
+        "\n"
+        "1 of 44 compared hits were wrong for 10 s and longer: find what changes agent_config "
+        "without invalidating it, or let it expire sooner."
+    )
+
+
+@pytest.mark.parametrize(
+    ("mode", "row", "says"),
+    [
+        ("on", TypeReport(), "Nothing has been read yet"),
+        ("on", FINE, "90% of the reads were hits, which saved 12.3 s, and none of the 40 compared"),
+        ("on", TypeReport(hits=1), "set CASCADA_SELF_CHECK=10 to compare some."),
+        ("on", TypeReport(hits=1, checked=1, differed=1), "after 10 s, though 1 were late."),
+        ("on", STALE, "1 of 4 compared hits were wrong"),
+        ("off", TypeReport(misses=1), "set CASCADA_MODE=observe"),
+        ("observe", FINE, "would have been hits, which would have saved 12.3 s, and none of the"),
+        ("observe", FINE, "after 10 s: switch it on."),
+        ("observe", TypeReport(hits=1), "no hit was compared with its source yet."),
+        ("observe", STALE, "1 of 4 compared hits would have been wrong for 10 s"),
+    ],
+)
+def test_the_sentence_says_what_the_figures_ask_for(mode: str, row: TypeReport, says: str) -> None:
+    sentence = Report(mode, {"x": row}).advice
+    assert says in sentence
+    assert sentence.endswith(".")
+    assert str(Report(mode, {"x": row})).endswith(f"\n\n{sentence}")
+
+
+def test_the_worst_types_are_named_first_and_not_all_of_them() -> None:
+    types = {
+        name: TypeReport(hits=9, checked=9, differed_10s=count)
+        for name, count in {"a": 1, "b": 3, "c": 2, "d": 2, "e": 1, "right": 0}.items()
+    }
+    assert "find what changes b, c, d and 2 other types without" in Report("on", types).advice
+
+
+async def test_a_cache_that_is_on_reports_its_hits(cache: Cache) -> None:
+    acme = cache.tenant("acme")
+    await acme.load("x", "1", lambda: "row")
+    await all_stored(acme)
+    for _ in range(3):
+        await acme.load("x", "1", lambda: "row")
+    report = cache.report()
+    assert (report.mode, report.total.reads, report.total.hits) == ("on", 4, 3)
+    assert report.types["x"].hit_ratio == 0.75
+
+
+def test_a_cache_that_was_not_used_reports_that() -> None:
+    report = Cache().report()
+    assert report.types == {}
+    assert report.total == TypeReport()
+    assert "Nothing has been read yet" in str(report)
