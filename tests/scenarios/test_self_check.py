@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from cascada.api.cache import Cache
+from cascada.api.cache_aside import get_with_cache_aside
 from cascada.api.decorator import cached
+from cascada.api.default import configure
 from cascada.api.statistics import TypeStatistics
 from cascada.engine.selfcheck import MOST
 from cascada.model.errors import BadInput
@@ -343,6 +345,27 @@ async def test_batches_and_decorated_functions_are_checked_as_well(cache: Cache)
         await function()
         await all_checked(cache)
     assert calls.reads == 2
+    assert looks(cache) == (2, 0, 0, 0)
+
+
+async def test_the_documents_face_is_checked_as_well(cache: Cache) -> None:
+    row = Row({"n": 1})
+    configure(cache)
+    try:
+        for serializer in (None, repr):
+            for number in (1, 2):
+                if number == 2:
+                    arm(cache)
+                value, metrics = await get_with_cache_aside(
+                    "x", f"{serializer}", "acme", row.read, serializer=serializer
+                )
+                await all_stored(cache.tenant("acme"))
+            assert metrics["cache_hit"]
+            assert value == (repr(row.value) if serializer else row.value)
+            await all_checked(cache)
+    finally:
+        configure(None)
+    assert row.reads == 4
     assert looks(cache) == (2, 0, 0, 0)
 
 

@@ -78,7 +78,7 @@ async def get_with_cache_aside(
         seconds(ttl)
     clock = cache._assembly.clock
     started = clock.monotonic()
-    if serializer is None and deserializer is None:
+    if serializer is None and deserializer is None and not cache._check.armed:
         hit = handle.peek(data_type, resource_id)
         if hit is not None:
             spent = (clock.monotonic() - started) * 1000
