@@ -19,7 +19,7 @@ from cascada.integrations.prometheus import CacheCollector, exposition
 from cascada.model.entry import MISS
 from cascada.model.policy import Policy
 from cascada.testing.clock import ManualClock
-from tests.scenarios.row import all_stored, until
+from tests.scenarios.row import Row, all_stored, until
 
 ROOT = Path(__file__).parents[2]
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -230,6 +230,14 @@ async def test_observing_tells_what_sources_took(clock: ManualClock) -> None:
         await acme.load("x", "1", lambda: read(1))
         said = await scrape(cache)
         assert said("cache_saved_seconds_total") == 5
+        row = Row("row")
+        row.hold()
+        asked = asyncio.create_task(acme.load("x", "1", row.read))
+        await row.being_read()
+        assert (await scrape(cache))("cache_saved_seconds_total") == 9, "while it is being timed"
+        row.let_go()
+        await asked
+        assert (await scrape(cache))("cache_saved_seconds_total") == 9, "it never falls"
         assert said("cache_mode", mode="observe") == 1
         assert said.labels("cache_mode", "mode") == {"observe"}
 

@@ -143,6 +143,29 @@ async def test_what_a_generator_made_is_not_compared_and_made_once_for_each_read
     assert next(made) == 3
     total = cache.stats().total
     assert (total.hits, total.checked, total.unchecked) == (2, 0, 2)
+    for _ in range(3):
+        await acme.load("x", "2", nothing.read, lambda: "the same each time")
+        await all_stored(acme)
+    total = cache.stats().total
+    assert (total.hits, total.checked, total.unchecked) == (4, 0, 4), "it proves nothing"
+
+
+async def test_another_caller_s_load_is_no_hit_and_saves_nothing(
+    cache: Cache, clock: ManualClock
+) -> None:
+    acme, row = cache.tenant("acme"), Row("value")
+
+    async def slow() -> Any:
+        clock.advance(1)
+        return await row.read()
+
+    row.hold()
+    reads = [asyncio.create_task(acme.load("x", "1", slow)) for _ in range(3)]
+    await row.being_read()
+    row.let_go()
+    await asyncio.gather(*reads)
+    of = cache.report().types["x"]
+    assert (of.reads, of.hits, of.saved_seconds, of.checked) == (1, 0, 0.0, 0)
 
 
 async def test_a_value_that_cannot_be_stored_is_the_caller_s_all_the_same(cache: Cache) -> None:

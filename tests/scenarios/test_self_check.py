@@ -128,27 +128,41 @@ async def test_an_invalidation_that_is_on_its_way_is_not_held_against_the_cache(
 
 
 async def test_a_row_that_changes_with_its_invalidation_while_it_is_looked_at_proves_nothing(
-    cache: Cache,
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    acme, row = cache.tenant("acme"), Row(0)
+    pauses = Pauses(cache, monkeypatch)
+    acme, row = cache.tenant("acme"), Row("old")
     await acme.load("x", "1", row.read)
     await all_stored(acme)
-    answers = iter([1, 1])
-
-    async def busy() -> Any:
-        """Twice the same, then something new each time, as if written between the two looks."""
-        value = next(answers, None)
-        if value is None:
-            row.value += 10
-            await acme.set("x", "1", row.value + 1)
-            value = row.value
-        return value
-
+    row.value = "new"
     arm(cache)
-    await acme.load("x", "1", busy)
+    await acme.load("x", "1", row.read)
+    await until(lambda: bool(pauses.begun))
+    row.hold()
+    await pauses.end(1)
+    await row.being_read(4)  # the tiers had "old", the source is about to say "new"
+    await acme.set("x", "1", "newer")
+    row.let_go()
     await all_checked(cache)
-    assert looks(cache)[:2] == (1, 1)
-    assert looks(cache)[3] == 0
+    assert looks(cache) == (1, 1, 0, 0)
+
+
+async def test_what_is_past_its_ttl_by_now_is_not_held_against_the_cache(
+    cache: Cache, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses = Pauses(cache, monkeypatch)
+    acme, row = cache.tenant("acme"), Row("old")
+    await acme.load("old", "1", row.read)
+    await all_stored(acme)
+    row.value = "new"
+    arm(cache)
+    await acme.load("old", "1", row.read)
+    await until(lambda: bool(pauses.begun))
+    clock.advance(11)
+    assert (await acme.get("old", "1")).stale  # type: ignore[union-attr]
+    await pauses.end(1)
+    await all_checked(cache)
+    assert looks(cache, "old") == (1, 1, 0, 0)
 
 
 async def test_a_source_that_contradicts_itself_is_no_witness(cache: Cache) -> None:
@@ -173,6 +187,18 @@ async def test_a_source_that_fails_leaves_the_hit_unchecked(cache: Cache) -> Non
     await all_checked(cache)
     assert looks(cache) == (0, 0, 0, 0)
     assert (counts(cache).unchecked, counts(cache).load_failures) == (1, 0)
+
+
+async def test_a_source_that_never_answers_is_given_up(make_cache: MakeCache) -> None:
+    cache = make_cache(load_timeout=0.05)
+    acme, row = cache.tenant("acme"), Row("value")
+    await acme.load("x", "1", row.read)
+    await all_stored(acme)
+    row.hold()
+    arm(cache)
+    await acme.load("x", "1", row.read)
+    await all_checked(cache)
+    assert (looks(cache), counts(cache).unchecked) == ((0, 0, 0, 0), 1)
 
 
 async def test_a_source_that_fails_later_leaves_what_was_counted(
@@ -306,12 +332,18 @@ async def test_a_hit_inside_of_a_load_can_be_checked_and_adds_nothing_to_that_lo
 
     async def made() -> Any:
         arm(cache)
-        return (await acme.load("x", "part", part.read)).value
+        value = (await acme.load("x", "part", in_another_way)).value
+        await all_checked(cache)
+        return value
+
+    async def in_another_way() -> Any:
+        await acme.load("x", "other", part.read)
+        return await part.read()
 
     await acme.load("x", "whole", made)
-    await all_checked(cache)
     await all_stored(acme)
     assert looks(cache) == (1, 0, 0, 0)
+    await acme.invalidate("x", "other")
     assert (await acme.get("x", "whole")).value == "part"
 
 

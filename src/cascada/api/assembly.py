@@ -117,9 +117,7 @@ class Assembly:
             watched=options.mode != "on",
         )
         self._decode = self.stack.codec.decode
-        self.check = SelfCheck(
-            self.stack, self.bypass, options.self_check if options.mode == "on" else None
-        )
+        self.check = SelfCheck(self.stack, self.bypass, options.self_check)
         self.feed = self._feed(lower[0]) if lower else None
         self.life = Lifecycle(
             self.stack,

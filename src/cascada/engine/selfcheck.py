@@ -67,7 +67,6 @@ class SelfCheck:
 
     def settle(self) -> None:
         """Start on an event loop, with nothing under way."""
-        self.armed = False
         self._under_way = Counter()
         if self._interval:
             self._stack.background.keep_running(self._keep_arming(self._interval), "self-check")
