@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -44,13 +45,17 @@ PAUSES: Final = (1.0, 9.0)
 PATIENCE: Final = 30.0
 """Seconds that a source may take to answer a check, where loads have no bound of their own."""
 
+PASSED_OVER: Final = 16
+"""Hits (fewer than that, at random) that are passed over once the check is armed: else a value that
+is always read right after another, as in one request, would never be the next."""
+
 MOST: Final = 16
 """Comparisons of one data type under way; while there are as many, hits go uncompared. All of
 them, not those alone that would differ: the share of those is what is measured."""
 
 
 class SelfCheck:
-    """The comparisons of one engine. `armed`: the next hit of a load is to be compared."""
+    """The comparisons of one engine. `armed`: one of the next hits is to be compared."""
 
     def __init__(
         self,
@@ -63,6 +68,7 @@ class SelfCheck:
         self._stack = stack
         self._bypass = bypass
         self._interval = interval
+        self._passed_over = 0
         self._under_way: Counter[str] = Counter()
 
     def settle(self) -> None:
@@ -74,14 +80,20 @@ class SelfCheck:
     async def _keep_arming(self, interval: float) -> None:
         while True:
             await asyncio.sleep(interval)
-            self.armed = True
+            if not self.armed:
+                self._passed_over = random.randrange(PASSED_OVER)
+                self.armed = True
 
     def sample(
         self, questions: Sequence[Question], answers: Sequence[Answer], loader: Loader
     ) -> None:
-        """Compare the first of these answers that is a hit, if there is one."""
+        """Compare the hit whose turn it is, if it is among these answers."""
         for question, answer in zip(questions, answers, strict=True):
-            if _is_plain_hit(answer):
+            if not _is_plain_hit(answer):
+                continue
+            if self._passed_over:
+                self._passed_over -= 1
+            else:
                 self.armed = False
                 if self._has_room(question):
                     self._start(question, answer.entry, None, loader)
