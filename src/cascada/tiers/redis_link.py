@@ -192,21 +192,27 @@ class Link:
 
     async def run(self) -> None:
         """Connect, watch, and connect again, for ever."""
+        try:
+            await self._stay_connected()
+        finally:
+            await self._drop("the cache is closing")
+
+    async def _stay_connected(self) -> None:
         pause = FIRST_PAUSE
         while True:
             try:
                 await self._connect()
+                _end_if_cancelled()
             except (OSError, RedisError, ServerError, TierUnavailable, TimeoutError) as error:
+                _end_if_cancelled()
                 await self._drop(str(error) or type(error).__name__)
                 await asyncio.sleep(pause * random.uniform(0.5, 1.5))
                 pause = min(2 * pause, LONGEST_PAUSE)
                 continue
             pause = FIRST_PAUSE
             self._on_change(True, "")
-            try:
-                await self._watch()
-            finally:
-                await self._drop("the connection broke")
+            await self._watch()
+            await self._drop("the connection broke")
 
     async def _connect(self) -> None:
         async with asyncio.timeout(self._connect_timeout):
@@ -241,6 +247,13 @@ class Link:
         if self._connection is not None:
             connection, self._connection = self._connection, None
             await connection.disconnect(nowait=True)
+
+
+def _end_if_cancelled() -> None:
+    """redis-py loses a cancellation that comes while it connects; the task would never end."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def packed(command: Sequence[Argument]) -> bytes:
