@@ -30,8 +30,8 @@ class Descent:
     """One question's way down: what was found, and which tiers are waiting to be filled.
 
     `answer` ends the fall. `servable` is due or stale: it may be served at once, but a load goes
-    on. `spare` may be served only if the source fails. `busy` is the pause after which to ask
-    again, because another process is loading. `seen` keeps each tier's answer for `explain`.
+    on. `spare` may be served only if the source fails. `busy`: another process
+    is loading, so ask again when that is over. `seen` keeps each tier's answer for `explain`.
     """
 
     __slots__ = ("answer", "busy", "leases", "question", "seen", "servable", "spare")
@@ -41,7 +41,7 @@ class Descent:
         self.answer: Answer | None = None
         self.servable: Answer | None = None
         self.spare: Answer | None = None
-        self.busy: float | None = None
+        self.busy: Busy | None = None
         self.leases: dict[Tier, Lease] = {}
         self.seen: dict[str, list[Found | Missing]] = {}
 
@@ -173,7 +173,7 @@ async def _lease(stack: Stack, tier: Tier, descents: Sequence[Descent], *, loadi
             case Found():
                 _take(stack, tier, descent, [answer], loading=loading)
             case Busy():
-                descent.busy = answer.retry_after
+                descent.busy = answer
 
 
 async def _promote(stack: Stack, found: Sequence[Descent]) -> None:

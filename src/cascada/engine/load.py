@@ -45,7 +45,7 @@ async def carry(stack: Stack, flights: Sequence[Flight], loader: Loader) -> None
             # other's leases, each with some of its own in hand.
             await _go_on(stack, [leg for leg in legs if leg not in waiting], loader)
             if waiting:
-                await asyncio.sleep(max(descent.busy or 0.0 for _, descent in waiting))
+                await _until_over(waiting)
             falling = [flight for flight, _ in waiting]
     except BaseException as error:
         cause = error
@@ -60,6 +60,18 @@ async def carry(stack: Stack, flights: Sequence[Flight], loader: Loader) -> None
         for flight in flights:
             # Found in a tier before they asked: callers who came later look again.
             flight.end(proven=False)
+
+
+async def _until_over(waiting: Sequence[Leg]) -> None:
+    """Until another process's load has ended, or long enough to ask again all the same.
+
+    The first one's, if there are several: they are mostly one batch there as well.
+    """
+    busy = waiting[0][1].busy
+    assert busy is not None
+    with suppress(TimeoutError):
+        async with asyncio.timeout(busy.retry_after):
+            await busy.over()
 
 
 async def _go_on(stack: Stack, legs: Sequence[Leg], loader: Loader) -> None:

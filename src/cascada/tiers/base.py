@@ -20,15 +20,24 @@ The contract in words, which `tests/contracts` holds against every tier:
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, Literal, Protocol, runtime_checkable
 
 from cascada.model.entry import Entry
+from cascada.model.errors import TierUnavailable
 from cascada.model.keys import Key
 
 TierName = Literal["l1", "l2", "l3"]
+
+
+class Barred(TierUnavailable):
+    """The tier answers, but this process may not use it (another layout, missing rights).
+
+    It has not failed: what it still takes (invalidations) is sent to it.
+    """
 
 
 class Why(StrEnum):
@@ -77,9 +86,20 @@ class Lease:
 
 @dataclass(slots=True, frozen=True)
 class Busy:
-    """Another process holds the lease; ask again after `retry_after` seconds."""
+    """Another process holds the lease; ask again after `retry_after` seconds.
+
+    Or as soon as `released` is set, where the tier hears of that.
+    """
 
     retry_after: float
+    released: asyncio.Event | None = field(default=None, compare=False)
+
+    async def over(self) -> None:
+        """Wait until it is worth asking again; the caller bounds this by `retry_after`."""
+        if self.released is None:
+            await asyncio.sleep(self.retry_after)
+        else:
+            await self.released.wait()
 
 
 @dataclass(slots=True, frozen=True)
@@ -92,11 +112,16 @@ class Filled:
 
 @dataclass(slots=True, frozen=True)
 class Invalidation:
-    """`keys` entries went (at most, if not `exact`); `q` is the number of this invalidation."""
+    """`keys` entries went (at most, if not `exact`); `q` is the number of this invalidation.
+
+    `receivers` processes were sent it; `epoch` says whose number q is, as in `Found`.
+    """
 
     keys: int
     exact: bool
     q: int
+    receivers: int = 0
+    epoch: bytes = b""
 
 
 @dataclass(slots=True, frozen=True)

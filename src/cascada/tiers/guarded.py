@@ -22,6 +22,7 @@ from cascada.model.errors import BadInput, TierUnavailable
 from cascada.model.keys import Key
 from cascada.model.names import tenant_of, whole_tenant_of
 from cascada.tiers.base import (
+    Barred,
     Busy,
     Filled,
     Found,
@@ -159,17 +160,24 @@ class GuardedTier:
             raise TierUnavailable(f"{self.name} gave no answer within {self._timeout} s") from error
         except BadInput:
             raise
+        except Barred:
+            # It answers: to open the breaker would keep it from what it still takes.
+            self._answered()
+            raise
         except Exception as error:
             # Of whatever kind: a driver's own error is no more the caller's business than ours.
             self._failed(str(error) or repr(error))
             if isinstance(error, TierUnavailable):
                 raise
             raise TierUnavailable(f"{self.name} failed: {error!r}") from error
+        self._answered()
+        return answer
+
+    def _answered(self) -> None:
         self._failures = 0
         if self._open:
             self._open = False
             self._on_change(self.name, True, "")
-        return answer
 
     def _failed(self, why: str) -> None:
         self._failures += 1

@@ -9,12 +9,13 @@ was carried out.
 from __future__ import annotations
 
 import asyncio
-import hashlib
+import logging
 import math
 import os
 import re
 import struct
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from cascada.codecs.envelope import pack_around, unpack
@@ -25,6 +26,8 @@ from cascada.model.keys import Key
 from cascada.model.names import key_name
 from cascada.tiers import redis_scripts
 from cascada.tiers.base import (
+    L1_LEASE,
+    Barred,
     Busy,
     Filled,
     Found,
@@ -36,34 +39,32 @@ from cascada.tiers.base import (
     Usage,
 )
 from cascada.tiers.redis_batch import Batcher
+from cascada.tiers.redis_calls import Calls
+from cascada.tiers.redis_hearing import Hearing
 from cascada.tiers.redis_holding import holding
 from cascada.tiers.redis_layout import (
     GENERATION_MS,
     LAYOUT,
     LEASE_MS,
+    NEWER,
     NONCE,
     PERMANENT_MS,
     TOKEN,
     Layout,
     ServerError,
     generations_of,
-    run_id_of,
 )
 from cascada.tiers.redis_link import Argument, Link, Wire, pool_of
 from cascada.tiers.redis_reads import Reads
+from cascada.tiers.redis_rights import NO_SCRIPTS, Rights, find_out
 
-POLL_BUSY: Final = 0.008
-"""Seconds after which a caller that waits for another process's load asks again."""
+logger = logging.getLogger("cascada")
 
 _UNKNOWN: Final = b"unknown!"
 """The epoch of a miss that saw none: equal to no real one, so that its fence always refuses."""
 
-_SCRIPTS: Final = {
-    "acquire": redis_scripts.ACQUIRE,
-    "fill": redis_scripts.FILL,
-    "renew": redis_scripts.RENEW,
-    "invalidate": redis_scripts.INVALIDATE,
-}
+_ASK_AGAIN: Final = (0.001, 0.002, 0.004, 0.008)
+"""Pauses between looks whether all have heard of a strict invalidation; the last one repeats."""
 
 
 class RedisTier:
@@ -85,25 +86,35 @@ class RedisTier:
         connect_timeout: float = 20.0,
         silence: float = 5.0,
         password: str | None = None,
+        layout: int = LAYOUT,
     ) -> None:
         self._connect_timeout, self._silence = connect_timeout, silence
         self._pool = pool_of(url, password)
-        self.layout = self._layout = Layout(namespace, self._pool.database)
+        self.layout = self._layout = Layout(namespace, self._pool.database, layout)
+        self.hearing = Hearing()
         self._link = self.make_link(greet=self._greet)
         self._reads = Reads(self._layout, Batcher(self._link), clock)
-        self._settling: asyncio.Future[None] | None = None
+        self._calls = Calls(self._link)
         self._time = clock.time
-        self._scripts = {
-            name: (hashlib.sha1(text.encode()).hexdigest(), text) for name, text in _SCRIPTS.items()
-        }
-        self.run_id = b""
+        self._rights = Rights(b"")
+        self._said: set[str] = set()
+
+    @property
+    def run_id(self) -> bytes:
+        """Which server process the connection leads to; empty before the first one."""
+        return self._rights.run_id
 
     async def read(self, keys: Sequence[Key]) -> list[Found | Missing]:
-        return await self._reads.read(keys, self.run_id)
+        self._need_scripts()
+        try:
+            return await self._reads.read(keys, self.run_id)
+        except Barred as error:
+            self._say(str(error))
+            raise
 
     async def holding(self, key: Key) -> Holding | None:
         """What is stored under a key, valid or not."""
-        return await holding(self._command, self._layout, key, self.run_id)
+        return await holding(self._calls.command, self._layout, key, self.run_id)
 
     # --- leases and fills ---------------------------------------------------------------------
 
@@ -123,17 +134,20 @@ class RedisTier:
         if leases:
             keys = [self._layout.lease(lease.key) for lease in leases]
             tokens = [lease.token for lease in leases]
-            await self._run("renew", keys, [LEASE_MS, *tokens])
+            await self._calls.run(redis_scripts.RENEW, keys, [LEASE_MS, *tokens])
 
     async def _acquire(
         self, key: Key, seen: Found | Missing | None, *, force: bool
     ) -> Lease | Found | Busy:
+        self._need_scripts()
         layout, names = self._layout, generations_of(key)
         token = os.urandom(TOKEN)
+        # A set does not wait for others.
+        released = None if force else self.hearing.expect(key.text)
         # Only a `set` is fenced: a load's value is read after its lease, whatever was seen before.
         fence = seen if force else None
-        reply = await self._run(
-            "acquire",
+        reply = await self._calls.run(
+            redis_scripts.ACQUIRE,
             [
                 *layout.common,
                 layout.entry(key),
@@ -144,7 +158,7 @@ class RedisTier:
             [
                 token,
                 self.run_id,
-                b"%04d" % LAYOUT,
+                b"%04d" % layout.number,
                 os.urandom(NONCE),
                 b"1" if force else b"0",
                 created_bytes(seen.entry) if isinstance(seen, Found) else b"",
@@ -165,12 +179,10 @@ class RedisTier:
             case [b"FOUND", int(q), bytes(nonce), bytes(blob)]:
                 return Found(unpack(blob)[0], q, nonce)
             case [b"BUSY", int(left)]:
-                return Busy(min(max(left, 1) / 1000, POLL_BUSY))
+                assert released is not None
+                return self.hearing.busy(released, max(left, 1) / 1000)
             case _:
-                raise TierUnavailable(
-                    "a newer version of cascada has changed the layout in Redis; "
-                    "this process goes on without it"
-                )
+                raise Barred(NEWER % layout.epoch.decode())
 
     async def _fill(self, lease: Lease, entry: Entry | None) -> Filled:
         layout, key = self._layout, lease.key
@@ -182,8 +194,8 @@ class RedisTier:
             left = entry.expires - self._time()
             life = PERMANENT_MS if math.isinf(left) else max(1, math.ceil(left * 1000))
             self._reads.hint(key, entry.names)
-        accepted, q = await self._run(
-            "fill",
+        accepted, q, nonce = await self._calls.run(
+            redis_scripts.FILL,
             [
                 *layout.common,
                 layout.entry(key),
@@ -207,22 +219,31 @@ class RedisTier:
                 b"0" if entry is None else b"1",
                 layout.channel,
                 key.text,
-                b"%04d" % LAYOUT,
+                b"%04d" % layout.number,
                 b"" if entry is None or entry.version is None else entry.version,
                 *late,
             ],
         )
+        if lease.forced and nonce:
+            self.hearing.met(nonce)
         return Filled(bool(accepted), q)
 
     # --- invalidation -------------------------------------------------------------------------
 
-    async def invalidate(self, names: Sequence[str]) -> Invalidation:
+    async def invalidate(self, names: Sequence[str], *, strict: bool = False) -> Invalidation:
+        """`strict`: whoever hears of it is asked to say so, for `acknowledged`."""
+        if not self._rights.scripts:
+            return await self._invalidate_everything(names)
         layout = self._layout
         keys = [name for name in names if name.startswith("k:")]
         groups = [name for name in names if not name.startswith("k:")]
         parsed = [Key.parse(name[2:]) for name in keys]
-        gone, bearers, q = await self._settled(
-            "invalidate",
+        borne: list[Argument] = []
+        for key in parsed:
+            statics = generations_of(key)
+            borne += (len(statics), *statics)
+        gone, bearers, q, receivers, nonce = await self._calls.settled(
+            redis_scripts.INVALIDATE,
             [
                 *layout.common,
                 *(each for key in parsed for each in (layout.entry(key), layout.lease(key))),
@@ -231,20 +252,61 @@ class RedisTier:
             ],
             [
                 self.run_id,
-                b"%04d" % LAYOUT,
+                b"%04d" % layout.number,
                 os.urandom(NONCE),
                 layout.channel,
                 len(keys),
+                b"s" if strict else b"i",
+                layout.generation(""),
+                len(names),
                 *keys,
                 *groups,
+                *borne,
             ],
         )
-        return Invalidation(gone + bearers, exact=not groups and not bearers, q=q)
+        self.hearing.met(nonce)
+        return Invalidation(gone + bearers, not groups and not bearers, q, receivers, nonce)
+
+    async def acknowledged(self, told: Invalidation) -> None:
+        """Wait until all processes that were sent it have applied it; at most one L1 lease.
+
+        By then nobody trusts a memory that has not heard of it.
+        """
+        pauses = iter(_ASK_AGAIN)
+        pause = 0.0
+        with suppress(TimeoutError):
+            async with asyncio.timeout(L1_LEASE):
+                while True:
+                    if told.receivers >= 0:
+                        with suppress(TierUnavailable, ServerError):
+                            key = self._layout.applied(told.epoch, told.q)
+                            if int(await self._calls.command(b"GET", key) or 0) >= told.receivers:
+                                return
+                    pause = next(pauses, pause)
+                    await asyncio.sleep(pause)
+
+    async def _invalidate_everything(self, names: Sequence[str]) -> Invalidation:
+        """Without scripts: a new epoch, by the one command that needs none.
+
+        Nothing that Redis holds is valid then, for anybody. Who may not be told by a push reads
+        `e` at his next heartbeat.
+        """
+        layout = self._layout
+        gone = self._link.send(b"UNLINK", layout.epoch)
+        said = b"i" + os.urandom(NONCE) + b"0\n" + "\n".join(names).encode()
+        with suppress(TierUnavailable):
+            self._link.send(b"PUBLISH", layout.channel, said)
+        try:
+            await asyncio.shield(gone)
+        except ServerError as error:
+            raise TierUnavailable(f"Redis refused to invalidate: {error}") from error
+        self.hearing.on_another_epoch()
+        return Invalidation(0, exact=False, q=0, receivers=-1)
 
     async def usage(self) -> Usage:
-        memory = await self._command(b"INFO", b"memory")
-        size = await self._command(b"DBSIZE")
-        stats = await self._command(b"INFO", b"stats")
+        memory = await self._calls.command(b"INFO", b"memory")
+        size = await self._calls.command(b"DBSIZE")
+        stats = await self._calls.command(b"INFO", b"stats")
         used, limit = _field(memory, b"used_memory"), _field(memory, b"maxmemory")
         return Usage(size, used, limit, _field(stats, b"evicted_keys"))
 
@@ -265,6 +327,8 @@ class RedisTier:
     def forget(self) -> None:
         """After a fork: the connections are the parent's."""
         self._link.forget()
+        self._calls = Calls(self._link)
+        self.hearing.forget()
         self._reads.forget(Batcher(self._link))
 
     async def aclose(self) -> None:
@@ -272,53 +336,21 @@ class RedisTier:
         self._reads.forget(Batcher(self._link))
 
     async def _greet(self, wire: Wire) -> None:
-        self.run_id = run_id_of(await wire.send((b"INFO", b"server")))
-        begin: list[Argument] = [self.run_id, b"%04d" % LAYOUT, os.urandom(NONCE)]
-        keys = self._layout.common
-        await wire.send((b"EVAL", redis_scripts.BEGIN, len(keys), *keys, *begin))
+        self._rights = rights = await find_out(wire, self._layout)
+        for sentence in rights.wanting:
+            self._say(sentence)
+        if not rights.scripts:
+            # Memory above cannot be filled any more; what is there came from a better time.
+            self.hearing.on_another_epoch()
 
-    # --- the wire -----------------------------------------------------------------------------
+    def _need_scripts(self) -> None:
+        if not self._rights.scripts:
+            raise Barred(NO_SCRIPTS)
 
-    async def _run(self, name: str, keys: Sequence[Argument], arguments: Sequence[Argument]) -> Any:
-        """Run a script once. A server that does not know it yet has not run it."""
-        digest, text = self._scripts[name]
-        try:
-            return await self._command(b"EVALSHA", digest, len(keys), *keys, *arguments)
-        except ServerError as error:
-            if not str(error).startswith("NOSCRIPT"):
-                raise TierUnavailable(f"Redis refused {name}: {error}") from error
-        try:
-            return await self._command(b"EVAL", text, len(keys), *keys, *arguments)
-        except ServerError as error:
-            raise TierUnavailable(f"Redis refused {name}: {error}") from error
-
-    async def _settled(
-        self, name: str, keys: Sequence[Argument], arguments: Sequence[Argument]
-    ) -> Any:
-        """Run a script that publishes, and wait until its message has left the server.
-
-        A server writes what it has published before it reads the next commands. So one PING that
-        is sent after the script's reply settles it; calls in one turn of the loop share it.
-        """
-        reply = await self._run(name, keys, arguments)
-        if self._settling is None:
-            self._settling = asyncio.get_running_loop().create_future()
-            asyncio.get_running_loop().call_soon(self._ping, self._settling)
-        await asyncio.shield(self._settling)
-        return reply
-
-    def _ping(self, settling: asyncio.Future[None]) -> None:
-        self._settling = None
-        try:
-            reply = self._link.send(b"PING")
-        except TierUnavailable:
-            settling.set_result(None)  # the message is on its way; the feed knows when it is not
-            return
-        reply.add_done_callback(lambda _: None if settling.done() else settling.set_result(None))
-
-    async def _command(self, *command: Argument) -> Any:
-        # Shielded: a cancelled caller's reply is still read, by the wire, and dropped.
-        return await asyncio.shield(self._link.send(*command))
+    def _say(self, sentence: str) -> None:
+        if sentence not in self._said:
+            self._said.add(sentence)
+            logger.warning("%s: %s", self.name, sentence)
 
 
 def created_bytes(entry: Entry) -> bytes:

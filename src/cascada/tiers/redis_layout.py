@@ -13,6 +13,7 @@ channels ignore databases; the braces keep one tenant's keys in one slot.
     l:<key>   a lease: token (16), then the stamps it was granted with
     n:<key>   the greatest version that was ever written, in decimal
     w:<key>   somebody waits for this lease
+    a:<q>     how many processes have applied a strict invalidation (its epoch's, too), for 2 s
 
 A stamp is equal or it is not: whatever is missing (evicted, expired, flushed, restarted) reads as a
 miss. See `coherence.md` 3.
@@ -39,7 +40,10 @@ PERMANENT_MS: Final = 30 * 86_400_000
 GENERATION_MS: Final = 3_600_000
 """A generation lives at least this long, and twice as long as any entry that bears it."""
 
-RING: Final = 4096
+NEWER: Final = (
+    "a newer version of cascada has changed the layout in Redis; this process goes on without "
+    "reading it. If no newer one is left, delete the key %s"
+)
 
 
 @dataclass(slots=True, frozen=True)
@@ -70,9 +74,15 @@ class ServerError(Exception):
 
 
 class Layout:
-    """The keys of one namespace in one database."""
+    """The keys of one namespace in one database, and the number of what is written there.
 
-    def __init__(self, namespace: str, database: int) -> None:
+    The number counts how keys, names, entries and `e` are made. A process that meets a higher one
+    reads nothing; one that brings a higher one begins a new epoch, so that all older entries are
+    dead. What is published, and INV, never change: they reach processes of every layout.
+    """
+
+    def __init__(self, namespace: str, database: int, number: int = LAYOUT) -> None:
+        self.number = number
         self.prefix = f"{namespace}.{database}:{{b0}}:".encode()
         self.epoch = self.prefix + b"e"
         self.names_ring = self.prefix + b"r"
@@ -91,6 +101,9 @@ class Layout:
 
     def version(self, key: Key) -> bytes:
         return self.prefix + b"n:" + key.text.encode()
+
+    def applied(self, nonce: bytes, q: int) -> bytes:
+        return self.prefix + b"a:%s:%d" % (nonce.hex().encode(), q)
 
     def generation(self, name: str) -> bytes:
         return self.prefix + b"g:" + name.encode()

@@ -16,9 +16,9 @@ from cascada.model.clock import Clock
 from cascada.model.entry import Entry
 from cascada.model.errors import CorruptEntry
 from cascada.model.keys import Key
-from cascada.tiers.base import Found, Missing, Why
+from cascada.tiers.base import Barred, Found, Missing, Why
 from cascada.tiers.redis_batch import Batcher, Values
-from cascada.tiers.redis_layout import NONCE, Epoch, Layout, generations_of
+from cascada.tiers.redis_layout import NEWER, NONCE, Epoch, Layout, generations_of
 
 HINTS: Final = 16_384
 """Keys whose dynamic names are remembered, so that their generations come in the first MGET."""
@@ -60,7 +60,9 @@ class Reads:
             wanted += plan.wanted
         values = await self._batcher.get(wanted)
         epoch = Epoch.parse(values[layout.epoch])
-        if epoch is None or epoch.run_id != run_id:
+        if epoch is not None and epoch.layout > layout.number:
+            raise Barred(NEWER % layout.epoch.decode())
+        if epoch is None or epoch.run_id != run_id or epoch.layout < layout.number:
             # Another server process, or one that has lost everything: what it holds is not ours.
             return [Missing(0, Why.ABSENT) for _ in keys]
         answers: list[Found | Missing] = []

@@ -10,7 +10,17 @@ Common to all: KEYS 1 = e, 2 = ring of names, 3 = ring of keys.
 
 from __future__ import annotations
 
+import hashlib
 from typing import Final
+
+
+class Script:
+    """A script and the name that the server knows it by."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.digest = hashlib.sha1(text.encode()).hexdigest()
+
 
 _COMMON: Final = r"""
 local time = redis.call('TIME')
@@ -24,10 +34,14 @@ local function nonce(seed)
 end
 
 -- The epoch names the server process: a snapshot that came back under another run_id is another
--- epoch, and so is an e that was lost. Its ring begins empty: it knows nothing of before.
-local function epoch(run_id, layout, seed)
+-- epoch, and so is an e that was lost. Its ring begins empty: it knows nothing of before. What an
+-- older layout has written is left behind in the same way; a newer one stays, for its own to use.
+local function epoch(run_id, layout, seed, anew)
   local e = redis.call('GET', KEYS[1])
-  if e and string.sub(e, 9, 48) == run_id then return e, tonumber(string.sub(e, 53)) end
+  if e and not anew and string.sub(e, 9, 48) == run_id
+      and tonumber(string.sub(e, 49, 52)) >= tonumber(layout) then
+    return e, tonumber(string.sub(e, 53))
+  end
   e = nonce(seed) .. run_id .. layout .. '0'
   redis.call('SET', KEYS[1], e)
   redis.call('DEL', KEYS[2], KEYS[3])
@@ -60,21 +74,43 @@ local function named_since(ring, name, q)
   local score = redis.call('ZSCORE', ring, name)
   return score and tonumber(score) > q
 end
+
+-- Whether the entry v bears these stamps, and those that its dynamic names have now.
+local function bears(v, stamps, prefix)
+  if not v or #v <= 45 or string.sub(v, 46, 45 + #stamps) ~= stamps then return false end
+  local at = 46 + 8 * string.byte(v, 43)
+  local stamp = 46 + #stamps
+  for _ = 1, string.byte(v, 44) + 256 * string.byte(v, 45) do
+    local length = string.byte(v, at) + 256 * string.byte(v, at + 1)
+    local g = redis.call('GET', prefix .. string.sub(v, at + 2, at + 1 + length))
+    if not g or string.sub(g, 1, 8) ~= string.sub(v, stamp, stamp + 7) then return false end
+    at = at + 2 + length
+    stamp = stamp + 8
+  end
+  return true
+end
+
+-- How many were sent it; -1 if this user may not publish: then others learn it from q, in e.
+local function publish(channel, message)
+  local receivers = redis.pcall('PUBLISH', channel, message)
+  if type(receivers) == 'number' then return receivers end
+  return -1
+end
 """
 
-BEGIN: Final = (
+BEGIN: Final = Script(
     _COMMON
     + r"""
--- ARGV: 1 run_id, 2 layout, 3 seed. Sent once on every new connection, so that the first miss
--- already knows an epoch to be fenced by.
-local e, q = epoch(ARGV[1], ARGV[2], ARGV[3])
+-- ARGV: 1 run_id, 2 layout, 3 seed, 4 '1': a new epoch whatever is there. Sent once on every new
+-- connection, so that the first miss already knows an epoch to be fenced by.
+local e, q = epoch(ARGV[1], ARGV[2], ARGV[3], ARGV[4] == '1')
 low(KEYS[2], q)
 low(KEYS[3], q)
 return e
 """
 )
 
-ACQUIRE: Final = (
+ACQUIRE: Final = Script(
     _COMMON
     + r"""
 -- KEYS: 4 = v, 5 = l, 6 = w, 7.. = generations of the static names, in the order of the stamps.
@@ -109,22 +145,11 @@ for i = 7, #KEYS do
 end
 local granted = table.concat(stamps)
 if not force then
+  -- Stored since it was read. Its dynamic names are compared as well: an entry that a tag has
+  -- killed must not be handed out as news for ever.
   local v = redis.call('GET', KEYS[4])
-  if v and #v > 45 and string.sub(v, 11, 18) ~= ARGV[6]
-      and string.sub(v, 46, 45 + #granted) == granted then
-    -- Stored since it was read. Its dynamic names are compared as well: an entry that a tag has
-    -- killed must not be handed out as news for ever.
-    local at = 46 + 8 * string.byte(v, 43)
-    local stamp = 46 + #granted
-    local valid = true
-    for _ = 1, string.byte(v, 44) + 256 * string.byte(v, 45) do
-      local length = string.byte(v, at) + 256 * string.byte(v, at + 1)
-      local g = redis.call('GET', ARGV[10] .. string.sub(v, at + 2, at + 1 + length))
-      if not g or string.sub(g, 1, 8) ~= string.sub(v, stamp, stamp + 7) then valid = false end
-      at = at + 2 + length
-      stamp = stamp + 8
-    end
-    if valid then return {'FOUND', q, string.sub(e, 1, 8), v} end
+  if v and string.sub(v, 11, 18) ~= ARGV[6] and bears(v, granted, ARGV[10]) then
+    return {'FOUND', q, string.sub(e, 1, 8), v}
   end
   local l = redis.call('GET', KEYS[5])
   if l and string.sub(l, 17) == granted then
@@ -138,7 +163,7 @@ return {'LEASE', q, granted}
 """
 )
 
-FILL: Final = (
+FILL: Final = Script(
     _COMMON
     + r"""
 -- KEYS: 4 = v, 5 = l, 6 = w, 7 = the generation of what was made from the key, 8 = n,
@@ -173,12 +198,16 @@ if accepted and #ARGV > 15 then
 end
 -- An older version than the greatest that was ever written brings nothing new: what is here stays.
 local greatest = redis.call('GET', KEYS[8])
-if ARGV[15] ~= '' and greatest and tonumber(ARGV[15]) < tonumber(greatest) then
+-- Refused or not, the lease has done its service; whoever waits for it need wait no longer.
+local function release()
   if held == ARGV[1] then redis.call('DEL', KEYS[5]) end
-  return {0, q}
+  if (held == ARGV[1] or ARGV[10] ~= '') and redis.call('DEL', KEYS[6]) == 1 then
+    publish(ARGV[12], 'w' .. ARGV[13])
+  end
 end
-local function wake()
-  if redis.call('DEL', KEYS[6]) == 1 then redis.call('PUBLISH', ARGV[12], 'w' .. ARGV[13]) end
+if ARGV[15] ~= '' and greatest and tonumber(ARGV[15]) < tonumber(greatest) then
+  release()
+  return {0, q, ''}
 end
 if ARGV[10] ~= '' then
   -- A set: whatever becomes of it, every other lease and every older value of the key is void.
@@ -189,13 +218,14 @@ if ARGV[10] ~= '' then
   redis.call('SET', KEYS[1], string.sub(e, 1, 52) .. string.format('%d', q))
   remember(KEYS[3], ARGV[10], q)
   local number = string.format('%d', q)
-  redis.call('PUBLISH', ARGV[12], 'i' .. string.sub(e, 1, 8) .. number .. '\n' .. ARGV[10])
+  publish(ARGV[12], 'i' .. string.sub(e, 1, 8) .. number .. '\n' .. ARGV[10])
 end
+local now = e and string.sub(e, 1, 8) or ''
 if ARGV[15] ~= '' and (accepted or ARGV[10] ~= '') then
   redis.call('SET', KEYS[8], ARGV[15], 'PX', math.max(tonumber(ARGV[8]), 2592000000))
 end
-if not accepted then return {0, q} end
-redis.call('DEL', KEYS[5])
+release()
+if not accepted then return {0, q, now} end
 if ARGV[11] == '1' then
   local old = redis.call('GET', KEYS[4])
   for i = 9 + ARGV[5], #KEYS do
@@ -220,12 +250,12 @@ if ARGV[11] == '1' then
     end
   end
 end
-wake()
-return {1, q}
+return {1, q, now}
 """
 )
 
-RENEW: Final = r"""
+RENEW: Final = Script(
+    r"""
 -- KEYS: leases. ARGV: 1 life in ms, 2.. = their values.
 local kept = 0
 for i = 1, #KEYS do
@@ -235,19 +265,34 @@ for i = 1, #KEYS do
 end
 return kept
 """
+)
 
-INVALIDATE: Final = (
+INVALIDATE: Final = Script(
     _COMMON
     + r"""
--- KEYS: 4.. = for each named key v and l, then the generations of the other names.
--- ARGV: 1 run_id, 2 layout, 3 seed, 4 channel, 5 number of keys, 6.. = all names, keys first.
--- UNLINK comes first: when memory is full, writes are refused from the first one that needs more.
-local keys = tonumber(ARGV[5])
+-- KEYS: 4.. = for each named key v and l, then the generations of all names, keys' own first.
+-- ARGV: 1 run_id, 2 layout, 3 seed, 4 channel, 5 number of keys, 6 'i', or 's' to have it
+--   acknowledged, 7 prefix of generations, 8 number of names, 9.. = all names, keys first, then for
+--   each key the number of its static names that have a generation, and these.
+local keys, count = tonumber(ARGV[5]), tonumber(ARGV[8])
+-- Counted before anything goes: an entry that was dead already is not one that went now.
 local gone, bearers = 0, 0
-for i = 1, keys do
-  gone = gone + redis.call('EXISTS', KEYS[2 + 2 * i])
-  redis.call('UNLINK', KEYS[2 + 2 * i], KEYS[3 + 2 * i])
+local before = redis.call('GET', KEYS[1])
+if before and string.sub(before, 9, 48) == ARGV[1] then
+  local at = 9 + count
+  for i = 1, keys do
+    local stamps = {string.sub(before, 1, 8)}
+    for j = at + 1, at + ARGV[at] do
+      local g = redis.call('GET', ARGV[7] .. ARGV[j])
+      stamps[#stamps + 1] = g and string.sub(g, 1, 8) or 'missing'
+    end
+    at = at + 1 + ARGV[at]
+    local v = redis.call('GET', KEYS[2 + 2 * i])
+    if v and bears(v, table.concat(stamps), ARGV[7]) then gone = gone + 1 end
+  end
 end
+-- UNLINK comes first: when memory is full, writes are refused from the first one that needs more.
+for i = 1, keys do redis.call('UNLINK', KEYS[2 + 2 * i], KEYS[3 + 2 * i]) end
 for i = 4 + 2 * keys, #KEYS do
   local g = redis.call('GET', KEYS[i])
   if g then
@@ -263,11 +308,12 @@ if type(written) == 'table' and written.err then
   redis.call('UNLINK', KEYS[1])
   return redis.error_reply(written.err)
 end
-for i = 6, #ARGV do remember(i - 5 <= keys and KEYS[3] or KEYS[2], ARGV[i], q) end
 local names = {}
-for i = 6, #ARGV do names[#names + 1] = ARGV[i] end
-local said = 'i' .. string.sub(e, 1, 8) .. string.format('%d', q) .. '\n'
-redis.call('PUBLISH', ARGV[4], said .. table.concat(names, '\n'))
-return {gone, bearers, q}
+for i = 1, count do
+  names[i] = ARGV[8 + i]
+  remember(i <= keys and KEYS[3] or KEYS[2], names[i], q)
+end
+local said = ARGV[6] .. string.sub(e, 1, 8) .. string.format('%d', q) .. '\n'
+return {gone, bearers, q, publish(ARGV[4], said .. table.concat(names, '\n')), string.sub(e, 1, 8)}
 """
 )

@@ -1,0 +1,105 @@
+"""What the server lets this process do, found out on every new connection.
+
+Managed servers and ACLs forbid some commands. Each that is missing has a fallback, which is said
+once; none of them may lead to an old value.
+
+- INFO (the server's run_id): every connection begins a new epoch, so that nothing from before a
+  restart or a snapshot is ever taken for valid. It costs all that Redis holds, for all processes,
+  each time that one of them connects.
+- EVAL or EVALSHA: nothing is read from Redis or stored there. An invalidation makes all that other
+  processes store there void, since it cannot be done for names alone.
+- PUBLISH: other processes hear of this one's invalidations at their next heartbeat (0.1 s), which
+  empties their memory.
+- SUBSCRIBE: nothing is served from memory (`coherence.push` finds it out and says so).
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from cascada.tiers import redis_scripts
+from cascada.tiers.redis_layout import NONCE, RUN_ID, Layout, ServerError, run_id_of
+
+ANY_SERVER: Final = b"?" * RUN_ID
+"""In the place of a run_id that the server does not tell, the same for all processes."""
+
+NO_RUN_ID: Final = (
+    "Redis does not tell its run_id (INFO is forbidden), so each new connection of any process "
+    "empties what Redis holds; allow INFO to this user"
+)
+NO_SCRIPTS: Final = (
+    "Redis forbids EVAL or EVALSHA, without which nothing can be kept right in it: it is not used, "
+    "and an invalidation empties it for all; allow both to this user"
+)
+NO_PUBLISH: Final = (
+    "Redis forbids PUBLISH on cascada's channel, so other processes hear of invalidations made "
+    "here up to 0.1 s later; allow it to this user"
+)
+NO_SUBSCRIBE: Final = (
+    "Redis forbids SUBSCRIBE to cascada's channel, so nothing is served from memory; "
+    "allow it to this user"
+)
+
+
+@dataclass(slots=True, frozen=True)
+class Rights:
+    """What one connection may do; `wanting` says what is missing, in sentences."""
+
+    run_id: bytes
+    scripts: bool = True
+    wanting: tuple[str, ...] = ()
+
+
+class Wire(Protocol):
+    """One connection, as far as this needs it."""
+
+    def send(self, command: Any) -> Any: ...
+
+
+def refused(error: ServerError) -> bool:
+    """Whether the server does not let this user do it, or has no such command."""
+    text = str(error)
+    # The last two are what 7 and 6.2 say of a command inside a script.
+    return text.startswith("NOPERM") or any(
+        sign in text for sign in ("unknown command", "ACL failure", "can't run this command")
+    )
+
+
+async def run_id_on(wire: Wire) -> bytes:
+    """The identity of the server at the other end; `ANY_SERVER` if it does not tell."""
+    try:
+        return run_id_of(await wire.send((b"INFO", b"server"))) or ANY_SERVER
+    except ServerError as error:
+        if refused(error):
+            return ANY_SERVER
+        raise
+
+
+async def find_out(wire: Wire, layout: Layout) -> Rights:
+    """Try what is needed, and begin an epoch where there is none."""
+    run_id = await run_id_on(wire)
+    wanting = [NO_RUN_ID] if run_id == ANY_SERVER else []
+    begin = (len(layout.common), *layout.common, run_id, b"%04d" % layout.number,
+             os.urandom(NONCE), b"1" if run_id == ANY_SERVER else b"0")  # fmt: skip
+    try:
+        # Both ways, as every other script will be sent: by its name first.
+        try:
+            await wire.send((b"EVALSHA", redis_scripts.BEGIN.digest, *begin))
+        except ServerError as error:
+            if not str(error).startswith("NOSCRIPT"):
+                raise
+            await wire.send((b"EVAL", redis_scripts.BEGIN.text, *begin))
+    except ServerError as error:
+        if not refused(error):
+            raise
+        return Rights(run_id, scripts=False, wanting=(*wanting, NO_SCRIPTS))
+    try:
+        # A wake-up for nobody, which listeners of every layout pass over.
+        await wire.send((b"PUBLISH", layout.channel, b"w"))
+    except ServerError as error:
+        if not refused(error):
+            raise
+        wanting.append(NO_PUBLISH)
+    return Rights(run_id, wanting=tuple(wanting))

@@ -1,0 +1,161 @@
+"""Who waits for another process's load: woken by its end, and never left waiting or behind."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from cascada import Cache
+from cascada.tiers import redis_hearing
+from cascada.tiers.redis import RedisTier
+from tests.scenarios.row import Row, until
+from tests.servers.redis import RedisServer
+
+FAR = 30.0
+"""Seconds between two looks without a push, so that nothing but the push can be in time."""
+
+
+@pytest.fixture
+async def pair(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[Cache, Cache]]:
+    redis_server.flush()
+    monkeypatch.setattr(redis_hearing, "POLL_HEARING", FAR)
+    options = {"redis": redis_server.url, "op_timeout": 5.0}
+    async with Cache(**options) as here, Cache(**options) as there:
+        for cache in (here, there):
+            await cache.tenant("acme").get("row", "warm")
+            await until(lambda cache=cache: tier_of(cache).hearing.listening)
+        yield here, there
+
+
+def tier_of(cache: Cache) -> RedisTier:
+    tier = cache._assembly.stack.lower[0].tier
+    assert isinstance(tier, RedisTier)
+    return tier
+
+
+async def waiting(cache: Cache) -> None:
+    """Until a load of this cache waits for another's."""
+    await until(lambda: bool(tier_of(cache).hearing._events))
+
+
+@pytest.mark.parametrize("ends", ["stored", "failed", "unstored", "set", "invalidated"])
+async def test_however_the_load_ends_those_who_wait_for_it_go_on(
+    pair: tuple[Cache, Cache], ends: str
+) -> None:
+    here, there = (cache.tenant("acme") for cache in pair)
+    row = Row("value")
+    row.hold()
+
+    async def load() -> object:
+        value = await row.read()
+        if ends == "failed":
+            raise ValueError(value)
+        return None if ends == "unstored" else value
+
+    loading = asyncio.create_task(here.load("row", "1", load))
+    await row.being_read()
+    asked = asyncio.create_task(there.load("row", "1", lambda: "other"))
+    await waiting(pair[1])
+    await asyncio.sleep(0.05)
+    assert not asked.done()
+    if ends == "set":
+        await here.set("row", "1", "value")
+    elif ends == "invalidated":
+        await here.invalidate("row", "1")
+    else:
+        row.let_go()
+    async with asyncio.timeout(FAR / 10):
+        hit = await asked
+    assert hit.value == ("value" if ends in ("stored", "set") else "other")
+    row.let_go()
+    await asyncio.gather(loading, return_exceptions=True)
+
+
+async def test_a_load_whose_late_tag_was_invalidated_keeps_nobody_waiting(
+    pair: tuple[Cache, Cache],
+) -> None:
+    """It is not stored, but its lease is still there, and nothing else named the key."""
+    here, there = (cache.tenant("acme") for cache in pair)
+    row = Row("old")
+    row.hold()
+    loading = asyncio.create_task(here.load("row", "1", row.read, tags=["news"]))
+    await row.being_read()
+    asked = asyncio.create_task(there.load("row", "1", lambda: "new"))
+    await waiting(pair[1])
+    await here.invalidate(tag="news")
+    row.let_go()
+    async with asyncio.timeout(FAR / 10):
+        assert (await asked).value == "new"
+    await loading
+
+
+async def test_a_push_that_overtakes_the_answer_is_not_missed(redis_server: RedisServer) -> None:
+    hearing = redis_hearing.Hearing()
+    hearing.listening = True
+    released = hearing.expect("key")
+    hearing.released("key")
+    busy = hearing.busy(released, 5.0)
+    async with asyncio.timeout(1):
+        await busy.over()
+
+
+async def test_nothing_is_left_of_those_who_leave(pair: tuple[Cache, Cache]) -> None:
+    here, there = (cache.tenant("acme") for cache in pair)
+    row = Row()
+    row.hold()
+    loading = asyncio.create_task(here.load("row", "1", row.read))
+    await row.being_read()
+    asked = [asyncio.create_task(there.load("row", "1", row.read)) for _ in range(5)]
+    await waiting(pair[1])
+    for task in asked:
+        task.cancel()
+    await asyncio.gather(*asked, return_exceptions=True)
+    row.let_go()
+    await loading
+    await pair[1].aclose()
+    gc.collect()
+    assert not tier_of(pair[1]).hearing._events
+
+
+async def test_when_the_push_connection_breaks_those_who_wait_ask_again(
+    pair: tuple[Cache, Cache], redis_server: RedisServer
+) -> None:
+    here, there = (cache.tenant("acme") for cache in pair)
+    row = Row()
+    row.hold()
+    loading = asyncio.create_task(here.load("row", "1", row.read))
+    await row.being_read()
+    asked = asyncio.create_task(there.load("row", "1", lambda: "other"))
+    await waiting(pair[1])
+    # What is released while the push connection is down is pushed to nobody.
+    redis_server.say("CLIENT", "KILL", "TYPE", "pubsub")
+    row.let_go()
+    async with asyncio.timeout(FAR / 10):
+        assert (await asked).value == "old"
+    await loading
+
+
+async def test_a_loader_that_died_is_waited_for_no_longer_than_its_lease(tmp_path: Path) -> None:
+    server = RedisServer(tmp_path)
+    try:
+        async with Cache(redis=server.url, op_timeout=5.0) as here:
+            acme = here.tenant("acme")
+            lease = tier_of(here)._layout.lease(acme.key("row", "1")).decode()
+            await acme.load("row", "1", lambda: "old")
+            held = here._assembly.stack.lower[0]
+            await acme.invalidate("row", "1")
+            (seen,) = await held.read([acme.key("row", "1")])
+            await held.lease([acme.key("row", "1")], [seen])  # and nobody renews it
+            server.say("PEXPIRE", lease, "300")
+            started = time.perf_counter()
+            assert (await acme.load("row", "1", lambda: "new")).value == "new"
+            assert 0.15 < time.perf_counter() - started < 2
+    finally:
+        server.kill()
