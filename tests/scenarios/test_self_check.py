@@ -1,75 +1,24 @@
 """What is served is compared with its source: what is stale is found, and nothing else."""
 
-import asyncio
 import logging
+from dataclasses import dataclass
 from typing import Any
 
+import numpy
 import pytest
 
 from cascada.api.cache import Cache
-from cascada.api.cache_aside import get_with_cache_aside
-from cascada.api.decorator import cached
-from cascada.api.default import configure
-from cascada.api.statistics import TypeStatistics
-from cascada.engine.selfcheck import MOST
-from cascada.model.errors import BadInput
 from cascada.model.policy import Policy
 from cascada.testing.clock import ManualClock
-from tests.scenarios.conftest import MakeCache
+from tests.scenarios.checking import Pauses, all_checked, arm, at_once, counts, looks
+from tests.scenarios.conftest import MakeCache, MakeNodes
 from tests.scenarios.row import Row, all_stored, turns, until
-
-
-class Pauses:
-    """Stands for the pauses before the second and the third look: a test ends them by hand."""
-
-    def __init__(self, cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.begun: list[float] = []
-        self._ends: list[asyncio.Event] = []
-        self._sleep = asyncio.sleep
-        cache._assembly.check.pauses = (0.125, 0.375)
-        monkeypatch.setattr("cascada.engine.selfcheck.asyncio.sleep", self.sleep)
-
-    async def sleep(self, seconds: float) -> None:
-        if seconds not in (0.125, 0.375):
-            return await self._sleep(seconds)
-        self.begun.append(seconds)
-        self._ends.append(end := asyncio.Event())
-        await end.wait()
-        return None
-
-    async def end(self, count: int) -> None:
-        """Wait for so many pauses to have begun, and end all of them."""
-        await until(lambda: len(self.begun) >= count)
-        for end in self._ends:
-            end.set()
 
 
 @pytest.fixture
 def cache(make_cache: MakeCache) -> Cache:
     cache = make_cache(policies={"x": Policy(none_ttl=60), "old": Policy(ttl=10, stale_for=60)})
     return at_once(cache)
-
-
-def at_once(cache: Cache) -> Cache:
-    cache._assembly.check.pauses = (0.0, 0.0)
-    return cache
-
-
-def arm(cache: Cache) -> None:
-    cache._assembly.check.armed = True
-
-
-def counts(cache: Cache, data_type: str = "x") -> TypeStatistics:
-    return cache.stats().types.get(data_type, TypeStatistics())
-
-
-def looks(cache: Cache, data_type: str = "x") -> tuple[int, int, int, int]:
-    of = counts(cache, data_type)
-    return of.checked, of.differed, of.differed_1s, of.differed_10s
-
-
-async def all_checked(cache: Cache) -> None:
-    await until(lambda: not +cache._assembly.check._under_way)
 
 
 async def test_a_hit_that_is_right_is_checked_and_nothing_else(cache: Cache) -> None:
@@ -256,22 +205,6 @@ async def test_a_generator_is_never_run_for_a_check(cache: Cache) -> None:
     assert counts(cache).unchecked == 1
 
 
-async def test_what_says_that_it_is_stale_is_not_checked(cache: Cache, clock: ManualClock) -> None:
-    acme, row = cache.tenant("acme"), Row("value")
-    await acme.load("old", "1", row.read)
-    await all_stored(acme)
-    clock.advance(11)
-    await acme.get("old", "any")  # so that the feed has been asked since
-    row.hold()
-    arm(cache)
-    assert (await acme.load("old", "1", row.read)).stale
-    await turns()
-    assert cache._assembly.check.armed, "it waits for a hit that promises something"
-    row.let_go()
-    await all_stored(acme)
-    assert looks(cache, "old") == (0, 0, 0, 0)
-
-
 @pytest.mark.parametrize(
     "value",
     [
@@ -292,6 +225,62 @@ async def test_what_the_tiers_make_of_a_value_is_no_difference(cache: Cache, val
         await acme.load(data_type, "1", lambda: value)
         await all_checked(cache)
         assert looks(cache, data_type) == (1, 0, 0, 0)
+
+
+@dataclass
+class Price:
+    cents: int
+    tags: set[str]
+
+
+@pytest.mark.parametrize(
+    ("policy", "stored", "same", "other"),
+    [
+        (
+            Policy(type=Price),
+            Price(1, {"a", "b"}),
+            {"cents": 1, "tags": ["b", "a"]},
+            Price(2, set()),
+        ),
+        (Policy(type=set[int]), {3, 1, 2}, [2, 3, 1], {1}),
+        (Policy(shared=True), {"n": [1]}, {"n": [1]}, {"n": [2]}),
+        (Policy(), numpy.arange(3.0), numpy.arange(3.0), numpy.arange(4.0)),
+        (Policy(), numpy.arange(3.0), numpy.arange(3.0), numpy.array([0.0, 1.0, 3.0])),
+    ],
+)
+async def test_values_of_any_kind_are_told_apart_and_only_where_they_differ(
+    make_cache: MakeCache, policy: Policy, stored: Any, same: Any, other: Any
+) -> None:
+    cache = at_once(make_cache(policy=policy))
+    acme = cache.tenant("acme")
+    await acme.load("x", "1", lambda: stored)
+    await all_stored(acme)
+    for value in (same, other):
+        arm(cache)
+        await acme.load("x", "1", lambda value=value: value)  # type: ignore[misc]
+        await all_checked(cache)
+    assert looks(cache) == (2, 1, 1, 1)
+
+
+async def test_what_another_process_has_invalidated_is_late_until_it_is_heard_of(
+    nodes: MakeNodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = nodes(2)
+    here, there = group
+    pauses = Pauses(here, monkeypatch)
+    row = Row("old")
+    await here.tenant("acme").load("x", "1", row.read)
+    await all_stored(here.tenant("acme"))
+    row.value = "new"
+    await there.tenant("acme").invalidate("x", "1")
+    arm(here)
+    served = await here.tenant("acme").load("x", "1", row.read)
+    assert (served.value, served.tier) == ("old", "l1")  # type: ignore[union-attr]
+    await until(lambda: bool(pauses.begun))
+    await group.hear()
+    await pauses.end(1)
+    await all_checked(here)
+    assert looks(here) == (1, 1, 0, 0)
 
 
 async def test_the_order_of_a_dict_is_no_difference_and_what_the_caller_does_to_it_neither(
@@ -321,158 +310,3 @@ async def test_what_a_source_reads_through_the_cache_is_asked_of_its_source_as_w
     await acme.load("x", "whole", made)
     await all_checked(cache)
     assert looks(cache) == (1, 1, 1, 1)
-
-
-async def test_a_hit_inside_of_a_load_can_be_checked_and_adds_nothing_to_that_load(
-    cache: Cache,
-) -> None:
-    acme, part = cache.tenant("acme"), Row("part")
-    await acme.load("x", "part", part.read)
-    await all_stored(acme)
-
-    async def made() -> Any:
-        arm(cache)
-        value = (await acme.load("x", "part", in_another_way)).value
-        await all_checked(cache)
-        return value
-
-    async def in_another_way() -> Any:
-        await acme.load("x", "other", part.read)
-        return await part.read()
-
-    await acme.load("x", "whole", made)
-    await all_stored(acme)
-    assert looks(cache) == (1, 0, 0, 0)
-    await acme.invalidate("x", "other")
-    assert (await acme.get("x", "whole")).value == "part"
-
-
-async def test_batches_and_decorated_functions_are_checked_as_well(cache: Cache) -> None:
-    acme = cache.tenant("acme")
-    asked: list[list[str]] = []
-
-    async def rows(ids: list[str]) -> dict[str, str]:
-        asked.append(ids)
-        return dict.fromkeys(ids, "row")
-
-    await acme.load_many("x", ["1", "2"], rows)
-    await all_stored(acme)
-    arm(cache)
-    await acme.load_many("x", ["1", "2"], rows)
-    await all_checked(cache)
-    assert asked == [["1", "2"], ["1"]]
-    assert looks(cache) == (1, 0, 0, 0)
-
-    calls = Row("result")
-
-    @cached("x", cache=cache, key=lambda: "f")
-    async def function() -> Any:
-        return await calls.read()
-
-    with pytest.MonkeyPatch.context() as variables:
-        variables.setenv("CASCADA_TENANT", "acme")
-        await function()
-        await all_stored(acme)
-        arm(cache)
-        await function()
-        await all_checked(cache)
-    assert calls.reads == 2
-    assert looks(cache) == (2, 0, 0, 0)
-
-
-async def test_the_documents_face_is_checked_as_well(cache: Cache) -> None:
-    row = Row({"n": 1})
-    configure(cache)
-    try:
-        for serializer in (None, repr):
-            for number in (1, 2):
-                if number == 2:
-                    arm(cache)
-                value, metrics = await get_with_cache_aside(
-                    "x", f"{serializer}", "acme", row.read, serializer=serializer
-                )
-                await all_stored(cache.tenant("acme"))
-            assert metrics["cache_hit"]
-            assert value == (repr(row.value) if serializer else row.value)
-            await all_checked(cache)
-    finally:
-        configure(None)
-    assert row.reads == 4
-    assert looks(cache) == (2, 0, 0, 0)
-
-
-async def test_a_closing_cache_does_not_wait_for_its_checks(make_cache: MakeCache) -> None:
-    cache = make_cache()
-    acme, row = cache.tenant("acme"), Row("old")
-    await acme.load("x", "1", row.read)
-    await all_stored(acme)
-    row.value = "new"
-    arm(cache)
-    await acme.load("x", "1", row.read)
-    await until(lambda: counts(cache).differed == 1)
-    async with asyncio.timeout(0.9):
-        await cache.aclose()
-    assert looks(cache) == (1, 1, 0, 0)
-
-
-async def test_only_so_many_comparisons_are_under_way(make_cache: MakeCache) -> None:
-    cache = make_cache()
-    acme, row = cache.tenant("acme"), Row("old")
-    await acme.load("x", "1", row.read)
-    await all_stored(acme)
-    row.value = "new"
-    for _ in range(MOST + 3):
-        arm(cache)
-        await acme.load("x", "1", row.read)
-        assert not cache._assembly.check.armed
-    await until(lambda: counts(cache).differed == MOST)
-    assert counts(cache).checked == MOST
-
-
-async def test_the_timer_arms_again_and_again_and_after_a_reset(make_cache: MakeCache) -> None:
-    cache = at_once(make_cache(self_check=0.01))
-    for _ in range(2):
-        acme, row = cache.tenant("acme"), Row("value")
-        await acme.load("x", "1", row.read)
-        await all_stored(acme)
-        before = counts(cache).checked
-        for more in (1, 2):
-            await until(lambda: cache._assembly.check.armed)
-            while cache._assembly.check.armed:
-                await acme.load("x", "1", row.read)
-            await until(lambda: counts(cache).checked >= before + more)  # noqa: B023
-        await cache.reset()
-
-
-async def test_what_is_always_read_right_after_another_has_its_turn(
-    make_cache: MakeCache,
-) -> None:
-    cache = make_cache(self_check=0.005)
-    acme = cache.tenant("acme")
-
-    async def request() -> None:
-        for data_type in ("first", "second", "third"):
-            await acme.load(data_type, "1", lambda: "row")
-
-    await request()
-    await all_stored(acme)
-    async with asyncio.timeout(20):
-        while not all(counts(cache, each).checked for each in ("first", "second", "third")):
-            await request()
-            await asyncio.sleep(0.001)
-
-
-@pytest.mark.parametrize("interval", [None, 0])
-async def test_without_an_interval_nothing_is_ever_armed(
-    make_cache: MakeCache, interval: float | None
-) -> None:
-    cache = make_cache(self_check=interval)
-    await cache.tenant("acme").get("x", "1")
-    names = {task.get_name() for task in asyncio.all_tasks()}
-    assert not [name for name in names if "self-check" in name]
-
-
-@pytest.mark.parametrize("interval", [-1, True, float("nan"), float("inf")])
-def test_an_interval_that_is_none_is_refused(interval: float) -> None:
-    with pytest.raises(BadInput, match="seconds of at least 0"):
-        Cache(self_check=interval)
