@@ -19,8 +19,8 @@ import os
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from cascada.tiers import redis_scripts
 from cascada.tiers.redis_layout import NONCE, RUN_ID, Layout, ServerError, run_id_of
+from cascada.tiers.redis_scripts import BEGIN
 
 ANY_SERVER: Final = b"?" * RUN_ID
 """In the place of a run_id that the server does not tell, the same for all processes."""
@@ -81,16 +81,11 @@ async def find_out(wire: Wire, layout: Layout) -> Rights:
     """Try what is needed, and begin an epoch where there is none."""
     run_id = await run_id_on(wire)
     wanting = [NO_RUN_ID] if run_id == ANY_SERVER else []
-    begin = (len(layout.common), *layout.common, run_id, b"%04d" % layout.number,
-             os.urandom(NONCE), b"1" if run_id == ANY_SERVER else b"0")  # fmt: skip
+    begin = (len(layout.common), *layout.common, run_id, b"%04d" % layout.number, os.urandom(NONCE))
     try:
-        # Both ways, as every other script will be sent: by its name first.
-        try:
-            await wire.send((b"EVALSHA", redis_scripts.BEGIN.digest, *begin))
-        except ServerError as error:
-            if not str(error).startswith("NOSCRIPT"):
-                raise
-            await wire.send((b"EVAL", redis_scripts.BEGIN.text, *begin))
+        # Both ways, as every other script will be sent.
+        await wire.send((b"EVAL", BEGIN.text, *begin, b"1" if run_id == ANY_SERVER else b"0"))
+        await wire.send((b"EVALSHA", BEGIN.digest, *begin, b"0"))
     except ServerError as error:
         if not refused(error):
             raise
