@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from cascada.api.decorator import cached as cached
     from cascada.api.default import configure as configure
     from cascada.api.default import reset as reset
+    from cascada.api.embeddings import Embeddings as Embeddings
+    from cascada.api.embeddings import (
+        get_embeddings_batch_with_cache as get_embeddings_batch_with_cache,
+    )
     from cascada.api.standard import CacheManager as CacheManager
     from cascada.api.tenant import Tenant as Tenant
     from cascada.codecs.digest import generate_resource_id_hash as generate_resource_id_hash
@@ -83,6 +87,7 @@ _NAMES = {
     "api.context": "Context",
     "api.decorator": "cached",
     "api.default": "configure reset",
+    "api.embeddings": "Embeddings get_embeddings_batch_with_cache",
     "api.standard": "CacheManager",
     "api.tenant": "Tenant",
     "codecs.digest": "generate_resource_id_hash",

@@ -25,13 +25,13 @@ _DOCUMENTED = """
     CACHE_TYPE_CONVERSATION_MESSAGE CACHE_TYPE_CONVERSATION_MESSAGES_LIST CACHE_TYPE_DOCUMENT
     CACHE_TYPE_EMBEDDING CACHE_TYPE_QUERY_RESULT CACHE_TYPE_RETRIEVAL_CACHE
     CACHE_TYPE_SEMANTIC_INDEX CACHE_TYPE_VECTOR_STORE CacheClosed CacheManager CorruptEntry
-    DEFAULT_TTL_MAPPING InvalidKey InvalidPolicy InvalidSettings InvalidTTL InvalidationPending
+    DEFAULT_TTL_MAPPING Embeddings InvalidKey InvalidPolicy InvalidSettings InvalidTTL InvalidationPending
     LoadCycle LoadError LoadTimeout METRIC_CACHE_HIT METRIC_CACHE_INVALIDATION
     METRIC_CACHE_INVALIDATION_COORDINATED METRIC_CACHE_MISS METRIC_CACHE_SIZE METRIC_LATENCY
     MissingContext MissingExtra MissingTenant SerializationError SourceBusy TTL_DYNAMIC
     TTL_EXTENDED TTL_PERMANENT TTL_PERSONAL TTL_SHORT TTL_STANDARD TTL_STATIC TierUnavailable
     WrongLoop configure deserialize_from_cache generate_resource_id_hash get_ttl_for_data_type
-    get_with_cache_aside reset serialize_for_cache
+    get_embeddings_batch_with_cache get_with_cache_aside reset serialize_for_cache
 """
 MODERN, DOCUMENTED = _MODERN.split(), _DOCUMENTED.split()
 

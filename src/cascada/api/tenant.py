@@ -235,10 +235,16 @@ class Tenant:
 
         It returns a mapping from id to value, or a sequence with one value for each id asked.
         """
+        source = Many(loader, clock=self._assembly.clock, ttl=ttl, tags=tags)
+        return await self.ask_many(data_type, resource_ids, source, type=type)
+
+    async def ask_many(
+        self, data_type: str, resource_ids: Sequence[Id], loader: Loader, *, type: Any = None
+    ) -> list[Hit[Any] | Miss]:
+        """`load_many` with the engine's own kind of loader, for faces that make one."""
         shape = self._shape(data_type)
         questions = [self._question(shape, each, type) for each in resource_ids]
-        source = Many(loader, clock=self._assembly.clock, ttl=ttl, tags=tags)
-        return await self._assembly.load_many(questions, source)
+        return await self._assembly.load_many(questions, loader)
 
     async def ask(
         self,

@@ -75,9 +75,9 @@ def array_over(data: bytes, dtype: str, count: int) -> Any:
     return _numpy().frombuffer(data, dtype, count)
 
 
-def array_of_list(value: list[Any]) -> Any:
+def array_of_list(value: Any, dtype: Any = None) -> Any:
     """A read-only array with the numbers of a (nested) list; MissingExtra without numpy."""
-    array = _numpy().array(value)
+    array = _numpy().array(value, dtype)
     if array.dtype.kind not in "biuf":
         raise CorruptEntry("an array was asked for, and the entry holds no list of numbers")
     return _numpy().ndarray(array.shape, array.dtype, array.tobytes())

@@ -97,11 +97,14 @@ class Answer:
 
 
 class Produced:
-    """What a source made for one question; `absent` means that there is nothing."""
+    """What a source made for one question; `absent` means that there is nothing.
+
+    `error`: this one question failed, though others of the same call did not.
+    """
 
     __slots__ = (
-        "absent", "generator_seconds", "loader_seconds", "origin", "sources", "store", "tags",
-        "ttl", "value", "version",
+        "absent", "error", "generator_seconds", "loader_seconds", "origin", "sources", "store",
+        "tags", "ttl", "value", "version",
     )  # fmt: skip
 
     def __init__(
@@ -115,8 +118,10 @@ class Produced:
         sources: Sequence[str] = (),
         version: int | None = None,
         store: bool = True,
+        error: BaseException | None = None,
     ) -> None:
         self.value = value
+        self.error = error
         self.absent = absent
         self.origin: Origin = "nothing" if absent else origin
         self.ttl = ttl

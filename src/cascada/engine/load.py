@@ -30,6 +30,7 @@ COOL_DOWN: Final = 1.0
 """Seconds after a failed refresh in which hits start no other one."""
 
 Leg = tuple[Flight, Descent]
+Good = tuple[Flight, Descent, Produced, Entry]
 
 
 async def carry(stack: Stack, flights: Sequence[Flight], loader: Loader) -> None:
@@ -96,43 +97,52 @@ def _may_rest(stack: Stack, leg: Leg) -> bool:
 
 
 async def _load(stack: Stack, legs: Sequence[Leg], loader: Loader) -> None:
-    """Run the loader for these legs; if it fails, fall back on what stale values may be served."""
-    flights = [flight for flight, _ in legs]
-    first = flights[0].question
-    frame = Frame(stack, flights[0].voyage, first.key.tenant)
+    """Run the loader for these legs; what it fails for falls back on stale values that may be
+    served, once all the rest is stored."""
+    first = legs[0][0]
+    kind, key = first.question.kind, first.question.key
+    frame = Frame(stack, first.voyage, key.tenant)
     started = stack.timer()
     try:
-        async with stack.limits.slot(first.kind.data_type, flights[0].voyage.ticket):
+        async with stack.limits.slot(kind.data_type, first.voyage.ticket):
             produced = await _run(stack, legs, loader, frame)
-        made = [
-            entry_of(stack, leg[0].question, result, frame)
-            for leg, result in zip(legs, produced, strict=True)
+        good: list[Good] = [
+            (flight, descent, result, entry_of(stack, flight.question, result, frame))
+            for (flight, descent), result in zip(legs, produced, strict=True)
+            if result.error is None
         ]
     except Exception as error:  # noqa: BLE001 - the caller's own code may raise anything
-        refresh = all(descent.servable for _, descent in legs)
-        stack.trace.load_failed(first.kind, first.key, error, refresh=refresh)
-        await _fail(stack, legs, error)
+        await _fail(stack, [(leg, error) for leg in legs])
         return
     except asyncio.CancelledError:
         # Here, not in a task of its own, which nobody would wait for when all is cancelled.
         await _release(stack, legs)
         raise
-    stack.trace.loaded(first.kind, [flight.question.key for flight in flights],
-                       stack.timer() - started)  # fmt: skip
-    for flight, result, entry in zip(flights, produced, made, strict=True):
-        answer = result.answer(entry, stale=frame.stale, foreign=frame.foreign)
-        flight.land(answer)
-        flight.seal()
-    unfit = frame.unfit
-    if unfit is not None:
-        for flight in flights:
-            stack.trace.unstored(flight.question.kind, flight.question.key, unfit)
-    keep = [
-        entry if result.store and unfit is None and _fits(stack, flight, entry) else None
-        for flight, entry, result in zip(flights, made, produced, strict=True)
+    if good:
+        keys = [flight.question.key for flight, *_ in good]
+        stack.trace.loaded(kind, keys, stack.timer() - started)
+        await _keep(stack, good, frame)
+    failed = [
+        (leg, result.error)
+        for leg, result in zip(legs, produced, strict=True)
+        if result.error is not None
     ]
-    stored = await rise(stack, [descent for _, descent in legs], keep)
-    for (flight, descent), proven in zip(legs, stored, strict=True):
+    if failed:
+        await _fail(stack, failed)
+
+
+async def _keep(stack: Stack, good: Sequence[Good], frame: Frame) -> None:
+    """Hand the values to their callers, then store them."""
+    keep: list[Entry | None] = []
+    for flight, _, result, entry in good:
+        flight.land(result.answer(entry, stale=frame.stale, foreign=frame.foreign))
+        flight.seal()
+        if frame.unfit is not None:
+            stack.trace.unstored(flight.question.kind, flight.question.key, frame.unfit)
+        stored = result.store and frame.unfit is None and _fits(stack, flight, entry)
+        keep.append(entry if stored else None)
+    proofs = await rise(stack, [descent for _, descent, *_ in good], keep)
+    for (flight, descent, *_), proven in zip(good, proofs, strict=True):
         # Who would get the stale value that landed first looks again: the new one is there now.
         flight.end(proven=proven and not frame.stale and descent.servable is None)
 
@@ -193,7 +203,7 @@ async def _renew(legs: Sequence[Leg]) -> None:
         await asyncio.sleep(RENEW_EVERY)
 
 
-async def _fail(stack: Stack, legs: Sequence[Leg], error: Exception) -> None:
+async def _fail(stack: Stack, failed: Sequence[tuple[Leg, BaseException]]) -> None:
     """The source failed: who may be served something stale is, everybody else gets the error.
 
     What was invalidated meanwhile is never served again, not even when the source fails, so a spare
@@ -201,10 +211,16 @@ async def _fail(stack: Stack, legs: Sequence[Leg], error: Exception) -> None:
     entry bears, nor, where memory had it above the tier that granted them, what memory had not
     heard of yet. Who comes after that look cannot rely on it.
     """
+    legs = [leg for leg, _ in failed]
+    (first, _), error = failed[0]
+    kind, key = first.question.kind, first.question.key
+    refresh = all(descent.servable for _, descent in legs)
+    stack.trace.load_failed(kind, key, error, refresh=refresh)
     for flight, _ in legs:
         flight.seal()
+    # All of them, before anybody hears of it: who hears leaves, and the last one ends this task.
     await _release(stack, legs)
-    for flight, descent in legs:
+    for (flight, descent), error in failed:
         stack.flights.cool(flight.question.key, stack.timer() + COOL_DOWN)
         if descent.spare is not None and await still_there(stack, [descent.spare]) == [True]:
             flight.land(descent.spare)

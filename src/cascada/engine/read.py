@@ -74,6 +74,8 @@ async def pass_by(stack: Stack, questions: Sequence[Question], loader: Loader) -
         produced = await loader.load(questions)
     answers = []
     for question, made in zip(questions, produced, strict=True):
+        if made.error is not None:
+            raise made.error
         if is_typed(question) and not made.absent:
             entry = encoded(stack, question, made.value, None, (), None)
             made.value = stack.decode(entry, question.kind, question.want)

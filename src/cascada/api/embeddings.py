@@ -1,0 +1,261 @@
+"""Embeddings of texts: each text once, whoever asks, in few and large requests to the provider.
+
+`Embeddings` is the engine's: one read for a whole batch, and what is missing asked of the provider
+once in all processes, gathered into requests, stored raw. The documents'
+`get_embeddings_batch_with_cache` is its argument order and its metrics.
+"""
+
+from __future__ import annotations
+
+import struct
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from hashlib import blake2b
+from typing import Any, Final, TypedDict
+
+from cascada.api.default import default_cache
+from cascada.api.tenant import Tenant
+from cascada.codecs.arrays import array_of_list, numpy_if_there
+from cascada.codecs.digest import generate_resource_id_hash
+from cascada.codecs.public import serialize_for_cache
+from cascada.engine.answer import Produced, Question
+from cascada.engine.gather import Gatherer
+from cascada.engine.source import call
+from cascada.model.entry import Hit
+from cascada.model.errors import BadInput, MissingExtra, SerializationError
+from cascada.model.keys import Id
+from cascada.model.ttl import Duration, seconds
+
+DATA_TYPE: Final = "embedding"
+
+Provider = Callable[[list[str]], Any]
+
+
+class BatchMetrics(TypedDict):
+    """Of one batch: texts that the cache had, texts that it had not, and milliseconds."""
+
+    cache_hits: int
+    cache_misses: int
+    total_time_ms: float
+    provider_time_ms: float
+
+
+class Embeddings:
+    """The vectors of one model from one provider.
+
+    provider: a function of a list of texts (or an object with `embed`), async or plain, that
+    returns one vector for each, in their order. params: whatever else changes the vectors
+    (dimensions, input_type, ...); it is part of their identity. max_batch: texts in one request at
+    most. max_wait: seconds for which a request waits for more texts; 0 gathers what one turn of the
+    event loop brings. max_calls: requests under way at most. half: store 16 bits a number, which
+    halves the space and keeps a relative error of 2**-11 (5e-4) within +-65504.
+    """
+
+    def __init__(
+        self,
+        provider: Any,
+        model: str,
+        *,
+        max_batch: int | None = None,
+        max_wait: float = 0.0,
+        max_calls: int = 8,
+        half: bool = False,
+        ttl: Duration | None = None,
+        **params: Any,
+    ) -> None:
+        if max_batch is not None and (isinstance(max_batch, bool) or max_batch < 1):
+            raise BadInput(
+                f"max_batch is {max_batch!r}; pass a whole number of at least 1, or None"
+            )
+        if max_wait < 0:
+            raise BadInput(f"max_wait is {max_wait!r}; pass seconds of at least 0")
+        if isinstance(max_calls, bool) or max_calls < 1:
+            raise BadInput(f"max_calls is {max_calls!r}; pass a whole number of at least 1")
+        if ttl is not None:
+            seconds(ttl)
+        self._ask = _function_of(provider)
+        self._identity = _identity(model, {**params, "half": True} if half else params)
+        self._limits: dict[str, Any] = {
+            "max_batch": max_batch, "max_wait": max_wait, "max_calls": max_calls,
+        }  # fmt: skip
+        self._half, self.ttl = half, ttl
+        # By the tasks of an event loop: a request belongs to the cache and the loop that wait.
+        self._gatherers: weakref.WeakKeyDictionary[Any, dict[str, Gatherer]] = (
+            weakref.WeakKeyDictionary()
+        )
+
+    async def of(
+        self, tenant: Tenant, texts: Sequence[str], *, as_array: bool = False
+    ) -> tuple[list[Any], BatchMetrics]:
+        """The vectors of `texts`, in their order, and what it took.
+
+        Lists of floats, or with `as_array` read-only arrays (numpy). If a request to the provider
+        fails, its error is raised once all others have been stored.
+        """
+        if isinstance(texts, str):
+            raise BadInput(f"texts is {texts!r}; pass a list of texts")
+        for text in texts:
+            if not isinstance(text, str):
+                raise BadInput(f"texts holds {text!r}; every one has to be a str")
+        if as_array and numpy_if_there() is None:
+            raise MissingExtra("as_array needs numpy: pip install 'cascada[numpy]'")
+        timer = tenant._assembly.clock.monotonic
+        started = timer()
+        # What a tier has is decoded to arrays at once, what the provider has made is converted.
+        want = numpy_if_there().ndarray if as_array else None
+        ids = {text: self._id(text) for text in dict.fromkeys(texts)}
+        hits = await tenant.get_many(DATA_TYPE, list(ids.values()), type=want)
+        found = {text: hit.value for text, hit in zip(ids, hits, strict=True) if hit}
+        missing = {id_: text for text, id_ in ids.items() if text not in found}
+        absent: set[str] = set()
+        source = _Missing(self, tenant, missing, timer)
+        if missing:
+            loaded = await tenant.ask_many(DATA_TYPE, list(missing), source)
+            for text, hit in zip(missing.values(), loaded, strict=True):
+                found[text] = hit.value
+                # Another caller may have stored it since the look above.
+                if not isinstance(hit, Hit) or hit.tier == "source":
+                    absent.add(text)
+        misses = sum(text in absent for text in texts)
+        handed = _as_array if as_array else _as_list
+        return [handed(found[text]) for text in texts], {
+            "cache_hits": len(texts) - misses,
+            "cache_misses": misses,
+            "total_time_ms": (timer() - started) * 1000,
+            "provider_time_ms": source.spent * 1000,
+        }
+
+    def stored(self, vector: Any) -> Any:
+        """What a vector of the provider is stored as."""
+        if self._half:
+            return Half(serialize_for_cache(vector, DATA_TYPE))
+        return list(vector) if isinstance(vector, tuple) else vector
+
+    def _id(self, text: str) -> str:
+        return _id_of(text, self._identity.copy())
+
+    def gatherer(self, tenant: Tenant) -> Gatherer:
+        """The requests of one tenant: nobody's texts travel with another's."""
+        background = tenant._stack.background
+        of_loop = self._gatherers.setdefault(background, {})
+        gatherer = of_loop.get(tenant.tenant)
+        if gatherer is None:
+            gatherer = of_loop[tenant.tenant] = Gatherer(self._ask, background, **self._limits)
+        return gatherer
+
+
+class _Missing:
+    """The engine's loader of the vectors that no tier has. `spent`: seconds in the provider."""
+
+    generating = False
+
+    def __init__(
+        self,
+        embeddings: Embeddings,
+        tenant: Tenant,
+        texts: dict[str, str],
+        timer: Callable[[], float],
+    ) -> None:
+        self._embeddings = embeddings
+        self._tenant = tenant
+        self._texts = texts
+        self._timer = timer
+        self.spent = 0.0
+
+    async def load(self, questions: Sequence[Question]) -> list[Produced]:
+        started = self._timer()
+        texts = [self._texts[question.key.resource_id] for question in questions]
+        results = await self._embeddings.gatherer(self._tenant).ask(texts)
+        self.spent += self._timer() - started
+        return [
+            Produced(None, error=result)
+            if isinstance(result, BaseException)
+            else Produced(self._embeddings.stored(result), ttl=self._embeddings.ttl)
+            for result in results
+        ]
+
+
+def _as_list(vector: Any) -> list[float]:
+    """A list of the caller's own: equal texts do not share one."""
+    return list(vector) if isinstance(vector, list) else serialize_for_cache(vector, DATA_TYPE)
+
+
+def _as_array(vector: Any) -> Any:
+    """A read-only array; 16-bit numbers come with 32, as nobody calculates with 16."""
+    numpy = numpy_if_there()
+    if not isinstance(vector, numpy.ndarray):
+        return array_of_list(_as_list(vector), "<f4")
+    if vector.dtype.str == "<f2":
+        return array_of_list(vector, "<f4")
+    return array_of_list(vector) if vector.flags.writeable else vector
+
+
+class Half:
+    """A vector as 16-bit floats, as far as the codecs look at arrays."""
+
+    dtype = "<f2"
+
+    def __init__(self, numbers: list[float]) -> None:
+        self.shape = (len(numbers),)
+        try:
+            self._raw = struct.pack(f"<{len(numbers)}e", *numbers)
+        except (OverflowError, struct.error) as error:
+            raise SerializationError(
+                f"a vector with a number of {max(map(abs, numbers)):g} does not fit into 16 bits "
+                "(at most 65504); store it without half=True"
+            ) from error
+
+    def tobytes(self) -> bytes:
+        return self._raw
+
+    def tolist(self) -> list[float]:
+        """The numbers as they come back."""
+        return list(struct.unpack(f"<{self.shape[0]}e", self._raw))
+
+
+async def get_embeddings_batch_with_cache(
+    texts: Sequence[str],
+    tenant_id: Id,
+    model_name: str,
+    embedding_provider: Any,
+    as_array: bool = False,
+    max_batch: int | None = None,
+    **params: Any,
+) -> tuple[list[Any], BatchMetrics]:
+    """The vectors of `texts`, in their order, and `cache_hits, cache_misses, total_time_ms,
+    provider_time_ms`.
+
+    One read for all; one request to the provider with the missing texts alone, each once, in
+    requests of `max_batch` texts where that is given. Other keywords are part of the vectors'
+    identity. What one request brought is kept when another fails.
+    """
+    tenant = default_cache().tenant(tenant_id)
+    embeddings = Embeddings(embedding_provider, model_name, max_batch=max_batch, **params)
+    return await embeddings.of(tenant, texts, as_array=as_array)
+
+
+def embedding_id(text: str, model: str, params: Mapping[str, Any]) -> str:
+    """The id under which the vector of a text is stored."""
+    return _id_of(text, _identity(model, params))
+
+
+def _id_of(text: str, identity: Any) -> str:
+    identity.update(text.encode("utf-8", "surrogatepass"))
+    return str(identity.hexdigest())
+
+
+def _identity(model: str, params: Mapping[str, Any]) -> Any:
+    """A hash that has taken all but the text, which comes last and so needs no length."""
+    head = generate_resource_id_hash(model, **params)
+    return blake2b(head.encode(), digest_size=16, person=b"cascada embed 1")
+
+
+def _function_of(provider: Any) -> Callable[[list[str]], Any]:
+    function = getattr(provider, "embed", provider)
+    if not callable(function):
+        raise BadInput(
+            f"embedding_provider is {provider!r}; pass a function of a list of texts, or an object "
+            "with a method embed"
+        )
+    return partial(call, function)
