@@ -24,6 +24,9 @@ BLOCKED: Final = 0.004
 """The share of reads that come right after the event loop was blocked."""
 
 Found = Hit[Any] | Miss
+EVERYBODY: Final = 2**62
+"""Who owes what no single process does."""
+
 _TIERS: Final = {"l1": Word.L1, "l2": Word.L2, "l3": Word.L3, "source": Word.SOURCE}
 
 
@@ -265,8 +268,12 @@ class Writes:
     async def _void(self, changed: list[tuple[int, int]], handle: Tenant, **arguments: Any) -> None:
         self._words[Word.INVALIDATIONS] += 1
         try:
-            await handle.invalidate(**arguments)
+            told = await handle.invalidate(**arguments)
         except InvalidationPending:
             self._witness.pending(changed, f"invalidate {arguments}", self._by)
+            return
+        if told.pending:
+            # The database keeps it for all processes, so that it comes about whoever dies.
+            self._witness.pending(changed, f"invalidate {arguments}", EVERYBODY)
         else:
             self._witness.returned(changed, f"invalidate {arguments}")

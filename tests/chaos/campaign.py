@@ -87,9 +87,9 @@ def run(plan: Plan, progress: Progress = lambda text: None) -> Outcome:
         rows = WORKLOADS[plan.workload].rows
         Truth.create(folder / "truth", len(Keyspace(rows).rows)).close()
         board = Board.create(folder / "board", config.workers)
-        with config.stand(folder):
+        with config.stand(folder, config.workers) as ground:
             fleet = Fleet(folder, board, plan.config, plan.workload, plan.mutant, plan.seed)
-            arena = Arena(fleet, folder)
+            arena = Arena(fleet, folder, ground)
             began = time.monotonic()
             hung = ""
             fleet.start()

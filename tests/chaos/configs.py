@@ -22,9 +22,18 @@ from cascada.model.clock import SystemClock
 from cascada.tiers.base import L1_LEASE, Changes
 from cascada.tiers.sqlite import SqliteTier
 from tests.chaos.keyspace import POLICIES
+from tests.chaos.redis_ground import Ground, ProxiedTier, redis_ground
 from tests.chaos.witness import Promise, Witness
 
 DATABASE: Final = "cache.db"
+
+PUSH: Final = 0.05
+"""Seconds that an invalidation may take to reach another process's memory, pushed."""
+
+ON_REDIS: Final = (
+    "stopped redis", "restarted redis", "restored redis", "cut pushes", "cut commands", "flushed",
+    "squeezed",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,27 +47,29 @@ class Configuration:
     about: str
     workers: int
     promise: Promise
-    open: Callable[[Path], Cache]
+    open: Callable[[Path, int], Cache]
     faults: tuple[str, ...]
     settle: float = 2.5
     remembers_versions: bool = True
-    stand: Callable[[Path], AbstractContextManager[None]] = lambda folder: nullcontext()
+    stand: Callable[[Path, int], AbstractContextManager[Ground | None]] = lambda folder, workers: (
+        nullcontext()
+    )
 
     @property
     def shares(self) -> bool:
         """Whether there is a tier below memory, which a second audit asks without memory."""
-        return "database" in self.about
+        return self.workers > 1
 
 
-def _memory(folder: Path) -> Cache:
+def _memory(folder: Path, slot: int) -> Cache:
     return Cache(policies=POLICIES)
 
 
-def _sqlite(folder: Path) -> Cache:
-    return Cache(database=str(folder / DATABASE), policies=POLICIES)
+def _sqlite(folder: Path, slot: int) -> Cache:
+    return Cache(database=str(folder / DATABASE), policies=POLICIES, degraded_l1_ttl=0)
 
 
-def _tight(folder: Path) -> Cache:
+def _tight(folder: Path, slot: int) -> Cache:
     """Everything is too small: rows are evicted, tombstones swept and memory full all the time."""
     tier = SqliteTier(
         folder / DATABASE,
@@ -67,7 +78,16 @@ def _tight(folder: Path) -> Cache:
         capacity_bytes=50_000,
         max_tombstones=24,
     )
-    return Cache(tiers=[tier], policies=POLICIES, l1_bytes=60_000)
+    return Cache(tiers=[tier], policies=POLICIES, l1_bytes=60_000, degraded_l1_ttl=0)
+
+
+def _redis(folder: Path, slot: int) -> Cache:
+    return Cache(tiers=[ProxiedTier(folder, slot)], policies=POLICIES, degraded_l1_ttl=0)
+
+
+def _three(folder: Path, slot: int) -> Cache:
+    database = SqliteTier(folder / DATABASE, namespace="chaos", clock=SystemClock())
+    return Cache(tiers=[ProxiedTier(folder, slot), database], policies=POLICIES, degraded_l1_ttl=0)
 
 
 CONFIGURATIONS: Final = {
@@ -98,6 +118,34 @@ CONFIGURATIONS: Final = {
             _tight,
             faults=("stop", "kill", "lock"),
             remembers_versions=False,
+        ),
+        Configuration(
+            "redis",
+            "memory over Redis, which all share; four processes",
+            4,
+            Promise(lease=PUSH),
+            _redis,
+            faults=("stop", "kill", *ON_REDIS),
+            stand=redis_ground,
+        ),
+        Configuration(
+            "redis-frozen",
+            "the same, with pushes that freeze on their way",
+            4,
+            Promise(lease=L1_LEASE + PUSH),
+            _redis,
+            faults=("stop", "frozen pushes"),
+            stand=redis_ground,
+        ),
+        Configuration(
+            "redis-sqlite",
+            "memory over Redis over a database, four processes",
+            4,
+            Promise(lease=PUSH),
+            _three,
+            faults=("stop", "kill", "lock", *ON_REDIS),
+            settle=4.0,
+            stand=redis_ground,
         ),
     )
 }

@@ -19,16 +19,25 @@ from typing import Final, Protocol
 
 from tests.chaos.configs import DATABASE
 from tests.chaos.fleet import Fleet
+from tests.chaos.redis_ground import Ground
 
 
 class Arena:
     """What faults act upon."""
 
-    def __init__(self, fleet: Fleet, folder: Path) -> None:
+    def __init__(self, fleet: Fleet, folder: Path, ground: Ground | None = None) -> None:
         self.fleet = fleet
         self.folder = folder
+        self._ground = ground
         self.calm = threading.Event()
         self.struck: Counter[str] = Counter()
+
+    @contextmanager
+    def redis(self) -> Iterator[Ground]:
+        """The Redis server, which no other fault is upon."""
+        assert self._ground is not None, "a fault of Redis, where there is none"
+        with self._ground.lock:
+            yield self._ground
 
     def pause(self, seconds: float) -> None:
         """Wait, but not longer than until calm is wished."""
@@ -97,6 +106,98 @@ class Lock:
             connection.close()
 
 
+@dataclass(frozen=True, slots=True)
+class StopRedis:
+    """Redis stands still, with commands in its sockets."""
+
+    every: float
+    lasts: tuple[float, ...]
+
+    def strike(self, arena: Arena, rng: random.Random) -> None:
+        with arena.redis() as ground:
+            ground.stop()
+            try:
+                arena.pause(rng.choice(self.lasts) * rng.uniform(0.5, 1.0))
+            finally:
+                ground.go_on()
+
+
+@dataclass(frozen=True, slots=True)
+class RestartRedis:
+    """Redis dies, and comes back with nothing, or with what it was some time ago."""
+
+    every: float
+    empty: bool
+
+    def strike(self, arena: Arena, rng: random.Random) -> None:
+        if not self.empty:
+            with arena.redis() as ground:
+                ground.take_snapshot()
+            arena.pause(rng.uniform(0.3, 2.0))
+        with arena.redis() as ground:
+            ground.restart(empty=self.empty)
+
+
+@dataclass(frozen=True, slots=True)
+class CutConnections:
+    """The server closes all connections of one kind: pubsub or normal."""
+
+    every: float
+    kind: str
+
+    def strike(self, arena: Arena, rng: random.Random) -> None:
+        with arena.redis() as ground:
+            ground.server.say("CLIENT", "KILL", "TYPE", self.kind)
+
+
+@dataclass(frozen=True, slots=True)
+class FlushRedis:
+    """Somebody empties the server."""
+
+    every: float
+
+    def strike(self, arena: Arena, rng: random.Random) -> None:
+        with arena.redis() as ground:
+            ground.server.say("FLUSHALL")
+
+
+@dataclass(frozen=True, slots=True)
+class SqueezeRedis:
+    """Memory gets short: keys of any kind are evicted, or nothing more may be written."""
+
+    every: float
+    lasts: tuple[float, ...]
+
+    def strike(self, arena: Arena, rng: random.Random) -> None:
+        with arena.redis() as ground:
+            policy = rng.choice(
+                ("allkeys-random", "allkeys-random", "volatile-random", "noeviction")
+            )
+            ground.server.say("CONFIG", "SET", "maxmemory-policy", policy)
+            ground.server.say("CONFIG", "SET", "maxmemory", f"{ground.used_memory() - 20_000}")
+            try:
+                arena.pause(rng.choice(self.lasts))
+            finally:
+                ground.server.say("CONFIG", "SET", "maxmemory", "0")
+
+
+@dataclass(frozen=True, slots=True)
+class FreezePushes:
+    """The network to one worker passes nothing on, and does not say so."""
+
+    every: float
+    lasts: tuple[float, ...]
+
+    def strike(self, arena: Arena, rng: random.Random) -> None:
+        with arena.redis() as ground:
+            proxy = rng.choice(ground.proxies)
+            proxy.freeze()
+            try:
+                arena.pause(rng.choice(self.lasts) * rng.uniform(0.5, 1.0))
+            finally:
+                proxy.thaw()
+
+
 FAULTS: Final[dict[str, Fault]] = {
     "stop": Stop(every=1.0, lasts=(0.05, 0.2, 0.7, 1.5)),
     "kill": Kill(every=4.0),
@@ -104,6 +205,14 @@ FAULTS: Final[dict[str, Fault]] = {
     # Nothing but the worst of them, for mutants that are only seen in it.
     "freeze": Stop(every=0.3, lasts=(0.7, 1.5)),
     "siege": Lock(every=0.5, lasts=(1.0, 2.0)),
+    "stopped redis": StopRedis(every=4.0, lasts=(0.05, 0.2, 0.6, 1.5)),
+    "restarted redis": RestartRedis(every=6.0, empty=True),
+    "restored redis": RestartRedis(every=6.0, empty=False),
+    "cut pushes": CutConnections(every=1.5, kind="pubsub"),
+    "cut commands": CutConnections(every=3.0, kind="normal"),
+    "flushed": FlushRedis(every=6.0),
+    "squeezed": SqueezeRedis(every=5.0, lasts=(0.3, 1.0)),
+    "frozen pushes": FreezePushes(every=0.7, lasts=(0.3, 0.8, 1.5)),
 }
 
 

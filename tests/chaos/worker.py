@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from cascada.model.errors import SourceBusy
-from tests.chaos.actions import Handles, Reads, Writes
+from tests.chaos.actions import EVERYBODY, Handles, Reads, Writes
 from tests.chaos.audit import Audit
 from tests.chaos.board import Board, Phase, State, Word
 from tests.chaos.configs import CONFIGURATIONS, watch
@@ -65,7 +65,7 @@ class Worker:
         self._witness = witness = Witness(
             truth, self._board, spec.slot, self._config.promise, folder
         )
-        self._cache = self._config.open(folder)
+        self._cache = self._config.open(folder, spec.slot)
         watch(self._cache, witness, self._workload.late_news, rng)
         handles = Handles(self._cache)
         source = Source(truth, witness, words, rng, self._workload.fails)
@@ -131,6 +131,8 @@ class Worker:
             await asyncio.sleep(LOOK_EVERY)
 
     def _is_alive(self, by: int) -> bool:
+        if by == EVERYBODY:
+            return True
         slot, incarnation = by >> 32, by & 0xFFFFFFFF
         return self._board.slot(slot)[Word.INCARNATION] == incarnation
 

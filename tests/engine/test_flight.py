@@ -160,3 +160,20 @@ async def test_a_failure_that_nobody_waits_for_is_no_news(
     del flight
     await asyncio.sleep(0)
     assert not caplog.records
+
+
+async def test_who_may_have_nothing_from_memory_waits_for_the_end_and_looks_again() -> None:
+    """To look again at once would find the same flight, and never let it fly on."""
+    flights = Flights()
+    asked = flights.moment()
+    flight = take_off(flights)
+    from_memory = answer()
+    from_memory.tier = "l1"
+    flight.land(from_memory, found=True)
+    waiting = asyncio.ensure_future(Boarding(flight, asked, None, own=False, below=True).wait())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not waiting.done()
+    flight.end(proven=False)
+    assert await waiting is None
+    assert await board(flight, asked).wait() is not None, "others may have it"

@@ -128,11 +128,16 @@ class Flight:
 
 
 class Boarding:
-    """One caller's place on a flight. `asked` is the moment at which the caller asked."""
+    """One caller's place on a flight. `asked` is the moment at which the caller asked.
 
-    __slots__ = ("_after_seal", "_early", "_looked", "_own", "_parent", "flight")
+    `below`: the caller may have nothing that came from memory.
+    """
 
-    def __init__(self, flight: Flight, asked: int, parent: Voyage | None, *, own: bool) -> None:
+    __slots__ = ("_after_seal", "_below", "_early", "_looked", "_own", "_parent", "flight")
+
+    def __init__(
+        self, flight: Flight, asked: int, parent: Voyage | None, *, own: bool, below: bool = False
+    ) -> None:
         voyage = flight.voyage
         if parent is not None and voyage.reaches(parent):
             raise LoadCycle(
@@ -142,6 +147,7 @@ class Boarding:
         self.flight = flight
         self._early = flight.began > asked
         self._own = own
+        self._below = below
         self._after_seal = flight.sealed
         self._looked = flight.found
         self._parent = parent
@@ -155,7 +161,8 @@ class Boarding:
         """Whether it is known by now what becomes of this caller."""
         flight = self.flight
         if self._early or flight.error is not None:
-            return flight.landed
+            # To look again while it still flies would be to find it again, without end.
+            return flight.ended if self._is_from_memory else flight.landed
         return flight.ended or (flight.found and not self._looked)
 
     async def wait(self) -> Answer | None:
@@ -173,10 +180,17 @@ class Boarding:
                 del flight.waiting[self]
         if flight.error is not None:
             raise flight.failure()
+        if self._is_from_memory:
+            return None
         may_have = self._early or (flight.proven and not flight.found and not self._after_seal)
         if not may_have or flight.answer is None:
             return None
         return flight.answer if self._own else flight.answer.for_follower()
+
+    @property
+    def _is_from_memory(self) -> bool:
+        answer = self.flight.answer
+        return self._below and answer is not None and answer.tier == "l1"
 
     def leave(self) -> None:
         """The caller no longer waits (it has its answer, or was cancelled)."""

@@ -151,6 +151,7 @@ def _board(
     """A place on a flight for every open question; those without a flight share a new voyage."""
     frame = sources.current(stack)
     parent = None if frame is None else frame.owner
+    below = sources.must_ask_below(stack)
     waiting: list[tuple[int, Boarding]] = []
     alone: dict[object, list[int]] = {}
     try:
@@ -161,7 +162,7 @@ def _board(
             if flight is None:
                 alone.setdefault(question.key, []).append(index)
             else:
-                waiting.append((index, Boarding(flight, asked, parent, own=False)))
+                waiting.append((index, Boarding(flight, asked, parent, own=False, below=below)))
     except BaseException:
         for _, boarding in waiting:
             boarding.leave()
@@ -173,7 +174,7 @@ def _board(
     for flight, indexes in zip(flights, alone.values(), strict=True):
         for index in indexes:
             own = index == indexes[0]
-            waiting.append((index, Boarding(flight, asked, parent, own=own)))
+            waiting.append((index, Boarding(flight, asked, parent, own=own, below=below)))
     _depart(stack, flights, loader)
     return waiting
 
@@ -184,12 +185,7 @@ def _asked_too_little(question: Question, boarding: Boarding, answer: Answer) ->
 
 
 def _opens(stack: Stack, question: Question, answer: Answer) -> bool:
-    """Decode another caller's value; one that asked for another type has to look itself.
-
-    So has a load that boarded a flight which others began, and which memory answered.
-    """
-    if answer.tier == "l1" and sources.must_ask_below(stack):
-        return False
+    """Decode another caller's value; one that asked for another type has to look itself."""
     if answer.value is UNSET and not answer.absent:
         try:
             answer.value = stack.decode(answer.entry, question.kind, question.want)
