@@ -177,3 +177,15 @@ async def test_who_may_have_nothing_from_memory_waits_for_the_end_and_looks_agai
     flight.end(proven=False)
     assert await waiting is None
     assert await board(flight, asked).wait() is not None, "others may have it"
+
+
+async def test_nobody_boards_a_flight_that_is_over_while_others_of_its_voyage_fly() -> None:
+    flights = Flights()
+    other = Question(QUESTION.kind, (KEY._replace(resource_id="2"),))
+    ended, flying = flights.prepare([QUESTION, other], kept=False)
+    ended.land(answer())
+    ended.end(proven=True)
+    assert flights.find(KEY) is None
+    assert flights.find(other.key) is flying
+    flying.fail(ValueError())
+    assert flights.find(other.key) is None

@@ -222,8 +222,11 @@ class Flights:
         return self._moment
 
     def find(self, key: Key) -> Flight | None:
-        """The flight that a caller may board; one whose last caller has left takes no more."""
+        """The flight that a caller may board: none that is over, though others of its voyage still
+        fly, and none whose last caller has left."""
         flight = self._by_key.get(key)
+        if flight is not None and (flight.ended or flight.error is not None):
+            return None
         if flight is not None and flight.voyage.task is not None:
             voyage = flight.voyage
             if not voyage.waiters and not voyage.kept:
