@@ -59,16 +59,18 @@ class Pool:
 
 def pool_of(url: str, password: str | None = None) -> Pool:
     """BadInput for a URL that redis-py does not take; it is shown without its password."""
-    extra = {} if password is None else {"password": password}
     try:
-        return Pool(
-            ConnectionPool.from_url(
-                url, protocol=3, retry=Retry(NoBackoff(), 0), health_check_interval=0, **extra
-            )
-        )
+        pool = ConnectionPool.from_url(url)
     except ValueError as error:
         shown = re.sub(r"//[^@/]*@", "//***@", url)
         raise BadInput(f"redis is {shown!r}: {error}") from error
+    # Afterwards, since options in the URL would win.
+    pool.connection_kwargs.update(
+        protocol=3, retry=Retry(NoBackoff(), 0), retry_on_timeout=False, health_check_interval=0
+    )
+    if password is not None:
+        pool.connection_kwargs["password"] = password
+    return Pool(pool)
 
 
 class Wire(asyncio.Protocol):
