@@ -39,9 +39,18 @@ class Process:
         (filled,) = await self.tier.fill([lease], [self.entry(data, names)])
         return filled.accepted
 
-    def entry(self, data: bytes = b"value", names: tuple[str, ...] = ()) -> Entry:
+    def entry(
+        self, data: bytes = b"value", names: tuple[str, ...] = (), version: int | None = None
+    ) -> Entry:
         now = self.clock.time()
-        return Entry(data, created=now, fresh_until=now + 3600, expires=now + 3600, names=names)
+        return Entry(
+            data,
+            created=now,
+            fresh_until=now + 3600,
+            expires=now + 3600,
+            names=names,
+            version=version,
+        )
 
     async def lease(self, key: Key = KEY, *, force: bool = False) -> Any:
         (seen,) = await self.tier.read([key])
