@@ -179,6 +179,22 @@ async def test_what_is_always_read_right_after_another_has_its_turn(
             await asyncio.sleep(0.001)
 
 
+async def test_few_hits_are_not_passed_over_again_and_again(
+    make_cache: MakeCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The timer goes off more often than there are hits: whose turn it is was drawn before."""
+    monkeypatch.setattr("cascada.engine.selfcheck.random.randrange", lambda below: 1)
+    cache = make_cache(self_check=0.001)
+    acme = cache.tenant("acme")
+    await acme.load("x", "1", lambda: "row")
+    await all_stored(acme)
+    await until(lambda: cache._assembly.check.armed)
+    for _ in range(2):
+        await acme.load("x", "1", lambda: "row")
+        await asyncio.sleep(0.02)
+    await until(lambda: counts(cache).checked == 1)
+
+
 @pytest.mark.parametrize("interval", [None, 0])
 async def test_without_an_interval_nothing_is_ever_armed(
     make_cache: MakeCache, interval: float | None
