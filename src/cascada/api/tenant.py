@@ -306,7 +306,8 @@ class Tenant:
     async def delete(self, data_type: str, resource_id: Id) -> bool:
         """Remove exactly that one key; True if there was a value."""
         key = self.key(data_type, resource_id)
-        return (await self._invalidate([key_name(key)])).keys > 0
+        strict = self._shape(data_type).kind.policy.strict
+        return (await self._invalidate([key_name(key)], strict=strict)).keys > 0
 
     async def invalidate(
         self,
@@ -317,14 +318,17 @@ class Tenant:
         agent: Id | None = None,
         conversation: Id | None = None,
         collection: Id | None = None,
+        strict: bool | None = None,
     ) -> Invalidated:
         """Void values, and all that was made from them, in one atomic step.
 
         With a type and an id: that resource, in this handle's context and all more specific ones
         (`"*"`: every resource of the type). With a tag: all that bear it. With an agent, a
         conversation or a collection alone: all that belongs to it. With nothing at all: everything
-        of the tenant. It returns when no later read, in any process, finds the old value (memory
-        of other processes: `docs/coherence.md`).
+        of the tenant. It returns when no later read, in any process, finds the old value; but in
+        the memory of another one, which hears of it a few milliseconds later. `strict=True` waits
+        for those as well (`docs/coherence.md`); None asks the policy of the type, or, where no type
+        is named, whether any type's policy is strict.
         """
         parts = scope_of(agent, conversation, collection)
         names: list[str] = []
@@ -346,11 +350,15 @@ class Tenant:
             names += part_names(self.tenant, parts)
         if tag is not None:
             names.append(tag_name(self.tenant, tag))
-        return await self._invalidate(names or [tenant_name(self.tenant)])
+        if strict is None and data_type is not None:
+            strict = self._shape(data_type).kind.policy.strict
+        elif strict is None:
+            strict = self._stack.kinds.strict
+        return await self._invalidate(names or [tenant_name(self.tenant)], strict=strict)
 
-    async def _invalidate(self, names: list[str]) -> Invalidated:
+    async def _invalidate(self, names: list[str], *, strict: bool) -> Invalidated:
         await self._assembly.life.ready()
-        return await invalidate(self._stack, names)
+        return await invalidate(self._stack, names, strict=strict)
 
     # --- keys ---------------------------------------------------------------------------------
 

@@ -135,7 +135,7 @@ def _go_on_from_memory(stack: Stack, descent: Descent) -> None:
     """
     question = descent.question
     record = stack.memory.remnant(question.key, stack.degraded_l1_ttl)
-    if record is None or sources.must_ask_below(stack):
+    if record is None or question.kind.policy.strict or sources.must_ask_below(stack):
         return
     verdict = decide.judge(
         record, question.kind.policy, stack.now(), generating=question.generating

@@ -16,7 +16,7 @@ from cascada.engine.stack import Stack
 from cascada.model.entry import Invalidated
 from cascada.model.errors import InvalidationPending, TierUnavailable
 from cascada.model.names import tenant_of
-from cascada.tiers.base import Invalidation
+from cascada.tiers.base import L1_LEASE, Acknowledged, Invalidation
 from cascada.tiers.guarded import GuardedTier
 
 ATTEMPTS: Final = 5
@@ -24,24 +24,31 @@ PAUSE: Final = 0.2
 """A tier that fails is asked again this often before the caller is told, about a second in all."""
 
 
-async def invalidate(stack: Stack, names: Sequence[str], *, insist: bool = True) -> Invalidated:
+async def invalidate(
+    stack: Stack, names: Sequence[str], *, insist: bool = True, strict: bool = False
+) -> Invalidated:
     """Void all that bears one of the names, which are all of one tenant.
 
     A tier that could not be told yet is told as soon as it can be, and not read here before; this
     process serves the old value no more either way. The answer is then `pending` if a durable tier
     keeps what is to be told; else only this process remembers, and InvalidationPending is raised.
-    `insist`: ask a tier that fails again, for about a second.
+    `insist`: ask a tier that fails again, for about a second. `strict`: wait until no process
+    serves the old value from its memory, either; what is pending is not waited for.
     """
     done: asyncio.Future[Invalidated] = asyncio.get_running_loop().create_future()
-    stack.background.run(_carry_out(stack, names, insist, done), "invalidate")
+    stack.background.run(_carry_out(stack, names, insist, strict, done), "invalidate")
     return await asyncio.shield(done)
 
 
 async def _carry_out(
-    stack: Stack, names: Sequence[str], insist: bool, done: asyncio.Future[Invalidated]
+    stack: Stack,
+    names: Sequence[str],
+    insist: bool,
+    strict: bool,
+    done: asyncio.Future[Invalidated],
 ) -> None:
     try:
-        done.set_result(await _through_the_tiers(stack, names, insist=insist))
+        done.set_result(await _through_the_tiers(stack, names, insist=insist, strict=strict))
     except BaseException as error:
         done.set_exception(error)
         done.exception()  # retrieved: the caller may have been cancelled
@@ -49,7 +56,9 @@ async def _carry_out(
             raise
 
 
-async def _through_the_tiers(stack: Stack, names: Sequence[str], *, insist: bool) -> Invalidated:
+async def _through_the_tiers(
+    stack: Stack, names: Sequence[str], *, insist: bool, strict: bool
+) -> Invalidated:
     results: list[Invalidation] = []
     unreached: dict[GuardedTier, str] = {}
     numbered: Invalidation | None = None
@@ -57,7 +66,7 @@ async def _through_the_tiers(stack: Stack, names: Sequence[str], *, insist: bool
         try:
             # Where it can be left in the outbox, nobody waits for a tier that is known to be away.
             patient = insist and (tier is stack.lower[-1] or tier.available)
-            results.append(await _tell(tier, names, ATTEMPTS if patient else 1))
+            results.append(await _tell(tier, names, ATTEMPTS if patient else 1, strict=strict))
         except TierUnavailable as error:
             unreached[tier] = str(error)
         else:
@@ -76,15 +85,28 @@ async def _through_the_tiers(stack: Stack, names: Sequence[str], *, insist: bool
             f"{', '.join(names[:3])}: {tier.name} could not be told yet ({why}). It "
             "will be as soon as it answers; until then this process does not read it, another may"
         )
+    if strict and numbered is not None:
+        await _heard_by_all(stack, numbered)
     most = max(results, key=lambda result: result.keys)
     stack.trace.invalidated(tenant_of(names[0]), names, most.keys)
     return Invalidated(most.keys, most.exact, pending=bool(unreached))
 
 
-async def _tell(tier: GuardedTier, names: Sequence[str], attempts: int) -> Invalidation:
+async def _heard_by_all(stack: Stack, told: Invalidation) -> None:
+    authority = stack.authority.tier if isinstance(stack.authority, GuardedTier) else None
+    if isinstance(authority, Acknowledged):
+        await authority.acknowledged(told)
+    else:
+        # Polled: by then every process has looked since, or trusts its memory no more.
+        await asyncio.sleep(L1_LEASE)
+
+
+async def _tell(
+    tier: GuardedTier, names: Sequence[str], attempts: int, *, strict: bool
+) -> Invalidation:
     for _ in range(attempts - 1):
         try:
-            return await tier.invalidate(names)
+            return await tier.invalidate(names, strict=strict)
         except TierUnavailable:
             await asyncio.sleep(PAUSE)
-    return await tier.invalidate(names)
+    return await tier.invalidate(names, strict=strict)

@@ -86,6 +86,11 @@ class Kinds:
     def all(self) -> list[Kind]:
         return list(self._kinds.values())
 
+    @property
+    def strict(self) -> bool:
+        """Whether some type's invalidations wait for all processes."""
+        return self._default.strict or any(policy.strict for policy in self._policies.values())
+
     def set_policy(self, data_type: str, policy: Policy) -> None:
         """Give a type its policy, before or after it was first met (what is stored stays)."""
         self._policies[data_type] = chosen = with_built_in(data_type, policy)

@@ -43,7 +43,8 @@ class Policy:
     varies_by: the context parts that its key holds (None: all that are given).
     lookup: "nearest" also answers with a more general context's value, "exact" does not.
     priority: what eviction gives up last. durable: also kept in the database tier.
-    strict: an invalidation waits until every process has heard of it (refused before Redis).
+    strict: an invalidation waits until no process's memory serves the old value, and none does
+        while the shared tier is away.
     shared: hits get the one decoded object, which the caller promises not to change.
     sensitive: stored encrypted or not at all (refused until encryption is there).
     version: 0..255, of the shape of the values; entries of another version are misses.
@@ -89,11 +90,6 @@ class Policy:
             raise InvalidPolicy(
                 "Policy.sensitive is True, but this version of cascada cannot encrypt; "
                 "do not cache such values yet"
-            )
-        if self.strict:
-            raise InvalidPolicy(
-                "Policy.strict is True, but this version of cascada hears of other processes' "
-                "invalidations by polling and cannot wait for all of them; leave it out"
             )
         if self.lookup not in get_args(Lookup):
             raise InvalidPolicy(

@@ -207,6 +207,19 @@ class Open(Protocol):
         ...
 
 
+@runtime_checkable
+class Acknowledged(Protocol):
+    """A tier that can tell when other processes have applied an invalidation."""
+
+    async def invalidate(self, names: Sequence[str], *, strict: bool = False) -> Invalidation:
+        """As in `Tier`; `strict` asks whoever hears of it to say so."""
+        ...
+
+    async def acknowledged(self, told: Invalidation) -> None:
+        """Wait until all have applied it, or nobody can trust a memory that has not."""
+        ...
+
+
 @dataclass(slots=True, frozen=True)
 class Changes:
     """Invalidations since a position, for a process that polls: (name, q) in the order made.

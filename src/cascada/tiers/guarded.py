@@ -22,6 +22,7 @@ from cascada.model.errors import BadInput, TierUnavailable
 from cascada.model.keys import Key
 from cascada.model.names import tenant_of, whole_tenant_of
 from cascada.tiers.base import (
+    Acknowledged,
     Barred,
     Busy,
     Filled,
@@ -101,8 +102,11 @@ class GuardedTier:
     async def renew(self, leases: Sequence[Lease]) -> None:
         await self._call(lambda: self.tier.renew(leases))
 
-    async def invalidate(self, names: Sequence[str]) -> Invalidation:
-        return await self._call(lambda: self.tier.invalidate(names))
+    async def invalidate(self, names: Sequence[str], *, strict: bool = False) -> Invalidation:
+        tier = self.tier
+        if strict and isinstance(tier, Acknowledged):
+            return await self._call(lambda: tier.invalidate(names, strict=True))
+        return await self._call(lambda: tier.invalidate(names))
 
     async def holding(self, key: Key) -> Holding | None:
         """What the tier holds, trusted or not."""
