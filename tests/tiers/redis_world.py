@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -40,16 +41,17 @@ class Process:
         return filled.accepted
 
     def entry(
-        self, data: bytes = b"value", names: tuple[str, ...] = (), version: int | None = None
+        self,
+        data: bytes = b"value",
+        names: tuple[str, ...] = (),
+        *,
+        version: int | None = None,
+        for_ever: bool = False,
     ) -> Entry:
         now = self.clock.time()
+        ends = math.inf if for_ever else now + 3600
         return Entry(
-            data,
-            created=now,
-            fresh_until=now + 3600,
-            expires=now + 3600,
-            names=names,
-            version=version,
+            data, created=now, fresh_until=ends, expires=ends, names=names, version=version
         )
 
     async def lease(self, key: Key = KEY, *, force: bool = False) -> Any:

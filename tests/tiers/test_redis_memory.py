@@ -1,0 +1,143 @@
+"""What invalidations leave behind in Redis, how they are counted, and a server that is full."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from cascada.model.errors import TierUnavailable
+from cascada.model.names import key_name, tag_name, type_name
+from cascada.tiers.base import Lease
+from tests.servers.redis import RedisServer
+from tests.tiers.redis_world import KEY, OTHER, Process, processes
+
+TAG = tag_name("acme", "news")
+
+
+@pytest.fixture
+async def process(redis_server: RedisServer) -> AsyncIterator[Process]:
+    redis_server.flush()
+    made = Process(redis_server.url)
+    async with processes(made):
+        yield made
+
+
+@pytest.fixture
+def small(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path, "--maxmemory-policy", request.param)
+    yield server
+    server.kill()
+
+
+def info(server: RedisServer, field: str) -> int:
+    found = re.search(rf"{field}:(\d+)".encode(), server.say("INFO"))
+    assert found is not None
+    return int(found.group(1))
+
+
+# --- counts ---------------------------------------------------------------------------------------
+
+
+async def test_a_key_counts_if_it_was_alive(process: Process) -> None:
+    told = await process.tier.invalidate([key_name(KEY)])
+    assert (told.keys, told.exact) == (0, True)
+    assert await process.store()
+    assert await process.store(OTHER)
+    told = await process.tier.invalidate([key_name(KEY), key_name(OTHER)])
+    assert (told.keys, told.exact) == (2, True)
+    told = await process.tier.invalidate([key_name(KEY)])
+    assert (told.keys, told.exact) == (0, True)
+
+
+@pytest.mark.parametrize("died_of", ["type", "tag", "eviction", "epoch"])
+async def test_a_key_that_was_dead_already_counts_nothing(
+    process: Process, redis_server: RedisServer, died_of: str
+) -> None:
+    """Its bytes are still there: to invalidate a group is to delete its generation."""
+    assert await process.store(names=(TAG,))
+    layout = process.tier.layout
+    if died_of == "type":
+        await process.tier.invalidate([type_name("acme", "row")])
+    elif died_of == "tag":
+        await process.tier.invalidate([TAG])
+    elif died_of == "eviction":
+        redis_server.say("DEL", layout.generation(TAG).decode())
+    else:
+        redis_server.say("DEL", layout.epoch.decode())
+    assert redis_server.say("EXISTS", layout.entry(KEY).decode()) == b":1\r\n"
+    told = await process.tier.invalidate([key_name(KEY)])
+    assert (told.keys, told.exact) == (0, True)
+    assert redis_server.say("EXISTS", layout.entry(KEY).decode()) == b":0\r\n"
+
+
+async def test_what_one_command_voids_twice_is_counted_at_most(process: Process) -> None:
+    assert await process.store(names=(TAG,))
+    told = await process.tier.invalidate([key_name(KEY), TAG])
+    assert told.keys >= 1
+    assert not told.exact
+
+
+# --- memory ---------------------------------------------------------------------------------------
+
+GROUPS, KEYS_OF_A_GROUP, VALUE = 100, 60, b"x" * 1000
+ROOM = 3 * 2**20
+
+
+@pytest.mark.parametrize("small", ["volatile-lru"], indirect=True)
+async def test_what_was_invalidated_makes_room_even_if_it_was_to_stay_for_ever(
+    small: RedisServer,
+) -> None:
+    """Permanent entries of ever new ids, invalidated by their group: nobody deletes them.
+
+    Without a physical time to live volatile-lru would evict none of them, and the server be full.
+    """
+    process = Process(small.url)
+    async with processes(process):
+        limit = info(small, "used_memory") + ROOM
+        small.say("CONFIG", "SET", "maxmemory", str(limit))
+        used: list[int] = []
+        stored = 0
+        for group in range(GROUPS):
+            keys = [
+                KEY._replace(resource_id=f"{group}.{number}") for number in range(KEYS_OF_A_GROUP)
+            ]
+            granted = await process.tier.lease(keys, [None] * len(keys))
+            leases = [lease for lease in granted if isinstance(lease, Lease)]
+            entry = process.entry(VALUE, (TAG,), for_ever=True)
+            filled = await process.tier.fill(leases, [entry] * len(leases))
+            stored += sum(each.accepted for each in filled)
+            await process.tier.invalidate([TAG])
+            assert await process.found(keys[0]) is None
+            used.append(info(small, "used_memory"))
+        written = GROUPS * KEYS_OF_A_GROUP
+        assert written * len(VALUE) > 1.5 * ROOM
+        assert stored > 0.95 * written, "what is evicted is what is old"
+        assert info(small, "evicted_keys") > 0.3 * written
+        assert max(used) < limit + 2**19
+        last, middle = max(used[-GROUPS // 4 :]), max(used[GROUPS // 2 : -GROUPS // 4])
+        assert last < middle + 2**18, "it is flat"
+
+
+@pytest.mark.parametrize("small", ["noeviction"], indirect=True)
+async def test_a_full_server_still_forgets(small: RedisServer) -> None:
+    """UNLINK comes first: writes are refused from the first one that needs more memory."""
+    process = Process(small.url)
+    async with processes(process):
+        assert await process.store(names=(TAG,))
+        assert await process.store(OTHER)
+        small.say("CONFIG", "SET", "maxmemory", "1")
+        with pytest.raises(TierUnavailable):
+            await process.lease(KEY._replace(resource_id="3"))
+        for names, key in (([TAG], KEY), ([key_name(OTHER)], OTHER)):
+            try:
+                await process.tier.invalidate(names)
+            except TierUnavailable:
+                assert small.say("EXISTS", process.tier.layout.epoch.decode()) == b":0\r\n"
+            assert await process.found(key) is None
+        small.say("CONFIG", "SET", "maxmemory", "0")
+        assert await process.found() is None
+        assert await process.found(OTHER) is None
+        assert await process.store()
