@@ -14,6 +14,7 @@ from cascada import Cache
 from cascada.model.names import key_name, tag_name
 from cascada.tiers import redis_rights
 from cascada.tiers.base import Barred
+from cascada.tiers.guarded import GuardedTier
 from tests.scenarios.row import until
 from tests.servers.redis import RedisServer
 from tests.tiers.redis_world import KEY, Process, processes
@@ -150,6 +151,16 @@ async def test_without_subscribe_nothing_is_served_from_memory(
             assert not deaf.tier.hearing.listening
     assert f"l1: {redis_rights.NO_SUBSCRIBE}" in sentences(caplog)
     assert len(sentences(caplog)) == (1 if rule == "-subscribe" else 2)
+
+
+async def test_asking_in_vain_how_full_it_is_does_not_look_like_a_failure(user: User) -> None:
+    process = Process(user("-info"))
+    async with processes(process):
+        guarded = GuardedTier(process.tier, process.clock, timeout=5.0)
+        for _ in range(5):
+            with pytest.raises(Barred, match="how full"):
+                await guarded.usage()
+        assert guarded.available
 
 
 async def test_who_may_do_everything_is_told_nothing(

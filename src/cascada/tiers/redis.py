@@ -46,6 +46,7 @@ from cascada.tiers.redis_layout import (
     GENERATION_MS,
     LAYOUT,
     LEASE_MS,
+    MAX_STAMPS,
     NEWER,
     NONCE,
     PERMANENT_MS,
@@ -188,6 +189,9 @@ class RedisTier:
         layout, key = self._layout, lease.key
         static = generations_of(key)
         late = () if entry is None else entry.names
+        if 1 + len(static) + len(late) > MAX_STAMPS:
+            released = await self._fill(lease, None)
+            return Filled(accepted=False, q=released.q)
         before, after, life = b"", b"", 1
         if entry is not None:
             before, after = pack_around(entry, 1 + len(static) + len(late))
@@ -304,9 +308,12 @@ class RedisTier:
         return Invalidation(0, exact=False, q=0, receivers=-1)
 
     async def usage(self) -> Usage:
-        memory = await self._calls.command(b"INFO", b"memory")
-        size = await self._calls.command(b"DBSIZE")
-        stats = await self._calls.command(b"INFO", b"stats")
+        try:
+            memory = await self._calls.command(b"INFO", b"memory")
+            size = await self._calls.command(b"DBSIZE")
+            stats = await self._calls.command(b"INFO", b"stats")
+        except ServerError as error:
+            raise Barred(f"Redis does not tell how full it is: {error}") from error
         used, limit = _field(memory, b"used_memory"), _field(memory, b"maxmemory")
         return Usage(size, used, limit, _field(stats, b"evicted_keys"))
 

@@ -37,6 +37,9 @@ LEASE_MS: Final = 5_000
 PERMANENT_MS: Final = 30 * 86_400_000
 """The physical life of what never expires, so that nothing is orphaned for ever."""
 
+MAX_STAMPS: Final = 255
+"""The header counts them in one byte. What bears more names is not stored here."""
+
 GENERATION_MS: Final = 3_600_000
 """A generation lives at least this long, and twice as long as any entry that bears it."""
 
