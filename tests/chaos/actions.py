@@ -210,7 +210,11 @@ class Writes:
         except InvalidationPending:
             self._witness.pending(changed, "delete", self._by)
         else:
-            self._witness.returned(changed, "delete")
+            if any(tier.owed for tier in self._handles.cache._assembly.stack.lower):
+                # It returns no more than whether there was a value; a tier may be owed this one.
+                self._witness.pending(changed, "delete", EVERYBODY)
+            else:
+                self._witness.returned(changed, "delete")
 
     async def invalidate_group(self, group: Group) -> None:
         handle = self._handles.of(group.tenant, Context())

@@ -162,7 +162,7 @@ async def test_a_failure_that_nobody_waits_for_is_no_news(
     assert not caplog.records
 
 
-async def test_who_may_have_nothing_from_memory_waits_for_the_end_and_looks_again() -> None:
+async def test_who_may_not_have_what_a_tier_had_waits_for_the_end_and_looks_again() -> None:
     """To look again at once would find the same flight, and never let it fly on."""
     flights = Flights()
     asked = flights.moment()
@@ -170,7 +170,9 @@ async def test_who_may_have_nothing_from_memory_waits_for_the_end_and_looks_agai
     from_memory = answer()
     from_memory.tier = "l1"
     flight.land(from_memory, found=True)
-    waiting = asyncio.ensure_future(Boarding(flight, asked, None, own=False, below=True).wait())
+    waiting = asyncio.ensure_future(
+        Boarding(flight, asked, None, own=False, refused=frozenset({"l1"})).wait()
+    )
     for _ in range(5):
         await asyncio.sleep(0)
     assert not waiting.done()

@@ -30,8 +30,10 @@ LOOK_EVERY: Final = 1.0
 
 async def owe(stack: Stack, tiers: Sequence[GuardedTier], names: Sequence[str]) -> bool:
     """These tiers could not be told of `names`. True if that outlives this process."""
-    for tier in tiers:
-        tier.owe(names)
+    for depth, tier in enumerate(stack.lower):
+        # Those above as well: others may fill them again from the one that has the old value.
+        if not set(tiers).isdisjoint(stack.lower[depth:]):
+            tier.owe(names)
     base = stack.lower[-1]
     if base in tiers or not isinstance(base.tier, Outbox):
         return False
@@ -49,24 +51,15 @@ async def keep_repaying(stack: Stack) -> None:
     looked_at = stack.timer()
     while True:
         await asyncio.sleep(REPAY_EVERY)
-        for depth, tier in enumerate(stack.lower):
-            with suppress(TierUnavailable):
-                await _repay(tier, stack.lower[:depth])
+        with suppress(TierUnavailable):
+            # The lowest first, and none before all below it are told.
+            for tier in reversed(stack.lower):
+                await tier.repay()
         due = stack.timer() - looked_at >= LOOK_EVERY
         if due or any(tier.behind for tier in stack.lower):
             looked_at = stack.timer()
             with suppress(TierUnavailable):
                 await _empty_the_outbox(stack)
-
-
-async def _repay(tier: GuardedTier, above: Sequence[GuardedTier]) -> None:
-    names = list(tier.owed)
-    if names:
-        await tier.repay()
-        # In the meantime the tiers above may have been filled again from this one, which still
-        # held the old value.
-        for higher in above:
-            higher.owe(names)
 
 
 async def _empty_the_outbox(stack: Stack) -> None:

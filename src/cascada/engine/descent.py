@@ -119,10 +119,11 @@ async def _ask(stack: Stack, tier: Tier, descents: Sequence[Descent], *, loading
                 descent.leases.pop(stack.memory, None)
                 _go_on_from_memory(stack, descent)
         return
+    above = sources.not_for_this(stack)
     for descent, wanted in zip(descents, asked, strict=True):
         seen = [answers[key] for key in wanted]
-        if tier is stack.memory and sources.must_ask_below(stack):
-            seen = [Missing(answer.q) for answer in seen]
+        if tier.name in above:
+            seen = [Missing(answer.q, epoch=answer.epoch) for answer in seen]
         if tier is stack.authority and (lease := descent.leases.get(stack.memory)) is not None:
             lease.q = min(answer.q for answer in seen)
         _take(stack, tier, descent, seen, loading=loading)
@@ -166,11 +167,12 @@ async def _lease(stack: Stack, tier: Tier, descents: Sequence[Descent], *, loadi
     except TierUnavailable as error:
         stack.trace.tier_failed(tier.name, str(error))
         return
+    above = sources.not_for_this(stack)
     for (descent, _), answer in zip(asking, granted, strict=True):
         match answer:
             case Lease():
                 descent.leases[tier] = answer
-            case Found():
+            case Found() if tier.name not in above:
                 _take(stack, tier, descent, [answer], loading=loading)
             case Busy():
                 descent.busy = answer

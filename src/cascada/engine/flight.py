@@ -130,13 +130,19 @@ class Flight:
 class Boarding:
     """One caller's place on a flight. `asked` is the moment at which the caller asked.
 
-    `below`: the caller may have nothing that came from memory.
+    `refused` are the tiers whose values the caller may not have.
     """
 
-    __slots__ = ("_after_seal", "_below", "_early", "_looked", "_own", "_parent", "flight")
+    __slots__ = ("_after_seal", "_early", "_looked", "_own", "_parent", "_refused", "flight")
 
     def __init__(
-        self, flight: Flight, asked: int, parent: Voyage | None, *, own: bool, below: bool = False
+        self,
+        flight: Flight,
+        asked: int,
+        parent: Voyage | None,
+        *,
+        own: bool,
+        refused: frozenset[str] = frozenset(),
     ) -> None:
         voyage = flight.voyage
         if parent is not None and voyage.reaches(parent):
@@ -147,7 +153,7 @@ class Boarding:
         self.flight = flight
         self._early = flight.began > asked
         self._own = own
-        self._below = below
+        self._refused = refused
         self._after_seal = flight.sealed
         self._looked = flight.found
         self._parent = parent
@@ -162,7 +168,7 @@ class Boarding:
         flight = self.flight
         if self._early or flight.error is not None:
             # To look again while it still flies would be to find it again, without end.
-            return flight.ended if self._is_from_memory else flight.landed
+            return flight.ended if self._is_refused else flight.landed
         return flight.ended or (flight.found and not self._looked)
 
     async def wait(self) -> Answer | None:
@@ -180,7 +186,7 @@ class Boarding:
                 del flight.waiting[self]
         if flight.error is not None:
             raise flight.failure()
-        if self._is_from_memory:
+        if self._is_refused:
             return None
         may_have = self._early or (flight.proven and not flight.found and not self._after_seal)
         if not may_have or flight.answer is None:
@@ -188,9 +194,9 @@ class Boarding:
         return flight.answer if self._own else flight.answer.for_follower()
 
     @property
-    def _is_from_memory(self) -> bool:
+    def _is_refused(self) -> bool:
         answer = self.flight.answer
-        return self._below and answer is not None and answer.tier == "l1"
+        return answer is not None and answer.tier in self._refused
 
     def leave(self) -> None:
         """The caller no longer waits (it has its answer, or was cancelled)."""

@@ -151,7 +151,7 @@ def _board(
     """A place on a flight for every open question; those without a flight share a new voyage."""
     frame = sources.current(stack)
     parent = None if frame is None else frame.owner
-    below = sources.must_ask_below(stack)
+    refused = sources.not_for_this(stack)
     waiting: list[tuple[int, Boarding]] = []
     alone: dict[object, list[int]] = {}
     try:
@@ -162,7 +162,7 @@ def _board(
             if flight is None:
                 alone.setdefault(question.key, []).append(index)
             else:
-                waiting.append((index, Boarding(flight, asked, parent, own=False, below=below)))
+                waiting.append((index, Boarding(flight, asked, parent, own=False, refused=refused)))
     except BaseException:
         for _, boarding in waiting:
             boarding.leave()
@@ -174,7 +174,7 @@ def _board(
     for flight, indexes in zip(flights, alone.values(), strict=True):
         for index in indexes:
             own = index == indexes[0]
-            waiting.append((index, Boarding(flight, asked, parent, own=own, below=below)))
+            waiting.append((index, Boarding(flight, asked, parent, own=own, refused=refused)))
     _depart(stack, flights, loader)
     return waiting
 

@@ -4,9 +4,9 @@ A context variable holds the frame of the load under way in this task (and in th
 starts). Every read through the same cache adds the names of what it found, or looked for, to it;
 they become names of the result. So whatever invalidates a source invalidates what was made of it.
 
-What is read inside a load is not read from memory where a shared tier stands below it: memory may
-not have heard yet of what another process has invalidated, which is bounded for a reader, but what
-is made of it would be stored below under a newer number, and would stay.
+What is read inside a load is read from the lowest tier alone, or from the source. A tier above may
+not have been told yet of an invalidation that the lowest one knows. For a reader that is bounded;
+but what is made of the old value would be stored below under a newer number, and would stay.
 
 Two things make a result unfit to be stored: something it was made of was served stale, or belongs
 to another tenant (whose invalidations are numbered apart, so that it could not be voided by them).
@@ -69,6 +69,11 @@ def current(cache: object) -> Frame | None:
 def must_ask_below(stack: Stack) -> bool:
     """Whether this read is part of a load, so that memory is not recent enough for it."""
     return stack.authority is not stack.memory and current(stack) is not None
+
+
+def not_for_this(stack: Stack) -> frozenset[str]:
+    """The tiers that are not recent enough for this read: inside a load, all but the lowest."""
+    return frozenset() if current(stack) is None else stack.above_the_lowest
 
 
 def note_key(cache: object, key: Key, entry: Entry) -> None:

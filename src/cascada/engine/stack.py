@@ -54,6 +54,7 @@ class Stack:
         self.lower = tuple(lower)
         self.tiers: tuple[Tier, ...] = (memory, *self.lower)
         self.authority: Tier = self.tiers[min(1, len(self.lower))]
+        self.above_the_lowest = frozenset(tier.name for tier in self.tiers[:-1])
         self.kinds = kinds
         self.codec = codec
         self.now = clock.time
