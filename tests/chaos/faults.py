@@ -212,6 +212,11 @@ FAULTS: Final[dict[str, Fault]] = {
     "cut commands": CutConnections(every=3.0, kind="normal"),
     "flushed": FlushRedis(every=6.0),
     "squeezed": SqueezeRedis(every=5.0, lasts=(0.3, 1.0)),
+    # The same without a pause, for mutants that are only seen in it.
+    "restored again and again": RestartRedis(every=0.5, empty=False),
+    "cut again and again": CutConnections(every=0.2, kind="pubsub"),
+    "flushed again and again": FlushRedis(every=0.3),
+    "squeezed again and again": SqueezeRedis(every=0.3, lasts=(0.2,)),
     "frozen pushes": FreezePushes(every=0.7, lasts=(0.3, 0.8, 1.5)),
 }
 

@@ -1,0 +1,295 @@
+"""The protocol on Redis less one rule at a time; see `mutants`.
+
+Not here, because no run is likely to meet them; each has a deterministic test in
+`tests/tiers/test_redis_traps.py`: q lost alone or kept alone, the fence of a degraded miss, q of
+the second MGET, a second MGET without `e`, the time of the look taken after it, "last seen" q from
+an MGET, a push connection at another live server, a delayed one-script set, a forgotten version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from cascada.coherence.push import PushFeed
+from cascada.engine import debts, descent, fence, invalidate, read, sources
+from cascada.engine.answer import Answer
+from cascada.engine.flight import Boarding
+from cascada.engine.stack import Stack
+from cascada.model.entry import Entry, Invalidated
+from cascada.tiers import redis_reads, redis_scripts
+from cascada.tiers.base import Filled, Lease
+from cascada.tiers.guarded import GuardedTier
+from cascada.tiers.memory import MemoryTier
+from cascada.tiers.redis import RedisTier
+from cascada.tiers.redis_hearing import Hearing
+from cascada.tiers.redis_layout import Epoch
+from cascada.tiers.redis_scripts import Script
+from tests.chaos.mutations import mutant, swap
+
+CALM: tuple[str, ...] = ()
+
+
+def rewrite(name: str, old: str, new: str) -> None:
+    """Put `new` in the place of `old`, which must be there, in a script."""
+    script: Script = getattr(redis_scripts, name)
+    assert old in script.text, f"{old!r} is not in {name}"
+    setattr(redis_scripts, name, Script(script.text.replace(old, new)))
+
+
+# --- fills ---------------------------------------------------------------------------------------
+
+
+@mutant("redis: FILL asks for no lease", config="redis", workload="contended", faults=CALM)
+def fill_without_lease() -> None:
+    rewrite("FILL", "local accepted = held == ARGV[1] and e", "local accepted = e")
+    rewrite("FILL", "accepted = table.concat(stamps) == string.sub(ARGV[1], 17)", "accepted = true")
+
+
+@mutant("redis: FILL ignores the token", config="redis", workload="contended", faults=CALM)
+def fill_without_token() -> None:
+    rewrite("FILL", "local accepted = held == ARGV[1] and e", "local accepted = e")
+
+
+@mutant("redis: FILL does not compare generations", config="redis", workload="groups", faults=CALM)
+def fill_without_generations() -> None:
+    rewrite("FILL", "accepted = table.concat(stamps) == string.sub(ARGV[1], 17)", "accepted = true")
+
+
+@mutant("redis: late names are not looked for in the ring", config="redis", workload="answers")
+def late_names_unchecked() -> None:
+    rewrite("FILL", "if accepted and #ARGV > 15 then", "if false then")
+
+
+@mutant(
+    "redis: the ring has no low-water mark",
+    config="redis",
+    workload="answers",
+    faults=("squeezed again and again", "flushed again and again"),
+)
+def ring_without_low_water() -> None:
+    rewrite("FILL", "low(KEYS[2], q) <= since", "true")
+    rewrite("FILL", "low(KEYS[3], q) <= since", "true")
+    rewrite("FILL", "redis.call('EXISTS', KEYS[2]) == 1", "true")
+    rewrite("FILL", "redis.call('EXISTS', KEYS[3]) == 1", "true")
+
+
+# --- reads ---------------------------------------------------------------------------------------
+
+
+class _AnyServer(bytes):
+    """A run_id that is equal to every other."""
+
+    __hash__ = bytes.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __ne__(self, other: object) -> bool:
+        return False
+
+
+@mutant(
+    "redis: the server's run_id is not compared",
+    config="redis",
+    faults=("restored again and again",),
+)
+def run_id_not_compared() -> None:
+    for name in ("BEGIN", "ACQUIRE", "FILL", "INVALIDATE"):
+        rewrite(name, "string.sub(e, 9, 48) == run_id", "true")
+    rewrite("FILL", "string.sub(e, 9, 48) == ARGV[3]", "true")
+    rewrite("FILL", "string.sub(e, 9, 48) ~= ARGV[3]", "false")
+
+    def parse(original: Any) -> Any:
+        def trusting(value: bytes | None) -> Epoch | None:
+            epoch: Epoch | None = original(value)
+            if epoch is None:
+                return None
+            return Epoch(epoch.nonce, _AnyServer(epoch.run_id), epoch.layout, epoch.q)
+
+        return staticmethod(trusting)
+
+    swap(Epoch, "parse", parse)
+
+
+@mutant("redis: a read does not look at the entry's own names", config="redis", workload="groups")
+def read_without_dynamic_names() -> None:
+    def unpack(original: Any) -> Any:
+        def nameless(blob: bytes) -> tuple[Entry, tuple[bytes, ...]]:
+            entry, stamps = original(blob)
+            kept = len(stamps) - len(entry.names)
+            entry.names = ()
+            return entry, stamps[:kept]
+
+        return nameless
+
+    swap(redis_reads, "unpack", unpack)
+
+
+# --- memory and its feed -------------------------------------------------------------------------
+
+
+@mutant("push: a fill of memory bears the number of its end", config="redis", workload="contended")
+def pushed_number_at_the_end() -> None:
+    def fill(original: Any) -> Any:
+        def late(self: MemoryTier, lease: Lease, entry: Entry | None) -> Filled:
+            if not lease.forced:
+                lease.q = max(lease.q, self._q)
+            return original(self, lease, entry)  # type: ignore[no-any-return]
+
+        return late
+
+    swap(MemoryTier, "_fill", fill)
+
+
+@mutant(
+    "push: memory is kept at a reconnect, whatever was missed",
+    config="redis",
+    faults=("cut again and again", "stop"),
+)
+def kept_at_reconnect() -> None:
+    def flush(original: Any) -> Any:
+        def adopting(self: PushFeed, epoch: Epoch | None) -> None:
+            self._hearing.nonce, self._q = (b"", 0) if epoch is None else (epoch.nonce, epoch.q)
+
+        return adopting
+
+    swap(PushFeed, "_flush", flush)
+
+
+@mutant(
+    "push: reads in flight are kept over a flush",
+    config="redis",
+    workload="contended",
+    faults=("cut again and again",),
+)
+def reads_survive_a_flush() -> None:
+    swap(MemoryTier, "_bar_what_is_under_way", lambda original: lambda self: None)
+
+
+@mutant("push: a hit does not look whether a push waits in the socket", config="redis")
+def hit_without_a_look() -> None:
+    def extend(original: Any) -> Any:
+        def blind(self: PushFeed, now: float) -> bool:
+            self.until = self._trusted_until
+            return now < self.until
+
+        return blind
+
+    swap(PushFeed, "extend", extend)
+
+
+@mutant("push: memory is trusted though no heartbeat was answered", config="redis-frozen")
+def trusted_without_heartbeat() -> None:
+    def trust(original: Any) -> Any:
+        def forever(self: PushFeed, sent: float, epoch: Epoch | None) -> None:
+            original(self, sent, epoch)
+            self._trusted_until = float("inf")
+
+        return forever
+
+    swap(PushFeed, "_trust", trust)
+
+
+@mutant(
+    "push: that the numbers began anew is not noticed by who makes an invalidation",
+    config="redis",
+    workload="contended",
+    faults=("flushed again and again",),
+)
+def another_epoch_unnoticed() -> None:
+    swap(Hearing, "met", lambda original: lambda self, nonce: None)
+
+
+# --- the paths -----------------------------------------------------------------------------------
+
+
+@mutant("load on redis: followers take what lands", config="redis", workload="contended")
+def followers_trust_on_redis() -> None:
+    def wait(original: Any) -> Any:
+        async def trusting(self: Boarding) -> Answer | None:
+            self._early = True
+            answer: Answer | None = await original(self)
+            return answer
+
+        return trusting
+
+    swap(Boarding, "wait", wait)
+
+
+@mutant(
+    "load: what is read inside a load may come from Redis, above a database",
+    config="redis-sqlite",
+    workload="answers",
+)
+def sources_from_redis() -> None:
+    for module in (descent, read):
+        assert module.sources is sources
+
+    def but_memory(original: Any) -> Any:
+        def above(stack: Stack) -> frozenset[str]:
+            return frozenset(original(stack)) & {"l1"}
+
+        return above
+
+    swap(sources, "not_for_this", but_memory)
+
+
+@mutant("set on redis: no HOLD before the value is stored", config="redis-sqlite", workload="sets")
+def set_without_hold() -> None:
+    def fill(original: Any) -> Any:
+        async def late(
+            self: RedisTier, leases: Sequence[Lease], entries: Sequence[Entry | None]
+        ) -> list[Filled]:
+            for lease in leases:
+                if lease.forced:
+                    (held,) = await self.lease([lease.key], [None], force=True)
+                    assert isinstance(held, Lease)
+                    lease.token, lease.q = held.token, held.q
+            answers: list[Filled] = await original(self, leases, entries)
+            return answers
+
+        return late
+
+    swap(RedisTier, "fill", fill)
+
+
+@mutant("set on redis: no fence after a miss", config="redis", workload="sets")
+def no_fence_on_redis() -> None:
+    swap(fence, "take", lambda original: lambda stack, key: {})
+
+
+@mutant(
+    "invalidate: Redis is told before the database",
+    config="redis-sqlite",
+    workload="contended",
+    faults=CALM,
+)
+def redis_first() -> None:
+    def through(original: Any) -> Any:
+        async def upside_down(stack: Stack, names: Sequence[str], **how: Any) -> Invalidated:
+            lower, stack.lower = stack.lower, stack.lower[::-1]
+            try:
+                found: Invalidated = await original(stack, names, **how)
+            finally:
+                stack.lower = lower
+            return found
+
+        return upside_down
+
+    swap(invalidate, "_through_the_tiers", through)
+
+
+@mutant(
+    "invalidate: a tier above one that could not be told is told once only",
+    config="redis-sqlite",
+    workload="contended",
+    faults=("siege",),
+)
+def told_once() -> None:
+    async def only_these(stack: Stack, tiers: Sequence[GuardedTier], names: Sequence[str]) -> bool:
+        for tier in tiers:
+            tier.owe(names)
+        return False
+
+    swap(debts, "owe", lambda original: only_these)
