@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,17 @@ async def test_one_process_counts_once_and_only_for_its_own_number(
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(L1_LEASE / 2):
                 await here.tier.acknowledged(told)
+
+
+async def test_where_nobody_knows_who_was_sent_it_nobody_is_asked(
+    pair: tuple[Process, Process],
+) -> None:
+    """PUBLISH is forbidden: others hear of it at a heartbeat, or trust their memory no more."""
+    here, _ = pair
+    told = await here.tier.invalidate([key_name(KEY)], strict=True)
+    started = time.perf_counter()
+    await here.tier.acknowledged(replace(told, receivers=-1))
+    assert time.perf_counter() - started >= 0.99 * L1_LEASE
 
 
 async def test_acknowledgements_leave_nothing_behind(

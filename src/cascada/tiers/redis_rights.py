@@ -1,7 +1,8 @@
 """What the server lets this process do, found out on every new connection.
 
 Managed servers and ACLs forbid some commands. Each that is missing has a fallback, which is said
-once; none of them may lead to an old value.
+once; none of them may lead to an old value. All processes of a namespace need the same rights, or
+those that know the run_id and those that do not go on emptying Redis for each other.
 
 - INFO (the server's run_id): every connection begins a new epoch, so that nothing from before a
   restart or a snapshot is ever taken for valid. It costs all that Redis holds, for all processes,
