@@ -85,6 +85,11 @@ def _redis(folder: Path, slot: int) -> Cache:
     return Cache(tiers=[ProxiedTier(folder, slot)], policies=POLICIES, degraded_l1_ttl=0)
 
 
+def _cut_off(folder: Path, slot: int) -> Cache:
+    tier = ProxiedTier(folder, slot, whole=True)
+    return Cache(tiers=[tier], policies=POLICIES, degraded_l1_ttl=0)
+
+
 def _three(folder: Path, slot: int) -> Cache:
     database = SqliteTier(folder / DATABASE, namespace="chaos", clock=SystemClock())
     return Cache(tiers=[ProxiedTier(folder, slot), database], policies=POLICIES, degraded_l1_ttl=0)
@@ -135,6 +140,16 @@ CONFIGURATIONS: Final = {
             Promise(lease=L1_LEASE + PUSH),
             _redis,
             faults=("stop", "frozen pushes"),
+            stand=redis_ground,
+        ),
+        Configuration(
+            "redis-cut-off",
+            "the same, with workers that are cut off from Redis without being told",
+            4,
+            Promise(lease=L1_LEASE + PUSH),
+            _cut_off,
+            faults=("stop", "frozen network", "cut commands", "flushed"),
+            settle=4.0,
             stand=redis_ground,
         ),
         Configuration(

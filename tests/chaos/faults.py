@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
+from cascada.tiers.redis_layout import Layout
 from tests.chaos.configs import DATABASE
 from tests.chaos.fleet import Fleet
-from tests.chaos.redis_ground import Ground
+from tests.chaos.redis_ground import NAMESPACE, Ground
 
 
 class Arena:
@@ -182,8 +183,20 @@ class SqueezeRedis:
 
 
 @dataclass(frozen=True, slots=True)
-class FreezePushes:
-    """The network to one worker passes nothing on, and does not say so."""
+class ForgetRings:
+    """Redis evicts the memory of the latest invalidations, and nothing else."""
+
+    every: float
+
+    def strike(self, arena: Arena, rng: random.Random) -> None:
+        layout = Layout(NAMESPACE, 0)
+        with arena.redis() as ground:
+            ground.server.say("DEL", layout.names_ring.decode(), layout.keys_ring.decode())
+
+
+@dataclass(frozen=True, slots=True)
+class Freeze:
+    """What goes through one worker's proxy is held up, both ways, and nobody says so."""
 
     every: float
     lasts: tuple[float, ...]
@@ -217,7 +230,10 @@ FAULTS: Final[dict[str, Fault]] = {
     "cut again and again": CutConnections(every=0.2, kind="pubsub"),
     "flushed again and again": FlushRedis(every=0.3),
     "squeezed again and again": SqueezeRedis(every=0.3, lasts=(0.2,)),
-    "frozen pushes": FreezePushes(every=0.7, lasts=(0.3, 0.8, 1.5)),
+    "forgotten rings": ForgetRings(every=0.02),
+    # The same; which connections go through the proxy is the configuration's.
+    "frozen pushes": Freeze(every=0.7, lasts=(0.3, 0.8, 1.5)),
+    "frozen network": Freeze(every=0.7, lasts=(0.1, 0.3, 0.8, 1.5)),
 }
 
 

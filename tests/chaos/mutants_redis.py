@@ -65,7 +65,7 @@ def late_names_unchecked() -> None:
     "redis: the ring has no low-water mark",
     config="redis",
     workload="answers",
-    faults=("squeezed again and again", "flushed again and again"),
+    faults=("forgotten rings",),
 )
 def ring_without_low_water() -> None:
     rewrite("FILL", "low(KEYS[2], q) <= since", "true")

@@ -2,7 +2,8 @@
 
 The server runs in a folder of the run, so that snapshots can be put back. The proxy is a thread
 that passes bytes on; frozen, it passes none and says nothing, as a broken network does. Only the
-connection that hears pushes goes through it: the commands do without its delays.
+connection that hears pushes goes through it (the commands do without its delays), but where a
+worker is to be cut off altogether.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from tests.servers.redis import RedisServer
 
 ADDRESSES: Final = "redis.json"
 CHUNK: Final = 65536
+NAMESPACE: Final = "chaos"
 
 
 class Proxy:
@@ -152,14 +154,14 @@ def redis_ground(folder: Path, workers: int) -> Iterator[Ground]:
 
 
 class ProxiedTier(RedisTier):
-    """The Redis tier, whose pushes come through the proxy of one worker."""
+    """The Redis tier, whose pushes come through the proxy of one worker; `whole`: all it says."""
 
-    def __init__(self, folder: Path, slot: int) -> None:
+    def __init__(self, folder: Path, slot: int, *, whole: bool = False) -> None:
         ports = json.loads((folder / ADDRESSES).read_text())
-        self._pushes = pool_of(f"redis://127.0.0.1:{ports['proxies'][slot]}/0")
-        super().__init__(
-            f"redis://127.0.0.1:{ports['server']}/0", namespace="chaos", clock=SystemClock()
-        )
+        through = ports["proxies"][slot]
+        self._pushes = pool_of(f"redis://127.0.0.1:{through}/0")
+        port = through if whole else ports["server"]
+        super().__init__(f"redis://127.0.0.1:{port}/0", namespace=NAMESPACE, clock=SystemClock())
 
     def make_link(self, **hooks: Any) -> Link:
         if "on_push" not in hooks:

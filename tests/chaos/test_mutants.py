@@ -7,7 +7,14 @@ from tests.chaos.campaign import Plan, run
 from tests.chaos.fleet import ROOT
 from tests.chaos.report import details
 
-APPLY_ALL = "from tests.chaos.mutations import all_mutants as a; [m.apply() for m in a().values()]"
+APPLY_ALL = """
+from cascada.tiers import redis_scripts
+from tests.chaos.mutations import all_mutants
+whole = dict(vars(redis_scripts))
+for each in all_mutants().values():
+    each.apply()
+    vars(redis_scripts).update(whole)  # what one mutant has cut out, another may look for
+"""
 
 
 def test_an_invalidation_that_stays_in_its_process_is_seen_at_once_and_in_the_audit() -> None:
@@ -17,6 +24,15 @@ def test_an_invalidation_that_stays_in_its_process_is_seen_at_once_and_in_the_au
     assert len(outcome.broken) > 10
     assert outcome.permanent_pairs > 10
     assert "STALE" in details(outcome), "with a trace of the first ones"
+
+
+def test_a_fill_on_redis_that_asks_for_no_lease_is_seen_at_once() -> None:
+    outcome = run(
+        Plan("redis", 6, seed=1, workload="contended", mutant="fill-without-lease", faults=())
+    )
+    assert not outcome.hung, outcome.said
+    assert len(outcome.broken) > 3
+    assert "STALE" in details(outcome)
 
 
 def test_all_that_mutants_leave_out_is_there() -> None:
