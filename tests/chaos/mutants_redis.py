@@ -17,7 +17,7 @@ from cascada.engine.answer import Answer
 from cascada.engine.flight import Boarding
 from cascada.engine.stack import Stack
 from cascada.model.entry import Entry, Invalidated
-from cascada.tiers import redis_reads, redis_scripts
+from cascada.tiers import redis_reads, redis_rights, redis_scripts
 from cascada.tiers.base import Filled, Lease
 from cascada.tiers.guarded import GuardedTier
 from cascada.tiers.memory import MemoryTier
@@ -34,7 +34,10 @@ def rewrite(name: str, old: str, new: str) -> None:
     """Put `new` in the place of `old`, which must be there, in a script."""
     script: Script = getattr(redis_scripts, name)
     assert old in script.text, f"{old!r} is not in {name}"
-    setattr(redis_scripts, name, Script(script.text.replace(old, new)))
+    mutated = Script(script.text.replace(old, new))
+    for module in (redis_scripts, redis_rights):  # who imports a script by its name has its own
+        if hasattr(module, name):
+            setattr(module, name, mutated)
 
 
 # --- fills ---------------------------------------------------------------------------------------
