@@ -10,12 +10,14 @@ so that a process that dies with its debts leaves nothing behind. Sending twice 
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
 from cascada.engine.stack import Stack
 from cascada.model.errors import TierUnavailable
+from cascada.model.names import tenant_of
 from cascada.tiers.base import Outbox
 from cascada.tiers.guarded import GuardedTier
 
@@ -73,9 +75,14 @@ async def _empty_the_outbox(stack: Stack) -> None:
     for tier in behind:
         await tier.answers()
     while waiting := await base.tier.posted():
+        # Together, tenant by tenant: one by one they would keep what is owed to the base waiting.
+        by_tenant: dict[str, dict[str, None]] = defaultdict(dict)
         for each in waiting:
+            for name in each.names:
+                by_tenant[tenant_of(name)][name] = None
+        for names in by_tenant.values():
             for tier in upper:
-                await tier.invalidate(each.names)
+                await tier.invalidate(list(names))
         await base.tier.sent(waiting)
     for tier in behind:
         tier.behind = False
