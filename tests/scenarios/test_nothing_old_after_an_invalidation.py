@@ -200,7 +200,7 @@ async def test_more_invalidations_than_are_remembered_void_the_loads_they_might_
 ) -> None:
     """A load learns its tags at its end. Had the ring of names lost the one it needs, and nobody
     raised the low-water mark, the value would stay although its tag was invalidated."""
-    cache._assembly.stack.memory._ring_size = 8
+    cache._assembly.stack.memory.names.ring_size = 8
     acme = cache.tenant("acme")
     row = Row("old")
     row.hold()

@@ -98,6 +98,13 @@ def _checksum(meta: bytes, after: bytes, codec: int, flags: int) -> int:
     return crc32(after, crc32(meta, flags << 8 | codec))
 
 
+NAMES_AT: Final = 43
+"""Where the number of dynamic names stands, in two bytes."""
+
+STAMPS_AT: Final = 45
+"""Where the stamps begin."""
+
+
 def unpack(blob: bytes) -> tuple[Entry, tuple[bytes, ...]]:
     """The entry and its stamps."""
     try:

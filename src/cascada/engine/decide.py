@@ -7,9 +7,8 @@ age, and whether a remembered absence answers this caller.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Final
+from typing import Final, NamedTuple
 
 from cascada.engine.kind import stale_window
 from cascada.model.entry import Entry, Flag
@@ -58,11 +57,10 @@ def refresh_from(entry: Entry, policy: Policy) -> float:
     return entry.created + (entry.fresh_until - entry.created) * policy.refresh_at
 
 
-@dataclass(slots=True, frozen=True)
-class Choice:
+class Choice(NamedTuple):
     """The candidate that answers, if one does, and the most specific one that may in need."""
 
-    index: int | None
+    at: int | None
     verdict: Verdict
 
 

@@ -14,7 +14,7 @@ nothing later could tell whether an invalidation came before or after the value 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from cascada.engine import decide, sources
@@ -23,6 +23,7 @@ from cascada.engine.decide import Verdict
 from cascada.engine.stack import Stack
 from cascada.model.entry import Entry
 from cascada.model.errors import CorruptEntry, TierUnavailable
+from cascada.model.keys import Key
 from cascada.tiers.base import Busy, Found, Lease, Missing, Tier, Why
 
 
@@ -51,12 +52,22 @@ class Descent:
         return self.busy is not None and self.answer is None and self.servable is None
 
 
-async def descend(stack: Stack, questions: Sequence[Question], *, loading: bool) -> list[Descent]:
-    """Fall until each question has an answer, and fill what was passed on the way."""
+async def descend(
+    stack: Stack,
+    questions: Sequence[Question],
+    *,
+    loading: bool,
+    known: Mapping[Key, Found | Missing] | TierUnavailable | None = None,
+) -> list[Descent]:
+    """Fall until each question has an answer, and fill what was passed on the way.
+
+    `known` is what the authority has answered a moment ago, or that it did not answer, so that it
+    need not be asked again.
+    """
     descents = [Descent(question) for question in questions]
     falling = descents
     for tier in stack.tiers:
-        await _ask(stack, tier, falling, loading=loading)
+        await _ask(stack, tier, falling, loading=loading, known=known)
         falling = [descent for descent in falling if descent.answer is None]
         if not falling:
             break
@@ -105,11 +116,24 @@ async def rise(
     return proven
 
 
-async def _ask(stack: Stack, tier: Tier, descents: Sequence[Descent], *, loading: bool) -> None:
+async def _ask(
+    stack: Stack,
+    tier: Tier,
+    descents: Sequence[Descent],
+    *,
+    loading: bool,
+    known: Mapping[Key, Found | Missing] | TierUnavailable | None,
+) -> None:
     asked = [stack.keys_for(tier, descent.question.candidates) for descent in descents]
     keys = list(dict.fromkeys(key for wanted in asked for key in wanted))
     try:
-        answers = dict(zip(keys, await tier.read(keys), strict=True))
+        if known is None or tier is not stack.authority:
+            answers: Mapping[Key, Found | Missing]
+            answers = dict(zip(keys, await tier.read(keys), strict=True))
+        elif isinstance(known, TierUnavailable):
+            raise known
+        else:
+            answers = known
     except TierUnavailable as error:
         stack.trace.tier_failed(tier.name, str(error))
         for descent, wanted in zip(descents, asked, strict=True):
@@ -243,16 +267,16 @@ def _take(
         choice = decide.choose(
             seen, question.kind.policy, stack.now(), generating=question.generating
         )
-        if choice.index is None:
+        if choice.at is None:
             return
-        found = seen[choice.index]
+        found = seen[choice.at]
         assert isinstance(found, Found)
-        key = question.candidates[choice.index]
+        key = question.candidates[choice.at]
         try:
             value = stack.decode(found.entry, question.kind, question.want)
         except CorruptEntry as error:
             stack.trace.corrupt(question.kind, key, tier.name, str(error))
-            seen[choice.index] = Missing(found.q, Why.CORRUPT)
+            seen[choice.at] = Missing(found.q, Why.CORRUPT)
             continue
         break
     stale = choice.verdict in (Verdict.STALE, Verdict.SPARE)

@@ -76,8 +76,8 @@ async def explain(stack: Stack, question: Question) -> Explanation:
         choice = decide.choose(
             answers[:looked_at], question.kind.policy, stack.now(), generating=question.generating
         )
-        if choice.index is not None and choice.verdict is not decide.Verdict.SPARE:
-            found = question.candidates[choice.index]
+        if choice.at is not None and choice.verdict is not decide.Verdict.SPARE:
+            found = question.candidates[choice.at]
             verdict = f"a hit in {tier.name} ({choice.verdict.name.lower()}), under {found}"
             decided = True
     return Explanation(question.key.text, verdict, tuple(findings))

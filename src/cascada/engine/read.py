@@ -18,6 +18,7 @@ from cascada.engine.limits import Ticket
 from cascada.engine.load import carry
 from cascada.engine.stack import Stack
 from cascada.engine.store import encoded, is_typed
+from cascada.engine.straight import Known, look
 from cascada.model.entry import UNSET
 from cascada.model.errors import CorruptEntry
 from cascada.tiers.base import Found
@@ -31,11 +32,18 @@ async def get(
     `hidden`: the caller is not given what is found, and so may set what it reads itself.
     """
     started = stack.timer()
-    descents = await descend(stack, questions, loading=False)
-    answers = [descent.answer for descent in descents]
-    await fence.remember(
-        stack, [descent for descent in descents if hidden or descent.answer is None]
-    )
+    answers: list[Answer | None] = [None] * len(questions)
+    known: Known | None = None
+    if not hidden:
+        answers, known = await look(stack, questions)
+    open_ = [index for index, answer in enumerate(answers) if answer is None]
+    if open_:
+        asked = [questions[index] for index in open_]
+        descents = await descend(stack, asked, loading=False, known=known)
+        for index, descent in zip(open_, descents, strict=True):
+            answers[index] = descent.answer
+        missed = [descent for descent in descents if hidden or descent.answer is None]
+        await fence.remember(stack, missed)
     _account(stack, questions, answers, started)
     return answers
 
@@ -101,18 +109,16 @@ def _glance(
         choice = decide.choose(
             seen, question.kind.policy, stack.now(), generating=question.generating
         )
-        if choice.index is None or choice.verdict is Verdict.SPARE:
+        if choice.at is None or choice.verdict is Verdict.SPARE:
             continue
-        hit = seen[choice.index]
+        hit = seen[choice.at]
         assert isinstance(hit, Found)
         try:
             value = stack.decode(hit.entry, question.kind, question.want)
         except CorruptEntry:
             continue  # the fall through the tiers meets it again, counts it and replaces it
         stale = choice.verdict is Verdict.STALE
-        found[index] = Answer(
-            hit.entry, "l1", value=value, stale=stale, found_at=keys[choice.index]
-        )
+        found[index] = Answer(hit.entry, "l1", value=value, stale=stale, found_at=keys[choice.at])
         if choice.verdict is not Verdict.FRESH:
             _refresh(stack, question, loader)
     return found

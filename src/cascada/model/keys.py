@@ -9,6 +9,7 @@ percent-encoded, and the number of segments says which parts are there.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote
 from uuid import UUID
@@ -67,11 +68,7 @@ class Key(NamedTuple):
     @property
     def text(self) -> str:
         """`tenant:type:[agent:A]:[conv:C]:[coll:L]:id`, absent parts left out."""
-        segments = [self.tenant, self.data_type]
-        for label, part in self.scope.parts:
-            segments += (label, part)
-        segments.append(self.resource_id)
-        return ":".join(map(quote, segments))
+        return text_before(*self[:5]) + quote(self.resource_id)
 
     def __str__(self) -> str:
         return self.text
@@ -83,6 +80,17 @@ class Key(NamedTuple):
         parts = dict(zip(middle[::2], middle[1::2], strict=True))
         agent, conversation, collection = (parts.get(label) for label in _LABELS)
         return cls(tenant, data_type, agent, conversation, collection, resource_id)
+
+
+@lru_cache(maxsize=4096)
+def text_before(
+    tenant: str, data_type: str, agent: str | None, conversation: str | None, collection: str | None
+) -> str:
+    """The key text of all keys of one tenant, type and context, up to the id."""
+    segments = [tenant, data_type]
+    for label, part in Scope(agent, conversation, collection).parts:
+        segments += (label, part)
+    return "".join(f"{quote(segment)}:" for segment in segments)
 
 
 def quote(segment: str) -> str:

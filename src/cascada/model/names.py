@@ -15,8 +15,10 @@ Source: the static names of `coherence.md` section 2 (at most 12 of a key).
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from cascada.model.errors import InvalidKey
-from cascada.model.keys import Key, Scope, id_text, quote
+from cascada.model.keys import Key, Scope, id_text, quote, text_before
 
 MAX_NAMES = 1024
 """Dynamic names that one entry may bear. What was made of more is not stored: coarser names in
@@ -46,16 +48,29 @@ def type_name(tenant: str, data_type: str) -> str:
 
 def static_names(key: Key) -> list[str]:
     """All names that follow from the key, its own first."""
-    tenant, data_type, resource = quote(key.tenant), quote(key.data_type), quote(key.resource_id)
-    names = [key_name(key), f"t:{tenant}", f"y:{tenant}:{data_type}"]
-    parts = [(label, quote(part)) for label, part in key.scope.parts]
+    shared, resource, at_parts = _shared_names(*key[:5])
+    id_text = quote(key.resource_id)
+    names = [f"k:{text_before(*key[:5])}{id_text}", *shared]
+    if resource is not None:
+        names.append(resource + id_text)
+    names += [f"s{resource[1:]}{id_text}{part}" for part in at_parts if resource is not None]
+    return names
+
+
+@lru_cache(maxsize=4096)
+def _shared_names(
+    tenant: str, data_type: str, agent: str | None, conversation: str | None, collection: str | None
+) -> tuple[tuple[str, ...], str | None, tuple[str, ...]]:
+    """What all keys of one tenant, type and context share: their names without an id, and what
+    comes before and after the id in the others."""
+    tenant, data_type = quote(tenant), quote(data_type)
+    names = [f"t:{tenant}", f"y:{tenant}:{data_type}"]
+    parts = [(label, quote(part)) for label, part in Scope(agent, conversation, collection).parts]
     for label, part in parts:
         names += (f"p:{tenant}:{label}:{part}", f"q:{tenant}:{data_type}:{label}:{part}")
-    if parts:
-        names.append(f"r:{tenant}:{data_type}:{resource}")
-    if len(parts) > 1:
-        names += [f"s:{tenant}:{data_type}:{resource}:{label}:{part}" for label, part in parts]
-    return names
+    resource = f"r:{tenant}:{data_type}:" if parts else None
+    at_parts = [f":{label}:{part}" for label, part in parts] if len(parts) > 1 else []
+    return tuple(names), resource, tuple(at_parts)
 
 
 def context_names(tenant: str, data_type: str, scope: Scope) -> list[str]:

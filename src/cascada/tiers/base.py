@@ -24,7 +24,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Final, Literal, Protocol, runtime_checkable
+from typing import Any, Final, Literal, NamedTuple, Protocol, runtime_checkable
 
 from cascada.model.entry import Entry
 from cascada.model.errors import TierUnavailable
@@ -50,8 +50,7 @@ class Why(StrEnum):
     UNAVAILABLE = "unavailable"
 
 
-@dataclass(slots=True, frozen=True)
-class Found:
+class Found(NamedTuple):
     """A valid entry, and the q at which it is known to be valid.
 
     `epoch` says whose numbers these are, where a tier's numbering may begin anew.
@@ -62,8 +61,7 @@ class Found:
     epoch: bytes = b""
 
 
-@dataclass(slots=True, frozen=True)
-class Missing:
+class Missing(NamedTuple):
     """No valid entry; `by` is the name whose invalidation killed it, where that is known."""
 
     q: int
@@ -102,8 +100,7 @@ class Busy:
             await self.released.wait()
 
 
-@dataclass(slots=True, frozen=True)
-class Filled:
+class Filled(NamedTuple):
     """Whether the entry was kept, and the q that its key has now (a `set` advances it)."""
 
     accepted: bool

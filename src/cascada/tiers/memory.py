@@ -16,16 +16,14 @@ its usual case written out, because a call takes as long as all of that.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
-from weakref import WeakValueDictionary
 
 from cascada.model.clock import Clock
 from cascada.model.entry import Entry
 from cascada.model.freshness import AlwaysFresh, Freshness
 from cascada.model.keys import Key, quote
-from cascada.model.names import static_names, tenant_of
+from cascada.model.names import key_name, static_names
 from cascada.tiers.base import (
     Busy,
     Filled,
@@ -39,7 +37,8 @@ from cascada.tiers.base import (
     Why,
 )
 from cascada.tiers.eviction import Eviction, LeastRecentlyUsed
-from cascada.tiers.record import VOID, Bar, Cell, Record, TenantClock
+from cascada.tiers.heard import Heard
+from cascada.tiers.record import Bar, Cell, Record, TenantClock
 from cascada.tiers.weight import weight_of
 
 RING = 4096
@@ -71,15 +70,11 @@ class MemoryTier:
         self._clock = clock
         self._now = clock.monotonic
         self._capacity = capacity_bytes
-        self._ring_size = ring
         self._eviction = eviction or LeastRecentlyUsed()
         self._kind_of = kind_of
         self._due_at = due_at
         self.records: dict[Key, Record] = {}
-        self._cells: WeakValueDictionary[str, Cell] = WeakValueDictionary()
-        self._clocks: WeakValueDictionary[str, TenantClock] = WeakValueDictionary()
-        self._ring: OrderedDict[str, int] = OrderedDict()
-        self._low: dict[str, int] = {}
+        self.names = Heard(ring)
         self._q = 0
         self._heard = 0
         self._flushes = 0
@@ -137,7 +132,8 @@ class MemoryTier:
         # Of a group it is not known how many have expired, nor of two how much they overlap; and
         # what was made of a key bears its name as well, so that a key may have a group too.
         exact = all(
-            name.startswith("k:") and ((cell := self._cells.get(name)) is None or not cell.live)
+            name.startswith("k:")
+            and ((cell := self.names.cells.get(name)) is None or not cell.live)
             for name in names
         )
         return Invalidation(self.apply(self._q, ordered), exact=exact, q=self._q)
@@ -152,6 +148,32 @@ class MemoryTier:
     async def aclose(self) -> None:
         self.flush()
 
+    # --- what was read below, without a lease -----------------------------------------------
+
+    def moment(self) -> int:
+        """Now, for `keep`: what is read below after it may be kept, unless all is flushed."""
+        return self._flushes
+
+    def keep(self, key: Key, entry: Entry, q: int, since: int) -> bool:
+        """Store what was read below at number `q`, after the moment `since`.
+
+        As a lease from before the read would, only that its cells are looked up now: whatever was
+        invalidated since is in them, or in the ring that new cells begin with.
+        """
+        names = self.names
+        tenant, cells, clock = names.standing_of(key)
+        kept = (
+            since == self._flushes
+            and names.low(tenant) <= q
+            and names.latest(key_name(key)) <= q
+            and all(cell.q <= q for cell in cells)
+            and all(names.latest(name) <= q for name in entry.names)
+            and not self._outdated(key, entry)
+        )
+        if kept:
+            self._store(key, entry, q, cells, clock)
+        return kept
+
     # --- what is heard from below -----------------------------------------------------------
 
     def apply(self, q: int, names: Sequence[str]) -> int:
@@ -162,21 +184,13 @@ class MemoryTier:
         ended = 0
         self._q = max(self._q, q)
         for name in names:
-            tenant = tenant_of(name)
-            self._remember(tenant, name, q)
-            cell = self._cells.get(name)
-            if cell is not None and cell.q < q:
-                ended += cell.live
-                cell.q, cell.live = q, 0
+            ended += self.names.told(name, q)
             if name.startswith("k:"):
                 record = self.records.get(Key.parse(name[2:]))
                 # A record that its own `set` has just stored bears that set's q: it stays.
                 if record is not None and record.q < q:
                     ended += self._valid(record) and self._clock.time() < record.expires
                     self._drop(record)
-            clock = self._clocks.get(tenant)
-            if clock is not None and clock.q < q:
-                clock.q = q
         return ended
 
     def heard(self, q: int) -> None:
@@ -187,8 +201,7 @@ class MemoryTier:
         """Drop what bears one of the names, though no tier has numbered the invalidation yet.
 
         Without a number nothing tells what was read before this from what comes after, so reads
-        in flight are not kept either. What bears a name goes on holding its cell and its tenant's
-        clock, which are void from now on; who comes later gets new ones.
+        in flight are not kept either.
         """
         self._bar_what_is_under_way()
         for name in names:
@@ -196,10 +209,7 @@ class MemoryTier:
                 record = self.records.get(Key.parse(name[2:]))
                 if record is not None:
                     self._drop(record)
-            if (cell := self._cells.pop(name, None)) is not None:
-                cell.q, cell.live = VOID, 0
-            if (clock := self._clocks.pop(tenant_of(name), None)) is not None:
-                clock.q = VOID
+            self.names.void(name)
 
     def remnant(self, key: Key, longest: float) -> Record | None:
         """A record that memory may no longer vouch for, because it hears nothing any more.
@@ -224,10 +234,7 @@ class MemoryTier:
         self._heard = 0
         for record in list(self.records.values()):
             self._drop(record)
-        self._cells = WeakValueDictionary()
-        self._clocks = WeakValueDictionary()
-        self._ring.clear()
-        self._low.clear()
+        self.names.clear()
 
     def _bar_what_is_under_way(self) -> None:
         self._flushes += 1
@@ -256,12 +263,8 @@ class MemoryTier:
         return Found(record, q)
 
     def _grant(self, key: Key, q: int, force: bool) -> Lease:
-        tenant = quote(key.tenant)
-        clock = self._clocks.get(tenant)
-        if clock is None:
-            # Nobody held it, so no record of the tenant is left that it could vouch for wrongly.
-            self._clocks[tenant] = clock = TenantClock(0)
-        cells = tuple(self._cell(name) for name in static_names(key))
+        clock = self.names.clock_of(quote(key.tenant))
+        cells = tuple(map(self.names.cell, static_names(key)))
         # An answer from before a flush vouches for nothing: what was named since is forgotten.
         flushes = self._flushes if q >= self._flushed_at else -1
         return Lease(key, q, Bar(cells, clock, flushes), forced=force)
@@ -275,9 +278,9 @@ class MemoryTier:
         # that the lease goes back to and the lease, and what named a tag or a source meanwhile.
         valid = (
             bar.flushes == self._flushes
-            and self._low.get(tenant, 0) <= lease.q
+            and self.names.low(tenant) <= lease.q
             and all(cell.q <= lease.q for cell in bar.cells)
-            and all(self._ring.get(name, 0) <= lease.q for name in names)
+            and all(self.names.latest(name) <= lease.q for name in names)
         )
         q = lease.q
         if entry is not None and self._outdated(lease.key, entry):
@@ -289,7 +292,7 @@ class MemoryTier:
             self._heard = q = self._q
             self.apply(q, [bar.cells[0].name])
         if valid and entry is not None:
-            self._store(lease.key, entry, q, bar)
+            self._store(lease.key, entry, q, bar.cells[1:], bar.clock)
         return Filled(valid, q)
 
     def _outdated(self, key: Key, entry: Entry) -> bool:
@@ -299,7 +302,9 @@ class MemoryTier:
             return False
         return entry.version < held.version and self._valid(held)
 
-    def _store(self, key: Key, entry: Entry, q: int, bar: Bar) -> None:
+    def _store(
+        self, key: Key, entry: Entry, q: int, cells: tuple[Cell, ...], clock: TenantClock
+    ) -> None:
         old = self.records.get(key)
         if old is not None:
             self._drop(old)
@@ -310,13 +315,15 @@ class MemoryTier:
         record.key = key
         record.kind = self._kind_of(key)
         # The key itself needs no cell while its record is here: `apply` finds it by its key.
-        record.cells = bar.cells[1:] + tuple(self._cell(name) for name in entry.names)
+        record.cells = cells
+        if entry.names:
+            record.cells += tuple(map(self.names.cell, entry.names))
         if len(record.cells) == 2:  # most bear their tenant's and type's names alone: one tuple
             pair = record.cells[1].pair
             if pair is None or pair[0] is not record.cells[0]:  # `void` may have renewed that one
                 pair = record.cells[1].pair = record.cells
             record.cells = pair
-        record.clock = bar.clock
+        record.clock = clock
         record.q = q
         record.used = self._now()
         to_monotonic = record.used - self._clock.time()
@@ -363,21 +370,3 @@ class MemoryTier:
             return False
         record.q = max(record.q, self._heard)
         return True
-
-    # --- names ------------------------------------------------------------------------------
-
-    def _cell(self, name: str) -> Cell:
-        cell = self._cells.get(name)
-        if cell is None:
-            self._cells[name] = cell = Cell(name, self._ring.get(name, 0))
-        return cell
-
-    def _remember(self, tenant: str, name: str, q: int) -> None:
-        ring = self._ring
-        if ring.get(name, 0) < q:
-            ring[name] = q
-            ring.move_to_end(name)
-        if len(ring) > self._ring_size:
-            oldest, gone = ring.popitem(last=False)
-            lost = tenant_of(oldest)
-            self._low[lost] = max(self._low.get(lost, 0), gone)

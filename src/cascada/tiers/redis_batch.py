@@ -24,39 +24,40 @@ class Batcher:
         self._link = link
         self._under_way = 0
         self._collected: dict[bytes, None] = {}
-        self._round: asyncio.Future[Values] | None = None
+        self._joined: list[asyncio.Future[Values]] = []
 
     async def get(self, keys: Sequence[bytes]) -> Values:
         """The values of at least these keys, all read in one atomic step."""
-        if not self._under_way and self._round is None:
+        if not self._under_way and not self._joined:
             return await self._mget(keys)
-        if self._round is None:
-            loop = asyncio.get_running_loop()
-            self._round = loop.create_future()
-            loop.call_soon(self._send, self._round)
+        loop = asyncio.get_running_loop()
+        if not self._joined:
+            loop.call_soon(self._send)
         self._collected.update(dict.fromkeys(keys))
-        # The round belongs to all who joined it: cancelling one must not cancel it.
-        return await asyncio.shield(self._round)
+        # One future for each who joins: cancelling one touches no other.
+        joined: asyncio.Future[Values] = loop.create_future()
+        self._joined.append(joined)
+        return await joined
 
-    def _send(self, waiting: asyncio.Future[Values]) -> None:
-        keys, self._collected, self._round = list(self._collected), {}, None
+    def _send(self) -> None:
+        keys, self._collected = list(self._collected), {}
+        joined, self._joined = self._joined, []
         try:
             reply = self._link.send(b"MGET", *keys)
         except TierUnavailable as error:
-            waiting.set_exception(error)
-            waiting.exception()
+            _tell(joined, error)
             return
         self._under_way += 1
 
         def answer(replied: asyncio.Future[list[bytes | None]]) -> None:
             self._under_way -= 1
-            if waiting.done():
-                return
             if (error := replied.exception()) is not None:
-                waiting.set_exception(error)
-                waiting.exception()
-            else:
-                waiting.set_result(dict(zip(keys, replied.result(), strict=True)))
+                _tell(joined, error)
+                return
+            values = dict(zip(keys, replied.result(), strict=True))
+            for each in joined:
+                if not each.done():
+                    each.set_result(values)
 
         reply.add_done_callback(answer)
 
@@ -69,3 +70,9 @@ class Batcher:
             raise TierUnavailable(f"Redis refused a read: {error}") from error
         finally:
             self._under_way -= 1
+
+
+def _tell(joined: Sequence[asyncio.Future[Values]], error: BaseException) -> None:
+    for each in joined:
+        if not each.done():
+            each.set_exception(error)

@@ -1,0 +1,73 @@
+"""The short way of a `get`: memory has not got the value, the tier below it has, and it is fresh.
+
+That is the usual read of a shared tier, and there is nothing to decide about it: one read, and
+memory keeps what was found. What else there may be (a miss, something stale or damaged, a tier
+that is away, a read inside a load) is left to the general fall, which takes along what the tier
+has answered already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from cascada.engine import decide, sources
+from cascada.engine.answer import Answer, Question
+from cascada.engine.decide import Verdict
+from cascada.engine.stack import Stack
+from cascada.model.entry import Entry
+from cascada.model.errors import CorruptEntry, TierUnavailable
+from cascada.model.keys import Key
+from cascada.tiers.base import Found, Missing
+
+Known = dict[Key, Found | Missing] | TierUnavailable
+"""What the authority has answered, or that it did not."""
+
+
+async def look(
+    stack: Stack, questions: Sequence[Question]
+) -> tuple[list[Answer | None], Known | None]:
+    """The answers that were found so, and what the authority said to all (None: not asked)."""
+    answers: list[Answer | None] = [None] * len(questions)
+    memory = stack.memory
+    if not stack.lower or sources.current(stack) is not None:
+        return answers, None
+    if any(question.key in memory.records for question in questions):
+        return answers, None
+    before = memory.moment()
+    keys = [key for question in questions for key in question.candidates]
+    try:
+        known = dict(zip(keys, await stack.authority.read(keys), strict=True))
+    except TierUnavailable as error:
+        return answers, error
+    now = stack.now()
+    for index, question in enumerate(questions):
+        found = _first_fresh(question, known, now)
+        if found is None:
+            continue
+        key, entry, q = found
+        try:
+            value = stack.decode(entry, question.kind, question.want)
+        except CorruptEntry:
+            continue
+        answers[index] = Answer(entry, stack.authority.name, value=value, found_at=key)
+        if key is not question.key:
+            looked_at = question.candidates[: question.candidates.index(key) + 1]
+            entry = decide.as_general_answer(entry, looked_at, now)
+            q = min(known[each].q for each in looked_at)
+        kept = memory.keep(question.key, entry, q, before)
+        stack.trace.filled(question, memory.name, accepted=kept)
+    return answers, known
+
+
+def _first_fresh(
+    question: Question, known: Mapping[Key, Found | Missing], now: float
+) -> tuple[Key, Entry, int] | None:
+    """The first candidate that is there, if it is fresh; anything else needs a decision."""
+    for key in question.candidates:
+        answer = known[key]
+        if answer.__class__ is Missing:
+            continue
+        entry = answer.entry  # type: ignore[union-attr]
+        verdict = decide.judge(entry, question.kind.policy, now, generating=question.generating)
+        return (key, entry, answer.q) if verdict is Verdict.FRESH else None
+    return None

@@ -1,0 +1,107 @@
+"""What memory has heard of names: which was invalidated last at which number.
+
+Names that records or leases bear have a cell; above the cells stands one clock per tenant. Names
+that no cell stands for are in a ring of the latest ones. What has left the ring raises its
+tenant's low-water mark: below that, nobody can tell any more.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any, Final
+from weakref import WeakValueDictionary
+
+from cascada.model.keys import NO_SCOPE, Key, quote
+from cascada.model.names import static_names, tenant_of
+from cascada.tiers.record import VOID, Cell, TenantClock
+
+MAX_SHARED: Final = 1024
+"""Tenants and types whose cells are kept at hand, though no record bears them."""
+
+Standing = tuple[str, tuple[Cell, ...], TenantClock]
+"""What a record stands under: its tenant (quoted), its cells but its own, its clock."""
+
+
+class Heard:
+    """See the module's text. `ring_size`: names in the ring."""
+
+    def __init__(self, ring_size: int) -> None:
+        self.ring_size = ring_size
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin anew, with other cells and clocks: who holds an old one holds nothing."""
+        self.cells: WeakValueDictionary[str, Cell] = WeakValueDictionary()
+        self._clocks: WeakValueDictionary[str, TenantClock] = WeakValueDictionary()
+        self._ring: OrderedDict[str, int] = OrderedDict()
+        self._low: dict[str, int] = {}
+        self._shared: dict[Any, Standing] = {}
+
+    def cell(self, name: str) -> Cell:
+        cell = self.cells.get(name)
+        if cell is None:
+            self.cells[name] = cell = Cell(name, self._ring.get(name, 0))
+        return cell
+
+    def clock_of(self, tenant: str) -> TenantClock:
+        clock = self._clocks.get(tenant)
+        if clock is None:
+            # Nobody held it, so no record of the tenant is left that it could vouch for wrongly.
+            self._clocks[tenant] = clock = TenantClock(0)
+        return clock
+
+    def standing_of(self, key: Key) -> Standing:
+        """What a record of this key stands under."""
+        found = self._shared.get(key[:5])
+        if found is None:
+            tenant = quote(key.tenant)
+            found = tenant, tuple(map(self.cell, static_names(key)[1:])), self.clock_of(tenant)
+            if key.scope == NO_SCOPE:  # else there are names of the id among them
+                if len(self._shared) >= MAX_SHARED:
+                    self._shared.clear()
+                self._shared[key[:5]] = found
+        return found
+
+    def latest(self, name: str) -> int:
+        """When a name was invalidated last, as far as the ring goes back."""
+        return self._ring.get(name, 0)
+
+    def low(self, tenant: str) -> int:
+        """The number from which on the ring knows all names of a tenant (quoted)."""
+        return self._low.get(tenant, 0)
+
+    def told(self, name: str, q: int) -> int:
+        """A name was invalidated at `q`; how many live records bore it."""
+        ended = 0
+        tenant = tenant_of(name)
+        self._remember(name, q)
+        cell = self.cells.get(name)
+        if cell is not None and cell.q < q:
+            ended = cell.live
+            cell.q, cell.live = q, 0
+        clock = self._clocks.get(tenant)
+        if clock is not None and clock.q < q:
+            clock.q = q
+        return ended
+
+    def void(self, name: str) -> None:
+        """A name was invalidated, and nobody knows at which number.
+
+        What bears it goes on holding its cell and its tenant's clock, which are void from now on;
+        who comes later gets new ones.
+        """
+        self._shared.clear()
+        if (cell := self.cells.pop(name, None)) is not None:
+            cell.q, cell.live = VOID, 0
+        if (clock := self._clocks.pop(tenant_of(name), None)) is not None:
+            clock.q = VOID
+
+    def _remember(self, name: str, q: int) -> None:
+        ring = self._ring
+        if ring.get(name, 0) < q:
+            ring[name] = q
+            ring.move_to_end(name)
+        if len(ring) > self.ring_size:
+            oldest, gone = ring.popitem(last=False)
+            lost = tenant_of(oldest)
+            self._low[lost] = max(self._low.get(lost, 0), gone)
