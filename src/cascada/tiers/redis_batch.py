@@ -65,7 +65,8 @@ class Batcher:
         reply = self._link.send(b"MGET", *keys)
         self._under_way += 1
         try:
-            return dict(zip(keys, await asyncio.shield(reply), strict=True))
+            # Its own alone, so that it may be cancelled: the wire then drops the reply.
+            return dict(zip(keys, await reply, strict=True))
         except ServerError as error:
             raise TierUnavailable(f"Redis refused a read: {error}") from error
         finally:

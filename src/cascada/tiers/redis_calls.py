@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from cascada.model.errors import TierUnavailable
@@ -20,7 +21,7 @@ class Calls:
 
     def __init__(self, link: Link) -> None:
         self._link = link
-        self._settling: asyncio.Future[None] | None = None
+        self._settling: list[asyncio.Future[None]] = []
 
     async def run(
         self, script: Script, keys: Sequence[Argument], arguments: Sequence[Argument]
@@ -45,21 +46,29 @@ class Calls:
         is sent after the script's reply settles it; calls in one turn of the loop share it.
         """
         reply = await self.run(script, keys, arguments)
-        if self._settling is None:
-            self._settling = asyncio.get_running_loop().create_future()
-            asyncio.get_running_loop().call_soon(self._ping, self._settling)
-        await asyncio.shield(self._settling)
+        loop = asyncio.get_running_loop()
+        if not self._settling:
+            try:
+                answered = self._link.send(b"PING")
+            except TierUnavailable:
+                return reply  # the message is on its way; the feed knows when it is not
+            answered.add_done_callback(partial(_settle, self._settling))
+            loop.call_soon(self._begin_another)
+        settled: asyncio.Future[None] = loop.create_future()
+        self._settling.append(settled)
+        await settled
         return reply
 
-    def _ping(self, settling: asyncio.Future[None]) -> None:
-        self._settling = None
-        try:
-            reply = self._link.send(b"PING")
-        except TierUnavailable:
-            settling.set_result(None)  # the message is on its way; the feed knows when it is not
-            return
-        reply.add_done_callback(lambda _: None if settling.done() else settling.set_result(None))
+    def _begin_another(self) -> None:
+        """What is replied to in the next turn has not been there when the PING was sent."""
+        self._settling = []
 
     async def command(self, *command: Argument) -> Any:
-        # Shielded: a cancelled caller's reply is still read, by the wire, and dropped.
-        return await asyncio.shield(self._link.send(*command))
+        # A caller that is cancelled cancels its own reply, which the wire reads and drops.
+        return await self._link.send(*command)
+
+
+def _settle(waiting: list[asyncio.Future[None]], answered: asyncio.Future[Any]) -> None:
+    for each in waiting:
+        if not each.done():
+            each.set_result(None)
