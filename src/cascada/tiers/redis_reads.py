@@ -60,6 +60,8 @@ class Reads:
         wanted: list[bytes] = [layout.epoch]
         for plan in plans:
             wanted += plan.wanted
+        if len(plans) > 1:  # most of them share their generations
+            wanted = list(dict.fromkeys(wanted))
         values = await self._batcher.get(wanted)
         epoch = self._epoch_of(values[layout.epoch])
         if epoch is not None and epoch.layout > layout.number:
