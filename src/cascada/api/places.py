@@ -12,7 +12,7 @@ from cascada.tiers.sqlite import SqliteTier
 if TYPE_CHECKING:
     from cascada.tiers.redis import RedisTier
 
-REDIS_SCHEMES: Final = ("redis", "rediss", "unix")
+REDIS_SCHEMES: Final = ("redis", "rediss", "unix", "redis+sentinel")
 
 
 def redis_tier(
@@ -28,7 +28,7 @@ def redis_tier(
     if not separator or scheme not in REDIS_SCHEMES or not rest:
         raise BadInput(
             f"redis is {without_password(url)!r}; expected redis://HOST:PORT/DB, rediss:// for "
-            "TLS, or unix://PATH"
+            "TLS, unix://PATH, or redis+sentinel://HOST:PORT,HOST:PORT/SERVICE/DB"
         )
     try:
         from cascada.tiers.redis import RedisTier

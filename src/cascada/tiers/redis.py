@@ -340,6 +340,7 @@ class RedisTier:
 
     async def aclose(self) -> None:
         """The connections end with `run`; there is nothing to flush."""
+        await self._pool.aclose()
         self._reads.forget(Batcher(self._link))
 
     async def _greet(self, wire: Wire) -> None:

@@ -22,10 +22,12 @@ import re
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, cast
+from urllib.parse import unquote, urlsplit
 
 import hiredis
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
@@ -34,6 +36,8 @@ from cascada.tiers.redis_layout import ServerError
 
 MAX_WAITING: Final = 10_000
 """Commands that may wait for their reply on one connection."""
+
+SENTINEL: Final = "redis+sentinel://"
 
 FIRST_PAUSE: Final = 0.02
 LONGEST_PAUSE: Final = 1.0
@@ -52,15 +56,25 @@ class Pool:
         self._pool = pool
         self.database = int(pool.connection_kwargs.get("db", 0) or 0)
 
+    async def aclose(self) -> None:
+        """Close what was opened to find the server; its own connections belong to the links."""
+        manager: Any = getattr(self._pool, "sentinel_manager", None)
+        for sentinel in () if manager is None else manager.sentinels:
+            await sentinel.aclose()
+
     def make(self) -> AbstractConnection:
         made: Any = self._pool
         return cast(AbstractConnection, made.make_connection())
 
 
 def pool_of(url: str, password: str | None = None) -> Pool:
-    """BadInput for a URL that redis-py does not take; it is shown without its password."""
+    """BadInput for a URL that redis-py does not take; it is shown without its password.
+
+    `redis+sentinel://HOST:PORT,HOST:PORT/SERVICE/DB` asks Sentinels for the master, at every
+    connect.
+    """
     try:
-        pool = ConnectionPool.from_url(url)
+        pool = _sentinel_pool(url) if url.startswith(SENTINEL) else ConnectionPool.from_url(url)
     except ValueError as error:
         shown = re.sub(r"//[^@/]*@", "//***@", url)
         raise BadInput(f"redis is {shown!r}: {error}") from error
@@ -71,6 +85,25 @@ def pool_of(url: str, password: str | None = None) -> Pool:
     if password is not None:
         pool.connection_kwargs["password"] = password
     return Pool(pool)
+
+
+def _sentinel_pool(url: str) -> ConnectionPool:
+    parts = urlsplit(url)
+    _, _, hosts = parts.netloc.rpartition("@")
+    service, _, database = parts.path.strip("/").partition("/")
+    if not service:
+        raise ValueError("it names no service; expected redis+sentinel://HOST:PORT/SERVICE/DB")
+    sentinels = []
+    for host in hosts.split(","):
+        name, _, port = host.partition(":")
+        sentinels.append((name, int(port or 26379)))
+    given = {"username": parts.username, "password": parts.password}
+    how: dict[str, Any] = {name: unquote(text) for name, text in given.items() if text}
+    asked: Any = cast(Any, Sentinel)(sentinels, socket_timeout=1.0)
+    pool: ConnectionPool = cast(Any, SentinelConnectionPool)(
+        service, asked, db=int(database or 0), **how
+    )
+    return pool
 
 
 class Wire(asyncio.Protocol):

@@ -64,10 +64,7 @@ class Reads:
             wanted = list(dict.fromkeys(wanted))
         values = await self._batcher.get(wanted)
         epoch = self._epoch_of(values[layout.epoch])
-        if epoch is not None and epoch.layout > layout.number:
-            raise Barred(NEWER % layout.epoch.decode())
-        if epoch is None or epoch.run_id != run_id or epoch.layout < layout.number:
-            # Another server process, or one that has lost everything: what it holds is not ours.
+        if epoch is None or not self._is_ours(epoch, run_id):
             return [Missing(0, Why.ABSENT) for _ in keys]
         answers: list[Found | Missing] = []
         unknown: dict[int, tuple[Entry, tuple[bytes, ...]]] = {}
@@ -93,6 +90,12 @@ class Reads:
         if unknown:
             await self._judge_late(epoch, values[layout.epoch], keys, answers, unknown)
         return answers
+
+    def _is_ours(self, epoch: Epoch, run_id: bytes) -> bool:
+        """Not what another server process has written, nor an older layout. Barred by a newer."""
+        if epoch.layout > self._layout.number:
+            raise Barred(NEWER % self._layout.epoch.decode())
+        return epoch.run_id == run_id and epoch.layout == self._layout.number
 
     def _if_plain(self, epoch: Epoch, blob: bytes, stamp: bytes) -> Found | None:
         """The usual entry: no dynamic names, and all its stamps are equal. None: look closer.
