@@ -127,6 +127,14 @@ def test_no_password_is_in_the_repr(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "redis_max_connections=50" in repr(settings)
 
 
+def test_sentinels_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis+sentinel://one:26379,two:26379/main/0")
+    assert Settings.from_env().cache_arguments()["redis"].endswith("two:26379/main/0")
+    monkeypatch.setenv("REDIS_URL", "redis+sentinel://one:26379,two:port/main/0")
+    with pytest.raises(InvalidSettings, match="SERVICE/NUMBER"):
+        Settings.from_env()
+
+
 def test_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in DOCUMENTED:
         monkeypatch.setenv(variable, "")

@@ -36,7 +36,8 @@ def _url(*schemes: str) -> Callable[[SecretStr], SecretStr]:
         rest = url.partition("://")[2] if _scheme(url) else url
         if _scheme(url) not in schemes or rest.strip("/ ") in ("", ":memory:"):
             raise ValueError
-        _ = urlsplit(url).port  # ValueError if it is no number
+        for host in urlsplit(url).netloc.split(","):
+            _ = urlsplit(f"//{host}").port  # ValueError if it is no number
         return secret
 
     return check
@@ -76,8 +77,11 @@ _Pause = Annotated[
     Field(ge=0, allow_inf_nan=False, description="seconds, a number of at least 0 (0 means off)"),
 ]
 _RedisUrl = Annotated[
-    Annotated[SecretStr, AfterValidator(_url("redis", "rediss", "unix"))] | None,
-    Field(description="redis://HOST:PORT/NUMBER, rediss://HOST:PORT/NUMBER or unix://PATH"),
+    Annotated[SecretStr, AfterValidator(_url("redis", "rediss", "unix", "redis+sentinel"))] | None,
+    Field(
+        description="redis://HOST:PORT/NUMBER, rediss://HOST:PORT/NUMBER, unix://PATH or "
+        "redis+sentinel://HOST:PORT,HOST:PORT/SERVICE/NUMBER"
+    ),
 ]
 _DatabaseUrl = Annotated[
     Annotated[SecretStr, AfterValidator(_url("sqlite", ""))] | None,
