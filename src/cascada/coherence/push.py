@@ -113,6 +113,7 @@ class PushFeed:
         self._last_trusted = -math.inf
         self._socket: Any = None
         self._up = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._poll: select.poll | None = None
 
     def extend(self, now: float) -> bool:
@@ -139,6 +140,10 @@ class PushFeed:
 
     async def run(self) -> None:
         """Stay connected, and PING."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not None and self._loop is not loop:
+            self._up = asyncio.Event()  # an event belongs to a loop
+        self._loop = loop
         async with asyncio.TaskGroup() as group:
             group.create_task(self._link.run())
             group.create_task(self._heartbeat())

@@ -122,8 +122,9 @@ class Lifecycle:
         for each in connected:
             stack.background.keep_running(each.run(), "connection")
         if self._news is not None:
-            self._first_look = stack.background.run(self._look(self._news, connected), "first look")
+            # The look comes last: connections and feeds begin anew on every event loop.
             stack.background.keep_running(self._news.run(), "feed")
+            self._first_look = stack.background.run(self._look(self._news, connected), "first look")
         if stack.lower:
             stack.background.keep_running(keep_repaying(stack), "repay")
 

@@ -318,7 +318,8 @@ class RedisTier:
         return Usage(size, used, limit, _field(stats, b"evicted_keys"))
 
     async def run(self) -> None:
-        """Stay connected, for ever."""
+        """Stay connected, for ever. What an event loop before has left under way is forgotten."""
+        self._begin_anew()
         await self._link.run()
 
     def make_link(self, **hooks: Any) -> Link:
@@ -334,6 +335,9 @@ class RedisTier:
     def forget(self) -> None:
         """After a fork: the connections are the parent's."""
         self._link.forget()
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
         self._calls = Calls(self._link)
         self.hearing.forget()
         self._reads.forget(Batcher(self._link))

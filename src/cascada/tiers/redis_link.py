@@ -210,6 +210,7 @@ class Link:
         self._on_change = on_change
         self._lost = asyncio.Event()
         self.up = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._connection: AbstractConnection | None = None
         self.wire: Wire | None = None
 
@@ -227,6 +228,11 @@ class Link:
 
     async def run(self) -> None:
         """Connect, watch, and connect again, for ever."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not None and self._loop is not loop:
+            # Events belong to a loop. Only here, since others may wait already for those of this.
+            self._lost, self.up = asyncio.Event(), asyncio.Event()
+        self._loop = loop
         try:
             await self._stay_connected()
         finally:
