@@ -45,6 +45,7 @@ class RedisServer:
         )  # fmt: skip
         deadline = time.perf_counter() + 10
         while self.say("PING") != b"+PONG\r\n":
+            assert self._process.poll() is None, "the server has ended: a wrong option?"
             assert time.perf_counter() < deadline, "the server does not answer"
             time.sleep(0.005)
 

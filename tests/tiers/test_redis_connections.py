@@ -195,7 +195,7 @@ async def test_a_fail_over_that_sentinel_decides_is_followed(tmp_path: Path) -> 
     (tmp_path / "master").mkdir()
     (tmp_path / "replica").mkdir()
     master = RedisServer(tmp_path / "master")
-    replica = RedisServer(tmp_path / "replica", "--replicaof", f"127.0.0.1 {master.port}")
+    replica = RedisServer(tmp_path / "replica", "--replicaof", "127.0.0.1", str(master.port))
     port = free_port()
     config = tmp_path / "sentinel.conf"
     config.write_text(
