@@ -80,11 +80,31 @@ def test_no_block_escapes_being_run(
         record_property("not run", f"{name(document)}:{block.line} {block.not_run}")
 
 
-@pytest.mark.parametrize("document", PROSE, ids=name)
-def test_links_lead_to_a_file(document: Path) -> None:
-    targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", document.read_text("utf-8"))
+def links(document: Path) -> set[tuple[Path, str]]:
+    """The files that a document links to, each with the heading that is meant, if one is."""
+    targets = re.findall(r"\]\(([^)\s]+)[^)]*\)", document.read_text("utf-8"))
     local = [target for target in targets if "://" not in target and "mailto:" not in target]
-    assert not [target for target in local if not (document.parent / target).exists()]
+    parts = [target.partition("#") for target in local]
+    return {((document.parent / file if file else document).resolve(), at) for file, _, at in parts}
+
+
+def headings(document: Path) -> set[str]:
+    """The headings as a link names them: lower case, hyphens for spaces, no punctuation."""
+    titles = re.findall(r"^#+ +(.+)$", document.read_text("utf-8"), re.M)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("document", PROSE, ids=name)
+def test_links_lead_to_a_file_and_a_heading(document: Path) -> None:
+    for target, heading in links(document):
+        assert target.exists()
+        assert not heading or heading in headings(target), f"{target} has no heading {heading!r}"
+
+
+def test_readme_leads_to_every_page() -> None:
+    listed = {target for target, _ in links(ROOT / "README.md")}
+    pages = {page for page in DOCUMENTS[1:] if "decisions" not in page.parts}
+    assert not {name(page) for page in pages - listed}
 
 
 @pytest.mark.parametrize("document", PROSE, ids=name)
