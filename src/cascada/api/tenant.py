@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, overload
 
 from cascada.api.assembly import Assembly
+from cascada.api.shape import Shape
 from cascada.engine import read
 from cascada.engine.answer import Answer, Loader, Question
 from cascada.engine.explain import Explanation, explain
 from cascada.engine.invalidate import invalidate
-from cascada.engine.kind import Kind
 from cascada.engine.source import Many, One
 from cascada.engine.write import write
 from cascada.model.entry import UNSET, Hit, Invalidated, Miss
@@ -23,38 +23,17 @@ from cascada.model.errors import BadInput
 from cascada.model.keys import Id, Key, Scope, id_text, scope_of, type_text
 from cascada.model.names import (
     all_of_type,
-    context_names,
     key_name,
     part_names,
     resource_names,
     tag_name,
     tenant_name,
 )
-from cascada.model.policy import candidates
 from cascada.model.ttl import Duration, seconds
 
 T = TypeVar("T")
 
 class_of = type  # a public parameter is called `type`
-
-
-class Shape:
-    """What a handle knows of one data type: the key's fixed part, and the names left out of it."""
-
-    __slots__ = ("context", "kind", "prefix", "prefixes", "scope")
-
-    def __init__(self, kind: Kind, tenant: str, data_type: str, scope: Scope) -> None:
-        varies_by = kind.policy.varies_by
-        self.kind = kind
-        self.scope = scope if varies_by is None else scope.only(varies_by)
-        self.prefix = (tenant, data_type, *self.scope)
-        self.prefixes = tuple(
-            key[:-1] for key in candidates(kind.policy, tenant, data_type, scope, "id")
-        )
-        left_out = Scope(
-            *(None if kept else part for part, kept in zip(scope, self.scope, strict=True))
-        )
-        self.context = tuple(context_names(tenant, data_type, left_out))
 
 
 class Tenant:
