@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from cascada.api.embeddings import (
         get_embeddings_batch_with_cache as get_embeddings_batch_with_cache,
     )
+    from cascada.api.requirement import with_context as with_context
     from cascada.api.standard import CacheManager as CacheManager
     from cascada.api.tenant import Tenant as Tenant
+    from cascada.api.tracking import track_cache_metrics as track_cache_metrics
     from cascada.codecs.digest import generate_resource_id_hash as generate_resource_id_hash
     from cascada.codecs.public import deserialize_from_cache as deserialize_from_cache
     from cascada.codecs.public import serialize_for_cache as serialize_for_cache
@@ -88,8 +90,10 @@ _NAMES = {
     "api.decorator": "cached",
     "api.default": "configure reset",
     "api.embeddings": "Embeddings get_embeddings_batch_with_cache",
+    "api.requirement": "with_context",
     "api.standard": "CacheManager",
     "api.tenant": "Tenant",
+    "api.tracking": "track_cache_metrics",
     "codecs.digest": "generate_resource_id_hash",
     "codecs.public": "deserialize_from_cache serialize_for_cache",
     "model.entry": "Hit Invalidated MISS Miss",

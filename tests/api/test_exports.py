@@ -33,6 +33,7 @@ _DOCUMENTED = """
     TTL_EXTENDED TTL_PERMANENT TTL_PERSONAL TTL_SHORT TTL_STANDARD TTL_STATIC TierUnavailable
     WrongLoop configure deserialize_from_cache generate_resource_id_hash get_ttl_for_data_type
     get_embeddings_batch_with_cache get_with_cache_aside reset serialize_for_cache
+    track_cache_metrics with_context
 """
 MODERN, DOCUMENTED = _MODERN.split(), _DOCUMENTED.split()
 

@@ -12,6 +12,7 @@ from cascada.api.places import database_tier, redis_tier
 from cascada.api.report import Report, report_of
 from cascada.api.statistics import Statistics, statistics, usage
 from cascada.api.tenant import Tenant
+from cascada.engine.tracked import Series
 from cascada.model.clock import Clock, SystemClock
 from cascada.model.entry import UNSET, Hit, Miss
 from cascada.model.events import Observer
@@ -185,6 +186,10 @@ class Cache:
     def report(self) -> Report:
         """What the cache is worth, and whether it is right, by data type; print it."""
         return report_of(self._assembly.stack.kinds.all(), self.options.mode)
+
+    def tracked(self) -> list[Series]:
+        """What `track_cache_metrics` and the cascades have recorded since this process started."""
+        return self._assembly.stack.trace.tracked.all()
 
     async def usage(self) -> dict[str, Usage]:
         """Entries, bytes, capacity and evictions of each tier that answers."""

@@ -45,6 +45,10 @@ class Context:
     def get_collection_id(self) -> str | None:
         return None if self.collection_id is None else id_text(self.collection_id, "collection_id")
 
+    def lacks(self, part: str) -> bool:
+        """Whether `part` ("tenant", "agent", "conversation", "collection") is not there."""
+        return _blank(getattr(self, f"{part}_id"))
+
     def __enter__(self) -> Self:
         _current.set((self, _current.get()))
         return self

@@ -98,12 +98,10 @@ class Embeddings:
         for text in texts:
             if not isinstance(text, str):
                 raise BadInput(f"texts holds {text!r}; every one has to be a str")
-        if as_array and numpy_if_there() is None:
-            raise MissingExtra("as_array needs numpy: pip install 'cascada[numpy]'")
+        # What a tier has is decoded to arrays at once, what the provider has made is converted.
+        want = _array_type() if as_array else None
         timer = tenant._assembly.clock.monotonic
         started = timer()
-        # What a tier has is decoded to arrays at once, what the provider has made is converted.
-        want = numpy_if_there().ndarray if as_array else None
         ids = {text: self._id(text) for text in dict.fromkeys(texts)}
         hits = await tenant.get_many(DATA_TYPE, list(ids.values()), type=want)
         found = {text: hit.value for text, hit in zip(ids, hits, strict=True) if hit}
@@ -176,6 +174,13 @@ class _Missing:
         ]
 
 
+def _array_type() -> Any:
+    numpy = numpy_if_there()
+    if numpy is None:
+        raise MissingExtra("as_array needs numpy: pip install 'cascada[numpy]'")
+    return numpy.ndarray
+
+
 def _as_list(vector: Any) -> list[float]:
     """A list of the caller's own: equal texts do not share one."""
     return list(vector) if isinstance(vector, list) else serialize_for_cache(vector, DATA_TYPE)
@@ -233,6 +238,25 @@ async def get_embeddings_batch_with_cache(
     tenant = default_cache().tenant(tenant_id)
     embeddings = Embeddings(embedding_provider, model_name, max_batch=max_batch, **params)
     return await embeddings.of(tenant, texts, as_array=as_array)
+
+
+async def stored_vector(
+    tenant: Tenant, text: str, model: str, params: Mapping[str, Any], *, as_array: bool = False
+) -> Any:
+    """The vector of one text, from where a batch would find it; None if there is none."""
+    want = _array_type() if as_array else None
+    hit = await tenant.get(DATA_TYPE, embedding_id(text, model, params), type=want)
+    if not hit:
+        return None
+    return _as_array(hit.value) if as_array else _as_list(hit.value)
+
+
+async def store_vector(
+    tenant: Tenant, text: str, vector: Any, model: str, params: Mapping[str, Any]
+) -> bool:
+    """Store the vector of one text where a batch finds it."""
+    numbers = list(vector) if isinstance(vector, tuple) else vector
+    return await tenant.set(DATA_TYPE, embedding_id(text, model, params), numbers)
 
 
 def embedding_id(text: str, model: str, params: Mapping[str, Any]) -> str:

@@ -11,7 +11,10 @@ from typing import Any, ClassVar, Final
 
 from cascada.api import default
 from cascada.api.cache import Cache
+from cascada.api.constants import CACHE_TYPE_AGENT_CONFIG, CACHE_TYPE_QUERY_RESULT
+from cascada.api.embeddings import store_vector, stored_vector
 from cascada.api.tenant import Tenant
+from cascada.codecs.digest import generate_resource_id_hash
 from cascada.codecs.public import deserialize_from_cache
 from cascada.model.errors import BadInput
 from cascada.model.keys import Id
@@ -128,6 +131,81 @@ class CacheManager:
         """Seconds until that one key is no longer fresh; None if absent, `inf` if permanent."""
         handle = cls._handle(tenant_id, agent_id, conversation_id, collection_id)
         return await handle.ttl(data_type, resource_id)
+
+    # --- by the documents' types --------------------------------------------------------------
+
+    @classmethod
+    async def get_embedding(
+        cls,
+        text: str,
+        model_name: str,
+        tenant_id: Id = LEFT_OUT,
+        as_array: bool = False,
+        **params: Any,
+    ) -> Any:
+        """The vector of a text, as a list (`as_array`: a read-only numpy array), or None.
+
+        Other keywords (dimensions, input_type, ...) are part of its identity, here and in
+        `set_embedding`. `get_embeddings_batch_with_cache` reads and stores the same vectors.
+        """
+        handle = cls._handle(tenant_id, None, None, None)
+        return await stored_vector(handle, text, model_name, params, as_array=as_array)
+
+    @classmethod
+    async def set_embedding(
+        cls,
+        text: str,
+        embedding: Any,
+        model_name: str,
+        tenant_id: Id = LEFT_OUT,
+        **params: Any,
+    ) -> bool:
+        """Store the vector of a text: a list of floats, an array or a tensor."""
+        handle = cls._handle(tenant_id, None, None, None)
+        return await store_vector(handle, text, embedding, model_name, params)
+
+    @classmethod
+    async def get_query_result(
+        cls, query: str, collection_id: Id, tenant_id: Id = LEFT_OUT, **params: Any
+    ) -> Any:
+        """What a query has found in a collection, or None.
+
+        Other keywords (similarity_top_k, ...) are part of its identity.
+        """
+        return await cls.get(
+            CACHE_TYPE_QUERY_RESULT,
+            generate_resource_id_hash(query, **params),
+            tenant_id,
+            collection_id=collection_id,
+        )
+
+    @classmethod
+    async def set_query_result(
+        cls,
+        query: str,
+        result: Any,
+        collection_id: Id,
+        tenant_id: Id = LEFT_OUT,
+        **params: Any,
+    ) -> bool:
+        """Store what a query has found; it goes as soon as the collection changes."""
+        return await cls.set(
+            CACHE_TYPE_QUERY_RESULT,
+            generate_resource_id_hash(query, **params),
+            result,
+            tenant_id,
+            collection_id=collection_id,
+        )
+
+    @classmethod
+    async def get_agent_config(cls, agent_id: Id, tenant_id: Id = LEFT_OUT) -> Any:
+        """What `get_with_cache_aside("agent_config", agent_id, tenant_id, ...)` has stored."""
+        return await cls.get(CACHE_TYPE_AGENT_CONFIG, agent_id, tenant_id)
+
+    @classmethod
+    async def set_agent_config(cls, agent_id: Id, config: Any, tenant_id: Id = LEFT_OUT) -> bool:
+        """Store it there."""
+        return await cls.set(CACHE_TYPE_AGENT_CONFIG, agent_id, config, tenant_id)
 
     @staticmethod
     def _handle(

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from cascada.engine.answer import Answer, Question
 from cascada.engine.kind import Kind
 from cascada.engine.latency import Latency
+from cascada.engine.tracked import Tracked
 from cascada.model.events import Event, EventKind, Observer
 from cascada.model.keys import Key
 
@@ -27,6 +29,7 @@ class Trace:
         self.invalidations = 0
         self.invalidated_entries = 0
         self.tier_errors: Counter[str] = Counter()
+        self.tracked = Tracked()
         self.latencies = {"l2": Latency(), "l3": Latency(), "source": Latency()}
         self._broken: set[int] = set()
 
@@ -88,6 +91,15 @@ class Trace:
         self.invalidations += 1
         self.invalidated_entries += keys
         self._send(Event("invalidate", tenant=tenant, count=keys, detail=" ".join(names[:8])))
+
+    def track(
+        self, metric: str, data_type: str, tenant: str, value: float, metadata: Mapping[str, Any]
+    ) -> None:
+        """A measurement of the application's own."""
+        self.tracked.add(metric, data_type, tenant, value, metadata)
+        self._send(
+            Event("tracked", tenant=tenant, data_type=data_type, detail=f"{metric}={value:g}")
+        )
 
     def tier_changed(self, tier: str, available: bool, why: str) -> None:
         if available:

@@ -107,6 +107,26 @@ class CacheCollector(Collector):
         yield from self._checked(kinds, labels)
         yield self._response_times(sum(kind.l1 for kind in kinds))
         yield from self._tiers()
+        yield from self._tracked()
+
+    def _tracked(self) -> Iterator[Metric]:
+        """What the application measures under names of its own, all tenants together."""
+        names = ["metric", "data_type"]
+        counts = CounterMetricFamily(
+            "cache_tracked", "Measurements that the application has tracked.", labels=names
+        )
+        sums = GaugeMetricFamily(
+            "cache_tracked_sum", "The values of those measurements, added up.", labels=names
+        )
+        shown: dict[str, str] = {}
+        series = self._assembly.stack.trace.tracked.all()
+        for each in series:
+            room = len(shown) < self._data_types
+            shown.setdefault(each.data_type, each.data_type if room else OTHER)
+        _add_up(counts, (((each.metric, shown[each.data_type]), each.count) for each in series))
+        _add_up(sums, (((each.metric, shown[each.data_type]), each.total) for each in series))
+        yield counts
+        yield sums
 
     def _reads(self, kinds: list[Kind], labels: dict[Kind, tuple[str, ...]]) -> Iterator[Metric]:
         """Hits, and misses as each layer sees them: what one lacks, the next is asked for."""
@@ -300,7 +320,9 @@ def _first(count: int, names: Iterable[str]) -> dict[str, str]:
     return {name: name for name in islice(dict.fromkeys(names), count)}
 
 
-def _add_up(family: CounterMetricFamily, values: Iterable[tuple[tuple[str, ...], float]]) -> None:
+def _add_up(
+    family: CounterMetricFamily | GaugeMetricFamily, values: Iterable[tuple[tuple[str, ...], float]]
+) -> None:
     """One sample for each set of labels."""
     sums: defaultdict[tuple[str, ...], float] = defaultdict(float)
     for label, value in values:

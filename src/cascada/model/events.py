@@ -24,6 +24,7 @@ EventKind = Literal[
     "corrupt",  # stored bytes that did not decode: a miss
     "unstored",  # a loaded value that must not be stored; `detail` says why
     "inconsistent",  # still other than its source says, 10 s after a self-check found it so
+    "tracked",  # a measurement of the application's own; `detail` is its name and value
     "tier_down",
     "tier_up",
     "tier_error",

@@ -1,0 +1,50 @@
+"""`track_cache_metrics`: measurements of the application's own, beside what the engine counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cascada.api.constants import METRIC_CACHE_HIT, METRIC_CACHE_MISS, METRIC_LATENCY
+from cascada.api.default import default_cache
+from cascada.model.errors import BadInput
+from cascada.model.keys import Id, type_text
+
+
+async def track_cache_metrics(
+    data_type: str,
+    tenant_id: Id,
+    metric_type: str | None = None,
+    value: float = 1,
+    agent_id: Id | None = None,
+    conversation_id: Id | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    *,
+    operation: str | None = None,
+    hit: bool | None = None,
+    latency_ms: float | None = None,
+) -> None:
+    """Record a measurement under `metric_type`, one of the METRIC_* constants or a name of one's
+    own; or, in the short form, that `operation` was a `hit` or not and took `latency_ms`.
+
+    Hits, misses, latencies and sizes of the cache itself are counted without this. What is tracked
+    is in `Cache.tracked()`, and in Prometheus as `cache_tracked_total` and `cache_tracked_sum`.
+    At most 200 names of metrics and 10,000 series are kept apart.
+    """
+    handle = default_cache().tenant(tenant_id, agent=agent_id, conversation=conversation_id)
+    trace = handle._stack.trace
+    known = {"agent_id": agent_id, "conversation_id": conversation_id, "operation": operation}
+    said = {**(metadata or {}), **{key: each for key, each in known.items() if each is not None}}
+    if metric_type is not None:
+        measured = {metric_type: value}
+    elif operation is not None:
+        measured = {METRIC_CACHE_HIT if hit else METRIC_CACHE_MISS: 1.0}
+        if latency_ms is not None:
+            measured[METRIC_LATENCY] = latency_ms
+    else:
+        raise BadInput(
+            "track_cache_metrics was told neither a metric_type nor an operation; "
+            "pass metric_type=METRIC_LATENCY, value=... or operation=..., hit=..., latency_ms=..."
+        )
+    for metric, each in measured.items():
+        trace.track(type_text(metric), type_text(data_type), handle.tenant, each, said)

@@ -1,0 +1,68 @@
+"""What the application tracks beside the engine's own counts: measurements under its own names.
+
+A series is a metric of one data type of one tenant. There are so many at most; what comes later is
+added to the series `other` of its metric, and names of metrics beyond theirs to the metric `other`,
+so that neither memory nor labels grow with what callers make up.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+from cascada.model.errors import BadInput
+
+MAX_SERIES: Final = 10_000
+MAX_METRICS: Final = 200
+OTHER: Final = "other"
+
+
+class Series:
+    """One metric of one data type of one tenant: how often it was measured, and what.
+
+    `metadata` is that of the last measurement.
+    """
+
+    __slots__ = ("count", "data_type", "last", "metadata", "metric", "tenant", "total")
+
+    def __init__(self, metric: str, data_type: str, tenant: str) -> None:
+        self.metric, self.data_type, self.tenant = metric, data_type, tenant
+        self.count = 0
+        self.total = self.last = 0.0
+        self.metadata: Mapping[str, Any] = {}
+
+
+class Tracked:
+    """All series of one cache."""
+
+    def __init__(self) -> None:
+        self._series: dict[tuple[str, str, str], Series] = {}
+        self._metrics: set[str] = set()
+
+    def add(
+        self, metric: str, data_type: str, tenant: str, value: float, metadata: Mapping[str, Any]
+    ) -> None:
+        """Record one measurement."""
+        given: object = value
+        if isinstance(given, bool) or not isinstance(given, int | float) or math.isnan(given):
+            raise BadInput(f"{metric} of {data_type} is {value!r}; pass a number")
+        if metric not in self._metrics:
+            if len(self._metrics) >= MAX_METRICS:
+                metric = OTHER
+            self._metrics.add(metric)
+        series = self._series.get((metric, data_type, tenant))
+        if series is None:
+            if len(self._series) >= MAX_SERIES:
+                data_type = tenant = OTHER
+            series = self._series.setdefault(
+                (metric, data_type, tenant), Series(metric, data_type, tenant)
+            )
+        series.count += 1
+        series.total += value
+        series.last = value
+        series.metadata = metadata
+
+    def all(self) -> list[Series]:
+        """Every series, in the order in which it was first measured."""
+        return list(self._series.values())
