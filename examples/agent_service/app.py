@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
 from cascada import BadInput, CascadaError, MissingExtra
+from examples.agent_service.callers import dependencies
 from examples.agent_service.database import AlreadyThere, NotThere
 from examples.agent_service.embedding import EmbeddingFailed
 from examples.agent_service.routes import (
@@ -48,8 +49,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             yield
 
     app = FastAPI(title="Agent service", version="1", lifespan=lifespan)
-    for resource in (agents, tools, conversations, collections, queries, operations):
-        app.include_router(resource.router)
+    for resource in (agents, tools, conversations, collections, queries):
+        app.include_router(resource.router, dependencies=dependencies(chosen))
+    app.include_router(operations.router)
     for error, status in _STATUS.items():
         app.add_exception_handler(error, _answer_with(status))
     return app

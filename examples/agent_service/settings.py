@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Final
 
 DEFAULT_DATABASE_URL: Final = "sqlite:///agent_service.db"
+SHORTEST_SECRET: Final = 32
+"""Bytes: a shorter key is weaker than the signature that it makes (RFC 7518, 3.2)."""
 
 # SQLAlchemy picks the driver by the URL; people write the plain forms.
 _DRIVERS: Final = {
@@ -26,6 +28,7 @@ class Settings:
     """The service's own settings; cascada reads its own (`CACHE_DATABASE_URL`, `REDIS_URL`, ...).
 
     cache: off runs the same code without a cache. model_latency_ms: the median of the stand-in.
+    jwt_secret: what callers' tokens are signed with; without it they are believed (callers.py).
     """
 
     database_url: str = _DRIVERS["sqlite"] + ":///agent_service.db"
@@ -34,9 +37,10 @@ class Settings:
     embeddings_url: str | None = None
     embeddings_model: str | None = None
     embeddings_api_key: str | None = None
+    jwt_secret: str | None = None
 
     def __repr__(self) -> str:
-        # The URL may hold a password and the key is one: neither belongs into a log.
+        # The URL may hold a password, the key and the secret are some: none belongs into a log.
         driver = self.database_url.partition(":")[0]
         return f"Settings({driver}, cache={self.cache}, embeddings={self.embeddings_url})"
 
@@ -61,6 +65,7 @@ class Settings:
             embeddings_url=url,
             embeddings_model=model,
             embeddings_api_key=environ.get("EMBEDDINGS_API_KEY") or None,
+            jwt_secret=_secret(environ, "AGENT_SERVICE_JWT_SECRET"),
         )
 
 
@@ -73,6 +78,16 @@ def _database_url(url: str) -> str:
             "postgresql://user:password@host/database"
         )
     return f"{driver}://{rest}"
+
+
+def _secret(environ: Mapping[str, str], name: str) -> str | None:
+    value = environ.get(name) or None
+    if value is not None and len(value.encode()) < SHORTEST_SECRET:
+        raise WrongSetting(
+            f"{name} has {len(value.encode())} bytes (not shown here); HS256 takes "
+            f"{SHORTEST_SECRET} or more, such as `openssl rand -hex 32` makes"
+        )
+    return value
 
 
 def _switch(environ: Mapping[str, str], name: str) -> bool:

@@ -75,13 +75,15 @@ class Writes:
         _changed(removed, f"collection {collection_id!r}")
         await self._cached.invalidate(collection=collection_id)
 
-    async def put_documents(self, collection_id: str, documents: Sequence[Document]) -> None:
+    async def put_documents(self, collection_id: str, documents: Sequence[Document]) -> int:
+        """Store documents; how many of them replaced one."""
         # Embedded before the transaction: a slow endpoint holds no lock.
         embedded = await embed_documents(self._embedder, documents)
-        await self._documents.put(collection_id, embedded)
+        replaced = await self._documents.put(collection_id, embedded)
         # All of the collection, not the documents alone: a text that changed may now be the best
         # passage for a question whose answer was made without it.
         await self._cached.invalidate(collection=collection_id)
+        return replaced
 
     async def remove_document(self, collection_id: str, document_id: str) -> None:
         removed = await self._documents.remove(collection_id, document_id)

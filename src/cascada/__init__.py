@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from cascada.api.cache_aside import get_with_cache_aside as get_with_cache_aside
     from cascada.api.constants import *  # noqa: F403
     from cascada.api.context import Context as Context
+    from cascada.api.context import current_context as current_context
     from cascada.api.decorator import cached as cached
     from cascada.api.default import configure as configure
     from cascada.api.default import reset as reset
@@ -86,7 +87,7 @@ _NAMES = {
         METRIC_CACHE_HIT METRIC_CACHE_INVALIDATION METRIC_CACHE_INVALIDATION_COORDINATED
         METRIC_CACHE_MISS METRIC_CACHE_SIZE METRIC_LATENCY
     """,
-    "api.context": "Context",
+    "api.context": "Context current_context",
     "api.decorator": "cached",
     "api.default": "configure reset",
     "api.embeddings": "Embeddings get_embeddings_batch_with_cache",

@@ -20,7 +20,7 @@ from tests.examples.postgres import postgres_server
 
 CLEARED = ("REDIS_URL", "CASCADA_MODE", "CASCADA_NAMESPACE", "CASCADA_TENANT", "DATABASE_URL",
            "EMBEDDINGS_URL", "EMBEDDINGS_MODEL", "EMBEDDINGS_API_KEY", "AGENT_SERVICE_CACHE",
-           "AGENT_SERVICE_MODEL_LATENCY_MS")  # fmt: skip
+           "AGENT_SERVICE_MODEL_LATENCY_MS", "AGENT_SERVICE_JWT_SECRET")  # fmt: skip
 
 
 @pytest.fixture(autouse=True)

@@ -2,115 +2,189 @@
 
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
 from fastapi.routing import APIRoute
-from sqlalchemy import event
+from sqlalchemy import event, select
 
 from examples.agent_service.app import create_app
+from examples.agent_service.schema import metadata
 from examples.agent_service.settings import Settings
+from tests.examples.attack import OF_A_RESOURCE, OF_A_TENANT, OPEN, Ids, Operation, operations
 from tests.examples.conftest import Running
-from tests.examples.furniture import AGENT, created, furnish, said
+from tests.examples.furniture import AGENT, created
 
-IDS = {
-    "agent_id": "a1",
-    "tool_id": "t1",
-    "conversation_id": "c1",
-    "collection_id": "birds",
-    "document_id": "owls",
-}
-# A body that is right for each route that takes one, so that nothing but the tenant stands against
-# it; a route that is missing here fails the test.
-BODIES: dict[tuple[str, str], dict[str, Any]] = {
-    ("PUT", "/agents/{agent_id}"): {**AGENT, "name": "Intruder"},
-    ("POST", "/agents/{agent_id}/tools"): {"id": "i", "name": "i", "description": "i"},
-    ("POST", "/agents/{agent_id}/query"): {"collection_id": "birds", "question": "What?"},
-    ("POST", "/conversations/{conversation_id}/messages"): {"text": "Intruder"},
-    ("POST", "/collections/{collection_id}/documents"): {
-        "documents": [{"id": "i", "title": "i", "text": "i."}]
-    },
-    ("PUT", "/collections/{collection_id}/documents/{document_id}"): {"title": "i", "text": "i."},
-}
-OPEN = {"/health", "/stats", "/metrics"}
+SECRET = "classified"
+"""Stands in every text of the victim, and nowhere else."""
+
+State = dict[str, list[Any]]
 
 
-def routes() -> list[tuple[str, str]]:
-    """Every method and path of the service."""
-    schema = create_app(Settings()).openapi()
-    return [
-        (method.upper(), path)
-        for path, methods in sorted(schema["paths"].items())
-        for method in methods
-    ]
+def ids_of(owner: str) -> Ids:
+    """One of everything, under ids that only this owner has."""
+    kinds = ("agent", "tool", "conversation", "collection", "document", "execution")
+    return {f"{kind}_id": f"{owner}-{kind}" for kind in kinds}
 
 
-OF_A_TENANT = [(method, path) for method, path in routes() if path not in OPEN]
-OF_A_RESOURCE = [(method, path) for method, path in OF_A_TENANT if "{" in path]
+VICTIM, OWN = ids_of("victim"), ids_of("own")
 
 
-def test_the_list_of_routes_is_all_of_them() -> None:
-    assert len(OF_A_TENANT) >= 20
-    assert {path for _, path in routes()} >= OPEN
-    hidden = [r for r in create_app(Settings()).routes if isinstance(r, APIRoute)]
-    assert all(route.include_in_schema for route in hidden)
+async def furnish(client: httpx.AsyncClient, ids: Ids, text: str) -> Ids:
+    """One of everything for a tenant, with `text` in all of it; its ids, the message's as well."""
+    agent, talk, books = ids["agent_id"], ids["conversation_id"], ids["collection_id"]
+    await created(client, "/agents", {**AGENT, "id": agent, "name": text, "instructions": text})
+    tool = {"id": ids["tool_id"], "name": text, "description": text}
+    await created(client, f"/agents/{agent}/tools", tool)
+    begun = {"id": talk, "agent_id": agent, "title": text}
+    await created(client, "/conversations", begun)
+    message = await created(client, f"/conversations/{talk}/messages", {"text": text})
+    await created(client, "/collections", {"id": books, "name": text})
+    document = {"id": ids["document_id"], "title": text, "text": f"{text} things are {text}."}
+    await created(client, f"/collections/{books}/documents", {"documents": [document]})
+    return {**ids, "message_id": str(message["id"])}
 
 
-async def everything(client: httpx.AsyncClient) -> list[str]:
-    """All that a tenant can read, cached by now."""
-    reads = [path.format(**IDS) for method, path in OF_A_RESOURCE if method == "GET"]
-    return [(await client.get(path)).text for path in reads] + [await said(client)]
+async def send(client: httpx.AsyncClient, operation: Operation, ids: Ids) -> httpx.Response:
+    method, path, body = operation.request(ids)
+    return await client.request(method, path, json=body)
+
+
+async def reads(client: httpx.AsyncClient, ids: Ids) -> list[str]:
+    """All that a tenant can read, cached afterwards; each answer is there."""
+    answers = []
+    for operation in OF_A_RESOURCE:
+        if operation.method == "GET" or operation.path.endswith("/query"):
+            answer = await send(client, operation, ids)
+            assert answer.status_code == 200, (str(operation), answer.text)
+            answers.append(answer.text)
+    return answers
+
+
+async def rows(service: Running, tenant: str) -> State:
+    """All that the database holds of a tenant."""
+    fetch = service.service.database.fetch
+    return {
+        table.name: [tuple(row) for row in await fetch(
+            select(table).where(table.c.tenant_id == tenant).order_by(*table.primary_key.columns)
+        )]
+        for table in metadata.sorted_tables
+    }  # fmt: skip
+
+
+class Victim:
+    """A tenant with one of everything, and what it has."""
+
+    def __init__(self, service: Running, ids: Ids, state: State, answers: list[str]) -> None:
+        self._service = service
+        self.client = service.client("victim")
+        self.ids = ids
+        self._rows = state
+        self._answers = answers
+
+    async def is_as_before(self, after: str) -> None:
+        assert await rows(self._service, "victim") == self._rows, after
+        assert await reads(self.client, self.ids) == self._answers, after
+
+
+@pytest.fixture(params=["cold", "memory", "below"])
+async def victim(service: Running, request: pytest.FixtureRequest) -> Victim:
+    """Its values are cached nowhere, in memory, or in the database alone, when an attack begins:
+    `temper` sees to that before each one.
+    """
+    client = service.client("victim")
+    ids = await furnish(client, VICTIM, SECRET)
+    answers = await reads(client, ids)
+    assert all(SECRET in answer for answer in answers)
+    return Victim(service, ids, await rows(service, "victim"), answers)
 
 
 @pytest.fixture
-async def theirs(service: Running) -> httpx.AsyncClient:
-    """A tenant with one of everything, all of it cached."""
-    client = service.client("acme")
-    await furnish(client)
-    await created(client, "/agents/a1/tools", {"id": "t1", "name": "maps", "description": "Maps."})
-    await created(client, "/conversations/c1/messages", {"text": "Secret."})
-    await everything(client)
-    return client
+def temperature(victim: Victim, request: pytest.FixtureRequest) -> str:
+    return str(request.node.callspec.params["victim"])
 
 
-async def test_another_tenants_resource_is_not_there(
-    service: Running, theirs: httpx.AsyncClient
+async def temper(service: Running, temperature: str) -> None:
+    cache = service.service.cache
+    if temperature == "cold":
+        await cache.tenant("victim").invalidate()
+    elif temperature == "below":
+        await cache.reset()
+
+
+def attacks(victim: Ids, own: Ids) -> Iterator[tuple[Operation, Ids]]:
+    """Every operation with the victim's ids: all of them, then one in place of an own."""
+    for operation in OF_A_RESOURCE:
+        yield operation, {**own, **{name: victim[name] for name in operation.ids}}
+        for name in operation.ids:
+            yield operation, {**own, name: victim[name]}
+
+
+async def test_another_tenants_resources_are_not_there(
+    service: Running, victim: Victim, temperature: str
 ) -> None:
-    before = await everything(theirs)
-    for method, path in OF_A_RESOURCE:
-        body = BODIES[method, path] if method in {"POST", "PUT"} else None
-        answer = await service.client("intruder").request(method, path.format(**IDS), json=body)
-        assert answer.status_code == 404, (method, path, answer.text)
-        for secret in ("Librarian", "maps", "Secret", "Birds", "Owls"):
-            assert secret not in answer.text
-        assert await everything(theirs) == before, (method, path)
+    intruder = service.client("intruder")
+    own = await furnish(intruder, OWN, "mine")
+    await reads(intruder, own)
+    before = await rows(service, "intruder")
+    for operation, ids in attacks(victim.ids, own):
+        await temper(service, temperature)
+        answer = await send(intruder, operation, ids)
+        what = f"{operation} with {ids}"
+        assert answer.status_code == 404, (what, answer.text)
+        assert SECRET not in answer.text + str(answer.headers), what
+        await victim.is_as_before(what)
+    assert await rows(service, "intruder") == before
 
 
-async def test_two_tenants_with_the_same_ids_never_meet(
-    service: Running, theirs: httpx.AsyncClient
+async def test_without_the_other_tenant_each_attack_is_a_good_request(service: Running) -> None:
+    """Else they would be refused for another reason, and prove nothing."""
+    for number, operation in enumerate(OF_A_TENANT):
+        client = service.client(f"honest-{number}")
+        answer = await send(client, operation, await furnish(client, OWN, "mine"))
+        assert answer.is_success, (str(operation), answer.status_code, answer.text)
+
+
+async def test_a_tenant_that_takes_the_same_ids_meets_its_own_alone(
+    service: Running, victim: Victim, temperature: str
 ) -> None:
-    other = service.client("acme2")
-    await created(other, "/agents", {"id": "a1", **AGENT, "name": "Stranger"})
-    await created(other, "/collections", {"id": "birds", "name": "Birds"})
-    document = {"id": "owls", "title": "Owls", "text": "When do cranes migrate? Never here."}
-    await created(other, "/collections/birds/documents", {"documents": [document]})
-    assert await said(other) == "Stranger (Cite.): When do cranes migrate?"
-    before = await everything(theirs)
-    await other.put("/agents/a1", json={**AGENT, "name": "Changed"})
-    await other.delete("/collections/birds/documents/owls")
-    assert await said(other) == "Changed (Cite.): The documents say nothing about this."
-    assert await everything(theirs) == before
+    twin = service.client("twin")
+    for operation in OF_A_TENANT:
+        own = await furnish(twin, VICTIM, "mine")
+        await temper(service, temperature)
+        for said_to_it in (await reads(twin, own), [(await send(twin, operation, own)).text]):
+            assert SECRET not in "".join(said_to_it), str(operation)
+        await victim.is_as_before(str(operation))
+        for path in ("agents", "collections"):
+            await twin.delete(f"/{path}/{VICTIM[path[:-1] + '_id']}")
+
+
+async def test_what_is_open_to_all_tells_nothing_of_anybody(
+    service: Running, victim: Victim, temperature: str
+) -> None:
+    for path in sorted(OPEN | {"/openapi.json", "/docs"}):
+        answer = await service.client(None).get(path)
+        assert answer.status_code == 200
+        for word in (SECRET, "victim"):
+            assert word not in answer.text + str(answer.headers), path
+
+
+def test_the_document_tells_all_routes() -> None:
+    assert len(OF_A_TENANT) >= 20
+    assert {each.path for each in operations()} >= OPEN
+    routed = [r for r in create_app(Settings()).routes if isinstance(r, APIRoute)]
+    assert all(route.include_in_schema for route in routed)
 
 
 @pytest.mark.parametrize("header", [{}, {"X-Tenant-ID": ""}, {"X-Tenant-ID": "  "}])
 async def test_a_request_without_a_tenant_is_refused(
     service: Running, header: dict[str, str]
 ) -> None:
-    for method, path in OF_A_TENANT:
-        answer = await service.client(None).request(
-            method, path.format(**IDS), json=BODIES.get((method, path), {}), headers=header
-        )
-        assert answer.status_code == 400, (method, path)
+    for operation in OF_A_TENANT:
+        method, path, body = operation.request({**OWN, "message_id": "1"})
+        answer = await service.client(None).request(method, quote(path), json=body, headers=header)
+        assert answer.status_code == 400, str(operation)
         sentence = answer.json()["detail"]
         assert sentence.startswith("X-Tenant-ID: ")
         assert "pass the id of the tenant whose data this is" in sentence
@@ -130,12 +204,10 @@ def statements(service: Running) -> Iterator[list[str]]:
     event.remove(engine, "before_cursor_execute", note)
 
 
-async def test_every_statement_names_the_tenant(
-    service: Running, statements: list[str], theirs: httpx.AsyncClient
-) -> None:
-    for method, path in OF_A_RESOURCE:
-        body = BODIES.get((method, path))
-        await theirs.request(method, path.format(**IDS), json=body)
+async def test_every_statement_names_the_tenant(service: Running, statements: list[str]) -> None:
+    for number, operation in enumerate(OF_A_TENANT):
+        client = service.client(f"honest-{number}")
+        await send(client, operation, await furnish(client, OWN, "mine"))
     verbs = {statement.split()[0] for statement in statements}
     assert {"SELECT", "INSERT", "UPDATE", "DELETE"} <= verbs
     assert [statement for statement in statements if "tenant_id" not in statement] == []

@@ -1,15 +1,23 @@
 """The FastAPI helpers, in an application."""
 
+import asyncio
 import subprocess
 import sys
 from typing import Annotated
 
 import httpx
-from fastapi import Depends, FastAPI
+from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException, Request
 
 from cascada.api.cache import Cache
+from cascada.api.context import Context, current_context
 from cascada.api.decorator import cached
-from cascada.integrations.fastapi import lifespan, tenant_of
+from cascada.integrations.fastapi import (
+    Resolver,
+    context_of,
+    lifespan,
+    tenant_from,
+    tenant_of,
+)
 from cascada.model.errors import CacheClosed
 
 Tenant = Annotated[str, Depends(tenant_of)]
@@ -80,3 +88,129 @@ def test_without_the_library_the_error_says_what_to_install() -> None:
     assert said.returncode == 1
     assert "MissingExtra" in said.stderr
     assert "pip install cascada[fastapi]" in said.stderr
+
+
+def everybody(cache: Cache) -> FastAPI:
+    """Routes that are told who asks by the headers, and one by a resolver."""
+    app = FastAPI(dependencies=[Depends(context_of)])
+
+    @app.get("/context")
+    async def context(ctx: Annotated[Context, Depends(context_of)]) -> dict[str, str | None]:
+        assert current_context() == ctx
+        return {
+            "tenant": ctx.get_tenant_id(),
+            "agent": ctx.get_agent_id(),
+            "conversation": ctx.get_conversation_id(),
+            "collection": ctx.get_collection_id(),
+        }
+
+    return app
+
+
+async def test_the_headers_name_a_context() -> None:
+    async with client(everybody(Cache())) as http:
+        headers = {"X-Tenant-ID": "acme", "X-Agent-ID": "a1", "X-Collection-ID": "7"}
+        said = (await http.get("/context", headers=headers)).json()
+        assert said == {"tenant": "acme", "agent": "a1", "conversation": None, "collection": "7"}
+        headers = {"X-Tenant-ID": "acme", "X-Conversation-ID": "c1"}
+        assert (await http.get("/context", headers=headers)).json()["conversation"] == "c1"
+
+
+async def test_a_wrong_header_is_named() -> None:
+    async with client(everybody(Cache())) as http:
+        for name in ("X-Agent-ID", "X-Conversation-ID", "X-Collection-ID"):
+            for wrong in ("", "x" * 2000):
+                headers = {"X-Tenant-ID": "acme", name: wrong}
+                refused = await http.get("/context", headers=headers)
+                assert refused.status_code == 400
+                assert refused.json()["detail"].startswith(f"{name}: the id ")
+        twice = [("X-Tenant-ID", "acme"), ("X-Tenant-ID", "other")]
+        refused = await http.get("/context", headers=twice)
+        assert (refused.status_code, "more than once" in refused.text) == (400, True)
+        missing = await http.get("/context", headers={"X-Agent-ID": "a1"})
+        assert missing.status_code == 400
+        assert missing.json()["detail"].startswith("X-Tenant-ID: tenant is None")
+
+
+def resolved(resolver: Resolver) -> FastAPI:
+    app = FastAPI()
+
+    @app.get("/who")
+    async def who(tenant: Annotated[str, Depends(tenant_from(resolver))]) -> list[str | None]:
+        ctx = current_context()
+        assert ctx is not None
+        return [tenant, ctx.get_tenant_id(), ctx.get_agent_id()]
+
+    return app
+
+
+async def of_a_task(request: Request) -> str | None:
+    await asyncio.sleep(0)
+    return request.headers.get("Session")
+
+
+def plain(request: Request) -> Context:
+    return Context(tenant_id=request.headers.get("Session"), agent_id="a1")
+
+
+async def test_an_own_resolver_tells_the_tenant_or_more() -> None:
+    for resolver, agent in ((of_a_task, None), (plain, "a1")):
+        async with client(resolved(resolver)) as http:
+            headers = {"Session": "acme", "X-Tenant-ID": "other"}
+            assert (await http.get("/who", headers=headers)).json() == ["acme", "acme", agent]
+            for nobody in ({}, {"Session": " "}, {"X-Tenant-ID": "acme"}):
+                refused = await http.get("/who", headers=nobody)
+                assert refused.status_code == 401
+                assert refused.headers["WWW-Authenticate"] == "Bearer"
+
+
+def refusing(request: Request) -> str:
+    raise HTTPException(403, "not you")
+
+
+async def test_a_resolver_may_refuse_in_its_own_words() -> None:
+    async with client(resolved(refusing)) as http:
+        refused = await http.get("/who")
+        assert (refused.status_code, refused.json()) == (403, {"detail": "not you"})
+
+
+async def test_what_requests_start_stays_with_their_tenants() -> None:
+    """Background tasks, tasks and threads that two tenants' requests start at the same time."""
+    cache = Cache()
+    app = FastAPI()
+    found: dict[str, list[str]] = {"acme": [], "other": []}
+
+    @cached("owner", cache=cache)
+    async def owner(number: int) -> str:
+        await asyncio.sleep(0)
+        context = current_context()
+        assert context is not None
+        return f"{number} of {context.get_tenant_id()}"
+
+    @cached("plain_owner", cache=cache)
+    def plain_owner(number: int) -> str:
+        context = current_context()
+        assert context is not None
+        return f"{number} of {context.get_tenant_id()}"
+
+    async def look(tenant: str, number: int) -> None:
+        await asyncio.sleep(0)
+        found[tenant].append(await owner(number % 5))
+
+    def look_in_a_thread(tenant: str, number: int) -> None:
+        found[tenant].append(plain_owner(number % 5))
+
+    @app.post("/start/{number}")
+    async def work(tenant: Tenant, number: int, tasks: BackgroundTasks) -> None:
+        tasks.add_task(look, tenant, number)
+        tasks.add_task(look_in_a_thread, tenant, number)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(look(tenant, number))
+
+    async with lifespan(cache)(app), client(app) as http, asyncio.TaskGroup() as group:
+        for number in range(60):
+            tenant = "acme" if number % 2 else "other"
+            group.create_task(http.post(f"/start/{number}", headers={"X-Tenant-ID": tenant}))
+    for tenant, texts in found.items():
+        assert len(texts) == 3 * 30
+        assert set(texts) == {f"{number} of {tenant}" for number in range(5)}

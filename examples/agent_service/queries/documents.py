@@ -7,7 +7,7 @@ from typing import cast
 
 from sqlalchemy import delete, func, insert, select
 
-from examples.agent_service.database import TenantRows, explained
+from examples.agent_service.database import NotThere, TenantRows, explained
 from examples.agent_service.records import Collection, Document, VectorStore
 from examples.agent_service.schema import chunks, collections, documents
 
@@ -44,8 +44,8 @@ class DocumentRows(TenantRows):
 
     async def put(
         self, collection_id: str, texts: Sequence[tuple[Document, Sequence[Piece]]]
-    ) -> None:
-        """Store documents with their pieces, in place of those that have the same id.
+    ) -> int:
+        """Store documents with their pieces; how many took the place of one with the same id.
 
         One transaction, so that no search ever sees a document without its pieces.
         """
@@ -67,10 +67,15 @@ class DocumentRows(TenantRows):
         # An id that is left after the delete belongs to a document of another collection.
         with explained(f"one of {ids} in another collection", f"collection {collection_id!r}"):
             async with self._database.transaction() as connection:
-                await connection.execute(delete(documents).where(own))
+                # First of all: for a collection that is not there, nothing else is to be said.
+                place = select(collections.c.id).where(self._own(collections, id=collection_id))
+                if (await connection.execute(place)).first() is None:
+                    raise NotThere(f"collection {collection_id!r} does not exist")
+                replaced = (await connection.execute(delete(documents).where(own))).rowcount
                 await connection.execute(insert(documents), rows)
                 if pieces:
                     await connection.execute(insert(chunks), pieces)
+                return replaced
 
     async def remove(self, collection_id: str, document_id: str) -> bool:
         own = self._own(documents, collection_id=collection_id, id=document_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 
 from examples.agent_service.bodies import DocumentBody, Documents, NewCollection, PathId
 from examples.agent_service.records import Collection, Document
@@ -43,12 +43,17 @@ async def document(tenant: Tenant, collection_id: PathId, document_id: PathId) -
     return await tenant.reads.document(collection_id, document_id)
 
 
-@router.put("/{collection_id}/documents/{document_id}")
+@router.put(
+    "/{collection_id}/documents/{document_id}",
+    responses={201: {"description": "There was none with this id; now there is."}},
+)
 async def replace(
-    tenant: Tenant, collection_id: PathId, document_id: PathId, body: DocumentBody
+    tenant: Tenant, collection_id: PathId, document_id: PathId, body: DocumentBody, http: Response
 ) -> Document:
+    """Store a document under this id, in place of the one that has it if there is one."""
     new = Document(id=document_id, collection_id=collection_id, title=body.title, text=body.text)
-    await tenant.writes.put_documents(collection_id, [new])
+    if not await tenant.writes.put_documents(collection_id, [new]):
+        http.status_code = 201
     return new
 
 

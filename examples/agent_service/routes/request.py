@@ -1,6 +1,6 @@
 """What a route gets of its request: the service, and the service of the request's tenant.
 
-The tenant is whom the header X-Tenant-ID names; a real service takes it from a signed token.
+Who the tenant is was decided before (callers.py) and stands in the current context.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from cascada.integrations.fastapi import tenant_of
+from cascada import current_context
 from examples.agent_service.service import Service, TenantService
 
 
@@ -21,10 +21,13 @@ async def _service(request: Request) -> Service:
 RunningService = Annotated[Service, Depends(_service)]
 
 
-async def _tenant(
-    service: RunningService, tenant: Annotated[str, Depends(tenant_of)]
-) -> TenantService:
-    return service.tenant(tenant)
+async def _tenant(service: RunningService) -> TenantService:
+    context = current_context()
+    if context is None:
+        # Not `current_tenant`, which would go on to CASCADA_TENANT: a route that nobody guards
+        # belongs to no tenant at all.
+        raise RuntimeError("this route is not behind callers.dependencies()")
+    return service.tenant(context.get_tenant_id())
 
 
 Tenant = Annotated[TenantService, Depends(_tenant)]

@@ -1,24 +1,33 @@
-"""FastAPI: a cache that lives as long as the application, and the tenant of a request."""
+"""FastAPI: a cache that lives as long as the application, and whom a request comes from.
+
+Whatever says who is asking makes it the current context of the request, so that `@cached` and
+`@with_context` functions know it too, and the tasks and background tasks that the request starts.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 from cascada.api.cache import Cache
 from cascada.api.context import Context
 from cascada.model.errors import BadInput, MissingExtra
-from cascada.model.keys import tenant_text
+from cascada.model.keys import Id, id_text, tenant_text
 
 try:
-    from fastapi import Header, HTTPException
+    from fastapi import Header, HTTPException, Request
 except ImportError as error:
     raise MissingExtra(
         "cascada.integrations.fastapi needs FastAPI; run `pip install cascada[fastapi]`"
     ) from error
 
-__all__ = ["lifespan", "tenant_of"]
+__all__ = ["Resolver", "context_of", "lifespan", "tenant_from", "tenant_of"]
+
+Said: TypeAlias = "Context | Id | None"
+Resolver: TypeAlias = Callable[[Request], "Said | Awaitable[Said]"]
+"""What tells a request's tenant, or its whole Context: an async or a plain function."""
 
 
 def lifespan(cache: Cache) -> Callable[[Any], AbstractAsyncContextManager[None]]:
@@ -37,16 +46,83 @@ def lifespan(cache: Cache) -> Callable[[Any], AbstractAsyncContextManager[None]]
 
 
 async def tenant_of(
-    x_tenant_id: Annotated[str | None, Header()] = None,
+    request: Request, x_tenant_id: Annotated[str | None, Header()] = None
 ) -> AsyncIterator[str]:
     """`tenant: Annotated[str, Depends(tenant_of)]`: what the header X-Tenant-ID says, else 400.
 
     It is the tenant of the current context as well, so that `@cached` functions know it. Whoever
-    may call may claim any tenant: put it behind what authenticates your callers.
+    may call may claim any tenant: put it behind what authenticates your callers, or use
+    `tenant_from`.
     """
-    try:
-        tenant = tenant_text(x_tenant_id)
-    except BadInput as error:
-        raise HTTPException(400, f"X-Tenant-ID: {error}") from error
+    tenant = _tenant_in(request, x_tenant_id)
     with Context(tenant_id=tenant):
         yield tenant
+
+
+async def context_of(
+    request: Request,
+    x_tenant_id: Annotated[str | None, Header()] = None,
+    x_agent_id: Annotated[str | None, Header()] = None,
+    x_conversation_id: Annotated[str | None, Header()] = None,
+    x_collection_id: Annotated[str | None, Header()] = None,
+) -> AsyncIterator[Context]:
+    """`ctx: Annotated[Context, Depends(context_of)]`: what the headers say, made the current one.
+
+    X-Tenant-ID as for `tenant_of`; X-Agent-ID, X-Conversation-ID and X-Collection-ID may be left
+    out. 400 names the header that is wrong. `FastAPI(dependencies=[Depends(context_of)])` gives
+    every route its context.
+    """
+    context = Context(
+        tenant_id=_tenant_in(request, x_tenant_id),
+        agent_id=_id_in(request, "X-Agent-ID", x_agent_id),
+        conversation_id=_id_in(request, "X-Conversation-ID", x_conversation_id),
+        collection_id=_id_in(request, "X-Collection-ID", x_collection_id),
+    )
+    with context:
+        yield context
+
+
+def tenant_from(resolver: Resolver) -> Callable[[Request], AsyncIterator[str]]:
+    """A dependency like `tenant_of`, with an own way to tell who is asking, such as a JWT claim.
+
+    `resolver` gets the Request and returns the tenant, or a Context with more than that; headers
+    are not looked at. An async one runs in the event loop, a plain one as well: it must not block.
+    It refuses a caller with an HTTPException of its own (401); returning no tenant is 401, too.
+    """
+
+    async def tenant(request: Request) -> AsyncIterator[str]:
+        said = resolver(request)
+        if inspect.isawaitable(said):
+            said = await said
+        context = said if isinstance(said, Context) else Context(tenant_id=said)
+        try:
+            named = tenant_text(context.tenant_id)
+        except BadInput as error:
+            sentence = f"the caller's tenant: {error}"
+            raise HTTPException(401, sentence, {"WWW-Authenticate": "Bearer"}) from error
+        with context:
+            yield named
+
+    return tenant
+
+
+def _tenant_in(request: Request, value: str | None) -> str:
+    _once(request, "X-Tenant-ID")
+    try:
+        return tenant_text(value)
+    except BadInput as error:
+        raise HTTPException(400, f"X-Tenant-ID: {error}") from error
+
+
+def _id_in(request: Request, header: str, value: str | None) -> str | None:
+    _once(request, header)
+    try:
+        return None if value is None else id_text(value, "the id")
+    except BadInput as error:
+        raise HTTPException(400, f"{header}: {error}") from error
+
+
+def _once(request: Request, header: str) -> None:
+    # What stands in front may have checked one of two, and we would take the other.
+    if len(request.headers.getlist(header)) > 1:
+        raise HTTPException(400, f"{header}: the request has it more than once; send it once")

@@ -1,0 +1,62 @@
+"""Who is calling: the tenant of a request, from a signed token or, for trying out, from a header.
+
+With AGENT_SERVICE_JWT_SECRET the claim `tenant` of a bearer token says it (HS256, not expired), and
+nothing else does. Without it the header X-Tenant-ID is believed. Either way the routes read the
+current context, so that none of them can take a tenant from anywhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import jwt
+from fastapi import Depends, HTTPException, Request, Security
+from fastapi.security import HTTPBearer
+
+from cascada.integrations.fastapi import tenant_from, tenant_of
+from examples.agent_service.settings import Settings
+
+CLAIM: Final = "tenant"
+_SCHEME: Final = "bearer"
+
+
+def dependencies(settings: Settings) -> list[Any]:
+    """What every route of a tenant depends on, first of all."""
+    if settings.jwt_secret is None:
+        return [Depends(tenant_of)]
+    documented = HTTPBearer(
+        auto_error=False,
+        bearerFormat="JWT",
+        description=f"HS256, with an expiry (`exp`) and the claim `{CLAIM}`.",
+    )
+    return [Security(documented), Depends(tenant_from(tenant_of_token(settings.jwt_secret)))]
+
+
+def tenant_of_token(secret: str) -> Callable[[Request], str]:
+    """A resolver that believes tokens which `secret` has signed, and 401s all others."""
+
+    def tenant(request: Request) -> str:
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != _SCHEME or not token:
+            raise _refused("send a bearer token in the header Authorization", "")
+        try:
+            claims = jwt.decode(
+                token.strip(),
+                secret,
+                # One algorithm, whatever the token says of itself: "none" is one as well.
+                algorithms=["HS256"],
+                options={"require": ["exp", CLAIM]},
+            )
+        except jwt.InvalidTokenError as error:
+            raise _refused(f"the token is not valid: {error}", ' error="invalid_token"') from error
+        named = claims[CLAIM]
+        if not isinstance(named, str):
+            raise _refused(f"the claim {CLAIM!r} is no text", ' error="invalid_token"')
+        return named
+
+    return tenant
+
+
+def _refused(sentence: str, why: str) -> HTTPException:
+    return HTTPException(401, sentence, {"WWW-Authenticate": f"Bearer{why}"})

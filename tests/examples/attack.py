@@ -1,0 +1,97 @@
+"""Every route of the service as an attacker finds it: from the OpenAPI document, nothing listed.
+
+A new route is attacked by itself. Its bodies are made from its schema; of an id whose name is not
+known here the attack asks what it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from examples.agent_service.app import create_app
+from examples.agent_service.settings import Settings
+
+OPEN = {"/health", "/stats", "/metrics"}
+
+Ids = dict[str, str]
+"""What stands for `agent_id` and the like, in paths and in bodies."""
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One method of one path."""
+
+    method: str
+    path: str
+    body: dict[str, Any] | None
+    schemas: dict[str, Any]
+    creates: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids that it takes of things that are there, in its path and in its body."""
+        in_path = [part[1:-1] for part in self.path.split("/") if part.startswith("{")]
+        if self.creates:
+            in_path.pop()  # what a PUT would create need not be there
+        in_body = [] if self.body is None else self._properties(self.body)
+        return list(dict.fromkeys([*in_path, *(n for n in in_body if n.endswith("_id"))]))
+
+    def request(self, ids: Ids) -> tuple[str, str, Any]:
+        """Method, path and a body that is right for it, with these ids."""
+        body = None if self.body is None else self._value("body", self.body, ids)
+        return self.method, self.path.format(**ids), body
+
+    def _properties(self, schema: dict[str, Any]) -> Iterator[str]:
+        for name, declared in self._resolved(schema).get("properties", {}).items():
+            yield name
+            yield from self._properties(declared.get("items", declared))
+
+    def _resolved(self, schema: dict[str, Any]) -> dict[str, Any]:
+        if "$ref" in schema:
+            schema = self.schemas[schema["$ref"].rpartition("/")[2]]
+        for choice in schema.get("anyOf", []):
+            return self._resolved(choice)
+        return schema
+
+    def _value(self, name: str, schema: dict[str, Any], ids: Ids) -> Any:
+        schema = self._resolved(schema)
+        if name.endswith("_id"):
+            assert name in ids, f"{self}: say in the test what the attacker sends as {name}"
+            return ids[name]
+        if "enum" in schema:
+            return schema["enum"][0]
+        match schema.get("type"):
+            case "object":
+                declared = schema.get("properties", {}).items()
+                return {each: self._value(each, of, ids) for each, of in declared}
+            case "array":
+                return [self._value(name, schema["items"], ids)]
+            case "integer" | "number":
+                return schema.get("minimum", 1)
+            case "boolean":
+                return True
+            case _:
+                return "intruder"
+
+
+def operations() -> list[Operation]:
+    """Everything that the application routes and the document tells."""
+    document = create_app(Settings()).openapi()
+    schemas = document.get("components", {}).get("schemas", {})
+    found = []
+    for path, methods in sorted(document["paths"].items()):
+        for method, declared in methods.items():
+            content = declared.get("requestBody", {}).get("content", {})
+            body = content.get("application/json", {}).get("schema")
+            creates = method == "put" and "201" in declared["responses"]
+            found.append(Operation(method.upper(), path, body, schemas, creates))
+    return found
+
+
+OF_A_TENANT = [each for each in operations() if each.path not in OPEN]
+OF_A_RESOURCE = [each for each in OF_A_TENANT if each.ids]
