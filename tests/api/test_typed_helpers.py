@@ -57,6 +57,7 @@ async def test_the_batch_finds_what_the_helper_has_stored_and_the_reverse() -> N
     assert found == [VECTOR]
     assert metrics["cache_hits"] == 1
     await get_embeddings_batch_with_cache(["b"], "acme", MODEL, lambda texts: [VECTOR])
+    await settled()
     assert await CacheManager.get_embedding("b", MODEL, "acme") == VECTOR
 
 
@@ -82,6 +83,19 @@ async def test_an_agents_configuration_is_the_one_of_cache_aside() -> None:
     await settled()
     assert await CacheManager.get_agent_config("a2", "acme") == {"temperature": 1}
     assert await CacheManager.get_agent_config(agent_id="a3", tenant_id="acme") is None
+
+
+async def test_a_new_configuration_is_seen_by_reads_that_also_name_the_agent() -> None:
+    async def read(temperature: int) -> dict[str, int]:
+        value, _ = await get_with_cache_aside(
+            "agent_config", "a1", "acme", lambda: {"temperature": temperature}, agent_id="a1"
+        )
+        await settled()
+        return value
+
+    assert await read(0) == {"temperature": 0}
+    assert await CacheManager.set_agent_config("a1", {"temperature": 1}, "acme")
+    assert await read(2) == {"temperature": 1}
 
 
 async def test_a_tenant_is_mandatory() -> None:

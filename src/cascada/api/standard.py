@@ -204,8 +204,12 @@ class CacheManager:
 
     @classmethod
     async def set_agent_config(cls, agent_id: Id, config: Any, tenant_id: Id = LEFT_OUT) -> bool:
-        """Store it there."""
-        return await cls.set(CACHE_TYPE_AGENT_CONFIG, agent_id, config, tenant_id)
+        """Store it there, and void what reads that also passed `agent_id=` have stored."""
+        stored = await cls.set(CACHE_TYPE_AGENT_CONFIG, agent_id, config, tenant_id)
+        # The more specific key would answer them before this one. After the set: a read between
+        # the two gets the old value once more, and none gets it once both are done.
+        await cls.delete(CACHE_TYPE_AGENT_CONFIG, agent_id, tenant_id, agent_id=agent_id)
+        return stored
 
     @staticmethod
     def _handle(
