@@ -108,6 +108,7 @@ async def test_tenants(
     with pytest.raises(error) as caught:
         await face(tenant=tenant)
     assert sentence in str(caught.value)
+    assert caught.value.__context__ is None  # a traceback shows nothing before it
     assert isinstance(caught.value, ValueError)
 
 

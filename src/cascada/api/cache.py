@@ -128,9 +128,12 @@ class Cache:
         collection: Id | None = None,
     ) -> Tenant:
         """The handle of one tenant. MissingTenant if there is none; there is no default."""
+        handle: Tenant | None
         try:
             handle = self._handles[tenant, agent, conversation, collection]
-        except (KeyError, TypeError):  # an id that cannot be hashed gets its sentence here
+        except (KeyError, TypeError):  # an id that cannot be hashed gets its sentence below
+            handle = None
+        if handle is None:  # outside of the handler: a traceback begins with that sentence
             text, scope = tenant_text(tenant), scope_of(agent, conversation, collection)
             handle = Tenant(self._assembly, text, scope)
             if len(self._handles) >= MAX_HANDLES:
