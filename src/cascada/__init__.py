@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cascada.api.constants import *  # noqa: F403
     from cascada.api.context import Context as Context
     from cascada.api.context import current_context as current_context
+    from cascada.api.data import TenantList as TenantList
     from cascada.api.decorator import cached as cached
     from cascada.api.default import configure as configure
     from cascada.api.default import reset as reset
@@ -89,6 +90,7 @@ _NAMES = {
     """,
     "api.context": "Context current_context",
     "api.decorator": "cached",
+    "api.data": "TenantList",
     "api.default": "configure reset",
     "api.embeddings": "Embeddings get_embeddings_batch_with_cache",
     "api.requirement": "with_context",
@@ -101,7 +103,7 @@ _NAMES = {
     "model.errors": """
         BadInput CacheClosed CascadaError CorruptEntry InvalidKey InvalidPolicy InvalidSettings
         InvalidTTL InvalidationPending LoadCycle LoadError LoadTimeout MissingContext MissingExtra
-        MissingTenant SerializationError SourceBusy TierUnavailable WrongLoop
+        MissingTenant SerializationError SourceBusy TierUnavailable Unanswered WrongLoop
     """,
     "model.events": "Event",
     "model.keys": "Key Scope",

@@ -30,11 +30,10 @@ _DOCUMENTED = """
     LoadCycle LoadError LoadTimeout METRIC_CACHE_HIT METRIC_CACHE_INVALIDATION
     METRIC_CACHE_INVALIDATION_COORDINATED METRIC_CACHE_MISS METRIC_CACHE_SIZE METRIC_LATENCY
     MissingContext MissingExtra MissingTenant SerializationError SourceBusy TTL_DYNAMIC
-    TTL_EXTENDED TTL_PERMANENT TTL_PERSONAL TTL_SHORT TTL_STANDARD TTL_STATIC TierUnavailable
-    WrongLoop configure current_context deserialize_from_cache generate_resource_id_hash
-    get_ttl_for_data_type
-    get_embeddings_batch_with_cache get_with_cache_aside reset serialize_for_cache
-    track_cache_metrics with_context
+    TTL_EXTENDED TTL_PERMANENT TTL_PERSONAL TTL_SHORT TTL_STANDARD TTL_STATIC TenantList
+    TierUnavailable Unanswered WrongLoop configure current_context deserialize_from_cache
+    generate_resource_id_hash get_ttl_for_data_type get_embeddings_batch_with_cache
+    get_with_cache_aside reset serialize_for_cache track_cache_metrics with_context
 """
 MODERN, DOCUMENTED = _MODERN.split(), _DOCUMENTED.split()
 

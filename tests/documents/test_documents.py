@@ -39,7 +39,7 @@ def disagreements(document: Path, cwd: Path, redis: RedisServer | None = None) -
     done = subprocess.run(
         [sys.executable, "-W", "error", str(RUNNER), str(document)],
         cwd=cwd,
-        env=environment | {"PYTHONPATH": str(ROOT)},
+        env=environment | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}"},
         capture_output=True,
         text=True,
         timeout=120,

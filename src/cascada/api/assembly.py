@@ -29,8 +29,11 @@ from cascada.model.keys import Id, Key, id_text
 from cascada.model.policy import Policy
 from cascada.model.ttl import Duration, seconds
 from cascada.tiers.base import FeedSource, Outbox, Tier
+from cascada.tiers.data import DataStore, KeepsData
 from cascada.tiers.guarded import GuardedTier
+from cascada.tiers.guarded_data import GuardedData
 from cascada.tiers.memory import MemoryTier
+from cascada.tiers.memory_data import MemoryData
 from cascada.tiers.record import Record
 
 Mode = Literal["on", "observe", "off"]
@@ -116,6 +119,7 @@ class Assembly:
             degraded_l1_ttl=options.degraded_l1_ttl,
             watched=options.mode != "on",
         )
+        self.data = _data_of(guarded)
         self._decode = self.stack.codec.decode
         self.check = SelfCheck(self.stack, self.bypass, options.self_check)
         self.feed = self._feed(lower[0]) if lower else None
@@ -123,7 +127,7 @@ class Assembly:
             self.stack,
             self.feed,
             lambda: Limits(options.max_loads, options.max_loads_per_type, options.load_wait),
-            tuple(tier for tier in lower if isinstance(tier, Forgetful)),
+            tuple(each for each in (*lower, self.data) if isinstance(each, Forgetful)),
             self.check.settle,
         )
 
@@ -322,3 +326,11 @@ class Assembly:
         value = read.value_of(self.stack, question, answer)
         age = 0.0 if answer.tier == "source" else self.stack.now() - answer.entry.created
         return Hit(value, answer.tier, max(0.0, age), answer.stale, answer.coalesced)
+
+
+def _data_of(lower: Sequence[GuardedTier]) -> DataStore:
+    """Where lists and counters are kept: by the first shared tier that does, else here."""
+    for guarded in lower:
+        if isinstance(guarded.tier, KeepsData):
+            return GuardedData(guarded, guarded.tier.data)
+    return MemoryData()

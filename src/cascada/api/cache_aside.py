@@ -11,8 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal, TypedDict
 
 from cascada.api.callbacks import Callback, with_accepted
-from cascada.api.default import default_cache
-from cascada.api.standard import LEFT_OUT
+from cascada.api.default import LEFT_OUT, default_cache
 from cascada.codecs.public import deserialize_from_cache
 from cascada.engine.answer import Answer, Origin, Produced, Question
 from cascada.engine.source import One

@@ -7,8 +7,12 @@ first use.
 from __future__ import annotations
 
 from threading import Lock
+from typing import Final
 
 from cascada.api.cache import Cache
+
+LEFT_OUT: Final = ""
+"""A tenant that was not given: the same MissingTenant as for a blank one."""
 
 _configured: Cache | None = None
 _from_env: Cache | None = None

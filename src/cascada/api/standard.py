@@ -1,18 +1,20 @@
 """`CacheManager`: the documents' class, as argument orders on the default cache's tenant handles.
 
 It has no state of its own. There is one instance, `get_instance()`; its methods are class methods,
-so that both of the documents' ways of calling them do the same.
+so that both of the documents' ways of calling them do the same (but for lists: `manager_data`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
 from cascada.api import default
 from cascada.api.cache import Cache
 from cascada.api.constants import CACHE_TYPE_AGENT_CONFIG, CACHE_TYPE_QUERY_RESULT
+from cascada.api.default import LEFT_OUT
 from cascada.api.embeddings import store_vector, stored_vector
+from cascada.api.manager_data import ListsAndCounters
 from cascada.api.tenant import Tenant
 from cascada.codecs.digest import generate_resource_id_hash
 from cascada.codecs.public import deserialize_from_cache
@@ -21,11 +23,8 @@ from cascada.model.keys import Id
 from cascada.model.policy import CachePriority
 from cascada.model.ttl import Duration
 
-LEFT_OUT: Final = ""
-"""A tenant that was not given: the same MissingTenant as for a blank one."""
 
-
-class CacheManager:
+class CacheManager(ListsAndCounters):
     """The process's one cache, by the documents' names.
 
     Where `ttl` is None, or left out, the data type decides; 0 is never.

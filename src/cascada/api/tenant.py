@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, overload
 
 from cascada.api.assembly import Assembly
+from cascada.api.data import TenantData
 from cascada.api.shape import Shape
 from cascada.engine import read
 from cascada.engine.answer import Answer, Loader, Question
@@ -36,7 +37,7 @@ T = TypeVar("T")
 class_of = type  # a public parameter is called `type`
 
 
-class Tenant:
+class Tenant(TenantData):
     """One tenant's view of the cache. Made by `Cache.tenant`, narrowed by `within`."""
 
     __slots__ = (

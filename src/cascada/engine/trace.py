@@ -101,6 +101,10 @@ class Trace:
             Event("tracked", tenant=tenant, data_type=data_type, detail=f"{metric}={value:g}")
         )
 
+    def counted(self, counter: str, amount: int, metadata: object) -> None:
+        """A counter was changed, and the caller says what for; it is stored nowhere."""
+        logger.debug("counter %s: %+d, %r", counter, amount, metadata)
+
     def tier_changed(self, tier: str, available: bool, why: str) -> None:
         if available:
             logger.warning("%s is available again", tier)

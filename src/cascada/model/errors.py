@@ -9,8 +9,9 @@
     │   ├── InvalidPolicy        a policy whose fields contradict each other
     │   ├── InvalidSettings      an environment variable with a value it may not hold
     │   └── SerializationError   a value that cannot be stored; names the path inside it
-    ├── CorruptEntry             stored bytes that cannot be read (tiers turn it into a miss)
+    ├── CorruptEntry             stored bytes that cannot be read (of an entry: a miss)
     ├── TierUnavailable          a tier that did not answer
+    │   ├── Unanswered           it was sent, so that nobody knows whether it was carried out
     │   └── InvalidationPending  an invalidation that only this process's memory holds so far
     ├── LoadError
     │   ├── LoadTimeout          a loader that took longer than `load_timeout`
@@ -65,12 +66,20 @@ class SerializationError(BadInput):
 class CorruptEntry(CascadaError):
     """Stored bytes that are damaged, truncated, of an unknown version or of another type.
 
-    Raised by the codecs alone. Whoever reads turns it into a counted miss.
+    Raised by the codecs. Whoever reads an entry turns it into a counted miss; items of a list and
+    counters cannot be loaded again, so there it reaches the caller.
     """
 
 
 class TierUnavailable(CascadaError):
     """A tier did not answer in time, or refused the connection."""
+
+
+class Unanswered(TierUnavailable):
+    """It was sent, and no answer came: nobody knows whether it was carried out.
+
+    Any other TierUnavailable of a list or a counter says that nothing was changed.
+    """
 
 
 class InvalidationPending(TierUnavailable):

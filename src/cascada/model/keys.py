@@ -134,11 +134,22 @@ def tenant_text(value: object) -> str:
     return id_text(value, "tenant")
 
 
-def type_text(value: object) -> str:
+def type_text(value: object, what: str = "data_type") -> str:
     """The canonical text of a data type."""
     if not isinstance(value, str):
-        raise InvalidKey(f"data_type is {value!r} ({type(value).__name__}); pass a str")
-    return id_text(value, "data_type")
+        raise InvalidKey(f"{what} is {value!r} ({type(value).__name__}); pass a str")
+    return id_text(value, what)
+
+
+def counter_text(tenant: str, counter_type: object, resource_id: object) -> str:
+    """`tenant:type:id`, the name of a counter among counters."""
+    parts = tenant, type_text(counter_type, "counter_type"), id_text(resource_id)
+    return ":".join(map(quote, parts))
+
+
+def list_text(tenant: str, list_name: object) -> str:
+    """`tenant:name`, the name of a list among lists."""
+    return f"{quote(tenant)}:{quote(id_text(list_name, 'list_name'))}"
 
 
 def scope_of(

@@ -18,7 +18,7 @@ from typing import Final, TypeVar
 
 from cascada.model.clock import Clock
 from cascada.model.entry import Entry
-from cascada.model.errors import BadInput, TierUnavailable
+from cascada.model.errors import BadInput, TierUnavailable, Unanswered
 from cascada.model.keys import Key
 from cascada.model.names import tenant_of, whole_tenant_of
 from cascada.tiers.base import (
@@ -69,7 +69,7 @@ class GuardedTier:
         self.behind = False
         self._debts = 0
         self._now = clock.monotonic
-        self._timeout = timeout
+        self.timeout = timeout
         self._catches_up = catches_up
         self._on_change = on_change
         self._failures = 0
@@ -87,34 +87,34 @@ class GuardedTier:
 
     async def read(self, keys: Sequence[Key]) -> list[Found | Missing]:
         self._refuse_while_owing()
-        return await self._call(lambda: self.tier.read(keys))
+        return await self.call(lambda: self.tier.read(keys))
 
     async def lease(
         self, keys: Sequence[Key], seen: Sequence[Found | Missing | None], *, force: bool = False
     ) -> list[Lease | Found | Busy]:
         self._refuse_while_owing()
-        return await self._call(lambda: self.tier.lease(keys, seen, force=force))
+        return await self.call(lambda: self.tier.lease(keys, seen, force=force))
 
     async def fill(self, leases: Sequence[Lease], entries: Sequence[Entry | None]) -> list[Filled]:
         self._refuse_while_owing()
-        return await self._call(lambda: self.tier.fill(leases, entries))
+        return await self.call(lambda: self.tier.fill(leases, entries))
 
     async def renew(self, leases: Sequence[Lease]) -> None:
-        await self._call(lambda: self.tier.renew(leases))
+        await self.call(lambda: self.tier.renew(leases))
 
     async def invalidate(self, names: Sequence[str], *, strict: bool = False) -> Invalidation:
         tier = self.tier
         if strict and isinstance(tier, Acknowledged):
-            return await self._call(lambda: tier.invalidate(names, strict=True))
-        return await self._call(lambda: tier.invalidate(names))
+            return await self.call(lambda: tier.invalidate(names, strict=True))
+        return await self.call(lambda: tier.invalidate(names))
 
     async def holding(self, key: Key) -> Holding | None:
         """What the tier holds, trusted or not."""
         tier = self.tier
-        return await self._call(lambda: tier.holding(key)) if isinstance(tier, Open) else None
+        return await self.call(lambda: tier.holding(key)) if isinstance(tier, Open) else None
 
     async def usage(self) -> Usage:
-        return await self._call(self.tier.usage)
+        return await self.call(self.tier.usage)
 
     async def aclose(self) -> None:
         await self.tier.aclose()
@@ -128,7 +128,7 @@ class GuardedTier:
 
     async def answers(self) -> None:
         """Find out whether the tier is there, though it may not be trusted. TierUnavailable."""
-        await self._call(lambda: self.tier.read([]))
+        await self.call(lambda: self.tier.read([]))
 
     async def repay(self) -> None:
         """Send what is owed. Raises TierUnavailable while the tier does not take it."""
@@ -151,17 +151,19 @@ class GuardedTier:
         if self.behind:
             raise TierUnavailable(f"{self.name} is not trusted yet: it was away a moment ago")
 
-    async def _call(self, send: Callable[[], Awaitable[T]]) -> T:
+    async def call(self, send: Callable[[], Awaitable[T]], within: float | None = None) -> T:
+        """What `send` gives, under the deadline (or `within` so many seconds) and the breaker."""
         if self._open and self._now() < self._retry_at:
             raise TierUnavailable(f"{self.name} is skipped: it failed {self._failures} times")
         # While a trial is under way others go on failing at once.
         self._retry_at = self._now() + RETRY_AFTER
+        patience = self.timeout if within is None else within
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(patience):
                 answer = await send()
         except TimeoutError as error:
-            self._failed(f"no answer within {self._timeout} s")
-            raise TierUnavailable(f"{self.name} gave no answer within {self._timeout} s") from error
+            self._failed(f"no answer within {patience} s")
+            raise Unanswered(f"{self.name} gave no answer within {patience} s") from error
         except BadInput:
             raise
         except Barred:

@@ -40,6 +40,7 @@ from cascada.tiers.base import (
 )
 from cascada.tiers.redis_batch import Batcher
 from cascada.tiers.redis_calls import Calls
+from cascada.tiers.redis_data import RedisData
 from cascada.tiers.redis_hearing import Hearing
 from cascada.tiers.redis_holding import holding
 from cascada.tiers.redis_layout import (
@@ -94,6 +95,7 @@ class RedisTier:
         self.layout = self._layout = Layout(namespace, self._pool.database, layout)
         self.hearing = Hearing()
         self._link = self.make_link(greet=self._greet)
+        self.data = RedisData(self._link, self._layout)
         self._reads = Reads(self._layout, Batcher(self._link), clock)
         self._calls = Calls(self._link)
         self._time = clock.time

@@ -13,6 +13,8 @@ channels ignore databases; the braces keep one tenant's keys in one slot.
     l:<key>   a lease: token (16), then the stamps it was granted with
     n:<key>   the greatest version that was ever written, in decimal
     w:<key>   somebody waits for this lease
+    c:<name>  a counter, in decimal; d:<name> a list of envelopes. They are data: without a life,
+              an epoch or a layout, so no change of the layout may ever touch them
     a:<q>     how many processes have applied a strict invalidation (its epoch's, too), for 2 s
 
 A stamp is equal or it is not: whatever is missing (evicted, expired, flushed, restarted) reads as a
@@ -110,6 +112,12 @@ class Layout:
 
     def generation(self, name: str) -> bytes:
         return self.prefix + b"g:" + name.encode()
+
+    def counter(self, name: str) -> bytes:
+        return self.prefix + b"c:" + name.encode()
+
+    def items(self, name: str) -> bytes:
+        return self.prefix + b"d:" + name.encode()
 
 
 def generations_of(key: Key) -> list[str]:

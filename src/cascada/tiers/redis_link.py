@@ -7,7 +7,7 @@ a callback.
 - A cancelled caller's place in the queue stays: its reply is read and dropped, so that nobody ever
   gets another's.
 - Nothing is sent twice. A command whose connection broke may have been carried out; who sent it has
-  to know that, and only he can (`TierUnavailable`).
+  to know that, and only he can (`Unanswered`).
 - The queue is bounded; a connection that says nothing for `silence` seconds while it owes a reply
   is closed, and with it everything that waits for it.
 - Connecting happens in the background, with jitter. While there is no connection, calls fail at
@@ -31,7 +31,7 @@ from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from cascada.model.errors import BadInput, TierUnavailable
+from cascada.model.errors import BadInput, TierUnavailable, Unanswered
 from cascada.tiers.redis_layout import ServerError
 
 MAX_WAITING: Final = 10_000
@@ -162,7 +162,7 @@ class Wire(asyncio.Protocol):
         waiting, self._waiting = self._waiting, deque()
         for reply in waiting:
             if not reply.done():
-                reply.set_exception(TierUnavailable("the connection to Redis broke"))
+                reply.set_exception(Unanswered("the connection to Redis broke"))
                 reply.exception()
         self._on_lost()
 

@@ -13,6 +13,7 @@ the entry comes to be stored, in the same transaction. (`coherence.md` rules 8 a
     sqlite_ledger    what a write transaction knows and changes
     sqlite_holding   what is stored, valid or not, for people who ask why
     sqlite_outbox    what a tier above could not be told
+    sqlite_data      lists and counters, which are no cache
     sqlite_reads     read and the feed, each from one snapshot
     sqlite_upkeep    eviction and the sweep of old tombstones
 
@@ -26,9 +27,9 @@ import asyncio
 import logging
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 from weakref import WeakSet
 
 from cascada.model.clock import Clock
@@ -52,6 +53,7 @@ from cascada.tiers.base import (
     TierName,
     Usage,
 )
+from cascada.tiers.sqlite_data import SqliteData
 from cascada.tiers.sqlite_holding import holding
 from cascada.tiers.sqlite_ledger import Rules
 from cascada.tiers.sqlite_link import Link
@@ -59,6 +61,8 @@ from cascada.tiers.sqlite_reads import Feed, Notes, Reader
 from cascada.tiers.sqlite_rules import Write
 from cascada.tiers.sqlite_schema import Writing, renew
 from cascada.tiers.sqlite_worker import Inline, Worker, Writer
+
+T = TypeVar("T")
 
 READ_CHUNK: Final = 100
 WRITE_CHUNK: Final = 250
@@ -102,6 +106,7 @@ class SqliteTier:
         self._inline = inline_reads
         self._busy_timeout = busy_timeout
         self._rules = Rules(namespace, clock, capacity_bytes, max_tombstones)
+        self.data = SqliteData(namespace, self._look, self._change)
         self._connect()
         _tiers.add(self)
 
@@ -178,8 +183,7 @@ class SqliteTier:
 
     async def usage(self) -> Usage:
         """Rows that have expired or were invalidated count until they are removed."""
-        reader = await self._opened()
-        return await reader.run(self._questions.usage)
+        return await self._look(self._questions.usage)
 
     async def aclose(self) -> None:
         await self._reader.close()
@@ -202,8 +206,7 @@ class SqliteTier:
 
     async def posted(self) -> Sequence[Posted]:
         """What waits in the outbox of this namespace."""
-        reader = await self._opened()
-        return await reader.run(lambda c: outbox.posted(c, self._rules.namespace))
+        return await self._look(lambda c: outbox.posted(c, self._rules.namespace))
 
     async def sent(self, posted: Sequence[Posted]) -> None:
         """Forget what was sent."""
@@ -211,8 +214,7 @@ class SqliteTier:
 
     async def holding(self, key: Key) -> Holding | None:
         """What is stored under a key, valid or not."""
-        reader = await self._opened()
-        return await reader.run(lambda c: holding(c, self._rules.namespace, key))
+        return await self._look(lambda c: holding(c, self._rules.namespace, key))
 
     async def upkeep(self) -> None:
         """Evict, sweep and note all that is due, in short transactions."""
@@ -261,6 +263,13 @@ class SqliteTier:
         if self._inline and not self._reader.link.is_open:
             await self._writer.run(lambda c: None)
         return self._reader
+
+    async def _look(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        reader = await self._opened()
+        return await reader.run(work)
+
+    async def _change(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        return await self._writer.run(work, durable=True)
 
     async def _read(self, keys: Sequence[Key]) -> list[Found | Missing]:
         reader = self._reader if self._reader.link.is_open else await self._opened()

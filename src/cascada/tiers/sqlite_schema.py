@@ -13,6 +13,8 @@ write transaction that looks again first. Layout 1:
 - `counts`: how many rows bear a name and are not older than its tombstone. For answers to the
   caller only, no rule of coherence leans on it.
 - `outbox`: names that a tier above could not be told.
+- `counters`, `lists`, `items`: data (`sqlite_data`), which neither `renew` nor the upkeep touches.
+  They came after the first files of layout 1, and older versions do not mind them.
 
 Numbers are drawn from one counter for all tenants, and a database counts from a random place
 (`beginning`). A lease or a feed position of a deleted, replaced or restored database is therefore
@@ -59,6 +61,15 @@ _TABLES: Final = (
     " names TEXT NOT NULL)",
 )
 
+_ADDED: Final = (
+    "CREATE TABLE IF NOT EXISTS counters (namespace TEXT, name TEXT, value INTEGER NOT NULL,"
+    " PRIMARY KEY (namespace, name)) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS lists (id INTEGER PRIMARY KEY, namespace TEXT NOT NULL,"
+    " name TEXT NOT NULL, head INTEGER NOT NULL, tail INTEGER NOT NULL, UNIQUE (namespace, name))",
+    "CREATE TABLE IF NOT EXISTS items (list INTEGER NOT NULL, position INTEGER NOT NULL,"
+    " item BLOB NOT NULL, UNIQUE (list, position))",
+)
+
 KILLER: Final = (
     "CASE WHEN e.q >= t.q THEN NULL WHEN NOT json_valid(e.names) THEN ''"
     " ELSE (SELECT d.name FROM json_each(e.names) n CROSS JOIN tombstones d"
@@ -94,6 +105,8 @@ def prepare(connection: sqlite3.Connection, path: Path, inode: str, clock: Clock
         # Looked at again under the write lock: another process may have been faster.
         if _is_current(connection, path, inode):
             return
+        for statement in _ADDED:
+            connection.execute(statement)
         if layout_of(connection) == 0:
             for statement in _TABLES:
                 connection.execute(statement)
@@ -103,7 +116,7 @@ def prepare(connection: sqlite3.Connection, path: Path, inode: str, clock: Clock
             )
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {LAYOUT}")
-        else:
+        elif _inode_in(connection) != inode:
             renew(connection, clock)
             connection.execute("UPDATE meta SET inode = ?", (inode,))
 
@@ -180,8 +193,17 @@ def _is_current(connection: sqlite3.Connection, path: Path, inode: str) -> bool:
             f"{path} is a database of another program; give the cache a file of its own"
         )
     check_layout(layout, path)
-    found: str = connection.execute("SELECT inode FROM meta").fetchone()[0]
-    return found == inode
+    return _inode_in(connection) == inode and _has_all(connection)
+
+
+def _inode_in(connection: sqlite3.Connection) -> str:
+    inode: str = connection.execute("SELECT inode FROM meta").fetchone()[0]
+    return inode
+
+
+def _has_all(connection: sqlite3.Connection) -> bool:
+    newest = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'items'")
+    return newest.fetchone() is not None
 
 
 def check_layout(layout: int, path: Path) -> None:

@@ -1,0 +1,80 @@
+"""Every store of lists and counters through the contract suite that users get."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from cascada.model.clock import SystemClock
+from cascada.testing.data_contract import DataContract
+from cascada.tiers.data import DataStore, KeepsData
+from cascada.tiers.guarded import GuardedTier
+from cascada.tiers.guarded_data import GuardedData
+from cascada.tiers.memory_data import MemoryData
+from cascada.tiers.redis import RedisTier
+from cascada.tiers.sqlite import SqliteTier
+from tests.servers.redis import RedisServer
+
+
+class TestMemory(DataContract):
+    @asynccontextmanager
+    async def open_data(self) -> AsyncIterator[DataStore]:
+        yield MemoryData()
+
+
+class TestSqlite(DataContract):
+    path: Path
+    inline = False
+
+    @pytest.fixture(autouse=True)
+    def folder(self, tmp_path: Path) -> None:
+        self.path = tmp_path / "cache.db"
+
+    @asynccontextmanager
+    async def open_data(self) -> AsyncIterator[DataStore]:
+        tier = SqliteTier(
+            self.path, namespace="test", clock=SystemClock(), inline_reads=self.inline
+        )
+        assert isinstance(tier, KeepsData)
+        try:
+            yield tier.data
+        finally:
+            await tier.aclose()
+
+
+class TestInlineSqlite(TestSqlite):
+    inline = True
+
+
+class TestRedis(DataContract):
+    url: str
+
+    @pytest.fixture(autouse=True)
+    def server(self, redis_server: RedisServer) -> None:
+        redis_server.flush()
+        self.url = redis_server.url
+
+    @asynccontextmanager
+    async def open_data(self) -> AsyncIterator[DataStore]:
+        tier = RedisTier(self.url, namespace="test", clock=SystemClock())
+        running = asyncio.get_running_loop().create_task(tier.run())
+        await tier.up()
+        assert isinstance(tier, KeepsData)
+        try:
+            yield self.face(tier)
+        finally:
+            running.cancel()
+            await asyncio.wait([running])
+            await tier.aclose()
+
+    def face(self, tier: RedisTier) -> DataStore:
+        return tier.data
+
+
+class TestGuardedRedis(TestRedis):
+    def face(self, tier: RedisTier) -> DataStore:
+        return GuardedData(GuardedTier(tier, SystemClock(), timeout=30.0), tier.data)
