@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from cascada.engine import debts
 from cascada.engine.stack import Stack
 from cascada.model.entry import Invalidated
 from cascada.model.errors import InvalidationPending, TierUnavailable
 from cascada.model.names import tenant_of
-from cascada.tiers.base import L1_LEASE, Acknowledged, Invalidation
+from cascada.tiers.base import L1_LEASE, Acknowledged, Bearers, Invalidation
 from cascada.tiers.guarded import GuardedTier
 
 ATTEMPTS: Final = 5
@@ -24,9 +24,23 @@ PAUSE: Final = 0.2
 """A tier that fails is asked again this often before the caller is told, about a second in all."""
 
 
+class Voided(NamedTuple):
+    """What an invalidation did, and what each of its names has reached."""
+
+    told: Invalidated
+    bearers: tuple[Bearers, ...]
+
+
 async def invalidate(
     stack: Stack, names: Sequence[str], *, insist: bool = True, strict: bool = False
 ) -> Invalidated:
+    """`void`, for those who need not know what each name has reached."""
+    return (await void(stack, names, insist=insist, strict=strict)).told
+
+
+async def void(
+    stack: Stack, names: Sequence[str], *, insist: bool = True, strict: bool = False
+) -> Voided:
     """Void all that bears one of the names, which are all of one tenant.
 
     A tier that could not be told yet is told as soon as it can be, and not read here before; this
@@ -35,7 +49,7 @@ async def invalidate(
     `insist`: ask a tier that fails again, for about a second. `strict`: wait until no process
     serves the old value from its memory, either; what is pending is not waited for.
     """
-    done: asyncio.Future[Invalidated] = asyncio.get_running_loop().create_future()
+    done: asyncio.Future[Voided] = asyncio.get_running_loop().create_future()
     stack.background.run(_carry_out(stack, names, insist, strict, done), "invalidate")
     return await asyncio.shield(done)
 
@@ -45,7 +59,7 @@ async def _carry_out(
     names: Sequence[str],
     insist: bool,
     strict: bool,
-    done: asyncio.Future[Invalidated],
+    done: asyncio.Future[Voided],
 ) -> None:
     try:
         done.set_result(await _through_the_tiers(stack, names, insist=insist, strict=strict))
@@ -58,7 +72,7 @@ async def _carry_out(
 
 async def _through_the_tiers(
     stack: Stack, names: Sequence[str], *, insist: bool, strict: bool
-) -> Invalidated:
+) -> Voided:
     results: list[Invalidation] = []
     unreached: dict[GuardedTier, str] = {}
     numbered: Invalidation | None = None
@@ -89,7 +103,24 @@ async def _through_the_tiers(
         await _heard_by_all(stack, numbered)
     most = max(results, key=lambda result: result.keys)
     stack.trace.invalidated(tenant_of(names[0]), names, most.keys)
-    return Invalidated(most.keys, most.exact, pending=bool(unreached))
+    return Voided(Invalidated(most.keys, most.exact, pending=bool(unreached)), most.bearers)
+
+
+async def reached(stack: Stack, names: Sequence[str]) -> tuple[Bearers, ...]:
+    """What an invalidation of these names would reach now, as the tier says that knows of most.
+
+    TierUnavailable if none answers.
+    """
+    answers: list[list[Bearers]] = []
+    failed: TierUnavailable | None = None
+    for tier in stack.tiers:
+        try:
+            answers.append(await tier.bearers(names))
+        except TierUnavailable as error:
+            failed = error
+    if failed is not None and len(answers) == 1:
+        raise failed  # memory alone knows what this process has read, no more
+    return tuple(max(answers, key=lambda answer: sum(map(sum, answer))))
 
 
 async def _heard_by_all(stack: Stack, told: Invalidation) -> None:

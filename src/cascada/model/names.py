@@ -81,6 +81,11 @@ def context_names(tenant: str, data_type: str, scope: Scope) -> list[str]:
     ]
 
 
+def is_own(key: Key, name: str) -> bool:
+    """Whether a dynamic name of the entry at `key` says what it is, not what it was made from."""
+    return name.startswith(("p:", f"q:{quote(key.tenant)}:{quote(key.data_type)}:"))
+
+
 def resource_names(tenant: str, data_type: str, resource_id: str, scope: Scope) -> list[str]:
     """What `invalidate` of one resource names: that context and all that is more specific."""
     key = Key(tenant, data_type, *scope, resource_id)

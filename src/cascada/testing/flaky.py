@@ -24,6 +24,7 @@ from cascada.model.entry import Entry
 from cascada.model.errors import TierUnavailable
 from cascada.model.keys import Key
 from cascada.tiers.base import (
+    Bearers,
     Busy,
     Changes,
     FeedSource,
@@ -39,7 +40,7 @@ from cascada.tiers.base import (
 
 T = TypeVar("T")
 
-Call = Literal["read", "lease", "fill", "renew", "invalidate", "usage", "changes"]
+Call = Literal["read", "lease", "fill", "renew", "invalidate", "bearers", "usage", "changes"]
 CALLS: Final[tuple[Call, ...]] = get_args(Call)
 
 
@@ -146,6 +147,9 @@ class FlakyTier:
 
     async def invalidate(self, names: Sequence[str]) -> Invalidation:
         return await self._through("invalidate", lambda: self.tier.invalidate(names))
+
+    async def bearers(self, names: Sequence[str]) -> list[Bearers]:
+        return await self._through("bearers", lambda: self.tier.bearers(names))
 
     async def usage(self) -> Usage:
         return await self._through("usage", self.tier.usage)

@@ -107,11 +107,33 @@ class Filled(NamedTuple):
     q: int
 
 
+class Bearers(NamedTuple):
+    """How many entries a name reaches, at most: what has expired may still be among them.
+
+    `own`: which it says what they are (of a key: the entry itself). `made`: from what it names.
+    """
+
+    own: int
+    made: int
+
+
+def with_keys(
+    names: Sequence[str], counted: Sequence[Bearers], found: Sequence[Found | Missing]
+) -> list[Bearers]:
+    """`counted`, with the keys' own entries added: those that were found, in their order."""
+    answers = iter(found)
+    return [
+        Bearers(isinstance(next(answers), Found), each.made) if name.startswith("k:") else each
+        for name, each in zip(names, counted, strict=True)
+    ]
+
+
 @dataclass(slots=True, frozen=True)
 class Invalidation:
     """`keys` entries went (at most, if not `exact`); `q` is the number of this invalidation.
 
-    `receivers` processes were sent it; `epoch` says whose number q is, as in `Found`.
+    `receivers` processes were sent it; `epoch` says whose number q is, as in `Found`. `bearers`:
+    what each name has reached, in the order of the names.
     """
 
     keys: int
@@ -119,6 +141,7 @@ class Invalidation:
     q: int
     receivers: int = 0
     epoch: bytes = b""
+    bearers: tuple[Bearers, ...] = ()
 
 
 @dataclass(slots=True, frozen=True)
@@ -166,6 +189,10 @@ class Tier(Protocol):
 
     async def invalidate(self, names: Sequence[str]) -> Invalidation:
         """Void everything that bears one of the names, all of one tenant, in one atomic step."""
+        ...
+
+    async def bearers(self, names: Sequence[str]) -> list[Bearers]:
+        """What `invalidate` of these names would reach."""
         ...
 
     async def usage(self) -> Usage: ...

@@ -24,6 +24,7 @@ from cascada.model.names import tenant_of, whole_tenant_of
 from cascada.tiers.base import (
     Acknowledged,
     Barred,
+    Bearers,
     Busy,
     Filled,
     Found,
@@ -107,6 +108,9 @@ class GuardedTier:
         if strict and isinstance(tier, Acknowledged):
             return await self.call(lambda: tier.invalidate(names, strict=True))
         return await self.call(lambda: tier.invalidate(names))
+
+    async def bearers(self, names: Sequence[str]) -> list[Bearers]:
+        return await self._call(lambda: self.tier.bearers(names))
 
     async def holding(self, key: Key) -> Holding | None:
         """What the tier holds, trusted or not."""

@@ -78,7 +78,7 @@ class Heard:
         cell = self.cells.get(name)
         if cell is not None and cell.q < q:
             ended = cell.live
-            cell.q, cell.live = q, 0
+            cell.q, cell.live, cell.made = q, 0, 0
         clock = self._clocks.get(tenant)
         if clock is not None and clock.q < q:
             clock.q = q
@@ -92,7 +92,7 @@ class Heard:
         """
         self._shared.clear()
         if (cell := self.cells.pop(name, None)) is not None:
-            cell.q, cell.live = VOID, 0
+            cell.q, cell.live, cell.made = VOID, 0, 0
         if (clock := self._clocks.pop(tenant_of(name), None)) is not None:
             clock.q = VOID
 

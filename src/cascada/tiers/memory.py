@@ -23,8 +23,9 @@ from cascada.model.clock import Clock
 from cascada.model.entry import Entry
 from cascada.model.freshness import AlwaysFresh, Freshness
 from cascada.model.keys import Key, quote
-from cascada.model.names import key_name, static_names
+from cascada.model.names import is_own, key_name, static_names
 from cascada.tiers.base import (
+    Bearers,
     Busy,
     Filled,
     Found,
@@ -136,7 +137,19 @@ class MemoryTier:
             and ((cell := self.names.cells.get(name)) is None or not cell.live)
             for name in names
         )
-        return Invalidation(self.apply(self._q, ordered), exact=exact, q=self._q)
+        bearers = tuple(self._bearers(name) for name in names)
+        return Invalidation(self.apply(self._q, ordered), exact=exact, q=self._q, bearers=bearers)
+
+    async def bearers(self, names: Sequence[str]) -> list[Bearers]:
+        return [self._bearers(name) for name in names]
+
+    def _bearers(self, name: str) -> Bearers:
+        cell = self.names.cells.get(name)
+        if not name.startswith("k:"):
+            return Bearers(0, 0) if cell is None else cell.bearers
+        record = self.records.get(Key.parse(name[2:]))
+        there = record is not None and self._valid(record) and self._clock.time() < record.expires
+        return Bearers(there, 0 if cell is None else cell.live)
 
     async def holding(self, key: Key) -> Holding | None:
         record = self.records.get(key)
@@ -335,6 +348,8 @@ class MemoryTier:
             return
         for cell in record.cells:
             cell.live += 1
+        for cell in _made_of(record):
+            cell.made += 1
         self.records[key] = record
         self._size += record.weight
         self._eviction.admit(record)
@@ -356,6 +371,9 @@ class MemoryTier:
             # A cell that was invalidated after this record counts from zero again.
             if cell.q <= record.q and cell.live:
                 cell.live -= 1
+        for cell in _made_of(record):
+            if cell.q <= record.q and cell.made:
+                cell.made -= 1
 
     def _valid(self, record: Record) -> bool:
         return all(cell.q <= record.q for cell in record.cells)
@@ -370,3 +388,11 @@ class MemoryTier:
             return False
         record.q = max(record.q, self._heard)
         return True
+
+
+def _made_of(record: Record) -> list[Cell]:
+    """The cells of what a record was made from."""
+    if not record.names:
+        return []
+    made = {name for name in record.names if not is_own(record.key, name)}
+    return [cell for cell in record.cells if cell.name in made]

@@ -7,22 +7,30 @@ from typing import Any, Final
 
 from cascada.model.entry import Entry
 from cascada.model.keys import Key
-from cascada.tiers.base import Mark
+from cascada.tiers.base import Bearers, Mark
 
 VOID: Final = sys.maxsize
 """The q of a cell or clock that nothing is valid under any more."""
 
 
 class Cell:
-    """The latest invalidation of one name. `live` records bear it; `pair`: see `_store`."""
+    """The latest invalidation of one name.
 
-    __slots__ = ("__weakref__", "live", "name", "pair", "q")
+    `live` records bear it, `made` of them because they were made from what it names. `pair`: see
+    `_store`.
+    """
+
+    __slots__ = ("__weakref__", "live", "made", "name", "pair", "q")
 
     def __init__(self, name: str, q: int) -> None:
         self.pair: tuple[Cell, ...] | None = None
         self.name = name
         self.q = q
-        self.live = 0
+        self.live = self.made = 0
+
+    @property
+    def bearers(self) -> Bearers:
+        return Bearers(self.live - self.made, self.made)
 
     @property
     def told(self) -> str:

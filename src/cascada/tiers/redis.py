@@ -23,11 +23,12 @@ from cascada.model.clock import Clock
 from cascada.model.entry import Entry
 from cascada.model.errors import TierUnavailable
 from cascada.model.keys import Key
-from cascada.model.names import key_name
+from cascada.model.names import is_own, key_name
 from cascada.tiers import redis_scripts
 from cascada.tiers.base import (
     L1_LEASE,
     Barred,
+    Bearers,
     Busy,
     Filled,
     Found,
@@ -37,6 +38,7 @@ from cascada.tiers.base import (
     Missing,
     TierName,
     Usage,
+    with_keys,
 )
 from cascada.tiers.redis_batch import Batcher
 from cascada.tiers.redis_calls import Calls
@@ -227,6 +229,7 @@ class RedisTier:
                 key.text,
                 b"%04d" % layout.number,
                 b"" if entry is None or entry.version is None else entry.version,
+                bytes(48 + is_own(key, name) for name in late),
                 *late,
             ],
         )
@@ -248,7 +251,7 @@ class RedisTier:
         for key in parsed:
             statics = generations_of(key)
             borne += (len(statics), *statics)
-        gone, bearers, q, receivers, nonce = await self._calls.settled(
+        q, receivers, nonce, counts = await self._calls.settled(
             redis_scripts.INVALIDATE,
             [
                 *layout.common,
@@ -271,7 +274,19 @@ class RedisTier:
             ],
         )
         self.hearing.met(nonce)
-        return Invalidation(gone + bearers, not groups and not bearers, q, receivers, nonce)
+        reached = {
+            name: Bearers(counts[2 * at], counts[2 * at + 1])
+            for at, name in enumerate((*keys, *groups))
+        }
+        exact = not groups and not any(each.made for each in reached.values())
+        total = sum(map(sum, reached.values()))
+        bearers = tuple(reached[name] for name in names)
+        return Invalidation(total, exact, q, receivers, nonce, bearers)
+
+    async def bearers(self, names: Sequence[str]) -> list[Bearers]:
+        found = await self.read([Key.parse(name[2:]) for name in names if name.startswith("k:")])
+        stored = await self._calls.command(b"MGET", *map(self._layout.generation, names))
+        return with_keys(names, [_counted(generation) for generation in stored], found)
 
     async def acknowledged(self, told: Invalidation) -> None:
         """Wait until all processes that were sent it have applied it; at most one L1 lease.
@@ -370,6 +385,11 @@ class RedisTier:
 def created_bytes(entry: Entry) -> bytes:
     """An entry's creation as its header has it, to tell it from a newer one in a script."""
     return struct.pack("<q", round(entry.created * 1000))
+
+
+def _counted(generation: bytes | None) -> Bearers:
+    own, _, made = (generation or b"")[NONCE:].partition(b":")
+    return Bearers(int(own or 0), int(made or 0))
 
 
 def _field(info: bytes, name: bytes) -> int:

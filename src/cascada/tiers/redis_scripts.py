@@ -90,6 +90,12 @@ local function bears(v, stamps, prefix)
   return true
 end
 
+-- What a generation has counted: entries that are what the name says, and those made from it.
+local function counted(g)
+  local own, made = string.match(g, '^(%d+):(%d+)', 9)
+  return tonumber(own), tonumber(made)
+end
+
 -- How many were sent it; -1 if this user may not publish: then others learn it from q, in e.
 local function publish(channel, message)
   local receivers = redis.pcall('PUBLISH', channel, message)
@@ -139,7 +145,7 @@ for i = 7, #KEYS do
   local g = redis.call('GET', KEYS[i])
   if not g then
     g = nonce(ARGV[4])
-    redis.call('SET', KEYS[i], g .. '0', 'PX', 3600000)
+    redis.call('SET', KEYS[i], g .. '0:0', 'PX', 3600000)
   end
   stamps[#stamps + 1] = string.sub(g, 1, 8)
 end
@@ -171,7 +177,8 @@ FILL: Final = Script(
 -- ARGV: 1 the lease's value, 2 q of the lease, 3 run_id, 4 seed, 5 number of static names,
 --   6 the entry before its stamps, 7 after them, 8 its life in ms, 9 generations' life in ms,
 --   10 set: the key's name, else empty, 11 store, 12 channel, 13 the key's text, 14 layout,
---   15 version or empty, 16.. = the dynamic names.
+--   15 version or empty, 16 for each dynamic name '1' if it says what the entry is and '0' if it
+--   says what it was made from, 17.. = the dynamic names.
 local e = redis.call('GET', KEYS[1])
 local q = 0
 if e then q = tonumber(string.sub(e, 53)) end
@@ -186,12 +193,12 @@ if accepted then
   end
   accepted = table.concat(stamps) == string.sub(ARGV[1], 17)
 end
-if accepted and #ARGV > 15 then
+if accepted and #ARGV > 16 then
   -- Late names: the lease did not know them, so only the ring can tell what became of them.
   local since = tonumber(ARGV[2])
   accepted = redis.call('EXISTS', KEYS[2]) == 1 and low(KEYS[2], q) <= since
     and redis.call('EXISTS', KEYS[3]) == 1 and low(KEYS[3], q) <= since
-  for i = 16, #ARGV do
+  for i = 17, #ARGV do
     local ring = string.sub(ARGV[i], 1, 2) == 'k:' and KEYS[3] or KEYS[2]
     if accepted and named_since(ring, ARGV[i], since) then accepted = false end
   end
@@ -230,7 +237,7 @@ if ARGV[11] == '1' then
   local old = redis.call('GET', KEYS[4])
   for i = 9 + ARGV[5], #KEYS do
     local g = redis.call('GET', KEYS[i])
-    if not g then g = nonce(ARGV[4]) .. '0' redis.call('SET', KEYS[i], g, 'PX', ARGV[9]) end
+    if not g then g = nonce(ARGV[4]) .. '0:0' redis.call('SET', KEYS[i], g, 'PX', ARGV[9]) end
     stamps[#stamps + 1] = string.sub(g, 1, 8)
   end
   local stamped = table.concat(stamps)
@@ -240,7 +247,14 @@ if ARGV[11] == '1' then
   for i = 9, #KEYS do
     if fresh then
       local g = redis.call('GET', KEYS[i])
-      local count = string.format('%d', tonumber(string.sub(g, 9)) + 1)
+      local own, made = counted(g)
+      local late = i - 8 - ARGV[5]
+      if late > 0 and string.sub(ARGV[16], late, late) == '0' then
+        made = made + 1
+      else
+        own = own + 1
+      end
+      local count = string.format('%d:%d', own, made)
       redis.call('SET', KEYS[i], string.sub(g, 1, 8) .. count, 'KEEPTTL')
     end
     -- A generation must outlive whatever bears it: else its next nonce would be the only thing
@@ -276,7 +290,8 @@ INVALIDATE: Final = Script(
 --   each key the number of its static names that have a generation, and these.
 local keys, count = tonumber(ARGV[5]), tonumber(ARGV[8])
 -- Counted before anything goes: an entry that was dead already is not one that went now.
-local gone, bearers = 0, 0
+local reached, gone = {}, {}
+for i = 1, count do reached[2 * i - 1], reached[2 * i], gone[i] = 0, 0, 0 end
 local before = redis.call('GET', KEYS[1])
 if before and string.sub(before, 9, 48) == ARGV[1] then
   local at = 9 + count
@@ -288,17 +303,20 @@ if before and string.sub(before, 9, 48) == ARGV[1] then
     end
     at = at + 1 + ARGV[at]
     local v = redis.call('GET', KEYS[2 + 2 * i])
-    if v and bears(v, table.concat(stamps), ARGV[7]) then gone = gone + 1 end
+    if v and bears(v, table.concat(stamps), ARGV[7]) then gone[i] = 1 end
   end
 end
 -- UNLINK comes first: when memory is full, writes are refused from the first one that needs more.
 for i = 1, keys do redis.call('UNLINK', KEYS[2 + 2 * i], KEYS[3 + 2 * i]) end
-for i = 4 + 2 * keys, #KEYS do
+local first = 4 + 2 * keys
+for i = first, #KEYS do
   local g = redis.call('GET', KEYS[i])
+  local at = 2 * (i - first) + 1
   if g then
-    bearers = bearers + tonumber(string.sub(g, 9))
+    reached[at], reached[at + 1] = counted(g)
     redis.call('UNLINK', KEYS[i])
   end
+  reached[at] = reached[at] + gone[i - first + 1]
 end
 local e, q = epoch(ARGV[1], ARGV[2], ARGV[3])
 q = q + 1
@@ -314,6 +332,7 @@ for i = 1, count do
   remember(i <= keys and KEYS[3] or KEYS[2], names[i], q)
 end
 local said = ARGV[6] .. string.sub(e, 1, 8) .. string.format('%d', q) .. '\n'
-return {gone, bearers, q, publish(ARGV[4], said .. table.concat(names, '\n')), string.sub(e, 1, 8)}
+local receivers = publish(ARGV[4], said .. table.concat(names, '\n'))
+return {q, receivers, string.sub(e, 1, 8), reached}
 """
 )

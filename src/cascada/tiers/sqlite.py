@@ -41,6 +41,7 @@ from cascada.tiers import sqlite_outbox as outbox
 from cascada.tiers import sqlite_rules as rules
 from cascada.tiers import sqlite_upkeep as upkeep
 from cascada.tiers.base import (
+    Bearers,
     Busy,
     Changes,
     Filled,
@@ -52,9 +53,10 @@ from cascada.tiers.base import (
     Posted,
     TierName,
     Usage,
+    with_keys,
 )
 from cascada.tiers.sqlite_data import SqliteData
-from cascada.tiers.sqlite_holding import holding
+from cascada.tiers.sqlite_holding import bearers, holding
 from cascada.tiers.sqlite_ledger import Rules
 from cascada.tiers.sqlite_link import Link
 from cascada.tiers.sqlite_reads import Feed, Notes, Reader
@@ -180,6 +182,12 @@ class SqliteTier:
             rows=len(names),
             durable=True,
         )
+
+    async def bearers(self, names: Sequence[str]) -> list[Bearers]:
+        tenant = tenant_of(names[0])
+        found = await self.read([Key.parse(name[2:]) for name in names if name.startswith("k:")])
+        counted = await self._look(lambda c: bearers(c, self._rules.namespace, tenant, names))
+        return with_keys(names, counted, found)
 
     async def usage(self) -> Usage:
         """Rows that have expired or were invalidated count until they are removed."""

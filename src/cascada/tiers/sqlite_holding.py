@@ -1,15 +1,17 @@
-"""What the database holds under a key, valid or not, and which tombstones stand against it."""
+"""What the database holds, for people: under a key, valid or not, and how many bear a name."""
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 
 import msgspec
 
 from cascada.codecs.envelope import unpack
 from cascada.model.errors import CorruptEntry
 from cascada.model.keys import Key, quote
-from cascada.tiers.base import Holding, Mark
+from cascada.tiers.base import Bearers, Holding, Mark
+from cascada.tiers.sqlite_ledger import MADE, as_json
 
 _ROW = (
     "SELECT e.tenant, t.floor, e.q, e.names, e.envelope FROM tenants t"
@@ -19,6 +21,21 @@ _TOMBSTONES = (
     "SELECT n.value, d.q FROM json_each(?) n"
     " LEFT JOIN tombstones d ON d.tenant = ? AND d.name = n.value ORDER BY n.key"
 )
+
+_COUNTS = (
+    "SELECT n.value, coalesce(c.rows, 0), coalesce(m.rows, 0) FROM json_each(?) n"
+    " LEFT JOIN tenants t ON t.namespace = ? AND t.tenant = ?"
+    " LEFT JOIN counts c ON c.tenant = t.id AND c.name = n.value"
+    f" LEFT JOIN counts m ON m.tenant = t.id AND m.name = '{MADE}' || n.value ORDER BY n.key"
+)
+
+
+def bearers(
+    connection: sqlite3.Connection, namespace: str, tenant: str, names: Sequence[str]
+) -> list[Bearers]:
+    """How many rows bear each name, a key's own row not counted."""
+    found = connection.execute(_COUNTS, (as_json(names), namespace, tenant)).fetchall()
+    return [Bearers(own, made) for _, own, made in found]
 
 
 def holding(connection: sqlite3.Connection, namespace: str, key: Key) -> Holding | None:

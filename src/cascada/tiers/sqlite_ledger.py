@@ -17,10 +17,16 @@ import msgspec
 
 from cascada.model.clock import Clock
 from cascada.model.entry import Entry
+from cascada.model.keys import Key
+from cascada.model.names import is_own, key_name, static_names
 from cascada.model.policy import CachePriority
+from cascada.tiers.base import Bearers
 
 ROW_OVERHEAD: Final = 200
 """Bytes of a row beside its envelope, key and names: columns and five index entries."""
+
+MADE: Final = "+"
+"""Before a name: the count of what was made from what it names. No name begins so."""
 
 _ROWS: Final = (
     "SELECT e.key, e.q, e.expires, e.size, e.version, e.names"
@@ -130,20 +136,25 @@ class Book:
         versions = [known.version for known in (row, tombstone) if known is not None]
         return max((version for version in versions if version is not None), default=None)
 
-    def bump(self, name: str, q: int, version: int | None = None) -> int:
+    def bump(self, name: str, q: int, version: int | None = None) -> Bearers:
         """Void everything that bears `name` and is older than `q`; returns how many rows did."""
         if name not in self.tombstones:
             self.tombstone_count += 1
         self.tombstones[name] = Tombstone(q, version)
         execute = self.ledger.connection.execute
         execute(_BUMP, (self.id, name, q, version))
-        where = (self.id, name)
-        bearers = self.ledger.counts.pop(where, 0)
-        counted = execute("SELECT rows FROM counts WHERE tenant = ? AND name = ?", where).fetchone()
-        if counted is not None:
+        return Bearers(self._taken(name), self._taken(MADE + name))
+
+    def _taken(self, counted: str) -> int:
+        """A count, which begins anew."""
+        where = (self.id, counted)
+        execute = self.ledger.connection.execute
+        rows = self.ledger.counts.pop(where, 0)
+        found = execute("SELECT rows FROM counts WHERE tenant = ? AND name = ?", where).fetchone()
+        if found is not None:
             execute("DELETE FROM counts WHERE tenant = ? AND name = ?", where)
-            bearers += counted[0]
-        return bearers
+            rows += found[0]
+        return rows
 
     def store(
         self, key: str, q: int, names: tuple[str, ...], entry: Entry, envelope: bytes
@@ -191,10 +202,12 @@ class Book:
 
     def _count(self, row: Row, by: int) -> None:
         # What a tombstone voided was taken out of its name's count when it was written.
-        own = f"k:{row.key}"
+        key = Key.parse(row.key)
+        static = set(static_names(key))
         for name in row.names or ():
-            if name != own and row.q >= self._bumped(name):
-                self.ledger.counts[self.id, name] += by
+            if name != key_name(key) and row.q >= self._bumped(name):
+                own = name in static or is_own(key, name)
+                self.ledger.counts[self.id, name if own else MADE + name] += by
 
 
 class Ledger:

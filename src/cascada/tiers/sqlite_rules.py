@@ -8,6 +8,7 @@ row has kept of that.
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from cascada.codecs.envelope import pack
 from cascada.model.entry import Entry
 from cascada.model.keys import quote
 from cascada.model.names import static_names
-from cascada.tiers.base import Filled, Invalidation, Lease
+from cascada.tiers.base import Bearers, Filled, Invalidation, Lease
 from cascada.tiers.sqlite_ledger import Book, Ledger, Rules
 
 
@@ -91,17 +92,20 @@ def invalidate(
     distinct = list(dict.fromkeys(names))
     keys = [name[2:] for name in distinct if name.startswith("k:")]
     book.learn(keys, distinct)
-    ended = 0
+    gone: Counter[str] = Counter()
     versions: dict[str, int | None] = {}
     for key in keys:
         versions[f"k:{key}"] = book.newest_version(key)
         row = book.rows.get(key)
         if row is not None:
-            ended += book.is_live(row)
+            gone[f"k:{key}"] += book.is_live(row)
             book.remove(row)
     # After the keys' own rows, which are then not counted for their groups again. What was made
     # of a key bears that key's name, and is among the bearers.
     q = book.next()
-    bearers = sum(book.bump(name, q, versions.get(name)) for name in distinct)
+    bumped = {name: book.bump(name, q, versions.get(name)) for name in distinct}
     ledger.save()
-    return Invalidation(ended + bearers, exact=len(keys) == len(distinct) and not bearers, q=q)
+    bearers = sum(map(sum, bumped.values()))
+    reached = tuple(Bearers(bumped[name].own + gone[name], bumped[name].made) for name in names)
+    exact = len(keys) == len(distinct) and not bearers
+    return Invalidation(gone.total() + bearers, exact, q, bearers=reached)
