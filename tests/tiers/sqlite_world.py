@@ -17,6 +17,7 @@ import msgspec
 
 from cascada.model.entry import Entry
 from cascada.model.keys import Key
+from cascada.model.names import static_names
 from cascada.testing.clock import ManualClock
 from cascada.tiers.base import Filled, Found, Lease, Missing
 from cascada.tiers.sqlite import SqliteTier
@@ -88,9 +89,11 @@ class World:
         assert sums == [(len(rows), sum(size for *_, size in rows))]
         counts: Counter[tuple[int, str]] = Counter()
         for tenant, text, q, names, _ in rows:
+            own = static_names(Key.parse(text))
             for name in msgspec.json.decode(names, type=list[str]):
                 bump = max(floors[tenant], bumps.get((tenant, name), 0))
-                counts[tenant, name] += name != f"k:{text}" and q >= bump
+                counted = name if name in own else f"+{name}"
+                counts[tenant, counted] += name != f"k:{text}" and q >= bump
         assert kept == {bearer: count for bearer, count in counts.items() if count}
         there = Counter(tenant for tenant, _ in bumps)
         assert tombstones == {tenant: there[tenant] for tenant in tombstones}

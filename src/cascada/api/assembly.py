@@ -11,6 +11,7 @@ from itertools import repeat
 from typing import Any, Final, Literal, get_args
 
 from cascada.codecs.values import ValueCodec
+from cascada.coherence.dependencies import Dependencies, Dependent
 from cascada.coherence.feed import PolledFeed
 from cascada.coherence.push import Publisher, PushFeed
 from cascada.engine import read, sources
@@ -63,6 +64,7 @@ class Options:
     degraded_l1_ttl: float = 30.0
     compress_over: int = 4096
     self_check: float | None = None
+    dependencies: Mapping[str, Sequence[Dependent]] = field(default_factory=dict)
     observers: Sequence[Observer] = ()
 
     def __post_init__(self) -> None:
@@ -117,6 +119,7 @@ class Assembly:
             trace=trace,
             load_timeout=options.load_timeout,
             degraded_l1_ttl=options.degraded_l1_ttl,
+            dependencies=Dependencies(options.dependencies),
             watched=options.mode != "on",
         )
         self.data = _data_of(guarded)

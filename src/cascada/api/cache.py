@@ -12,6 +12,7 @@ from cascada.api.places import database_tier, redis_tier
 from cascada.api.report import Report, report_of
 from cascada.api.statistics import Statistics, statistics, usage
 from cascada.api.tenant import Tenant
+from cascada.coherence.dependencies import Dependent
 from cascada.engine.tracked import Series
 from cascada.model.clock import Clock, SystemClock
 from cascada.model.entry import UNSET, Hit, Miss
@@ -43,6 +44,7 @@ class Cache:
     max_loads_per_type: how many run at once; load_wait: seconds that more wait. namespace: before
     every stored key, so that environments may share a server. mode: "on", "off" or "observe".
     self_check: seconds between two hits that are compared with their source (None or 0: none is).
+    dependencies: rows of the application's own for `Tenant.cascade`, by subject.
     tenant_validator: may raise to refuse a tenant. tiers: ready tiers instead of `redis` and
     `database` (for tests).
     """
@@ -70,6 +72,7 @@ class Cache:
         load_wait: float = 5.0,
         compress_over: int = 4096,
         self_check: float | None = None,
+        dependencies: Mapping[str, Sequence[Dependent]] | None = None,
         tenant_validator: Callable[[str], None] | None = None,
         observers: Sequence[Observer] = (),
         clock: Clock | None = None,
@@ -91,6 +94,7 @@ class Cache:
             load_wait=load_wait,
             compress_over=compress_over,
             self_check=self_check,
+            dependencies=dict(dependencies or {}),
             observers=tuple(observers),
         )
         if tiers is None:

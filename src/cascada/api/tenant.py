@@ -299,6 +299,7 @@ class Tenant(TenantData):
         conversation: Id | None = None,
         collection: Id | None = None,
         strict: bool | None = None,
+        dry_run: bool = False,
     ) -> Invalidated:
         """Void values, and all that was made from them, in one atomic step.
 

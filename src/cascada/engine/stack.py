@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from cascada.codecs.values import ValueCodec
+from cascada.coherence.dependencies import Dependencies
 from cascada.engine import decide
 from cascada.engine.background import Background
 from cascada.engine.flight import Flights
@@ -48,6 +49,7 @@ class Stack:
         trace: Trace,
         load_timeout: float | None = None,
         degraded_l1_ttl: float = 30.0,
+        dependencies: Dependencies | None = None,
         watched: bool = False,
     ) -> None:
         self.memory = memory
@@ -62,6 +64,7 @@ class Stack:
         self.trace = trace
         self.load_timeout = load_timeout
         self.degraded_l1_ttl = degraded_l1_ttl
+        self.dependencies = dependencies or Dependencies()
         self._always_watching = len(trace.observers) + watched
         self.bypasses = 0
         self.listen(memory.freshness)

@@ -202,9 +202,11 @@ class Book:
 
     def _count(self, row: Row, by: int) -> None:
         # What a tombstone voided was taken out of its name's count when it was written.
+        if row.names is None:
+            return
         key = Key.parse(row.key)
         static = set(static_names(key))
-        for name in row.names or ():
+        for name in row.names:
             if name != key_name(key) and row.q >= self._bumped(name):
                 own = name in static or is_own(key, name)
                 self.ledger.counts[self.id, name if own else MADE + name] += by

@@ -1,0 +1,165 @@
+"""What goes when something changes: one declared table, and the names that it comes to.
+
+A cascade is a subject ("agent", "document", ...) and the data types that depend on it. It is
+carried out as ONE invalidation of all their names, so that no reader of a shared tier ever sees
+half of it. The functions that start cascades name rows of this table and hold no rule of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Final
+
+from cascada.model.errors import BadInput
+from cascada.model.keys import NO_SCOPE, Key, Scope
+from cascada.model.names import all_of_type, key_name, resource_names
+from cascada.model.policy import CONTEXT_PARTS, ContextPart
+
+Subjects = Mapping[str, str]
+"""The ids that a cascade is started with: by argument, such as `{"agent": "a1"}`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dependent:
+    """Values of one data type that depend on a subject; one row of the table.
+
+    by_id: the argument whose id is these values' own id (in whatever context). within: the part of
+    the context that they are stored in, all of them. At least one. label: what they are counted
+    under (None: the data type).
+    """
+
+    data_type: str
+    by_id: str | None = None
+    within: ContextPart | None = None
+    label: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.data_type.strip():
+            raise BadInput(f"Dependent.data_type is {self.data_type!r}; name a data type")
+        if self.by_id is None and self.within is None:
+            raise BadInput(
+                f"Dependent({self.data_type!r}) says not which values are meant; "
+                'pass by_id="agent" (that id), within="agent" (all in that context), or both'
+            )
+        if self.within is not None and self.within not in CONTEXT_PARTS:
+            raise BadInput(
+                f"Dependent.within is {self.within!r}; pass one of {', '.join(CONTEXT_PARTS)}"
+            )
+
+
+@dataclass(slots=True)
+class Reach:
+    """The names that a row comes to, and how to count what they reach.
+
+    An entry may bear two of the names: those in `twice` are borne by just these, once more.
+    """
+
+    label: str
+    names: list[str] = field(default_factory=list)
+    twice: list[str] = field(default_factory=list)
+
+    @property
+    def all(self) -> Iterator[str]:
+        return chain(self.names, self.twice)
+
+
+BUILT_IN: Final[Mapping[str, tuple[Dependent, ...]]] = {
+    "agent": (
+        Dependent(data_type="agent", by_id="agent"),
+        Dependent(data_type="agent_config", by_id="agent", within="agent"),
+        Dependent(data_type="agent_tools", by_id="agent", within="agent"),
+        Dependent(
+            data_type="agent_execution_state",
+            by_id="agent",
+            within="agent",
+            label="execution_state",
+        ),
+    ),
+    "conversation": (
+        Dependent(
+            data_type="conversation_memory",
+            by_id="conversation",
+            within="conversation",
+            label="memory",
+        ),
+        Dependent(
+            data_type="conversation_messages_list",
+            by_id="conversation",
+            within="conversation",
+            label="messages_list",
+        ),
+        Dependent(data_type="conversation_message", within="conversation", label="messages"),
+    ),
+    "document": (
+        Dependent(data_type="document", by_id="document"),
+        # Embeddings are of texts, and go with their document where they were made from it; those
+        # that are stored under the document's own id go by that.
+        Dependent(data_type="embedding", by_id="document"),
+        Dependent(data_type="vector_store", by_id="collection", within="collection"),
+        Dependent(data_type="semantic_index", by_id="collection", within="collection"),
+        Dependent(data_type="collection_metadata", by_id="collection", within="collection"),
+        Dependent(data_type="query_result", within="collection"),
+        Dependent(data_type="retrieval_cache", within="collection"),
+        Dependent(data_type="agent_response", within="collection"),
+    ),
+}
+"""The documents' cascades. What was made from any of these values goes with it, as always."""
+
+
+class Dependencies:
+    """The table of one cache: the built-in rows, and those that the application declares."""
+
+    def __init__(self, declared: Mapping[str, Sequence[Dependent]] | None = None) -> None:
+        self._rows = dict(BUILT_IN)
+        for subject, rows in (declared or {}).items():
+            self.declare(subject, *rows)
+
+    def declare(self, subject: str, *rows: Dependent) -> None:
+        """Add rows to a subject, a built-in one or one of the application's own."""
+        for row in rows:
+            if not isinstance(row, Dependent):
+                raise BadInput(f"{subject!r} was given {row!r}; pass Dependent(data_type=..., ...)")
+        self._rows[subject] = (*self._rows.get(subject, ()), *rows)
+
+    def of(self, subject: str) -> tuple[Dependent, ...]:
+        """The rows of a subject; BadInput if none were declared."""
+        try:
+            return self._rows[subject]
+        except KeyError:
+            raise BadInput(
+                f"nothing depends on {subject!r}; there is {', '.join(sorted(self._rows))}; "
+                "declare your own rows with Cache(dependencies={...})"
+            ) from None
+
+
+def reach(
+    row: Dependent, tenant: str, ids: Subjects, varies_by: tuple[ContextPart, ...] | None
+) -> Reach:
+    """What one row comes to for these ids. `varies_by`: as the type's policy says."""
+    found = Reach(row.label or row.data_type)
+    resource = None if row.by_id is None else _given(ids, row.by_id, row)
+    if resource is not None:
+        plain = Key(tenant, row.data_type, *NO_SCOPE, resource)
+        found.names.append(key_name(plain))
+        # Where the context has no other part, its entries of this id are among those within it.
+        if row.within is None or varies_by != (row.within,):
+            found.names += resource_names(tenant, row.data_type, resource, NO_SCOPE)[1:]
+    if row.within is not None:
+        scope = Scope(**{row.within: _given(ids, row.within, row)})
+        found.names += all_of_type(tenant, row.data_type, scope)
+        if resource is not None and varies_by != (row.within,):
+            # This id in that very context bears the name of either.
+            found.twice += resource_names(tenant, row.data_type, resource, scope)
+    return found
+
+
+def _given(ids: Subjects, argument: str, row: Dependent) -> str:
+    try:
+        return ids[argument]
+    except KeyError:
+        raise BadInput(
+            f"the cascade reaches {row.data_type} by {argument}, which was not given; "
+            f"pass {argument}=..."
+        ) from None

@@ -1,0 +1,59 @@
+"""A cascade: several rows of the table of dependencies, as one invalidation, and their counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from cascada.coherence.dependencies import Reach
+from cascada.engine.invalidate import reached, void
+from cascada.engine.stack import Stack
+from cascada.model.entry import Invalidated
+from cascada.tiers.base import Bearers
+
+
+class Cascade(msgspec.Struct, frozen=True):
+    """What a cascade did, or would do.
+
+    counts: how many entries of each row went, at most (one that has expired may be counted).
+    made: how many more went because they were made from those. pending: as of `Invalidated`.
+    """
+
+    counts: dict[str, int]
+    made: int = 0
+    pending: bool = False
+
+    @property
+    def keys(self) -> int:
+        """All entries together."""
+        return sum(self.counts.values()) + self.made
+
+
+async def cascade(
+    stack: Stack, rows: Sequence[Reach], *, dry_run: bool = False, strict: bool = False
+) -> Cascade:
+    """Void what all rows reach, in one atomic step; `dry_run` only says what would go.
+
+    Rows with the same label are counted together. InvalidationPending as of an invalidation.
+    """
+    names = list(dict.fromkeys(name for row in rows for name in row.all))
+    told = Invalidated(0)
+    if dry_run:
+        bearers = await reached(stack, names)
+    else:
+        told, bearers = await void(stack, names, strict=strict)
+    by_name = dict(zip(names, bearers, strict=True)) if bearers else {}
+    counts = dict.fromkeys((row.label for row in rows), 0)
+    made = 0
+    for row in rows:
+        counts[row.label] += _own(row, by_name)
+        made += max((by_name[name].made for name in row.names if name in by_name), default=0)
+    return Cascade(counts, made, told.pending)
+
+
+def _own(row: Reach, by_name: dict[str, Bearers]) -> int:
+    """How many entries bear one of a row's names: the sum, less what bears two of them."""
+    none = Bearers(0, 0)
+    borne = sum(by_name.get(name, none).own for name in row.names)
+    return max(0, borne - sum(by_name.get(name, none).own for name in row.twice))
