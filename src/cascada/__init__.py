@@ -12,6 +12,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from cascada.api.cache import Cache as Cache
     from cascada.api.cache_aside import get_with_cache_aside as get_with_cache_aside
+    from cascada.api.cascades import (
+        invalidate_agent_cache_cascade as invalidate_agent_cache_cascade,
+    )
+    from cascada.api.cascades import (
+        invalidate_conversation_cache as invalidate_conversation_cache,
+    )
+    from cascada.api.cascades import (
+        invalidate_conversation_cache_cascade as invalidate_conversation_cache_cascade,
+    )
+    from cascada.api.cascades import invalidate_document_update as invalidate_document_update
+    from cascada.api.cascades import (
+        register_conversation_resolver as register_conversation_resolver,
+    )
     from cascada.api.constants import *  # noqa: F403
     from cascada.api.context import Context as Context
     from cascada.api.context import current_context as current_context
@@ -30,6 +43,8 @@ if TYPE_CHECKING:
     from cascada.codecs.digest import generate_resource_id_hash as generate_resource_id_hash
     from cascada.codecs.public import deserialize_from_cache as deserialize_from_cache
     from cascada.codecs.public import serialize_for_cache as serialize_for_cache
+    from cascada.coherence.dependencies import Dependent as Dependent
+    from cascada.engine.cascade import Cascade as Cascade
     from cascada.model.entry import MISS as MISS
     from cascada.model.entry import Hit as Hit
     from cascada.model.entry import Invalidated as Invalidated
@@ -78,6 +93,11 @@ __all__ = [
 _NAMES = {
     "api.cache": "Cache",
     "api.cache_aside": "get_with_cache_aside",
+    "api.cascades": """
+        invalidate_agent_cache_cascade invalidate_conversation_cache
+        invalidate_conversation_cache_cascade invalidate_document_update
+        register_conversation_resolver
+    """,
     "api.constants": """
         CACHE_TYPE_AGENT CACHE_TYPE_AGENT_CONFIG CACHE_TYPE_AGENT_EXECUTION_STATE
         CACHE_TYPE_AGENT_RESPONSE CACHE_TYPE_AGENT_TOOLS CACHE_TYPE_COLLECTION_METADATA
@@ -86,7 +106,7 @@ _NAMES = {
         CACHE_TYPE_QUERY_RESULT CACHE_TYPE_RETRIEVAL_CACHE CACHE_TYPE_SEMANTIC_INDEX
         CACHE_TYPE_VECTOR_STORE
         METRIC_CACHE_HIT METRIC_CACHE_INVALIDATION METRIC_CACHE_INVALIDATION_COORDINATED
-        METRIC_CACHE_MISS METRIC_CACHE_SIZE METRIC_LATENCY
+        METRIC_CACHE_INVALIDATION_FAILED METRIC_CACHE_MISS METRIC_CACHE_SIZE METRIC_LATENCY
     """,
     "api.context": "Context current_context",
     "api.decorator": "cached",
@@ -99,6 +119,8 @@ _NAMES = {
     "api.tracking": "track_cache_metrics",
     "codecs.digest": "generate_resource_id_hash",
     "codecs.public": "deserialize_from_cache serialize_for_cache",
+    "coherence.dependencies": "Dependent",
+    "engine.cascade": "Cascade",
     "model.entry": "Hit Invalidated MISS Miss",
     "model.errors": """
         BadInput CacheClosed CascadaError CorruptEntry InvalidKey InvalidPolicy InvalidSettings

@@ -34,6 +34,9 @@ _DOCUMENTED = """
     TierUnavailable Unanswered WrongLoop configure current_context deserialize_from_cache
     generate_resource_id_hash get_ttl_for_data_type get_embeddings_batch_with_cache
     get_with_cache_aside reset serialize_for_cache track_cache_metrics with_context
+    Cascade Dependent METRIC_CACHE_INVALIDATION_FAILED invalidate_agent_cache_cascade
+    invalidate_conversation_cache invalidate_conversation_cache_cascade
+    invalidate_document_update register_conversation_resolver
 """
 MODERN, DOCUMENTED = _MODERN.split(), _DOCUMENTED.split()
 

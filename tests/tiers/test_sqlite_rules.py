@@ -19,7 +19,7 @@ from cascada.model.names import (
     tenant_name,
     type_name,
 )
-from cascada.tiers.base import Filled, Found, Invalidation, Lease, Missing, Why
+from cascada.tiers.base import Bearers, Filled, Found, Lease, Missing, Why
 from tests.tiers.sqlite_world import World, entry, fill, grant, key, load, look, put
 
 
@@ -290,7 +290,9 @@ async def test_counts_of_groups_are_upper_bounds(world: World) -> None:
     for i in range(10):
         await load(tier, key(i), entry(names=(tag,) if i < 4 else ()))
     await load(tier, key(0), entry(names=(tag,)))  # a refresh is no further row
-    assert await tier.invalidate([tag]) == Invalidation(4, False, (await tier.read([key()]))[0].q)
+    told = await tier.invalidate([tag])
+    assert (told.keys, told.exact, told.q) == (4, False, (await tier.read([key()]))[0].q)
+    assert told.bearers == (Bearers(0, 4),)
     await load(tier, key(0))  # the row is refilled, without the tag
     assert (await tier.invalidate([tag])).keys == 0
     one = await tier.invalidate([name, key_name(key(9))])

@@ -1,10 +1,11 @@
-"""What a tenant handle works out once for a data type, so that a read only adds the id."""
+"""What a tenant handle works out of its arguments: once for a data type, or to invalidate."""
 
 from __future__ import annotations
 
 from cascada.engine.kind import Kind
-from cascada.model.keys import Scope
-from cascada.model.names import context_names
+from cascada.model.errors import BadInput
+from cascada.model.keys import Id, Scope, id_text
+from cascada.model.names import all_of_type, context_names, part_names, resource_names
 from cascada.model.policy import candidates
 
 
@@ -25,3 +26,24 @@ class Shape:
             *(None if kept else part for part, kept in zip(scope, self.scope, strict=True))
         )
         self.context = tuple(context_names(tenant, data_type, left_out))
+
+
+def names_of_resources(
+    tenant: str, data_type: str, resource_id: Id | None, scope: Scope
+) -> list[str]:
+    """What an invalidation of a type and an id means; the id may be "*"."""
+    if resource_id is None:
+        raise BadInput(
+            f"invalidate({data_type!r}) names no resource; pass its id, "
+            'or "*" for every resource of the type'
+        )
+    if resource_id == "*":
+        return all_of_type(tenant, data_type, scope)
+    return resource_names(tenant, data_type, id_text(resource_id), scope)
+
+
+def names_of_parts(tenant: str, resource_id: Id | None, scope: Scope) -> list[str]:
+    """What an invalidation without a type means: all that belongs to the parts."""
+    if resource_id is not None:
+        raise BadInput(f"invalidate() got resource_id={resource_id!r} without a data_type")
+    return part_names(tenant, scope)

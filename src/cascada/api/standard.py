@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from cascada.api import default
+from cascada.api import cascades, default
 from cascada.api.cache import Cache
 from cascada.api.constants import CACHE_TYPE_AGENT_CONFIG, CACHE_TYPE_QUERY_RESULT
 from cascada.api.default import LEFT_OUT
@@ -130,6 +130,16 @@ class CacheManager(ListsAndCounters):
         """Seconds until that one key is no longer fresh; None if absent, `inf` if permanent."""
         handle = cls._handle(tenant_id, agent_id, conversation_id, collection_id)
         return await handle.ttl(data_type, resource_id)
+
+    @classmethod
+    async def invalidate_agent_complete(cls, tenant_id: Id, agent_id: Id) -> int:
+        """Void everything cached of an agent: by its id, and in its context."""
+        return await cascades.invalidate_agent_complete(tenant_id, agent_id)
+
+    @classmethod
+    async def invalidate_collection_complete(cls, tenant_id: Id, collection_id: Id) -> int:
+        """Void everything cached of a collection: by its id, and in its context."""
+        return await cascades.invalidate_collection_complete(tenant_id, collection_id)
 
     # --- by the documents' types --------------------------------------------------------------
 

@@ -7,26 +7,24 @@ layers on them. `get` and `load` decide a hit in memory themselves, without a se
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, overload
 
 from cascada.api.assembly import Assembly
 from cascada.api.data import TenantData
-from cascada.api.shape import Shape
+from cascada.api.shape import Shape, names_of_parts, names_of_resources
+from cascada.coherence.dependencies import Dependent, Reach, reaches_of
 from cascada.engine import read
 from cascada.engine.answer import Answer, Loader, Question
+from cascada.engine.cascade import Cascade, cascade
 from cascada.engine.explain import Explanation, explain
-from cascada.engine.invalidate import invalidate
+from cascada.engine.invalidate import invalidate, reached
 from cascada.engine.source import Many, One
 from cascada.engine.write import write
 from cascada.model.entry import UNSET, Hit, Invalidated, Miss
-from cascada.model.errors import BadInput
 from cascada.model.keys import Id, Key, Scope, id_text, scope_of, type_text
 from cascada.model.names import (
-    all_of_type,
     key_name,
-    part_names,
-    resource_names,
     tag_name,
     tenant_name,
 )
@@ -309,33 +307,60 @@ class Tenant(TenantData):
         of the tenant. It returns when no later read, in any process, finds the old value; but in
         the memory of another one, which hears of it a few milliseconds later. `strict=True` waits
         for those as well (`docs/coherence.md`); None asks the policy of the type, or, where no type
-        is named, whether any type's policy is strict.
+        is named, whether any type's policy is strict. `dry_run` only says how many would go.
         """
-        parts = scope_of(agent, conversation, collection)
-        names: list[str] = []
-        if data_type is not None:
-            if resource_id is None:
-                raise BadInput(
-                    f"invalidate({data_type!r}) names no resource; pass its id, "
-                    'or "*" for every resource of the type'
-                )
-            merged = self.within(agent=agent, conversation=conversation, collection=collection)
-            scope = merged._shape(data_type).scope
-            if resource_id == "*":
-                names += all_of_type(self.tenant, data_type, scope)
-            else:
-                names += resource_names(self.tenant, data_type, id_text(resource_id), scope)
-        elif resource_id is not None:
-            raise BadInput(f"invalidate() got resource_id={resource_id!r} without a data_type")
+        merged = self.within(agent=agent, conversation=conversation, collection=collection)
+        if data_type is None:
+            parts = scope_of(agent, conversation, collection)
+            names = names_of_parts(self.tenant, resource_id, parts)
         else:
-            names += part_names(self.tenant, parts)
+            shape = merged._shape(data_type)
+            names = names_of_resources(self.tenant, data_type, resource_id, shape.scope)
         if tag is not None:
             names.append(tag_name(self.tenant, tag))
         if strict is None and data_type is not None:
             strict = self._shape(data_type).kind.policy.strict
         elif strict is None:
             strict = self._stack.kinds.strict
-        return await self._invalidate(names or [tenant_name(self.tenant)], strict=strict)
+        names = names or [tenant_name(self.tenant)]
+        if dry_run:
+            await self._assembly.life.ready()
+            return Invalidated(sum(map(sum, await reached(self._stack, names))), exact=False)
+        return await self._invalidate(names, strict=strict)
+
+    async def cascade(
+        self,
+        *subjects: str,
+        dry_run: bool = False,
+        strict: bool | None = None,
+        **ids: Id | Sequence[Id],
+    ) -> Cascade:
+        """Void all that depends on the subjects, and all that was made from it, in one atomic step.
+
+        `await acme.cascade("document", document="d1", collection="c1")`; several ids may be given
+        as a list. What depends on what says the table of `coherence/dependencies.py`, with the
+        rows of `Cache(dependencies=...)`. `dry_run` only says what would go; `strict` as in
+        `invalidate`. The counts are by the rows' labels.
+        """
+        rows = [row for subject in subjects for row in self._stack.dependencies.of(subject)]
+        return await self.void(self.reaches(rows, ids), dry_run=dry_run, strict=strict)
+
+    def reaches(
+        self, rows: Sequence[Dependent], ids: Mapping[str, Id | Sequence[Id]]
+    ) -> list[Reach]:
+        """What rows of the table come to here, for faces that choose them."""
+        kinds = self._stack.kinds
+        return reaches_of(
+            rows, self.tenant, ids, lambda name: kinds.of(self.tenant, name).policy.varies_by
+        )
+
+    async def void(
+        self, reaches: Sequence[Reach], *, dry_run: bool = False, strict: bool | None = None
+    ) -> Cascade:
+        """Carry out a cascade; `strict` None: whether any type's policy is."""
+        await self._assembly.life.ready()
+        strict = self._stack.kinds.strict if strict is None else strict
+        return await cascade(self._stack, reaches, dry_run=dry_run, strict=strict)
 
     async def _invalidate(self, names: list[str], *, strict: bool) -> Invalidated:
         await self._assembly.life.ready()

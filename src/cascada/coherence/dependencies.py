@@ -7,13 +7,13 @@ half of it. The functions that start cascades name rows of this table and hold n
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, product
 from typing import Final
 
 from cascada.model.errors import BadInput
-from cascada.model.keys import NO_SCOPE, Key, Scope
+from cascada.model.keys import NO_SCOPE, Id, Key, Scope, id_text
 from cascada.model.names import all_of_type, key_name, resource_names
 from cascada.model.policy import CONTEXT_PARTS, ContextPart
 
@@ -134,7 +134,29 @@ class Dependencies:
             ) from None
 
 
-def reach(
+def reaches_of(
+    rows: Sequence[Dependent],
+    tenant: str,
+    ids: Mapping[str, Id | Sequence[Id]],
+    varies_by: Callable[[str], tuple[ContextPart, ...] | None],
+) -> list[Reach]:
+    """What the rows come to. An argument may be a list of ids: each of them is meant."""
+    lists = {
+        name: [id_text(each, name) for each in given]
+        if isinstance(given, Sequence) and not isinstance(given, str)
+        else [id_text(given, name)]
+        for name, given in ids.items()
+    }
+    found = []
+    for row in rows:
+        used = [name for name in dict.fromkeys((row.by_id, row.within)) if name in lists]
+        for chosen in product(*(lists[name] for name in used)):
+            subjects = dict(zip(used, chosen, strict=True))
+            found.append(_reach(row, tenant, subjects, varies_by(row.data_type)))
+    return found
+
+
+def _reach(
     row: Dependent, tenant: str, ids: Subjects, varies_by: tuple[ContextPart, ...] | None
 ) -> Reach:
     """What one row comes to for these ids. `varies_by`: as the type's policy says."""

@@ -282,7 +282,9 @@ class TierContract:
             await store(tier, source, Entry(b"x"))
             await store(tier, tagged, Entry(b"x", names=(TAG,)))
             await store(tier, made, Entry(b"x", names=(TAG, *of_source)))
+            would = await tier.bearers(names)
             done = await tier.invalidate(names)
+            assert tuple(would) == done.bearers, names
             assert done.keys == ended if done.exact else done.keys >= ended, names
             assert done.exact or names != [key_name(tagged)], "of one key the count is known"
             again = await tier.invalidate(names)

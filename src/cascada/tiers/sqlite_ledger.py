@@ -20,7 +20,6 @@ from cascada.model.entry import Entry
 from cascada.model.keys import Key
 from cascada.model.names import is_own, key_name, static_names
 from cascada.model.policy import CachePriority
-from cascada.tiers.base import Bearers
 
 ROW_OVERHEAD: Final = 200
 """Bytes of a row beside its envelope, key and names: columns and five index entries."""
@@ -136,14 +135,14 @@ class Book:
         versions = [known.version for known in (row, tombstone) if known is not None]
         return max((version for version in versions if version is not None), default=None)
 
-    def bump(self, name: str, q: int, version: int | None = None) -> Bearers:
+    def bump(self, name: str, q: int, version: int | None = None) -> int:
         """Void everything that bears `name` and is older than `q`; returns how many rows did."""
         if name not in self.tombstones:
             self.tombstone_count += 1
         self.tombstones[name] = Tombstone(q, version)
         execute = self.ledger.connection.execute
         execute(_BUMP, (self.id, name, q, version))
-        return Bearers(self._taken(name), self._taken(MADE + name))
+        return self._taken(name) + self._taken(MADE + name)
 
     def _taken(self, counted: str) -> int:
         """A count, which begins anew."""

@@ -17,6 +17,7 @@ from cascada.model.entry import Entry
 from cascada.model.keys import quote
 from cascada.model.names import static_names
 from cascada.tiers.base import Bearers, Filled, Invalidation, Lease
+from cascada.tiers.sqlite_holding import bearers
 from cascada.tiers.sqlite_ledger import Book, Ledger, Rules
 
 
@@ -92,6 +93,8 @@ def invalidate(
     distinct = list(dict.fromkeys(names))
     keys = [name[2:] for name in distinct if name.startswith("k:")]
     book.learn(keys, distinct)
+    # Before anything goes: a row may bear several of the names.
+    reached = bearers(connection, rules.namespace, tenant, distinct)
     gone: Counter[str] = Counter()
     versions: dict[str, int | None] = {}
     for key in keys:
@@ -103,9 +106,12 @@ def invalidate(
     # After the keys' own rows, which are then not counted for their groups again. What was made
     # of a key bears that key's name, and is among the bearers.
     q = book.next()
-    bumped = {name: book.bump(name, q, versions.get(name)) for name in distinct}
+    rows = sum(book.bump(name, q, versions.get(name)) for name in distinct)
     ledger.save()
-    bearers = sum(map(sum, bumped.values()))
-    reached = tuple(Bearers(bumped[name].own + gone[name], bumped[name].made) for name in names)
-    exact = len(keys) == len(distinct) and not bearers
-    return Invalidation(gone.total() + bearers, exact, q, bearers=reached)
+    exact = len(keys) == len(distinct) and not rows
+    by_name = {
+        name: Bearers(each.own + gone[name], each.made)
+        for name, each in zip(distinct, reached, strict=True)
+    }
+    told = tuple(by_name[name] for name in names)
+    return Invalidation(gone.total() + rows, exact, q, bearers=told)

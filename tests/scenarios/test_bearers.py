@@ -1,0 +1,37 @@
+"""What a name reaches is counted apart: what it says of entries, and what was made of those."""
+
+import pytest
+
+from cascada.api.cache import Cache
+from cascada.model.keys import Key, Scope
+from cascada.model.names import all_of_type, key_name, tag_name
+from cascada.tiers.base import Bearers
+
+NONE = Bearers(0, 0)
+
+
+@pytest.fixture
+async def names(cache: Cache) -> list[str]:
+    """Names of a context, of two keys, of a tag, and of nothing, with values that bear them."""
+    acme = cache.tenant("acme")
+    at_agent = all_of_type("acme", "x", Scope(agent="a1"))
+    plain, made, absent = (Key("acme", "x", None, None, None, id_) for id_ in ("p", "m", "absent"))
+    await acme.within(agent="a1").set("x", "1", "in the context of the agent")
+    await acme.within(agent="a1", conversation="c1").set("x", "1", "and of a conversation")
+    await acme.set("x", "p", "without context")
+    await acme.set("x", "m", "made of another", sources=["x:p"], tags=["news"])
+    return [*at_agent, key_name(plain), key_name(made), tag_name("acme", "news"), key_name(absent)]
+
+
+REACHED = [Bearers(2, 0), Bearers(1, 1), Bearers(1, 0), Bearers(0, 1), NONE]
+
+
+async def test_every_tier_says_the_same(cache: Cache, names: list[str]) -> None:
+    for tier in cache._assembly.stack.tiers:
+        assert await tier.bearers(names) == REACHED, tier.name
+
+
+async def test_an_invalidation_says_what_it_has_reached(cache: Cache, names: list[str]) -> None:
+    for tier in cache._assembly.stack.tiers[1:] or cache._assembly.stack.tiers:
+        assert (await tier.invalidate(names)).bearers == tuple(REACHED), tier.name
+        assert set(await tier.bearers(names)) == {NONE}
