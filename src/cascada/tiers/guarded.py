@@ -110,7 +110,7 @@ class GuardedTier:
         return await self.call(lambda: tier.invalidate(names))
 
     async def bearers(self, names: Sequence[str]) -> list[Bearers]:
-        return await self._call(lambda: self.tier.bearers(names))
+        return await self.call(lambda: self.tier.bearers(names))
 
     async def holding(self, key: Key) -> Holding | None:
         """What the tier holds, trusted or not."""
