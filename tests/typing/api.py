@@ -25,6 +25,7 @@ from cascada import (
     MissingTenant,
     Policy,
     Tenant,
+    TenantList,
     cached,
     configure,
     generate_resource_id_hash,
@@ -68,6 +69,12 @@ async def modern() -> None:
         typed = await acme.load("agent_config", "a1", row, type=dict)
         if isinstance(typed, Hit):
             assert_type(typed.value, dict[Any, Any])
+        inbox = acme.list("inbox", type=dict)
+        assert_type(inbox, TenantList)
+        assert_type(await inbox.rpush({"n": 1}), int)
+        assert_type(await inbox.range(0, -1), list[Any])
+        assert_type(await acme.increment("api_calls", "chat", amount=2, metadata={}), int)
+        assert_type(await acme.counter("api_calls", "chat"), int)
         done = await acme.within(collection="k").invalidate(tag="news")
         assert_type(done, Invalidated)
         assert_type(done.keys, int)
@@ -91,6 +98,13 @@ async def documented() -> None:
     assert_type(await CacheManager.get_instance().ttl("agent", "a1", "acme"), float | None)
     assert_type(await CacheManager.invalidate("acme", "agent", "*"), int)
     assert_type(get_ttl_for_data_type("embedding"), int)
+    manager = CacheManager.get_instance()
+    assert_type(await manager.rpush("inbox", {"n": 1}, tenant_id="acme"), int)
+    assert_type(await manager.lrange("inbox", 0, -1, "acme"), list[Any])
+    await manager.ltrim("inbox", 0, 9, "acme")
+    await CacheManager.rpush("inbox", 1, "acme")  # type: ignore[arg-type]
+    assert_type(await CacheManager.increment_counter("c", 1, "r", "acme"), int)
+    assert_type(await CacheManager.get_counter(scope="c", resource_id="r", tenant_id="acme"), int)
     metric: str = METRIC_CACHE_HIT
     await CacheManager.set(metric, 1, b"", "acme", ttl=timedelta(1), tags=("t",), version=3)
     await CacheManager.get("agent", None, "acme")  # type: ignore[arg-type]

@@ -2,18 +2,24 @@
 
 Their keys (`c:` and `d:`, see `redis_layout`) bear no epoch and no layout, are in no script, and
 have no ttl: what a cache does to its entries never reaches them. Redis itself evicts them only
-under a policy of `allkeys-`, since with one of `volatile-` keys without a ttl stay.
+under a policy of `allkeys-`, since with one of `volatile-` keys without a ttl stay; a server that
+may do so is warned of, once.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import re
 from typing import Any
 
-from cascada.model.errors import CorruptEntry
+from cascada.model.errors import CorruptEntry, TierUnavailable
 from cascada.tiers.base import Barred
 from cascada.tiers.data import overflow
 from cascada.tiers.redis_layout import Layout, ServerError
 from cascada.tiers.redis_link import Argument, Link
+
+logger = logging.getLogger("cascada")
 
 
 class RedisData:
@@ -22,6 +28,7 @@ class RedisData:
     def __init__(self, link: Link, layout: Layout) -> None:
         self._link = link
         self._layout = layout
+        self._looked = False
 
     async def increment(self, name: str, amount: int) -> int:
         try:
@@ -60,9 +67,12 @@ class RedisData:
         await self._send(b"LTRIM", self._layout.items(name), start, end)
 
     async def _send(self, *command: Argument) -> Any:
+        reply = self._link.send(*command)
+        if not self._looked:
+            self._look_for_eviction()
         try:
             # A caller that is cancelled cancels its own reply, which the wire reads and drops.
-            return await self._link.send(*command)
+            return await reply
         except ServerError as error:
             text = str(error)
             if "would overflow" in text:
@@ -70,6 +80,31 @@ class RedisData:
             if text.startswith("WRONGTYPE") or "is not an integer" in text:
                 raise CorruptEntry(f"{_text(command[1])} holds something else: {text}") from error
             raise Barred(f"Redis refused {_text(command[0])}: {text}") from error
+
+    def _look_for_eviction(self) -> None:
+        """Ask how the server makes room; nobody waits for the answer."""
+        try:
+            asked = self._link.send(b"INFO", b"memory")
+        except TierUnavailable:  # ask with the next command
+            return
+        self._looked = True
+        asked.add_done_callback(_warn_of_eviction)
+
+
+def _warn_of_eviction(answered: asyncio.Future[Any]) -> None:
+    if answered.cancelled() or answered.exception() is not None:  # forbidden, or broken off
+        return
+    said = dict(
+        re.findall(r"^(maxmemory|maxmemory_policy):(.*?)\r?$", answered.result().decode(), re.M)
+    )
+    policy = said.get("maxmemory_policy", "")
+    if policy.startswith("allkeys-") and said.get("maxmemory", "0") != "0":
+        logger.warning(
+            "Redis has maxmemory-policy %s, so it evicts lists and counters too when it is full; "
+            "set volatile%s, which evicts only what has a ttl, as everything cached has",
+            policy,
+            policy.removeprefix("allkeys"),
+        )
 
 
 def _text(argument: Argument) -> str:
