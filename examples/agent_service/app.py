@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Final
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
 from cascada import BadInput, CascadaError, MissingExtra
 from examples.agent_service.callers import dependencies
-from examples.agent_service.database import AlreadyThere, NotThere
+from examples.agent_service.database import AlreadyThere, NotThere, unavailable
 from examples.agent_service.embedding import EmbeddingFailed
 from examples.agent_service.routes import (
     agents,
     collections,
     conversations,
+    executions,
     operations,
     queries,
     tools,
 )
+from examples.agent_service.routes.errors import OF_A_TENANT, UNAUTHORIZED
 from examples.agent_service.service import make_cache, open_service
 from examples.agent_service.settings import Settings
 
@@ -30,7 +34,33 @@ _STATUS: dict[type[Exception], int] = {
     MissingExtra: 501,
     EmbeddingFailed: 502,
     CascadaError: 503,  # too many loads at once, or an invalidation that is not through yet
+    **dict.fromkeys(unavailable, 503),
 }
+_ROUTERS: Final = (
+    agents.router,
+    tools.router,
+    conversations.router,
+    executions.router,
+    collections.router,
+    collections.documents,
+    queries.router,
+)
+_DESCRIPTION: Final = """\
+A multi-tenant service whose agents answer questions from documents, cached with cascada.
+
+To try it: say who you are (the header `X-Tenant-ID`, or *Authorize* where the service wants a
+token), create a collection, store documents in it, create an agent, and ask it. Ask twice: the
+header `Cache-Status` of every read says where its answer came from. Then change a document."""
+_TAGS: Final = (
+    ("agents", "Who answers, and with which instructions."),
+    ("tools", "What an agent may use."),
+    ("conversations", "What was said, and what an agent remembers of it."),
+    ("executions", "How far an agent has come with a piece of work."),
+    ("collections", "Sets of documents that are searched together."),
+    ("documents", "The texts that answers are made from."),
+    ("queries", "Questions and answers."),
+    ("operations", "For whoever runs the service."),
+)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -48,12 +78,21 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             app.state.service = service
             yield
 
-    app = FastAPI(title="Agent service", version="1", lifespan=lifespan)
-    for resource in (agents, tools, conversations, collections, queries):
-        app.include_router(resource.router, dependencies=dependencies(chosen))
+    app = FastAPI(
+        title="Agent service",
+        version="1",
+        description=_DESCRIPTION,
+        openapi_tags=[{"name": name, "description": text} for name, text in _TAGS],
+        lifespan=lifespan,
+    )
+    guarded = dependencies(chosen)
+    refusals = OF_A_TENANT if chosen.jwt_secret is None else {**OF_A_TENANT, **UNAUTHORIZED}
+    for router in _ROUTERS:
+        app.include_router(router, dependencies=guarded, responses=refusals)
     app.include_router(operations.router)
     for error, status in _STATUS.items():
         app.add_exception_handler(error, _answer_with(status))
+    app.add_exception_handler(RequestValidationError, _wrong_values)
     return app
 
 
@@ -62,3 +101,11 @@ def _answer_with(status: int) -> Callable[[Request, Exception], Awaitable[JSONRe
         return JSONResponse({"detail": str(error)}, status_code=status)
 
     return answer
+
+
+async def _wrong_values(request: Request, error: Exception) -> JSONResponse:
+    """What is wrong and where, without the value: not everything that may be sent can be sent back
+    (NaN, half a character)."""
+    assert isinstance(error, RequestValidationError)
+    kept = [{name: each[name] for name in ("loc", "msg", "type")} for each in error.errors()]
+    return JSONResponse({"detail": kept}, status_code=422)

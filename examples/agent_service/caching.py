@@ -8,11 +8,13 @@ collection's vectors. What a write must invalidate stands in writes.py.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final, Generic, TypeVar
 
-from cascada import Cache, Hit, Loaded, Policy, generate_resource_id_hash
+from cascada import Cache, Hit, Loaded, Policy, Tenant, generate_resource_id_hash
 from examples.agent_service.answering import LocalStandIn, Prompt
 from examples.agent_service.database import Database, NotThere
 from examples.agent_service.embedding import Embedder
@@ -24,6 +26,9 @@ from examples.agent_service.records import (
     Collection,
     ConversationView,
     Document,
+    Execution,
+    Memory,
+    MemoryMetadata,
     Message,
     Passage,
     Response,
@@ -37,11 +42,16 @@ T = TypeVar("T")
 PASSAGES: Final = 4
 """How many passages an answer is made from."""
 
+REMEMBERED: Final = 20
+"""How many messages of a conversation its memory holds."""
+
 # The time to live and the context of these types are documented and built in; here stands what
 # this service wants besides.
 POLICIES: Final = {
     "collection_metadata": Policy(varies_by=("collection",)),
     "document": Policy(ttl=3600, varies_by=("collection",)),
+    # One agent's work in one conversation: nothing more general answers for it.
+    "agent_execution_state": Policy(lookup="exact"),
     # Dear to make and never wrong: worth the database tier, where it outlives a restart.
     "embedding": Policy(varies_by=(), durable=True),
     # Large and read by every search: all of them get the one object, which is immutable.
@@ -52,8 +62,26 @@ POLICIES: Final = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Served(Generic[T]):
+    """A value, and how it was come by. `ms`: what it took, loads that it waited for included."""
+
+    value: T
+    hit: Hit[T]
+    data_type: str
+    resource_id: str
+    ms: float
+    handle: Tenant
+
+    async def ttl(self) -> float | None:
+        """Seconds for which a cached value goes on being fresh."""
+        if self.hit.tier == "source" or self.hit.stale:
+            return None
+        return await self.handle.ttl(self.data_type, self.resource_id)
+
+
 class CachedReads:
-    """All reads of one tenant."""
+    """All reads of one tenant. Each says where its value came from."""
 
     def __init__(
         self,
@@ -70,7 +98,7 @@ class CachedReads:
         self._embedder = embedder
         self._model = model
 
-    async def agent(self, agent_id: str) -> Agent:
+    async def agent(self, agent_id: str) -> Served[Agent]:
         return await self._load(
             "agent_config",
             agent_id,
@@ -79,17 +107,17 @@ class CachedReads:
             agent=agent_id,
         )
 
-    async def tools(self, agent_id: str) -> list[Tool]:
+    async def tools(self, agent_id: str) -> Served[list[Tool]]:
         return await self._load(
             "agent_tools", agent_id, partial(self._agents.tools, agent_id), agent=agent_id
         )
 
-    async def conversation(self, conversation_id: str) -> ConversationView:
+    async def conversation(self, conversation_id: str) -> Served[ConversationView]:
         async def view() -> ConversationView | None:
             row = await self._conversations.get(conversation_id)
             if row is None:
                 return None
-            return {**row, "agent_name": (await self.agent(row["agent_id"]))["name"]}
+            return {**row, "agent_name": (await self.agent(row["agent_id"])).value["name"]}
 
         return await self._load(
             "conversation",
@@ -99,9 +127,11 @@ class CachedReads:
             conversation=conversation_id,
         )
 
-    async def messages(self, conversation_id: str) -> list[Message]:
+    # What is of a conversation is read below it: it goes when the conversation goes.
+
+    async def messages(self, conversation_id: str) -> Served[list[Message]]:
         async def of_conversation() -> list[Message]:
-            await self.conversation(conversation_id)  # there are none without it
+            await self.conversation(conversation_id)
             return await self._conversations.messages(conversation_id)
 
         return await self._load(
@@ -111,7 +141,53 @@ class CachedReads:
             conversation=conversation_id,
         )
 
-    async def collection(self, collection_id: str) -> Collection:
+    async def message(self, conversation_id: str, message_id: int) -> Served[Message]:
+        async def of_conversation() -> Message | None:
+            await self.conversation(conversation_id)
+            return await self._conversations.message(conversation_id, message_id)
+
+        return await self._load(
+            "conversation_message",
+            str(message_id),
+            of_conversation,
+            what=f"message {message_id} of conversation {conversation_id!r}",
+            conversation=conversation_id,
+        )
+
+    async def memory(self, conversation_id: str) -> Served[Memory]:
+        """What the agent remembers. It is only ever made from the rows, never added to: whoever
+        appends invalidates it, so that of two who append at once neither is forgotten."""
+
+        async def of_conversation() -> Memory:
+            conversation = (await self.conversation(conversation_id)).value
+            latest, in_all = await self._conversations.latest(conversation_id, REMEMBERED)
+            metadata = MemoryMetadata(
+                conversation_id=conversation_id,
+                agent_id=conversation["agent_id"],
+                messages_in_all=in_all,
+            )
+            return Memory(messages=latest, metadata=metadata)
+
+        return await self._load(
+            "conversation_memory",
+            conversation_id,
+            of_conversation,
+            conversation=conversation_id,
+        )
+
+    async def execution(
+        self, agent_id: str, conversation_id: str, execution_id: str
+    ) -> Served[Execution]:
+        return await self._load(
+            "agent_execution_state",
+            execution_state_id(agent_id, conversation_id, execution_id),
+            partial(self._conversations.execution, agent_id, conversation_id, execution_id),
+            what=f"execution {execution_id!r}",
+            agent=agent_id,
+            conversation=conversation_id,
+        )
+
+    async def collection(self, collection_id: str) -> Served[Collection]:
         return await self._load(
             "collection_metadata",
             collection_id,
@@ -120,7 +196,7 @@ class CachedReads:
             collection=collection_id,
         )
 
-    async def document(self, collection_id: str, document_id: str) -> Document:
+    async def document(self, collection_id: str, document_id: str) -> Served[Document]:
         return await self._load(
             "document",
             document_id,
@@ -129,11 +205,11 @@ class CachedReads:
             collection=collection_id,
         )
 
-    async def passages(self, collection_id: str, question: str) -> list[Passage]:
+    async def passages(self, collection_id: str, question: str) -> Served[list[Passage]]:
         async def retrieve() -> list[Passage]:
             await self.collection(collection_id)  # one that is not there holds no passages
-            store = await self._vector_store(collection_id)
-            vector = await self._embedding(question)
+            store = (await self._vector_store(collection_id)).value
+            vector = (await self._embedding(question)).value
             return [
                 Passage(document_id=store.document_ids[row], text=store.texts[row], score=score)
                 for row, score in nearest(store.matrix, vector, PASSAGES)
@@ -144,11 +220,13 @@ class CachedReads:
 
     async def response(
         self, agent_id: str, collection_id: str, question: str, conversation_id: str | None
-    ) -> Hit[Response]:
+    ) -> Served[Response]:
         async def answer() -> Loaded[Response]:
-            agent, tools = await self.agent(agent_id), await self.tools(agent_id)
-            history = await self.messages(conversation_id) if conversation_id else []
-            passages = await self.passages(collection_id, question)
+            agent, tools = (await self.agent(agent_id)).value, (await self.tools(agent_id)).value
+            history: list[Message] = []
+            if conversation_id is not None:
+                history = (await self.memory(conversation_id)).value["messages"]
+            passages = (await self.passages(collection_id, question)).value
             said = await self._model.answer(Prompt(agent, tools, history, passages, question))
             documents = list(dict.fromkeys(passage["document_id"] for passage in passages))
             return Loaded(
@@ -157,15 +235,16 @@ class CachedReads:
                 cost=said.tokens,
             )
 
-        cached = self._cached.within(
-            agent=agent_id, conversation=conversation_id, collection=collection_id
+        return await self._load(
+            "agent_response",
+            generate_resource_id_hash(question),
+            answer,
+            agent=agent_id,
+            conversation=conversation_id,
+            collection=collection_id,
         )
-        hit = await cached.load("agent_response", generate_resource_id_hash(question), answer)
-        if not isinstance(hit, Hit):
-            raise NotThere("there is no answer")  # the loader has one or raises
-        return hit
 
-    async def _vector_store(self, collection_id: str) -> VectorStore:
+    async def _vector_store(self, collection_id: str) -> Served[VectorStore]:
         return await self._load(
             "vector_store",
             collection_id,
@@ -173,7 +252,7 @@ class CachedReads:
             collection=collection_id,
         )
 
-    async def _embedding(self, question: str) -> list[float]:
+    async def _embedding(self, question: str) -> Served[list[float]]:
         async def embed() -> list[float]:
             return (await self._embedder.embed([question]))[0]
 
@@ -184,13 +263,20 @@ class CachedReads:
         self,
         data_type: str,
         resource_id: str,
-        loader: Callable[[], Awaitable[T | None]],
+        loader: Callable[[], Awaitable[T | Loaded[T] | None]],
         what: str = "it",
-        **context: str,
-    ) -> T:
+        **context: str | None,
+    ) -> Served[T]:
         """Load within a context; NotThere, naming `what`, if there is nothing."""
-        hit = await self._cached.within(**context).load(data_type, resource_id, loader)
-        value: T | None = hit.value
-        if value is None:
+        handle = self._cached.within(**context)
+        begun = time.perf_counter()
+        hit = await handle.load(data_type, resource_id, loader)
+        spent = (time.perf_counter() - begun) * 1000
+        if not isinstance(hit, Hit) or hit.value is None:
             raise NotThere(f"{what} does not exist")
-        return value
+        return Served(hit.value, hit, data_type, resource_id, spent, handle)
+
+
+def execution_state_id(agent_id: str, conversation_id: str, execution_id: str) -> str:
+    """The id that an execution's state is cached under: of all three, and of no other three."""
+    return generate_resource_id_hash(agent_id, conversation_id, execution_id)

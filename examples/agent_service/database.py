@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Executable, Insert, Row, Table, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from examples.agent_service.schema import metadata
@@ -21,6 +22,8 @@ _ONE_AT_A_TIME: Final = {
     "sqlite": "BEGIN IMMEDIATE",
     "postgresql": "SELECT pg_advisory_xact_lock(20)",
 }
+unavailable: Final = (OperationalError, InterfaceError, NoConnection, ConnectionError)
+"""What is raised while the database is locked, full or away: later the same may go well."""
 _FOREIGN_KEY: Final = ("SQLITE_CONSTRAINT_FOREIGNKEY", "23503")
 
 

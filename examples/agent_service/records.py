@@ -49,6 +49,32 @@ class Message(TypedDict):
     text: str
 
 
+class MemoryMetadata(TypedDict):
+    """What a conversation's memory is of."""
+
+    conversation_id: str
+    agent_id: str
+    messages_in_all: int
+
+
+class Memory(TypedDict):
+    """What an agent remembers of a conversation: its latest messages, the oldest first."""
+
+    messages: list[Message]
+    metadata: MemoryMetadata
+
+
+class Execution(TypedDict):
+    """How far an agent has come with a piece of work within a conversation."""
+
+    id: str
+    agent_id: str
+    conversation_id: str
+    status: str
+    step: str
+    detail: str
+
+
 class Collection(TypedDict):
     """A set of documents that are searched together."""
 

@@ -80,6 +80,21 @@ messages = Table(
     Index("messages_of_conversation", "tenant_id", "conversation_id", "id"),
 )
 
+executions = Table(
+    "executions",
+    metadata,
+    _tenant(),
+    Column("agent_id", String, primary_key=True),
+    Column("conversation_id", String, primary_key=True),
+    _id(),
+    Column("status", String, nullable=False),
+    Column("step", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    _belongs_to("agents", "agent_id"),
+    _belongs_to("conversations", "conversation_id"),
+    Index("executions_of_conversation", "tenant_id", "conversation_id"),
+)
+
 collections = Table("collections", metadata, _tenant(), _id(), Column("name", Text, nullable=False))
 
 documents = Table(

@@ -20,6 +20,7 @@ import uvicorn
 
 from cascada import CascadaError
 from examples.agent_service.app import create_app
+from examples.agent_service.callers import caller_header
 from examples.agent_service.corpus import standard_library
 from examples.agent_service.database import AlreadyThere
 from examples.agent_service.records import Agent, Document
@@ -51,7 +52,11 @@ async def _serve(settings: Settings, host: str, port: int, *, bare: bool) -> Non
     app = create_app(settings)
 
     async def announce(address: str) -> None:
-        print(address if bare else _welcome(address, await _seed(app.state.service)), flush=True)
+        if bare:
+            print(address, flush=True)
+        else:
+            question = await _seed(app.state.service)
+            print(_welcome(address, caller_header(settings, TENANT), question), flush=True)
 
     config = uvicorn.Config(app, host=host, port=port, log_level="warning", access_log=False)
     await _Server(config, announce).serve()
@@ -98,15 +103,15 @@ async def _seed(service: Service) -> str:
     return next((text.question for text in texts if text.question), "What is this?")
 
 
-def _welcome(address: str, question: str) -> str:
+def _welcome(address: str, caller: str, question: str) -> str:
     body = shlex.quote(json.dumps({"collection_id": "stdlib", "question": question}))
     return f"""serve: the agent service is at {address}
   documentation  {address}/docs
   statistics     {address}/stats
   metrics        {address}/metrics
-Ask the demo tenant twice, and look at the header X-Cache (the first answer comes from the
-local stand-in for a hosted model, the second from memory):
-  curl -i {address}/agents/librarian/query -H 'X-Tenant-ID: {TENANT}' \\
+Ask the demo tenant twice, and look at the header Cache-Status (the first answer comes from
+the local stand-in for a hosted model, the second from memory):
+  curl -i {address}/agents/librarian/query -H '{caller}' \\
     -H 'Content-Type: application/json' -d {body}
 Ctrl-C stops it."""
 

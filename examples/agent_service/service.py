@@ -25,6 +25,11 @@ class Service:
     embedder: Embedder
     model: LocalStandIn
 
+    @property
+    def cached(self) -> bool:
+        """Whether reads are answered from the cache (not in the modes off and observe)."""
+        return self.cache.options.mode == "on"
+
     def tenant(self, tenant: str) -> TenantService:
         return TenantService(
             CachedReads(self.cache, tenant, self.database, self.embedder, self.model),

@@ -10,13 +10,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cascada import Cache
+from examples.agent_service.caching import execution_state_id
 from examples.agent_service.database import Database, NotThere
 from examples.agent_service.embedding import Embedder
 from examples.agent_service.ingest import embed_documents
 from examples.agent_service.queries.agents import AgentRows
 from examples.agent_service.queries.conversations import ConversationRows
 from examples.agent_service.queries.documents import DocumentRows
-from examples.agent_service.records import Agent, Conversation, Document, Message, Tool
+from examples.agent_service.records import (
+    Agent,
+    Conversation,
+    Document,
+    Execution,
+    Message,
+    Tool,
+)
 
 
 class Writes:
@@ -62,9 +70,32 @@ class Writes:
 
     async def append_message(self, conversation_id: str, role: str, text: str) -> Message:
         message = await self._conversations.append(conversation_id, role, text)
-        # The list and the answers that were given with it; the conversation itself is as it was.
-        await self._cached.invalidate("conversation_messages_list", conversation_id)
+        await self._cached.invalidate(conversation=conversation_id)
         return message
+
+    async def begin_execution(self, execution: Execution) -> None:
+        talk = await self._conversations.get(execution["conversation_id"])
+        if talk is None or talk["agent_id"] != execution["agent_id"]:
+            raise NotThere(
+                f"conversation {execution['conversation_id']!r} "
+                f"of agent {execution['agent_id']!r} does not exist"
+            )
+        await self._conversations.begin(execution)
+        await self._execution_changed(execution)
+
+    async def go_on_with_execution(self, execution: Execution) -> None:
+        changed = await self._conversations.go_on(execution)
+        _changed(changed, f"execution {execution['id']!r}")
+        await self._execution_changed(execution)
+
+    async def _execution_changed(self, execution: Execution) -> None:
+        agent, talk = execution["agent_id"], execution["conversation_id"]
+        await self._cached.invalidate(
+            "agent_execution_state",
+            execution_state_id(agent, talk, execution["id"]),
+            agent=agent,
+            conversation=talk,
+        )
 
     async def add_collection(self, collection_id: str, name: str) -> None:
         await self._documents.add_collection(collection_id, name)

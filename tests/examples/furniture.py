@@ -50,5 +50,7 @@ async def said(client: httpx.AsyncClient, **more: str) -> str:
 
 def made_anew(answer: httpx.Response) -> bool:
     """Whether this very request asked the model; one that shared a load did not."""
-    where = answer.headers["X-Cache"]
-    return where.startswith("source") and where.endswith("coalesced=0")
+    status = answer.headers["Cache-Status"]
+    if "fwd=miss" in status:
+        return "collapsed" not in status
+    return "fwd=bypass" in status

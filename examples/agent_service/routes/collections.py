@@ -4,32 +4,63 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from examples.agent_service.bodies import DocumentBody, Documents, NewCollection, PathId
+from examples.agent_service.bodies import (
+    CollectionId,
+    DocumentBody,
+    DocumentId,
+    Documents,
+    NewCollection,
+)
 from examples.agent_service.records import Collection, Document
-from examples.agent_service.routes.request import Tenant
+from examples.agent_service.routes.errors import NO_EMBEDDING, NOT_THERE, TAKEN
+from examples.agent_service.routes.request import Tenant, Told
 
-router = APIRouter(prefix="/collections", tags=["collections"])
+router = APIRouter(prefix="/collections")
 
 
-@router.post("", status_code=201)
+@router.post(
+    "", status_code=201, tags=["collections"], summary="Create a collection", responses=TAKEN
+)
 async def create(tenant: Tenant, body: NewCollection) -> Collection:
     await tenant.writes.add_collection(body.id, body.name)
     return Collection(id=body.id, name=body.name, documents=0)
 
 
-@router.get("/{collection_id}")
-async def read(tenant: Tenant, collection_id: PathId) -> Collection:
-    return await tenant.reads.collection(collection_id)
+@router.get(
+    "/{collection_id}",
+    tags=["collections"],
+    summary="A collection, and how many documents it holds",
+    responses=NOT_THERE,
+)
+async def read(tenant: Tenant, told: Told, collection_id: CollectionId) -> Collection:
+    return await told(await tenant.reads.collection(collection_id))
 
 
-@router.delete("/{collection_id}", status_code=204)
-async def delete(tenant: Tenant, collection_id: PathId) -> None:
+@router.delete(
+    "/{collection_id}",
+    status_code=204,
+    tags=["collections"],
+    summary="Delete a collection",
+    responses=NOT_THERE,
+)
+async def delete(tenant: Tenant, collection_id: CollectionId) -> None:
+    """Its documents go with it."""
     await tenant.writes.remove_collection(collection_id)
 
 
-@router.post("/{collection_id}/documents", status_code=201)
-async def ingest(tenant: Tenant, collection_id: PathId, body: Documents) -> dict[str, list[str]]:
-    """Split, embed and store documents; those whose ids are known are replaced."""
+documents = APIRouter(
+    prefix="/collections/{collection_id}/documents", tags=["documents"], responses=NOT_THERE
+)
+
+
+@documents.post("", status_code=201, summary="Store documents", responses={**TAKEN, **NO_EMBEDDING})
+async def ingest(
+    tenant: Tenant, collection_id: CollectionId, body: Documents
+) -> dict[str, list[str]]:
+    """Split, embed and store documents; those whose ids are known in the collection are replaced.
+
+    When it returns, no answer that was made from the collection's old state is given again.
+    """
     documents = [
         Document(id=new.id, collection_id=collection_id, title=new.title, text=new.text)
         for new in body.documents
@@ -38,25 +69,36 @@ async def ingest(tenant: Tenant, collection_id: PathId, body: Documents) -> dict
     return {"ids": [document["id"] for document in documents]}
 
 
-@router.get("/{collection_id}/documents/{document_id}")
-async def document(tenant: Tenant, collection_id: PathId, document_id: PathId) -> Document:
-    return await tenant.reads.document(collection_id, document_id)
+@documents.get("/{document_id}", summary="A document")
+async def document(
+    tenant: Tenant, told: Told, collection_id: CollectionId, document_id: DocumentId
+) -> Document:
+    return await told(await tenant.reads.document(collection_id, document_id))
 
 
-@router.put(
-    "/{collection_id}/documents/{document_id}",
-    responses={201: {"description": "There was none with this id; now there is."}},
+@documents.put(
+    "/{document_id}",
+    summary="Store a document under this id",
+    responses={
+        201: {"model": Document, "description": "There was none with this id; now there is."},
+        **TAKEN,
+        **NO_EMBEDDING,
+    },
 )
 async def replace(
-    tenant: Tenant, collection_id: PathId, document_id: PathId, body: DocumentBody, http: Response
+    tenant: Tenant,
+    collection_id: CollectionId,
+    document_id: DocumentId,
+    body: DocumentBody,
+    http: Response,
 ) -> Document:
-    """Store a document under this id, in place of the one that has it if there is one."""
+    """In place of the one that has it, if there is one."""
     new = Document(id=document_id, collection_id=collection_id, title=body.title, text=body.text)
     if not await tenant.writes.put_documents(collection_id, [new]):
         http.status_code = 201
     return new
 
 
-@router.delete("/{collection_id}/documents/{document_id}", status_code=204)
-async def remove(tenant: Tenant, collection_id: PathId, document_id: PathId) -> None:
+@documents.delete("/{document_id}", status_code=204, summary="Delete a document")
+async def remove(tenant: Tenant, collection_id: CollectionId, document_id: DocumentId) -> None:
     await tenant.writes.remove_document(collection_id, document_id)

@@ -1,16 +1,21 @@
-"""What a route gets of its request: the service, and the service of the request's tenant.
+"""What a route gets of its request: the service, the service of the request's tenant, and a way to
+tell the client, and the metrics, where an answer came from.
 
 Who the tenant is was decided before (callers.py) and stands in the current context.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, TypeVar
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Response
 
 from cascada import current_context
+from cascada.integrations.http import cache_status
+from examples.agent_service.caching import Served
 from examples.agent_service.service import Service, TenantService
+
+T = TypeVar("T")
 
 
 async def _service(request: Request) -> Service:
@@ -31,3 +36,21 @@ async def _tenant(service: RunningService) -> TenantService:
 
 
 Tenant = Annotated[TenantService, Depends(_tenant)]
+
+
+class Teller:
+    """Tells where a read's value came from, in the header Cache-Status, and gives the value."""
+
+    def __init__(self, service: RunningService, http: Response) -> None:
+        self._cached = service.cached
+        self._http = http
+
+    async def __call__(self, served: Served[T]) -> T:
+        ttl = await served.ttl()
+        self._http.headers["Cache-Status"] = cache_status(
+            served.hit, ttl=ttl, bypassed=not self._cached
+        )
+        return served.value
+
+
+Told = Annotated[Teller, Depends(Teller)]

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from examples.agent_service.bodies import NewTool, PathId
+from examples.agent_service.bodies import AgentId, NewTool, ToolId
 from examples.agent_service.records import Tool
-from examples.agent_service.routes.request import Tenant
+from examples.agent_service.routes.errors import NOT_THERE, TAKEN
+from examples.agent_service.routes.request import Tenant, Told
 
-router = APIRouter(prefix="/agents/{agent_id}/tools", tags=["tools"])
+router = APIRouter(prefix="/agents/{agent_id}/tools", tags=["tools"], responses=NOT_THERE)
 
 
-@router.post("", status_code=201)
-async def add(tenant: Tenant, agent_id: PathId, body: NewTool) -> Tool:
+@router.post("", status_code=201, summary="Give an agent a tool", responses=TAKEN)
+async def add(tenant: Tenant, agent_id: AgentId, body: NewTool) -> Tool:
     tool = Tool(id=body.id, agent_id=agent_id, name=body.name, description=body.description)
     await tenant.writes.add_tool(tool)
     return tool
 
 
-@router.get("")
-async def read(tenant: Tenant, agent_id: PathId) -> list[Tool]:
+@router.get("", summary="An agent's tools")
+async def read(tenant: Tenant, told: Told, agent_id: AgentId) -> list[Tool]:
     await tenant.reads.agent(agent_id)  # an agent that is not there has no list, not an empty one
-    return await tenant.reads.tools(agent_id)
+    return await told(await tenant.reads.tools(agent_id))
 
 
-@router.delete("/{tool_id}", status_code=204)
-async def remove(tenant: Tenant, agent_id: PathId, tool_id: PathId) -> None:
+@router.delete("/{tool_id}", status_code=204, summary="Take a tool away")
+async def remove(tenant: Tenant, agent_id: AgentId, tool_id: ToolId) -> None:
     await tenant.writes.remove_tool(agent_id, tool_id)

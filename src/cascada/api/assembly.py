@@ -288,7 +288,7 @@ class Assembly:
     async def ttl(self, question: Question) -> float | None:
         await self.life.ready()
         exact = Question(question.kind, question.candidates[:1])
-        (answer,) = await read.get(self.stack, [exact])
+        (answer,) = await read.get(self.stack, [exact], counted=False)
         if answer is None:
             return None
         return max(0.0, answer.entry.fresh_until - self.stack.now())

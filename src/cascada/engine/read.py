@@ -25,11 +25,12 @@ from cascada.tiers.base import Found
 
 
 async def get(
-    stack: Stack, questions: Sequence[Question], *, hidden: bool = False
+    stack: Stack, questions: Sequence[Question], *, hidden: bool = False, counted: bool = True
 ) -> list[Answer | None]:
     """What the tiers have, each question's first candidate that may be served.
 
-    `hidden`: the caller is not given what is found, and so may set what it reads itself.
+    `hidden`: the caller is not given what is found, and so may set what it reads itself. Not
+    `counted`: it is asked about a value, not for it.
     """
     started = stack.timer()
     answers: list[Answer | None] = [None] * len(questions)
@@ -44,7 +45,8 @@ async def get(
             answers[index] = descent.answer
         missed = [descent for descent in descents if hidden or descent.answer is None]
         await fence.remember(stack, missed)
-    _account(stack, questions, answers, started)
+    if counted:
+        _account(stack, questions, answers, started)
     return answers
 
 

@@ -1,0 +1,63 @@
+"""How the service refuses, as its OpenAPI document declares it: a status and a sentence."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from pydantic import BaseModel
+
+Responses = dict[int | str, dict[str, Any]]
+
+
+class Problem(BaseModel):
+    """What is wrong, in a sentence."""
+
+    detail: str
+
+
+class WrongValue(BaseModel):
+    """One value of the request that may not be what it is."""
+
+    loc: list[str | int]
+    msg: str
+    type: str
+
+
+class WrongValues(BaseModel):
+    """What of the request is wrong, value by value."""
+
+    detail: list[WrongValue]
+
+
+def _sentence(description: str, example: str) -> dict[str, Any]:
+    content = {"application/json": {"example": {"detail": example}}}
+    return {"model": Problem, "description": description, "content": content}
+
+
+OF_A_TENANT: Final[Responses] = {
+    400: _sentence(
+        "The request names no tenant, or cannot be read.",
+        "X-Tenant-ID: tenant is None; pass the id of the tenant whose data this is",
+    ),
+    422: {"model": WrongValues, "description": "A value of the request may not be what it is."},
+    503: _sentence(
+        "Try again: too much is going on, or what is asked for could not be reached.",
+        "16 loads of 'agent_response' are running",
+    ),
+}
+"""What every route of a tenant may answer."""
+
+UNAUTHORIZED: Final[Responses] = {
+    401: _sentence(
+        "The token is missing, forged or expired.", "the token is not valid: Signature has expired"
+    ),
+}
+NOT_THERE: Final[Responses] = {
+    404: _sentence("This tenant has no such thing.", "agent 'librarian' does not exist"),
+}
+TAKEN: Final[Responses] = {
+    409: _sentence("The id is taken.", "agent 'librarian' exists already"),
+}
+NO_EMBEDDING: Final[Responses] = {
+    502: _sentence("The embeddings endpoint does not answer.", "the endpoint answered 500"),
+}

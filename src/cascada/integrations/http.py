@@ -1,0 +1,80 @@
+"""HTTP: how a response tells what a cache did for it, as `Cache-Status` (RFC 9211) says it.
+
+Nothing of a framework is needed: a function of an answer, which gives the header's value.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+from cascada.api.cache_aside import CacheAsideMetrics
+from cascada.model.entry import Hit, Miss
+from cascada.model.errors import BadInput
+
+__all__ = ["cache_status"]
+
+_TOKEN: Final = re.compile(r"[A-Za-z*][A-Za-z0-9!#$%&'*+\-.^_`|~:/]*")
+_LARGEST: Final = 10**15 - 1
+"""Structured fields know integers of at most fifteen digits (RFC 9651, 3.3.1)."""
+
+
+def cache_status(
+    answer: Hit[Any] | Miss | CacheAsideMetrics,
+    *,
+    ttl: float | None = None,
+    stored: bool = True,
+    bypassed: bool = False,
+    cache: str = "cascada",
+) -> str:
+    """The value of `Cache-Status` for what `Tenant.load` or `get` answered, or for the metrics of
+    `get_with_cache_aside`.
+
+    A fresh value from a tier is `hit`, with `detail` naming the tier. A value past its ttl is
+    `fwd=stale`: its source was asked, though it did not wait for it (`stale_for`), or got no answer
+    (`stale_if_error`). All else is `fwd=miss`, `collapsed` where another caller's load brought it.
+
+    ttl: seconds for which it goes on being fresh (`Tenant.ttl`), if that is to be told. stored:
+    whether what a load brings is handed to the tiers (False where it says `store=False`, or the
+    type's ttl is 0). bypassed: the cache was not asked (mode off). cache: what this one is called.
+    """
+    if not _TOKEN.fullmatch(cache):
+        raise BadInput(f"cache is {cache!r}; pass a name such as 'cascada' (letters, digits, -._)")
+    told = _bypassed() if bypassed else _told(answer, ttl, stored)
+    return "; ".join([cache, *told])
+
+
+def _bypassed() -> Iterator[str]:
+    yield "fwd=bypass"
+
+
+def _told(
+    answer: Hit[Any] | Miss | CacheAsideMetrics, ttl: float | None, stored: bool
+) -> Iterator[str]:
+    tier, stale, coalesced, there = _facts(answer)
+    if tier is None:
+        yield "fwd=miss"
+        # What was made of something stale goes to its callers and nowhere else.
+        if stored and there and not stale:
+            yield "stored"
+        if coalesced:
+            yield "collapsed"
+    else:
+        yield "fwd=stale" if stale else "hit"
+    if ttl is not None and math.isfinite(ttl):
+        yield f"ttl={max(-_LARGEST, min(math.floor(ttl), _LARGEST))}"
+    if tier is not None:
+        yield f"detail={tier}"
+
+
+def _facts(answer: Hit[Any] | Miss | CacheAsideMetrics) -> tuple[str | None, bool, bool, bool]:
+    """The tier that had it, if one did; whether it is stale; whether another's load brought it;
+    whether there is anything at all."""
+    if isinstance(answer, Miss):
+        return None, False, False, False
+    if isinstance(answer, Hit):
+        tier = None if answer.tier == "source" else answer.tier
+        return tier, answer.stale, answer.coalesced, True
+    return answer["tier"], answer["stale"], answer["coalesced"], answer["source"] != "none"
