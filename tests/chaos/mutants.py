@@ -23,7 +23,7 @@ from cascada.model.entry import Entry, Invalidated
 from cascada.tiers.base import Changes, Filled, Lease
 from cascada.tiers.guarded import GuardedTier
 from cascada.tiers.memory import MemoryTier
-from cascada.tiers.record import Bar, Record
+from cascada.tiers.record import Record
 from cascada.tiers.sqlite import SqliteTier
 from tests.chaos.mutations import mutant, swap
 
@@ -44,12 +44,12 @@ def number_at_the_end() -> None:
 @mutant("memory: late names (tags, sources) are not kept", config="memory", workload="groups")
 def memory_without_late_names() -> None:
     def keep(original: Any) -> Any:
-        def bare(self: MemoryTier, key: Any, entry: Entry, q: int, bar: Bar) -> None:
+        def bare(self: MemoryTier, key: Any, entry: Entry, *standing: Any) -> None:
             without = Entry(
                 entry.data, entry.codec, entry.flags, entry.created, entry.fresh_until,
                 entry.expires, (), entry.version, entry.value,
             )  # fmt: skip
-            original(self, key, without, q, bar)
+            original(self, key, without, *standing)
 
         return bare
 

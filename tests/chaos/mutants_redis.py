@@ -198,7 +198,7 @@ def trusted_without_heartbeat() -> None:
 @mutant(
     "push: that the numbers began anew is not noticed by who makes an invalidation",
     config="redis",
-    workload="contended",
+    workload="looking back",
     faults=("flushed again and again",),
 )
 def another_epoch_unnoticed() -> None:

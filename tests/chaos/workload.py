@@ -26,7 +26,8 @@ USUAL_MIX: Final = {
     "load_many": 4.0,
     "fill_by_hand": 5.0,
     "answer": 9.0,
-    "invalidate": 5.0,
+    "invalidate": 4.0,
+    "look_back": 1.0,
     "delete": 0.7,
     "group": 0.8,
     "cascade": 0.4,
@@ -74,6 +75,8 @@ WORKLOADS: Final = {
             set_owned=12, set_versioned=12, fill_by_hand=25, load=25, get=10, invalidate=3
         ),
     ),
+    # Who invalidates asks at once.
+    "looking back": Workload(rows=20, mix=usual_but(load=60, invalidate=1, look_back=20)),
     # A source that fails often: what may be served in its place?
     "failing": Workload(
         rows=60,
@@ -133,12 +136,13 @@ class Mix:
                 return reads.answer(keyspace.pick_answer(rng))
             case "invalidate":
                 return writes.invalidate(keyspace.pick(rng))
+            case "look_back":
+                return self._look_back(keyspace.pick(rng))
             case "delete":
                 return writes.delete(self._hot(self._fixed))
-            case "group":
-                return writes.invalidate_group(rng.choice(keyspace.groups))
-            case "everything":
-                return writes.invalidate_group(rng.choice(keyspace.everything))
+            case "group" | "everything":
+                groups = keyspace.groups if name == "group" else keyspace.everything
+                return writes.invalidate_group(rng.choice(groups))
             case "cascade":
                 row = keyspace.pick(rng)
                 tags = [
@@ -151,6 +155,11 @@ class Mix:
                 return writes.set_owned(self._hot(self._owned))
             case _:
                 return writes.set_versioned(self._hot(self._versioned))
+
+    async def _look_back(self, row: Row) -> None:
+        """Who has made an invalidation asks at once: own memory gets no grace at all."""
+        await self._writes.invalidate(row)
+        await self._reads.get(row)
 
     def _of(self, suits: Callable[[Row], bool]) -> list[Row]:
         return [row for row in self._keyspace.rows if suits(row)]
