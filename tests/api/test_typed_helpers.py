@@ -1,5 +1,7 @@
 """The documents' helpers for embeddings, query results and agent configurations."""
 
+import asyncio
+
 import numpy
 import pytest
 
@@ -94,8 +96,16 @@ async def test_a_new_configuration_is_seen_by_reads_that_also_name_the_agent() -
         return value
 
     assert await read(0) == {"temperature": 0}
+    assert await CacheManager.get_agent_config("a1", "acme") == {"temperature": 0}
     assert await CacheManager.set_agent_config("a1", {"temperature": 1}, "acme")
     assert await read(2) == {"temperature": 1}
+
+
+async def test_a_configuration_read_before_an_invalidation_is_not_set_after_it() -> None:
+    assert await CacheManager.get_agent_config("a1", "acme") is None
+    await asyncio.create_task(CacheManager.invalidate("acme", "agent_config", "a1"))
+    assert not await CacheManager.set_agent_config("a1", {"temperature": 0}, "acme")
+    assert await CacheManager.get_agent_config("a1", "acme") is None
 
 
 async def test_a_tenant_is_mandatory() -> None:

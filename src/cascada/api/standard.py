@@ -208,8 +208,15 @@ class CacheManager(ListsAndCounters):
 
     @classmethod
     async def get_agent_config(cls, agent_id: Id, tenant_id: Id = LEFT_OUT) -> Any:
-        """What `get_with_cache_aside("agent_config", agent_id, tenant_id, ...)` has stored."""
-        return await cls.get(CACHE_TYPE_AGENT_CONFIG, agent_id, tenant_id)
+        """What `get_with_cache_aside("agent_config", agent_id, tenant_id, ...)` has stored.
+
+        Whether or not it was also passed `agent_id=`.
+        """
+        found = await cls.get(CACHE_TYPE_AGENT_CONFIG, agent_id, tenant_id)
+        if found is None:
+            # Apart from the first, whose miss fences the `set_agent_config` that may follow.
+            found = await cls.get(CACHE_TYPE_AGENT_CONFIG, agent_id, tenant_id, agent_id=agent_id)
+        return found
 
     @classmethod
     async def set_agent_config(cls, agent_id: Id, config: Any, tenant_id: Id = LEFT_OUT) -> bool:
