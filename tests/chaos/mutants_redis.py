@@ -25,7 +25,7 @@ from cascada.tiers.memory import MemoryTier
 from cascada.tiers.redis import RedisTier
 from cascada.tiers.redis_hearing import Hearing
 from cascada.tiers.redis_layout import Epoch
-from cascada.tiers.redis_scripts import Script
+from cascada.tiers.redis_prelude import Script
 from tests.chaos.mutations import mutant, swap
 
 CALM: tuple[str, ...] = ()
@@ -46,23 +46,23 @@ def rewrite(name: str, old: str, new: str) -> None:
 
 @mutant("redis: FILL asks for no lease", config="redis", workload="contended", faults=CALM)
 def fill_without_lease() -> None:
-    rewrite("FILL", "local accepted = held == ARGV[1] and e", "local accepted = e")
-    rewrite("FILL", "accepted = table.concat(stamps) == string.sub(ARGV[1], 17)", "accepted = true")
+    rewrite("FILL", "local accepted = held == lease and e", "local accepted = e")
+    rewrite("FILL", "accepted = table.concat(stamps) == string.sub(lease, 17)", "accepted = true")
 
 
 @mutant("redis: FILL ignores the token", config="redis", workload="contended", faults=CALM)
 def fill_without_token() -> None:
-    rewrite("FILL", "local accepted = held == ARGV[1] and e", "local accepted = e")
+    rewrite("FILL", "local accepted = held == lease and e", "local accepted = e")
 
 
 @mutant("redis: FILL does not compare generations", config="redis", workload="groups", faults=CALM)
 def fill_without_generations() -> None:
-    rewrite("FILL", "accepted = table.concat(stamps) == string.sub(ARGV[1], 17)", "accepted = true")
+    rewrite("FILL", "accepted = table.concat(stamps) == string.sub(lease, 17)", "accepted = true")
 
 
 @mutant("redis: late names are not looked for in the ring", config="redis", workload="answers")
 def late_names_unchecked() -> None:
-    rewrite("FILL", "if accepted and #ARGV > 15 then", "if false then")
+    rewrite("FILL", "if accepted and late > 0 then", "if false then")
 
 
 @mutant(
@@ -101,8 +101,8 @@ class _AnyServer(bytes):
 def run_id_not_compared() -> None:
     for name in ("BEGIN", "ACQUIRE", "FILL", "INVALIDATE"):
         rewrite(name, "string.sub(e, 9, 48) == run_id", "true")
-    rewrite("FILL", "string.sub(e, 9, 48) == ARGV[3]", "true")
-    rewrite("FILL", "string.sub(e, 9, 48) ~= ARGV[3]", "false")
+    rewrite("FILL", "string.sub(e, 9, 48) == ARGV[1]", "true")
+    rewrite("FILL", "string.sub(e, 9, 48) ~= ARGV[1]", "false")
 
     def parse(original: Any) -> Any:
         def trusting(value: bytes | None) -> Epoch | None:

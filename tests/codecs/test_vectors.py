@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from cascada.codecs.values import Encoded
+from cascada.codecs.values import AS_ARRAY, Encoded
 from cascada.model.entry import UNSET, Codec
 from cascada.model.errors import CorruptEntry, SerializationError
 from tests.codecs.samples import CODEC, exact
@@ -205,20 +205,20 @@ def test_a_vector_comes_as_list_or_as_read_only_array() -> None:
     for exactly in (False, True):
         encoded = CODEC.encode(VECTOR, vectors=True, exact_floats=exactly)
         assert encoded.value is UNSET
-        array = decoded(encoded, as_array=True)
+        array = decoded(encoded, type=AS_ARRAY)
         assert array.tolist() == decoded(encoded)
         assert not array.flags.writeable
         assert CODEC.shareable(array)
 
 
 def test_other_lists_of_numbers_come_as_arrays_too() -> None:
-    array = decoded(CODEC.encode([[1, 2], [3, 4]]), as_array=True)
+    array = decoded(CODEC.encode([[1, 2], [3, 4]]), type=AS_ARRAY)
     assert array.shape == (2, 2)
     assert CODEC.shareable(array)
     for value in (["a"], [[1.0], [1.0, 2.0]], [None]):
         with pytest.raises(CorruptEntry):
-            decoded(CODEC.encode(value), as_array=True)
-    assert decoded(CODEC.encode({"a": 1}), as_array=True) == {"a": 1}
+            decoded(CODEC.encode(value), type=AS_ARRAY)
+    assert decoded(CODEC.encode({"a": 1}), type=AS_ARRAY) == {"a": 1}
 
 
 def test_a_declared_list_of_floats_is_still_a_vector() -> None:
@@ -240,7 +240,7 @@ def test_an_array_that_is_called_a_vector_stays_an_array() -> None:
 @given(st.binary(), st.sampled_from([Codec.ARRAY, Codec.FLOATS]), st.booleans())
 def test_any_bytes_are_a_vector_or_corrupt(data: bytes, codec: Codec, as_array: bool) -> None:
     try:
-        CODEC.decode(data, codec, 0, as_array=as_array)
+        CODEC.decode(data, codec, 0, type=AS_ARRAY if as_array else None)
     except CorruptEntry:
         return
 

@@ -12,7 +12,7 @@ BARE = """
 import sys
 sys.modules["numpy"] = sys.modules["zstandard"] = None   # importing them fails
 
-from cascada.codecs.values import ValueCodec
+from cascada.codecs.values import AS_ARRAY, ValueCodec
 from cascada.model.entry import Codec, Flag
 from cascada.model.errors import CorruptEntry, MissingExtra
 CODEC = ValueCodec()
@@ -73,8 +73,8 @@ def test_vectors_work_as_lists() -> None:
 encoded = CODEC.encode([0.5, 1.5], vectors=True)
 assert encoded.codec is Codec.FLOATS
 assert CODEC.decode(encoded.data, encoded.codec, 0) == [0.5, 1.5]
-assert "cascada[numpy]" in told(MissingExtra, CODEC.decode, encoded.data, 4, 0, as_array=True)
-assert "cascada[numpy]" in told(MissingExtra, decode, "910a", 1, as_array=True)
+assert "cascada[numpy]" in told(MissingExtra, CODEC.decode, encoded.data, 4, 0, type=AS_ARRAY)
+assert "cascada[numpy]" in told(MissingExtra, decode, "910a", 1, type=AS_ARRAY)
 """
     bare(script)
 

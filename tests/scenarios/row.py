@@ -72,6 +72,13 @@ async def all_stored(handle: Tenant) -> None:
     await until(lambda: not getattr(handle._stack, "flights", None))
 
 
+async def under_way(handle: Tenant, *resource_ids: str) -> None:
+    """Wait until each of these is being loaded: many are looked for below before they are."""
+    keys = [handle.key("x", each) for each in resource_ids]
+    await until(lambda: hasattr(handle._stack, "flights"))
+    await until(lambda: None not in map(handle._stack.flights.find, keys))
+
+
 async def kept(handle: Tenant, resource_id: str = "1") -> Any:
     """What the tiers have once everything is stored."""
     await all_stored(handle)

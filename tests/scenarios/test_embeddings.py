@@ -109,6 +109,26 @@ async def test_plain_providers_and_arrays_are_taken(cache: Cache) -> None:
         assert lists == [vector("one")]
 
 
+async def test_what_the_provider_gave_as_lists_is_handed_out_as_arrays(
+    make_cache: MakeCache, provider: Provider
+) -> None:
+    embeddings = Embeddings(provider, "m")
+    writer = make_cache()
+    await embeddings.of(writer.tenant("acme"), ["one", "two"])
+    await all_stored(writer.tenant("acme"))
+    shared = writer._assembly.feed is not None
+    for cache in (make_cache() if shared else writer, writer):
+        acme = cache.tenant("acme")
+        vectors, _ = await embeddings.of(acme, ["one", "new", "two"], as_array=True)
+        assert [each.tolist() for each in vectors] == [vector(t) for t in ("one", "new", "two")]
+        assert {each.dtype.str for each in vectors} == {"<f4"}
+        assert not any(each.flags.writeable for each in vectors)
+        kind = cache._assembly.stack.kinds.of("acme", "embedding")
+        assert (kind.corrupt, kind.refused) == (0, 0)
+        await all_stored(acme)
+    assert provider.asked == {"one": 1, "two": 1, "new": 1}
+
+
 async def test_many_callers_of_overlapping_batches_ask_each_text_once(
     make_cache: MakeCache,
 ) -> None:

@@ -19,6 +19,7 @@ from cascada.api.tenant import Tenant
 from cascada.codecs.arrays import array_of_list, numpy_if_there
 from cascada.codecs.digest import generate_resource_id_hash
 from cascada.codecs.public import serialize_for_cache
+from cascada.codecs.values import AS_ARRAY
 from cascada.engine.answer import Produced, Question
 from cascada.engine.gather import Gatherer
 from cascada.engine.source import call
@@ -98,23 +99,18 @@ class Embeddings:
         for text in texts:
             if not isinstance(text, str):
                 raise BadInput(f"texts holds {text!r}; every one has to be a str")
-        # What a tier has is decoded to arrays at once, what the provider has made is converted.
-        want = _array_type() if as_array else None
+        want = _form(as_array)
         timer = tenant._assembly.clock.monotonic
         started = timer()
         ids = {text: self._id(text) for text in dict.fromkeys(texts)}
-        hits = await tenant.get_many(DATA_TYPE, list(ids.values()), type=want)
-        found = {text: hit.value for text, hit in zip(ids, hits, strict=True) if hit}
-        missing = {id_: text for text, id_ in ids.items() if text not in found}
-        absent: set[str] = set()
-        source = _Missing(self, tenant, missing, timer)
-        if missing:
-            loaded = await tenant.ask_many(DATA_TYPE, list(missing), source)
-            for text, hit in zip(missing.values(), loaded, strict=True):
-                found[text] = hit.value
-                # Another caller may have stored it since the look above.
-                if not isinstance(hit, Hit) or hit.tier == "source":
-                    absent.add(text)
+        source = _Missing(self, tenant, {id_: text for text, id_ in ids.items()}, timer)
+        hits = await tenant.ask_many(DATA_TYPE, list(ids.values()), source, type=want)
+        found = {text: hit.value for text, hit in zip(ids, hits, strict=True)}
+        absent = {
+            text
+            for text, hit in zip(ids, hits, strict=True)
+            if not isinstance(hit, Hit) or hit.tier == "source"
+        }
         misses = sum(text in absent for text in texts)
         handed = _as_array if as_array else _as_list
         return [handed(found[text]) for text in texts], {
@@ -174,11 +170,11 @@ class _Missing:
         ]
 
 
-def _array_type() -> Any:
-    numpy = numpy_if_there()
-    if numpy is None:
+def _form(as_array: bool) -> Any:
+    """What the engine is asked to hand out: arrays at once, else whatever is stored."""
+    if as_array and numpy_if_there() is None:
         raise MissingExtra("as_array needs numpy: pip install 'cascada[numpy]'")
-    return numpy.ndarray
+    return AS_ARRAY if as_array else None
 
 
 def _as_list(vector: Any) -> list[float]:
@@ -244,8 +240,8 @@ async def stored_vector(
     tenant: Tenant, text: str, model: str, params: Mapping[str, Any], *, as_array: bool = False
 ) -> Any:
     """The vector of one text, from where a batch would find it; None if there is none."""
-    want = _array_type() if as_array else None
-    hit = await tenant.get(DATA_TYPE, embedding_id(text, model, params), type=want)
+    resource_id = embedding_id(text, model, params)
+    hit = await tenant.get(DATA_TYPE, resource_id, type=_form(as_array))
     if not hit:
         return None
     return _as_array(hit.value) if as_array else _as_list(hit.value)

@@ -13,7 +13,7 @@ declared `type`; anything else is refused with the path inside the value. Nothin
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple, get_origin
+from typing import Any, Final, NamedTuple, final, get_origin
 
 import msgspec
 
@@ -42,6 +42,15 @@ _NO_FLAGS: Final = Flag(0)
 _COMPRESSED: Final = int(Flag.COMPRESSED)
 _ENCRYPTED: Final = int(Flag.ENCRYPTED)
 _VECTOR_TYPES: Final = (None, list, list[float])
+
+
+@final
+class AsArray:
+    """The type of `AS_ARRAY`: not what a value is, but the form in which its reader wants it."""
+
+
+AS_ARRAY: Final = AsArray()
+"""As `type`: lists of numbers come as read-only arrays (MissingExtra without numpy)."""
 
 
 class Encoded(NamedTuple):
@@ -100,13 +109,11 @@ class ValueCodec:
                 return Encoded(smaller, codec, Flag.COMPRESSED, shared)
         return Encoded(data, codec, _NO_FLAGS, shared)
 
-    def decode(
-        self, data: bytes, codec: int, flags: int, *, type: Any = None, as_array: bool = False
-    ) -> Any:
-        """The value; CorruptEntry for anything that does not decode to `type`.
-
-        as_array: lists of numbers come as read-only arrays (MissingExtra without numpy).
-        """
+    def decode(self, data: bytes, codec: int, flags: int, *, type: Any = None) -> Any:
+        """The value; CorruptEntry for anything that does not decode to `type`."""
+        as_array = type is AS_ARRAY
+        if as_array:
+            type = None
         try:
             if flags:
                 data = self._opened(data, flags)

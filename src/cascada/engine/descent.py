@@ -14,16 +14,16 @@ nothing later could tell whether an invalidation came before or after the value 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 from cascada.engine import decide, sources
 from cascada.engine.answer import Answer, Question
 from cascada.engine.decide import Verdict
 from cascada.engine.stack import Stack
+from cascada.engine.straight import Answers, Known
 from cascada.model.entry import Entry
 from cascada.model.errors import CorruptEntry, TierUnavailable
-from cascada.model.keys import Key
 from cascada.tiers.base import Busy, Found, Lease, Missing, Tier, Why
 
 
@@ -57,7 +57,7 @@ async def descend(
     questions: Sequence[Question],
     *,
     loading: bool,
-    known: Mapping[Key, Found | Missing] | TierUnavailable | None = None,
+    known: Known | None = None,
 ) -> list[Descent]:
     """Fall until each question has an answer, and fill what was passed on the way.
 
@@ -122,18 +122,18 @@ async def _ask(
     descents: Sequence[Descent],
     *,
     loading: bool,
-    known: Mapping[Key, Found | Missing] | TierUnavailable | None,
+    known: Known | None,
 ) -> None:
     asked = [stack.keys_for(tier, descent.question.candidates) for descent in descents]
     keys = list(dict.fromkeys(key for wanted in asked for key in wanted))
     try:
-        if known is None or tier is not stack.authority:
-            answers: Mapping[Key, Found | Missing]
+        answers: Answers
+        if known is None or tier is not stack.authority or known.since != stack.memory.moment():
             answers = dict(zip(keys, await tier.read(keys), strict=True))
-        elif isinstance(known, TierUnavailable):
-            raise known
+        elif isinstance(known.answers, TierUnavailable):
+            raise known.answers
         else:
-            answers = known
+            answers = known.answers
     except TierUnavailable as error:
         stack.trace.tier_failed(tier.name, str(error))
         for descent, wanted in zip(descents, asked, strict=True):

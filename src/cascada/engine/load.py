@@ -18,6 +18,7 @@ from cascada.engine.flight import Flight
 from cascada.engine.sources import Frame, loading
 from cascada.engine.stack import Stack
 from cascada.engine.store import entry_of
+from cascada.engine.straight import Known
 from cascada.model.entry import Entry
 from cascada.model.errors import LoadError, LoadTimeout, TierUnavailable
 from cascada.model.names import MAX_NAMES
@@ -33,13 +34,19 @@ Leg = tuple[Flight, Descent]
 Good = tuple[Flight, Descent, Produced, Entry]
 
 
-async def carry(stack: Stack, flights: Sequence[Flight], loader: Loader) -> None:
-    """Bring all flights to their end; whatever happens, every one of them lands and ends."""
+async def carry(
+    stack: Stack, flights: Sequence[Flight], loader: Loader, known: Known | None = None
+) -> None:
+    """Bring all flights to their end; whatever happens, every one of them lands and ends.
+
+    `known`: the authority had none of their keys a moment ago. The lease tells if it has by now.
+    """
     try:
         falling = list(flights)
         while falling:
             questions = [flight.question for flight in falling]
-            descents = await descend(stack, questions, loading=True)
+            descents = await descend(stack, questions, loading=True, known=known)
+            known = None
             legs = list(zip(falling, descents, strict=True))
             waiting = [leg for leg in legs if leg[1].has_to_wait]
             # The others are loaded first. Two batches in two processes would else wait for each

@@ -40,6 +40,8 @@ async def get(
     open_ = [index for index, answer in enumerate(answers) if answer is None]
     if open_:
         asked = [questions[index] for index in open_]
+        if known is not None and not known.tells(asked):
+            known = None
         descents = await descend(stack, asked, loading=False, known=known)
         for index, descent in zip(open_, descents, strict=True):
             answers[index] = descent.answer
@@ -55,11 +57,15 @@ async def load(stack: Stack, questions: Sequence[Question], loader: Loader) -> l
     started = stack.timer()
     asked = stack.flights.moment()
     answers: dict[int, Answer] = {}
+    known: Known | None = None
+    if len(questions) > 1:
+        answers, known = await _look_first(stack, questions, loader)
     while len(answers) < len(questions):
         answers |= _glance(stack, questions, answers, loader)
         if refreshed := _under_refresh(stack, questions, answers):
             answers |= await _look_below(stack, refreshed)
-        waiting = _board(stack, questions, answers, loader, asked)
+        waiting = _board(stack, questions, answers, loader, asked, known)
+        known = None
         try:
             for index, boarding in waiting:
                 answer = await boarding.wait()
@@ -92,6 +98,22 @@ async def pass_by(stack: Stack, questions: Sequence[Question], loader: Loader) -
         answers.append(made.answer())
         sources.note(stack, question, answers[-1])
     return answers
+
+
+async def _look_first(
+    stack: Stack, questions: Sequence[Question], loader: Loader
+) -> tuple[dict[int, Answer], Known | None]:
+    """What memory has of many, and the tier below it, without a flight for each.
+
+    Not of one alone: its callers may be many, and share a flight.
+    """
+    answers = _glance(stack, questions, {}, loader)
+    open_ = [index for index in range(len(questions)) if index not in answers]
+    found, known = await look(stack, [questions[index] for index in open_])
+    answers.update(
+        (index, answer) for index, answer in zip(open_, found, strict=True) if answer is not None
+    )
+    return answers, known
 
 
 def _glance(
@@ -155,6 +177,7 @@ def _board(
     answers: dict[int, Answer],
     loader: Loader,
     asked: int,
+    known: Known | None,
 ) -> list[tuple[int, Boarding]]:
     """A place on a flight for every open question; those without a flight share a new voyage."""
     frame = sources.current(stack)
@@ -183,7 +206,11 @@ def _board(
         for index in indexes:
             own = index == indexes[0]
             waiting.append((index, Boarding(flight, asked, parent, own=own, refused=refused)))
-    _depart(stack, flights, loader)
+    # What was there before these flights began must not land: who asked since may not have it.
+    lacking = (
+        known if known is not None and known.lacks([each.question for each in flights]) else None
+    )
+    _depart(stack, flights, loader, lacking)
     return waiting
 
 
@@ -209,10 +236,12 @@ def _refresh(stack: Stack, question: Question, loader: Loader) -> None:
         _depart(stack, stack.flights.prepare([question], kept=True), loader)
 
 
-def _depart(stack: Stack, flights: list[Flight], loader: Loader) -> None:
+def _depart(
+    stack: Stack, flights: list[Flight], loader: Loader, known: Known | None = None
+) -> None:
     voyage = flights[0].voyage
     voyage.task = stack.background.run(
-        carry(stack, flights, loader), f"load {flights[0].question.key}"
+        carry(stack, flights, loader, known), f"load {flights[0].question.key}"
     )
 
 

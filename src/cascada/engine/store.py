@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from cascada.codecs.values import AS_ARRAY
 from cascada.engine.answer import Produced, Question
 from cascada.engine.sources import Frame
 from cascada.engine.stack import Stack
@@ -57,9 +58,8 @@ def encoded(
     """`value` as an entry that is fresh from now on."""
     policy = question.kind.policy
     fresh, whole = policy.lifetimes(ttl, stack.kinds.default_ttl)
-    made = stack.codec.encode(
-        value, type=question.want or policy.type, vectors=question.kind.vectors
-    )
+    wanted = policy.type if question.want in (None, AS_ARRAY) else question.want
+    made = stack.codec.encode(value, type=wanted, vectors=question.kind.vectors)
     now = stack.now()
     fresh_until = now + fresh
     # One float where there is one moment: memory holds many entries, and keeps what it is given.

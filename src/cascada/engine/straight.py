@@ -1,4 +1,4 @@
-"""The short way of a `get`: memory has not got the value, the tier below it has, and it is fresh.
+"""The short way of a read: memory has not got the value, the tier below it has, and it is fresh.
 
 That is the usual read of a shared tier, and there is nothing to decide about it: one read, and
 memory keeps what was found. What else there may be (a miss, something stale or damaged, a tier
@@ -19,28 +19,62 @@ from cascada.model.errors import CorruptEntry, TierUnavailable
 from cascada.model.keys import Key
 from cascada.tiers.base import Found, Missing
 
-Known = dict[Key, Found | Missing] | TierUnavailable
-"""What the authority has answered, or that it did not."""
+Answers = Mapping[Key, Found | Missing]
+
+
+class Known:
+    """What the authority has answered, or that it did not; `since` is memory's moment before.
+
+    If memory was emptied since, its numbers may be those of another epoch: ask again.
+    """
+
+    __slots__ = ("answers", "since")
+
+    def __init__(self, answers: Answers | TierUnavailable, since: int) -> None:
+        self.answers = answers
+        self.since = since
+
+    def tells(self, questions: Sequence[Question]) -> bool:
+        """Whether these questions were asked (or would have been, of a tier that is away)."""
+        answers = self.answers
+        return isinstance(answers, TierUnavailable) or all(
+            question.key in answers for question in questions
+        )
+
+    def lacks(self, questions: Sequence[Question]) -> bool:
+        """Whether none of the candidates of these questions was there in any form."""
+        answers = self.answers
+        return not isinstance(answers, TierUnavailable) and all(
+            answers.get(key).__class__ is Missing
+            for question in questions
+            for key in question.candidates
+        )
 
 
 async def look(
     stack: Stack, questions: Sequence[Question]
 ) -> tuple[list[Answer | None], Known | None]:
-    """The answers that were found so, and what the authority said to all (None: not asked)."""
+    """The answers that were found so, and what the authority said (None: it was not asked)."""
     answers: list[Answer | None] = [None] * len(questions)
     memory = stack.memory
     if not stack.lower or sources.current(stack) is not None:
         return answers, None
-    if any(question.key in memory.records for question in questions):
+    asked = [
+        (index, question)
+        for index, question in enumerate(questions)
+        if question.key not in memory.records
+    ]
+    if not asked:
         return answers, None
     before = memory.moment()
-    keys = [key for question in questions for key in question.candidates]
+    keys = [key for _, question in asked for key in question.candidates]
     try:
         known = dict(zip(keys, await stack.authority.read(keys), strict=True))
     except TierUnavailable as error:
-        return answers, error
+        return answers, Known(error, before)
     now = stack.now()
-    for index, question in enumerate(questions):
+    passed: list[tuple[Question, Entry, int]] = []
+    for index, question in asked:
         found = _first_fresh(question, known, now)
         if found is None:
             continue
@@ -54,14 +88,14 @@ async def look(
             looked_at = question.candidates[: question.candidates.index(key) + 1]
             entry = decide.as_general_answer(entry, looked_at, now)
             q = min(known[each].q for each in looked_at)
-        kept = memory.keep(question.key, entry, q, before)
-        stack.trace.filled(question, memory.name, accepted=kept)
-    return answers, known
+        passed.append((question, entry, q))
+    kept = memory.keep([(question.key, entry, q) for question, entry, q in passed], before)
+    for (question, _, _), accepted in zip(passed, kept, strict=True):
+        stack.trace.filled(question, memory.name, accepted=accepted)
+    return answers, Known(known, before)
 
 
-def _first_fresh(
-    question: Question, known: Mapping[Key, Found | Missing], now: float
-) -> tuple[Key, Entry, int] | None:
+def _first_fresh(question: Question, known: Answers, now: float) -> tuple[Key, Entry, int] | None:
     """The first candidate that is there, if it is fresh; anything else needs a decision."""
     for key in question.candidates:
         answer = known[key]

@@ -15,6 +15,9 @@ from cascada.model.keys import NO_SCOPE, Key, quote
 from cascada.model.names import static_names, tenant_of
 from cascada.tiers.record import VOID, Cell, TenantClock
 
+RING: Final = 4096
+"""Latest invalidated names that are remembered, for leases that are older than their cells."""
+
 MAX_SHARED: Final = 1024
 """Tenants and types whose cells are kept at hand, though no record bears them."""
 

@@ -38,12 +38,9 @@ from cascada.tiers.base import (
     Why,
 )
 from cascada.tiers.eviction import Eviction, LeastRecentlyUsed
-from cascada.tiers.heard import Heard
+from cascada.tiers.heard import RING, Heard
 from cascada.tiers.record import Bar, Cell, Record, TenantClock
 from cascada.tiers.weight import weight_of
-
-RING = 4096
-"""Latest invalidated names that are remembered, for leases that are older than their cells."""
 
 
 class MemoryTier:
@@ -167,12 +164,15 @@ class MemoryTier:
         """Now, for `keep`: what is read below after it may be kept, unless all is flushed."""
         return self._flushes
 
-    def keep(self, key: Key, entry: Entry, q: int, since: int) -> bool:
-        """Store what was read below at number `q`, after the moment `since`.
+    def keep(self, found: Sequence[tuple[Key, Entry, int]], since: int) -> list[bool]:
+        """Store what was read below, each at the number that its read saw, after `since`.
 
         As a lease from before the read would, only that its cells are looked up now: whatever was
         invalidated since is in them, or in the ring that new cells begin with.
         """
+        return [self._keep(key, entry, q, since) for key, entry, q in found]
+
+    def _keep(self, key: Key, entry: Entry, q: int, since: int) -> bool:
         names = self.names
         tenant, cells, clock = names.standing_of(key)
         kept = (

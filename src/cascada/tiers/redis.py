@@ -10,20 +10,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import os
 import re
-import struct
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from cascada.codecs.envelope import pack_around, unpack
 from cascada.model.clock import Clock
 from cascada.model.entry import Entry
 from cascada.model.errors import TierUnavailable
 from cascada.model.keys import Key
-from cascada.model.names import is_own, key_name
 from cascada.tiers import redis_scripts
 from cascada.tiers.base import (
     L1_LEASE,
@@ -46,26 +42,18 @@ from cascada.tiers.redis_data import RedisData
 from cascada.tiers.redis_hearing import Hearing
 from cascada.tiers.redis_holding import holding
 from cascada.tiers.redis_layout import (
-    GENERATION_MS,
     LAYOUT,
-    LEASE_MS,
-    MAX_STAMPS,
-    NEWER,
     NONCE,
-    PERMANENT_MS,
-    TOKEN,
     Layout,
     ServerError,
     generations_of,
 )
+from cascada.tiers.redis_leases import Leases
 from cascada.tiers.redis_link import Argument, Link, Wire, pool_of
 from cascada.tiers.redis_reads import Reads
 from cascada.tiers.redis_rights import NO_SCRIPTS, Rights, find_out
 
 logger = logging.getLogger("cascada")
-
-_UNKNOWN: Final = b"unknown!"
-"""The epoch of a miss that saw none: equal to no real one, so that its fence always refuses."""
 
 _ASK_AGAIN: Final = (0.001, 0.002, 0.004, 0.008)
 """Pauses between looks whether all have heard of a strict invalidation; the last one repeats."""
@@ -99,8 +87,8 @@ class RedisTier:
         self._link = self.make_link(greet=self._greet)
         self.data = RedisData(self._link, self._layout)
         self._reads = Reads(self._layout, Batcher(self._link), clock)
-        self._calls = Calls(self._link)
-        self._time = clock.time
+        self._now = clock.time
+        self._calls, self._leases = self._make_calls()
         self._rights = Rights(b"")
         self._said: set[str] = set()
 
@@ -126,116 +114,16 @@ class RedisTier:
     async def lease(
         self, keys: Sequence[Key], seen: Sequence[Found | Missing | None], *, force: bool = False
     ) -> list[Lease | Found | Busy]:
-        asked = [
-            self._acquire(key, answer, force=force) for key, answer in zip(keys, seen, strict=True)
-        ]
-        return list(await asyncio.gather(*asked))
+        self._need_scripts()
+        asked = list(zip(keys, seen, strict=True))
+        return await self._leases.acquire(self.run_id, asked, force=force)
 
     async def fill(self, leases: Sequence[Lease], entries: Sequence[Entry | None]) -> list[Filled]:
-        sent = [self._fill(lease, entry) for lease, entry in zip(leases, entries, strict=True)]
-        return list(await asyncio.gather(*sent))
+        return await self._leases.fill(self.run_id, list(zip(leases, entries, strict=True)))
 
     async def renew(self, leases: Sequence[Lease]) -> None:
         if leases:
-            keys = [self._layout.lease(lease.key) for lease in leases]
-            tokens = [lease.token for lease in leases]
-            await self._calls.run(redis_scripts.RENEW, keys, [LEASE_MS, *tokens])
-
-    async def _acquire(
-        self, key: Key, seen: Found | Missing | None, *, force: bool
-    ) -> Lease | Found | Busy:
-        self._need_scripts()
-        layout, names = self._layout, generations_of(key)
-        token = os.urandom(TOKEN)
-        # A set does not wait for others.
-        released = None if force else self.hearing.expect(key.text)
-        # Only a `set` is fenced: a load's value is read after its lease, whatever was seen before.
-        fence = seen if force else None
-        reply = await self._calls.run(
-            redis_scripts.ACQUIRE,
-            [
-                *layout.common,
-                layout.entry(key),
-                layout.lease(key),
-                layout.waiting(key),
-                *map(layout.generation, names),
-            ],
-            [
-                token,
-                self.run_id,
-                b"%04d" % layout.number,
-                os.urandom(NONCE),
-                b"1" if force else b"0",
-                created_bytes(seen.entry) if isinstance(seen, Found) else b"",
-                LEASE_MS,
-                b"" if fence is None else fence.epoch or _UNKNOWN,
-                0 if fence is None else fence.q,
-                layout.generation(""),
-                key_name(key),
-                *names,
-            ],
-        )
-        match reply:
-            case [b"LEASE", int(q), bytes(granted)]:
-                # Names that only the fill brings are checked from the miss on as well.
-                return Lease(key, q if fence is None else fence.q, token + granted, forced=force)
-            case [b"FENCED", int(q)]:
-                return Lease(key, q, b"", forced=force)  # void: its fill stores nothing
-            case [b"FOUND", int(q), bytes(nonce), bytes(blob)]:
-                return Found(unpack(blob)[0], q, nonce)
-            case [b"BUSY", int(left)]:
-                assert released is not None
-                return self.hearing.busy(released, max(left, 1) / 1000)
-            case _:
-                raise Barred(NEWER % layout.epoch.decode())
-
-    async def _fill(self, lease: Lease, entry: Entry | None) -> Filled:
-        layout, key = self._layout, lease.key
-        static = generations_of(key)
-        late = () if entry is None else entry.names
-        if 1 + len(static) + len(late) > MAX_STAMPS:
-            released = await self._fill(lease, None)
-            return Filled(accepted=False, q=released.q)
-        before, after, life = b"", b"", 1
-        if entry is not None:
-            before, after = pack_around(entry, 1 + len(static) + len(late))
-            left = entry.expires - self._time()
-            life = PERMANENT_MS if math.isinf(left) else max(1, math.ceil(left * 1000))
-            self._reads.hint(key, entry.names)
-        accepted, q, nonce = await self._calls.run(
-            redis_scripts.FILL,
-            [
-                *layout.common,
-                layout.entry(key),
-                layout.lease(key),
-                layout.waiting(key),
-                layout.generation(key_name(key)),
-                layout.version(key),
-                *map(layout.generation, (*static, *late)),
-            ],
-            [
-                lease.token,
-                lease.q,
-                self.run_id,
-                os.urandom(NONCE),
-                len(static),
-                before,
-                after,
-                life,
-                max(GENERATION_MS, 2 * life),
-                key_name(key) if lease.forced else b"",
-                b"0" if entry is None else b"1",
-                layout.channel,
-                key.text,
-                b"%04d" % layout.number,
-                b"" if entry is None or entry.version is None else entry.version,
-                bytes(48 + is_own(key, name) for name in late),
-                *late,
-            ],
-        )
-        if lease.forced and nonce:
-            self.hearing.met(nonce)
-        return Filled(bool(accepted), q)
+            await self._leases.renew(leases)
 
     # --- invalidation -------------------------------------------------------------------------
 
@@ -355,9 +243,15 @@ class RedisTier:
         self._begin_anew()
 
     def _begin_anew(self) -> None:
-        self._calls = Calls(self._link)
+        self._calls, self._leases = self._make_calls()
         self.hearing.forget()
         self._reads.forget(Batcher(self._link))
+
+    def _make_calls(self) -> tuple[Calls, Leases]:
+        calls = Calls(self._link)
+        return calls, Leases(
+            self._layout, calls, self.hearing, now=self._now, hint=self._reads.hint
+        )
 
     async def aclose(self) -> None:
         """The connections end with `run`; there is nothing to flush."""
@@ -380,11 +274,6 @@ class RedisTier:
         if sentence not in self._said:
             self._said.add(sentence)
             logger.warning("%s: %s", self.name, sentence)
-
-
-def created_bytes(entry: Entry) -> bytes:
-    """An entry's creation as its header has it, to tell it from a newer one in a script."""
-    return struct.pack("<q", round(entry.created * 1000))
 
 
 def _counted(generation: bytes | None) -> Bearers:

@@ -13,7 +13,7 @@ from typing import Any
 from cascada.model.errors import TierUnavailable
 from cascada.tiers.redis_layout import ServerError
 from cascada.tiers.redis_link import Argument, Link
-from cascada.tiers.redis_scripts import Script
+from cascada.tiers.redis_prelude import Script
 
 
 class Calls:

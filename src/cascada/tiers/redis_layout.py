@@ -27,7 +27,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from cascada.model.keys import Key
+from cascada.model.keys import NO_SCOPE, Key
 from cascada.model.names import static_names
 
 NONCE: Final = 8
@@ -49,6 +49,12 @@ NEWER: Final = (
     "a newer version of cascada has changed the layout in Redis; this process goes on without "
     "reading it. If no newer one is left, delete the key %s"
 )
+
+
+MAX_BORNE: Final = 1024
+"""Tenants and types whose generations' keys are kept at hand."""
+
+Borne = tuple[tuple[str, ...], tuple[bytes, ...]]
 
 
 @dataclass(slots=True, frozen=True)
@@ -94,6 +100,7 @@ class Layout:
         self.keys_ring = self.prefix + b"s"
         self.channel = self.prefix + b"i"
         self.common = (self.epoch, self.names_ring, self.keys_ring)
+        self._borne: dict[tuple[str | None, ...], Borne] = {}
 
     def entry(self, key: Key) -> bytes:
         return self.prefix + b"v:" + key.text.encode()
@@ -101,11 +108,15 @@ class Layout:
     def lease(self, key: Key) -> bytes:
         return self.prefix + b"l:" + key.text.encode()
 
-    def waiting(self, key: Key) -> bytes:
-        return self.prefix + b"w:" + key.text.encode()
+    def lease_keys(self, text: bytes) -> tuple[bytes, bytes, bytes]:
+        """v, l and w of the key with this text."""
+        prefix = self.prefix
+        return prefix + b"v:" + text, prefix + b"l:" + text, prefix + b"w:" + text
 
-    def version(self, key: Key) -> bytes:
-        return self.prefix + b"n:" + key.text.encode()
+    def fill_keys(self, text: bytes) -> tuple[bytes, ...]:
+        """v, l and w, the generation of what was made of it, and n."""
+        prefix = self.prefix
+        return (*self.lease_keys(text), prefix + b"g:k:" + text, prefix + b"n:" + text)
 
     def applied(self, nonce: bytes, q: int) -> bytes:
         return self.prefix + b"a:%s:%d" % (nonce.hex().encode(), q)
@@ -118,6 +129,18 @@ class Layout:
 
     def items(self, name: str) -> bytes:
         return self.prefix + b"d:" + name.encode()
+
+    def borne(self, key: Key) -> Borne:
+        """The names that an entry of this key bears anyway, and their generations."""
+        borne = self._borne.get(key[:5])
+        if borne is None:
+            names = tuple(generations_of(key))
+            borne = names, tuple(map(self.generation, names))
+            if key.scope == NO_SCOPE:  # else there are names of the id among them
+                if len(self._borne) >= MAX_BORNE:
+                    self._borne.clear()
+                self._borne[key[:5]] = borne
+        return borne
 
 
 def generations_of(key: Key) -> list[str]:

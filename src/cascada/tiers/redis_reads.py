@@ -18,7 +18,7 @@ from cascada.model.errors import CorruptEntry
 from cascada.model.keys import Key
 from cascada.tiers.base import Barred, Found, Missing, Why
 from cascada.tiers.redis_batch import Batcher, Values
-from cascada.tiers.redis_layout import NEWER, NONCE, Epoch, Layout, generations_of
+from cascada.tiers.redis_layout import NEWER, NONCE, Epoch, Layout
 
 HINTS: Final = 16_384
 """Keys whose dynamic names are remembered, so that their generations come in the first MGET."""
@@ -120,12 +120,10 @@ class Reads:
 
     def _plan(self, key: Key) -> Plan:
         """What a read of `key` asks for; kept, since the same keys are asked for again."""
-        names = generations_of(key)
-        hinted = self._hints.get(key, ())
-        generations = tuple(map(self._layout.generation, names))
+        names, generations = self._layout.borne(key)
         entry = self._layout.entry(key)
-        late = tuple(map(self._layout.generation, hinted))
-        plan = Plan(entry, tuple(names), generations, (*generations, *late, entry))
+        late = map(self._layout.generation, self._hints.get(key, ()))
+        plan = Plan(entry, names, generations, (*generations, *late, entry))
         if len(self._plans) >= PLANS:
             self._plans.clear()
         self._plans[key] = plan

@@ -10,102 +10,12 @@ Common to all: KEYS 1 = e, 2 = ring of names, 3 = ring of keys.
 
 from __future__ import annotations
 
-import hashlib
 from typing import Final
 
-
-class Script:
-    """A script and the name that the server knows it by."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.digest = hashlib.sha1(text.encode()).hexdigest()
-
-
-_COMMON: Final = r"""
-local time = redis.call('TIME')
-local drawn = 0
-local function nonce(seed)
-  drawn = drawn + 1
-  local hex = redis.sha1hex(seed .. time[1] .. ':' .. time[2] .. ':' .. drawn)
-  local bytes = {}
-  for i = 1, 8 do bytes[i] = string.char(tonumber(string.sub(hex, 2 * i - 1, 2 * i), 16)) end
-  return table.concat(bytes)
-end
-
--- The epoch names the server process: a snapshot that came back under another run_id is another
--- epoch, and so is an e that was lost. Its ring begins empty: it knows nothing of before. What an
--- older layout has written is left behind in the same way; a newer one stays, for its own to use.
-local function epoch(run_id, layout, seed, anew)
-  local e = redis.call('GET', KEYS[1])
-  if e and not anew and string.sub(e, 9, 48) == run_id
-      and tonumber(string.sub(e, 49, 52)) >= tonumber(layout) then
-    return e, tonumber(string.sub(e, 53))
-  end
-  e = nonce(seed) .. run_id .. layout .. '0'
-  redis.call('SET', KEYS[1], e)
-  redis.call('DEL', KEYS[2], KEYS[3])
-  return e, 0
-end
-
--- A ring that is missing has forgotten everything up to now.
-local function low(ring, q)
-  local mark = redis.call('ZSCORE', ring, '')
-  if not mark then
-    redis.call('ZADD', ring, q, '')
-    return q
-  end
-  return tonumber(mark)
-end
-
-local function remember(ring, name, q)
-  low(ring, q - 1)
-  redis.call('ZADD', ring, q, name)
-  local count = redis.call('ZCARD', ring)
-  if count > 4096 + 256 then
-    local cut = redis.call('ZRANGE', ring, 256, 256, 'WITHSCORES')
-    redis.call('ZREMRANGEBYSCORE', ring, '-inf', '(' .. cut[2])
-    redis.call('ZADD', ring, cut[2] - 1, '')
-  end
-end
-
--- Whether `name` was invalidated after q, as far as the ring can still tell.
-local function named_since(ring, name, q)
-  local score = redis.call('ZSCORE', ring, name)
-  return score and tonumber(score) > q
-end
-
--- Whether the entry v bears these stamps, and those that its dynamic names have now.
-local function bears(v, stamps, prefix)
-  if not v or #v <= 45 or string.sub(v, 46, 45 + #stamps) ~= stamps then return false end
-  local at = 46 + 8 * string.byte(v, 43)
-  local stamp = 46 + #stamps
-  for _ = 1, string.byte(v, 44) + 256 * string.byte(v, 45) do
-    local length = string.byte(v, at) + 256 * string.byte(v, at + 1)
-    local g = redis.call('GET', prefix .. string.sub(v, at + 2, at + 1 + length))
-    if not g or string.sub(g, 1, 8) ~= string.sub(v, stamp, stamp + 7) then return false end
-    at = at + 2 + length
-    stamp = stamp + 8
-  end
-  return true
-end
-
--- What a generation has counted: entries that are what the name says, and those made from it.
-local function counted(g)
-  local own, made = string.match(g, '^(%d+):(%d+)', 9)
-  return tonumber(own), tonumber(made)
-end
-
--- How many were sent it; -1 if this user may not publish: then others learn it from q, in e.
-local function publish(channel, message)
-  local receivers = redis.pcall('PUBLISH', channel, message)
-  if type(receivers) == 'number' then return receivers end
-  return -1
-end
-"""
+from cascada.tiers.redis_prelude import COMMON, Script
 
 BEGIN: Final = Script(
-    _COMMON
+    COMMON
     + r"""
 -- ARGV: 1 run_id, 2 layout, 3 seed, 4 '1': a new epoch whatever is there. Sent once on every new
 -- connection, so that the first miss already knows an epoch to be fenced by.
@@ -117,154 +27,205 @@ return e
 )
 
 ACQUIRE: Final = Script(
-    _COMMON
+    COMMON
     + r"""
--- KEYS: 4 = v, 5 = l, 6 = w, 7.. = generations of the static names, in the order of the stamps.
--- ARGV: 1 token, 2 run_id, 3 layout, 4 seed, 5 force, 6 created of the entry that was seen (8 bytes
---   of its header, or empty), 7 lease in ms, 8 fence nonce or empty, 9 fence q, 10 prefix of
---   generations, 11.. = the names of the key (12 and on: of KEYS 7..), for the fence.
-local e, q = epoch(ARGV[2], ARGV[3], ARGV[4])
-if tonumber(string.sub(e, 49, 52)) > tonumber(ARGV[3]) then return {'LAYOUT'} end
-local force = ARGV[5] == '1'
-if ARGV[8] ~= '' then
-  -- What follows was read after a miss that saw (nonce, q): it is void if anything named the key
-  -- since, or if nobody can tell any more.
-  local since = tonumber(ARGV[9])
-  if ARGV[8] ~= string.sub(e, 1, 8) or low(KEYS[2], q) > since or low(KEYS[3], q) > since then
-    return {'FENCED', q}
-  end
-  if named_since(KEYS[3], ARGV[11], since) then return {'FENCED', q} end
-  for i = 12, #ARGV do
-    if named_since(KEYS[2], ARGV[i], since) then return {'FENCED', q} end
-  end
-end
-low(KEYS[2], q)
-low(KEYS[3], q)
-local stamps = {string.sub(e, 1, 8)}
-for i = 7, #KEYS do
-  local g = redis.call('GET', KEYS[i])
+-- KEYS: 4.. = the generations of the static names, each once; then for each key v, l, w.
+-- ARGV: 1 run_id, 2 layout, 3 seed, 4 token, 5 force, 6 lease in ms, 7 prefix of generations,
+--   8 number of generations, 9.. = their names; then for each key: created of the entry that was
+--   seen (8 bytes of its header, or empty), fence nonce or empty, fence q, the key's name, the
+--   number of its generations and their places among them, in the order of the stamps.
+local e, q = epoch(ARGV[1], ARGV[2], ARGV[3])
+if tonumber(string.sub(e, 49, 52)) > tonumber(ARGV[2]) then return {'LAYOUT'} end
+local names_low, keys_low = low(KEYS[2], q), low(KEYS[3], q)
+local force, count = ARGV[5] == '1', tonumber(ARGV[8])
+local nonces = {}
+for i = 1, count do
+  local g = redis.call('GET', KEYS[3 + i])
   if not g then
-    g = nonce(ARGV[4])
-    redis.call('SET', KEYS[i], g .. '0:0', 'PX', 3600000)
+    g = nonce(ARGV[3])
+    redis.call('SET', KEYS[3 + i], g .. '0:0', 'PX', 3600000)
   end
-  stamps[#stamps + 1] = string.sub(g, 1, 8)
+  nonces[i] = string.sub(g, 1, 8)
 end
-local granted = table.concat(stamps)
-if not force then
-  -- Stored since it was read. Its dynamic names are compared as well: an entry that a tag has
-  -- killed must not be handed out as news for ever.
-  local v = redis.call('GET', KEYS[4])
-  if v and string.sub(v, 11, 18) ~= ARGV[6] and bears(v, granted, ARGV[10]) then
-    return {'FOUND', q, string.sub(e, 1, 8), v}
+
+-- What follows was read after a miss that saw (nonce, q): it is void if anything named the key
+-- since, or if nobody can tell any more.
+local function fenced(at)
+  if ARGV[at + 1] == '' then return false end
+  local since = tonumber(ARGV[at + 2])
+  if ARGV[at + 1] ~= string.sub(e, 1, 8) or names_low > since or keys_low > since
+      or named_since(KEYS[3], ARGV[at + 3], since) then
+    return true
   end
-  local l = redis.call('GET', KEYS[5])
-  if l and string.sub(l, 17) == granted then
-    local left = redis.call('PTTL', KEYS[5])
-    redis.call('SET', KEYS[6], '1', 'PX', math.max(left, 1))
-    return {'BUSY', left}
+  for i = at + 5, at + 4 + ARGV[at + 4] do
+    if named_since(KEYS[2], ARGV[8 + ARGV[i]], since) then return true end
   end
+  return false
 end
-redis.call('SET', KEYS[5], ARGV[1] .. granted, 'PX', ARGV[7])
-return {'LEASE', q, granted}
+
+local function grant(at, v, l, w)
+  if fenced(at) then return {'FENCED'} end
+  local stamps = {string.sub(e, 1, 8)}
+  for i = at + 5, at + 4 + ARGV[at + 4] do stamps[#stamps + 1] = nonces[tonumber(ARGV[i])] end
+  local granted = table.concat(stamps)
+  if not force then
+    -- Stored since it was read. Its dynamic names are compared as well: an entry that a tag has
+    -- killed must not be handed out as news for ever.
+    local found = redis.call('GET', v)
+    if found and string.sub(found, 11, 18) ~= ARGV[at] and bears(found, granted, ARGV[7]) then
+      return {'FOUND', found}
+    end
+    local held = redis.call('GET', l)
+    if held and string.sub(held, 17) == granted then
+      local left = redis.call('PTTL', l)
+      redis.call('SET', w, '1', 'PX', math.max(left, 1))
+      return {'BUSY', left}
+    end
+  end
+  redis.call('SET', l, ARGV[4] .. granted, 'PX', ARGV[6])
+  return {'LEASE', granted}
+end
+
+local answers = {}
+local at, key = 9 + count, 4 + count
+while at <= #ARGV do
+  answers[#answers + 1] = grant(at, KEYS[key], KEYS[key + 1], KEYS[key + 2])
+  at = at + 5 + ARGV[at + 4]
+  key = key + 3
+end
+return {'OK', q, string.sub(e, 1, 8), answers}
 """
 )
 
 FILL: Final = Script(
-    _COMMON
+    COMMON
     + r"""
--- KEYS: 4 = v, 5 = l, 6 = w, 7 = the generation of what was made from the key, 8 = n,
---   9.. = the generations of its static names, then of the dynamic ones.
--- ARGV: 1 the lease's value, 2 q of the lease, 3 run_id, 4 seed, 5 number of static names,
---   6 the entry before its stamps, 7 after them, 8 its life in ms, 9 generations' life in ms,
---   10 set: the key's name, else empty, 11 store, 12 channel, 13 the key's text, 14 layout,
---   15 version or empty, 16 for each dynamic name '1' if it says what the entry is and '0' if it
---   says what it was made from, 17.. = the dynamic names.
+-- KEYS: 4.. = the generations of all names, each once; then for each key v, l, w, the generation of
+--   what was made from it, and n.
+-- ARGV: 1 run_id, 2 layout, 3 seed, 4 channel, 5 number of generations, 6.. = their names; then for
+--   each key: the lease's value, q of the lease, the key's text, for a set its name (else empty),
+--   store, version or empty, the entry's life in ms, the generations', the entry before its stamps,
+--   after them, for each dynamic name '1' if it says what the entry is and '0' if it says what it
+--   was made from, the number of static names, of dynamic ones, and the places of all these.
 local e = redis.call('GET', KEYS[1])
 local q = 0
 if e then q = tonumber(string.sub(e, 53)) end
-local held = redis.call('GET', KEYS[5])
-local accepted = held == ARGV[1] and e and string.sub(e, 9, 48) == ARGV[3]
-local stamps = {}
-if accepted then
-  stamps[1] = string.sub(e, 1, 8)
-  for i = 9, 8 + ARGV[5] do
-    local g = redis.call('GET', KEYS[i])
-    stamps[#stamps + 1] = g and string.sub(g, 1, 8) or ''
+local count = tonumber(ARGV[5])
+local nonces, lives, owned, derived = {}, {}, {}, {}
+
+-- The nonce that the generation at this place has now, or an empty one.
+local function now(place)
+  if not nonces[place] then
+    local g = redis.call('GET', KEYS[3 + place])
+    nonces[place] = g and string.sub(g, 1, 8) or ''
   end
-  accepted = table.concat(stamps) == string.sub(ARGV[1], 17)
+  return nonces[place]
 end
-if accepted and #ARGV > 16 then
-  -- Late names: the lease did not know them, so only the ring can tell what became of them.
-  local since = tonumber(ARGV[2])
-  accepted = redis.call('EXISTS', KEYS[2]) == 1 and low(KEYS[2], q) <= since
-    and redis.call('EXISTS', KEYS[3]) == 1 and low(KEYS[3], q) <= since
-  for i = 17, #ARGV do
-    local ring = string.sub(ARGV[i], 1, 2) == 'k:' and KEYS[3] or KEYS[2]
-    if accepted and named_since(ring, ARGV[i], since) then accepted = false end
+
+local function fill(at, key)
+  local lease, set, version = ARGV[at], ARGV[at + 3], ARGV[at + 5]
+  local v, l, w, made, n = KEYS[key], KEYS[key + 1], KEYS[key + 2], KEYS[key + 3], KEYS[key + 4]
+  local static, late = tonumber(ARGV[at + 11]), tonumber(ARGV[at + 12])
+  local held = redis.call('GET', l)
+  local accepted = held == lease and e and string.sub(e, 9, 48) == ARGV[1]
+  local stamps = {}
+  if accepted then
+    stamps[1] = string.sub(e, 1, 8)
+    for i = at + 13, at + 12 + static do stamps[#stamps + 1] = now(tonumber(ARGV[i])) end
+    accepted = table.concat(stamps) == string.sub(lease, 17)
   end
-end
--- An older version than the greatest that was ever written brings nothing new: what is here stays.
-local greatest = redis.call('GET', KEYS[8])
--- Refused or not, the lease has done its service; whoever waits for it need wait no longer.
-local function release()
-  if held == ARGV[1] then redis.call('DEL', KEYS[5]) end
-  if (held == ARGV[1] or ARGV[10] ~= '') and redis.call('DEL', KEYS[6]) == 1 then
-    publish(ARGV[12], 'w' .. ARGV[13])
+  if accepted and late > 0 then
+    -- Late names: the lease did not know them, so only the ring can tell what became of them.
+    local since = tonumber(ARGV[at + 1])
+    accepted = redis.call('EXISTS', KEYS[2]) == 1 and low(KEYS[2], q) <= since
+      and redis.call('EXISTS', KEYS[3]) == 1 and low(KEYS[3], q) <= since
+    for i = at + 13 + static, at + 12 + static + late do
+      local name = ARGV[5 + ARGV[i]]
+      local ring = string.sub(name, 1, 2) == 'k:' and KEYS[3] or KEYS[2]
+      if accepted and named_since(ring, name, since) then accepted = false end
+    end
   end
-end
-if ARGV[15] ~= '' and greatest and tonumber(ARGV[15]) < tonumber(greatest) then
+  -- Refused or not, the lease has done its service; whoever waits for it need wait no longer.
+  local function release()
+    if held == lease then redis.call('DEL', l) end
+    if (held == lease or set ~= '') and redis.call('DEL', w) == 1 then
+      publish(ARGV[4], 'w' .. ARGV[at + 2])
+    end
+  end
+  if version ~= '' then
+    -- An older version than the greatest that was ever written brings nothing new: what is here
+    -- stays.
+    local greatest = redis.call('GET', n)
+    if greatest and tonumber(version) < tonumber(greatest) then
+      release()
+      return {0, q, ''}
+    end
+  end
+  if set ~= '' then
+    -- A set: whatever becomes of it, every other lease and every older value of the key is void.
+    if not e or string.sub(e, 9, 48) ~= ARGV[1] then e, q = epoch(ARGV[1], ARGV[2], ARGV[3]) end
+    q = q + 1
+    redis.call('UNLINK', v, made)
+    nonces = {}
+    if not accepted then redis.call('UNLINK', l) end
+    e = string.sub(e, 1, 52) .. string.format('%d', q)
+    redis.call('SET', KEYS[1], e)
+    remember(KEYS[3], set, q)
+    publish(ARGV[4], 'i' .. string.sub(e, 1, 8) .. string.format('%d', q) .. '\n' .. set)
+  end
+  if version ~= '' and (accepted or set ~= '') then
+    redis.call('SET', n, version, 'PX', math.max(tonumber(ARGV[at + 6]), 2592000000))
+  end
   release()
-  return {0, q, ''}
-end
-if ARGV[10] ~= '' then
-  -- A set: whatever becomes of it, every other lease and every older value of the key is void.
-  if not e or string.sub(e, 9, 48) ~= ARGV[3] then e, q = epoch(ARGV[3], ARGV[14], ARGV[4]) end
-  q = q + 1
-  redis.call('UNLINK', KEYS[4], KEYS[7])
-  if not accepted then redis.call('UNLINK', KEYS[5]) end
-  redis.call('SET', KEYS[1], string.sub(e, 1, 52) .. string.format('%d', q))
-  remember(KEYS[3], ARGV[10], q)
-  local number = string.format('%d', q)
-  publish(ARGV[12], 'i' .. string.sub(e, 1, 8) .. number .. '\n' .. ARGV[10])
-end
-local now = e and string.sub(e, 1, 8) or ''
-if ARGV[15] ~= '' and (accepted or ARGV[10] ~= '') then
-  redis.call('SET', KEYS[8], ARGV[15], 'PX', math.max(tonumber(ARGV[8]), 2592000000))
-end
-release()
-if not accepted then return {0, q, now} end
-if ARGV[11] == '1' then
-  local old = redis.call('GET', KEYS[4])
-  for i = 9 + ARGV[5], #KEYS do
-    local g = redis.call('GET', KEYS[i])
-    if not g then g = nonce(ARGV[4]) .. '0:0' redis.call('SET', KEYS[i], g, 'PX', ARGV[9]) end
-    stamps[#stamps + 1] = string.sub(g, 1, 8)
+  local answer = {accepted and 1 or 0, q, e and string.sub(e, 1, 8) or ''}
+  if not accepted or ARGV[at + 4] ~= '1' then return answer end
+  local life = tonumber(ARGV[at + 7])
+  for i = at + 13 + static, at + 12 + static + late do
+    local place = tonumber(ARGV[i])
+    if now(place) == '' then
+      nonces[place] = nonce(ARGV[3])
+      redis.call('SET', KEYS[3 + place], nonces[place] .. '0:0', 'PX', life)
+    end
+    stamps[#stamps + 1] = nonces[place]
   end
   local stamped = table.concat(stamps)
   -- An old entry with these very stamps is counted under these generations already.
-  local fresh = not old or string.sub(old, 46, 45 + #stamped) ~= stamped
-  redis.call('SET', KEYS[4], ARGV[6] .. stamped .. ARGV[7], 'PX', ARGV[8])
-  for i = 9, #KEYS do
-    if fresh then
-      local g = redis.call('GET', KEYS[i])
-      local own, made = counted(g)
-      local late = i - 8 - ARGV[5]
-      if late > 0 and string.sub(ARGV[16], late, late) == '0' then
-        made = made + 1
-      else
-        own = own + 1
-      end
-      local count = string.format('%d:%d', own, made)
-      redis.call('SET', KEYS[i], string.sub(g, 1, 8) .. count, 'KEEPTTL')
-    end
-    -- A generation must outlive whatever bears it: else its next nonce would be the only thing
-    -- that tells a dead entry from a live one. It is only ever lengthened.
-    if redis.call('PTTL', KEYS[i]) < tonumber(ARGV[9]) then
-      redis.call('PEXPIRE', KEYS[i], ARGV[9])
-    end
+  local fresh = redis.call('GETRANGE', v, 45, 44 + #stamped) ~= stamped
+  redis.call('SET', v, ARGV[at + 8] .. stamped .. ARGV[at + 9], 'PX', ARGV[at + 6])
+  for i = at + 13, at + 12 + static + late do
+    local place = tonumber(ARGV[i])
+    local nth = i - at - 12 - static
+    local tally = owned
+    if nth > 0 and string.sub(ARGV[at + 10], nth, nth) == '0' then tally = derived end
+    if fresh then tally[place] = (tally[place] or 0) + 1 end
+    lives[place] = math.max(lives[place] or 0, life)
+  end
+  return answer
+end
+
+local answers = {}
+local at, key = 6 + count, 4 + count
+while at <= #ARGV do
+  answers[#answers + 1] = fill(at, key)
+  at = at + 13 + ARGV[at + 11] + ARGV[at + 12]
+  key = key + 5
+end
+for place, life in pairs(lives) do
+  local generation = KEYS[3 + place]
+  -- It is gone if a later key of this call was set, from which an earlier one had been made.
+  local g = redis.call('GET', generation)
+  if g and (owned[place] or derived[place]) then
+    local own, made = counted(g)
+    local count = string.format('%d:%d', own + (owned[place] or 0), made + (derived[place] or 0))
+    redis.call('SET', generation, string.sub(g, 1, 8) .. count, 'KEEPTTL')
+  end
+  -- A generation must outlive whatever bears it: else its next nonce would be the only thing that
+  -- tells a dead entry from a live one. It is only ever lengthened.
+  if g and redis.call('PTTL', generation) < life then
+    redis.call('PEXPIRE', generation, life)
   end
 end
-return {1, q, now}
+return answers
 """
 )
 
@@ -282,7 +243,7 @@ return kept
 )
 
 INVALIDATE: Final = Script(
-    _COMMON
+    COMMON
     + r"""
 -- KEYS: 4.. = for each named key v and l, then the generations of all names, keys' own first.
 -- ARGV: 1 run_id, 2 layout, 3 seed, 4 channel, 5 number of keys, 6 'i', or 's' to have it

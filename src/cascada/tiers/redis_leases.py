@@ -1,0 +1,232 @@
+"""Leases of keys in Redis and the fills under them: one script for a batch, whatever its size.
+
+A script holds the server up while it runs, so that long batches are sent in parts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
+
+from cascada.codecs.envelope import pack_around, unpack
+from cascada.model.entry import Entry
+from cascada.model.keys import Key
+from cascada.model.names import is_own
+from cascada.tiers import redis_scripts
+from cascada.tiers.base import Barred, Busy, Filled, Found, Lease, Missing
+from cascada.tiers.redis_calls import Calls
+from cascada.tiers.redis_hearing import Hearing
+from cascada.tiers.redis_layout import (
+    GENERATION_MS,
+    LEASE_MS,
+    MAX_STAMPS,
+    NEWER,
+    NONCE,
+    PERMANENT_MS,
+    TOKEN,
+    Layout,
+)
+from cascada.tiers.redis_link import Argument
+
+T = TypeVar("T")
+
+AT_ONCE: Final = 100
+"""Keys of one script: its run then takes about a millisecond of the server."""
+
+_UNKNOWN: Final = b"unknown!"
+"""The epoch of a miss that saw none: equal to no real one, so that its fence always refuses."""
+
+Ask = tuple[Key, Found | Missing | None]
+Fill = tuple[Lease, Entry | None]
+
+
+class Leases:
+    """The leases and fills of one connection. `run_id`: of the server that it leads to.
+
+    `hint` is told the dynamic names of what is stored.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        calls: Calls,
+        hearing: Hearing,
+        *,
+        now: Callable[[], float],
+        hint: Callable[[Key, tuple[str, ...]], None],
+    ) -> None:
+        self._layout = layout
+        self._calls = calls
+        self._hearing = hearing
+        self._now = now
+        self._hint = hint
+
+    async def acquire(
+        self, run_id: bytes, asked: Sequence[Ask], *, force: bool
+    ) -> list[Lease | Found | Busy]:
+        return await _in_parts(asked, lambda part: self._acquire(run_id, part, force=force))
+
+    async def fill(self, run_id: bytes, fills: Sequence[Fill]) -> list[Filled]:
+        return await _in_parts(fills, lambda part: self._fill(run_id, part))
+
+    async def renew(self, leases: Sequence[Lease]) -> None:
+        keys = [self._layout.lease(lease.key) for lease in leases]
+        tokens = [lease.token for lease in leases]
+        await self._calls.run(redis_scripts.RENEW, keys, [LEASE_MS, *tokens])
+
+    async def _acquire(
+        self, run_id: bytes, asked: Sequence[Ask], *, force: bool
+    ) -> list[Lease | Found | Busy]:
+        layout = self._layout
+        token = os.urandom(TOKEN)
+        places = Places(layout)
+        keys: list[Argument] = []
+        each: list[Argument] = []
+        for key, seen in asked:
+            text = key.text.encode()
+            keys += layout.lease_keys(text)
+            # Only a `set` is fenced: a load's value is read after its lease, whatever was seen.
+            fence = seen if force else None
+            mine = places.of_key(key)
+            each += (
+                created_bytes(seen.entry) if seen.__class__ is Found else b"",
+                b"" if fence is None else fence.epoch or _UNKNOWN,
+                0 if fence is None else fence.q,
+                b"k:" + text,
+                len(mine),
+                *mine,
+            )
+        # Listened for from before the lease is asked for. A set does not wait for others.
+        released = [None if force else self._hearing.expect(key.text) for key, _ in asked]
+        reply = await self._calls.run(
+            redis_scripts.ACQUIRE,
+            [*layout.common, *places.generations, *keys],
+            [
+                run_id, b"%04d" % layout.number, os.urandom(NONCE), token, b"1" if force else b"0",
+                LEASE_MS, layout.generation(""), len(places.names), *places.names, *each,
+            ],
+        )  # fmt: skip
+        if reply[0] == b"LAYOUT":
+            raise Barred(NEWER % layout.epoch.decode())
+        _, q, nonce, granted = reply
+        answers: list[Lease | Found | Busy] = []
+        for (key, seen), event, answer in zip(asked, released, granted, strict=True):
+            match answer:
+                case [b"LEASE", bytes(stamps)]:
+                    # Names that only the fill brings are checked from the miss on as well.
+                    since = q if not force or seen is None else seen.q
+                    answers.append(Lease(key, since, token + stamps, forced=force))
+                case [b"FENCED"]:  # void: its fill stores nothing
+                    answers.append(Lease(key, q, b"", forced=force))
+                case [b"FOUND", bytes(blob)]:
+                    answers.append(Found(unpack(blob)[0], q, nonce))
+                case [b"BUSY", int(left)]:
+                    assert event is not None
+                    answers.append(self._hearing.busy(event, max(left, 1) / 1000))
+        return answers
+
+    async def _fill(self, run_id: bytes, fills: Sequence[Fill]) -> list[Filled]:
+        layout, now = self._layout, self._now()
+        places = Places(layout)
+        keys: list[Argument] = []
+        each: list[Argument] = []
+        kept: list[bool] = []
+        for lease, entry in fills:
+            key = lease.key
+            text = key.text.encode()
+            static = places.of_key(key)
+            if entry is not None and 1 + len(static) + len(entry.names) > MAX_STAMPS:
+                entry = None
+                kept.append(False)
+            else:
+                kept.append(True)
+            before, after, life = b"", b"", 1
+            late: tuple[int, ...] = ()
+            if entry is not None:
+                late = places.of_names(entry.names)
+                before, after = pack_around(entry, 1 + len(static) + len(late))
+                life = _life(entry.expires - now)
+                self._hint(key, entry.names)
+            keys += layout.fill_keys(text)
+            each += (
+                lease.token,
+                lease.q,
+                text,
+                b"k:" + text if lease.forced else b"",
+                b"0" if entry is None else b"1",
+                b"" if entry is None or entry.version is None else entry.version,
+                life,
+                max(GENERATION_MS, 2 * life),
+                before,
+                after,
+                b"" if entry is None else bytes(48 + is_own(key, name) for name in entry.names),
+                len(static),
+                len(late),
+                *static,
+                *late,
+            )
+        reply = await self._calls.run(
+            redis_scripts.FILL,
+            [*layout.common, *places.generations, *keys],
+            [
+                run_id, b"%04d" % layout.number, os.urandom(NONCE), layout.channel,
+                len(places.names), *places.names, *each,
+            ],
+        )  # fmt: skip
+        filled = []
+        for (lease, _), fits, (accepted, q, nonce) in zip(fills, kept, reply, strict=True):
+            if lease.forced and nonce:
+                self._hearing.met(nonce)
+            filled.append(Filled(fits and bool(accepted), q))
+        return filled
+
+
+class Places:
+    """The names of a batch, each once, and where they stand in it, counted from 1."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._place: dict[str, int] = {}
+        self._of_keys: dict[tuple[str, ...], tuple[int, ...]] = {}
+        self.generations: list[bytes] = []
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._place)
+
+    def of_key(self, key: Key) -> tuple[int, ...]:
+        """The places of a key's names, less its own, which has no generation that it bears."""
+        names, _ = self._layout.borne(key)
+        places = self._of_keys.get(names)
+        if places is None:
+            places = self._of_keys[names] = self.of_names(names)
+        return places
+
+    def of_names(self, names: Sequence[str]) -> tuple[int, ...]:
+        for name in names:
+            if name not in self._place:
+                self._place[name] = len(self._place) + 1
+                self.generations.append(self._layout.generation(name))
+        return tuple([self._place[name] for name in names])
+
+
+async def _in_parts(whole: Sequence[T], send: Callable[[Sequence[T]], Any]) -> list[Any]:
+    """What `send` answers to all of them, in their order."""
+    if len(whole) <= AT_ONCE:
+        return list(await send(whole)) if whole else []
+    parts = [whole[start : start + AT_ONCE] for start in range(0, len(whole), AT_ONCE)]
+    return [answer for answers in await asyncio.gather(*map(send, parts)) for answer in answers]
+
+
+def _life(seconds: float) -> int:
+    """Milliseconds that an entry lives in Redis."""
+    return PERMANENT_MS if math.isinf(seconds) else max(1, math.ceil(seconds * 1000))
+
+
+def created_bytes(entry: Entry) -> bytes:
+    """An entry's creation as its header has it, to tell it from a newer one in a script."""
+    return struct.pack("<q", round(entry.created * 1000))

@@ -1,0 +1,97 @@
+"""What all scripts of the Redis tier begin with: the epoch, the rings of names, stamps, counts."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+
+class Script:
+    """A script and the name that the server knows it by."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.digest = hashlib.sha1(text.encode()).hexdigest()
+
+
+COMMON: Final = r"""
+local time = redis.call('TIME')
+local drawn = 0
+local function nonce(seed)
+  drawn = drawn + 1
+  local hex = redis.sha1hex(seed .. time[1] .. ':' .. time[2] .. ':' .. drawn)
+  local bytes = {}
+  for i = 1, 8 do bytes[i] = string.char(tonumber(string.sub(hex, 2 * i - 1, 2 * i), 16)) end
+  return table.concat(bytes)
+end
+
+-- The epoch names the server process: a snapshot that came back under another run_id is another
+-- epoch, and so is an e that was lost. Its ring begins empty: it knows nothing of before. What an
+-- older layout has written is left behind in the same way; a newer one stays, for its own to use.
+local function epoch(run_id, layout, seed, anew)
+  local e = redis.call('GET', KEYS[1])
+  if e and not anew and string.sub(e, 9, 48) == run_id
+      and tonumber(string.sub(e, 49, 52)) >= tonumber(layout) then
+    return e, tonumber(string.sub(e, 53))
+  end
+  e = nonce(seed) .. run_id .. layout .. '0'
+  redis.call('SET', KEYS[1], e)
+  redis.call('DEL', KEYS[2], KEYS[3])
+  return e, 0
+end
+
+-- A ring that is missing has forgotten everything up to now.
+local function low(ring, q)
+  local mark = redis.call('ZSCORE', ring, '')
+  if not mark then
+    redis.call('ZADD', ring, q, '')
+    return q
+  end
+  return tonumber(mark)
+end
+
+local function remember(ring, name, q)
+  low(ring, q - 1)
+  redis.call('ZADD', ring, q, name)
+  local count = redis.call('ZCARD', ring)
+  if count > 4096 + 256 then
+    local cut = redis.call('ZRANGE', ring, 256, 256, 'WITHSCORES')
+    redis.call('ZREMRANGEBYSCORE', ring, '-inf', '(' .. cut[2])
+    redis.call('ZADD', ring, cut[2] - 1, '')
+  end
+end
+
+-- Whether `name` was invalidated after q, as far as the ring can still tell.
+local function named_since(ring, name, q)
+  local score = redis.call('ZSCORE', ring, name)
+  return score and tonumber(score) > q
+end
+
+-- Whether the entry v bears these stamps, and those that its dynamic names have now.
+local function bears(v, stamps, prefix)
+  if not v or #v <= 45 or string.sub(v, 46, 45 + #stamps) ~= stamps then return false end
+  local at = 46 + 8 * string.byte(v, 43)
+  local stamp = 46 + #stamps
+  for _ = 1, string.byte(v, 44) + 256 * string.byte(v, 45) do
+    local length = string.byte(v, at) + 256 * string.byte(v, at + 1)
+    local g = redis.call('GET', prefix .. string.sub(v, at + 2, at + 1 + length))
+    if not g or string.sub(g, 1, 8) ~= string.sub(v, stamp, stamp + 7) then return false end
+    at = at + 2 + length
+    stamp = stamp + 8
+  end
+  return true
+end
+
+-- What a generation has counted: entries that are what the name says, and those made from it.
+local function counted(g)
+  local own, made = string.match(g, '^(%d+):(%d+)', 9)
+  return tonumber(own), tonumber(made)
+end
+
+-- How many were sent it; -1 if this user may not publish: then others learn it from q, in e.
+local function publish(channel, message)
+  local receivers = redis.pcall('PUBLISH', channel, message)
+  if type(receivers) == 'number' then return receivers end
+  return -1
+end
+"""
