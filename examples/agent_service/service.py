@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from cascada import Cache
+from cascada import Cache, configure, register_conversation_resolver
 from examples.agent_service.answering import LocalStandIn
 from examples.agent_service.caching import POLICIES, CachedReads
 from examples.agent_service.database import Database
 from examples.agent_service.embedding import Embedder, embedder_of
+from examples.agent_service.queries.conversations import ConversationRows
 from examples.agent_service.settings import Settings
 from examples.agent_service.writes import Writes
 
@@ -47,15 +48,26 @@ class TenantService:
 
 @asynccontextmanager
 async def open_service(settings: Settings, cache: Cache) -> AsyncIterator[Service]:
-    """Open all parts, and close them, the cache as well, when the block ends."""
+    """Open all parts, and close them, the cache as well, when the block ends.
+
+    Meanwhile the documents' functions (cascades, tracked metrics) act on this cache.
+    """
     database = Database(settings.database_url)
     embedder = embedder_of(settings)
+
+    async def conversations_of(tenant_id: str, agent_id: str) -> list[str]:
+        return await ConversationRows(database, tenant_id).ids_of(agent_id)
+
     try:
         await database.create_tables()
+        configure(cache)
+        register_conversation_resolver(conversations_of)
         async with cache:
             model = LocalStandIn(settings.model_latency_ms)
             yield Service(settings, database, cache, embedder, model)
     finally:
+        register_conversation_resolver(None)
+        configure(None)
         await embedder.aclose()
         await database.aclose()
 

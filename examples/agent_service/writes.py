@@ -2,14 +2,21 @@
 
 One rule: first the commit, then the invalidation, and only then the answer to the client. So
 whoever has heard that something was written never again reads what it was before, nor anything
-that was made from it.
+that was made from it. A write ends in the cascade of what it changed; where a whole agent,
+conversation or collection comes or goes, in everything that is cached of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cascada import Cache
+from cascada import (
+    Cache,
+    CacheManager,
+    invalidate_agent_cache_cascade,
+    invalidate_conversation_cache_cascade,
+    invalidate_document_update,
+)
 from examples.agent_service.caching import execution_state_id
 from examples.agent_service.database import Database, NotThere
 from examples.agent_service.embedding import Embedder
@@ -31,6 +38,7 @@ class Writes:
     """All writes of one tenant."""
 
     def __init__(self, cache: Cache, tenant: str, database: Database, embedder: Embedder) -> None:
+        self._tenant = tenant
         self._cached = cache.tenant(tenant)
         self._agents = AgentRows(database, tenant)
         self._conversations = ConversationRows(database, tenant)
@@ -39,25 +47,25 @@ class Writes:
 
     async def add_agent(self, agent: Agent) -> None:
         await self._agents.add(agent)
-        await self._cached.invalidate(agent=agent["id"])
+        await CacheManager.invalidate_agent_complete(self._tenant, agent["id"])
 
     async def replace_agent(self, agent: Agent) -> None:
         _changed(await self._agents.replace(agent), f"agent {agent['id']!r}")
-        # What the agent has, what it said, and the conversations that show its name.
-        await self._cached.invalidate(agent=agent["id"])
+        # Its answers and the conversations that show its name were made from its configuration.
+        await invalidate_agent_cache_cascade(self._tenant, agent["id"])
 
     async def remove_agent(self, agent_id: str) -> None:
         _changed(await self._agents.remove(agent_id), f"agent {agent_id!r}")
-        await self._cached.invalidate(agent=agent_id)
+        await invalidate_agent_cache_cascade(self._tenant, agent_id, invalidate_conversations=True)
 
     async def add_tool(self, tool: Tool) -> None:
         await self._agents.add_tool(tool)
-        await self._cached.invalidate("agent_tools", tool["agent_id"])
+        await invalidate_agent_cache_cascade(self._tenant, tool["agent_id"])
 
     async def remove_tool(self, agent_id: str, tool_id: str) -> None:
         removed = await self._agents.remove_tool(agent_id, tool_id)
         _changed(removed, f"tool {tool_id!r} of agent {agent_id!r}")
-        await self._cached.invalidate("agent_tools", agent_id)
+        await invalidate_agent_cache_cascade(self._tenant, agent_id)
 
     async def add_conversation(self, conversation: Conversation) -> None:
         await self._conversations.add(conversation)
@@ -70,7 +78,8 @@ class Writes:
 
     async def append_message(self, conversation_id: str, role: str, text: str) -> Message:
         message = await self._conversations.append(conversation_id, role, text)
-        await self._cached.invalidate(conversation=conversation_id)
+        # What was said, and the answers that were given with it; the conversation is as it was.
+        await invalidate_conversation_cache_cascade(self._tenant, conversation_id)
         return message
 
     async def begin_execution(self, execution: Execution) -> None:
@@ -99,27 +108,33 @@ class Writes:
 
     async def add_collection(self, collection_id: str, name: str) -> None:
         await self._documents.add_collection(collection_id, name)
-        await self._cached.invalidate(collection=collection_id)
+        await CacheManager.invalidate_collection_complete(self._tenant, collection_id)
 
     async def remove_collection(self, collection_id: str) -> None:
         removed = await self._documents.remove_collection(collection_id)
         _changed(removed, f"collection {collection_id!r}")
-        await self._cached.invalidate(collection=collection_id)
+        await CacheManager.invalidate_collection_complete(self._tenant, collection_id)
 
     async def put_documents(self, collection_id: str, documents: Sequence[Document]) -> int:
         """Store documents; how many of them replaced one."""
         # Embedded before the transaction: a slow endpoint holds no lock.
         embedded = await embed_documents(self._embedder, documents)
         replaced = await self._documents.put(collection_id, embedded)
-        # All of the collection, not the documents alone: a text that changed may now be the best
-        # passage for a question whose answer was made without it.
-        await self._cached.invalidate(collection=collection_id)
+        await self._documents_changed(collection_id, [document["id"] for document in documents])
         return replaced
 
     async def remove_document(self, collection_id: str, document_id: str) -> None:
         removed = await self._documents.remove(collection_id, document_id)
         _changed(removed, f"document {document_id!r} of collection {collection_id!r}")
-        await self._cached.invalidate(collection=collection_id)
+        await self._documents_changed(collection_id, [document_id])
+
+    async def _documents_changed(self, collection_id: str, document_ids: Sequence[str]) -> None:
+        # Answers of the whole collection go, not only those that were made from the document: a
+        # text that changed may now be the best passage for a question answered without it.
+        if len(document_ids) == 1:
+            await invalidate_document_update(self._tenant, document_ids[0], collection_id)
+        else:
+            await CacheManager.invalidate_collection_complete(self._tenant, collection_id)
 
 
 def _changed(changed: bool, what: str) -> None:

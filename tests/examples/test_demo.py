@@ -1,13 +1,15 @@
 """The demo in its short form: the whole way, in seconds; and that it would see a stale answer."""
 
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-import cascada
+from cascada import Tenant
+from cascada.engine.cascade import Cascade
 from examples.agent_service import demo
 from examples.agent_service.compare import compare
 from examples.agent_service.corpus import standard_library
@@ -82,11 +84,11 @@ async def test_a_service_that_forgets_to_invalidate_is_found_out(
 ) -> None:
     without = await one_run(tmp_path / "without", cache=False)
 
-    async def forget(*_: Any, **__: Any) -> None:
-        return None
+    async def forget(*_: Any, **__: Any) -> Cascade:
+        return Cascade(Counter())
 
-    handle = type(cascada.Cache().tenant("acme"))
-    monkeypatch.setattr(handle, "invalidate", forget)
+    monkeypatch.setattr(Tenant, "invalidate", forget)
+    monkeypatch.setattr(Tenant, "void", forget)
     forgetful = await one_run(tmp_path / "forgetful", cache=True)
     assert len(compare(without.answers, forgetful.answers).wrong) > 10
 

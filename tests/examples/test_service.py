@@ -104,8 +104,10 @@ async def test_a_conversation_shows_its_agents_present_name(acme: httpx.AsyncCli
 
 async def test_what_belongs_to_a_deleted_agent_is_gone(acme: httpx.AsyncClient) -> None:
     await furnish(acme)
-    await created(acme, "/conversations/c1/messages", {"text": "Hello."})
-    paths = ["/agents/a1", "/agents/a1/tools", "/conversations/c1", "/conversations/c1/messages"]
+    made = await created(acme, "/conversations/c1/messages", {"text": "Hello."})
+    talk = "/conversations/c1"
+    paths = ["/agents/a1", "/agents/a1/tools", talk, f"{talk}/messages", f"{talk}/memory",
+             f"{talk}/messages/{made['id']}"]  # fmt: skip
     for path in paths:
         assert (await acme.get(path)).status_code == 200
     await said(acme, conversation_id="c1")

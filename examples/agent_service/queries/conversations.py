@@ -22,6 +22,10 @@ class ConversationRows(TenantRows):
         query = select(*_CONVERSATION).where(self._own(conversations, id=conversation_id))
         return cast(Conversation | None, await self._one(query))
 
+    async def ids_of(self, agent_id: str) -> list[str]:
+        query = select(conversations.c.id).where(self._own(conversations, agent_id=agent_id))
+        return [row["id"] for row in await self._all(query)]
+
     async def add(self, conversation: Conversation) -> None:
         row = {"tenant_id": self._tenant, **conversation}
         await self._add(

@@ -12,7 +12,7 @@ from typing import Any, TypeVar, overload
 
 from cascada.api.assembly import Assembly
 from cascada.api.data import TenantData
-from cascada.api.shape import Shape, names_of_parts, names_of_resources, several
+from cascada.api.shape import Shape, names_of_parts, names_of_resources
 from cascada.coherence.dependencies import Dependent, Reach, reaches_of
 from cascada.engine import read
 from cascada.engine.answer import Answer, Loader, Question
@@ -134,7 +134,7 @@ class Tenant(TenantData):
         return await self._assembly.get_many(
             shape.kind,
             shape.prefix,
-            several(resource_ids),
+            resource_ids,
             lambda each: self._question(shape, each, type),
             type,
         )
@@ -221,7 +221,7 @@ class Tenant(TenantData):
     ) -> list[Hit[Any] | Miss]:
         """`load_many` with the engine's own kind of loader, for faces that make one."""
         shape = self._shape(data_type)
-        questions = [self._question(shape, each, type) for each in several(resource_ids)]
+        questions = [self._question(shape, each, type) for each in resource_ids]
         return await self._assembly.load_many(questions, loader)
 
     async def ask(
