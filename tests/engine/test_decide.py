@@ -114,7 +114,36 @@ GONE = Found(Entry(b"", created=0, fresh_until=900, expires=950), 0)
 def test_the_first_that_may_be_served_answers_else_the_first_spare(
     answers: list[Any], choice: Choice
 ) -> None:
-    assert choose(answers, BOTH, 1000.0, generating=False) == choice
+    assert choose(answers, BOTH, 1000.0, generating=False, candidates=3) == choice
+
+
+STRICT = Policy(stale_for=50, stale_if_error=80, lookup="strict")
+NOTHING = Found(entry(100, 180, ABSENT), 0)
+OLD_NOTHING = Found(Entry(b"", flags=ABSENT, created=0, fresh_until=990, expires=1180), 0)
+
+
+@pytest.mark.parametrize(
+    ("answers", "choice"),
+    [
+        ([GOOD, MISS, MISS], Choice(0, FRESH)),
+        ([MISS, GOOD, GOOD], Choice(None, UNFIT)),
+        ([NOTHING, GOOD, MISS], Choice(1, FRESH)),
+        ([NOTHING, MISS, GOOD], Choice(None, UNFIT)),
+        ([OLD_NOTHING, GOOD, GOOD], Choice(None, UNFIT)),
+        ([NOTHING, STALE_ONE, GOOD], Choice(1, STALE)),
+        ([NOTHING, SPARE_ONE, GOOD], Choice(1, SPARE)),
+        ([NOTHING, GONE, GOOD], Choice(None, UNFIT)),
+        # all of them: that nothing is there is an answer, and rests on the last one as well
+        ([NOTHING, NOTHING, NOTHING], Choice(2, FRESH)),
+        # a tier that was asked for the first alone does not know of the others
+        ([NOTHING], Choice(None, UNFIT)),
+        ([GOOD], Choice(0, FRESH)),
+    ],
+)
+def test_strictly_a_value_answers_if_the_more_specific_are_known_not_to_be_there(
+    answers: list[Any], choice: Choice
+) -> None:
+    assert choose(answers, STRICT, 1000.0, generating=False, candidates=3) == choice
 
 
 def test_a_general_answer_bears_the_keys_of_all_candidates_and_lives_shortly() -> None:

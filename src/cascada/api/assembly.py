@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from itertools import repeat
 from typing import Any, Final, Literal, get_args
 
+from cascada.api.levels import Levels, MakeLoader
 from cascada.codecs.values import ValueCodec
 from cascada.coherence.dependencies import Dependencies, Dependent
 from cascada.coherence.feed import PolledFeed
@@ -23,7 +24,7 @@ from cascada.engine.selfcheck import SelfCheck
 from cascada.engine.stack import Stack
 from cascada.engine.trace import Trace
 from cascada.model.clock import Clock, SystemClock
-from cascada.model.entry import MISS, UNSET, Hit, Miss
+from cascada.model.entry import MISS, UNSET, Flag, Hit, Miss
 from cascada.model.errors import BadInput, CorruptEntry
 from cascada.model.events import Observer
 from cascada.model.keys import Id, Key, id_text
@@ -284,6 +285,46 @@ class Assembly:
             for index, truth in zip(served, truths, strict=True):
                 answers[index] = truth
         return answers
+
+    async def load_by_level(
+        self,
+        question: Question,
+        loader: Callable[..., Any] | None,
+        generator: Callable[..., Any] | None,
+        make: MakeLoader,
+    ) -> Hit[Any] | Miss:
+        """The slow path of `load` where the lookup is strict."""
+        return self._hit(question, await self.by_level(question, loader, generator, make))
+
+    async def by_level(
+        self,
+        question: Question,
+        loader: Callable[..., Any] | None,
+        generator: Callable[..., Any] | None,
+        make: MakeLoader,
+    ) -> Answer:
+        """The answer of a strict lookup: what is known, else what the source says by level."""
+        if not self.passing_by:
+            await self.life.ready()
+            known = await read.known(self.stack, question)
+            if known is not None and not (generator and known.entry.flags & Flag.ABSENT):
+                return known
+        levels = Levels(loader, question.candidates, make)
+        for key in question.candidates:
+            level = Question(question.kind, (key,), question.context, question.want)
+            (answer,) = await self.answers([level], levels.at(key))
+            if not (answer.absent or answer.entry.flags & Flag.ABSENT):
+                return answer
+        if generator is not None:
+            full = Question(
+                question.kind,
+                question.candidates[:1],
+                question.context,
+                question.want,
+                generating=True,
+            )
+            (answer,) = await self.answers([full], make(None, generator))
+        return answer
 
     async def ttl(self, question: Question) -> float | None:
         await self.life.ready()

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final, Literal, TypedDict
 
-from cascada.api.callbacks import Callback, with_accepted
+from cascada.api.callbacks import Callback, accepts_any, with_accepted
 from cascada.api.default import LEFT_OUT, default_cache
 from cascada.codecs.public import deserialize_from_cache
 from cascada.engine.answer import Answer, Origin, Produced, Question
-from cascada.engine.source import One
+from cascada.engine.source import One, call
 from cascada.model.entry import Flag
 from cascada.model.errors import BadInput
-from cascada.model.keys import Id
+from cascada.model.keys import Id, Scope
 from cascada.model.ttl import Duration, seconds
 
 logger = logging.getLogger("cascada")
@@ -91,16 +92,22 @@ async def get_with_cache_aside(
         "conversation_id": conversation_id,
         "collection_id": collection_id,
     }
-    loader = Aside(
-        None if fetch_from_db_func is None else with_accepted(fetch_from_db_func, given),
-        None if generate_func is None else with_accepted(generate_func, given),
-        clock=clock,
-        ttl=ttl,
-        serializer=serializer,
-    )
     # What a serializer made is of no declared type.
     want = None if serializer is None and deserializer is None else Any
-    stored, answer = await handle.ask(data_type, resource_id, loader, type=want)
+    fetch = fetch_from_db_func and with_accepted(fetch_from_db_func, given)
+    generate = generate_func and with_accepted(generate_func, given)
+    turned: list[float] = []
+    make = partial(Aside, turned, serializer, clock=clock, ttl=ttl)
+
+    async def ask() -> tuple[Any, Answer]:
+        if not handle.by_level(data_type):
+            return await handle.ask(data_type, resource_id, make(fetch, generate), type=want)
+        at_level = fetch_from_db_func and _by_level(fetch_from_db_func, given)
+        return await handle.ask_by_level(
+            data_type, resource_id, at_level, generate, make, type=want
+        )
+
+    stored, answer = await ask()
     try:
         value = _deserialized(stored, answer, data_type, deserializer)
     except Exception as error:
@@ -109,27 +116,46 @@ async def get_with_cache_aside(
         # Other code than this has stored it. It is a miss, like all that does not decode.
         logger.warning("%s %s does not deserialize: %r", data_type, resource_id, error)
         await handle.delete(data_type, resource_id)
-        stored, answer = await handle.ask(data_type, resource_id, loader, type=want)
+        stored, answer = await ask()
         value = _deserialized(stored, answer, data_type, deserializer)
     total = clock.monotonic() - started
-    return value, _metrics(answer, loader.began - started, total, data_type, resource_id)
+    checked = (turned[0] if turned else started) - started
+    return value, _metrics(answer, checked, total, data_type, resource_id)
 
 
 class Aside(One):
-    """The callbacks as the engine's loader. `began` is when they were turned to."""
+    """The callbacks as the engine's loader. `turned`: when they were turned to is added to it."""
 
-    began = 0.0
-
-    def __init__(self, *callbacks: Callback | None, serializer: Callback | None, **named: Any):
+    def __init__(
+        self,
+        turned: list[float],
+        serializer: Callback | None,
+        *callbacks: Callback | None,
+        **named: Any,
+    ) -> None:
         super().__init__(*callbacks, **named)
         self._serializer = serializer
+        self._turned = turned
 
     async def load(self, questions: Sequence[Question]) -> list[Produced]:
-        self.began = self._timer()
+        self._turned.append(self._timer())
         (made,) = await super().load(questions)
         if self._serializer is not None and not made.absent:
             made.value = self._serializer(made.value)
         return [made]
+
+
+def _by_level(callback: Callback, given: dict[str, Any]) -> Callback:
+    """The callback with the context of a level, if it looks at any of it."""
+    context = ("agent_id", "conversation_id", "collection_id")
+    if not accepts_any(callback, tuple(given), context):
+        return with_accepted(callback, given)
+
+    async def at_level(scope: Scope) -> Any:
+        at = dict(zip(context, scope, strict=True))
+        return await call(with_accepted(callback, {**given, **at}))
+
+    return at_level
 
 
 def _deserialized(

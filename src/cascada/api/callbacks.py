@@ -29,17 +29,28 @@ _inspected: WeakKeyDictionary[object, Accepted] = WeakKeyDictionary()
 
 def with_accepted(callback: Callback, offered: dict[str, Any]) -> Callback:
     """`callback` with what it accepts of `offered` (whose names are always the same)."""
-    # Wrappers share their code, however different what they wrap is.
-    wraps = hasattr(callback, "__wrapped__")
-    subject = callback if wraps else getattr(callback, "__code__", callback)
-    accepted = _inspected.get(subject)
-    if accepted is None:
-        accepted = _inspected[subject] = _accepted(callback, tuple(offered))
+    accepted = _known(callback, tuple(offered))
     return partial(
         callback,
         *[offered[name] for name in accepted.positional],
         **{name: offered[name] for name in accepted.named},
     )
+
+
+def accepts_any(callback: Callback, offered: tuple[str, ...], names: tuple[str, ...]) -> bool:
+    """Whether `callback` takes one of `names`, which are among those offered."""
+    accepted = _known(callback, offered)
+    return not {*accepted.positional, *accepted.named}.isdisjoint(names)
+
+
+def _known(callback: Callback, offered: tuple[str, ...]) -> Accepted:
+    # Wrappers share their code, however different what they wrap is.
+    wraps = hasattr(callback, "__wrapped__")
+    subject = callback if wraps else getattr(callback, "__code__", callback)
+    accepted = _inspected.get(subject)
+    if accepted is None:
+        accepted = _inspected[subject] = _accepted(callback, offered)
+    return accepted
 
 
 def _accepted(callback: Callback, offered: tuple[str, ...]) -> Accepted:

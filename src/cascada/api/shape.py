@@ -12,7 +12,7 @@ from cascada.model.policy import candidates
 class Shape:
     """What a handle knows of one data type: the key's fixed part, and the names left out of it."""
 
-    __slots__ = ("context", "kind", "prefix", "prefixes", "scope")
+    __slots__ = ("by_level", "context", "kind", "prefix", "prefixes", "scope")
 
     def __init__(self, kind: Kind, tenant: str, data_type: str, scope: Scope) -> None:
         varies_by = kind.policy.varies_by
@@ -22,6 +22,7 @@ class Shape:
         self.prefixes = tuple(
             key[:-1] for key in candidates(kind.policy, tenant, data_type, scope, "id")
         )
+        self.by_level = kind.policy.lookup == "strict" and len(self.prefixes) > 1
         left_out = Scope(
             *(None if kept else part for part, kept in zip(scope, self.scope, strict=True))
         )

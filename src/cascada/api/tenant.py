@@ -7,26 +7,26 @@ layers on them. `get` and `load` decide a hit in memory themselves, without a se
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar, overload
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, TypeVar, cast, overload
 
 from cascada.api.assembly import Assembly
 from cascada.api.data import TenantData
-from cascada.api.shape import Shape, names_of_parts, names_of_resources
-from cascada.coherence.dependencies import Dependent, Reach, reaches_of
+from cascada.api.levels import MakeLoader, alone
+from cascada.api.shape import Shape
+from cascada.api.voids import TenantVoids
 from cascada.engine import read
 from cascada.engine.answer import Answer, Loader, Question
-from cascada.engine.cascade import Cascade, cascade
 from cascada.engine.explain import Explanation, explain
-from cascada.engine.invalidate import invalidate, reached
+from cascada.engine.invalidate import invalidate
 from cascada.engine.source import Many, One
 from cascada.engine.write import write
-from cascada.model.entry import UNSET, Hit, Invalidated, Miss
+from cascada.model.entry import UNSET, Hit, Miss
 from cascada.model.keys import Id, Key, Scope, id_text, scope_of, type_text
 from cascada.model.names import (
     key_name,
-    tag_name,
-    tenant_name,
 )
 from cascada.model.ttl import Duration, seconds
 
@@ -35,7 +35,7 @@ T = TypeVar("T")
 class_of = type  # a public parameter is called `type`
 
 
-class Tenant(TenantData):
+class Tenant(TenantData, TenantVoids):
     """One tenant's view of the cache. Made by `Cache.tenant`, narrowed by `within`."""
 
     __slots__ = (
@@ -195,9 +195,13 @@ class Tenant(TenantData):
             hit = self._assembly.glance(key)
             if hit is not None:
                 return hit
-        source = One(loader, generator, clock=self._assembly.clock, ttl=ttl, tags=tags)
+        named: Any = {"clock": self._assembly.clock, "ttl": ttl, "tags": tags}
+        if shape.by_level:
+            question = self._question(shape, resource_id, type)
+            make = partial(One, **named)
+            return await self._assembly.load_by_level(question, loader, generator, make)
         question = self._question(shape, resource_id, type, generating=generator is not None)
-        return await self._assembly.load(question, source)
+        return await self._assembly.load(question, One(loader, generator, **named))
 
     async def load_many(
         self,
@@ -212,7 +216,16 @@ class Tenant(TenantData):
         """One answer for each id; `loader` is called once, with the ids that nobody has.
 
         It returns a mapping from id to value, or a sequence with one value for each id asked.
+        With `lookup="strict"` it is called for each id by itself, as the levels differ.
         """
+        if self._shape(data_type).by_level:
+            one = partial(self.load, data_type, ttl=ttl, tags=tags, type=type)
+            asked = [one(each, alone(loader, id_text(each))) for each in resource_ids]
+            hits = await asyncio.gather(*asked, return_exceptions=True)
+            for hit in hits:  # all have ended by now: nobody is left behind
+                if isinstance(hit, BaseException):
+                    raise hit
+            return cast("list[Hit[Any] | Miss]", hits)
         source = Many(loader, clock=self._assembly.clock, ttl=ttl, tags=tags)
         return await self.ask_many(data_type, resource_ids, source, type=type)
 
@@ -238,6 +251,25 @@ class Tenant(TenantData):
         )
         (answer,) = await self._assembly.answers([question], loader)
         return read.value_of(self._stack, question, answer), answer
+
+    async def ask_by_level(
+        self,
+        data_type: str,
+        resource_id: Id,
+        loader: Callable[..., Any] | None,
+        generator: Callable[..., Any] | None,
+        make: MakeLoader,
+        *,
+        type: Any = None,
+    ) -> tuple[Any, Answer]:
+        """`ask` of a type whose lookup is strict."""
+        question = self._question(self._shape(data_type), resource_id, type)
+        answer = await self._assembly.by_level(question, loader, generator, make)
+        return read.value_of(self._stack, question, answer), answer
+
+    def by_level(self, data_type: str) -> bool:
+        """Whether the source is asked level by level, which `ask` does not do."""
+        return self._shape(data_type).by_level
 
     async def ttl(self, data_type: str, resource_id: Id) -> float | None:
         """Seconds until the value of this one key is no longer fresh; None if there is none."""
@@ -280,91 +312,6 @@ class Tenant(TenantData):
         return await write(
             self._stack, question, value, ttl=ttl, tags=tags, sources=sources, version=version
         )
-
-    async def delete(self, data_type: str, resource_id: Id) -> bool:
-        """Remove exactly that one key; True if there was a value."""
-        key = self.key(data_type, resource_id)
-        strict = self._shape(data_type).kind.policy.strict
-        return (await self._invalidate([key_name(key)], strict=strict)).keys > 0
-
-    async def invalidate(
-        self,
-        data_type: str | None = None,
-        resource_id: Id | None = None,
-        *,
-        tag: str | None = None,
-        agent: Id | None = None,
-        conversation: Id | None = None,
-        collection: Id | None = None,
-        strict: bool | None = None,
-        dry_run: bool = False,
-    ) -> Invalidated:
-        """Void values, and all that was made from them, in one atomic step.
-
-        With a type and an id: that resource, in this handle's context and all more specific ones
-        (`"*"`: every resource of the type). With a tag: all that bear it. With an agent, a
-        conversation or a collection alone: all that belongs to it. With nothing at all: everything
-        of the tenant. It returns when no later read, in any process, finds the old value; but in
-        the memory of another one, which hears of it a few milliseconds later. `strict=True` waits
-        for those as well (`docs/coherence.md`); None asks the policy of the type, or, where no type
-        is named, whether any type's policy is strict. `dry_run` only says how many would go.
-        """
-        merged = self.within(agent=agent, conversation=conversation, collection=collection)
-        if data_type is None:
-            parts = scope_of(agent, conversation, collection)
-            names = names_of_parts(self.tenant, resource_id, parts)
-        else:
-            shape = merged._shape(data_type)
-            names = names_of_resources(self.tenant, data_type, resource_id, shape.scope)
-        if tag is not None:
-            names.append(tag_name(self.tenant, tag))
-        if strict is None and data_type is not None:
-            strict = self._shape(data_type).kind.policy.strict
-        elif strict is None:
-            strict = self._stack.kinds.strict
-        names = names or [tenant_name(self.tenant)]
-        if dry_run:
-            await self._assembly.life.ready()
-            return Invalidated(sum(map(sum, await reached(self._stack, names))), exact=False)
-        return await self._invalidate(names, strict=strict)
-
-    async def cascade(
-        self,
-        *subjects: str,
-        dry_run: bool = False,
-        strict: bool | None = None,
-        **ids: Id | Sequence[Id],
-    ) -> Cascade:
-        """Void all that depends on the subjects, and all that was made from it, in one atomic step.
-
-        `await acme.cascade("document", document="d1", collection="c1")`; several ids may be given
-        as a list. What depends on what says the table of `coherence/dependencies.py`, with the
-        rows of `Cache(dependencies=...)`. `dry_run` only says what would go; `strict` as in
-        `invalidate`. The counts are by the rows' labels.
-        """
-        rows = [row for subject in subjects for row in self._stack.dependencies.of(subject)]
-        return await self.void(self.reaches(rows, ids), dry_run=dry_run, strict=strict)
-
-    def reaches(
-        self, rows: Sequence[Dependent], ids: Mapping[str, Id | Sequence[Id]]
-    ) -> list[Reach]:
-        """What rows of the table come to here, for faces that choose them."""
-        kinds = self._stack.kinds
-        return reaches_of(
-            rows, self.tenant, ids, lambda name: kinds.of(self.tenant, name).policy.varies_by
-        )
-
-    async def void(
-        self, reaches: Sequence[Reach], *, dry_run: bool = False, strict: bool | None = None
-    ) -> Cascade:
-        """Carry out a cascade; `strict` None: whether any type's policy is."""
-        await self._assembly.life.ready()
-        strict = self._stack.kinds.strict if strict is None else strict
-        return await cascade(self._stack, reaches, dry_run=dry_run, strict=strict)
-
-    async def _invalidate(self, names: list[str], *, strict: bool) -> Invalidated:
-        await self._assembly.life.ready()
-        return await invalidate(self._stack, names, strict=strict)
 
     # --- keys ---------------------------------------------------------------------------------
 

@@ -65,9 +65,19 @@ class Choice(NamedTuple):
 
 
 def choose(
-    answers: Sequence[Found | Missing], policy: Policy, now: float, *, generating: bool
+    answers: Sequence[Found | Missing],
+    policy: Policy,
+    now: float,
+    *,
+    generating: bool,
+    candidates: int,
 ) -> Choice:
-    """The first candidate that may be served; else the first that is a spare."""
+    """The first candidate that may be served; else the first that is a spare.
+
+    `candidates`: how many there are, though this tier may have been asked for the first alone.
+    """
+    if policy.lookup == "strict":
+        return _choose_strictly(answers, policy, now, generating, candidates)
     spare: int | None = None
     for index, answer in enumerate(answers):
         if isinstance(answer, Found):
@@ -77,6 +87,29 @@ def choose(
             if verdict is Verdict.SPARE and spare is None:
                 spare = index
     return Choice(spare, Verdict.SPARE if spare is not None else Verdict.UNFIT)
+
+
+def _choose_strictly(
+    answers: Sequence[Found | Missing],
+    policy: Policy,
+    now: float,
+    generating: bool,
+    candidates: int,
+) -> Choice:
+    """The first value whose more specific candidates are all known to be absent, now.
+
+    If all are absent, that is the answer, and it depends on the last one as on the others.
+    """
+    for index, answer in enumerate(answers):
+        if not isinstance(answer, Found):
+            break  # unknown: what is more general may be the wrong value
+        verdict = judge(answer.entry, policy, now, generating=generating)
+        absent = answer.entry.flags & Flag.ABSENT
+        if not absent or index + 1 == candidates:
+            return Choice(None if verdict is Verdict.UNFIT else index, verdict)
+        if verdict not in (Verdict.FRESH, Verdict.DUE):
+            break
+    return Choice(None, Verdict.UNFIT)
 
 
 def as_general_answer(entry: Entry, candidates: Sequence[Key], now: float) -> Entry:

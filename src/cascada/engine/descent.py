@@ -265,7 +265,11 @@ def _take(
     descent.seen[tier.name] = list(seen)
     while True:
         choice = decide.choose(
-            seen, question.kind.policy, stack.now(), generating=question.generating
+            seen,
+            question.kind.policy,
+            stack.now(),
+            generating=question.generating,
+            candidates=len(question.candidates),
         )
         if choice.at is None:
             return

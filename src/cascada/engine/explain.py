@@ -74,7 +74,11 @@ async def explain(stack: Stack, question: Question) -> Explanation:
             continue
         looked_at = len(stack.keys_for(tier, question.candidates))
         choice = decide.choose(
-            answers[:looked_at], question.kind.policy, stack.now(), generating=question.generating
+            answers[:looked_at],
+            question.kind.policy,
+            stack.now(),
+            generating=question.generating,
+            candidates=len(question.candidates),
         )
         if choice.at is not None and choice.verdict is not decide.Verdict.SPARE:
             found = question.candidates[choice.at]

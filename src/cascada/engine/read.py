@@ -52,6 +52,16 @@ async def get(
     return answers
 
 
+async def known(stack: Stack, question: Question) -> Answer | None:
+    """What the tiers have, if it is fresh: else nobody is told that it was looked for."""
+    started = stack.timer()
+    (descent,) = await descend(stack, [question], loading=False)
+    if descent.answer is None or descent.answer.stale:
+        return None
+    _account(stack, [question], [descent.answer], started)
+    return descent.answer
+
+
 async def load(stack: Stack, questions: Sequence[Question], loader: Loader) -> list[Answer]:
     """What the tiers have, else what the loader brings; one load per key, whoever asks."""
     started = stack.timer()
@@ -131,7 +141,11 @@ def _glance(
             continue
         seen = [stack.memory.look(key) for key in keys]
         choice = decide.choose(
-            seen, question.kind.policy, stack.now(), generating=question.generating
+            seen,
+            question.kind.policy,
+            stack.now(),
+            generating=question.generating,
+            candidates=len(question.candidates),
         )
         if choice.at is None or choice.verdict is Verdict.SPARE:
             continue

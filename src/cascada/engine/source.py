@@ -127,7 +127,7 @@ class Many:
         ids = [question.key.resource_id for question in questions]
         rows = await call(self._loader, list(ids))
         spent = self._timer() - started
-        made = [produced(row, "loader", self._ttl, self._tags) for row in _in_order(rows, ids)]
+        made = [produced(row, "loader", self._ttl, self._tags) for row in in_order(rows, ids)]
         for each in made:
             each.loader_seconds = spent
         return made
@@ -153,7 +153,8 @@ def _nothing(loaded: object) -> bool:
     return loaded is None or (isinstance(loaded, Loaded) and loaded.value is None)
 
 
-def _in_order(rows: object, ids: Sequence[str]) -> list[object]:
+def in_order(rows: object, ids: Sequence[str]) -> list[object]:
+    """What a loader of many ids returned, one value for each id."""
     if isinstance(rows, Mapping):
         by_text = {str(found): row for found, row in rows.items()}
         return [by_text.get(wanted) for wanted in ids]

@@ -11,6 +11,7 @@ from cascada.engine.stack import Stack
 from cascada.model.entry import UNSET, Codec, Entry, Flag
 from cascada.model.errors import BadInput
 from cascada.model.names import source_names, static_names, tag_name
+from cascada.model.policy import Policy
 from cascada.model.ttl import Duration, seconds
 
 
@@ -34,12 +35,20 @@ def entry_of(stack: Stack, question: Question, result: Produced, frame: Frame) -
     if result.absent:
         flags = Flag.ABSENT | (Flag.GENERATOR_ASKED if question.generating else 0)
         flags |= policy.version << 8
-        until = now if policy.none_ttl is None else now + seconds(policy.none_ttl)
+        until = now + _absence_lasts(stack, policy)
         return Entry(b"", Codec.NOTHING, flags, now, until, until, names, value=None)
     entry = encoded(stack, question, result.value, result.ttl, names, result.version)
     if is_typed(question):
         result.value = UNSET  # whoever gets it decodes it, so that the first gets the type as well
     return entry
+
+
+def _absence_lasts(stack: Stack, policy: Policy) -> float:
+    """Seconds for which "there is nothing" is remembered; 0 is not at all."""
+    if policy.none_ttl is not None:
+        return seconds(policy.none_ttl)
+    # A strict read has to know what is not there.
+    return policy.lifetimes(None, stack.kinds.default_ttl)[0] if policy.lookup == "strict" else 0.0
 
 
 def is_typed(question: Question) -> bool:

@@ -66,6 +66,8 @@ async def look(
     ]
     if not asked:
         return answers, None
+    if questions and questions[0].kind.policy.lookup == "strict":
+        return answers, None  # which candidate may answer needs a decision
     before = memory.moment()
     keys = [key for _, question in asked for key in question.candidates]
     try:

@@ -16,7 +16,7 @@ from cascada.model.ttl import (
     seconds,
 )
 
-Lookup = Literal["nearest", "exact"]
+Lookup = Literal["nearest", "exact", "strict"]
 ContextPart = Literal["agent", "conversation", "collection"]
 CONTEXT_PARTS: Final[tuple[ContextPart, ...]] = get_args(ContextPart)
 
@@ -41,7 +41,9 @@ class Policy:
     refresh_at: the fraction of the ttl after which a hit starts a refresh (None: never ahead).
     none_ttl: how long "there is nothing" is remembered (None: not at all).
     varies_by: the context parts that its key holds (None: all that are given).
-    lookup: "nearest" also answers with a more general context's value, "exact" does not.
+    lookup: "nearest" also answers with a more general context's value, "exact" does not. "strict"
+        does where the more specific values are known not to be there: the loader is asked level
+        by level, and absences are stored (for `none_ttl`, else as long as a value).
     priority: what eviction gives up last. durable: also kept in the database tier.
     strict: an invalidation waits until no process's memory serves the old value, and none does
         while the shared tier is away.
@@ -155,13 +157,13 @@ def candidates(
 ) -> tuple[Key, ...]:
     """The keys that may answer, the one with all its context first.
 
-    `nearest` goes on with those rows of the table whose parts are all given; a conversation alone
-    is in no row, so its full key is followed by the key without context.
+    All but `exact` go on with those rows of the table whose parts are all given; a conversation
+    alone is in no row, so its full key is followed by the key without context.
     """
     if policy.varies_by is not None:
         scope = scope.only(policy.varies_by)
     scopes = [scope]
-    if policy.lookup == "nearest" and scope.parts:
+    if policy.lookup != "exact" and scope.parts:
         given = {part for part, value in zip(CONTEXT_PARTS, scope, strict=True) if value}
         scopes += [scope.only(row) for row in _LOOKUP_TABLE if given.issuperset(row)]
     return tuple(Key(tenant, data_type, *kept, resource_id) for kept in dict.fromkeys(scopes))
