@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sqlite3
+from collections.abc import Callable, Coroutine
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from cascada import Cache, CacheClosed, CorruptEntry, Policy
+from cascada import Cache, CacheClosed, CorruptEntry
 from cascada.testing.clock import ManualClock
-from tests.scenarios.conftest import MakeCache
+from tests.scenarios.conftest import TIMEOUT, MakeCache
 from tests.servers.redis import RedisServer
 
 TENANTS = ("acme", "globex", "acme:calls", "acme%3Acalls", "*")
@@ -225,17 +226,53 @@ async def test_a_cancelled_push_happens_whole_or_not_at_all(cache: Cache) -> Non
     assert len({*got}) == len(got) == await inbox.length()
 
 
-def test_in_a_forked_child_the_items_stay_with_the_parent() -> None:
-    cache = Cache(policies={"x": Policy()})
-    asyncio.run(filled(cache))
+def in_child(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run `work` in a forked child and fail if it fails."""
     child = os.fork()
     if child == 0:
         signal.alarm(20)
         code = 1
         try:
             logging.disable()
-            code = 2 * asyncio.run(is_all_there(cache))
+            asyncio.run(work())
+            code = 0
         finally:
             os._exit(code)
     assert os.waitpid(child, 0)[1] == 0
+
+
+def test_in_a_forked_child_the_items_of_this_process_stay_with_the_parent() -> None:
+    cache = Cache()
+    asyncio.run(filled(cache))
+
+    async def child() -> None:
+        assert await cache.tenant("acme").counter("calls", "chat") == 0
+        assert await cache.tenant("acme").list("inbox").lpop() is None
+
+    in_child(child)
     assert asyncio.run(is_all_there(cache))
+
+
+@pytest.mark.parametrize("place", ["redis", "database"])
+def test_parent_and_child_count_together(
+    place: str, tmp_path: Path, redis_server: RedisServer
+) -> None:
+    redis_server.flush()
+    url = redis_server.url if place == "redis" else str(tmp_path / "cache.db")
+    cache = Cache(**{place: url}, op_timeout=TIMEOUT)  # type: ignore[arg-type]
+
+    async def count() -> None:
+        acme = cache.tenant("acme")
+        await asyncio.gather(*(acme.increment("calls", "chat") for _ in range(50)))
+        await acme.list("inbox").rpush(os.getpid())
+
+    async def looked_at() -> tuple[int, int]:
+        acme = cache.tenant("acme")
+        seen = await acme.counter("calls", "chat"), await acme.list("inbox").length()
+        await cache.aclose()
+        return seen
+
+    asyncio.run(count())
+    in_child(count)
+    asyncio.run(count())
+    assert asyncio.run(looked_at()) == (150, 3)

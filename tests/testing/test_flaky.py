@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from cascada import Cache
 from cascada.model.entry import Entry
-from cascada.model.errors import TierUnavailable
+from cascada.model.errors import TierUnavailable, Unanswered
 from cascada.model.keys import Key
 from cascada.model.names import key_name
 from cascada.testing.clock import ManualClock
@@ -138,3 +139,31 @@ async def test_busy_answers_leases_for_a_while_but_not_those_that_take_over(
     assert isinstance((await tier.lease([KEY], [None], force=True))[0], Lease)
     assert await tier.lease([KEY], [None]) == [Busy(0.5)]
     assert isinstance((await tier.lease([KEY], [None]))[0], Lease)
+
+
+async def test_its_lists_and_counters_obey_as_well(tier: FlakyTier) -> None:
+    async with Cache(tiers=[tier]) as cache:
+        acme = cache.tenant("acme")
+        inbox = acme.list("inbox")
+        assert await acme.increment("calls", "chat") == 1
+        tier.fail("data", times=1)
+        with pytest.raises(TierUnavailable) as caught:
+            await acme.increment("calls", "chat")
+        assert not isinstance(caught.value, Unanswered)
+        assert await acme.counter("calls", "chat") == 1, "refused is not carried out"
+        tier.lose("data", times=1)
+        with pytest.raises(Unanswered, match="may or may not have happened"):
+            await acme.increment("calls", "chat")
+        assert await acme.counter("calls", "chat") == 2, "this time it was"
+        assert [await inbox.rpush("a"), await inbox.lpush("b"), await inbox.length()] == [1, 2, 2]
+        await inbox.trim(0, 0)
+        assert await inbox.range() == ["b"]
+        assert await inbox.rpop() == "b"
+        assert tier.made["data"] == 11
+
+
+def test_over_a_tier_without_data_it_has_none() -> None:
+    class Bare:
+        name = "l3"
+
+    assert not hasattr(FlakyTier(Bare()), "data")  # type: ignore[arg-type]

@@ -17,7 +17,7 @@ from cascada import Cache
 from tests.servers.redis import RedisServer
 
 PROGRAM = """
-import asyncio, json, sys
+import asyncio, itertools, json, os, sys
 from cascada import Cache
 
 async def count(acme, times):
@@ -45,6 +45,15 @@ async def consume(acme):
             return taken
         else:
             taken.append(job)
+
+async def toil(acme, name):
+    numbers = itertools.count()
+    async def caller():
+        for number in numbers:
+            await acme.list("done").lpush((name, number))
+            await acme.increment("calls", "chat")
+            os.write(1, b"%d\\n" % number)  # acknowledged, whatever becomes of this process
+    await asyncio.gather(*(caller() for _ in range(5)))
 
 async def main(where, role, *arguments):
     async with Cache(**where, op_timeout=30.0) as cache:
@@ -148,3 +157,29 @@ async def test_what_is_pushed_is_popped_once_and_in_order(where: Where) -> None:
         for name in ("a", "b"):
             numbers = [number for who, number in each if who == name]
             assert numbers == sorted(numbers), "a producer's items come in his order"
+
+
+async def test_what_killed_processes_leave_behind_is_whole(where: Where) -> None:
+    """Each is killed in the middle of it: what it was told is done is done, and at most once."""
+    names = ["a", "b", "c"]
+    async with children(where, *[("toil", name) for name in names]) as toiling:
+        for child in toiling:
+            assert child.process.stdin is not None
+            child.process.stdin.write(b"go\n")
+        acknowledged = []
+        for child in toiling:
+            stdout = child.process.stdout
+            assert stdout is not None
+            lines = [await stdout.readline() for _ in range(100)]
+            child.process.kill()
+            lines += (await stdout.read()).splitlines()
+            acknowledged.append({int(line) for line in lines})
+    async with Cache(**where, op_timeout=30.0) as cache:  # type: ignore[arg-type]
+        acme = cache.tenant("acme")
+        done = [(name, number) for name, number in await acme.list("done").range()]
+        counted = await acme.counter("calls", "chat")
+        assert await acme.list("done").length() == len(done) == len({*done})
+        for name, numbers in zip(names, acknowledged, strict=True):
+            assert numbers <= {number for who, number in done if who == name}
+        assert sum(map(len, acknowledged)) <= counted <= len(done)
+        assert await acme.list("done").rpush("next") == len(done) + 1

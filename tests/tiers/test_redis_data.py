@@ -18,8 +18,11 @@ import pytest
 from cascada import FOREVER, Cache
 from cascada.model.clock import SystemClock
 from cascada.model.errors import TierUnavailable, Unanswered
+from cascada.tiers.base import Barred
 from cascada.tiers.redis import RedisTier
+from cascada.tiers.redis_layout import LAYOUT
 from tests.servers.redis import RedisServer
+from tests.tiers.redis_world import KEY
 
 CUTS, CALLERS = 40, 10
 
@@ -130,6 +133,28 @@ async def test_nothing_is_popped_twice(siege: Siege, tier: RedisTier) -> None:
     assert len(taken) == len({*taken})
     assert not {*taken} & {*left}
     assert len(items) - len(taken) - len(left) <= siege.ended["unanswered"]
+
+
+# --- other versions -------------------------------------------------------------------------
+
+
+async def test_a_change_of_the_layout_leaves_data_to_all_versions(
+    server: RedisServer, tier: RedisTier
+) -> None:
+    """A newer version empties the cache in Redis and shuts the older one out of it."""
+    assert await tier.data.increment("acme:c", 7) == 7
+    assert await tier.data.push("acme:l", b"item", left=False) == 1
+    newer = RedisTier(server.url, namespace="test", clock=SystemClock(), layout=LAYOUT + 1)
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(newer.run())
+        await newer.up()
+        with pytest.raises(Barred):
+            await tier.read([KEY])
+        assert await newer.data.increment("acme:c", 1) == 8
+        assert await tier.data.increment("acme:c", 1) == 9
+        assert await newer.data.pop("acme:l", left=True) == b"item"
+        running.cancel()
+    await newer.aclose()
 
 
 # --- what the server allows -------------------------------------------------------------------

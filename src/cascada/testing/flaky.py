@@ -18,10 +18,10 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Final, Literal, Protocol, TypeVar, get_args
+from typing import Final, Literal, Protocol, TypeVar, cast, get_args
 
 from cascada.model.entry import Entry
-from cascada.model.errors import TierUnavailable
+from cascada.model.errors import TierUnavailable, Unanswered
 from cascada.model.keys import Key
 from cascada.tiers.base import (
     Bearers,
@@ -37,11 +37,20 @@ from cascada.tiers.base import (
     TierName,
     Usage,
 )
+from cascada.tiers.data import DataStore, KeepsData
 
 T = TypeVar("T")
 
-Call = Literal["read", "lease", "fill", "renew", "invalidate", "bearers", "usage", "changes"]
+Call = Literal[
+    "read", "lease", "fill", "renew", "invalidate", "bearers", "usage", "changes", "data"
+]
 CALLS: Final[tuple[Call, ...]] = get_args(Call)
+
+
+class Through(Protocol):
+    """Where a call meets its faults."""
+
+    def __call__(self, call: Call, carry_out: Callable[[], Awaitable[T]], /) -> Awaitable[T]: ...
 
 
 class SharedTier(Tier, FeedSource, Protocol):
@@ -90,15 +99,22 @@ class FlakyTier:
     def name(self) -> TierName:
         return self.tier.name
 
+    @property
+    def data(self) -> DataStore:
+        """Lists and counters, as obedient as itself; over a tier that has none, AttributeError."""
+        return FlakyData(cast(KeepsData, self.tier).data, self._through)
+
     # --- commands: without a name, all calls are meant -----------------------------------------
 
     def fail(self, *calls: Call, error: Exception | None = None, times: int | None = None) -> None:
         """Raise instead of carrying out."""
-        self._set(calls, Fault(before=_raiser(error), times=times))
+        refused = error or TierUnavailable("this tier was told to fail")
+        self._set(calls, Fault(before=_raiser(refused), times=times))
 
     def lose(self, *calls: Call, error: Exception | None = None, times: int | None = None) -> None:
         """Carry out, then raise instead of answering."""
-        self._set(calls, Fault(after=_raiser(error), times=times))
+        untold = error or Unanswered("this tier was told to lose its answers")
+        self._set(calls, Fault(after=_raiser(untold), times=times))
 
     def delay(self, *calls: Call, seconds: float, times: int | None = None) -> None:
         """Carry out only after a pause."""
@@ -186,8 +202,37 @@ class FlakyTier:
             self._faults[call] = fault if fault.times is None else replace(fault)
 
 
-def _raiser(error: Exception | None) -> Callable[[], Awaitable[None]]:
+class FlakyData:
+    """The lists and counters of a flaky tier; each of their calls is a call "data"."""
+
+    def __init__(self, data: DataStore, through: Through) -> None:
+        self._data = data
+        self._through = through
+
+    async def increment(self, name: str, amount: int) -> int:
+        return await self._through("data", lambda: self._data.increment(name, amount))
+
+    async def counter(self, name: str) -> int:
+        return await self._through("data", lambda: self._data.counter(name))
+
+    async def push(self, name: str, item: bytes, *, left: bool) -> int:
+        return await self._through("data", lambda: self._data.push(name, item, left=left))
+
+    async def pop(self, name: str, *, left: bool) -> bytes | None:
+        return await self._through("data", lambda: self._data.pop(name, left=left))
+
+    async def range(self, name: str, start: int, end: int) -> list[bytes]:
+        return await self._through("data", lambda: self._data.range(name, start, end))
+
+    async def length(self, name: str) -> int:
+        return await self._through("data", lambda: self._data.length(name))
+
+    async def trim(self, name: str, start: int, end: int) -> None:
+        await self._through("data", lambda: self._data.trim(name, start, end))
+
+
+def _raiser(error: Exception) -> Callable[[], Awaitable[None]]:
     async def fail() -> None:
-        raise error or TierUnavailable("this tier was told to fail")
+        raise error
 
     return fail
