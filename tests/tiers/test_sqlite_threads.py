@@ -6,7 +6,9 @@ import asyncio
 import sqlite3
 import sys
 import threading
+import time
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -112,6 +114,24 @@ async def test_the_loop_goes_on_while_the_database_is_locked(world: World) -> No
     locker.execute("COMMIT")
     locker.close()
     assert (await tier.invalidate([key_name(key())])).keys == 1
+
+
+async def test_a_writer_that_has_waited_for_long_is_not_the_last_to_notice(world: World) -> None:
+    """By itself SQLite would by now look at the lock every 100 ms, and find another in between."""
+    tier = world.tier(busy_timeout=5.0)
+    await load(tier, key())
+    late = []
+    with closing(sqlite3.connect(world.path, isolation_level=None)) as other:
+        for number in range(7):
+            other.execute("BEGIN IMMEDIATE")
+            writing = asyncio.get_running_loop().create_task(tier.invalidate([key_name(key())]))
+            await asyncio.sleep(0.3 + 0.013 * number)
+            assert not writing.done()
+            other.execute("COMMIT")
+            released = time.perf_counter()
+            await writing
+            late.append(time.perf_counter() - released)
+    assert sorted(late)[3] < 0.03, late
 
 
 async def test_an_inline_reader_lets_a_thread_make_the_file(world: World) -> None:

@@ -156,6 +156,9 @@ def inode_of(path: Path) -> str | None:
         return None
 
 
+_GLANCE: Final = 8  # milliseconds, of which SQLite makes three looks
+
+
 class Writing:
     """A write transaction; it is rolled back when its block raises."""
 
@@ -165,7 +168,21 @@ class Writing:
         self._connection = connection
 
     def __enter__(self) -> None:
-        self._connection.execute("BEGIN IMMEDIATE")
+        execute = self._connection.execute
+        ((patience,),) = execute("PRAGMA busy_timeout").fetchall()
+        # SQLite soon looks at a lock only every 100 ms, and whoever has just let go of it is back
+        # before: under load some would wait for seconds. Begun anew, it looks after 1 and 3 ms.
+        execute(f"PRAGMA busy_timeout = {_GLANCE}")
+        try:
+            for left in range(patience // _GLANCE, -1, -1):
+                try:
+                    execute("BEGIN IMMEDIATE")
+                    break
+                except sqlite3.OperationalError as error:
+                    if not left or error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                        raise
+        finally:
+            execute(f"PRAGMA busy_timeout = {patience}")
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         # Some errors (a full disk) end the transaction by themselves.
