@@ -86,6 +86,7 @@ async def test_without_a_name_every_call_is_meant_until_it_heals(tier: FlakyTier
         "bearers": lambda: tier.bearers([key_name(KEY)]),
         "usage": tier.usage,
         "changes": lambda: tier.changes(None),
+        "data": lambda: tier.data.counter("acme:c"),
     }
     assert set(calls) == set(CALLS)
     for call in calls.values():

@@ -152,7 +152,7 @@ async def test_what_is_pushed_is_popped_once_and_in_order(where: Where) -> None:
         assert await jobs.length() == 0
     jobs_done = [(name, number) for each in taken for name, number in each]
     assert sorted(jobs_done) == sorted((name, n) for name in ("a", "b") for n in range(times))
-    assert sum(len(each) > times / 20 for each in taken) > 1, "else it would have proved little"
+    assert sum(len(each) > 10 for each in taken) > 1, "else it would have proved little"
     for each in taken:
         for name in ("a", "b"):
             numbers = [number for who, number in each if who == name]
