@@ -1,7 +1,7 @@
 """The public names as a user writes them: mypy --strict must take it, and infer what it says."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from datetime import timedelta
 from typing import Any, Literal, assert_type
 
@@ -75,6 +75,14 @@ async def modern() -> None:
         assert_type(await inbox.range(0, -1), list[Any])
         assert_type(await acme.increment("api_calls", "chat", amount=2, metadata={}), int)
         assert_type(await acme.counter("api_calls", "chat"), int)
+
+        async def pieces() -> AsyncIterator[str]:
+            yield "piece"
+
+        stream = acme.stream("agent_response", "q1", pieces, ttl=300, tags=["news"])
+        assert_type(stream, AsyncGenerator[str])
+        async for piece in stream:
+            assert_type(piece, str)
         done = await acme.within(collection="k").invalidate(tag="news")
         assert_type(done, Invalidated)
         assert_type(done.keys, int)
@@ -126,7 +134,16 @@ def rows(table: str, limit: int = 10) -> list[int]:
     return [limit]
 
 
+@cached("tokens", ttl=60)
+async def tokens(prompt: str, *, limit: int = 10) -> AsyncIterator[str]:
+    yield prompt[:limit]
+
+
 class Repository:
+    @cached("row-parts", ignore=("self",))
+    async def parts(self, number: int) -> AsyncGenerator[bytes]:
+        yield bytes(number)
+
     @cached("row", ignore=("self",))
     async def row(self, number: int) -> str:
         return str(number)
@@ -151,6 +168,12 @@ async def decorated(repository: Repository, cities: Sequence[str]) -> None:
         assert_type(rows.invalidate("t"), Invalidated)
         assert_type(await weather.refresh("Paris"), dict[str, float])
         assert_type(weather.cache_key("Paris"), Key)
+        assert_type(tokens("p", limit=3), AsyncGenerator[str])
+        assert_type(repository.parts(1), AsyncGenerator[bytes])
+        assert_type(await tokens.invalidate("p"), Invalidated)
+        assert_type(tokens.refresh("p"), AsyncGenerator[str])
+        assert_type(tokens.cache_key("p"), Key)
+        tokens(7)  # type: ignore[arg-type]
         await weather(7)  # type: ignore[arg-type]
         await repository.row()  # type: ignore[call-arg]
         rows.cache_key(table=b"")  # type: ignore[arg-type]

@@ -1,5 +1,7 @@
 """`@cached`: a function whose results are cached, one load per set of arguments.
 
+An async function stays one, a plain one waits, and an async generator function gives streams.
+
 The key covers all arguments by name, so `f(1)`, `f(x=1)` and a call that leaves a default out are
 one value; what a function reads beside its arguments is not part of it. The data type is the first
 argument of `cached` (the documents say `key_prefix`), else the function's own name. Functions of
@@ -18,12 +20,13 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Concatenate, Final, Generic, ParamSpec, Self, TypeVar, cast, overload
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, cast, overload
 
 from cascada.api import portal
 from cascada.api.cache import Cache
-from cascada.api.recipe import Recipe
+from cascada.api.cached_streams import StreamCached
+from cascada.api.recipe import Recipe, look_like
 from cascada.model.entry import UNSET, Invalidated, Unset
 from cascada.model.keys import Id, Key
 from cascada.model.loaded import Loaded
@@ -40,7 +43,7 @@ class AsyncForm(Generic[P, T]):
     """A cached function to be awaited."""
 
     def __init__(self, recipe: Recipe, *bound: Any) -> None:
-        _look_like(self, recipe, bound)
+        look_like(self, recipe, bound)
         self._recipe = recipe
         self._bound = bound
         if sys.version_info >= (3, 12):
@@ -105,7 +108,7 @@ class PlainCached(Generic[P, T]):
     """A cached plain function: a call waits, in the caller's thread, for what `aio` brings."""
 
     def __init__(self, recipe: Recipe, *bound: Any) -> None:
-        _look_like(self, recipe, bound)
+        look_like(self, recipe, bound)
         self._recipe = recipe
         self._aio: AsyncForm[P, T] = AsyncForm(recipe, *bound)
 
@@ -161,6 +164,11 @@ class Decorator:
     ) -> AsyncCached[P, T]: ...
 
     @overload
+    def __call__(  # type: ignore[overload-overlap]  # an iterator is a value, too
+        self, function: Callable[P, AsyncIterator[T]]
+    ) -> StreamCached[P, T]: ...
+
+    @overload
     def __call__(self, function: Callable[P, Loaded[T]]) -> PlainCached[P, T]: ...
 
     @overload
@@ -169,6 +177,8 @@ class Decorator:
     def __call__(self, function: Callable[..., Any]) -> Any:
         _refuse_what_cannot_be_cached(function)
         recipe = Recipe(function, **self._options)
+        if inspect.isasyncgenfunction(function):
+            return StreamCached(recipe)
         return AsyncCached(recipe) if recipe.is_async else PlainCached(recipe)
 
 
@@ -183,7 +193,7 @@ def cached(
     ignore: Sequence[str] = (),
     cache: Cache | None = None,
 ) -> Decorator:
-    """Cache what a function returns, async or plain.
+    """Cache what a function returns, async or plain, or what an async generator function yields.
 
     data_type (or key_prefix): what its values are called, as in `Tenant.load`. ttl: how long they
     are fresh (left out: as the policy says; None: forever). key: makes the id from the arguments.
@@ -211,20 +221,13 @@ def cached(
     )
 
 
-_STREAMS: Final = "collect it into a list and return that; streams come with Tenant.stream"
-
-
 def _refuse_what_cannot_be_cached(function: object) -> None:
-    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
-        name = getattr(function, "__qualname__", repr(function))
-        raise TypeError(f"{name} is a generator, whose items @cached cannot keep; {_STREAMS}")
+    if inspect.isgeneratorfunction(function):
+        raise TypeError(
+            f"{getattr(function, '__qualname__', repr(function))} is a plain generator; "
+            "make it an async one, which is cached as a stream, or return a list"
+        )
     if isinstance(function, classmethod | staticmethod):
         raise TypeError(f"@cached stands below @{type(function).__name__}, next to the function")
     if not callable(function):
         raise TypeError(f"@cached was given {function!r}, which is no function")
-
-
-def _look_like(wrapper: Any, recipe: Recipe, bound: tuple[Any, ...]) -> None:
-    """Name, documentation and signature of the function, as far as it is not bound already."""
-    function: Any = recipe.function
-    functools.update_wrapper(wrapper, function.__get__(bound[0]) if bound else function)

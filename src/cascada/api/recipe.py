@@ -118,3 +118,9 @@ def _is_async(function: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         getattr(function, "__call__", None)  # noqa: B004 - an object with an async __call__
     )
+
+
+def look_like(wrapper: Any, recipe: Recipe, bound: tuple[Any, ...]) -> None:
+    """Name, documentation and signature of the function, as far as it is not bound already."""
+    function: Any = recipe.function
+    functools.update_wrapper(wrapper, function.__get__(bound[0]) if bound else function)

@@ -16,6 +16,7 @@ from cascada.api.assembly import Assembly
 from cascada.api.data import TenantData
 from cascada.api.levels import MakeLoader, alone
 from cascada.api.shape import Shape
+from cascada.api.streams import TenantStreams
 from cascada.api.voids import TenantVoids
 from cascada.engine import read
 from cascada.engine.answer import Answer, Loader, Question
@@ -35,7 +36,7 @@ T = TypeVar("T")
 class_of = type  # a public parameter is called `type`
 
 
-class Tenant(TenantData, TenantVoids):
+class Tenant(TenantStreams, TenantData, TenantVoids):
     """One tenant's view of the cache. Made by `Cache.tenant`, narrowed by `within`."""
 
     __slots__ = (

@@ -36,6 +36,7 @@ from typing import Final
 
 from cascada.engine.answer import Answer, Question
 from cascada.engine.limits import Ticket
+from cascada.engine.live import Live
 from cascada.model.errors import LoadCycle
 from cascada.model.keys import Key
 
@@ -69,12 +70,13 @@ class Voyage:
 
 
 class Flight:
-    """One key under way. `began` is the moment at which it did."""
+    """One key under way. `began` is the moment at which it did; `live`: as a stream."""
 
     def __init__(self, question: Question, began: int, voyage: Voyage) -> None:
         self.question = question
         self.began = began
         self.voyage = voyage
+        self.live: Live | None = None
         self.answer: Answer | None = None
         self.error: BaseException | None = None
         self._traceback: TracebackType | None = None
@@ -98,12 +100,12 @@ class Flight:
             self.voyage.flying -= 1
             # All values are there: what is left, storing them, is the voyage's own work.
             self.voyage.kept = self.voyage.kept or not self.voyage.flying
-            self._call_out()
+            self.call_out()
 
     def fail(self, error: BaseException) -> None:
         if not self.landed:
             self.error, self._traceback = error, error.__traceback__
-            self._call_out()
+            self.call_out()
 
     def failure(self) -> BaseException:
         """The error to raise, without the frames of those who have raised it before."""
@@ -118,9 +120,9 @@ class Flight:
         """All is stored; `proven` says that nothing named the key since the flight began."""
         if not self.ended:
             self.ended, self.proven = True, proven
-            self._call_out()
+            self.call_out()
 
-    def _call_out(self) -> None:
+    def call_out(self) -> None:
         """Wake those whose waiting is over."""
         for boarding, turn in self.waiting.items():
             if not turn.done() and boarding.is_settled:
@@ -171,6 +173,16 @@ class Boarding:
             return flight.ended if self._is_refused else flight.landed
         return flight.ended or (flight.found and not self._looked)
 
+    async def settled(self) -> None:
+        """Wait until `is_settled`."""
+        if not self.is_settled:
+            waiting = self.flight.waiting
+            waiting[self] = turn = asyncio.get_running_loop().create_future()
+            try:
+                await turn
+            finally:
+                del waiting[self]
+
     async def wait(self) -> Answer | None:
         """The flight's answer, if this caller may have it; None: look again.
 
@@ -178,12 +190,7 @@ class Boarding:
         touches no other.
         """
         flight = self.flight
-        if not self.is_settled:
-            flight.waiting[self] = turn = asyncio.get_running_loop().create_future()
-            try:
-                await turn
-            finally:
-                del flight.waiting[self]
+        await self.settled()
         if flight.error is not None:
             raise flight.failure()
         if self._is_refused:

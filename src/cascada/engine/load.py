@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from cascada.engine.answer import Loader, Produced
 from cascada.engine.descent import Descent, descend, rise, still_there
 from cascada.engine.flight import Flight
+from cascada.engine.live import TooLong
 from cascada.engine.sources import Frame, loading
 from cascada.engine.stack import Stack
 from cascada.engine.store import entry_of
@@ -110,6 +112,8 @@ async def _load(stack: Stack, legs: Sequence[Leg], loader: Loader) -> None:
     kind, key = first.question.kind, first.question.key
     frame = Frame(stack, first.voyage, key.tenant)
     started = stack.timer()
+    if first.live is not None:
+        first.live.release = partial(_release, stack, legs)
     try:
         async with stack.limits.slot(kind.data_type, first.voyage.ticket):
             produced = await _run(stack, legs, loader, frame)
@@ -118,6 +122,13 @@ async def _load(stack: Stack, legs: Sequence[Leg], loader: Loader) -> None:
             for (flight, descent), result in zip(legs, produced, strict=True)
             if result.error is None
         ]
+    except TooLong as error:
+        # It ended well for those who follow it; nobody else can have it.
+        stack.trace.loaded(kind, [key], stack.timer() - started)
+        stack.flights.cool(key, stack.timer() + COOL_DOWN)
+        await _release(stack, legs)
+        first.fail(error)
+        return
     except Exception as error:  # noqa: BLE001 - the caller's own code may raise anything
         await _fail(stack, [(leg, error) for leg in legs])
         return
@@ -229,7 +240,12 @@ async def _fail(stack: Stack, failed: Sequence[tuple[Leg, BaseException]]) -> No
     await _release(stack, legs)
     for (flight, descent), error in failed:
         stack.flights.cool(flight.question.key, stack.timer() + COOL_DOWN)
-        if descent.spare is not None and await still_there(stack, [descent.spare]) == [True]:
+        begun = flight.live is not None and flight.live.passed  # then a spare cannot be its end
+        if (
+            descent.spare is not None
+            and not begun
+            and await still_there(stack, [descent.spare]) == [True]
+        ):
             flight.land(descent.spare)
             flight.end(proven=True)
         flight.fail(error)

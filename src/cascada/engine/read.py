@@ -48,7 +48,7 @@ async def get(
         missed = [descent for descent in descents if hidden or descent.answer is None]
         await fence.remember(stack, missed)
     if counted:
-        _account(stack, questions, answers, started)
+        account(stack, questions, answers, started)
     return answers
 
 
@@ -58,7 +58,7 @@ async def known(stack: Stack, question: Question) -> Answer | None:
     (descent,) = await descend(stack, [question], loading=False)
     if descent.answer is None or descent.answer.stale:
         return None
-    _account(stack, [question], [descent.answer], started)
+    account(stack, [question], [descent.answer], started)
     return descent.answer
 
 
@@ -71,9 +71,7 @@ async def load(stack: Stack, questions: Sequence[Question], loader: Loader) -> l
     if len(questions) > 1:
         answers, known = await _look_first(stack, questions, loader)
     while len(answers) < len(questions):
-        answers |= _glance(stack, questions, answers, loader)
-        if refreshed := _under_refresh(stack, questions, answers):
-            answers |= await _look_below(stack, refreshed)
+        answers |= await at_hand(stack, questions, answers, loader)
         waiting = _board(stack, questions, answers, loader, asked, known)
         known = None
         try:
@@ -81,13 +79,13 @@ async def load(stack: Stack, questions: Sequence[Question], loader: Loader) -> l
                 answer = await boarding.wait()
                 if answer is not None and _asked_too_little(questions[index], boarding, answer):
                     continue  # look again: the next flight asks this caller's generator, too
-                if answer is not None and _opens(stack, questions[index], answer):
+                if answer is not None and opens(stack, questions[index], answer):
                     answers[index] = answer
         finally:
             for _, boarding in waiting:
                 boarding.leave()
     in_order = [answers[index] for index in range(len(questions))]
-    _account(stack, questions, in_order, started)
+    account(stack, questions, in_order, started)
     return in_order
 
 
@@ -124,6 +122,16 @@ async def _look_first(
         (index, answer) for index, answer in zip(open_, found, strict=True) if answer is not None
     )
     return answers, known
+
+
+async def at_hand(
+    stack: Stack, questions: Sequence[Question], answers: dict[int, Answer], loader: Loader
+) -> dict[int, Answer]:
+    """What may be served without waiting for a load, of the questions that have no answer yet."""
+    found = _glance(stack, questions, answers, loader)
+    if refreshed := _under_refresh(stack, questions, answers | found):
+        found |= await _look_below(stack, refreshed)
+    return found
 
 
 def _glance(
@@ -224,7 +232,7 @@ def _board(
     lacking = (
         known if known is not None and known.lacks([each.question for each in flights]) else None
     )
-    _depart(stack, flights, loader, lacking)
+    depart(stack, flights, loader, lacking)
     return waiting
 
 
@@ -233,7 +241,7 @@ def _asked_too_little(question: Question, boarding: Boarding, answer: Answer) ->
     return answer.absent and question.generating and not boarding.flight.question.generating
 
 
-def _opens(stack: Stack, question: Question, answer: Answer) -> bool:
+def opens(stack: Stack, question: Question, answer: Answer) -> bool:
     """Decode another caller's value; one that asked for another type has to look itself."""
     if answer.value is UNSET and not answer.absent:
         try:
@@ -247,19 +255,17 @@ def _refresh(stack: Stack, question: Question, loader: Loader) -> None:
     """Load anew in the background, unless somebody does, or it has just failed."""
     key = question.key
     if stack.flights.find(key) is None and not stack.flights.cooling(key, stack.timer()):
-        _depart(stack, stack.flights.prepare([question], kept=True), loader)
+        depart(stack, stack.flights.prepare([question], kept=True), loader)
 
 
-def _depart(
-    stack: Stack, flights: list[Flight], loader: Loader, known: Known | None = None
-) -> None:
+def depart(stack: Stack, flights: list[Flight], loader: Loader, known: Known | None = None) -> None:
     voyage = flights[0].voyage
     voyage.task = stack.background.run(
         carry(stack, flights, loader, known), f"load {flights[0].question.key}"
     )
 
 
-def _account(
+def account(
     stack: Stack,
     questions: Sequence[Question],
     answers: Sequence[Answer | None],

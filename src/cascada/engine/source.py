@@ -11,8 +11,9 @@ import contextvars
 import functools
 import inspect
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Lock
 from typing import Any, Final
 
 from cascada.engine.answer import Origin, Produced, Question
@@ -64,6 +65,34 @@ def _in_thread(function: Callable[..., Any], *args: Any, **named: Any) -> Any:
     except StopIteration as error:
         # No future can carry it (asyncio loses it, and who waits would wait for ever).
         raise RuntimeError("a plain function raised StopIteration") from error
+
+
+async def from_thread(generator: Generator[Any, Any, Any]) -> AsyncGenerator[Any]:
+    """The items of a plain generator, each made in a worker thread."""
+    over, busy, one_at_a_time = object(), False, Lock()
+
+    def step() -> Any:
+        with one_at_a_time:
+            return next(generator, over)
+
+    def close() -> None:
+        with one_at_a_time:
+            generator.close()
+
+    try:
+        while True:
+            busy = True
+            item = await call(step)
+            busy = False
+            if item is over:
+                return
+            yield item
+    finally:
+        if busy:
+            # Cancelled in the middle of a step, which goes on: its thread is not waited for.
+            _threads().submit(close)
+        else:
+            await call(close)
 
 
 class One:

@@ -26,7 +26,7 @@ Standing = tuple[str, tuple[Cell, ...], TenantClock]
 
 
 class Heard:
-    """See the module's text. `ring_size`: names in the ring."""
+    """See the module's text. `ring_size`: names in the ring. `highest`: the number heard of."""
 
     def __init__(self, ring_size: int) -> None:
         self.ring_size = ring_size
@@ -34,6 +34,7 @@ class Heard:
 
     def clear(self) -> None:
         """Begin anew, with other cells and clocks: who holds an old one holds nothing."""
+        self.highest = 0
         self.cells: WeakValueDictionary[str, Cell] = WeakValueDictionary()
         self._clocks: WeakValueDictionary[str, TenantClock] = WeakValueDictionary()
         self._ring: OrderedDict[str, int] = OrderedDict()
@@ -78,6 +79,7 @@ class Heard:
         ended = 0
         tenant = tenant_of(name)
         self._remember(name, q)
+        self.highest = max(self.highest, q)
         cell = self.cells.get(name)
         if cell is not None and cell.q < q:
             ended = cell.live

@@ -67,7 +67,7 @@ class MemoryTier:
         self.freshness = freshness or AlwaysFresh()
         self._clock = clock
         self._now = clock.monotonic
-        self._capacity = capacity_bytes
+        self.capacity = capacity_bytes
         self._eviction = eviction or LeastRecentlyUsed()
         self._kind_of = kind_of
         self._due_at = due_at
@@ -153,7 +153,7 @@ class MemoryTier:
         return None if record is None else Holding(record, record.marks)
 
     async def usage(self) -> Usage:
-        return Usage(len(self.records), self._size, self._capacity, self._evictions)
+        return Usage(len(self.records), self._size, self.capacity, self._evictions)
 
     async def aclose(self) -> None:
         self.flush()
@@ -344,7 +344,7 @@ class MemoryTier:
         record.due = self._due_at(record.kind, entry) + to_monotonic
         record.gone = False
         record.weight = weight_of(key, entry, [cell.name for cell in record.cells if not cell.live])
-        if record.weight > self._capacity:
+        if record.weight > self.capacity:
             return
         for cell in record.cells:
             cell.live += 1
@@ -353,7 +353,7 @@ class MemoryTier:
         self.records[key] = record
         self._size += record.weight
         self._eviction.admit(record)
-        while self._size > self._capacity:
+        while self._size > self.capacity:
             victim = self._eviction.victim()
             assert isinstance(victim, Record)
             self._remove(victim)

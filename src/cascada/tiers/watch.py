@@ -1,0 +1,37 @@
+"""What memory has heard of a key since a moment: for a value that is handed out while it is made.
+
+It promises less than a lease: it reserves nothing, and knows only what this process has heard of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from cascada.model.keys import Key, quote
+from cascada.model.names import static_names
+from cascada.tiers.memory import MemoryTier
+
+
+class Watch:
+    """Begins when it is made."""
+
+    __slots__ = ("_cells", "_memory", "_q", "_since", "_tenant")
+
+    def __init__(self, memory: MemoryTier, key: Key) -> None:
+        self._memory = memory
+        self._since = memory.moment()
+        # What is made from now on gets a higher number; what is still on its way with a lower one
+        # was made before.
+        self._q = memory.names.highest
+        self._tenant = quote(key.tenant)
+        self._cells = tuple(map(memory.names.cell, static_names(key)))
+
+    def stands(self, names: Iterable[str]) -> bool:
+        """Whether nothing heard of since names the key, or one of the (dynamic) names."""
+        heard = self._memory.names
+        return (
+            self._since == self._memory.moment()
+            and heard.low(self._tenant) <= self._q
+            and all(cell.q <= self._q for cell in self._cells)
+            and all(heard.latest(name) <= self._q for name in names)
+        )

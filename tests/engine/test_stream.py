@@ -1,0 +1,311 @@
+"""What is kept of a stream under way, who may follow it, and when its place is free."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cascada.api.cache import Cache
+from cascada.codecs.values import Encoded
+from cascada.engine.live import OVERHEAD, Live, TooLong
+from cascada.model.entry import Codec, Flag
+from cascada.model.errors import LoadError
+from cascada.testing.clock import ManualClock
+from cascada.testing.flaky import FlakyTier
+from cascada.tiers.sqlite import SqliteTier
+from tests.scenarios.row import kept, turns, until
+from tests.scenarios.tape import Listener, Tape, heard
+
+
+def piece(number: int) -> Encoded:
+    return Encoded(b"", Codec.MSGPACK, Flag(0), number)
+
+
+def taken(live: Live, reader: object) -> list[Any]:
+    got = []
+    while (found := live.take(reader)) is not None:
+        got.append(found.value)
+    return got
+
+
+# --- what is kept ---------------------------------------------------------------------------------
+
+
+async def test_every_reader_begins_at_the_first_piece() -> None:
+    live = Live(10, 10_000)
+    live.join("a")
+    live.add(piece(0), 1)
+    live.join("b")
+    live.add(piece(1), 1)
+    assert taken(live, "a") == taken(live, "b") == [0, 1]
+    assert not live.has_more("a")
+    assert [each.value for each in live.pieces] == [0, 1]
+
+
+@pytest.mark.parametrize("live", [Live(2, 10_000), Live(100, 2 * OVERHEAD + 20)])
+async def test_room_is_so_many_pieces_or_bytes_and_one_piece_always(live: Live) -> None:
+    assert live.has_room(1_000_000)
+    live.add(piece(0), 10)
+    assert live.has_room(10)
+    live.add(piece(1), 10)
+    assert not live.has_room(0)
+    with pytest.raises(TooLong, match="nobody follows"):
+        await live.make_room(10)
+
+
+async def test_the_window_moves_with_the_fastest_reader() -> None:
+    live = Live(2, 10_000)
+    live.join("fast")
+    live.join("slow")
+    for number in range(2):
+        live.add(piece(number), 1)
+    waiting = asyncio.ensure_future(live.make_room(1))
+    await turns(2)
+    assert not waiting.done(), "nobody has taken the first piece yet"
+    assert live.take("fast") == piece(0)
+    await waiting
+    live.add(piece(2), 1)
+    assert taken(live, "fast") == [1, 2]
+    with pytest.raises(LoadError, match="3 pieces behind"):
+        live.take("slow")
+
+
+async def test_who_leaves_is_not_waited_for() -> None:
+    live = Live(1, 10_000)
+    live.join("only")
+    live.add(piece(0), 1)
+    waiting = asyncio.ensure_future(live.make_room(1))
+    await turns(2)
+    live.part("only")
+    with pytest.raises(TooLong):
+        await waiting
+
+
+# --- who may follow -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def flaky(tmp_path: Path) -> FlakyTier:
+    return FlakyTier(SqliteTier(str(tmp_path / "flaky.db"), namespace="test", clock=ManualClock()))
+
+
+@pytest.fixture
+async def cache(flaky: FlakyTier) -> AsyncGenerator[Cache]:
+    cache = Cache(tiers=[flaky], clock=ManualClock(), op_timeout=10)
+    yield cache
+    flaky.heal()
+    await cache.aclose()
+
+
+class Deaf:
+    """A memory that hears nothing, and may so be trusted with nothing."""
+
+    until = float("-inf")
+
+    def extend(self, now: float) -> bool:
+        return False
+
+    def distrusted(self, now: float) -> float:
+        return 1000.0
+
+
+async def test_while_memory_cannot_be_trusted_late_callers_wait_for_the_fill(cache: Cache) -> None:
+    acme = cache.tenant("acme")
+    tape = Tape("a", "b", held=1)
+    first = Listener(acme, tape)
+    await until(lambda: first.got == ["a"])
+    cache._assembly.stack.memory.freshness = Deaf()
+    late = Listener(acme, tape)
+    await turns(50)
+    assert late.got == []
+    tape.let_go()
+    assert await first.task == await late.task == ["a", "b"]
+    assert tape.runs == 1
+
+
+async def test_a_late_reader_inside_a_load_waits_for_the_fill(cache: Cache) -> None:
+    acme = cache.tenant("acme")
+    tape = Tape("a", "b", held=1)
+    first = Listener(acme, tape)
+    await until(lambda: first.got == ["a"])
+    seen: list[Any] = []
+
+    async def joined() -> Any:
+        async for each in acme.stream("x", "1", tape.play):
+            seen.append(each)
+        return "".join(seen)
+
+    loading = asyncio.create_task(acme.load("joined", "1", joined))
+    await turns(50)
+    assert seen == []
+    tape.let_go()
+    assert (await loading).value == "ab"
+    assert (await first.task, tape.runs) == (["a", "b"], 1)
+    await kept(acme)
+    await acme.invalidate("x", "1")
+    assert not await acme.get("joined", "1")
+
+
+async def test_what_was_invalidated_here_before_the_stream_began_ends_no_stream(
+    cache: Cache,
+) -> None:
+    acme = cache.tenant("acme")
+    for _ in range(3):  # nobody has heard of it from below yet
+        await acme.invalidate("x", "1")
+        await acme.invalidate(tag="news")
+        await acme.invalidate("doc", "7")
+        tape = Tape("a", "b", held=1)
+        listeners = [Listener(acme, tape, tags=["news"], sources=["doc:7"])]
+        await until(lambda listeners=listeners: listeners[0].got == ["a"])  # type: ignore[misc]
+        listeners += [Listener(acme, tape, tags=["news"], sources=["doc:7"]) for _ in range(3)]
+        await turns()
+        tape.let_go()
+        for listener in listeners:
+            assert await listener.task == ["a", "b"]
+        assert tape.runs == 1
+
+
+async def test_a_memory_that_was_emptied_vouches_for_no_stream(cache: Cache) -> None:
+    acme = cache.tenant("acme")
+    old, new = Tape("old", "end", held=1), Tape("new")
+    first = Listener(acme, old)
+    await until(lambda: first.got == ["old"])
+    cache._assembly.stack.memory.flush()
+    assert await heard(acme, new) == ["new"]
+    old.let_go()
+    assert await first.task == ["old", "end"]
+
+
+async def test_a_tier_that_is_away_ends_no_stream(cache: Cache, flaky: FlakyTier) -> None:
+    acme = cache.tenant("acme")
+    flaky.fail()
+    tape = Tape("a", "b")
+    assert await heard(acme, tape) == ["a", "b"]
+    flaky.fail("fill")
+    assert await heard(acme, tape) == ["a", "b"]
+
+
+async def test_leaving_while_a_failure_is_cleaned_up_takes_the_lease_back(
+    cache: Cache, flaky: FlakyTier
+) -> None:
+    acme = cache.tenant("acme")
+    tape = Tape("a", error=OSError("down"))
+    with flaky.hang("fill") as held:
+        listener = Listener(acme, tape)
+        await held.reached()
+        assert listener.got == ["a"]
+        assert not listener.task.done(), "who hears of the failure leaves, and might be the last"
+    with pytest.raises(OSError, match="down"):
+        await listener.task
+
+
+# --- any interleaving -----------------------------------------------------------------------------
+
+Steps = list[tuple[str, int]]
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["join", "glance", "cancel", "more", "turn", "invalidate"]),
+        st.integers(0, 5),
+    ),
+    max_size=40,
+)
+
+
+class Play:
+    """Readers of one key who come, read and leave in any order, while its row changes."""
+
+    def __init__(self, cache: Cache, most: int) -> None:
+        self.acme = cache.tenant("acme")
+        self.most = most
+        self.version = 0
+        self.room = asyncio.Semaphore(0)
+        self.open = 0
+        self.readers: list[tuple[int, list[Any], Any]] = []
+        self.tasks: list[asyncio.Task[Any]] = []
+
+    async def pieces(self) -> AsyncGenerator[Any]:
+        self.open += 1
+        version = self.version
+        try:
+            for number in range(6):
+                await self.room.acquire()
+                yield [version, number]
+        finally:
+            self.open -= 1
+
+    def stream(self) -> AsyncGenerator[Any]:
+        return self.acme.stream("x", "1", self.pieces, max_items=self.most)
+
+    async def step(self, what: str, index: int) -> None:
+        reader = self.readers[index % len(self.readers)] if self.readers else None
+        match what:
+            case "join" | "glance":
+                got: list[Any] = []
+                most = 6 if what == "join" else index
+                task = asyncio.create_task(self.listen(got, most))
+                self.readers.append((self.version, got, task))
+            case "cancel" if reader is not None:
+                reader[2].cancel()
+            case "more":
+                for _ in range(index):
+                    self.room.release()
+            case "turn":
+                await turns(index)
+            case "invalidate":
+                self.version += 1
+                await self.acme.invalidate("x", "1")
+
+    async def listen(self, got: list[Any], most: int) -> bool:
+        """Whether it was read to its end, or left after so many pieces."""
+        async with aclosing(self.stream()) as pieces:
+            async for each in pieces:
+                if len(got) == most:
+                    return False
+                got.append(list(each))
+                each.clear()
+        return True
+
+    async def end(self) -> None:
+        for _ in range(1000):
+            self.room.release()
+        for version, got, task in self.readers:
+            (outcome,) = await asyncio.gather(task, return_exceptions=True)
+            if got:
+                # One stream from its beginning, and none that was void when its reader came.
+                of = got[0][0]
+                assert of >= version
+                assert got == [[of, number] for number in range(len(got))]
+            if outcome is True:
+                assert len(got) == 6
+            elif self.most < 6 and isinstance(outcome, LoadError):
+                assert "behind" in str(outcome)
+            elif outcome is not False:
+                assert isinstance(outcome, asyncio.CancelledError)
+        await until(lambda: self.open == 0)
+        stored = await kept(self.acme)
+        assert stored is None or (
+            self.most > 6 and stored == [[self.version, number] for number in range(6)]
+        )
+
+
+@pytest.mark.parametrize("most", [3, 100])
+@settings(max_examples=200, deadline=None)
+@given(steps=STEPS)
+def test_in_any_interleaving_every_reader_has_one_stream_in_order_and_none_that_was_void(
+    most: int, steps: Steps
+) -> None:
+    async def whole() -> None:
+        async with Cache() as cache:
+            play = Play(cache, most)
+            async with asyncio.timeout(10):
+                for what, index in steps:
+                    await play.step(what, index)
+                await play.end()
+        assert not [task for task in asyncio.all_tasks() if "cascada:" in task.get_name()]
+
+    asyncio.run(whole())
