@@ -169,7 +169,7 @@ async def test_closing_stores_what_is_under_way(tmp_path: Path) -> None:
         asyncio.get_running_loop().call_later(0.05, row.let_go)
     assert [(await caller).value for caller in waiting] == ["value"] * 3
     async with Cache(database=path, op_timeout=PATIENCE) as cache:
-        hits = await cache.tenant("acme").get_many("x", "abc")
+        hits = await cache.tenant("acme").get_many("x", [*"abc"])
         assert [(hit.value, hit.tier) for hit in hits] == [("value", "l3")] * 3
 
 
@@ -181,7 +181,7 @@ async def test_no_task_is_left_after_closing_whatever_was_under_way(
     row = Row()
     row.hold()
     callers = [asyncio.create_task(acme.load("x", name, row.read)) for name in "abc"]
-    callers += [asyncio.create_task(acme.load_many("x", "cde", lambda ids: row.read()))]
+    callers += [asyncio.create_task(acme.load_many("x", [*"cde"], lambda ids: row.read()))]
     callers += [asyncio.create_task(acme.set("x", "f", 1)), asyncio.create_task(acme.invalidate())]
     await row.being_read(4)
     await cache.aclose()

@@ -183,13 +183,13 @@ async def test_stale_ids_are_served_and_refreshed_while_missing_ones_are_awaited
 async def test_what_a_row_brings_with_it_is_its_own(cache: Cache) -> None:
     acme = cache.tenant("acme")
     rows = {"a": Loaded("A", tags=["news"], ttl=5), "b": Loaded("B", store=False), "c": "C"}
-    assert values(await acme.load_many("x", "abc", lambda ids: rows, ttl=60)) == ["A", "B", "C"]
+    assert values(await acme.load_many("x", [*"abc"], lambda ids: rows, ttl=60)) == ["A", "B", "C"]
     await all_stored(acme)
     assert await acme.ttl("x", "a") == 5
     assert await acme.ttl("x", "b") is None
     assert await acme.ttl("x", "c") == 60
     await acme.invalidate(tag="news")
-    assert values(await acme.get_many("x", "abc")) == [None, None, "C"]
+    assert values(await acme.get_many("x", [*"abc"])) == [None, None, "C"]
 
 
 async def test_get_many_answers_in_order_and_asks_the_shared_tier_once(
@@ -206,7 +206,7 @@ async def test_get_many_answers_in_order_and_asks_the_shared_tier_once(
         assert values(hits) == ["D", "A", None, "B", "D"]
         assert [hit and hit.tier for hit in hits] == ["l3", "l1", MISS, "l3", "l3"]
         assert flaky.made["read"] == 1
-        assert [hit.tier for hit in await acme.get_many("x", "dab")] == ["l1"] * 3
+        assert [hit.tier for hit in await acme.get_many("x", [*"dab"])] == ["l1"] * 3
 
 
 async def test_a_full_miss_of_many_costs_the_shared_tier_one_call_of_each_kind(

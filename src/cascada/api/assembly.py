@@ -71,6 +71,10 @@ class Options:
     def __post_init__(self) -> None:
         if self.mode not in get_args(Mode):
             raise BadInput(f"mode is {self.mode!r}; it may be {', '.join(get_args(Mode))}")
+        for data_type, policy in {**self.policies, "default": self.default_policy}.items():
+            given: object = policy
+            if not isinstance(given, Policy):
+                raise BadInput(f"the policy of {data_type!r} is {given!r}; pass a Policy(...)")
         for name in ("l1_bytes", "max_loads", "max_loads_per_type"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:

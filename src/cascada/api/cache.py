@@ -16,6 +16,7 @@ from cascada.coherence.dependencies import Dependent
 from cascada.engine.tracked import Series
 from cascada.model.clock import Clock, SystemClock
 from cascada.model.entry import UNSET, Hit, Miss
+from cascada.model.errors import BadInput
 from cascada.model.events import Observer
 from cascada.model.keys import Id, Key, scope_of, tenant_text
 from cascada.model.policy import Policy
@@ -172,6 +173,12 @@ class Cache:
         return await self._beyond(key)
 
     async def _beyond(self, key: Key) -> Hit[Any] | Miss:
+        given: object = key
+        if not isinstance(given, Key):
+            raise BadInput(
+                f"Cache.get was given {given!r}; pass a key that tenant.key(type, id) made, "
+                "or ask a tenant: cache.tenant(...).get(type, id)"
+            )
         handle = self.tenant(
             key.tenant,
             agent=key.agent,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from cascada.engine.kind import Kind
 from cascada.model.errors import BadInput
 from cascada.model.keys import Id, Scope, id_text
@@ -27,6 +29,13 @@ class Shape:
             *(None if kept else part for part, kept in zip(scope, self.scope, strict=True))
         )
         self.context = tuple(context_names(tenant, data_type, left_out))
+
+
+def several(resource_ids: Sequence[Id]) -> Sequence[Id]:
+    """`resource_ids`, unless it is one id: a str is a sequence of its letters to a type checker."""
+    if isinstance(resource_ids, str):
+        raise BadInput(f"resource_ids is {resource_ids!r}; pass a list of ids")
+    return resource_ids
 
 
 def names_of_resources(

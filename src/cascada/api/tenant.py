@@ -15,7 +15,7 @@ from typing import Any, TypeVar, cast, overload
 from cascada.api.assembly import Assembly
 from cascada.api.data import TenantData
 from cascada.api.levels import MakeLoader, alone
-from cascada.api.shape import Shape
+from cascada.api.shape import Shape, several
 from cascada.api.streams import TenantStreams
 from cascada.api.voids import TenantVoids
 from cascada.engine import read
@@ -135,7 +135,7 @@ class Tenant(TenantStreams, TenantData, TenantVoids):
         return await self._assembly.get_many(
             shape.kind,
             shape.prefix,
-            resource_ids,
+            several(resource_ids),
             lambda each: self._question(shape, each, type),
             type,
         )
@@ -235,7 +235,7 @@ class Tenant(TenantStreams, TenantData, TenantVoids):
     ) -> list[Hit[Any] | Miss]:
         """`load_many` with the engine's own kind of loader, for faces that make one."""
         shape = self._shape(data_type)
-        questions = [self._question(shape, each, type) for each in resource_ids]
+        questions = [self._question(shape, each, type) for each in several(resource_ids)]
         return await self._assembly.load_many(questions, loader)
 
     async def ask(

@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Final
 
 from cascada.codecs.shapes import fields_of
+from cascada.model.entry import Hit, Miss
 
 _BASES: Final = (str, int, float, bytes, list, dict, tuple, set, frozenset)
 
@@ -25,6 +26,8 @@ def hint(value: object) -> str:
 
 def _advice(value: object) -> str:
     kind = type(value)
+    if isinstance(value, Hit | Miss):
+        return "pass what it holds: hit.value if hit else None"
     if isinstance(value, Enum):
         return "pass its .value, or declare it with type="
     if isinstance(value, bytearray | memoryview):

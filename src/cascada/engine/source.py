@@ -25,6 +25,12 @@ LOADER_THREADS: Final = 64
 
 async def call(function: Callable[..., Any], *args: Any, **named: Any) -> Any:
     """Call `function`, wherever it has to run, and await what it returns."""
+    if inspect.iscoroutine(function):
+        function.close()  # it would complain that nobody awaited it
+        raise TypeError(
+            f"a loader was given as a coroutine; pass the function, {function.__name__}, or "
+            f"lambda: {function.__name__}(...), which is called if nobody has the value"
+        )
     if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         getattr(function, "__call__", None)  # noqa: B004 - an object with an async __call__
     ):

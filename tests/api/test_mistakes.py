@@ -1,0 +1,74 @@
+"""What is easily written instead of what is meant is told, in the words of what is meant."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from cascada import MISS, BadInput, Cache, Hit, Policy, SerializationError, Tenant
+
+Call = Callable[[Tenant], Awaitable[Any]]
+
+
+async def row() -> int:
+    return 1
+
+
+async def hit() -> Any:
+    return Hit(1, "l1")
+
+
+async def miss() -> Any:
+    return MISS
+
+
+def upper(ids: list[str]) -> dict[str, str]:
+    return {each: each.upper() for each in ids}
+
+
+MISTAKES: list[tuple[Call, type[Exception], str]] = [
+    (
+        lambda acme: acme.load("x", "1", row()),  # type: ignore[arg-type]
+        TypeError,
+        r"a coroutine; pass the function, row, or lambda: row\(\.\.\.\)",
+    ),
+    (
+        lambda acme: acme.load("x", "1", hit),
+        SerializationError,
+        "is a cascada.model.entry.Hit, .*; pass what it holds: hit.value if hit else None",
+    ),
+    (
+        lambda acme: acme.load("x", "1", miss),
+        SerializationError,
+        "is a cascada.model.entry.Miss, .*; pass what it holds: hit.value if hit else None",
+    ),
+    (
+        lambda acme: acme.load_many("x", "abc", upper),
+        BadInput,
+        "resource_ids is 'abc'; pass a list of ids",
+    ),
+    (lambda acme: acme.get_many("x", "abc"), BadInput, "resource_ids is 'abc'; pass a list of ids"),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "sentence"), MISTAKES)
+async def test_a_mistake_is_told(
+    cache: Cache, call: Call, error: type[Exception], sentence: str
+) -> None:
+    with pytest.raises(error, match=sentence):
+        await call(cache.tenant("acme"))
+
+
+@pytest.mark.parametrize("key", ["acme:x:1", ("acme", "x", None, None, None, "1")])
+async def test_a_key_is_made_by_a_tenant(cache: Cache, key: Any) -> None:
+    with pytest.raises(BadInput, match=r"pass a key that tenant\.key"):
+        await cache.get(key)
+
+
+@pytest.mark.parametrize("named", ["policies", "default_policy"])
+def test_a_policy_is_no_dict(named: str) -> None:
+    given: Any = {"ttl": 60}
+    arguments = {named: {"plan": given} if named == "policies" else given}
+    with pytest.raises(BadInput, match=r"the policy of '\w+' is {'ttl': 60}; pass a Policy"):
+        Cache(**arguments)
+    assert Cache(policies={"plan": Policy(ttl=60)})
