@@ -10,11 +10,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, Generic, TypeVar
 
-from cascada import Cache, Hit, Loaded, Policy, Tenant, generate_resource_id_hash
+from cascada import (
+    TTL_SHORT,
+    TTL_STANDARD,
+    Cache,
+    Hit,
+    Loaded,
+    Policy,
+    Tenant,
+    generate_resource_id_hash,
+)
 from examples.agent_service.answering import LocalStandIn, Prompt
 from examples.agent_service.database import Database, NotThere
 from examples.agent_service.embedding import Embedder
@@ -47,9 +56,9 @@ REMEMBERED: Final = 20
 
 # The time to live and the context of these types are documented and built in; here stands what
 # this service wants besides.
-POLICIES: Final = {
+_POLICIES: Final = {
     "collection_metadata": Policy(varies_by=("collection",)),
-    "document": Policy(ttl=3600, varies_by=("collection",)),
+    "document": Policy(ttl=TTL_STANDARD, varies_by=("collection",)),
     # One agent's work in one conversation: nothing more general answers for it.
     "agent_execution_state": Policy(lookup="exact"),
     # Dear to make and never wrong: worth the database tier, where it outlives a restart.
@@ -59,6 +68,30 @@ POLICIES: Final = {
     "query_result": Policy(stale_for=60),
     # What was answered outside a conversation is no answer within one.
     "agent_response": Policy(stale_for=60, stale_if_error=3600, durable=True, lookup="exact"),
+}
+
+_KB: Final = 1024
+LARGEST: Final = {
+    "agent_config": 64 * _KB,
+    "agent_tools": 64 * _KB,
+    "agent_execution_state": 64 * _KB,
+    "conversation": 16 * _KB,
+    "conversation_memory": 256 * _KB,
+    "conversation_message": 64 * _KB,
+    "conversation_messages_list": 1024 * _KB,
+    "collection_metadata": 16 * _KB,
+    "document": 256 * _KB,
+    "embedding": 64 * _KB,
+    "vector_store": 16 * 1024 * _KB,
+    "query_result": 64 * _KB,
+    "agent_response": 64 * _KB,
+}
+"""Stored bytes over which a value is warned of and kept for five minutes at most: of so many such
+values memory would hold few others."""
+
+POLICIES: Final = {
+    data_type: replace(_POLICIES.get(data_type, Policy()), bulky_bytes=size, bulky_ttl=TTL_SHORT)
+    for data_type, size in LARGEST.items()
 }
 
 

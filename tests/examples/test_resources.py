@@ -1,13 +1,17 @@
 """Executions, single messages and memory; what reads say of themselves; what /docs says of them."""
 
+import re
+from pathlib import Path
+from random import Random
 from typing import Any
 
 import httpx
 import pytest
 
 from cascada import TTL_EXTENDED, TTL_SHORT, TTL_STANDARD
+from examples.agent_service import caching
 from examples.agent_service.app import create_app
-from examples.agent_service.caching import REMEMBERED, execution_state_id
+from examples.agent_service.caching import LARGEST, REMEMBERED, execution_state_id
 from examples.agent_service.settings import Settings
 from tests.examples.attack import OF_A_TENANT, OPEN
 from tests.examples.conftest import Running, running
@@ -127,6 +131,27 @@ async def test_reads_live_as_long_as_documented(service: Running, acme: httpx.As
     await ask(acme)
     ((_, said),) = parse((await ask(acme)).headers["Cache-Status"])
     assert TTL_SHORT - 60 < said["ttl"] < TTL_SHORT
+
+
+async def test_what_is_large_lives_for_less_long(
+    acme: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    noise = Random(1).randbytes(90_000).hex()  # compressed, it is half of that
+    await created(acme, "/agents", {"id": "large", **AGENT, "instructions": noise})
+    await created(acme, "/agents", {"id": "small", **AGENT, "instructions": "x" * 100_000})
+    for name, seconds in (("large", TTL_SHORT), ("small", TTL_STANDARD)):
+        await acme.get(f"/agents/{name}")
+        assert seconds - 60 < (await status_of(acme, f"/agents/{name}"))["ttl"] <= seconds, name
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warning.startswith("acme:agent_config:agent:large:large has ")
+    metrics = (await acme.get("/metrics")).text
+    assert 'cache_bulky_total{data_type="agent_config"} 1.0' in metrics
+
+
+def test_every_cached_type_has_its_largest_size() -> None:
+    source = Path(caching.__file__).read_text("utf-8")
+    loaded = set(re.findall(r'_load\(\s*"(\w+)"', source))
+    assert loaded == set(LARGEST)
 
 
 async def test_without_a_cache_reads_say_so(database_url: str) -> None:

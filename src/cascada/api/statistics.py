@@ -32,6 +32,9 @@ class TypeStatistics:
     differed_10s: int = 0
     timed_hits: int = 0
     timed_seconds: float = 0.0
+    stored: int = 0
+    stored_bytes: int = 0
+    bulky: int = 0
 
     @property
     def hits(self) -> int:

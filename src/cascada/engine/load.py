@@ -158,6 +158,9 @@ async def _keep(stack: Stack, good: Sequence[Good], frame: Frame) -> None:
         if frame.unfit is not None:
             stack.trace.unstored(flight.question.kind, flight.question.key, frame.unfit)
         stored = result.store and frame.unfit is None and _fits(stack, flight, entry)
+        if stored and not result.absent:
+            question = flight.question
+            stack.trace.stored(question.kind, question.key, len(entry.data), stack.timer())
         keep.append(entry if stored else None)
     proofs = await rise(stack, [descent for _, descent, *_ in good], keep)
     for (flight, descent, *_), proven in zip(good, proofs, strict=True):

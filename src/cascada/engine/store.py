@@ -66,9 +66,9 @@ def encoded(
 ) -> Entry:
     """`value` as an entry that is fresh from now on."""
     policy = question.kind.policy
-    fresh, whole = policy.lifetimes(ttl, stack.kinds.default_ttl)
     wanted = policy.type if question.want in (None, AS_ARRAY) else question.want
     made = stack.codec.encode(value, type=wanted, vectors=question.kind.vectors)
+    fresh, whole = policy.lifetimes(ttl, stack.kinds.default_ttl, len(made.data))
     now = stack.now()
     fresh_until = now + fresh
     # One float where there is one moment: memory holds many entries, and keeps what it is given.

@@ -15,6 +15,7 @@ from cascada.engine.answer import Answer, Question
 from cascada.engine.kind import Kind
 from cascada.engine.latency import Latency
 from cascada.engine.tracked import Tracked
+from cascada.engine.warned import Warned
 from cascada.model.events import Event, EventKind, Observer
 from cascada.model.keys import Key
 
@@ -32,6 +33,7 @@ class Trace:
         self.tracked = Tracked()
         self.latencies = {"l2": Latency(), "l3": Latency(), "source": Latency()}
         self._broken: set[int] = set()
+        self._warned = Warned()
 
     def answered(self, question: Question, answer: Answer | None, seconds: float) -> None:
         """A read of the slow path got its answer, or none."""
@@ -86,6 +88,19 @@ class Trace:
 
     def unstored(self, kind: Kind, key: Key, why: str) -> None:
         self._emit("unstored", kind, key, detail=why)
+
+    def stored(self, kind: Kind, key: Key, size: int, now: float) -> None:
+        """A value of so many bytes is given to the tiers to be stored; `now` is monotonic."""
+        kind.stored += 1
+        kind.stored_bytes += size
+        policy = kind.policy
+        if not policy.is_bulky(size):
+            return
+        kind.bulky += 1
+        why = f"{size} bytes, over bulky_bytes={policy.bulky_bytes}"
+        if self._warned.due(key, now):
+            logger.warning("%s has %s, so it is kept for at most %s", key, why, policy.bulky_ttl)
+        self._emit("bulky", kind, key, detail=why)
 
     def invalidated(self, tenant: str, names: Sequence[str], keys: int) -> None:
         self.invalidations += 1

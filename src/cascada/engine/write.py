@@ -39,6 +39,7 @@ async def write(
     if len(names) > MAX_NAMES:
         raise BadInput(f"{key} would bear {len(names)} tags and sources; at most {MAX_NAMES} may")
     entry = encoded(stack, question, value, ttl, names, version)
+    stack.trace.stored(question.kind, key, len(entry.data), stack.timer())
     miss = fence.take(stack, key)
     if stack.authority is stack.memory:
         lease = await _hold(stack.memory, question, miss)

@@ -60,6 +60,9 @@ COUNTED: Final = {
     "stale": "Answers past their ttl, served while refreshing or since the source failed.",
     "refused": "Loaded values that a tier refused, because they were invalidated meanwhile.",
     "corrupt": "Stored entries that did not decode, and so were misses.",
+    "stored": "Values that loads and sets gave to the layers to store.",
+    "stored_bytes": "Their encoded bytes, added up.",
+    "bulky": "Stored values over bulky_bytes of their type, which are kept for bulky_ttl.",
     "checked": "Hits that were compared with their source (self-check, or mode observe).",
     "unchecked": "Hits that were to be compared, and whose source did not say.",
 }

@@ -23,6 +23,7 @@ EventKind = Literal[
     "invalidate",
     "corrupt",  # stored bytes that did not decode: a miss
     "unstored",  # a loaded value that must not be stored; `detail` says why
+    "bulky",  # larger than its type should be, so that it is kept for less long
     "inconsistent",  # still other than its source says, 10 s after a self-check found it so
     "tracked",  # a measurement of the application's own; `detail` is its name and value
     "tier_down",

@@ -11,6 +11,7 @@ from cascada.model.keys import Key, Scope
 from cascada.model.ttl import (
     AGENT_SERVICE_TTL_MAPPING,
     DEFAULT_TTL_MAPPING,
+    TTL_SHORT,
     Duration,
     get_ttl_for_data_type,
     seconds,
@@ -49,6 +50,8 @@ class Policy:
         while the shared tier is away.
     shared: hits get the one decoded object, which the caller promises not to change.
     sensitive: stored encrypted or not at all (refused until encryption is there).
+    bulky_bytes: a value whose stored form is larger is counted, warned of, and fresh for bulky_ttl
+        at most (None: no size is too large).
     version: 0..255, of the shape of the values; entries of another version are misses.
     type: what stored values are decoded to (a dataclass, a model, `set[int]`, ...).
     """
@@ -66,11 +69,15 @@ class Policy:
     shared: bool = False
     sensitive: bool = False
     max_ttl: Duration | None = None
+    bulky_bytes: int | None = None
+    bulky_ttl: Duration = TTL_SHORT
     version: int = 0
     type: Any = None
 
     def __post_init__(self) -> None:
-        for name in ("ttl", "max_ttl", "stale_for", "stale_if_error", "none_ttl"):
+        for name in (
+            "ttl", "max_ttl", "stale_for", "stale_if_error", "none_ttl", "bulky_ttl",
+        ):  # fmt: skip
             value = getattr(self, name)
             if value is not None and not (value == 0 and name.startswith("stale")):
                 seconds(value, f"Policy.{name}")
@@ -86,6 +93,11 @@ class Policy:
                     f"Policy.varies_by is {self.varies_by!r}; "
                     f"pass a tuple of {', '.join(CONTEXT_PARTS)}"
                 )
+        size: object = self.bulky_bytes
+        if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
+            raise InvalidPolicy(
+                f"Policy.bulky_bytes is {size!r}; pass a whole number of bytes of at least 1"
+            )
         if self.version not in range(256):
             raise InvalidPolicy(f"Policy.version is {self.version!r}; pass a number from 0 to 255")
         if self.sensitive:
@@ -98,12 +110,18 @@ class Policy:
                 f"Policy.lookup is {self.lookup!r}; pass one of {', '.join(get_args(Lookup))}"
             )
 
-    def lifetimes(self, ttl: Duration | None, default: float) -> tuple[float, float]:
-        """Seconds that a value is fresh, and seconds until it is gone; `inf` is never."""
+    def is_bulky(self, size: int) -> bool:
+        """Whether a value of so many stored bytes is larger than it should be."""
+        return self.bulky_bytes is not None and size > self.bulky_bytes
+
+    def lifetimes(self, ttl: Duration | None, default: float, size: int = 0) -> tuple[float, float]:
+        """Seconds that a value of `size` bytes is fresh, and until it is gone; `inf` is never."""
         chosen = self.ttl if ttl is None else ttl
         fresh = default if chosen is None else seconds(chosen)
         if self.max_ttl is not None:
             fresh = min(fresh, seconds(self.max_ttl))
+        if self.is_bulky(size):
+            fresh = min(fresh, seconds(self.bulky_ttl))
         grace = max(
             (seconds(extra) for extra in (self.stale_for, self.stale_if_error) if extra),
             default=0.0,
