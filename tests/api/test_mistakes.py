@@ -1,17 +1,21 @@
 """What is easily written instead of what is meant is told, in the words of what is meant."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
 
-from cascada import MISS, BadInput, Cache, Hit, Policy, SerializationError, Tenant
+from cascada import MISS, BadInput, Cache, Hit, Policy, SerializationError, Tenant, with_context
 
 Call = Callable[[Tenant], Awaitable[Any]]
 
 
 async def row() -> int:
     return 1
+
+
+async def pieces() -> AsyncIterator[int]:
+    yield 1
 
 
 async def hit() -> Any:
@@ -30,7 +34,12 @@ MISTAKES: list[tuple[Call, type[Exception], str]] = [
     (
         lambda acme: acme.load("x", "1", row()),  # type: ignore[arg-type]
         TypeError,
-        r"a coroutine; pass the function, row, or lambda: row\(\.\.\.\)",
+        r"row was given as a coroutine; pass the function, or lambda: row\(\.\.\.\)",
+    ),
+    (
+        lambda acme: anext(acme.stream("x", "1", pieces())),  # type: ignore[arg-type]
+        TypeError,
+        r"pieces was given as an async_generator; pass the function",
     ),
     (
         lambda acme: acme.load("x", "1", hit),
@@ -48,6 +57,12 @@ MISTAKES: list[tuple[Call, type[Exception], str]] = [
         "resource_ids is 'abc'; pass a list of ids",
     ),
     (lambda acme: acme.get_many("x", "abc"), BadInput, "resource_ids is 'abc'; pass a list of ids"),
+    (lambda acme: acme.cascade(agent="a1"), BadInput, "names no subject; pass one"),
+    (
+        lambda acme: acme.cascade("agent", agent="a1", conversation="c7"),
+        BadInput,
+        "nothing of the cascade of agent is reached by conversation; leave it out, or name",
+    ),
 ]
 
 
@@ -72,3 +87,8 @@ def test_a_policy_is_no_dict(named: str) -> None:
     with pytest.raises(BadInput, match=r"the policy of '\w+' is {'ttl': 60}; pass a Policy"):
         Cache(**arguments)
     assert Cache(policies={"plan": Policy(ttl=60)})
+
+
+def test_a_context_is_asked_for_in_parentheses() -> None:
+    with pytest.raises(TypeError, match=r"write @with_context\(\)"):
+        with_context(row)  # type: ignore[arg-type]

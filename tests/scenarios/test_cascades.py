@@ -320,3 +320,12 @@ async def test_a_cascade_is_one_invalidation(cache: Cache) -> None:
     await invalidate_agent_cache_cascade("acme", "a1", invalidate_conversations=True)
     assert len(calls) == 1
     assert calls[0] > 10
+
+
+async def test_a_list_of_no_ids_reaches_nothing(cache: Cache) -> None:
+    acme = cache.tenant("acme")
+    await acme.within(conversation="c1").set("conversation_memory", "c1", 1)
+    for dry_run in (True, False):
+        done = await acme.cascade("conversation", conversation=[], dry_run=dry_run)
+        assert done.keys == 0
+    assert await acme.within(conversation="c1").get("conversation_memory", "c1")

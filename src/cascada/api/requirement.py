@@ -33,6 +33,8 @@ def with_context(
     tenant. `ctx` is not part of the signature that others see: FastAPI, which reads it, takes it
     for no parameter of the request.
     """
+    if callable(tenant):
+        raise TypeError("write @with_context(), with what the function needs in the parentheses")
     asked = {
         "tenant": tenant, "agent": agent, "conversation": conversation, "collection": collection,
     }  # fmt: skip

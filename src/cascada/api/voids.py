@@ -12,6 +12,7 @@ from cascada.engine.cascade import Cascade, cascade
 from cascada.engine.invalidate import invalidate, reached
 from cascada.engine.stack import Stack
 from cascada.model.entry import Invalidated
+from cascada.model.errors import BadInput
 from cascada.model.keys import Id, Key, scope_of
 from cascada.model.names import key_name, tag_name, tenant_name
 
@@ -99,9 +100,17 @@ class TenantVoids:
         `await acme.cascade("document", document="d1", collection="c1")`; several ids may be given
         as a list. What depends on what says the table of `coherence/dependencies.py`, with the
         rows of `Cache(dependencies=...)`. `dry_run` only says what would go; `strict` as in
-        `invalidate`. The counts are by the rows' labels.
+        `invalidate`. The counts are by the rows' labels. BadInput if an id is missing, or if
+        nothing of the subjects is reached by it.
         """
+        if not subjects:
+            raise BadInput('cascade() names no subject; pass one, such as "agent", and its ids')
         rows = [row for subject in subjects for row in self._stack.dependencies.of(subject)]
+        if unused := ids.keys() - {name for row in rows for name in (row.by_id, row.within)}:
+            raise BadInput(
+                f"nothing of the cascade of {', '.join(subjects)} is reached by {min(unused)}; "
+                "leave it out, or name its subject as well"
+            )
         return await self.void(self.reaches(rows, ids), dry_run=dry_run, strict=strict)
 
     def reaches(

@@ -37,14 +37,16 @@ async def cascade(
 
     Rows with the same label are counted together. InvalidationPending as of an invalidation.
     """
+    counts = dict.fromkeys((row.label for row in rows), 0)
     names = list(dict.fromkeys(name for row in rows for name in row.all))
+    if not names:  # of an empty list of ids
+        return Cascade(counts)
     told = Invalidated(0)
     if dry_run:
         bearers = await reached(stack, names)
     else:
         told, bearers = await void(stack, names, strict=strict)
     by_name = dict(zip(names, bearers, strict=True)) if bearers else {}
-    counts = dict.fromkeys((row.label for row in rows), 0)
     made = 0
     for row in rows:
         counts[row.label] += _own(row, by_name)

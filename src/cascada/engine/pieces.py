@@ -21,7 +21,7 @@ from typing import Any, Final, TypeVar, get_args, get_origin
 from cascada.codecs.values import Encoded
 from cascada.engine.answer import Produced, Question
 from cascada.engine.live import Live
-from cascada.engine.source import from_thread
+from cascada.engine.source import from_thread, refuse_a_call
 from cascada.engine.stack import Stack
 from cascada.engine.store import entry_names
 from cascada.model.entry import UNSET
@@ -88,6 +88,7 @@ class Pieces:
 
     async def items(self) -> AsyncGenerator[Any]:
         """What the generator yields; it is closed when this one is."""
+        refuse_a_call(self._make)
         made = self._make()
         if not isinstance(made, AsyncIterable) and inspect.isawaitable(made):
             made = await made
