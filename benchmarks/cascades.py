@@ -1,0 +1,120 @@
+"""The cascade of an agent with many conversations: one invalidation, whatever hangs on it.
+
+The agent's 1,000 conversations hold 100 messages each, in memory and Redis. The cascade takes them
+along, by the ids that a resolver knows, or by the agent's context alone. It is timed beside a PING,
+and the server's own statistics say how many scripts it has run. The exit status is 1 when a goal is
+missed by more than `--slack` times.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import re
+import statistics
+import sys
+import time
+
+from _servers import RawClient, redis_server
+from _timing import machine, table
+
+from cascada import (
+    Cache,
+    Tenant,
+    configure,
+    invalidate_agent_cache_cascade,
+    register_conversation_resolver,
+)
+
+AGENT = "a1"
+REACH_MS = 5.0
+"""Milliseconds that a cascade may take beyond a PING."""
+
+
+def conversations(count: int) -> list[str]:
+    return [f"conversation-{number}" for number in range(count)]
+
+
+async def fill(acme: Tenant, ids: list[str], messages: int) -> None:
+    """What a service that has answered in all these conversations has cached."""
+    await acme.set("agent", AGENT, {"name": "support"})
+    await acme.within(agent=AGENT).set("agent_config", AGENT, {"model": "small"})
+    texts = [f"message {number}" for number in range(messages)]
+    for conversation in ids:
+        here = acme.within(agent=AGENT, conversation=conversation)
+        await here.load("conversation_memory", conversation, lambda: {"summary": "short"})
+        await here.load("conversation_messages_list", conversation, lambda: texts)
+        numbered = {f"{conversation}/{number}": text for number, text in enumerate(texts)}
+        await here.load_many("conversation_message", list(numbered), lambda asked: numbered)
+
+
+async def scripts_run(raw: RawClient) -> int:
+    said = (await raw.send(b"INFO", b"commandstats")).decode()
+    return sum(map(int, re.findall(r"cmdstat_eval(?:sha)?:calls=(\d+)", said)))
+
+
+async def measure(
+    cache: Cache, raw: RawClient, ids: list[str], messages: int, rounds: int
+) -> tuple[list[float], list[float], dict[str, int], int]:
+    """Seconds of each cascade and of each PING, what the first one counted, and its scripts."""
+    acme = cache.tenant("acme")
+    cascades, pings = [], []
+    counts: dict[str, int] = {}
+    scripts = 0
+    for _ in range(rounds):
+        await fill(acme, ids, messages)
+        await asyncio.sleep(1.0)  # what was loaded is being stored, and published
+        before = await scripts_run(raw)
+        started = time.perf_counter()
+        said = await invalidate_agent_cache_cascade("acme", AGENT, invalidate_conversations=True)
+        cascades.append(time.perf_counter() - started)
+        scripts = await scripts_run(raw) - before
+        counts = counts or said
+        for _ in range(20):
+            started = time.perf_counter()
+            await raw.send(b"PING")
+            pings.append(time.perf_counter() - started)
+    return cascades, pings, counts, scripts
+
+
+async def main(count: int, messages: int, rounds: int, slack: float) -> int:
+    print(machine())
+    print(f"{count:,} conversations of {messages} messages, {rounds} cascades each")
+    ids = conversations(count)
+    missed = False
+    rows = []
+    with redis_server() as server:
+        raw = await RawClient.connect(server.port)
+        for name, resolver in (
+            ("by the ids of its conversations", lambda tenant_id, agent_id: ids),
+            ("by the agent's context", None),
+        ):
+            register_conversation_resolver(resolver)
+            async with Cache(redis=server.url, namespace="cascade", op_timeout=30) as cache:
+                configure(cache)
+                cascades, pings, counts, scripts = await measure(
+                    cache, raw, ids, messages, rounds
+                )
+            took, ping = 1000 * statistics.median(cascades), 1000 * statistics.median(pings)
+            wrong = scripts != 1 or counts["messages"] != count * messages
+            missed |= took - ping > REACH_MS * slack or wrong
+            verdict = "reached" if took - ping <= REACH_MS else "missed"
+            rows.append((name, f"{took:.2f}", f"{ping:.2f}", str(scripts),
+                         f"{counts['messages']:,}", verdict))  # fmt: skip
+        configure(None)
+        raw.close()
+    head = ("the cascade of an agent", "ms", "PING ms", "scripts", "messages",
+            f"{REACH_MS:g} ms over a PING")  # fmt: skip
+    print(table(head, rows))
+    return int(missed)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--quick", action="store_true", help="30 conversations of 10, for CI")
+    parser.add_argument("--slack", type=float, default=2.0, help="by how much a goal may be missed")
+    options = parser.parse_args()
+    logging.disable()
+    size = (30, 10, 3) if options.quick else (1000, 100, 3)
+    sys.exit(asyncio.run(main(*size, options.slack)))
