@@ -1,9 +1,11 @@
 """The cascade of an agent with many conversations: one invalidation, whatever hangs on it.
 
 The agent's 1,000 conversations hold 100 messages each, in memory and Redis. The cascade takes them
-along, by the ids that a resolver knows, or by the agent's context alone. It is timed beside a PING,
-and the server's own statistics say how many scripts it has run. The exit status is 1 when a goal is
-missed by more than `--slack` times.
+along by the agent's context, in which they were cached: that is held to the goal, since it does not
+grow with them. By the ids that a resolver knows it grows with the number of conversations, though
+not with their messages, and is told. Both are timed beside a PING, and the server's own statistics
+say how many scripts they have run. The exit status is 1 when more than one was run, when a count is
+wrong, or when the goal is missed by more than `--slack` times.
 """
 
 from __future__ import annotations
@@ -45,8 +47,8 @@ async def fill(acme: Tenant, ids: list[str], messages: int) -> None:
         here = acme.within(agent=AGENT, conversation=conversation)
         await here.load("conversation_memory", conversation, lambda: {"summary": "short"})
         await here.load("conversation_messages_list", conversation, lambda: texts)
-        numbered = {f"{conversation}/{number}": text for number, text in enumerate(texts)}
-        await here.load_many("conversation_message", list(numbered), lambda asked: numbered)
+        asked = [f"{conversation}/{number}" for number in range(messages)]
+        await here.load_many("conversation_message", asked, lambda asked: texts)
 
 
 async def scripts_run(raw: RawClient) -> int:
@@ -93,13 +95,14 @@ async def main(count: int, messages: int, rounds: int, slack: float) -> int:
             register_conversation_resolver(resolver)
             async with Cache(redis=server.url, namespace="cascade", op_timeout=30) as cache:
                 configure(cache)
-                cascades, pings, counts, scripts = await measure(
-                    cache, raw, ids, messages, rounds
-                )
+                cascades, pings, counts, scripts = await measure(cache, raw, ids, messages, rounds)
             took, ping = 1000 * statistics.median(cascades), 1000 * statistics.median(pings)
             wrong = scripts != 1 or counts["messages"] != count * messages
-            missed |= took - ping > REACH_MS * slack or wrong
-            verdict = "reached" if took - ping <= REACH_MS else "missed"
+            verdict = f"{1000 * (took - ping) / count:.0f} us a conversation"
+            if resolver is None:
+                wrong |= took - ping > REACH_MS * slack
+                verdict = "reached" if took - ping <= REACH_MS else "missed"
+            missed |= wrong
             rows.append((name, f"{took:.2f}", f"{ping:.2f}", str(scripts),
                          f"{counts['messages']:,}", verdict))  # fmt: skip
         configure(None)

@@ -13,12 +13,9 @@ from itertools import chain, product
 from typing import Final
 
 from cascada.model.errors import BadInput
-from cascada.model.keys import NO_SCOPE, Id, Key, Scope, id_text
-from cascada.model.names import all_of_type, key_name, resource_names
+from cascada.model.keys import NO_SCOPE, Id, Scope, id_text
+from cascada.model.names import resource_names, type_at
 from cascada.model.policy import CONTEXT_PARTS, ContextPart
-
-Subjects = Mapping[str, str]
-"""The ids that a cascade is started with: by argument, such as `{"agent": "a1"}`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,37 +144,37 @@ def reaches_of(
         else [id_text(given, name)]
         for name, given in ids.items()
     }
-    found = []
-    for row in rows:
-        used = [name for name in dict.fromkeys((row.by_id, row.within)) if name in lists]
-        for chosen in product(*(lists[name] for name in used)):
-            subjects = dict(zip(used, chosen, strict=True))
-            found.append(_reach(row, tenant, subjects, varies_by(row.data_type)))
-    return found
+    return [_reach(row, tenant, lists, varies_by(row.data_type)) for row in rows]
 
 
 def _reach(
-    row: Dependent, tenant: str, ids: Subjects, varies_by: tuple[ContextPart, ...] | None
+    row: Dependent,
+    tenant: str,
+    ids: Mapping[str, list[str]],
+    varies_by: tuple[ContextPart, ...] | None,
 ) -> Reach:
-    """What one row comes to for these ids. `varies_by`: as the type's policy says."""
     found = Reach(row.label or row.data_type)
-    resource = None if row.by_id is None else _given(ids, row.by_id, row)
-    if resource is not None:
-        plain = Key(tenant, row.data_type, *NO_SCOPE, resource)
-        found.names.append(key_name(plain))
-        # Where the context has no other part, its entries of this id are among those within it.
-        if row.within is None or varies_by != (row.within,):
-            found.names += resource_names(tenant, row.data_type, resource, NO_SCOPE)[1:]
+    resources = [] if row.by_id is None else _given(ids, row.by_id, row)
+    parts = [] if row.within is None else _given(ids, row.within, row)
+    # Where the context has no other part, its entries of an id are among those within it.
+    alone = row.within is not None and varies_by == (row.within,)
+    for resource in resources:
+        plain, anywhere = resource_names(tenant, row.data_type, resource, NO_SCOPE)
+        found.names += [plain] if alone else [plain, anywhere]
     if row.within is not None:
-        scope = Scope(**{row.within: _given(ids, row.within, row)})
-        found.names += all_of_type(tenant, row.data_type, scope)
-        if resource is not None and varies_by != (row.within,):
+        found.names += [type_at(tenant, row.data_type, row.within, part) for part in parts]
+    if row.within is not None and not alone:
+        same = row.by_id == row.within  # then an id is looked for in its own context alone
+        for resource, part in (
+            zip(resources, parts, strict=True) if same else product(resources, parts)
+        ):
             # This id in that very context bears the name of either.
+            scope = Scope(**{row.within: part})
             found.twice += resource_names(tenant, row.data_type, resource, scope)
     return found
 
 
-def _given(ids: Subjects, argument: str, row: Dependent) -> str:
+def _given(ids: Mapping[str, list[str]], argument: str, row: Dependent) -> list[str]:
     try:
         return ids[argument]
     except KeyError:

@@ -24,8 +24,8 @@ MAX_ID_LENGTH = 1024
 
 _SPECIAL = re.compile(r"[%:*{}\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
-_PARTS = ("agent", "conversation", "collection")
-_LABELS = ("agent", "conv", "coll")
+LABELS = {"agent": "agent", "conversation": "conv", "collection": "coll"}
+"""What each part of a context is called in key text, in the order of the parts."""
 
 
 class Scope(NamedTuple):
@@ -39,12 +39,14 @@ class Scope(NamedTuple):
     def parts(self) -> tuple[tuple[str, str], ...]:
         """The parts that are there, as (label, id), in the order of the key text."""
         return tuple(
-            (label, part) for label, part in zip(_LABELS, self, strict=True) if part is not None
+            (label, part)
+            for label, part in zip(LABELS.values(), self, strict=True)
+            if part is not None
         )
 
     def only(self, names: tuple[str, ...]) -> Scope:
         """This scope less the parts that are not in `names`."""
-        kept = (part if name in names else None for name, part in zip(_PARTS, self, strict=True))
+        kept = (part if name in names else None for name, part in zip(LABELS, self, strict=True))
         return Scope(*kept)
 
 
@@ -76,9 +78,12 @@ class Key(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> Key:
         """The key whose `text` this is."""
-        tenant, data_type, *middle, resource_id = map(unquote, text.split(":"))
+        segments = text.split(":")
+        if len(segments) == 3 and "%" not in text:  # most are without context: thrice as fast
+            return cls(segments[0], segments[1], None, None, None, segments[2])
+        tenant, data_type, *middle, resource_id = map(unquote, segments)
         parts = dict(zip(middle[::2], middle[1::2], strict=True))
-        agent, conversation, collection = (parts.get(label) for label in _LABELS)
+        agent, conversation, collection = (parts.get(label) for label in LABELS.values())
         return cls(tenant, data_type, agent, conversation, collection, resource_id)
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from cascada.model.errors import InvalidKey
-from cascada.model.keys import Key, Scope, id_text, quote, text_before
+from cascada.model.keys import LABELS, NO_SCOPE, Key, Scope, id_text, quote, text_before
 
 MAX_NAMES = 1024
 """Dynamic names that one entry may bear. What was made of more is not stored: coarser names in
@@ -88,21 +88,27 @@ def is_own(key: Key, name: str) -> bool:
 
 def resource_names(tenant: str, data_type: str, resource_id: str, scope: Scope) -> list[str]:
     """What `invalidate` of one resource names: that context and all that is more specific."""
+    prefix = f"{quote(tenant)}:{quote(data_type)}:"
+    id_text = quote(resource_id)
+    if scope == NO_SCOPE:
+        return [f"k:{prefix}{id_text}", f"r:{prefix}{id_text}"]
     key = Key(tenant, data_type, *scope, resource_id)
-    prefix = f"{quote(tenant)}:{quote(data_type)}:{quote(resource_id)}"
-    if not scope.parts:
-        return [key_name(key), f"r:{prefix}"]
     label, part = most_selective(scope)
     # With one part alone, the keys at that part that have more parts bear s:, and this one k:.
-    return [key_name(key), f"s:{prefix}:{label}:{quote(part)}"]
+    return [key_name(key), f"s:{prefix}{id_text}:{label}:{quote(part)}"]
 
 
 def all_of_type(tenant: str, data_type: str, scope: Scope) -> list[str]:
     """What `invalidate` of `"*"` names: every resource of the type (in that context)."""
-    if not scope.parts:
+    if scope == NO_SCOPE:
         return [type_name(tenant, data_type)]
     label, part = most_selective(scope)
     return [f"q:{quote(tenant)}:{quote(data_type)}:{label}:{quote(part)}"]
+
+
+def type_at(tenant: str, data_type: str, part: str, value: str) -> str:
+    """A data type at one context part, for whoever has many of them."""
+    return f"q:{quote(tenant)}:{quote(data_type)}:{LABELS[part]}:{quote(value)}"
 
 
 def most_selective(scope: Scope) -> tuple[str, str]:

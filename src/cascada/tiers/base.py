@@ -117,6 +117,9 @@ class Bearers(NamedTuple):
     made: int
 
 
+NOTHING: Final = Bearers(0, 0)
+
+
 def with_keys(
     names: Sequence[str], counted: Sequence[Bearers], found: Sequence[Found | Missing]
 ) -> list[Bearers]:

@@ -8,6 +8,7 @@ tenant's low-water mark: below that, nobody can tell any more.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
@@ -74,17 +75,26 @@ class Heard:
         """The number from which on the ring knows all names of a tenant (quoted)."""
         return self._low.get(tenant, 0)
 
-    def told(self, name: str, q: int) -> int:
-        """A name was invalidated at `q`; how many live records bore it."""
+    def told(self, names: Sequence[str], q: int) -> int:
+        """These names of one tenant were invalidated at `q`; how many live records bore them."""
+        if not names:
+            return 0
         ended = 0
-        tenant = tenant_of(name)
-        self._remember(name, q)
+        ring, cells = self._ring, self.cells
+        for name in names:
+            if ring.get(name, 0) < q:
+                ring[name] = q
+                ring.move_to_end(name)
+            cell = cells.get(name)
+            if cell is not None and cell.q < q:
+                ended += cell.live
+                cell.q, cell.live, cell.made = q, 0, 0
+        while len(ring) > self.ring_size:
+            oldest, gone = ring.popitem(last=False)
+            lost = tenant_of(oldest)
+            self._low[lost] = max(self._low.get(lost, 0), gone)
         self.highest = max(self.highest, q)
-        cell = self.cells.get(name)
-        if cell is not None and cell.q < q:
-            ended = cell.live
-            cell.q, cell.live, cell.made = q, 0, 0
-        clock = self._clocks.get(tenant)
+        clock = self._clocks.get(tenant_of(names[0]))
         if clock is not None and clock.q < q:
             clock.q = q
         return ended
@@ -100,13 +110,3 @@ class Heard:
             cell.q, cell.live, cell.made = VOID, 0, 0
         if (clock := self._clocks.pop(tenant_of(name), None)) is not None:
             clock.q = VOID
-
-    def _remember(self, name: str, q: int) -> None:
-        ring = self._ring
-        if ring.get(name, 0) < q:
-            ring[name] = q
-            ring.move_to_end(name)
-        if len(ring) > self.ring_size:
-            oldest, gone = ring.popitem(last=False)
-            lost = tenant_of(oldest)
-            self._low[lost] = max(self._low.get(lost, 0), gone)

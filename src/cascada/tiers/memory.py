@@ -125,8 +125,6 @@ class MemoryTier:
     async def invalidate(self, names: Sequence[str]) -> Invalidation:
         self._q += 1
         self._heard = self._q
-        # Keys first: a record that goes by its key is then not counted by a group's cell again.
-        ordered = sorted(names, key=lambda name: not name.startswith("k:"))
         # Of a group it is not known how many have expired, nor of two how much they overlap; and
         # what was made of a key bears its name as well, so that a key may have a group too.
         exact = all(
@@ -135,7 +133,7 @@ class MemoryTier:
             for name in names
         )
         bearers = tuple(self._bearers(name) for name in names)
-        return Invalidation(self.apply(self._q, ordered), exact=exact, q=self._q, bearers=bearers)
+        return Invalidation(self.apply(self._q, names), exact=exact, q=self._q, bearers=bearers)
 
     async def bearers(self, names: Sequence[str]) -> list[Bearers]:
         return [self._bearers(name) for name in names]
@@ -194,10 +192,10 @@ class MemoryTier:
 
         Returns how many live records it ended; where names overlap, at most that many.
         """
-        ended = 0
         self._q = max(self._q, q)
+        # Keys after groups: what goes by a group's name is not counted by its key again.
+        ended = self.names.told(names, q)
         for name in names:
-            ended += self.names.told(name, q)
             if name.startswith("k:"):
                 record = self.records.get(Key.parse(name[2:]))
                 # A record that its own `set` has just stored bears that set's q: it stays.

@@ -23,6 +23,7 @@ from cascada.model.keys import Key
 from cascada.tiers import redis_scripts
 from cascada.tiers.base import (
     L1_LEASE,
+    NOTHING,
     Barred,
     Bearers,
     Busy,
@@ -46,10 +47,9 @@ from cascada.tiers.redis_layout import (
     NONCE,
     Layout,
     ServerError,
-    generations_of,
 )
 from cascada.tiers.redis_leases import Leases
-from cascada.tiers.redis_link import Argument, Link, Wire, pool_of
+from cascada.tiers.redis_link import Link, Wire, pool_of
 from cascada.tiers.redis_reads import Reads
 from cascada.tiers.redis_rights import NO_SCRIPTS, Rights, find_out
 
@@ -133,20 +133,14 @@ class RedisTier:
             return await self._invalidate_everything(names)
         layout = self._layout
         keys = [name for name in names if name.startswith("k:")]
-        groups = [name for name in names if not name.startswith("k:")]
-        parsed = [Key.parse(name[2:]) for name in keys]
-        borne: list[Argument] = []
-        for key in parsed:
-            statics = generations_of(key)
-            borne += (len(statics), *statics)
-        q, receivers, nonce, counts = await self._calls.settled(
+        ordered = [*keys, *(name for name in names if not name.startswith("k:"))]
+        # A key's own generation as well: what was made from the key bears its name.
+        encoded = [name.encode() for name in ordered]
+        own = [each for name in encoded[: len(keys)] for each in layout.lease_keys(name[2:])[:2]]
+        prefix = layout.generation("")
+        q, receivers, nonce, reached = await self._calls.settled(
             redis_scripts.INVALIDATE,
-            [
-                *layout.common,
-                *(each for key in parsed for each in (layout.entry(key), layout.lease(key))),
-                # What was made from a key bears that key's name as well.
-                *map(layout.generation, (*keys, *groups)),
-            ],
+            [*layout.common, *own, *[prefix + name for name in encoded]],
             [
                 self.run_id,
                 b"%04d" % layout.number,
@@ -154,21 +148,18 @@ class RedisTier:
                 layout.channel,
                 len(keys),
                 b"s" if strict else b"i",
-                layout.generation(""),
-                len(names),
-                *keys,
-                *groups,
-                *borne,
+                prefix,
+                *encoded,
             ],
         )
         self.hearing.met(nonce)
-        reached = {
-            name: Bearers(counts[2 * at], counts[2 * at + 1])
-            for at, name in enumerate((*keys, *groups))
+        found = {
+            ordered[at - 1]: Bearers(says, made)
+            for at, says, made in zip(reached[::3], reached[1::3], reached[2::3], strict=True)
         }
-        exact = not groups and not any(each.made for each in reached.values())
-        total = sum(map(sum, reached.values()))
-        bearers = tuple(reached[name] for name in names)
+        exact = len(keys) == len(ordered) and not any(each.made for each in found.values())
+        total = sum(map(sum, found.values()))
+        bearers = tuple([found.get(name, NOTHING) for name in names])
         return Invalidation(total, exact, q, receivers, nonce, bearers)
 
     async def bearers(self, names: Sequence[str]) -> list[Bearers]:

@@ -50,12 +50,17 @@ local function low(ring, q)
   return tonumber(mark)
 end
 
-local function remember(ring, name, q)
+local function remember(ring, q, names, first, last)
   low(ring, q - 1)
-  redis.call('ZADD', ring, q, name)
-  local count = redis.call('ZCARD', ring)
-  if count > 4096 + 256 then
-    local cut = redis.call('ZRANGE', ring, 256, 256, 'WITHSCORES')
+  local members = {}
+  for i = first, last do
+    members[#members + 1] = q
+    members[#members + 1] = names[i]
+  end
+  redis.call('ZADD', ring, unpack(members))
+  local over = redis.call('ZCARD', ring) - 4096
+  if over > 256 then
+    local cut = redis.call('ZRANGE', ring, over, over, 'WITHSCORES')
     redis.call('ZREMRANGEBYSCORE', ring, '-inf', '(' .. cut[2])
     redis.call('ZADD', ring, cut[2] - 1, '')
   end

@@ -170,7 +170,7 @@ local function fill(at, key)
     if not accepted then redis.call('UNLINK', l) end
     e = string.sub(e, 1, 52) .. string.format('%d', q)
     redis.call('SET', KEYS[1], e)
-    remember(KEYS[3], set, q)
+    remember(KEYS[3], q, {set}, 1, 1)
     publish(ARGV[4], 'i' .. string.sub(e, 1, 8) .. string.format('%d', q) .. '\n' .. set)
   end
   if version ~= '' and (accepted or set ~= '') then
@@ -247,37 +247,77 @@ INVALIDATE: Final = Script(
     + r"""
 -- KEYS: 4.. = for each named key v and l, then the generations of all names, keys' own first.
 -- ARGV: 1 run_id, 2 layout, 3 seed, 4 channel, 5 number of keys, 6 'i', or 's' to have it
---   acknowledged, 7 prefix of generations, 8 number of names, 9.. = all names, keys first, then for
---   each key the number of its static names that have a generation, and these.
-local keys, count = tonumber(ARGV[5]), tonumber(ARGV[8])
+--   acknowledged, 7 prefix of generations, 8.. = all names, keys first.
+-- It returns for each name that reached something its place, how many entries it says what they
+-- are, and how many were made from what it names.
+local keys, count = tonumber(ARGV[5]), #ARGV - 7
+
+-- A cascade may have thousands of names: what can be asked together is asked together.
+local function in_chunks(from, to, work)
+  for first = from, to, 1000 do work(first, math.min(first + 999, to)) end
+end
+
+-- The names of a key that have a generation, in the order of its stamps (model/names.py).
+local function static_names(text)
+  local segments = {}
+  for segment in string.gmatch(text, '[^:]+') do segments[#segments + 1] = segment end
+  local tenant, data_type, id = segments[1], segments[2], segments[#segments]
+  local names = {'t:' .. tenant, 'y:' .. tenant .. ':' .. data_type}
+  local resource = tenant .. ':' .. data_type .. ':' .. id
+  for i = 3, #segments - 1, 2 do
+    local part = ':' .. segments[i] .. ':' .. segments[i + 1]
+    names[#names + 1] = 'p:' .. tenant .. part
+    names[#names + 1] = 'q:' .. tenant .. ':' .. data_type .. part
+  end
+  if #segments > 3 then names[#names + 1] = 'r:' .. resource end
+  if #segments > 5 then
+    for i = 3, #segments - 1, 2 do
+      names[#names + 1] = 's:' .. resource .. ':' .. segments[i] .. ':' .. segments[i + 1]
+    end
+  end
+  return names
+end
+
 -- Counted before anything goes: an entry that was dead already is not one that went now.
-local reached, gone = {}, {}
-for i = 1, count do reached[2 * i - 1], reached[2 * i], gone[i] = 0, 0, 0 end
+local own, made, reached = {}, {}, {}
 local before = redis.call('GET', KEYS[1])
 if before and string.sub(before, 9, 48) == ARGV[1] then
-  local at = 9 + count
+  local nonces = {}
   for i = 1, keys do
-    local stamps = {string.sub(before, 1, 8)}
-    for j = at + 1, at + ARGV[at] do
-      local g = redis.call('GET', ARGV[7] .. ARGV[j])
-      stamps[#stamps + 1] = g and string.sub(g, 1, 8) or 'missing'
-    end
-    at = at + 1 + ARGV[at]
     local v = redis.call('GET', KEYS[2 + 2 * i])
-    if v and bears(v, table.concat(stamps), ARGV[7]) then gone[i] = 1 end
+    if v then
+      local stamps = {string.sub(before, 1, 8)}
+      for _, name in ipairs(static_names(string.sub(ARGV[7 + i], 3))) do
+        if not nonces[name] then
+          local g = redis.call('GET', ARGV[7] .. name)
+          nonces[name] = g and string.sub(g, 1, 8) or 'missing'
+        end
+        stamps[#stamps + 1] = nonces[name]
+      end
+      if bears(v, table.concat(stamps), ARGV[7]) then own[i], made[i] = 1, 0 end
+    end
   end
 end
 -- UNLINK comes first: when memory is full, writes are refused from the first one that needs more.
-for i = 1, keys do redis.call('UNLINK', KEYS[2 + 2 * i], KEYS[3 + 2 * i]) end
-local first = 4 + 2 * keys
-for i = first, #KEYS do
-  local g = redis.call('GET', KEYS[i])
-  local at = 2 * (i - first) + 1
-  if g then
-    reached[at], reached[at + 1] = counted(g)
-    redis.call('UNLINK', KEYS[i])
+in_chunks(4, 3 + 2 * keys, function(first, last)
+  redis.call('UNLINK', unpack(KEYS, first, last))
+end)
+in_chunks(4 + 2 * keys, #KEYS, function(first, last)
+  local there = {}
+  for i, g in ipairs(redis.call('MGET', unpack(KEYS, first, last))) do
+    if g then
+      local at = first + i - 4 - 2 * keys
+      local says, from = counted(g)
+      own[at], made[at] = (own[at] or 0) + says, from
+      there[#there + 1] = KEYS[first + i - 1]
+    end
   end
-  reached[at] = reached[at] + gone[i - first + 1]
+  if #there > 0 then redis.call('UNLINK', unpack(there)) end
+end)
+for at, number in pairs(own) do
+  reached[#reached + 1] = at
+  reached[#reached + 1] = number
+  reached[#reached + 1] = made[at]
 end
 local e, q = epoch(ARGV[1], ARGV[2], ARGV[3])
 q = q + 1
@@ -287,13 +327,12 @@ if type(written) == 'table' and written.err then
   redis.call('UNLINK', KEYS[1])
   return redis.error_reply(written.err)
 end
-local names = {}
-for i = 1, count do
-  names[i] = ARGV[8 + i]
-  remember(i <= keys and KEYS[3] or KEYS[2], names[i], q)
-end
+in_chunks(1, keys, function(first, last) remember(KEYS[3], q, ARGV, 7 + first, 7 + last) end)
+in_chunks(keys + 1, count, function(first, last)
+  remember(KEYS[2], q, ARGV, 7 + first, 7 + last)
+end)
 local said = ARGV[6] .. string.sub(e, 1, 8) .. string.format('%d', q) .. '\n'
-local receivers = publish(ARGV[4], said .. table.concat(names, '\n'))
+local receivers = publish(ARGV[4], said .. table.concat(ARGV, '\n', 8))
 return {q, receivers, string.sub(e, 1, 8), reached}
 """
 )
