@@ -17,6 +17,7 @@ EXPECTED = {
         "L1+L2 over a PING, settle included", "L3 on top, over a durable commit",
         "beside 1,000 others over beside none",
     },
+    "embeddings.py": {"as arrays", "as lists"},
 }  # fmt: skip
 
 
@@ -31,4 +32,5 @@ def test_every_ratio_is_measured_and_none_is_far_off(script: str) -> None:
     )
     assert said.returncode == 0, said.stdout + said.stderr
     ratios = re.findall(r"^(.+): [\d.]+ .*\(reach [\d.]+\): (?:reached|missed)$", said.stdout, re.M)
-    assert set(ratios) == EXPECTED[script]
+    # Those against peers come on top, where they are installed.
+    assert EXPECTED[script] <= set(ratios)

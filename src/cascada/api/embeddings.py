@@ -23,7 +23,6 @@ from cascada.codecs.values import AS_ARRAY
 from cascada.engine.answer import Produced, Question
 from cascada.engine.gather import Gatherer
 from cascada.engine.source import call
-from cascada.model.entry import Hit
 from cascada.model.errors import BadInput, MissingExtra, SerializationError
 from cascada.model.keys import Id
 from cascada.model.ttl import Duration, seconds
@@ -96,24 +95,23 @@ class Embeddings:
         """
         if isinstance(texts, str):
             raise BadInput(f"texts is {texts!r}; pass a list of texts")
-        for text in texts:
-            if not isinstance(text, str):
-                raise BadInput(f"texts holds {text!r}; every one has to be a str")
+        if not {str}.issuperset(map(type, texts)):
+            for text in texts:
+                if not isinstance(text, str):
+                    raise BadInput(f"texts holds {text!r}; every one has to be a str")
         want = _form(as_array)
         timer = tenant._assembly.clock.monotonic
         started = timer()
-        ids = {text: self._id(text) for text in dict.fromkeys(texts)}
-        source = _Missing(self, tenant, {id_: text for text, id_ in ids.items()}, timer)
-        hits = await tenant.ask_many(DATA_TYPE, list(ids.values()), source, type=want)
-        found = {text: hit.value for text, hit in zip(ids, hits, strict=True)}
-        absent = {
-            text
-            for text, hit in zip(ids, hits, strict=True)
-            if not isinstance(hit, Hit) or hit.tier == "source"
-        }
-        misses = sum(text in absent for text in texts)
-        handed = _as_array if as_array else _as_list
-        return [handed(found[text]) for text in texts], {
+        each = list(dict.fromkeys(texts))
+        identity = self._identity.copy
+        ids = [_id_of(text, identity()) for text in each]
+        source = _Missing(self, tenant, dict(zip(ids, each, strict=True)), timer)
+        hits = await tenant.ask_many(DATA_TYPE, ids, source, type=want)
+        found = dict(zip(each, hits, strict=True))
+        absent = {text for text, hit in found.items() if not hit or hit.tier == "source"}
+        misses = sum(map(absent.__contains__, texts))
+        handed = _arrays if as_array else _lists
+        return handed([found[text] for text in texts]), {
             "cache_hits": len(texts) - misses,
             "cache_misses": misses,
             "total_time_ms": (timer() - started) * 1000,
@@ -125,9 +123,6 @@ class Embeddings:
         if self._half:
             return Half(serialize_for_cache(vector, DATA_TYPE))
         return list(vector) if isinstance(vector, tuple) else vector
-
-    def _id(self, text: str) -> str:
-        return _id_of(text, self._identity.copy())
 
     def gatherer(self, tenant: Tenant) -> Gatherer:
         """The requests of one tenant: nobody's texts travel with another's."""
@@ -175,6 +170,24 @@ def _form(as_array: bool) -> Any:
     if as_array and numpy_if_there() is None:
         raise MissingExtra("as_array needs numpy: pip install 'cascada[numpy]'")
     return AS_ARRAY if as_array else None
+
+
+def _arrays(hits: list[Any]) -> list[Any]:
+    """Arrays are read-only, so that equal texts may share one."""
+    return [_as_array(hit.value) for hit in hits]
+
+
+def _lists(hits: list[Any]) -> list[list[float]]:
+    """Lists of the caller's own: what a tier had was decoded for this call, but only once."""
+    lists: list[list[float]] = []
+    handed: set[int] = set()
+    for hit in hits:
+        vector = hit.value
+        if vector.__class__ is not list or hit.tier == "source" or id(vector) in handed:
+            vector = _as_list(vector)
+        lists.append(vector)
+        handed.add(id(vector))
+    return lists
 
 
 def _as_list(vector: Any) -> list[float]:

@@ -58,6 +58,7 @@ _CHECKED: Final = int(Flag.CHECKED)
 _NAMED: Final = int(Flag.DYNAMIC_NAMES)
 _OF_THE_BYTES: Final = _CHECKED | _NAMED
 _UNREADABLE: Final = 0xFF & ~sum(Flag)
+_ODD: Final = _UNREADABLE | _NAMED
 _LAST_CODEC: Final = int(max(Codec))
 
 
@@ -98,11 +99,35 @@ def _checksum(meta: bytes, after: bytes, codec: int, flags: int) -> int:
     return crc32(after, crc32(meta, flags << 8 | codec))
 
 
-NAMES_AT: Final = 43
-"""Where the number of dynamic names stands, in two bytes."""
-
 STAMPS_AT: Final = 45
 """Where the stamps begin."""
+
+
+def unpack_plain(blob: bytes, stamps: int) -> Entry | None:
+    """The entry, if it has so many stamps, no names, and nothing odd; None: ask `unpack`."""
+    try:
+        (
+            magic, layout, codec, flags, checksum,
+            created, fresh_until, expires, version, stamp_count, name_count,
+        ) = _HEADER.unpack_from(blob)  # fmt: skip
+    except struct.error:
+        return None
+    odd = name_count or stamp_count != stamps or flags & _ODD or codec > _LAST_CODEC
+    if odd or magic != MAGIC or layout != VERSION or not flags & _CHECKED:
+        return None
+    data = blob[45 + STAMP_SIZE * stamps :]
+    if _checksum(blob[10:45], data, codec, flags) != checksum:
+        return None
+    return Entry(
+        data,
+        codec,
+        flags & ~_CHECKED,
+        math.inf if created == _NEVER else created / 1000,
+        math.inf if fresh_until == _NEVER else fresh_until / 1000,
+        math.inf if expires == _NEVER else expires / 1000,
+        (),
+        None if version == _NO_VERSION else version,
+    )
 
 
 def unpack(blob: bytes) -> tuple[Entry, tuple[bytes, ...]]:

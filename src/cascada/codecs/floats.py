@@ -46,7 +46,7 @@ def unpack_floats(data: bytes, *, as_array: bool) -> Any:
     if size not in (4, 8) or len(data) % size != 1 or len(data) == 1:
         raise CorruptEntry(f"{len(data)} bytes are no list of floats")
     if as_array:
-        return array_over(data, f"<f{size}", len(data) // size)
+        return array_over(data, "<f4" if size == 4 else "<f8", len(data) // size)
     items = array("f" if size == 4 else "d", data[:-1])
     if sys.byteorder == "big":
         items.byteswap()

@@ -117,6 +117,8 @@ class ValueCodec:
         try:
             if flags:
                 data = self._opened(data, flags)
+            if codec == _FLOATS and type is None:  # vectors come in batches
+                return unpack_floats(data, as_array=as_array)
             if codec in _MSGPACKED:
                 value = decode(data) if type is None else typed.decoder(type)(data)
             else:

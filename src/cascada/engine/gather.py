@@ -18,6 +18,19 @@ from cascada.engine.background import Background
 Call = Callable[[list[str]], Awaitable[Any]]
 
 
+class Request:
+    """One call of the source, and what came of it once it is `over`."""
+
+    def __init__(self, over: asyncio.Future[None]) -> None:
+        self.texts: list[str] = []
+        self.over = over
+        self.results: dict[str, Any] = {}
+        self.error: Exception | None = None
+
+    def result_of(self, text: str) -> Any:
+        return self.results[text] if self.error is None else self.error
+
+
 class Gatherer:
     """The requests to one source, on one event loop."""
 
@@ -35,53 +48,50 @@ class Gatherer:
         self._max_batch = max_batch
         self._max_wait = max_wait
         self._slots = asyncio.Semaphore(max_calls)
-        self._asked: dict[str, asyncio.Future[Any]] = {}
-        self._waiting: list[str] = []
+        self._asked: dict[str, Request] = {}
+        self._waiting: Request | None = None
         self._timer: asyncio.Handle | None = None
 
     async def ask(self, texts: Sequence[str]) -> list[Any]:
         """One result for each text, in their order: what the source made, or the exception."""
-        futures = [self._asked.get(text) or self._enter(text) for text in texts]
-        # Shielded: they are shared with whoever else has asked for the same.
-        return await asyncio.gather(*map(asyncio.shield, futures), return_exceptions=True)
+        requests = [self._asked.get(text) or self._enter(text) for text in texts]
+        for request in dict.fromkeys(requests):
+            # Shielded: it is shared with whoever else has asked for the same.
+            await asyncio.shield(request.over)
+        return [request.result_of(text) for request, text in zip(requests, texts, strict=True)]
 
-    def _enter(self, text: str) -> asyncio.Future[Any]:
+    def _enter(self, text: str) -> Request:
         loop = asyncio.get_running_loop()
-        future = self._asked[text] = loop.create_future()
-        self._waiting.append(text)
-        if self._max_batch is not None and len(self._waiting) >= self._max_batch:
-            self._leave()
-        elif self._timer is None:
+        if self._waiting is None:
+            self._waiting = Request(loop.create_future())
             self._timer = loop.call_later(self._max_wait, self._leave)
-        return future
+        request = self._asked[text] = self._waiting
+        request.texts.append(text)
+        if self._max_batch is not None and len(request.texts) >= self._max_batch:
+            self._leave()
+        return request
 
     def _leave(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
-        texts, self._waiting = self._waiting, []
-        if texts:
-            self._background.run(self._request(texts), "request")
+        request, self._waiting, self._timer = self._waiting, None, None
+        if request is not None:
+            self._background.run(self._send(request), "request")
 
-    async def _request(self, texts: list[str]) -> None:
-        futures = [self._asked[text] for text in texts]
+    async def _send(self, request: Request) -> None:
+        texts = request.texts
         try:
             async with self._slots:
                 results = _one_for_each(texts, await self._call(list(texts)))
+            request.results = dict(zip(texts, results, strict=True))
         except BaseException as error:
-            for future in futures:
-                if not future.done():
-                    future.set_exception(error if isinstance(error, Exception) else _ended())
-                    future.exception()  # retrieved: everybody may have left
+            request.error = error if isinstance(error, Exception) else _ended()
             if not isinstance(error, Exception):
                 raise
-        else:
-            for future, result in zip(futures, results, strict=True):
-                if not future.done():
-                    future.set_result(result)
         finally:
             for text in texts:
                 del self._asked[text]
+            request.over.set_result(None)
 
 
 def _one_for_each(texts: list[str], results: Any) -> list[Any]:

@@ -162,6 +162,9 @@ async def _keep(stack: Stack, good: Sequence[Good], frame: Frame) -> None:
             question = flight.question
             stack.trace.stored(question.kind, question.key, len(entry.data), stack.timer())
         keep.append(entry if stored else None)
+    if stack.lower:
+        # The callers go on first: making and sending what other tiers store takes a while.
+        await asyncio.sleep(0)
     proofs = await rise(stack, [descent for _, descent, *_ in good], keep)
     for (flight, descent, *_), proven in zip(good, proofs, strict=True):
         # Who would get the stale value that landed first looks again: the new one is there now.

@@ -272,10 +272,10 @@ def account(
     started: float,
 ) -> None:
     """Count the answers, and tell the load that this runs in what it depends on."""
-    spent = stack.timer() - started
-    for question, answer in zip(questions, answers, strict=True):
-        stack.trace.answered(question, answer, spent)
-        sources.note(stack, question, answer)
+    stack.trace.answered(questions, answers, stack.timer() - started)
+    if sources.current(stack) is not None:
+        for question, answer in zip(questions, answers, strict=True):
+            sources.note(stack, question, answer)
 
 
 def value_of(stack: Stack, question: Question, answer: Answer) -> object:

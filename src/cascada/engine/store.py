@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from cascada.codecs.values import AS_ARRAY
 from cascada.engine.answer import Produced, Question
@@ -87,10 +87,12 @@ def encoded(
     )
 
 
-def entry_names(question: Question, tags: Sequence[str], sources: Iterable[str]) -> tuple[str, ...]:
+def entry_names(question: Question, tags: Sequence[str], sources: Sequence[str]) -> tuple[str, ...]:
     """The dynamic names: tags, sources and left-out context, less what the key says anyway."""
     if isinstance(tags, str):
         raise BadInput(f"tags is {tags!r}; pass a list of tags, such as [{tags!r}]")
+    if not (tags or sources or question.context):
+        return ()
     static = set(static_names(question.key))
     own = dict.fromkeys(tag_name(question.key.tenant, tag) for tag in tags)
     own.update(dict.fromkeys(question.context))

@@ -74,27 +74,43 @@ async def look(
         known = dict(zip(keys, await stack.authority.read(keys), strict=True))
     except TierUnavailable as error:
         return answers, Known(error, before)
-    now = stack.now()
-    passed: list[tuple[Question, Entry, int]] = []
+    found = _fresh(stack, asked, known)
+    for index, answer, _, _ in found:
+        answers[index] = answer
+    _keep(stack, [(questions[index], entry, q) for index, _, entry, q in found], before)
+    return answers, Known(known, before)
+
+
+def _fresh(
+    stack: Stack, asked: Sequence[tuple[int, Question]], known: Answers
+) -> list[tuple[int, Answer, Entry, int]]:
+    """What answers at once: where it was asked, the answer, and what memory may keep of it."""
+    now, tier = stack.now(), stack.authority.name
+    found: list[tuple[int, Answer, Entry, int]] = []
     for index, question in asked:
-        found = _first_fresh(question, known, now)
-        if found is None:
+        first = _first_fresh(question, known, now)
+        if first is None:
             continue
-        key, entry, q = found
+        key, entry, q = first
         try:
             value = stack.decode(entry, question.kind, question.want)
         except CorruptEntry:
             continue
-        answers[index] = Answer(entry, stack.authority.name, value=value, found_at=key)
+        answer = Answer(entry, tier, value=value, found_at=key)
         if key is not question.key:
             looked_at = question.candidates[: question.candidates.index(key) + 1]
             entry = decide.as_general_answer(entry, looked_at, now)
             q = min(known[each].q for each in looked_at)
-        passed.append((question, entry, q))
-    kept = memory.keep([(question.key, entry, q) for question, entry, q in passed], before)
-    for (question, _, _), accepted in zip(passed, kept, strict=True):
-        stack.trace.filled(question, memory.name, accepted=accepted)
-    return answers, Known(known, before)
+        found.append((index, answer, entry, q))
+    return found
+
+
+def _keep(stack: Stack, found: Sequence[tuple[Question, Entry, int]], before: int) -> None:
+    memory = stack.memory
+    kept = memory.keep([(question.key, entry, q) for question, entry, q in found], before)
+    if stack.trace.observers or False in kept:
+        for (question, _, _), accepted in zip(found, kept, strict=True):
+            stack.trace.filled(question, memory.name, accepted=accepted)
 
 
 def _first_fresh(question: Question, known: Answers, now: float) -> tuple[Key, Entry, int] | None:

@@ -78,7 +78,7 @@ async def observe(
         return
     if isinstance(found, Follower):
         found.leave()
-        stack.trace.answered(question, found.answer, stack.timer() - started)
+        stack.trace.answered([question], [found.answer], stack.timer() - started)
         served = None
     else:
         read.account(stack, [question], [found], started)
@@ -295,7 +295,7 @@ async def _live(
 ) -> AsyncGenerator[Any]:
     """The pieces of a stream under way; its reader's place is given up at the end, however."""
     try:
-        stack.trace.answered(question, place.answer, stack.timer() - started)
+        stack.trace.answered([question], [place.answer], stack.timer() - started)
         while (piece := await place.take()) is not None:
             # At each piece: a load that has read enough of them leaves before the end.
             if sources.current(stack) is not None:

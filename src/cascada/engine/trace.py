@@ -35,26 +35,29 @@ class Trace:
         self._broken: set[int] = set()
         self._warned = Warned()
 
-    def answered(self, question: Question, answer: Answer | None, seconds: float) -> None:
-        """A read of the slow path got its answer, or none."""
-        count, tier = question.kind, None
-        stale = answer is not None and answer.stale
-        count.stale += stale
-        what: EventKind
-        if answer is None or (answer.tier == "source" and not answer.coalesced):
-            what = "miss"
-            count.misses += 1
-            if answer is not None:
-                self.latencies["source"].add(seconds)
-        elif answer.tier == "source":
-            what = "coalesced"
-            count.coalesced += 1
-        else:
-            what, tier = "hit", answer.tier
-            setattr(count, tier, getattr(count, tier) + 1)
-            if tier in self.latencies:
-                self.latencies[tier].add(seconds)
-        self._emit(what, question.kind, question.key, tier, stale=stale, seconds=seconds)
+    def answered(
+        self, questions: Sequence[Question], answers: Sequence[Answer | None], seconds: float
+    ) -> None:
+        """A read of the slow path got its answers, or none."""
+        outcomes: Counter[tuple[Kind, EventKind, str | None, bool]] = Counter()
+        for question, answer in zip(questions, answers, strict=True):
+            outcome = _outcome(answer)
+            outcomes[question.kind, *outcome] += 1
+            if self.observers:
+                what, tier, stale = outcome
+                tier = tier if what == "hit" else None
+                self._emit(what, question.kind, question.key, tier, stale=stale, seconds=seconds)
+        for (kind, what, tier, stale), times in outcomes.items():
+            kind.stale += times * stale
+            if what == "hit":
+                assert tier is not None
+                setattr(kind, tier, getattr(kind, tier) + times)
+            elif what == "miss":
+                kind.misses += times
+            else:
+                kind.coalesced += times
+            if tier in self.latencies and what != "coalesced":
+                self.latencies[tier].add(seconds, times)
 
     def hit_in_memory(self, kind: Kind, key: Key) -> None:
         """A hit on the fast path, which has counted itself; only called if anybody observes."""
@@ -159,3 +162,12 @@ class Trace:
                 if id(observer) not in self._broken:
                     self._broken.add(id(observer))
                     logger.exception("observer %r failed; it is told of later events", observer)
+
+
+def _outcome(answer: Answer | None) -> tuple[EventKind, str | None, bool]:
+    """What became of a question, where from, and whether it is stale."""
+    if answer is None:
+        return "miss", None, False
+    if answer.tier != "source":
+        return "hit", answer.tier, answer.stale
+    return "coalesced" if answer.coalesced else "miss", "source", answer.stale

@@ -13,7 +13,7 @@ from typing import Any, Final
 from weakref import WeakValueDictionary
 
 from cascada.model.keys import NO_SCOPE, Key, quote
-from cascada.model.names import static_names, tenant_of
+from cascada.model.names import key_name, static_names, tenant_of
 from cascada.tiers.record import VOID, Cell, TenantClock
 
 RING: Final = 4096
@@ -66,6 +66,16 @@ class Heard:
                     self._shared.clear()
                 self._shared[key[:5]] = found
         return found
+
+    def none_since(self, q: int, key: Key, names: Sequence[str]) -> bool:
+        """Whether neither the key's own names nor these were invalidated after `q`."""
+        tenant, cells, _ = self.standing_of(key)
+        return (
+            self.low(tenant) <= q
+            and self.latest(key_name(key)) <= q
+            and all(cell.q <= q for cell in cells)
+            and all(self.latest(name) <= q for name in names)
+        )
 
     def latest(self, name: str) -> int:
         """When a name was invalidated last, as far as the ring goes back."""

@@ -23,7 +23,7 @@ from cascada.model.clock import Clock
 from cascada.model.entry import Entry
 from cascada.model.freshness import AlwaysFresh, Freshness
 from cascada.model.keys import Key, quote
-from cascada.model.names import is_own, key_name, static_names
+from cascada.model.names import is_own, static_names
 from cascada.tiers.base import (
     Bearers,
     Busy,
@@ -168,21 +168,17 @@ class MemoryTier:
         As a lease from before the read would, only that its cells are looked up now: whatever was
         invalidated since is in them, or in the ring that new cells begin with.
         """
-        return [self._keep(key, entry, q, since) for key, entry, q in found]
-
-    def _keep(self, key: Key, entry: Entry, q: int, since: int) -> bool:
-        names = self.names
-        tenant, cells, clock = names.standing_of(key)
-        kept = (
-            since == self._flushes
-            and names.low(tenant) <= q
-            and names.latest(key_name(key)) <= q
-            and all(cell.q <= q for cell in cells)
-            and all(names.latest(name) <= q for name in entry.names)
-            and not self._outdated(key, entry)
-        )
-        if kept:
-            self._store(key, entry, q, cells, clock)
+        if since != self._flushes:
+            return [False] * len(found)
+        names, now = self.names, self._now()
+        kept = []
+        for key, entry, q in found:
+            # Mostly nothing at all was named since: then there is no need to look at its names.
+            valid = names.highest <= q or names.none_since(q, key, entry.names)
+            if valid := valid and not self._outdated(key, entry):
+                _, cells, clock = names.standing_of(key)
+                self._store(key, entry, q, cells, clock, now)
+            kept.append(valid)
         return kept
 
     # --- what is heard from below -----------------------------------------------------------
@@ -303,7 +299,7 @@ class MemoryTier:
             self._heard = q = self._q
             self.apply(q, [bar.cells[0].name])
         if valid and entry is not None:
-            self._store(lease.key, entry, q, bar.cells[1:], bar.clock)
+            self._store(lease.key, entry, q, bar.cells[1:], bar.clock, self._now())
         return Filled(valid, q)
 
     def _outdated(self, key: Key, entry: Entry) -> bool:
@@ -314,17 +310,18 @@ class MemoryTier:
         return entry.version < held.version and self._valid(held)
 
     def _store(
-        self, key: Key, entry: Entry, q: int, cells: tuple[Cell, ...], clock: TenantClock
+        self,
+        key: Key,
+        entry: Entry,
+        q: int,
+        cells: tuple[Cell, ...],
+        clock: TenantClock,
+        now: float,
     ) -> None:
         old = self.records.get(key)
         if old is not None:
             self._drop(old)
-        record = Record(
-            entry.data, entry.codec, entry.flags, entry.created, entry.fresh_until,
-            entry.expires, entry.names, entry.version, entry.value,
-        )  # fmt: skip
-        record.key = key
-        record.kind = self._kind_of(key)
+        record = Record(key, self._kind_of(key), entry, q)
         # The key itself needs no cell while its record is here: `apply` finds it by its key.
         record.cells = cells
         if entry.names:
@@ -335,12 +332,10 @@ class MemoryTier:
                 pair = record.cells[1].pair = record.cells
             record.cells = pair
         record.clock = clock
-        record.q = q
-        record.used = self._now()
-        to_monotonic = record.used - self._clock.time()
+        record.used = now
+        to_monotonic = now - self._clock.time()
         record.born = entry.created + to_monotonic
         record.due = self._due_at(record.kind, entry) + to_monotonic
-        record.gone = False
         record.weight = weight_of(key, entry, [cell.name for cell in record.cells if not cell.live])
         if record.weight > self.capacity:
             return

@@ -77,6 +77,21 @@ class Record(Entry):
             Mark(cell.name, f"read at {self.q}", cell.told, cell.q <= self.q) for cell in self.cells
         )
 
+    def __init__(self, key: Key, kind: Any, entry: Entry, q: int) -> None:
+        self.data = entry.data
+        self.codec = entry.codec
+        self.flags = entry.flags
+        self.created = entry.created
+        self.fresh_until = entry.fresh_until
+        self.expires = entry.expires
+        self.names = entry.names
+        self.version = entry.version
+        self.value = entry.value
+        self.key = key
+        self.kind = kind
+        self.q = q
+        self.gone = False
+
     def __lt__(self, other: Any) -> bool:
         return bool(self.score < other.score)
 

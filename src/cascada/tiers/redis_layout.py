@@ -100,10 +100,11 @@ class Layout:
         self.keys_ring = self.prefix + b"s"
         self.channel = self.prefix + b"i"
         self.common = (self.epoch, self.names_ring, self.keys_ring)
+        self._entries = self.prefix + b"v:"
         self._borne: dict[tuple[str | None, ...], Borne] = {}
 
     def entry(self, key: Key) -> bytes:
-        return self.prefix + b"v:" + key.text.encode()
+        return self._entries + key.text.encode()
 
     def lease(self, key: Key) -> bytes:
         return self.prefix + b"l:" + key.text.encode()

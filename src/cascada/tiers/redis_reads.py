@@ -8,10 +8,10 @@ entry names others, a second one fetches them, and reads the epoch again.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-from cascada.codecs.envelope import NAMES_AT, STAMPS_AT, unpack
+from cascada.codecs.envelope import STAMPS_AT, unpack, unpack_plain
 from cascada.model.clock import Clock
 from cascada.model.entry import Entry
 from cascada.model.errors import CorruptEntry
@@ -68,7 +68,7 @@ class Reads:
             return [Missing(0, Why.ABSENT) for _ in keys]
         answers: list[Found | Missing] = []
         unknown: dict[int, tuple[Entry, tuple[bytes, ...]]] = {}
-        nothing = Missing(epoch.q, epoch=epoch.nonce)
+        nothing, now = Missing(epoch.q, epoch=epoch.nonce), self._time()
         stamps: dict[tuple[bytes, ...], bytes] = {}
         for index, plan in enumerate(plans):
             blob = values[plan.entry]
@@ -77,9 +77,9 @@ class Reads:
                 continue
             stamp = stamps.get(plan.generations)
             if stamp is None:
-                now = [(values[each] or b"")[:NONCE] for each in plan.generations]
-                stamp = stamps[plan.generations] = epoch.nonce + b"".join(now)
-            plain = self._if_plain(epoch, blob, stamp)
+                nonces = [(values[each] or b"")[:NONCE] for each in plan.generations]
+                stamp = stamps[plan.generations] = epoch.nonce + b"".join(nonces)
+            plain = self._if_plain(epoch, blob, stamp, now)
             if plain is not None:
                 answers.append(plain)
                 continue
@@ -97,18 +97,15 @@ class Reads:
             raise Barred(NEWER % self._layout.epoch.decode())
         return epoch.run_id == run_id and epoch.layout == self._layout.number
 
-    def _if_plain(self, epoch: Epoch, blob: bytes, stamp: bytes) -> Found | None:
+    def _if_plain(self, epoch: Epoch, blob: bytes, stamp: bytes, now: float) -> Found | None:
         """The usual entry: no dynamic names, and all its stamps are equal. None: look closer.
 
         Where a generation is missing, `stamp` is too short for the entry's.
         """
-        if not blob.startswith(stamp, STAMPS_AT) or blob[NAMES_AT:STAMPS_AT] != b"\0\0":
+        if not blob.startswith(stamp, STAMPS_AT):
             return None
-        try:
-            entry, stamps = unpack(blob)
-        except CorruptEntry:
-            return None
-        if NONCE * len(stamps) != len(stamp) or self._time() >= entry.expires:
+        entry = unpack_plain(blob, len(stamp) // NONCE)
+        if entry is None or now >= entry.expires:
             return None
         return Found(entry, epoch.q, epoch.nonce)
 
@@ -122,7 +119,9 @@ class Reads:
         """What a read of `key` asks for; kept, since the same keys are asked for again."""
         names, generations = self._layout.borne(key)
         entry = self._layout.entry(key)
-        late = map(self._layout.generation, self._hints.get(key, ()))
+        late: Iterable[bytes] = ()
+        if key in self._hints:
+            late = map(self._layout.generation, self._hints[key])
         plan = Plan(entry, names, generations, (*generations, *late, entry))
         if len(self._plans) >= PLANS:
             self._plans.clear()

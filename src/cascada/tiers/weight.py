@@ -26,20 +26,15 @@ BYTES: Final = sys.getsizeof(b"")
 
 def weight_of(key: Key, entry: Entry, own_names: Sequence[str]) -> int:
     """`own_names` are those that no record has borne before."""
-    return (
-        RECORD
-        + BYTES
-        + len(entry.data)
-        + sys.getsizeof(key.resource_id)
-        + _decoded(entry)
-        + sum(map(len, own_names))
-        + NAME * len(own_names)
-    )
+    weight = RECORD + BYTES + len(entry.data) + sys.getsizeof(key.resource_id)
+    if entry.value is not UNSET:
+        weight += _decoded(entry)
+    if own_names:
+        weight += sum(map(len, own_names)) + NAME * len(own_names)
+    return weight
 
 
 def _decoded(entry: Entry) -> int:
-    if entry.value is UNSET:
-        return 0
     if isinstance(entry.value, tuple | frozenset):
         return 4 * len(entry.data)  # boxed items; msgpack is about a quarter of them
     return sys.getsizeof(entry.value)
