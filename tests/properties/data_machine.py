@@ -31,6 +31,7 @@ NAMES = ("acme:l", "globex:l")
 names = st.sampled_from(NAMES)
 which_handle = st.integers(0, 1)
 indices = st.one_of(st.integers(-9, 9), st.sampled_from((LEAST, MOST)))
+item = st.binary(max_size=8)
 amounts = st.one_of(st.integers(-9, 9), st.integers(LEAST, MOST))
 
 
@@ -60,11 +61,12 @@ class DataMachine(RuleBasedStateMachine):
         self.run(self.close())
         self.runner.close()
 
-    @rule(which=which_handle, name=names, item=st.binary(max_size=8), left=st.booleans())
-    def push(self, which: int, name: str, item: bytes, left: bool) -> None:
+    @rule(which=which_handle, name=names, pushed=st.lists(item, min_size=1), left=st.booleans())
+    def push(self, which: int, name: str, pushed: list[bytes], left: bool) -> None:
         items = self.lists[name]
-        items.insert(0 if left else len(items), item)
-        assert self.run(self.handles[which].push(name, item, left=left)) == len(items)
+        for each in pushed:  # several, or the lists would be empty most of the time
+            items.insert(0 if left else len(items), each)
+            assert self.run(self.handles[which].push(name, each, left=left)) == len(items)
 
     @rule(which=which_handle, name=names, left=st.booleans())
     def pop(self, which: int, name: str, left: bool) -> None:

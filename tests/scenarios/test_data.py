@@ -221,6 +221,7 @@ async def test_a_cancelled_push_happens_whole_or_not_at_all(cache: Cache) -> Non
             await asyncio.sleep(0)
         task.cancel()
         await asyncio.wait([task])
+    await inbox.rpush(99)  # after all that nobody waits for any more
     got = await inbox.range()
     assert got == sorted(got)
     assert len({*got}) == len(got) == await inbox.length()

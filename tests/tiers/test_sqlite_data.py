@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
+import pytest
+
+from cascada.model.errors import TierUnavailable
 from cascada.model.names import key_name, tenant_name
 from tests.tiers.sqlite_world import World, entry, key, load
 
@@ -95,6 +101,42 @@ async def test_the_ends_of_a_long_list_cost_what_those_of_a_short_one_do(world: 
         plan = str(world.sql(f"EXPLAIN QUERY PLAN {text}"))
         assert "(list=? AND position" in plan, (text, plan)
         assert "TEMP B-TREE" not in plan, (text, plan)
+
+
+async def test_a_range_is_of_one_moment(world: World) -> None:
+    """The whole list is replaced between its two looks."""
+    tier, other = world.tier(), world.tier()
+    for item in (b"a", b"b"):
+        await tier.data.push("acme:l", item, left=False)
+
+    async def replace() -> None:
+        await other.data.trim("acme:l", 1, 0)
+        for item in (b"x", b"y", b"z"):
+            await other.data.push("acme:l", item, left=False)
+
+    def interfere(statement: str) -> None:
+        if " items " in statement:
+            asyncio.run_coroutine_threadsafe(replace(), loop).result(10)
+
+    loop = asyncio.get_running_loop()
+    await tier.data.length("acme:l")
+    with tier._reader.link as connection:
+        connection.set_trace_callback(interfere)
+    assert await tier.data.range("acme:l", 0, -1) == [b"a", b"b"]
+    with tier._reader.link as connection:
+        connection.set_trace_callback(None)
+    assert await tier.data.range("acme:l", 0, -1) == [b"x", b"y", b"z"]
+
+
+async def test_asking_an_empty_list_for_an_item_takes_no_lock(world: World) -> None:
+    data = world.tier(busy_timeout=0.01).data
+    await data.push("acme:l", b"a", left=False)
+    assert await data.pop("acme:l", left=True) == b"a"
+    with closing(sqlite3.connect(world.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert await data.pop("acme:l", left=True) is None
+        with pytest.raises(TierUnavailable):
+            await data.push("acme:l", b"b", left=True)
 
 
 async def test_a_change_that_has_returned_outlives_a_power_cut(world: World) -> None:

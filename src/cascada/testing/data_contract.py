@@ -129,16 +129,17 @@ class DataContract:
 
     @of_a_store
     async def test_trimming_keeps_what_the_range_holds(self, store: DataStore) -> None:
-        for start in ENDS:
-            for end in ENDS:
+        for start in ENDS[::2]:
+            for end in ENDS[1::2]:
                 name, kept = f"acme:{start} {end}", between([*ITEMS], start, end)
                 for item in ITEMS:
                     await store.push(name, item, left=False)
                 await store.trim(name, start, end)
                 assert await store.range(name, 0, -1) == kept, (start, end)
                 assert await store.length(name) == len(kept)
-                assert await store.push(name, b"next", left=True) == len(kept) + 1
-                assert await store.pop(name, left=True) == b"next"
+                for left in (True, False):
+                    assert await store.push(name, b"next", left=left) == len(kept) + 1
+                    assert await store.pop(name, left=left) == b"next"
 
     @of_a_store
     async def test_nothing_is_lost_or_taken_twice_by_many_at_once(self, store: DataStore) -> None:

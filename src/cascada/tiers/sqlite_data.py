@@ -44,6 +44,9 @@ class SqliteData:
 
     async def pop(self, name: str, *, left: bool) -> bytes | None:
         where = (self._namespace, name)
+        # Who asks an empty list again and again keeps nobody from writing.
+        if not await self._look(lambda c: _length(c, where)):
+            return None
         return await self._change(lambda c: _pop(c, where, left))
 
     async def range(self, name: str, start: int, end: int) -> list[bytes]:
