@@ -14,7 +14,7 @@ from cascada.api.cache import Cache
 from cascada.codecs.values import Encoded
 from cascada.engine.live import OVERHEAD, Live, TooLong
 from cascada.model.entry import Codec, Flag
-from cascada.model.errors import LoadError
+from cascada.model.errors import InvalidationPending, LoadError
 from cascada.testing.clock import ManualClock
 from cascada.testing.flaky import FlakyTier
 from cascada.tiers.sqlite import SqliteTier
@@ -128,6 +128,21 @@ async def test_while_memory_cannot_be_trusted_late_callers_wait_for_the_fill(cac
     assert tape.runs == 1
 
 
+async def test_who_waits_for_a_fill_that_never_comes_follows_the_next_stream(
+    cache: Cache,
+) -> None:
+    acme = cache.tenant("acme")
+    tape = Tape(*range(9), held=1)
+    first = Listener(acme, tape, max_items=5)
+    await until(lambda: first.got == [0])
+    cache._assembly.stack.memory.freshness = Deaf()
+    late = Listener(acme, tape, max_items=5)
+    await turns(50)
+    tape.let_go()
+    assert await first.task == await late.task == list(range(9))
+    assert tape.runs == 2
+
+
 async def test_a_late_reader_inside_a_load_waits_for_the_fill(cache: Cache) -> None:
     acme = cache.tenant("acme")
     tape = Tape("a", "b", held=1)
@@ -170,12 +185,35 @@ async def test_what_was_invalidated_here_before_the_stream_began_ends_no_stream(
         assert tape.runs == 1
 
 
-async def test_a_memory_that_was_emptied_vouches_for_no_stream(cache: Cache) -> None:
+@pytest.mark.parametrize("named", [False, True])
+async def test_a_memory_that_was_emptied_vouches_for_no_stream(cache: Cache, named: bool) -> None:
+    acme = cache.tenant("acme")
+    tape = Tape("old", "end", held=1)
+    first = Listener(acme, tape)
+    await until(lambda: first.got == ["old"])
+    if named:
+        await acme.invalidate("x", "1")
+    cache._assembly.stack.memory.flush()
+    tape.pieces = ("new",)
+    late = Listener(acme, tape)
+    await turns(50)
+    assert named or late.got == []
+    tape.let_go()
+    assert await first.task == ["old", "end"]
+    assert await late.task == (["new"] if named else ["old", "end"])
+
+
+async def test_an_invalidation_without_a_number_is_heard_by_a_stream(
+    cache: Cache, flaky: FlakyTier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cascada.engine.invalidate.PAUSE", 0.0)
     acme = cache.tenant("acme")
     old, new = Tape("old", "end", held=1), Tape("new")
     first = Listener(acme, old)
     await until(lambda: first.got == ["old"])
-    cache._assembly.stack.memory.flush()
+    flaky.fail()
+    with pytest.raises(InvalidationPending):
+        await acme.invalidate("x", "1")
     assert await heard(acme, new) == ["new"]
     old.let_go()
     assert await first.task == ["old", "end"]

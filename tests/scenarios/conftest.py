@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 from cascada.api.cache import Cache
+from cascada.coherence.push import PushFeed
 from cascada.model.events import Event
 from cascada.model.policy import Policy
 from cascada.testing.clock import ManualClock
 from cascada.testing.flaky import FlakyTier
 from cascada.testing.nodes import Nodes
 from cascada.tiers.sqlite import SqliteTier
+from tests.scenarios.row import until
 from tests.servers.redis import RedisServer
 
 MakeCache = Callable[..., Cache]
@@ -82,6 +84,16 @@ async def make_cache(
 @pytest.fixture
 def cache(make_cache: MakeCache) -> Cache:
     return make_cache()
+
+
+@pytest.fixture
+async def warm(cache: Cache) -> Cache:
+    """The cache, when it has met its servers: nothing empties its memory any more."""
+    await cache.tenant("acme").set("warm", "up", 1)
+    feed = cache._assembly.feed
+    if isinstance(feed, PushFeed):
+        await until(lambda: feed._hearing.nonce != b"")
+    return cache
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from tests.scenarios.conftest import MakeCache
 from tests.scenarios.row import Row, all_stored, kept, turns, until
 from tests.scenarios.tape import Listener, Tape, heard
 
-PIECES = ("once", {"upon": ["a"]}, None, 7, ("time",), b"", 0.5)
+pytestmark = pytest.mark.usefixtures("warm")
 
 
 # --- errors ---------------------------------------------------------------------------------------
@@ -127,6 +127,25 @@ async def test_who_comes_when_it_is_too_long_already_starts_anew_at_once(cache: 
     assert await first.task == await late.task == list(range(30))
 
 
+async def test_another_process_waits_no_longer_for_what_is_too_long(
+    make_cache: MakeCache, tiers: str
+) -> None:
+    if "redis" not in tiers:
+        pytest.skip("leases between processes are Redis's")
+    here, there = (make_cache().tenant("acme") for _ in range(2))
+    tape = Tape(*range(30), held=9)
+    first = Listener(here, tape, max_items=10)
+    await until(lambda: len(first.got) == 9)
+    second = Listener(there, tape, max_items=10)
+    await asyncio.sleep(0.05)
+    assert tape.runs == 1
+    tape.let_go(20)
+    await until(lambda: len(second.got) == 20)
+    assert tape.runs == 2
+    tape.let_go()
+    assert await first.task == await second.task == list(range(30))
+
+
 async def test_it_waits_for_its_only_reader_instead_of_filling_memory(cache: Cache) -> None:
     acme = cache.tenant("acme")
     tape = Tape(*range(100))
@@ -152,6 +171,38 @@ async def test_it_waits_for_its_fastest_reader_alone_and_tells_who_fell_behind(
         with pytest.raises(LoadError, match="behind a stream that is too long"):
             await anext(slow)
     assert tape.runs == 1
+
+
+async def test_it_waits_for_who_has_not_left(cache: Cache) -> None:
+    acme = cache.tenant("acme")
+    tape = Tape(*range(30), held=6)
+    async with aclosing(acme.stream("x", "1", tape.play, max_items=10)) as slow:
+        got = [await anext(slow) for _ in range(3)]
+        async with aclosing(acme.stream("x", "1", tape.play, max_items=10)) as fast:
+            for _ in range(5):
+                await anext(fast)
+        tape.let_go()
+        await until(lambda: tape.yielded >= 13)
+        await turns()
+        assert tape.yielded <= 14
+        got += [piece async for piece in slow]
+    assert got == list(range(30))
+    assert tape.runs == 1
+
+
+async def test_a_refresh_that_is_too_long_is_not_started_again_at_once(
+    make_cache: MakeCache, clock: ManualClock
+) -> None:
+    acme = make_cache(policy=Policy(ttl=10, stale_for=100)).tenant("acme")
+    await acme.set("x", "1", ["short"])
+    clock.advance(20)
+    tape = Tape(*range(30))
+    for _ in range(3):
+        assert await heard(acme, tape, max_items=10) == ["short"]
+        await all_stored(acme)
+    assert (tape.runs, tape.closed, tape.yielded) == (1, 1, 11)
+    total = acme._assembly.stack.kinds.of("acme", "x")
+    assert (total.refused, total.load_failures) == (1, 0)
 
 
 async def test_a_long_stream_ends_when_its_readers_have_left(cache: Cache) -> None:

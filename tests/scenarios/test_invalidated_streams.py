@@ -9,7 +9,7 @@ from cascada.api.cache import Cache
 from tests.scenarios.row import Row, kept, turns, until
 from tests.scenarios.tape import Listener, Tape, all_of, heard
 
-PIECES = ("once", {"upon": ["a"]}, None, 7, ("time",), b"", 0.5)
+pytestmark = pytest.mark.usefixtures("warm")
 
 
 @pytest.mark.parametrize(

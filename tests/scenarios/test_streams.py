@@ -16,6 +16,8 @@ from tests.scenarios.conftest import MakeCache
 from tests.scenarios.row import Row, all_stored, kept, turns, until
 from tests.scenarios.tape import Listener, Tape, heard
 
+pytestmark = pytest.mark.usefixtures("warm")
+
 PIECES = ("once", {"upon": ["a"]}, None, 7, ("time",), b"", 0.5)
 
 

@@ -15,7 +15,7 @@ from tests.scenarios.conftest import MakeCache
 from tests.scenarios.row import Row, all_stored, kept, turns, until
 from tests.scenarios.tape import Listener, Tape, all_of, heard
 
-PIECES = ("once", {"upon": ["a"]}, None, 7, ("time",), b"", 0.5)
+pytestmark = pytest.mark.usefixtures("warm")
 
 
 # --- beside loads, and inside them ----------------------------------------------------------------

@@ -20,7 +20,7 @@ from typing import Any, Final, TypeVar, get_args, get_origin
 
 from cascada.codecs.values import Encoded
 from cascada.engine.answer import Produced, Question
-from cascada.engine.live import Live
+from cascada.engine.live import Live, TooLong
 from cascada.engine.source import from_thread, refuse_a_call
 from cascada.engine.stack import Stack
 from cascada.engine.store import entry_names
@@ -113,9 +113,17 @@ class Pieces:
         async with aclosing(self.items()) as items:
             async for item in items:
                 piece, size = self.encode(item)
-                await kept.make_room(size)
+                if not kept.has_room(size):
+                    self.refuse()
+                    raise TooLong(f"{self._question.key} is too long to be kept")
                 kept.add(piece, size)
         return [self.produced(kept)]
+
+    def refuse(self) -> None:
+        """Count that it is too long to be kept."""
+        kind = self._question.kind
+        kind.refused += 1
+        self._stack.trace.unstored(kind, self._question.key, "a stream that is too long")
 
     def produced(self, live: Live) -> Produced:
         """What a stream that has ended well is stored as."""

@@ -10,8 +10,9 @@ Who may follow a generator that was started before he asked? A load's late follo
 fill, which proves that nothing named the key meanwhile. Here the end may be a minute away; so the
 running stream is taken for what it is, this process's own copy, and it is as good as a record in
 memory: good while memory is trusted, and has heard of nothing since the generator was started that
-names the key, or what it bears so far. Inside a load that is not good enough, as with all memory
-above another tier: there the follower waits for the fill.
+names the key, or what it bears so far. Where memory cannot tell (it was emptied, it hears nothing),
+and inside a load, which memory above another tier is not good enough for, the follower waits for
+the fill after all.
 
 What is known to be void, or too long to be kept, is FORSAKEN: its followers have it to its end, but
 its place and its leases are free, and the next caller, in any process, starts anew.
@@ -222,9 +223,7 @@ class Feeding:
         if not live.has_room(size):
             if not live.overlong:
                 live.overlong = True
-                kind = flight.question.kind
-                kind.refused += 1
-                self._stack.trace.unstored(kind, flight.question.key, "a stream that is too long")
+                self._source.refuse()
                 _forsake(self._stack, flight)
             await live.make_room(size)
         live.add(piece, size)
@@ -262,11 +261,12 @@ def _board(stack: Stack, question: Question, source: Pieces, asked: int) -> Foll
     flight = stack.flights.find(question.key)
     vouched = False
     if flight is not None and (live := flight.live) is not None and live.watch is not None:
-        if live.overlong or not live.watch.stands(live.so_far().entry.names):
+        if live.overlong or live.watch.is_void(live.so_far().entry.names):
             _forsake(stack, flight)
             flight = None
         else:
-            vouched = _trusted(stack) and not sources.must_ask_below(stack)
+            told = live.watch.can_tell and _trusted(stack)
+            vouched = told and not sources.must_ask_below(stack)
     if flight is not None:
         return Follower(flight, asked, parent, own=False, refused=refused, vouched=vouched)
     (flight,) = stack.flights.prepare([question], kept=False)

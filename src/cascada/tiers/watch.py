@@ -26,12 +26,15 @@ class Watch:
         self._tenant = quote(key.tenant)
         self._cells = tuple(map(memory.names.cell, static_names(key)))
 
-    def stands(self, names: Iterable[str]) -> bool:
-        """Whether nothing heard of since names the key, or one of the (dynamic) names."""
-        heard = self._memory.names
-        return (
-            self._since == self._memory.moment()
-            and heard.low(self._tenant) <= self._q
-            and all(cell.q <= self._q for cell in self._cells)
-            and all(heard.latest(name) <= self._q for name in names)
+    def is_void(self, names: Iterable[str]) -> bool:
+        """Whether something heard of since names the key, or one of the (dynamic) names."""
+        latest = self._memory.names.latest
+        return any(cell.q > self._q for cell in self._cells) or any(
+            latest(name) > self._q for name in names
         )
+
+    @property
+    def can_tell(self) -> bool:
+        """Whether memory still knows all that it has heard of since: it may have been emptied."""
+        low = self._memory.names.low(self._tenant)
+        return self._since == self._memory.moment() and low <= self._q
