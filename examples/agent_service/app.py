@@ -23,7 +23,7 @@ from examples.agent_service.routes import (
     queries,
     tools,
 )
-from examples.agent_service.routes.errors import OF_A_TENANT, UNAUTHORIZED
+from examples.agent_service.routes.answers import OF_A_TENANT, UNAUTHORIZED
 from examples.agent_service.service import make_cache, open_service
 from examples.agent_service.settings import Settings
 

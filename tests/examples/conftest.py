@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from examples.agent_service.app import create_app
 from examples.agent_service.service import Service
 from examples.agent_service.settings import Settings
+from tests.examples.postgres import postgres_server
 
 CLEARED = ("REDIS_URL", "CASCADA_MODE", "CASCADA_NAMESPACE", "CASCADA_TENANT", "DATABASE_URL",
            "EMBEDDINGS_URL", "EMBEDDINGS_MODEL", "EMBEDDINGS_API_KEY", "AGENT_SERVICE_CACHE",
@@ -30,10 +31,21 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CACHE_DATABASE_URL", f"sqlite:///{tmp_path / 'cache.db'}")
 
 
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    with postgres_server() as url:
+        yield url
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 async def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty database, of each kind in turn."""
-    if request.param == "sqlite":
+    return await new_database(request.param, request, tmp_path)
+
+
+async def new_database(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database of this kind."""
+    if kind == "sqlite":
         return f"sqlite:///{tmp_path / 'service.db'}"
     server: str = request.getfixturevalue("postgres")
     name = f"test_{uuid4().hex}"

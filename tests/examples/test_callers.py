@@ -117,7 +117,7 @@ async def test_the_document_says_how_to_authorize(service: Running) -> None:
         for declared in methods.values():
             assert bool(declared.get("security")) == (path not in OPEN), path
             named = [parameter["name"] for parameter in declared.get("parameters", [])]
-            assert "x-tenant-id" not in named
+            assert "X-Tenant-ID" not in named
 
 
 def test_a_short_secret_stops_the_start_and_is_not_shown() -> None:

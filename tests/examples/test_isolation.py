@@ -1,6 +1,7 @@
 """No tenant ever sees, changes or learns of another's data; every route is held to it."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -13,7 +14,7 @@ from examples.agent_service.app import create_app
 from examples.agent_service.schema import metadata
 from examples.agent_service.settings import Settings
 from tests.examples.attack import OF_A_RESOURCE, OF_A_TENANT, OPEN, Ids, Operation, operations
-from tests.examples.conftest import Running
+from tests.examples.conftest import Running, new_database
 from tests.examples.furniture import AGENT, created
 
 SECRET = "classified"
@@ -90,21 +91,27 @@ class Victim:
         assert await reads(self.client, self.ids) == self._answers, after
 
 
-@pytest.fixture(params=["cold", "memory", "below"])
+@pytest.fixture(params=["sqlite cold", "sqlite memory", "sqlite below", "postgresql memory"])
+async def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database, and where the victim's values are cached when an attack begins."""
+    return await new_database(request.param.split()[0], request, tmp_path)
+
+
+@pytest.fixture
+def temperature(request: pytest.FixtureRequest, database_url: str) -> str:
+    """`cold`: cached nowhere. `memory`: there. `below`: in the cache's database alone."""
+    chosen: str = request.node.callspec.params["database_url"]
+    return chosen.split()[1]
+
+
+@pytest.fixture
 async def victim(service: Running) -> Victim:
-    """Its values are cached nowhere, in memory, or in the database alone, when an attack begins:
-    `temper` sees to that before each one.
-    """
+    """A tenant with one of everything, all of it cached; `temper` comes before each attack."""
     client = service.client("victim")
     ids = await furnish(client, VICTIM, SECRET)
     answers = await reads(client, ids)
     assert all(SECRET in answer for answer in answers)
     return Victim(service, ids, await rows(service, "victim"), answers)
-
-
-@pytest.fixture
-def temperature(victim: Victim, request: pytest.FixtureRequest) -> str:
-    return str(request.node.callspec.params["victim"])
 
 
 async def temper(service: Running, temperature: str) -> None:

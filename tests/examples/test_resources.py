@@ -182,6 +182,8 @@ def test_the_document_declares_each_refusal() -> None:
             if path in OPEN:
                 continue
             wanted = {"400", "401", "422", "503"}
+            read = method == "get" or path.endswith("/query")
+            assert ("headers" in declared["responses"].get("200", {})) == read, path
             if "{" in path or "conversations" in path:
                 wanted |= {"404"}
             if method == "post" and path in ("/agents", "/collections", "/conversations"):

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from examples.agent_service.bodies import AgentBody, AgentId, NewAgent
 from examples.agent_service.records import Agent
-from examples.agent_service.routes.errors import NOT_THERE, TAKEN
+from examples.agent_service.routes.answers import CACHED, NOT_THERE, TAKEN
 from examples.agent_service.routes.request import Tenant, Told
 
 router = APIRouter(prefix="/agents", tags=["agents"])
@@ -19,7 +19,7 @@ async def create(tenant: Tenant, body: NewAgent) -> Agent:
     return agent
 
 
-@router.get("/{agent_id}", summary="An agent's configuration", responses=NOT_THERE)
+@router.get("/{agent_id}", summary="An agent's configuration", responses={**CACHED, **NOT_THERE})
 async def read(tenant: Tenant, told: Told, agent_id: AgentId) -> Agent:
     return await told(await tenant.reads.agent(agent_id))
 

@@ -12,7 +12,7 @@ from examples.agent_service.bodies import (
     NewCollection,
 )
 from examples.agent_service.records import Collection, Document
-from examples.agent_service.routes.errors import NO_EMBEDDING, NOT_THERE, TAKEN
+from examples.agent_service.routes.answers import CACHED, NO_EMBEDDING, NOT_THERE, TAKEN
 from examples.agent_service.routes.request import Tenant, Told
 
 router = APIRouter(prefix="/collections")
@@ -30,7 +30,7 @@ async def create(tenant: Tenant, body: NewCollection) -> Collection:
     "/{collection_id}",
     tags=["collections"],
     summary="A collection, and how many documents it holds",
-    responses=NOT_THERE,
+    responses={**CACHED, **NOT_THERE},
 )
 async def read(tenant: Tenant, told: Told, collection_id: CollectionId) -> Collection:
     return await told(await tenant.reads.collection(collection_id))
@@ -69,7 +69,7 @@ async def ingest(
     return {"ids": [document["id"] for document in documents]}
 
 
-@documents.get("/{document_id}", summary="A document")
+@documents.get("/{document_id}", summary="A document", responses=CACHED)
 async def document(
     tenant: Tenant, told: Told, collection_id: CollectionId, document_id: DocumentId
 ) -> Document:

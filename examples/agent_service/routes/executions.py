@@ -12,7 +12,7 @@ from examples.agent_service.bodies import (
     NewExecution,
 )
 from examples.agent_service.records import Execution
-from examples.agent_service.routes.errors import NOT_THERE, TAKEN
+from examples.agent_service.routes.answers import CACHED, NOT_THERE, TAKEN
 from examples.agent_service.routes.request import Tenant, Told
 
 router = APIRouter(
@@ -31,7 +31,7 @@ async def begin(
     return execution
 
 
-@router.get("/{execution_id}", summary="How far an execution has come")
+@router.get("/{execution_id}", summary="How far an execution has come", responses=CACHED)
 async def read(
     tenant: Tenant,
     told: Told,

@@ -6,19 +6,20 @@ from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter
-from fastapi.responses import Response
+from fastapi.responses import PlainTextResponse, Response
 
+from examples.agent_service.routes.answers import NO_LIBRARY
 from examples.agent_service.routes.request import RunningService
 
 router = APIRouter(tags=["operations"])
 
 
-@router.get("/health")
+@router.get("/health", summary="Is it alive?")
 async def health() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@router.get("/stats")
+@router.get("/stats", summary="What it has done")
 async def stats(service: RunningService) -> dict[str, Any]:
     """What was asked of the database, the embedder and the model, and what the cache answered."""
     return {
@@ -37,9 +38,14 @@ async def stats(service: RunningService) -> dict[str, Any]:
     }
 
 
-@router.get("/metrics")
+@router.get(
+    "/metrics",
+    summary="The same, for Prometheus",
+    response_class=PlainTextResponse,
+    responses=NO_LIBRARY,
+)
 async def metrics(service: RunningService) -> Response:
-    """For Prometheus; without its client library, a sentence that says what to install."""
+    """Without Prometheus' client library, a sentence that says what to install."""
     from examples.agent_service import metrics as exposed
 
     return Response(await exposed.metrics(service), media_type=exposed.CONTENT_TYPE_LATEST)

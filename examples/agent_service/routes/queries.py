@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from examples.agent_service.bodies import AgentId, Question
 from examples.agent_service.records import Response
-from examples.agent_service.routes.errors import NO_EMBEDDING, NOT_THERE
+from examples.agent_service.routes.answers import CACHED, NO_EMBEDDING, NOT_THERE
 from examples.agent_service.routes.request import Tenant, Told
 
 router = APIRouter(prefix="/agents/{agent_id}", tags=["queries"])
@@ -15,7 +15,7 @@ router = APIRouter(prefix="/agents/{agent_id}", tags=["queries"])
 @router.post(
     "/query",
     summary="Ask an agent a question",
-    responses={**NOT_THERE, **NO_EMBEDDING},
+    responses={**CACHED, **NOT_THERE, **NO_EMBEDDING},
 )
 async def query(tenant: Tenant, told: Told, agent_id: AgentId, body: Question) -> Response:
     """The body depends on the data alone; where it came from stands in the header Cache-Status."""

@@ -14,6 +14,7 @@ from cascada import current_context
 from cascada.integrations.http import cache_status
 from examples.agent_service.caching import Served
 from examples.agent_service.service import Service, TenantService
+from examples.agent_service.tracking import track_agent_cache_metrics
 
 T = TypeVar("T")
 
@@ -39,16 +40,26 @@ Tenant = Annotated[TenantService, Depends(_tenant)]
 
 
 class Teller:
-    """Tells where a read's value came from, in the header Cache-Status, and gives the value."""
+    """Tells where a read's value came from, in the header Cache-Status and in the service's own
+    metrics, and gives the value."""
 
-    def __init__(self, service: RunningService, http: Response) -> None:
+    def __init__(self, service: RunningService, request: Request, http: Response) -> None:
         self._cached = service.cached
+        self._operation: str = request.scope["route"].name
         self._http = http
 
     async def __call__(self, served: Served[T]) -> T:
         ttl = await served.ttl()
         self._http.headers["Cache-Status"] = cache_status(
             served.hit, ttl=ttl, bypassed=not self._cached
+        )
+        await track_agent_cache_metrics(
+            served.handle.tenant,
+            served.data_type,
+            self._operation,
+            cache_hit=self._cached and served.hit.tier != "source",
+            latency_ms=served.ms,
+            agent_id=served.handle.scope.agent,
         )
         return served.value
 

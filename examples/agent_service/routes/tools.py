@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from examples.agent_service.bodies import AgentId, NewTool, ToolId
 from examples.agent_service.records import Tool
-from examples.agent_service.routes.errors import NOT_THERE, TAKEN
+from examples.agent_service.routes.answers import CACHED, NOT_THERE, TAKEN
 from examples.agent_service.routes.request import Tenant, Told
 
 router = APIRouter(prefix="/agents/{agent_id}/tools", tags=["tools"], responses=NOT_THERE)
@@ -19,7 +19,7 @@ async def add(tenant: Tenant, agent_id: AgentId, body: NewTool) -> Tool:
     return tool
 
 
-@router.get("", summary="An agent's tools")
+@router.get("", summary="An agent's tools", responses=CACHED)
 async def read(tenant: Tenant, told: Told, agent_id: AgentId) -> list[Tool]:
     await tenant.reads.agent(agent_id)  # an agent that is not there has no list, not an empty one
     return await told(await tenant.reads.tools(agent_id))

@@ -46,7 +46,7 @@ def lifespan(cache: Cache) -> Callable[[Any], AbstractAsyncContextManager[None]]
 
 
 async def tenant_of(
-    request: Request, x_tenant_id: Annotated[str | None, Header()] = None
+    request: Request, x_tenant_id: Annotated[str | None, Header(alias="X-Tenant-ID")] = None
 ) -> AsyncIterator[str]:
     """`tenant: Annotated[str, Depends(tenant_of)]`: what the header X-Tenant-ID says, else 400.
 
@@ -61,10 +61,10 @@ async def tenant_of(
 
 async def context_of(
     request: Request,
-    x_tenant_id: Annotated[str | None, Header()] = None,
-    x_agent_id: Annotated[str | None, Header()] = None,
-    x_conversation_id: Annotated[str | None, Header()] = None,
-    x_collection_id: Annotated[str | None, Header()] = None,
+    x_tenant_id: Annotated[str | None, Header(alias="X-Tenant-ID")] = None,
+    x_agent_id: Annotated[str | None, Header(alias="X-Agent-ID")] = None,
+    x_conversation_id: Annotated[str | None, Header(alias="X-Conversation-ID")] = None,
+    x_collection_id: Annotated[str | None, Header(alias="X-Collection-ID")] = None,
 ) -> AsyncIterator[Context]:
     """`ctx: Annotated[Context, Depends(context_of)]`: what the headers say, made the current one.
 

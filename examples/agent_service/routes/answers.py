@@ -1,4 +1,5 @@
-"""How the service refuses, as its OpenAPI document declares it: a status and a sentence."""
+"""What the service answers beside a value, as its OpenAPI document declares it: how it refuses (a
+status and a sentence), and the header that says where a value came from."""
 
 from __future__ import annotations
 
@@ -52,6 +53,18 @@ UNAUTHORIZED: Final[Responses] = {
         "The token is missing, forged or expired.", "the token is not valid: Signature has expired"
     ),
 }
+CACHED: Final[Responses] = {
+    200: {
+        "headers": {
+            "Cache-Status": {
+                "description": "Where the value came from (RFC 9211).",
+                "required": True,
+                "schema": {"type": "string", "examples": ["cascada; hit; ttl=120; detail=l1"]},
+            }
+        }
+    },
+}
+"""What a read may answer."""
 NOT_THERE: Final[Responses] = {
     404: _sentence("This tenant has no such thing.", "agent 'librarian' does not exist"),
 }
@@ -60,4 +73,7 @@ TAKEN: Final[Responses] = {
 }
 NO_EMBEDDING: Final[Responses] = {
     502: _sentence("The embeddings endpoint does not answer.", "the endpoint answered 500"),
+}
+NO_LIBRARY: Final[Responses] = {
+    501: _sentence("A library is missing.", "run `pip install cascada[prometheus]`"),
 }
