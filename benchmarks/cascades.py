@@ -85,6 +85,7 @@ async def main(count: int, messages: int, rounds: int, slack: float) -> int:
     print(f"{count:,} conversations of {messages} messages, {rounds} cascades each")
     ids = conversations(count)
     missed = False
+    over = 0.0
     rows = []
     with redis_server() as server:
         raw = await RawClient.connect(server.port)
@@ -98,18 +99,18 @@ async def main(count: int, messages: int, rounds: int, slack: float) -> int:
                 cascades, pings, counts, scripts = await measure(cache, raw, ids, messages, rounds)
             took, ping = 1000 * statistics.median(cascades), 1000 * statistics.median(pings)
             wrong = scripts != 1 or counts["messages"] != count * messages
-            verdict = f"{1000 * (took - ping) / count:.0f} us a conversation"
+            rows.append((name, f"{took:.2f}", f"{ping:.2f}", f"{1000 * took / count:.1f}",
+                         str(scripts), f"{counts['messages']:,}"))  # fmt: skip
             if resolver is None:
-                wrong |= took - ping > REACH_MS * slack
-                verdict = "reached" if took - ping <= REACH_MS else "missed"
+                over = took - ping
+                wrong |= over > REACH_MS * slack
             missed |= wrong
-            rows.append((name, f"{took:.2f}", f"{ping:.2f}", str(scripts),
-                         f"{counts['messages']:,}", verdict))  # fmt: skip
         configure(None)
         raw.close()
-    head = ("the cascade of an agent", "ms", "PING ms", "scripts", "messages",
-            f"{REACH_MS:g} ms over a PING")  # fmt: skip
+    head = ("the cascade of an agent", "ms", "PING ms", "us a conversation", "scripts", "messages")
     print(table(head, rows))
+    verdict = "reached" if over <= REACH_MS else "missed"
+    print(f"ms over a PING, by the agent's context: {over:.2f} (reach {REACH_MS}): {verdict}")
     return int(missed)
 
 

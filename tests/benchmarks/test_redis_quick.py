@@ -18,6 +18,7 @@ EXPECTED = {
         "beside 1,000 others over beside none",
     },
     "embeddings.py": {"as arrays", "as lists"},
+    "cascades.py": {"ms over a PING, by the agent's context"},
 }  # fmt: skip
 
 
