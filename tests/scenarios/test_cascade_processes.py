@@ -20,7 +20,7 @@ from cascada import Cache, Policy
 
 async def main():
     url, l1_bytes, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    policies = {"note": Policy(ttl=600, varies_by=())}
+    policies = {"note": Policy(ttl=600, varies_by=(), strict=True)}
     async with Cache(redis=url, policies=policies, l1_bytes=l1_bytes, op_timeout=5.0) as cache:
         acme = cache.tenant("acme")
         ids = [f"n{number}" for number in range(count)]

@@ -240,11 +240,17 @@ class Assembly:
                 keys = zip(*map(repeat, prefix), resource_ids, strict=False)
             found = self.glance_many(kind, keys)
         missing = [index for index, hit in enumerate(found) if hit is MISS]
+        # Strictly, all are of one moment: memory may not have heard yet of what the tier below it
+        # shows, so that half of a cascade would be seen.
+        past_memory = kind.policy.strict and 0 < len(missing) < len(found)
+        if past_memory:
+            missing = list(range(len(found)))
+            found = [MISS] * len(found)
         if missing and self.storing:
             await self.life.ready()
             hidden = self.passing_by
             questions = [question_of(resource_ids[index]) for index in missing]
-            answers = await read.get(self.stack, questions, hidden=hidden)
+            answers = await read.get(self.stack, questions, hidden=hidden, past_memory=past_memory)
             for index, question, answer in zip(missing, questions, answers, strict=True):
                 if answer is not None and not hidden:
                     found[index] = self._hit(question, answer)

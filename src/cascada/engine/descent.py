@@ -58,16 +58,18 @@ async def descend(
     *,
     loading: bool,
     known: Known | None = None,
+    past_memory: bool = False,
 ) -> list[Descent]:
     """Fall until each question has an answer, and fill what was passed on the way.
 
     `known` is what the authority has answered a moment ago, or that it did not answer, so that it
-    need not be asked again.
+    need not be asked again. `past_memory`: memory is filled, but what it has is no answer.
     """
     descents = [Descent(question) for question in questions]
     falling = descents
     for tier in stack.tiers:
-        await _ask(stack, tier, falling, loading=loading, known=known)
+        hidden = past_memory and tier is stack.memory
+        await _ask(stack, tier, falling, loading=loading, known=known, hidden=hidden)
         falling = [descent for descent in falling if descent.answer is None]
         if not falling:
             break
@@ -123,6 +125,7 @@ async def _ask(
     *,
     loading: bool,
     known: Known | None,
+    hidden: bool,
 ) -> None:
     asked = [stack.keys_for(tier, descent.question.candidates) for descent in descents]
     keys = list(dict.fromkeys(key for wanted in asked for key in wanted))
@@ -146,7 +149,7 @@ async def _ask(
     above = sources.not_for_this(stack)
     for descent, wanted in zip(descents, asked, strict=True):
         seen = [answers[key] for key in wanted]
-        if tier.name in above:
+        if hidden or tier.name in above:
             seen = [Missing(answer.q, epoch=answer.epoch) for answer in seen]
         if tier is stack.authority and (lease := descent.leases.get(stack.memory)) is not None:
             lease.q = min(answer.q for answer in seen)

@@ -25,24 +25,29 @@ from cascada.tiers.base import Found
 
 
 async def get(
-    stack: Stack, questions: Sequence[Question], *, hidden: bool = False, counted: bool = True
+    stack: Stack,
+    questions: Sequence[Question],
+    *,
+    hidden: bool = False,
+    counted: bool = True,
+    past_memory: bool = False,
 ) -> list[Answer | None]:
     """What the tiers have, each question's first candidate that may be served.
 
     `hidden`: the caller is not given what is found, and so may set what it reads itself. Not
-    `counted`: it is asked about a value, not for it.
+    `counted`: it is asked about a value, not for it. `past_memory`: all from below it.
     """
     started = stack.timer()
     answers: list[Answer | None] = [None] * len(questions)
     known: Known | None = None
-    if not hidden:
+    if not hidden and not past_memory:
         answers, known = await look(stack, questions)
     open_ = [index for index, answer in enumerate(answers) if answer is None]
     if open_:
         asked = [questions[index] for index in open_]
         if known is not None and not known.tells(asked):
             known = None
-        descents = await descend(stack, asked, loading=False, known=known)
+        descents = await descend(stack, asked, loading=False, known=known, past_memory=past_memory)
         for index, descent in zip(open_, descents, strict=True):
             answers[index] = descent.answer
         missed = [descent for descent in descents if hidden or descent.answer is None]

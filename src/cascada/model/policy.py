@@ -47,7 +47,8 @@ class Policy:
         by level, and absences are stored (for `none_ttl`, else as long as a value).
     priority: what eviction gives up last. durable: also kept in the database tier.
     strict: an invalidation waits until no process's memory serves the old value, and none does
-        while the shared tier is away.
+        while the shared tier is away. `get_many` gives values of one moment: all or none of what a
+        cascade has reached.
     shared: hits get the one decoded object, which the caller promises not to change.
     sensitive: stored encrypted or not at all (refused until encryption is there).
     bulky_bytes: a value whose stored form is larger is counted, warned of, and fresh for bulky_ttl
