@@ -100,4 +100,4 @@ async def test_the_documents_route_works_as_written() -> None:
             [each["name"] for each in operation["parameters"]]
             for operation in described["paths"]["/agents/{agent_id}"].values()
         ]
-        assert parameters == ["agent_id", "x-tenant-id"]
+        assert parameters == ["agent_id", "X-Tenant-ID"]
