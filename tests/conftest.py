@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.servers.postgres import postgres_server
 from tests.servers.redis import RedisServer
 
 
@@ -15,3 +16,10 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
     server = RedisServer(tmp_path_factory.mktemp("redis"))
     yield server
     server.kill()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """One PostgreSQL, `postgresql://user@host:port`; whoever uses it makes a place of his own."""
+    with postgres_server() as url:
+        yield url

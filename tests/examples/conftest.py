@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,6 @@ from fastapi import FastAPI
 from examples.agent_service.app import create_app
 from examples.agent_service.service import Service
 from examples.agent_service.settings import Settings
-from tests.examples.postgres import postgres_server
 
 CLEARED = ("REDIS_URL", "CASCADA_MODE", "CASCADA_NAMESPACE", "CASCADA_TENANT", "DATABASE_URL",
            "EMBEDDINGS_URL", "EMBEDDINGS_MODEL", "EMBEDDINGS_API_KEY", "AGENT_SERVICE_CACHE",
@@ -29,12 +28,6 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in CLEARED:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("CACHE_DATABASE_URL", f"sqlite:///{tmp_path / 'cache.db'}")
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    with postgres_server() as url:
-        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
