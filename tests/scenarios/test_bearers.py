@@ -35,3 +35,14 @@ async def test_an_invalidation_says_what_it_has_reached(cache: Cache, names: lis
     for tier in cache._assembly.stack.tiers[1:] or cache._assembly.stack.tiers:
         assert (await tier.invalidate(names)).bearers == tuple(REACHED), tier.name
         assert set(await tier.bearers(names)) == {NONE}
+
+
+async def test_what_is_set_again_is_counted_once(cache: Cache) -> None:
+    acme = cache.tenant("acme")
+    for number in range(3):
+        await acme.within(agent="a1", conversation="c1").set("x", "1", number, tags=["news"])
+        await acme.within(agent="a1").set("x", "2", number)
+    names = [*all_of_type("acme", "x", Scope(agent="a1")), tag_name("acme", "news")]
+    for tier in cache._assembly.stack.tiers:
+        assert await tier.bearers(names) == [Bearers(2, 0), Bearers(0, 1)], tier.name
+    assert (await acme.invalidate(agent="a1")).keys == 2

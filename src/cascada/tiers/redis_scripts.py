@@ -161,6 +161,9 @@ local function fill(at, key)
       return {0, q, ''}
     end
   end
+  -- An old entry with these very stamps is counted under these generations already. It is looked at
+  -- before a set unlinks it: else every set of a key would be one more entry.
+  local old = accepted and redis.call('GETRANGE', v, 45, 52 + 8 * (static + late))
   if set ~= '' then
     -- A set: whatever becomes of it, every other lease and every older value of the key is void.
     if not e or string.sub(e, 9, 48) ~= ARGV[1] then e, q = epoch(ARGV[1], ARGV[2], ARGV[3]) end
@@ -189,8 +192,7 @@ local function fill(at, key)
     stamps[#stamps + 1] = nonces[place]
   end
   local stamped = table.concat(stamps)
-  -- An old entry with these very stamps is counted under these generations already.
-  local fresh = redis.call('GETRANGE', v, 45, 44 + #stamped) ~= stamped
+  local fresh = old ~= stamped
   redis.call('SET', v, ARGV[at + 8] .. stamped .. ARGV[at + 9], 'PX', ARGV[at + 6])
   for i = at + 13, at + 12 + static + late do
     local place = tonumber(ARGV[i])
