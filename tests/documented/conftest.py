@@ -8,6 +8,7 @@ from cascada import Cache, CacheManager, register_conversation_resolver
 from tests.documented.supabase import Database, database_on
 from tests.scenarios.conftest import MakeCache
 from tests.scenarios.conftest import clock as clock
+from tests.scenarios.conftest import flaky as flaky
 from tests.scenarios.conftest import make_cache as make_cache
 from tests.scenarios.conftest import nothing_left_behind as nothing_left_behind
 

@@ -19,6 +19,7 @@ from cascada import (
     Cache,
     CacheManager,
     MissingTenant,
+    Policy,
     generate_resource_id_hash,
     get_with_cache_aside,
 )
@@ -186,16 +187,26 @@ async def test_a_8_3_estrategias_de_ttl(cache: Cache, clock: ManualClock) -> Non
         assert found == [None] * (3 - stay) + ["v"] * stay
 
 
-async def test_a_8_4_uso_de_memoria(make_cache: MakeCache) -> None:
-    cache = make_cache()
+async def test_a_8_4_uso_de_memoria(
+    make_cache: MakeCache, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Sizes are known; what is over its type's threshold is told, counted, and kept for less."""
+    policy = Policy(bulky_bytes=10_000, bulky_ttl=TTL_SHORT)
+    cache = make_cache(policies={"agent_tools": policy})
     CacheManager.configure(cache)
-    before = (await cache.usage())["l1"].size_bytes
-    await CacheManager.set("x", "small", "v", "acme")
-    small = (await cache.usage())["l1"].size_bytes - before
-    await CacheManager.set("x", "large", numpy.random.default_rng(1).random(10_000), "acme")
-    large = (await cache.usage())["l1"].size_bytes - before - small
-    assert 0 < small < 5000
-    assert 80_000 <= large < 200_000
+    sizes = [(await cache.usage())["l1"].size_bytes]
+    for resource_id, numbers in (("small", 10), ("large", 10_000)):
+        value = numpy.random.default_rng(1).random(numbers)
+        await CacheManager.set("agent_tools", resource_id, value, "acme")
+        sizes.append((await cache.usage())["l1"].size_bytes)
+    assert 80 <= sizes[1] - sizes[0] < 5000
+    assert 80_000 <= sizes[2] - sizes[1] < 200_000
+    assert await CacheManager.ttl("agent_tools", "small", "acme") == TTL_STANDARD
+    assert await CacheManager.ttl("agent_tools", "large", "acme") == TTL_SHORT
+    counted = cache.stats().types["agent_tools"]
+    assert (counted.stored, counted.bulky) == (2, 1)
+    assert counted.stored_bytes == pytest.approx(80_080, rel=0.01)
+    assert "acme:agent_tools:large has 8" in caplog.text
     CacheManager.configure(None)
 
 
