@@ -239,6 +239,7 @@ async def test_a_4_2_ejemplo_para_agentes(cache: Cache, database: Database) -> N
     assert await CacheManager.ttl("agent_config", "a1", "acme") == TTL_STANDARD
     # An agent that is not there is None, and found as soon as it is.
     assert await service.get_agent_config("a2", "acme") is None
+    await settled()
     await database.insert("agents", id="a2", tenant_id="acme", name="new", temperature=1)
     assert (await service.get_agent_config("a2", "acme"))["name"] == "new"
 

@@ -239,6 +239,7 @@ async def test_s_12_1_uso_del_patron(cache: Cache, database: Database) -> None:
         assert (value, metrics["source"]) == (empty, "cache")
         await CacheManager.invalidate("acme", "x", "empty")
     assert await get_document_metadata("doc_1", "tenant_abc") is None
+    await settled()
     row = {"document_id": "doc_1", "tenant_id": "tenant_abc", "collection_id": "c"}
     await database.insert("documents", **row, content="")
     assert (await get_document_metadata("doc_1", "tenant_abc"))["content"] == ""

@@ -24,6 +24,7 @@ from cascada import (
 )
 from cascada.integrations.fastapi import context_of
 from cascada.testing.clock import ManualClock
+from tests.api.settled import settled
 from tests.documented import cascading_invalidation as document
 from tests.documented.observed import put, there, tracked
 from tests.documented.sections import without_a_test
@@ -140,6 +141,7 @@ async def test_c_patron_de_uso(
 
         async def name_of(tenant: str) -> str:
             said = await http.get("/agents/a1", headers={"X-Tenant-ID": tenant})
+            await settled()
             name: str = said.json()["name"]
             return name
 
