@@ -2,21 +2,20 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from cascada.api.cache import Cache
 from cascada.codecs.values import Encoded
 from cascada.engine.live import OVERHEAD, Live, TooLong
 from cascada.model.entry import Codec, Flag
 from cascada.model.errors import InvalidationPending, LoadError
+from cascada.model.policy import Policy
 from cascada.testing.clock import ManualClock
 from cascada.testing.flaky import FlakyTier
+from cascada.testing.nodes import Nodes, hear
 from cascada.tiers.sqlite import SqliteTier
 from tests.scenarios.row import kept, turns, until
 from tests.scenarios.tape import Listener, Tape, heard
@@ -203,6 +202,32 @@ async def test_a_memory_that_was_emptied_vouches_for_no_stream(cache: Cache, nam
     assert await late.task == (["new"] if named else ["old", "end"])
 
 
+async def test_what_another_process_invalidated_before_the_stream_began_ends_no_stream(
+    tmp_path: Path,
+) -> None:
+    clock = ManualClock()
+
+    def shared() -> SqliteTier:
+        return SqliteTier(str(tmp_path / "nodes.db"), namespace="test", clock=clock)
+
+    async with Nodes(2, shared, clock=clock, op_timeout=10) as nodes:
+        here, there = (node.tenant("acme") for node in nodes)
+        await here.get("x", "warm")
+        await there.invalidate("x", "1")
+        tape = Tape("a", "b", held=1)
+        first = Listener(here, tape)
+        await until(lambda: first.got == ["a"])
+        await nodes.hear()  # only now, perhaps
+        late = Listener(here, tape)
+        await until(lambda: late.got == ["a"])
+        assert tape.runs == 1
+        await there.invalidate("x", "1")
+        await nodes.hear()
+        tape.let_go()
+        assert await heard(here, Tape("new")) == ["new"]
+        assert await first.task == await late.task == ["a", "b"]
+
+
 async def test_an_invalidation_without_a_number_is_heard_by_a_stream(
     cache: Cache, flaky: FlakyTier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -242,108 +267,31 @@ async def test_leaving_while_a_failure_is_cleaned_up_takes_the_lease_back(
         await listener.task
 
 
-# --- any interleaving -----------------------------------------------------------------------------
-
-Steps = list[tuple[str, int]]
-STEPS = st.lists(
-    st.tuples(
-        st.sampled_from(["join", "glance", "cancel", "more", "turn", "invalidate"]),
-        st.integers(0, 5),
-    ),
-    max_size=40,
-)
-
-
-class Play:
-    """Readers of one key who come, read and leave in any order, while its row changes."""
-
-    def __init__(self, cache: Cache, most: int) -> None:
-        self.acme = cache.tenant("acme")
-        self.most = most
-        self.version = 0
-        self.room = asyncio.Semaphore(0)
-        self.open = 0
-        self.readers: list[tuple[int, list[Any], Any]] = []
-        self.tasks: list[asyncio.Task[Any]] = []
-
-    async def pieces(self) -> AsyncGenerator[Any]:
-        self.open += 1
-        version = self.version
-        try:
-            for number in range(6):
-                await self.room.acquire()
-                yield [version, number]
-        finally:
-            self.open -= 1
-
-    def stream(self) -> AsyncGenerator[Any]:
-        return self.acme.stream("x", "1", self.pieces, max_items=self.most)
-
-    async def step(self, what: str, index: int) -> None:
-        reader = self.readers[index % len(self.readers)] if self.readers else None
-        match what:
-            case "join" | "glance":
-                got: list[Any] = []
-                most = 6 if what == "join" else index
-                task = asyncio.create_task(self.listen(got, most))
-                self.readers.append((self.version, got, task))
-            case "cancel" if reader is not None:
-                reader[2].cancel()
-            case "more":
-                for _ in range(index):
-                    self.room.release()
-            case "turn":
-                await turns(index)
-            case "invalidate":
-                self.version += 1
-                await self.acme.invalidate("x", "1")
-
-    async def listen(self, got: list[Any], most: int) -> bool:
-        """Whether it was read to its end, or left after so many pieces."""
-        async with aclosing(self.stream()) as pieces:
-            async for each in pieces:
-                if len(got) == most:
-                    return False
-                got.append(list(each))
-                each.clear()
-        return True
-
-    async def end(self) -> None:
-        for _ in range(1000):
-            self.room.release()
-        for version, got, task in self.readers:
-            (outcome,) = await asyncio.gather(task, return_exceptions=True)
-            if got:
-                # One stream from its beginning, and none that was void when its reader came.
-                of = got[0][0]
-                assert of >= version
-                assert got == [[of, number] for number in range(len(got))]
-            if outcome is True:
-                assert len(got) == 6
-            elif self.most < 6 and isinstance(outcome, LoadError):
-                assert "behind" in str(outcome)
-            elif outcome is not False:
-                assert isinstance(outcome, asyncio.CancelledError)
-        await until(lambda: self.open == 0)
-        stored = await kept(self.acme)
-        assert stored is None or (
-            self.most > 6 and stored == [[self.version, number] for number in range(6)]
-        )
-
-
-@pytest.mark.parametrize("most", [3, 100])
-@settings(max_examples=200, deadline=None)
-@given(steps=STEPS)
-def test_in_any_interleaving_every_reader_has_one_stream_in_order_and_none_that_was_void(
-    most: int, steps: Steps
+@pytest.mark.parametrize("error", [None, OSError("down")])
+async def test_a_refresh_whose_stale_value_has_gone_is_followed(
+    tmp_path: Path, error: Exception | None
 ) -> None:
-    async def whole() -> None:
-        async with Cache() as cache:
-            play = Play(cache, most)
-            async with asyncio.timeout(10):
-                for what, index in steps:
-                    await play.step(what, index)
-                await play.end()
-        assert not [task for task in asyncio.all_tasks() if "cascada:" in task.get_name()]
-
-    asyncio.run(whole())
+    clock = ManualClock()
+    tier = SqliteTier(str(tmp_path / "stale.db"), namespace="test", clock=clock)
+    policies = {"x": Policy(ttl=10, stale_for=100)}
+    async with Cache(tiers=[tier], clock=clock, op_timeout=10, policies=policies) as cache:
+        acme = cache.tenant("acme")
+        await acme.set("x", "1", ["old"])
+        cache._assembly.stack.memory.flush()
+        clock.advance(20)
+        tape = Tape("a", "b", held=1, error=error)
+        assert await heard(acme, tape) == ["old"]
+        await until(lambda: tape.yielded == 1)
+        clock.advance(200)
+        await hear(cache)
+        late = Listener(acme, tape)
+        await until(lambda: late.got == ["a"])
+        tape.let_go()
+        if error is None:
+            assert await late.task == ["a", "b"]
+            assert await kept(acme) == ["a", "b"]
+        else:
+            with pytest.raises(OSError, match="down"):
+                await late.task
+            assert late.got == ["a", "b"]
+        assert (tape.runs, tape.closed) == (1, 1)

@@ -79,6 +79,19 @@ async def test_a_stale_stream_stands_in_for_one_that_does_not_begin_but_not_for_
     assert half.got == ["n"]
 
 
+async def test_a_stale_stream_is_not_the_end_of_one_that_takes_too_long(
+    make_cache: MakeCache, clock: ManualClock
+) -> None:
+    policies = {"x": Policy(ttl=10, stale_if_error=100)}
+    acme = make_cache(policies=policies, load_timeout=0.02).tenant("acme")
+    await acme.set("x", "1", ["o", "l", "d"])
+    clock.advance(20)
+    half = Listener(acme, Tape("n", "e", "w", held=1))
+    with pytest.raises(LoadTimeout):
+        await half.task
+    assert half.got == ["n"]
+
+
 async def test_a_stale_stream_is_served_while_it_is_made_anew(
     make_cache: MakeCache, clock: ManualClock
 ) -> None:

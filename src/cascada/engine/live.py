@@ -29,13 +29,14 @@ class TooLong(LoadError):
 class Live:
     """See the module's text.
 
-    `began` is the moment at which its generator was started (None: not yet), `watch` what memory
-    hears of it since, `so_far` the answer that it would be if it ended now, and `release` gives its
-    leases back.
+    `began` is the moment at which its generator was started (None: not yet), `seen` the number that
+    the tiers were read at before, `watch` what memory hears since, `so_far` the answer that it
+    would be if it ended now, and `release` gives its leases back.
     """
 
     def __init__(self, max_items: int, max_bytes: int) -> None:
         self.began: int | None = None
+        self.seen = 0
         self.watch: Watch | None = None
         self.so_far: Callable[[], Answer] = lambda: Answer(UNSTORED, "source", origin="loader")
         self.release: Callable[[], Coroutine[Any, Any, None]] | None = None

@@ -114,6 +114,8 @@ async def _load(stack: Stack, legs: Sequence[Leg], loader: Loader) -> None:
     started = stack.timer()
     if first.live is not None:
         first.live.release = partial(_release, stack, legs)
+        if (lease := legs[0][1].leases.get(stack.memory)) is not None:
+            first.live.seen = lease.q
     try:
         async with stack.limits.slot(kind.data_type, first.voyage.ticket):
             produced = await _run(stack, legs, loader, frame)

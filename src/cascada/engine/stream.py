@@ -204,7 +204,7 @@ class Feeding:
             foreign=frame.foreign,
             origin="loader",
         )
-        live.watch = Watch(stack.memory, self._flight.question.key)
+        live.watch = Watch(stack.memory, self._flight.question.key, live.seen)
         live.began = stack.flights.moment()
         try:
             async with aclosing(source.items()) as items:

@@ -13,16 +13,16 @@ from cascada.tiers.memory import MemoryTier
 
 
 class Watch:
-    """Begins when it is made."""
+    """Begins when it is made. `seen` is a number of the tier below that is known by then."""
 
     __slots__ = ("_cells", "_memory", "_q", "_since", "_tenant")
 
-    def __init__(self, memory: MemoryTier, key: Key) -> None:
+    def __init__(self, memory: MemoryTier, key: Key, seen: int) -> None:
         self._memory = memory
         self._since = memory.moment()
-        # What is made from now on gets a higher number; what is still on its way with a lower one
-        # was made before.
-        self._q = memory.names.highest
+        # An invalidation that is made from now on gets a higher number; one that is still on its
+        # way with a lower one was made before.
+        self._q = max(seen, memory.names.highest)
         self._tenant = quote(key.tenant)
         self._cells = tuple(map(memory.names.cell, static_names(key)))
 
