@@ -96,13 +96,31 @@ async def test_a_load_whose_late_tag_was_invalidated_keeps_nobody_waiting(
     await loading
 
 
-async def test_a_push_that_overtakes_the_answer_is_not_missed(redis_server: RedisServer) -> None:
+@pytest.mark.parametrize("meanwhile", ["released", "forgotten", "deaf", "another"])
+async def test_a_push_that_overtakes_the_answer_is_not_missed(meanwhile: str) -> None:
     hearing = redis_hearing.Hearing()
     hearing.listening = True
-    released = hearing.expect("key")
     hearing.released("key")
-    busy = hearing.busy(released, 5.0)
+    since = hearing.moment()
+    if meanwhile == "released":
+        hearing.released("key")
+    elif meanwhile == "forgotten":
+        for number in range(redis_hearing.MAX_RELEASED + 1):
+            hearing.released(f"{number}")
+    elif meanwhile == "deaf":
+        hearing.listening = False
+        hearing.listening = True
+    else:
+        hearing.released("another")
+    busy = hearing.busy("key", since, 5.0)
+    assert busy.released is not None
+    assert busy.released.is_set() == (meanwhile != "another")
+    later = hearing.busy("key", hearing.moment(), 5.0)
+    assert later.released is not None
+    assert not later.released.is_set()
+    hearing.released("key")
     async with asyncio.timeout(1):
+        await later.over()
         await busy.over()
 
 

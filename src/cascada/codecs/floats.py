@@ -26,10 +26,13 @@ _encode = msgspec.msgpack.Encoder().encode
 
 def pack_floats(values: list[Any], *, exact: bool) -> bytes | None:
     """The list's bytes; None if anything in it is not exactly a float."""
-    if type(values[0]) is not float or not _all_floats(values):
+    packed = _packed(values) if type(values[0]) is float else None
+    if packed is None:
         return None
     count = len(values)
     if not exact:
+        if (usual := _usual(packed, count)) is not None:
+            return usual + b"\x04"
         try:
             raw = _struct(f"<{count}f").pack(*values)
         except OverflowError:
@@ -53,8 +56,8 @@ def unpack_floats(data: bytes, *, as_array: bool) -> Any:
     return items.tolist()
 
 
-def _all_floats(values: list[Any]) -> bool:
-    """Whether every item is a float: a fifth of the time that a look at each type takes.
+def _packed(values: list[Any]) -> bytes | None:
+    """The list in msgpack, if every item is a float; that takes a fifth of a look at each type.
 
     A float is a mark and 8 bytes in msgpack. If there is a mark at the start, and 9 bytes after
     each mark another one up to the end, then nothing else can lie in between.
@@ -62,10 +65,30 @@ def _all_floats(values: list[Any]) -> bool:
     try:
         packed = _encode(values)
     except (TypeError, ValueError, OverflowError, RecursionError):
-        return False
+        return None
     count = len(values)
-    head = 1 if count < 16 else 3 if count < 65536 else 5
-    return len(packed) == head + 9 * count and packed[head::9] == _FLOAT_MARK * count
+    head = _head(count)
+    marked = len(packed) == head + 9 * count and packed[head::9] == _FLOAT_MARK * count
+    return packed if marked else None
+
+
+def _head(count: int) -> int:
+    return 1 if count < 16 else 3 if count < 65536 else 5
+
+
+def _usual(packed: bytes, count: int) -> bytes | None:
+    """As float32 by numpy, if it is there already: half the time of `struct`.
+
+    None where something is near the ends of its range, which `struct` looks at closely.
+    """
+    numpy: Any = sys.modules.get("numpy")
+    if numpy is None:
+        return None
+    doubles = numpy.ndarray((count,), ">f8", packed, _head(count) + 1, (9,))
+    with numpy.errstate(all="ignore"):
+        raw: bytes = doubles.astype("<f4").tobytes()
+    tops = raw[3::4]
+    return None if any(top in tops for top in (b"\x00", b"\x80", b"\x7f", b"\xff")) else raw
 
 
 def _near_zero(raw: bytes, values: list[Any]) -> bool:

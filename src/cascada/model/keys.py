@@ -100,13 +100,15 @@ def text_before(
 
 def quote(segment: str) -> str:
     """`segment` with every character that has a meaning in key text percent-encoded."""
-    if _SPECIAL.search(segment) is None:
+    if segment.isalnum() or _SPECIAL.search(segment) is None:
         return segment
     return _SPECIAL.sub(_percent, segment)
 
 
 def id_text(value: object, what: str = "resource_id") -> str:
     """The canonical text of an id, or InvalidKey with a sentence that names the value."""
+    if type(value) is str and value.isascii() and 0 < len(value) <= MAX_ID_LENGTH:
+        return value
     if isinstance(value, str):
         text = str.__str__(value)  # of an enum member its value, not its name
     elif isinstance(value, int) and not isinstance(value, bool):

@@ -23,7 +23,7 @@ from cascada.model.clock import Clock
 from cascada.model.entry import Entry
 from cascada.model.freshness import AlwaysFresh, Freshness
 from cascada.model.keys import Key, quote
-from cascada.model.names import is_own, static_names
+from cascada.model.names import is_own, key_name
 from cascada.tiers.base import (
     Bearers,
     Busy,
@@ -270,8 +270,8 @@ class MemoryTier:
         return Found(record, q)
 
     def _grant(self, key: Key, q: int, force: bool) -> Lease:
-        clock = self.names.clock_of(quote(key.tenant))
-        cells = tuple(map(self.names.cell, static_names(key)))
+        _, shared, clock = self.names.standing_of(key)
+        cells = (self.names.cell(key_name(key)), *shared)
         # An answer from before a flush vouches for nothing: what was named since is forgotten.
         flushes = self._flushes if q >= self._flushed_at else -1
         return Lease(key, q, Bar(cells, clock, flushes), forced=force)

@@ -100,8 +100,7 @@ class Leases:
                 len(mine),
                 *mine,
             )
-        # Listened for from before the lease is asked for. A set does not wait for others.
-        released = [None if force else self._hearing.expect(key.text) for key, _ in asked]
+        since = self._hearing.moment()
         reply = await self._calls.run(
             redis_scripts.ACQUIRE,
             [*layout.common, *places.generations, *keys],
@@ -114,19 +113,17 @@ class Leases:
             raise Barred(NEWER % layout.epoch.decode())
         _, q, nonce, granted = reply
         answers: list[Lease | Found | Busy] = []
-        for (key, seen), event, answer in zip(asked, released, granted, strict=True):
-            match answer:
-                case [b"LEASE", bytes(stamps)]:
-                    # Names that only the fill brings are checked from the miss on as well.
-                    since = q if not force or seen is None else seen.q
-                    answers.append(Lease(key, since, token + stamps, forced=force))
-                case [b"FENCED"]:  # void: its fill stores nothing
-                    answers.append(Lease(key, q, b"", forced=force))
-                case [b"FOUND", bytes(blob)]:
-                    answers.append(Found(unpack(blob)[0], q, nonce))
-                case [b"BUSY", int(left)]:
-                    assert event is not None
-                    answers.append(self._hearing.busy(event, max(left, 1) / 1000))
+        for (key, seen), (verdict, what) in zip(asked, granted, strict=True):
+            if verdict == b"LEASE":
+                # Names that only the fill brings are checked from the miss on as well.
+                as_of = q if not force or seen is None else seen.q
+                answers.append(Lease(key, as_of, token + what, forced=force))
+            elif verdict == b"FENCED":  # void: its fill stores nothing
+                answers.append(Lease(key, q, b"", forced=force))
+            elif verdict == b"FOUND":
+                answers.append(Found(unpack(what)[0], q, nonce))
+            else:
+                answers.append(self._hearing.busy(key.text, since, max(what, 1) / 1000))
         return answers
 
     async def _fill(self, run_id: bytes, fills: Sequence[Fill]) -> list[Filled]:

@@ -64,7 +64,7 @@ local function fenced(at)
 end
 
 local function grant(at, v, l, w)
-  if fenced(at) then return {'FENCED'} end
+  if fenced(at) then return {'FENCED', ''} end
   local stamps = {string.sub(e, 1, 8)}
   for i = at + 5, at + 4 + ARGV[at + 4] do stamps[#stamps + 1] = nonces[tonumber(ARGV[i])] end
   local granted = table.concat(stamps)
