@@ -23,6 +23,7 @@ from cascada.codecs.values import AS_ARRAY
 from cascada.engine.answer import Produced, Question
 from cascada.engine.gather import Gatherer
 from cascada.engine.source import call
+from cascada.model.entry import Hit
 from cascada.model.errors import BadInput, MissingExtra, SerializationError
 from cascada.model.keys import Id
 from cascada.model.ttl import Duration, seconds
@@ -108,7 +109,9 @@ class Embeddings:
         source = _Missing(self, tenant, dict(zip(ids, each, strict=True)), timer)
         hits = await tenant.ask_many(DATA_TYPE, ids, source, type=want)
         found = dict(zip(each, hits, strict=True))
-        absent = {text for text, hit in found.items() if not hit or hit.tier == "source"}
+        absent = {
+            text for text, hit in found.items() if not isinstance(hit, Hit) or hit.tier == "source"
+        }
         misses = sum(map(absent.__contains__, texts))
         handed = _arrays if as_array else _lists
         return handed([found[text] for text in texts]), {

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+from cascada.engine.answer import Question
 from cascada.engine.kind import Kind
 from cascada.model.errors import BadInput
-from cascada.model.keys import Id, Scope, id_text
+from cascada.model.keys import Id, Key, Scope, id_text
 from cascada.model.names import all_of_type, context_names, part_names, resource_names
 from cascada.model.policy import candidates
 
@@ -29,6 +31,20 @@ class Shape:
             *(None if kept else part for part, kept in zip(scope, self.scope, strict=True))
         )
         self.context = tuple(context_names(tenant, data_type, left_out))
+
+    def questions(self, resource_ids: Sequence[Id], want: Any = None) -> list[Question]:
+        """One for each id; there may be thousands."""
+        kind, context, prefixes = self.kind, self.context, self.prefixes
+        if len(prefixes) == 1:
+            (only,) = prefixes
+            return [
+                Question(kind, (Key(*only, last),), context, want)
+                for last in map(id_text, resource_ids)
+            ]
+        return [
+            Question(kind, tuple([Key(*prefix, last) for prefix in prefixes]), context, want)
+            for last in map(id_text, resource_ids)
+        ]
 
 
 def several(resource_ids: Sequence[Id]) -> Sequence[Id]:

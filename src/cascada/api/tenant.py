@@ -235,7 +235,7 @@ class Tenant(TenantStreams, TenantData, TenantVoids):
     ) -> list[Hit[Any] | Miss]:
         """`load_many` with the engine's own kind of loader, for faces that make one."""
         shape = self._shape(data_type)
-        questions = [self._question(shape, each, type) for each in several(resource_ids)]
+        questions = shape.questions(several(resource_ids), type)
         return await self._assembly.load_many(questions, loader)
 
     async def ask(
