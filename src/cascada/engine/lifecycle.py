@@ -14,12 +14,14 @@ import asyncio
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final, Protocol, runtime_checkable
 from weakref import WeakSet
 
 from cascada.engine.debts import keep_repaying
 from cascada.engine.limits import Limits
 from cascada.engine.stack import Stack
+from cascada.engine.straight import look_for_all
 from cascada.model.errors import CacheClosed, WrongLoop
 
 DRAIN_TIMEOUT: Final = 10.0
@@ -115,7 +117,7 @@ class Lifecycle:
                 "each loop, or end the first use with `await cache.reset()` (aclose() is for good)"
             )
         stack = self._stack
-        stack.settle(self._make_limits())
+        stack.settle(self._make_limits(), partial(look_for_all, stack))
         self._on_bind()
         self._loop = asyncio.get_running_loop()
         connected = [tier.tier for tier in stack.lower if isinstance(tier.tier, Connected)]

@@ -18,7 +18,7 @@ from cascada.engine.limits import Ticket
 from cascada.engine.load import carry
 from cascada.engine.stack import Stack
 from cascada.engine.store import encoded, is_typed
-from cascada.engine.straight import Known, look
+from cascada.engine.straight import Known, glimpse
 from cascada.model.entry import UNSET
 from cascada.model.errors import CorruptEntry
 from cascada.tiers.base import Found
@@ -41,7 +41,7 @@ async def get(
     answers: list[Answer | None] = [None] * len(questions)
     known: Known | None = None
     if not hidden and not past_memory:
-        answers, known = await look(stack, questions)
+        answers, known = await glimpse(stack, questions)
     open_ = [index for index, answer in enumerate(answers) if answer is None]
     if open_:
         asked = [questions[index] for index in open_]
@@ -122,7 +122,7 @@ async def _look_first(
     """
     answers = _glance(stack, questions, {}, loader)
     open_ = [index for index in range(len(questions)) if index not in answers]
-    found, known = await look(stack, [questions[index] for index in open_])
+    found, known = await glimpse(stack, [questions[index] for index in open_])
     answers.update(
         (index, answer) for index, answer in zip(open_, found, strict=True) if answer is not None
     )

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from cascada.codecs.values import ValueCodec
 from cascada.coherence.dependencies import Dependencies
 from cascada.engine import decide
+from cascada.engine.answer import Question
 from cascada.engine.background import Background
 from cascada.engine.flight import Flights
 from cascada.engine.kind import Kind, Kinds
 from cascada.engine.limits import Limits
 from cascada.engine.trace import Trace
+from cascada.engine.turn import Turns
 from cascada.model.clock import Clock
 from cascada.model.entry import UNSET, Entry, Flag
 from cascada.model.freshness import Freshness, Watched
@@ -28,7 +30,7 @@ _ABSENT: Final = int(Flag.ABSENT)  # calculating with the enum's member takes ha
 class Stack:
     """Memory, the tiers below it, and the tools of the paths. It decides nothing.
 
-    `background`, `flights` and `limits` belong to one event loop and are renewed with it.
+    `background`, `flights`, `limits` and `glimpses` belong to one event loop, renewed with it.
     `watchers` counts what makes a hit in memory more than an answer: loaders that run now (it may
     be a source), observers, and open `bypass()` blocks (`bypasses` of them). While it is 0, a hit
     looks at none of them; else no hit is a matter of course (`Watched`).
@@ -37,6 +39,7 @@ class Stack:
     background: Background
     flights: Flights
     limits: Limits
+    glimpses: Turns[Question, Any]
 
     def __init__(
         self,
@@ -84,9 +87,10 @@ class Stack:
         self._watchers = count
         self.memory.freshness = self._watched if count else self._freshness
 
-    def settle(self, limits: Limits) -> None:
+    def settle(self, limits: Limits, look: Callable[[list[Question]], Awaitable[Any]]) -> None:
         """Start on an event loop, with nothing under way."""
         self.background = Background()
+        self.glimpses = Turns(self.background, look)
         self.flights = Flights()
         self.limits = limits
         # The first use, which settles, may be inside a `bypass()`.

@@ -51,6 +51,24 @@ class Known:
         )
 
 
+async def glimpse(
+    stack: Stack, questions: Sequence[Question]
+) -> tuple[list[Answer | None], Known | None]:
+    """`look`, together with all others who look in this turn of the event loop."""
+    if len(questions) != 1 or not stack.lower or sources.current(stack) is not None:
+        return await look(stack, questions)
+    answer, known = await stack.glimpses.ask(questions[0])
+    return [answer], known
+
+
+async def look_for_all(
+    stack: Stack, questions: Sequence[Question]
+) -> list[tuple[Answer | None, Known | None]]:
+    """`look`, for callers who ask one question each."""
+    answers, known = await look(stack, questions)
+    return [(answer, known) for answer in answers]
+
+
 async def look(
     stack: Stack, questions: Sequence[Question]
 ) -> tuple[list[Answer | None], Known | None]:
@@ -62,12 +80,11 @@ async def look(
     asked = [
         (index, question)
         for index, question in enumerate(questions)
-        if question.key not in memory.records
+        # Which candidate may answer strictly needs a decision.
+        if question.key not in memory.records and question.kind.policy.lookup != "strict"
     ]
     if not asked:
         return answers, None
-    if questions and questions[0].kind.policy.lookup == "strict":
-        return answers, None  # which candidate may answer needs a decision
     before = memory.moment()
     keys = [key for _, question in asked for key in question.candidates]
     try:

@@ -1,0 +1,96 @@
+"""What one turn of the loop asks for is done together, and nobody harms another."""
+
+import asyncio
+
+import pytest
+
+from cascada.engine.background import Background
+from cascada.engine.turn import Turns
+
+
+class Work:
+    """Answers with the request, once `go` is set; what it was asked together is in `batches`."""
+
+    def __init__(self) -> None:
+        self.background = Background()
+        self.turns = Turns(self.background, self)
+        self.batches: list[list[int]] = []
+        self.go = asyncio.Event()
+        self.error: Exception | None = None
+
+    async def __call__(self, requests: list[int]) -> list[int]:
+        self.batches.append(requests)
+        await self.go.wait()
+        if self.error is not None:
+            raise self.error
+        return [10 * each for each in requests]
+
+
+@pytest.fixture
+async def work() -> Work:
+    return Work()
+
+
+async def some_turns() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_idle_a_request_is_carried_out_at_once_and_the_next_ones_together(work: Work) -> None:
+    asked = [asyncio.ensure_future(work.turns.ask(number)) for number in range(5)]
+    await some_turns()
+    assert work.batches == [[0], [1, 2, 3, 4]]
+    later = asyncio.ensure_future(work.turns.ask(5))
+    await some_turns()
+    assert work.batches[2:] == [[5]], "nobody waits for what is under way"
+    work.go.set()
+    assert await asyncio.gather(*asked, later) == [0, 10, 20, 30, 40, 50]
+    await some_turns()
+    assert await work.turns.ask(6) == 60
+    assert work.batches[3:] == [[6]]
+
+
+async def test_who_is_cancelled_takes_nothing_from_the_others(work: Work) -> None:
+    asked = [asyncio.ensure_future(work.turns.ask(number)) for number in range(5)]
+    await some_turns()
+    asked[0].cancel()  # the one that went alone
+    asked[1].cancel()  # the first of those that went together
+    await some_turns()
+    work.go.set()
+    assert await asyncio.gather(*asked[2:]) == [20, 30, 40]
+    assert await work.turns.ask(7) == 70
+    assert work.batches == [[0], [1, 2, 3, 4], [7]], "and it is idle again"
+
+
+async def test_everybody_is_cancelled_before_the_turn_has_come(work: Work) -> None:
+    first = asyncio.ensure_future(work.turns.ask(0))
+    await asyncio.sleep(0)
+    second = asyncio.ensure_future(work.turns.ask(1))
+    await asyncio.sleep(0)
+    first.cancel()
+    second.cancel()
+    await some_turns()
+    work.go.set()
+    await some_turns()
+    assert await work.turns.ask(2) == 20
+
+
+async def test_a_failure_is_everybodys_of_that_batch_and_of_nobody_else(work: Work) -> None:
+    asked = [asyncio.ensure_future(work.turns.ask(number)) for number in range(3)]
+    await some_turns()
+    work.error = OSError("away")
+    work.go.set()
+    failed = await asyncio.gather(*asked, return_exceptions=True)
+    assert [str(each) for each in failed] == ["away"] * 3
+    work.error = None
+    assert await work.turns.ask(4) == 40
+
+
+async def test_closing_ends_those_who_wait(work: Work) -> None:
+    asked = [asyncio.ensure_future(work.turns.ask(number)) for number in range(3)]
+    await some_turns()
+    await work.background.drain(0)
+    for each in asked[1:]:
+        with pytest.raises(asyncio.CancelledError):
+            await each
+    asked[0].cancel()
