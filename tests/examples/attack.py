@@ -10,8 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import httpx
+
 from examples.agent_service.app import create_app
 from examples.agent_service.settings import Settings
+from tests.examples.furniture import AGENT, created
 
 OPEN = {"/health", "/stats", "/metrics"}
 
@@ -95,3 +98,31 @@ def operations() -> list[Operation]:
 
 OF_A_TENANT = [each for each in operations() if each.path not in OPEN]
 OF_A_RESOURCE = [each for each in OF_A_TENANT if each.ids]
+
+
+def ids_of(owner: str) -> Ids:
+    """One of everything, under ids that only this owner has."""
+    kinds = ("agent", "tool", "conversation", "collection", "document", "execution")
+    return {f"{kind}_id": f"{owner}-{kind}" for kind in kinds}
+
+
+async def furnish(client: httpx.AsyncClient, ids: Ids, text: str) -> Ids:
+    """One of everything for a tenant, with `text` in all of it; its ids, the message's as well."""
+    agent, talk, books = ids["agent_id"], ids["conversation_id"], ids["collection_id"]
+    await created(client, "/agents", {**AGENT, "id": agent, "name": text, "instructions": text})
+    tool = {"id": ids["tool_id"], "name": text, "description": text}
+    await created(client, f"/agents/{agent}/tools", tool)
+    begun = {"id": talk, "agent_id": agent, "title": text}
+    await created(client, "/conversations", begun)
+    message = await created(client, f"/conversations/{talk}/messages", {"text": text})
+    path = f"/agents/{agent}/conversations/{talk}/executions"
+    await created(client, path, {"id": ids["execution_id"], "step": text})
+    await created(client, "/collections", {"id": books, "name": text})
+    document = {"id": ids["document_id"], "title": text, "text": f"{text} things are {text}."}
+    await created(client, f"/collections/{books}/documents", {"documents": [document]})
+    return {**ids, "message_id": str(message["id"])}
+
+
+async def send(client: httpx.AsyncClient, operation: Operation, ids: Ids) -> httpx.Response:
+    method, path, body = operation.request(ids)
+    return await client.request(method, path, json=body)

@@ -13,9 +13,19 @@ from sqlalchemy import event, select
 from examples.agent_service.app import create_app
 from examples.agent_service.schema import metadata
 from examples.agent_service.settings import Settings
-from tests.examples.attack import OF_A_RESOURCE, OF_A_TENANT, OPEN, Ids, Operation, operations
+from tests.examples.attack import (
+    OF_A_RESOURCE,
+    OF_A_TENANT,
+    OPEN,
+    Ids,
+    Operation,
+    furnish,
+    ids_of,
+    operations,
+    send,
+)
 from tests.examples.conftest import Running, new_database
-from tests.examples.furniture import AGENT, created
+from tests.servers.redis import RedisServer
 
 SECRET = "classified"
 """Stands in every text of the victim, and nowhere else."""
@@ -23,35 +33,7 @@ SECRET = "classified"
 State = dict[str, list[Any]]
 
 
-def ids_of(owner: str) -> Ids:
-    """One of everything, under ids that only this owner has."""
-    kinds = ("agent", "tool", "conversation", "collection", "document", "execution")
-    return {f"{kind}_id": f"{owner}-{kind}" for kind in kinds}
-
-
 VICTIM, OWN = ids_of("victim"), ids_of("own")
-
-
-async def furnish(client: httpx.AsyncClient, ids: Ids, text: str) -> Ids:
-    """One of everything for a tenant, with `text` in all of it; its ids, the message's as well."""
-    agent, talk, books = ids["agent_id"], ids["conversation_id"], ids["collection_id"]
-    await created(client, "/agents", {**AGENT, "id": agent, "name": text, "instructions": text})
-    tool = {"id": ids["tool_id"], "name": text, "description": text}
-    await created(client, f"/agents/{agent}/tools", tool)
-    begun = {"id": talk, "agent_id": agent, "title": text}
-    await created(client, "/conversations", begun)
-    message = await created(client, f"/conversations/{talk}/messages", {"text": text})
-    path = f"/agents/{agent}/conversations/{talk}/executions"
-    await created(client, path, {"id": ids["execution_id"], "step": text})
-    await created(client, "/collections", {"id": books, "name": text})
-    document = {"id": ids["document_id"], "title": text, "text": f"{text} things are {text}."}
-    await created(client, f"/collections/{books}/documents", {"documents": [document]})
-    return {**ids, "message_id": str(message["id"])}
-
-
-async def send(client: httpx.AsyncClient, operation: Operation, ids: Ids) -> httpx.Response:
-    method, path, body = operation.request(ids)
-    return await client.request(method, path, json=body)
 
 
 async def reads(client: httpx.AsyncClient, ids: Ids) -> list[str]:
@@ -91,15 +73,25 @@ class Victim:
         assert await reads(self.client, self.ids) == self._answers, after
 
 
-@pytest.fixture(params=["sqlite cold", "sqlite memory", "sqlite below", "postgresql memory"])
-async def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+@pytest.fixture(
+    params=["sqlite cold", "sqlite memory", "sqlite below", "sqlite redis", "postgresql memory"]
+)
+async def database_url(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> str:
     """An empty database, and where the victim's values are cached when an attack begins."""
+    if request.param.endswith("redis"):
+        server: RedisServer = request.getfixturevalue("redis_server")
+        server.flush()
+        monkeypatch.setenv("REDIS_URL", server.url)
+        monkeypatch.delenv("CACHE_DATABASE_URL")
     return await new_database(request.param.split()[0], request, tmp_path)
 
 
 @pytest.fixture
 def temperature(request: pytest.FixtureRequest, database_url: str) -> str:
-    """`cold`: cached nowhere. `memory`: there. `below`: in the cache's database alone."""
+    """`cold`: cached nowhere. `memory`: there. `below`: in the cache's database alone. `redis`: in
+    Redis alone."""
     chosen: str = request.node.callspec.params["database_url"]
     return chosen.split()[1]
 
@@ -118,7 +110,7 @@ async def temper(service: Running, temperature: str) -> None:
     cache = service.service.cache
     if temperature == "cold":
         await cache.tenant("victim").invalidate()
-    elif temperature == "below":
+    elif temperature in ("below", "redis"):
         await cache.reset()
 
 

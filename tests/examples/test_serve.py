@@ -47,14 +47,17 @@ async def welcome(process: Process) -> str:
     return said
 
 
-async def test_what_it_prints_can_be_tried(tmp_path: Path) -> None:
-    async with serving(tmp_path / "service.db") as process:
+@pytest.mark.parametrize("secret", ["", "a secret of more than thirty-two bytes"])
+async def test_what_it_prints_can_be_tried(tmp_path: Path, secret: str) -> None:
+    environment = {"AGENT_SERVICE_JWT_SECRET": secret}
+    async with serving(tmp_path / "service.db", **environment) as process:
         said = await welcome(process)
         words = shlex.split(said[said.index("curl") : said.index("Ctrl-C")])
         assert words[:2] == ["curl", "-i"]
         headers = dict(words[place + 1].split(": ") for place, w in enumerate(words) if w == "-H")
         body = words[words.index("-d") + 1]
         async with httpx.AsyncClient(trust_env=False) as client:
+            assert ("X-Tenant-ID" in headers) == (not secret)
             answers = [await client.post(words[2], headers=headers, content=body) for _ in range(2)]
             addresses = [word for word in said.split() if word.endswith(("/docs", "/stats"))]
             assert [(await client.get(url)).status_code for url in addresses] == [200, 200]

@@ -78,6 +78,19 @@ async def test_an_answer_changes_with_a_document_it_was_made_without(
     assert (await acme.get("/collections/birds")).json()["documents"] == 3
 
 
+async def test_an_answer_changes_with_documents_that_are_stored_at_once(
+    acme: httpx.AsyncClient,
+) -> None:
+    await furnish(acme)
+    assert "in autumn" in await said(acme)
+    documents = [
+        {"id": "cranes", "title": "Cranes", "text": CRANES.replace("autumn", "spring")},
+        {"id": "gulls", "title": "Gulls", "text": "Gulls stay."},
+    ]
+    await created(acme, "/collections/birds/documents", {"documents": documents})
+    assert "in spring" in await said(acme)
+
+
 async def test_an_answer_changes_with_what_was_said(acme: httpx.AsyncClient) -> None:
     await furnish(acme)
     assert "You said" not in await said(acme, conversation_id="c1")

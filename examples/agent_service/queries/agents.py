@@ -21,10 +21,6 @@ class AgentRows(TenantRows):
         row = await self._one(select(*_AGENT).where(self._own(agents, id=agent_id)))
         return cast(Agent | None, row)
 
-    async def all(self) -> list[Agent]:
-        query = select(*_AGENT).where(self._own(agents)).order_by(agents.c.id)
-        return cast(list[Agent], await self._all(query))
-
     async def add(self, agent: Agent) -> None:
         row = {"tenant_id": self._tenant, **agent}
         await self._add(insert(agents).values(row), f"agent {agent['id']!r}")
