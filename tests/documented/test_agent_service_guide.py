@@ -251,6 +251,33 @@ async def test_a_4_2_ejemplo_para_agentes_many_at_once(cache: Cache, database: D
     assert database.asked == ["agents"]
 
 
+ROW = """
+    SELECT 'a1' AS id, 'acme' AS tenant_id, '6f1c0d9e-0000-4000-8000-000000000001'::uuid AS uid,
+    now() AS created_at, current_date AS day, localtime AS hour, interval '1 day 2 hours' AS pause,
+    1.50::numeric AS price, 0.1::float4 AS temperature, 9223372036854775807 AS serial,
+    '{"tools": ["search"]}'::jsonb AS settings, ARRAY['a', 'b'] AS tags, '\\x00ff'::bytea AS avatar,
+    true AS active, null::text AS note, 'infinity'::timestamptz AS ends_at
+"""
+
+
+async def test_a_4_2_ejemplo_para_agentes_with_columns_of_every_type(
+    make_cache: MakeCache, database: Database, tiers: str
+) -> None:
+    """A row comes back from every tier with the very values that the driver gave it."""
+    row = dict(await database.pool.fetchrow(ROW))
+    here, there = make_cache(), make_cache()
+    found = []
+    for cache in (here, here, *([] if tiers == "memory" else [there])):
+        CacheManager.configure(cache)
+        value, metrics = await get_with_cache_aside("agent_config", "a1", "acme", lambda: row)
+        await settled()
+        assert (value, list(value)) == (row, list(row))
+        found.append(metrics["tier"])
+    below = {"memory": [], "sqlite": ["l3"], "redis and sqlite": ["l2"]}
+    assert found == [None, "l1", *below[tiers]]
+    CacheManager.configure(None)
+
+
 async def test_a_4_3_ejemplo_para_memoria(cache: Cache, database: Database) -> None:
     await database.insert("messages", id="m1", tenant_id="acme", conversation_id="c1", content="hi")
     assert await service.get_conversation_memory("acme", "c1", "a1") == {"messages": ["hi"]}

@@ -99,8 +99,11 @@ async def test_c_2_jerarquia_de_dependencias(cache: Cache) -> None:
     assert await left("a1", "c1") == await left("a2", "c2") == everything
     await invalidate_agent_cache_cascade("acme", "a1")
     assert await left("a1", "c1") == OF_THE_CONVERSATION
+    # A page of the list has an id of its own, and is the conversation's by its context.
+    await put("conversation_messages_list", "page 2", conversation_id="c1")
     await invalidate_conversation_cache_cascade("acme", "c1")
     assert await left("a1", "c1") == []
+    assert not await there("conversation_messages_list", "page 2", conversation_id="c1")
     await cached("a1", "c1")
     await invalidate_agent_cache_cascade("acme", "a1", invalidate_conversations=True)
     assert await left("a1", "c1") == []
