@@ -102,12 +102,18 @@ async def cache(flaky: FlakyTier) -> AsyncGenerator[Cache]:
 
 
 class Deaf:
-    """A memory that hears nothing, and may so be trusted with nothing."""
+    """A memory that hears nothing, and may so be trusted with nothing; or not for some `looks`."""
 
     until = float("-inf")
 
+    def __init__(self, looks: int | None = None) -> None:
+        self.looks = looks
+
     def extend(self, now: float) -> bool:
-        return False
+        if self.looks is None:
+            return False
+        self.looks -= 1
+        return self.looks < 0
 
     def distrusted(self, now: float) -> float:
         return 1000.0
@@ -124,6 +130,38 @@ async def test_while_memory_cannot_be_trusted_late_callers_wait_for_the_fill(cac
     assert late.got == []
     tape.let_go()
     assert await first.task == await late.task == ["a", "b"]
+    assert tape.runs == 1
+
+
+async def test_a_push_that_is_being_read_keeps_nobody_from_following(cache: Cache) -> None:
+    acme = cache.tenant("acme")
+    tape = Tape("a", "b", held=1)
+    first = Listener(acme, tape)
+    await until(lambda: first.got == ["a"])
+    cache._assembly.stack.memory.freshness = Deaf(looks=2)
+    late = Listener(acme, tape)
+    await until(lambda: late.got == ["a"])
+    tape.let_go()
+    assert await first.task == await late.task == ["a", "b"]
+    assert tape.runs == 1
+
+
+async def test_who_could_not_follow_at_first_does_as_soon_as_memory_is_trusted(
+    cache: Cache,
+) -> None:
+    acme = cache.tenant("acme")
+    tape = Tape("a", "b", "c", held=1)
+    first = Listener(acme, tape)
+    await until(lambda: first.got == ["a"])
+    deaf = cache._assembly.stack.memory.freshness = Deaf()
+    late = Listener(acme, tape)
+    await turns(50)
+    assert late.got == []
+    deaf.looks = 0
+    tape.let_go(2)
+    await until(lambda: late.got == ["a", "b"])
+    tape.let_go()
+    assert await first.task == await late.task == ["a", "b", "c"]
     assert tape.runs == 1
 
 

@@ -6,7 +6,10 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
+from cascada.api.cache import Cache
 from cascada.api.tenant import Tenant
+from cascada.testing.clock import ManualClock
+from tests.scenarios.row import until
 
 
 class Tape:
@@ -59,6 +62,13 @@ async def heard(acme: Tenant, tape: Tape, **options: Any) -> list[Any]:
 
 async def all_of(pieces: AsyncGenerator[Any]) -> list[Any]:
     return [piece async for piece in pieces]
+
+
+async def pass_time(cache: Cache, clock: ManualClock, seconds: float) -> None:
+    """Let time pass; after a long silence, connections and feeds are looked at first."""
+    clock.advance(seconds)
+    trust = cache._assembly.stack.memory.freshness
+    await until(lambda: trust.until > clock.monotonic() or trust.extend(clock.monotonic()))
 
 
 class Listener:

@@ -63,7 +63,8 @@ async def test_wherever_the_invalidation_falls_who_asks_after_it_gets_the_new_st
     assert await heard(acme, new) == ["n", "e", "w"]
     for listener in before:
         assert await listener.task in (["o", "l", "d"], ["n", "e", "w"])
-    assert await kept(acme) == ["n", "e", "w"]
+    # One that had its lease, but had not started yet, is followed and cannot be stored.
+    assert await kept(acme) in (None, ["n", "e", "w"])
 
 
 async def test_an_invalidation_of_something_else_costs_nobody_a_second_stream(

@@ -14,7 +14,7 @@ from cascada.model.policy import Policy
 from cascada.testing.clock import ManualClock
 from tests.scenarios.conftest import MakeCache
 from tests.scenarios.row import Row, all_stored, kept, turns, until
-from tests.scenarios.tape import Listener, Tape, heard
+from tests.scenarios.tape import Listener, Tape, heard, pass_time
 
 pytestmark = pytest.mark.usefixtures("warm")
 
@@ -63,10 +63,7 @@ async def test_it_lives_as_long_as_the_call_says_and_goes_with_its_tags_and_sour
         return tape.runs
 
     assert [await runs(), await runs()] == [1, 1]
-    clock.advance(11)
-    # After a silence of 11 s the connection is looked at first.
-    trust = cache._assembly.stack.memory.freshness
-    await until(lambda: trust.until > clock.monotonic() or trust.extend(clock.monotonic()))
+    await pass_time(cache, clock, 11)
     assert [await runs(), await runs()] == [2, 2]
     await acme.invalidate(tag="news")
     assert [await runs(), await runs()] == [3, 3]

@@ -20,14 +20,15 @@ its place and its leases are free, and the next caller, in any process, starts a
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Final
 
 from cascada.codecs.values import Encoded
 from cascada.engine import read, sources
 from cascada.engine.answer import UNSTORED, Answer, Produced, Question
-from cascada.engine.flight import Boarding, Flight, Voyage
+from cascada.engine.flight import Boarding, Flight
 from cascada.engine.limits import Ticket
 from cascada.engine.live import Live, TooLong
 from cascada.engine.pieces import Pieces
@@ -36,6 +37,9 @@ from cascada.engine.stack import Stack
 from cascada.model.entry import Entry
 from cascada.model.errors import BadInput, LoadError
 from cascada.tiers.watch import Watch
+
+TURNS: Final = 3
+"""Turns of the event loop in which a push that has arrived is read, so that memory is trusted."""
 
 
 async def follow(
@@ -105,35 +109,44 @@ async def observe(
 class Follower(Boarding):
     """One reader's place on a stream.
 
-    `live` is the stream that it may follow, `own` says that it has started it itself.
+    `live` is the stream that it may follow, as soon as it may; `own`: it has started it itself.
     """
 
-    __slots__ = ("_following", "live", "own")
+    __slots__ = ("_asked", "_following", "_in_a_load", "_stack", "live", "own")
 
-    def __init__(
-        self,
-        flight: Flight,
-        asked: int,
-        parent: Voyage | None,
-        *,
-        own: bool,
-        refused: frozenset[str],
-        vouched: bool,
-    ) -> None:
-        super().__init__(flight, asked, parent, own=own, refused=refused)
-        live = flight.live
-        # What was not started yet when this caller asked has read everything after that.
-        if live is not None and not (vouched or live.began is None or live.began > asked):
-            live = None
-        self.live = live
-        self.own = own
+    def __init__(self, stack: Stack, flight: Flight, asked: int, *, own: bool) -> None:
+        frame = sources.current(stack)
+        parent = None if frame is None else frame.owner
+        super().__init__(flight, asked, parent, own=own, refused=sources.not_for_this(stack))
+        self._stack = stack
+        self._asked = asked
+        self._in_a_load = sources.must_ask_below(stack)  # later it is asked in another context
         self._following = False
-        if live is not None:
+        self.own = own
+        self.live: Live | None = None
+        self._join()
+
+    def _join(self) -> None:
+        live = self.flight.live
+        if self.live is None and live is not None and self._may_follow(live):
+            self.live = live
             live.join(self)
+
+    def _may_follow(self, live: Live) -> bool:
+        if live.watch is None or live.began is None or live.began > self._asked:
+            return True  # all that it reads, it reads after this caller has asked
+        return (
+            not _is_lost(live)
+            and live.watch.can_tell
+            and _trusted(self._stack)
+            and not self._in_a_load
+        )
 
     @property
     def flows(self) -> bool:
         """Whether there are pieces for this reader; else `wait` says what there is instead."""
+        # Whether it may follow can change: a push that has not been read yet is, a turn later.
+        self._join()
         if self.live is None or not self.live.passed:
             return False
         # What a tier had is served first, and refreshed meanwhile; unless nobody finds it there.
@@ -141,9 +154,12 @@ class Follower(Boarding):
 
     @property
     def is_settled(self) -> bool:
-        if not self._following:
-            return self.flows or super().is_settled
-        return self._is_over or (self.live is not None and self.live.has_more(self))
+        if self._following:
+            return self._is_over or (self.live is not None and self.live.has_more(self))
+        if self.flows or super().is_settled:
+            return True
+        live = self.flight.live
+        return self.live is None and live is not None and _is_lost(live)  # it has to look again
 
     @property
     def _is_over(self) -> bool:
@@ -240,6 +256,10 @@ async def _open(stack: Stack, question: Question, source: Pieces) -> Answer | Fo
         place = _board(stack, question, source, asked)
         flows = False
         try:
+            for _ in range(TURNS):
+                if place.is_settled:
+                    break
+                await asyncio.sleep(0)
             await place.settled()
             if flows := place.flows:
                 return place
@@ -255,25 +275,23 @@ async def _open(stack: Stack, question: Question, source: Pieces) -> Answer | Fo
 
 def _board(stack: Stack, question: Question, source: Pieces, asked: int) -> Follower:
     """A place on the key's flight, if there is one that is still good; else on a new one."""
-    frame = sources.current(stack)
-    parent = None if frame is None else frame.owner
-    refused = sources.not_for_this(stack)
     flight = stack.flights.find(question.key)
-    vouched = False
-    if flight is not None and (live := flight.live) is not None and live.watch is not None:
-        if live.overlong or live.watch.is_void(live.so_far().entry.names):
-            _forsake(stack, flight)
-            flight = None
-        else:
-            told = live.watch.can_tell and _trusted(stack)
-            vouched = told and not sources.must_ask_below(stack)
+    if flight is not None and flight.live is not None and _is_lost(flight.live):
+        _forsake(stack, flight)
+        flight = None
     if flight is not None:
-        return Follower(flight, asked, parent, own=False, refused=refused, vouched=vouched)
+        return Follower(stack, flight, asked, own=False)
     (flight,) = stack.flights.prepare([question], kept=False)
     flight.live = live = source.live()
-    place = Follower(flight, asked, parent, own=True, refused=refused, vouched=False)
+    place = Follower(stack, flight, asked, own=True)
     read.depart(stack, [flight], Feeding(stack, source, flight, live))
     return place
+
+
+def _is_lost(live: Live) -> bool:
+    """Whether it is known that this stream can never be stored."""
+    void = live.watch is not None and live.watch.is_void(live.so_far().entry.names)
+    return live.overlong or void
 
 
 def _trusted(stack: Stack) -> bool:
