@@ -18,11 +18,11 @@ for each in all_mutants().values():
 
 
 def test_an_invalidation_that_stays_in_its_process_is_seen_at_once_and_in_the_audit() -> None:
-    outcome = run(Plan("sqlite", seconds=7, seed=1, mutant="memory-alone", faults=()))
+    outcome = run(Plan("sqlite", seconds=9, seed=1, mutant="memory-alone", faults=()))
     assert not outcome.hung, outcome.said
     assert not outcome.kept
     assert len(outcome.broken) > 10
-    assert outcome.permanent_pairs > 10
+    assert outcome.permanent_pairs, "the audit finds what nobody mends"
     assert "STALE" in details(outcome), "with a trace of the first ones"
 
 
