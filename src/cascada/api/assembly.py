@@ -16,7 +16,7 @@ from cascada.coherence.dependencies import Dependencies, Dependent
 from cascada.coherence.feed import PolledFeed
 from cascada.coherence.push import Publisher, PushFeed
 from cascada.engine import read, sources
-from cascada.engine.answer import Answer, Loader, Question
+from cascada.engine.answer import Answer, Fences, Loader, Question
 from cascada.engine.kind import Kind, Kinds
 from cascada.engine.lifecycle import Forgetful, Lifecycle
 from cascada.engine.limits import Limits
@@ -314,14 +314,17 @@ class Assembly:
         make: MakeLoader,
     ) -> Answer:
         """The answer of a strict lookup: what is known, else what the source says by level."""
-        if not self.passing_by:
+        fences: list[Fences] = [{}] * len(question.candidates)
+        if self.storing:
             await self.life.ready()
-            known = await read.known(self.stack, question)
+            wanted = not self.passing_by
+            known, fences = await read.known(self.stack, question, wanted=wanted)
             if known is not None and not (generator and known.entry.flags & Flag.ABSENT):
                 return known
-        levels = Levels(loader, question.candidates, make)
-        for key in question.candidates:
-            level = Question(question.kind, (key,), question.context, question.want)
+        levels = Levels(self.stack, loader, question.candidates, make)
+        for key, fence in zip(question.candidates, fences, strict=True):
+            since = fence if levels.asked else None
+            level = Question(question.kind, (key,), question.context, question.want, since=since)
             (answer,) = await self.answers([level], levels.at(key))
             if not (answer.absent or answer.entry.flags & Flag.ABSENT):
                 return answer

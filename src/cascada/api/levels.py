@@ -13,8 +13,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from cascada.engine import sources
 from cascada.engine.answer import Loader
-from cascada.engine.source import call, in_order
+from cascada.engine.source import call, in_order, is_nothing
+from cascada.engine.sources import Frame
+from cascada.engine.stack import Stack
 from cascada.model.errors import BadInput
 from cascada.model.keys import Key, Scope
 from cascada.model.loaded import Loaded
@@ -30,13 +33,22 @@ class Levels:
     what it returns holds for the full context, or for the one that its `Loaded(scope=)` names.
     """
 
-    def __init__(self, loader: Callable[..., Any] | None, keys: Sequence[Key], make: MakeLoader):
+    def __init__(
+        self,
+        stack: Stack,
+        loader: Callable[..., Any] | None,
+        keys: Sequence[Key],
+        make: MakeLoader,
+    ) -> None:
+        self._stack = stack
         self._loader = loader
         self._scopes = [key.scope for key in keys]
         self._make = make
         self._takes_scope = loader is not None and _takes_scope(loader)
-        self._asked = False
         self._made: Any = None
+        self._made_in: Frame | None = None
+        self.asked = False
+        """Whether what holds for the levels to come is known already."""
 
     def at(self, key: Key) -> Loader:
         if self._loader is None or self._takes_scope:
@@ -45,9 +57,12 @@ class Levels:
 
     async def _once(self, level: Scope) -> Any:
         assert self._loader is not None
-        if not self._asked:
+        frame = sources.current(self._stack)
+        if not self.asked:
             self._made = await call(self._loader)
-            self._asked = True
+            self._made_in, self.asked = frame, True
+        elif frame is not None and self._made_in is not None:
+            frame.absorb(self._made_in)
         made = self._made
         holds = made.scope if isinstance(made, Loaded) else None
         if holds is None:
@@ -55,7 +70,11 @@ class Levels:
         elif holds not in self._scopes:
             known = ", ".join(map(str, self._scopes))
             raise BadInput(f"Loaded.scope is {holds}, which is not looked up here; pass {known}")
-        return made if holds == level else None
+        if holds == level or is_nothing(made):
+            return made
+        # What holds for a more specific level says nothing of this one.
+        is_below = self._scopes.index(holds) > self._scopes.index(level)
+        return Loaded(None, sources=made.sources, store=is_below)
 
 
 def _takes_scope(loader: Callable[..., Any]) -> bool:

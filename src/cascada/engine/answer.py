@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, Protocol
 
 from cascada.engine.kind import Kind
 from cascada.model.entry import UNSET, Entry, Source
 from cascada.model.keys import Key
 from cascada.model.ttl import Duration
+from cascada.tiers.base import Fence
+
+Fences = Mapping[str, Fence]
+"""What each tier had numbered last, by the tier's name."""
 
 Origin = Literal["loader", "generator", "nothing"]
 UNSTORED: Final = Entry(b"")
@@ -20,9 +24,10 @@ class Question:
 
     `candidates` are the keys that may answer, `key` (the first) is where a load is stored.
     `context` are names of context parts that the key leaves out; `want` is the type asked for.
+    `since`: its value is being made already, since the tiers gave these answers.
     """
 
-    __slots__ = ("candidates", "context", "generating", "key", "kind", "want")
+    __slots__ = ("candidates", "context", "generating", "key", "kind", "since", "want")
 
     def __init__(
         self,
@@ -32,6 +37,7 @@ class Question:
         want: Any = None,
         *,
         generating: bool = False,
+        since: Fences | None = None,
     ) -> None:
         self.kind = kind
         self.key = candidates[0]
@@ -39,6 +45,7 @@ class Question:
         self.context = context
         self.want = want
         self.generating = generating
+        self.since = since
 
 
 class Answer:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Final
 
 from cascada.engine import decide, sources
 from cascada.engine.answer import Answer, Question
@@ -24,7 +25,9 @@ from cascada.engine.stack import Stack
 from cascada.engine.straight import Answers, Known
 from cascada.model.entry import Entry
 from cascada.model.errors import CorruptEntry, TierUnavailable
-from cascada.tiers.base import Busy, Found, Lease, Missing, Tier, Why
+from cascada.tiers.base import Busy, Fence, Found, Lease, Missing, Tier, Why
+
+NEVER: Final = Fence()
 
 
 class Descent:
@@ -153,6 +156,8 @@ async def _ask(
             seen = [Missing(answer.q, epoch=answer.epoch) for answer in seen]
         if tier is stack.authority and (lease := descent.leases.get(stack.memory)) is not None:
             lease.q = min(answer.q for answer in seen)
+            if (since := descent.question.since) is not None:
+                lease.q = min(lease.q, since.get(tier.name, NEVER).q)
         _take(stack, tier, descent, seen, loading=loading)
 
 
@@ -189,7 +194,11 @@ async def _lease(stack: Stack, tier: Tier, descents: Sequence[Descent], *, loadi
         return
     try:
         granted = await tier.lease(
-            [descent.question.key for descent, _ in asking], [answer for _, answer in asking]
+            [descent.question.key for descent, _ in asking],
+            [
+                answer if (since := descent.question.since) is None else since.get(tier.name, NEVER)
+                for descent, answer in asking
+            ],
         )
     except TierUnavailable as error:
         stack.trace.tier_failed(tier.name, str(error))

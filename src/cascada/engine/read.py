@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cascada.engine import decide, fence, sources
-from cascada.engine.answer import Answer, Loader, Question
+from cascada.engine.answer import Answer, Fences, Loader, Question
 from cascada.engine.decide import Verdict
 from cascada.engine.descent import descend
 from cascada.engine.flight import Boarding, Flight
@@ -21,7 +21,7 @@ from cascada.engine.store import encoded, is_typed
 from cascada.engine.straight import Known, glimpse
 from cascada.model.entry import UNSET
 from cascada.model.errors import CorruptEntry
-from cascada.tiers.base import Found
+from cascada.tiers.base import Fence, Found
 
 
 async def get(
@@ -57,14 +57,28 @@ async def get(
     return answers
 
 
-async def known(stack: Stack, question: Question) -> Answer | None:
-    """What the tiers have, if it is fresh: else nobody is told that it was looked for."""
+async def known(
+    stack: Stack, question: Question, *, wanted: bool
+) -> tuple[Answer | None, list[Fences]]:
+    """What the tiers have, if that is `wanted` and fresh: else nobody is told of the look.
+
+    And the fence of each candidate for what is made from now on.
+    """
     started = stack.timer()
     (descent,) = await descend(stack, [question], loading=False)
-    if descent.answer is None or descent.answer.stale:
-        return None
-    account(stack, [question], [descent.answer], started)
-    return descent.answer
+    fences: list[Fences] = [
+        {
+            tier: Fence(seen[index].q, seen[index].epoch)
+            for tier, seen in descent.seen.items()
+            if index < len(seen)  # memory above another tier is not asked for all
+        }
+        for index in range(len(question.candidates))
+    ]
+    answer = descent.answer
+    if not wanted or answer is None or answer.stale:
+        return None, fences
+    account(stack, [question], [answer], started)
+    return answer, fences
 
 
 async def load(stack: Stack, questions: Sequence[Question], loader: Loader) -> list[Answer]:

@@ -141,7 +141,7 @@ class One:
         origin: Origin = "loader"
         generated = 0.0
         # A question may leave the generator out: then it is the source alone that is asked.
-        if _nothing(loaded) and self._generator is not None and questions[0].generating:
+        if is_nothing(loaded) and self._generator is not None and questions[0].generating:
             loaded, origin = await call(self._generator), "generator"
             generated = self._timer() - between
         made = produced(loaded, origin, self._ttl, self._tags)
@@ -192,7 +192,8 @@ def produced(loaded: object, origin: Origin, ttl: Any = None, tags: Sequence[str
     )
 
 
-def _nothing(loaded: object) -> bool:
+def is_nothing(loaded: object) -> bool:
+    """Whether a loader returned nothing, bare or as `Loaded`."""
     return loaded is None or (isinstance(loaded, Loaded) and loaded.value is None)
 
 

@@ -37,7 +37,7 @@ from cascada.testing.steps import (
     of_a_tier,
     store,
 )
-from cascada.tiers.base import Found, Tier
+from cascada.tiers.base import Fence, Found, Tier
 
 SCOPES: Final = (
     NO_SCOPE,
@@ -185,6 +185,24 @@ class TierContract:
                 assert await is_missing(tier, key)
             else:
                 await tier.fill([lease], [None])
+
+    @of_a_tier
+    async def test_a_lease_behind_a_fence_is_as_old_as_the_fence(
+        self, tier: Tier, clock: ManualClock
+    ) -> None:
+        key = key_of("a")
+        for name in (key_name(key), static_names(key)[-1], TAG):
+            (seen,) = await tier.read([key])
+            await tier.invalidate([name])
+            lease = await grant(tier, key, Fence(seen.q, seen.epoch))
+            assert not (await fill(tier, lease, Entry(b"old", names=(TAG,)))).accepted
+            assert await is_missing(tier, key)
+        lease = await grant(tier, key, Fence())
+        assert not (await fill(tier, lease, Entry(b"old"))).accepted, "from before everything"
+        (seen,) = await tier.read([key])
+        await tier.invalidate([key_name(key_of("b"))])
+        lease = await grant(tier, key, Fence(seen.q, seen.epoch))
+        assert (await fill(tier, lease, Entry(b"new", names=(TAG,)))).accepted
 
     @of_a_tier
     async def test_a_lease_taken_after_the_invalidation_is_good(

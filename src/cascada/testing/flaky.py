@@ -33,6 +33,7 @@ from cascada.tiers.base import (
     Invalidation,
     Lease,
     Missing,
+    Seen,
     Tier,
     TierName,
     Usage,
@@ -148,7 +149,7 @@ class FlakyTier:
         return await self._through("read", lambda: self.tier.read(keys))
 
     async def lease(
-        self, keys: Sequence[Key], seen: Sequence[Found | Missing | None], *, force: bool = False
+        self, keys: Sequence[Key], seen: Sequence[Seen], *, force: bool = False
     ) -> list[Lease | Found | Busy]:
         if self._busy and not force:
             self.made["lease"] += 1

@@ -70,6 +70,19 @@ class Missing(NamedTuple):
     epoch: bytes = b""
 
 
+class Fence(NamedTuple):
+    """What a tier had numbered last (q, of `epoch`) before a value was made that is stored later.
+
+    The default is from before everything: nothing can be stored behind it.
+    """
+
+    q: int = -1
+    epoch: bytes = b""
+
+
+Seen = Found | Missing | Fence | None
+
+
 class Lease:
     """Permission to fill one key, held by one load. `token` is the granting tier's own."""
 
@@ -168,13 +181,15 @@ class Tier(Protocol):
         ...
 
     async def lease(
-        self, keys: Sequence[Key], seen: Sequence[Found | Missing | None], *, force: bool = False
+        self, keys: Sequence[Key], seen: Sequence[Seen], *, force: bool = False
     ) -> list[Lease | Found | Busy]:
         """Permission to fill each key.
 
         `seen` is what `read` answered for it (None: not read): the lease is then as old as that
         answer, so that nothing invalidated since it slips in. Found: somebody stored a value in
-        the meantime, newer than the stale one in `seen`. `force` takes over another's lease.
+        the meantime, newer than the stale one in `seen`. Fence: the value has been made already,
+        so that the lease must be no younger. `force` takes over another's lease, and makes a fence
+        of every answer.
         """
         ...
 

@@ -33,6 +33,7 @@ from cascada.tiers.base import (
     Lease,
     Missing,
     Open,
+    Seen,
     Tier,
     TierName,
     Usage,
@@ -91,7 +92,7 @@ class GuardedTier:
         return await self.call(lambda: self.tier.read(keys))
 
     async def lease(
-        self, keys: Sequence[Key], seen: Sequence[Found | Missing | None], *, force: bool = False
+        self, keys: Sequence[Key], seen: Sequence[Seen], *, force: bool = False
     ) -> list[Lease | Found | Busy]:
         self._refuse_while_owing()
         return await self.call(lambda: self.tier.lease(keys, seen, force=force))

@@ -33,6 +33,7 @@ from cascada.tiers.base import (
     Invalidation,
     Lease,
     Missing,
+    Seen,
     TierName,
     Usage,
     Why,
@@ -109,7 +110,7 @@ class MemoryTier:
         return [self._read(key) for key in keys]
 
     async def lease(
-        self, keys: Sequence[Key], seen: Sequence[Found | Missing | None], *, force: bool = False
+        self, keys: Sequence[Key], seen: Sequence[Seen], *, force: bool = False
     ) -> list[Lease | Found | Busy]:
         return [
             self._grant(key, self._q if answer is None else answer.q, force)

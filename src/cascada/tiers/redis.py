@@ -33,6 +33,7 @@ from cascada.tiers.base import (
     Invalidation,
     Lease,
     Missing,
+    Seen,
     TierName,
     Usage,
     with_keys,
@@ -112,7 +113,7 @@ class RedisTier:
     # --- leases and fills ---------------------------------------------------------------------
 
     async def lease(
-        self, keys: Sequence[Key], seen: Sequence[Found | Missing | None], *, force: bool = False
+        self, keys: Sequence[Key], seen: Sequence[Seen], *, force: bool = False
     ) -> list[Lease | Found | Busy]:
         self._need_scripts()
         asked = list(zip(keys, seen, strict=True))

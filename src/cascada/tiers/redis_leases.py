@@ -17,7 +17,7 @@ from cascada.model.entry import Entry
 from cascada.model.keys import Key
 from cascada.model.names import is_own
 from cascada.tiers import redis_scripts
-from cascada.tiers.base import Barred, Busy, Filled, Found, Lease, Missing
+from cascada.tiers.base import Barred, Busy, Fence, Filled, Found, Lease, Seen
 from cascada.tiers.redis_calls import Calls
 from cascada.tiers.redis_hearing import Hearing
 from cascada.tiers.redis_layout import (
@@ -40,7 +40,7 @@ AT_ONCE: Final = 100
 _UNKNOWN: Final = b"unknown!"
 """The epoch of a miss that saw none: equal to no real one, so that its fence always refuses."""
 
-Ask = tuple[Key, Found | Missing | None]
+Ask = tuple[Key, Seen]
 Fill = tuple[Lease, Entry | None]
 
 
@@ -86,11 +86,11 @@ class Leases:
         places = Places(layout)
         keys: list[Argument] = []
         each: list[Argument] = []
-        for key, seen in asked:
+        # A load's value is made after its lease, whatever was seen.
+        fences = [seen if force or isinstance(seen, Fence) else None for _, seen in asked]
+        for (key, seen), fence in zip(asked, fences, strict=True):
             text = key.text.encode()
             keys += layout.lease_keys(text)
-            # Only a `set` is fenced: a load's value is read after its lease, whatever was seen.
-            fence = seen if force else None
             mine = places.of_key(key)
             each += (
                 created_bytes(seen.entry) if seen.__class__ is Found else b"",
@@ -113,10 +113,10 @@ class Leases:
             raise Barred(NEWER % layout.epoch.decode())
         _, q, nonce, granted = reply
         answers: list[Lease | Found | Busy] = []
-        for (key, seen), (verdict, what) in zip(asked, granted, strict=True):
+        for (key, _), fence, (verdict, what) in zip(asked, fences, granted, strict=True):
             if verdict == b"LEASE":
                 # Names that only the fill brings are checked from the miss on as well.
-                as_of = q if not force or seen is None else seen.q
+                as_of = q if fence is None else fence.q
                 answers.append(Lease(key, as_of, token + what, forced=force))
             elif verdict == b"FENCED":  # void: its fill stores nothing
                 answers.append(Lease(key, q, b"", forced=force))

@@ -51,6 +51,7 @@ from cascada.tiers.base import (
     Lease,
     Missing,
     Posted,
+    Seen,
     TierName,
     Usage,
     with_keys,
@@ -132,7 +133,7 @@ class SqliteTier:
         return answers
 
     async def lease(
-        self, keys: Sequence[Key], seen: Sequence[Found | Missing | None], *, force: bool = False
+        self, keys: Sequence[Key], seen: Sequence[Seen], *, force: bool = False
     ) -> list[Lease | Found | Busy]:
         """The q that `seen` has reported is the lease; only an unread key costs a look."""
         unread = {key.tenant for key, answer in zip(keys, seen, strict=True) if answer is None}
