@@ -1,6 +1,6 @@
 """What the tests of the tier contract are made of: payloads, ids, and the steps of a load.
 
-Made for `contract` and `shared_contract`; a tier's own tests may use them as well.
+Made for the contracts beside it; a tier's own tests may use them as well.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from cascada.model.entry import Codec, Entry, Flag
 from cascada.model.keys import Key
 from cascada.model.names import tag_name
 from cascada.testing.clock import ManualClock
-from cascada.tiers.base import Filled, Found, Lease, Missing, Tier
+from cascada.tiers.base import Filled, Found, Lease, Missing, Seen, Tier
 
 TAG: Final = tag_name("acme", "news")
 
@@ -71,9 +71,7 @@ def key_of(
     return Key(tenant, data_type, agent, None, None, resource_id)
 
 
-async def grant(
-    tier: Tier, key: Key, seen: Found | Missing | None = None, *, force: bool = False
-) -> Lease:
+async def grant(tier: Tier, key: Key, seen: Seen = None, *, force: bool = False) -> Lease:
     """A lease of the key; nobody else may hold one, unless `force`."""
     if seen is None and not force:
         (seen,) = await tier.read([key])
