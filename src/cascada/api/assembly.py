@@ -219,16 +219,18 @@ class Assembly:
         await self.life.ready()
         if not self.storing:
             return MISS
-        hidden = self.passing_by
-        (answer,) = await read.get(self.stack, [question], hidden=hidden)
-        return MISS if answer is None or hidden else self._hit(question, answer)
+        if self.passing_by:
+            await read.get(self.stack, [question], hidden=True)
+            return MISS
+        answer = await read.get_one(self.stack, question)
+        return MISS if answer is None else self._hit(question, answer)
 
     async def get_many(
         self,
         kind: Kind,
         prefix: tuple[str | None, ...],
         resource_ids: Sequence[Id],
-        question_of: Callable[[Id], Question],
+        questions_of: Callable[[Sequence[Id]], list[Question]],
         want: Any,
     ) -> list[Hit[Any] | Miss]:
         """Hits in memory at one moment, all the rest in one fall through the tiers."""
@@ -249,7 +251,7 @@ class Assembly:
         if missing and self.storing:
             await self.life.ready()
             hidden = self.passing_by
-            questions = [question_of(resource_ids[index]) for index in missing]
+            questions = questions_of([resource_ids[index] for index in missing])
             answers = await read.get(self.stack, questions, hidden=hidden, past_memory=past_memory)
             for index, question, answer in zip(missing, questions, answers, strict=True):
                 if answer is not None and not hidden:

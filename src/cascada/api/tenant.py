@@ -136,7 +136,7 @@ class Tenant(TenantStreams, TenantData, TenantVoids):
             shape.kind,
             shape.prefix,
             several(resource_ids),
-            lambda each: self._question(shape, each, type),
+            partial(shape.questions, want=type),
             type,
         )
 
@@ -327,6 +327,5 @@ class Tenant(TenantStreams, TenantData, TenantVoids):
     def _question(
         self, shape: Shape, resource_id: Id, want: Any = None, *, generating: bool = False
     ) -> Question:
-        last = id_text(resource_id)
-        keys = tuple([Key(*prefix, last) for prefix in shape.prefixes])
+        keys = shape.keys(id_text(resource_id))
         return Question(shape.kind, keys, shape.context, want, generating=generating)

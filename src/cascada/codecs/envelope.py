@@ -116,7 +116,7 @@ def unpack_plain(blob: bytes, stamps: int) -> Entry | None:
     if odd or magic != MAGIC or layout != VERSION or not flags & _CHECKED:
         return None
     data = blob[45 + STAMP_SIZE * stamps :]
-    if _checksum(blob[10:45], data, codec, flags) != checksum:
+    if crc32(data, crc32(blob[10:45], flags << 8 | codec)) != checksum:  # `_checksum`, written out
         return None
     return Entry(
         data,

@@ -18,10 +18,23 @@ from cascada.engine.limits import Ticket
 from cascada.engine.load import carry
 from cascada.engine.stack import Stack
 from cascada.engine.store import encoded, is_typed
-from cascada.engine.straight import Known, glimpse
+from cascada.engine.straight import Known, look
 from cascada.model.entry import UNSET
 from cascada.model.errors import CorruptEntry
 from cascada.tiers.base import Fence, Found
+
+
+async def get_one(stack: Stack, question: Question) -> Answer | None:
+    """`get`, together with all who ask in this turn of the event loop."""
+    if not stack.lower or sources.current(stack) is not None:
+        return (await get(stack, [question]))[0]
+    started = stack.timer()
+    answer: Answer | None
+    answer, known = await stack.glimpses.ask(question)
+    if answer is None:
+        (answer,) = await _fall(stack, [question], known)
+    account(stack, [question], [answer], started)
+    return answer
 
 
 async def get(
@@ -41,20 +54,33 @@ async def get(
     answers: list[Answer | None] = [None] * len(questions)
     known: Known | None = None
     if not hidden and not past_memory:
-        answers, known = await glimpse(stack, questions)
+        answers, known = await look(stack, questions)
     open_ = [index for index, answer in enumerate(answers) if answer is None]
     if open_:
         asked = [questions[index] for index in open_]
-        if known is not None and not known.tells(asked):
-            known = None
-        descents = await descend(stack, asked, loading=False, known=known, past_memory=past_memory)
-        for index, descent in zip(open_, descents, strict=True):
-            answers[index] = descent.answer
-        missed = [descent for descent in descents if hidden or descent.answer is None]
-        await fence.remember(stack, missed)
+        fallen = await _fall(stack, asked, known, hidden=hidden, past_memory=past_memory)
+        for index, answer in zip(open_, fallen, strict=True):
+            answers[index] = answer
     if counted:
         account(stack, questions, answers, started)
     return answers
+
+
+async def _fall(
+    stack: Stack,
+    questions: Sequence[Question],
+    known: Known | None,
+    *,
+    hidden: bool = False,
+    past_memory: bool = False,
+) -> list[Answer | None]:
+    """What the fall through the tiers finds; what it misses leaves a fence."""
+    if known is not None and not known.tells(questions):
+        known = None
+    descents = await descend(stack, questions, loading=False, known=known, past_memory=past_memory)
+    missed = [descent for descent in descents if hidden or descent.answer is None]
+    await fence.remember(stack, missed)
+    return [descent.answer for descent in descents]
 
 
 async def known(
@@ -136,7 +162,7 @@ async def _look_first(
     """
     answers = _glance(stack, questions, {}, loader)
     open_ = [index for index in range(len(questions)) if index not in answers]
-    found, known = await glimpse(stack, [questions[index] for index in open_])
+    found, known = await look(stack, [questions[index] for index in open_])
     answers.update(
         (index, answer) for index, answer in zip(open_, found, strict=True) if answer is not None
     )

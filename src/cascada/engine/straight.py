@@ -28,11 +28,21 @@ class Known:
     If memory was emptied since, its numbers may be those of another epoch: ask again.
     """
 
-    __slots__ = ("answers", "since")
+    __slots__ = ("_answers", "_keys", "since")
 
-    def __init__(self, answers: Answers | TierUnavailable, since: int) -> None:
-        self.answers = answers
+    def __init__(
+        self, keys: Sequence[Key], answers: Sequence[Found | Missing] | TierUnavailable, since: int
+    ) -> None:
+        self._keys = keys
+        self._answers: Answers | Sequence[Found | Missing] | TierUnavailable = answers
         self.since = since
+
+    @property
+    def answers(self) -> Answers | TierUnavailable:
+        """By key: worked out when somebody asks, as mostly nobody does."""
+        if isinstance(self._answers, Sequence):
+            self._answers = dict(zip(self._keys, self._answers, strict=True))
+        return self._answers
 
     def tells(self, questions: Sequence[Question]) -> bool:
         """Whether these questions were asked (or would have been, of a tier that is away)."""
@@ -49,16 +59,6 @@ class Known:
             for question in questions
             for key in question.candidates
         )
-
-
-async def glimpse(
-    stack: Stack, questions: Sequence[Question]
-) -> tuple[list[Answer | None], Known | None]:
-    """`look`, together with all others who look in this turn of the event loop."""
-    if len(questions) != 1 or not stack.lower or sources.current(stack) is not None:
-        return await look(stack, questions)
-    answer, known = await stack.glimpses.ask(questions[0])
-    return [answer], known
 
 
 async def look_for_all(
@@ -88,38 +88,47 @@ async def look(
     before = memory.moment()
     keys = [key for _, question in asked for key in question.candidates]
     try:
-        known = dict(zip(keys, await stack.authority.read(keys), strict=True))
+        seen = await stack.authority.read(keys)
     except TierUnavailable as error:
-        return answers, Known(error, before)
-    found = _fresh(stack, asked, known)
-    for index, answer, _, _ in found:
-        answers[index] = answer
-    _keep(stack, [(questions[index], entry, q) for index, _, entry, q in found], before)
-    return answers, Known(known, before)
-
-
-def _fresh(
-    stack: Stack, asked: Sequence[tuple[int, Question]], known: Answers
-) -> list[tuple[int, Answer, Entry, int]]:
-    """What answers at once: where it was asked, the answer, and what memory may keep of it."""
-    now, tier = stack.now(), stack.authority.name
-    found: list[tuple[int, Answer, Entry, int]] = []
+        return answers, Known(keys, error, before)
+    found: list[tuple[Question, Entry, int]] = []
+    now, start = stack.now(), 0
     for index, question in asked:
-        first = _first_fresh(question, known, now)
-        if first is None:
+        end = start + len(question.candidates)
+        if (answered := _answer(stack, question, seen[start:end], now)) is not None:
+            answers[index], entry, q = answered
+            found.append((question, entry, q))
+        start = end
+    _keep(stack, found, before)
+    return answers, Known(keys, seen, before)
+
+
+def _answer(
+    stack: Stack, question: Question, seen: Sequence[Found | Missing], now: float
+) -> tuple[Answer, Entry, int] | None:
+    """The answer, and what memory may keep of it at which q, if the first that is there is fresh.
+
+    Anything else needs a decision.
+    """
+    kind = question.kind
+    for at, each in enumerate(seen):
+        if isinstance(each, Missing):
             continue
-        key, entry, q = first
+        entry, q, _ = each
+        verdict = decide.judge(entry, kind.policy, now, generating=question.generating)
+        if verdict is not Verdict.FRESH:
+            return None
         try:
-            value = stack.decode(entry, question.kind, question.want)
+            value = stack.decode(entry, kind, question.want)
         except CorruptEntry:
-            continue
-        answer = Answer(entry, tier, value=value, found_at=key)
-        if key is not question.key:
-            looked_at = question.candidates[: question.candidates.index(key) + 1]
-            entry = decide.as_general_answer(entry, looked_at, now)
-            q = min(known[each].q for each in looked_at)
-        found.append((index, answer, entry, q))
-    return found
+            return None
+        key = question.candidates[at]
+        answer = Answer(entry, stack.authority.name, value=value, found_at=key)
+        if at:
+            entry = decide.as_general_answer(entry, question.candidates[: at + 1], now)
+            q = min(looked_at.q for looked_at in seen[: at + 1])
+        return answer, entry, q
+    return None
 
 
 def _keep(stack: Stack, found: Sequence[tuple[Question, Entry, int]], before: int) -> None:
@@ -128,15 +137,3 @@ def _keep(stack: Stack, found: Sequence[tuple[Question, Entry, int]], before: in
     if stack.trace.observers or False in kept:
         for (question, _, _), accepted in zip(found, kept, strict=True):
             stack.trace.filled(question, memory.name, accepted=accepted)
-
-
-def _first_fresh(question: Question, known: Answers, now: float) -> tuple[Key, Entry, int] | None:
-    """The first candidate that is there, if it is fresh; anything else needs a decision."""
-    for key in question.candidates:
-        answer = known[key]
-        if answer.__class__ is Missing:
-            continue
-        entry = answer.entry  # type: ignore[union-attr]
-        verdict = decide.judge(entry, question.kind.policy, now, generating=question.generating)
-        return (key, entry, answer.q) if verdict is Verdict.FRESH else None
-    return None

@@ -39,25 +39,39 @@ class Trace:
         self, questions: Sequence[Question], answers: Sequence[Answer | None], seconds: float
     ) -> None:
         """A read of the slow path got its answers, or none."""
-        outcomes: Counter[tuple[Kind, EventKind, str | None, bool]] = Counter()
+        from_l2 = from_l3 = from_source = 0
         for question, answer in zip(questions, answers, strict=True):
-            outcome = _outcome(answer)
-            outcomes[question.kind, *outcome] += 1
-            if self.observers:
-                what, tier, stale = outcome
-                tier = tier if what == "hit" else None
-                self._emit(what, question.kind, question.key, tier, stale=stale, seconds=seconds)
-        for (kind, what, tier, stale), times in outcomes.items():
-            kind.stale += times * stale
-            if what == "hit":
-                assert tier is not None
-                setattr(kind, tier, getattr(kind, tier) + times)
-            elif what == "miss":
-                kind.misses += times
+            kind = question.kind
+            if answer is None:
+                kind.misses += 1
+                continue
+            kind.stale += answer.stale
+            tier = answer.tier
+            if tier == "l2":
+                kind.l2 += 1
+                from_l2 += 1
+            elif tier == "l3":
+                kind.l3 += 1
+                from_l3 += 1
+            elif tier == "l1":
+                kind.l1 += 1
+            elif answer.coalesced:
+                kind.coalesced += 1
             else:
-                kind.coalesced += times
-            if tier in self.latencies and what != "coalesced":
-                self.latencies[tier].add(seconds, times)
+                kind.misses += 1
+                from_source += 1
+        for name, times in (("l2", from_l2), ("l3", from_l3), ("source", from_source)):
+            if times:
+                self.latencies[name].add(seconds, times)
+        if self.observers:
+            self._tell(questions, answers, seconds)
+
+    def _tell(
+        self, questions: Sequence[Question], answers: Sequence[Answer | None], seconds: float
+    ) -> None:
+        for question, answer in zip(questions, answers, strict=True):
+            what, tier, stale = _outcome(answer)
+            self._emit(what, question.kind, question.key, tier, stale=stale, seconds=seconds)
 
     def hit_in_memory(self, kind: Kind, key: Key) -> None:
         """A hit on the fast path, which has counted itself; only called if anybody observes."""
@@ -165,9 +179,9 @@ class Trace:
 
 
 def _outcome(answer: Answer | None) -> tuple[EventKind, str | None, bool]:
-    """What became of a question, where from, and whether it is stale."""
+    """What became of a question, the tier that hit, and whether it is stale."""
     if answer is None:
         return "miss", None, False
     if answer.tier != "source":
         return "hit", answer.tier, answer.stale
-    return "coalesced" if answer.coalesced else "miss", "source", answer.stale
+    return "coalesced" if answer.coalesced else "miss", None, answer.stale

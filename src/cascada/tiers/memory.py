@@ -41,7 +41,7 @@ from cascada.tiers.base import (
 from cascada.tiers.eviction import Eviction, LeastRecentlyUsed
 from cascada.tiers.heard import RING, Heard
 from cascada.tiers.record import Bar, Cell, Record, TenantClock
-from cascada.tiers.weight import weight_of
+from cascada.tiers.weight import RECORD, weight_of
 
 
 class MemoryTier:
@@ -176,7 +176,9 @@ class MemoryTier:
         for key, entry, q in found:
             # Mostly nothing at all was named since: then there is no need to look at its names.
             valid = names.highest <= q or names.none_since(q, key, entry.names)
-            if valid := valid and not self._outdated(key, entry):
+            if RECORD + len(entry.data) > self.capacity and key not in self.records:
+                pass  # there is no room for it, whatever goes
+            elif valid := valid and not self._outdated(key, entry):
                 _, cells, clock = names.standing_of(key)
                 self._store(key, entry, q, cells, clock, now)
             kept.append(valid)
