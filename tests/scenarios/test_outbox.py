@@ -1,23 +1,28 @@
-"""What other processes could not tell Redis is passed on together."""
+"""What Redis could not be told is passed on together, and never before the database knows it."""
 
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
 from cascada import Cache
+from cascada.engine import debts
 from cascada.model.clock import SystemClock
 from cascada.model.keys import Key
 from cascada.model.names import key_name
+from cascada.testing.flaky import FlakyTier
 from cascada.tiers.base import Invalidation
 from cascada.tiers.redis import RedisTier
 from cascada.tiers.sqlite import SqliteTier
+from tests.scenarios.row import until
 from tests.servers.redis import RedisServer
 
 
 class CountingTier(RedisTier):
     """Remembers what it was told."""
 
-    told: list[Sequence[str]]
+    def __init__(self, url: str) -> None:
+        super().__init__(url, namespace="outbox", clock=SystemClock())
+        self.told: list[Sequence[str]] = []
 
     async def invalidate(self, names: Sequence[str], *, strict: bool = False) -> Invalidation:
         self.told.append(names)
@@ -34,8 +39,7 @@ def key_of(tenant: str, number: int) -> Key:
 async def test_many_posted_invalidations_go_to_redis_in_one_command_for_each_tenant(
     redis_server: RedisServer, tmp_path: Path
 ) -> None:
-    tier = CountingTier(redis_server.url, namespace="outbox", clock=SystemClock())
-    tier.told = []
+    tier = CountingTier(redis_server.url)
     database = SqliteTier(tmp_path / "cache.db", namespace="outbox", clock=SystemClock())
     names = [key_name(key_of(tenant, n)) for tenant in ("a", "b") for n in range(100)]
     for name in names:
@@ -48,3 +52,28 @@ async def test_many_posted_invalidations_go_to_redis_in_one_command_for_each_ten
         assert not await database.posted()
     assert {name for told in tier.told for name in told} == set(names)
     assert len(tier.told) == 2
+
+
+async def test_what_comes_to_be_owed_while_debts_are_paid_is_told_below_first(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    """Redis would be filled again with the old value, by any process, and never be told again."""
+    tier = CountingTier(redis_server.url)
+    database = FlakyTier(SqliteTier(tmp_path / "cache.db", namespace="outbox", clock=SystemClock()))
+    async with Cache(tiers=[tier, database]) as cache:
+        await cache.tenant("acme").get("doc", "0")  # binds the cache to this loop
+        stack = cache._assembly.stack
+        above, base = stack.lower
+        earlier, later = (key_name(key_of("acme", number)) for number in (1, 2))
+        with database.hang("invalidate", carried_out=True) as held:
+            await debts.owe(stack, [base], [earlier])
+            await held.reached()
+            await debts.owe(stack, [base], [later])
+            database.fail("invalidate")
+        await until(lambda: database.made["invalidate"] == 2)
+        assert tier.told == [[earlier]]
+        assert list(above.owed) == [later]
+        database.heal()
+        await until(lambda: not above.owed)
+        assert not base.owed
+        assert tier.told == [[earlier], [later]]

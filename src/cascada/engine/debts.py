@@ -53,12 +53,14 @@ async def keep_repaying(stack: Stack) -> None:
     looked_at = stack.timer()
     while True:
         await asyncio.sleep(REPAY_EVERY)
+        # The lowest first, and none before all below it are told: it would be filled again from
+        # there. So what comes to be owed meanwhile has to wait for the next time.
+        due = [(tier, dict(tier.owed)) for tier in reversed(stack.lower)]
         with suppress(TierUnavailable):
-            # The lowest first, and none before all below it are told.
-            for tier in reversed(stack.lower):
-                await tier.repay()
-        due = stack.timer() - looked_at >= LOOK_EVERY
-        if due or any(tier.behind for tier in stack.lower):
+            for tier, owed in due:
+                await tier.repay(owed)
+        look = stack.timer() - looked_at >= LOOK_EVERY
+        if look or any(tier.behind for tier in stack.lower):
             looked_at = stack.timer()
             with suppress(TierUnavailable):
                 await _empty_the_outbox(stack)

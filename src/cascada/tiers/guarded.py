@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
 from cascada.model.clock import Clock
@@ -135,10 +135,10 @@ class GuardedTier:
         """Find out whether the tier is there, though it may not be trusted. TierUnavailable."""
         await self.call(lambda: self.tier.read([]))
 
-    async def repay(self) -> None:
-        """Send what is owed. Raises TierUnavailable while the tier does not take it."""
+    async def repay(self, owed: Mapping[str, int]) -> None:
+        """Send what was owed a moment ago. TierUnavailable while the tier does not take it."""
         by_tenant: dict[str, dict[str, int]] = defaultdict(dict)
-        for name, debt in self.owed.items():
+        for name, debt in owed.items():
             by_tenant[tenant_of(name)][name] = debt
         for debts in by_tenant.values():
             await self.invalidate(list(debts))
