@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from cascada.api.requirement import with_context as with_context
     from cascada.api.standard import CacheManager as CacheManager
     from cascada.api.tenant import Tenant as Tenant
+    from cascada.api.tracking import track_agent_cache_metrics as track_agent_cache_metrics
     from cascada.api.tracking import track_cache_metrics as track_cache_metrics
     from cascada.codecs.digest import generate_resource_id_hash as generate_resource_id_hash
     from cascada.codecs.public import deserialize_from_cache as deserialize_from_cache
@@ -116,7 +117,7 @@ _NAMES = {
     "api.requirement": "with_context",
     "api.standard": "CacheManager",
     "api.tenant": "Tenant",
-    "api.tracking": "track_cache_metrics",
+    "api.tracking": "track_agent_cache_metrics track_cache_metrics",
     "codecs.digest": "generate_resource_id_hash",
     "codecs.public": "deserialize_from_cache serialize_for_cache",
     "coherence.dependencies": "Dependent",

@@ -33,7 +33,8 @@ _DOCUMENTED = """
     TTL_EXTENDED TTL_PERMANENT TTL_PERSONAL TTL_SHORT TTL_STANDARD TTL_STATIC TenantList
     TierUnavailable Unanswered WrongLoop configure current_context deserialize_from_cache
     generate_resource_id_hash get_ttl_for_data_type get_embeddings_batch_with_cache
-    get_with_cache_aside reset serialize_for_cache track_cache_metrics with_context
+    get_with_cache_aside reset serialize_for_cache track_agent_cache_metrics
+    track_cache_metrics with_context
     Cascade Dependent METRIC_CACHE_INVALIDATION_FAILED invalidate_agent_cache_cascade
     invalidate_conversation_cache invalidate_conversation_cache_cascade
     invalidate_document_update register_conversation_resolver

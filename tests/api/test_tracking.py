@@ -14,6 +14,7 @@ from cascada import (
     CacheManager,
     Event,
     MissingTenant,
+    track_agent_cache_metrics,
     track_cache_metrics,
 )
 from cascada.engine.tracked import MAX_METRICS, MAX_SERIES, Series, Tracked
@@ -55,6 +56,19 @@ async def test_the_short_form_records_a_hit_or_a_miss_and_its_latency(cache: Cac
     assert series[METRIC_CACHE_MISS, "agent", "acme"].count == 1
     assert series[METRIC_LATENCY, "agent", "acme"].total == 2.5
     assert series[METRIC_LATENCY, "agent", "acme"].metadata == {"operation": "read"}
+
+
+@pytest.mark.parametrize("hit", [True, False])
+async def test_the_agent_service_s_form_is_a_hit_or_a_miss_and_a_latency(
+    cache: Cache, hit: bool
+) -> None:
+    await track_agent_cache_metrics("acme", "agent_config", "read", hit, 12.5, "a1")
+    counted, latency = cache.tracked()
+    assert counted.metric == (METRIC_CACHE_HIT if hit else METRIC_CACHE_MISS)
+    assert (counted.total, latency.metric, latency.total) == (1, METRIC_LATENCY, 12.5)
+    known = {"operation": "read", "service": "agent", "agent_id": "a1"}
+    assert counted.metadata == {**known, "latency_ms": 12.5}
+    assert latency.metadata == known
 
 
 @pytest.mark.parametrize("value", ["5", None, True, float("nan")])

@@ -1,9 +1,6 @@
 """What the service tracks of its reads: a HIT or a MISS of 1, and a LATENCY."""
 
-import pytest
-
-from cascada import METRIC_CACHE_HIT, METRIC_CACHE_MISS, METRIC_LATENCY, Cache, configure
-from examples.agent_service.tracking import track_agent_cache_metrics
+from cascada import METRIC_CACHE_HIT, METRIC_CACHE_MISS, METRIC_LATENCY, Cache
 from tests.examples.conftest import Running
 from tests.examples.furniture import ask, furnish
 
@@ -17,22 +14,6 @@ def tracked(cache: Cache, tenant: str = "acme") -> Told:
         for each in cache.tracked()
         if each.tenant == tenant
     }
-
-
-@pytest.mark.parametrize("hit", [True, False])
-async def test_one_measurement_is_a_hit_or_a_miss_and_a_latency(hit: bool) -> None:
-    async with Cache() as cache:
-        configure(cache)
-        try:
-            await track_agent_cache_metrics("acme", "agent_config", "read", hit, 12.5, "a1")
-        finally:
-            configure(None)
-        counted, latency = cache.tracked()
-    assert counted.metric == (METRIC_CACHE_HIT if hit else METRIC_CACHE_MISS)
-    assert (counted.total, latency.metric, latency.total) == (1, METRIC_LATENCY, 12.5)
-    known = {"operation": "read", "service": "agent", "agent_id": "a1"}
-    assert dict(counted.metadata) == {**known, "latency_ms": 12.5}
-    assert dict(latency.metadata) == known
 
 
 async def test_each_read_over_http_is_tracked_once(service: Running) -> None:

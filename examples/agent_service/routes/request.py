@@ -10,11 +10,10 @@ from typing import Annotated, TypeVar
 
 from fastapi import Depends, Request, Response
 
-from cascada import current_context
+from cascada import current_context, track_agent_cache_metrics
 from cascada.integrations.http import cache_status
 from examples.agent_service.caching import Served
 from examples.agent_service.service import Service, TenantService
-from examples.agent_service.tracking import track_agent_cache_metrics
 
 T = TypeVar("T")
 

@@ -1,4 +1,7 @@
-"""`track_cache_metrics`: measurements of the application's own, beside what the engine counts."""
+"""`track_cache_metrics`: measurements of the application's own, beside what the engine counts.
+
+`track_agent_cache_metrics` is the Agent Service's way of calling it.
+"""
 
 from __future__ import annotations
 
@@ -48,3 +51,21 @@ async def track_cache_metrics(
         )
     for metric, each in measured.items():
         trace.track(type_text(metric), type_text(data_type), handle.tenant, each, said)
+
+
+async def track_agent_cache_metrics(
+    tenant_id: Id,
+    data_type: str,
+    operation: str,
+    cache_hit: bool,
+    latency_ms: float,
+    agent_id: Id | None = None,
+) -> None:
+    """Record that an operation of the agent service was a hit or a miss, and its latency."""
+    said = {"operation": operation, "service": "agent"}
+    counted = METRIC_CACHE_HIT if cache_hit else METRIC_CACHE_MISS
+    timed = {**said, "latency_ms": latency_ms}
+    await track_cache_metrics(data_type, tenant_id, counted, 1, agent_id, metadata=timed)
+    await track_cache_metrics(
+        data_type, tenant_id, METRIC_LATENCY, latency_ms, agent_id, metadata=said
+    )
