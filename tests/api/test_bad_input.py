@@ -12,6 +12,7 @@ from cascada import (
     CacheManager,
     Context,
     InvalidKey,
+    InvalidPolicy,
     InvalidTTL,
     MissingTenant,
     Policy,
@@ -177,3 +178,11 @@ async def test_the_decorator_s_tenant(
 def test_policies(field: str, wrong: Any) -> None:
     with pytest.raises(InvalidTTL, match=f"Policy.{field} is {wrong!r}"):
         Policy(**{field: wrong})
+
+
+@pytest.mark.parametrize(
+    ("field", "known"), [("lookup", "nearest, exact, strict"), ("codec", "f32, f64")]
+)
+def test_what_a_policy_may_choose(field: str, known: str) -> None:
+    with pytest.raises(InvalidPolicy, match=f"Policy.{field} is 'most'; pass one of {known}"):
+        Policy(**{field: "most"})  # type: ignore[arg-type]

@@ -183,3 +183,20 @@ async def test_s_6_2_reglas_para_embeddings_round_lists_to_32_bits(cache: Cache)
     numbers = numpy.random.default_rng(7).normal(size=1536).tolist()
     await CacheManager.set("embedding", "e1", numbers, "acme")
     assert await CacheManager.get("embedding", "e1", "acme") == pytest.approx(numbers, rel=6e-8)
+
+
+async def test_s_6_2_reglas_para_embeddings_exactly_if_the_policy_says_so(
+    make_cache: MakeCache,
+) -> None:
+    cache = make_cache(policies={"embedding": Policy(codec="f64")})
+    CacheManager.configure(cache)
+    numbers = numpy.random.default_rng(7).normal(size=1536).tolist()
+    await CacheManager.set("embedding", "e1", numbers, "acme")
+    assert await CacheManager.get("embedding", "e1", "acme") == numbers
+    for source in ("provider", "cache"):
+        vectors, _ = await get_embeddings_batch_with_cache(
+            ["a"], "acme", "model", lambda texts: [numbers]
+        )
+        await settled()
+        assert vectors == [numbers], source
+    CacheManager.configure(None)

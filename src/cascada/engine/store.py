@@ -67,7 +67,9 @@ def encoded(
     """`value` as an entry that is fresh from now on."""
     policy = question.kind.policy
     wanted = policy.type if question.want in (None, AS_ARRAY) else question.want
-    made = stack.codec.encode(value, type=wanted, vectors=question.kind.vectors)
+    made = stack.codec.encode(
+        value, type=wanted, vectors=question.kind.vectors, exact_floats=policy.codec == "f64"
+    )
     fresh, whole = policy.lifetimes(ttl, stack.kinds.default_ttl, len(made.data))
     now = stack.now()
     fresh_until = now + fresh

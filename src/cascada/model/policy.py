@@ -18,6 +18,7 @@ from cascada.model.ttl import (
 )
 
 Lookup = Literal["nearest", "exact", "strict"]
+Floats = Literal["f32", "f64"]
 ContextPart = Literal["agent", "conversation", "collection"]
 CONTEXT_PARTS: Final[tuple[ContextPart, ...]] = get_args(ContextPart)
 
@@ -53,6 +54,8 @@ class Policy:
     sensitive: stored encrypted or not at all (refused until encryption is there).
     bulky_bytes: a value whose stored form is larger is counted, warned of, and fresh for bulky_ttl
         at most (None: no size is too large).
+    codec: of the lists of floats of `embedding` and `vector_store`: "f32" halves their space and
+        keeps a relative error of 6e-8, "f64" is exact. All else is exact anyway.
     version: 0..255, of the shape of the values; entries of another version are misses.
     type: what stored values are decoded to (a dataclass, a model, `set[int]`, ...).
     """
@@ -72,6 +75,7 @@ class Policy:
     max_ttl: Duration | None = None
     bulky_bytes: int | None = None
     bulky_ttl: Duration = TTL_SHORT
+    codec: Floats = "f32"
     version: int = 0
     type: Any = None
 
@@ -106,10 +110,14 @@ class Policy:
                 "Policy.sensitive is True, but this version of cascada cannot encrypt; "
                 "do not cache such values yet"
             )
-        if self.lookup not in get_args(Lookup):
-            raise InvalidPolicy(
-                f"Policy.lookup is {self.lookup!r}; pass one of {', '.join(get_args(Lookup))}"
-            )
+        self._check_choices()
+
+    def _check_choices(self) -> None:
+        for name, known in (("lookup", get_args(Lookup)), ("codec", get_args(Floats))):
+            if getattr(self, name) not in known:
+                raise InvalidPolicy(
+                    f"Policy.{name} is {getattr(self, name)!r}; pass one of {', '.join(known)}"
+                )
 
     def is_bulky(self, size: int) -> bool:
         """Whether a value of so many stored bytes is larger than it should be."""
