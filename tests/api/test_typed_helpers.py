@@ -1,6 +1,7 @@
 """The documents' helpers for embeddings, query results and agent configurations."""
 
 import asyncio
+from typing import Any
 
 import numpy
 import pytest
@@ -61,6 +62,15 @@ async def test_the_batch_finds_what_the_helper_has_stored_and_the_reverse() -> N
     await get_embeddings_batch_with_cache(["b"], "acme", MODEL, lambda texts: [VECTOR])
     await settled()
     assert await CacheManager.get_embedding("b", MODEL, "acme") == VECTOR
+
+
+@pytest.mark.parametrize("name", ["dimensions", "model", "provider", "ttl", "half", "max_wait"])
+async def test_a_keyword_is_identity_in_a_batch_whatever_it_is_called(name: str) -> None:
+    named: dict[str, Any] = {name: 7}
+    await get_embeddings_batch_with_cache(["a"], "acme", MODEL, lambda texts: [VECTOR], **named)
+    await settled()
+    assert await CacheManager.get_embedding("a", MODEL, "acme", **named) == VECTOR
+    assert await CacheManager.get_embedding("a", MODEL, "acme") is None
 
 
 async def test_a_query_result_belongs_to_its_collection_and_its_parameters() -> None:

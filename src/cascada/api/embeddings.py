@@ -248,7 +248,9 @@ async def get_embeddings_batch_with_cache(
     identity. What one request brought is kept when another fails.
     """
     tenant = default_cache().tenant(tenant_id)
-    embeddings = Embeddings(embedding_provider, model_name, max_batch=max_batch, **params)
+    embeddings = Embeddings(embedding_provider, model_name, max_batch=max_batch)
+    # Not as arguments: one that is called `model` or `ttl` is a parameter like the others here.
+    embeddings._identity = _identity(model_name, params)
     return await embeddings.of(tenant, texts, as_array=as_array)
 
 
