@@ -161,3 +161,67 @@ async def test_a_full_server_still_forgets(small: RedisServer) -> None:
         assert await process.found() is None
         assert await process.found(OTHER) is None
         assert await process.store()
+
+
+# --- what never expires ---------------------------------------------------------------------------
+
+DAY = 86_400_000
+
+
+async def a_permanent_entry(process: Process, *, days: float) -> None:
+    """Stored so many days ago."""
+    entry = process.entry(names=(TAG,), version=7, for_ever=True)
+    entry.created -= days * 86_400
+    (filled,) = await process.tier.fill([await process.lease()], [entry])
+    assert filled.accepted
+
+
+def lives(server: RedisServer, process: Process, milliseconds: int | None = None) -> list[int]:
+    """What is left to the entry, its version and all its generations; `milliseconds` sets it."""
+    layout = process.tier.layout
+    entry, _, _, _, version = layout.fill_keys(KEY.text.encode())
+    _, generations = layout.borne(KEY)
+    keys = [key.decode() for key in (entry, version, *generations, layout.generation(TAG))]
+    if milliseconds is not None:
+        for key in keys:
+            assert server.say("PEXPIRE", key, f"{milliseconds}") == b":1\r\n"
+    return [int(server.say("PTTL", key)[1:]) for key in keys]
+
+
+async def test_a_permanent_entry_is_renewed_by_a_read_in_the_second_half_of_its_life(
+    process: Process, redis_server: RedisServer
+) -> None:
+    await a_permanent_entry(process, days=16)
+    lives(redis_server, process, 14 * DAY)
+    assert await process.found() == b"value"
+    assert await process.found() == b"value", "the commands of a connection keep their order"
+    entry, version, *generations = lives(redis_server, process)
+    assert 29 * DAY < entry <= 30 * DAY
+    assert version > 29 * DAY, "an older version must not replace it meanwhile"
+    assert all(59 * DAY < each <= 60 * DAY for each in generations)
+    lives(redis_server, process, 14 * DAY)
+    assert await process.found() == await process.found() == b"value"
+    assert max(lives(redis_server, process)) <= 14 * DAY, "one process does so once a day"
+
+
+@pytest.mark.parametrize(("days", "left"), [(14, 14), (16, 16)])
+async def test_in_the_first_half_it_is_left_alone(
+    process: Process, redis_server: RedisServer, days: int, left: int
+) -> None:
+    await a_permanent_entry(process, days=days)
+    lives(redis_server, process, left * DAY)
+    assert await process.found() == await process.found() == b"value"
+    assert max(lives(redis_server, process)) <= left * DAY
+
+
+async def test_a_generation_that_others_need_for_longer_is_not_shortened(
+    process: Process, redis_server: RedisServer
+) -> None:
+    await a_permanent_entry(process, days=16)
+    lives(redis_server, process, 200 * DAY)
+    entry = process.tier.layout.entry(KEY).decode()
+    redis_server.say("PEXPIRE", entry, f"{DAY}")
+    assert await process.found() == await process.found() == b"value"
+    renewed, _, *generations = lives(redis_server, process)
+    assert renewed > 29 * DAY
+    assert all(each > 199 * DAY for each in generations)

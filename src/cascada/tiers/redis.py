@@ -52,6 +52,7 @@ from cascada.tiers.redis_layout import (
 from cascada.tiers.redis_leases import Leases
 from cascada.tiers.redis_link import Link, Wire, pool_of
 from cascada.tiers.redis_reads import Reads
+from cascada.tiers.redis_renewal import Renewal
 from cascada.tiers.redis_rights import NO_SCRIPTS, Rights, find_out
 
 logger = logging.getLogger("cascada")
@@ -89,6 +90,7 @@ class RedisTier:
         self.data = RedisData(self._link, self._layout)
         self._reads = Reads(self._layout, Batcher(self._link), clock)
         self._now = clock.time
+        self._renewal = Renewal(self._layout, self._link, clock.time)
         self._calls, self._leases = self._make_calls()
         self._rights = Rights(b"")
         self._said: set[str] = set()
@@ -101,10 +103,12 @@ class RedisTier:
     async def read(self, keys: Sequence[Key]) -> list[Found | Missing]:
         self._need_scripts()
         try:
-            return await self._reads.read(keys, self.run_id)
+            answers = await self._reads.read(keys, self.run_id)
         except Barred as error:
             self._say(str(error))
             raise
+        self._renewal.of(keys, answers)
+        return answers
 
     async def holding(self, key: Key) -> Holding | None:
         """What is stored under a key, valid or not."""

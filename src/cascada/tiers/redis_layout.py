@@ -37,7 +37,8 @@ LAYOUT: Final = 1
 
 LEASE_MS: Final = 5_000
 PERMANENT_MS: Final = 30 * 86_400_000
-"""The physical life of what never expires, so that nothing is orphaned for ever."""
+"""The physical life of what never expires, so that nothing is orphaned for ever (`redis_renewal`
+gives it another one)."""
 
 MAX_STAMPS: Final = 255
 """The header counts them in one byte. What bears more names is not stored here."""
