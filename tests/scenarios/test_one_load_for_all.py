@@ -79,6 +79,20 @@ async def test_a_type_whose_policy_shares_hands_out_one_object(make_cache: MakeC
     assert one.value is other.value
 
 
+async def test_it_is_one_object_also_where_it_was_found_below(
+    make_cache: MakeCache, tiers: str
+) -> None:
+    if tiers == "memory":
+        pytest.skip("nothing is below")
+    here, there = (make_cache(policy=Policy(shared=True)).tenant("acme") for _ in range(2))
+    await there.get("x", "warm")
+    await here.load("x", "1", lambda: {"n": [1]})
+    await all_stored(here)
+    hits = [await there.get("x", "1") for _ in range(3)]
+    assert hits[0].tier != "l1"
+    assert all(hit.value is hits[0].value for hit in hits)
+
+
 async def test_callers_with_different_keys_do_not_wait_for_each_other(cache: Cache) -> None:
     acme, other = cache.tenant("acme"), cache.tenant("other")
     slow, quick = Row("slow"), Row("quick")

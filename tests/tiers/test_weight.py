@@ -3,15 +3,18 @@
 import gc
 import os
 import tracemalloc
+from types import SimpleNamespace
 
 import pytest
 
+from cascada.codecs.values import ValueCodec
 from cascada.model.clock import SystemClock
 from cascada.model.entry import UNSET, Entry
 from cascada.model.keys import NO_SCOPE, Key, Scope
 from cascada.model.names import tag_name
 from cascada.tiers.base import Lease
 from cascada.tiers.memory import MemoryTier
+from cascada.tiers.weight import weight_of
 
 TOLERANCE = 0.15
 
@@ -61,3 +64,32 @@ async def test_a_weight_is_honest(size: int, scope: Scope, tags: int, decoded: b
     # A count in the middle between two growths of a dictionary, as a long-lived one is on average.
     share = await weigh(2100, size, scope, tags, decoded=decoded)
     assert abs(share - 1) < TOLERANCE
+
+
+def test_a_shared_container_is_estimated_with_all_that_is_in_it() -> None:
+    """`Policy(shared=True)` keeps any object; its own size says nothing of what it holds."""
+    codec, count = ValueCodec(), 200
+    made = [
+        codec.encode({"id": f"a{n}", "tools": [f"tool {n}.{i}" for i in range(30)], "t": n / 7})
+        for n in range(count)
+    ]
+    gc.collect()
+    tracemalloc.start()
+    values = [codec.decode(each.data, each.codec, 0) for each in made]
+    real, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    key = Key("acme", "document", *NO_SCOPE, "1")
+    counted = sum(
+        weight_of(key, Entry(each.data, value=value), []) - weight_of(key, Entry(each.data), [])
+        for each, value in zip(made, values, strict=True)
+    )
+    assert 0.5 < counted / real < 1.5
+
+
+def test_a_shared_model_weighs_what_is_in_it() -> None:
+    text = os.urandom(5000).hex()
+    data = ValueCodec(compress_over=2**20).encode(text).data
+    entry = Entry(data, value=SimpleNamespace(text=text))
+    key = Key("acme", "document", *NO_SCOPE, "1")
+    without = weight_of(key, Entry(entry.data), [])
+    assert 1 <= (weight_of(key, entry, []) - without) / len(text) < 1.2

@@ -103,7 +103,11 @@ class Stack:
         if entry.value is not UNSET and want is None:
             return entry.value
         wanted = kind.policy.type if want is None else want
-        return self.codec.decode(entry.data, entry.codec, entry.flags, type=wanted)
+        value = self.codec.decode(entry.data, entry.codec, entry.flags, type=wanted)
+        # For memory, which is about to keep the entry. Its own records it has weighed already.
+        if kind.policy.shared and want is None and entry.__class__ is Entry:
+            entry.value = value
+        return value
 
     def decide_from(self, kind: Kind, entry: Entry) -> float:
         """When a hit on `entry` stops being a matter of course (wall clock)."""

@@ -35,6 +35,9 @@ def weight_of(key: Key, entry: Entry, own_names: Sequence[str]) -> int:
 
 
 def _decoded(entry: Entry) -> int:
-    if isinstance(entry.value, tuple | frozenset):
+    value = entry.value
+    if isinstance(value, tuple | frozenset | list | dict | set):
         return 4 * len(entry.data)  # boxed items; msgpack is about a quarter of them
-    return sys.getsizeof(entry.value)
+    if value is None or isinstance(value, str | bytes | int | float) or hasattr(value, "nbytes"):
+        return sys.getsizeof(value)
+    return sys.getsizeof(value) + len(entry.data)  # most of a large model are texts and arrays
