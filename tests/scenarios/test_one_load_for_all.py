@@ -93,6 +93,28 @@ async def test_it_is_one_object_also_where_it_was_found_below(
     assert all(hit.value is hits[0].value for hit in hits)
 
 
+@pytest.mark.parametrize("debug", [True, False])
+async def test_who_changes_a_shared_value_is_told_in_debug_mode(
+    make_cache: MakeCache, caplog: pytest.LogCaptureFixture, debug: bool
+) -> None:
+    acme = make_cache(policy=Policy(shared=True), debug=debug).tenant("acme")
+    await acme.load("x", "1", lambda: {"secret": [1]})
+    await all_stored(acme)
+    for _ in range(2):
+        hit = await acme.get("x", "1")
+        assert (hit.value, hit.tier) == ({"secret": [1]}, "l1")
+    assert caplog.messages == []
+    hit.value["secret"].append(2)
+    again = await acme.get("x", "1")
+    if debug:
+        assert again.value == {"secret": [1]}
+        (said,) = caplog.messages
+        assert said.startswith("a value of x was changed by who got it")
+        assert "secret" not in said
+    else:
+        assert again.value is hit.value
+
+
 async def test_callers_with_different_keys_do_not_wait_for_each_other(cache: Cache) -> None:
     acme, other = cache.tenant("acme"), cache.tenant("other")
     slow, quick = Row("slow"), Row("quick")

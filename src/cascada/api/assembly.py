@@ -67,6 +67,7 @@ class Options:
     self_check: float | None = None
     dependencies: Mapping[str, Sequence[Dependent]] = field(default_factory=dict)
     observers: Sequence[Observer] = ()
+    debug: bool = False
 
     def __post_init__(self) -> None:
         if self.mode not in get_args(Mode):
@@ -119,13 +120,14 @@ class Assembly:
             memory,
             guarded,
             kinds=kinds,
-            codec=ValueCodec(compress_over=options.compress_over),
+            codec=ValueCodec(compress_over=options.compress_over, debug=options.debug),
             clock=clock,
             trace=trace,
             load_timeout=options.load_timeout,
             degraded_l1_ttl=options.degraded_l1_ttl,
             dependencies=Dependencies(options.dependencies),
             watched=options.mode != "on",
+            debug=options.debug,
         )
         self.data = _data_of(guarded)
         self._decode = self.stack.codec.decode

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
@@ -46,7 +47,9 @@ class Cache:
     every stored key, so that environments may share a server. mode: "on", "off" or "observe".
     self_check: seconds between two hits that are compared with their source (None or 0: none is).
     dependencies: rows of the application's own for `Tenant.cascade`, by subject.
-    tenant_validator: may raise to refuse a tenant. tiers: ready tiers instead of `redis` and
+    tenant_validator: may raise to refuse a tenant. debug: check what costs too much to be checked
+    always, that values come back as they were stored and that nobody has changed one that is shared
+    (None: in Python's development mode, `python -X dev`). tiers: ready tiers instead of `redis` and
     `database` (for tests).
     """
 
@@ -76,6 +79,7 @@ class Cache:
         dependencies: Mapping[str, Sequence[Dependent]] | None = None,
         tenant_validator: Callable[[str], None] | None = None,
         observers: Sequence[Observer] = (),
+        debug: bool | None = None,
         clock: Clock | None = None,
         tiers: Sequence[Tier] | None = None,
     ) -> None:
@@ -97,6 +101,7 @@ class Cache:
             self_check=self_check,
             dependencies=dict(dependencies or {}),
             observers=tuple(observers),
+            debug=sys.flags.dev_mode if debug is None else debug,
         )
         if tiers is None:
             tiers = []

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from cascada.codecs.values import ValueCodec
@@ -18,11 +20,14 @@ from cascada.engine.trace import Trace
 from cascada.engine.turn import Turns
 from cascada.model.clock import Clock
 from cascada.model.entry import UNSET, Entry, Flag
+from cascada.model.errors import SerializationError
 from cascada.model.freshness import Freshness, Watched
 from cascada.model.keys import Key
 from cascada.tiers.base import Tier
 from cascada.tiers.guarded import GuardedTier
 from cascada.tiers.memory import MemoryTier
+
+logger = logging.getLogger("cascada")
 
 _ABSENT: Final = int(Flag.ABSENT)  # calculating with the enum's member takes half a microsecond
 
@@ -54,6 +59,7 @@ class Stack:
         degraded_l1_ttl: float = 30.0,
         dependencies: Dependencies | None = None,
         watched: bool = False,
+        debug: bool = False,
     ) -> None:
         self.memory = memory
         self.lower = tuple(lower)
@@ -68,6 +74,7 @@ class Stack:
         self.load_timeout = load_timeout
         self.degraded_l1_ttl = degraded_l1_ttl
         self.dependencies = dependencies or Dependencies()
+        self.debug = debug
         self._always_watching = len(trace.observers) + watched
         self.bypasses = 0
         self.listen(memory.freshness)
@@ -101,6 +108,8 @@ class Stack:
         if entry.flags & _ABSENT:
             return None
         if entry.value is not UNSET and want is None:
+            if self.debug and kind.policy.shared:
+                self._check_shared(entry, kind)
             return entry.value
         wanted = kind.policy.type if want is None else want
         value = self.codec.decode(entry.data, entry.codec, entry.flags, type=wanted)
@@ -109,10 +118,31 @@ class Stack:
             entry.value = value
         return value
 
+    def _check_shared(self, entry: Entry, kind: Kind) -> None:
+        """Replace a shared value that somebody has changed, and say so."""
+        policy = kind.policy
+        with suppress(SerializationError):  # what cannot be stored any more has changed
+            now = self.codec.encode(
+                entry.value,
+                type=policy.type,
+                vectors=kind.vectors,
+                exact_floats=policy.codec == "f64",
+            )
+            if now.data == entry.data:
+                return
+        logger.error(
+            "a value of %s was changed by who got it, although its policy says shared=True; "
+            "change a copy, or leave shared out",
+            kind.data_type,
+        )
+        entry.value = self.codec.decode(entry.data, entry.codec, entry.flags, type=policy.type)
+
     def decide_from(self, kind: Kind, entry: Entry) -> float:
         """When a hit on `entry` stops being a matter of course (wall clock)."""
         if entry.flags & _ABSENT:
             return -math.inf  # whether an absence answers depends on who asks
+        if self.debug and kind.policy.shared:
+            return -math.inf  # each hit is looked at by `decode`
         return min(decide.refresh_from(entry, kind.policy), entry.expires)
 
     def keys_for(self, tier: Tier, candidates: tuple[Key, ...]) -> tuple[Key, ...]:
