@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -138,3 +140,43 @@ async def test_crossing_batches_do_not_wait_for_each_other_in_a_circle(
     for index, (batch, hits) in enumerate(zip(batches, found, strict=True)):
         order = batch[:: 1 - 2 * (index % 2)]
         assert [hit.value for hit in hits] == [f"value {each}" for each in order]
+
+
+def commands_of(server: RedisServer) -> Counter[str]:
+    """How often the server has carried out each command, those inside scripts included."""
+    said = server.say("INFO", "commandstats").decode()
+    return Counter({name: int(n) for name, n in re.findall(r"cmdstat_(\S+?):calls=(\d+)", said)})
+
+
+@pytest.mark.parametrize("pair", ["redis"], indirect=True)
+async def test_all_candidates_are_one_round_trip(
+    pair: tuple[Cache, Cache], redis_server: RedisServer
+) -> None:
+    here, there = (cache.tenant("acme") for cache in pair)
+    await here.set("doc", "1", "for all")
+    deep = there.within(agent="a", conversation="c", collection="k")
+    findings = (await deep.explain("doc", "1")).findings
+    assert len([each for each in findings if each.tier == "l2"]) == 6
+    before = commands_of(redis_server)
+    hit = await deep.get("doc", "1")
+    assert (hit.value, hit.tier) == ("for all", "l2")
+    asked = commands_of(redis_server) - before
+    assert (asked["mget"], asked["get"], asked["evalsha"], asked["eval"]) == (1, 0, 0, 0)
+
+
+@pytest.mark.parametrize("pair", ["redis"], indirect=True)
+async def test_an_invalidation_costs_the_same_however_much_is_cached(
+    pair: tuple[Cache, Cache], redis_server: RedisServer
+) -> None:
+    acme = pair[0].tenant("acme")
+    await acme.invalidate("doc", "*")  # the script is known from now on
+    costs = []
+    for count in (10, 300):
+        for number in range(count):
+            await acme.set("doc", number, number, tags=["news"])
+        before = commands_of(redis_server)
+        assert (await acme.invalidate("doc", "*", tag="news")).keys >= count
+        costs.append(commands_of(redis_server) - before - Counter({"ping": 9, "info": 9}))
+    assert costs[0] == costs[1]
+    assert costs[0]["evalsha"] == 1
+    assert not {name for name in commands_of(redis_server) if name in ("keys", "scan")}
