@@ -156,6 +156,7 @@ async def test_a_conversations_cascade(cache: Cache) -> None:
     }  # fmt: skip
     assert not await there("conversation_memory", "c1", conversation_id="c1")
     assert not await there("conversation_message", "c1-m2", conversation_id="c1")
+    assert await invalidate_conversation_cache("acme", "c2", dry_run=True) == 5
     assert await invalidate_conversation_cache("acme", "c2") == 5
 
 

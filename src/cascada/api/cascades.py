@@ -107,10 +107,12 @@ async def invalidate_conversation_cache_cascade(
 
 
 async def invalidate_conversation_cache(
-    tenant_id: Id, conversation_id: Id, agent_id: Id | None = None
+    tenant_id: Id, conversation_id: Id, agent_id: Id | None = None, *, dry_run: bool = False
 ) -> int:
     """`invalidate_conversation_cache_cascade`, as one number."""
-    counts = await invalidate_conversation_cache_cascade(tenant_id, conversation_id, agent_id)
+    counts = await invalidate_conversation_cache_cascade(
+        tenant_id, conversation_id, agent_id, dry_run=dry_run
+    )
     return sum(counts.values())
 
 
