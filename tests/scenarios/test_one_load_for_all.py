@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextvars import ContextVar
 
 import pytest
 
@@ -13,6 +14,7 @@ from tests.scenarios.conftest import MakeCache
 from tests.scenarios.row import Row, all_stored, kept
 
 CALLERS = 500
+ASKING: ContextVar[str] = ContextVar("asking")
 
 
 async def test_500_callers_of_one_missing_key_cause_one_load_and_wait_no_longer_than_it_takes(
@@ -167,6 +169,16 @@ async def test_plain_functions_are_loaders_and_do_not_block_the_loop(cache: Cach
     assert (await acme.load("x", "1", slow)).value == "from a thread"
     beating.cancel()
     assert beats > 5
+
+
+async def test_a_plain_function_sees_the_context_variables_of_its_caller(cache: Cache) -> None:
+    acme = cache.tenant("acme")
+
+    async def ask(name: str) -> object:
+        ASKING.set(name)
+        return (await acme.load("x", name, lambda: ASKING.get())).value
+
+    assert await asyncio.gather(ask("one"), ask("other")) == ["one", "other"]
 
 
 async def test_a_plain_function_may_return_something_to_await(cache: Cache) -> None:
