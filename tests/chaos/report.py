@@ -29,7 +29,7 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 def summary(outcomes: Sequence[Outcome]) -> str:
     """One line per run."""
     head = (
-        "configuration", "workload", "reads", "L1", "L3", "loaded", "invalidations", "sets",
+        "configuration", "workload", "reads", "L1", "L2", "L3", "loaded", "invalidations", "sets",
         "refused", "pending", "faults", "stale", "oldest", "not allowed", "permanent", "errors",
     )  # fmt: skip
     return table([head, *(_row(outcome) for outcome in outcomes)])
@@ -42,6 +42,7 @@ def _row(outcome: Outcome) -> tuple[str, ...]:
         outcome.plan.workload,
         f"{count[Word.READS]:,}",
         _share(count[Word.L1], count),
+        _share(count[Word.L2], count),
         _share(count[Word.L3], count),
         _share(count[Word.SOURCE], count),
         f"{count[Word.INVALIDATIONS]:,}",
