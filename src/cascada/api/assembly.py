@@ -245,8 +245,10 @@ class Assembly:
             found = self.glance_many(kind, keys)
         missing = [index for index, hit in enumerate(found) if hit is MISS]
         # Strictly, all are of one moment: memory may not have heard yet of what the tier below it
-        # shows, so that half of a cascade would be seen.
-        past_memory = kind.policy.strict and 0 < len(missing) < len(found)
+        # shows, so that half of a cascade would be seen. What is missing here memory may have all
+        # the same (as another type, an absence, something due), and would answer for further on.
+        below = self.stack.authority is not self.stack.memory
+        past_memory = kind.policy.strict and below and bool(missing)
         if past_memory:
             missing = list(range(len(found)))
             found = [MISS] * len(found)
