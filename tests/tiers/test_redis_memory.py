@@ -225,3 +225,14 @@ async def test_a_generation_that_others_need_for_longer_is_not_shortened(
     renewed, _, *generations = lives(redis_server, process)
     assert renewed > 29 * DAY
     assert all(each > 199 * DAY for each in generations)
+
+
+@pytest.mark.parametrize("small", ["noeviction"], indirect=True)
+async def test_a_full_server_keeps_what_is_not_named(small: RedisServer) -> None:
+    """Nothing bears the name, so that nothing goes by which room is made for the new number."""
+    process = Process(small.url)
+    async with processes(process):
+        assert await process.store()
+        small.say("CONFIG", "SET", "maxmemory", "1")
+        assert (await process.tier.invalidate([TAG])).keys == 0
+        assert await process.found() == b"value"

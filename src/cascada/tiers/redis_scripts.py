@@ -300,21 +300,20 @@ if before and string.sub(before, 9, 48) == ARGV[1] then
     end
   end
 end
--- UNLINK comes first: when memory is full, writes are refused from the first one that needs more.
+-- UNLINK comes first, of what is not there as well: when memory is full, writes are refused if the
+-- first one needs more.
 in_chunks(4, 3 + 2 * keys, function(first, last)
   redis.call('UNLINK', unpack(KEYS, first, last))
 end)
 in_chunks(4 + 2 * keys, #KEYS, function(first, last)
-  local there = {}
   for i, g in ipairs(redis.call('MGET', unpack(KEYS, first, last))) do
     if g then
       local at = first + i - 4 - 2 * keys
       local says, from = counted(g)
       own[at], made[at] = (own[at] or 0) + says, from
-      there[#there + 1] = KEYS[first + i - 1]
     end
   end
-  if #there > 0 then redis.call('UNLINK', unpack(there)) end
+  redis.call('UNLINK', unpack(KEYS, first, last))
 end)
 for at, number in pairs(own) do
   reached[#reached + 1] = at
