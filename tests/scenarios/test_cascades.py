@@ -288,6 +288,7 @@ async def test_an_application_declares_rows_of_its_own(make_cache: MakeCache) ->
         (lambda acme: acme.cascade("agnet", agent="a1"), "nothing depends on 'agnet'; there is"),
         (lambda acme: acme.cascade("agent"), "reaches agent by agent, which was not given"),
         (lambda acme: acme.cascade("agent", agent=""), "agent"),
+        (lambda acme: acme.cascade("agent", agent=b"a1"), "agent is b'a1'"),
     ],
 )
 async def test_a_cascade_that_makes_no_sense_says_so(
@@ -330,3 +331,24 @@ async def test_a_list_of_no_ids_reaches_nothing(cache: Cache) -> None:
         done = await acme.cascade("conversation", conversation=[], dry_run=dry_run)
         assert done.keys == 0
     assert await acme.within(conversation="c1").get("conversation_memory", "c1")
+
+
+async def test_what_is_named_twice_is_counted_once(cache: Cache) -> None:
+    await an_agent("a1")
+    acme = cache.tenant("acme")
+    for dry_run in (True, False):
+        done = await acme.cascade("agent", "agent", agent=["a1", "a1"], dry_run=dry_run)
+        assert done.keys == 6
+
+
+async def test_what_was_made_from_several_is_all_counted(cache: Cache) -> None:
+    acme = cache.tenant("acme")
+    for each in ("d1", "d2", "d3"):
+        made = Loaded(each, sources=[f"document:{each}"])
+        await acme.load("summary", each, lambda made=made: made)
+    await settled()
+    for dry_run in (True, False):
+        done = await acme.cascade(
+            "document", document=["d1", "d2", "d3"], collection="k1", dry_run=dry_run
+        )
+        assert (sum(done.counts.values()), done.made) == (0, 3)

@@ -137,14 +137,14 @@ def reaches_of(
     ids: Mapping[str, Id | Sequence[Id]],
     varies_by: Callable[[str], tuple[ContextPart, ...] | None],
 ) -> list[Reach]:
-    """What the rows come to. An argument may be a list of ids: each of them is meant."""
+    """What the rows come to. An argument may be a list of ids: each of them is meant, once."""
     lists = {
-        name: [id_text(each, name) for each in given]
-        if isinstance(given, Sequence) and not isinstance(given, str)
+        name: list(dict.fromkeys(id_text(each, name) for each in given))
+        if isinstance(given, Sequence) and not isinstance(given, str | bytes)
         else [id_text(given, name)]
         for name, given in ids.items()
     }
-    return [_reach(row, tenant, lists, varies_by(row.data_type)) for row in rows]
+    return [_reach(row, tenant, lists, varies_by(row.data_type)) for row in dict.fromkeys(rows)]
 
 
 def _reach(

@@ -10,7 +10,7 @@ from cascada.coherence.dependencies import Reach
 from cascada.engine.invalidate import reached, void
 from cascada.engine.stack import Stack
 from cascada.model.entry import Invalidated
-from cascada.tiers.base import Bearers
+from cascada.tiers.base import NOTHING, Bearers
 
 
 class Cascade(msgspec.Struct, frozen=True):
@@ -50,12 +50,21 @@ async def cascade(
     made = 0
     for row in rows:
         counts[row.label] += _own(row, by_name)
-        made += max((by_name[name].made for name in row.names if name in by_name), default=0)
+        made += _made(row, by_name)
     return Cascade(counts, made, told.pending)
 
 
 def _own(row: Reach, by_name: dict[str, Bearers]) -> int:
     """How many entries bear one of a row's names: the sum, less what bears two of them."""
-    none = Bearers(0, 0)
-    borne = sum(by_name.get(name, none).own for name in row.names)
-    return max(0, borne - sum(by_name.get(name, none).own for name in row.twice))
+    borne = sum(by_name.get(name, NOTHING).own for name in row.names)
+    return max(0, borne - sum(by_name.get(name, NOTHING).own for name in row.twice))
+
+
+def _made(row: Reach, by_name: dict[str, Bearers]) -> int:
+    """How many were made from what a row reaches. Who names a resource bears its key's name, too:
+    of these two the greater one counts."""
+    made: dict[str, int] = {}
+    for name in row.names:
+        _, _, named = name.partition(":")
+        made[named] = max(made.get(named, 0), by_name.get(name, NOTHING).made)
+    return sum(made.values())
