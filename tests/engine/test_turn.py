@@ -1,25 +1,31 @@
 """What one turn of the loop asks for is done together, and nobody harms another."""
 
 import asyncio
+from contextvars import ContextVar
 
 import pytest
 
 from cascada.engine.background import Background
 from cascada.engine.turn import Turns
 
+asker: ContextVar[int | None] = ContextVar("asker", default=None)
+
 
 class Work:
-    """Answers with the request, once `go` is set; what it was asked together is in `batches`."""
+    """Answers with the request, once `go` is set; what it was asked together is in `batches`,
+    and in `contexts` who asked, as far as that can be seen."""
 
     def __init__(self) -> None:
         self.background = Background()
         self.turns = Turns(self.background, self)
         self.batches: list[list[int]] = []
+        self.contexts: list[int | None] = []
         self.go = asyncio.Event()
         self.error: Exception | None = None
 
     async def __call__(self, requests: list[int]) -> list[int]:
         self.batches.append(requests)
+        self.contexts.append(asker.get())
         await self.go.wait()
         if self.error is not None:
             raise self.error
@@ -48,6 +54,18 @@ async def test_idle_a_request_is_carried_out_at_once_and_the_next_ones_together(
     await some_turns()
     assert await work.turns.ask(6) == 60
     assert work.batches[3:] == [[6]]
+
+
+async def test_what_is_done_together_is_done_in_nobodys_context(work: Work) -> None:
+    async def ask(number: int) -> int:
+        asker.set(number)
+        return await work.turns.ask(number)
+
+    asked = [asyncio.ensure_future(ask(number)) for number in range(3)]
+    await some_turns()
+    work.go.set()
+    assert await asyncio.gather(*asked) == [0, 10, 20]
+    assert work.contexts == [0, None]
 
 
 async def test_who_is_cancelled_takes_nothing_from_the_others(work: Work) -> None:

@@ -25,8 +25,12 @@ from cascada.tiers.base import Fence, Found
 
 
 async def get_one(stack: Stack, question: Question) -> Answer | None:
-    """`get`, together with all who ask in this turn of the event loop."""
-    if not stack.lower or sources.current(stack) is not None:
+    """`get`, together with all who ask in this turn of the event loop.
+
+    But for values of a declared type: its own code makes them, and may look at its caller's context
+    (whose tenant this is, say), so that nobody else makes them.
+    """
+    if not stack.lower or sources.current(stack) is not None or is_typed(question):
         return (await get(stack, [question]))[0]
     started = stack.timer()
     answer: Answer | None

@@ -5,13 +5,14 @@ loop's turn brings are collected and carried out as one. So a lone caller waits 
 thousand at once cost hardly more than one batch of a thousand.
 
 Who is cancelled takes nothing from the others: each waits for a future of its own, and what was
-collected runs in the engine's background.
+collected runs in the engine's background, in nobody's context.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from typing import Generic, TypeVar
 
 from cascada.engine.background import Background
@@ -40,7 +41,7 @@ class Turns(Generic[A, B]):
                 self._under_way -= 1
         loop = asyncio.get_running_loop()
         if not self._waiting:
-            loop.call_soon(self._start)
+            loop.call_soon(self._start, context=Context())
         future: asyncio.Future[B] = loop.create_future()
         self._requests.append(request)
         self._waiting.append(future)
