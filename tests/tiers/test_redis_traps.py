@@ -343,15 +343,28 @@ def between_the_reads(process: Process, act: Callable[[], Awaitable[object]]) ->
     batcher.get = get_and_act  # type: ignore[method-assign]
 
 
-@pytest.mark.parametrize("name", [TYPE, TAG, key_name(OTHER)])
+@pytest.mark.parametrize(
+    ("name", "found"), [(TYPE, None), (TAG, None), (key_name(OTHER), b"value")]
+)
 async def test_a_second_read_counts_only_at_the_moment_of_the_first(
-    pair: tuple[Process, Process], name: str
+    pair: tuple[Process, Process], name: str, found: bytes | None
 ) -> None:
     """Without `e` in it, a static name that was invalidated in between goes unseen."""
     here, there = pair
     assert await here.store(names=(TAG,))
     between_the_reads(there, lambda: here.tier.invalidate([name]))
-    assert await there.found() is None
+    assert await there.found() == found
+
+
+async def test_what_both_reads_bring_together_is_of_one_moment(
+    pair: tuple[Process, Process],
+) -> None:
+    """Else half of what goes at once would still be found."""
+    here, there = pair
+    assert await here.store(KEY)
+    assert await here.store(OTHER, names=(TAG,))
+    between_the_reads(there, lambda: here.tier.invalidate([key_name(KEY), TAG]))
+    assert [type(each) for each in await there.tier.read([KEY, OTHER])] == [Missing, Missing]
 
 
 async def test_what_a_second_read_has_completed_is_of_the_first_one_s_number(

@@ -2,7 +2,8 @@
 
 An entry is valid if its stamps are equal to what was read beside it. What a reader has seen of an
 entry's dynamic names is kept as a hint, so that their generations come in the same MGET; where an
-entry names others, a second one fetches them, and reads the epoch again.
+entry names others, a second one fetches them, and reads the epoch again. If that has changed, all
+is read anew, with their generations in the first one this time.
 """
 
 from __future__ import annotations
@@ -54,7 +55,10 @@ class Reads:
         self._hints.clear()
         self._plans.clear()
 
-    async def read(self, keys: Sequence[Key], run_id: bytes) -> list[Found | Missing]:
+    async def read(
+        self, keys: Sequence[Key], run_id: bytes, *, anew: bool = False
+    ) -> list[Found | Missing]:
+        """What is there; `anew`: for the second time, because it was not of one moment."""
         layout = self._layout
         plans = [self._plans.get(key) or self._plan(key) for key in keys]
         wanted: list[bytes] = [layout.epoch]
@@ -87,8 +91,10 @@ class Reads:
             answers.append(answer)
             if late is not None:
                 unknown[index] = late
-        if unknown:
-            await self._judge_late(epoch, values[layout.epoch], keys, answers, unknown)
+        seen = values[layout.epoch]
+        if unknown and not await self._judge_late(epoch, seen, keys, answers, unknown) and not anew:
+            # All of it: what the first MGET was enough for may have gone together with the rest.
+            return await self.read(keys, run_id, anew=True)
         return answers
 
     def _is_ours(self, epoch: Epoch, run_id: bytes) -> bool:
@@ -164,11 +170,12 @@ class Reads:
         keys: Sequence[Key],
         answers: list[Found | Missing],
         unknown: dict[int, tuple[Entry, tuple[bytes, ...]]],
-    ) -> None:
+    ) -> bool:
         """A second MGET for entries whose dynamic names no hint told.
 
-        It reads `e` again: only if it is equal are both reads of one moment. Memory keeps the q of
-        the first, since what the second adds was valid then too.
+        It reads `e` again: only if it is equal are both reads of one moment, which is what this
+        returns; else they are missing. Memory keeps the q of the first, since what the second adds
+        was valid then too.
         """
         layout = self._layout
         wanted = dict.fromkeys(
@@ -196,6 +203,7 @@ class Reads:
                 answers[index] = Found(entry, epoch.q, epoch.nonce)
             else:
                 answers[index] = Missing(epoch.q, Why.EXPIRED, epoch=epoch.nonce)
+        return together
 
     def hint(self, key: Key, names: tuple[str, ...]) -> None:
         """The dynamic names that the entry of `key` bears now."""
