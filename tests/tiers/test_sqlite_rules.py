@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import pytest
 
 from cascada.model.errors import BadInput
+from cascada.model.keys import Key
 from cascada.model.names import (
     key_name,
     part_names,
@@ -49,6 +51,25 @@ async def test_a_batch_is_answered_in_its_order(world: World) -> None:
     assert values == [b"%d" % i if i % 5 else None for i in range(650)] + [None, b"1"]
     assert await tier.read([]) == []
     assert await tier.fill([], []) == []
+
+
+async def test_a_long_batch_is_of_one_moment(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is read in several goes; else half of what a cascade has reached would be found."""
+    a, b = world.tier(), world.tier()
+    keys = [key(i) for i in range(250)]
+    await load(a, keys[0], entry())
+    await load(a, keys[-1], entry())
+    read, goes = a._read, 0
+
+    async def read_and_act(some: Sequence[Key]) -> list[Found | Missing]:
+        nonlocal goes
+        goes += 1
+        if goes == 2:
+            await b.invalidate([key_name(keys[0]), key_name(keys[-1])])
+        return await read(some)
+
+    monkeypatch.setattr(a, "_read", read_and_act)
+    assert [each for each in await a.read(keys) if isinstance(each, Found)] == []
 
 
 async def test_an_expired_entry_is_missing_from_its_second_on(world: World) -> None:

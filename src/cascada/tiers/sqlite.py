@@ -128,6 +128,11 @@ class SqliteTier:
             for start in range(0, len(keys), READ_CHUNK):
                 answers += await self._read(keys[start : start + READ_CHUNK])
                 await asyncio.sleep(0)  # an inline read has not let the loop breathe
+            numbers = {(key.tenant, answer.q) for key, answer in zip(keys, answers, strict=True)}
+            if len(numbers) > len({tenant for tenant, _ in numbers}):
+                # Something was invalidated meanwhile. In one go it is of one moment, or half of
+                # a cascade would be found.
+                answers = await self._read(keys)
         if self._notes.pressing:
             self._writer.nudge()
         return answers
