@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
 
 from cascada import Cache, Embeddings, configure, get_embeddings_batch_with_cache
-from cascada.model.errors import BadInput, MissingTenant, SerializationError
+from cascada.model.errors import BadInput, LoadCycle, MissingTenant, SerializationError
 from tests.scenarios.conftest import MakeCache
 from tests.scenarios.row import all_stored, until
 
@@ -264,3 +264,81 @@ async def test_an_empty_batch_asks_nobody(cache: Cache, provider: Provider) -> N
     vectors, metrics = await Embeddings(provider, "m").of(cache.tenant("acme"), [])
     assert (vectors, metrics["cache_hits"], metrics["cache_misses"]) == ([], 0, 0)
     assert not provider.requests
+
+
+class Tuned:
+    """A provider whose vectors depend on a setting, which it reads when it is asked."""
+
+    def __init__(self, read: Callable[[], Awaitable[float]]) -> None:
+        self.requests: list[list[str]] = []
+        self.go = asyncio.Event()
+        self._read = read
+
+    async def embed(self, texts: list[str]) -> list[list[float]]:
+        setting = await self._read()
+        self.requests.append(texts)
+        await self.go.wait()
+        return [[setting] for _ in texts]
+
+
+async def test_what_was_asked_before_an_invalidation_is_not_taken_after_it(cache: Cache) -> None:
+    """Two keys, since they are in two contexts, and one text: a request for it is under way."""
+    setting = 1.0
+
+    async def read() -> float:
+        return setting
+
+    provider = Tuned(read)
+    embeddings = Embeddings(provider, "m")
+    acme = cache.tenant("acme")
+    first = asyncio.ensure_future(embeddings.of(acme.within(agent="a1"), ["text"]))
+    await until(lambda: len(provider.requests) == 1)
+    setting = 2.0
+    await acme.invalidate("embedding", "*")
+    second = asyncio.ensure_future(embeddings.of(acme.within(agent="a2"), ["text"]))
+    await until(lambda: len(provider.requests) == 2)
+    provider.go.set()
+    await first
+    assert (await second)[0] == [[2.0]]
+    await all_stored(acme)
+    assert (await embeddings.of(acme.within(agent="a2"), ["text"]))[0] == [[2.0]]
+
+
+async def test_what_the_provider_reads_is_a_source_of_all_that_were_asked_together(
+    cache: Cache,
+) -> None:
+    acme = cache.tenant("acme")
+
+    async def read() -> float:
+        return float((await acme.load("setting", "scale", lambda: 1.0)).value)
+
+    provider = Tuned(read)
+    provider.go.set()
+    embeddings = Embeddings(provider, "m", max_wait=0.05)
+    batches = [["one"], ["two"], ["three"]]
+    await asyncio.gather(*(embeddings.of(acme, texts) for texts in batches))
+    assert provider.requests == [["one", "two", "three"]]
+    await all_stored(acme)
+    await acme.invalidate("setting", "scale")
+    for texts in batches:
+        _, metrics = await embeddings.of(acme, texts)
+        assert metrics["cache_misses"] == 1
+
+
+async def test_a_provider_that_waits_for_a_batch_that_waits_for_it_says_so(cache: Cache) -> None:
+    acme = cache.tenant("acme")
+    asked = 0
+
+    async def read() -> float:
+        nonlocal asked
+        asked += 1
+        return (await embeddings.of(acme, ["two"]))[0][0][0] if asked == 1 else 1.0
+
+    provider = Tuned(read)
+    provider.go.set()
+    embeddings = Embeddings(provider, "m", max_wait=0.05)
+    async with asyncio.timeout(5):
+        for failed in await asyncio.gather(
+            *(embeddings.of(acme, [text]) for text in ("one", "two")), return_exceptions=True
+        ):
+            assert isinstance(failed, LoadCycle)

@@ -129,11 +129,11 @@ class Embeddings:
 
     def gatherer(self, tenant: Tenant) -> Gatherer:
         """The requests of one tenant: nobody's texts travel with another's."""
-        background = tenant._stack.background
-        of_loop = self._gatherers.setdefault(background, {})
-        gatherer = of_loop.get(tenant.tenant)
+        stack, name = tenant._stack, tenant.tenant
+        of_loop = self._gatherers.setdefault(stack.background, {})
+        gatherer = of_loop.get(name)
         if gatherer is None:
-            gatherer = of_loop[tenant.tenant] = Gatherer(self._ask, background, **self._limits)
+            gatherer = of_loop[name] = Gatherer(self._ask, stack, name, **self._limits)
         return gatherer
 
 

@@ -55,6 +55,15 @@ class Voyage:
         self.flying = 0
         self.kept = False
 
+    def wait_for(self, other: Voyage) -> None:
+        """Its loader waits for the other one from now on."""
+        self.waits_for[other] += 1
+
+    def wait_no_more(self, other: Voyage) -> None:
+        self.waits_for[other] -= 1
+        if not self.waits_for[other]:
+            del self.waits_for[other]
+
     def reaches(self, goal: Voyage) -> bool:
         """Whether this voyage waits, directly or through others, for `goal`."""
         seen = {self}
@@ -161,7 +170,7 @@ class Boarding:
         self._parent = parent
         voyage.waiters += 1
         if parent is not None:
-            parent.waits_for[voyage] += 1
+            parent.wait_for(voyage)
             voyage.ticket.hurry()
 
     @property
@@ -210,10 +219,7 @@ class Boarding:
         voyage = self.flight.voyage
         voyage.waiters -= 1
         if self._parent is not None:
-            waits = self._parent.waits_for
-            waits[voyage] -= 1
-            if not waits[voyage]:
-                del waits[voyage]
+            self._parent.wait_no_more(voyage)
         if not voyage.waiters and not voyage.kept and voyage.task is not None:
             voyage.task.cancel()
 

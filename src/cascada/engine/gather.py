@@ -1,10 +1,14 @@
 """Small requests gathered into large ones: what is asked within a moment is asked in one call.
 
-Promise: every text that is asked for while a request for it waits or is under way is asked once;
-a request holds at most `max_batch` texts and leaves `max_wait` seconds after its first (or as soon
-as it is full); at most `max_calls` requests are under way. Who leaves takes nothing from the
-others. A request that fails, or brings another number of results than texts, fails for its texts
-alone.
+Promise: every text that is asked for while a request for it waits is asked once; a request holds at
+most `max_batch` texts and leaves `max_wait` seconds after its first (or as soon as it is full); at
+most `max_calls` requests are under way. Who leaves takes nothing from the others. A request that
+fails, or brings another number of results than texts, fails for its texts alone.
+
+A request that is under way is nobody's who comes later: what it brings may be older than an
+invalidation that his load would not hear of, since its lease is younger. And a request is part of
+all loads that wait for it, not of the one that began it: what the source reads through the cache
+becomes a source of all their results, and it must wait for none of them.
 """
 
 from __future__ import annotations
@@ -13,38 +17,58 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from cascada.engine.background import Background
+from cascada.engine.flight import Voyage
+from cascada.engine.sources import Frame, current, loading
+from cascada.engine.stack import Stack
 
 Call = Callable[[list[str]], Awaitable[Any]]
 
 
 class Request:
-    """One call of the source, and what came of it once it is `over`."""
+    """One call of the source, what it reads (`frame`), and what came of it once it is `over`."""
 
-    def __init__(self, over: asyncio.Future[None]) -> None:
+    def __init__(self, over: asyncio.Future[None], frame: Frame) -> None:
         self.texts: list[str] = []
         self.over = over
+        self.frame = frame
         self.results: dict[str, Any] = {}
         self.error: Exception | None = None
 
     def result_of(self, text: str) -> Any:
         return self.results[text] if self.error is None else self.error
 
+    async def wait(self, frame: Frame | None) -> None:
+        """Until it is over, as part of the load of `frame`."""
+        # Shielded: it is shared with whoever else has asked for the same.
+        over = asyncio.shield(self.over)
+        if frame is None:
+            await over
+            return
+        frame.owner.wait_for(self.frame.owner)
+        try:
+            await over
+        finally:
+            frame.owner.wait_no_more(self.frame.owner)
+        frame.join(self.frame)
+
 
 class Gatherer:
-    """The requests to one source, on one event loop."""
+    """The requests of one tenant to one source, on one event loop."""
 
     def __init__(
         self,
         call: Call,
-        background: Background,
+        stack: Stack,
+        tenant: str,
         *,
         max_batch: int | None = None,
         max_wait: float = 0.0,
         max_calls: int = 8,
     ) -> None:
         self._call = call
-        self._background = background
+        self._stack = stack
+        self._tenant = tenant
+        self._background = stack.background
         self._max_batch = max_batch
         self._max_wait = max_wait
         self._slots = asyncio.Semaphore(max_calls)
@@ -55,15 +79,16 @@ class Gatherer:
     async def ask(self, texts: Sequence[str]) -> list[Any]:
         """One result for each text, in their order: what the source made, or the exception."""
         requests = [self._asked.get(text) or self._enter(text) for text in texts]
+        frame = current(self._stack)
         for request in dict.fromkeys(requests):
-            # Shielded: it is shared with whoever else has asked for the same.
-            await asyncio.shield(request.over)
+            await request.wait(frame)
         return [request.result_of(text) for request, text in zip(requests, texts, strict=True)]
 
     def _enter(self, text: str) -> Request:
         loop = asyncio.get_running_loop()
         if self._waiting is None:
-            self._waiting = Request(loop.create_future())
+            frame = Frame(self._stack, Voyage(), self._tenant)
+            self._waiting = Request(loop.create_future(), frame)
             self._timer = loop.call_later(self._max_wait, self._leave)
         request = self._asked[text] = self._waiting
         request.texts.append(text)
@@ -82,16 +107,23 @@ class Gatherer:
         texts = request.texts
         try:
             async with self._slots:
-                results = _one_for_each(texts, await self._call(list(texts)))
+                self._close(request)
+                with loading(request.frame):
+                    results = _one_for_each(texts, await self._call(list(texts)))
             request.results = dict(zip(texts, results, strict=True))
         except BaseException as error:
             request.error = error if isinstance(error, Exception) else _ended()
             if not isinstance(error, Exception):
                 raise
         finally:
-            for text in texts:
-                del self._asked[text]
+            self._close(request)
             request.over.set_result(None)
+
+    def _close(self, request: Request) -> None:
+        """Let nobody join it any more."""
+        for text in request.texts:
+            if self._asked.get(text) is request:
+                del self._asked[text]
 
 
 def _one_for_each(texts: list[str], results: Any) -> list[Any]:

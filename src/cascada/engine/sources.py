@@ -62,6 +62,12 @@ class Frame:
         if entry is not None:
             self.names.update(dict.fromkeys(entry.names))
 
+    def join(self, other: Frame) -> None:
+        """What was read for the other load was read for this one, too."""
+        self.names.update(other.names)
+        self.stale = self.stale or other.stale
+        self.foreign = self.foreign or other.foreign
+
 
 _frame: ContextVar[Frame | None] = ContextVar("cascada_load", default=None)
 
