@@ -44,6 +44,10 @@ T = TypeVar("T")
 FAILURES_TO_OPEN: Final = 3
 RETRY_AFTER: Final = 1.0
 
+PER_NAME: Final = 0.0001
+"""Seconds by which each name lengthens the deadline: a cascade may have tens of thousands, and is
+one step all the same. It is several times what the slowest tier takes."""
+
 MAX_OWED: Final = 10_000
 """Names that are owed before they are taken together: the tenants that they belong to go whole."""
 
@@ -105,13 +109,16 @@ class GuardedTier:
         await self.call(lambda: self.tier.renew(leases))
 
     async def invalidate(self, names: Sequence[str], *, strict: bool = False) -> Invalidation:
-        tier = self.tier
+        tier, within = self.tier, self._within(names)
         if strict and isinstance(tier, Acknowledged):
-            return await self.call(lambda: tier.invalidate(names, strict=True))
-        return await self.call(lambda: tier.invalidate(names))
+            return await self.call(lambda: tier.invalidate(names, strict=True), within)
+        return await self.call(lambda: tier.invalidate(names), within)
 
     async def bearers(self, names: Sequence[str]) -> list[Bearers]:
-        return await self.call(lambda: self.tier.bearers(names))
+        return await self.call(lambda: self.tier.bearers(names), self._within(names))
+
+    def _within(self, names: Sequence[str]) -> float:
+        return self.timeout + PER_NAME * len(names)
 
     async def holding(self, key: Key) -> Holding | None:
         """What the tier holds, trusted or not."""
