@@ -204,6 +204,23 @@ async def test_a_wrong_number_of_vectors_stores_nothing(cache: Cache) -> None:
     assert len(requests) == 2
 
 
+async def test_none_is_no_vector_and_is_not_stored(cache: Cache) -> None:
+    known: set[str] = {"one"}
+
+    async def some(texts: list[str]) -> list[Any]:
+        return [vector(text) if text in known else None for text in texts]
+
+    embeddings, acme = Embeddings(some, "m"), cache.tenant("acme")
+    for _ in range(2):
+        with pytest.raises(ValueError, match="returned None where a vector"):
+            await embeddings.of(acme, ["one", "two"])
+        await all_stored(acme)
+    known.add("two")
+    vectors, metrics = await embeddings.of(acme, ["one", "two"])
+    assert vectors == [vector("one"), vector("two")]
+    assert metrics["cache_hits"] == 1
+
+
 async def test_a_caller_that_leaves_harms_nobody(cache: Cache) -> None:
     provider = Provider(seconds=0.05)
     embeddings = Embeddings(provider, "m", max_wait=0.01)

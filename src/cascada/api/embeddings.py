@@ -160,12 +160,14 @@ class _Missing:
         texts = [self._texts[question.key.resource_id] for question in questions]
         results = await self._embeddings.gatherer(self._tenant).ask(texts)
         self.spent += self._timer() - started
-        return [
-            Produced(None, error=result)
-            if isinstance(result, BaseException)
-            else Produced(self._embeddings.stored(result), ttl=self._embeddings.ttl)
-            for result in results
-        ]
+        return list(map(self._made, results))
+
+    def _made(self, result: Any) -> Produced:
+        if result is None:  # nothing, which must not be stored as if it were a vector
+            result = ValueError("the provider returned None where a vector was asked for")
+        if isinstance(result, BaseException):
+            return Produced(None, error=result)
+        return Produced(self._embeddings.stored(result), ttl=self._embeddings.ttl)
 
 
 def _form(as_array: bool) -> Any:
