@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import signal
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,9 +13,11 @@ import pytest
 
 from cascada import Cache
 from cascada.tiers import redis_hearing
+from cascada.tiers.base import Lease
 from cascada.tiers.redis import RedisTier
 from tests.scenarios.row import Row, until
 from tests.servers.redis import RedisServer
+from tests.tiers.redis_world import KEY, Process, processes
 
 FAR = 30.0
 """Seconds between two looks without a push, so that nothing but the push can be in time."""
@@ -43,6 +46,47 @@ def tier_of(cache: Cache) -> RedisTier:
 async def waiting(cache: Cache) -> None:
     """Until a load of this cache waits for another's."""
     await until(lambda: bool(tier_of(cache).hearing._events))
+
+
+async def test_who_waits_for_a_lease_that_nobody_has_received_goes_on(
+    pair: tuple[Cache, Cache], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = map(tier_of, pair)
+    acme = pair[0].tenant("acme")
+    await acme.load("row", "known", lambda: "the server knows the script from now on")
+    send, never = here._link.send, asyncio.get_running_loop().create_future()
+    with monkeypatch.context() as late:
+        late.setattr(
+            here._link, "send", lambda *command: (send(*command), asyncio.shield(never))[1]
+        )
+        asking = asyncio.create_task(here.lease([acme.key("row", "1")], [None]))
+        await asyncio.sleep(0)
+    asked = asyncio.create_task(pair[1].tenant("acme").load("row", "1", lambda: "value"))
+    await until(lambda: bool(there.hearing._events))
+    asking.cancel()
+    async with asyncio.timeout(2):
+        assert (await asked).value == "value"
+
+
+async def test_a_lease_whose_asker_has_left_keeps_nobody_waiting(tmp_path: Path) -> None:
+    """Its deadline was over, or its caller was cancelled, before the server came to it."""
+    server = RedisServer(tmp_path)
+    here, there = Process(server.url), Process(server.url)
+    many = [KEY._replace(resource_id=f"many {number}") for number in range(250)]
+    try:
+        async with processes(here, there):
+            assert await here.store()  # the server knows the script from now on
+            server.signal(signal.SIGSTOP)
+            asking = asyncio.ensure_future(here.tier.lease(many, [None] * len(many)))
+            await asyncio.sleep(0.01)
+            asking.cancel()
+            await asyncio.wait([asking])
+            server.signal(signal.SIGCONT)
+            await here.tier.usage()  # whatever was sent before has been carried out
+            leases = await there.tier.lease(many, [None] * len(many))
+            assert {type(lease) for lease in leases} == {Lease}
+    finally:
+        server.kill()
 
 
 @pytest.mark.parametrize("ends", ["stored", "failed", "unstored", "set", "invalidated"])

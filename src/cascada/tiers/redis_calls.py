@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -36,6 +37,11 @@ class Calls:
             return await self.command(b"EVAL", script.text, len(keys), *keys, *arguments)
         except ServerError as error:
             raise TierUnavailable(f"Redis refused a script: {error}") from error
+
+    def post(self, script: Script, keys: Sequence[Argument], arguments: Sequence[Argument]) -> None:
+        """Send a script whose reply nobody waits for, if there is a connection."""
+        with suppress(TierUnavailable):
+            self._link.send(b"EVAL", script.text, len(keys), *keys, *arguments)
 
     async def settled(
         self, script: Script, keys: Sequence[Argument], arguments: Sequence[Argument]

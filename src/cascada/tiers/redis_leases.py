@@ -101,14 +101,21 @@ class Leases:
                 *mine,
             )
         since = self._hearing.moment()
-        reply = await self._calls.run(
-            redis_scripts.ACQUIRE,
-            [*layout.common, *places.generations, *keys],
-            [
-                run_id, b"%04d" % layout.number, os.urandom(NONCE), token, b"1" if force else b"0",
-                LEASE_MS, layout.generation(""), len(places.names), *places.names, *each,
-            ],
-        )  # fmt: skip
+        try:
+            reply = await self._calls.run(
+                redis_scripts.ACQUIRE,
+                [*layout.common, *places.generations, *keys],
+                [
+                    run_id, b"%04d" % layout.number, os.urandom(NONCE), token,
+                    b"1" if force else b"0", LEASE_MS, layout.generation(""), len(places.names),
+                    *places.names, *each,
+                ],
+            )  # fmt: skip
+        except asyncio.CancelledError:
+            # Or the deadline is over. It may be granted all the same, and others would wait for a
+            # load that nobody runs.
+            self._give_back(token, [key for key, _ in asked])
+            raise
         if reply[0] == b"LAYOUT":
             raise Barred(NEWER % layout.epoch.decode())
         _, q, nonce, granted = reply
@@ -125,6 +132,12 @@ class Leases:
             else:
                 answers.append(self._hearing.busy(key.text, since, max(what, 1) / 1000))
         return answers
+
+    def _give_back(self, token: bytes, keys: Sequence[Key]) -> None:
+        """Release what was asked for under `token`. On one connection it is carried out later."""
+        texts = [key.text.encode() for key in keys]
+        released = [each for text in texts for each in self._layout.lease_keys(text)[1:]]
+        self._calls.post(redis_scripts.RELEASE, released, [token, self._layout.channel, *texts])
 
     async def _fill(self, run_id: bytes, fills: Sequence[Fill]) -> list[Filled]:
         layout, now = self._layout, self._now()

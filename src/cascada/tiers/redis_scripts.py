@@ -244,6 +244,20 @@ return kept
 """
 )
 
+RELEASE: Final = Script(
+    COMMON
+    + r"""
+-- KEYS: for each key l, w. ARGV: 1 token, 2 channel, 3.. = the keys' texts.
+for i = 3, #ARGV do
+  local l, w = KEYS[2 * i - 5], KEYS[2 * i - 4]
+  if string.sub(redis.call('GET', l) or '', 1, 16) == ARGV[1] then
+    redis.call('DEL', l)
+    if redis.call('DEL', w) == 1 then publish(ARGV[2], 'w' .. ARGV[i]) end
+  end
+end
+"""
+)
+
 INVALIDATE: Final = Script(
     COMMON
     + r"""
