@@ -180,3 +180,27 @@ async def test_an_invalidation_costs_the_same_however_much_is_cached(
     assert costs[0] == costs[1]
     assert costs[0]["evalsha"] == 1
     assert not {name for name in commands_of(redis_server) if name in ("keys", "scan")}
+
+
+@pytest.mark.parametrize("pair", ["redis+sqlite"], indirect=True)
+@pytest.mark.parametrize("before", ["read", "run"])
+async def test_a_load_that_is_left_on_its_way_down_keeps_nobody_waiting(
+    pair: tuple[Cache, Cache], monkeypatch: pytest.MonkeyPatch, before: str
+) -> None:
+    """It has its lease of Redis by then."""
+    here, there = (cache.tenant("acme") for cache in pair)
+    await here.load("doc", "known", lambda: "the scripts are known from now on")
+    lower = pair[0]._assembly.stack.lower[1].tier
+    reached = asyncio.Event()
+
+    async def hang(*_: object) -> None:
+        reached.set()
+        await asyncio.Event().wait()
+
+    if before == "read":
+        monkeypatch.setattr(lower, "read", hang)
+    leaving = asyncio.create_task(here.load("doc", "1", hang))
+    await reached.wait()
+    leaving.cancel()
+    async with asyncio.timeout(2):
+        assert (await there.load("doc", "1", lambda: "value")).value == "value"

@@ -69,15 +69,12 @@ async def descend(
     need not be asked again. `past_memory`: memory is filled, but what it has is no answer.
     """
     descents = [Descent(question) for question in questions]
-    falling = descents
-    for tier in stack.tiers:
-        hidden = past_memory and tier is stack.memory
-        await _ask(stack, tier, falling, loading=loading, known=known, hidden=hidden)
-        falling = [descent for descent in falling if descent.answer is None]
-        if not falling:
-            break
-        if loading or tier is stack.memory:
-            await _lease(stack, tier, falling, loading=loading)
+    try:
+        await _fall(stack, descents, loading=loading, known=known, past_memory=past_memory)
+    except BaseException:
+        # Its callers have left, or it has failed: others would wait for a load that nobody runs.
+        await rise(stack, descents, [None] * len(descents))
+        raise
     found = [descent for descent in descents if descent.answer is not None]
     await rise(stack, found, [_for_tiers_above(stack, descent) for descent in found])
     if not loading and (promoted := [each for each in found if _was_deep(stack, each)]):
@@ -119,6 +116,25 @@ async def rise(
             if tier is stack.authority:
                 proven[index] = verdict.accepted and index not in refused
     return proven
+
+
+async def _fall(
+    stack: Stack,
+    descents: Sequence[Descent],
+    *,
+    loading: bool,
+    known: Known | None,
+    past_memory: bool,
+) -> None:
+    falling = descents
+    for tier in stack.tiers:
+        hidden = past_memory and tier is stack.memory
+        await _ask(stack, tier, falling, loading=loading, known=known, hidden=hidden)
+        falling = [descent for descent in falling if descent.answer is None]
+        if not falling:
+            return
+        if loading or tier is stack.memory:
+            await _lease(stack, tier, falling, loading=loading)
 
 
 async def _ask(
