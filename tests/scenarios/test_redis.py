@@ -204,3 +204,31 @@ async def test_a_load_that_is_left_on_its_way_down_keeps_nobody_waiting(
     leaving.cancel()
     async with asyncio.timeout(2):
         assert (await there.load("doc", "1", lambda: "value")).value == "value"
+
+
+@both
+@pytest.mark.parametrize("tier", [0, -1])
+async def test_a_set_that_is_left_on_its_way_leaves_nothing_old(
+    pair: tuple[Cache, Cache], monkeypatch: pytest.MonkeyPatch, tier: int
+) -> None:
+    """Its row is written by then. Of the tiers one might have the new value, another the old."""
+    here, there = (cache.tenant("acme") for cache in pair)
+    assert await here.set("doc", "1", "old")
+    assert (await there.get("doc", "1")).value == "old"
+    reached = asyncio.Event()
+
+    async def hang(*_: object) -> None:
+        reached.set()
+        await asyncio.Event().wait()
+
+    with monkeypatch.context() as hanging:
+        hanging.setattr(pair[0]._assembly.stack.lower[tier].tier, "fill", hang)
+        leaving = asyncio.create_task(here.set("doc", "1", "new"))
+        await reached.wait()
+    leaving.cancel()
+    await asyncio.wait([leaving])
+    await until(lambda: not pair[0]._assembly.stack.background._finishing)
+    await asyncio.sleep(0.02)  # until the other memory has heard of it
+    for handle in (here, there):
+        found = await handle.load("doc", "1", lambda: "new")
+        assert found.value == "new"

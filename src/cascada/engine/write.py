@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
@@ -12,6 +13,7 @@ from cascada.engine.stack import Stack
 from cascada.engine.store import encoded, entry_names
 from cascada.model.entry import Entry
 from cascada.model.errors import BadInput, InvalidationPending, TierUnavailable
+from cascada.model.keys import Key
 from cascada.model.names import MAX_NAMES, key_name, source_names
 from cascada.model.ttl import Duration
 from cascada.tiers.base import Filled, Lease, Tier, TierName
@@ -46,7 +48,12 @@ async def write(
         return (await _fill(stack, stack.memory, question, lease, entry)).accepted
     (memory_lease,) = await stack.memory.lease([key], [None])
     assert isinstance(memory_lease, Lease)
-    filled = await _store_below(stack, question, entry, miss)
+    try:
+        filled = await _store_below(stack, question, entry, miss)
+    except asyncio.CancelledError:
+        # Some tiers may have the new value, others the old one, whose row is written already.
+        stack.background.run(_void(stack, key), "invalidate")
+        raise
     numbered = filled.get(stack.authority.name)
     if numbered is None:
         stack.memory.void([key_name(key)])
@@ -59,6 +66,11 @@ async def write(
     return _agreed(filled) and len(filled) == len(stack.lower)
 
 
+async def _void(stack: Stack, key: Key) -> None:
+    with suppress(InvalidationPending):
+        await invalidate(stack, [key_name(key)], insist=False)
+
+
 async def _store_below(
     stack: Stack, question: Question, entry: Entry, miss: fence.Fence
 ) -> dict[TierName, Filled]:
@@ -67,7 +79,6 @@ async def _store_below(
     If one refuses, or the lowest does not answer, the key is invalidated in all of them instead:
     the tiers must agree, and none may go on with the old value.
     """
-    names = [key_name(question.key)]
     held: dict[GuardedTier, Lease] = {}
     for tier in stack.lower:
         with _failing(stack, tier):
@@ -81,10 +92,9 @@ async def _store_below(
             break
     unreached = [tier for tier in stack.lower if tier not in held or tier.name not in filled]
     if held and len(stack.lower) > 1 and not _agreed(filled):
-        with suppress(InvalidationPending):
-            await invalidate(stack, names, insist=False)
+        await _void(stack, question.key)
     elif unreached:
-        await debts.owe(stack, unreached, names)
+        await debts.owe(stack, unreached, [key_name(question.key)])
     return filled
 
 
