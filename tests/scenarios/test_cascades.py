@@ -147,6 +147,15 @@ async def test_a_resolver_that_fails_is_heard_but_holds_up_nothing_else(cache: C
     assert tracked(cache, "cache_invalidation_failed", "agent_cascade").count == 1
 
 
+async def test_a_resolver_of_one_id_is_told_to_return_a_list(cache: Cache) -> None:
+    """Its letters would be taken for conversations."""
+    register_conversation_resolver(lambda tenant_id, agent_id: "c1")
+    await an_agent("a1")
+    with pytest.raises(BadInput, match="resolver returned 'c1'; return a list of ids"):
+        await invalidate_agent_cache_cascade("acme", "a1", invalidate_conversations=True)
+    assert not await there("agent", "a1")
+
+
 async def test_a_conversations_cascade(cache: Cache) -> None:
     await a_conversation("c1")
     await a_conversation("c2")

@@ -187,8 +187,10 @@ async def _conversations(tenant: Tenant, agent_id: Id) -> list[Id]:
     if _resolver is None:
         return []
     given = {"tenant_id": tenant.tenant, "agent_id": agent_id}
-    found: list[Id] = list(await call(with_accepted(_resolver, given)))
-    return found
+    found = await call(with_accepted(_resolver, given))
+    if isinstance(found, str | bytes):  # a sequence, too
+        raise BadInput(f"the conversation resolver returned {found!r}; return a list of ids")
+    return list(dict.fromkeys(found))
 
 
 def _tenant_of(tenant_id: Id, ctx: Context | None = None) -> Tenant:
