@@ -1,14 +1,22 @@
 """`get_many` of a strict type: values of one moment, whatever memory has of them."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cascada.api.cache import Cache
+from cascada.model.clock import SystemClock
 from cascada.model.entry import MISS
+from cascada.model.keys import Key
+from cascada.model.names import type_name
 from cascada.model.policy import Policy
+from cascada.testing.flaky import FlakyTier
+from cascada.tiers.redis import RedisTier
+from cascada.tiers.sqlite import SqliteTier
 from tests.scenarios.conftest import MakeCache, MakeNodes
 from tests.scenarios.row import all_stored
+from tests.servers.redis import RedisServer
 
 STRICT = Policy(ttl=100, strict=True)
 
@@ -42,6 +50,29 @@ async def test_a_value_in_memory_is_no_answer_beside_newer_ones(
     here, there = nodes(2, policies={"x": STRICT})
     acme = await changed_elsewhere(here, there, 1)
     assert await found(acme, **how) == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("below", "expected"),
+    [("has both", [1, 1]), ("was told first", [None, None]), ("is away", [1, None])],
+)
+async def test_what_redis_has_is_no_answer_beside_what_the_database_says(
+    redis_server: RedisServer, tmp_path: Path, below: str, expected: list[Any]
+) -> None:
+    lower = FlakyTier(SqliteTier(tmp_path / "cache.db", namespace="n", clock=SystemClock()))
+    upper = RedisTier(redis_server.url, namespace="n", clock=SystemClock())
+    async with Cache(tiers=[upper, lower], policies={"x": STRICT}, l1_bytes=1) as cache:
+        acme = cache.tenant("acme")
+        for each in "ab":
+            await acme.set("x", each, 1)
+        assert await found(acme) == [1, 1]
+        gone = Key("acme", "x", None, None, None, "b")  # evicted, say
+        assert redis_server.say("DEL", upper.layout.entry(gone).decode()) == b":1\r\n"
+        if below == "was told first":
+            await lower.invalidate([type_name("acme", "x")])
+        elif below == "is away":
+            lower.fail("read")
+        assert await found(acme) == expected
 
 
 async def test_nor_is_a_known_absence(nodes: MakeNodes) -> None:

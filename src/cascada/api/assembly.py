@@ -248,15 +248,15 @@ class Assembly:
         # shows, so that half of a cascade would be seen. What is missing here memory may have all
         # the same (as another type, an absence, something due), and would answer for further on.
         below = self.stack.authority is not self.stack.memory
-        past_memory = kind.policy.strict and below and bool(missing)
-        if past_memory:
+        at_once = kind.policy.strict and below and bool(missing)
+        if at_once:
             missing = list(range(len(found)))
             found = [MISS] * len(found)
         if missing and self.storing:
             await self.life.ready()
             hidden = self.passing_by
             questions = questions_of([resource_ids[index] for index in missing])
-            answers = await read.get(self.stack, questions, hidden=hidden, past_memory=past_memory)
+            answers = await read.get(self.stack, questions, hidden=hidden, at_once=at_once)
             for index, question, answer in zip(missing, questions, answers, strict=True):
                 if answer is not None and not hidden:
                     found[index] = self._hit(question, answer)

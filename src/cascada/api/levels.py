@@ -62,7 +62,7 @@ class Levels:
             self._made = await call(self._loader)
             self._made_in, self.asked = frame, True
         elif frame is not None and self._made_in is not None:
-            frame.absorb(self._made_in)
+            frame.join(self._made_in)
         made = self._made
         holds = made.scope if isinstance(made, Loaded) else None
         if holds is None:

@@ -61,16 +61,17 @@ async def descend(
     *,
     loading: bool,
     known: Known | None = None,
-    past_memory: bool = False,
+    at_once: bool = False,
 ) -> list[Descent]:
     """Fall until each question has an answer, and fill what was passed on the way.
 
     `known` is what the authority has answered a moment ago, or that it did not answer, so that it
-    need not be asked again. `past_memory`: memory is filled, but what it has is no answer.
+    need not be asked again. `at_once`: all answers are of one moment, that is of one tier: what
+    memory has is none, and what the tiers below it have is none as long as one of them lacks a key.
     """
     descents = [Descent(question) for question in questions]
     try:
-        await _fall(stack, descents, loading=loading, known=known, past_memory=past_memory)
+        await _fall(stack, descents, loading=loading, known=known, at_once=at_once)
     except BaseException:
         # Its callers have left, or it has failed: others would wait for a load that nobody runs.
         await rise(stack, descents, [None] * len(descents))
@@ -124,17 +125,34 @@ async def _fall(
     *,
     loading: bool,
     known: Known | None,
-    past_memory: bool,
+    at_once: bool,
 ) -> None:
     falling = descents
+    partly: list[Answer | None] = []
     for tier in stack.tiers:
-        hidden = past_memory and tier is stack.memory
+        hidden = at_once and tier is stack.memory
         await _ask(stack, tier, falling, loading=loading, known=known, hidden=hidden)
+        if at_once and partly and _is_away(tier, descents):
+            # Nobody knows more than the tier above, which has told all that it has at one moment.
+            for descent, answer in zip(descents, partly, strict=True):
+                descent.answer = answer
         falling = [descent for descent in falling if descent.answer is None]
         if not falling:
             return
+        if at_once and len(falling) < len(descents) and tier is not stack.tiers[-1]:
+            # An invalidation reaches the tiers below first: half of a cascade would be found.
+            partly = [descent.answer for descent in descents]
+            falling = descents
+            for descent in descents:
+                descent.answer = None
         if loading or tier is stack.memory:
             await _lease(stack, tier, falling, loading=loading)
+
+
+def _is_away(tier: Tier, descents: Sequence[Descent]) -> bool:
+    """Whether a tier could not answer what it was asked."""
+    answers = [descent.seen[tier.name][0] for descent in descents]
+    return all(isinstance(each, Missing) and each.why is Why.UNAVAILABLE for each in answers)
 
 
 async def _ask(

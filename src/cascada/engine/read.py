@@ -47,22 +47,22 @@ async def get(
     *,
     hidden: bool = False,
     counted: bool = True,
-    past_memory: bool = False,
+    at_once: bool = False,
 ) -> list[Answer | None]:
     """What the tiers have, each question's first candidate that may be served.
 
     `hidden`: the caller is not given what is found, and so may set what it reads itself. Not
-    `counted`: it is asked about a value, not for it. `past_memory`: all from below it.
+    `counted`: it is asked about a value, not for it. `at_once`: all of one moment.
     """
     started = stack.timer()
     answers: list[Answer | None] = [None] * len(questions)
     known: Known | None = None
-    if not hidden and not past_memory:
+    if not hidden and not at_once:
         answers, known = await look(stack, questions)
     open_ = [index for index, answer in enumerate(answers) if answer is None]
     if open_:
         asked = [questions[index] for index in open_]
-        fallen = await _fall(stack, asked, known, hidden=hidden, past_memory=past_memory)
+        fallen = await _fall(stack, asked, known, hidden=hidden, at_once=at_once)
         for index, answer in zip(open_, fallen, strict=True):
             answers[index] = answer
     if counted:
@@ -76,12 +76,12 @@ async def _fall(
     known: Known | None,
     *,
     hidden: bool = False,
-    past_memory: bool = False,
+    at_once: bool = False,
 ) -> list[Answer | None]:
     """What the fall through the tiers finds; what it misses leaves a fence."""
     if known is not None and not known.tells(questions):
         known = None
-    descents = await descend(stack, questions, loading=False, known=known, past_memory=past_memory)
+    descents = await descend(stack, questions, loading=False, known=known, at_once=at_once)
     missed = [descent for descent in descents if hidden or descent.answer is None]
     await fence.remember(stack, missed)
     return [descent.answer for descent in descents]

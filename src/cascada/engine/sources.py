@@ -39,12 +39,6 @@ class Frame:
         self.stale = False
         self.foreign = False
 
-    def absorb(self, other: Frame) -> None:
-        """What was made in another load of the same tenant is used in this one."""
-        self.names.update(other.names)
-        self.stale = self.stale or other.stale
-        self.foreign = self.foreign or other.foreign
-
     @property
     def unfit(self) -> str | None:
         """Why what is made of all this must not be stored; None if it may be."""
