@@ -8,7 +8,7 @@ channels ignore databases; the braces keep one tenant's keys in one slot.
               die together.
     r, s      the latest invalidated names, and keys: sorted sets by q; the member "" is the
               low-water mark, below which they have forgotten
-    g:<name>  a nonce (8), then how many entries were filled under it, in decimal
+    g:<name>  a nonce (8), then how many entries bear it, "own:made" in decimal (`Bearers`)
     v:<key>   the envelope, whose stamps are: the epoch's nonce, then its names' nonces
     l:<key>   a lease: token (16), then the stamps it was granted with
     n:<key>   the greatest version that was ever written, in decimal
