@@ -5,6 +5,7 @@ SQLite by default, PostgreSQL by URL. The count is the demo's measure of what a 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
@@ -54,10 +55,27 @@ class Database:
         event.listen(self._engine.sync_engine, "before_cursor_execute", self._count)
 
     async def create_tables(self) -> None:
+        if self._engine.dialect.name == "sqlite":
+            await self._use_wal()
         async with self._engine.begin() as connection:
             # Of workers that start together, one looks and creates while the others wait.
             await connection.exec_driver_sql(_ONE_AT_A_TIME[self._engine.dialect.name])
             await connection.run_sync(metadata.create_all)
+
+    async def _use_wal(self) -> None:
+        """From now on readers do not wait for a writer; the file remembers it."""
+        for patience in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, None):
+            try:
+                async with self._engine.connect() as connection:
+                    await connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+            except OperationalError:
+                # SQLite does not wait for the lock of this switch, as for others, so that workers
+                # that start together have to try again.
+                if patience is None:
+                    raise
+                await asyncio.sleep(patience)
+            else:
+                return
 
     async def fetch(self, statement: Executable) -> Sequence[Row[Any]]:
         async with self._engine.connect() as connection:
@@ -130,7 +148,6 @@ def explained(what: str, parent: str | None = None) -> Iterator[None]:
 
 def _prepare_sqlite(connection: Any, _: object) -> None:
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode = WAL")  # readers do not wait for a writer
     cursor.execute("PRAGMA synchronous = NORMAL")
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()
