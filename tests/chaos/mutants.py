@@ -18,6 +18,7 @@ from cascada.coherence.feed import PolledFeed
 from cascada.engine import decide, fence, invalidate, load, sources, store, write
 from cascada.engine.answer import Answer
 from cascada.engine.flight import Boarding
+from cascada.engine.invalidate import Voided
 from cascada.engine.stack import Stack
 from cascada.model.entry import Entry, Invalidated
 from cascada.tiers.base import Changes, Filled, Lease
@@ -197,9 +198,9 @@ def no_fence() -> None:
 @mutant("invalidate: memory alone is told")
 def memory_alone() -> None:
     def through(original: Any) -> Any:
-        async def shallow(stack: Stack, names: Sequence[str], **how: bool) -> Invalidated:
+        async def shallow(stack: Stack, names: Sequence[str], **how: bool) -> Voided:
             found = await stack.memory.invalidate(names)
-            return Invalidated(found.keys, found.exact)
+            return Voided(Invalidated(found.keys, found.exact), found.bearers)
 
         return shallow
 
@@ -209,11 +210,11 @@ def memory_alone() -> None:
 @mutant("invalidate: memory is told before the database, not after it", workload="contended")
 def memory_first() -> None:
     def through(original: Any) -> Any:
-        async def upside_down(stack: Stack, names: Sequence[str], **how: bool) -> Invalidated:
+        async def upside_down(stack: Stack, names: Sequence[str], **how: bool) -> Voided:
             stack.memory.flush()
             for tier in reversed(stack.lower):
                 await invalidate._tell(tier, names, 5, strict=False)
-            return Invalidated(0)
+            return Voided(Invalidated(0), ())
 
         return upside_down
 
