@@ -228,7 +228,7 @@ FAULTS: Final[dict[str, Fault]] = {
     # The same without a pause, for mutants that are only seen in it.
     "restored again and again": RestartRedis(every=0.5, empty=False),
     "cut again and again": CutConnections(every=0.2, kind="pubsub"),
-    "flushed again and again": FlushRedis(every=0.3),
+    "flushed again and again": FlushRedis(every=0.6),
     "squeezed again and again": SqueezeRedis(every=0.3, lasts=(0.2,)),
     "forgotten rings": ForgetRings(every=0.02),
     # The same; which connections go through the proxy is the configuration's.

@@ -75,8 +75,9 @@ WORKLOADS: Final = {
             set_owned=12, set_versioned=12, fill_by_hand=25, load=25, get=10, invalidate=3
         ),
     ),
-    # Who invalidates asks at once.
-    "looking back": Workload(rows=20, mix=usual_but(load=60, invalidate=1, look_back=20)),
+    # Who invalidates asks at once. Memory has all the rest, so that an invalidation is often the
+    # first to meet a server that was flushed.
+    "looking back": Workload(rows=40, mix={"load": 60, "get": 60, "look_back": 4}),
     # A source that fails often: what may be served in its place?
     "failing": Workload(
         rows=60,
