@@ -122,3 +122,6 @@ class SetContract:
             (left,) = await tier.read([key_of("a")])
             assert data_of(left) in (b"5", None)
             await tier.invalidate([key_name(key_of("a"))])
+            lease = await grant(tier, key_of("a"), force=force)
+            assert not (await fill(tier, lease, Entry(b"4", version=4))).accepted, "nor when gone"
+            assert await is_missing(tier, key_of("a"))

@@ -41,6 +41,7 @@ from cascada.tiers.base import (
 from cascada.tiers.eviction import Eviction, LeastRecentlyUsed
 from cascada.tiers.heard import RING, Heard
 from cascada.tiers.record import Bar, Cell, Record, TenantClock
+from cascada.tiers.versions import Versions
 from cascada.tiers.weight import RECORD, weight_of
 
 
@@ -74,6 +75,7 @@ class MemoryTier:
         self._due_at = due_at
         self.records: dict[Key, Record] = {}
         self.names = Heard(ring)
+        self._versions = Versions()
         self._q = 0
         self._heard = 0
         self._flushes = 0
@@ -244,6 +246,7 @@ class MemoryTier:
         self._heard = 0
         for record in list(self.records.values()):
             self._drop(record)
+        self._versions.clear()
         self.names.clear()
 
     def _bar_what_is_under_way(self) -> None:
@@ -306,11 +309,12 @@ class MemoryTier:
         return Filled(valid, q)
 
     def _outdated(self, key: Key, entry: Entry) -> bool:
-        """Whether a newer version of the value is here already."""
-        held = self.records.get(key)
-        if held is None or held.version is None or entry.version is None:
+        """Whether a newer version of the value is here already, or was."""
+        if entry.version is None:
             return False
-        return entry.version < held.version and self._valid(held)
+        held = self.records.get(key)
+        known = (self._versions.newest(key), None if held is None else held.version)
+        return any(entry.version < version for version in known if version is not None)
 
     def _store(
         self,
@@ -362,6 +366,7 @@ class MemoryTier:
     def _remove(self, record: Record) -> None:
         record.gone = True
         del self.records[record.key]
+        self._versions.went(record.key, record.version)
         self._size -= record.weight
         for cell in record.cells:
             # A cell that was invalidated after this record counts from zero again.
