@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from cascada.api.cascades import (
         register_conversation_resolver as register_conversation_resolver,
     )
-    from cascada.api.constants import *  # noqa: F403
+    from cascada.api.constants import *  # noqa: F403 - all its names are public
     from cascada.api.context import Context as Context
     from cascada.api.context import current_context as current_context
     from cascada.api.data import TenantList as TenantList
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from cascada.model.entry import Hit as Hit
     from cascada.model.entry import Invalidated as Invalidated
     from cascada.model.entry import Miss as Miss
-    from cascada.model.errors import *  # noqa: F403
+    from cascada.model.errors import *  # noqa: F403 - all its names are public
     from cascada.model.errors import CascadaError as CascadaError
     from cascada.model.events import Event as Event
     from cascada.model.keys import Key as Key

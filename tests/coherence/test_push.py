@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 import select
 import socket
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -20,14 +19,6 @@ from cascada.tiers.redis_link import Pool, pool_of
 from tests.scenarios.row import until
 from tests.servers.redis import RedisServer
 from tests.tiers.redis_world import KEY, Process, processes
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RedisServer]:
-    """A server of this test's own, to be broken."""
-    own = RedisServer(tmp_path)
-    yield own
-    own.kill()
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import asyncio
 import signal
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,6 @@ import pytest
 from cascada import Cache, Tenant, TierUnavailable, Unanswered
 from tests.scenarios.row import until
 from tests.servers.redis import RedisServer, free_port
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path)
-    yield server
-    server.kill()
 
 
 @pytest.fixture

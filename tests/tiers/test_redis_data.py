@@ -8,9 +8,8 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,13 +24,6 @@ from tests.servers.redis import RedisServer
 from tests.tiers.redis_world import KEY
 
 CUTS, CALLERS = 40, 10
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path)
-    yield server
-    server.kill()
 
 
 @pytest.fixture

@@ -9,8 +9,7 @@ import asyncio
 import math
 import shutil
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -25,14 +24,6 @@ from tests.tiers.redis_world import KEY, OTHER, Process, processes
 TAG = tag_name("acme", "news")
 TYPE = type_name("acme", "row")
 TENANT = tenant_name("acme")
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RedisServer]:
-    """A server of this test's own, to be broken."""
-    own = RedisServer(tmp_path)
-    yield own
-    own.kill()
 
 
 @pytest.fixture

@@ -159,7 +159,7 @@ class Decorator:
     ) -> AsyncCached[P, T]: ...
 
     @overload
-    def __call__(  # type: ignore[overload-overlap]
+    def __call__(  # type: ignore[overload-overlap]  # as above
         self, function: Callable[P, Coroutine[Any, Any, T]]
     ) -> AsyncCached[P, T]: ...
 

@@ -53,7 +53,7 @@ def plain(value: object) -> bool:
     """
     kind = type(value)
     if kind is dict:
-        for key, item in value.items():  # type: ignore[attr-defined]
+        for key, item in value.items():  # type: ignore[attr-defined]  # it is a dict by `kind`
             if type(key) not in SCALARS or (type(item) not in SCALARS and not plain(item)):
                 return False
         return True

@@ -32,9 +32,9 @@ def _immutable(value: object) -> bool:
     if isinstance(value, tuple):
         return not hasattr(value, "__dict__") and all(map(_immutable, value))
     if kind is frozenset:
-        return all(map(_immutable, value))  # type: ignore[call-overload]
+        return all(map(_immutable, value))  # type: ignore[call-overload]  # by `kind`
     if kind is datetime or kind is time:
-        zone = value.tzinfo  # type: ignore[attr-defined]
+        zone = value.tzinfo  # type: ignore[attr-defined]  # by `kind`
         return zone is None or type(zone) is timezone
     if isinstance(value, Enum):
         return True

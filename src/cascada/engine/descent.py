@@ -222,7 +222,7 @@ async def _lease(stack: Stack, tier: Tier, descents: Sequence[Descent], *, loadi
     asking = [
         (descent, answer)
         for descent, answer in zip(descents, seen, strict=True)
-        if answer.__class__ is Found or answer.why is not Why.UNAVAILABLE  # type: ignore[union-attr]
+        if isinstance(answer, Found) or answer.why is not Why.UNAVAILABLE
     ]
     if not asking:
         return
