@@ -77,3 +77,20 @@ async def test_what_comes_to_be_owed_while_debts_are_paid_is_told_below_first(
         await until(lambda: not above.owed)
         assert not base.owed
         assert tier.told == [[earlier], [later]]
+
+
+async def test_an_invalidation_is_told_to_the_database_first(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    """Else Redis would be filled again with the old value that the database still has."""
+    tier = CountingTier(redis_server.url)
+    database = FlakyTier(SqliteTier(tmp_path / "cache.db", namespace="outbox", clock=SystemClock()))
+    async with Cache(tiers=[tier, database]) as cache:
+        acme = cache.tenant("acme")
+        await acme.set("doc", "1", "old")
+        with database.hang("invalidate") as held:
+            invalidating = asyncio.create_task(acme.invalidate("doc", "1"))
+            await held.reached()
+            assert tier.told == []
+        await invalidating
+        assert len(tier.told) == 1
