@@ -112,3 +112,22 @@ async def test_closing_ends_those_who_wait(work: Work) -> None:
         with pytest.raises(asyncio.CancelledError):
             await each
     asked[0].cancel()
+
+
+async def test_nobody_hangs_on_a_turn_that_is_ended_before_its_first_step(work: Work) -> None:
+    asked = [asyncio.ensure_future(work.turns.ask(number)) for number in range(2)]
+    started = asyncio.get_running_loop().create_future()
+
+    def end_what_has_started() -> None:
+        asyncio.get_running_loop().call_soon(started.set_result, None)
+        for turn in work.background._finishing:
+            turn.cancel()
+
+    await asyncio.sleep(0)  # both have asked, and the turn of the second one begins next
+    asyncio.get_running_loop().call_soon(end_what_has_started)
+    await started
+    assert work.batches == [[0]]
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(asked[1], 1)
+    work.go.set()
+    assert await asked[0] == 0

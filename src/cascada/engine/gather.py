@@ -101,7 +101,9 @@ class Gatherer:
             self._timer.cancel()
         request, self._waiting, self._timer = self._waiting, None, None
         if request is not None:
-            self._background.run(self._send(request), "request")
+            sent = self._background.run(self._send(request), "request")
+            # Closing may cancel it before its first step, so that it tells nobody itself.
+            sent.add_done_callback(lambda _: request.over.cancel())
 
     async def _send(self, request: Request) -> None:
         texts = request.texts

@@ -50,7 +50,9 @@ async def void(
     serves the old value from its memory, either; what is pending is not waited for.
     """
     done: asyncio.Future[Voided] = asyncio.get_running_loop().create_future()
-    stack.background.run(_carry_out(stack, names, insist, strict, done), "invalidate")
+    work = stack.background.run(_carry_out(stack, names, insist, strict, done), "invalidate")
+    # Closing may cancel it before its first step, so that it tells nobody itself.
+    work.add_done_callback(lambda _: done.cancel())
     return await asyncio.shield(done)
 
 

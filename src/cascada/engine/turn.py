@@ -50,7 +50,9 @@ class Turns(Generic[A, B]):
     def _start(self) -> None:
         requests, self._requests = self._requests, []
         waiting, self._waiting = self._waiting, []
-        self._background.run(self._together(requests, waiting), "turn")
+        turn = self._background.run(self._together(requests, waiting), "turn")
+        # Closing may cancel it before its first step, so that it tells nobody itself.
+        turn.add_done_callback(lambda _: [future.cancel() for future in waiting])
 
     async def _together(self, requests: list[A], waiting: list[asyncio.Future[B]]) -> None:
         self._under_way += 1
