@@ -3,31 +3,44 @@
 dataclasses, structs, attrs classes, typed dicts, named tuples, enums, Decimal, UUID, dates, sets
 and tuples, nested as you like, are msgspec's own. A pydantic model (told by `model_dump` and
 `model_validate`) goes as its dump, rewritten as an untyped value is, so that it validates the very
-objects that it dumped. A complex, an array or a tensor goes as its extension.
+objects that it dumped. What a model holds beside those (an enum, a URL, a path) goes as pydantic
+would write it to JSON. A complex, an array or a tensor goes as its extension.
+
+msgspec does not tell one model from another. A type that it refuses and that names models (`A | B`,
+`list[A | B]`, a union with a discriminator) is pydantic's own: its TypeAdapter dumps and validates.
 """
 
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, get_origin
+from typing import Any, Final, NamedTuple, get_args, get_origin, get_type_hints
 
 import msgspec
 
+from cascada.codecs import extended
 from cascada.codecs.extended import extend, read_extension
 from cascada.codecs.hints import name_of
-from cascada.codecs.shapes import is_model
+from cascada.codecs.shapes import TooDeep, Unstorable, is_model
 
-Decode = Callable[[bytes], Any]
+_CONTAINERS: Final = (list, tuple, set, frozenset)
+
+
+class Form(NamedTuple):
+    """How values of one type are written and read."""
+
+    encode: Callable[[Any], bytes]
+    decode: Callable[[bytes], Any]
 
 
 class ModelMismatch(ValueError):
     """What a model had against a value, without the value."""
 
 
-def decoder(wanted: Any) -> Decode:
-    """The function that decodes to `wanted`; TypeError if nothing can."""
+def form(wanted: Any) -> Form:
+    """How values of `wanted` are written and read; TypeError if nothing can read them."""
     try:
         return _cached(wanted)
     except TypeError:  # a type that has no hash (Annotated with a list), or is wrong
@@ -39,52 +52,138 @@ def type_name(wanted: Any) -> str:
     return name_of(wanted) if type(wanted) is type and not get_origin(wanted) else str(wanted)
 
 
-def _build(wanted: Any) -> Decode:
-    decode: Decode = msgspec.msgpack.Decoder(
-        wanted, dec_hook=_from_builtins, ext_hook=read_extension
-    ).decode
-    return decode
+def _build(wanted: Any) -> Form:
+    try:
+        decoder = msgspec.msgpack.Decoder(wanted, dec_hook=_from_builtins, ext_hook=read_extension)
+    except TypeError:
+        if not _names_a_model(wanted, set()):
+            raise
+        return _adapted(wanted)
+    return Form(_encode, decoder.decode)
 
 
 _cached = lru_cache(maxsize=512)(_build)
 
 
+def _names_a_model(wanted: Any, seen: set[int]) -> bool:
+    """Whether a model is part of a type: an argument, a field, or what it is an alias of."""
+    if is_model(wanted):
+        return True
+    if id(wanted) in seen:
+        return False
+    seen.add(id(wanted))
+    parts = [getattr(wanted, "__value__", None), *get_args(wanted)]
+    if isinstance(wanted, type):
+        try:
+            parts += get_type_hints(wanted, include_extras=True).values()
+        except Exception:  # noqa: BLE001 - annotations may be anything; then they name no model
+            return False
+    return any(_names_a_model(part, seen) for part in parts if part is not None)
+
+
+def _adapted(wanted: Any) -> Form:
+    """By pydantic's TypeAdapter, which every model has beside it."""
+    adapter = _adapter.__wrapped__(wanted)  # the caller keeps it, if the type can be kept
+    if adapter is None:
+        raise TypeError("neither msgspec nor pydantic knows how")
+    dumping, validating = _dialect_of(adapter.dump_python, adapter.validate_python)
+
+    def encode(value: Any) -> bytes:
+        return extended.encode(_rewritten(adapter.dump_python(value, warnings=False, **dumping)))
+
+    def decode(data: bytes) -> Any:
+        return _validated(adapter.validate_python, extended.decode(data), validating)
+
+    return Form(encode, decode)
+
+
 def _to_builtins(value: Any) -> Any:
     kind: Any = type(value)
     if is_model(kind):
-        return extend(value.model_dump(**_dialect(kind)[0]))
+        return _rewritten(value.model_dump(**_dialect(kind)[0]))
     return extend(value)
+
+
+def _rewritten(dump: Any) -> Any:
+    try:
+        return extend(dump)
+    except TooDeep:
+        raise
+    except Unstorable:
+        return extend(_jsonable(dump))
+
+
+def _jsonable(part: Any) -> Any:
+    """A dump whose leaves can be stored: what no extension holds, as pydantic writes it to JSON."""
+    kind: Any = type(part)
+    if kind is dict:
+        return {_jsonable(key): _jsonable(item) for key, item in part.items()}
+    if kind in _CONTAINERS:
+        return kind(map(_jsonable, part))
+    try:
+        extend(part)
+    except Unstorable:
+        adapter = _adapter(kind)
+        if adapter is None:
+            raise
+        return adapter.dump_python(part, mode="json")
+    return part
+
+
+@lru_cache(maxsize=512)
+def _adapter(wanted: Any) -> Any:
+    """pydantic's TypeAdapter of a type; None where there is none.
+
+    Who has a pydantic model has imported pydantic; here it is never imported.
+    """
+    pydantic = sys.modules.get("pydantic")
+    if pydantic is None:  # a model that is told by its methods alone
+        return None
+    try:
+        return pydantic.TypeAdapter(wanted)
+    except (pydantic.PydanticSchemaGenerationError, pydantic.PydanticUserError):
+        return None
 
 
 def _from_builtins(wanted: Any, value: Any) -> Any:
     if is_model(wanted):
-        try:
-            return wanted.model_validate(value, **_dialect(wanted)[1])
-        except ValueError as error:
-            raise ModelMismatch(_without_values(error)) from None
+        return _validated(wanted.model_validate, value, _dialect(wanted)[1])
     if isinstance(value, get_origin(wanted) or wanted):
         return value
     raise TypeError(f"{type_name(wanted)} is none of the types that can be decoded")
 
 
+def _validated(validate: Callable[..., Any], value: Any, how: dict[str, bool]) -> Any:
+    try:
+        return validate(value, **how)
+    except ValueError as error:
+        raise ModelMismatch(_without_values(error)) from None
+
+
 @lru_cache(maxsize=512)
 def _dialect(kind: Any) -> tuple[dict[str, bool], dict[str, bool]]:
-    """The arguments of model_dump and model_validate that make them each other's inverse.
+    return _dialect_of(kind.model_dump, kind.model_validate)
+
+
+def _dialect_of(
+    dump: Callable[..., Any], validate: Callable[..., Any]
+) -> tuple[dict[str, bool], dict[str, bool]]:
+    """The arguments of a dump and a validation that make them each other's inverse.
 
     By field names where validation can be told so (pydantic 2.11); by aliases before.
     """
-    dump = inspect.signature(kind.model_dump).parameters
-    validate = inspect.signature(kind.model_validate).parameters
-    by_name = "by_name" in validate
+    of_dump = inspect.signature(dump).parameters
+    by_name = "by_name" in inspect.signature(validate).parameters
     dumping = {"round_trip": True, "by_alias": not by_name}
     validating = {"by_name": True, "by_alias": False} if by_name else {}
-    return {name: yes for name, yes in dumping.items() if name in dump}, validating
+    return {name: yes for name, yes in dumping.items() if name in of_dump}, validating
 
 
 def reason(error: Exception) -> str:
     """Why something did not decode, fit for a log: what a user's code raised may hold values."""
-    own = isinstance(error, msgspec.DecodeError) and (
-        error.__cause__ is None or isinstance(error.__cause__, ModelMismatch)
+    own = isinstance(error, ModelMismatch) or (
+        isinstance(error, msgspec.DecodeError)
+        and (error.__cause__ is None or isinstance(error.__cause__, ModelMismatch))
     )
     return str(error) if own else type(error).__name__
 
@@ -98,4 +197,4 @@ def _without_values(error: ValueError) -> str:
     return f"{first['msg']} (at {place})" if place else str(first["msg"])
 
 
-encode: Callable[[Any], bytes] = msgspec.msgpack.Encoder(enc_hook=_to_builtins).encode
+_encode: Final = msgspec.msgpack.Encoder(enc_hook=_to_builtins).encode

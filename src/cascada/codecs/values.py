@@ -120,7 +120,7 @@ class ValueCodec:
             if codec == _FLOATS and type is None:  # vectors come in batches
                 return unpack_floats(data, as_array=as_array)
             if codec in _MSGPACKED:
-                value = decode(data) if type is None else typed.decoder(type)(data)
+                value = decode(data) if type is None else typed.form(type).decode(data)
             else:
                 value = _read(data, codec, type, as_array)
             if as_array and value.__class__ is list:
@@ -165,17 +165,17 @@ class ValueCodec:
     def _typed(self, value: Any, wanted: Any) -> tuple[bytes, Codec, object]:
         """Always decoded again: a value of another type would be a miss for ever, and silently."""
         try:
-            decode_typed = typed.decoder(wanted)
+            form = typed.form(wanted)
         except TypeError as error:
             raise SerializationError(
                 f"type={typed.type_name(wanted)} cannot be decoded to: {error}"
             ) from error
         try:
-            data = typed.encode(value)
+            data = form.encode(value)
         except Exception as error:
-            raise _refusal(value, error, typed.encode) from error
+            raise _refusal(value, error, form.encode) from error
         try:
-            decoded = decode_typed(data)
+            decoded = form.decode(data)
         except Exception as error:
             raise SerializationError(
                 f"value does not fit type={typed.type_name(wanted)}: "
