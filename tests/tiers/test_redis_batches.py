@@ -39,9 +39,9 @@ async def test_a_long_batch_is_sent_in_few_parts_and_all_of_it_is_there(
     sent: list[Any] = []
     send = here.tier._link.send
 
-    def record(*command: Any) -> Any:
+    def record(*command: Any, **options: Any) -> Any:
         sent.append(command[0])
-        return send(*command)
+        return send(*command, **options)
 
     await here.store()  # the server knows the scripts from now on
     await here.tier.invalidate([key_name(KEY)])

@@ -182,10 +182,10 @@ class Recorder:
         self.sent: list[tuple[Any, ...]] = []
         send = process.tier._link.send
 
-        def record(*command: Any) -> Any:
+        def record(*command: Any, **options: Any) -> Any:
             if command[0] in (b"EVALSHA", b"EVAL"):
                 self.sent.append(command)
-            return send(*command)
+            return send(*command, **options)
 
         process.tier._link.send = record  # type: ignore[method-assign]
         self.again = send

@@ -57,7 +57,7 @@ async def test_who_waits_for_a_lease_that_nobody_has_received_goes_on(
     send, never = here._link.send, asyncio.get_running_loop().create_future()
     with monkeypatch.context() as late:
         late.setattr(
-            here._link, "send", lambda *command: (send(*command), asyncio.shield(never))[1]
+            here._link, "send", lambda *what, **how: (send(*what, **how), asyncio.shield(never))[1]
         )
         asking = asyncio.create_task(here.lease([acme.key("row", "1")], [None]))
         await asyncio.sleep(0)

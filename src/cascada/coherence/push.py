@@ -36,6 +36,7 @@ from cascada.tiers.base import L1_LEASE
 from cascada.tiers.memory import MemoryTier
 from cascada.tiers.redis_hearing import Hearing
 from cascada.tiers.redis_layout import NONCE, Epoch, Layout, ServerError
+from cascada.tiers.redis_replies import Fits
 from cascada.tiers.redis_rights import ANY_SERVER, NO_SUBSCRIBE, refused, run_id_on
 
 logger = logging.getLogger("cascada")
@@ -49,7 +50,7 @@ DRAIN: Final = 0.005
 class Wire(Protocol):
     """One connection, as far as the feed uses it."""
 
-    def send(self, command: Sequence[bytes]) -> asyncio.Future[Any]: ...
+    def send(self, command: Sequence[bytes], fits: Fits | None = None) -> asyncio.Future[Any]: ...
 
     def send_unanswered(self, command: Sequence[bytes]) -> None: ...
 

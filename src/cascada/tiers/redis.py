@@ -20,7 +20,7 @@ from cascada.model.clock import Clock
 from cascada.model.entry import Entry
 from cascada.model.errors import TierUnavailable
 from cascada.model.keys import Key
-from cascada.tiers import redis_scripts
+from cascada.tiers import redis_replies, redis_scripts
 from cascada.tiers.base import (
     L1_LEASE,
     NOTHING,
@@ -156,6 +156,7 @@ class RedisTier:
                 prefix,
                 *encoded,
             ],
+            redis_replies.invalidated(len(ordered)),
         )
         self.hearing.met(nonce)
         found = {

@@ -13,8 +13,9 @@ from typing import Any
 
 from cascada.model.errors import TierUnavailable
 from cascada.tiers.redis_layout import ServerError
-from cascada.tiers.redis_link import Argument, Link
+from cascada.tiers.redis_link import Link
 from cascada.tiers.redis_prelude import Script
+from cascada.tiers.redis_replies import Argument, Fits, anything
 
 
 class Calls:
@@ -25,33 +26,42 @@ class Calls:
         self._settling: list[asyncio.Future[None]] = []
 
     async def run(
-        self, script: Script, keys: Sequence[Argument], arguments: Sequence[Argument]
+        self,
+        script: Script,
+        keys: Sequence[Argument],
+        arguments: Sequence[Argument],
+        fits: Fits,
     ) -> Any:
         """Run a script once. A server that does not know it yet has not run it."""
+        what = len(keys), *keys, *arguments
         try:
-            return await self.command(b"EVALSHA", script.digest, len(keys), *keys, *arguments)
+            return await self._link.send(b"EVALSHA", script.digest, *what, fits=fits)
         except ServerError as error:
             if not str(error).startswith("NOSCRIPT"):
                 raise TierUnavailable(f"Redis refused a script: {error}") from error
         try:
-            return await self.command(b"EVAL", script.text, len(keys), *keys, *arguments)
+            return await self._link.send(b"EVAL", script.text, *what, fits=fits)
         except ServerError as error:
             raise TierUnavailable(f"Redis refused a script: {error}") from error
 
     def post(self, script: Script, keys: Sequence[Argument], arguments: Sequence[Argument]) -> None:
         """Send a script whose reply nobody waits for, if there is a connection."""
         with suppress(TierUnavailable):
-            self._link.send(b"EVAL", script.text, len(keys), *keys, *arguments)
+            self._link.send(b"EVAL", script.text, len(keys), *keys, *arguments, fits=anything)
 
     async def settled(
-        self, script: Script, keys: Sequence[Argument], arguments: Sequence[Argument]
+        self,
+        script: Script,
+        keys: Sequence[Argument],
+        arguments: Sequence[Argument],
+        fits: Fits,
     ) -> Any:
         """Run a script that publishes, and wait until its message has left the server.
 
         A server writes what it has published before it reads the next commands. So one PING that
         is sent after the script's reply settles it; calls in one turn of the loop share it.
         """
-        reply = await self.run(script, keys, arguments)
+        reply = await self.run(script, keys, arguments, fits)
         loop = asyncio.get_running_loop()
         if not self._settling:
             try:

@@ -17,7 +17,8 @@ from cascada.model.errors import CorruptEntry, TierUnavailable
 from cascada.tiers.base import Barred
 from cascada.tiers.data import overflow
 from cascada.tiers.redis_layout import Layout, ServerError
-from cascada.tiers.redis_link import Argument, Link
+from cascada.tiers.redis_link import Link
+from cascada.tiers.redis_replies import Argument
 
 logger = logging.getLogger("cascada")
 

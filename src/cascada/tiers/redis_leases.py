@@ -16,7 +16,7 @@ from cascada.codecs.envelope import pack_around, unpack
 from cascada.model.entry import Entry
 from cascada.model.keys import Key
 from cascada.model.names import is_own
-from cascada.tiers import redis_scripts
+from cascada.tiers import redis_replies, redis_scripts
 from cascada.tiers.base import Barred, Busy, Fence, Filled, Found, Lease, Seen
 from cascada.tiers.redis_calls import Calls
 from cascada.tiers.redis_hearing import Hearing
@@ -30,7 +30,7 @@ from cascada.tiers.redis_layout import (
     TOKEN,
     Layout,
 )
-from cascada.tiers.redis_link import Argument
+from cascada.tiers.redis_replies import Argument
 
 T = TypeVar("T")
 
@@ -76,7 +76,8 @@ class Leases:
     async def renew(self, leases: Sequence[Lease]) -> None:
         keys = [self._layout.lease(lease.key) for lease in leases]
         tokens = [lease.token for lease in leases]
-        await self._calls.run(redis_scripts.RENEW, keys, [LEASE_MS, *tokens])
+        fits = redis_replies.at_least(0)
+        await self._calls.run(redis_scripts.RENEW, keys, [LEASE_MS, *tokens], fits)
 
     async def _acquire(
         self, run_id: bytes, asked: Sequence[Ask], *, force: bool
@@ -110,6 +111,7 @@ class Leases:
                     b"1" if force else b"0", LEASE_MS, layout.generation(""), len(places.names),
                     *places.names, *each,
                 ],
+                redis_replies.granted(len(asked)),
             )  # fmt: skip
         except asyncio.CancelledError:
             # Or the deadline is over. It may be granted all the same, and others would wait for a
@@ -186,6 +188,7 @@ class Leases:
                 run_id, b"%04d" % layout.number, os.urandom(NONCE), layout.channel,
                 len(places.names), *places.names, *each,
             ],
+            redis_replies.filled(len(fills)),
         )  # fmt: skip
         filled = []
         for (lease, _), fits, (accepted, q, nonce) in zip(fills, kept, reply, strict=True):

@@ -5,7 +5,8 @@ taken over, and commands are written as they come and answered in their order. P
 a callback.
 
 - A cancelled caller's place in the queue stays: its reply is read and dropped, so that nobody ever
-  gets another's.
+  gets another's. For the same reason a command takes its place only when it is packed, and a reply
+  that does not fit its command ends the connection: nobody knows whose the next one would be.
 - Nothing is sent twice. A command whose connection broke may have been carried out; who sent it has
   to know that, and only he can (`Unanswered`).
 - The queue is bounded; a connection that says nothing for `silence` seconds while it owes a reply
@@ -33,6 +34,7 @@ from redis.exceptions import RedisError
 
 from cascada.model.errors import BadInput, TierUnavailable, Unanswered
 from cascada.tiers.redis_layout import ServerError
+from cascada.tiers.redis_replies import Argument, Fits, fitting
 
 MAX_WAITING: Final = 10_000
 """Commands that may wait for their reply on one connection."""
@@ -41,8 +43,6 @@ SENTINEL: Final = "redis+sentinel://"
 
 FIRST_PAUSE: Final = 0.02
 LONGEST_PAUSE: Final = 1.0
-
-Argument = bytes | str | int | float
 
 
 class Pool:
@@ -111,7 +111,7 @@ class Wire(asyncio.Protocol):
 
     def __init__(self, on_push: Callable[[list[Any]], None], on_lost: Callable[[], None]) -> None:
         self._reader = hiredis.Reader()
-        self._waiting: deque[asyncio.Future[Any]] = deque()
+        self._waiting: deque[tuple[asyncio.Future[Any], Fits]] = deque()
         self._on_push = on_push
         self._on_lost = on_lost
         self._transport: asyncio.Transport | None = None
@@ -123,10 +123,13 @@ class Wire(asyncio.Protocol):
     @property
     def oldest(self) -> asyncio.Future[Any] | None:
         """The reply that the server has owed for the longest time."""
-        return self._waiting[0] if self._waiting else None
+        return self._waiting[0][0] if self._waiting else None
 
-    def send(self, command: Sequence[Argument]) -> asyncio.Future[Any]:
-        """Write a command; the future is its reply. The caller may be cancelled freely."""
+    def send(self, command: Sequence[Argument], fits: Fits | None = None) -> asyncio.Future[Any]:
+        """Write a command; the future is its reply. The caller may be cancelled freely.
+
+        `fits` tells a reply to this command from a reply to another one.
+        """
         transport = self._transport
         if transport is None or transport.is_closing():
             raise TierUnavailable("the connection to Redis is closed")
@@ -134,9 +137,17 @@ class Wire(asyncio.Protocol):
             raise TierUnavailable(
                 f"{MAX_WAITING} commands wait for Redis already; it is too slow, or stopped"
             )
+        # All that may fail comes first: a place without a command would shift every later reply.
+        data = packed(command)
         reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting.append(reply)
-        transport.write(packed(command))
+        place = reply, fits or fitting(command)
+        try:
+            self._waiting.append(place)
+            transport.write(data)
+        except BaseException:
+            # Nobody knows how much of it has been written.
+            self.close()
+            raise
         return reply
 
     def send_unanswered(self, command: Sequence[Argument]) -> None:
@@ -151,16 +162,18 @@ class Wire(asyncio.Protocol):
             while (reply := self._reader.gets()) is not False:
                 if isinstance(reply, hiredis.PushNotification):
                     self._on_push(reply)
-                    continue
-                self._answer(self._waiting.popleft(), reply)
-        except (hiredis.ProtocolError, IndexError):
-            # A reply that nobody asked for, or no RESP at all: what comes next fits nobody.
+                elif not self._answer(*self._waiting.popleft(), reply):
+                    self.close()
+                    return
+        except Exception:  # noqa: BLE001 - the reader, and who hears of pushes, may raise anything
+            # A reply that nobody asked for, a push that cannot be read, or no RESP at all (the
+            # reader raises several kinds): what comes next fits nobody.
             self.close()
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
         waiting, self._waiting = self._waiting, deque()
-        for reply in waiting:
+        for reply, _ in waiting:
             if not reply.done():
                 reply.set_exception(Unanswered("the connection to Redis broke"))
                 reply.exception()
@@ -176,14 +189,21 @@ class Wire(asyncio.Protocol):
         return None if self._transport is None else self._transport.get_extra_info("socket")
 
     @staticmethod
-    def _answer(waiting: asyncio.Future[Any], reply: Any) -> None:
+    def _answer(waiting: asyncio.Future[Any], fits: Fits, reply: Any) -> bool:
+        """Whether the reply can be this command's; if not, it is not given to its caller."""
+        refused = isinstance(reply, hiredis.ReplyError)
+        fitting = refused or fits(reply)
         if waiting.done():  # its caller was cancelled: the reply is nobody's
-            return
-        if isinstance(reply, hiredis.ReplyError):
+            return fitting
+        if refused:
             waiting.set_exception(ServerError(str(reply)))
             waiting.exception()
-        else:
+        elif fitting:
             waiting.set_result(reply)
+        else:
+            waiting.set_exception(Unanswered("Redis gave a reply that does not fit its command"))
+            waiting.exception()
+        return fitting
 
 
 class Link:
@@ -214,11 +234,11 @@ class Link:
         self._connection: AbstractConnection | None = None
         self.wire: Wire | None = None
 
-    def send(self, *command: Argument) -> asyncio.Future[Any]:
+    def send(self, *command: Argument, fits: Fits | None = None) -> asyncio.Future[Any]:
         """Send on the present wire; TierUnavailable at once if there is none."""
         if self.wire is None:
             raise TierUnavailable("there is no connection to Redis at present")
-        return self.wire.send(command)
+        return self.wire.send(command, fits)
 
     def forget(self) -> None:
         """After a fork: drop the parent's connection without a word on it."""
@@ -298,8 +318,14 @@ def _end_if_cancelled() -> None:
 
 
 def packed(command: Sequence[Argument]) -> bytes:
-    """A command as RESP."""
-    return cast(bytes, hiredis.pack_command(cast(Any, tuple(command))))
+    """A command as RESP; BadInput for what cannot be one."""
+    try:
+        return cast(bytes, hiredis.pack_command(cast(Any, tuple(command))))
+    except (TypeError, ValueError, OverflowError) as error:
+        kinds = sorted({type(each).__name__ for each in command})
+        raise BadInput(
+            f"this cannot be sent to Redis (it holds {', '.join(kinds)}): {error}"
+        ) from None
 
 
 def transport_of(connection: AbstractConnection) -> asyncio.Transport:

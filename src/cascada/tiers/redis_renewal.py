@@ -15,6 +15,7 @@ from cascada.tiers.base import Found, Missing
 from cascada.tiers.redis_layout import PERMANENT_MS, Layout
 from cascada.tiers.redis_leases import created_bytes
 from cascada.tiers.redis_link import Link
+from cascada.tiers.redis_replies import at_least
 
 HALF: Final = PERMANENT_MS / 1000 / 2
 """Seconds after its creation from which on an entry is looked at."""
@@ -73,7 +74,9 @@ class Renewal:
         keys = (entry, version, *generations, *map(layout.generation, found.entry.names))
         read = created_bytes(found.entry)
         with suppress(TierUnavailable):  # then the next who reads it renews it
-            sent = self._link.send(b"EVAL", RENEW, len(keys), *keys, read, PERMANENT_MS)
+            sent = self._link.send(
+                b"EVAL", RENEW, len(keys), *keys, read, PERMANENT_MS, fits=at_least(0)
+            )
             sent.add_done_callback(_heard)
 
 

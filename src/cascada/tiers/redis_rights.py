@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from cascada.tiers.redis_layout import NONCE, RUN_ID, Layout, ServerError, run_id_of
+from cascada.tiers.redis_replies import Fits, begun
 from cascada.tiers.redis_scripts import BEGIN
 
 ANY_SERVER: Final = b"?" * RUN_ID
@@ -56,7 +57,7 @@ class Rights:
 class Wire(Protocol):
     """One connection, as far as this needs it."""
 
-    def send(self, command: Any) -> Any: ...
+    def send(self, command: Any, fits: Fits | None = None) -> Any: ...
 
 
 def refused(error: ServerError) -> bool:
@@ -85,8 +86,9 @@ async def find_out(wire: Wire, layout: Layout) -> Rights:
     begin = (len(layout.common), *layout.common, run_id, b"%04d" % layout.number, os.urandom(NONCE))
     try:
         # Both ways, as every other script will be sent.
-        await wire.send((b"EVAL", BEGIN.text, *begin, b"1" if run_id == ANY_SERVER else b"0"))
-        await wire.send((b"EVALSHA", BEGIN.digest, *begin, b"0"))
+        anew = b"1" if run_id == ANY_SERVER else b"0"
+        await wire.send((b"EVAL", BEGIN.text, *begin, anew), begun)
+        await wire.send((b"EVALSHA", BEGIN.digest, *begin, b"0"), begun)
     except ServerError as error:
         if not refused(error):
             raise
