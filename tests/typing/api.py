@@ -50,6 +50,14 @@ cache = Cache(
 configure(cache)
 
 
+async def perhaps() -> dict[str, int] | None:
+    return None
+
+
+async def many(ids: list[str]) -> dict[str, dict[str, int] | None]:
+    return dict.fromkeys(ids)
+
+
 async def modern() -> None:
     async with cache:
         acme = cache.tenant("acme", agent="a1", conversation=7)
@@ -86,6 +94,31 @@ async def modern() -> None:
         done = await acme.within(collection="k").invalidate(tag="news")
         assert_type(done, Invalidated)
         assert_type(done.keys, int)
+
+
+async def typed_by_the_loader(acme: Tenant) -> None:
+    async def row() -> Loaded[dict[str, int]]:
+        return Loaded({"n": 1})
+
+    if said := await acme.load("agent_config", "a1", row):
+        assert_type(said.value, dict[str, int])
+    else:
+        assert_type(said.value, None)
+    if either := await acme.load("agent_config", "a1", perhaps, row, ttl=5, tags=["t"]):
+        assert_type(either.value, dict[str, int])
+    if plain := await acme.load("agent_config", "a1", lambda: [1]):
+        assert_type(plain.value, list[int])
+    for one_row in await acme.load_many("agent_config", ["a1"], many):
+        if one_row:
+            assert_type(one_row.value, dict[str, int])
+
+
+async def typed_by_the_caller(acme: Tenant) -> None:
+    if of_bytes := await acme.get("agent_config", "a1", type=bytes):
+        assert_type(of_bytes.value, bytes)
+    for one in await acme.get_many("agent_config", ["a1"], type=bytes):
+        if one:
+            assert_type(one.value, bytes)
 
 
 async def documented() -> None:

@@ -167,13 +167,14 @@ class Assembly:
         record = self.stack.memory.peek(key)
         return None if record is None else self.hit(record)
 
-    def hit(self, record: Record) -> Hit[Any] | None:
+    def hit(self, record: Record, want: Any = None) -> Hit[Any] | None:
         """A record that `peek` let through, as an answer; None sends the caller to the slow path.
 
-        This runs on every hit: it counts, and looks further only if anybody watches.
+        This runs on every hit: it counts, and looks further only if anybody watches. `want` is the
+        type to decode to, where the policy does not say it.
         """
-        value = record.value
-        if value is UNSET and (value := self.decoded(record)) is UNSET:
+        value = record.value if want is None else UNSET
+        if value is UNSET and (value := self.decoded(record, want)) is UNSET:
             return None
         if self.stack.watchers:
             if self.passing_by or sources.must_ask_below(self.stack):
@@ -183,12 +184,11 @@ class Assembly:
         record.kind.l1 += 1
         return Hit(value, "l1", record.used - record.born)
 
-    def decoded(self, record: Record) -> object:
+    def decoded(self, record: Record, want: Any = None) -> object:
         """The value of a record that keeps only its bytes; UNSET if they do not decode."""
+        wanted = record.kind.policy.type if want is None else want
         try:
-            return self._decode(
-                record.data, record.codec, record.flags, type=record.kind.policy.type
-            )
+            return self._decode(record.data, record.codec, record.flags, type=wanted)
         except CorruptEntry:
             return UNSET  # the slow path counts it and replaces it
 

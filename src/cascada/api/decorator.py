@@ -58,7 +58,7 @@ class AsyncForm(Generic[P, T]):
             and not cache._check.armed
             and (record := cache._peek(key)) is not None
         ):
-            hit = cache._assembly.hit(record)
+            hit = cache._assembly.hit(record, recipe.wanted)
             if hit is not None:
                 return cast(T, hit.value)
         found = await cache.tenant(key.tenant).load(
@@ -67,6 +67,7 @@ class AsyncForm(Generic[P, T]):
             recipe.loader(args_, kwargs),
             ttl=recipe.ttl,
             tags=recipe.tags,
+            type=recipe.wanted,
         )
         return cast(T, found.value)
 
@@ -192,13 +193,16 @@ def cached(
     policy: Policy | None = None,
     ignore: Sequence[str] = (),
     cache: Cache | None = None,
+    type: Any = None,
 ) -> Decorator:
     """Cache what a function returns, async or plain, or what an async generator function yields.
 
     data_type (or key_prefix): what its values are called, as in `Tenant.load`. ttl: how long they
     are fresh (left out: as the policy says; None: forever). key: makes the id from the arguments.
     tags: names to invalidate all of them by. policy: of the data type, from now on. ignore: names
-    of arguments that are no part of the key. cache: the one to use (left out: the default).
+    of arguments that are no part of the key. cache: the one to use (left out: the default). type:
+    what a result is decoded to (left out: what the policy says, else the annotation of the function
+    where it names a dataclass, a model, an enum or another class of the application).
     """
     if callable(data_type):
         raise TypeError('write @cached("data_type"), or @cached() to name it after the function')
@@ -218,6 +222,7 @@ def cached(
         policy=policy,
         ignore=ignore,
         cache=cache,
+        wanted=type,
     )
 
 

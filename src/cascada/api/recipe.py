@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, get_args, get_origin, get_type_hints
 from uuid import UUID
 from weakref import ref
 
@@ -17,9 +17,11 @@ from cascada.api import portal
 from cascada.api.cache import Cache
 from cascada.api.context import current_tenant
 from cascada.api.default import default_cache
+from cascada.codecs import typed
 from cascada.codecs.digest import generate_resource_id_hash
 from cascada.model.errors import BadInput
 from cascada.model.keys import NO_SCOPE, Id, Key, id_text, type_text
+from cascada.model.loaded import Loaded
 from cascada.model.policy import Policy
 from cascada.model.ttl import Duration
 
@@ -43,6 +45,7 @@ class Recipe:
         policy: Policy | None,
         ignore: Sequence[str],
         cache: Cache | None,
+        wanted: Any = None,
     ) -> None:
         self.function = function
         self.name = getattr(function, "__qualname__", type(function).__qualname__)
@@ -54,6 +57,7 @@ class Recipe:
         self._signature = inspect.signature(function)
         self._key = key
         self._policy = policy
+        self._wanted = wanted
         self._ignore = frozenset(ignore)
         self._cache = cache
         self._told: ref[Cache] | None = None
@@ -68,6 +72,19 @@ class Recipe:
             cache.set_policy(self.data_type, self._policy)
             self._told = ref(cache)
         return cache
+
+    @functools.cached_property
+    def wanted(self) -> Any:
+        """What results are decoded to: as `cached` was told, else as the annotation says.
+
+        An annotation counts if it names a class that stored data alone would not come back as (a
+        dataclass, a model, an enum, ...) and if something can decode it. Looked up at the first
+        call: annotations may name what is defined further down.
+        """
+        if self._wanted is not None or (self._policy is not None and self._policy.type is not None):
+            return self._wanted
+        wanted = _returned(self.function)
+        return wanted if wanted is not None and typed.declares(wanted) else None
 
     def key(self, args: tuple[Any, ...], named: dict[str, Any]) -> Key:
         """The key of the result for these arguments, of the current tenant."""
@@ -112,6 +129,15 @@ class Recipe:
             except BadInput:
                 return f"{self.name} takes {name}; leave it out of its key with ignore=({name!r},)"
         return self.name
+
+
+def _returned(function: Callable[..., Any]) -> Any:
+    """The annotation of what a function returns, out of `Loaded[...]`; None if there is none."""
+    try:
+        wanted = get_type_hints(function, include_extras=True).get("return")
+    except Exception:  # noqa: BLE001 - annotations may be anything, and are no more than a help
+        return None
+    return get_args(wanted)[0] if get_origin(wanted) is Loaded else wanted
 
 
 def _is_async(function: Callable[..., Any]) -> bool:

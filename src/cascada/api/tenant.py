@@ -8,24 +8,26 @@ layers on them. `get` and `load` decide a hit in memory themselves, without a se
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, TypeVar, cast, overload
+from typing import Any, TypeVar, Unpack, cast, overload
 
+from cascada.api.asking import TenantAsking
 from cascada.api.assembly import Assembly
 from cascada.api.data import TenantData
-from cascada.api.levels import MakeLoader, alone
+from cascada.api.levels import alone
 from cascada.api.shape import Shape, several
+from cascada.api.signatures import Async, Plain, Rows, Stored
 from cascada.api.streams import TenantStreams
 from cascada.api.voids import TenantVoids
-from cascada.engine import read
-from cascada.engine.answer import Answer, Loader, Question
+from cascada.engine.answer import Question
 from cascada.engine.explain import Explanation, explain
 from cascada.engine.invalidate import invalidate
 from cascada.engine.source import Many, One
 from cascada.engine.write import write
 from cascada.model.entry import UNSET, Hit, Miss
 from cascada.model.keys import Id, Key, Scope, id_text, scope_of, type_text
+from cascada.model.loaded import Loaded
 from cascada.model.names import (
     key_name,
 )
@@ -36,7 +38,7 @@ T = TypeVar("T")
 class_of = type  # a public parameter is called `type`
 
 
-class Tenant(TenantStreams, TenantData, TenantVoids):
+class Tenant(TenantAsking, TenantStreams, TenantData, TenantVoids):
     """One tenant's view of the cache. Made by `Cache.tenant`, narrowed by `within`."""
 
     __slots__ = (
@@ -81,6 +83,14 @@ class Tenant(TenantStreams, TenantData, TenantVoids):
         return key if record is None else record.key
 
     # --- reading ------------------------------------------------------------------------------
+
+    @overload
+    async def get(self, data_type: str, resource_id: Id, *, type: type[T]) -> Hit[T] | Miss: ...
+
+    @overload
+    async def get(
+        self, data_type: str, resource_id: Id, *, type: Any = None
+    ) -> Hit[Any] | Miss: ...
 
     async def get(self, data_type: str, resource_id: Id, *, type: Any = None) -> Hit[Any] | Miss:
         """The value that a tier has, or `MISS`.
@@ -127,6 +137,16 @@ class Tenant(TenantStreams, TenantData, TenantVoids):
         key: Any = shape.prefix + (resource_id,)  # noqa: RUF005 - faster than unpacking
         return self._assembly.glance(key)
 
+    @overload
+    async def get_many(
+        self, data_type: str, resource_ids: Sequence[Id], *, type: type[T]
+    ) -> list[Hit[T] | Miss]: ...
+
+    @overload
+    async def get_many(
+        self, data_type: str, resource_ids: Sequence[Id], *, type: Any = None
+    ) -> list[Hit[Any] | Miss]: ...
+
     async def get_many(
         self, data_type: str, resource_ids: Sequence[Id], *, type: Any = None
     ) -> list[Hit[Any] | Miss]:
@@ -148,9 +168,48 @@ class Tenant(TenantStreams, TenantData, TenantVoids):
         loader: Callable[..., Any] | None,
         generator: Callable[..., Any] | None = None,
         *,
-        ttl: Duration | None = None,
-        tags: Sequence[str] = (),
         type: type[T],
+        **how: Unpack[Stored],
+    ) -> Hit[T] | Miss: ...
+
+    @overload
+    async def load(
+        self,
+        data_type: str,
+        resource_id: Id,
+        loader: Async[Loaded[T]],
+        generator: Async[Loaded[T]] | None = None,
+        **how: Unpack[Stored],
+    ) -> Hit[T] | Miss: ...
+
+    @overload
+    async def load(
+        self,
+        data_type: str,
+        resource_id: Id,
+        loader: Async[T | Loaded[T]],
+        generator: Async[T | Loaded[T]] | None = None,
+        **how: Unpack[Stored],
+    ) -> Hit[T] | Miss: ...
+
+    @overload
+    async def load(
+        self,
+        data_type: str,
+        resource_id: Id,
+        loader: Plain[Loaded[T]],
+        generator: Plain[Loaded[T]] | None = None,
+        **how: Unpack[Stored],
+    ) -> Hit[T] | Miss: ...
+
+    @overload
+    async def load(
+        self,
+        data_type: str,
+        resource_id: Id,
+        loader: Plain[T | Loaded[T]],
+        generator: Plain[T | Loaded[T]] | None = None,
+        **how: Unpack[Stored],
     ) -> Hit[T] | Miss: ...
 
     @overload
@@ -161,9 +220,8 @@ class Tenant(TenantStreams, TenantData, TenantVoids):
         loader: Callable[..., Any] | None,
         generator: Callable[..., Any] | None = None,
         *,
-        ttl: Duration | None = None,
-        tags: Sequence[str] = (),
-        type: None = None,
+        type: Any = None,
+        **how: Unpack[Stored],
     ) -> Hit[Any] | Miss: ...
 
     async def load(
@@ -204,6 +262,37 @@ class Tenant(TenantStreams, TenantData, TenantVoids):
         question = self._question(shape, resource_id, type, generating=generator is not None)
         return await self._assembly.load(question, One(loader, generator, **named))
 
+    @overload
+    async def load_many(
+        self,
+        data_type: str,
+        resource_ids: Sequence[Id],
+        loader: Callable[[list[str]], Any],
+        *,
+        type: type[T],
+        **how: Unpack[Stored],
+    ) -> list[Hit[T] | Miss]: ...
+
+    @overload
+    async def load_many(
+        self,
+        data_type: str,
+        resource_ids: Sequence[Id],
+        loader: Callable[[list[str]], Awaitable[Rows[T]]],
+        **how: Unpack[Stored],
+    ) -> list[Hit[T] | Miss]: ...
+
+    @overload
+    async def load_many(
+        self,
+        data_type: str,
+        resource_ids: Sequence[Id],
+        loader: Callable[[list[str]], Any],
+        *,
+        type: Any = None,
+        **how: Unpack[Stored],
+    ) -> list[Hit[Any] | Miss]: ...
+
     async def load_many(
         self,
         data_type: str,
@@ -229,48 +318,6 @@ class Tenant(TenantStreams, TenantData, TenantVoids):
             return cast("list[Hit[Any] | Miss]", hits)
         source = Many(loader, clock=self._assembly.clock, ttl=ttl, tags=tags)
         return await self.ask_many(data_type, resource_ids, source, type=type)
-
-    async def ask_many(
-        self, data_type: str, resource_ids: Sequence[Id], loader: Loader, *, type: Any = None
-    ) -> list[Hit[Any] | Miss]:
-        """`load_many` with the engine's own kind of loader, for faces that make one."""
-        shape = self._shape(data_type)
-        questions = shape.questions(several(resource_ids), type)
-        return await self._assembly.load_many(questions, loader)
-
-    async def ask(
-        self,
-        data_type: str,
-        resource_id: Id,
-        loader: Loader,
-        *,
-        type: Any = None,
-    ) -> tuple[Any, Answer]:
-        """`load` with everything that is known of the answer, for faces that report it."""
-        question = self._question(
-            self._shape(data_type), resource_id, type, generating=loader.generating
-        )
-        (answer,) = await self._assembly.answers([question], loader)
-        return read.value_of(self._stack, question, answer), answer
-
-    async def ask_by_level(
-        self,
-        data_type: str,
-        resource_id: Id,
-        loader: Callable[..., Any] | None,
-        generator: Callable[..., Any] | None,
-        make: MakeLoader,
-        *,
-        type: Any = None,
-    ) -> tuple[Any, Answer]:
-        """`ask` of a type whose lookup is strict."""
-        question = self._question(self._shape(data_type), resource_id, type)
-        answer = await self._assembly.by_level(question, loader, generator, make)
-        return read.value_of(self._stack, question, answer), answer
-
-    def by_level(self, data_type: str) -> bool:
-        """Whether the source is asked level by level, which `ask` does not do."""
-        return self._shape(data_type).by_level
 
     async def ttl(self, data_type: str, resource_id: Id) -> float | None:
         """Seconds until the value of this one key is no longer fresh; None if there is none."""

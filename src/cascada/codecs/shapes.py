@@ -29,6 +29,11 @@ def fields_of(value: object) -> tuple[str, ...] | None:
     return (*declared, *extra) if declared is not None and extra else declared
 
 
+def has_fields(kind: type) -> bool:
+    """Whether a class is one whose values `fields_of` sees into."""
+    return _declared_fields(kind) is not None
+
+
 def is_model(kind: Any) -> bool:
     """Whether a class is a pydantic model, told by what it can do: pydantic is not imported."""
     return hasattr(kind, "model_dump") and hasattr(kind, "model_validate")

@@ -15,6 +15,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable
+from enum import Enum
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, get_args, get_origin, get_type_hints
 
@@ -23,7 +24,7 @@ import msgspec
 from cascada.codecs import extended
 from cascada.codecs.extended import extend, read_extension
 from cascada.codecs.hints import name_of
-from cascada.codecs.shapes import TooDeep, Unstorable, is_model
+from cascada.codecs.shapes import TooDeep, Unstorable, has_fields, is_model
 
 _CONTAINERS: Final = (list, tuple, set, frozenset)
 
@@ -56,7 +57,7 @@ def _build(wanted: Any) -> Form:
     try:
         decoder = msgspec.msgpack.Decoder(wanted, dec_hook=_from_builtins, ext_hook=read_extension)
     except TypeError:
-        if not _names_a_model(wanted, set()):
+        if not _names(wanted, is_model, set()):
             raise
         return _adapted(wanted)
     return Form(_encode, decoder.decode)
@@ -65,9 +66,28 @@ def _build(wanted: Any) -> Form:
 _cached = lru_cache(maxsize=512)(_build)
 
 
-def _names_a_model(wanted: Any, seen: set[int]) -> bool:
-    """Whether a model is part of a type: an argument, a field, or what it is an alias of."""
+def declares(wanted: Any) -> bool:
+    """Whether a type names a class that data alone would not come back as, and can be decoded."""
+    if not _names(wanted, _is_declared, set()):
+        return False
+    try:
+        form(wanted)
+    except TypeError:
+        return False
+    return True
+
+
+def _is_declared(wanted: Any) -> bool:
     if is_model(wanted):
+        return True
+    return isinstance(wanted, type) and (
+        has_fields(wanted) or issubclass(wanted, Enum) or hasattr(wanted, "_field_defaults")
+    )
+
+
+def _names(wanted: Any, is_one: Callable[[Any], bool], seen: set[int]) -> bool:
+    """Whether one such is part of a type: an argument, a field, or what it is an alias of."""
+    if is_one(wanted):
         return True
     if id(wanted) in seen:
         return False
@@ -76,9 +96,9 @@ def _names_a_model(wanted: Any, seen: set[int]) -> bool:
     if isinstance(wanted, type):
         try:
             parts += get_type_hints(wanted, include_extras=True).values()
-        except Exception:  # noqa: BLE001 - annotations may be anything; then they name no model
+        except Exception:  # noqa: BLE001 - annotations may be anything; then they name none
             return False
-    return any(_names_a_model(part, seen) for part in parts if part is not None)
+    return any(_names(part, is_one, seen) for part in parts if part is not None)
 
 
 def _adapted(wanted: Any) -> Form:
