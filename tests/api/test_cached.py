@@ -3,8 +3,11 @@
 import inspect
 import math
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
+import numpy
 import pytest
 from pydantic import BaseModel
 
@@ -173,11 +176,42 @@ async def test_an_argument_without_contents_is_told_how_to_be_left_out(cache: Ca
     async def rows(session: Session, table: str) -> list[str]:
         return [table]
 
-    with pytest.raises(BadInput, match=r"rows takes session; .* ignore=\('session',\).*Session"):
+    with pytest.raises(BadInput, match=r"rows takes session: .*Session.* ignore=\('session',\)"):
         await cached("rows")(rows)(Session(), "t")
     with_it = cached("rows", ignore=["session"])(rows)
     assert with_it.cache_key(Session(), "t") == with_it.cache_key(Session(), "t")
     assert await with_it(Session(), "t") == ["t"]
+
+
+@pytest.mark.parametrize(
+    "data", [memoryview(b"abc"), numpy.array([None]), [object()], iter(()), lambda: 1]
+)
+async def test_data_is_never_told_to_be_left_out(cache: Cache, data: Any) -> None:
+    """All results would be one."""
+
+    async def rows(data: object) -> int:
+        return 1
+
+    with pytest.raises(BadInput, match=r"rows takes data: .* with key=") as caught:
+        await cached("rows")(rows)(data)
+    assert "ignore" not in str(caught.value)
+
+
+async def test_arguments_of_two_classes_have_two_results(cache: Cache) -> None:
+    class Metres(NamedTuple):
+        n: int
+
+    class Feet(NamedTuple):
+        n: int
+
+    @cached("length")
+    async def length(of: Any) -> str:
+        return type(of).__name__
+
+    for given in (Metres(1), Feet(1), numpy.array([1]), numpy.array([1], ">i8"), [1]):
+        assert await length(given) == type(given).__name__
+    winter = datetime(2024, 1, 1, tzinfo=ZoneInfo("Europe/Berlin"))
+    assert length.cache_key(winter) != length.cache_key(winter.astimezone(ZoneInfo("Africa/Lagos")))
 
 
 def no_id(*args: Any) -> Any:

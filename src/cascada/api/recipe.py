@@ -115,20 +115,37 @@ class Recipe:
         try:
             return generate_resource_id_hash(self.identity, **kept)
         except BadInput as error:
-            raise BadInput(f"{self._unfit(kept)}: {error}") from error
+            raise BadInput(self._unfit(kept, error)) from error
 
     def loader(self, args: tuple[Any, ...], named: dict[str, Any]) -> Callable[[], Any]:
         """The call itself, to be made if nobody has its result."""
         call = functools.partial(self.function, *args, **named)
         return call if self.is_async else functools.partial(portal.in_worker, call)
 
-    def _unfit(self, arguments: dict[str, Any]) -> str:
+    def _unfit(self, arguments: dict[str, Any], error: BadInput) -> str:
+        """Which argument it was, and what to do; to leave data out would merge all results."""
         for name, each in arguments.items():
             try:
                 generate_resource_id_hash(each)
-            except BadInput:
-                return f"{self.name} takes {name}; leave it out of its key with ignore=({name!r},)"
-        return self.name
+            except BadInput as why:
+                if _is_data(each):
+                    return f"{self.name} takes {name}: {why}; or make the key of it with key="
+                return (
+                    f"{self.name} takes {name}: {why}; or make the key of what matters with key=; "
+                    f"if it never changes the result, leave it out with ignore=({name!r},)"
+                )
+        return f"{self.name}: {error}"
+
+
+def _is_data(value: object) -> bool:
+    """Whether an argument is something to work on, rather than somebody who does the work."""
+    kind = type(value)
+    marks = ("__len__", "__iter__", "__array__", "dtype", "__float__", "utcoffset", "tzinfo")
+    return (
+        callable(value)
+        or kind.__module__ == "builtins"
+        or any(hasattr(kind, mark) for mark in marks)
+    )
 
 
 def _returned(function: Callable[..., Any]) -> Any:
