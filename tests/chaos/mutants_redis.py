@@ -119,8 +119,8 @@ def run_id_not_compared() -> None:
 @mutant("redis: a read does not look at the entry's own names", config="redis", workload="groups")
 def read_without_dynamic_names() -> None:
     def unpack(original: Any) -> Any:
-        def nameless(blob: bytes) -> tuple[Entry, tuple[bytes, ...]]:
-            entry, stamps = original(blob)
+        def nameless(blob: bytes, home: int) -> tuple[Entry, tuple[bytes, ...]]:
+            entry, stamps = original(blob, home)
             kept = len(stamps) - len(entry.names)
             entry.names = ()
             return entry, stamps[:kept]

@@ -74,8 +74,8 @@ def versions_ignored() -> None:
 def rows_without_late_names() -> None:
     make = Write.of
 
-    def of(cls: type[Write], lease: Lease, entry: Entry) -> Write:
-        return make(lease, entry)._replace(names=tuple(static_names(lease.key)))
+    def of(cls: type[Write], namespace: str, lease: Lease, entry: Entry) -> Write:
+        return make(namespace, lease, entry)._replace(names=tuple(static_names(lease.key)))
 
     Write.of = classmethod(of)  # type: ignore[assignment, method-assign]
 
@@ -83,7 +83,7 @@ def rows_without_late_names() -> None:
 @mutant("database: a read does not look for tombstones")
 def tombstones_not_looked_for() -> None:
     def judge(original: Any) -> Any:
-        return lambda self, row, now: original(self, (*row[:-1], None), now)
+        return lambda self, row, key, now: original(self, (*row[:-1], None), key, now)
 
     swap(Reader, "_judge", judge)
 

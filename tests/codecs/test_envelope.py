@@ -9,10 +9,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascada.codecs.envelope import MAGIC, pack, pack_around, unpack
+from cascada.codecs.envelope import (
+    MAGIC,
+    MARK,
+    STAMPS_AT,
+    home_of,
+    pack,
+    pack_around,
+    packed_names,
+    unpack,
+    unpack_known,
+)
 from cascada.model.entry import UNSET, Codec, Entry, Flag
 from cascada.model.errors import BadInput, CorruptEntry
 
+HOME = home_of(b"shop:v:acme:row:1")
 FIELDS = ("data", "codec", "flags", "created", "fresh_until", "expires", "names", "version")
 
 _times = st.just(math.inf) | st.integers(-(10**12), 10**15).map(lambda ms: ms / 1000)
@@ -55,7 +66,7 @@ def known(entry: Entry) -> tuple[Any, ...]:
 
 @given(entries, stamps)
 def test_an_entry_comes_back_as_it_was(entry: Entry, stamp: tuple[bytes, ...]) -> None:
-    again, stamped = unpack(pack(entry, stamp))
+    again, stamped = unpack(pack(entry, HOME, stamp), HOME)
     assert known(again) == known(entry)
     assert stamped == stamp
     assert again.value is UNSET
@@ -63,105 +74,160 @@ def test_an_entry_comes_back_as_it_was(entry: Entry, stamp: tuple[bytes, ...]) -
 
 @given(st.floats(0, 1e10))
 def test_times_come_back_to_the_nearest_millisecond(seconds: float) -> None:
-    again, _ = unpack(pack(Entry(b"", created=seconds)))
+    again, _ = unpack(pack(Entry(b"", created=seconds), HOME), HOME)
     assert abs(again.created - seconds) <= 0.0005 + 2e-6  # and the width of a float
-    assert known(unpack(pack(again))[0]) == known(again)
+    assert known(unpack(pack(again, HOME), HOME)[0]) == known(again)
 
 
 def test_version_none_is_not_version_zero() -> None:
-    assert unpack(pack(Entry(b"", version=None)))[0].version is None
-    assert unpack(pack(Entry(b"", version=0)))[0].version == 0
+    assert unpack(pack(Entry(b"", version=None), HOME), HOME)[0].version is None
+    assert unpack(pack(Entry(b"", version=0), HOME), HOME)[0].version == 0
 
 
 def test_an_expiry_beyond_all_time_is_never() -> None:
-    assert unpack(pack(Entry(b"", expires=1e300)))[0].expires == math.inf
-
-
-def test_facts_about_the_bytes_are_not_facts_about_the_entry() -> None:
-    entry = Entry(b"x", flags=Flag.CHECKED | Flag.DYNAMIC_NAMES)
-    blob = pack(entry)
-    assert struct.unpack_from("<H", blob, 4)[0] == Flag.CHECKED
-    assert unpack(blob)[0].flags == 0
+    assert unpack(pack(Entry(b"", expires=1e300), HOME), HOME)[0].expires == math.inf
 
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_every_truncation_is_corrupt(name: str) -> None:
-    blob = pack(*SAMPLES[name])
+    entry, stamp = SAMPLES[name]
+    blob = pack(entry, HOME, stamp)
     for length in range(len(blob)):
         with pytest.raises(CorruptEntry):
-            unpack(blob[:length])
+            unpack(blob[:length], HOME)
     with pytest.raises(CorruptEntry):
-        unpack(blob + b"\x00")
+        unpack(blob + b"\x00", HOME)
 
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_every_change_of_one_byte_is_corrupt(name: str) -> None:
     entry, stamp = SAMPLES[name]
-    blob = pack(entry, stamp)
-    stamps = range(45, 45 + 8 * len(stamp))
+    blob = pack(entry, HOME, stamp)
+    stamps = range(STAMPS_AT, STAMPS_AT + 8 * len(stamp))
+    packed = packed_names(entry.names)
     for position in range(len(blob)):
         for change in range(1, 256):
             damaged = bytearray(blob)
             damaged[position] ^= change
             if position in stamps:  # a script writes them: unequal to any other, they say enough
-                assert unpack(bytes(damaged))[1] != stamp
+                assert unpack(bytes(damaged), HOME)[1] != stamp
                 continue
             with pytest.raises(CorruptEntry):
-                unpack(bytes(damaged))
+                unpack(bytes(damaged), HOME)
+            assert unpack_known(bytes(damaged), HOME, len(stamp), entry.names, packed) is None
+
+
+@given(entries, stamps)
+def test_who_knows_its_names_reads_the_same(entry: Entry, stamp: tuple[bytes, ...]) -> None:
+    blob = pack(entry, HOME, stamp)
+    names, packed = entry.names, packed_names(entry.names)
+    again = unpack_known(blob, HOME, len(stamp), names, packed)
+    assert again is not None
+    assert known(again) == known(entry)
+    assert unpack_known(blob, HOME, len(stamp) + 1, names, packed) is None
+    more = (*names, "more")
+    assert unpack_known(blob, HOME, len(stamp), more, packed_names(more)) is None
+    others = tuple(f"{name}!" for name in names)
+    if names:
+        assert unpack_known(blob, HOME, len(stamp), others, packed_names(others)) is None
+    assert unpack_known(blob, HOME + 1, len(stamp), names, packed) is None
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+@pytest.mark.parametrize(
+    "place", [b"", b"shop:v:acme:row:2", b"shop:v:evil:row:1", b"dev:v:acme:row:1"]
+)
+def test_an_entry_that_was_copied_elsewhere_is_corrupt_there(name: str, place: bytes) -> None:
+    entry, stamp = SAMPLES[name]
+    with pytest.raises(CorruptEntry, match="another key"):
+        unpack(pack(entry, HOME, stamp), home_of(place))
+
+
+@given(entries, stamps, _times, _times, _times)
+def test_other_times_change_neither_the_payload_nor_its_checksum(
+    entry: Entry, stamp: tuple[bytes, ...], created: float, fresh_until: float, expires: float
+) -> None:
+    """So that who gives an entry another life need not read or send it again."""
+    before = pack(entry, HOME, stamp)
+    entry.created, entry.fresh_until, entry.expires = created, fresh_until, expires
+    after = pack(entry, HOME, stamp)
+    assert before[:7] + after[7:35] + before[35:] == after
+    assert (before[MARK] == after[MARK]) == (before == after)
 
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_stamps_can_be_put_in_later(name: str) -> None:
     entry, stamp = SAMPLES[name]
-    before, after = pack_around(entry, len(stamp))
-    assert before + b"".join(stamp) + after == pack(entry, stamp)
+    before, after = pack_around(entry, HOME, len(stamp))
+    assert before + b"".join(stamp) + after == pack(entry, HOME, stamp)
+
+
+def test_more_stamps_and_names_than_one_byte_counts() -> None:
+    entry = Entry(b"value", names=tuple(f"#:acme:{number}" for number in range(1024)))
+    stamp = tuple(b"%08d" % number for number in range(1037))
+    again, stamped = unpack(pack(entry, HOME, stamp), HOME)
+    assert known(again) == known(entry)
+    assert stamped == stamp
 
 
 @given(st.binary(max_size=300))
 def test_any_bytes_are_an_entry_or_corrupt(blob: bytes) -> None:
     with pytest.raises(CorruptEntry):
-        unpack(blob)
+        unpack(blob, HOME)
+    with pytest.raises(CorruptEntry):
+        unpack(MAGIC + b"\x01" + blob, HOME)
 
 
-@given(st.binary(min_size=35, max_size=300), st.integers(0, 2**16 - 1), st.integers(0, 255))
-def test_any_bytes_with_a_right_checksum_are_an_entry_or_corrupt(
-    rest: bytes, flags: int, codec: int
+def header(
+    layout: int = 1,
+    codec: int = 1,
+    flags: int = 0,
+    stamps: int = 0,
+    names: int = 0,
+    rest: bytes = b"\xc0",
+    times: bytes = bytes(24),
+) -> bytes:
+    """An entry whose checksums are right, whatever it says."""
+    facts = struct.pack("<BHqHH", codec, flags, 0, stamps, names)
+    checksum = zlib.crc32(rest[8 * stamps :], zlib.crc32(facts, HOME))
+    sums = struct.pack("<II", checksum, zlib.crc32(times, checksum))
+    return MAGIC + bytes([layout]) + sums + times + facts + rest
+
+
+@given(
+    st.binary(max_size=200),
+    st.integers(0, 2**16 - 1),
+    st.integers(0, 255),
+    st.sampled_from([0, 1, 2, 9, 255, 256, 65535]),
+    st.sampled_from([0, 1, 2, 9, 255, 256, 65535]),
+    st.tuples(*[st.integers(-(2**52), 2**52)] * 3).map(lambda times: struct.pack("<qqq", *times)),
+)
+def test_any_bytes_with_right_checksums_are_an_entry_or_corrupt(
+    rest: bytes, flags: int, codec: int, stamps: int, names: int, times: bytes
 ) -> None:
-    flags |= Flag.CHECKED
-    checked = rest[:35] + rest[35 + 8 * rest[32] :]  # all but the stamps
-    checksum = zlib.crc32(checked, flags << 8 | codec)
-    blob = struct.pack("<2sBBHI", MAGIC, 1, codec, flags, checksum) + rest
+    blob = header(1, codec, flags, stamps, names, rest, times)
     try:
-        entry, stamp = unpack(blob)
+        entry, stamp = unpack(blob, HOME)
     except CorruptEntry:
         return
-    assert pack(entry, stamp) == blob
-
-
-def header(layout: int = 1, codec: int = 1, flags: int = Flag.CHECKED) -> bytes:
-    rest = struct.pack("<qqqqBH", 0, 0, 0, 0, 0, 0) + b"\xc0"
-    checksum = zlib.crc32(rest, flags << 8 | codec) if flags & Flag.CHECKED else 0
-    return struct.pack("<2sBBHI", MAGIC, layout, codec, flags, checksum) + rest
+    assert pack(entry, HOME, stamp) == blob
 
 
 @pytest.mark.parametrize(
     "blob",
-    [header(layout=2), header(codec=99), header(flags=Flag.CHECKED | 64), header(flags=128)],
-    ids=["layout", "codec", "critical flag", "critical flag, unchecked"],
+    [header(layout=2), header(codec=99), header(flags=64), header(flags=128)],
+    ids=["layout", "codec", "critical flag", "another critical flag"],
 )
 def test_what_a_future_version_wrote_is_corrupt(blob: bytes) -> None:
     with pytest.raises(CorruptEntry):
-        unpack(blob)
+        unpack(blob, HOME)
+    assert unpack_known(blob, HOME, 0) is None
 
 
 def test_a_future_flag_that_need_not_be_known_is_passed_on() -> None:
-    entry, _ = unpack(header(flags=Flag.CHECKED | 0x8000))
+    entry, _ = unpack(header(flags=0x8000), HOME)
     assert entry.flags == 0x8000
-    assert pack(entry) == header(flags=Flag.CHECKED | 0x8000)
-
-
-def test_an_entry_without_checksum_is_read() -> None:
-    assert unpack(header(flags=0))[0].data == b"\xc0"
+    assert pack(entry, HOME)[STAMPS_AT:] == header(flags=0x8000)[STAMPS_AT:]
 
 
 @pytest.mark.parametrize(
@@ -173,7 +239,7 @@ def test_an_entry_without_checksum_is_read() -> None:
         (Entry(b"", expires=-math.inf), (), "seconds since 1970"),
         (Entry(b""), (b"short",), "8 bytes"),
         (Entry(b""), (b"7 bytes", b"9 bytes.."), "8 bytes"),
-        (Entry(b""), (b"12345678",) * 256, "at most 255"),
+        (Entry(b""), (b"12345678",) * 65536, "at most 65535"),
         (Entry(b"", names=("n",) * 65536), (), "at most 65535"),
         (Entry(b"", names=("n" * 65536,)), (), "longer than 65535"),
         (Entry(b"", names=("\ud800",)), (), "no text"),
@@ -185,4 +251,4 @@ def test_what_does_not_fit_is_refused_in_a_sentence(
     entry: Entry, stamp: tuple[bytes, ...], says: str
 ) -> None:
     with pytest.raises(BadInput, match=says):
-        pack(entry, stamp)
+        pack(entry, HOME, stamp)

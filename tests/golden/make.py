@@ -15,12 +15,13 @@ from uuid import UUID
 import numpy
 import pydantic
 
-from cascada.codecs.envelope import pack
+from cascada.codecs.envelope import home_of, pack
 from cascada.codecs.values import ValueCodec
 from cascada.model.entry import Codec, Entry, Flag
 
 FOLDER = Path(__file__).parent / "v1"
 CODEC = ValueCodec()
+HOME = home_of(b"shop.0:{b0}:v:acme:document:7")
 
 CREATED, FRESH, EXPIRES = 1_700_000_000.123, 1_700_003_600.5, 1_700_007_200.0
 STAMPS = (b"epoch-01", b"\x00\x01\x02\x03\x04\x05\x06\x07", b"group-07")
@@ -106,11 +107,11 @@ def packed(case: Case) -> bytes:
     encoded = CODEC.encode(case.value, **case.how)
     facts = {"created": CREATED, "fresh_until": FRESH, "expires": EXPIRES, **case.entry}
     entry = Entry(encoded.data, encoded.codec, int(encoded.flags), **facts)
-    return pack(entry, case.stamps)
+    return pack(entry, HOME, case.stamps)
 
 
 def blobs() -> dict[str, bytes]:
-    return {"absence": pack(ABSENCE, STAMPS), **{name: packed(CASES[name]) for name in CASES}}
+    return {"absence": pack(ABSENCE, HOME, STAMPS), **{name: packed(CASES[name]) for name in CASES}}
 
 
 def main() -> int:

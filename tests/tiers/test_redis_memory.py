@@ -80,24 +80,6 @@ async def test_what_one_command_voids_twice_is_counted_at_most(process: Process)
     assert not told.exact
 
 
-# --- what cannot be stored ------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("force", [False, True])
-async def test_what_bears_more_names_than_the_header_counts_is_refused_and_holds_nobody_up(
-    process: Process, force: bool
-) -> None:
-    layout = process.tier.layout
-    for count, fits in ((252, True), (253, False), (1024, False)):
-        lease = await process.lease(force=force)
-        names = tuple(tag_name("acme", f"{number}") for number in range(count))
-        (filled,) = await process.tier.fill([lease], [process.entry(names=names)])
-        assert filled.accepted == fits
-        assert (await process.found() is not None) == fits
-        assert await process.tier._link.send(b"EXISTS", layout.lease(KEY)) == 0
-        await process.tier.invalidate([key_name(KEY)])
-
-
 # --- memory ---------------------------------------------------------------------------------------
 
 GROUPS, KEYS_OF_A_GROUP, VALUE = 100, 60, b"x" * 1000

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from cascada.api.assembly import Assembly
-from cascada.codecs.envelope import pack, unpack
+from cascada.codecs.envelope import home_of, pack, unpack
 from cascada.model.entry import Entry
 from cascada.model.errors import BadInput, CorruptEntry
 from cascada.model.keys import Id, counter_text, list_text
@@ -26,10 +26,11 @@ class TenantList:
     each caller gets his own. A list without items takes no room.
     """
 
-    __slots__ = ("_assembly", "_name", "_type")
+    __slots__ = ("_assembly", "_home", "_name", "_type")
 
     def __init__(self, assembly: Assembly, name: str, type: Any = None) -> None:
         self._assembly = assembly
+        self._home = home_of(f"{assembly.options.namespace}\0{name}".encode())
         self._name = name
         self._type = type
 
@@ -74,7 +75,7 @@ class TenantList:
         stack = self._assembly.stack
         encoded = stack.codec.encode(value, type=self._type)
         entry = Entry(encoded.data, encoded.codec, encoded.flags, created=stack.now())
-        return await (await self._store()).push(self._name, pack(entry), left=left)
+        return await (await self._store()).push(self._name, pack(entry, self._home), left=left)
 
     async def _pop(self, default: Any, *, left: bool) -> Any:
         item = await (await self._store()).pop(self._name, left=left)
@@ -86,7 +87,7 @@ class TenantList:
 
     def _decoded(self, item: bytes) -> Any:
         try:
-            entry, _ = unpack(item)
+            entry, _ = unpack(item, self._home)
             return self._assembly.stack.codec.decode(
                 entry.data, entry.codec, entry.flags, type=self._type
             )

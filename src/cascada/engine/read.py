@@ -98,7 +98,7 @@ async def known(
     (descent,) = await descend(stack, [question], loading=False)
     fences: list[Fences] = [
         {
-            tier: Fence(seen[index].q, seen[index].epoch)
+            tier: Fence(seen[index].q, seen[index].epoch, seen[index].mark)
             for tier, seen in descent.seen.items()
             if index < len(seen)  # memory above another tier is not asked for all
         }

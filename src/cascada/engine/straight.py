@@ -114,7 +114,7 @@ def _answer(
     for at, each in enumerate(seen):
         if isinstance(each, Missing):
             continue
-        entry, q, _ = each
+        entry, q = each.entry, each.q
         verdict = decide.judge(entry, kind.policy, now, generating=question.generating)
         if verdict is not Verdict.FRESH:
             return None

@@ -37,10 +37,8 @@ class Flag(IntFlag):
 
     ABSENT = 1  # the loader said that there is nothing
     GENERATOR_ASKED = 2  # ... and so did the generator
-    DYNAMIC_NAMES = 4  # names follow the header
-    COMPRESSED = 8  # payload is zstd
-    ENCRYPTED = 16  # reserved: payload is AES-GCM
-    CHECKED = 32  # a CRC-32 of all that follows stands in the header
+    COMPRESSED = 4  # payload is zstd
+    ENCRYPTED = 8  # reserved: payload is AES-GCM
 
 
 class Codec(IntEnum):

@@ -53,31 +53,38 @@ class Why(StrEnum):
 class Found(NamedTuple):
     """A valid entry, and the q at which it is known to be valid.
 
-    `epoch` says whose numbers these are, where a tier's numbering may begin anew.
+    `epoch` says whose numbers these are, where a tier's numbering may begin anew. `mark` is a
+    tier's own, to tell this very entry from one that has replaced it.
     """
 
     entry: Entry
     q: int
     epoch: bytes = b""
+    mark: bytes = b""
 
 
 class Missing(NamedTuple):
-    """No valid entry; `by` is the name whose invalidation killed it, where that is known."""
+    """No valid entry; `by` is the name whose invalidation killed it, where that is known.
+
+    `mark`: as in `Found`, of what is there and cannot be served.
+    """
 
     q: int
     why: Why = Why.ABSENT
     by: str | None = None
     epoch: bytes = b""
+    mark: bytes = b""
 
 
 class Fence(NamedTuple):
     """What a tier had numbered last (q, of `epoch`) before a value was made that is stored later.
 
-    The default is from before everything: nothing can be stored behind it.
+    The default is from before everything: nothing can be stored behind it. `mark`: as in `Missing`.
     """
 
     q: int = -1
     epoch: bytes = b""
+    mark: bytes = b""
 
 
 Seen = Found | Missing | Fence | None

@@ -100,6 +100,11 @@ class RedisTier:
         """Which server process the connection leads to; empty before the first one."""
         return self._rights.run_id
 
+    @property
+    def corrupt(self) -> int:
+        """Damaged entries that were come upon."""
+        return self._reads.corrupt + self._leases.corrupt
+
     async def read(self, keys: Sequence[Key]) -> list[Found | Missing]:
         self._need_scripts()
         try:
@@ -274,8 +279,8 @@ class RedisTier:
 
 
 def _counted(generation: bytes | None) -> Bearers:
-    own, _, made = (generation or b"")[NONCE:].partition(b":")
-    return Bearers(int(own or 0), int(made or 0))
+    found = re.match(rb"(\d{1,15}):(\d{1,15})$", (generation or b"")[NONCE:])
+    return NOTHING if found is None else Bearers(int(found[1]), int(found[2]))
 
 
 def _field(info: bytes, name: bytes) -> int:

@@ -20,7 +20,7 @@ async def holding(command: Command, layout: Layout, key: Key, run_id: bytes) -> 
     if blob is None:
         return None
     try:
-        entry, stamps = unpack(blob)
+        entry, stamps = unpack(blob, layout.home(key.text.encode()))
     except CorruptEntry:
         return None
     names = [*generations_of(key), *entry.names]

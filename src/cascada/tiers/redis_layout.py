@@ -11,7 +11,7 @@ channels ignore databases; the braces keep one tenant's keys in one slot.
     g:<name>  a nonce (8), then how many entries bear it, "own:made" in decimal (`Bearers`)
     v:<key>   the envelope, whose stamps are: the epoch's nonce, then its names' nonces
     l:<key>   a lease: token (16), then the stamps it was granted with
-    n:<key>   the greatest version that was ever written, in decimal
+    n:<key>   the greatest version that was ever written (`ordered`)
     w:<key>   somebody waits for this lease
     c:<name>  a counter, in decimal; d:<name> a list of envelopes. They are data: without a life,
               an epoch or a layout, so no change of the layout may ever touch them
@@ -27,6 +27,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from cascada.codecs.envelope import home_of
 from cascada.model.keys import NO_SCOPE, Key
 from cascada.model.names import static_names
 
@@ -40,8 +41,8 @@ PERMANENT_MS: Final = 30 * 86_400_000
 """The physical life of what never expires, so that nothing is orphaned for ever (`redis_renewal`
 gives it another one)."""
 
-MAX_STAMPS: Final = 255
-"""The header counts them in one byte. What bears more names is not stored here."""
+LONGEST_MS: Final = 100 * 365 * 86_400_000
+"""No physical life is longer: Redis adds it to the time, and Lua writes it as a float."""
 
 GENERATION_MS: Final = 3_600_000
 """A generation lives at least this long, and twice as long as any entry that bears it."""
@@ -129,6 +130,10 @@ class Layout:
     def counter(self, name: str) -> bytes:
         return self.prefix + b"c:" + name.encode()
 
+    def home(self, text: bytes) -> int:
+        """What binds an entry to the key with this text, here."""
+        return home_of(self._entries + text)
+
     def items(self, name: str) -> bytes:
         return self.prefix + b"d:" + name.encode()
 
@@ -148,6 +153,11 @@ class Layout:
 def generations_of(key: Key) -> list[str]:
     """The names of a key that have a generation: all but its own, which is voided by UNLINK."""
     return static_names(key)[1:]
+
+
+def ordered(version: int) -> bytes:
+    """A version of 64 bits as text that scripts can compare: their numbers have but 53 bits."""
+    return b"%020d" % (version + 2**63)
 
 
 def run_id_of(info: bytes) -> bytes:

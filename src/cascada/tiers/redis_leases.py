@@ -8,27 +8,28 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-import struct
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
-from cascada.codecs.envelope import pack_around, unpack
+from cascada.codecs.envelope import MARK, pack_around, unpack
 from cascada.model.entry import Entry
+from cascada.model.errors import CorruptEntry
 from cascada.model.keys import Key
 from cascada.model.names import is_own
 from cascada.tiers import redis_replies, redis_scripts
-from cascada.tiers.base import Barred, Busy, Fence, Filled, Found, Lease, Seen
+from cascada.tiers.base import Barred, Busy, Fence, Filled, Found, Lease, Missing, Seen, Why
 from cascada.tiers.redis_calls import Calls
 from cascada.tiers.redis_hearing import Hearing
 from cascada.tiers.redis_layout import (
     GENERATION_MS,
     LEASE_MS,
-    MAX_STAMPS,
+    LONGEST_MS,
     NEWER,
     NONCE,
     PERMANENT_MS,
     TOKEN,
     Layout,
+    ordered,
 )
 from cascada.tiers.redis_replies import Argument
 
@@ -36,6 +37,9 @@ T = TypeVar("T")
 
 AT_ONCE: Final = 100
 """Keys of one script: its run then takes about a millisecond of the server."""
+
+NAMES_AT_ONCE: Final = 1000
+"""Dynamic names of one script's keys, but that one key's are never parted."""
 
 _UNKNOWN: Final = b"unknown!"
 """The epoch of a miss that saw none: equal to no real one, so that its fence always refuses."""
@@ -47,7 +51,8 @@ Fill = tuple[Lease, Entry | None]
 class Leases:
     """The leases and fills of one connection. `run_id`: of the server that it leads to.
 
-    `hint` is told the dynamic names of what is stored.
+    `hint` is told the dynamic names of what is stored. `corrupt`: entries that were met here and
+    cannot be read.
     """
 
     def __init__(
@@ -64,6 +69,7 @@ class Leases:
         self._hearing = hearing
         self._now = now
         self._hint = hint
+        self.corrupt = 0
 
     async def acquire(
         self, run_id: bytes, asked: Sequence[Ask], *, force: bool
@@ -71,7 +77,17 @@ class Leases:
         return await _in_parts(asked, lambda part: self._acquire(run_id, part, force=force))
 
     async def fill(self, run_id: bytes, fills: Sequence[Fill]) -> list[Filled]:
-        return await _in_parts(fills, lambda part: self._fill(run_id, part))
+        parts: list[list[Fill]] = [[]]
+        names = 0
+        for fill in fills:
+            _, entry = fill
+            names += len(entry.names) if entry is not None else 0
+            if len(parts[-1]) == AT_ONCE or (names > NAMES_AT_ONCE and parts[-1]):
+                parts.append([])
+                names = len(entry.names) if entry is not None else 0
+            parts[-1].append(fill)
+        filled = await asyncio.gather(*[self._fill(run_id, part) for part in parts if part])
+        return [answer for answers in filled for answer in answers]
 
     async def renew(self, leases: Sequence[Lease]) -> None:
         keys = [self._layout.lease(lease.key) for lease in leases]
@@ -82,6 +98,21 @@ class Leases:
     async def _acquire(
         self, run_id: bytes, asked: Sequence[Ask], *, force: bool
     ) -> list[Lease | Found | Busy]:
+        answers = await self._ask(run_id, asked, force=force)
+        damaged = [
+            (key, (seen or Missing(answer.q))._replace(mark=answer.mark))
+            for (key, seen), answer in zip(asked, answers, strict=True)
+            if isinstance(answer, Missing)
+        ]
+        # A script cannot tell. Asked again, it knows which entry will not do.
+        self.corrupt += len(damaged)
+        granted = iter(await self._acquire(run_id, damaged, force=force) if damaged else ())
+        return [next(granted) if isinstance(answer, Missing) else answer for answer in answers]
+
+    async def _ask(
+        self, run_id: bytes, asked: Sequence[Ask], *, force: bool
+    ) -> list[Lease | Found | Busy | Missing]:
+        """Missing: what is there is damaged."""
         layout = self._layout
         token = os.urandom(TOKEN)
         places = Places(layout)
@@ -94,7 +125,7 @@ class Leases:
             keys += layout.lease_keys(text)
             mine = places.of_key(key)
             each += (
-                created_bytes(seen.entry) if seen.__class__ is Found else b"",
+                b"" if seen is None else seen.mark,
                 b"" if fence is None else fence.epoch or _UNKNOWN,
                 0 if fence is None else fence.q,
                 b"k:" + text,
@@ -121,7 +152,7 @@ class Leases:
         if reply[0] == b"LAYOUT":
             raise Barred(NEWER % layout.epoch.decode())
         _, q, nonce, granted = reply
-        answers: list[Lease | Found | Busy] = []
+        answers: list[Lease | Found | Busy | Missing] = []
         for (key, _), fence, (verdict, what) in zip(asked, fences, granted, strict=True):
             if verdict == b"LEASE":
                 # Names that only the fill brings are checked from the miss on as well.
@@ -130,10 +161,17 @@ class Leases:
             elif verdict == b"FENCED":  # void: its fill stores nothing
                 answers.append(Lease(key, q, b"", forced=force))
             elif verdict == b"FOUND":
-                answers.append(Found(unpack(what)[0], q, nonce))
+                answers.append(self._found(key, what, q, nonce))
             else:
                 answers.append(self._hearing.busy(key.text, since, max(what, 1) / 1000))
         return answers
+
+    def _found(self, key: Key, blob: bytes, q: int, epoch: bytes) -> Found | Missing:
+        try:
+            entry, _ = unpack(blob, self._layout.home(key.text.encode()))
+        except CorruptEntry:
+            return Missing(q, Why.CORRUPT, epoch=epoch, mark=blob[MARK])
+        return Found(entry, q, epoch, blob[MARK])
 
     def _give_back(self, token: bytes, keys: Sequence[Key]) -> None:
         """Release what was asked for under `token`. On one connection it is carried out later."""
@@ -146,21 +184,15 @@ class Leases:
         places = Places(layout)
         keys: list[Argument] = []
         each: list[Argument] = []
-        kept: list[bool] = []
         for lease, entry in fills:
             key = lease.key
             text = key.text.encode()
             static = places.of_key(key)
-            if entry is not None and 1 + len(static) + len(entry.names) > MAX_STAMPS:
-                entry = None
-                kept.append(False)
-            else:
-                kept.append(True)
             before, after, life = b"", b"", 1
             late: tuple[int, ...] = ()
             if entry is not None:
                 late = places.of_names(entry.names)
-                before, after = pack_around(entry, 1 + len(static) + len(late))
+                before, after = pack_around(entry, layout.home(text), 1 + len(static) + len(late))
                 life = _life(entry.expires - now)
                 self._hint(key, entry.names)
             keys += layout.fill_keys(text)
@@ -170,9 +202,9 @@ class Leases:
                 text,
                 b"k:" + text if lease.forced else b"",
                 b"0" if entry is None else b"1",
-                b"" if entry is None or entry.version is None else entry.version,
+                b"" if entry is None or entry.version is None else ordered(entry.version),
                 life,
-                max(GENERATION_MS, 2 * life),
+                max(GENERATION_MS, min(2 * life, LONGEST_MS)),
                 before,
                 after,
                 b"" if entry is None else bytes(48 + is_own(key, name) for name in entry.names),
@@ -191,10 +223,10 @@ class Leases:
             redis_replies.filled(len(fills)),
         )  # fmt: skip
         filled = []
-        for (lease, _), fits, (accepted, q, nonce) in zip(fills, kept, reply, strict=True):
+        for (lease, _), (accepted, q, nonce) in zip(fills, reply, strict=True):
             if lease.forced and nonce:
                 self._hearing.met(nonce)
-            filled.append(Filled(fits and bool(accepted), q))
+            filled.append(Filled(bool(accepted), q))
         return filled
 
 
@@ -237,9 +269,6 @@ async def _in_parts(whole: Sequence[T], send: Callable[[Sequence[T]], Any]) -> l
 
 def _life(seconds: float) -> int:
     """Milliseconds that an entry lives in Redis."""
-    return PERMANENT_MS if math.isinf(seconds) else max(1, math.ceil(seconds * 1000))
-
-
-def created_bytes(entry: Entry) -> bytes:
-    """An entry's creation as its header has it, to tell it from a newer one in a script."""
-    return struct.pack("<q", round(entry.created * 1000))
+    if math.isinf(seconds):
+        return PERMANENT_MS
+    return max(1, math.ceil(min(seconds * 1000, LONGEST_MS)))

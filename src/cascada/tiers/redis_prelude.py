@@ -25,14 +25,20 @@ local function nonce(seed)
   return table.concat(bytes)
 end
 
+-- What is stored as a string there: whatever else may be there is nothing to us.
+local function get(key)
+  local found = redis.pcall('GET', key)
+  return type(found) == 'string' and found
+end
+
 -- The epoch names the server process: a snapshot that came back under another run_id is another
 -- epoch, and so is an e that was lost. Its ring begins empty: it knows nothing of before. What an
 -- older layout has written is left behind in the same way; a newer one stays, for its own to use.
 local function epoch(run_id, layout, seed, anew)
-  local e = redis.call('GET', KEYS[1])
-  if e and not anew and string.sub(e, 9, 48) == run_id
-      and tonumber(string.sub(e, 49, 52)) >= tonumber(layout) then
-    return e, tonumber(string.sub(e, 53))
+  local e = get(KEYS[1])
+  local number, q = tonumber(string.sub(e or '', 49, 52)), tonumber(string.sub(e or '', 53))
+  if e and q and not anew and string.sub(e, 9, 48) == run_id and number >= tonumber(layout) then
+    return e, q
   end
   e = nonce(seed) .. run_id .. layout .. '0'
   redis.call('SET', KEYS[1], e)
@@ -72,17 +78,30 @@ local function named_since(ring, name, q)
   return score and tonumber(score) > q
 end
 
--- Whether the entry v bears these stamps, and those that its dynamic names have now.
+-- Whether v is an entry that bears these stamps, and those that its dynamic names have now. It may
+-- be any bytes at all, and its counts and lengths may lie.
 local function bears(v, stamps, prefix)
-  if not v or #v <= 45 or string.sub(v, 46, 45 + #stamps) ~= stamps then return false end
-  local at = 46 + 8 * string.byte(v, 43)
-  local stamp = 46 + #stamps
-  for _ = 1, string.byte(v, 44) + 256 * string.byte(v, 45) do
-    local length = string.byte(v, at) + 256 * string.byte(v, at + 1)
-    local g = redis.call('GET', prefix .. string.sub(v, at + 2, at + 1 + length))
-    if not g or string.sub(g, 1, 8) ~= string.sub(v, stamp, stamp + 7) then return false end
-    at = at + 2 + length
-    stamp = stamp + 8
+  if not v or #v < 50 or string.sub(v, 1, 3) ~= '\202\218\001'
+      or string.sub(v, 51, 50 + #stamps) ~= stamps then
+    return false
+  end
+  local number = string.byte(v, 49) + 256 * string.byte(v, 50)
+  if 8 * (string.byte(v, 47) + 256 * string.byte(v, 48) - number) ~= #stamps then return false end
+  local stamp = 51 + #stamps
+  local at = stamp + 8 * number
+  for first = 1, number, 1000 do
+    local names = {}
+    for i = 1, math.min(1000, number + 1 - first) do
+      if at + 1 > #v then return false end
+      local length = string.byte(v, at) + 256 * string.byte(v, at + 1)
+      if at + 1 + length > #v then return false end
+      names[i] = prefix .. string.sub(v, at + 2, at + 1 + length)
+      at = at + 2 + length
+    end
+    for _, g in ipairs(redis.call('MGET', unpack(names))) do
+      if not g or string.sub(g, 1, 8) ~= string.sub(v, stamp, stamp + 7) then return false end
+      stamp = stamp + 8
+    end
   end
   return true
 end
@@ -90,7 +109,7 @@ end
 -- What a generation has counted: entries that are what the name says, and those made from it.
 local function counted(g)
   local own, made = string.match(g, '^(%d+):(%d+)', 9)
-  return tonumber(own), tonumber(made)
+  return tonumber(own or 0), tonumber(made or 0)
 end
 
 -- How many were sent it; -1 if this user may not publish: then others learn it from q, in e.

@@ -9,10 +9,17 @@ is read anew, with their generations in the first one this time.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from cascada.codecs.envelope import STAMPS_AT, unpack, unpack_plain
+from cascada.codecs.envelope import (
+    MARK,
+    STAMPS_AT,
+    home_of,
+    packed_names,
+    unpack,
+    unpack_known,
+)
 from cascada.model.clock import Clock
 from cascada.model.entry import Entry
 from cascada.model.errors import CorruptEntry
@@ -24,17 +31,35 @@ from cascada.tiers.redis_layout import NEWER, NONCE, Epoch, Layout
 HINTS: Final = 16_384
 """Keys whose dynamic names are remembered, so that their generations come in the first MGET."""
 
+HINTED_NAMES: Final = 131_072
+"""Names of all these keys together: one entry may bear a thousand."""
+
 PLANS: Final = 65_536
 """Keys whose reads are worked out in advance; beyond it they are worked out anew."""
 
 
 class Plan(NamedTuple):
-    """What a read of one key asks for, as Redis keys."""
+    """What a read of one key asks for, as Redis keys, and what it expects to find.
+
+    `late`: the dynamic names that a hint told, `packed` as an entry has them.
+    """
 
     entry: bytes
+    home: int
     names: tuple[str, ...]
     generations: tuple[bytes, ...]
+    late: tuple[str, ...]
+    late_generations: tuple[bytes, ...]
+    packed: bytes
     wanted: tuple[bytes, ...]
+
+
+class _Late(NamedTuple):
+    """An entry whose dynamic names were not asked for yet."""
+
+    entry: Entry
+    stamps: tuple[bytes, ...]
+    mark: bytes
 
 
 class Reads:
@@ -45,14 +70,18 @@ class Reads:
         self._batcher = batcher
         self._time = clock.time
         self._hints: OrderedDict[Key, tuple[str, ...]] = OrderedDict()
+        self._hinted_names = 0
         self._plans: dict[Key, Plan] = {}
         self._met: bytes | None = None
         self._epoch: Epoch | None = None
+        self.corrupt = 0
+        """Entries that were met and cannot be read."""
 
     def forget(self, batcher: Batcher) -> None:
         """Begin anew, on another connection."""
         self._batcher = batcher
         self._hints.clear()
+        self._hinted_names = 0
         self._plans.clear()
 
     async def read(
@@ -71,7 +100,7 @@ class Reads:
         if epoch is None or not self._is_ours(epoch, run_id):
             return [Missing(0, Why.ABSENT) for _ in keys]
         answers: list[Found | Missing] = []
-        unknown: dict[int, tuple[Entry, tuple[bytes, ...]]] = {}
+        unknown: dict[int, _Late] = {}
         nothing, now = Missing(epoch.q, epoch=epoch.nonce), self._time()
         stamps: dict[tuple[bytes, ...], bytes] = {}
         for index, plan in enumerate(plans):
@@ -83,9 +112,9 @@ class Reads:
             if stamp is None:
                 nonces = [(values[each] or b"")[:NONCE] for each in plan.generations]
                 stamp = stamps[plan.generations] = epoch.nonce + b"".join(nonces)
-            plain = self._if_plain(epoch, blob, stamp, now)
-            if plain is not None:
-                answers.append(plain)
+            expected = self._if_expected(epoch, plan, blob, stamp, values, now)
+            if expected is not None:
+                answers.append(expected)
                 continue
             answer, late = self._judge(epoch, plan, blob, values)
             answers.append(answer)
@@ -103,17 +132,22 @@ class Reads:
             raise Barred(NEWER % self._layout.epoch.decode())
         return epoch.run_id == run_id and epoch.layout == self._layout.number
 
-    def _if_plain(self, epoch: Epoch, blob: bytes, stamp: bytes, now: float) -> Found | None:
-        """The usual entry: no dynamic names, and all its stamps are equal. None: look closer.
+    def _if_expected(
+        self, epoch: Epoch, plan: Plan, blob: bytes, stamp: bytes, values: Values, now: float
+    ) -> Found | None:
+        """The usual entry: it bears the names that the plan knows, and all its stamps are equal.
 
-        Where a generation is missing, `stamp` is too short for the entry's.
+        None: look closer. Where a generation is missing, `stamp` is too short for the entry's.
         """
+        if plan.late:
+            late = [(values[each] or b"")[:NONCE] for each in plan.late_generations]
+            stamp += b"".join(late)
         if not blob.startswith(stamp, STAMPS_AT):
             return None
-        entry = unpack_plain(blob, len(stamp) // NONCE)
+        entry = unpack_known(blob, plan.home, len(stamp) // NONCE, plan.late, plan.packed)
         if entry is None or now >= entry.expires:
             return None
-        return Found(entry, epoch.q, epoch.nonce)
+        return Found(entry, epoch.q, epoch.nonce, blob[MARK])
 
     def _epoch_of(self, value: bytes | None) -> Epoch | None:
         """It is mostly the one that the last read has met."""
@@ -125,10 +159,12 @@ class Reads:
         """What a read of `key` asks for; kept, since the same keys are asked for again."""
         names, generations = self._layout.borne(key)
         entry = self._layout.entry(key)
-        late: Iterable[bytes] = ()
-        if key in self._hints:
-            late = map(self._layout.generation, self._hints[key])
-        plan = Plan(entry, names, generations, (*generations, *late, entry))
+        late = self._hints.get(key, ())
+        of_late = tuple(map(self._layout.generation, late))
+        wanted = (*generations, *of_late, entry)
+        plan = Plan(
+            entry, home_of(entry), names, generations, late, of_late, packed_names(late), wanted
+        )
         if len(self._plans) >= PLANS:
             self._plans.clear()
         self._plans[key] = plan
@@ -136,14 +172,15 @@ class Reads:
 
     def _judge(
         self, epoch: Epoch, plan: Plan, blob: bytes, values: Values
-    ) -> tuple[Found | Missing, tuple[Entry, tuple[bytes, ...]] | None]:
+    ) -> tuple[Found | Missing, _Late | None]:
         """The answer for one key, or the entry whose dynamic names were not asked for yet."""
+        mark = blob[MARK]
         try:
-            entry, stamps = unpack(blob)
+            entry, stamps = unpack(blob, plan.home)
         except CorruptEntry:
-            return Missing(epoch.q, Why.CORRUPT, epoch=epoch.nonce), None
+            return self._corrupt(epoch, mark), None
         if len(stamps) != 1 + len(plan.names) + len(entry.names):
-            return Missing(epoch.q, Why.CORRUPT, epoch=epoch.nonce), None
+            return self._corrupt(epoch, mark), None
         if stamps[0] != epoch.nonce:
             return Missing(epoch.q, Why.INVALIDATED, "epoch", epoch.nonce), None
         for index, generation in enumerate(plan.generations, 1):
@@ -155,13 +192,20 @@ class Reads:
         for index, name in enumerate(entry.names, first):
             generation = self._layout.generation(name)
             if generation not in values:
-                return Missing(epoch.q, epoch=epoch.nonce), (entry, stamps)
+                return Missing(epoch.q, epoch=epoch.nonce), _Late(entry, stamps, mark)
             current = values[generation]
             if current is None or not current.startswith(stamps[index]):
                 return Missing(epoch.q, Why.INVALIDATED, name, epoch.nonce), None
+        return self._unless_expired(epoch, entry, mark), None
+
+    def _corrupt(self, epoch: Epoch, mark: bytes) -> Missing:
+        self.corrupt += 1
+        return Missing(epoch.q, Why.CORRUPT, epoch=epoch.nonce, mark=mark)
+
+    def _unless_expired(self, epoch: Epoch, entry: Entry, mark: bytes) -> Found | Missing:
         if self._time() >= entry.expires:
-            return Missing(epoch.q, Why.EXPIRED, epoch=epoch.nonce), None
-        return Found(entry, epoch.q, epoch.nonce), None
+            return Missing(epoch.q, Why.EXPIRED, epoch=epoch.nonce, mark=mark)
+        return Found(entry, epoch.q, epoch.nonce, mark)
 
     async def _judge_late(
         self,
@@ -169,7 +213,7 @@ class Reads:
         seen_epoch: bytes | None,
         keys: Sequence[Key],
         answers: list[Found | Missing],
-        unknown: dict[int, tuple[Entry, tuple[bytes, ...]]],
+        unknown: dict[int, _Late],
     ) -> bool:
         """A second MGET for entries whose dynamic names no hint told.
 
@@ -179,11 +223,11 @@ class Reads:
         """
         layout = self._layout
         wanted = dict.fromkeys(
-            layout.generation(name) for entry, _ in unknown.values() for name in entry.names
+            layout.generation(name) for late in unknown.values() for name in late.entry.names
         )
         values = await self._batcher.get([layout.epoch, *wanted])
         together = values[layout.epoch] == seen_epoch
-        for index, (entry, stamps) in unknown.items():
+        for index, (entry, stamps, mark) in unknown.items():
             self.hint(keys[index], entry.names)
             if not together:
                 answers[index] = Missing(epoch.q, Why.INVALIDATED, "epoch", epoch.nonce)
@@ -199,20 +243,19 @@ class Reads:
             )
             if killer is not None:
                 answers[index] = Missing(epoch.q, Why.INVALIDATED, killer, epoch.nonce)
-            elif self._time() < entry.expires:
-                answers[index] = Found(entry, epoch.q, epoch.nonce)
             else:
-                answers[index] = Missing(epoch.q, Why.EXPIRED, epoch=epoch.nonce)
+                answers[index] = self._unless_expired(epoch, entry, mark)
         return together
 
     def hint(self, key: Key, names: tuple[str, ...]) -> None:
         """The dynamic names that the entry of `key` bears now."""
-        if self._hints.get(key, ()) != names:
+        known = self._hints.pop(key, ())
+        if known != names:
             self._plans.pop(key, None)
         if names:
             self._hints[key] = names
-            self._hints.move_to_end(key)
-            if len(self._hints) > HINTS:
-                self._hints.popitem(last=False)
-        else:
-            self._hints.pop(key, None)
+        self._hinted_names += len(names) - len(known)
+        while len(self._hints) > HINTS or self._hinted_names > HINTED_NAMES:
+            forgotten, their = self._hints.popitem(last=False)
+            self._hinted_names -= len(their)
+            self._plans.pop(forgotten, None)

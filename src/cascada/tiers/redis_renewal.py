@@ -13,7 +13,6 @@ from cascada.model.errors import TierUnavailable
 from cascada.model.keys import Key
 from cascada.tiers.base import Found, Missing
 from cascada.tiers.redis_layout import PERMANENT_MS, Layout
-from cascada.tiers.redis_leases import created_bytes
 from cascada.tiers.redis_link import Link
 from cascada.tiers.redis_replies import at_least
 
@@ -27,10 +26,10 @@ MAX_RENEWED: Final = 16_384
 """Entries that are left alone; beyond it all are looked at once more."""
 
 RENEW: Final = r"""
--- KEYS: an entry, its greatest version, then the generations of its names. ARGV: 1 created of the
+-- KEYS: an entry, its greatest version, then the generations of its names. ARGV: 1 the mark of the
 --   entry that was read (8 bytes of its header), 2 its life in ms.
 local life = tonumber(ARGV[2])
-if redis.call('GETRANGE', KEYS[1], 10, 17) ~= ARGV[1]
+if redis.pcall('GETRANGE', KEYS[1], 3, 10) ~= ARGV[1]
     or redis.call('PTTL', KEYS[1]) > life / 2 then return 0 end
 for i = 1, #KEYS do
   -- What says that it is valid lives longer than it does, as when it was filled, and is only ever
@@ -72,10 +71,9 @@ class Renewal:
         self._renewed[entry] = now + PAUSE
         _, generations = layout.borne(key)
         keys = (entry, version, *generations, *map(layout.generation, found.entry.names))
-        read = created_bytes(found.entry)
         with suppress(TierUnavailable):  # then the next who reads it renews it
             sent = self._link.send(
-                b"EVAL", RENEW, len(keys), *keys, read, PERMANENT_MS, fits=at_least(0)
+                b"EVAL", RENEW, len(keys), *keys, found.mark, PERMANENT_MS, fits=at_least(0)
             )
             sent.add_done_callback(_heard)
 

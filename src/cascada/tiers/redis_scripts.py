@@ -31,7 +31,7 @@ ACQUIRE: Final = Script(
     + r"""
 -- KEYS: 4.. = the generations of the static names, each once; then for each key v, l, w.
 -- ARGV: 1 run_id, 2 layout, 3 seed, 4 token, 5 force, 6 lease in ms, 7 prefix of generations,
---   8 number of generations, 9.. = their names; then for each key: created of the entry that was
+--   8 number of generations, 9.. = their names; then for each key: the mark of the entry that was
 --   seen (8 bytes of its header, or empty), fence nonce or empty, fence q, the key's name, the
 --   number of its generations and their places among them, in the order of the stamps.
 local e, q = epoch(ARGV[1], ARGV[2], ARGV[3])
@@ -40,7 +40,7 @@ local names_low, keys_low = low(KEYS[2], q), low(KEYS[3], q)
 local force, count = ARGV[5] == '1', tonumber(ARGV[8])
 local nonces = {}
 for i = 1, count do
-  local g = redis.call('GET', KEYS[3 + i])
+  local g = get(KEYS[3 + i])
   if not g then
     g = nonce(ARGV[3])
     redis.call('SET', KEYS[3 + i], g .. '0:0', 'PX', 3600000)
@@ -71,11 +71,11 @@ local function grant(at, v, l, w)
   if not force then
     -- Stored since it was read. Its dynamic names are compared as well: an entry that a tag has
     -- killed must not be handed out as news for ever.
-    local found = redis.call('GET', v)
-    if found and string.sub(found, 11, 18) ~= ARGV[at] and bears(found, granted, ARGV[7]) then
+    local found = get(v)
+    if found and string.sub(found, 4, 11) ~= ARGV[at] and bears(found, granted, ARGV[7]) then
       return {'FOUND', found}
     end
-    local held = redis.call('GET', l)
+    local held = get(l)
     if held and string.sub(held, 17) == granted then
       local left = redis.call('PTTL', l)
       redis.call('SET', w, '1', 'PX', math.max(left, 1))
@@ -107,16 +107,16 @@ FILL: Final = Script(
 --   store, version or empty, the entry's life in ms, the generations', the entry before its stamps,
 --   after them, for each dynamic name '1' if it says what the entry is and '0' if it says what it
 --   was made from, the number of static names, of dynamic ones, and the places of all these.
-local e = redis.call('GET', KEYS[1])
-local q = 0
-if e then q = tonumber(string.sub(e, 53)) end
+local e = get(KEYS[1])
+local q = e and tonumber(string.sub(e, 53))
+if not q then e, q = nil, 0 end
 local count = tonumber(ARGV[5])
 local nonces, lives, owned, derived = {}, {}, {}, {}
 
 -- The nonce that the generation at this place has now, or an empty one.
 local function now(place)
   if not nonces[place] then
-    local g = redis.call('GET', KEYS[3 + place])
+    local g = get(KEYS[3 + place])
     nonces[place] = g and string.sub(g, 1, 8) or ''
   end
   return nonces[place]
@@ -126,7 +126,7 @@ local function fill(at, key)
   local lease, set, version = ARGV[at], ARGV[at + 3], ARGV[at + 5]
   local v, l, w, made, n = KEYS[key], KEYS[key + 1], KEYS[key + 2], KEYS[key + 3], KEYS[key + 4]
   local static, late = tonumber(ARGV[at + 11]), tonumber(ARGV[at + 12])
-  local held = redis.call('GET', l)
+  local held = get(l)
   local accepted = held == lease and e and string.sub(e, 9, 48) == ARGV[1]
   local stamps = {}
   if accepted then
@@ -155,15 +155,15 @@ local function fill(at, key)
   if version ~= '' then
     -- An older version than the greatest that was ever written brings nothing new: what is here
     -- stays.
-    local greatest = redis.call('GET', n)
-    if greatest and tonumber(version) < tonumber(greatest) then
+    local greatest = get(n)
+    if greatest and #greatest == 20 and version < greatest then
       release()
       return {0, q, ''}
     end
   end
   -- An old entry with these very stamps is counted under these generations already. It is looked at
   -- before a set unlinks it: else every set of a key would be one more entry.
-  local old = accepted and redis.call('GETRANGE', v, 45, 52 + 8 * (static + late))
+  local old = accepted and redis.pcall('GETRANGE', v, 50, 57 + 8 * (static + late))
   if set ~= '' then
     -- A set: whatever becomes of it, every other lease and every older value of the key is void.
     if not e or string.sub(e, 9, 48) ~= ARGV[1] then e, q = epoch(ARGV[1], ARGV[2], ARGV[3]) end
@@ -215,7 +215,7 @@ end
 for place, life in pairs(lives) do
   local generation = KEYS[3 + place]
   -- It is gone if a later key of this call was set, from which an earlier one had been made.
-  local g = redis.call('GET', generation)
+  local g = get(generation)
   if g and (owned[place] or derived[place]) then
     local own, made = counted(g)
     local count = string.format('%d:%d', own + (owned[place] or 0), made + (derived[place] or 0))
@@ -236,7 +236,7 @@ RENEW: Final = Script(
 -- KEYS: leases. ARGV: 1 life in ms, 2.. = their values.
 local kept = 0
 for i = 1, #KEYS do
-  if redis.call('GET', KEYS[i]) == ARGV[i + 1] then
+  if redis.pcall('GET', KEYS[i]) == ARGV[i + 1] then
     kept = kept + redis.call('PEXPIRE', KEYS[i], ARGV[1])
   end
 end
@@ -250,7 +250,7 @@ RELEASE: Final = Script(
 -- KEYS: for each key l, w. ARGV: 1 token, 2 channel, 3.. = the keys' texts.
 for i = 3, #ARGV do
   local l, w = KEYS[2 * i - 5], KEYS[2 * i - 4]
-  if string.sub(redis.call('GET', l) or '', 1, 16) == ARGV[1] then
+  if string.sub(get(l) or '', 1, 16) == ARGV[1] then
     redis.call('DEL', l)
     if redis.call('DEL', w) == 1 then publish(ARGV[2], 'w' .. ARGV[i]) end
   end
@@ -296,16 +296,16 @@ end
 
 -- Counted before anything goes: an entry that was dead already is not one that went now.
 local own, made, reached = {}, {}, {}
-local before = redis.call('GET', KEYS[1])
+local before = get(KEYS[1])
 if before and string.sub(before, 9, 48) == ARGV[1] then
   local nonces = {}
   for i = 1, keys do
-    local v = redis.call('GET', KEYS[2 + 2 * i])
+    local v = get(KEYS[2 + 2 * i])
     if v then
       local stamps = {string.sub(before, 1, 8)}
       for _, name in ipairs(static_names(string.sub(ARGV[7 + i], 3))) do
         if not nonces[name] then
-          local g = redis.call('GET', ARGV[7] .. name)
+          local g = get(ARGV[7] .. name)
           nonces[name] = g and string.sub(g, 1, 8) or 'missing'
         end
         stamps[#stamps + 1] = nonces[name]

@@ -168,7 +168,9 @@ class SqliteTier:
             answers.update(zip(released, standing, strict=True))
         for start in range(0, len(stored), WRITE_CHUNK):
             chunk = stored[start : start + WRITE_CHUNK]
-            filled = await self._fill([Write.of(lease, entry) for _, lease, entry in chunk])
+            filled = await self._fill(
+                [Write.of(self._rules.namespace, lease, entry) for _, lease, entry in chunk]
+            )
             answers.update(zip((index for index, *_ in chunk), filled, strict=True))
         return [answers[index] for index in range(len(leases))]
 

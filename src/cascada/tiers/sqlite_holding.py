@@ -11,7 +11,7 @@ from cascada.codecs.envelope import unpack
 from cascada.model.errors import CorruptEntry
 from cascada.model.keys import Key, quote
 from cascada.tiers.base import Bearers, Holding, Mark
-from cascada.tiers.sqlite_ledger import MADE, as_json
+from cascada.tiers.sqlite_ledger import MADE, as_json, home_in
 
 _ROW = (
     "SELECT e.tenant, t.floor, e.q, e.names, e.envelope FROM tenants t"
@@ -44,7 +44,7 @@ def holding(connection: sqlite3.Connection, namespace: str, key: Key) -> Holding
         return None
     ((tenant, floor, q, names, envelope),) = rows
     try:
-        entry, _ = unpack(envelope)
+        entry, _ = unpack(envelope, home_in(namespace, key.text))
         msgspec.json.decode(names)
     except (CorruptEntry, msgspec.DecodeError):
         return None

@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from cascada.codecs.envelope import home_of
 from cascada.model.clock import Clock
 from cascada.model.entry import Entry
 from cascada.model.keys import Key
@@ -287,6 +288,11 @@ class Ledger:
         tenant, q, floor, tombstones, sweep = found
         self._opened[tenant] = (q, floor, tombstones, sweep)
         return Book(self, tenant, q, floor, (tombstones, sweep))
+
+
+def home_in(namespace: str, key: str) -> int:
+    """What binds an envelope to its row."""
+    return home_of(f"{namespace}\0{key}".encode())
 
 
 def row_of(found: Sequence[Any]) -> Row:

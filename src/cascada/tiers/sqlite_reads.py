@@ -20,7 +20,7 @@ from cascada.model.errors import CorruptEntry
 from cascada.model.keys import Key, quote
 from cascada.model.names import static_names
 from cascada.tiers.base import Changes, Filled, Found, Lease, Missing, Usage, Why
-from cascada.tiers.sqlite_ledger import Rules
+from cascada.tiers.sqlite_ledger import Rules, as_json, home_in
 from cascada.tiers.sqlite_schema import KILLER
 
 USED_AFTER: Final = 30
@@ -97,15 +97,17 @@ class Reader:
             (key,) = keys
             where = (namespace, quote(key.tenant), key.text)
             # fetchall: a cursor that is not read to its end would keep the snapshot open.
-            return [self._judge(row, now) for row in connection.execute(_ONE, where).fetchall()]
+            rows = connection.execute(_ONE, where).fetchall()
+            return [self._judge(row, key.text, now) for row in rows]
         by_tenant: dict[str, list[int]] = {}
         for index, key in enumerate(keys):
             by_tenant.setdefault(quote(key.tenant), []).append(index)
         answers: dict[int, Found | Missing] = {}
         for tenant, indexes in by_tenant.items():
-            texts = msgspec.json.encode([keys[index].text for index in indexes]).decode()
-            for row in connection.execute(_MANY, (namespace, tenant, texts)).fetchall():
-                answers[indexes[row[0]]] = self._judge(row, now)
+            texts = [keys[index].text for index in indexes]
+            asked = (namespace, tenant, as_json(texts))
+            for row in connection.execute(_MANY, asked).fetchall():
+                answers[indexes[row[0]]] = self._judge(row, texts[row[0]], now)
         return [answers[index] for index in range(len(keys))]
 
     def counters(self, connection: sqlite3.Connection, tenants: Iterable[str]) -> dict[str, int]:
@@ -133,7 +135,7 @@ class Reader:
         ).fetchall()
         return Usage(entries, size, self._rules.capacity_bytes, evictions)
 
-    def _judge(self, row: tuple[Any, ...], now: float) -> Found | Missing:
+    def _judge(self, row: tuple[Any, ...], key: str, now: float) -> Found | Missing:
         _, q, floor, written, expires, used, ident, envelope, killer = row
         if written is None:
             return Missing(q)
@@ -144,7 +146,7 @@ class Reader:
         if now >= expires:
             return Missing(q, Why.EXPIRED)
         try:
-            entry, _ = unpack(envelope)
+            entry, _ = unpack(envelope, home_in(self._rules.namespace, key))
         except CorruptEntry:
             return self._corrupt(q, ident, envelope)
         if now - used >= USED_AFTER:

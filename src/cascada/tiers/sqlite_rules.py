@@ -18,7 +18,7 @@ from cascada.model.keys import quote
 from cascada.model.names import static_names
 from cascada.tiers.base import Bearers, Filled, Invalidation, Lease
 from cascada.tiers.sqlite_holding import bearers
-from cascada.tiers.sqlite_ledger import Book, Ledger, Rules
+from cascada.tiers.sqlite_ledger import Book, Ledger, Rules, home_in
 
 
 class Write(NamedTuple):
@@ -31,12 +31,13 @@ class Write(NamedTuple):
     envelope: bytes
 
     @classmethod
-    def of(cls, lease: Lease, entry: Entry) -> Write:
+    def of(cls, namespace: str, lease: Lease, entry: Entry) -> Write:
         names = static_names(lease.key)
         own = names[0]
         # No name twice, or it would be counted twice.
         bears = tuple(dict.fromkeys((*names, *entry.names)))
-        return cls(lease, entry, own[2:], bears, pack(entry))
+        key = own[2:]
+        return cls(lease, entry, key, bears, pack(entry, home_in(namespace, key)))
 
 
 def fill(connection: sqlite3.Connection, rules: Rules, writes: Sequence[Write]) -> list[Filled]:
