@@ -12,6 +12,7 @@ from cascada.model.entry import MISS, Hit, Miss
 from cascada.model.events import Event
 from cascada.model.policy import Policy
 from cascada.testing.clock import ManualClock
+from cascada.testing.inside import inside
 
 Face = Callable[[Cache, Tenant, str], Awaitable[Hit[Any] | Miss]]
 
@@ -117,7 +118,7 @@ async def test_memory_that_has_heard_nothing_for_too_long_answers_nothing(
             return False
 
     await acme.set("x", "1", "text")
-    cache._assembly.stack.listen(Deaf())
+    inside(cache).stack.listen(Deaf())
     assert (await ask(cache, acme, "1")).value is None
 
 
@@ -125,7 +126,7 @@ async def test_bytes_that_do_not_decode_are_a_counted_miss(
     cache: Cache, acme: Tenant, ask: Face
 ) -> None:
     await acme.set("x", "1", {"n": 1})
-    cache._assembly.stack.memory.records[acme.key("x", "1")].data = b"\xc1"
+    inside(cache).memory.records[acme.key("x", "1")].data = b"\xc1"
     assert (await ask(cache, acme, "1")).value is None
     assert cache.stats().types["x"].corrupt == 1
     assert cache.stats().types["x"].l1 == 0
@@ -183,7 +184,7 @@ async def test_no_handle_stands_for_an_id_that_is_merely_equal(cache: Cache) -> 
 async def test_handles_are_kept_for_so_many_only(cache: Cache) -> None:
     for number in range(3000):
         cache.tenant("acme", conversation=number)
-    assert len(cache._handles) <= 1024
+    assert len(inside(cache).handles) <= 1024
 
 
 async def test_a_validator_is_asked_about_a_known_handle_as_well(clock: ManualClock) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from cascada import Cache, Hit, InvalidationPending, Loaded, Miss, Tenant
+from cascada.testing.inside import inside
 from tests.chaos.board import Word
 from tests.chaos.keyspace import Answer, Context, Group, Keyspace, Row, Writing
 from tests.chaos.loaders import Source
@@ -210,7 +211,7 @@ class Writes:
         except InvalidationPending:
             self._witness.pending(changed, "delete", self._by)
         else:
-            if any(tier.owed for tier in self._handles.cache._assembly.stack.lower):
+            if any(tier.owed for tier in inside(self._handles.cache).lower):
                 # It returns no more than whether there was a value; a tier may be owed this one.
                 self._witness.pending(changed, "delete", EVERYBODY)
             else:

@@ -19,6 +19,7 @@ from typing import Final
 from cascada import Cache
 from cascada.coherence.feed import PolledFeed
 from cascada.model.clock import SystemClock
+from cascada.testing.inside import inside, inside_poll
 from cascada.tiers.base import L1_LEASE, Changes
 from cascada.tiers.sqlite import SqliteTier
 from tests.chaos.keyspace import POLICIES
@@ -173,10 +174,10 @@ def watch(cache: Cache, witness: Witness, late: float, rng: random.Random) -> No
     have to be excused, also one that is old although the process had looked. A feed that is pushed
     to has no such moments.
     """
-    feed = cache._assembly.feed
+    feed = inside(cache).feed
     if not isinstance(feed, PolledFeed):
         return
-    poll, source = feed.poll, feed._source
+    poll, source = feed.poll, inside_poll(feed).source
 
     class LateSource:
         async def changes(self, since: int | None) -> Changes:
@@ -186,7 +187,7 @@ def watch(cache: Cache, witness: Witness, late: float, rng: random.Random) -> No
             return answer
 
     if late:
-        feed._source = LateSource()
+        inside_poll(feed).source = LateSource()
 
     async def watched() -> bool:
         started = time.monotonic_ns()

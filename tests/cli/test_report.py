@@ -14,6 +14,7 @@ import pytest
 
 from cascada import Cache, __version__
 from cascada.integrations.prometheus import CONTENT_TYPE_LATEST, exposition
+from cascada.testing.inside import inside
 from tests.scenarios.row import all_stored, until
 
 ROOT = Path(__file__).parents[2]
@@ -43,14 +44,14 @@ def refused(*arguments: str | Path, stdin: str = "") -> str:
 async def page(mode: str = "observe", tenants: int = 0) -> str:
     """What a worker exposes: per tenant 1 miss, 3 hits, of which the last is stale."""
     async with Cache(mode=mode) as cache:  # type: ignore[arg-type]
-        cache._assembly.check.pauses = (0.0, 0.0)
+        inside(cache).check.pauses = (0.0, 0.0)
         for name in ("acme", "initech"):
             handle = cache.tenant(name)
             await handle.load("price", "1", lambda: 100)
             await all_stored(handle)
             for value in (100, 100, 110):
                 await handle.load("price", "1", lambda value=value: value)  # type: ignore[misc]
-        await until(lambda: not +cache._assembly.check._under_way)
+        await until(lambda: not inside(cache).being_checked)
         return (await exposition(cache, tenants=tenants)).decode()
 
 
@@ -105,7 +106,7 @@ def test_a_database_below_changes_nothing_in_the_sums(tmp_path: Path) -> None:
             acme = cache.tenant("acme")
             await acme.set("x", "1", "text")
             await acme.get("x", "1")
-            cache._assembly.stack.memory.flush()
+            inside(cache).memory.flush()
             await acme.get("x", "1")
             await acme.get("x", "nothing")
             return (await exposition(cache)).decode()

@@ -15,6 +15,7 @@ import pytest
 
 from cascada.model.names import key_name
 from cascada.testing.clock import ManualClock
+from cascada.testing.inside import inside_push
 from cascada.tiers.redis_link import Pool, pool_of
 from tests.scenarios.row import until
 from tests.servers.redis import RedisServer
@@ -49,10 +50,10 @@ async def test_a_reconnect_compares_with_what_was_applied_not_with_what_was_read
     here, there = pair
     assert await there.store()
     assert await there.keep()
-    gate = Gate(there.feed._link._pool)  # type: ignore[attr-defined]
-    there.feed._link._pool = gate  # type: ignore[attr-defined]
-    there.feed._link.wire.close()  # type: ignore[union-attr]
-    await until(lambda: there.feed._link.wire is None)
+    gate = Gate(inside_push(there.feed).pool)
+    inside_push(there.feed).pool = gate
+    inside_push(there.feed).link.wire.close()
+    await until(lambda: inside_push(there.feed).link.wire is None)
     await here.tier.invalidate([key_name(KEY)])
     (missed,) = await there.tier.read([KEY])
     assert missed.q == 1
@@ -79,15 +80,15 @@ async def test_pushes_of_another_live_server_keep_nothing_fresh(
     """An address that leads elsewhere by now: whatever is read here, nobody publishes it there."""
     redis_server.flush()
     elsewhere, process = Process(server.url), Process(redis_server.url)
-    process.feed._link._pool = pool_of(server.url)  # type: ignore[attr-defined]
+    inside_push(process.feed).pool = pool_of(server.url)
     async with processes(elsewhere), processes(process, listening=False):
-        await until(lambda: process.feed._up.is_set())
+        await until(lambda: inside_push(process.feed).up.is_set())
         assert await process.store()
         for _ in range(20):
             await process.keep()
             assert not process.has()
             await asyncio.sleep(0.01)
-        process.feed._link._pool = pool_of(redis_server.url)  # type: ignore[attr-defined]
+        inside_push(process.feed).pool = pool_of(redis_server.url)
         await process.trusted()
         assert await process.keep()
         assert process.has()
@@ -104,8 +105,7 @@ def test_the_time_of_a_look_is_that_before_it(redis_server: RedisServer) -> None
             clock.advance(0.2)
             return []
 
-    feed._poll = Slow()  # type: ignore[assignment]
-    feed._trusted_until = clock.monotonic() + 10
+    inside_push(feed).trust(clock.monotonic() + 10, Slow())
     asked = clock.monotonic()
     feed.extend(asked)
     assert feed.until <= asked + 0.0051
@@ -129,7 +129,7 @@ async def test_a_push_that_waits_in_the_socket_is_not_overtaken_by_a_hit(
             % (len(channel), channel, len(body), body)
         )
         assert wire.recv(100) == b":2\r\n"
-    assert select.select([there.feed._socket.fileno()], [], [], 5)[0], "the push is there"
+    assert select.select([inside_push(there.feed).socket], [], [], 5)[0], "the push is there"
     there.feed.until = 0.0  # the 5 ms for which the last look counted are over
     assert not there.has()
 

@@ -15,6 +15,7 @@ from cascada.model.errors import InvalidationPending, LoadError
 from cascada.model.policy import Policy
 from cascada.testing.clock import ManualClock
 from cascada.testing.flaky import FlakyTier
+from cascada.testing.inside import inside
 from cascada.testing.nodes import Nodes, hear
 from cascada.tiers.sqlite import SqliteTier
 from tests.scenarios.row import kept, turns, until
@@ -124,7 +125,7 @@ async def test_while_memory_cannot_be_trusted_late_callers_wait_for_the_fill(cac
     tape = Tape("a", "b", held=1)
     first = Listener(acme, tape)
     await until(lambda: first.got == ["a"])
-    cache._assembly.stack.memory.freshness = Deaf()
+    inside(cache).memory.freshness = Deaf()
     late = Listener(acme, tape)
     await turns(50)
     assert late.got == []
@@ -138,7 +139,7 @@ async def test_a_push_that_is_being_read_keeps_nobody_from_following(cache: Cach
     tape = Tape("a", "b", held=1)
     first = Listener(acme, tape)
     await until(lambda: first.got == ["a"])
-    cache._assembly.stack.memory.freshness = Deaf(looks=2)
+    inside(cache).memory.freshness = Deaf(looks=2)
     late = Listener(acme, tape)
     await until(lambda: late.got == ["a"])
     tape.let_go()
@@ -153,7 +154,7 @@ async def test_who_could_not_follow_at_first_does_as_soon_as_memory_is_trusted(
     tape = Tape("a", "b", "c", held=1)
     first = Listener(acme, tape)
     await until(lambda: first.got == ["a"])
-    deaf = cache._assembly.stack.memory.freshness = Deaf()
+    deaf = inside(cache).memory.freshness = Deaf()
     late = Listener(acme, tape)
     await turns(50)
     assert late.got == []
@@ -172,7 +173,7 @@ async def test_who_waits_for_a_fill_that_never_comes_follows_the_next_stream(
     tape = Tape(*range(9), held=1)
     first = Listener(acme, tape, max_items=5)
     await until(lambda: first.got == [0])
-    cache._assembly.stack.memory.freshness = Deaf()
+    inside(cache).memory.freshness = Deaf()
     late = Listener(acme, tape, max_items=5)
     await turns(50)
     tape.let_go()
@@ -230,7 +231,7 @@ async def test_a_memory_that_was_emptied_vouches_for_no_stream(cache: Cache, nam
     await until(lambda: first.got == ["old"])
     if named:
         await acme.invalidate("x", "1")
-    cache._assembly.stack.memory.flush()
+    inside(cache).memory.flush()
     tape.pieces = ("new",)
     late = Listener(acme, tape)
     await turns(50)
@@ -315,7 +316,7 @@ async def test_a_refresh_whose_stale_value_has_gone_is_followed(
     async with Cache(tiers=[tier], clock=clock, op_timeout=10, policies=policies) as cache:
         acme = cache.tenant("acme")
         await acme.set("x", "1", ["old"])
-        cache._assembly.stack.memory.flush()
+        inside(cache).memory.flush()
         clock.advance(20)
         tape = Tape("a", "b", held=1, error=error)
         assert await heard(acme, tape) == ["old"]

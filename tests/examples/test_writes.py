@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import event
 
 from cascada import Event
+from cascada.testing.inside import inside
 from tests.examples.attack import OF_A_TENANT, furnish, ids_of, send
 from tests.examples.conftest import Running
 
@@ -25,7 +26,7 @@ def steps(service: Running) -> Iterator[list[str]]:
         if what.kind == "invalidate":
             seen.append("invalidate")
 
-    service.service.cache._assembly.stack.trace.observers.append(told)
+    inside(service.service.cache).trace.observers.append(told)
     engine = service.service.database._engine.sync_engine
     event.listen(engine, "commit", committed)
     yield seen

@@ -1,5 +1,6 @@
 """The rules of the house that a machine can hold: sizes, layers, the lock, the commands."""
 
+import ast
 import os
 import re
 import statistics
@@ -117,6 +118,52 @@ def test_nothing_kept_names_a_machine() -> None:
         for match in path_of_a_machine.finditer(path.read_bytes())
     }
     assert not found
+
+
+OWN_PRIVATES = {
+    "tests/api/test_cache_aside_callbacks.py": "a table of functions, which belongs to no cache",
+    "tests/chaos/mutants.py": "a mutant replaces a private function: that is what it is",
+    "tests/chaos/mutants_redis.py": "as above",
+    "tests/chaos/mutants_sqlite.py": "as above",
+    "tests/examples/serving.py": "uvicorn has no public way to serve on a loop that runs",
+    "tests/examples/test_isolation.py": "the example's own engine, to see its statements",
+    "tests/examples/test_writes.py": "the example's own engine, to see its commits",
+}
+"""Tests that reach into private parts themselves, with the reason."""
+
+PUBLIC = {"_replace", "_asdict", "_make", "_fields", "_exit"}
+"""Names of the standard library that begin with an underscore for another reason."""
+
+
+def reach_ins(path: Path) -> set[str]:
+    """Private names of others that a file uses, as attributes or by `setattr` and the like."""
+    used: set[str] = set()
+    own: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        match node:
+            case ast.Attribute(value=ast.Name(id="self" | "cls")):
+                own.add(node.attr)
+            case ast.Attribute(value=ast.Call(func=ast.Name(id="super"))):
+                own.add(node.attr)
+            case ast.AnnAssign(target=ast.Name(id=name)):  # of a class in this file
+                own.add(name)
+            case ast.Attribute():
+                used.add(node.attr)
+            case ast.Call(args=[ast.Constant(value=str(dotted)), *_]) if "." in dotted:
+                used.add(dotted.rpartition(".")[2])
+            case ast.Call(args=[_, ast.Constant(value=str(name)), *_]):
+                used.add(name)
+    return {name for name in used - own if re.fullmatch(r"_[a-z]\w*", name)} - PUBLIC
+
+
+def test_private_parts_are_reached_by_one_door() -> None:
+    """`cascada.testing.inside`: whoever moves a part changes that file and no test."""
+    found = {
+        name: reached for path in kept("tests/*.py")
+        if (reached := reach_ins(path)) and (name := str(path.relative_to(ROOT)))
+    }  # fmt: skip
+    assert {name: found[name] for name in found.keys() - OWN_PRIVATES} == {}
+    assert OWN_PRIVATES.keys() <= found.keys(), "an exception that is not needed any more goes"
 
 
 def make(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -19,6 +19,8 @@ from cascada.integrations.prometheus import CacheCollector, exposition
 from cascada.model.entry import MISS
 from cascada.model.policy import Policy
 from cascada.testing.clock import ManualClock
+from cascada.testing.inside import inside
+from cascada.testing.nodes import hear
 from tests.scenarios.row import Row, all_stored, until
 
 ROOT = Path(__file__).parents[2]
@@ -77,7 +79,7 @@ async def test_hits_and_misses_are_counted_by_layer(cache: Cache, acme: Tenant) 
     await acme.set("x", "1", "text")
     await acme.get("x", "1")
     await acme.get("x", "nothing")
-    cache._assembly.stack.memory.flush()
+    inside(cache).memory.flush()
     await acme.get("x", "1")
     said = await scrape(cache)
     assert said("cache_hit_total", layer="l1", data_type="x") == 1
@@ -117,7 +119,7 @@ async def test_stale_corrupt_and_invalidated_entries(
 ) -> None:
     await acme.set("x", "1", {"n": 1})
     await acme.set("x", "2", {"n": 2})
-    cache._assembly.stack.memory.records[acme.key("x", "2")].data = b"\xc1"
+    inside(cache).memory.records[acme.key("x", "2")].data = b"\xc1"
     await acme.get("x", "2")
     clock.advance(61)
     assert (await acme.get("x", "1")).value == {"n": 1}
@@ -138,7 +140,7 @@ async def test_response_times_of_memory_stand_for_every_hit(cache: Cache, acme: 
     assert first("cache_response_time_seconds_bucket", layer="l1", le="+Inf") == 30
     assert first.types["cache_response_time_seconds"] == "histogram"
     await acme.get("x", "2")
-    cache._assembly.stack.memory.flush()
+    inside(cache).memory.flush()
     waiting = await scrape(cache)
     assert waiting("cache_response_time_seconds_count", layer="l1") == 30
     await acme.get("x", "1")
@@ -154,10 +156,10 @@ async def test_a_scrape_is_no_use_of_an_entry(
 ) -> None:
     await acme.set("x", "1", "text")
     await acme.get("x", "1")
-    record = cache._assembly.stack.memory.records[acme.key("x", "1")]
+    record = inside(cache).memory.records[acme.key("x", "1")]
     before = record.used
     clock.advance(5)
-    await cache._assembly.feed.poll()  # type: ignore[union-attr]
+    await hear(cache)
     said = await scrape(cache)
     assert said("cache_response_time_seconds_count", layer="l1") == 1
     assert record.used == before
@@ -166,7 +168,7 @@ async def test_a_scrape_is_no_use_of_an_entry(
 async def test_saved_time_only_grows(cache: Cache, acme: Tenant, clock: ManualClock) -> None:
     async def read(seconds: float) -> str:
         clock.advance(seconds)
-        await cache._assembly.feed.poll()  # type: ignore[union-attr]
+        await hear(cache)
         return "row"
 
     await acme.load("x", "1", lambda: read(4))
@@ -182,7 +184,7 @@ async def test_saved_time_only_grows(cache: Cache, acme: Tenant, clock: ManualCl
 
 
 async def test_what_came_of_comparing_hits_with_their_source(cache: Cache) -> None:
-    check = cache._assembly.check
+    check = inside(cache).check
     check.pauses = (0.0, 0.0)
     one, other = cache.tenant("one"), cache.tenant("other")
     for handle in (one, other):
@@ -198,7 +200,7 @@ async def test_what_came_of_comparing_hits_with_their_source(cache: Cache) -> No
             await handle.load("x", "1", fail)
         else:
             await handle.load("x", "1", lambda now=now: now)  # type: ignore[misc]
-        await until(lambda: not +check._under_way)
+        await until(lambda: not inside(cache).being_checked)
     said = await scrape(cache)
     assert said("cache_checked_total", data_type="x") == 3
     assert said("cache_unchecked_total", data_type="x") == 1
@@ -250,7 +252,7 @@ async def test_sizes_and_the_state_of_the_layers(cache: Cache, acme: Tenant) -> 
         assert 0 < said("cache_size_bytes", layer=layer) < said("cache_capacity_bytes", layer=layer)
         assert said("cache_evictions_total", layer=layer) == 0
         assert said("cache_tier_up", layer=layer) == 1
-    cache._assembly.stack.lower[0].owe(["k:acme:x:1"])
+    inside(cache).lower[0].owe(["k:acme:x:1"])
     await acme.get("x", "other")
     said = await scrape(cache)
     assert said("cache_tier_up", layer="l3") == 0
@@ -281,7 +283,7 @@ async def test_counters_never_fall(cache: Cache, acme: Tenant, clock: ManualCloc
     for turn in range(4):
         await acme.load("x", turn, lambda: clock.advance(1) or "row")  # type: ignore[func-returns-value]
         await all_stored(acme)
-        await cache._assembly.feed.poll()  # type: ignore[union-attr]
+        await hear(cache)
         for _ in range(20):
             await acme.get("x", turn)
         if turn == 2:

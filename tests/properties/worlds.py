@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
 from cascada.model.keys import Key
+from cascada.testing.inside import inside_sqlite
 from cascada.tiers import sqlite_upkeep
 from cascada.tiers.memory import MemoryTier
 from cascada.tiers.sqlite import SqliteTier
@@ -142,11 +143,11 @@ def open_sqlite(path: Path, clock: Any, capacity: int, tombstones: int) -> Sqlit
         path, namespace="test", clock=clock, capacity_bytes=capacity, max_tombstones=tombstones
     )
     # What runs after writes on the tier's own thread would make each run another one.
-    tier._writer._after = lambda: None
+    inside_sqlite(tier).without_upkeep()
     return tier
 
 
 async def keep_up(tier: Any, *, whole: bool) -> None:
     if whole:
         return await tier.upkeep()
-    await tier._writer.run(lambda c: sqlite_upkeep.step(c, tier._rules, tier._notes))
+    await inside_sqlite(tier).upkeep_step()

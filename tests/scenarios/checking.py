@@ -6,6 +6,7 @@ import pytest
 
 from cascada.api.cache import Cache
 from cascada.api.statistics import TypeStatistics
+from cascada.testing.inside import inside
 from tests.scenarios.row import until
 
 
@@ -16,7 +17,7 @@ class Pauses:
         self.begun: list[float] = []
         self._ends: list[asyncio.Event] = []
         self._sleep = asyncio.sleep
-        cache._assembly.check.pauses = (0.125, 0.375)
+        inside(cache).check.pauses = (0.125, 0.375)
         monkeypatch.setattr("cascada.engine.selfcheck.asyncio.sleep", self.sleep)
 
     async def sleep(self, seconds: float) -> None:
@@ -35,12 +36,12 @@ class Pauses:
 
 
 def at_once(cache: Cache) -> Cache:
-    cache._assembly.check.pauses = (0.0, 0.0)
+    inside(cache).check.pauses = (0.0, 0.0)
     return cache
 
 
 def arm(cache: Cache) -> None:
-    cache._assembly.check.armed = True
+    inside(cache).check.armed = True
 
 
 def counts(cache: Cache, data_type: str = "x") -> TypeStatistics:
@@ -53,4 +54,4 @@ def looks(cache: Cache, data_type: str = "x") -> tuple[int, int, int, int]:
 
 
 async def all_checked(cache: Cache) -> None:
-    await until(lambda: not +cache._assembly.check._under_way)
+    await until(lambda: not inside(cache).being_checked)

@@ -12,6 +12,7 @@ from cascada.model.events import Event
 from cascada.model.policy import Policy
 from cascada.testing.clock import ManualClock
 from cascada.testing.flaky import FlakyTier
+from cascada.testing.inside import inside, inside_push
 from cascada.testing.nodes import Nodes
 from cascada.tiers.sqlite import SqliteTier
 from tests.scenarios.row import until
@@ -90,9 +91,9 @@ def cache(make_cache: MakeCache) -> Cache:
 async def warm(cache: Cache) -> Cache:
     """The cache, when it has met its servers: nothing empties its memory any more."""
     await cache.tenant("acme").set("warm", "up", 1)
-    feed = cache._assembly.feed
+    feed = inside(cache).feed
     if isinstance(feed, PushFeed):
-        await until(lambda: feed._hearing.nonce != b"")
+        await until(lambda: inside_push(feed).nonce != b"")
     return cache
 
 

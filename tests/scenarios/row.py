@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cascada.api.tenant import Tenant
+from cascada.testing.inside import inside
 
 
 class Row:
@@ -69,14 +70,18 @@ async def until(happened: Callable[[], bool], seconds: float = 10.0) -> None:
 
 async def all_stored(handle: Tenant) -> None:
     """A load's callers have their value before it is stored; wait for that as well."""
-    await until(lambda: not getattr(handle._stack, "flights", None))
+    await until(lambda: not inside(handle).flights)
 
 
 async def under_way(handle: Tenant, *resource_ids: str) -> None:
     """Wait until each of these is being loaded: many are looked for below before they are."""
     keys = [handle.key("x", each) for each in resource_ids]
-    await until(lambda: hasattr(handle._stack, "flights"))
-    await until(lambda: None not in map(handle._stack.flights.find, keys))
+
+    def all_found() -> bool:
+        flights = inside(handle).flights
+        return flights is not None and None not in map(flights.find, keys)
+
+    await until(all_found)
 
 
 async def kept(handle: Tenant, resource_id: str = "1") -> Any:

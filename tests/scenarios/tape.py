@@ -9,6 +9,7 @@ from typing import Any
 from cascada.api.cache import Cache
 from cascada.api.tenant import Tenant
 from cascada.testing.clock import ManualClock
+from cascada.testing.inside import inside
 from tests.scenarios.row import until
 
 
@@ -67,7 +68,7 @@ async def all_of(pieces: AsyncGenerator[Any]) -> list[Any]:
 async def pass_time(cache: Cache, clock: ManualClock, seconds: float) -> None:
     """Let time pass; after a long silence, connections and feeds are looked at first."""
     clock.advance(seconds)
-    trust = cache._assembly.stack.memory.freshness
+    trust = inside(cache).memory.freshness
     await until(lambda: trust.until > clock.monotonic() or trust.extend(clock.monotonic()))
 
 

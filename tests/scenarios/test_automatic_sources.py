@@ -12,6 +12,7 @@ from cascada.model.entry import Hit
 from cascada.model.loaded import Loaded
 from cascada.model.policy import Policy
 from cascada.testing.clock import ManualClock
+from cascada.testing.inside import inside
 from tests.scenarios.conftest import MakeCache
 from tests.scenarios.row import Row, all_stored, kept
 
@@ -110,7 +111,7 @@ async def test_sources_reach_through_a_middle_that_is_found_in_a_tier(cache: Cac
     await all_stored(acme)
     for drop in (False, True):
         if drop:
-            cache._assembly.stack.memory.flush()
+            inside(cache).memory.flush()
         await acme.load("x", "1", outer)
         assert await kept(acme) == "made of middle text"
         await acme.invalidate("doc", "d")

@@ -5,6 +5,7 @@ import pytest
 from cascada.api.cache import Cache
 from cascada.model.keys import Key, Scope
 from cascada.model.names import all_of_type, key_name, tag_name
+from cascada.testing.inside import inside
 from cascada.tiers.base import Bearers
 
 NONE = Bearers(0, 0)
@@ -27,12 +28,12 @@ REACHED = [Bearers(2, 0), Bearers(1, 1), Bearers(1, 0), Bearers(0, 1), NONE]
 
 
 async def test_every_tier_says_the_same(cache: Cache, names: list[str]) -> None:
-    for tier in cache._assembly.stack.tiers:
+    for tier in inside(cache).stack.tiers:
         assert await tier.bearers(names) == REACHED, tier.name
 
 
 async def test_an_invalidation_says_what_it_has_reached(cache: Cache, names: list[str]) -> None:
-    for tier in cache._assembly.stack.tiers[1:] or cache._assembly.stack.tiers:
+    for tier in inside(cache).stack.tiers[1:] or inside(cache).stack.tiers:
         assert (await tier.invalidate(names)).bearers == tuple(REACHED), tier.name
         assert set(await tier.bearers(names)) == {NONE}
 
@@ -43,6 +44,6 @@ async def test_what_is_set_again_is_counted_once(cache: Cache) -> None:
         await acme.within(agent="a1", conversation="c1").set("x", "1", number, tags=["news"])
         await acme.within(agent="a1").set("x", "2", number)
     names = [*all_of_type("acme", "x", Scope(agent="a1")), tag_name("acme", "news")]
-    for tier in cache._assembly.stack.tiers:
+    for tier in inside(cache).stack.tiers:
         assert await tier.bearers(names) == [Bearers(2, 0), Bearers(0, 1)], tier.name
     assert (await acme.invalidate(agent="a1")).keys == 2

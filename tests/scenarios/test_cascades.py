@@ -23,6 +23,7 @@ from cascada import (
     register_conversation_resolver,
 )
 from cascada.engine.tracked import Series
+from cascada.testing.inside import inside
 from tests.api.settled import settled
 
 MakeCache = Callable[..., Cache]
@@ -319,7 +320,7 @@ def test_a_row_that_reaches_nothing_is_refused() -> None:
 async def test_a_cascade_is_one_invalidation(cache: Cache) -> None:
     """One number is drawn for all of it, so that no reader sees half."""
     calls: list[int] = []
-    lowest = cache._assembly.stack.tiers[-1]
+    lowest = inside(cache).stack.tiers[-1]
     tell = lowest.invalidate
 
     async def counted(names: list[str], **named: Any) -> Any:

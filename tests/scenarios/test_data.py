@@ -17,6 +17,7 @@ import pytest
 
 from cascada import Cache, CacheClosed, CorruptEntry
 from cascada.testing.clock import ManualClock
+from cascada.testing.inside import inside
 from tests.scenarios.conftest import TIMEOUT, MakeCache
 from tests.servers.redis import RedisServer
 
@@ -183,7 +184,7 @@ async def test_what_does_not_decode_is_said_with_the_list_s_name(cache: Cache) -
     acme = cache.tenant("acme")
     inbox = acme.list("in:box")
     await inbox.rpush("good")
-    await cache._assembly.data.push("acme:in%3Abox", b"no envelope", left=False)
+    await inside(cache).data.push("acme:in%3Abox", b"no envelope", left=False)
     with pytest.raises(CorruptEntry, match="an item of the list acme:in%3Abox"):
         await inbox.range()
     with pytest.raises(CorruptEntry, match="an item of the list acme:in%3Abox"):
@@ -209,7 +210,7 @@ async def test_what_others_have_put_in_their_place_is_said(
             await acme.increment("calls", "chat")
         with pytest.raises(CorruptEntry, match="acme:inbox"):
             await acme.list("inbox").rpush("item")
-    assert cache._assembly.stack.lower[0].available, "the server has not failed"
+    assert inside(cache).lower[0].available, "the server has not failed"
 
 
 async def test_a_cancelled_push_happens_whole_or_not_at_all(cache: Cache) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from cascada import Cache, Embeddings, configure, get_embeddings_batch_with_cache
 from cascada.model.errors import BadInput, LoadCycle, MissingTenant, SerializationError
+from cascada.testing.inside import inside
 from tests.scenarios.conftest import MakeCache
 from tests.scenarios.row import all_stored, until
 
@@ -116,14 +117,14 @@ async def test_what_the_provider_gave_as_lists_is_handed_out_as_arrays(
     writer = make_cache()
     await embeddings.of(writer.tenant("acme"), ["one", "two"])
     await all_stored(writer.tenant("acme"))
-    shared = writer._assembly.feed is not None
+    shared = inside(writer).feed is not None
     for cache in (make_cache() if shared else writer, writer):
         acme = cache.tenant("acme")
         vectors, _ = await embeddings.of(acme, ["one", "new", "two"], as_array=True)
         assert [each.tolist() for each in vectors] == [vector(t) for t in ("one", "new", "two")]
         assert {each.dtype.str for each in vectors} == {"<f4"}
         assert not any(each.flags.writeable for each in vectors)
-        kind = cache._assembly.stack.kinds.of("acme", "embedding")
+        kind = inside(cache).kinds.of("acme", "embedding")
         assert (kind.corrupt, kind.refused) == (0, 0)
         await all_stored(acme)
     assert provider.asked == {"one": 1, "two": 1, "new": 1}
@@ -134,7 +135,7 @@ async def test_many_callers_of_overlapping_batches_ask_each_text_once(
 ) -> None:
     provider = Provider(seconds=0.02)
     caches = [make_cache(), make_cache()]
-    if caches[0]._assembly.feed is None:
+    if inside(caches[0]).feed is None:
         caches.pop()  # memory alone is not shared
     batches = [[f"text {n}" for n in range(first, first + 30)] for first in range(0, 50, 5)]
     found = await asyncio.gather(
@@ -146,7 +147,7 @@ async def test_many_callers_of_overlapping_batches_ask_each_text_once(
     for batch, (vectors, _) in zip(batches, found, strict=True):
         assert vectors == [vector(text) for text in batch]
     assert len(provider.asked) == 75
-    leases = any(tier.name == "l2" for tier in caches[0]._assembly.stack.tiers)
+    leases = any(tier.name == "l2" for tier in inside(caches[0]).stack.tiers)
     if len(caches) == 1 or leases:  # SQLite has no leases that others wait for
         assert set(provider.asked.values()) == {1}
 

@@ -9,6 +9,7 @@ from cascada.api.cache import Cache
 from cascada.model.errors import LoadError, LoadTimeout, SerializationError
 from cascada.model.policy import Policy
 from cascada.testing.clock import ManualClock
+from cascada.testing.inside import inside
 from tests.scenarios.conftest import MakeCache
 from tests.scenarios.row import Row, all_stored, kept, turns, until
 from tests.scenarios.tape import Listener, Tape, heard, pass_time
@@ -118,7 +119,7 @@ async def test_a_stream_that_is_too_long_is_delivered_and_not_stored(cache: Cach
     tape = Tape(*range(30))
     assert await heard(acme, tape, max_items=10) == list(range(30))
     assert await kept(acme) is None
-    total = cache._assembly.stack.kinds.of("acme", "x")
+    total = inside(cache).kinds.of("acme", "x")
     assert (total.loads, total.load_failures, total.refused) == (1, 0, 1)
     assert await heard(acme, tape, max_items=30) == list(range(30))
     assert await kept(acme) == list(range(30))
@@ -218,7 +219,7 @@ async def test_a_refresh_that_is_too_long_is_not_started_again_at_once(
         assert await heard(acme, tape, max_items=10) == ["short"]
         await all_stored(acme)
     assert (tape.runs, tape.closed, tape.yielded) == (1, 1, 11)
-    total = acme._assembly.stack.kinds.of("acme", "x")
+    total = inside(acme).kinds.of("acme", "x")
     assert (total.refused, total.load_failures) == (1, 0)
 
 

@@ -12,6 +12,7 @@ from cascada.model.events import Event
 from cascada.model.policy import Policy
 from cascada.testing.clock import ManualClock
 from cascada.testing.flaky import FlakyTier
+from cascada.testing.inside import inside
 from cascada.testing.nodes import hear
 from cascada.tiers.guarded import FAILURES_TO_OPEN, RETRY_AFTER
 from cascada.tiers.sqlite import SqliteTier
@@ -107,7 +108,7 @@ async def test_a_feed_that_has_failed_comes_back(
     await until(lambda: flaky.made["changes"] > seen + 1)
     flaky.heal()
     clock.advance(1)
-    await until(lambda: shaky._assembly.feed.until > clock.monotonic())
+    await until(lambda: inside(shaky).feed.until > clock.monotonic())
     assert (await acme.get("x", "1")).tier == "l1"
 
 
@@ -149,14 +150,14 @@ async def test_what_was_forgotten_before_it_was_heard_of_costs_memory_all_it_has
 
 
 async def test_a_look_that_takes_long_extends_trust_from_its_start_only(
-    shaky: Cache, flaky: FlakyTier, clock: ManualClock
+    shaky: Cache, flaky: FlakyTier, clock: ManualClock, tmp_path: Path
 ) -> None:
     """What is invalidated after the answer was made, and before it arrives, is not in it."""
     acme = shaky.tenant("acme")
     await acme.set("x", "1", "old")
     with flaky.hang("changes", carried_out=True) as held:
         await held.reached()
-        other = SqliteTier(flaky.tier._path, namespace="test", clock=clock)  # type: ignore[attr-defined]
+        other = SqliteTier(tmp_path / "flaky.db", namespace="test", clock=clock)
         async with Cache(tiers=[other], clock=clock, op_timeout=TIMEOUT) as there:
             await there.tenant("acme").invalidate("x", "1")
         clock.advance(0.6)
@@ -171,7 +172,7 @@ async def test_the_breaker_opens_after_a_few_failures_and_closes_by_itself(
 ) -> None:
     acme = shaky.tenant("acme")
     await acme.set("x", "1", "value")
-    shaky._assembly.stack.memory.flush()
+    inside(shaky).memory.flush()
     flaky.fail("read")
     for _ in range(FAILURES_TO_OPEN):
         await acme.get("x", "1")
@@ -241,7 +242,7 @@ async def test_a_lost_fill_does_not_leave_memory_with_what_nobody_vouches_for(
     flaky.fail("fill", times=1)
     await acme.load("x", "1", Row("value").read)
     await all_stored(acme)
-    assert shaky._assembly.stack.memory.peek(acme.key("x", "1")) is None
+    assert inside(shaky).memory.peek(acme.key("x", "1")) is None
 
 
 async def test_a_spare_is_served_as_long_as_a_tier_is_there_to_vouch_for_it(
@@ -264,7 +265,7 @@ async def test_a_spare_is_served_as_long_as_a_tier_is_there_to_vouch_for_it(
 
 
 async def test_a_busy_tier_is_asked_again_and_what_the_other_process_brought_is_taken(
-    shaky: Cache, flaky: FlakyTier, clock: ManualClock
+    shaky: Cache, flaky: FlakyTier, clock: ManualClock, tmp_path: Path
 ) -> None:
     acme = shaky.tenant("acme")
     row = Row("ours")
@@ -276,7 +277,7 @@ async def test_a_busy_tier_is_asked_again_and_what_the_other_process_brought_is_
     flaky.busy(times=5, retry_after=0.02)
     loading = asyncio.create_task(acme.load("x", "2", row.read))
     await until(lambda: flaky.made["lease"] > 5)
-    other = SqliteTier(flaky.tier._path, namespace="test", clock=clock)  # type: ignore[attr-defined]
+    other = SqliteTier(tmp_path / "flaky.db", namespace="test", clock=clock)
     async with Cache(tiers=[other], clock=clock, op_timeout=TIMEOUT) as there:
         await there.tenant("acme").set("x", "2", "theirs")
         assert (await loading).value == "theirs"

@@ -16,6 +16,7 @@ from cascada.model.clock import SystemClock
 from cascada.model.errors import CacheClosed, WrongLoop
 from cascada.testing.clock import ManualClock
 from cascada.testing.flaky import FlakyTier
+from cascada.testing.inside import inside
 from cascada.tiers.sqlite import SqliteTier
 from tests.scenarios.row import Row, all_stored, kept, turns, until
 
@@ -198,7 +199,7 @@ async def test_a_background_task_that_raises_is_logged_and_ends_nothing_else(
     async def breaks() -> None:
         raise ValueError("unforeseen")
 
-    cache._assembly.stack.background.run(breaks(), "breaks")
+    inside(cache).background.run(breaks(), "breaks")
     await until(lambda: "unforeseen" in caplog.text)
     assert await cache.tenant("acme").set("x", "1", "fine")
     await cache.aclose()
@@ -237,7 +238,7 @@ def test_a_forked_child_has_an_empty_memory_and_works(cache: Cache) -> None:
         await acme.set("x", "1", "parent's")
 
     async def in_child() -> bool:
-        before = cache._assembly.stack.memory.peek(acme.key("x", "1"))
+        before = inside(cache).memory.peek(acme.key("x", "1"))
         hit = await acme.get("x", "1")
         await acme.set("x", "2", "child's")
         stored = await acme.get("x", "2")
@@ -303,7 +304,7 @@ async def test_nobody_hangs_on_work_that_closing_ends_before_its_first_step(
 ) -> None:
     acme = cache.tenant("acme")
     await acme.get("x", "1")  # binds the cache to this loop
-    stack = acme._stack
+    stack = inside(acme).stack
     start = stack.background.run
 
     def start_and_end(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:

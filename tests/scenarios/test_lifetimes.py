@@ -12,6 +12,7 @@ from cascada.model.loaded import Loaded
 from cascada.model.policy import Policy
 from cascada.model.ttl import FOREVER
 from cascada.testing.clock import ManualClock
+from cascada.testing.inside import inside
 from tests.scenarios.conftest import NAMES, MakeCache
 from tests.scenarios.row import Row, all_stored, kept
 
@@ -85,7 +86,7 @@ async def test_what_is_found_below_keeps_its_age(
     acme = cache.tenant("acme")
     await acme.set("x", "1", "old")
     clock.advance(60)
-    cache._assembly.stack.memory.flush()
+    inside(cache).memory.flush()
     answer = await acme.get("x", "1")
     if tiers == "memory":
         assert not answer

@@ -12,6 +12,7 @@ from cascada.model.loaded import Loaded
 from cascada.model.policy import Policy
 from cascada.testing.clock import ManualClock
 from cascada.testing.flaky import FlakyTier
+from cascada.testing.inside import inside
 from tests.scenarios.conftest import TIMEOUT, MakeCache
 from tests.scenarios.row import Row, all_stored, turns, under_way, until
 
@@ -199,7 +200,7 @@ async def test_get_many_answers_in_order_and_asks_the_shared_tier_once(
         acme = cache.tenant("acme")
         for name in "abcd":
             await acme.set("x", name, name.upper())
-        cache._assembly.stack.memory.flush()
+        inside(cache).memory.flush()
         await acme.get("x", "a")
         flaky.made.clear()
         hits = await acme.get_many("x", ["d", "a", "missing", "b", "d"])
@@ -235,7 +236,7 @@ async def test_what_was_read_before_memory_was_emptied_is_asked_again(
             async def read(keys: Any) -> Any:
                 answers = await FlakyTier.read(flaky, keys)
                 patched.undo()
-                cache._assembly.stack.memory.flush()
+                inside(cache).memory.flush()
                 return answers
 
             patched.setattr(flaky, "read", read)

@@ -8,6 +8,7 @@ import pytest
 from cascada.api.cache import Cache
 from cascada.model.entry import MISS
 from cascada.model.errors import BadInput
+from cascada.testing.inside import inside
 from tests.scenarios.conftest import MakeCache
 from tests.scenarios.row import Row, all_stored
 
@@ -101,8 +102,8 @@ async def test_a_cache_that_is_off_stores_nothing_and_still_invalidates(
 
     await on.tenant("acme").set("x", "1", "old")
     await acme.invalidate("x", "1")
-    if on.options == off.options or on._assembly.feed is not None:
-        on._assembly.stack.memory.flush()
+    if on.options == off.options or inside(on).feed is not None:
+        inside(on).memory.flush()
         assert not await on.tenant("acme").get("x", "1")
 
 

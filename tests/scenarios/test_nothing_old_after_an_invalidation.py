@@ -11,6 +11,7 @@ from cascada.model.loaded import Loaded
 from cascada.model.policy import Policy
 from cascada.testing.clock import ManualClock
 from cascada.testing.flaky import FlakyTier
+from cascada.testing.inside import inside
 from tests.scenarios.conftest import TIMEOUT, MakeCache
 from tests.scenarios.row import Row, kept, turns
 
@@ -169,7 +170,7 @@ async def test_a_read_of_the_shared_tier_that_an_invalidation_overtakes_is_not_k
         await acme.set("x", "1", "old", tags=["news"])
         for invalidation in ({"tag": "news"}, {"data_type": "x", "resource_id": "1"}):
             await acme.set("x", "1", "old", tags=["news"])
-            cache._assembly.stack.memory.flush()
+            inside(cache).memory.flush()
             with flaky.hang("read", carried_out=True) as held:
                 reading = asyncio.create_task(acme.get("x", "1"))
                 await held.reached()
@@ -185,11 +186,11 @@ async def test_a_read_under_way_when_memory_is_emptied_is_not_kept(
     async with Cache(tiers=[flaky], clock=clock, op_timeout=TIMEOUT) as cache:
         acme = cache.tenant("acme")
         await acme.set("x", "1", "old")
-        cache._assembly.stack.memory.flush()
+        inside(cache).memory.flush()
         with flaky.hang("read", carried_out=True) as held:
             reading = asyncio.create_task(acme.get("x", "1"))
             await held.reached()
-            cache._assembly.stack.memory.flush()
+            inside(cache).memory.flush()
         assert (await reading).tier == "l3"
         assert (await acme.get("x", "1")).tier == "l3"
         assert (await acme.get("x", "1")).tier == "l1"
@@ -200,7 +201,7 @@ async def test_more_invalidations_than_are_remembered_void_the_loads_they_might_
 ) -> None:
     """A load learns its tags at its end. Had the ring of names lost the one it needs, and nobody
     raised the low-water mark, the value would stay although its tag was invalidated."""
-    cache._assembly.stack.memory.names.ring_size = 8
+    inside(cache).memory.names.ring_size = 8
     acme = cache.tenant("acme")
     row = Row("old")
     row.hold()

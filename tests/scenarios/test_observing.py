@@ -10,6 +10,7 @@ from cascada.engine.selfcheck import MOST
 from cascada.model.entry import MISS
 from cascada.model.policy import Policy
 from cascada.testing.clock import ManualClock
+from cascada.testing.inside import inside
 from tests.scenarios.checking import all_checked, at_once
 from tests.scenarios.conftest import MakeCache
 from tests.scenarios.row import Row, all_stored, turns, until
@@ -23,7 +24,7 @@ def cache(make_cache: MakeCache) -> Cache:
 async def passes(cache: Cache, clock: ManualClock, seconds: float) -> None:
     """Let time pass, and memory hear that it has missed nothing."""
     clock.advance(seconds)
-    if (feed := cache._assembly.feed) is not None:
+    if (feed := inside(cache).feed) is not None:
         await feed.poll()
 
 

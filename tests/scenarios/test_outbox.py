@@ -10,6 +10,7 @@ from cascada.model.clock import SystemClock
 from cascada.model.keys import Key
 from cascada.model.names import key_name
 from cascada.testing.flaky import FlakyTier
+from cascada.testing.inside import inside
 from cascada.tiers.base import Invalidation
 from cascada.tiers.redis import RedisTier
 from cascada.tiers.sqlite import SqliteTier
@@ -62,7 +63,7 @@ async def test_what_comes_to_be_owed_while_debts_are_paid_is_told_below_first(
     database = FlakyTier(SqliteTier(tmp_path / "cache.db", namespace="outbox", clock=SystemClock()))
     async with Cache(tiers=[tier, database]) as cache:
         await cache.tenant("acme").get("doc", "0")  # binds the cache to this loop
-        stack = cache._assembly.stack
+        stack = inside(cache).stack
         above, base = stack.lower
         earlier, later = (key_name(key_of("acme", number)) for number in (1, 2))
         with database.hang("invalidate", carried_out=True) as held:

@@ -8,6 +8,7 @@ from cascada.api.cache import Cache
 from cascada.model.errors import InvalidationPending
 from cascada.testing.clock import ManualClock
 from cascada.testing.flaky import FlakyTier
+from cascada.testing.inside import inside
 from cascada.tiers.guarded import RETRY_AFTER
 from tests.scenarios.row import Row, kept, turns, until
 
@@ -21,7 +22,7 @@ async def test_a_set_that_failed_leaves_no_old_value_behind(
         command("fill", times=1)
         assert not await acme.set("x", "1", "new")
         assert (await acme.get("x", "1")).value != "old"
-        await until(lambda: not shaky._assembly.stack.lower[0].owed)
+        await until(lambda: not inside(shaky).lower[0].owed)
         assert not await acme.get("x", "1"), "the tier was told before it was read again"
         assert await acme.set("x", "1", "new")
 
@@ -33,7 +34,7 @@ async def test_an_invalidation_that_cannot_be_sent_says_so_and_is_sent_later(
     acme = shaky.tenant("acme")
     await acme.set("x", "1", "old")
     await acme.set("x", "2", "other")
-    shaky._assembly.stack.memory.flush()
+    inside(shaky).memory.flush()
     flaky.fail("invalidate")
     with pytest.raises(InvalidationPending, match="k:acme:x:1"):
         await acme.invalidate("x", "1")
@@ -43,7 +44,7 @@ async def test_an_invalidation_that_cannot_be_sent_says_so_and_is_sent_later(
     assert (answer.value, answer.tier) == ("new", "source")
     flaky.heal()
     clock.advance(RETRY_AFTER + 0.1)
-    await until(lambda: not shaky._assembly.stack.lower[0].owed)
+    await until(lambda: not inside(shaky).lower[0].owed)
     assert not await acme.get("x", "1")
     assert (await acme.get("x", "2")).value == "other"
     assert (await acme.load("x", "1", Row("new").read)).value == "new"
@@ -65,7 +66,7 @@ async def test_what_is_owed_twice_is_paid_for_the_second_time_as_well(
 ) -> None:
     """The first payment was carried out before the second invalidation: it does not cover it."""
     acme = shaky.tenant("acme")
-    guarded = shaky._assembly.stack.lower[0]
+    guarded = inside(shaky).lower[0]
     flaky.fail("invalidate")
     with pytest.raises(InvalidationPending):
         await acme.invalidate("x", "1")
@@ -93,7 +94,7 @@ async def test_an_invalidation_whose_answer_was_lost_is_repeated(
         await acme.invalidate("x", "1")
     flaky.heal()
     clock.advance(RETRY_AFTER + 0.1)
-    await until(lambda: not shaky._assembly.stack.lower[0].owed)
+    await until(lambda: not inside(shaky).lower[0].owed)
     assert not await acme.get("x", "1")
 
 
@@ -118,7 +119,7 @@ async def test_a_load_under_way_when_an_invalidation_failed_is_not_kept(
     assert (await second).value == "new"
     flaky.heal()
     clock.advance(RETRY_AFTER + 0.1)
-    await until(lambda: not shaky._assembly.stack.lower[0].owed)
+    await until(lambda: not inside(shaky).lower[0].owed)
     assert await kept(acme) in (None, "new")
     assert (await acme.load("x", "1", row.read)).value == "new"
 
@@ -136,6 +137,6 @@ async def test_debts_of_several_tenants_are_paid_each_by_itself(
             await tenant.invalidate("x", "1")
     flaky.heal()
     clock.advance(RETRY_AFTER + 0.1)
-    await until(lambda: not shaky._assembly.stack.lower[0].owed)
+    await until(lambda: not inside(shaky).lower[0].owed)
     for tenant in tenants:
         assert not await tenant.get("x", "1")

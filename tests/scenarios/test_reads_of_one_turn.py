@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from cascada.model.policy import Policy
+from cascada.testing.inside import inside
 from tests.scenarios.conftest import MakeCache
 
 reader: ContextVar[str] = ContextVar("reader", default="nobody")
@@ -38,8 +39,8 @@ async def test_a_value_is_made_in_the_context_of_who_asked(
         hit = await cache.tenant(tenant).get("x", "1", type=None if by_policy else Note)
         assert hit.value.owner == tenant
 
-    if cache._assembly.stack.lower:
-        cache._assembly.stack.memory.flush()
+    if inside(cache).lower:
+        inside(cache).memory.flush()
     made.clear()
     await asyncio.gather(*map(read, tenants))
     assert sorted(made) == [(tenant, tenant) for tenant in tenants]

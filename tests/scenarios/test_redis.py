@@ -12,6 +12,7 @@ import pytest
 
 from cascada import Cache
 from cascada.model.clock import SystemClock
+from cascada.testing.inside import inside
 from cascada.tiers.redis import RedisTier
 from cascada.tiers.sqlite import SqliteTier
 from tests.scenarios.row import until
@@ -106,7 +107,7 @@ async def test_what_a_get_finds_in_the_database_is_stored_in_redis(
     here, there = (cache.tenant("acme") for cache in pair)
     await here.set("doc", "1", "value")
     for cache in pair:
-        cache._assembly.stack.memory.flush()
+        inside(cache).memory.flush()
     redis_server.flush()
     assert (await here.get("doc", "1")).tier == "l3"
     if invalidated:
@@ -190,7 +191,7 @@ async def test_a_load_that_is_left_on_its_way_down_keeps_nobody_waiting(
     """It has its lease of Redis by then."""
     here, there = (cache.tenant("acme") for cache in pair)
     await here.load("doc", "known", lambda: "the scripts are known from now on")
-    lower = pair[0]._assembly.stack.lower[1].tier
+    lower = inside(pair[0]).lower[1].tier
     reached = asyncio.Event()
 
     async def hang(*_: object) -> None:
@@ -222,12 +223,12 @@ async def test_a_set_that_is_left_on_its_way_leaves_nothing_old(
         await asyncio.Event().wait()
 
     with monkeypatch.context() as hanging:
-        hanging.setattr(pair[0]._assembly.stack.lower[tier].tier, "fill", hang)
+        hanging.setattr(inside(pair[0]).lower[tier].tier, "fill", hang)
         leaving = asyncio.create_task(here.set("doc", "1", "new"))
         await reached.wait()
     leaving.cancel()
     await asyncio.wait([leaving])
-    await until(lambda: not pair[0]._assembly.stack.background._finishing)
+    await until(lambda: not inside(pair[0]).finishing)
     await asyncio.sleep(0.02)  # until the other memory has heard of it
     for handle in (here, there):
         found = await handle.load("doc", "1", lambda: "new")

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from cascada import Cache
+from cascada.testing.inside import inside
 from tests.scenarios.row import all_stored, turns
 from tests.servers.redis import RedisServer
 
@@ -22,7 +23,7 @@ def test_one_cache_serves_three_event_loops_in_a_row(
         acme = cache.tenant("acme")
         await acme.load("doc", f"{number}", lambda: "value")
         await all_stored(acme)
-        cache._assembly.stack.memory.flush()
+        inside(cache).memory.flush()
         hit = await acme.get("doc", f"{number}")
         assert (hit.value, hit.tier) == ("value", "l2")
         await acme.invalidate("doc", f"{number}")

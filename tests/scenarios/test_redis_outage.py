@@ -16,6 +16,7 @@ import pytest
 
 from cascada import Cache, InvalidationPending, SourceBusy
 from cascada.testing.clock import ManualClock
+from cascada.testing.inside import inside
 from tests.scenarios.row import Row, until
 from tests.servers.redis import RedisServer, free_port
 
@@ -34,7 +35,7 @@ async def cache(server: RedisServer) -> AsyncIterator[Cache]:
 
 async def until_back(cache: Cache) -> float:
     """Seconds until a value is stored in Redis and read from there."""
-    acme, memory = cache.tenant("acme"), cache._assembly.stack.memory
+    acme, memory = cache.tenant("acme"), inside(cache).memory
     started = time.perf_counter()
     while time.perf_counter() - started < 3 * BACK:
         await acme.load("probe", "1", lambda: "probe")
@@ -70,7 +71,7 @@ async def test_no_caller_gets_an_error_and_redis_is_used_again(
         server.start()
     took = await until_back(cache)
     assert took < BACK
-    cache._assembly.stack.memory.flush()
+    inside(cache).memory.flush()
     assert (await acme.get("doc", "1")).value != "old", "a snapshot's numbers are another epoch's"
 
 
@@ -140,7 +141,7 @@ async def test_the_debts_of_a_process_that_died_are_paid_by_another(
         await acme.set("doc", "1", "old")
         if away:
             server.signal(signal.SIGSTOP)
-            while cache._assembly.stack.lower[0].available:
+            while inside(cache).lower[0].available:
                 await acme.get("doc", "other")
         child = await asyncio.create_subprocess_exec(
             sys.executable, "-c", CUT_OFF, f"redis://127.0.0.1:{free_port()}/0", database,
@@ -150,14 +151,14 @@ async def test_the_debts_of_a_process_that_died_are_paid_by_another(
         assert (said.split(), child.returncode) == ([b"True"], 9)
         if away:
             server.signal(signal.SIGCONT)
-            cache._assembly.stack.memory.flush()
+            inside(cache).memory.flush()
             hits = []
-            while not cache._assembly.stack.lower[0].available:
+            while not inside(cache).lower[0].available:
                 hits.append(await acme.get("doc", "1"))
                 await asyncio.sleep(0.005)
             assert not any(hits), "Redis is not trusted before it was told"
         else:
-            memory = cache._assembly.stack.memory
+            memory = inside(cache).memory
             await until(lambda: memory.peek(acme.key("doc", "1")) is None)
         assert not await acme.get("doc", "1")
         assert (await acme.load("doc", "1", Row("new").read)).value == "new"

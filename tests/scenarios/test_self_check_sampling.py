@@ -13,6 +13,7 @@ from cascada.engine.selfcheck import MOST
 from cascada.model.errors import BadInput
 from cascada.model.policy import Policy
 from cascada.testing.clock import ManualClock
+from cascada.testing.inside import inside
 from tests.scenarios.checking import all_checked, arm, at_once, counts, looks
 from tests.scenarios.conftest import MakeCache
 from tests.scenarios.row import Row, all_stored, turns, until
@@ -34,7 +35,7 @@ async def test_what_says_that_it_is_stale_is_not_checked(cache: Cache, clock: Ma
     arm(cache)
     assert (await acme.load("old", "1", row.read)).stale
     await turns()
-    assert cache._assembly.check.armed, "it waits for a hit that promises something"
+    assert inside(cache).check.armed, "it waits for a hit that promises something"
     row.let_go()
     await all_stored(acme)
     assert looks(cache, "old") == (0, 0, 0, 0)
@@ -141,7 +142,7 @@ async def test_only_so_many_comparisons_are_under_way(make_cache: MakeCache) -> 
     for _ in range(MOST + 3):
         arm(cache)
         await acme.load("x", "1", row.read)
-        assert not cache._assembly.check.armed
+        assert not inside(cache).check.armed
     await until(lambda: counts(cache).differed == MOST)
     assert counts(cache).checked == MOST
 
@@ -154,8 +155,8 @@ async def test_the_timer_arms_again_and_again_and_after_a_reset(make_cache: Make
         await all_stored(acme)
         before = counts(cache).checked
         for more in (1, 2):
-            await until(lambda: cache._assembly.check.armed)
-            while cache._assembly.check.armed:
+            await until(lambda: inside(cache).check.armed)
+            while inside(cache).check.armed:
                 await acme.load("x", "1", row.read)
             await until(lambda: counts(cache).checked >= before + more)  # noqa: B023
         await cache.reset()
@@ -188,7 +189,7 @@ async def test_few_hits_are_not_passed_over_again_and_again(
     acme = cache.tenant("acme")
     await acme.load("x", "1", lambda: "row")
     await all_stored(acme)
-    await until(lambda: cache._assembly.check.armed)
+    await until(lambda: inside(cache).check.armed)
     for _ in range(2):
         await acme.load("x", "1", lambda: "row")
         await asyncio.sleep(0.02)

@@ -8,6 +8,7 @@ import pytest
 from cascada.model.entry import Hit
 from cascada.model.policy import Policy
 from cascada.testing.clock import ManualClock
+from cascada.testing.nodes import hear
 from tests.scenarios.conftest import MakeCache, MakeNodes
 from tests.scenarios.row import Row, all_stored, kept, turns
 
@@ -211,7 +212,7 @@ async def test_what_nobody_has_in_memory_is_served_stale_at_once_from_below(
     async with nodes(2, policies={"x": Policy(ttl=10, stale_for=60)}) as (writer, reader):
         await writer.tenant("acme").set("x", "1", "old")
         clock.advance(20)
-        await reader._assembly.feed.poll()  # type: ignore[union-attr]
+        await hear(reader)
         acme = reader.tenant("acme")
         row = Row("new")
         row.hold()

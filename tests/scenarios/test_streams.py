@@ -12,6 +12,7 @@ from cascada.api.cache import Cache
 from cascada.model.errors import BadInput
 from cascada.model.policy import Policy
 from cascada.testing.clock import ManualClock
+from cascada.testing.inside import inside
 from tests.scenarios.conftest import MakeCache
 from tests.scenarios.row import Row, all_stored, kept, turns, until
 from tests.scenarios.tape import Listener, Tape, heard, pass_time
@@ -34,7 +35,7 @@ async def test_what_ended_well_is_replayed_item_for_item_from_every_tier(
     await all_stored(acme)
     assert await heard(acme, tape) == list(PIECES)
     if tiers != "memory":
-        cache._assembly.stack.memory.flush()
+        inside(cache).memory.flush()
         assert await heard(acme, tape) == list(PIECES)
         assert await heard(make_cache().tenant("acme"), tape) == list(PIECES)
     assert (tape.runs, tape.ended, tape.closed) == (1, 1, 1)

@@ -11,6 +11,7 @@ from cascada.model.events import Event
 from cascada.model.policy import Policy
 from cascada.testing.clock import ManualClock
 from cascada.testing.flaky import FlakyTier
+from cascada.testing.inside import inside
 from cascada.testing.nodes import hear
 from tests.scenarios.conftest import TIMEOUT
 from tests.scenarios.row import Row, all_stored, turns
@@ -32,7 +33,7 @@ class Scene:
         self.heard.clear()
 
     def forget(self) -> None:
-        self.cache._assembly.stack.memory.flush()
+        inside(self.cache).memory.flush()
 
     async def wait(self, seconds: float) -> None:
         self.clock.advance(seconds)

@@ -8,6 +8,7 @@ import pytest
 from cascada.api.cache import Cache
 from cascada.model.entry import Invalidated
 from cascada.model.errors import BadInput, InvalidKey
+from cascada.testing.inside import inside
 from tests.scenarios.conftest import MakeNodes
 from tests.scenarios.row import Row, kept
 
@@ -44,7 +45,7 @@ async def test_of_crossing_sets_one_stands_and_all_agree_on_it(
         await group.hear()
         seen = {(await handle.get("x", "1")).value for handle in handles}
         for node in group:
-            node._assembly.stack.memory.flush()
+            inside(node).memory.flush()
         seen |= {(await handle.get("x", "1")).value for handle in handles}
         assert len(seen) == 1
 

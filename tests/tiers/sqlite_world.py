@@ -19,6 +19,7 @@ from cascada.model.entry import Entry
 from cascada.model.keys import Key
 from cascada.model.names import static_names
 from cascada.testing.clock import ManualClock
+from cascada.testing.inside import inside_sqlite
 from cascada.tiers.base import Filled, Found, Lease, Missing
 from cascada.tiers.sqlite import SqliteTier
 
@@ -139,7 +140,6 @@ def pause_writer(tier: SqliteTier) -> threading.Event:
         entered.set()
         go_on.wait(10)
 
-    with tier._writer._lock:
-        tier._writer._thread().submit(wait)
+    inside_sqlite(tier).before_the_next_write(wait)
     entered.wait(10)
     return go_on

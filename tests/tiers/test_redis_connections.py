@@ -17,6 +17,7 @@ import pytest
 
 from cascada import Cache
 from cascada.model.errors import BadInput, TierUnavailable
+from cascada.testing.inside import inside, inside_redis
 from cascada.tiers import redis_link
 from tests.scenarios.row import until
 from tests.servers.redis import RedisServer, binary, free_port
@@ -78,7 +79,7 @@ async def test_a_server_that_stands_still_is_not_sent_commands_without_end(
     server = RedisServer(tmp_path)
     async with Cache(redis=server.url) as cache:
         await cache.tenant("acme").set("doc", "1", "value")
-        link = cache._assembly.stack.lower[0].tier._link  # type: ignore[attr-defined]
+        link = inside_redis(inside(cache).tiers["l2"]).link
         server.signal(signal.SIGSTOP)
         for _ in range(50):
             link.send(b"PING")
@@ -100,7 +101,7 @@ async def test_a_unix_socket(tmp_path: Path) -> None:
 async def keeps_a_value(cache: Cache) -> None:
     acme = cache.tenant("acme")
     assert await acme.set("doc", "1", "value")
-    cache._assembly.stack.memory.flush()
+    inside(cache).memory.flush()
     hit = await acme.get("doc", "1")
     assert (hit.value, hit.tier) == ("value", "l2")
 
@@ -182,7 +183,7 @@ async def test_a_certificate_that_nobody_vouches_for_is_not_trusted(encrypted: i
     async with Cache(redis=f"rediss://127.0.0.1:{encrypted}/0") as cache:
         acme = cache.tenant("acme")
         assert (await acme.load("doc", "1", lambda: "loaded")).value == "loaded"
-        assert not cache._assembly.stack.lower[0].tier.run_id  # type: ignore[attr-defined]
+        assert not inside(cache).lower[0].tier.run_id
 
 
 @pytest.mark.parametrize("url", ["http://cache:6379", "cache:6379", "redis://", "redis://h:port/0"])
@@ -211,7 +212,7 @@ async def test_a_fail_over_that_sentinel_decides_is_followed(tmp_path: Path) -> 
         cache = Cache(redis=f"redis+sentinel://127.0.0.1:{port}/main/0", l1_bytes=1, op_timeout=0.1)
         async with cache:
             acme = cache.tenant("acme")
-            await until(lambda: cache._assembly.stack.lower[0].available)
+            await until(lambda: inside(cache).lower[0].available)
             await keeps_a_value(cache)
             # A Sentinel learns of replicas from the master, now and then.
             knows = b"num-slaves\r\n$1\r\n1"

@@ -10,6 +10,7 @@ import pytest
 
 from cascada import Cache
 from cascada.api.tenant import Tenant
+from cascada.testing.inside import inside
 from tests.servers.redis import RedisServer
 
 ROUNDS = 40
@@ -71,6 +72,6 @@ async def test_of_sets_that_cross_all_processes_keep_the_same(pair: tuple[Tenant
         seen = []
         for cache in pair:
             seen.append((await cache.get("row", key)).value)
-            cache._memory.flush()
+            inside(cache).memory.flush()
             seen.append((await cache.get("row", key)).value)
         assert len(set(seen)) == 1, seen

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from cascada.model.names import MAX_NAMES, key_name, tag_name
+from cascada.testing.inside import inside_redis
 from cascada.tiers import redis_reads
 from cascada.tiers.base import Found, Lease, Missing, Why
 from tests.servers.redis import RedisServer
@@ -25,13 +26,13 @@ async def pair(redis_server: RedisServer) -> AsyncIterator[tuple[Process, Proces
 def commands(process: Process) -> list[Any]:
     """What the process sends from now on."""
     sent: list[Any] = []
-    send = process.tier._link.send
+    send = inside_redis(process.tier).link.send
 
     def record(*command: Any, **options: Any) -> Any:
         sent.append(command[0])
         return send(*command, **options)
 
-    process.tier._link.send = record  # type: ignore[method-assign]
+    inside_redis(process.tier).link.send = record
     return sent
 
 
@@ -95,8 +96,8 @@ async def test_the_names_that_are_remembered_for_all_keys_are_bounded(
     for key in (KEY, OTHER, KEY):
         assert await here.store(key, names=NAMES[:1000])
         assert await there.found(key) == b"value"
-    reads = there.tier._reads
-    assert list(reads._hints) == [KEY]
-    assert reads._hinted_names == 1000
-    assert sum(len(plan.late) for plan in reads._plans.values()) <= 1000
+    remembered = inside_redis(there.tier)
+    assert remembered.hinted_keys == [KEY]
+    assert remembered.hinted_names == 1000
+    assert remembered.planned_names <= 1000
     assert await there.found(OTHER) == b"value"

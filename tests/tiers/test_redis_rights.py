@@ -12,6 +12,7 @@ import pytest
 
 from cascada import Cache
 from cascada.model.names import key_name, tag_name
+from cascada.testing.inside import inside, inside_push, inside_redis
 from cascada.tiers import redis_rights
 from cascada.tiers.base import Barred
 from cascada.tiers.guarded import GuardedTier
@@ -57,8 +58,8 @@ async def test_without_info_every_connection_begins_an_epoch(
                 await here.tier.invalidate([key_name(KEY)])
                 await until(lambda: not there.has())
                 assert await there.found() is None
-                here.tier._link.wire.close()  # type: ignore[union-attr]
-                await until(lambda: here.tier._link.wire is not None)
+                inside_redis(here.tier).link.wire.close()
+                await until(lambda: inside_redis(here.tier).link.wire is not None)
     assert sentences(caplog) == [f"l2: {redis_rights.NO_RUN_ID}"] * 2, "once for each tier"
 
 
@@ -111,7 +112,7 @@ async def test_a_cache_without_scripts_loads_and_invalidates_without_an_error(us
             assert (await acme.load("row", "1", lambda number=number: number)).value == number
             told = await acme.invalidate("row", "1")
             assert not told.pending
-        assert cache._assembly.stack.lower[0].available, "it has not failed"
+        assert inside(cache).lower[0].available, "it has not failed"
 
 
 async def test_without_publish_others_hear_at_their_next_heartbeat(
@@ -142,7 +143,7 @@ async def test_without_subscribe_nothing_is_served_from_memory(
     deaf = Process(user(rule))
     with caplog.at_level(logging.WARNING, "cascada"):
         async with processes(deaf, listening=False):
-            await until(lambda: deaf.feed._up.is_set())
+            await until(lambda: inside_push(deaf.feed).up.is_set())
             assert await deaf.store()
             assert await deaf.found() == b"value", "Redis goes on"
             assert await deaf.keep()

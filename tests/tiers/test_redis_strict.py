@@ -14,6 +14,7 @@ import pytest
 
 from cascada import Cache, Policy
 from cascada.model.names import key_name
+from cascada.testing.inside import inside, inside_push
 from cascada.tiers.base import L1_LEASE
 from tests.scenarios.row import until
 from tests.servers.redis import RedisServer
@@ -36,7 +37,7 @@ async def pair(redis_server: RedisServer) -> AsyncIterator[tuple[Process, Proces
 @contextmanager
 def held_back(process: Process) -> Iterator[None]:
     """Pushes arrive at the process, which does not look at them."""
-    transport: Any = process.feed._link.wire._transport  # type: ignore[union-attr]
+    transport: Any = inside_push(process.feed).transport
     transport.pause_reading()
     try:
         yield
@@ -134,7 +135,7 @@ async def test_after_a_strict_invalidation_nobody_has_the_old_value(
         acme, other = here.tenant("acme"), there.tenant("acme")
         for call in ("type", "all", "delete", "argument"):
             await other.load("row", "1", lambda: "old")
-            await until(lambda: other._memory.peek(acme.key("row", "1")) is not None)
+            await until(lambda: inside(other).memory.peek(acme.key("row", "1")) is not None)
             started = time.perf_counter()
             if call == "type":
                 await acme.invalidate("row", "1")
@@ -150,7 +151,7 @@ async def test_after_a_strict_invalidation_nobody_has_the_old_value(
                 assert took < QUICK
                 await other.invalidate("row", "1")
                 continue
-            assert other._memory.peek(acme.key("row", "1")) is None
+            assert inside(other).memory.peek(acme.key("row", "1")) is None
             assert not await other.get("row", "1")
             assert took < QUICK if "redis" in below else took >= L1_LEASE
 
@@ -175,6 +176,6 @@ async def test_a_strict_type_is_not_served_from_memory_while_redis_is_away(
         for data_type in ("row", "loose"):
             await acme.set(data_type, "1", "old")
         server.kill()
-        await until(lambda: acme._memory.peek(acme.key("loose", "1")) is None)
+        await until(lambda: inside(acme).memory.peek(acme.key("loose", "1")) is None)
         assert (await acme.get("loose", "1")).value == "old"
         assert not await acme.get("row", "1")

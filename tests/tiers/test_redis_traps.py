@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from cascada.model.names import key_name, tag_name, tenant_name, type_name
+from cascada.testing.inside import inside_push, inside_redis
 from cascada.tiers.base import Found, Lease, Missing, Why
 from cascada.tiers.redis_scripts import ACQUIRE, FILL
 from tests.scenarios.row import until
@@ -68,7 +69,7 @@ async def test_an_own_invalidation_of_another_epoch_counts_before_it_is_pushed(
     assert await there.store()
     assert await there.keep()
     redis_server.say("DEL", there.tier.layout.epoch.decode())
-    there.feed._link.wire._transport.pause_reading()  # type: ignore[union-attr]
+    inside_push(there.feed).transport.pause_reading()
     told = await there.tier.invalidate([key_name(KEY)])
     there.memory.apply(told.q, [key_name(KEY)])
     there.feed.until = math.inf  # the last look was less than 5 ms ago
@@ -103,7 +104,7 @@ async def test_an_older_snapshot_is_dead_on_arrival(server: RedisServer) -> None
         server.kill()
         shutil.copy(server.folder / "older.rdb", server.folder / "dump.rdb")
         server.start()
-        await until(lambda: process.tier._link.wire is None)
+        await until(lambda: inside_redis(process.tier).link.wire is None)
         await process.tier.up()
         assert await process.found() is None
         await process.trusted()
@@ -180,14 +181,14 @@ class Recorder:
 
     def __init__(self, process: Process) -> None:
         self.sent: list[tuple[Any, ...]] = []
-        send = process.tier._link.send
+        send = inside_redis(process.tier).link.send
 
         def record(*command: Any, **options: Any) -> Any:
             if command[0] in (b"EVALSHA", b"EVAL"):
                 self.sent.append(command)
             return send(*command, **options)
 
-        process.tier._link.send = record  # type: ignore[method-assign]
+        inside_redis(process.tier).link.send = record
         self.again = send
 
     def of(self, digest: str, text: str) -> tuple[Any, ...]:
@@ -203,10 +204,10 @@ async def test_a_script_that_is_sent_twice_does_nothing_the_second_time(
     assert await here.store(data=b"old")
     acquire = recorder.of(ACQUIRE.digest, ACQUIRE.text)
     fill = recorder.of(FILL.digest, FILL.text)
-    blob = await here.tier._link.send(b"GET", here.tier.layout.entry(KEY))
+    blob = await inside_redis(here.tier).link.send(b"GET", here.tier.layout.entry(KEY))
     await there.tier.invalidate([TENANT, TYPE])
     await recorder.again(*acquire)  # makes the generations again, and grants the very same token
-    await here.tier._link.send(b"SET", here.tier.layout.entry(KEY), blob)
+    await inside_redis(here.tier).link.send(b"SET", here.tier.layout.entry(KEY), blob)
     assert await here.found() is None, "the old nonce must not come back"
     await recorder.again(*fill)
     assert await here.found() is None
@@ -321,7 +322,7 @@ async def test_a_stopped_server_finds_an_invalidation_and_a_set_in_two_sockets(
 
 def between_the_reads(process: Process, act: Callable[[], Awaitable[object]]) -> None:
     """Let something happen between the two MGETs of a read whose names were not hinted."""
-    batcher = process.tier._reads._batcher
+    batcher = inside_redis(process.tier).batcher
     get, rounds = batcher.get, 0
 
     async def get_and_act(keys: Any) -> Any:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from cascada import Cache
+from cascada.testing.inside import inside, inside_redis
 from cascada.tiers import redis_hearing
 from cascada.tiers.base import Lease
 from cascada.tiers.redis import RedisTier
@@ -38,14 +39,14 @@ async def pair(
 
 
 def tier_of(cache: Cache) -> RedisTier:
-    tier = cache._assembly.stack.lower[0].tier
+    tier = inside(cache).lower[0].tier
     assert isinstance(tier, RedisTier)
     return tier
 
 
 async def waiting(cache: Cache) -> None:
     """Until a load of this cache waits for another's."""
-    await until(lambda: bool(tier_of(cache).hearing._events))
+    await until(lambda: inside_redis(tier_of(cache)).waited_for)
 
 
 async def test_who_waits_for_a_lease_that_nobody_has_received_goes_on(
@@ -54,15 +55,16 @@ async def test_who_waits_for_a_lease_that_nobody_has_received_goes_on(
     here, there = map(tier_of, pair)
     acme = pair[0].tenant("acme")
     await acme.load("row", "known", lambda: "the server knows the script from now on")
-    send, never = here._link.send, asyncio.get_running_loop().create_future()
+    link = inside_redis(here).link
+    send, never = link.send, asyncio.get_running_loop().create_future()
     with monkeypatch.context() as late:
         late.setattr(
-            here._link, "send", lambda *what, **how: (send(*what, **how), asyncio.shield(never))[1]
+            link, "send", lambda *what, **how: (send(*what, **how), asyncio.shield(never))[1]
         )
         asking = asyncio.create_task(here.lease([acme.key("row", "1")], [None]))
         await asyncio.sleep(0)
     asked = asyncio.create_task(pair[1].tenant("acme").load("row", "1", lambda: "value"))
-    await until(lambda: bool(there.hearing._events))
+    await until(lambda: inside_redis(there).waited_for)
     asking.cancel()
     async with asyncio.timeout(2):
         assert (await asked).value == "value"
@@ -183,7 +185,7 @@ async def test_nothing_is_left_of_those_who_leave(pair: tuple[Cache, Cache]) -> 
     await loading
     await pair[1].aclose()
     gc.collect()
-    assert not tier_of(pair[1]).hearing._events
+    assert not inside_redis(tier_of(pair[1])).waited_for
 
 
 async def test_when_the_push_connection_breaks_those_who_wait_ask_again(
@@ -209,9 +211,9 @@ async def test_a_loader_that_died_is_waited_for_no_longer_than_its_lease(tmp_pat
     try:
         async with Cache(redis=server.url, op_timeout=5.0) as here:
             acme = here.tenant("acme")
-            lease = tier_of(here)._layout.lease(acme.key("row", "1")).decode()
+            lease = tier_of(here).layout.lease(acme.key("row", "1")).decode()
             await acme.load("row", "1", lambda: "old")
-            held = here._assembly.stack.lower[0]
+            held = inside(here).lower[0]
             await acme.invalidate("row", "1")
             (seen,) = await held.read([acme.key("row", "1")])
             await held.lease([acme.key("row", "1")], [seen])  # and nobody renews it

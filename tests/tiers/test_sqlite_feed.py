@@ -11,6 +11,7 @@ import pytest
 
 from cascada.model.errors import BadInput, TierUnavailable
 from cascada.model.names import key_name, tenant_name, type_name
+from cascada.testing.inside import inside_sqlite
 from cascada.tiers import sqlite_reads
 from cascada.tiers.base import Changes, FeedSource, Lease, Missing, Tier, Why
 from cascada.tiers.sqlite import SqliteTier
@@ -48,7 +49,7 @@ async def test_a_quiet_database_is_looked_at_without_reading_it(world: World) ->
     tier, other = world.tier(), world.tier()
     start = await position(tier)
     seen: list[str] = []
-    with tier._reader.link as connection:
+    with inside_sqlite(tier).reader.link as connection:
         connection.set_trace_callback(seen.append)
     await tier.changes(start)
     assert seen == ["PRAGMA data_version"]
@@ -165,7 +166,7 @@ async def test_two_that_notice_it_at_once_begin_anew_once(world: World) -> None:
     future = await position(a) + 5
     positions = set()
     for tier in (a, b):  # both have read the position of before
-        await tier._writer.run(lambda c, tier=tier: tier._restart(c, future))
+        await inside_sqlite(tier).restart(future)
         positions.add(await position(tier))
     assert len(positions) == 1
     assert (await load(a, key())).accepted

@@ -14,7 +14,7 @@ import pytest
 
 from cascada.model.names import key_name
 from cascada.testing.clock import ManualClock
-from cascada.tiers import sqlite as module
+from cascada.testing.inside import inside_sqlite
 from cascada.tiers.base import Why
 from cascada.tiers.sqlite import SqliteTier
 from tests.tiers.sqlite_world import (
@@ -105,13 +105,13 @@ def test_a_fork_waits_for_the_transaction_under_way(tmp_path: Path) -> None:
             entered.set()
             go_on.wait(10)
 
-        task = asyncio.ensure_future(tier._writer.run(slowly))
+        task = asyncio.ensure_future(inside_sqlite(tier).writer.run(slowly))
         await asyncio.to_thread(entered.wait, 10)
         threading.Timer(0.1, go_on.set).start()
 
         def child() -> None:
-            assert not tier._reader.link.is_open
-            assert not tier._writer.link.is_open
+            assert not inside_sqlite(tier).reader.link.is_open
+            assert not inside_sqlite(tier).writer.link.is_open
             assert sqlite3.connect(tmp_path / "cache.db").execute(
                 "SELECT evictions FROM meta"
             ).fetchall() == [(7,)]
@@ -126,15 +126,16 @@ def test_a_fork_waits_for_the_transaction_under_way(tmp_path: Path) -> None:
 async def test_forget_lets_go_without_closing(world: World) -> None:
     tier = world.tier()
     await load(tier, key())
-    links = (tier._reader.link, tier._writer.link)
+    links = (inside_sqlite(tier).reader.link, inside_sqlite(tier).writer.link)
     tier.forget()
     assert [link.is_open for link in links] == [True, True]
-    assert module._abandoned[-1][0].link is links[0]
-    assert not tier._reader.link.is_open
+    assert inside_sqlite(tier).abandoned[-1][0].link is links[0]
+    assert not inside_sqlite(tier).reader.link.is_open
     assert await look(tier, key()) == b"value"
     tier.forget()
     await tier.aclose()
-    for reader, writer in module._abandoned:  # this process is the one that may close them
+    abandoned = inside_sqlite(tier).abandoned
+    for reader, writer in abandoned:  # this process is the one that may close them
         await reader.close()
         await writer.close()
-    module._abandoned.clear()
+    abandoned.clear()

@@ -6,12 +6,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import pytest
 
 from cascada.model.errors import BadInput
-from cascada.model.keys import Key
 from cascada.model.names import (
     key_name,
     part_names,
@@ -21,6 +19,7 @@ from cascada.model.names import (
     tenant_name,
     type_name,
 )
+from cascada.testing.inside import inside_sqlite
 from cascada.tiers.base import Bearers, Filled, Found, Lease, Missing, Why
 from tests.tiers.sqlite_world import World, entry, fill, grant, key, load, look, put
 
@@ -53,22 +52,18 @@ async def test_a_batch_is_answered_in_its_order(world: World) -> None:
     assert await tier.fill([], []) == []
 
 
-async def test_a_long_batch_is_of_one_moment(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_long_batch_is_of_one_moment(world: World) -> None:
     """It is read in several goes; else half of what a cascade has reached would be found."""
     a, b = world.tier(), world.tier()
     keys = [key(i) for i in range(250)]
     await load(a, keys[0], entry())
     await load(a, keys[-1], entry())
-    read, goes = a._read, 0
 
-    async def read_and_act(some: Sequence[Key]) -> list[Found | Missing]:
-        nonlocal goes
-        goes += 1
-        if goes == 2:
+    async def invalidate(go: int) -> None:
+        if go == 2:
             await b.invalidate([key_name(keys[0]), key_name(keys[-1])])
-        return await read(some)
 
-    monkeypatch.setattr(a, "_read", read_and_act)
+    inside_sqlite(a).before_each_go(invalidate)
     assert [each for each in await a.read(keys) if isinstance(each, Found)] == []
 
 
@@ -133,7 +128,7 @@ async def test_a_lease_costs_no_io_when_the_read_is_known(world: World) -> None:
     assert known == seen[0].q < unread
     closed = world.tier()
     await closed.lease([key()], seen)
-    assert closed._reader.link.is_open is False
+    assert inside_sqlite(closed).reader.link.is_open is False
 
 
 @pytest.mark.parametrize("name_of", ["static", "dynamic"])

@@ -16,6 +16,7 @@ import pytest
 from cascada.model.errors import TierUnavailable
 from cascada.model.names import key_name, type_name
 from cascada.testing.clock import ManualClock
+from cascada.testing.inside import inside_sqlite
 from cascada.tiers.base import Found, Lease, Why
 from cascada.tiers.sqlite import SqliteTier
 from tests.tiers.sqlite_world import (
@@ -137,7 +138,7 @@ async def test_a_writer_that_has_waited_for_long_is_not_the_last_to_notice(world
 async def test_an_inline_reader_lets_a_thread_make_the_file(world: World) -> None:
     tier = world.tier(inline_reads=True)
     assert await look(tier, key()) == Why.ABSENT
-    assert tier._writer.link.is_open
+    assert inside_sqlite(tier).writer.link.is_open
 
 
 async def test_another_program_that_comes_and_goes_takes_nothing_away(world: World) -> None:
@@ -175,7 +176,7 @@ async def test_a_cancelled_reader_leaves_nothing_open(world: World) -> None:
     assert all(isinstance(answers[0], Found) for answers in done[1::2])
     await put(tier, key(), entry(b"new"))
     assert await look(tier, key()) == b"new"
-    with tier._reader.link as connection:
+    with inside_sqlite(tier).reader.link as connection:
         assert not connection.in_transaction
 
 
@@ -203,7 +204,7 @@ async def test_waiting_writers_share_a_commit_and_not_their_failures(world: Worl
     await load(tier, key(0))
     leases = [await grant(tier, key(i)) for i in range(10)]
     statements: list[str] = []
-    with tier._writer.link as connection:
+    with inside_sqlite(tier).writer.link as connection:
         connection.set_trace_callback(statements.append)
 
     def fails(connection: sqlite3.Connection) -> None:
@@ -212,7 +213,7 @@ async def test_waiting_writers_share_a_commit_and_not_their_failures(world: Worl
 
     go_on = pause_writer(tier)
     tasks = [asyncio.ensure_future(fill(tier, lease, entry())) for lease in leases]
-    bad = asyncio.ensure_future(tier._writer.run(fails))
+    bad = asyncio.ensure_future(inside_sqlite(tier).writer.run(fails))
     tasks.append(asyncio.ensure_future(put(tier, key("later"), entry())))
     await asyncio.sleep(0)
     go_on.set()
@@ -236,7 +237,7 @@ async def test_a_commit_that_fails_fails_for_all_who_share_it(world: World) -> N
     go_on = pause_writer(tier)
     tasks: list[asyncio.Future[object]] = [
         asyncio.ensure_future(fill(tier, lease, entry())),
-        asyncio.ensure_future(tier._writer.run(breaks)),
+        asyncio.ensure_future(inside_sqlite(tier).writer.run(breaks)),
     ]
     await asyncio.sleep(0)
     go_on.set()
@@ -259,7 +260,7 @@ async def test_invalidations_and_sets_wait_for_the_disk(world: World) -> None:
     ]
     for call, level in calls:
         await call()
-        with tier._writer.link as connection:
+        with inside_sqlite(tier).writer.link as connection:
             assert connection.execute("PRAGMA synchronous").fetchall() == [(level,)]
 
 
@@ -288,7 +289,7 @@ async def test_a_batch_that_is_overtaken_is_read_in_one_go_and_tells_its_own_cou
     a, b = world.tier(), world.tier()
     keys = [key(i) for i in range(300)]
     (first,) = await a.read([keys[0]])
-    reading = a._questions.read
+    reading = inside_sqlite(a).questions.read
     numbers: list[int] = []
 
     def read_and_be_overtaken(*args: object) -> object:
@@ -305,7 +306,7 @@ async def test_a_batch_that_is_overtaken_is_read_in_one_go_and_tells_its_own_cou
         return answers
 
     loop = asyncio.get_running_loop()
-    a._questions.read = read_and_be_overtaken
+    inside_sqlite(a).questions.read = read_and_be_overtaken
     answers = await a.read(keys)
     assert numbers == [first.q, first.q + 1, first.q + 2, first.q + 3]
     assert [answer.q for answer in answers] == [numbers[-1]] * 300

@@ -6,6 +6,7 @@ import pytest
 
 from cascada.model.names import key_name, tag_name, type_name
 from cascada.model.policy import CachePriority
+from cascada.testing.inside import inside_sqlite
 from cascada.tiers import sqlite_reads, sqlite_upkeep
 from cascada.tiers.base import Found, Lease, Missing, Usage, Why
 from tests.tiers.sqlite_world import World, entry, fill, grant, key, load, look
@@ -135,7 +136,7 @@ async def test_no_bound_is_no_eviction(world: World) -> None:
 async def make_noise(world: World, names: range) -> None:
     """Invalidations, by a tier that begins sweeps and takes no step of them."""
     tier = world.tier(max_tombstones=20)
-    tier._writer._after = None
+    inside_sqlite(tier).without_upkeep()
     for i in names:
         await tier.invalidate([key_name(key(f"noise{i}"))])
 
@@ -202,7 +203,7 @@ async def test_what_happens_between_two_steps_of_a_sweep(
     await many_tombstones(world, 60)
 
     async def one_step() -> bool:
-        return await b._writer.run(lambda c: sqlite_upkeep.step(c, b._rules, b._notes))
+        return await inside_sqlite(b).upkeep_step()
 
     assert await one_step()
     assert (await fill(a, early, entry(b"early"))).accepted
@@ -302,7 +303,7 @@ async def test_damaged_names_are_a_miss_and_stop_nothing(world: World, damage: o
 
 async def test_a_row_that_was_replaced_is_not_removed_for_its_forerunner(world: World) -> None:
     a, b = world.tier(), world.tier()
-    a._writer._after = None  # the step that the reader asks for has not run yet
+    inside_sqlite(a).without_upkeep()  # the step that the reader asks for has not run yet
     await load(a, key())
     world.sql("UPDATE entries SET envelope = x'00'")
     assert await look(a, key()) == Why.CORRUPT

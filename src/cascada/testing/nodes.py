@@ -19,6 +19,7 @@ from typing import Any, Self
 
 from cascada.api.cache import Cache
 from cascada.testing.flaky import SharedTier
+from cascada.testing.inside import inside
 
 
 class Nodes:
@@ -64,7 +65,7 @@ class Nodes:
 
 async def hear(cache: Cache) -> None:
     """Let one cache look at its feed now, instead of at its next turn."""
-    feed = cache._assembly.feed
+    feed = inside(cache).feed
     if feed is None:
         raise TypeError(f"{cache!r} has no tier below memory, so there is nothing to hear of")
     await feed.poll()

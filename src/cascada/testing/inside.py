@@ -1,0 +1,247 @@
+"""The one door to private parts, for tests that must look or reach inside (white-box tests).
+
+Only this module knows where things are, so that a part that moves is followed here and nowhere
+else; a test of the house holds `tests` to it. Nothing here is promised to users: what a service
+needs in its own tests is in `cascada.testing`.
+
+`inside(cache)` is what a cache is made of. The tiers and feeds that keep parts of their own have a
+door each, for their own tests: `inside_redis`, `inside_sqlite`, `inside_push`, `inside_poll`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+from cascada.api.cache import Cache
+from cascada.api.tenant import Tenant
+from cascada.coherence.feed import PolledFeed
+from cascada.coherence.push import PushFeed
+from cascada.engine.background import Background
+from cascada.engine.flight import Flights
+from cascada.engine.kind import Kinds
+from cascada.engine.selfcheck import SelfCheck
+from cascada.engine.stack import Stack
+from cascada.engine.trace import Trace
+from cascada.model.keys import Key
+from cascada.tiers import sqlite_upkeep
+from cascada.tiers.base import FeedSource, Tier
+from cascada.tiers.data import DataStore
+from cascada.tiers.guarded import GuardedTier
+from cascada.tiers.memory import MemoryTier
+
+
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """What a cache is made of.
+
+    `tiers` are the tiers by name as they were given; `lower` the shared ones, top to bottom, each
+    behind its deadline and breaker. `feed` is None if there is none. `handles` are the handles that
+    are kept for those who ask for the same again.
+    """
+
+    memory: MemoryTier
+    tiers: Mapping[str, Tier]
+    lower: tuple[GuardedTier, ...]
+    feed: PolledFeed | PushFeed | None
+    stack: Stack
+    kinds: Kinds
+    trace: Trace
+    check: SelfCheck
+    data: DataStore
+    handles: Mapping[Any, Tenant]
+
+    @property
+    def flights(self) -> Flights | None:
+        """The loads under way on the present event loop; None before the first use."""
+        return getattr(self.stack, "flights", None)
+
+    @property
+    def background(self) -> Background:
+        """The owner of all tasks on the present event loop."""
+        return self.stack.background
+
+    @property
+    def finishing(self) -> set[asyncio.Task[Any]]:
+        """Tasks that end by themselves, and that closing waits for."""
+        return self.stack.background._finishing
+
+    @property
+    def being_checked(self) -> bool:
+        """Whether a hit is being compared with its source."""
+        return bool(+self.check._under_way)
+
+
+def inside(cache: Cache | Tenant) -> Inside:
+    """What a cache, or the cache of a handle, is made of."""
+    assembly = cache._assembly
+    stack = assembly.stack
+    return Inside(
+        memory=stack.memory,
+        tiers={"l1": stack.memory, **{guarded.name: guarded.tier for guarded in stack.lower}},
+        lower=stack.lower,
+        feed=assembly.feed,
+        stack=stack,
+        kinds=stack.kinds,
+        trace=stack.trace,
+        check=assembly.check,
+        data=assembly.data,
+        handles=cache._handles if isinstance(cache, Cache) else {},
+    )
+
+
+class InsideRedis:
+    """A Redis tier's connection, and what waits for it. `tier` is a RedisTier."""
+
+    def __init__(self, tier: Any) -> None:
+        self.link = tier._link
+        self.batcher = tier._reads._batcher
+        self._reads = tier._reads
+        self._hearing = tier.hearing
+
+    @property
+    def waited_for(self) -> bool:
+        """Whether a load of this process waits for another's lease."""
+        return bool(self._hearing._events)
+
+    @property
+    def hinted_keys(self) -> list[Key]:
+        """The keys of which it is remembered what names their entries bore."""
+        return list(self._reads._hints)
+
+    @property
+    def hinted_names(self) -> int:
+        """The names that are remembered of them."""
+        count: int = self._reads._hinted_names
+        return count
+
+    @property
+    def planned_names(self) -> int:
+        """The names in the plans that reads of single keys are made by."""
+        return sum(len(plan.late) for plan in self._reads._plans.values())
+
+
+def inside_redis(tier: Any) -> InsideRedis:
+    """The parts of a RedisTier."""
+    return InsideRedis(tier)
+
+
+class InsideSqlite:
+    """A SQLite tier's threads. `tier` is a SqliteTier."""
+
+    def __init__(self, tier: Any) -> None:
+        self._tier = tier
+        self.reader = tier._reader
+        self.writer = tier._writer
+        self.questions = tier._questions
+
+    @property
+    def abandoned(self) -> list[Any]:
+        """The threads that forked processes have let go of without closing them."""
+        parts: list[Any] = sys.modules[type(self._tier).__module__]._abandoned
+        return parts
+
+    def without_upkeep(self) -> None:
+        """Let writes begin no upkeep of their own from now on."""
+        self.writer._after = None
+
+    async def upkeep_step(self) -> bool:
+        """One step of the upkeep; whether there is more to do."""
+        rules, notes = self._tier._rules, self._tier._notes
+        more: bool = await self.writer.run(lambda c: sqlite_upkeep.step(c, rules, notes))
+        return more
+
+    def before_the_next_write(self, work: Callable[[], object]) -> Future[object]:
+        """Let the writer's thread do something before the next transaction."""
+        with self.writer._lock:
+            begun: Future[object] = self.writer._thread().submit(work)
+            return begun
+
+    def before_each_go(self, act: Callable[[int], Awaitable[object]]) -> None:
+        """Let something happen before each go of a long batch; it gets the go's number, from 1."""
+        read, goes = self._tier._read, count(1)
+
+        async def act_and_read(keys: Any) -> Any:
+            await act(next(goes))
+            return await read(keys)
+
+        self._tier._read = act_and_read
+
+    async def restart(self, position: int) -> None:
+        """Number anew, as when another process has remembered a `position` that is to come."""
+        await self.writer.run(lambda connection: self._tier._restart(connection, position))
+
+
+def inside_sqlite(tier: Any) -> InsideSqlite:
+    """The parts of a SqliteTier."""
+    return InsideSqlite(tier)
+
+
+class InsidePush:
+    """A pushed feed's connection, and its trust in it."""
+
+    def __init__(self, feed: PushFeed) -> None:
+        self._feed = feed
+        self.link: Any = feed._link
+        self.up = feed._up
+
+    @property
+    def nonce(self) -> bytes:
+        """What distinguishes the server's pushes to this process; empty before the first."""
+        return self._feed._hearing.nonce
+
+    @property
+    def pool(self) -> Any:
+        """What makes its connections."""
+        return self.link._pool
+
+    @pool.setter
+    def pool(self, pool: Any) -> None:
+        self.link._pool = pool
+
+    @property
+    def socket(self) -> int:
+        """The file of the socket that pushes come in by."""
+        number: int = self._feed._socket.fileno()
+        return number
+
+    @property
+    def transport(self) -> Any:
+        """What reads that socket."""
+        return self.link.wire._transport
+
+    def trust(self, until: float, poll: Any) -> None:
+        """Let the feed be up until then, and ask `poll` whether a push waits."""
+        self._feed._trusted_until = until
+        self._feed._poll = poll
+
+
+def inside_push(feed: Any) -> InsidePush:
+    """The parts of a PushFeed."""
+    return InsidePush(feed)
+
+
+class InsidePoll:
+    """Where a polled feed looks."""
+
+    def __init__(self, feed: PolledFeed) -> None:
+        self._feed = feed
+
+    @property
+    def source(self) -> FeedSource:
+        """The tier that it asks."""
+        return self._feed._source
+
+    @source.setter
+    def source(self, source: FeedSource) -> None:
+        self._feed._source = source
+
+
+def inside_poll(feed: Any) -> InsidePoll:
+    """The parts of a PolledFeed."""
+    return InsidePoll(feed)
