@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final
@@ -27,6 +28,8 @@ from examples.agent_service.routes.answers import OF_A_TENANT, UNAUTHORIZED
 from examples.agent_service.service import make_cache, open_service
 from examples.agent_service.settings import Settings
 
+logger = logging.getLogger(__name__)
+
 _STATUS: dict[type[Exception], int] = {
     BadInput: 400,  # cascada refuses it: a tenant or an id that cannot be part of a key
     NotThere: 404,
@@ -34,7 +37,6 @@ _STATUS: dict[type[Exception], int] = {
     MissingExtra: 501,
     EmbeddingFailed: 502,
     CascadaError: 503,  # too many loads at once, or an invalidation that is not through yet
-    **dict.fromkeys(unavailable, 503),
 }
 _ROUTERS: Final = (
     agents.router,
@@ -92,6 +94,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(operations.router)
     for error, status in _STATUS.items():
         app.add_exception_handler(error, _answer_with(status))
+    for driver_error in unavailable:
+        app.add_exception_handler(driver_error, _no_database)
     app.add_exception_handler(RequestValidationError, _wrong_values)
     return app
 
@@ -101,6 +105,16 @@ def _answer_with(status: int) -> Callable[[Request, Exception], Awaitable[JSONRe
         return JSONResponse({"detail": str(error)}, status_code=status)
 
     return answer
+
+
+async def _no_database(request: Request, error: Exception) -> JSONResponse:
+    """Not in the driver's words, which are a statement and what was in its row."""
+    logger.warning("the database does not answer: %s", type(error).__name__)
+    return JSONResponse(
+        {"detail": "the database does not answer; try again"},
+        status_code=503,
+        headers={"Retry-After": "1"},
+    )
 
 
 async def _wrong_values(request: Request, error: Exception) -> JSONResponse:

@@ -18,7 +18,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from examples.agent_service.schema import metadata
 
-_CONNECTIONS: Final = {"pool_size": 5, "max_overflow": 10, "pool_timeout": 10}
+_OPTIONS: Final = {
+    "pool_size": 5,
+    "max_overflow": 10,
+    "pool_timeout": 10,
+    "hide_parameters": True,  # rows are their tenants', and no log's
+}
 _ONE_AT_A_TIME: Final = {
     "sqlite": "BEGIN IMMEDIATE",
     "postgresql": "SELECT pg_advisory_xact_lock(20)",
@@ -42,7 +47,7 @@ class Database:
     def __init__(self, url: str) -> None:
         self.queries = 0
         if make_url(url).get_backend_name() == "sqlite":
-            self._engine = create_async_engine(url, connect_args={"timeout": 10}, **_CONNECTIONS)
+            self._engine = create_async_engine(url, connect_args={"timeout": 10}, **_OPTIONS)
             event.listen(self._engine.sync_engine, "connect", _prepare_sqlite)
         else:
             # A server may have closed what the pool kept: ask before use.
@@ -50,7 +55,7 @@ class Database:
                 url,
                 pool_pre_ping=True,
                 connect_args={"timeout": 10, "command_timeout": 30},
-                **_CONNECTIONS,
+                **_OPTIONS,
             )
         event.listen(self._engine.sync_engine, "before_cursor_execute", self._count)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Final, Protocol
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 import httpx
 
@@ -36,9 +37,11 @@ class HttpEmbedder:
 
     def __init__(self, url: str, model: str, api_key: str | None = None) -> None:
         self.name = model
-        self._url = url.rstrip("/") + "/embeddings"
+        # httpx writes addresses into its log and its errors: who is asking goes beside them.
+        address, auth = without_user(url)
+        self._url = address.rstrip("/") + "/embeddings"
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self._client = httpx.AsyncClient(headers=headers, timeout=_TIMEOUT)
+        self._client = httpx.AsyncClient(headers=headers, auth=auth, timeout=_TIMEOUT)
 
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
         vectors: list[list[float]] = []
@@ -71,6 +74,15 @@ class HttpEmbedder:
 
     async def aclose(self) -> None:
         await self._client.aclose()
+
+
+def without_user(url: str) -> tuple[str, tuple[str, str] | None]:
+    """A URL without its user and password, and these for themselves."""
+    parts = urlsplit(url)
+    user, at, host = parts.netloc.rpartition("@")
+    name, _, password = user.partition(":")
+    auth = (unquote(name), unquote(password)) if at else None
+    return urlunsplit(parts._replace(netloc=host)), auth
 
 
 class Embedder:

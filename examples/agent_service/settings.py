@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 DEFAULT_DATABASE_URL: Final = "sqlite:///agent_service.db"
@@ -17,6 +18,15 @@ _DRIVERS: Final = {
     "postgres": "postgresql+asyncpg",
     "postgresql": "postgresql+asyncpg",
 }
+_KNOWN: Final = {*_DRIVERS, *_DRIVERS.values(), "mysql", "mariadb", "oracle", "mssql", "http"}
+"""What a URL may be said to begin with: before a misplaced "://" may stand a password."""
+
+# Read strictly: with a / or an @ in the password, a part of it would be taken for the host or the
+# port, and then be written into the errors of whoever tries to connect to it.
+_SERVER: Final = re.compile(
+    r"(?:[^/?#@]*@)?(?:\[[0-9a-fA-F:.]+\]|[^/?#@:\[\]]*)(?::\d+)?(?:/[^?#@]*)?(?P<query>\?[^#@]*)?"
+)
+_ESCAPE: Final = "in a password, write %2F for /, %3F for ?, %23 for # and %40 for @"
 
 
 class WrongSetting(ValueError):
@@ -31,31 +41,29 @@ class Settings:
     jwt_secret: what callers' tokens are signed with; without it they are believed (callers.py).
     """
 
-    database_url: str = _DRIVERS["sqlite"] + ":///agent_service.db"
+    # What is a secret, or a URL that may hold one, is not part of the repr: it may go into a log.
+    database_url: str = field(default=_DRIVERS["sqlite"] + ":///agent_service.db", repr=False)
     cache: bool = True
     model_latency_ms: float = 120.0
-    embeddings_url: str | None = None
+    embeddings_url: str | None = field(default=None, repr=False)
     embeddings_model: str | None = None
-    embeddings_api_key: str | None = None
-    jwt_secret: str | None = None
-
-    def __repr__(self) -> str:
-        # The URL may hold a password, the key and the secret are some: none belongs into a log.
-        driver = self.database_url.partition(":")[0]
-        return f"Settings({driver}, cache={self.cache}, embeddings={self.embeddings_url})"
+    embeddings_api_key: str | None = field(default=None, repr=False)
+    jwt_secret: str | None = field(default=None, repr=False)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Settings:
         url = environ.get("EMBEDDINGS_URL") or None
         model = environ.get("EMBEDDINGS_MODEL") or None
-        if url is not None and not url.startswith(("http://", "https://")):
+        if url is not None and not _is_endpoint(url):
             raise WrongSetting(
-                f"EMBEDDINGS_URL is {url!r}; it may hold the address of an OpenAI-compatible "
-                "endpoint, such as http://127.0.0.1:11434/v1, or be left out"
+                "EMBEDDINGS_URL holds something else (not shown here); it may hold the address of "
+                "an OpenAI-compatible endpoint, such as http://127.0.0.1:11434/v1, with nothing "
+                f"after its path, or be left out; {_ESCAPE}"
             )
         if (url is None) != (model is None):
+            there, missing = ("URL", "MODEL") if model is None else ("MODEL", "URL")
             raise WrongSetting(
-                f"EMBEDDINGS_URL is {url!r} and EMBEDDINGS_MODEL is {model!r}; set both, "
+                f"EMBEDDINGS_{there} is set and EMBEDDINGS_{missing} is not; set both, "
                 "or neither for the built-in lexical embedder"
             )
         return cls(
@@ -73,11 +81,27 @@ def _database_url(url: str) -> str:
     scheme, separator, rest = url.partition("://")
     driver = _DRIVERS.get(scheme, scheme)
     if not separator or driver not in _DRIVERS.values():
+        begins = f"begins with {scheme!r}" if scheme in _KNOWN else "holds what is not shown here"
         raise WrongSetting(
-            f"DATABASE_URL begins with {scheme!r}; it may hold sqlite:///file.db or "
+            f"DATABASE_URL {begins}; it may hold sqlite:///file.db or "
             "postgresql://user:password@host/database"
         )
+    # A file's path is shown in errors; what reads like user:password@ is none.
+    is_one = (
+        not re.search(r":.*@", rest) if driver == _DRIVERS["sqlite"] else _SERVER.fullmatch(rest)
+    )
+    if not is_one:
+        raise WrongSetting(
+            f"DATABASE_URL begins with {scheme!r}, but cannot be read (not shown here); it may "
+            f"hold sqlite:///file.db or postgresql://user:password@host/database; {_ESCAPE}"
+        )
     return f"{driver}://{rest}"
+
+
+def _is_endpoint(url: str) -> bool:
+    scheme, _, rest = url.partition("://")
+    parts = _SERVER.fullmatch(rest)
+    return scheme in ("http", "https") and parts is not None and parts["query"] is None
 
 
 def _secret(environ: Mapping[str, str], name: str) -> str | None:

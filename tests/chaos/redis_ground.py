@@ -21,7 +21,8 @@ from typing import Any, Final
 
 from cascada.model.clock import SystemClock
 from cascada.tiers.redis import RedisTier
-from cascada.tiers.redis_link import Link, pool_of
+from cascada.tiers.redis_link import Link
+from cascada.tiers.redis_pool import pool_of
 from tests.servers.redis import RedisServer
 
 ADDRESSES: Final = "redis.json"

@@ -299,7 +299,7 @@ class Derived(Base):
         ({"a": {"b": {1}}}, dict[str, Any], r"value.a.b is a set and would come back as a list"),
         (dataclasses.replace(AGENT, anything=ID), Agent, "value.anything is a uuid.UUID"),
         ([Colour.RED], list[str], r"value\[0\] is a .*Colour and would come back as a str"),
-        (5, Said | Called, "does not fit type=.* should be a valid dictionary"),
+        (5, Said | Called, "does not fit type=.* model_type"),
         (Also(text="a"), Said | Also, "Also and would come back as a .*Said"),
         ([Said(text="a"), 7], list[AnyMessage], "at 1"),
         ((1,), Said | list[int] | Called, "is a tuple and would come back as a list"),

@@ -16,7 +16,7 @@ import pytest
 from cascada.model.names import key_name
 from cascada.testing.clock import ManualClock
 from cascada.testing.inside import inside_push
-from cascada.tiers.redis_link import Pool, pool_of
+from cascada.tiers.redis_pool import Pool, pool_of
 from tests.scenarios.row import until
 from tests.servers.redis import RedisServer
 from tests.tiers.redis_world import KEY, Process, processes
@@ -41,6 +41,9 @@ class Gate:
         if self.shut:
             raise OSError("shut")
         return self._pool.make()
+
+    def said(self, error: BaseException) -> str:
+        return self._pool.said(error)
 
 
 async def test_a_reconnect_compares_with_what_was_applied_not_with_what_was_read(

@@ -2,7 +2,8 @@
 
 import asyncio
 
-from cascada.tiers.redis_link import Link, Wire, pool_of
+from cascada.tiers.redis_link import Link, Wire
+from cascada.tiers.redis_pool import pool_of
 from tests.servers.redis import RedisServer
 
 

@@ -21,6 +21,7 @@ from cascada.model.errors import BadInput
 from cascada.model.events import Observer
 from cascada.model.keys import Id, Key, scope_of, tenant_text
 from cascada.model.policy import Policy
+from cascada.model.secret import Secret, Url
 from cascada.model.ttl import Duration
 from cascada.tiers.base import Tier, Usage
 
@@ -56,11 +57,11 @@ class Cache:
     def __init__(
         self,
         *,
-        redis: str | None = None,
-        redis_password: str | None = None,
+        redis: str | Url | None = None,
+        redis_password: str | Secret | None = None,
         redis_connection_timeout: float = 20.0,
         redis_socket_timeout: float = 5.0,
-        database: str | None = None,
+        database: str | Url | None = None,
         policies: Mapping[str, Policy] | None = None,
         default_policy: Policy | None = None,
         default_ttl: Duration = 3600,

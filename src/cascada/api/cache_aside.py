@@ -19,6 +19,7 @@ from cascada.engine.source import One, call
 from cascada.model.entry import Flag
 from cascada.model.errors import BadInput
 from cascada.model.keys import Id, Scope
+from cascada.model.secret import without_values
 from cascada.model.ttl import Duration, seconds
 
 logger = logging.getLogger("cascada")
@@ -114,7 +115,8 @@ async def get_with_cache_aside(
         if answer.tier == "source":
             raise
         # Other code than this has stored it. It is a miss, like all that does not decode.
-        logger.warning("%s %s does not deserialize: %r", data_type, resource_id, error)
+        why = without_values(error)
+        logger.warning("%s %s does not deserialize: %s", data_type, resource_id, why)
         await handle.delete(data_type, resource_id)
         stored, answer = await ask()
         value = _deserialized(stored, answer, data_type, deserializer)

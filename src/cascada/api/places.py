@@ -7,35 +7,31 @@ from typing import TYPE_CHECKING, Final
 
 from cascada.model.clock import Clock
 from cascada.model.errors import BadInput
+from cascada.model.secret import Secret, Url
 from cascada.tiers.sqlite import SqliteTier
 
 if TYPE_CHECKING:
     from cascada.tiers.redis import RedisTier
 
-REDIS_SCHEMES: Final = ("redis", "rediss", "unix", "redis+sentinel")
+DATABASE: Final = "sqlite:///PATH (four slashes for an absolute path) or a bare path"
+_NO_PATH: Final = re.compile(r":.*@|[?#]", re.S)
 
 
 def redis_tier(
-    url: str,
+    url: str | Url,
     namespace: str,
     clock: Clock,
-    password: str | None,
+    password: str | Secret | None,
     connection_timeout: float,
     socket_timeout: float,
 ) -> RedisTier:
     """The tier on the Redis server that a URL names."""
-    scheme, separator, rest = url.partition("://")
-    if not separator or scheme not in REDIS_SCHEMES or not rest:
-        raise BadInput(
-            f"redis is {without_password(url)!r}; expected redis://HOST:PORT/DB, rediss:// for "
-            "TLS, unix://PATH, or redis+sentinel://HOST:PORT,HOST:PORT/SERVICE/DB"
-        )
+    url = _url(url, "redis", "redis://HOST:PORT/NUMBER")
     try:
         from cascada.tiers.redis import RedisTier
     except ImportError as error:
         raise BadInput(
-            f"redis is {without_password(url)!r}, but {error.name} is not installed: "
-            "pip install 'cascada[redis]'"
+            f"redis is {url!r}, but {error.name} is not installed: pip install 'cascada[redis]'"
         ) from error
     return RedisTier(
         url,
@@ -47,24 +43,35 @@ def redis_tier(
     )
 
 
-def database_tier(url: str, namespace: str, capacity: int, clock: Clock) -> SqliteTier:
+def database_tier(url: str | Url, namespace: str, capacity: int, clock: Clock) -> SqliteTier:
     """The database tier that a URL names."""
-    scheme, separator, path = url.partition("://")
-    if not separator:
-        path = url
-    elif scheme == "sqlite":
-        path = path.removeprefix("/")
-    else:
+    url = _url(url, "database", DATABASE)
+    path = sqlite_path(url)
+    if path is None:
         raise BadInput(
-            f"database is {without_password(url)!r}; this version takes sqlite:///PATH "
-            "(four slashes for an absolute path) or a bare path"
-        )
-    if not path or path == ":memory:":
-        raise BadInput(
-            f"database is {url!r}, which names no file; leave it out to keep values in memory only"
+            f"database is {url!r}, which names no file; pass {DATABASE}, or leave it out to keep "
+            "values in memory only"
         )
     return SqliteTier(path, namespace=namespace, capacity_bytes=capacity, clock=clock)
 
 
-def without_password(url: str) -> str:
-    return re.sub(r"://[^@]*@", "://***@", url)
+def sqlite_path(url: Url) -> str | None:
+    """The file that a URL or a bare path names; None if it names none.
+
+    The path is written into logs and errors. So what reads like `user:password@` or like options
+    is none: it is the URL of another database, with its scheme wrong or left out.
+    """
+    path = url.rest
+    if url.scheme == "sqlite":
+        path = path.removeprefix("/")
+    elif url.scheme or "://" in path:
+        return None
+    if path.strip("/ ") in ("", ":memory:") or _NO_PATH.search(path):
+        return None
+    return path
+
+
+def _url(given: object, name: str, expected: str) -> Url:
+    if not isinstance(given, str | Url):
+        raise BadInput(f"{name} is a {type(given).__name__}; pass a URL, such as {expected}")
+    return Url(given)

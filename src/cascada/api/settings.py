@@ -11,34 +11,33 @@ A field is named after its variable, and its description ends the sentence "it m
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from typing import Annotated, Any, Final, Literal, Self
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Final, Literal, Self, get_args
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from cascada.api.places import DATABASE, sqlite_path
 from cascada.model.errors import BadInput, InvalidSettings
 from cascada.model.keys import tenant_text
+from cascada.model.secret import Secret, Url
 from cascada.model.ttl import FOREVER
+from cascada.tiers.redis_url import EXPECTED, what_is_wrong
 
 _MEGABYTE: Final = 2**20
 _LONGEST: Final = 60
-_SCHEME: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*(?=://)")
 
 
-def _url(*schemes: str) -> Callable[[SecretStr], SecretStr]:
-    """A check that a URL has one of these schemes and more; "" stands for a bare path."""
+def _url(is_one: Callable[[Url], bool]) -> Callable[[object], Url | None]:
+    """A check of what is a URL, and never shown."""
 
-    def check(secret: SecretStr) -> SecretStr:
-        url = secret.get_secret_value()
-        rest = url.partition("://")[2] if _scheme(url) else url
-        if _scheme(url) not in schemes or rest.strip("/ ") in ("", ":memory:"):
+    def check(given: object) -> Url | None:
+        if given is None:
+            return None
+        url = Url(given) if isinstance(given, str | Url) else Url("")
+        if not is_one(url):
             raise ValueError
-        for host in urlsplit(url).netloc.split(","):
-            _ = urlsplit(f"//{host}").port  # ValueError if it is no number
-        return secret
+        return url
 
     return check
 
@@ -56,8 +55,19 @@ def _named(text: str) -> str:
     return text
 
 
-def _refused(secret: SecretStr) -> SecretStr:
-    raise ValueError
+def _password(given: object) -> Secret | None:
+    if given is not None and not isinstance(given, str | Secret):
+        raise ValueError
+    return None if given is None else Secret(given)
+
+
+def _refused(given: object) -> None:
+    if given is not None:
+        raise ValueError
+
+
+# Never more than is shown of it, in whatever form settings are written out.
+_HIDDEN: Final = PlainSerializer(lambda given: None if given is None else str(given), str | None)
 
 
 # What a variable may hold, and how that is said.
@@ -77,21 +87,24 @@ _Pause = Annotated[
     Field(ge=0, allow_inf_nan=False, description="seconds, a number of at least 0 (0 means off)"),
 ]
 _RedisUrl = Annotated[
-    Annotated[SecretStr, AfterValidator(_url("redis", "rediss", "unix", "redis+sentinel"))] | None,
-    Field(
-        description="redis://HOST:PORT/NUMBER, rediss://HOST:PORT/NUMBER, unix://PATH or "
-        "redis+sentinel://HOST:PORT,HOST:PORT/SERVICE/NUMBER"
-    ),
+    Url | None,
+    PlainValidator(_url(lambda url: what_is_wrong(url) is None)),
+    _HIDDEN,
+    Field(description=f"{EXPECTED}; in a password, % and two digits for each of /?#@"),
 ]
+_Password = Annotated[Secret | None, PlainValidator(_password), _HIDDEN, Field()]
 _DatabaseUrl = Annotated[
-    Annotated[SecretStr, AfterValidator(_url("sqlite", ""))] | None,
+    Url | None,
+    PlainValidator(_url(lambda url: sqlite_path(url) is not None)),
+    _HIDDEN,
     Field(
-        description="the file of an SQLite database, sqlite:///PATH (four slashes for an absolute "
-        "path) or a bare path, which is what this version takes"
+        description=f"the file of an SQLite database, {DATABASE}, which is what this version takes"
     ),
 ]
 _Keys = Annotated[
-    Annotated[SecretStr, AfterValidator(_refused)] | None,
+    Secret | None,
+    PlainValidator(_refused),
+    _HIDDEN,
     Field(description="nothing: this version stores values unencrypted, so unset it"),
 ]
 _Tenant = Annotated[
@@ -129,7 +142,7 @@ class Settings(BaseSettings):
     )
 
     redis_url: _RedisUrl = None
-    redis_password: SecretStr | None = None
+    redis_password: _Password = None
     redis_max_connections: _Count = 50
     redis_connection_timeout: _Seconds = 20
     redis_socket_timeout: _Seconds = 5
@@ -168,11 +181,11 @@ class Settings(BaseSettings):
     def cache_arguments(self) -> dict[str, Any]:
         """The arguments of `Cache` that these settings come to."""
         return {
-            "redis": _revealed(self.redis_url),
-            "redis_password": _revealed(self.redis_password),
+            "redis": self.redis_url,
+            "redis_password": self.redis_password,
             "redis_connection_timeout": self.redis_connection_timeout,
             "redis_socket_timeout": self.redis_socket_timeout,
-            "database": _revealed(self.cache_database_url),
+            "database": self.cache_database_url,
             "default_ttl": self.redis_cache_ttl or FOREVER,
             "namespace": self.cascada_namespace,
             "mode": self.cascada_mode,
@@ -183,28 +196,24 @@ class Settings(BaseSettings):
         }
 
 
-def _revealed(secret: SecretStr | None) -> str | None:
-    return None if secret is None else secret.get_secret_value()
-
-
 def _sentence(error: ValidationError) -> str:
     """The first value that is wrong, said so that it can be put right."""
     wrong = error.errors(include_url=False, include_context=False)[0]
     field = str(wrong["loc"][0])
     declared = Settings.model_fields[field]
-    holds = _shown(str(wrong["input"]), secret="SecretStr" in str(declared.annotation))
+    holds = _shown(str(wrong["input"]), secret=Secret in _classes(declared.annotation))
     return f"{field.upper()} {holds}; it may hold {declared.description}"
 
 
+def _classes(annotation: object) -> set[type]:
+    return {base for each in get_args(annotation) for base in getattr(each, "__mro__", ())}
+
+
 def _shown(text: str, *, secret: bool) -> str:
-    if not secret:
+    # A URL may have come to the wrong variable.
+    if not secret and "://" not in text and "@" not in text:
         return f"is {text!r}" if len(text) <= _LONGEST else f"is {text[:_LONGEST]!r}..."
-    scheme = _scheme(text)
+    scheme = Url(text).scheme
     if not scheme:
         return "holds a value that is not shown here"
     return f"begins with {scheme}:// (the rest is not shown here)"
-
-
-def _scheme(url: str) -> str:
-    match = _SCHEME.match(url)
-    return match[0].lower() if match else ""

@@ -13,6 +13,7 @@ msgspec does not tell one model from another. A type that it refuses and that na
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from collections.abc import Callable
 from enum import Enum
@@ -37,7 +38,7 @@ class Form(NamedTuple):
 
 
 class ModelMismatch(ValueError):
-    """What a model had against a value, without the value."""
+    """What a type had against a value, without the value."""
 
 
 def form(wanted: Any) -> Form:
@@ -170,7 +171,7 @@ def _from_builtins(wanted: Any, value: Any) -> Any:
         return _validated(wanted.model_validate, value, _dialect(wanted)[1])
     if isinstance(value, get_origin(wanted) or wanted):
         return value
-    raise TypeError(f"{type_name(wanted)} is none of the types that can be decoded")
+    raise ModelMismatch(f"{type_name(wanted)} is none of the types that can be decoded")
 
 
 def _validated(validate: Callable[..., Any], value: Any, how: dict[str, bool]) -> Any:
@@ -205,16 +206,26 @@ def reason(error: Exception) -> str:
         isinstance(error, msgspec.DecodeError)
         and (error.__cause__ is None or isinstance(error.__cause__, ModelMismatch))
     )
-    return str(error) if own else type(error).__name__
+    if not own:
+        return type(error).__name__
+    # Of an enum's value or a union's tag, msgspec repeats what it found.
+    what, at, place = str(error).rpartition(" - at `")
+    said = _INVALID.match(what if at else place)
+    return f"{said[0]}{at}{place if at else ''}" if said else str(error)
+
+
+_INVALID: Final = re.compile(r"Invalid (enum )?value(?= )")
 
 
 def _without_values(error: ValueError) -> str:
+    """Which rule a model's value broke, and where. The rule's sentence may repeat the value: a
+    validator's own does, and that of a union whose tag is unknown."""
     errors = getattr(error, "errors", None)
     if errors is None:
         return type(error).__name__
     first = errors(include_url=False, include_input=False, include_context=False)[0]
     place = ".".join(map(str, first["loc"]))
-    return f"{first['msg']} (at {place})" if place else str(first["msg"])
+    return f"{first['type']} (at {place})" if place else str(first["type"])
 
 
 _encode: Final = msgspec.msgpack.Encoder(enc_hook=_to_builtins).encode

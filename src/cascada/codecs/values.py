@@ -127,11 +127,12 @@ class ValueCodec:
                 value = array_of_list(value)
         except (CorruptEntry, MissingExtra):
             raise
-        except Exception as error:
-            # Foreign bytes meet a user's validators here: what they raise cannot be listed.
+        except Exception as error:  # noqa: BLE001 - see below
+            # Foreign bytes meet a user's validators here: what they raise cannot be listed, and
+            # may hold the value, so that it is not kept behind this.
             raise CorruptEntry(
                 f"an entry does not decode{_to(type)}: {typed.reason(error)}"
-            ) from error
+            ) from None
         return value
 
     def shareable(self, value: object) -> bool:
@@ -179,7 +180,7 @@ class ValueCodec:
         except Exception as error:
             raise SerializationError(
                 f"value does not fit type={typed.type_name(wanted)}: "
-                f"{str(error).replace('`$', '`value')}"
+                f"{typed.reason(error).replace('`$', '`value')}"
             ) from error
         _check(value, decoded)
         return data, _MSGPACK, decoded if immutable(decoded) else UNSET
@@ -264,4 +265,12 @@ def _what_is_wrong(part: object, wrong: Exception) -> str:
             return "is an int beyond 64 bits, which no declared type holds; leave type= out"
         case TypeError() | NotImplementedError():
             return hint(part)
-    return f"cannot be stored: {type(wrong).__name__}: {wrong}; pass a serializer"
+    return f"cannot be stored: {_said(wrong)}; pass a serializer"
+
+
+def _said(wrong: Exception) -> str:
+    """What a codec has against a value; of what a user's own code raised, which may hold it, the
+    class."""
+    kind = type(wrong)
+    own = kind.__module__.partition(".")[0] in ("msgspec", "pydantic", "pydantic_core")
+    return f"{kind.__name__}: {wrong}" if own else kind.__name__

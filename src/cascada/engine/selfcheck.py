@@ -36,6 +36,7 @@ from cascada.engine.stack import Stack
 from cascada.engine.store import encoded
 from cascada.model.entry import Codec, Entry, Flag
 from cascada.model.errors import SerializationError
+from cascada.model.secret import without_values
 
 logger = logging.getLogger("cascada")
 
@@ -201,7 +202,8 @@ class SelfCheck:
                     (truth,) = await read.pass_by(self._stack, [plain], loader)
             return self._said(question, truth)
         except Exception as error:  # noqa: BLE001 - the caller's own code may raise anything
-            logger.debug("%s could not be compared with its source: %r", question.key, error)
+            why = without_values(error)
+            logger.debug("%s could not be compared with its source: %s", question.key, why)
             return None
 
     def _said(self, question: Question, truth: Answer) -> Entry | None:

@@ -18,6 +18,7 @@ from cascada.engine.tracked import Tracked
 from cascada.engine.warned import Warned
 from cascada.model.events import Event, EventKind, Observer
 from cascada.model.keys import Key
+from cascada.model.secret import without_values
 
 logger = logging.getLogger("cascada")
 
@@ -85,8 +86,10 @@ class Trace:
     def load_failed(self, kind: Kind, key: Key, error: BaseException, *, refresh: bool) -> None:
         kind.load_failures += 1
         if refresh:
-            logger.warning("refreshing %s failed: %r", key, error)
-        self._emit("refresh_failed" if refresh else "load_failed", kind, key, detail=repr(error))
+            logger.warning("refreshing %s failed: %s", key, without_values(error))
+        if self.observers:
+            what: EventKind = "refresh_failed" if refresh else "load_failed"
+            self._emit(what, kind, key, detail=without_values(error))
 
     def filled(self, question: Question, tier: str, *, accepted: bool) -> None:
         if not accepted:
@@ -172,10 +175,14 @@ class Trace:
         for observer in self.observers:
             try:
                 observer(event)
-            except Exception:
+            except Exception as error:  # noqa: BLE001 - an observer may raise anything
                 if id(observer) not in self._broken:
                     self._broken.add(id(observer))
-                    logger.exception("observer %r failed; it is told of later events", observer)
+                    # Without its traceback, which ends in the error's own words.
+                    why = without_values(error)
+                    logger.warning(
+                        "observer %r failed; it is told of later events: %s", observer, why
+                    )
 
 
 def _outcome(answer: Answer | None) -> tuple[EventKind, str | None, bool]:

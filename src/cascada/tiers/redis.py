@@ -20,6 +20,7 @@ from cascada.model.clock import Clock
 from cascada.model.entry import Entry
 from cascada.model.errors import TierUnavailable
 from cascada.model.keys import Key
+from cascada.model.secret import Secret, Url
 from cascada.tiers import redis_replies, redis_scripts
 from cascada.tiers.base import (
     L1_LEASE,
@@ -50,7 +51,8 @@ from cascada.tiers.redis_layout import (
     ServerError,
 )
 from cascada.tiers.redis_leases import Leases
-from cascada.tiers.redis_link import Link, Wire, pool_of
+from cascada.tiers.redis_link import Link, Wire
+from cascada.tiers.redis_pool import pool_of
 from cascada.tiers.redis_reads import Reads
 from cascada.tiers.redis_renewal import Renewal
 from cascada.tiers.redis_rights import NO_SCRIPTS, Rights, find_out
@@ -73,13 +75,13 @@ class RedisTier:
 
     def __init__(
         self,
-        url: str,
+        url: str | Url,
         *,
         namespace: str,
         clock: Clock,
         connect_timeout: float = 20.0,
         silence: float = 5.0,
-        password: str | None = None,
+        password: str | Secret | None = None,
         layout: int = LAYOUT,
     ) -> None:
         self._connect_timeout, self._silence = connect_timeout, silence
@@ -117,10 +119,7 @@ class RedisTier:
 
     async def holding(self, key: Key) -> Holding | None:
         """What is stored under a key, valid or not."""
-        try:
-            return await holding(self._calls.command, self._layout, key, self.run_id)
-        except ServerError as error:
-            raise Barred(f"Redis does not show what it holds: {error}") from error
+        return await holding(self._calls.command, self._layout, key, self.run_id)
 
     # --- leases and fills ---------------------------------------------------------------------
 

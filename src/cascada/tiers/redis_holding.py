@@ -16,8 +16,7 @@ Command = Callable[..., Awaitable[Any]]
 
 async def holding(command: Command, layout: Layout, key: Key, run_id: bytes) -> Holding | None:
     """Two reads, not one: between them anything may happen, so this is for people only."""
-    # MGET, to which what is no string is nothing.
-    (blob,) = await command(b"MGET", layout.entry(key))
+    blob = await command(b"GET", layout.entry(key))
     if blob is None:
         return None
     try:

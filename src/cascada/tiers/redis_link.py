@@ -19,91 +19,24 @@ from __future__ import annotations
 
 import asyncio
 import random
-import re
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, cast
-from urllib.parse import unquote, urlsplit
 
 import hiredis
-from redis.asyncio.connection import AbstractConnection, ConnectionPool
-from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
-from redis.backoff import NoBackoff
+from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError
 
 from cascada.model.errors import BadInput, TierUnavailable, Unanswered
 from cascada.tiers.redis_layout import ServerError
+from cascada.tiers.redis_pool import Pool
 from cascada.tiers.redis_replies import Argument, Fits, fitting
 
 MAX_WAITING: Final = 10_000
 """Commands that may wait for their reply on one connection."""
 
-SENTINEL: Final = "redis+sentinel://"
-
 FIRST_PAUSE: Final = 0.02
 LONGEST_PAUSE: Final = 1.0
-
-
-class Pool:
-    """How connections to one server are made: redis-py's own, with its retries switched off.
-
-    A script that is sent twice may be carried out twice; and retries would make one stopped server
-    cost many timeouts. RESP3 is asked for explicitly, since pushes depend on it.
-    """
-
-    def __init__(self, pool: ConnectionPool) -> None:
-        self._pool = pool
-        self.database = int(pool.connection_kwargs.get("db", 0) or 0)
-
-    async def aclose(self) -> None:
-        """Close what was opened to find the server; its own connections belong to the links."""
-        manager: Any = getattr(self._pool, "sentinel_manager", None)
-        for sentinel in () if manager is None else manager.sentinels:
-            await sentinel.aclose()
-
-    def make(self) -> AbstractConnection:
-        made: Any = self._pool
-        return cast(AbstractConnection, made.make_connection())
-
-
-def pool_of(url: str, password: str | None = None) -> Pool:
-    """BadInput for a URL that redis-py does not take; it is shown without its password.
-
-    `redis+sentinel://HOST:PORT,HOST:PORT/SERVICE/DB` asks Sentinels for the master, at every
-    connect.
-    """
-    try:
-        pool = _sentinel_pool(url) if url.startswith(SENTINEL) else ConnectionPool.from_url(url)
-    except ValueError as error:
-        shown = re.sub(r"//[^@/]*@", "//***@", url)
-        raise BadInput(f"redis is {shown!r}: {error}") from error
-    # Afterwards, since options in the URL would win.
-    pool.connection_kwargs.update(
-        protocol=3, retry=Retry(NoBackoff(), 0), retry_on_timeout=False, health_check_interval=0
-    )
-    if password is not None:
-        pool.connection_kwargs["password"] = password
-    return Pool(pool)
-
-
-def _sentinel_pool(url: str) -> ConnectionPool:
-    parts = urlsplit(url)
-    _, _, hosts = parts.netloc.rpartition("@")
-    service, _, database = parts.path.strip("/").partition("/")
-    if not service:
-        raise ValueError("it names no service; expected redis+sentinel://HOST:PORT/SERVICE/DB")
-    sentinels = []
-    for host in hosts.split(","):
-        name, _, port = host.partition(":")
-        sentinels.append((name, int(port or 26379)))
-    given = {"username": parts.username, "password": parts.password}
-    how: dict[str, Any] = {name: unquote(text) for name, text in given.items() if text}
-    asked: Any = cast(Any, Sentinel)(sentinels, socket_timeout=1.0)
-    pool: ConnectionPool = cast(Any, SentinelConnectionPool)(
-        service, asked, db=int(database or 0), **how
-    )
-    return pool
 
 
 class Wire(asyncio.Protocol):
@@ -266,7 +199,7 @@ class Link:
                 _end_if_cancelled()
             except (OSError, RedisError, ServerError, TierUnavailable, TimeoutError) as error:
                 _end_if_cancelled()
-                await self._drop(str(error) or type(error).__name__)
+                await self._drop(self._pool.said(error))
                 await asyncio.sleep(pause * random.uniform(0.5, 1.5))
                 pause = min(2 * pause, LONGEST_PAUSE)
                 continue
