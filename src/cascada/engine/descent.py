@@ -309,6 +309,9 @@ def _take(
     question = descent.question
     # As it was answered: a lease has to know of an entry that does not decode, to replace it.
     descent.seen[tier.name] = list(seen)
+    for key, each in zip(question.candidates, seen, strict=False):  # memory: not all are asked for
+        if isinstance(each, Missing) and each.why is Why.CORRUPT:
+            stack.trace.corrupt(question.kind, key, tier.name, "it is damaged, or another key's")
     while True:
         choice = decide.choose(
             seen,

@@ -119,7 +119,10 @@ class RedisTier:
 
     async def holding(self, key: Key) -> Holding | None:
         """What is stored under a key, valid or not."""
-        return await holding(self._calls.command, self._layout, key, self.run_id)
+        try:
+            return await holding(self._calls.command, self._layout, key, self.run_id)
+        except ServerError as error:
+            raise Barred(f"Redis does not show what it holds: {error}") from error
 
     # --- leases and fills ---------------------------------------------------------------------
 

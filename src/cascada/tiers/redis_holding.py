@@ -16,7 +16,8 @@ Command = Callable[..., Awaitable[Any]]
 
 async def holding(command: Command, layout: Layout, key: Key, run_id: bytes) -> Holding | None:
     """Two reads, not one: between them anything may happen, so this is for people only."""
-    blob = await command(b"GET", layout.entry(key))
+    # MGET, to which what is no string is nothing.
+    (blob,) = await command(b"MGET", layout.entry(key))
     if blob is None:
         return None
     try:

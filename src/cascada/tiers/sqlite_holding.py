@@ -43,10 +43,12 @@ def holding(connection: sqlite3.Connection, namespace: str, key: Key) -> Holding
     if not rows:
         return None
     ((tenant, floor, q, names, envelope),) = rows
+    if type(q) is not int or type(envelope) is not bytes:
+        return None
     try:
         entry, _ = unpack(envelope, home_in(namespace, key.text))
         msgspec.json.decode(names)
-    except (CorruptEntry, msgspec.DecodeError):
+    except (CorruptEntry, msgspec.DecodeError, TypeError):
         return None
     stored = f"read at {q}"
     marks = [Mark("the tenant's floor", stored, f"{floor}", floor <= q)]

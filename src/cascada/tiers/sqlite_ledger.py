@@ -296,14 +296,19 @@ def home_in(namespace: str, key: str) -> int:
 
 
 def row_of(found: Sequence[Any]) -> Row:
-    """A row from its columns, in the order of `Row`."""
+    """A row from its columns, in the order of `Row`; they may be of any type."""
+    key, q, expires, size, version, text = found
     names: tuple[str, ...] | None
     try:
-        names = msgspec.json.decode(found[-1], type=tuple[str, ...])
+        names = msgspec.json.decode(text, type=tuple[str, ...])
     except (msgspec.MsgspecError, TypeError):
         names = None
-    key, q, expires, size, version, _ = found
+    if (type(q), type(expires), type(size)) != (int, float, int) or type(version) not in _VERSIONS:
+        return Row(key, -1, 0.0, size if type(size) is int else 0, None, None)
     return Row(key, q, expires, size, version, names)
+
+
+_VERSIONS: Final = (int, type(None))
 
 
 def as_json(texts: Iterable[str]) -> str:

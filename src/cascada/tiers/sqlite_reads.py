@@ -26,6 +26,9 @@ from cascada.tiers.sqlite_schema import KILLER
 USED_AFTER: Final = 30
 """Seconds in which further reads of a row do not make it more recently used."""
 
+_TYPES: Final = (int, float, int, bytes)
+"""Of the columns q, expires, used and envelope of a sound row."""
+
 MANY_NOTES: Final = 512
 """Notes that are worth a write transaction of their own."""
 
@@ -139,7 +142,9 @@ class Reader:
         _, q, floor, written, expires, used, ident, envelope, killer = row
         if written is None:
             return Missing(q)
-        if killer == "":
+        # SQLite's columns take values of any type.
+        types = type(written), type(expires), type(used), type(envelope)
+        if killer == "" or types != _TYPES:
             return self._corrupt(q, ident, envelope)
         if killer is not None or written < floor:
             return Missing(q, Why.INVALIDATED, killer)
