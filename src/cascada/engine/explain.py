@@ -49,14 +49,21 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Every finding, in the order in which a read looks, and what it comes to."""
+    """Every finding, in the order in which a read looks, and what it comes to.
+
+    `unstored`: why this process did not store what it has loaded last, if it did not.
+    """
 
     key: str
     verdict: str
     findings: tuple[Finding, ...]
+    unstored: str | None = None
 
     def __str__(self) -> str:
-        return "\n".join([f"{self.key}: {self.verdict}", *map(str, self.findings)])
+        lines = [f"{self.key}: {self.verdict}", *map(str, self.findings)]
+        if self.unstored is not None:
+            lines.append(f"  what was loaded last is not stored: {self.unstored}")
+        return "\n".join(lines)
 
 
 async def explain(stack: Stack, question: Question) -> Explanation:
@@ -84,7 +91,8 @@ async def explain(stack: Stack, question: Question) -> Explanation:
             found = question.candidates[choice.at]
             verdict = f"a hit in {tier.name} ({choice.verdict.name.lower()}), under {found}"
             decided = True
-    return Explanation(question.key.text, verdict, tuple(findings))
+    unstored = stack.trace.why_unstored(question.key)
+    return Explanation(question.key.text, verdict, tuple(findings), unstored)
 
 
 async def _holding(tier: Tier, key: Key) -> Holding | None:

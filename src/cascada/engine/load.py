@@ -176,7 +176,10 @@ async def _keep(stack: Stack, good: Sequence[Good], frame: Frame) -> None:
 def _fits(stack: Stack, flight: Flight, entry: Entry) -> bool:
     """Whether the entry says something to store, and bears no more names than one may."""
     if len(entry.names) > MAX_NAMES:
-        question, why = flight.question, f"it bears {len(entry.names)} names, over {MAX_NAMES}"
+        question, why = (
+            flight.question,
+            f"it bears {len(entry.names)} names of at most {MAX_NAMES:,}",
+        )
         stack.trace.unstored(question.kind, question.key, why)
         return False
     return entry.expires > entry.created

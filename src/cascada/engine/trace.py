@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from cascada.engine.answer import Answer, Question
 from cascada.engine.kind import Kind
@@ -21,6 +21,9 @@ from cascada.model.keys import Key
 from cascada.model.secret import without_values
 
 logger = logging.getLogger("cascada")
+
+MAX_UNSTORED: Final = 1024
+"""Keys of which `explain` can tell why their last value was not stored."""
 
 
 class Trace:
@@ -35,6 +38,7 @@ class Trace:
         self.latencies = {"l2": Latency(), "l3": Latency(), "source": Latency()}
         self._broken: set[int] = set()
         self._warned = Warned()
+        self._unstored: dict[Key, str] = {}
 
     def answered(
         self, questions: Sequence[Question], answers: Sequence[Answer | None], seconds: float
@@ -107,10 +111,20 @@ class Trace:
         self._emit("inconsistent", kind, key)
 
     def unstored(self, kind: Kind, key: Key, why: str) -> None:
+        """What was loaded must not be stored: `why_unstored` says so until a value of it is."""
+        self._unstored.pop(key, None)
+        self._unstored[key] = why
+        if len(self._unstored) > MAX_UNSTORED:
+            del self._unstored[next(iter(self._unstored))]
         self._emit("unstored", kind, key, detail=why)
+
+    def why_unstored(self, key: Key) -> str | None:
+        return self._unstored.get(key)
 
     def stored(self, kind: Kind, key: Key, size: int, now: float) -> None:
         """A value of so many bytes is given to the tiers to be stored; `now` is monotonic."""
+        if self._unstored:
+            self._unstored.pop(key, None)
         kind.stored += 1
         kind.stored_bytes += size
         policy = kind.policy

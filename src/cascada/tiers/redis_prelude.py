@@ -20,9 +20,8 @@ local drawn = 0
 local function nonce(seed)
   drawn = drawn + 1
   local hex = redis.sha1hex(seed .. time[1] .. ':' .. time[2] .. ':' .. drawn)
-  local bytes = {}
-  for i = 1, 8 do bytes[i] = string.char(tonumber(string.sub(hex, 2 * i - 1, 2 * i), 16)) end
-  return table.concat(bytes)
+  local left, right = string.sub(hex, 1, 8), string.sub(hex, 9, 16)
+  return struct.pack('>I4I4', tonumber(left, 16), tonumber(right, 16))
 end
 
 -- What is stored as a string there: whatever else may be there is nothing to us.
