@@ -19,14 +19,11 @@ from collections.abc import Callable, Iterable
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from enum import Enum, Flag
-from fractions import Fraction
 from functools import cached_property
 from hashlib import blake2b
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path, PosixPath, PurePath, PurePosixPath, PureWindowsPath, WindowsPath
 from typing import Any, Final
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 from cascada.codecs.arrays import is_array, pack_array
 from cascada.codecs.hints import name_of
@@ -37,6 +34,12 @@ from cascada.model.errors import BadInput
 _SIZE: Final = struct.Struct("<Q")
 _DOUBLE: Final = struct.Struct("<d")
 _PATHS: Final = (PurePath, PurePosixPath, PureWindowsPath, Path, PosixPath, WindowsPath)
+
+# Their text says all. By name, because to import these takes a while.
+_BY_TEXT: Final = frozenset({
+    "fractions.Fraction", "ipaddress.IPv4Address", "ipaddress.IPv6Address",
+    "ipaddress.IPv4Network", "ipaddress.IPv6Network",
+})  # fmt: skip
 
 Writer = Callable[[Any], bytes]
 
@@ -79,6 +82,10 @@ def _object(value: Any) -> bytes:
         # Python's own have changed their module from one version to the next.
         whose = _text(kind.__name__) if kind in _PATHS else _class(kind)
         return _tagged(b"/", whose, _text(str(value)))
+    if f"{kind.__module__}.{kind.__qualname__}" in _BY_TEXT:
+        return _tagged(b"i", _class(kind), _text(str(value)))
+    if isinstance(value, tzinfo):
+        return _zone(value)
     if is_array(value):
         return _array(value)
     for base in _BASES:
@@ -174,8 +181,8 @@ def _zone(zone: tzinfo | None) -> bytes:
             return _tagged(b"N")
         case timezone():
             return _tagged(b"z", _text(zone.utcoffset(None)), _text(zone.tzname(None)))
-        case ZoneInfo() if (key := key_of(zone)) is not None:
-            return _tagged(b"Z", _text(key))
+    if (key := key_of(zone)) is not None:
+        return _tagged(b"Z", _text(key))
     raise BadInput(
         f"a {name_of(type(zone))} cannot be part of an id; "
         "pass the time with a zoneinfo.ZoneInfo, or with a fixed offset"
@@ -224,23 +231,17 @@ _WRITERS: Final[dict[type, Writer]] = {
     Counter: lambda value: _tagged(b"+", _pairs(value)),
     UUID: lambda value: _tagged(b"U", value.bytes),
     Decimal: lambda value: _tagged(b"C", str(value).encode()),
-    Fraction: lambda value: _tagged(b"%", _int(value.numerator), _int(value.denominator)),
     date: lambda value: _tagged(b"W", _int(value.toordinal())),
     time: _time,
     datetime: _datetime,
     timedelta: lambda value: _tagged(b"P", _text((value.days, value.seconds, value.microseconds))),
     timezone: _zone,
-    ZoneInfo: _zone,
     range: lambda value: (
         _tagged(b"R", _text((len(value), value[:1].start, value.step)))
         if len(value) > 1
         else _tagged(b"R", _text(list(value)))
     ),
     slice: lambda value: _tagged(b":", _text((value.start, value.stop, value.step))),
-    **{
-        kind: lambda value: _tagged(b"i", _class(type(value)), _str(str(value)))
-        for kind in (IPv4Address, IPv4Network, IPv6Address, IPv6Network)
-    },
 }
 
 # What is really in them, whatever a class derived from them says when it is iterated.
@@ -253,5 +254,5 @@ _CONTENTS: Final[dict[type, Callable[[Any], Any]]] = {
 # Classes of one's own are derived from these, the more special ones first.
 _BASES: Final = (
     OrderedDict, Counter, dict, list, tuple, deque, set, frozenset, str, bytes, bytearray, int,
-    float, complex, Decimal, Fraction, datetime, date, time, timedelta,
+    float, complex, Decimal, datetime, date, time, timedelta,
 )  # fmt: skip

@@ -6,21 +6,23 @@ wrong in summer. Others (of pytz, dateutil or one's own) have no name that a rea
 
 from __future__ import annotations
 
+import sys
 from datetime import timedelta, timezone, tzinfo
-from pickle import PicklingError
-from zoneinfo import ZoneInfo
+from typing import Any
 
 
 def key_of(zone: tzinfo) -> str | None:
     """The key that gives a named zone again; None for a zone that has none (read from a file)."""
-    if type(zone) is not ZoneInfo:
+    zoneinfo: Any = sys.modules.get("zoneinfo")  # to import it takes a while
+    if zoneinfo is None or type(zone) is not zoneinfo.ZoneInfo:
         return None
     try:
-        # What was read from a file may bear any key, and refuses this.
+        # What was read from a file may bear any key, and cannot be pickled for that.
         zone.__reduce__()
-    except PicklingError:
+    except Exception:  # noqa: BLE001 - pickle's own error, and pickle is not imported here
         return None
-    return zone.key
+    key: str = zone.key  # type: ignore[attr-defined]  # it is a ZoneInfo
+    return key
 
 
 def own_name(zone: timezone) -> str:

@@ -51,8 +51,8 @@ class Question:
 class Answer:
     """A value on its way to its callers.
 
-    `value` is an object that exactly one caller may have as its own (a loader's result, a fresh
-    decoding); whoever comes later decodes `entry` again. `foreign`: another tenant's is in it.
+    `value` is an object that exactly one caller may have as its own (a fresh decoding); whoever
+    comes later decodes `entry` again. `foreign`: another tenant's is in it.
     """
 
     __slots__ = (

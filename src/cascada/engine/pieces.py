@@ -134,8 +134,8 @@ class Pieces:
         """An item as it is kept, and its bytes. SerializationError if it cannot be stored."""
         made = self._stack.codec.encode(item, type=self._type)
         size = len(made.data)
-        if self._question.kind.policy.shared:
-            made = made._replace(value=item)
+        if self._question.kind.policy.shared and made.value is UNSET:
+            made = made._replace(value=self.decode(made))
         return (made if made.value is UNSET else made._replace(data=b"")), size
 
     def decode(self, piece: Encoded) -> Any:

@@ -38,8 +38,8 @@ def entry_of(stack: Stack, question: Question, result: Produced, frame: Frame) -
         until = now + _absence_lasts(stack, policy)
         return Entry(b"", Codec.NOTHING, flags, now, until, until, names, value=None)
     entry = encoded(stack, question, result.value, result.ttl, names, result.version)
-    if is_typed(question):
-        result.value = UNSET  # whoever gets it decodes it, so that the first gets the type as well
+    # Whoever gets it decodes it, the first one too: the loader may keep its object, and give it again.
+    result.value = UNSET
     return entry
 
 
@@ -75,7 +75,10 @@ def encoded(
     fresh_until = now + fresh
     # One float where there is one moment: memory holds many entries, and keeps what it is given.
     expires = fresh_until if whole == fresh else now + whole
-    shared = value if policy.shared else made.value
+    shared = made.value
+    if policy.shared and shared is UNSET:
+        # Not the object that was given: who gave it may change it, and it may be of another type.
+        shared = stack.codec.decode(made.data, made.codec, made.flags, type=wanted)
     return Entry(
         made.data,
         made.codec,
