@@ -1,4 +1,4 @@
-"""A value belongs to its caller, the first one's too: the loader may keep the object that it gave."""
+"""A value belongs to its caller, the first one's too: the loader may keep what it gave."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -48,7 +48,8 @@ async def by_stream(acme: Tenant) -> Any:
     async def pieces() -> Any:
         yield DEFAULT
 
-    return [piece async for piece in acme.stream("x", 1, pieces)][0]
+    (piece,) = [piece async for piece in acme.stream("x", 1, pieces)]
+    return piece
 
 
 Way = Callable[[Tenant], Awaitable[Any]]

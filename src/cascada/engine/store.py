@@ -38,7 +38,7 @@ def entry_of(stack: Stack, question: Question, result: Produced, frame: Frame) -
         until = now + _absence_lasts(stack, policy)
         return Entry(b"", Codec.NOTHING, flags, now, until, until, names, value=None)
     entry = encoded(stack, question, result.value, result.ttl, names, result.version)
-    # Whoever gets it decodes it, the first one too: the loader may keep its object, and give it again.
+    # Whoever gets it decodes it, the first one too: the loader may keep its object for others.
     result.value = UNSET
     return entry
 
