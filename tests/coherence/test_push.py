@@ -31,16 +31,17 @@ async def pair(redis_server: RedisServer) -> AsyncIterator[tuple[Process, Proces
 
 
 class Gate:
-    """A pool that makes no connection while it is shut."""
+    """A pool that opens no connection while it is shut."""
 
     def __init__(self, pool: Pool) -> None:
         self.shut = True
         self._pool = pool
+        self.greet = pool.greet
 
-    def make(self) -> Any:
+    async def open(self, *hooks: Any) -> Any:
         if self.shut:
             raise OSError("shut")
-        return self._pool.make()
+        return await self._pool.open(*hooks)
 
     def said(self, error: BaseException) -> str:
         return self._pool.said(error)

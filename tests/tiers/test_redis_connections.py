@@ -18,7 +18,7 @@ import pytest
 from cascada import Cache
 from cascada.model.errors import BadInput, TierUnavailable
 from cascada.testing.inside import inside, inside_redis
-from cascada.tiers import redis_link
+from cascada.tiers import redis_wire
 from tests.scenarios.row import until
 from tests.servers.redis import RedisServer, binary, free_port
 
@@ -75,7 +75,7 @@ async def test_callers_that_leave_take_no_reply_from_the_others(redis_server: Re
 async def test_a_server_that_stands_still_is_not_sent_commands_without_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_link, "MAX_WAITING", 50)
+    monkeypatch.setattr(redis_wire, "MAX_WAITING", 50)
     server = RedisServer(tmp_path)
     async with Cache(redis=server.url) as cache:
         await cache.tenant("acme").set("doc", "1", "value")

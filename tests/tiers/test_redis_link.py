@@ -2,8 +2,9 @@
 
 import asyncio
 
-from cascada.tiers.redis_link import Link, Wire
+from cascada.tiers.redis_link import Link
 from cascada.tiers.redis_pool import pool_of
+from cascada.tiers.redis_wire import Wire
 from tests.servers.redis import RedisServer
 
 

@@ -210,13 +210,21 @@ class PushFeed:
             self._deaf = False  # the next connection may be allowed to
 
     def _pushed(self, message: list[Any]) -> None:
-        """One push, in the order in which the server published."""
+        """One push, in the order in which the server published.
+
+        Nothing is taken of one that cannot be read: what it raises ends the connection, and what
+        was missed is found out on the next one.
+        """
         if message[0] != b"message":
             return
-        body: bytes = message[2]
+        _, channel, body = message
+        if channel != self._layout.channel:
+            raise ValueError(f"a message on {channel[:40]!r}, to which nobody subscribed")
         if body[:1] == b"w":
             self._hearing.released(body[1:].decode())
             return
+        if body[:1] not in (b"i", b"s"):
+            raise ValueError(f"a message that begins with {body[:1]!r}")
         nonce = body[1 : 1 + NONCE]
         number, *names = body[1 + NONCE :].split(b"\n")
         q = int(number)

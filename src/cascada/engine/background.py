@@ -2,43 +2,87 @@
 
 A task that nobody holds can be garbage-collected in the middle, and one that nobody awaits loses
 its exception. So this module alone creates tasks (ruff holds the others to that): it keeps them,
-logs what they raise, and on closing lets the ones that store something finish.
+logs what they raise, and on closing lets the ones that store something finish. What goes on for
+ever is begun again if it fails, whatever it was: a cache without its connection, its feed or its
+debts would look sound and be worth nothing until the next start.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+FIRST_PAUSE: Final = 0.05
+LONGEST_PAUSE: Final = 1.0
+"""Seconds before what has failed begins again; what has failed anew pauses twice as long."""
+
+SOUND: Final = 10.0
+"""Seconds after which a failure is a first one again."""
 
 logger = logging.getLogger("cascada")
 
 
 class Background:
-    """The tasks of one engine on one event loop."""
+    """The tasks of one engine on one event loop.
 
-    def __init__(self) -> None:
+    `on_failure` is told the name of what goes on for ever, each time that it failed.
+    """
+
+    def __init__(self, on_failure: Callable[[str], None] = lambda name: None) -> None:
+        self._on_failure = on_failure
         self._finishing: set[asyncio.Task[Any]] = set()
-        self._endless: set[asyncio.Task[Any]] = set()
+        self._aside: set[asyncio.Task[Any]] = set()
 
     def run(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Start work that ends by itself, and that `drain` waits for."""
         return self._start(self._finishing, work, name)
 
-    def keep_running(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        """Start work that goes on until the engine closes."""
-        return self._start(self._endless, work, name)
+    def run_aside(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Start work that ends by itself, and that closing ends at once."""
+        return self._start(self._aside, work, name)
+
+    def keep_running(
+        self, work: Callable[[], Coroutine[Any, Any, None]], name: str
+    ) -> asyncio.Task[None]:
+        """Start work that goes on until the engine closes; what fails is begun again."""
+        return self._start(self._aside, self._again_and_again(work, name), name)
 
     async def drain(self, seconds: float) -> None:
         """Let the work under way finish for at most so many seconds, then end everything."""
         if self._finishing:
             await asyncio.wait(self._finishing, timeout=seconds)
-        left = self._finishing | self._endless
+        left = self._finishing | self._aside
         for task in left:
             task.cancel()
         if left:
             await asyncio.wait(left)
+
+    async def _again_and_again(
+        self, work: Callable[[], Coroutine[Any, Any, None]], name: str
+    ) -> None:
+        now = asyncio.get_running_loop().time
+        pause, level = FIRST_PAUSE, logging.ERROR
+        while True:
+            began = now()
+            try:
+                await work()
+            except asyncio.CancelledError as error:
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    raise
+                failure: BaseException = error  # of something that it waited for
+            except Exception as error:  # noqa: BLE001 - whatever it is, others depend on this work
+                failure = error
+            else:
+                return
+            self._on_failure(name)
+            if now() - began > SOUND:
+                pause, level = FIRST_PAUSE, logging.ERROR
+            logger.log(level, "%s failed, and begins again", name, exc_info=failure)
+            await asyncio.sleep(pause)
+            pause, level = min(2 * pause, LONGEST_PAUSE), logging.DEBUG
 
     def _start(
         self, owned: set[asyncio.Task[Any]], work: Coroutine[Any, Any, None], name: str

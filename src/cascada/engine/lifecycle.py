@@ -122,13 +122,13 @@ class Lifecycle:
         self._loop = asyncio.get_running_loop()
         connected = [tier.tier for tier in stack.lower if isinstance(tier.tier, Connected)]
         for each in connected:
-            stack.background.keep_running(each.run(), "connection")
+            stack.background.keep_running(each.run, "connection")
         if self._news is not None:
             # The look comes last: connections and feeds begin anew on every event loop.
-            stack.background.keep_running(self._news.run(), "feed")
+            stack.background.keep_running(self._news.run, "feed")
             self._first_look = stack.background.run(self._look(self._news, connected), "first look")
         if stack.lower:
-            stack.background.keep_running(keep_repaying(stack), "repay")
+            stack.background.keep_running(partial(keep_repaying, stack), "repay")
 
     @staticmethod
     async def _look(news: News, connected: Sequence[Connected]) -> None:

@@ -190,7 +190,7 @@ async def _run(stack: Stack, legs: Sequence[Leg], loader: Loader, frame: Frame) 
     renewals: list[asyncio.Task[None]] = []
 
     def start_renewing() -> None:
-        renewals.append(stack.background.keep_running(_renew(legs), "renew"))
+        renewals.append(stack.background.keep_running(partial(_renew, legs), "renew"))
 
     waiting = asyncio.get_running_loop().call_later(RENEW_EVERY, start_renewing)
     stack.watchers += 1

@@ -27,6 +27,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Final
 
 from cascada.engine import read, sources
@@ -76,7 +77,9 @@ class SelfCheck:
         """Start on an event loop, with nothing under way."""
         self._under_way = Counter()
         if self._interval:
-            self._stack.background.keep_running(self._keep_arming(self._interval), "self-check")
+            self._stack.background.keep_running(
+                partial(self._keep_arming, self._interval), "self-check"
+            )
 
     async def _keep_arming(self, interval: float) -> None:
         while True:
@@ -133,7 +136,7 @@ class SelfCheck:
 
     def _start(self, question: Question, served: Entry, said: Entry | None, loader: Loader) -> None:
         self._under_way[question.kind.data_type] += 1
-        self._stack.background.keep_running(
+        self._stack.background.run_aside(
             self._compare(question, served, said, loader), f"check {question.key}"
         )
 

@@ -96,7 +96,7 @@ class Stack:
 
     def settle(self, limits: Limits, look: Callable[[list[Question]], Awaitable[Any]]) -> None:
         """Start on an event loop, with nothing under way."""
-        self.background = Background()
+        self.background = Background(self.trace.failed_aside)
         self.glimpses = Turns(self.background, look)
         self.flights = Flights()
         self.limits = limits

@@ -34,6 +34,7 @@ class Trace:
         self.invalidations = 0
         self.invalidated_entries = 0
         self.tier_errors: Counter[str] = Counter()
+        self.restarts: Counter[str] = Counter()
         self.tracked = Tracked()
         self.latencies = {"l2": Latency(), "l3": Latency(), "source": Latency()}
         self._broken: set[int] = set()
@@ -165,6 +166,10 @@ class Trace:
         logger.debug("%s: %s", tier, why)
         self.tier_errors[tier] += 1
         self._send(Event("tier_error", tier=tier, detail=why))
+
+    def failed_aside(self, name: str) -> None:
+        """Work that goes on for ever has failed, and begins again."""
+        self.restarts[name] += 1
 
     def _emit(
         self,

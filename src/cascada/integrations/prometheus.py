@@ -265,6 +265,14 @@ class CacheCollector(Collector):
         for where, count in stack.trace.tier_errors.items():
             errors.add_metric([where], count)
         yield errors
+        restarts = CounterMetricFamily(
+            "cache_task_restarts",
+            "Failures of work that goes on for ever, which has begun again.",
+            labels=["task"],
+        )
+        for task, count in stack.trace.restarts.items():
+            restarts.add_metric([task], count)
+        yield restarts
         yield CounterMetricFamily(
             "cache_invalidations", "Invalidations made here.", stack.trace.invalidations
         )

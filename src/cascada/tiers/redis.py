@@ -51,11 +51,12 @@ from cascada.tiers.redis_layout import (
     ServerError,
 )
 from cascada.tiers.redis_leases import Leases
-from cascada.tiers.redis_link import Link, Wire
+from cascada.tiers.redis_link import Link
 from cascada.tiers.redis_pool import pool_of
 from cascada.tiers.redis_reads import Reads
 from cascada.tiers.redis_renewal import Renewal
 from cascada.tiers.redis_rights import NO_SCRIPTS, Rights, find_out
+from cascada.tiers.redis_wire import Wire
 
 logger = logging.getLogger("cascada")
 
@@ -194,7 +195,8 @@ class RedisTier:
             async with asyncio.timeout(L1_LEASE):
                 while True:
                     if told.receivers >= 0:
-                        with suppress(TierUnavailable, ServerError):
+                        # ValueError: no number. Nobody wrote it there but another user of the keys.
+                        with suppress(TierUnavailable, ServerError, ValueError):
                             key = self._layout.applied(told.epoch, told.q)
                             if int(await self._calls.command(b"GET", key) or 0) >= told.receivers:
                                 return
@@ -289,5 +291,5 @@ def _counted(generation: bytes | None) -> Bearers:
 
 
 def _field(info: bytes, name: bytes) -> int:
-    found = re.search(rb"^" + name + rb":(\d+)", info, re.MULTILINE)
+    found = re.search(rb"^" + name + rb":(\d{1,18})", info, re.MULTILINE)
     return int(found.group(1)) if found else 0

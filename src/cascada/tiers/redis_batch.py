@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from cascada.model.errors import TierUnavailable
+from cascada.model.errors import TierUnavailable, Unanswered
 from cascada.tiers.redis_layout import ServerError
 from cascada.tiers.redis_link import Link
 
@@ -44,15 +44,18 @@ class Batcher:
         joined, self._joined = self._joined, []
         try:
             reply = self._link.send(b"MGET", *keys)
-        except TierUnavailable as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, they wait for it
             _tell(joined, error)
             return
         self._under_way += 1
 
         def answer(replied: asyncio.Future[list[bytes | None]]) -> None:
             self._under_way -= 1
+            if replied.cancelled():
+                _tell(joined, Unanswered("the read was given up"))
+                return
             if (error := replied.exception()) is not None:
-                _tell(joined, error)
+                _tell(joined, _refused(error))
                 return
             values = dict(zip(keys, replied.result(), strict=True))
             for each in joined:
@@ -68,9 +71,15 @@ class Batcher:
             # Its own alone, so that it may be cancelled: the wire then drops the reply.
             return dict(zip(keys, await reply, strict=True))
         except ServerError as error:
-            raise TierUnavailable(f"Redis refused a read: {error}") from error
+            raise _refused(error) from error
         finally:
             self._under_way -= 1
+
+
+def _refused(error: BaseException) -> BaseException:
+    if isinstance(error, ServerError):
+        return TierUnavailable(f"Redis refused a read: {error}")
+    return error
 
 
 def _tell(joined: Sequence[asyncio.Future[Values]], error: BaseException) -> None:

@@ -96,7 +96,11 @@ def _warn_of_eviction(answered: asyncio.Future[Any]) -> None:
     if answered.cancelled() or answered.exception() is not None:  # forbidden, or broken off
         return
     said = dict(
-        re.findall(r"^(maxmemory|maxmemory_policy):(.*?)\r?$", answered.result().decode(), re.M)
+        re.findall(
+            r"^(maxmemory|maxmemory_policy):(.*?)\r?$",
+            answered.result().decode(errors="replace"),
+            re.M,
+        )
     )
     policy = said.get("maxmemory_policy", "")
     if policy.startswith("allkeys-") and said.get("maxmemory", "0") != "0":

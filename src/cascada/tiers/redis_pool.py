@@ -5,6 +5,9 @@ No error here has another one behind it: a parser's would hold the URL.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
@@ -12,18 +15,22 @@ from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
 
 from cascada.model.errors import BadInput
 from cascada.model.secret import Secret, Url
 from cascada.tiers.redis_layout import without_arguments
+from cascada.tiers.redis_replies import Argument, exactly, greeted
 from cascada.tiers.redis_url import what_is_wrong
+from cascada.tiers.redis_wire import Wire
 
 
 class Pool:
-    """How connections to one server are made: redis-py's own, with its retries switched off.
+    """How connections to one server are opened: redis-py's own, with its retries switched off.
 
     A script that is sent twice may be carried out twice; and retries would make one stopped server
-    cost many timeouts. RESP3 is asked for explicitly, since pushes depend on it.
+    cost many timeouts. The server is greeted here, since redis-py's parser would believe whatever
+    a header says.
     """
 
     def __init__(self, pool: ConnectionPool) -> None:
@@ -38,9 +45,35 @@ class Pool:
         for sentinel in () if manager is None else manager.sentinels:
             await sentinel.aclose()
 
-    def make(self) -> AbstractConnection:
+    async def open(
+        self,
+        on_push: Callable[[list[Any]], None] = lambda message: None,
+        on_lost: Callable[[], None] = lambda: None,
+    ) -> Opened:
+        """A new connection on which nothing has been said yet."""
         made: Any = self._pool
-        return cast(AbstractConnection, made.make_connection())
+        connection: AbstractConnection = made.make_connection()
+        opened = Opened(Wire(on_push, on_lost), connection)
+        try:
+            await cast(Any, connection).connect()
+            end_if_cancelled()
+            opened.wire.take_over(_transport_of(connection))
+        except BaseException:
+            await opened.end("it could not be opened")
+            raise
+        return opened
+
+    async def greet(self, wire: Wire) -> None:
+        """What a server is told first. RESP3 is asked for, since pushes depend on it."""
+        told: Any = self._pool.connection_kwargs.get
+        proof: tuple[Argument, ...] = ()
+        if told("username") or told("password"):
+            proof = (b"AUTH", told("username") or "default", told("password") or "")
+        await wire.send((b"HELLO", b"3", *proof), greeted)
+        if told("client_name"):
+            await wire.send((b"CLIENT", b"SETNAME", told("client_name")), exactly(b"OK"))
+        if self.database:
+            await wire.send((b"SELECT", self.database), exactly(b"OK"))
 
     def said(self, error: BaseException) -> str:
         """What a driver or a server says of a failure, for a log.
@@ -51,6 +84,37 @@ class Pool:
         for secret in self._secrets:
             text = secret.hidden_in(text)
         return text
+
+
+class Opened:
+    """A wire, and the connection that redis-py holds its transport by."""
+
+    def __init__(self, wire: Wire, connection: AbstractConnection) -> None:
+        self.wire = wire
+        self._connection = connection
+
+    async def end(self, why: str) -> None:
+        self.wire.close(why)
+        with suppress(OSError, RedisError):
+            await self._connection.disconnect(nowait=True)
+
+
+async def _said_later(connection: AbstractConnection) -> None:
+    """In the place of redis-py's own greeting."""
+
+
+def end_if_cancelled() -> None:
+    """redis-py loses a cancellation that comes while it connects; the task would never end."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
+def _transport_of(connection: AbstractConnection) -> asyncio.Transport:
+    """The transport under a connection that redis-py has made, which is ours from now on."""
+    writer = connection._writer
+    assert writer is not None
+    return cast(asyncio.Transport, writer.transport)
 
 
 def pool_of(url: str | Url, password: str | Secret | None = None) -> Pool:
@@ -75,7 +139,11 @@ def _driver_pool(url: Url, password: str | Secret | None) -> ConnectionPool | No
         pool = _sentinel_pool(text) if is_sentinel else ConnectionPool.from_url(text)
         # Afterwards, since options in the URL would win.
         pool.connection_kwargs.update(
-            protocol=3, retry=Retry(NoBackoff(), 0), retry_on_timeout=False, health_check_interval=0
+            protocol=3,
+            retry=Retry(NoBackoff(), 0),
+            retry_on_timeout=False,
+            health_check_interval=0,
+            redis_connect_func=_said_later,
         )
         if password is not None:
             pool.connection_kwargs["password"] = Secret(password).reveal()

@@ -52,6 +52,11 @@ def values(count: int) -> Fits:
     )
 
 
+def greeted(reply: Any) -> bool:
+    """What HELLO answers in RESP3."""
+    return type(reply) is dict and reply.get(b"proto") == 3
+
+
 def begun(reply: Any) -> bool:
     """The epoch that BEGIN answers."""
     return type(reply) is bytes and len(reply) > NONCE

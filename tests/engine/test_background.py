@@ -1,0 +1,151 @@
+"""What goes on for ever does so whatever it meets, and ends when it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cascada import Cache
+from cascada.engine import background
+from cascada.engine.background import Background
+from cascada.testing.inside import inside
+from tests.scenarios.row import until
+
+FAILURES: dict[str, Callable[[], BaseException]] = {
+    "a bug": lambda: TypeError("unhashable type: 'list'"),
+    "several at once": lambda: ExceptionGroup("two", [ValueError("one"), KeyError("other")]),
+    "recursion": lambda: RecursionError("too deep"),
+    "out of memory": lambda: MemoryError(),
+    "a cancellation that is not its own": lambda: asyncio.CancelledError("of what it waited for"),
+    "no text": lambda: Exception(),
+    "the end of an iterator": lambda: StopAsyncIteration(),
+}
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background, "FIRST_PAUSE", 0.0)
+
+
+@pytest.fixture
+async def restarts() -> Counter[str]:
+    return Counter()
+
+
+@pytest.fixture
+async def tasks(restarts: Counter[str]) -> AsyncIterator[Background]:
+    made = Background(lambda name: restarts.update([name]))
+    yield made
+    await made.drain(0)
+
+
+@pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES.keys())
+async def test_it_begins_again_and_is_counted(
+    tasks: Background, restarts: Counter[str], failure: Callable[[], BaseException]
+) -> None:
+    begun = 0
+
+    async def work() -> None:
+        nonlocal begun
+        begun += 1
+        if begun < 20:
+            raise failure()
+        await asyncio.Event().wait()
+
+    task = tasks.keep_running(work, "work")
+    await until(lambda: begun == 20)
+    assert not task.done()
+    assert restarts == {"work": 19}
+
+
+async def test_a_future_that_somebody_cancelled_does_not_end_it(tasks: Background) -> None:
+    begun = 0
+
+    async def work() -> None:
+        nonlocal begun
+        begun += 1
+        waited_for = asyncio.get_running_loop().create_future()
+        if begun == 1:
+            waited_for.cancel()
+        await waited_for
+
+    task = tasks.keep_running(work, "work")
+    await until(lambda: begun == 2)
+    assert not task.done()
+
+
+async def test_it_ends_when_it_is_told_to_also_in_a_pause(
+    tasks: Background, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(background, "FIRST_PAUSE", 3600.0)
+    failed = asyncio.Event()
+
+    async def work() -> None:
+        failed.set()
+        raise ValueError
+
+    task = tasks.keep_running(work, "work")
+    await failed.wait()
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await tasks.drain(0)
+    assert task.cancelled()
+
+
+async def test_it_is_logged_once_in_a_row(
+    tasks: Background, restarts: Counter[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def work() -> None:
+        raise ValueError("odd")
+
+    with caplog.at_level(logging.WARNING, "cascada"):
+        tasks.keep_running(work, "work")
+        await until(lambda: restarts["work"] >= 3)
+    assert len(caplog.records) == 1
+    assert "work failed, and begins again" in caplog.text
+
+
+async def broken(*arguments: Any) -> Any:
+    raise TypeError("odd")
+
+
+class Unlucky:
+    """In the place of `random`."""
+
+    def randrange(self, most: int) -> int:
+        raise TypeError(most)
+
+
+async def test_every_endless_task_of_a_cache_survives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Cache(database=str(tmp_path / "cache.db"), self_check=0.001) as cache:
+        parts = inside(cache)
+        feed = parts.feed
+        assert feed is not None
+        with monkeypatch.context() as odd:
+            odd.setattr(feed, "poll", broken)
+            odd.setattr(parts.lower[0], "repay", broken)
+            odd.setattr("cascada.engine.selfcheck.random", Unlucky())
+            parts.check.armed = False
+            await until(lambda: {*parts.trace.restarts} == {"feed", "repay", "self-check"})
+        acme = cache.tenant("acme")
+        assert await acme.set("row", "1", "value")
+        assert (await acme.get("row", "1")).value == "value"
+        polled = asyncio.Event()
+        poll = feed.poll
+
+        async def seen() -> bool:
+            polled.set()
+            return await poll()
+
+        monkeypatch.setattr(feed, "poll", seen)
+        async with asyncio.timeout(10):
+            await polled.wait()
+        await until(lambda: parts.check.armed)
