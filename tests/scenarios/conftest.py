@@ -73,7 +73,8 @@ async def make_cache(
             if not made:
                 server.flush()
             options.setdefault("redis", server.url)
-        cache = Cache(clock=clock, **options)  # type: ignore[arg-type]
+        options.setdefault("clock", clock)
+        cache = Cache(**options)  # type: ignore[arg-type]
         made.append(cache)
         return cache
 

@@ -136,7 +136,7 @@ def _finding(
         tier.name,
         key.text,
         verdict.name.lower(),
-        age=now - entry.created,
+        age=max(0.0, now - entry.created),
         fresh_for=entry.fresh_until - now,
         size=len(entry.data),
         names=entry.names,

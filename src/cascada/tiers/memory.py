@@ -23,7 +23,7 @@ from cascada.model.clock import Clock
 from cascada.model.entry import Entry
 from cascada.model.freshness import AlwaysFresh, Freshness
 from cascada.model.keys import Key, quote
-from cascada.model.names import is_own, key_name
+from cascada.model.names import key_name
 from cascada.tiers.base import (
     Bearers,
     Busy,
@@ -146,7 +146,7 @@ class MemoryTier:
         if not name.startswith("k:"):
             return Bearers(0, 0) if cell is None else cell.bearers
         record = self.records.get(Key.parse(name[2:]))
-        there = record is not None and self._valid(record) and self._clock.time() < record.expires
+        there = record is not None and self._valid(record) and not record.is_over(self._clock)
         return Bearers(there, 0 if cell is None else cell.live)
 
     async def holding(self, key: Key) -> Holding | None:
@@ -201,7 +201,7 @@ class MemoryTier:
                 record = self.records.get(Key.parse(name[2:]))
                 # A record that its own `set` has just stored bears that set's q: it stays.
                 if record is not None and record.q < q:
-                    ended += self._valid(record) and self._clock.time() < record.expires
+                    ended += self._valid(record) and not record.is_over(self._clock)
                     self._drop(record)
         return ended
 
@@ -231,7 +231,7 @@ class MemoryTier:
         record = self.records.get(key)
         if record is None or self.freshness.distrusted(self._now()) >= longest:
             return None
-        if not self._valid(record) or self._clock.time() >= record.expires:
+        if not self._valid(record) or record.is_over(self._clock):
             return None
         return record
 
@@ -268,7 +268,7 @@ class MemoryTier:
             by = next((cell.name for cell in record.cells if cell.q > record.q), None)
             self._drop(record)
             return Missing(q, Why.INVALIDATED, by)
-        if self._clock.time() >= record.expires:
+        if record.is_over(self._clock):
             self._drop(record)
             return Missing(q, Why.EXPIRED)
         record.used = now
@@ -348,7 +348,7 @@ class MemoryTier:
             return
         for cell in record.cells:
             cell.live += 1
-        for cell in _made_of(record):
+        for cell in record.made_of:
             cell.made += 1
         self.records[key] = record
         self._size += record.weight
@@ -372,7 +372,7 @@ class MemoryTier:
             # A cell that was invalidated after this record counts from zero again.
             if cell.q <= record.q and cell.live:
                 cell.live -= 1
-        for cell in _made_of(record):
+        for cell in record.made_of:
             if cell.q <= record.q and cell.made:
                 cell.made -= 1
 
@@ -389,11 +389,3 @@ class MemoryTier:
             return False
         record.q = max(record.q, self._heard)
         return True
-
-
-def _made_of(record: Record) -> list[Cell]:
-    """The cells of what a record was made from."""
-    if not record.names:
-        return []
-    made = {name for name in record.names if not is_own(record.key, name)}
-    return [cell for cell in record.cells if cell.name in made]

@@ -5,12 +5,17 @@ from __future__ import annotations
 import sys
 from typing import Any, Final
 
+from cascada.model.clock import Clock
 from cascada.model.entry import Entry
 from cascada.model.keys import Key
+from cascada.model.names import is_own
 from cascada.tiers.base import Bearers, Mark
 
 VOID: Final = sys.maxsize
 """The q of a cell or clock that nothing is valid under any more."""
+
+STEP: Final = 0.01
+"""Seconds by which the wall clock has been set; less is how clocks go."""
 
 
 class Cell:
@@ -91,6 +96,24 @@ class Record(Entry):
         self.kind = kind
         self.q = q
         self.gone = False
+
+    @property
+    def made_of(self) -> list[Cell]:
+        """The cells of what it was made from."""
+        if not self.names:
+            return []
+        made = {name for name in self.names if not is_own(self.key, name)}
+        return [cell for cell in self.cells if cell.name in made]
+
+    def is_over(self, clock: Clock) -> bool:
+        """Whether its life has ended. When the wall clock is set, its times move along."""
+        now = clock.time()
+        step = now - clock.monotonic() - (self.created - self.born)
+        if abs(step) > STEP:
+            self.created += step
+            self.fresh_until += step
+            self.expires += step
+        return now >= self.expires
 
     def __lt__(self, other: Any) -> bool:
         return bool(self.score < other.score)

@@ -259,7 +259,12 @@ class RedisTier:
     def _make_calls(self) -> tuple[Calls, Leases]:
         calls = Calls(self._link)
         return calls, Leases(
-            self._layout, calls, self.hearing, now=self._now, hint=self._reads.hint
+            self._layout,
+            calls,
+            self.hearing,
+            now=self._now,
+            hint=self._reads.hint,
+            dated=self._reads.dated,
         )
 
     async def aclose(self) -> None:

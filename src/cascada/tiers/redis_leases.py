@@ -51,8 +51,8 @@ Fill = tuple[Lease, Entry | None]
 class Leases:
     """The leases and fills of one connection. `run_id`: of the server that it leads to.
 
-    `hint` is told the dynamic names of what is stored. `corrupt`: entries that were met here and
-    cannot be read.
+    `hint` is told the dynamic names of what is stored, `dated` gives what is found times of this
+    process's clock. `corrupt`: entries that were met here and cannot be read.
     """
 
     def __init__(
@@ -63,12 +63,14 @@ class Leases:
         *,
         now: Callable[[], float],
         hint: Callable[[Key, tuple[str, ...]], None],
+        dated: Callable[[Key, Entry], Entry],
     ) -> None:
         self._layout = layout
         self._calls = calls
         self._hearing = hearing
         self._now = now
         self._hint = hint
+        self._dated = dated
         self.corrupt = 0
 
     async def acquire(
@@ -171,7 +173,7 @@ class Leases:
             entry, _ = unpack(blob, self._layout.home(key.text.encode()))
         except CorruptEntry:
             return Missing(q, Why.CORRUPT, epoch=epoch, mark=blob[MARK])
-        return Found(entry, q, epoch, blob[MARK])
+        return Found(self._dated(key, entry), q, epoch, blob[MARK])
 
     def _give_back(self, token: bytes, keys: Sequence[Key]) -> None:
         """Release what was asked for under `token`. On one connection it is carried out later."""
@@ -193,7 +195,7 @@ class Leases:
             if entry is not None:
                 late = places.of_names(entry.names)
                 before, after = pack_around(entry, layout.home(text), 1 + len(static) + len(late))
-                life = _life(entry.expires - now)
+                life = _life(min(entry.expires - now, entry.expires - entry.created))
                 self._hint(key, entry.names)
             keys += layout.fill_keys(text)
             each += (

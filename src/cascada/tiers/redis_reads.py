@@ -24,6 +24,7 @@ from cascada.model.clock import Clock
 from cascada.model.entry import Entry
 from cascada.model.errors import CorruptEntry
 from cascada.model.keys import Key
+from cascada.tiers.ahead import ahead_of
 from cascada.tiers.base import Barred, Found, Missing, Why
 from cascada.tiers.redis_batch import Batcher, Values
 from cascada.tiers.redis_layout import NEWER, NONCE, Epoch, Layout
@@ -69,6 +70,7 @@ class Reads:
         self._layout = layout
         self._batcher = batcher
         self._time = clock.time
+        self._ahead = ahead_of(clock)
         self._hints: OrderedDict[Key, tuple[str, ...]] = OrderedDict()
         self._hinted_names = 0
         self._plans: dict[Key, Plan] = {}
@@ -103,7 +105,7 @@ class Reads:
         unknown: dict[int, _Late] = {}
         nothing, now = Missing(epoch.q, epoch=epoch.nonce), self._time()
         stamps: dict[tuple[bytes, ...], bytes] = {}
-        for index, plan in enumerate(plans):
+        for index, (key, plan) in enumerate(zip(keys, plans, strict=True)):
             blob = values[plan.entry]
             if blob is None:
                 answers.append(nothing)
@@ -112,11 +114,11 @@ class Reads:
             if stamp is None:
                 nonces = [(values[each] or b"")[:NONCE] for each in plan.generations]
                 stamp = stamps[plan.generations] = epoch.nonce + b"".join(nonces)
-            expected = self._if_expected(epoch, plan, blob, stamp, values, now)
+            expected = self._if_expected(epoch, key, plan, blob, stamp, values, now)
             if expected is not None:
                 answers.append(expected)
                 continue
-            answer, late = self._judge(epoch, plan, blob, values)
+            answer, late = self._judge(epoch, key, plan, blob, values)
             answers.append(answer)
             if late is not None:
                 unknown[index] = late
@@ -133,7 +135,14 @@ class Reads:
         return epoch.run_id == run_id and epoch.layout == self._layout.number
 
     def _if_expected(
-        self, epoch: Epoch, plan: Plan, blob: bytes, stamp: bytes, values: Values, now: float
+        self,
+        epoch: Epoch,
+        key: Key,
+        plan: Plan,
+        blob: bytes,
+        stamp: bytes,
+        values: Values,
+        now: float,
     ) -> Found | None:
         """The usual entry: it bears the names that the plan knows, and all its stamps are equal.
 
@@ -145,9 +154,14 @@ class Reads:
         if not blob.startswith(stamp, STAMPS_AT):
             return None
         entry = unpack_known(blob, plan.home, len(stamp) // NONCE, plan.late, plan.packed)
-        if entry is None or now >= entry.expires:
+        if entry is None:
             return None
-        return Found(entry, epoch.q, epoch.nonce, blob[MARK])
+        mark = blob[MARK]
+        if entry.created > now or self._ahead.met:
+            entry = self._ahead.dated(key, entry, now)
+        if now >= entry.expires:
+            return None
+        return Found(entry, epoch.q, epoch.nonce, mark)
 
     def _epoch_of(self, value: bytes | None) -> Epoch | None:
         """It is mostly the one that the last read has met."""
@@ -171,7 +185,7 @@ class Reads:
         return plan
 
     def _judge(
-        self, epoch: Epoch, plan: Plan, blob: bytes, values: Values
+        self, epoch: Epoch, key: Key, plan: Plan, blob: bytes, values: Values
     ) -> tuple[Found | Missing, _Late | None]:
         """The answer for one key, or the entry whose dynamic names were not asked for yet."""
         mark = blob[MARK]
@@ -196,16 +210,22 @@ class Reads:
             current = values[generation]
             if current is None or not current.startswith(stamps[index]):
                 return Missing(epoch.q, Why.INVALIDATED, name, epoch.nonce), None
-        return self._unless_expired(epoch, entry, mark), None
+        return self._unless_expired(epoch, key, entry, mark), None
 
     def _corrupt(self, epoch: Epoch, mark: bytes) -> Missing:
         self.corrupt += 1
         return Missing(epoch.q, Why.CORRUPT, epoch=epoch.nonce, mark=mark)
 
-    def _unless_expired(self, epoch: Epoch, entry: Entry, mark: bytes) -> Found | Missing:
-        if self._time() >= entry.expires:
+    def _unless_expired(self, epoch: Epoch, key: Key, entry: Entry, mark: bytes) -> Found | Missing:
+        now = self._time()
+        entry = self._ahead.dated(key, entry, now)
+        if now >= entry.expires:
             return Missing(epoch.q, Why.EXPIRED, epoch=epoch.nonce, mark=mark)
         return Found(entry, epoch.q, epoch.nonce, mark)
+
+    def dated(self, key: Key, entry: Entry) -> Entry:
+        """What a script has found, with times of this process's clock."""
+        return self._ahead.dated(key, entry, self._time())
 
     async def _judge_late(
         self,
@@ -244,7 +264,7 @@ class Reads:
             if killer is not None:
                 answers[index] = Missing(epoch.q, Why.INVALIDATED, killer, epoch.nonce)
             else:
-                answers[index] = self._unless_expired(epoch, entry, mark)
+                answers[index] = self._unless_expired(epoch, keys[index], entry, mark)
         return together
 
     def hint(self, key: Key, names: tuple[str, ...]) -> None:

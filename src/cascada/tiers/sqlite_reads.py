@@ -19,6 +19,7 @@ from cascada.codecs.envelope import unpack
 from cascada.model.errors import CorruptEntry
 from cascada.model.keys import Key, quote
 from cascada.model.names import static_names
+from cascada.tiers.ahead import ahead_of
 from cascada.tiers.base import Changes, Filled, Found, Lease, Missing, Usage, Why
 from cascada.tiers.sqlite_ledger import Rules, as_json, home_in
 from cascada.tiers.sqlite_schema import KILLER
@@ -91,6 +92,7 @@ class Reader:
     def __init__(self, rules: Rules, notes: Notes) -> None:
         self._rules = rules
         self._notes = notes
+        self._ahead = ahead_of(rules.clock)
         self.corrupt = 0
 
     def read(self, connection: sqlite3.Connection, keys: Sequence[Key]) -> list[Found | Missing]:
@@ -101,7 +103,7 @@ class Reader:
             where = (namespace, quote(key.tenant), key.text)
             # fetchall: a cursor that is not read to its end would keep the snapshot open.
             rows = connection.execute(_ONE, where).fetchall()
-            return [self._judge(row, key.text, now) for row in rows]
+            return [self._judge(row, key, now) for row in rows]
         by_tenant: dict[str, list[int]] = {}
         for index, key in enumerate(keys):
             by_tenant.setdefault(quote(key.tenant), []).append(index)
@@ -110,7 +112,7 @@ class Reader:
             texts = [keys[index].text for index in indexes]
             asked = (namespace, tenant, as_json(texts))
             for row in connection.execute(_MANY, asked).fetchall():
-                answers[indexes[row[0]]] = self._judge(row, texts[row[0]], now)
+                answers[indexes[row[0]]] = self._judge(row, keys[indexes[row[0]]], now)
         return [answers[index] for index in range(len(keys))]
 
     def counters(self, connection: sqlite3.Connection, tenants: Iterable[str]) -> dict[str, int]:
@@ -138,7 +140,7 @@ class Reader:
         ).fetchall()
         return Usage(entries, size, self._rules.capacity_bytes, evictions)
 
-    def _judge(self, row: tuple[Any, ...], key: str, now: float) -> Found | Missing:
+    def _judge(self, row: tuple[Any, ...], key: Key, now: float) -> Found | Missing:
         _, q, floor, written, expires, used, ident, envelope, killer = row
         if written is None:
             return Missing(q)
@@ -148,12 +150,14 @@ class Reader:
             return self._corrupt(q, ident, envelope)
         if killer is not None or written < floor:
             return Missing(q, Why.INVALIDATED, killer)
-        if now >= expires:
-            return Missing(q, Why.EXPIRED)
         try:
-            entry, _ = unpack(envelope, home_in(self._rules.namespace, key))
+            entry, _ = unpack(envelope, home_in(self._rules.namespace, key.text))
         except CorruptEntry:
             return self._corrupt(q, ident, envelope)
+        # By the envelope: the row's own time of expiry is for who tidies up.
+        entry = self._ahead.dated(key, entry, now)
+        if now >= entry.expires:
+            return Missing(q, Why.EXPIRED)
         if now - used >= USED_AFTER:
             self._notes.used(ident, int(now))
         return Found(entry, q)
