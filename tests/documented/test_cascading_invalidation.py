@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import Depends, FastAPI
+from fastapi import FastAPI
 
 import cascada
 from cascada import (
@@ -22,7 +22,6 @@ from cascada import (
     invalidate_conversation_cache_cascade,
     register_conversation_resolver,
 )
-from cascada.integrations.fastapi import context_of
 from cascada.testing.clock import ManualClock
 from tests.api.settled import settled
 from tests.documented import cascading_invalidation as document
@@ -133,7 +132,7 @@ async def test_c_patron_de_uso(
     cache: Cache, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, "agent_service")
-    app = FastAPI(dependencies=[Depends(context_of)])
+    app = FastAPI()
     app.include_router(document.router, prefix="/agents")
     for tenant in ("acme", "globex"):
         await database.insert("agents", id="a1", tenant_id=tenant, name="old", temperature=0.5)

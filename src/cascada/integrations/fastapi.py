@@ -9,12 +9,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 from cascada.api.cache import Cache
 from cascada.api.context import Context
+from cascada.api.headers import Headers, context_in, tenant_in
 from cascada.model.errors import BadInput, MissingExtra
-from cascada.model.keys import Id, id_text, tenant_text
+from cascada.model.keys import Id, tenant_text
 
 try:
     from fastapi import Header, HTTPException, Request
@@ -22,6 +23,8 @@ except ImportError as error:
     raise MissingExtra(
         "cascada.integrations.fastapi needs FastAPI; run `pip install cascada[fastapi]`"
     ) from error
+
+T = TypeVar("T")
 
 __all__ = ["Resolver", "context_of", "lifespan", "tenant_from", "tenant_of"]
 
@@ -54,7 +57,7 @@ async def tenant_of(
     may call may claim any tenant: put it behind what authenticates your callers, or use
     `tenant_from`.
     """
-    tenant = _tenant_in(request, x_tenant_id)
+    tenant = _or_400(tenant_in, request)
     with Context(tenant_id=tenant):
         yield tenant
 
@@ -72,12 +75,8 @@ async def context_of(
     out. 400 names the header that is wrong. `FastAPI(dependencies=[Depends(context_of)])` gives
     every route its context.
     """
-    context = Context(
-        tenant_id=_tenant_in(request, x_tenant_id),
-        agent_id=_id_in(request, "X-Agent-ID", x_agent_id),
-        conversation_id=_id_in(request, "X-Conversation-ID", x_conversation_id),
-        collection_id=_id_in(request, "X-Collection-ID", x_collection_id),
-    )
+    _or_400(tenant_in, request)
+    context = _or_400(context_in, request)
     with context:
         yield context
 
@@ -106,23 +105,8 @@ def tenant_from(resolver: Resolver) -> Callable[[Request], AsyncIterator[str]]:
     return tenant
 
 
-def _tenant_in(request: Request, value: str | None) -> str:
-    _once(request, "X-Tenant-ID")
+def _or_400(read: Callable[[Headers], T], request: Request) -> T:
     try:
-        return tenant_text(value)
+        return read(request.headers)
     except BadInput as error:
-        raise HTTPException(400, f"X-Tenant-ID: {error}") from error
-
-
-def _id_in(request: Request, header: str, value: str | None) -> str | None:
-    _once(request, header)
-    try:
-        return None if value is None else id_text(value, "the id")
-    except BadInput as error:
-        raise HTTPException(400, f"{header}: {error}") from error
-
-
-def _once(request: Request, header: str) -> None:
-    # What stands in front may have checked one of two, and we would take the other.
-    if len(request.headers.getlist(header)) > 1:
-        raise HTTPException(400, f"{header}: the request has it more than once; send it once")
+        raise HTTPException(400, str(error)) from error
