@@ -201,6 +201,33 @@ def test_a_loop_that_is_open_but_does_not_run_is_told(plain_cache: Cache) -> Non
     assert plain(1)[0] == 1, "that loop is closed; the portal takes over"
 
 
+def test_a_call_at_import_leaves_the_cache_to_the_loop_that_opens_it(plain_cache: Cache) -> None:
+    """A module calls a plain function when imported; the service runs on its own loop."""
+    assert plain(1)[0] == 1
+
+    async def service() -> Any:
+        async with plain_cache:
+            hit = await plain_cache.tenant("acme").load("x", "1", lambda: "here")
+            assert await plain.aio(2) == [2, False]
+            assert await asyncio.to_thread(plain, 3) == [3, False], "it goes to this loop now"
+            return hit.value
+
+    assert asyncio.run(service()) == "here"
+
+
+def test_and_a_loop_that_does_not_open_it_is_told_why(plain_cache: Cache) -> None:
+    async def asked() -> Any:
+        return await plain.aio(1)
+
+    assert plain(1)[0] == 1
+    for _ in "twice":
+        with pytest.raises(WrongLoop, match=r"a plain function with @cached.*async with cache:"):
+            asyncio.run(asked())
+    asyncio.run(plain_cache.reset())
+    assert asyncio.run(asked()) == [1, False]
+    assert plain(1)[0] == 1, "and back: that loop is closed"
+
+
 class Rows:
     @cached("rows", ignore=("self",))
     def get(self, table: str) -> list[str]:

@@ -3,13 +3,13 @@
 import asyncio
 import gc
 import os
-import threading
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cascada import Context, cached, configure, get_with_cache_aside
 from cascada.api.cache import Cache
 from cascada.engine.gather import Gatherer
 from cascada.model.clock import SystemClock
@@ -87,22 +87,66 @@ def test_a_run_that_ends_waits_for_what_its_loads_let_go_of(
     run(cache.aclose())
 
 
-async def test_a_second_loop_is_told_what_to_do_while_the_first_is_open(cache: Cache) -> None:
-    await cache.tenant("acme").get("x", "1")
+ASKING: dict[str, Callable[[Cache], Awaitable[Any]]] = {
+    "a miss": lambda cache: cache.tenant("acme").load("x", "2", Row().read),
+    "get": lambda cache: cache.tenant("acme").get("x", "1"),
+    "load": lambda cache: cache.tenant("acme").load("x", "1", Row().read),
+    "a key": lambda cache: cache.get(cache.tenant("acme").key("x", "1")),
+    "many": lambda cache: cache.tenant("acme").get_many("x", ["1", "1"]),
+    "a typed one": lambda cache: cache.tenant("acme").get("x", "1", type=str),
+    "cached": lambda cache: cached("y", cache=cache, key=lambda: "1")(Row().read)(),
+    "cache-aside": lambda cache: get_with_cache_aside("x", "1", "acme", Row().read),
+    "set": lambda cache: cache.tenant("acme").set("x", "1", 1),
+    "invalidate": lambda cache: cache.tenant("acme").invalidate("x", "1"),
+}
+
+
+async def whatever(asking: Callable[[Cache], Awaitable[Any]], cache: Cache) -> Any:
+    with Context(tenant_id="acme"):
+        return await asking(cache)
+
+
+@pytest.mark.parametrize("asking", ASKING.values(), ids=ASKING)
+async def test_a_second_loop_is_told_what_to_do_while_the_first_is_open(
+    cache: Cache, asking: Callable[[Cache], Awaitable[Any]]
+) -> None:
+    """On a hit as on a miss: else it is told when the first value expires, in production."""
+    configure(cache)
+    for data_type in ("x", "y"):
+        await cache.tenant("acme").set(data_type, "1", "here")
     raised: list[BaseException] = []
 
     def elsewhere() -> None:
         try:
-            run(cache.tenant("acme").load("x", "2", Row().read))
+            run(whatever(asking, cache))
         except WrongLoop as error:
             raised.append(error)
 
-    thread = threading.Thread(target=elsewhere)
-    thread.start()
-    await asyncio.to_thread(thread.join)
+    await asyncio.to_thread(elsewhere)
     assert "Make one Cache for each loop" in str(raised[0])
     assert "await cache.reset()" in str(raised[0])
+    assert cache.tenant("acme").peek("x", "1"), "at home it is a hit"
     await cache.aclose()
+    configure(None)
+
+
+@pytest.mark.parametrize("asking", ASKING.values(), ids=ASKING)
+def test_so_is_one_on_the_same_thread_while_the_first_is_open_but_stopped(
+    cache: Cache, asking: Callable[[Cache], Awaitable[Any]]
+) -> None:
+    configure(cache)
+
+    async def fill() -> None:
+        for data_type in ("x", "y"):
+            await cache.tenant("acme").set(data_type, "1", "here")
+
+    with asyncio.Runner() as first:
+        first.run(fill())
+        with asyncio.Runner() as second, pytest.raises(WrongLoop, match="Make one Cache for each"):
+            second.run(whatever(asking, cache))
+        assert first.run(cache.tenant("acme").get("x", "1")).tier == "l1"
+        first.run(cache.aclose())
+    configure(None)
 
 
 async def test_after_a_reset_another_loop_may_take_over(cache: Cache) -> None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from itertools import repeat
+from threading import get_ident
 from typing import Any, Final, Literal, get_args
 
 from cascada.api.levels import Levels, MakeLoader
@@ -162,17 +163,17 @@ class Assembly:
 
     # --- hits ---------------------------------------------------------------------------------
 
-    def glance(self, key: Key) -> Hit[Any] | None:
+    def glance(self, key: Key, want: Any = None) -> Hit[Any] | None:
         """What memory answers at once; None sends the caller to the slow path."""
         record = self.stack.memory.peek(key)
-        return None if record is None else self.hit(record)
+        if record is None or get_ident() != self.life.home._thread_id:
+            return None
+        return self.hit(record, want)
 
     def hit(self, record: Record, want: Any = None) -> Hit[Any] | None:
-        """A record that `peek` let through, as an answer; None sends the caller to the slow path.
+        """A record that `peek` let through, decoded to `want`, else to what the policy says.
 
-        This runs on every hit: it counts, and looks further only if anybody watches. `want` is the
-        type to decode to, where the policy does not say it.
-        """
+        This runs on every hit: it counts, and looks further only if anybody watches."""
         value = record.value if want is None else UNSET
         if value is UNSET and (value := self.decoded(record, want)) is UNSET:
             return None
@@ -194,9 +195,8 @@ class Assembly:
 
     def glance_many(self, kind: Kind, keys: Iterable[Key]) -> list[Hit[Any] | Miss]:
         """`glance` at many keys of one kind, at one moment."""
-        memory = self.stack.memory
-        now = self.stack.timer()
-        if now >= memory.freshness.until:
+        memory, now = self.stack.memory, self.stack.timer()
+        if now >= memory.freshness.until or get_ident() != self.life.home._thread_id:
             return [MISS if (hit := self.glance(key)) is None else hit for key in keys]
         found: list[Hit[Any] | Miss] = []
         written_out = 0

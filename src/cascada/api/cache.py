@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from threading import get_ident
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -113,7 +114,7 @@ class Cache:
                 tiers = [*tiers, database_tier(database, namespace, l3_bytes, clock)]
         self._assembly = Assembly(self.options, tiers, clock)
         self._check = self._assembly.check
-        self._peek = self._assembly.stack.memory.peek
+        self._life = self._assembly.life
         self._memory = self._assembly.stack.memory
         self._records = self._memory.records
         self._now = clock.monotonic
@@ -172,6 +173,7 @@ class Cache:
                 (value := record.value) is not UNSET
                 or (value := self._assembly.decoded(record)) is not UNSET
             )
+            and get_ident() == self._life.home._thread_id
         ):
             record.used = now
             record.kind.l1 += 1
@@ -229,7 +231,7 @@ class Cache:
         await self._assembly.life.close()
 
     async def __aenter__(self) -> Self:
-        await self._assembly.life.ready()
+        await self._assembly.life.move_in()
         return self
 
     async def __aexit__(

@@ -56,11 +56,9 @@ class AsyncForm(Generic[P, T]):
         if (
             cache._validate is None
             and not cache._check.armed
-            and (record := cache._peek(key)) is not None
+            and (hit := cache._assembly.glance(key, recipe.wanted)) is not None
         ):
-            hit = cache._assembly.hit(record, recipe.wanted)
-            if hit is not None:
-                return cast(T, hit.value)
+            return cast(T, hit.value)
         found = await cache.tenant(key.tenant).load(
             key.data_type,
             key.resource_id,

@@ -93,7 +93,9 @@ def run(cache: Cache, work: Callable[[], Coroutine[Any, Any, T]], name: str) -> 
             f"{name}() waits, and would stop the event loop that runs on this thread; "
             f"use its async form: await {name}.aio(...)"
         )
-    loop = cache._assembly.life.loop or _portal.loop_for(cache)
+    life = cache._assembly.life
+    if (loop := life.loop) is None:
+        life.bridge = loop = _portal.loop_for(cache)
     if not loop.is_running():
         raise WrongLoop(
             f"{name}() needs the event loop that its cache was used on, which is open but not "

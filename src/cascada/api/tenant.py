@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from threading import get_ident
 from typing import Any, TypeVar, Unpack, cast, overload
 
 from cascada.api.asking import TenantAsking
@@ -42,13 +43,14 @@ class Tenant(TenantAsking, TenantStreams, TenantData, TenantVoids):
     """One tenant's view of the cache. Made by `Cache.tenant`, narrowed by `within`."""
 
     __slots__ = (
-        "_assembly", "_check", "_memory", "_now", "_records", "_shapes", "_stack", "scope",
+        "_assembly", "_check", "_life", "_memory", "_now", "_records", "_shapes", "_stack", "scope",
         "tenant",
     )  # fmt: skip
 
     def __init__(self, assembly: Assembly, tenant: str, scope: Scope) -> None:
         self._assembly = assembly
         self._check = assembly.check
+        self._life = assembly.life
         self._stack = assembly.stack
         self._memory = assembly.stack.memory
         self._records = assembly.stack.memory.records
@@ -118,6 +120,7 @@ class Tenant(TenantAsking, TenantStreams, TenantData, TenantVoids):
                     (value := record.value) is not UNSET
                     or (value := self._assembly.decoded(record)) is not UNSET
                 )
+                and get_ident() == self._life.home._thread_id
             ):
                 record.used = now
                 record.kind.l1 += 1

@@ -2,7 +2,8 @@
 
 What belongs to a loop (tasks, flights, slots, the feed's loop) is made anew when the cache is used
 on another loop after the first was closed, so that several `asyncio.run` in a row work. While the
-first loop is still open, a second one gets WrongLoop: memory has no locks, on purpose.
+first loop is still open, a second one gets WrongLoop: memory has no locks, on purpose. Hits do not
+pass here; they look at `home`, so that a foreign loop's first hit is told as its first miss is.
 
 In a forked child all of it is dropped, memory too: a record there might be older than an
 invalidation that only the parent has heard of, and connections must not be shared.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -57,6 +59,13 @@ class Connected(Protocol):
     async def run(self) -> None: ...
 
 
+class Home:
+    """Where a cache runs, as a running loop of asyncio's tells it: the thread, None for nowhere."""
+
+    def __init__(self, thread: int | None = None) -> None:
+        self._thread_id = thread
+
+
 class Lifecycle:
     """Binds a stack to the running loop, and takes it down."""
 
@@ -76,6 +85,8 @@ class Lifecycle:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._first_look: asyncio.Task[Any] | None = None
         self._closed = False
+        self.home: Any = Home()
+        self.bridge: asyncio.AbstractEventLoop | None = None
         _alive.add(self)
 
     @property
@@ -90,6 +101,12 @@ class Lifecycle:
         if self._first_look is not None and not self._first_look.done():
             # Shielded by `wait`: a caller that is cancelled must not end the look of all others.
             await asyncio.wait([self._first_look])
+
+    async def move_in(self) -> None:
+        """Run on this loop from now on, though plain functions were called before it was there."""
+        if self.loop is not None and self.loop is self.bridge is not asyncio.get_running_loop():
+            await self.close(for_good=False)
+        await self.ready()
 
     async def close(self, *, for_good: bool = True) -> None:
         """Let what is being stored finish (at most 10 s), then close every tier."""
@@ -107,10 +124,18 @@ class Lifecycle:
         if self._news is not None:
             self._news.forget()
         self._loop = None
+        self.home = Home()
 
     def _bind(self) -> None:
         if self._closed:
             raise CacheClosed("this cache was closed with aclose(); make a new one")
+        if self.loop is not None and self.loop is self.bridge:
+            raise WrongLoop(
+                "this cache runs on the loop of cascada's own thread, since a plain function with "
+                "@cached was called before any event loop used it (when a module was imported, "
+                "perhaps). Open it on this loop first, with `async with cache:` or FastAPI's "
+                "lifespan(cache), which takes it over; or `await cache.reset()`"
+            )
         if self.loop is not None:
             raise WrongLoop(
                 "this cache runs on another event loop, which is still open. Make one Cache for "
@@ -119,7 +144,9 @@ class Lifecycle:
         stack = self._stack
         stack.settle(self._make_limits(), partial(look_for_all, stack))
         self._on_bind()
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop = asyncio.get_running_loop()
+        # Other loops than asyncio's own do not tell their thread; they are taken for running.
+        self.home = loop if hasattr(loop, "_thread_id") else Home(threading.get_ident())
         connected = [tier.tier for tier in stack.lower if isinstance(tier.tier, Connected)]
         for each in connected:
             stack.background.keep_running(each.run, "connection")
@@ -143,6 +170,7 @@ class Lifecycle:
         if self._loop is not None:
             _of_the_parent.append((self._loop, vars(self._stack).copy(), self._first_look))
         self._loop = self._first_look = None
+        self.home = Home()
         self._stack.memory.flush()
         if self._news is not None:
             self._news.forget()
