@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from hypothesis import strategies as st
 
@@ -14,7 +15,14 @@ from cascada.model.entry import Codec
 CODEC = ValueCodec()
 
 _OFFSETS = st.timedeltas(min_value=timedelta(hours=-23), max_value=timedelta(hours=23))
-_ZONES = st.none() | st.just(UTC) | _OFFSETS.map(timezone)
+_ZONES = (
+    st.none()
+    | st.just(UTC)
+    | _OFFSETS.map(timezone)
+    | st.builds(timezone, _OFFSETS, st.sampled_from(["CET", "\xf1"]))
+    | st.sampled_from(["Europe/Berlin", "Europe/Madrid", "Africa/Lagos", "UTC"]).map(ZoneInfo)
+)
+_FOLDS = st.sampled_from([0, 1])
 _PLAIN_SCALARS = (
     st.none()
     | st.booleans()
@@ -36,8 +44,12 @@ _atoms = (
     | st.decimals(allow_nan=False)
     | st.uuids()
     | st.dates()
-    | st.times(timezones=_ZONES)
-    | st.datetimes(timezones=_ZONES)
+    | st.builds(
+        lambda at, zone, fold: at.replace(tzinfo=zone, fold=fold), st.times(), _ZONES, _FOLDS
+    )
+    | st.builds(
+        lambda at, zone, fold: at.replace(tzinfo=zone, fold=fold), st.datetimes(), _ZONES, _FOLDS
+    )
     | st.timedeltas()
     | st.complex_numbers()
 )
@@ -67,7 +79,7 @@ def exact(value: Any) -> Any:
         case bool() | None | str() | bytes() | int() | UUID():
             return kind, value
         case float():
-            return kind, "nan" if value != value else struct.pack("<d", value)
+            return kind, struct.pack("<d", value)
         case complex():
             return kind, exact(value.real), exact(value.imag)
         case list() | tuple():
@@ -79,7 +91,9 @@ def exact(value: Any) -> Any:
         case Decimal():
             return kind, str(value)
         case datetime() | time():
-            return kind, value.isoformat(), value.fold
+            zone = getattr(value.tzinfo, "key", repr(value.tzinfo))
+            named = None if value.tzinfo is None else value.tzinfo.tzname(None)
+            return kind, value.replace(tzinfo=None).isoformat(), value.fold, zone, named
         case date() | timedelta():
             return kind, value
     raise AssertionError(f"no exact form of a {kind}")

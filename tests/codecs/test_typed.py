@@ -1,6 +1,7 @@
 """Values of a declared type come back as that type, or are refused when they are stored."""
 
 import dataclasses
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -295,9 +296,10 @@ class Derived(Base):
         (1, str, "type=str"),
         (Tool("a"), Agent, "required field `id`"),
         ({"id": 1}, Order, "Order"),
-        ([(1, 2)], list, r"value\[0\] is a tuple and would come back as a list"),
         ({"a": {"b": {1}}}, dict[str, Any], r"value.a.b is a set and would come back as a list"),
-        (dataclasses.replace(AGENT, anything=ID), Agent, "value.anything is a uuid.UUID"),
+        (dataclasses.replace(AGENT, anything={ID}), Agent, "value.anything is a set"),
+        (Level.LOW, int, "Level and would come back as a"),
+        (OrderedDict(a=1), dict[str, int], "OrderedDict"),
         ([Colour.RED], list[str], r"value\[0\] is a .*Colour and would come back as a str"),
         (5, Said | Called, "does not fit type=.* model_type"),
         (Also(text="a"), Said | Also, "Also and would come back as a .*Said"),

@@ -1,13 +1,15 @@
 """Untyped values: exactly what went in, or a sentence with the path to what cannot."""
 
 import asyncio
+import struct
 from collections import OrderedDict, defaultdict, deque
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta, timezone, tzinfo
+from datetime import UTC, datetime, time, tzinfo
 from decimal import Decimal
 from enum import Enum, StrEnum
+from io import BytesIO
 from typing import Any, NamedTuple
-from uuid import UUID, uuid4
+from uuid import UUID, SafeUUID, uuid4
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -16,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cascada.codecs.values import ValueCodec
-from cascada.model.entry import Codec
+from cascada.model.entry import Codec, Flag
 from cascada.model.errors import BadInput, CorruptEntry, SerializationError
 from tests.codecs.samples import CODEC, back, codec_of, exact, plain_values, values
 
@@ -52,12 +54,31 @@ def test_a_dict_keeps_its_order_and_the_types_of_its_keys() -> None:
     assert exact(back(value)) == exact(value)
 
 
-def test_a_datetime_keeps_its_offset_where_its_zone_has_a_name() -> None:
+@pytest.mark.parametrize("kind", [None, datetime, list[datetime], dict[str, Any]])
+def test_a_datetime_keeps_its_zone(kind: Any) -> None:
+    """With the offset of the day alone, it would be an hour wrong after the next clock change."""
     for fold in (0, 1):
         local = datetime(2024, 10, 27, 2, 30, fold=fold, tzinfo=ZoneInfo("Europe/Madrid"))
-        again = back([local])[0]
-        assert again.isoformat() == local.isoformat()
-        assert again.tzinfo == timezone(timedelta(hours=2 - fold))
+        whole: Any = {None: {(1,): local}, datetime: local, list[datetime]: [local]}
+        value = whole.get(kind, {"at": local})
+        again = back(value, type=kind)
+        if kind in (None, datetime, list[datetime]):
+            assert exact(again) == exact(value)
+        assert (again["at"] if kind == dict[str, Any] else local).tzinfo is ZoneInfo(
+            "Europe/Madrid"
+        )
+
+
+def test_what_bears_a_zone_that_is_not_known_here_is_corrupt() -> None:
+    data = CODEC.encode(datetime(2024, 1, 1, tzinfo=ZoneInfo("Europe/Madrid"))).data
+    for name in (b"Europe/Madrix", b"../../../etc/", b"Europe/\xff\xffdrid"):
+        with pytest.raises(CorruptEntry):
+            CODEC.decode(data.replace(b"Europe/Madrid", name), Codec.EXTENDED, 0)
+
+
+def test_a_uuid_says_whether_it_was_made_safely() -> None:
+    for safe in SafeUUID:
+        assert back([UUID(int=7, is_safe=safe)])[0].is_safe is safe
 
 
 class DriverUUID(UUID):
@@ -104,6 +125,11 @@ class Nowhere(tzinfo):
     dst = tzname = utcoffset
 
 
+# A zone that bears a key, and need not be what others find under that.
+_FILE = b"TZif\0" + bytes(15) + struct.pack(">6l", 0, 0, 0, 0, 1, 4) + struct.pack(">lBB", 60, 0, 0)
+FROM_A_FILE = ZoneInfo.from_file(BytesIO(_FILE + b"ODD\0"), key="Europe/Madrid")
+
+
 class Row:
     def keys(self) -> list[str]:
         return ["id"]
@@ -133,7 +159,8 @@ async def _coroutine() -> None: ...
         (memoryview(b"x"), "memoryview", "pass bytes of it"),
         ((item for item in "ab"), "generator", "collect it into a list"),
         ("\ud800", "a str", "lone surrogate"),
-        (time(1, tzinfo=ZoneInfo("Europe/Madrid")), "time zone", "fixed one"),
+        (time(1, tzinfo=Nowhere()), "time zone", "fixed one"),
+        (datetime(2024, 1, 1, tzinfo=FROM_A_FILE), "time zone", "fixed one"),
         (datetime(2024, 1, 1, tzinfo=Nowhere()), "time zone", "fixed one"),
     ],
 )
@@ -271,7 +298,7 @@ def test_what_a_serializer_made_is_never_decoded_to_the_type() -> None:
 
 def test_an_encrypted_entry_is_corrupt_to_who_has_no_key() -> None:
     with pytest.raises(CorruptEntry, match="encrypted"):
-        CODEC.decode(CODEC.encode(1).data, Codec.MSGPACK, 16)
+        CODEC.decode(CODEC.encode(1).data, Codec.MSGPACK, Flag.ENCRYPTED)
 
 
 def test_exact_ids_and_prices_in_one_value() -> None:

@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterable
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from enum import Enum, Flag
-from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path, PosixPath, PurePath, PurePosixPath, PureWindowsPath, WindowsPath
 from typing import Any, Final
@@ -27,8 +26,8 @@ from uuid import UUID
 
 from cascada.codecs.arrays import is_array, pack_array
 from cascada.codecs.hints import name_of
-from cascada.codecs.shapes import Unstorable, fields_of
-from cascada.codecs.zones import key_of
+from cascada.codecs.shapes import Unstorable, beside, fields_of
+from cascada.codecs.zones import told
 from cascada.model.errors import BadInput
 
 _SIZE: Final = struct.Struct("<Q")
@@ -99,30 +98,12 @@ def _object(value: Any) -> bytes:
             "a model, or a list or dict of such"
         )
     present = {name: getattr(value, name) for name in fields if hasattr(value, name)}
-    return _tagged(b"O", _class(kind), _pairs(present), _pairs(_beside(value, present)))
+    return _tagged(b"O", _class(kind), _pairs(present), _pairs(beside(value, fields)))
 
 
 def _class(kind: type) -> bytes:
     names = getattr(kind, "_fields", None) or ()  # made anew under one name, it may have others
     return _text((kind.__module__, kind.__qualname__, *names))
-
-
-def _beside(value: Any, fields: dict[str, Any]) -> dict[str, Any]:
-    """What an object consists of beside its declared fields.
-
-    A subclass without a declaration of its own may have attributes, and a model private ones. What
-    a cached_property has filled in says nothing new, and is not there before somebody looks.
-    """
-    own = getattr(value, "__dict__", {})
-    kind = type(value)
-    beside = {
-        name: each
-        for name, each in own.items()
-        if name not in fields and not isinstance(getattr(kind, name, None), cached_property)
-    }
-    if private := getattr(value, "__pydantic_private__", None):
-        beside["__pydantic_private__"] = dict(private)
-    return beside
 
 
 def _state(value: Any, base: type) -> bytes:
@@ -176,17 +157,13 @@ def _datetime(value: datetime) -> bytes:
 
 def _zone(zone: tzinfo | None) -> bytes:
     # By its name: two zones that agree today may differ after the next change of the clocks.
-    match zone:
-        case None:
-            return _tagged(b"N")
-        case timezone():
-            return _tagged(b"z", _text(zone.utcoffset(None)), _text(zone.tzname(None)))
-    if (key := key_of(zone)) is not None:
-        return _tagged(b"Z", _text(key))
-    raise BadInput(
-        f"a {name_of(type(zone))} cannot be part of an id; "
-        "pass the time with a zoneinfo.ZoneInfo, or with a fixed offset"
-    )
+    known = told(zone)
+    if known is None:
+        raise BadInput(
+            f"a {name_of(type(zone))} cannot be part of an id; "
+            "pass the time with a zoneinfo.ZoneInfo, or with a fixed offset"
+        )
+    return _tagged(b"z", _text(known.offset), _text(known.name))
 
 
 def _array(value: Any) -> bytes:

@@ -13,16 +13,19 @@ UUID of a driver's own class, which comes back as the equal UUID.
     5     Decimal          text                   12    array         as in codecs/arrays.py
     6     UUID             16 bytes               13    dict          keys and values in turn, where
     7     date             ordinal                                    a key is no plain one
+
+A time is followed by its zone's key (its offset is then that of naive ones), or by the name that
+its fixed offset was given; a UUID by a byte, if it is known whether it was made safely.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from datetime import date, datetime, time, timedelta, timezone, tzinfo
+from datetime import date, datetime, time, timedelta, tzinfo
 from decimal import Decimal
 from typing import Any, Final
-from uuid import UUID
+from uuid import UUID, SafeUUID
 
 import msgspec
 from msgspec.msgpack import Ext
@@ -30,6 +33,7 @@ from msgspec.msgpack import Ext
 from cascada.codecs.arrays import is_array, pack_array, unpack_array
 from cascada.codecs.hints import hint
 from cascada.codecs.shapes import TooDeep, Unstorable
+from cascada.codecs.zones import restored, told
 from cascada.model.errors import CorruptEntry
 
 MAX_DEPTH: Final = 100
@@ -86,7 +90,7 @@ def extend(value: Any, depth: int = 0) -> Any:
         code, write = _ATOMS[kind]
         return Ext(code, write(value))
     if isinstance(value, UUID):
-        return Ext(6, value.bytes)
+        return Ext(6, _uuid_bytes(value))
     if is_array(value):
         return Ext(12, pack_array(value))
     raise Unstorable(hint(value))
@@ -111,41 +115,58 @@ def _int_bytes(value: int) -> bytes:
     return value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True)
 
 
-def _offset(value: datetime | time) -> int:
-    offset = value.utcoffset()
-    if offset is None:
-        if value.tzinfo is not None:
-            raise Unstorable("has a time zone without an offset; pass it with a fixed one")
-        return _NAIVE
-    return offset // timedelta(microseconds=1)
+def _zone_of(value: datetime | time) -> tuple[int, bytes]:
+    zone = told(value.tzinfo)
+    if zone is None:
+        raise Unstorable(
+            "has a time zone that no name tells; pass it with a zoneinfo.ZoneInfo or a fixed one"
+        )
+    offset = _NAIVE if zone.offset is None else zone.offset // timedelta(microseconds=1)
+    return offset, zone.name.encode()
 
 
-def _zone(offset: int) -> tzinfo | None:
-    return None if offset == _NAIVE else timezone(timedelta(microseconds=offset))
+def _zone(offset: int, name: bytes) -> tzinfo | None:
+    return restored(None if offset == _NAIVE else timedelta(microseconds=offset), name.decode())
 
 
 def _time_bytes(value: time) -> bytes:
-    return _TIME.pack(
-        value.hour, value.minute, value.second, value.microsecond, value.fold, _offset(value)
+    offset, name = _zone_of(value)
+    fields = _TIME.pack(
+        value.hour, value.minute, value.second, value.microsecond, value.fold, offset
     )
+    return fields + name
 
 
 def _read_time(data: bytes) -> time:
-    hour, minute, second, microsecond, fold, offset = _TIME.unpack(data)
-    return time(hour, minute, second, microsecond, _zone(offset), fold=fold)
+    hour, minute, second, microsecond, fold, offset = _TIME.unpack_from(data)
+    zone = _zone(offset, data[_TIME.size :])
+    return time(hour, minute, second, microsecond, zone, fold=fold)
 
 
 def _datetime_bytes(value: datetime) -> bytes:
-    return _DATETIME.pack(
+    offset, name = _zone_of(value)
+    fields = _DATETIME.pack(
         value.year, value.month, value.day, value.hour, value.minute, value.second,
-        value.microsecond, value.fold, _offset(value),
+        value.microsecond, value.fold, offset,
     )  # fmt: skip
+    return fields + name
 
 
 def _read_datetime(data: bytes) -> datetime:
-    year, month, day, hour, minute, second, microsecond, fold, offset = _DATETIME.unpack(data)
-    zone = _zone(offset)
+    year, month, day, hour, minute, second, microsecond, fold, offset = _DATETIME.unpack_from(data)
+    zone = _zone(offset, data[_DATETIME.size :])
     return datetime(year, month, day, hour, minute, second, microsecond, zone, fold=fold)
+
+
+def _uuid_bytes(value: UUID) -> bytes:
+    safe: int | None = value.is_safe.value
+    return value.bytes if safe is None else value.bytes + (safe & 0xFF).to_bytes(1, "little")
+
+
+def _read_uuid(data: bytes) -> UUID:
+    if len(data) == 16:
+        return UUID(bytes=data)
+    return UUID(bytes=data[:16], is_safe=SafeUUID(int.from_bytes(data[16:], "little", signed=True)))
 
 
 def _items(data: bytes) -> list[Any]:
@@ -177,7 +198,7 @@ _READERS: Final[dict[int, Callable[[bytes], Any]]] = {
     3: lambda data: frozenset(_items(data)),
     4: lambda data: int.from_bytes(data, "little", signed=True),
     5: lambda data: Decimal(data.decode("ascii")),
-    6: lambda data: UUID(bytes=data),
+    6: _read_uuid,
     7: lambda data: date.fromordinal(int.from_bytes(data, "little")),
     8: _read_time,
     9: _read_datetime,

@@ -8,13 +8,18 @@ caller to the next; such a value is refused.
 
 from __future__ import annotations
 
+from datetime import datetime, time
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
+from uuid import UUID
 
 from cascada.codecs.arrays import is_array
 from cascada.codecs.extended import PLAIN, SCALARS
 from cascada.codecs.hints import name_of
-from cascada.codecs.shapes import fields_of
+from cascada.codecs.shapes import beside, fields_of
+from cascada.codecs.zones import told
+
+_DATA: Final = ("builtins", "datetime", "decimal", "uuid")
 
 
 def lost(before: Any, after: Any, path: str = "value") -> str | None:
@@ -32,6 +37,8 @@ def lost(before: Any, after: Any, path: str = "value") -> str | None:
     fields = fields_of(before)
     if fields is not None:
         return _lost_fields(before, after, path, fields)
+    if kind is set or kind is frozenset:
+        return _lost_elements(before, after, path)
     if is_array(before):  # raw bytes on both sides
         return None
     return None if _same(before, after) else f"{path} would come back with another value"
@@ -40,7 +47,9 @@ def lost(before: Any, after: Any, path: str = "value") -> str | None:
 def _coerced(before: Any, after: Any, path: str) -> str | None:
     kind = type(before)
     if kind not in PLAIN:
-        if is_array(before) or (isinstance(before, type(after)) and before == after):
+        # A driver's own UUIDs come back as the equal ones. What else is derived from a class says
+        # more than that class, as a member of an enum does.
+        if is_array(before) or (isinstance(before, UUID) and before == after):
             return None
         return (
             f"{path} is a {name_of(kind)} and would come back as a {name_of(type(after))}; "
@@ -61,6 +70,13 @@ def _lost_fields(before: Any, after: Any, path: str, fields: tuple[str, ...]) ->
             found = lost(getattr(before, name), getattr(after, name, None), f"{path}.{name}")
             if found:
                 return found
+    others = beside(after, fields)
+    for name, item in beside(before, fields).items():
+        # Data that no declaration tells of; a lock or a client is made anew.
+        if type(item).__module__ not in _DATA:
+            continue
+        if name not in others or lost(item, others[name], ""):
+            return f"{path}.{name} is no field, and would be lost"
     return None
 
 
@@ -86,13 +102,28 @@ def _lost_in_sequence(before: Any, after: Any, path: str) -> str | None:
     return None
 
 
+def _lost_elements(before: Any, after: Any, path: str) -> str | None:
+    """Of two sets: equal elements are not always the same (times in two zones, a nan)."""
+    there = {element: element for element in after}
+    for element in before & there.keys():
+        found = lost(element, there[element], f"an element of {path}")
+        if found:
+            return found
+    # A nan is equal to none, though it was one.
+    same = sorted(map(_text, before - after)) == sorted(map(_text, after - before))
+    return None if same else f"{path} would come back with other elements"
+
+
 def _same(before: Any, after: Any) -> bool:
     if isinstance(before, Decimal):  # a signalling nan may not even be compared
         return str(before) == str(after)
-    if before == after or before != before:
-        return True
-    # Sets with a nan in them are not equal, though they were one.
-    return isinstance(before, set | frozenset) and _text(before) == _text(after)
+    if isinstance(before, datetime | time):  # equality looks past zones
+        return (
+            before.replace(tzinfo=None) == after.replace(tzinfo=None)
+            and before.fold == after.fold
+            and told(before.tzinfo) == told(after.tzinfo) is not None
+        )
+    return bool(before == after or before != before)
 
 
 def _text(value: Any) -> str:

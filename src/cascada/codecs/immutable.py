@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from datetime import date, datetime, time, timedelta, timezone
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from functools import cached_property, lru_cache
@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from cascada.codecs.shapes import fields_of
+from cascada.codecs.zones import told
 
 _ATOMS = frozenset(
     {type(None), bool, int, float, complex, str, bytes, Decimal, UUID, date, timedelta}
@@ -34,8 +35,7 @@ def _immutable(value: object) -> bool:
     if kind is frozenset:
         return all(map(_immutable, value))  # type: ignore[call-overload]  # by `kind`
     if kind is datetime or kind is time:
-        zone = value.tzinfo  # type: ignore[attr-defined]  # by `kind`
-        return zone is None or type(zone) is timezone
+        return told(value.tzinfo) is not None  # type: ignore[attr-defined]  # by `kind`
     if isinstance(value, Enum):
         return True
     if _frozen(kind):

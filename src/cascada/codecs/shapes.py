@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 Attempt = Callable[[Any], Exception | None]
@@ -32,6 +32,21 @@ def fields_of(value: object) -> tuple[str, ...] | None:
 def has_fields(kind: type) -> bool:
     """Whether a class is one whose values `fields_of` sees into."""
     return _declared_fields(kind) is not None
+
+
+def beside(value: object, fields: tuple[str, ...]) -> dict[str, Any]:
+    """What an object holds beside its fields.
+
+    A subclass without a declaration of its own may have attributes, and a model private ones. What
+    a cached_property has filled in says nothing new, and is not there before somebody looks.
+    """
+    kind = type(value)
+    found = {
+        name: each
+        for name, each in getattr(value, "__dict__", {}).items()
+        if name not in fields and not isinstance(getattr(kind, name, None), cached_property)
+    }
+    return found | (getattr(value, "__pydantic_private__", None) or {})
 
 
 def is_model(kind: Any) -> bool:

@@ -8,6 +8,9 @@ would write it to JSON. A complex, an array or a tensor goes as its extension.
 
 msgspec does not tell one model from another. A type that it refuses and that names models (`A | B`,
 `list[A | B]`, a union with a discriminator) is pydantic's own: its TypeAdapter dumps and validates.
+
+msgspec writes a time with its offset alone, without its zone. A value that would lose by that goes
+a second, slower way: its parts, written as the untyped values that they are.
 """
 
 from __future__ import annotations
@@ -16,9 +19,12 @@ import inspect
 import re
 import sys
 from collections.abc import Callable
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from enum import Enum
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple, get_args, get_origin, get_type_hints
+from uuid import UUID
 
 import msgspec
 
@@ -27,6 +33,7 @@ from cascada.codecs.extended import extend, read_extension
 from cascada.codecs.hints import name_of
 from cascada.codecs.shapes import TooDeep, Unstorable, has_fields, is_model
 
+_KEPT: Final = (bytes, datetime, date, time, timedelta, UUID, Decimal)
 _CONTAINERS: Final = (list, tuple, set, frozenset)
 
 
@@ -35,6 +42,7 @@ class Form(NamedTuple):
 
     encode: Callable[[Any], bytes]
     decode: Callable[[bytes], Any]
+    from_parts: Callable[[Any], Any]
 
 
 class ModelMismatch(ValueError):
@@ -49,6 +57,11 @@ def form(wanted: Any) -> Form:
         return _build(wanted)
 
 
+def parts_of(value: Any) -> Any:
+    """A value of a declared type as plain data around times, ids and numbers as they are."""
+    return msgspec.to_builtins(value, builtin_types=_KEPT, enc_hook=_dumped)
+
+
 def type_name(wanted: Any) -> str:
     """A type as its user wrote it."""
     return name_of(wanted) if type(wanted) is type and not get_origin(wanted) else str(wanted)
@@ -61,7 +74,9 @@ def _build(wanted: Any) -> Form:
         if not _names(wanted, is_model, set()):
             raise
         return _adapted(wanted)
-    return Form(_encode, decoder.decode)
+    return Form(
+        _encode, decoder.decode, partial(msgspec.convert, type=wanted, dec_hook=_from_builtins)
+    )
 
 
 _cached = lru_cache(maxsize=512)(_build)
@@ -112,10 +127,10 @@ def _adapted(wanted: Any) -> Form:
     def encode(value: Any) -> bytes:
         return extended.encode(_rewritten(adapter.dump_python(value, warnings=False, **dumping)))
 
-    def decode(data: bytes) -> Any:
-        return _validated(adapter.validate_python, extended.decode(data), validating)
+    def from_parts(parts: Any) -> Any:
+        return _validated(adapter.validate_python, parts, validating)
 
-    return Form(encode, decode)
+    return Form(encode, lambda data: from_parts(extended.decode(data)), from_parts)
 
 
 def _to_builtins(value: Any) -> Any:
@@ -164,6 +179,13 @@ def _adapter(wanted: Any) -> Any:
         return pydantic.TypeAdapter(wanted)
     except (pydantic.PydanticSchemaGenerationError, pydantic.PydanticUserError):
         return None
+
+
+def _dumped(value: Any) -> Any:
+    kind: Any = type(value)
+    if is_model(kind):
+        return value.model_dump(**_dialect(kind)[0])
+    raise NotImplementedError
 
 
 def _from_builtins(wanted: Any, value: Any) -> Any:

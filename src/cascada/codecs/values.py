@@ -120,7 +120,12 @@ class ValueCodec:
             if codec == _FLOATS and type is None:  # vectors come in batches
                 return unpack_floats(data, as_array=as_array)
             if codec in _MSGPACKED:
-                value = decode(data) if type is None else typed.form(type).decode(data)
+                if type is None:
+                    value = decode(data)
+                elif codec == _EXTENDED:
+                    value = typed.form(type).from_parts(decode(data))
+                else:
+                    value = typed.form(type).decode(data)
             else:
                 value = _read(data, codec, type, as_array)
             if as_array and value.__class__ is list:
@@ -160,7 +165,9 @@ class ValueCodec:
             if immutable(decoded):
                 shared = decoded
         if self._debug:
-            _check(value, self.decode(data, codec, 0))
+            where = _lost(value, self.decode(data, codec, 0))
+            if where is not None:
+                raise SerializationError(where)
         return data, codec, shared
 
     def _typed(self, value: Any, wanted: Any) -> tuple[bytes, Codec, object]:
@@ -182,8 +189,23 @@ class ValueCodec:
                 f"value does not fit type={typed.type_name(wanted)}: "
                 f"{typed.reason(error).replace('`$', '`value')}"
             ) from error
-        _check(value, decoded)
-        return data, _MSGPACK, decoded if immutable(decoded) else UNSET
+        codec, where = _MSGPACK, _lost(value, decoded)
+        if where is not None:
+            in_parts = _in_parts(value, form)
+            if in_parts is None:
+                raise SerializationError(where)
+            data, decoded, codec = *in_parts, _EXTENDED
+        return data, codec, decoded if immutable(decoded) else UNSET
+
+
+def _in_parts(value: Any, form: typed.Form) -> tuple[bytes, Any] | None:
+    """The second way, for what would lose by the first; None if it loses all the same."""
+    try:
+        data = encode(extend(typed.parts_of(value)))
+        decoded = form.from_parts(decode(data))
+    except Exception:  # noqa: BLE001 - a model may raise anything; what is wrong is known already
+        return None
+    return (data, decoded) if _lost(value, decoded) is None else None
 
 
 def _encode_untyped(value: Any) -> tuple[bytes, Codec]:
@@ -219,13 +241,11 @@ def _unless_list(decoded: object) -> object:
     return UNSET if decoded.__class__ is list else decoded
 
 
-def _check(value: object, decoded: object) -> None:
+def _lost(value: object, decoded: object) -> str | None:
     try:
-        where = lost(value, decoded)
+        return lost(value, decoded)
     except RecursionError:
-        where = "value is nested too deeply; pass it in parts"
-    if where is not None:
-        raise SerializationError(where)
+        return "value is nested too deeply; pass it in parts"
 
 
 def _is_array_type(wanted: Any) -> bool:

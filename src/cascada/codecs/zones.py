@@ -8,11 +8,30 @@ from __future__ import annotations
 
 import sys
 from datetime import timedelta, timezone, tzinfo
-from typing import Any
+from typing import Any, NamedTuple
+
+from cascada.model.errors import CorruptEntry
 
 
-def key_of(zone: tzinfo) -> str | None:
-    """The key that gives a named zone again; None for a zone that has none (read from a file)."""
+class Told(NamedTuple):
+    """What gives a zone again: a fixed offset and the name that it was given, or a key alone."""
+
+    offset: timedelta | None
+    name: str
+
+
+NAIVE = Told(None, "")
+
+
+def told(zone: tzinfo | None) -> Told | None:
+    """What gives `zone` again; None if nothing does."""
+    if zone is None:
+        return NAIVE
+    if isinstance(zone, timezone):
+        offset, name = zone.utcoffset(None), zone.tzname(None)
+        if not name:
+            return None
+        return Told(offset, "" if name == timezone(offset).tzname(None) else name)
     zoneinfo: Any = sys.modules.get("zoneinfo")  # to import it takes a while
     if zoneinfo is None or type(zone) is not zoneinfo.ZoneInfo:
         return None
@@ -21,17 +40,18 @@ def key_of(zone: tzinfo) -> str | None:
         zone.__reduce__()
     except Exception:  # noqa: BLE001 - pickle's own error, and pickle is not imported here
         return None
-    key: str = zone.key  # type: ignore[attr-defined]  # it is a ZoneInfo
-    return key
+    return Told(None, zone.key)  # type: ignore[attr-defined]  # it is a ZoneInfo
 
 
-def own_name(zone: timezone) -> str:
-    """The name that a fixed offset was given; "" if it has none but its offset."""
-    offset = zone.utcoffset(None)
-    name = zone.tzname(None)
-    return "" if name == timezone(offset).tzname(None) else name
+def restored(offset: timedelta | None, name: str) -> tzinfo | None:
+    """The zone that was told; CorruptEntry if this machine does not know it."""
+    if offset is not None:
+        return timezone(offset, name) if name else timezone(offset)
+    if not name:
+        return None
+    from zoneinfo import ZoneInfo
 
-
-def fixed(offset: timedelta, name: str) -> timezone:
-    """The zone of a fixed offset."""
-    return timezone(offset, name) if name else timezone(offset)
+    try:
+        return ZoneInfo(name)
+    except (LookupError, ValueError, OSError) as error:
+        raise CorruptEntry(f"a time has the zone {name!r}, which is not known here") from error
