@@ -1,7 +1,11 @@
 """`explain` says of every candidate in every tier what it is, and what a read would do."""
 
 import asyncio
+import contextlib
 from pathlib import Path
+
+import pytest
+import redis
 
 from cascada.api.cache import Cache
 from cascada.engine.explain import Explanation
@@ -147,3 +151,56 @@ async def test_to_explain_changes_nothing(cache: Cache) -> None:
     await acme.explain("x", "1")
     assert cache.stats() == before
     assert await acme.get("x", "1")
+
+
+@pytest.mark.parametrize("everything", [False, True])
+async def test_what_its_own_id_has_ended_says_so_and_when(
+    make_cache: MakeCache, clock: ManualClock, tiers: str, everything: bool
+) -> None:
+    here, there = (make_cache().tenant("acme") for _ in range(2))
+    await here.set("x", "1", "value")
+    await here.invalidate("x", "*" if everything else "1")
+    clock.advance(3)
+    name = "y:acme:x" if everything else "k:acme:x:1"
+    for handle in (here, here, there):
+        findings = (await handle.explain("x", "1")).findings
+        # Memory that has heard nothing for so long does not vouch for what it holds.
+        shared = [each for each in findings if each.tier != "l1"]
+        told = findings if tiers == "memory" and handle is here else shared
+        assert [(each.state, each.by) for each in told] == [("invalidated", name)] * len(told)
+        for each in told:
+            # In Redis it is Redis that tells the time.
+            assert each.ago is not None
+            assert each.ago == 3 if each.tier != "l2" else 0 <= each.ago < 60
+            assert f"invalidated by {name}, {each.ago:.1f} s ago" in str(each)
+    if not everything:
+        other = await here.explain("x", "2")
+        assert {each.state for each in other.findings} == {"absent"}
+
+
+async def test_a_set_is_no_invalidation_and_ends_what_is_told_of_one(
+    cache: Cache, clock: ManualClock
+) -> None:
+    acme = cache.tenant("acme")
+    await acme.invalidate("x", "1")
+    await acme.set("x", "1", "value", ttl=10)
+    clock.advance(11)
+    states = {each.state for each in (await acme.explain("x", "1")).findings}
+    assert states <= {"absent", "expired", "unavailable"}
+
+
+async def test_when_it_was_is_forgotten_with_the_names(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    redis_server.flush()
+    async with Cache(redis=redis_server.url, op_timeout=TIMEOUT) as cache:
+        acme = cache.tenant("acme")
+        await acme.invalidate("x", "1")
+        with contextlib.closing(redis.Redis.from_url(redis_server.url)) as client:
+            (times,) = client.keys("*}:t")
+            client.zadd(times, {f"1.0 {number}": number for number in range(10, 5000)})
+            await acme.invalidate("x", "2")
+            assert client.zcard(times) < 5000 - 200
+            client.zremrangebyrank(times, 0, 255)
+        (l2,) = [each for each in (await acme.explain("x", "1")).findings if each.tier == "l2"]
+        assert (l2.state, l2.ago) == ("absent", None)

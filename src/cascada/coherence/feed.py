@@ -66,7 +66,7 @@ class PolledFeed:
             self._memory.flush()
         else:
             for name, q in changes.names:
-                self._memory.apply(q, [name])
+                self._memory.apply(q, [name], dated=True)
         self._memory.heard(changes.position)
         self._position = changes.position
         self.until = started + self._lease

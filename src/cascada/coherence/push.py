@@ -233,7 +233,7 @@ class PushFeed:
             # A gap: what came between is not known, so nothing that is kept can be vouched for.
             self._memory.flush()
         else:
-            self._memory.apply(q, named)
+            self._memory.apply(q, named, dated=True)
             self._memory.heard(q)
         self._hearing.nonce, self._q = nonce, q
         for name in named:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cascada.engine import decide
 from cascada.engine.answer import Question
 from cascada.engine.stack import Stack
 from cascada.model.errors import TierUnavailable
 from cascada.model.keys import Key
-from cascada.tiers.base import Found, Holding, Mark, Missing, Open, Tier, Why
+from cascada.model.names import static_names
+from cascada.tiers.base import Found, Holding, Mark, Missing, Open, Remembers, Tier, Why
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +19,8 @@ class Finding:
 
     `marks` are the names that the stored entry bears, each with what it was stored under and what
     holds now: nonces in Redis, numbers of invalidations in memory and the database. `by` is the
-    name that ended the entry, `detail` why a tier could not be asked.
+    name that ended the entry (if nothing is left of it: that was invalidated last), `ago` when that
+    was, as far as the tier remembers it; `detail` why a tier could not be asked.
     """
 
     tier: str
@@ -28,6 +30,7 @@ class Finding:
     fresh_for: float | None = None
     size: int | None = None
     by: str | None = None
+    ago: float | None = None
     names: tuple[str, ...] = ()
     marks: tuple[Mark, ...] = ()
     detail: str | None = None
@@ -36,6 +39,8 @@ class Finding:
         line = f"  {self.tier}  {self.key}  {self.state}"
         if self.by is not None:
             line += f" by {self.by}"
+        if self.ago is not None:
+            line += f", {self.ago:.1f} s ago"
         if self.age is not None:
             line += f", age {self.age:.1f} s, {self.size} B"
         if self.fresh_for is not None:
@@ -76,7 +81,8 @@ async def explain(stack: Stack, question: Question) -> Explanation:
         held = [await _holding(tier, key) for key in question.candidates]
         answers, refusal = await _ask(stack, tier, question)
         for key, answer, holding in zip(question.candidates, answers, held, strict=True):
-            findings.append(_finding(stack, question, tier, key, answer, holding, refusal))
+            finding = _finding(stack, question, tier, key, answer, holding, refusal)
+            findings.append(await _with_ending(tier, key, finding))
         if decided:
             continue
         looked_at = len(stack.keys_for(tier, question.candidates))
@@ -93,6 +99,19 @@ async def explain(stack: Stack, question: Question) -> Explanation:
             decided = True
     unstored = stack.trace.why_unstored(question.key)
     return Explanation(question.key.text, verdict, tuple(findings), unstored)
+
+
+async def _with_ending(tier: Tier, key: Key, finding: Finding) -> Finding:
+    """What was invalidated says when; if nothing is left of it, that it was."""
+    if not isinstance(tier, Remembers) or finding.state not in (Why.ABSENT, Why.INVALIDATED):
+        return finding
+    try:
+        ending = await tier.ended(static_names(key) if finding.by is None else [finding.by])
+    except TierUnavailable:
+        return finding
+    if ending is None:
+        return finding
+    return replace(finding, state=Why.INVALIDATED.value, by=ending.name, ago=ending.ago)
 
 
 async def _holding(tier: Tier, key: Key) -> Holding | None:

@@ -91,7 +91,7 @@ async def _through_the_tiers(
     if stack.authority is stack.memory:
         results.append(await stack.memory.invalidate(names))
     elif numbered is not None:
-        stack.memory.apply(numbered.q, names)
+        stack.memory.apply(numbered.q, names, dated=True)
     else:
         stack.memory.void(names)
     # Marked as owed before anything is awaited again, so that it is not read in between.

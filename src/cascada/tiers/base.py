@@ -256,6 +256,22 @@ class Open(Protocol):
         ...
 
 
+class Ending(NamedTuple):
+    """The invalidation of a name, so many seconds ago."""
+
+    name: str
+    ago: float
+
+
+@runtime_checkable
+class Remembers(Protocol):
+    """A tier that knows for a while what was invalidated when, though nothing of it is left."""
+
+    async def ended(self, names: Sequence[str]) -> Ending | None:
+        """The latest invalidation of one of the names, of one tenant; a `set` is none."""
+        ...
+
+
 @runtime_checkable
 class Acknowledged(Protocol):
     """A tier that can tell when other processes have applied an invalidation."""

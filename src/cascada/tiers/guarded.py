@@ -26,6 +26,7 @@ from cascada.tiers.base import (
     Barred,
     Bearers,
     Busy,
+    Ending,
     Filled,
     Found,
     Holding,
@@ -33,6 +34,7 @@ from cascada.tiers.base import (
     Lease,
     Missing,
     Open,
+    Remembers,
     Seen,
     Tier,
     TierName,
@@ -124,6 +126,10 @@ class GuardedTier:
         """What the tier holds, trusted or not."""
         tier = self.tier
         return await self.call(lambda: tier.holding(key)) if isinstance(tier, Open) else None
+
+    async def ended(self, names: Sequence[str]) -> Ending | None:
+        tier = self.tier
+        return await self.call(lambda: tier.ended(names)) if isinstance(tier, Remembers) else None
 
     async def usage(self) -> Usage:
         return await self.call(self.tier.usage)

@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 
 from cascada.model.keys import NO_SCOPE, Key, quote
 from cascada.model.names import key_name, static_names, tenant_of
+from cascada.tiers.base import Ending
 from cascada.tiers.record import VOID, Cell, TenantClock
 
 RING: Final = 4096
@@ -39,6 +40,7 @@ class Heard:
         self.cells: WeakValueDictionary[str, Cell] = WeakValueDictionary()
         self._clocks: WeakValueDictionary[str, TenantClock] = WeakValueDictionary()
         self._ring: OrderedDict[str, int] = OrderedDict()
+        self._when: dict[str, float] = {}
         self._low: dict[str, int] = {}
         self._shared: dict[Any, Standing] = {}
 
@@ -85,8 +87,11 @@ class Heard:
         """The number from which on the ring knows all names of a tenant (quoted)."""
         return self._low.get(tenant, 0)
 
-    def told(self, names: Sequence[str], q: int) -> int:
-        """These names of one tenant were invalidated at `q`; how many live records bore them."""
+    def told(self, names: Sequence[str], q: int, now: float | None = None) -> int:
+        """These names of one tenant were invalidated at `q`; how many live records bore them.
+
+        `now`: for people who ask when that was. A `set` gives none.
+        """
         if not names:
             return 0
         ended = 0
@@ -95,12 +100,16 @@ class Heard:
             if ring.get(name, 0) < q:
                 ring[name] = q
                 ring.move_to_end(name)
+                self._when.pop(name, None)
+                if now is not None:
+                    self._when[name] = now
             cell = cells.get(name)
             if cell is not None and cell.q < q:
                 ended += cell.live
                 cell.q, cell.live, cell.made = q, 0, 0
         while len(ring) > self.ring_size:
             oldest, gone = ring.popitem(last=False)
+            self._when.pop(oldest, None)
             lost = tenant_of(oldest)
             self._low[lost] = max(self._low.get(lost, 0), gone)
         self.highest = max(self.highest, q)
@@ -108,6 +117,12 @@ class Heard:
         if clock is not None and clock.q < q:
             clock.q = q
         return ended
+
+    def ended(self, names: Sequence[str], now: float) -> Ending | None:
+        """Which of the names was invalidated last, as far as the ring goes back."""
+        name = max(names, key=self.latest)
+        when = self._when.get(name)
+        return None if when is None else Ending(name, now - when)
 
     def void(self, name: str) -> None:
         """A name was invalidated, and nobody knows at which number.

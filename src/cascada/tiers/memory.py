@@ -27,6 +27,7 @@ from cascada.model.names import key_name
 from cascada.tiers.base import (
     Bearers,
     Busy,
+    Ending,
     Filled,
     Found,
     Holding,
@@ -136,7 +137,8 @@ class MemoryTier:
             for name in names
         )
         bearers = tuple(self._bearers(name) for name in names)
-        return Invalidation(self.apply(self._q, names), exact=exact, q=self._q, bearers=bearers)
+        keys = self.apply(self._q, names, dated=True)
+        return Invalidation(keys, exact=exact, q=self._q, bearers=bearers)
 
     async def bearers(self, names: Sequence[str]) -> list[Bearers]:
         return [self._bearers(name) for name in names]
@@ -152,6 +154,9 @@ class MemoryTier:
     async def holding(self, key: Key) -> Holding | None:
         record = self.records.get(key)
         return None if record is None else Holding(record, record.marks)
+
+    async def ended(self, names: Sequence[str]) -> Ending | None:
+        return self.names.ended(names, self._now())
 
     async def usage(self) -> Usage:
         return Usage(len(self.records), self._size, self.capacity, self._evictions)
@@ -188,14 +193,15 @@ class MemoryTier:
 
     # --- what is heard from below -----------------------------------------------------------
 
-    def apply(self, q: int, names: Sequence[str]) -> int:
+    def apply(self, q: int, names: Sequence[str], *, dated: bool = False) -> int:
         """Take an invalidation that was made below (or in another process) into account.
 
-        Returns how many live records it ended; where names overlap, at most that many.
+        Returns how many live records it ended; where names overlap, at most that many. `dated`:
+        `ended` is to tell of it.
         """
         self._q = max(self._q, q)
         # Keys after groups: what goes by a group's name is not counted by its key again.
-        ended = self.names.told(names, q)
+        ended = self.names.told(names, q, self._now() if dated else None)
         for name in names:
             if name.startswith("k:"):
                 record = self.records.get(Key.parse(name[2:]))

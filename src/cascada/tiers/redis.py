@@ -28,6 +28,7 @@ from cascada.tiers.base import (
     Barred,
     Bearers,
     Busy,
+    Ending,
     Filled,
     Found,
     Holding,
@@ -124,6 +125,17 @@ class RedisTier:
             return await holding(self._calls.command, self._layout, key, self.run_id)
         except ServerError as error:
             raise Barred(f"Redis does not show what it holds: {error}") from error
+
+    async def ended(self, names: Sequence[str]) -> Ending | None:
+        """The latest invalidation of one of the names, as far as the rings go back."""
+        layout = self._layout
+        place, ago = await self._calls.run(
+            redis_scripts.ENDED,
+            [*layout.common, layout.times],
+            [name.encode() for name in names],
+            redis_replies.ended(len(names)),
+        )
+        return Ending(names[place - 1], max(0, ago) / 1000) if place else None
 
     # --- leases and fills ---------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ channels ignore databases; the braces keep one tenant's keys in one slot.
               die together.
     r, s      the latest invalidated names, and keys: sorted sets by q; the member "" is the
               low-water mark, below which they have forgotten
+    t         when the latest invalidations were, by q: "seconds.microseconds q"
     g:<name>  a nonce (8), then how many entries bear it, "own:made" in decimal (`Bearers`)
     v:<key>   the envelope, whose stamps are: the epoch's nonce, then its names' nonces
     l:<key>   a lease: token (16), then the stamps it was granted with
@@ -108,6 +109,7 @@ class Layout:
         self.epoch = self.prefix + b"e"
         self.names_ring = self.prefix + b"r"
         self.keys_ring = self.prefix + b"s"
+        self.times = self.prefix + b"t"
         self.channel = self.prefix + b"i"
         self.common = (self.epoch, self.names_ring, self.keys_ring)
         self._entries = self.prefix + b"v:"

@@ -41,7 +41,7 @@ local function epoch(run_id, layout, seed, anew)
   end
   e = nonce(seed) .. run_id .. layout .. '0'
   redis.call('SET', KEYS[1], e)
-  redis.call('DEL', KEYS[2], KEYS[3])
+  redis.call('DEL', KEYS[2], KEYS[3], string.sub(KEYS[1], 1, -2) .. 't')
   return e, 0
 end
 
@@ -69,6 +69,13 @@ local function remember(ring, q, names, first, last)
     redis.call('ZREMRANGEBYSCORE', ring, '-inf', '(' .. cut[2])
     redis.call('ZADD', ring, cut[2] - 1, '')
   end
+end
+
+-- When invalidation q was, for people who ask; a set is none.
+local function date(q)
+  local times = string.sub(KEYS[1], 1, -2) .. 't'
+  redis.call('ZADD', times, q, time[1] .. '.' .. time[2] .. ' ' .. string.format('%d', q))
+  if redis.call('ZCARD', times) > 4352 then redis.call('ZREMRANGEBYRANK', times, 0, 255) end
 end
 
 -- Whether `name` was invalidated after q, as far as the ring can still tell.

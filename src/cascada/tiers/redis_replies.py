@@ -105,6 +105,16 @@ def filled(count: int) -> Fits:
     return lambda reply: type(reply) is list and len(reply) == count and all(map(one, reply))
 
 
+def ended(count: int) -> Fits:
+    """What ENDED answers for so many names."""
+    return lambda reply: (
+        type(reply) is list
+        and len(reply) == 2
+        and all(map(number, reply))
+        and 0 <= reply[0] <= count
+    )
+
+
 def invalidated(count: int) -> Fits:
     """What INVALIDATE answers for so many names."""
 

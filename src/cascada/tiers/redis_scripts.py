@@ -258,6 +258,23 @@ end
 """
 )
 
+ENDED: Final = Script(
+    r"""
+-- KEYS: 2, 3 the rings, 4 their times. ARGV: names. The place of the one that was invalidated last,
+-- and how many milliseconds ago; 0 if that was a set, or nobody knows.
+local place, latest = 0, 0
+for i, name in ipairs(ARGV) do
+  local score = redis.call('ZSCORE', string.sub(name, 1, 2) == 'k:' and KEYS[3] or KEYS[2], name)
+  if score and tonumber(score) > latest then place, latest = i, tonumber(score) end
+end
+local when = redis.call('ZRANGEBYSCORE', KEYS[4], latest, latest)[1]
+if not when then return {0, 0} end
+local seconds, micros = string.match(when, '^(%d+).(%d+)')
+local now = redis.call('TIME')
+return {place, math.floor((now[1] - seconds) * 1000 + (now[2] - micros) / 1000)}
+"""
+)
+
 INVALIDATE: Final = Script(
     COMMON
     + r"""
@@ -346,6 +363,7 @@ in_chunks(1, keys, function(first, last) remember(KEYS[3], q, ARGV, 7 + first, 7
 in_chunks(keys + 1, count, function(first, last)
   remember(KEYS[2], q, ARGV, 7 + first, 7 + last)
 end)
+date(q)
 local said = ARGV[6] .. string.sub(e, 1, 8) .. string.format('%d', q) .. '\n'
 local receivers = publish(ARGV[4], said .. table.concat(ARGV, '\n', 8))
 return {q, receivers, string.sub(e, 1, 8), reached}

@@ -44,6 +44,7 @@ from cascada.tiers.base import (
     Bearers,
     Busy,
     Changes,
+    Ending,
     Filled,
     Found,
     Holding,
@@ -57,7 +58,7 @@ from cascada.tiers.base import (
     with_keys,
 )
 from cascada.tiers.sqlite_data import SqliteData
-from cascada.tiers.sqlite_holding import bearers, holding
+from cascada.tiers.sqlite_holding import bearers, ended, holding
 from cascada.tiers.sqlite_ledger import Rules
 from cascada.tiers.sqlite_link import Link
 from cascada.tiers.sqlite_reads import Feed, Notes, Reader
@@ -231,6 +232,12 @@ class SqliteTier:
     async def holding(self, key: Key) -> Holding | None:
         """What is stored under a key, valid or not."""
         return await self._look(lambda c: holding(c, self._rules.namespace, key))
+
+    async def ended(self, names: Sequence[str]) -> Ending | None:
+        """The latest invalidation of one of the names."""
+        namespace, tenant = self._rules.namespace, tenant_of(names[0])
+        now = self._rules.clock.time()
+        return await self._look(lambda c: ended(c, namespace, tenant, names, now))
 
     async def upkeep(self) -> None:
         """Evict, sweep and note all that is due, in short transactions."""

@@ -10,7 +10,7 @@ import msgspec
 from cascada.codecs.envelope import unpack
 from cascada.model.errors import CorruptEntry
 from cascada.model.keys import Key, quote
-from cascada.tiers.base import Bearers, Holding, Mark
+from cascada.tiers.base import Bearers, Ending, Holding, Mark
 from cascada.tiers.sqlite_ledger import MADE, as_json, home_in
 
 _ROW = (
@@ -22,12 +22,28 @@ _TOMBSTONES = (
     " LEFT JOIN tombstones d ON d.tenant = ? AND d.name = n.value ORDER BY n.key"
 )
 
+_LATEST = (
+    "SELECT d.name, d.at FROM json_each(?) n CROSS JOIN tenants t CROSS JOIN tombstones d"
+    " ON d.tenant = t.id AND d.name = n.value WHERE t.namespace = ? AND t.tenant = ?"
+    " ORDER BY d.q DESC LIMIT 1"
+)
 _COUNTS = (
     "SELECT n.value, coalesce(c.rows, 0), coalesce(m.rows, 0) FROM json_each(?) n"
     " LEFT JOIN tenants t ON t.namespace = ? AND t.tenant = ?"
     " LEFT JOIN counts c ON c.tenant = t.id AND c.name = n.value"
     f" LEFT JOIN counts m ON m.tenant = t.id AND m.name = '{MADE}' || n.value ORDER BY n.key"
 )
+
+
+def ended(
+    connection: sqlite3.Connection, namespace: str, tenant: str, names: Sequence[str], now: float
+) -> Ending | None:
+    """Which of these names was invalidated last; None if that was a `set`, or is forgotten."""
+    found = connection.execute(_LATEST, (as_json(names), namespace, tenant)).fetchall()
+    if not found or found[0][1] is None:
+        return None
+    ((name, at),) = found
+    return Ending(name, max(0.0, now - at))
 
 
 def bearers(

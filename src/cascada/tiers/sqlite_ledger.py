@@ -44,8 +44,8 @@ _STORE: Final = (
     " names = excluded.names, envelope = excluded.envelope"
 )
 _BUMP: Final = (
-    "INSERT INTO tombstones VALUES (?, ?, ?, ?) ON CONFLICT (tenant, name) DO UPDATE SET"
-    " q = excluded.q, version = excluded.version"
+    "INSERT INTO tombstones VALUES (?, ?, ?, ?, ?) ON CONFLICT (tenant, name) DO UPDATE SET"
+    " q = excluded.q, version = excluded.version, at = excluded.at"
 )
 _COUNT: Final = (
     "INSERT INTO counts VALUES (?, ?, ?) ON CONFLICT (tenant, name) DO UPDATE SET"
@@ -136,13 +136,15 @@ class Book:
         versions = [known.version for known in (row, tombstone) if known is not None]
         return max((version for version in versions if version is not None), default=None)
 
-    def bump(self, name: str, q: int, version: int | None = None) -> int:
+    def bump(
+        self, name: str, q: int, version: int | None = None, *, at: float | None = None
+    ) -> int:
         """Void everything that bears `name` and is older than `q`; returns how many rows did."""
         if name not in self.tombstones:
             self.tombstone_count += 1
         self.tombstones[name] = Tombstone(q, version)
         execute = self.ledger.connection.execute
-        execute(_BUMP, (self.id, name, q, version))
+        execute(_BUMP, (self.id, name, q, version, at))
         return self._taken(name) + self._taken(MADE + name)
 
     def _taken(self, counted: str) -> int:

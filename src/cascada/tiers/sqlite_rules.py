@@ -107,7 +107,7 @@ def invalidate(
     # After the keys' own rows, which are then not counted for their groups again. What was made
     # of a key bears that key's name, and is among the bearers.
     q = book.next()
-    rows = sum(book.bump(name, q, versions.get(name)) for name in distinct)
+    rows = sum(book.bump(name, q, versions.get(name), at=ledger.now) for name in distinct)
     ledger.save()
     exact = len(keys) == len(distinct) and not rows
     by_name = {

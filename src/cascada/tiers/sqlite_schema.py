@@ -9,7 +9,7 @@ write transaction that looks again first. Layout 1:
   is void. `sweep` is the floor that a sweep under way works towards.
 - `entries`: the envelope, the q from before the source was read, and all names it bears.
 - `tombstones`: the latest q of each invalidated name. The greatest version that its key ever had
-  is kept with it, for when the row itself is gone.
+  is kept with it, for when the row itself is gone. `at` is when that was, unless by a `set`.
 - `counts`: how many rows bear a name and are not older than its tombstone. For answers to the
   caller only, no rule of coherence leans on it.
 - `outbox`: names that a tier above could not be told.
@@ -52,7 +52,7 @@ _TABLES: Final = (
     "CREATE INDEX entries_by_use ON entries (priority > 0, used)",
     "CREATE INDEX entries_by_expiry ON entries (expires) WHERE expires < 1e300",
     "CREATE TABLE tombstones (tenant INTEGER, name TEXT, q INTEGER NOT NULL, version INTEGER,"
-    " PRIMARY KEY (tenant, name)) WITHOUT ROWID",
+    " at REAL, PRIMARY KEY (tenant, name)) WITHOUT ROWID",
     "CREATE INDEX tombstones_by_q ON tombstones (tenant, q)",
     "CREATE TABLE counts (tenant INTEGER, name TEXT, rows INTEGER NOT NULL,"
     " PRIMARY KEY (tenant, name)) WITHOUT ROWID",
