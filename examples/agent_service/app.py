@@ -11,7 +11,8 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
-from cascada import BadInput, CascadaError, MissingExtra
+from cascada import BadInput, CascadaError, InvalidationPending, MissingExtra
+from cascada.integrations.fastapi import pending_handler
 from examples.agent_service.callers import dependencies
 from examples.agent_service.database import AlreadyThere, NotThere, unavailable
 from examples.agent_service.embedding import EmbeddingFailed
@@ -36,7 +37,7 @@ _STATUS: dict[type[Exception], int] = {
     AlreadyThere: 409,
     MissingExtra: 501,
     EmbeddingFailed: 502,
-    CascadaError: 503,  # too many loads at once, or an invalidation that is not through yet
+    CascadaError: 503,  # too many loads at once
 }
 _ROUTERS: Final = (
     agents.router,
@@ -96,6 +97,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.add_exception_handler(error, _answer_with(status))
     for driver_error in unavailable:
         app.add_exception_handler(driver_error, _no_database)
+    app.add_exception_handler(InvalidationPending, pending_handler)
     app.add_exception_handler(RequestValidationError, _wrong_values)
     return app
 

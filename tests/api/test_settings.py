@@ -29,6 +29,8 @@ DOCUMENTED = {
     "CASCADA_NAMESPACE": "cascada",
     "CASCADA_MODE": "on",
     "CASCADA_OP_TIMEOUT": 0.25,
+    "CASCADA_INVALIDATE_PATIENCE": 5,
+    "CASCADA_ON_PENDING": "raise",
     "CASCADA_SELF_CHECK": None,
 }
 
@@ -75,6 +77,9 @@ WRONG = [
     ("CASCADA_NAMESPACE", " ", "is ' '", "a name such as shop-prod"),
     ("CASCADA_MODE", "ON", "is 'ON'", "on, observe or off"),
     ("CASCADA_OP_TIMEOUT", "0", "is '0'", "greater than 0"),
+    ("CASCADA_INVALIDATE_PATIENCE", "-1", "is '-1'", "at least 0 (0: no waiting)"),
+    ("CASCADA_INVALIDATE_PATIENCE", "inf", "is 'inf'", "at least 0"),
+    ("CASCADA_ON_PENDING", "ignore", "is 'ignore'", "raise or warn"),
     ("CASCADA_SELF_CHECK", "-1", "is '-1'", "at least 0 (0 means off)"),
     ("CASCADA_SELF_CHECK", "on", "is 'on'", "seconds"),
     ("CASCADA_SELF_CHECK", "nan", "is 'nan'", "at least 0 (0 means off)"),
@@ -156,6 +161,8 @@ def test_what_a_cache_is_made_of(monkeypatch: pytest.MonkeyPatch) -> None:
         "l1_bytes": 50 * 2**20,
         "l3_bytes": 2000 * 2**20,
         "op_timeout": 0.25,
+        "invalidate_patience": 5,
+        "on_pending": "raise",
         "self_check": None,
     }
     monkeypatch.setenv("REDIS_URL", "redis://cache:6379/2")

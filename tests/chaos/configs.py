@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from cascada import Cache
 from cascada.coherence.feed import PolledFeed
@@ -62,12 +62,16 @@ class Configuration:
         return self.workers > 1
 
 
+# So short that an outage outlasts it, and what is pending is met, too.
+_HASTY: Final[Mapping[str, Any]] = {"degraded_l1_ttl": 0, "invalidate_patience": 0.5}
+
+
 def _memory(folder: Path, slot: int) -> Cache:
     return Cache(policies=POLICIES)
 
 
 def _sqlite(folder: Path, slot: int) -> Cache:
-    return Cache(database=str(folder / DATABASE), policies=POLICIES, degraded_l1_ttl=0)
+    return Cache(database=str(folder / DATABASE), policies=POLICIES, **_HASTY)
 
 
 def _tight(folder: Path, slot: int) -> Cache:
@@ -79,21 +83,21 @@ def _tight(folder: Path, slot: int) -> Cache:
         capacity_bytes=50_000,
         max_tombstones=24,
     )
-    return Cache(tiers=[tier], policies=POLICIES, l1_bytes=60_000, degraded_l1_ttl=0)
+    return Cache(tiers=[tier], policies=POLICIES, l1_bytes=60_000, **_HASTY)
 
 
 def _redis(folder: Path, slot: int) -> Cache:
-    return Cache(tiers=[ProxiedTier(folder, slot)], policies=POLICIES, degraded_l1_ttl=0)
+    return Cache(tiers=[ProxiedTier(folder, slot)], policies=POLICIES, **_HASTY)
 
 
 def _cut_off(folder: Path, slot: int) -> Cache:
     tier = ProxiedTier(folder, slot, whole=True)
-    return Cache(tiers=[tier], policies=POLICIES, degraded_l1_ttl=0)
+    return Cache(tiers=[tier], policies=POLICIES, **_HASTY)
 
 
 def _three(folder: Path, slot: int) -> Cache:
     database = SqliteTier(folder / DATABASE, namespace="chaos", clock=SystemClock())
-    return Cache(tiers=[ProxiedTier(folder, slot), database], policies=POLICIES, degraded_l1_ttl=0)
+    return Cache(tiers=[ProxiedTier(folder, slot), database], policies=POLICIES, **_HASTY)
 
 
 CONFIGURATIONS: Final = {

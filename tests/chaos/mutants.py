@@ -11,6 +11,7 @@ is then void when it is read, and refusing it only saves the space).
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -212,8 +213,9 @@ def memory_first() -> None:
     def through(original: Any) -> Any:
         async def upside_down(stack: Stack, names: Sequence[str], **how: bool) -> Voided:
             stack.memory.flush()
+            until = asyncio.get_running_loop().time() + stack.invalidate_patience
             for tier in reversed(stack.lower):
-                await invalidate._tell(tier, names, 5, strict=False)
+                await invalidate._tell(stack, tier, names, until, strict=False)
             return Voided(Invalidated(0), ())
 
         return upside_down

@@ -268,9 +268,9 @@ async def test_what_another_process_invalidated_before_the_stream_began_ends_no_
 
 
 async def test_an_invalidation_without_a_number_is_heard_by_a_stream(
-    cache: Cache, flaky: FlakyTier, monkeypatch: pytest.MonkeyPatch
+    cache: Cache, flaky: FlakyTier
 ) -> None:
-    monkeypatch.setattr("cascada.engine.invalidate.PAUSE", 0.0)
+    inside(cache).stack.invalidate_patience = 0.1
     acme = cache.tenant("acme")
     old, new = Tape("old", "end", held=1), Tape("new")
     first = Listener(acme, old)

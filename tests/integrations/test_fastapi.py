@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import httpx
@@ -15,10 +16,14 @@ from cascada.integrations.fastapi import (
     Resolver,
     context_of,
     lifespan,
+    pending_handler,
     tenant_from,
     tenant_of,
 )
-from cascada.model.errors import CacheClosed
+from cascada.model.clock import SystemClock
+from cascada.model.errors import CacheClosed, InvalidationPending
+from cascada.testing.flaky import FlakyTier
+from cascada.tiers.sqlite import SqliteTier
 
 Tenant = Annotated[str, Depends(tenant_of)]
 
@@ -214,3 +219,27 @@ async def test_what_requests_start_stays_with_their_tenants() -> None:
     for tenant, texts in found.items():
         assert len(texts) == 3 * 30
         assert set(texts) == {f"{number} of {tenant}" for number in range(5)}
+
+
+async def test_a_writer_whose_change_cannot_be_told_gets_503_and_when_to_come_again(
+    tmp_path: Path,
+) -> None:
+    tier = FlakyTier(SqliteTier(tmp_path / "cache.db", namespace="test", clock=SystemClock()))
+    cache = Cache(tiers=[tier], invalidate_patience=0)
+    app = FastAPI(lifespan=lifespan(cache))
+    app.add_exception_handler(InvalidationPending, pending_handler)
+
+    @app.put("/row")
+    async def write(tenant: Tenant) -> None:
+        await cache.tenant(tenant).invalidate("row", "1")
+
+    async with lifespan(cache)(app), client(app) as http:
+        http.headers["X-Tenant-ID"] = "acme"
+        assert (await http.put("/row")).status_code == 200
+        tier.fail("invalidate")
+        answer = await http.put("/row")
+        assert answer.status_code == 503
+        assert answer.headers["Retry-After"].isdigit()
+        assert "stored" in answer.json()["detail"]
+        assert "acme" not in answer.text
+        tier.heal()

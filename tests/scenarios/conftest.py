@@ -24,6 +24,9 @@ MakeNodes = Callable[..., Nodes]
 TIMEOUT = 10.0
 """Of an operation on SQLite: a slow machine must not look like a failing tier."""
 
+PATIENCE = 0.1
+"""Of an invalidation, where a test lets it be over."""
+
 
 @pytest.fixture
 def clock() -> ManualClock:
@@ -119,6 +122,7 @@ async def shaky(
         tiers=[flaky],
         clock=clock,
         op_timeout=TIMEOUT,
+        invalidate_patience=PATIENCE,
         policies=policies,
         observers=[events.append],
     )
@@ -161,9 +165,3 @@ async def pair(
     tiers[0].heal()
     await here.aclose()
     await there.aclose()
-
-
-@pytest.fixture
-def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Invalidations of a failing tier insist without waiting in between."""
-    monkeypatch.setattr("cascada.engine.invalidate.PAUSE", 0.0)

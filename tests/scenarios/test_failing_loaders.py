@@ -1,12 +1,15 @@
 """What a loader raises all its callers get; nothing is stored, and the next one may try."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from cascada.api.cache import Cache
 from cascada.model.errors import CascadaError, LoadError, LoadTimeout, SerializationError
+from cascada.testing.inside import inside
+from cascada.tiers.base import Lease
 from tests.scenarios.conftest import MakeCache
 from tests.scenarios.row import Row, kept, turns
 
@@ -145,3 +148,45 @@ async def test_closing_ends_a_load_that_does_not_end_and_tells_its_callers(
     with pytest.raises(LoadError, match="closing"):
         await waiting
     assert row.cancelled == 1
+
+
+class TheEnd(BaseException):
+    """Such as pytest's own `fail`: neither an Exception nor a cancellation."""
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["one", "many"])
+async def test_what_ends_more_than_a_load_leaves_nobody_waiting_for_it(
+    make_cache: MakeCache, many: bool
+) -> None:
+    """Its lease would else keep other processes waiting until it runs out."""
+    here, there = (make_cache().tenant("acme") for _ in range(2))
+
+    def end(*_: object) -> str:
+        raise TheEnd
+
+    with pytest.raises(TheEnd):
+        await (here.load_many("x", ["1"], end) if many else here.load("x", "1", end))
+    for tier in inside(here).lower:
+        (lease,) = await tier.lease([here.key("x", "1")], [None])
+        assert isinstance(lease, Lease)
+        await tier.fill([lease], [None])
+    assert (await there.load("x", "1", Row("value").read)).value == "value"
+
+
+async def test_a_stream_that_ends_with_more_than_an_error_leaves_nobody_waiting(
+    make_cache: MakeCache,
+) -> None:
+    here, there = (make_cache().tenant("acme") for _ in range(2))
+
+    async def pieces() -> AsyncIterator[str]:
+        yield "a"
+        raise TheEnd
+
+    with pytest.raises(TheEnd):
+        async for _ in here.stream("x", "1", pieces):
+            pass
+    for tier in inside(here).lower:
+        (lease,) = await tier.lease([here.key("x", "1")], [None])
+        assert isinstance(lease, Lease)
+        await tier.fill([lease], [None])
+    assert (await there.load("x", "1", Row("value").read)).value == "value"

@@ -1,15 +1,19 @@
 """An invalidation that a tier could not be told is owed to it, and paid before it is read again."""
 
 import asyncio
+import math
+from typing import Any
 
 import pytest
 
 from cascada.api.cache import Cache
-from cascada.model.errors import InvalidationPending
+from cascada.engine.debts import remind
+from cascada.model.errors import BadInput, InvalidationPending
 from cascada.testing.clock import ManualClock
 from cascada.testing.flaky import FlakyTier
 from cascada.testing.inside import inside
 from cascada.tiers.guarded import RETRY_AFTER
+from tests.scenarios.conftest import TIMEOUT
 from tests.scenarios.row import Row, kept, turns, until
 
 
@@ -27,7 +31,6 @@ async def test_a_set_that_failed_leaves_no_old_value_behind(
         assert await acme.set("x", "1", "new")
 
 
-@pytest.mark.usefixtures("no_pauses")
 async def test_an_invalidation_that_cannot_be_sent_says_so_and_is_sent_later(
     shaky: Cache, flaky: FlakyTier, clock: ManualClock
 ) -> None:
@@ -51,16 +54,15 @@ async def test_an_invalidation_that_cannot_be_sent_says_so_and_is_sent_later(
     assert await kept(acme) == "new"
 
 
-@pytest.mark.usefixtures("no_pauses")
 async def test_a_short_failure_is_overcome_by_insisting(shaky: Cache, flaky: FlakyTier) -> None:
     acme = shaky.tenant("acme")
+    inside(shaky).stack.invalidate_patience = TIMEOUT
     await acme.set("x", "1", "old")
     flaky.fail("invalidate", times=2)
     assert (await acme.invalidate("x", "1")).keys == 1
     assert not await acme.get("x", "1")
 
 
-@pytest.mark.usefixtures("no_pauses")
 async def test_what_is_owed_twice_is_paid_for_the_second_time_as_well(
     shaky: Cache, flaky: FlakyTier, clock: ManualClock
 ) -> None:
@@ -83,7 +85,6 @@ async def test_what_is_owed_twice_is_paid_for_the_second_time_as_well(
     await until(lambda: not guarded.owed)
 
 
-@pytest.mark.usefixtures("no_pauses")
 async def test_an_invalidation_whose_answer_was_lost_is_repeated(
     shaky: Cache, flaky: FlakyTier, clock: ManualClock
 ) -> None:
@@ -98,7 +99,6 @@ async def test_an_invalidation_whose_answer_was_lost_is_repeated(
     assert not await acme.get("x", "1")
 
 
-@pytest.mark.usefixtures("no_pauses")
 async def test_a_load_under_way_when_an_invalidation_failed_is_not_kept(
     shaky: Cache, flaky: FlakyTier, clock: ManualClock
 ) -> None:
@@ -124,7 +124,6 @@ async def test_a_load_under_way_when_an_invalidation_failed_is_not_kept(
     assert (await acme.load("x", "1", row.read)).value == "new"
 
 
-@pytest.mark.usefixtures("no_pauses")
 async def test_debts_of_several_tenants_are_paid_each_by_itself(
     shaky: Cache, flaky: FlakyTier, clock: ManualClock
 ) -> None:
@@ -140,3 +139,75 @@ async def test_debts_of_several_tenants_are_paid_each_by_itself(
     await until(lambda: not inside(shaky).lower[0].owed)
     for tenant in tenants:
         assert not await tenant.get("x", "1")
+
+
+async def test_a_set_never_raises_for_a_tier(shaky: Cache, flaky: FlakyTier) -> None:
+    acme = shaky.tenant("acme")
+    await acme.set("x", "1", "old")
+    for call in ("lease", "fill", "invalidate", None):
+        flaky.fail(*(call,) if call else ())  # type: ignore[arg-type]
+        assert not await acme.set("x", "1", "new")
+        hit = await acme.get("x", "1")
+        assert hit.value != "old"
+
+
+async def test_what_only_this_process_remembers_may_be_warned_of_instead(
+    flaky: FlakyTier, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    options: Any = {"clock": clock, "on_pending": "warn", "invalidate_patience": 0}
+    async with Cache(tiers=[flaky], **options) as cache:
+        acme = cache.tenant("acme")
+        await acme.set("x", "1", "old")
+        flaky.fail("invalidate")
+        for _ in range(3):
+            told = await acme.invalidate("x", "1")
+            assert (told.pending, told.keys, told.exact) == (True, 0, False)
+        gone = await acme.cascade("agent", agent="a1")
+        assert gone.pending
+        assert await acme.delete("x", "1") is False
+        assert [r.levelname for r in caplog.records if "is pending" in r.message] == ["WARNING"]
+        assert not await acme.get("x", "1")
+        flaky.heal()
+        clock.advance(RETRY_AFTER + 0.1)
+        await until(lambda: not inside(cache).lower[0].owed)
+        assert not await acme.get("x", "1")
+
+
+async def test_what_goes_on_pending_is_said_once_a_minute_with_its_number(
+    shaky: Cache, flaky: FlakyTier, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    stack = inside(shaky).stack
+    stack.invalidate_patience = 5.0
+
+    def said() -> list[str]:
+        remind(stack)
+        return [r.message for r in caplog.records if "could not be told of" in r.message]
+
+    flaky.fail("invalidate")
+    stack.lower[0].owe(["k:acme:x:1", "k:acme:x:2"])
+    assert said() == [], "it may be told in a moment"
+    clock.advance(6)
+    (first,) = said()
+    assert "l3 could not be told of 2 invalidated names yet, the oldest for 6 s" in first
+    clock.advance(50)
+    assert len(said()) == 1
+    stack.lower[0].owe(["k:acme:x:3"])
+    clock.advance(10)
+    assert "told of 3 invalidated names yet, the oldest for 66 s" in said()[1]
+    flaky.heal()
+    clock.advance(RETRY_AFTER + 0.1)
+    await until(lambda: not stack.lower[0].owed)
+    clock.advance(120)
+    assert len(said()) == 2
+
+
+@pytest.mark.parametrize("value", [-1, math.inf, math.nan, True, "5", None])
+def test_a_patience_that_is_none_is_refused(value: Any) -> None:
+    with pytest.raises(BadInput, match=r"invalidate_patience is .*; pass seconds of at least 0"):
+        Cache(invalidate_patience=value)
+
+
+@pytest.mark.parametrize("value", ["ignore", None, True, ["raise"]])
+def test_an_answer_to_pending_that_is_none_is_refused(value: Any) -> None:
+    with pytest.raises(BadInput, match=r"on_pending is .*; it may be raise, warn"):
+        Cache(on_pending=value)

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,7 +80,8 @@ async def test_memory_goes_on_for_a_while_and_says_that_it_may_be_stale(
     server: RedisServer,
 ) -> None:
     clock = ManualClock()
-    async with Cache(redis=server.url, op_timeout=0.1, clock=clock) as cache:
+    options: Any = {"op_timeout": 0.1, "invalidate_patience": 0.1, "clock": clock}
+    async with Cache(redis=server.url, **options) as cache:
         acme = cache.tenant("acme")
         for name in ("1", "2"):
             await acme.set("doc", name, "old", ttl=3600)
@@ -120,7 +122,7 @@ import asyncio, os, sys
 from cascada import Cache
 
 async def main():
-    cache = Cache(redis=sys.argv[1], database=sys.argv[2], op_timeout=0.1)
+    cache = Cache(redis=sys.argv[1], database=sys.argv[2], invalidate_patience=0)
     told = await cache.tenant("acme").invalidate("doc", "1")
     print(told.pending, flush=True)
     os._exit(9)

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from cascada.api.cache import Cache
+from cascada.engine.load import COOL_DOWN
 from cascada.model.policy import Policy
 from cascada.testing.clock import ManualClock
 from cascada.testing.flaky import FlakyTier
@@ -84,3 +85,39 @@ async def test_whatever_names_the_spare_during_the_load_ends_it(
     failing.let_go()
     with pytest.raises(SourceFailed):
         await asking
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["one", "many"])
+async def test_a_source_that_has_failed_is_left_alone_for_a_moment(
+    make_cache: MakeCache, clock: ManualClock, many: bool
+) -> None:
+    cache = make_cache(policy=POLICY)
+    acme = cache.tenant("acme")
+    await acme.set("x", "1", "old")
+    clock.advance(20)
+    calls = 0
+
+    async def failing(*_: object) -> str:
+        nonlocal calls
+        calls += 1
+        raise SourceFailed
+
+    async def read() -> object:
+        if many:
+            (hit,) = await acme.load_many("x", ["1"], failing)
+        else:
+            hit = await acme.load("x", "1", failing)
+        return hit.value, hit.stale
+
+    assert [await read() for _ in range(20)] == [("old", True)] * 20
+    assert calls == 1
+    clock.advance(COOL_DOWN)
+    assert [await read() for _ in range(20)] == [("old", True)] * 20
+    assert calls == 2
+
+    clock.advance(COOL_DOWN / 2)
+    await acme.invalidate("x", "1")
+    with pytest.raises(SourceFailed):
+        await read()  # nothing may be served any more, so that the source is all there is
+    clock.advance(COOL_DOWN)
+    assert (await acme.load("x", "1", Row("new").read)).value == "new"

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+from cascada.engine.load import COOL_DOWN
 from cascada.model.entry import Hit
 from cascada.model.policy import Policy
 from cascada.testing.clock import ManualClock
@@ -111,6 +112,7 @@ async def test_when_the_source_fails_an_old_value_is_better_than_none_if_the_pol
     answers = await asyncio.gather(*(acme.load("x", "1", row.read) for _ in range(5)))
     assert {(answer.value, answer.stale) for answer in answers} == {("old", True)}
     row.value = "new"
+    clock.advance(COOL_DOWN)
     assert (await acme.load("x", "1", row.read)).value == "new"
     await all_stored(acme)
     clock.advance(80)

@@ -12,6 +12,7 @@ from threading import get_ident
 from typing import Any, Final, Literal, get_args
 
 from cascada.api.levels import Levels, MakeLoader
+from cascada.api.places import data_of
 from cascada.codecs.values import ValueCodec
 from cascada.coherence.dependencies import Dependencies, Dependent
 from cascada.coherence.feed import PolledFeed
@@ -22,7 +23,7 @@ from cascada.engine.kind import Kind, Kinds
 from cascada.engine.lifecycle import Forgetful, Lifecycle
 from cascada.engine.limits import Limits
 from cascada.engine.selfcheck import SelfCheck
-from cascada.engine.stack import Stack
+from cascada.engine.stack import OnPending, Stack, check_patience
 from cascada.engine.trace import Trace
 from cascada.model.clock import Clock, SystemClock
 from cascada.model.entry import MISS, UNSET, Flag, Hit, Miss
@@ -32,11 +33,8 @@ from cascada.model.keys import Id, Key, id_text
 from cascada.model.policy import Policy
 from cascada.model.ttl import Duration, seconds
 from cascada.tiers.base import FeedSource, Outbox, Tier
-from cascada.tiers.data import DataStore, KeepsData
 from cascada.tiers.guarded import GuardedTier
-from cascada.tiers.guarded_data import GuardedData
 from cascada.tiers.memory import MemoryTier
-from cascada.tiers.memory_data import MemoryData
 from cascada.tiers.record import Record
 
 Mode = Literal["on", "observe", "off"]
@@ -64,6 +62,8 @@ class Options:
     max_loads_per_type: int = 16
     load_wait: float = 5.0
     degraded_l1_ttl: float = 30.0
+    invalidate_patience: float = 5.0
+    on_pending: OnPending = "raise"
     compress_over: int = 4096
     self_check: float | None = None
     dependencies: Mapping[str, Sequence[Dependent]] = field(default_factory=dict)
@@ -84,6 +84,7 @@ class Options:
         for name in ("op_timeout", "load_wait"):
             if not getattr(self, name) > 0:
                 raise BadInput(f"{name} is {getattr(self, name)!r}; pass seconds greater than 0")
+        check_patience(self.invalidate_patience, self.on_pending)
         pause = self.self_check
         if pause is not None and (isinstance(pause, bool) or not 0 <= pause < math.inf):
             raise BadInput(
@@ -99,7 +100,7 @@ class Assembly:
     def __init__(self, options: Options, lower: Sequence[Tier], clock: Clock | None = None) -> None:
         self.options = options
         self.clock = clock = clock or SystemClock()
-        trace = Trace(options.observers)
+        trace = Trace(options.observers, clock.monotonic)
         kinds = Kinds(options.policies, options.default_policy, seconds(options.default_ttl))
         memory = MemoryTier(
             clock,
@@ -113,7 +114,7 @@ class Assembly:
                 clock,
                 timeout=options.op_timeout,
                 catches_up=tier is not lower[-1] and isinstance(lower[-1], Outbox),
-                on_change=trace.tier_changed,
+                watcher=trace,
             )
             for tier in lower
         ]
@@ -126,11 +127,13 @@ class Assembly:
             trace=trace,
             load_timeout=options.load_timeout,
             degraded_l1_ttl=options.degraded_l1_ttl,
+            invalidate_patience=options.invalidate_patience,
+            on_pending=options.on_pending,
             dependencies=Dependencies(options.dependencies),
             watched=options.mode != "on",
             debug=options.debug,
         )
-        self.data = _data_of(guarded)
+        self.data = data_of(guarded)
         self._decode = self.stack.codec.decode
         self.check = SelfCheck(self.stack, self.bypass, options.self_check)
         self.feed = self._feed(lower[0]) if lower else None
@@ -389,11 +392,3 @@ class Assembly:
         value = read.value_of(self.stack, question, answer)
         age = 0.0 if answer.tier == "source" else self.stack.now() - answer.entry.created
         return Hit(value, answer.tier, max(0.0, age), answer.stale, answer.coalesced)
-
-
-def _data_of(lower: Sequence[GuardedTier]) -> DataStore:
-    """Where lists and counters are kept: by the first shared tier that does, else here."""
-    for guarded in lower:
-        if isinstance(guarded.tier, KeepsData):
-            return GuardedData(guarded, guarded.tier.data)
-    return MemoryData()

@@ -15,6 +15,7 @@ from cascada.api.report import Report, report_of
 from cascada.api.statistics import Statistics, statistics, usage
 from cascada.api.tenant import Tenant
 from cascada.coherence.dependencies import Dependent
+from cascada.engine.stack import OnPending
 from cascada.engine.tracked import Series
 from cascada.model.clock import Clock, SystemClock
 from cascada.model.entry import UNSET, Hit, Miss
@@ -44,6 +45,9 @@ class Cache:
     l1_bytes, l3_bytes: how much each tier may hold. default_ttl: for types without one.
     op_timeout: seconds that a tier may take inside a request. degraded_l1_ttl: seconds for which
     memory goes on answering, marked stale, while the tier that it hears news from is away.
+    invalidate_patience: seconds that `invalidate` waits for a tier that has fallen silent, from
+    that moment on. on_pending: what becomes of an invalidation that no durable tier has after that,
+    only this process: "raise" InvalidationPending, or "warn" and answer with `pending=True`.
     load_timeout: that a loader may take (None: as long as it needs). max_loads,
     max_loads_per_type: how many run at once; load_wait: seconds that more wait. namespace: before
     every stored key, so that environments may share a server. mode: "on", "off" or "observe".
@@ -72,6 +76,8 @@ class Cache:
         l3_bytes: int = 2000 * 2**20,
         op_timeout: float = 0.25,
         degraded_l1_ttl: float = 30.0,
+        invalidate_patience: float = 5.0,
+        on_pending: OnPending = "raise",
         load_timeout: float | None = None,
         max_loads: int = 64,
         max_loads_per_type: int = 16,
@@ -95,6 +101,8 @@ class Cache:
             l1_bytes=l1_bytes,
             op_timeout=op_timeout,
             degraded_l1_ttl=degraded_l1_ttl,
+            invalidate_patience=invalidate_patience,
+            on_pending=on_pending,
             load_timeout=load_timeout,
             max_loads=max_loads,
             max_loads_per_type=max_loads_per_type,

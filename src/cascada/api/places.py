@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from cascada.model.clock import Clock
 from cascada.model.errors import BadInput
 from cascada.model.secret import Secret, Url
+from cascada.tiers.data import DataStore, KeepsData
+from cascada.tiers.guarded import GuardedTier
+from cascada.tiers.guarded_data import GuardedData
+from cascada.tiers.memory_data import MemoryData
 from cascada.tiers.sqlite import SqliteTier
 
 if TYPE_CHECKING:
@@ -75,3 +80,11 @@ def _url(given: object, name: str, expected: str) -> Url:
     if not isinstance(given, str | Url):
         raise BadInput(f"{name} is a {type(given).__name__}; pass a URL, such as {expected}")
     return Url(given)
+
+
+def data_of(lower: Sequence[GuardedTier]) -> DataStore:
+    """Where lists and counters are kept: by the first shared tier that does, else here."""
+    for guarded in lower:
+        if isinstance(guarded.tier, KeepsData):
+            return GuardedData(guarded, guarded.tier.data)
+    return MemoryData()

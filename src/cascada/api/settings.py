@@ -86,6 +86,11 @@ _Pause = Annotated[
     float | None,
     Field(ge=0, allow_inf_nan=False, description="seconds, a number of at least 0 (0 means off)"),
 ]
+_Patience = Annotated[
+    float,
+    Field(ge=0, allow_inf_nan=False, description="seconds, a number of at least 0 (0: no waiting)"),
+]
+_OnPending = Annotated[Literal["raise", "warn"], Field(description="raise or warn")]
 _RedisUrl = Annotated[
     Url | None,
     PlainValidator(_url(lambda url: what_is_wrong(url) is None)),
@@ -164,6 +169,8 @@ class Settings(BaseSettings):
     cascada_namespace: _Name = "cascada"
     cascada_mode: _Mode = "on"
     cascada_op_timeout: _Seconds = 0.25
+    cascada_invalidate_patience: _Patience = 5
+    cascada_on_pending: _OnPending = "raise"
     cascada_self_check: _Pause = None
 
     @classmethod
@@ -192,6 +199,8 @@ class Settings(BaseSettings):
             "l1_bytes": self.l1_cache_size_mb * _MEGABYTE,
             "l3_bytes": self.l3_cache_size_mb * _MEGABYTE,
             "op_timeout": self.cascada_op_timeout,
+            "invalidate_patience": self.cascada_invalidate_patience,
+            "on_pending": self.cascada_on_pending,
             "self_check": self.cascada_self_check,
         }
 

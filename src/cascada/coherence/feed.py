@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 from cascada.model.clock import Clock
 from cascada.tiers.base import L1_LEASE, POLL_INTERVAL, FeedSource
+from cascada.tiers.deadline import Deadline
 from cascada.tiers.memory import MemoryTier
 
 
@@ -56,7 +57,7 @@ class PolledFeed:
         # may not be in it, and must not find memory trusted for longer than one lease.
         started = self._now()
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(None) if self._timeout is None else Deadline(self._timeout):
                 changes = await self._source.changes(self._position)
         except Exception as error:  # noqa: BLE001 - whatever it is, the next look may succeed
             self._on_error(str(error) or f"no answer within {self._timeout} s")

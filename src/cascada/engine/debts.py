@@ -24,7 +24,7 @@ from cascada.tiers.guarded import GuardedTier
 REPAY_EVERY: Final = 0.2
 
 PATIENCE: Final = 1.0
-"""Seconds that a caller waits for what it could not tell to be durable."""
+"""Seconds that a caller waits for what it could not tell to be durable, in the outbox."""
 
 LOOK_EVERY: Final = 1.0
 """Seconds between two looks into the outbox; a tier that comes back is waited for by a look."""
@@ -56,6 +56,7 @@ async def keep_repaying(stack: Stack) -> None:
         # The lowest first, and none before all below it are told: it would be filled again from
         # there. So what comes to be owed meanwhile has to wait for the next time.
         due = [(tier, dict(tier.owed)) for tier in reversed(stack.lower)]
+        remind(stack)
         with suppress(TierUnavailable):
             for tier, owed in due:
                 await tier.repay(owed)
@@ -64,6 +65,15 @@ async def keep_repaying(stack: Stack) -> None:
             looked_at = stack.timer()
             with suppress(TierUnavailable):
                 await _empty_the_outbox(stack)
+
+
+def remind(stack: Stack) -> None:
+    """Say what still waits after the patience of an invalidation, once a minute."""
+    now = stack.timer()
+    for tier in stack.lower:
+        owing = tier.owing_for(now)
+        if owing is not None and owing >= stack.invalidate_patience:
+            stack.trace.still_pending(tier.name, len(tier.owed), owing)
 
 
 async def _empty_the_outbox(stack: Stack) -> None:

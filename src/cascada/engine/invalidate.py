@@ -3,6 +3,11 @@
 Lowest first, because a tier above could otherwise be refilled from one below that still holds the
 old value. It runs in the engine's background: a caller that is cancelled while it is on its way
 must not leave half of it undone.
+
+A tier that is silent for a moment is waited for, since the caller's row is committed and nothing
+but this call tells the others. What was sent is awaited, and sent again only when its connection
+broke: nobody knows how much of it the tier has carried out by then, and to carry out an
+invalidation twice harms nobody.
 """
 
 from __future__ import annotations
@@ -16,12 +21,11 @@ from cascada.engine.stack import Stack
 from cascada.model.entry import Invalidated
 from cascada.model.errors import InvalidationPending, TierUnavailable
 from cascada.model.names import tenant_of
-from cascada.tiers.base import L1_LEASE, Acknowledged, Bearers, Invalidation
+from cascada.tiers.base import L1_LEASE, NOTHING, Acknowledged, Bearers, Invalidation
 from cascada.tiers.guarded import GuardedTier
 
-ATTEMPTS: Final = 5
-PAUSE: Final = 0.2
-"""A tier that fails is asked again this often before the caller is told, about a second in all."""
+PAUSE: Final = 0.05
+"""Seconds until a tier that could not be sent an invalidation is sent it again."""
 
 
 class Voided(NamedTuple):
@@ -45,9 +49,10 @@ async def void(
 
     A tier that could not be told yet is told as soon as it can be, and not read here before; this
     process serves the old value no more either way. The answer is then `pending` if a durable tier
-    keeps what is to be told; else only this process remembers, and InvalidationPending is raised.
-    `insist`: ask a tier that fails again, for about a second. `strict`: wait until no process
-    serves the old value from its memory, either; what is pending is not waited for.
+    keeps what is to be told; else only this process remembers, and InvalidationPending is raised
+    (or warned of: `Cache(on_pending=)`). `insist`: wait for a tier that has fallen silent, for
+    `invalidate_patience` from then on. `strict`: wait until no process serves the old value from
+    its memory, either; what is pending is not waited for.
     """
     done: asyncio.Future[Voided] = asyncio.get_running_loop().create_future()
     work = stack.background.run(_carry_out(stack, names, insist, strict, done), "invalidate")
@@ -78,11 +83,11 @@ async def _through_the_tiers(
     results: list[Invalidation] = []
     unreached: dict[GuardedTier, str] = {}
     numbered: Invalidation | None = None
+    ends = asyncio.get_running_loop().time() + stack.invalidate_patience
     for tier in reversed(stack.lower):
+        until = min(ends, tier.worth_waiting_until(stack.invalidate_patience))
         try:
-            # Where it can be left in the outbox, nobody waits for a tier that is known to be away.
-            patient = insist and (tier is stack.lower[-1] or tier.available)
-            results.append(await _tell(tier, names, ATTEMPTS if patient else 1, strict=strict))
+            results.append(await _tell(stack, tier, names, until if insist else 0, strict=strict))
         except TierUnavailable as error:
             unreached[tier] = str(error)
         else:
@@ -97,13 +102,17 @@ async def _through_the_tiers(
     # Marked as owed before anything is awaited again, so that it is not read in between.
     if unreached and not await debts.owe(stack, list(unreached), names):
         tier, why = next(iter(unreached.items()))
-        raise InvalidationPending(
-            f"{', '.join(names[:3])}: {tier.name} could not be told yet ({why}). It "
-            "will be as soon as it answers; until then this process does not read it, another may"
+        sentence = (
+            f"{tier.name} could not be told yet ({why}). It will be as soon as it answers; until "
+            "then this process does not read it, another may"
         )
+        if stack.on_pending == "raise":
+            raise InvalidationPending(f"{', '.join(names[:3])}: {sentence}")
+        stack.trace.pending(tier.name, sentence)
     if strict and numbered is not None:
         await _heard_by_all(stack, numbered)
-    most = max(results, key=lambda result: result.keys)
+    nobody = Invalidation(0, exact=False, q=0, bearers=(NOTHING,) * len(names))
+    most = max(results, key=lambda result: result.keys, default=nobody)
     stack.trace.invalidated(tenant_of(names[0]), names, most.keys)
     return Voided(Invalidated(most.keys, most.exact, pending=bool(unreached)), most.bearers)
 
@@ -135,11 +144,27 @@ async def _heard_by_all(stack: Stack, told: Invalidation) -> None:
 
 
 async def _tell(
-    tier: GuardedTier, names: Sequence[str], attempts: int, *, strict: bool
+    stack: Stack, tier: GuardedTier, names: Sequence[str], until: float, *, strict: bool
 ) -> Invalidation:
-    for _ in range(attempts - 1):
+    """Send it, again and again until that moment (on the loop's clock); once at least.
+
+    While it waits this process itself goes on without the old value.
+    """
+    now = asyncio.get_running_loop().time
+    dropped = False
+
+    def drop() -> None:
+        nonlocal dropped
+        if not dropped:
+            dropped = True
+            stack.memory.void(names)
+
+    while now() < until:
         try:
-            return await tier.invalidate(names, strict=strict)
+            return await tier.invalidate(names, strict=strict, until=until, on_late=drop)
         except TierUnavailable:
-            await asyncio.sleep(PAUSE)
+            if now() + PAUSE >= until:
+                raise
+        drop()
+        await asyncio.sleep(PAUSE)
     return await tier.invalidate(names, strict=strict)

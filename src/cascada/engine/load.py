@@ -30,7 +30,7 @@ RENEW_EVERY: Final = 1.5
 """Seconds after which a running load renews its leases (they live for 5 in Redis)."""
 
 COOL_DOWN: Final = 1.0
-"""Seconds after a failed refresh in which hits start no other one."""
+"""Seconds after a failed load in which what may be served instead is, and no other load begins."""
 
 Leg = tuple[Flight, Descent]
 Good = tuple[Flight, Descent, Produced, Entry]
@@ -86,11 +86,15 @@ async def _until_over(waiting: Sequence[Leg]) -> None:
 
 async def _go_on(stack: Stack, legs: Sequence[Leg], loader: Loader) -> None:
     """Land what a tier had, and load the rest, unless another process refreshes it."""
-    for flight, descent in legs:
-        if (answer := descent.answer or descent.servable) is not None:
-            flight.land(answer, found=True)
     loads = [leg for leg in legs if leg[1].answer is None and leg[1].busy is None]
-    if resting := [leg for leg in loads if _may_rest(stack, leg)]:
+    resting = [leg for leg in loads if _may_rest(stack, leg)]
+    for leg in legs:
+        flight, descent = leg
+        # A spare, which is for a source that fails, is found like the rest while that is known.
+        spare = descent.spare if leg in resting else None
+        if (answer := descent.answer or descent.servable or spare) is not None:
+            flight.land(answer, found=True)
+    if resting:
         loads = [leg for leg in loads if leg not in resting]
         await _release(stack, resting)
     if loads:
@@ -98,11 +102,10 @@ async def _go_on(stack: Stack, legs: Sequence[Leg], loader: Loader) -> None:
 
 
 def _may_rest(stack: Stack, leg: Leg) -> bool:
-    """Whether there is something to serve, and refreshing it has failed a moment ago."""
+    """Whether there is something to serve, and loading it has failed a moment ago."""
     flight, descent = leg
-    return descent.servable is not None and stack.flights.cooling(
-        flight.question.key, stack.timer()
-    )
+    something = descent.servable is not None or descent.spare is not None
+    return something and stack.flights.cooling(flight.question.key, stack.timer())
 
 
 async def _load(stack: Stack, legs: Sequence[Leg], loader: Loader) -> None:
@@ -134,8 +137,10 @@ async def _load(stack: Stack, legs: Sequence[Leg], loader: Loader) -> None:
     except Exception as error:  # noqa: BLE001 - the caller's own code may raise anything
         await _fail(stack, [(leg, error) for leg in legs])
         return
-    except asyncio.CancelledError:
-        # Here, not in a task of its own, which nobody would wait for when all is cancelled.
+    except BaseException:
+        # Cancelled, or something that ends the process (SystemExit, a test's own `fail`): others
+        # would wait for a load that nobody runs. Here, not in a task of its own, which nobody would
+        # wait for when all is cancelled.
         await _release(stack, legs)
         raise
     if good:

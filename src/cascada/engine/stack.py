@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args
 
 from cascada.codecs.values import ValueCodec
 from cascada.coherence.dependencies import Dependencies
@@ -20,7 +20,7 @@ from cascada.engine.trace import Trace
 from cascada.engine.turn import Turns
 from cascada.model.clock import Clock
 from cascada.model.entry import UNSET, Entry, Flag
-from cascada.model.errors import SerializationError
+from cascada.model.errors import BadInput, SerializationError
 from cascada.model.freshness import Freshness, Watched
 from cascada.model.keys import Key
 from cascada.tiers.base import Tier
@@ -28,6 +28,21 @@ from cascada.tiers.guarded import GuardedTier
 from cascada.tiers.memory import MemoryTier
 
 logger = logging.getLogger("cascada")
+
+OnPending = Literal["raise", "warn"]
+"""What becomes of an invalidation that only this process remembers so far."""
+
+
+def check_patience(patience: object, on_pending: object) -> None:
+    if (
+        isinstance(patience, bool)
+        or not isinstance(patience, int | float)
+        or not 0 <= patience < math.inf
+    ):
+        raise BadInput(f"invalidate_patience is {patience!r}; pass seconds of at least 0")
+    if on_pending not in get_args(OnPending):
+        raise BadInput(f"on_pending is {on_pending!r}; it may be {', '.join(get_args(OnPending))}")
+
 
 _ABSENT: Final = int(Flag.ABSENT)  # calculating with the enum's member takes half a microsecond
 
@@ -57,6 +72,8 @@ class Stack:
         trace: Trace,
         load_timeout: float | None = None,
         degraded_l1_ttl: float = 30.0,
+        invalidate_patience: float = 5.0,
+        on_pending: OnPending = "raise",
         dependencies: Dependencies | None = None,
         watched: bool = False,
         debug: bool = False,
@@ -73,6 +90,8 @@ class Stack:
         self.trace = trace
         self.load_timeout = load_timeout
         self.degraded_l1_ttl = degraded_l1_ttl
+        self.invalidate_patience = invalidate_patience
+        self.on_pending = on_pending
         self.dependencies = dependencies or Dependencies()
         self.debug = debug
         self._always_watching = len(trace.observers) + watched

@@ -7,8 +7,9 @@ synchronously and must return at once; what they raise is logged, once each, and
 from __future__ import annotations
 
 import logging
+import traceback
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from cascada.engine.answer import Answer, Question
@@ -29,7 +30,9 @@ MAX_UNSTORED: Final = 1024
 class Trace:
     """Counts and events of one engine."""
 
-    def __init__(self, observers: Sequence[Observer] = ()) -> None:
+    def __init__(self, observers: Sequence[Observer], timer: Callable[[], float]) -> None:
+        self._timer = timer
+        self._said: Warned[str] = Warned()
         self.observers = list(observers)
         self.invalidations = 0
         self.invalidated_entries = 0
@@ -38,7 +41,7 @@ class Trace:
         self.tracked = Tracked()
         self.latencies = {"l2": Latency(), "l3": Latency(), "source": Latency()}
         self._broken: set[int] = set()
-        self._warned = Warned()
+        self._warned: Warned[Key] = Warned()
         self._unstored: dict[Key, str] = {}
 
     def answered(
@@ -161,6 +164,41 @@ class Trace:
         else:
             logger.warning("%s is unavailable, going on without it: %s", tier, why)
         self._send(Event("tier_up" if available else "tier_down", tier=tier, detail=why or None))
+
+    def tier_still_away(self, tier: str, why: str) -> None:
+        logger.warning("%s is still unavailable: %s", tier, why)
+
+    def tier_full(self, tier: str, why: str) -> None:
+        if self._said.due(f"{tier} is full", self._timer()):
+            logger.warning(
+                "%s takes nothing more, what is loaded is not stored there: %s; "
+                "give it more memory, or let it evict (docs/production.md)",
+                tier,
+                why,
+            )
+
+    def pending(self, tier: str, why: str) -> None:
+        """An invalidation that only this process remembers was not raised for."""
+        if self._said.due(f"{tier} is pending", self._timer()):
+            logger.warning("an invalidation is pending: %s", why)
+
+    def still_pending(self, tier: str, names: int, seconds: float) -> None:
+        """Invalidations have waited for a tier for so long."""
+        if self._said.due(f"{tier} is owed", self._timer()):
+            logger.warning(
+                "%s could not be told of %d invalidated names yet, the oldest for %.0f s; it is "
+                "not read before, and other processes may serve what was invalidated",
+                tier,
+                names,
+                seconds,
+            )
+
+    def own_fault(self, tier: str, error: Exception) -> None:
+        """A call to a tier failed in our own code. The error's text may hold a value: left out."""
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{type(error).__name__} in {where.filename}:{where.lineno}"
+        if self._said.due(place, self._timer()):
+            logger.error("%s could not be used, by a fault that is not its own: %s", tier, place)
 
     def tier_failed(self, tier: str, why: str) -> None:
         logger.debug("%s: %s", tier, why)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Hashable
+from typing import Final, Generic, TypeVar
 
-from cascada.model.keys import Key
+K = TypeVar("K", bound=Hashable)
 
 EVERY: Final = 60.0
 """Seconds between two warnings of one key."""
@@ -13,13 +14,13 @@ MAX_KEYS: Final = 10_000
 """Keys that are remembered; of more than these in a minute, the oldest may be said again."""
 
 
-class Warned:
+class Warned(Generic[K]):
     """When each key was warned of last."""
 
     def __init__(self) -> None:
-        self._last: dict[Key, float] = {}
+        self._last: dict[K, float] = {}
 
-    def due(self, key: Key, now: float) -> bool:
+    def due(self, key: K, now: float) -> bool:
         """Whether to warn of a key now (monotonic seconds); it is remembered, if so."""
         last = self._last.pop(key, None)
         if last is not None and now - last < EVERY:

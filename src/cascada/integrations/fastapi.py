@@ -1,4 +1,5 @@
-"""FastAPI: a cache that lives as long as the application, and whom a request comes from.
+"""FastAPI: a cache that lives as long as the application, whom a request comes from, and what a
+writer is told while nobody can be told of its change.
 
 Whatever says who is asking makes it the current context of the request, so that `@cached` and
 `@with_context` functions know it too, and the tasks and background tasks that the request starts.
@@ -9,7 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Annotated, Any, TypeAlias, TypeVar
+from typing import Annotated, Any, Final, TypeAlias, TypeVar
 
 from cascada.api.cache import Cache
 from cascada.api.context import Context
@@ -19,6 +20,7 @@ from cascada.model.keys import Id, tenant_text
 
 try:
     from fastapi import Header, HTTPException, Request
+    from fastapi.responses import JSONResponse
 except ImportError as error:
     raise MissingExtra(
         "cascada.integrations.fastapi needs FastAPI; run `pip install cascada[fastapi]`"
@@ -26,7 +28,10 @@ except ImportError as error:
 
 T = TypeVar("T")
 
-__all__ = ["Resolver", "context_of", "lifespan", "tenant_from", "tenant_of"]
+__all__ = ["Resolver", "context_of", "lifespan", "pending_handler", "tenant_from", "tenant_of"]
+
+RETRY_AFTER: Final = 5
+"""Seconds after which a writer may try again, as `pending_handler` tells it."""
 
 Said: TypeAlias = "Context | Id | None"
 Resolver: TypeAlias = Callable[[Request], "Said | Awaitable[Said]"]
@@ -46,6 +51,22 @@ def lifespan(cache: Cache) -> Callable[[Any], AbstractAsyncContextManager[None]]
             yield
 
     return run
+
+
+async def pending_handler(request: Request, error: Exception) -> JSONResponse:
+    """`app.add_exception_handler(InvalidationPending, pending_handler)`: 503, with Retry-After.
+
+    What the route has written is written, but other processes may go on showing what was there
+    before, so that the caller is not told that all is well. To send the same request again is safe
+    where the route is (a PUT, a DELETE), and by then it mostly gets through.
+    """
+    sentence = (
+        "the change is stored, but not everybody can be told of it yet, so that the state before "
+        "it may still be shown; it will be told as soon as that is possible"
+    )
+    return JSONResponse(
+        {"detail": sentence}, status_code=503, headers={"Retry-After": str(RETRY_AFTER)}
+    )
 
 
 async def tenant_of(

@@ -40,6 +40,10 @@ class Barred(TierUnavailable):
     """
 
 
+class Full(Barred):
+    """The tier answers, and takes nothing more that needs room."""
+
+
 class Why(StrEnum):
     """Why a tier has no value for a key."""
 

@@ -2,11 +2,17 @@
 
 Three duties, each so that a failing tier costs the caller little and never the truth:
 
-- Every call has a deadline. A tier that answers too late has not answered.
+- Every call has a deadline (`deadline`). A tier that answers too late has not answered.
 - After a few failures in a row the breaker opens: calls fail at once, without being sent, until
-  one trial (half-open) succeeds. States and names: Nygard, "Release It!", chapter 5.
+  one trial (half-open) succeeds. States and names: Nygard, "Release It!", chapter 5. An
+  invalidation that its caller waits for is always sent: it is the trial.
 - An invalidation that could not be sent is OWED. While anything is owed the tier is not read,
   because it may still hold what was invalidated; `repay` sends it, and only then is it trusted.
+
+Only what the tier did counts as a failure: it gave no answer, broke off, or said that it cannot
+work at present. What it refuses, an argument that cannot be sent, a fault of our own, and time in
+which this process itself stood still, say nothing about it: one caller's odd value would else take
+the tier from all others.
 """
 
 from __future__ import annotations
@@ -14,7 +20,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from cascada.model.clock import Clock
 from cascada.model.entry import Entry
@@ -29,6 +35,7 @@ from cascada.tiers.base import (
     Ending,
     Filled,
     Found,
+    Full,
     Holding,
     Invalidation,
     Lease,
@@ -40,6 +47,7 @@ from cascada.tiers.base import (
     TierName,
     Usage,
 )
+from cascada.tiers.deadline import Deadline
 
 T = TypeVar("T")
 
@@ -53,14 +61,32 @@ one step all the same. It is several times what the slowest tier takes."""
 MAX_OWED: Final = 10_000
 """Names that are owed before they are taken together: the tenants that they belong to go whole."""
 
+MAX_CAUSES: Final = 5
+"""Causes that are told of one outage; it may have a new one every second."""
+
+
+class Watcher(Protocol):
+    """Who is told how a tier fares."""
+
+    def tier_changed(self, tier: TierName, available: bool, why: str) -> None:
+        """The breaker has opened, or closed again."""
+
+    def tier_still_away(self, tier: TierName, why: str) -> None:
+        """It is away for another cause than was told before."""
+
+    def tier_full(self, tier: TierName, why: str) -> None:
+        """It answers, and has no room for what is to be stored."""
+
+    def own_fault(self, tier: TierName, error: Exception) -> None:
+        """A call failed in our own code, or in the driver, before or after the tier had it."""
+
 
 class GuardedTier:
     """`tier`, with every failure turned into TierUnavailable.
 
-    `timeout` is the seconds that one call may take; `on_change(available)` is told when the
-    breaker opens and when it closes again. `catches_up`: while the breaker was open, others may
-    have left word of invalidations elsewhere (an outbox); the tier is then not read before the
-    engine has sent those and set `behind` back to False.
+    `timeout` is the seconds that one call may take. `catches_up`: while the breaker was open,
+    others may have left word of invalidations elsewhere (an outbox); the tier is then not read
+    before the engine has sent those and set `behind` back to False.
     """
 
     def __init__(
@@ -70,19 +96,25 @@ class GuardedTier:
         *,
         timeout: float = 0.25,
         catches_up: bool = False,
-        on_change: Callable[[TierName, bool, str], None] = lambda name, available, why: None,
+        watcher: Watcher | None = None,
     ) -> None:
         self.tier = tier
         self.owed: dict[str, int] = {}
         self.behind = False
         self._debts = 0
+        self._owing_since = 0.0
         self._now = clock.monotonic
         self.timeout = timeout
         self._catches_up = catches_up
-        self._on_change = on_change
+        self._watcher = watcher
         self._failures = 0
         self._open = False
         self._retry_at = 0.0
+        self._causes: set[str] = set()
+        # On the loop's clock, as the deadlines: since when it has answered nothing, and since when
+        # it has taken no invalidation (a replica answers reads all the same).
+        self._silent_since: float | None = None
+        self._untold_since: float | None = None
 
     @property
     def name(self) -> TierName:
@@ -110,11 +142,41 @@ class GuardedTier:
     async def renew(self, leases: Sequence[Lease]) -> None:
         await self.call(lambda: self.tier.renew(leases))
 
-    async def invalidate(self, names: Sequence[str], *, strict: bool = False) -> Invalidation:
-        tier, within = self.tier, self._within(names)
-        if strict and isinstance(tier, Acknowledged):
-            return await self.call(lambda: tier.invalidate(names, strict=True), within)
-        return await self.call(lambda: tier.invalidate(names), within)
+    async def invalidate(
+        self,
+        names: Sequence[str],
+        *,
+        strict: bool = False,
+        until: float | None = None,
+        on_late: Callable[[], None] = lambda: None,
+    ) -> Invalidation:
+        """`until` (on the loop's clock): send it though the breaker is open, and wait so long.
+
+        It is not given up and sent again meanwhile, since the tier may carry out both.
+        """
+        tier, started = self.tier, asyncio.get_running_loop().time()
+
+        async def send() -> Invalidation:
+            if strict and isinstance(tier, Acknowledged):
+                return await tier.invalidate(names, strict=True)
+            return await tier.invalidate(names)
+
+        try:
+            told = await self.call(send, self._within(names), until=until, on_late=on_late)
+        except TierUnavailable:
+            if self._untold_since is None:
+                self._untold_since = started
+            raise
+        self._untold_since = None
+        return told
+
+    def worth_waiting_until(self, patience: float) -> float:
+        """Until when an invalidation waits: `patience` seconds after the tier fell silent.
+
+        In a long outage that is over, and nobody waits any more.
+        """
+        since = [asyncio.get_running_loop().time(), self._silent_since, self._untold_since]
+        return min(moment for moment in since if moment is not None) + patience
 
     async def bearers(self, names: Sequence[str]) -> list[Bearers]:
         return await self.call(lambda: self.tier.bearers(names), self._within(names))
@@ -139,10 +201,16 @@ class GuardedTier:
 
     def owe(self, names: Sequence[str]) -> None:
         """Remember an invalidation that the tier has not confirmed."""
+        if not self.owed:
+            self._owing_since = self._now()
         self._debts += 1
         self.owed.update(dict.fromkeys(names, self._debts))
         if len(self.owed) > MAX_OWED:
             self.owed = dict.fromkeys(map(whole_tenant_of, self.owed), self._debts)
+
+    def owing_for(self, now: float) -> float | None:
+        """Seconds for which something has been owed (`now` is monotonic); None: nothing is."""
+        return now - self._owing_since if self.owed else None
 
     async def answers(self) -> None:
         """Find out whether the tier is there, though it may not be trusted. TierUnavailable."""
@@ -169,43 +237,93 @@ class GuardedTier:
         if self.behind:
             raise TierUnavailable(f"{self.name} is not trusted yet: it was away a moment ago")
 
-    async def call(self, send: Callable[[], Awaitable[T]], within: float | None = None) -> T:
-        """What `send` gives, under the deadline (or `within` so many seconds) and the breaker."""
-        if self._open and self._now() < self._retry_at:
+    async def call(
+        self,
+        send: Callable[[], Awaitable[T]],
+        within: float | None = None,
+        *,
+        until: float | None = None,
+        on_late: Callable[[], None] = lambda: None,
+    ) -> T:
+        """What `send` gives, under the deadline (or `within` so many seconds) and the breaker.
+
+        `until`, a moment on the loop's clock: it is sent in any case, and waited for until then;
+        `on_late` is called when its deadline is over.
+        """
+        if until is None and self._open and self._now() < self._retry_at:
             raise TierUnavailable(f"{self.name} is skipped: it failed {self._failures} times")
         # While a trial is under way others go on failing at once.
         self._retry_at = self._now() + RETRY_AFTER
+        started = asyncio.get_running_loop().time()
         patience = self.timeout if within is None else within
+        unanswered = f"no answer within {patience:.2g} s"
+
+        def late() -> None:
+            self._failed(unanswered, started)
+            on_late()
+
+        deadline = (
+            Deadline(patience)
+            if until is None
+            else Deadline(patience, at_most=max(until - started, patience), on_late=late)
+        )
         try:
-            async with asyncio.timeout(patience):
+            async with deadline:
                 answer = await send()
-        except TimeoutError as error:
-            self._failed(f"no answer within {patience} s")
-            raise Unanswered(f"{self.name} gave no answer within {patience} s") from error
         except BadInput:
             raise
-        except Barred:
-            # It answers: to open the breaker would keep it from what it still takes.
-            self._answered()
-            raise
         except Exception as error:
-            # Of whatever kind: a driver's own error is no more the caller's business than ours.
-            self._failed(str(error) or repr(error))
-            if isinstance(error, TierUnavailable):
+            if deadline.expired:
+                if deadline.late and until is None:
+                    self._failed(unanswered, started)
+                why = unanswered if deadline.late else "no answer while this process stood still"
+                raise Unanswered(f"{self.name} gave {why}") from error
+            told = self._judged(error, started)
+            if told is error:
                 raise
-            raise TierUnavailable(f"{self.name} failed: {error!r}") from error
+            raise told from error
         self._answered()
         return answer
 
+    def _judged(self, error: Exception, started: float) -> TierUnavailable:
+        """What a call's error says about the tier, and what its caller is told."""
+        watcher = self._watcher
+        if isinstance(error, Barred):
+            # It answers: to open the breaker would keep it from what it still takes.
+            self._answered()
+            if isinstance(error, Full) and watcher is not None:
+                watcher.tier_full(self.name, str(error))
+            return error
+        if isinstance(error, TierUnavailable | OSError | EOFError):
+            self._failed(str(error) or repr(error), started)
+            if isinstance(error, TierUnavailable):
+                return error
+            return TierUnavailable(f"{self.name} failed: {error!r}")
+        # No more the caller's business than a tier that is away, and nothing that the tier did.
+        if watcher is not None:
+            watcher.own_fault(self.name, error)
+        return TierUnavailable(f"{self.name} could not be used ({type(error).__name__})")
+
     def _answered(self) -> None:
         self._failures = 0
+        self._silent_since = None
         if self._open:
             self._open = False
-            self._on_change(self.name, True, "")
+            if self._watcher is not None:
+                self._watcher.tier_changed(self.name, True, "")
 
-    def _failed(self, why: str) -> None:
+    def _failed(self, why: str, started: float) -> None:
+        """The call that began at `started` has failed through the tier."""
         self._failures += 1
+        if self._silent_since is None:
+            self._silent_since = started
         if not self._open and self._failures >= FAILURES_TO_OPEN:
             self._open = True
             self.behind = self._catches_up
-            self._on_change(self.name, False, why)
+            self._causes = {why}
+            if self._watcher is not None:
+                self._watcher.tier_changed(self.name, False, why)
+        elif self._open and why not in self._causes and len(self._causes) < MAX_CAUSES:
+            self._causes.add(why)
+            if self._watcher is not None:
+                self._watcher.tier_still_away(self.name, why)

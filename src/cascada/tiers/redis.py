@@ -55,6 +55,7 @@ from cascada.tiers.redis_leases import Leases
 from cascada.tiers.redis_link import Link
 from cascada.tiers.redis_pool import pool_of
 from cascada.tiers.redis_reads import Reads
+from cascada.tiers.redis_refusals import refusal
 from cascada.tiers.redis_renewal import Renewal
 from cascada.tiers.redis_rights import NO_SCRIPTS, Rights, find_out
 from cascada.tiers.redis_wire import Wire
@@ -121,10 +122,7 @@ class RedisTier:
 
     async def holding(self, key: Key) -> Holding | None:
         """What is stored under a key, valid or not."""
-        try:
-            return await holding(self._calls.command, self._layout, key, self.run_id)
-        except ServerError as error:
-            raise Barred(f"Redis does not show what it holds: {error}") from error
+        return await holding(self._calls.command, self._layout, key, self.run_id)
 
     async def ended(self, names: Sequence[str]) -> Ending | None:
         """The latest invalidation of one of the names, as far as the rings go back."""
@@ -208,7 +206,7 @@ class RedisTier:
                 while True:
                     if told.receivers >= 0:
                         # ValueError: no number. Nobody wrote it there but another user of the keys.
-                        with suppress(TierUnavailable, ServerError, ValueError):
+                        with suppress(TierUnavailable, ValueError):
                             key = self._layout.applied(told.epoch, told.q)
                             if int(await self._calls.command(b"GET", key) or 0) >= told.receivers:
                                 return
@@ -229,7 +227,7 @@ class RedisTier:
         try:
             await asyncio.shield(gone)
         except ServerError as error:
-            raise TierUnavailable(f"Redis refused to invalidate: {error}") from error
+            raise refusal("to invalidate", error) from error
         self.hearing.on_another_epoch()
         return Invalidation(0, exact=False, q=0, receivers=-1)
 
@@ -238,7 +236,7 @@ class RedisTier:
             memory = await self._calls.command(b"INFO", b"memory")
             size = await self._calls.command(b"DBSIZE")
             stats = await self._calls.command(b"INFO", b"stats")
-        except ServerError as error:
+        except Barred as error:
             raise Barred(f"Redis does not tell how full it is: {error}") from error
         used, limit = _field(memory, b"used_memory"), _field(memory, b"maxmemory")
         return Usage(size, used, limit, _field(stats, b"evicted_keys"))

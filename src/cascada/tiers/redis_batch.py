@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from cascada.model.errors import TierUnavailable, Unanswered
+from cascada.model.errors import Unanswered
 from cascada.tiers.redis_layout import ServerError
 from cascada.tiers.redis_link import Link
+from cascada.tiers.redis_refusals import refusal
 
 Values = Mapping[bytes, bytes | None]
 
@@ -77,9 +78,7 @@ class Batcher:
 
 
 def _refused(error: BaseException) -> BaseException:
-    if isinstance(error, ServerError):
-        return TierUnavailable(f"Redis refused a read: {error}")
-    return error
+    return refusal("a read", error) if isinstance(error, ServerError) else error
 
 
 def _tell(joined: Sequence[asyncio.Future[Values]], error: BaseException) -> None:

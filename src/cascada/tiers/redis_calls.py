@@ -15,6 +15,7 @@ from cascada.model.errors import TierUnavailable
 from cascada.tiers.redis_layout import ServerError
 from cascada.tiers.redis_link import Link
 from cascada.tiers.redis_prelude import Script
+from cascada.tiers.redis_refusals import refusal
 from cascada.tiers.redis_replies import Argument, Fits, anything
 
 
@@ -38,11 +39,11 @@ class Calls:
             return await self._link.send(b"EVALSHA", script.digest, *what, fits=fits)
         except ServerError as error:
             if not str(error).startswith("NOSCRIPT"):
-                raise TierUnavailable(f"Redis refused a script: {error}") from error
+                raise refusal("a script", error) from error
         try:
             return await self._link.send(b"EVAL", script.text, *what, fits=fits)
         except ServerError as error:
-            raise TierUnavailable(f"Redis refused a script: {error}") from error
+            raise refusal("a script", error) from error
 
     def post(self, script: Script, keys: Sequence[Argument], arguments: Sequence[Argument]) -> None:
         """Send a script whose reply nobody waits for, if there is a connection."""
@@ -80,8 +81,12 @@ class Calls:
         self._settling = []
 
     async def command(self, *command: Argument) -> Any:
-        # A caller that is cancelled cancels its own reply, which the wire reads and drops.
-        return await self._link.send(*command)
+        reply = self._link.send(*command)
+        try:
+            # A caller that is cancelled cancels its own reply, which the wire reads and drops.
+            return await reply
+        except ServerError as error:
+            raise refusal(command[0], error) from error
 
 
 def _settle(waiting: list[asyncio.Future[None]], answered: asyncio.Future[Any]) -> None:

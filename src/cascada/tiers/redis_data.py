@@ -14,10 +14,10 @@ import re
 from typing import Any
 
 from cascada.model.errors import CorruptEntry, TierUnavailable
-from cascada.tiers.base import Barred
 from cascada.tiers.data import overflow
 from cascada.tiers.redis_layout import Layout, ServerError
 from cascada.tiers.redis_link import Link
+from cascada.tiers.redis_refusals import refusal
 from cascada.tiers.redis_replies import Argument
 
 logger = logging.getLogger("cascada")
@@ -80,7 +80,7 @@ class RedisData:
                 raise OverflowError from error
             if text.startswith("WRONGTYPE") or "is not an integer" in text:
                 raise CorruptEntry(f"{_text(command[1])} holds something else: {text}") from error
-            raise Barred(f"Redis refused {_text(command[0])}: {text}") from error
+            raise refusal(command[0], error) from error
 
     def _look_for_eviction(self) -> None:
         """Ask how the server makes room; nobody waits for the answer."""

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from cascada.model.errors import TierUnavailable
 from cascada.tiers.redis_pool import Opened, Pool, end_if_cancelled
+from cascada.tiers.redis_refusals import cause
 from cascada.tiers.redis_replies import Argument, Fits
 from cascada.tiers.redis_wire import Wire
 
@@ -107,7 +108,7 @@ class Link:
             return f"no connection within {self._connect_timeout} s"
         except Exception as error:  # noqa: BLE001 - whatever it is, the next try may succeed
             end_if_cancelled()
-            return self._pool.said(error)
+            return cause(error) or self._pool.said(error)
         return wire.why
 
     async def _connect(self) -> Wire:

@@ -25,13 +25,16 @@ from cascada.tiers.sqlite_schema import (
     prepare,
 )
 
+MISUSE: Final = (sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.DataError)
+"""What SQLite says of a statement and its values: that is no failure of the disk or the file."""
+
 _LOOK_AGAIN: Final = 0.1  # seconds until the path is looked at again: is it still this file?
 
 
 class Link:
     """A connection to the database; `with link as connection` has it to itself.
 
-    What the block raises as sqlite3.Error leaves it as TierUnavailable.
+    What the block raises as sqlite3.Error leaves it as TierUnavailable, but for `MISUSE`.
     """
 
     def __init__(self, path: Path, clock: Clock, timeout: float) -> None:
@@ -54,7 +57,7 @@ class Link:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         try:
-            if isinstance(error, sqlite3.Error | OSError):
+            if isinstance(error, sqlite3.Error | OSError) and not isinstance(error, MISUSE):
                 if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY:
                     self._close()  # whatever it is, a new connection has the better chance
                 message = f"the cache database {self._path} did not answer: {error}"

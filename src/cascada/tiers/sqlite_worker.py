@@ -3,6 +3,8 @@
 A `Worker` runs jobs on its link in the order of their coming, on whatever loop asks. A `Writer` is
 a worker whose waiting jobs share one transaction and one commit. `Inline` has no thread.
 
+A job that waits behind others is not late (`done` tells its caller's deadline that they go on).
+
 What is promised about a caller that is cancelled: its job either runs whole or, if it only reads
 and has not begun, not at all. A transaction belongs to the thread and never to a caller.
 """
@@ -17,7 +19,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
-from cascada.tiers.sqlite_link import Link
+from cascada.tiers.deadline import wait_in
+from cascada.tiers.sqlite_link import MISUSE, Link
 from cascada.tiers.sqlite_schema import Writing
 
 T = TypeVar("T")
@@ -54,6 +57,7 @@ class Worker:
 
     def __init__(self, link: Link, name: str) -> None:
         self.link = link
+        self.done = 0
         self._name = name
         self._jobs: deque[Job] = deque()
         self._lock = threading.Lock()
@@ -64,6 +68,7 @@ class Worker:
     async def run(self, work: Work[T], rows: int = 1, durable: bool = False) -> T:
         """What `work` returns, given the connection; `durable` outlives a power cut."""
         job = Job(work, rows, durable)
+        wait_in(self)
         self._start(job)
         result: T = await job.future
         return result
@@ -93,6 +98,7 @@ class Worker:
 
     def _drain(self) -> None:
         while jobs := self._take():
+            self.done += 1
             self._perform(jobs)
             _deliver(jobs)
             if self._after is not None:
@@ -117,6 +123,7 @@ class Worker:
                     job.result = job.work(connection)
             except Exception as error:  # noqa: BLE001 - it is the caller's, who waits for it
                 job.error = error
+            self.done += 1
 
 
 class Inline:
@@ -163,6 +170,7 @@ class Writer(Worker):
                 with Writing(connection):
                     for job in jobs:
                         _attempt(connection, job)
+                        self.done += 1
         except Exception as error:  # noqa: BLE001 - it is the callers', who wait for it
             # Nothing was committed, so what seemed to have succeeded has failed as well.
             for job in jobs:
@@ -174,6 +182,9 @@ def _attempt(connection: sqlite3.Connection, job: Job) -> None:
     connection.execute("SAVEPOINT job")
     try:
         job.result = job.work(connection)
+    except MISUSE as error:
+        connection.execute("ROLLBACK TO job")
+        job.error = error
     except sqlite3.Error:
         raise  # the disk or the file, not this job: nobody's work can be committed
     except Exception as error:  # noqa: BLE001 - it is the caller's, who waits for it

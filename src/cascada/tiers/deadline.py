@@ -1,0 +1,121 @@
+"""A deadline that counts what the other side takes, not what this process's own lag takes.
+
+A blocked event loop sees the answer and the end of the time in the same turn, and a plain time-out
+would take a tier for dead that answered long ago. So time is counted in ticks of the loop: a tick
+that came late says that this process did not run, and does not count. At the end there is one more
+look at what has arrived before the call is given up.
+
+Work that waits in a queue of this process (`Progress`) is not late as long as the queue moves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+from contextvars import ContextVar
+from types import TracebackType
+from typing import Final, Protocol, Self
+
+TICKS: Final = 5
+"""Ticks of one deadline. One that comes later by its own length does not count."""
+
+MOST_TICKS: Final = 20
+"""Ticks in all, counted or not. Who waits must be told at some time, though nobody is to blame."""
+
+LAST_LOOK: Final = 4
+"""Turns of the loop from the last tick to the end: through so many futures an answer that has
+arrived may have to pass."""
+
+
+class Progress(Protocol):
+    """A queue of this process; `done` grows with each job that is taken up or ended."""
+
+    done: int
+
+
+class Deadline:
+    """`async with`, as asyncio.timeout: TimeoutError after `seconds`.
+
+    `late`: whether the other side has used up its time, so that it is to blame. With `on_late`,
+    which is called at that moment, the call goes on until `at_most` seconds are over in all.
+    """
+
+    def __init__(
+        self,
+        seconds: float,
+        *,
+        at_most: float | None = None,
+        on_late: Callable[[], None] | None = None,
+    ) -> None:
+        self.late = False
+        self._tick = seconds / TICKS
+        self._left = TICKS
+        self._ticks = 0
+        self._at_most = math.inf if at_most is None else at_most
+        self._on_late = on_late
+        self._queue: Progress | None = None
+        self._done = 0
+        self._limit = asyncio.timeout(None)
+
+    async def __aenter__(self) -> Self:
+        await self._limit.__aenter__()
+        self._loop = loop = asyncio.get_running_loop()
+        now = loop.time()
+        self._end = now + self._at_most
+        self._due = min(now + self._tick, self._end)
+        self._next: asyncio.Handle = loop.call_at(self._due, self._pass)
+        self._outer = _current.set(self)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        _current.reset(self._outer)
+        self._next.cancel()
+        await self._limit.__aexit__(kind, error, traceback)
+
+    @property
+    def expired(self) -> bool:
+        return self._limit.expired()
+
+    def wait_in(self, queue: Progress) -> None:
+        """From now on it is this queue that the call waits for."""
+        self._queue, self._done = queue, queue.done
+
+    def _pass(self) -> None:
+        """A tick is over."""
+        now = self._loop.time()
+        self._ticks += 1
+        if self._queue is not None and self._queue.done != self._done:
+            self._done, self._left = self._queue.done, TICKS
+        elif now - self._due < self._tick:
+            self._left -= 1
+        if self._left <= 0 and not self.late:
+            self.late = True
+            if self._on_late is not None:
+                self._on_late()
+        patient = now < self._end if self._on_late else not self.late and self._ticks < MOST_TICKS
+        if not patient:
+            self._look_again(LAST_LOOK)
+        else:
+            self._due = min(now + self._tick, self._end)
+            self._next = self._loop.call_at(self._due, self._pass)
+
+    def _look_again(self, turns: int) -> None:
+        if turns:
+            self._next = self._loop.call_soon(self._look_again, turns - 1)
+        else:
+            self._limit.reschedule(self._loop.time())
+
+
+_current: ContextVar[Deadline | None] = ContextVar("cascada_deadline", default=None)
+
+
+def wait_in(queue: Progress) -> None:
+    """Tell the deadline of this call, if it has one, that its work waits in `queue`."""
+    if (deadline := _current.get()) is not None:
+        deadline.wait_in(queue)

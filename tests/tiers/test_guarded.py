@@ -1,0 +1,226 @@
+"""The breaker counts what the tier did, and nothing else."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from cascada.model.clock import SystemClock
+from cascada.model.errors import BadInput, CascadaError, TierUnavailable, Unanswered
+from cascada.testing.clock import ManualClock
+from cascada.testing.inside import inside_sqlite
+from cascada.tiers.base import Barred, Full
+from cascada.tiers.guarded import FAILURES_TO_OPEN, MAX_CAUSES, RETRY_AFTER, GuardedTier
+from cascada.tiers.redis_layout import ServerError
+from cascada.tiers.redis_refusals import refusal
+from cascada.tiers.sqlite import SqliteTier
+
+FOREVER = 60.0
+
+
+class Told:
+    """A watcher that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[str, object]] = []
+
+    def tier_changed(self, tier: str, available: bool, why: str) -> None:
+        self.said.append(("up" if available else "down", why))
+
+    def tier_still_away(self, tier: str, why: str) -> None:
+        self.said.append(("still away", why))
+
+    def tier_full(self, tier: str, why: str) -> None:
+        self.said.append(("full", why))
+
+    def own_fault(self, tier: str, error: Exception) -> None:
+        self.said.append(("fault", type(error)))
+
+    @property
+    def kinds(self) -> list[str]:
+        return [what for what, _ in self.said]
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
+
+
+@pytest.fixture
+async def guarded(clock: ManualClock, tmp_path: Path, told: Told) -> AsyncIterator[GuardedTier]:
+    tier = SqliteTier(tmp_path / "cache.db", namespace="test", clock=clock)
+    yield GuardedTier(tier, clock, timeout=0.05, watcher=told)
+    await tier.aclose()
+
+
+def raising(error: Exception) -> Callable[[], Awaitable[None]]:
+    async def send() -> None:
+        raise error
+
+    return send
+
+
+async def answering() -> str:
+    return "answered"
+
+
+async def silent() -> None:
+    await asyncio.sleep(FOREVER)
+
+
+async def often(guarded: GuardedTier, send: Callable[[], Awaitable[object]]) -> None:
+    for _ in range(2 * FAILURES_TO_OPEN):
+        with pytest.raises(CascadaError):
+            await guarded.call(send)
+
+
+AWAY = [
+    TierUnavailable("no connection"),
+    Unanswered("the connection broke"),
+    OSError("no route"),
+    ConnectionResetError("reset"),
+    TimeoutError("the system's own"),
+    EOFError("cut off"),
+    refusal("a script", ServerError("READONLY You can't write against a read only replica.")),
+    refusal("a read", ServerError("LOADING Redis is loading the dataset in memory")),
+    refusal("a script", ServerError("NOAUTH Authentication required.")),
+]
+NOT_AWAY = [
+    BadInput("a wrong argument"),
+    TypeError("a wrong argument that the driver was the first to find"),
+    ValueError("as large as that"),
+    OverflowError("as large as that"),
+    RuntimeError("a fault of our own"),
+    MemoryError(),
+    sqlite3.ProgrammingError("a value that SQLite does not take"),
+    Barred("another layout"),
+    Full("no room"),
+    refusal("a script", ServerError("OOM command not allowed when used memory > 'maxmemory'.")),
+    refusal("a script", ServerError("MISCONF Redis is configured to save RDB snapshots")),
+    refusal("GET", ServerError("NOPERM this user has no permissions")),
+    refusal("INCRBY", ServerError("ERR value is not an integer or out of range")),
+    refusal("SET", ServerError("ERR string exceeds maximum allowed size (proto-max-bulk-len)")),
+]
+
+
+def shown(error: Exception) -> str:
+    return f"{type(error).__name__} {str(error)[:30]}"
+
+
+@pytest.mark.parametrize("error", AWAY, ids=shown)
+async def test_what_the_tier_did_opens_the_breaker(
+    guarded: GuardedTier, told: Told, error: Exception
+) -> None:
+    await often(guarded, raising(error))
+    assert told.said == [("down", str(error))]
+    with pytest.raises(TierUnavailable, match="skipped"):
+        await guarded.call(answering)
+
+
+@pytest.mark.parametrize("error", NOT_AWAY, ids=shown)
+async def test_what_it_did_not_do_takes_it_from_nobody(
+    guarded: GuardedTier, told: Told, error: Exception
+) -> None:
+    await often(guarded, raising(error))
+    assert "down" not in told.kinds
+    assert await guarded.call(answering) == "answered"
+
+
+async def test_an_own_fault_is_told_and_reaches_no_reader(guarded: GuardedTier, told: Told) -> None:
+    with pytest.raises(TierUnavailable, match="could not be used"):
+        await guarded.call(raising(TypeError("secret")))
+    assert told.said == [("fault", TypeError)]
+
+
+async def test_a_tier_that_says_nothing_is_away(guarded: GuardedTier, told: Told) -> None:
+    for _ in range(FAILURES_TO_OPEN):
+        with pytest.raises(Unanswered, match=r"no answer within 0\.05 s"):
+            await guarded.call(silent)
+    assert told.said == [("down", "no answer within 0.05 s")]
+
+
+async def test_another_cause_of_the_same_outage_is_told_once(
+    guarded: GuardedTier, told: Told, clock: ManualClock
+) -> None:
+    await often(guarded, raising(TierUnavailable("refused")))
+    for cause in ("refused", "WRONGPASS", "WRONGPASS", *map(str, range(3 * MAX_CAUSES))):
+        clock.advance(RETRY_AFTER + 0.1)
+        with pytest.raises(TierUnavailable):
+            await guarded.call(raising(TierUnavailable(cause)))
+    assert told.said[:2] == [("down", "refused"), ("still away", "WRONGPASS")]
+    assert len(told.said) == MAX_CAUSES, "an outage may have a new one every second"
+
+
+async def test_an_invalidation_that_waits_is_the_trial_call(
+    guarded: GuardedTier, told: Told
+) -> None:
+    """The breaker is open, and nobody but the invalidation asks whether the tier is back."""
+    await often(guarded, raising(OSError("away")))
+    until = asyncio.get_running_loop().time() + FOREVER
+    assert (await guarded.invalidate(["k:acme:x:1"], until=until)).keys == 0
+    assert told.kinds == ["down", "up"]
+    assert await guarded.call(answering) == "answered"
+
+
+async def test_an_unanswered_invalidation_is_awaited_and_not_sent_again(
+    guarded: GuardedTier, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent, late = [], asyncio.Event()
+
+    async def slow(names: list[str]) -> str:
+        sent.append(names)
+        await late.wait()
+        return "told"
+
+    monkeypatch.setattr(guarded.tier, "invalidate", slow)
+    until = asyncio.get_running_loop().time() + FOREVER
+    answer: object = await guarded.invalidate(["k:acme:x:1"], until=until, on_late=late.set)
+    assert answer == "told"
+    assert len(sent) == 1
+    assert guarded.worth_waiting_until(5.0) >= until - FOREVER + 5.0, "it is silent no more"
+
+
+@pytest.mark.parametrize("reads", [False, True], ids=["silent", "answering reads all the same"])
+async def test_patience_counts_from_when_the_tier_took_no_invalidation_any_more(
+    guarded: GuardedTier, monkeypatch: pytest.MonkeyPatch, reads: bool
+) -> None:
+    now = asyncio.get_running_loop().time
+    monkeypatch.setattr(guarded.tier, "invalidate", lambda names: raising(OSError("away"))())
+    began = now()
+    with pytest.raises(TierUnavailable):
+        await guarded.invalidate(["k:acme:x:1"])
+    ended = now()
+    if reads:
+        await guarded.call(answering)
+    await asyncio.sleep(0.01)
+    assert began <= guarded.worth_waiting_until(0.0) <= ended
+    monkeypatch.undo()
+    await guarded.invalidate(["k:acme:x:1"])
+    assert guarded.worth_waiting_until(0.0) > ended
+
+
+async def test_a_value_that_sqlite_does_not_take_harms_nobody_who_writes_with_it(
+    tmp_path: Path,
+) -> None:
+    """They share a commit; one's odd value must undo its own work alone."""
+    tier = SqliteTier(tmp_path / "cache.db", namespace="test", clock=SystemClock())
+    guarded = GuardedTier(tier, SystemClock(), timeout=FOREVER)
+
+    class Odd:
+        pass
+
+    def odd(connection: sqlite3.Connection) -> None:
+        connection.execute("SELECT ?", (Odd(),))
+
+    others = [guarded.invalidate([f"k:acme:x:{number}"]) for number in range(5)]
+    writer = inside_sqlite(tier).writer
+    outcomes = await asyncio.gather(writer.run(odd), *others, return_exceptions=True)
+    assert [isinstance(each, Exception) for each in outcomes] == [True] + [False] * 5
+    await tier.aclose()
