@@ -40,7 +40,7 @@ class Finding:
         if self.by is not None:
             line += f" by {self.by}"
         if self.ago is not None:
-            line += f", {self.ago:.1f} s ago"
+            line += f", {self.ago:.0f} s ago"
         if self.age is not None:
             line += f", age {self.age:.1f} s, {self.size} B"
         if self.fresh_for is not None:
