@@ -264,7 +264,7 @@ class CachedReads:
             documents = list(dict.fromkeys(passage["document_id"] for passage in passages))
             return Loaded(
                 Response(answer=said.text, documents=documents, tokens=said.tokens),
-                sources=[f"document:{document_id}" for document_id in documents],
+                sources=[("document", document_id) for document_id in documents],
                 cost=said.tokens,
             )
 

@@ -126,7 +126,7 @@ _NAMES = {
     "model.errors": """
         BadInput CacheClosed CascadaError CorruptEntry InvalidKey InvalidPolicy InvalidSettings
         InvalidTTL InvalidationPending LoadCycle LoadError LoadTimeout MissingContext MissingExtra
-        MissingTenant SerializationError SourceBusy TierUnavailable Unanswered WrongLoop
+        MissingTenant Misuse SerializationError SourceBusy TierUnavailable Unanswered WrongLoop
     """,
     "model.events": "Event",
     "model.keys": "Key Scope",

@@ -32,6 +32,7 @@ DOCUMENTED = {
     "CASCADA_INVALIDATE_PATIENCE": 5,
     "CASCADA_ON_PENDING": "raise",
     "CASCADA_SELF_CHECK": None,
+    "CASCADA_MAX_VALUE_BYTES": 16 * 2**20,
 }
 
 OF_THE_DOCUMENTS = """
@@ -80,6 +81,8 @@ WRONG = [
     ("CASCADA_INVALIDATE_PATIENCE", "-1", "is '-1'", "at least 0 (0: no waiting)"),
     ("CASCADA_INVALIDATE_PATIENCE", "inf", "is 'inf'", "at least 0"),
     ("CASCADA_ON_PENDING", "ignore", "is 'ignore'", "raise or warn"),
+    ("CASCADA_MAX_VALUE_BYTES", "16MB", "is '16MB'", "bytes, a whole number up to 268435456"),
+    ("CASCADA_MAX_VALUE_BYTES", "0", "is '0'", "bytes, a whole number up to 268435456"),
     ("CASCADA_SELF_CHECK", "-1", "is '-1'", "at least 0 (0 means off)"),
     ("CASCADA_SELF_CHECK", "on", "is 'on'", "seconds"),
     ("CASCADA_SELF_CHECK", "nan", "is 'nan'", "at least 0 (0 means off)"),
@@ -164,6 +167,7 @@ def test_what_a_cache_is_made_of(monkeypatch: pytest.MonkeyPatch) -> None:
         "invalidate_patience": 5,
         "on_pending": "raise",
         "self_check": None,
+        "max_value_bytes": 16 * 2**20,
     }
     monkeypatch.setenv("REDIS_URL", "redis://cache:6379/2")
     monkeypatch.setenv("REDIS_PASSWORD", "hunter2")

@@ -17,10 +17,11 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from cascada.model.arguments import LEAST, MOST
 from cascada.model.clock import SystemClock
 from cascada.model.errors import BadInput
 from cascada.testing.data_contract import between
-from cascada.tiers.data import LEAST, MOST, DataStore
+from cascada.tiers.data import DataStore
 from cascada.tiers.memory_data import MemoryData
 from cascada.tiers.redis import RedisTier
 from cascada.tiers.sqlite import SqliteTier

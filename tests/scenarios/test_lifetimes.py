@@ -19,7 +19,7 @@ from tests.scenarios.row import Row, all_stored, kept
 
 @pytest.mark.parametrize(
     ("ttl", "seconds"),
-    [(5, 5), (2.5, 2.5), (timedelta(minutes=1), 60), (FOREVER, math.inf), (0, math.inf)],
+    [(5, 5), (2.5, 2.5), (timedelta(minutes=1), 60), (FOREVER, math.inf)],
 )
 async def test_a_ttl_is_seconds_a_timedelta_or_never(
     make_cache: MakeCache, clock: ManualClock, ttl: Any, seconds: float
@@ -43,7 +43,10 @@ async def test_a_ttl_is_seconds_a_timedelta_or_never(
         assert not await acme.get("y", "loader's")
 
 
-@pytest.mark.parametrize("ttl", [-1, -0.1, timedelta(seconds=-1), True, "60", math.nan])
+@pytest.mark.parametrize(
+    "ttl",
+    [0, -1, -0.1, timedelta(seconds=-1), True, "60", math.nan, timedelta.max, 10**9, -math.inf],
+)
 async def test_what_is_no_ttl_is_refused(make_cache: MakeCache, ttl: Any) -> None:
     acme = make_cache().tenant("acme")
     with pytest.raises(InvalidTTL):
@@ -131,7 +134,7 @@ async def test_tags_of_the_call_and_of_the_loader_both_reach_the_value(
 
 async def test_sources_that_a_loader_names_reach_the_value(make_cache: MakeCache) -> None:
     acme = make_cache().tenant("acme")
-    await acme.load("x", "1", Row(Loaded(1, sources=["document:d:1"])).read)
+    await acme.load("x", "1", Row(Loaded(1, sources=[("document", "d:1")])).read)
     assert await kept(acme) == 1
     await acme.invalidate("document", "d:2")
     assert await kept(acme) == 1

@@ -1,19 +1,19 @@
-"""Loads with the engine's own kinds of loader and answer, for faces that are built on a tenant."""
+"""How a tenant's handle asks: keys, questions, and loads for the faces that are built on it."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from cascada.api.assembly import Assembly
 from cascada.api.levels import MakeLoader
-from cascada.api.shape import Shape, several
+from cascada.api.shape import Shape
 from cascada.engine import read
 from cascada.engine.answer import Answer, Loader, Question
 from cascada.engine.stack import Stack
+from cascada.model import arguments
 from cascada.model.entry import Hit, Miss
-from cascada.model.keys import Id
+from cascada.model.keys import Id, Scope, id_text
 
 
 class TenantAsking:
@@ -23,21 +23,15 @@ class TenantAsking:
 
     _assembly: Assembly
     _stack: Stack
-
-    @abstractmethod
-    def _shape(self, data_type: str) -> Shape: ...
-
-    @abstractmethod
-    def _question(
-        self, shape: Shape, resource_id: Id, want: Any = None, *, generating: bool = False
-    ) -> Question: ...
+    _shapes: dict[str, Shape]
+    tenant: str
+    scope: Scope
 
     async def ask_many(
-        self, data_type: str, resource_ids: Sequence[Id], loader: Loader, *, type: Any = None
+        self, data_type: str, ids: Sequence[str], loader: Loader, *, type: Any = None
     ) -> list[Hit[Any] | Miss]:
         """`load_many` with the engine's own kind of loader, for faces that make one."""
-        shape = self._shape(data_type)
-        questions = shape.questions(several(resource_ids), type)
+        questions = self._shape(data_type).questions(ids, self._wanted(type))
         return await self._assembly.load_many(questions, loader)
 
     async def ask(
@@ -73,3 +67,24 @@ class TenantAsking:
     def by_level(self, data_type: str) -> bool:
         """Whether the source is asked level by level, which `ask` does not do."""
         return self._shape(data_type).by_level
+
+    # --- keys ---------------------------------------------------------------------------------
+
+    def _shape(self, data_type: str) -> Shape:
+        data_type = arguments.data_type(data_type)
+        shape = self._shapes.get(data_type)
+        if shape is None:
+            kind = self._stack.kinds.of(self.tenant, data_type)
+            shape = self._shapes[data_type] = Shape(kind, self.tenant, data_type, self.scope)
+        return shape
+
+    def _question(
+        self, shape: Shape, resource_id: Id, want: Any = None, *, generating: bool = False
+    ) -> Question:
+        keys = shape.keys(id_text(resource_id))
+        want = self._wanted(want)
+        return Question(shape.kind, keys, shape.context, want, generating=generating)
+
+    def _wanted(self, type: Any) -> Any:
+        """The type that a caller declared; what nothing can be decoded to would never be a hit."""
+        return None if type is None else self._stack.codec.declared(type)

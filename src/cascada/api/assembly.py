@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from itertools import repeat
 from threading import get_ident
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final
 
 from cascada.api.levels import Levels, MakeLoader
+from cascada.api.options import Options
 from cascada.api.places import data_of
 from cascada.codecs.values import ValueCodec
-from cascada.coherence.dependencies import Dependencies, Dependent
+from cascada.coherence.dependencies import Dependencies
 from cascada.coherence.feed import PolledFeed
 from cascada.coherence.push import Publisher, PushFeed
 from cascada.engine import read, sources
@@ -23,75 +22,19 @@ from cascada.engine.kind import Kind, Kinds
 from cascada.engine.lifecycle import Forgetful, Lifecycle
 from cascada.engine.limits import Limits
 from cascada.engine.selfcheck import SelfCheck
-from cascada.engine.stack import OnPending, Stack, check_patience
+from cascada.engine.stack import Stack
 from cascada.engine.trace import Trace
 from cascada.model.clock import Clock, SystemClock
 from cascada.model.entry import MISS, UNSET, Flag, Hit, Miss
-from cascada.model.errors import BadInput, CorruptEntry
-from cascada.model.events import Observer
-from cascada.model.keys import Id, Key, id_text
-from cascada.model.policy import Policy
-from cascada.model.ttl import Duration, seconds
+from cascada.model.errors import CorruptEntry
+from cascada.model.keys import Key
+from cascada.model.ttl import seconds
 from cascada.tiers.base import FeedSource, Outbox, Tier
 from cascada.tiers.guarded import GuardedTier
 from cascada.tiers.memory import MemoryTier
 from cascada.tiers.record import Record
 
-Mode = Literal["on", "observe", "off"]
-"""on: as promised. off: every load goes to its source, nothing is read or stored; invalidations
-still reach the shared tiers. observe: the callers get what their source says, as in off, but the
-tiers are read, filled, counted and compared with the source, so that it can be told what would have
-been hit, and whether it would have been right."""
-
 _bypassed: Final[ContextVar[tuple[Assembly, ...]]] = ContextVar("cascada_bypass", default=())
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """What belongs to a cache (what belongs to a type is in its Policy). Seconds and bytes."""
-
-    policies: Mapping[str, Policy] = field(default_factory=dict)
-    default_policy: Policy = field(default_factory=Policy)
-    default_ttl: Duration = 3600
-    namespace: str = "cascada"
-    mode: Mode = "on"
-    l1_bytes: int = 50 * 2**20
-    op_timeout: float = 0.25
-    load_timeout: float | None = None
-    max_loads: int = 64
-    max_loads_per_type: int = 16
-    load_wait: float = 5.0
-    degraded_l1_ttl: float = 30.0
-    invalidate_patience: float = 5.0
-    on_pending: OnPending = "raise"
-    compress_over: int = 4096
-    self_check: float | None = None
-    dependencies: Mapping[str, Sequence[Dependent]] = field(default_factory=dict)
-    observers: Sequence[Observer] = ()
-    debug: bool = False
-
-    def __post_init__(self) -> None:
-        if self.mode not in get_args(Mode):
-            raise BadInput(f"mode is {self.mode!r}; it may be {', '.join(get_args(Mode))}")
-        for data_type, policy in {**self.policies, "default": self.default_policy}.items():
-            given: object = policy
-            if not isinstance(given, Policy):
-                raise BadInput(f"the policy of {data_type!r} is {given!r}; pass a Policy(...)")
-        for name in ("l1_bytes", "max_loads", "max_loads_per_type"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise BadInput(f"{name} is {value!r}; pass a whole number of at least 1")
-        for name in ("op_timeout", "load_wait"):
-            if not getattr(self, name) > 0:
-                raise BadInput(f"{name} is {getattr(self, name)!r}; pass seconds greater than 0")
-        check_patience(self.invalidate_patience, self.on_pending)
-        pause = self.self_check
-        if pause is not None and (isinstance(pause, bool) or not 0 <= pause < math.inf):
-            raise BadInput(
-                f"self_check is {pause!r}; pass seconds of at least 0 (None or 0: no checks)"
-            )
-        if not self.namespace or not self.namespace.strip():
-            raise BadInput(f"namespace is {self.namespace!r}; pass a name such as 'shop-prod'")
 
 
 class Assembly:
@@ -129,10 +72,14 @@ class Assembly:
             degraded_l1_ttl=options.degraded_l1_ttl,
             invalidate_patience=options.invalidate_patience,
             on_pending=options.on_pending,
+            max_value_bytes=options.max_value_bytes,
             dependencies=Dependencies(options.dependencies),
             watched=options.mode != "on",
             debug=options.debug,
         )
+        for data_type, policy in options.policies.items():
+            if policy.type is not None:
+                self.stack.codec.declared(policy.type, f"the Policy.type of {data_type}")
         self.data = data_of(guarded)
         self._decode = self.stack.codec.decode
         self.check = SelfCheck(self.stack, self.bypass, options.self_check)
@@ -186,7 +133,8 @@ class Assembly:
             sources.note_key(self.stack, record.key, record)
             self.stack.trace.hit_in_memory(record.kind, record.key)
         record.kind.l1 += 1
-        return Hit(value, "l1", record.used - record.born)
+        age = record.used - record.born
+        return Hit(value, "l1", age, False, False, record.key, record.names)
 
     def decoded(self, record: Record, want: Any = None) -> object:
         """The value of a record that keeps only its bytes; UNSET if they do not decode."""
@@ -213,7 +161,8 @@ class Assembly:
             ):
                 record.used = now
                 written_out += 1
-                found.append(Hit(value, "l1", now - record.born))
+                age = now - record.born
+                found.append(Hit(value, "l1", age, False, False, record.key, record.names))
             else:
                 found.append(MISS if (hit := self.glance(record.key)) is None else hit)
         kind.l1 += written_out
@@ -234,17 +183,15 @@ class Assembly:
         self,
         kind: Kind,
         prefix: tuple[str | None, ...],
-        resource_ids: Sequence[Id],
-        questions_of: Callable[[Sequence[Id]], list[Question]],
+        ids: Sequence[str],
+        questions_of: Callable[[Sequence[str]], list[Question]],
         want: Any,
     ) -> list[Hit[Any] | Miss]:
         """Hits in memory at one moment, all the rest in one fall through the tiers."""
-        found: list[Hit[Any] | Miss] = [MISS] * len(resource_ids)
+        found: list[Hit[Any] | Miss] = [MISS] * len(ids)
         if want is None:
             # Equal to Key tuples, and made in C.
-            keys: Any = zip(*map(repeat, prefix), map(id_text, resource_ids), strict=False)
-            if {str}.issuperset(map(type, resource_ids)):
-                keys = zip(*map(repeat, prefix), resource_ids, strict=False)
+            keys: Any = zip(*map(repeat, prefix), ids, strict=False)
             found = self.glance_many(kind, keys)
         missing = [index for index, hit in enumerate(found) if hit is MISS]
         # Strictly, all are of one moment: memory may not have heard yet of what the tier below it
@@ -258,7 +205,7 @@ class Assembly:
         if missing and self.storing:
             await self.life.ready()
             hidden = self.passing_by
-            questions = questions_of([resource_ids[index] for index in missing])
+            questions = questions_of([ids[index] for index in missing])
             answers = await read.get(self.stack, questions, hidden=hidden, at_once=at_once)
             for index, question, answer in zip(missing, questions, answers, strict=True):
                 if answer is not None and not hidden:
@@ -391,4 +338,6 @@ class Assembly:
             return MISS
         value = read.value_of(self.stack, question, answer)
         age = 0.0 if answer.tier == "source" else self.stack.now() - answer.entry.created
-        return Hit(value, answer.tier, max(0.0, age), answer.stale, answer.coalesced)
+        key, names = sources.provenance(question, answer)
+        stale, coalesced = answer.stale, answer.coalesced
+        return Hit(value, answer.tier, max(0.0, age), stale, coalesced, key, names)

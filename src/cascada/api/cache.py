@@ -9,19 +9,21 @@ from threading import get_ident
 from types import TracebackType
 from typing import Any, Final, Self
 
-from cascada.api.assembly import Assembly, Mode, Options
+from cascada.api.assembly import Assembly
+from cascada.api.options import Mode, Options
 from cascada.api.places import database_tier, redis_tier
 from cascada.api.report import Report, report_of
 from cascada.api.statistics import Statistics, statistics, usage
 from cascada.api.tenant import Tenant
 from cascada.coherence.dependencies import Dependent
-from cascada.engine.stack import OnPending
+from cascada.engine.stack import MAX_VALUE_BYTES, OnPending
 from cascada.engine.tracked import Series
+from cascada.model import arguments
 from cascada.model.clock import Clock, SystemClock
 from cascada.model.entry import UNSET, Hit, Miss
 from cascada.model.errors import BadInput
 from cascada.model.events import Observer
-from cascada.model.keys import Id, Key, scope_of, tenant_text
+from cascada.model.keys import Id, Key, scope_of
 from cascada.model.policy import Policy
 from cascada.model.secret import Secret, Url
 from cascada.model.ttl import Duration
@@ -48,6 +50,7 @@ class Cache:
     invalidate_patience: seconds that `invalidate` waits for a tier that has fallen silent, from
     that moment on. on_pending: what becomes of an invalidation that no durable tier has after that,
     only this process: "raise" InvalidationPending, or "warn" and answer with `pending=True`.
+    max_value_bytes: what one value may take, encoded; a larger one is not stored.
     load_timeout: that a loader may take (None: as long as it needs). max_loads,
     max_loads_per_type: how many run at once; load_wait: seconds that more wait. namespace: before
     every stored key, so that environments may share a server. mode: "on", "off" or "observe".
@@ -83,6 +86,7 @@ class Cache:
         max_loads_per_type: int = 16,
         load_wait: float = 5.0,
         compress_over: int = 4096,
+        max_value_bytes: int = MAX_VALUE_BYTES,
         self_check: float | None = None,
         dependencies: Mapping[str, Sequence[Dependent]] | None = None,
         tenant_validator: Callable[[str], None] | None = None,
@@ -91,10 +95,13 @@ class Cache:
         clock: Clock | None = None,
         tiers: Sequence[Tier] | None = None,
     ) -> None:
-        clock = clock or SystemClock()
+        clock = SystemClock() if clock is None else clock
+        arguments.offers(clock, "clock", ("time", "monotonic"), "a Clock")
+        if tenant_validator is not None:
+            arguments.function(tenant_validator, "tenant_validator", "a function of a tenant")
         self.options = Options(
-            policies=dict(policies or {}),
-            default_policy=default_policy or Policy(),
+            policies={} if policies is None else policies,
+            default_policy=Policy() if default_policy is None else default_policy,
             default_ttl=default_ttl,
             namespace=namespace,
             mode=mode,
@@ -108,19 +115,33 @@ class Cache:
             max_loads_per_type=max_loads_per_type,
             load_wait=load_wait,
             compress_over=compress_over,
+            max_value_bytes=max_value_bytes,
             self_check=self_check,
-            dependencies=dict(dependencies or {}),
-            observers=tuple(observers),
+            dependencies={} if dependencies is None else dependencies,
+            observers=observers,
             debug=sys.flags.dev_mode if debug is None else debug,
         )
-        if tiers is None:
-            tiers = []
+        namespace = self.options.namespace
+        l3_bytes = arguments.integer(l3_bytes, "l3_bytes", 1, of="a whole number of bytes")
+        timeouts = (
+            arguments.seconds(redis_connection_timeout, "redis_connection_timeout"),
+            arguments.seconds(redis_socket_timeout, "redis_socket_timeout"),
+        )
+        if redis_password is not None:
+            redis_password = arguments.secret(redis_password, "redis_password", "a str")
+        lower: list[Tier] = []
+        if tiers is not None:
+            lower = arguments.several(tiers, "tiers", "tiers")
+            for tier in lower:
+                arguments.offers(tier, "each of tiers", ("read", "lease", "fill"), "a tier")
+        else:
             if redis is not None:
-                timeouts = redis_connection_timeout, redis_socket_timeout
-                tiers = [redis_tier(redis, namespace, clock, redis_password, *timeouts)]
+                url = arguments.secret(redis, "redis", "a URL, such as redis://HOST:PORT/DB")
+                lower.append(redis_tier(url, namespace, clock, redis_password, *timeouts))
             if database is not None:
-                tiers = [*tiers, database_tier(database, namespace, l3_bytes, clock)]
-        self._assembly = Assembly(self.options, tiers, clock)
+                url = arguments.secret(database, "database", "a URL or a path of a file")
+                lower.append(database_tier(url, namespace, l3_bytes, clock))
+        self._assembly = Assembly(self.options, lower, clock)
         self._check = self._assembly.check
         self._life = self._assembly.life
         self._memory = self._assembly.stack.memory
@@ -151,10 +172,10 @@ class Cache:
         handle: Tenant | None
         try:
             handle = self._handles[tenant, agent, conversation, collection]
-        except (KeyError, TypeError):  # an id that cannot be hashed gets its sentence below
+        except Exception:  # noqa: BLE001 - an id that cannot be looked up gets its sentence below
             handle = None
         if handle is None:  # outside of the handler: a traceback begins with that sentence
-            text, scope = tenant_text(tenant), scope_of(agent, conversation, collection)
+            text, scope = arguments.tenant(tenant), scope_of(agent, conversation, collection)
             handle = Tenant(self._assembly, text, scope)
             if len(self._handles) >= MAX_HANDLES:
                 self._handles.clear()
@@ -164,11 +185,13 @@ class Cache:
             self._validate(handle.tenant)
         return handle
 
-    async def get(self, key: Key) -> Hit[Any] | Miss:
+    async def get(self, key: Key, *too_many: object) -> Hit[Any] | Miss:
         """The value of a key that `Tenant.key` made: the cheapest way to ask."""
+        if key.__class__ is not Key or too_many:
+            raise _no_key(key)
         try:
             record = self._records[key]
-        except KeyError:
+        except Exception:  # noqa: BLE001 - mostly that there is none; or a part that has no hash
             return await self._beyond(key)
         clock = self._now
         now = clock()
@@ -185,16 +208,11 @@ class Cache:
         ):
             record.used = now
             record.kind.l1 += 1
-            return Hit(value, "l1", now - record.born)
+            age = now - record.born
+            return Hit(value, "l1", age, False, False, record.key, record.names)
         return await self._beyond(key)
 
     async def _beyond(self, key: Key) -> Hit[Any] | Miss:
-        given: object = key
-        if not isinstance(given, Key):
-            raise BadInput(
-                f"Cache.get was given {given!r}; pass a key that tenant.key(type, id) made, "
-                "or ask a tenant: cache.tenant(...).get(type, id)"
-            )
         handle = self.tenant(
             key.tenant,
             agent=key.agent,
@@ -205,6 +223,10 @@ class Cache:
 
     def set_policy(self, data_type: str, policy: Policy) -> None:
         """Say how a type is cached from now on. Memory starts anew; other tiers keep theirs."""
+        data_type = arguments.data_type(data_type)
+        policy = arguments.instance(policy, "policy", Policy, "a Policy(...)")
+        if policy.type is not None:
+            self._assembly.stack.codec.declared(policy.type, "Policy.type")
         self._assembly.stack.kinds.set_policy(data_type, policy)
         self._handles.clear()  # they have worked out what the keys of the type hold
         self._assembly.stack.memory.flush()
@@ -249,3 +271,11 @@ class Cache:
         traceback: TracebackType | None,
     ) -> None:
         await self.aclose()
+
+
+def _no_key(given: object) -> BadInput:
+    return arguments.refused(
+        "the key of Cache.get",
+        given,
+        "a key that tenant.key(type, id) made, or ask a tenant: cache.tenant(...).get(type, id)",
+    )

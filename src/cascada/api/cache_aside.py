@@ -16,11 +16,12 @@ from cascada.api.default import LEFT_OUT, default_cache
 from cascada.codecs.public import deserialize_from_cache
 from cascada.engine.answer import Answer, Origin, Produced, Question
 from cascada.engine.source import One, call
+from cascada.model import arguments
 from cascada.model.entry import Flag
 from cascada.model.errors import BadInput
 from cascada.model.keys import Id, Scope
 from cascada.model.secret import without_values
-from cascada.model.ttl import Duration, seconds
+from cascada.model.ttl import Duration
 
 logger = logging.getLogger("cascada")
 
@@ -75,8 +76,15 @@ async def get_with_cache_aside(
     )
     if fetch_from_db_func is None and generate_func is None:
         raise BadInput("get_with_cache_aside has nothing to ask; pass fetch_from_db_func")
-    if ttl is not None:
-        seconds(ttl)
+    for name, each in (
+        ("fetch_from_db_func", fetch_from_db_func),
+        ("generate_func", generate_func),
+        ("serializer", serializer),
+        ("deserializer", deserializer),
+    ):
+        if each is not None:
+            arguments.function(each, name)
+    ttl = arguments.ttl(ttl, zero=True)
     clock = cache._assembly.clock
     started = clock.monotonic()
     if serializer is None and deserializer is None and not cache._check.armed:

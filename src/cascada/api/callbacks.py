@@ -14,6 +14,8 @@ from itertools import takewhile
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
+from cascada.model.errors import Misuse
+
 Callback = Callable[..., Any]
 
 
@@ -61,7 +63,7 @@ def _accepted(callback: Callback, offered: tuple[str, ...]) -> Accepted:
             each.VAR_KEYWORD,
         )
         if required and each.name not in offered:
-            raise TypeError(
+            raise Misuse(
                 f"{getattr(callback, '__qualname__', callback)} takes {each.name!r}, which it "
                 f"cannot be given; a callback may take {', '.join(offered)}"
             )

@@ -23,10 +23,12 @@ from cascada.api.default import default_cache
 from cascada.api.tenant import Tenant
 from cascada.coherence.dependencies import Dependent, Reach
 from cascada.engine.source import call
+from cascada.model import arguments
 from cascada.model.errors import BadInput
 from cascada.model.keys import Id, scope_of
 from cascada.model.names import part_names
 from cascada.model.policy import ContextPart
+from cascada.model.shown import shown
 
 ConversationResolver = Callable[..., Any]
 """`(tenant_id, agent_id)` to the ids of the agent's conversations; async or plain."""
@@ -42,8 +44,8 @@ def register_conversation_resolver(resolver: ConversationResolver | None) -> Non
     stays. None takes it back.
     """
     global _resolver
-    if resolver is not None and not callable(resolver):
-        raise BadInput(f"resolver is {resolver!r}; pass a function of tenant_id and agent_id")
+    if resolver is not None:
+        arguments.function(resolver, "resolver", "a function of tenant_id and agent_id")
     _resolver = resolver
 
 
@@ -62,7 +64,9 @@ async def invalidate_agent_cache_cascade(
     number of `conversations`, and their `messages`. If the resolver of the conversations fails,
     its error is raised once all that is known without it has gone.
     """
-    tenant = _tenant_of(tenant_id, ctx)
+    tenant, agent_id = _tenant_of(tenant_id, ctx), arguments.identity(agent_id, "agent_id")
+    invalidate_conversations = arguments.flag(invalidate_conversations, "invalidate_conversations")
+    dry_run = arguments.flag(dry_run, "dry_run")
     table = tenant._stack.dependencies
     async with _measured(tenant, "agent_cascade", {"agent_id": agent_id}) as measure:
         rows = list(table.of("agent"))
@@ -97,7 +101,9 @@ async def invalidate_conversation_cache_cascade(
     Returns how many entries went (at most) as `memory, messages_list, messages`. `agent_id` is for
     the metric; whoever else the conversation was cached for, it goes.
     """
-    tenant = _tenant_of(tenant_id)
+    tenant, dry_run = _tenant_of(tenant_id), arguments.flag(dry_run, "dry_run")
+    conversation_id = arguments.identity(conversation_id, "conversation_id")
+    agent_id = None if agent_id is None else arguments.identity(agent_id, "agent_id")
     known = {"conversation_id": conversation_id, "agent_id": agent_id}
     async with _measured(tenant, "conversation", known) as measure:
         done = await tenant.cascade("conversation", conversation=conversation_id, dry_run=dry_run)
@@ -125,7 +131,9 @@ async def invalidate_document_update(
     metadata, the collection's query and retrieval results, and everything that was made from any
     of these (`made`), in whatever collection. Returns how many entries went, at most.
     """
-    tenant = _tenant_of(tenant_id)
+    tenant, dry_run = _tenant_of(tenant_id), arguments.flag(dry_run, "dry_run")
+    document_id = arguments.identity(document_id, "document_id")
+    collection_id = arguments.identity(collection_id, "collection_id")
     known = {"document_id": document_id, "collection_id": collection_id}
     async with _measured(tenant, "document_cascade", known) as measure:
         done = await tenant.cascade(
@@ -147,7 +155,8 @@ async def invalidate_collection_complete(tenant_id: Id, collection_id: Id) -> in
     return await _complete(_tenant_of(tenant_id), "document", "collection", collection_id)
 
 
-async def _complete(tenant: Tenant, subject: str, part: ContextPart, value: Id) -> int:
+async def _complete(tenant: Tenant, subject: str, part: ContextPart, given: Id) -> int:
+    value = arguments.identity(given, f"{part}_id")
     rows = [
         replace(row, within=part)
         for row in tenant._stack.dependencies.of(subject)
@@ -188,13 +197,15 @@ async def _conversations(tenant: Tenant, agent_id: Id) -> list[Id]:
         return []
     given = {"tenant_id": tenant.tenant, "agent_id": agent_id}
     found = await call(with_accepted(_resolver, given))
-    if isinstance(found, str | bytes):  # a sequence, too
-        raise BadInput(f"the conversation resolver returned {found!r}; return a list of ids")
-    return list(dict.fromkeys(found))
+    if not arguments.is_several(found):
+        raise BadInput(f"the conversation resolver returned {shown(found)}; return a list of ids")
+    return list(dict.fromkeys(arguments.ids(found, "what the conversation resolver returned")))
 
 
 def _tenant_of(tenant_id: Id, ctx: Context | None = None) -> Tenant:
     tenant = default_cache().tenant(tenant_id)
+    if ctx is not None:
+        arguments.instance(ctx, "ctx", Context, "a Context")
     if ctx is not None and ctx.get_tenant_id() != tenant.tenant:
         raise BadInput(
             f"tenant_id is {tenant.tenant!r}, and ctx is of tenant {ctx.get_tenant_id()!r}; "

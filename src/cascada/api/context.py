@@ -11,8 +11,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final, Self
 
+from cascada.model import arguments
 from cascada.model.errors import MissingTenant
-from cascada.model.keys import Id, id_text, tenant_text
+from cascada.model.keys import Id, id_text
 
 TENANT_VARIABLE: Final = "CASCADA_TENANT"
 
@@ -33,7 +34,7 @@ class Context:
                 "this context names no tenant; make it with Context(tenant_id=...), "
                 "or have the request name one"
             )
-        return tenant_text(self.tenant_id)
+        return arguments.tenant(self.tenant_id)
 
     def get_agent_id(self) -> str | None:
         return None if self.agent_id is None else id_text(self.agent_id, "agent_id")
@@ -77,12 +78,12 @@ def current_tenant() -> str:
     if _blank(tenant):
         tenant = os.environ.get(TENANT_VARIABLE)
     if not _blank(tenant):
-        return tenant_text(tenant)
+        return arguments.tenant(tenant)
     raise MissingTenant(
         "there is no tenant: the current context names none, and CASCADA_TENANT is not set; "
         "run this inside `with Context(tenant_id=...):`, or set CASCADA_TENANT"
     )
 
 
-def _blank(tenant: Id | None) -> bool:
-    return tenant is None or (isinstance(tenant, str) and not tenant.strip())
+def _blank(given: object) -> bool:
+    return given is None or arguments.is_blank(given)

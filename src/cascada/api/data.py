@@ -7,16 +7,19 @@ TierUnavailable says that nothing was changed, but for `Unanswered`: then nobody
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from cascada.api.assembly import Assembly
 from cascada.codecs.envelope import home_of, pack, unpack
+from cascada.engine.store import over
+from cascada.model import arguments
 from cascada.model.entry import Entry
 from cascada.model.errors import BadInput, CorruptEntry
 from cascada.model.keys import Id, counter_text, list_text
-from cascada.tiers.data import LEAST, MOST, DataStore
+from cascada.tiers.data import DataStore
 
-class_of = type  # a public parameter is called `type`
+_int = partial(arguments.integer, of="an int")
 
 
 class TenantList:
@@ -58,7 +61,7 @@ class TenantList:
 
     async def range(self, start: int = 0, end: int = -1) -> list[Any]:
         """The items from `start` to `end`, both included. CorruptEntry if one does not decode."""
-        first, last = _whole("start", start), _whole("end", end)
+        first, last = _int(start, "start"), _int(end, "end")
         items = await (await self._store()).range(self._name, first, last)
         return [self._decoded(item) for item in items]
 
@@ -68,12 +71,14 @@ class TenantList:
 
     async def trim(self, start: int, end: int) -> None:
         """Keep only the items from `start` to `end`, both included."""
-        first, last = _whole("start", start), _whole("end", end)
+        first, last = _int(start, "start"), _int(end, "end")
         await (await self._store()).trim(self._name, first, last)
 
     async def _push(self, value: object, *, left: bool) -> int:
         stack = self._assembly.stack
         encoded = stack.codec.encode(value, type=self._type)
+        if (size := len(encoded.data)) > stack.max_value_bytes:
+            raise BadInput(f"value has {size} bytes, {over(stack.max_value_bytes)}")
         entry = Entry(encoded.data, encoded.codec, encoded.flags, created=stack.now())
         return await (await self._store()).push(self._name, pack(entry, self._home), left=left)
 
@@ -111,7 +116,7 @@ class TenantData:
         BadInput if it would leave 64 bits. `metadata` goes to the log, at DEBUG, and nowhere else.
         """
         name = counter_text(self.tenant, counter_type, resource_id)
-        assembly, amount = self._assembly, _whole("amount", amount)
+        assembly, amount = self._assembly, _int(amount, "amount")
         await assembly.life.ready()
         value = await assembly.data.increment(name, amount)
         if metadata is not None:
@@ -126,16 +131,6 @@ class TenantData:
 
     def list(self, list_name: Id, *, type: Any = None) -> TenantList:
         """The list of that name. `type` is what its items are, where that cannot be seen."""
+        if type is not None:
+            self._assembly.stack.codec.declared(type)
         return TenantList(self._assembly, list_text(self.tenant, list_name), type)
-
-
-def _whole(what: str, value: object) -> int:
-    """A whole number of 64 bits, or BadInput."""
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise BadInput(f"{what} is {value!r} ({class_of(value).__name__}); pass an int")
-    if not LEAST <= value <= MOST:
-        # Python refuses to print one of more than 4300 digits.
-        bits = value.bit_length()
-        shown = value if bits < 256 else f"an int of {bits} bits"
-        raise BadInput(f"{what} is {shown}; pass an int from {LEAST} to {MOST}")
-    return int(value)

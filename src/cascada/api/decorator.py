@@ -27,11 +27,15 @@ from cascada.api import portal
 from cascada.api.cache import Cache
 from cascada.api.cached_streams import StreamCached
 from cascada.api.recipe import Recipe, look_like
+from cascada.model import arguments
 from cascada.model.entry import UNSET, Invalidated, Unset
+from cascada.model.errors import Misuse
 from cascada.model.keys import Id, Key
 from cascada.model.loaded import Loaded
+from cascada.model.plain import text_of
 from cascada.model.policy import Policy
-from cascada.model.ttl import FOREVER, Duration, seconds
+from cascada.model.shown import shown
+from cascada.model.ttl import FOREVER, Duration
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -203,34 +207,48 @@ def cached(
     where it names a dataclass, a model, an enum or another class of the application).
     """
     if callable(data_type):
-        raise TypeError('write @cached("data_type"), or @cached() to name it after the function')
+        raise Misuse('write @cached("data_type"), or @cached() to name it after the function')
     if data_type is not None and key_prefix is not None:
-        raise TypeError("data_type and key_prefix are two words for one thing; pass one of them")
-    if isinstance(tags, str) or isinstance(ignore, str):
-        raise TypeError(f"tags and ignore are tuples of names; pass ({tags or ignore!r},)")
+        raise Misuse("data_type and key_prefix are two words for one thing; pass one of them")
+    if data_type is not None:
+        data_type = arguments.data_type(data_type)
+    if key_prefix is not None:
+        key_prefix = arguments.data_type(key_prefix, "key_prefix")
+    if key is not None:
+        arguments.function(key, "key", "a function of the same arguments, which returns an id")
+    if policy is not None:
+        arguments.instance(policy, "policy", Policy, "a Policy(...)")
+    if cache is not None:
+        arguments.instance(cache, "cache", Cache, "a Cache")
     if ttl is None:
         ttl = FOREVER
     elif not isinstance(ttl, Unset):
-        seconds(ttl)
+        ttl = arguments.ttl(ttl, zero=True)
     return Decorator(
         data_type=data_type if key_prefix is None else key_prefix,
         ttl=None if isinstance(ttl, Unset) else ttl,
         key=key,
-        tags=tags,
+        tags=_several(tags, "tags"),
         policy=policy,
-        ignore=ignore,
+        ignore=_several(ignore, "ignore"),
         cache=cache,
         wanted=type,
     )
 
 
+def _several(given: Sequence[str], what: str) -> tuple[str, ...]:
+    if (one := text_of(given)) is not None:
+        raise Misuse(f"{what} is a tuple of names; pass ({one!r},)")
+    return arguments.names(given, what)
+
+
 def _refuse_what_cannot_be_cached(function: object) -> None:
     if inspect.isgeneratorfunction(function):
-        raise TypeError(
+        raise Misuse(
             f"{getattr(function, '__qualname__', repr(function))} is a plain generator; "
             "make it an async one, which is cached as a stream, or return a list"
         )
     if isinstance(function, classmethod | staticmethod):
-        raise TypeError(f"@cached stands below @{type(function).__name__}, next to the function")
+        raise Misuse(f"@cached stands below @{type(function).__name__}, next to the function")
     if not callable(function):
-        raise TypeError(f"@cached was given {function!r}, which is no function")
+        raise Misuse(f"@cached was given {shown(function)}, which is no function")

@@ -10,6 +10,7 @@ from threading import Lock
 from typing import Final
 
 from cascada.api.cache import Cache
+from cascada.model import arguments
 
 LEFT_OUT: Final = ""
 """A tenant that was not given: the same MissingTenant as for a blank one."""
@@ -25,6 +26,8 @@ def configure(cache: Cache | None) -> None:
     The one before it is not closed: whoever made it may still use it.
     """
     global _configured
+    if cache is not None:
+        arguments.instance(cache, "cache", Cache, "a Cache, or None for the environment's")
     _configured = cache
 
 

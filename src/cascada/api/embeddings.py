@@ -9,26 +9,25 @@ from __future__ import annotations
 
 import struct
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from hashlib import blake2b
-from typing import Any, Final, TypedDict
+from typing import Any, TypedDict
 
 from cascada.api.default import default_cache
 from cascada.api.tenant import Tenant
+from cascada.api.vectors import DATA_TYPE, vector_of, vectors_of
 from cascada.codecs.arrays import array_of_list, numpy_if_there
 from cascada.codecs.digest import generate_resource_id_hash
 from cascada.codecs.public import serialize_for_cache
 from cascada.codecs.values import AS_ARRAY
 from cascada.engine.answer import Produced, Question
 from cascada.engine.gather import Gatherer
-from cascada.engine.source import call
+from cascada.model import arguments
 from cascada.model.entry import Hit
-from cascada.model.errors import BadInput, MissingExtra, SerializationError
+from cascada.model.errors import MissingExtra, SerializationError
 from cascada.model.keys import Id
-from cascada.model.ttl import Duration, seconds
-
-DATA_TYPE: Final = "embedding"
+from cascada.model.ttl import Duration
 
 Provider = Callable[[list[str]], Any]
 
@@ -65,16 +64,11 @@ class Embeddings:
         ttl: Duration | None = None,
         **params: Any,
     ) -> None:
-        if max_batch is not None and (isinstance(max_batch, bool) or max_batch < 1):
-            raise BadInput(
-                f"max_batch is {max_batch!r}; pass a whole number of at least 1, or None"
-            )
-        if max_wait < 0:
-            raise BadInput(f"max_wait is {max_wait!r}; pass seconds of at least 0")
-        if isinstance(max_calls, bool) or max_calls < 1:
-            raise BadInput(f"max_calls is {max_calls!r}; pass a whole number of at least 1")
-        if ttl is not None:
-            seconds(ttl)
+        if max_batch is not None:
+            max_batch = arguments.integer(max_batch, "max_batch", 1)
+        max_wait = arguments.seconds(max_wait, "max_wait", zero=True)
+        max_calls = arguments.integer(max_calls, "max_calls", 1)
+        half, ttl = arguments.flag(half, "half"), arguments.ttl(ttl)
         self._ask = _function_of(provider)
         self._identity = _identity(model, {**params, "half": True} if half else params)
         self._limits: dict[str, Any] = {
@@ -94,12 +88,8 @@ class Embeddings:
         Lists of floats, or with `as_array` read-only arrays (numpy). If a request to the provider
         fails, its error is raised once all others have been stored.
         """
-        if isinstance(texts, str):
-            raise BadInput(f"texts is {texts!r}; pass a list of texts")
-        if not {str}.issuperset(map(type, texts)):
-            for text in texts:
-                if not isinstance(text, str):
-                    raise BadInput(f"texts holds {text!r}; every one has to be a str")
+        arguments.instance(tenant, "tenant", Tenant, "a tenant's handle: cache.tenant(...)")
+        texts, as_array = arguments.texts(texts), arguments.flag(as_array, "as_array")
         want = _form(as_array)
         timer = tenant._assembly.clock.monotonic
         started = timer()
@@ -125,7 +115,7 @@ class Embeddings:
         """What a vector of the provider is stored as."""
         if self._half:
             return Half(serialize_for_cache(vector, DATA_TYPE))
-        return list(vector) if isinstance(vector, tuple) else vector
+        return vector
 
     def gatherer(self, tenant: Tenant) -> Gatherer:
         """The requests of one tenant: nobody's texts travel with another's."""
@@ -163,8 +153,6 @@ class _Missing:
         return list(map(self._made, results))
 
     def _made(self, result: Any) -> Produced:
-        if result is None:  # nothing, which must not be stored as if it were a vector
-            result = ValueError("the provider returned None where a vector was asked for")
         if isinstance(result, BaseException):
             return Produced(None, error=result)
         return Produced(self._embeddings.stored(result), ttl=self._embeddings.ttl)
@@ -261,6 +249,7 @@ async def stored_vector(
 ) -> Any:
     """The vector of one text, from where a batch would find it; None if there is none."""
     resource_id = embedding_id(text, model, params)
+    as_array = arguments.flag(as_array, "as_array")
     hit = await tenant.get(DATA_TYPE, resource_id, type=_form(as_array))
     if not hit:
         return None
@@ -270,14 +259,14 @@ async def stored_vector(
 async def store_vector(
     tenant: Tenant, text: str, vector: Any, model: str, params: Mapping[str, Any]
 ) -> bool:
-    """Store the vector of one text where a batch finds it."""
-    numbers = list(vector) if isinstance(vector, tuple) else vector
+    """Store the vector of one text where a batch finds it; None: there is none."""
+    numbers = None if vector is None else vector_of(vector)
     return await tenant.set(DATA_TYPE, embedding_id(text, model, params), numbers)
 
 
 def embedding_id(text: str, model: str, params: Mapping[str, Any]) -> str:
     """The id under which the vector of a text is stored."""
-    return _id_of(text, _identity(model, params))
+    return _id_of(arguments.text(text, "text"), _identity(model, params))
 
 
 def _id_of(text: str, identity: Any) -> str:
@@ -287,15 +276,15 @@ def _id_of(text: str, identity: Any) -> str:
 
 def _identity(model: str, params: Mapping[str, Any]) -> Any:
     """A hash that has taken all but the text, which comes last and so needs no length."""
-    head = generate_resource_id_hash(model, **params)
+    head = generate_resource_id_hash(arguments.text(model, "model_name"), **params)
     return blake2b(head.encode(), digest_size=16, person=b"cascada embed 1")
 
 
-def _function_of(provider: Any) -> Callable[[list[str]], Any]:
-    function = getattr(provider, "embed", provider)
-    if not callable(function):
-        raise BadInput(
-            f"embedding_provider is {provider!r}; pass a function of a list of texts, or an object "
-            "with a method embed"
-        )
-    return partial(call, function)
+def _function_of(provider: Any) -> Callable[[list[str]], Awaitable[Any]]:
+    accepted = "a function of a list of texts, or an object with a method embed"
+    try:
+        function = getattr(provider, "embed", provider)
+    except Exception as error:
+        raise arguments.refused("embedding_provider", provider, accepted) from error
+    arguments.function(function, "embedding_provider", accepted)
+    return partial(vectors_of, function)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Final, Protocol
 
 from cascada.api.context import Context
+from cascada.model import arguments
 from cascada.model.errors import BadInput
-from cascada.model.keys import id_text, tenant_text
+from cascada.model.keys import id_text
 
 HEADERS: Final = {
     "tenant": "X-Tenant-ID",
@@ -27,7 +28,7 @@ def tenant_in(headers: Headers) -> str:
     header = HEADERS["tenant"]
     said = _once(headers, header)
     try:
-        return tenant_text(said)
+        return arguments.tenant(said)
     except BadInput as error:
         raise BadInput(f"{header}: {error}") from error
 

@@ -13,8 +13,10 @@ from typing import Any, NoReturn, TypeVar, cast
 
 from cascada.api.default import LEFT_OUT, default_cache
 from cascada.api.tenant import Tenant
+from cascada.model import arguments
 from cascada.model.errors import BadInput
 from cascada.model.keys import Id
+from cascada.model.shown import shown
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -121,8 +123,10 @@ def _handle(tenant_id: Id) -> Tenant:
 
 def _kind(counter_type: str | None, scope: str | None) -> str:
     """The counter's type, by either of its two words."""
-    if counter_type is not None and scope is not None and counter_type != scope:
+    given = scope if counter_type is None else counter_type
+    plain = arguments.data_type(given, "counter_type")
+    if scope is not None and arguments.data_type(scope, "scope") != plain:
         raise BadInput(
-            f"counter_type is {counter_type!r} and scope is {scope!r}; they mean the same, pass one"
+            f"counter_type is {plain!r} and scope is {shown(scope)}; they mean the same, pass one"
         )
-    return cast(str, scope if counter_type is None else counter_type)
+    return plain

@@ -19,8 +19,9 @@ from cascada.api.context import current_tenant
 from cascada.api.default import default_cache
 from cascada.codecs import typed
 from cascada.codecs.digest import generate_resource_id_hash
-from cascada.model.errors import BadInput
-from cascada.model.keys import NO_SCOPE, Id, Key, id_text, type_text
+from cascada.model import arguments
+from cascada.model.errors import BadInput, Misuse
+from cascada.model.keys import NO_SCOPE, Id, Key, id_text
 from cascada.model.loaded import Loaded
 from cascada.model.policy import Policy
 from cascada.model.ttl import Duration
@@ -50,7 +51,7 @@ class Recipe:
         self.function = function
         self.name = getattr(function, "__qualname__", type(function).__qualname__)
         self.identity = f"{function.__module__}.{self.name}"
-        self.data_type = type_text(self.identity if data_type is None else data_type)
+        self.data_type = arguments.data_type(self.identity if data_type is None else data_type)
         self.ttl = ttl
         self.tags = tuple(tags)
         self.is_async = _is_async(function)
@@ -63,7 +64,7 @@ class Recipe:
         self._told: ref[Cache] | None = None
         self._keys: dict[tuple[Any, ...], Key] = {}
         if unknown := self._ignore - self._signature.parameters.keys():
-            raise TypeError(f"ignore names {min(unknown)!r}, which {self.name} does not take")
+            raise Misuse(f"ignore names {min(unknown)!r}, which {self.name} does not take")
 
     def cache(self) -> Cache:
         """The cache to use now, which knows this function's policy."""

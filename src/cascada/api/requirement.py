@@ -15,7 +15,9 @@ from typing import Any, Final, TypeVar, cast
 
 from cascada.api.context import Context, current_context
 from cascada.api.headers import HEADERS, context_in
-from cascada.model.errors import BadInput, MissingContext
+from cascada.model import arguments
+from cascada.model.errors import BadInput, MissingContext, Misuse
+from cascada.model.shown import shown
 
 T = TypeVar("T")
 
@@ -39,13 +41,14 @@ def with_context(
     FastAPI, which reads it, takes it for no parameter of the request.
     """
     if callable(tenant):
-        raise TypeError("write @with_context(), with what the function needs in the parentheses")
+        raise Misuse("write @with_context(), with what the function needs in the parentheses")
     asked = {
         "tenant": tenant, "agent": agent, "conversation": conversation, "collection": collection,
     }  # fmt: skip
-    needed = tuple(part for part, wanted in asked.items() if wanted)
+    needed = tuple([part for part, wanted in asked.items() if arguments.flag(wanted, part)])
 
     def decorate(function: Callable[..., T]) -> Callable[..., T]:
+        arguments.function(function, "what @with_context stands above")
         signature = inspect.signature(function)
         at = _place_of_ctx(function, signature)
 
@@ -132,7 +135,7 @@ def _place_of_ctx(function: Callable[..., Any], signature: inspect.Signature) ->
             return index if by_position else None
         if each.kind is each.VAR_KEYWORD:
             return None
-    raise TypeError(
+    raise Misuse(
         f"@with_context has nothing to pass to {function.__qualname__}; give it a parameter `ctx`"
     )
 
@@ -140,7 +143,7 @@ def _place_of_ctx(function: Callable[..., Any], signature: inspect.Signature) ->
 def _checked(function: Callable[..., Any], needed: tuple[str, ...], given: Any) -> Context:
     if given is not None and not isinstance(given, Context):
         raise MissingContext(
-            f"{function.__qualname__} was called with ctx={given!r}; pass a Context, "
+            f"{function.__qualname__} was called with ctx={shown(given)}; pass a Context, "
             "or leave it out, so that it is that of the request"
         )
     context = given or current_context()

@@ -17,9 +17,10 @@ from typing import Annotated, Any, Final, Literal, Self, get_args
 from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from cascada.api.options import LARGEST_VALUE
 from cascada.api.places import DATABASE, sqlite_path
+from cascada.model import arguments
 from cascada.model.errors import BadInput, InvalidSettings
-from cascada.model.keys import tenant_text
 from cascada.model.secret import Secret, Url
 from cascada.model.ttl import FOREVER
 from cascada.tiers.redis_url import EXPECTED, what_is_wrong
@@ -44,7 +45,7 @@ def _url(is_one: Callable[[Url], bool]) -> Callable[[object], Url | None]:
 
 def _tenant(text: str) -> str:
     try:
-        return tenant_text(text)
+        return arguments.tenant(text)
     except BadInput as error:
         raise ValueError from error
 
@@ -77,6 +78,9 @@ _Seconds = Annotated[
 ]
 _Megabytes = Annotated[
     int, Field(ge=1, description="megabytes, a whole number of at least 1 (such as 50)")
+]
+_Bytes = Annotated[
+    int, Field(ge=1, le=LARGEST_VALUE, description=f"bytes, a whole number up to {LARGEST_VALUE}")
 ]
 _Ttl = Annotated[
     float,
@@ -172,6 +176,7 @@ class Settings(BaseSettings):
     cascada_invalidate_patience: _Patience = 5
     cascada_on_pending: _OnPending = "raise"
     cascada_self_check: _Pause = None
+    cascada_max_value_bytes: _Bytes = 16 * _MEGABYTE
 
     @classmethod
     def from_env(cls) -> Self:
@@ -202,6 +207,7 @@ class Settings(BaseSettings):
             "invalidate_patience": self.cascada_invalidate_patience,
             "on_pending": self.cascada_on_pending,
             "self_check": self.cascada_self_check,
+            "max_value_bytes": self.cascada_max_value_bytes,
         }
 
 

@@ -7,10 +7,12 @@ from typing import Any, Final
 
 from cascada.engine.answer import Question
 from cascada.engine.kind import Kind
+from cascada.model import arguments
 from cascada.model.errors import BadInput
 from cascada.model.keys import Id, Key, Scope, id_text
 from cascada.model.names import all_of_type, context_names, part_names, resource_names
 from cascada.model.policy import candidates
+from cascada.model.shown import shown
 
 _key: Final = tuple.__new__
 """A Key without its constructor, which is a Python function: thrice as fast."""
@@ -36,10 +38,10 @@ class Shape:
         )
         self.context = tuple(context_names(tenant, data_type, left_out))
 
-    def questions(self, resource_ids: Sequence[Id], want: Any = None) -> list[Question]:
-        """One for each id; there may be thousands."""
+    def questions(self, ids: Sequence[str], want: Any = None) -> list[Question]:
+        """One for each canonical id; there may be thousands."""
         kind, context, keys = self.kind, self.context, self.keys
-        return [Question(kind, keys(last), context, want) for last in map(id_text, resource_ids)]
+        return [Question(kind, keys(last), context, want) for last in ids]
 
     def keys(self, last: str) -> tuple[Key, ...]:
         """The candidates for one id, the most specific one first."""
@@ -48,29 +50,25 @@ class Shape:
         return tuple([_key(Key, (*prefix, last)) for prefix in self.prefixes])
 
 
-def several(resource_ids: Sequence[Id]) -> Sequence[Id]:
-    """`resource_ids`, unless it is one id: a str is a sequence of its letters to a type checker."""
-    if isinstance(resource_ids, str):
-        raise BadInput(f"resource_ids is {resource_ids!r}; pass a list of ids")
-    return resource_ids
-
-
 def names_of_resources(
     tenant: str, data_type: str, resource_id: Id | None, scope: Scope
 ) -> list[str]:
     """What an invalidation of a type and an id means; the id may be "*"."""
     if resource_id is None:
         raise BadInput(
-            f"invalidate({data_type!r}) names no resource; pass its id, "
+            f"invalidate({shown(data_type)}) names no resource; pass its id, "
             'or "*" for every resource of the type'
         )
+    data_type, resource_id = arguments.data_type(data_type), id_text(resource_id)
     if resource_id == "*":
         return all_of_type(tenant, data_type, scope)
-    return resource_names(tenant, data_type, id_text(resource_id), scope)
+    return resource_names(tenant, data_type, resource_id, scope)
 
 
 def names_of_parts(tenant: str, resource_id: Id | None, scope: Scope) -> list[str]:
     """What an invalidation without a type means: all that belongs to the parts."""
     if resource_id is not None:
-        raise BadInput(f"invalidate() got resource_id={resource_id!r} without a data_type")
+        raise BadInput(
+            f"invalidate() got resource_id={shown(resource_id)} without a data_type; pass both"
+        )
     return part_names(tenant, scope)

@@ -18,7 +18,7 @@ from cascada.api.manager_data import ListsAndCounters
 from cascada.api.tenant import Tenant
 from cascada.codecs.digest import generate_resource_id_hash
 from cascada.codecs.public import deserialize_from_cache
-from cascada.model.errors import BadInput
+from cascada.model import arguments
 from cascada.model.keys import Id
 from cascada.model.policy import CachePriority
 from cascada.model.ttl import Duration
@@ -81,8 +81,9 @@ class CacheManager(ListsAndCounters):
         key in between. With `version`, an older one never replaces a newer one. `priority` says
         what eviction is to give up last; this version goes by last use alone.
         """
-        if priority is not None and not isinstance(priority, CachePriority):
-            raise BadInput(f"priority is {priority!r}; pass a CachePriority, such as HIGH")
+        if priority is not None:
+            arguments.instance(priority, "priority", CachePriority, "a CachePriority, such as HIGH")
+        ttl = arguments.ttl(ttl, zero=True)
         handle = cls._handle(tenant_id, agent_id, conversation_id, collection_id)
         return await handle.set(data_type, resource_id, value, ttl=ttl, tags=tags, version=version)
 

@@ -35,6 +35,7 @@ class TypeStatistics:
     stored: int = 0
     stored_bytes: int = 0
     bulky: int = 0
+    oversized: int = 0
 
     @property
     def hits(self) -> int:

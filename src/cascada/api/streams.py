@@ -13,7 +13,9 @@ from cascada.engine import stream
 from cascada.engine.answer import Question
 from cascada.engine.pieces import MAX_ITEMS, MakePieces, Pieces
 from cascada.engine.stack import Stack
+from cascada.model import arguments
 from cascada.model.keys import Id
+from cascada.model.made_of import Declared, sources_of
 from cascada.model.ttl import Duration
 
 T = TypeVar("T")
@@ -41,7 +43,7 @@ class TenantStreams:
         *,
         ttl: Duration | None = None,
         tags: Sequence[str] = (),
-        sources: Sequence[str] = (),
+        sources: Sequence[Declared] = (),
         type: Any = None,
         max_items: int = MAX_ITEMS,
     ) -> AsyncGenerator[T]:
@@ -53,14 +55,21 @@ class TenantStreams:
         A stream of more than `max_items` (or 16 MiB) is delivered and not stored, and who comes
         later starts anew. Close what you do not read to its end (`contextlib.aclosing`).
         """
-        want = None if type is None else list[type]
+        arguments.function(pieces, "pieces", "a function without arguments, of a generator")
+        want = None if type is None else list[self._stack.codec.declared(type)]  # type: ignore[misc]  # a type by now
         shape = self._shape(data_type)
         question = self._question(shape, resource_id, want)
         if shape.kind.policy.lookup == "strict":
             # No generator is asked level by level: this key alone says that it has the value.
             question = Question(shape.kind, question.candidates[:1], shape.context, want)
         source = Pieces(
-            self._stack, question, pieces, ttl=ttl, tags=tags, sources=sources, max_items=max_items
+            self._stack,
+            question,
+            pieces,
+            ttl=arguments.ttl(ttl),
+            tags=arguments.names(tags, "tags", "tags"),
+            sources=sources_of(sources),
+            max_items=arguments.integer(max_items, "max_items", 1),
         )
         return _flow(self._assembly, question, source)
 

@@ -17,26 +17,27 @@ from cascada.api.asking import TenantAsking
 from cascada.api.assembly import Assembly
 from cascada.api.data import TenantData
 from cascada.api.levels import alone
-from cascada.api.shape import Shape, several
+from cascada.api.shape import Shape
 from cascada.api.signatures import Async, Plain, Rows, Stored
 from cascada.api.streams import TenantStreams
 from cascada.api.voids import TenantVoids
-from cascada.engine.answer import Question
 from cascada.engine.explain import Explanation, explain
 from cascada.engine.invalidate import invalidate
 from cascada.engine.source import Many, One
-from cascada.engine.write import write
+from cascada.engine.write import to_be_set, write
+from cascada.model import arguments
 from cascada.model.entry import UNSET, Hit, Miss
-from cascada.model.keys import Id, Key, Scope, id_text, scope_of, type_text
+from cascada.model.keys import Id, Key, Scope, id_text, scope_of
 from cascada.model.loaded import Loaded
-from cascada.model.names import (
-    key_name,
-)
-from cascada.model.ttl import Duration, seconds
+from cascada.model.made_of import Declared, sources_of
+from cascada.model.names import key_name
+from cascada.model.ttl import Duration
 
 T = TypeVar("T")
 
 class_of = type  # a public parameter is called `type`
+_NONE: tuple[str, ...] = ()
+"""The default of `tags`: whatever else it is has to be looked at."""
 
 
 class Tenant(TenantAsking, TenantStreams, TenantData, TenantVoids):
@@ -101,7 +102,10 @@ class Tenant(TenantAsking, TenantStreams, TenantData, TenantVoids):
         `lookup="exact"`. A value past its ttl is returned with `stale=True` within `stale_for`.
         `type` is what stored data is decoded to; what does not decode is a miss.
         """
-        shape = self._shapes.get(data_type)
+        try:
+            shape = self._shapes.get(data_type)
+        except Exception:  # noqa: BLE001 - what cannot be looked up is told its sentence below
+            shape = None
         if shape is None:
             shape = self._shape(data_type)
         if class_of(resource_id) is not str:
@@ -124,7 +128,8 @@ class Tenant(TenantAsking, TenantStreams, TenantData, TenantVoids):
             ):
                 record.used = now
                 record.kind.l1 += 1
-                return Hit(value, "l1", now - record.born)
+                age = now - record.born
+                return Hit(value, "l1", age, False, False, record.key, record.names)
             hit = self._assembly.glance(key)
             if hit is not None:
                 return hit
@@ -132,7 +137,10 @@ class Tenant(TenantAsking, TenantStreams, TenantData, TenantVoids):
 
     def peek(self, data_type: str, resource_id: Id) -> Hit[Any] | None:
         """What memory answers at once, or None: then ask `get`, which also looks further."""
-        shape = self._shapes.get(data_type)
+        try:
+            shape = self._shapes.get(data_type)
+        except Exception:  # noqa: BLE001 - what cannot be looked up is told its sentence below
+            shape = None
         if shape is None:
             shape = self._shape(data_type)
         if class_of(resource_id) is not str:
@@ -158,8 +166,8 @@ class Tenant(TenantAsking, TenantStreams, TenantData, TenantVoids):
         return await self._assembly.get_many(
             shape.kind,
             shape.prefix,
-            several(resource_ids),
-            partial(shape.questions, want=type),
+            arguments.ids(resource_ids),
+            partial(shape.questions, want=self._wanted(type)),
             type,
         )
 
@@ -245,13 +253,21 @@ class Tenant(TenantAsking, TenantStreams, TenantData, TenantVoids):
         the policy has a `none_ttl`. One load runs per key, whoever asks. A loader that fails
         raises to its callers, unless the policy allows a stale value (`stale_if_error`).
         """
-        shape = self._shapes.get(data_type)
+        try:
+            shape = self._shapes.get(data_type)
+        except Exception:  # noqa: BLE001 - what cannot be looked up is told its sentence below
+            shape = None
         if shape is None:
             shape = self._shape(data_type)
         if class_of(resource_id) is not str:
             resource_id = id_text(resource_id)
+        # All of it on a hit as well, or what is wrong would be told on the first miss alone.
         if ttl is not None:
-            seconds(ttl)  # refused on a hit as well, or it would fail on the first miss alone
+            ttl = arguments.duration(ttl)
+        if tags is not _NONE:
+            tags = arguments.names(tags, "tags", "tags")
+        if not callable(loader) or generator is not None:
+            _check_functions(loader, generator)
         if type is None and not self._check.armed:
             key: Any = shape.prefix + (resource_id,)  # noqa: RUF005 - faster than unpacking
             hit = self._assembly.glance(key)
@@ -311,16 +327,19 @@ class Tenant(TenantAsking, TenantStreams, TenantData, TenantVoids):
         It returns a mapping from id to value, or a sequence with one value for each id asked.
         With `lookup="strict"` it is called for each id by itself, as the levels differ.
         """
+        ids, ttl = arguments.ids(resource_ids), arguments.ttl(ttl)
+        tags = arguments.names(tags, "tags", "tags")
+        arguments.function(loader, "loader", "a function of a list of ids")
         if self._shape(data_type).by_level:
             one = partial(self.load, data_type, ttl=ttl, tags=tags, type=type)
-            asked = [one(each, alone(loader, id_text(each))) for each in resource_ids]
+            asked = [one(each, alone(loader, each)) for each in ids]
             hits = await asyncio.gather(*asked, return_exceptions=True)
             for hit in hits:  # all have ended by now: nobody is left behind
                 if isinstance(hit, BaseException):
                     raise hit
             return cast("list[Hit[Any] | Miss]", hits)
         source = Many(loader, clock=self._assembly.clock, ttl=ttl, tags=tags)
-        return await self.ask_many(data_type, resource_ids, source, type=type)
+        return await self.ask_many(data_type, ids, source, type=type)
 
     async def ttl(self, data_type: str, resource_id: Id) -> float | None:
         """Seconds until the value of this one key is no longer fresh; None if there is none."""
@@ -341,7 +360,7 @@ class Tenant(TenantAsking, TenantStreams, TenantData, TenantVoids):
         *,
         ttl: Duration | None = None,
         tags: Sequence[str] = (),
-        sources: Sequence[str] = (),
+        sources: Sequence[Declared] = (),
         version: int | None = None,
         type: Any = None,
     ) -> bool:
@@ -352,30 +371,26 @@ class Tenant(TenantAsking, TenantStreams, TenantData, TenantVoids):
         newer stood against it or a tier did not answer. SerializationError if it cannot be stored
         exactly.
         """
-        if ttl is not None:
-            seconds(ttl)
         question = self._question(self._shape(data_type), resource_id, type)
+        entry = to_be_set(
+            self._stack,
+            question,
+            value,
+            ttl=arguments.ttl(ttl),
+            tags=arguments.names(tags, "tags", "tags"),
+            sources=sources_of(sources),
+            version=arguments.version(version),
+        )
         await self._assembly.life.ready()
         if not self._assembly.storing:
             # Other processes must not go on with the value that this one replaces.
             await invalidate(self._stack, [key_name(question.key)])
             return False
-        return await write(
-            self._stack, question, value, ttl=ttl, tags=tags, sources=sources, version=version
-        )
+        return await write(self._stack, question, entry)
 
-    # --- keys ---------------------------------------------------------------------------------
 
-    def _shape(self, data_type: str) -> Shape:
-        shape = self._shapes.get(data_type)
-        if shape is None:
-            data_type = type_text(data_type)
-            kind = self._stack.kinds.of(self.tenant, data_type)
-            shape = self._shapes[data_type] = Shape(kind, self.tenant, data_type, self.scope)
-        return shape
-
-    def _question(
-        self, shape: Shape, resource_id: Id, want: Any = None, *, generating: bool = False
-    ) -> Question:
-        keys = shape.keys(id_text(resource_id))
-        return Question(shape.kind, keys, shape.context, want, generating=generating)
+def _check_functions(loader: object, generator: object) -> None:
+    """Either may be left out."""
+    for what, each in (("loader", loader), ("generator", generator)):
+        if each is not None:
+            arguments.function(each, what)

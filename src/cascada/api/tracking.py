@@ -10,8 +10,9 @@ from typing import Any
 
 from cascada.api.constants import METRIC_CACHE_HIT, METRIC_CACHE_MISS, METRIC_LATENCY
 from cascada.api.default import default_cache
+from cascada.model import arguments
 from cascada.model.errors import BadInput
-from cascada.model.keys import Id, type_text
+from cascada.model.keys import Id
 
 
 async def track_cache_metrics(
@@ -34,14 +35,22 @@ async def track_cache_metrics(
     is in `Cache.tracked()`, and in Prometheus as `cache_tracked_total` and `cache_tracked_sum`.
     At most 200 names of metrics and 10,000 series are kept apart.
     """
+    value = arguments.number(value, "value")
+    if metadata is not None:
+        metadata = arguments.mapping(metadata, "metadata", "a dict")
     handle = default_cache().tenant(tenant_id, agent=agent_id, conversation=conversation_id)
-    trace = handle._stack.trace
+    data_type, trace = arguments.data_type(data_type), handle._stack.trace
     known = {"agent_id": agent_id, "conversation_id": conversation_id, "operation": operation}
     said = {**(metadata or {}), **{key: each for key, each in known.items() if each is not None}}
+    if operation is not None:
+        operation = arguments.text(operation, "operation")
+    was_hit = hit is not None and arguments.flag(hit, "hit")
+    if latency_ms is not None:
+        latency_ms = arguments.number(latency_ms, "latency_ms", 0)
     if metric_type is not None:
-        measured = {metric_type: value}
+        measured = {arguments.data_type(metric_type, "metric_type"): value}
     elif operation is not None:
-        measured = {METRIC_CACHE_HIT if hit else METRIC_CACHE_MISS: 1.0}
+        measured = {METRIC_CACHE_HIT if was_hit else METRIC_CACHE_MISS: 1.0}
         if latency_ms is not None:
             measured[METRIC_LATENCY] = latency_ms
     else:
@@ -50,7 +59,7 @@ async def track_cache_metrics(
             "pass metric_type=METRIC_LATENCY, value=... or operation=..., hit=..., latency_ms=..."
         )
     for metric, each in measured.items():
-        trace.track(type_text(metric), type_text(data_type), handle.tenant, each, said)
+        trace.track(metric, data_type, handle.tenant, each, said)
 
 
 async def track_agent_cache_metrics(
@@ -62,6 +71,9 @@ async def track_agent_cache_metrics(
     agent_id: Id | None = None,
 ) -> None:
     """Record that an operation of the agent service was a hit or a miss, and its latency."""
+    operation = arguments.text(operation, "operation")
+    cache_hit = arguments.flag(cache_hit, "cache_hit")
+    latency_ms = arguments.number(latency_ms, "latency_ms", 0)
     said = {"operation": operation, "service": "agent"}
     counted = METRIC_CACHE_HIT if cache_hit else METRIC_CACHE_MISS
     timed = {**said, "latency_ms": latency_ms}

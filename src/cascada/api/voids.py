@@ -11,6 +11,7 @@ from cascada.coherence.dependencies import Dependent, Reach, reaches_of
 from cascada.engine.cascade import Cascade, cascade
 from cascada.engine.invalidate import invalidate, reached
 from cascada.engine.stack import Stack
+from cascada.model import arguments
 from cascada.model.entry import Invalidated
 from cascada.model.errors import BadInput
 from cascada.model.keys import Id, Key, scope_of
@@ -69,6 +70,9 @@ class TenantVoids:
         for those as well (`docs/coherence.md`); None asks the policy of the type, or, where no type
         is named, whether any type's policy is strict. `dry_run` only says how many would go.
         """
+        if strict is not None:
+            strict = arguments.flag(strict, "strict")
+        dry_run = arguments.flag(dry_run, "dry_run")
         merged = self.within(agent=agent, conversation=conversation, collection=collection)
         if data_type is None:
             parts = scope_of(agent, conversation, collection)
@@ -103,6 +107,7 @@ class TenantVoids:
         `invalidate`. The counts are by the rows' labels. BadInput if an id is missing, or if
         nothing of the subjects is reached by it.
         """
+        subjects = tuple([arguments.data_type(each, "each subject") for each in subjects])
         if not subjects:
             raise BadInput('cascade() names no subject; pass one, such as "agent", and its ids')
         rows = [row for subject in subjects for row in self._stack.dependencies.of(subject)]
@@ -126,8 +131,9 @@ class TenantVoids:
         self, reaches: Sequence[Reach], *, dry_run: bool = False, strict: bool | None = None
     ) -> Cascade:
         """Carry out a cascade; `strict` None: whether any type's policy is."""
+        dry_run = arguments.flag(dry_run, "dry_run")
+        strict = self._stack.kinds.strict if strict is None else arguments.flag(strict, "strict")
         await self._assembly.life.ready()
-        strict = self._stack.kinds.strict if strict is None else strict
         return await cascade(self._stack, reaches, dry_run=dry_run, strict=strict)
 
     async def _invalidate(self, names: list[str], *, strict: bool) -> Invalidated:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from cascada.model import arguments
+
 _VECTOR_TYPES: Final = frozenset({"embedding", "vector_store"})
 
 
 def serialize_for_cache(value: Any, data_type: str) -> Any:
     """An `embedding` or `vector_store` as nested lists; a value of any other type as it is."""
-    if data_type not in _VECTOR_TYPES:
+    if arguments.data_type(data_type) not in _VECTOR_TYPES:
         return value
     if hasattr(value, "tolist"):
         return value.tolist()

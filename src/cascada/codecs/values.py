@@ -26,6 +26,7 @@ from cascada.codecs.floats import pack_floats, unpack_floats
 from cascada.codecs.hints import hint
 from cascada.codecs.immutable import immutable
 from cascada.codecs.shapes import Unstorable, locate
+from cascada.model import arguments
 from cascada.model.entry import UNSET, Codec, Flag
 from cascada.model.errors import CorruptEntry, MissingExtra, SerializationError
 
@@ -139,6 +140,19 @@ class ValueCodec:
                 f"an entry does not decode{_to(type)}: {typed.reason(error)}"
             ) from None
         return value
+
+    def declared(self, wanted: Any, what: str = "type") -> Any:
+        """The type that a caller declared; BadInput if nothing could be decoded to it.
+
+        Else whatever is stored would be a miss for ever, and silently.
+        """
+        try:
+            if not (wanted is AS_ARRAY or wanted is Any or _is_array_type(wanted)):
+                typed.form(wanted)
+        except Exception as error:
+            accepted = "a type that values can be decoded to, such as list[int] or a dataclass"
+            raise arguments.refused(what, wanted, accepted, SerializationError) from error
+        return wanted
 
     def shareable(self, value: object) -> bool:
         """Whether one decoded object may be handed to all callers, because none can change it."""

@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from itertools import chain, product
 from typing import Final
 
+from cascada.model import arguments
 from cascada.model.errors import BadInput
 from cascada.model.keys import NO_SCOPE, Id, Scope, id_text
 from cascada.model.names import resource_names, type_at
 from cascada.model.policy import CONTEXT_PARTS, ContextPart
+from cascada.model.shown import shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +35,11 @@ class Dependent:
     label: str | None = None
 
     def __post_init__(self) -> None:
-        if not self.data_type.strip():
-            raise BadInput(f"Dependent.data_type is {self.data_type!r}; name a data type")
+        for name in ("data_type", "by_id", "within", "label"):
+            given = getattr(self, name)
+            if given is not None or name == "data_type":
+                plain = arguments.name(given, f"Dependent.{name}", "a name, such as 'agent_config'")
+                object.__setattr__(self, name, plain)
         if self.by_id is None and self.within is None:
             raise BadInput(
                 f"Dependent({self.data_type!r}) says not which values are meant; "
@@ -42,7 +47,7 @@ class Dependent:
             )
         if self.within is not None and self.within not in CONTEXT_PARTS:
             raise BadInput(
-                f"Dependent.within is {self.within!r}; pass one of {', '.join(CONTEXT_PARTS)}"
+                f"Dependent.within is {shown(self.within)}; pass one of {', '.join(CONTEXT_PARTS)}"
             )
 
 
@@ -116,8 +121,9 @@ class Dependencies:
     def declare(self, subject: str, *rows: Dependent) -> None:
         """Add rows to a subject, a built-in one or one of the application's own."""
         for row in rows:
-            if not isinstance(row, Dependent):
-                raise BadInput(f"{subject!r} was given {row!r}; pass Dependent(data_type=..., ...)")
+            arguments.instance(
+                row, f"a row of {subject!r}", Dependent, "Dependent(data_type=..., ...)"
+            )
         self._rows[subject] = (*self._rows.get(subject, ()), *rows)
 
     def of(self, subject: str) -> tuple[Dependent, ...]:
@@ -138,13 +144,15 @@ def reaches_of(
     varies_by: Callable[[str], tuple[ContextPart, ...] | None],
 ) -> list[Reach]:
     """What the rows come to. An argument may be a list of ids: each of them is meant, once."""
-    lists = {
-        name: list(dict.fromkeys(id_text(each, name) for each in given))
-        if isinstance(given, Sequence) and not isinstance(given, str | bytes)
-        else [id_text(given, name)]
-        for name, given in ids.items()
-    }
+    lists = {name: _ids(given, name) for name, given in ids.items()}
     return [_reach(row, tenant, lists, varies_by(row.data_type)) for row in dict.fromkeys(rows)]
+
+
+def _ids(given: object, name: str) -> list[str]:
+    """One id, or each of several once."""
+    if arguments.is_several(given):
+        return list(dict.fromkeys(arguments.ids(given, name)))
+    return [id_text(given, name)]
 
 
 def _reach(

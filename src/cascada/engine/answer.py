@@ -8,6 +8,7 @@ from typing import Any, Final, Literal, Protocol
 from cascada.engine.kind import Kind
 from cascada.model.entry import UNSET, Entry, Source
 from cascada.model.keys import Key
+from cascada.model.made_of import MadeOf
 from cascada.model.ttl import Duration
 from cascada.tiers.base import Fence
 
@@ -122,7 +123,7 @@ class Produced:
         origin: Origin = "loader",
         ttl: Duration | None = None,
         tags: Sequence[str] = (),
-        sources: Sequence[str] = (),
+        sources: Sequence[MadeOf] = (),
         version: int | None = None,
         store: bool = True,
         error: BaseException | None = None,

@@ -20,6 +20,7 @@ from typing import Any
 from cascada.engine.flight import Voyage
 from cascada.engine.sources import Frame, current, loading
 from cascada.engine.stack import Stack
+from cascada.model.errors import BadInput
 
 Call = Callable[[list[str]], Awaitable[Any]]
 
@@ -131,7 +132,7 @@ class Gatherer:
 def _one_for_each(texts: list[str], results: Any) -> list[Any]:
     found = list(results)
     if len(found) != len(texts):
-        raise ValueError(
+        raise BadInput(
             f"the source was asked for {len(texts)} texts and returned {len(found)} results; "
             "it has to return one for each, in their order"
         )

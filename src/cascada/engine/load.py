@@ -19,7 +19,7 @@ from cascada.engine.flight import Flight
 from cascada.engine.live import TooLong
 from cascada.engine.sources import Frame, loading
 from cascada.engine.stack import Stack
-from cascada.engine.store import entry_of
+from cascada.engine.store import entry_of, over
 from cascada.engine.straight import Known
 from cascada.model.entry import Entry
 from cascada.model.errors import LoadError, LoadTimeout, TierUnavailable
@@ -179,7 +179,12 @@ async def _keep(stack: Stack, good: Sequence[Good], frame: Frame) -> None:
 
 
 def _fits(stack: Stack, flight: Flight, entry: Entry) -> bool:
-    """Whether the entry says something to store, and bears no more names than one may."""
+    """Whether the entry says something to store, bears no more names than one may, and is not too
+    large. If not, its callers have it all the same."""
+    if (size := len(entry.data)) > stack.max_value_bytes:
+        question, why = flight.question, f"it has {size} bytes, {over(stack.max_value_bytes)}"
+        stack.trace.too_large(question.kind, question.key, why)
+        return False
     if len(entry.names) > MAX_NAMES:
         question, why = (
             flight.question,

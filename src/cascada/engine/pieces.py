@@ -21,13 +21,13 @@ from typing import Any, Final, TypeVar, get_args, get_origin
 from cascada.codecs.values import Encoded
 from cascada.engine.answer import Produced, Question
 from cascada.engine.live import Live, TooLong
-from cascada.engine.source import from_thread, refuse_a_call
+from cascada.engine.source import from_thread
 from cascada.engine.stack import Stack
 from cascada.engine.store import entry_names
 from cascada.model.entry import UNSET
 from cascada.model.errors import BadInput
-from cascada.model.names import source_names
-from cascada.model.ttl import Duration, seconds
+from cascada.model.made_of import MadeOf, source_names
+from cascada.model.ttl import Duration
 
 T = TypeVar("T")
 
@@ -55,25 +55,16 @@ class Pieces:
         *,
         ttl: Duration | None = None,
         tags: Sequence[str] = (),
-        sources: Sequence[str] = (),
+        sources: Sequence[MadeOf] = (),
         max_items: int = MAX_ITEMS,
     ) -> None:
-        most: object = max_items
-        if isinstance(most, bool) or not isinstance(most, int) or most < 1:
-            raise BadInput(f"max_items is {max_items!r}; pass a whole number of at least 1")
-        if isinstance(sources, str):
-            raise BadInput(f"sources is {sources!r}; pass a list, such as [{sources!r}]")
-        if ttl is not None:
-            seconds(ttl)
         self._stack = stack
         self._question = question
         self._make = make
         self._ttl = ttl
         self._tags = tags
         self._sources = sources
-        self._declared = [
-            name for each in sources for name in source_names(question.key.tenant, each)
-        ]
+        self._declared = source_names(question.key.tenant, sources)
         self._max_items = max_items
         self._type = _type_of_items(question)
         self.names()  # a tag that cannot be one is refused before anything runs
@@ -84,11 +75,12 @@ class Pieces:
 
     def live(self) -> Live:
         """An empty record of this stream, with its bounds."""
-        return Live(self._max_items, min(MAX_BYTES, self._stack.memory.capacity))
+        stack = self._stack
+        most = min(MAX_BYTES, stack.max_value_bytes, stack.memory.capacity)
+        return Live(self._max_items, most)
 
     async def items(self) -> AsyncGenerator[Any]:
         """What the generator yields; it is closed when this one is."""
-        refuse_a_call(self._make)
         made = self._make()
         if not isinstance(made, AsyncIterable) and inspect.isawaitable(made):
             made = await made

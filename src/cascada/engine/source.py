@@ -25,7 +25,6 @@ LOADER_THREADS: Final = 64
 
 async def call(function: Callable[..., Any], *args: Any, **named: Any) -> Any:
     """Call `function`, wherever it has to run, and await what it returns."""
-    refuse_a_call(function)
     if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         getattr(function, "__call__", None)  # noqa: B004 - an object with an async __call__
     ):
@@ -39,19 +38,6 @@ async def call(function: Callable[..., Any], *args: Any, **named: Any) -> Any:
         running.add_done_callback(_discard)
         raise
     return await result if inspect.isawaitable(result) else result
-
-
-def refuse_a_call(function: object) -> None:
-    """TypeError for `row()` where `row` is meant."""
-    if not inspect.iscoroutine(function) and not inspect.isasyncgen(function):
-        return
-    if inspect.iscoroutine(function):
-        function.close()  # it would complain that nobody awaited it
-    name, kind = function.__name__, type(function).__name__
-    raise TypeError(
-        f"{name} was given as {'an' if kind[0] == 'a' else 'a'} {kind}; pass the function, or "
-        f"lambda: {name}(...), which is called if nobody has the value"
-    )
 
 
 def _discard(running: Future[Any]) -> None:

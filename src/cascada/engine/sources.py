@@ -103,6 +103,16 @@ def note(cache: object, question: Question, answer: Answer | None) -> None:
     frame.foreign = frame.foreign or answer.foreign
 
 
+def provenance(question: Question, answer: Answer) -> tuple[Key, tuple[str, ...]]:
+    """The key that answered, and all else that what is made of the answer depends on."""
+    found_at, names = answer.found_at or question.key, answer.entry.names
+    if found_at == question.key:
+        return found_at, names
+    # A more specific value, once it is there, answers in its place.
+    passed = question.candidates[: question.candidates.index(found_at)]
+    return found_at, (*names, *[name for key in passed for name in static_names(key)])
+
+
 @contextmanager
 def loading(frame: Frame | None) -> Iterator[None]:
     """Run a loader inside `frame`; None: what is read is part of no load."""

@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal
 
 from cascada.codecs.values import ValueCodec
 from cascada.coherence.dependencies import Dependencies
@@ -20,7 +20,7 @@ from cascada.engine.trace import Trace
 from cascada.engine.turn import Turns
 from cascada.model.clock import Clock
 from cascada.model.entry import UNSET, Entry, Flag
-from cascada.model.errors import BadInput, SerializationError
+from cascada.model.errors import SerializationError
 from cascada.model.freshness import Freshness, Watched
 from cascada.model.keys import Key
 from cascada.tiers.base import Tier
@@ -32,17 +32,8 @@ logger = logging.getLogger("cascada")
 OnPending = Literal["raise", "warn"]
 """What becomes of an invalidation that only this process remembers so far."""
 
-
-def check_patience(patience: object, on_pending: object) -> None:
-    if (
-        isinstance(patience, bool)
-        or not isinstance(patience, int | float)
-        or not 0 <= patience < math.inf
-    ):
-        raise BadInput(f"invalidate_patience is {patience!r}; pass seconds of at least 0")
-    if on_pending not in get_args(OnPending):
-        raise BadInput(f"on_pending is {on_pending!r}; it may be {', '.join(get_args(OnPending))}")
-
+MAX_VALUE_BYTES: Final = 16 * 2**20
+"""What one value may take, encoded. A larger one would keep its neighbours waiting."""
 
 _ABSENT: Final = int(Flag.ABSENT)  # calculating with the enum's member takes half a microsecond
 
@@ -74,6 +65,7 @@ class Stack:
         degraded_l1_ttl: float = 30.0,
         invalidate_patience: float = 5.0,
         on_pending: OnPending = "raise",
+        max_value_bytes: int = MAX_VALUE_BYTES,
         dependencies: Dependencies | None = None,
         watched: bool = False,
         debug: bool = False,
@@ -92,6 +84,7 @@ class Stack:
         self.degraded_l1_ttl = degraded_l1_ttl
         self.invalidate_patience = invalidate_patience
         self.on_pending = on_pending
+        self.max_value_bytes = max_value_bytes
         self.dependencies = dependencies or Dependencies()
         self.debug = debug
         self._always_watching = len(trace.observers) + watched

@@ -9,8 +9,8 @@ from cascada.engine.answer import Produced, Question
 from cascada.engine.sources import Frame
 from cascada.engine.stack import Stack
 from cascada.model.entry import UNSET, Codec, Entry, Flag
-from cascada.model.errors import BadInput
-from cascada.model.names import source_names, static_names, tag_name
+from cascada.model.made_of import source_names
+from cascada.model.names import static_names, tag_name
 from cascada.model.policy import Policy
 from cascada.model.ttl import Duration, seconds
 
@@ -25,22 +25,35 @@ def entry_of(stack: Stack, question: Question, result: Produced, frame: Frame) -
     names = entry_names(
         question,
         result.tags,
-        [
-            name
-            for source in result.sources
-            for name in source_names(key.tenant, source)
-        ] + list(frame.names),
-    )  # fmt: skip
-    now = stack.now()
+        [*source_names(key.tenant, result.sources), *frame.names],
+    )
     if result.absent:
-        flags = Flag.ABSENT | (Flag.GENERATOR_ASKED if question.generating else 0)
-        flags |= policy.version << 8
-        until = now + _absence_lasts(stack, policy)
-        return Entry(b"", Codec.NOTHING, flags, now, until, until, names, value=None)
+        lasts = _absence_lasts(stack, policy)
+        return absence(policy, stack.now(), lasts, names, asked=question.generating)
     entry = encoded(stack, question, result.value, result.ttl, names, result.version)
     # Whoever gets it decodes it, the first one too: the loader may keep its object for others.
     result.value = UNSET
     return entry
+
+
+def absence(
+    policy: Policy,
+    now: float,
+    lasts: float,
+    names: tuple[str, ...],
+    version: int | None = None,
+    *,
+    asked: bool = False,
+) -> Entry:
+    """ "There is nothing", as an entry; `asked`: the generator has said so, too."""
+    flags = Flag.ABSENT | (Flag.GENERATOR_ASKED if asked else 0) | policy.version << 8
+    until = now + lasts
+    return Entry(b"", Codec.NOTHING, flags, now, until, until, names, version, value=None)
+
+
+def over(most: int) -> str:
+    """What is said of a value that is larger than the cache takes."""
+    return f"over max_value_bytes={most}; store it elsewhere, and its address here"
 
 
 def _absence_lasts(stack: Stack, policy: Policy) -> float:
@@ -94,8 +107,6 @@ def encoded(
 
 def entry_names(question: Question, tags: Sequence[str], sources: Sequence[str]) -> tuple[str, ...]:
     """The dynamic names: tags, sources and left-out context, less what the key says anyway."""
-    if isinstance(tags, str):
-        raise BadInput(f"tags is {tags!r}; pass a list of tags, such as [{tags!r}]")
     if not (tags or sources or question.context):
         return ()
     static = set(static_names(question.key))

@@ -25,6 +25,8 @@ logger = logging.getLogger("cascada")
 
 MAX_UNSTORED: Final = 1024
 """Keys of which `explain` can tell why their last value was not stored."""
+MAX_SAID: Final = 1000
+"""Data types of which it is said that a value was too large; callers may make up any number."""
 
 
 class Trace:
@@ -41,6 +43,7 @@ class Trace:
         self.tracked = Tracked()
         self.latencies = {"l2": Latency(), "l3": Latency(), "source": Latency()}
         self._broken: set[int] = set()
+        self._too_large: set[str] = set()
         self._warned: Warned[Key] = Warned()
         self._unstored: dict[Key, str] = {}
 
@@ -124,6 +127,14 @@ class Trace:
 
     def why_unstored(self, key: Key) -> str | None:
         return self._unstored.get(key)
+
+    def too_large(self, kind: Kind, key: Key, why: str) -> None:
+        """A loaded value that is not stored for its size; said once a type."""
+        kind.oversized += 1
+        if kind.data_type not in self._too_large and len(self._too_large) < MAX_SAID:
+            self._too_large.add(kind.data_type)
+            logger.warning("%s is not stored: %s (said once for each type)", key, why)
+        self.unstored(kind, key, why)
 
     def stored(self, kind: Kind, key: Key, size: int, now: float) -> None:
         """A value of so many bytes is given to the tiers to be stored; `now` is monotonic."""

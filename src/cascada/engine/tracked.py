@@ -7,11 +7,8 @@ so that neither memory nor labels grow with what callers make up.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any, Final
-
-from cascada.model.errors import BadInput
 
 MAX_SERIES: Final = 10_000
 MAX_METRICS: Final = 200
@@ -44,9 +41,6 @@ class Tracked:
         self, metric: str, data_type: str, tenant: str, value: float, metadata: Mapping[str, Any]
     ) -> None:
         """Record one measurement."""
-        given: object = value
-        if isinstance(given, bool) or not isinstance(given, int | float) or math.isnan(given):
-            raise BadInput(f"{metric} of {data_type} is {value!r}; pass a number")
         if metric not in self._metrics:
             if len(self._metrics) >= MAX_METRICS:
                 metric = OTHER

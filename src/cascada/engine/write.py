@@ -10,42 +10,65 @@ from cascada.engine import debts, fence
 from cascada.engine.answer import Question
 from cascada.engine.invalidate import invalidate
 from cascada.engine.stack import Stack
-from cascada.engine.store import encoded, entry_names
+from cascada.engine.store import absence, encoded, entry_names, over
 from cascada.model.entry import Entry
 from cascada.model.errors import BadInput, InvalidationPending, TierUnavailable
 from cascada.model.keys import Key
-from cascada.model.names import MAX_NAMES, key_name, source_names
-from cascada.model.ttl import Duration
+from cascada.model.made_of import MadeOf, source_names
+from cascada.model.names import MAX_NAMES, key_name
+from cascada.model.ttl import Duration, seconds
 from cascada.tiers.base import Filled, Lease, Tier, TierName
 from cascada.tiers.guarded import GuardedTier
 
 
-async def write(
+def to_be_set(
     stack: Stack,
     question: Question,
     value: object,
     *,
-    ttl: Duration | None = None,
-    tags: Sequence[str] = (),
-    sources: Sequence[str] = (),
-    version: int | None = None,
-) -> bool:
-    """Store `value` in every tier. False if something newer stood against it, or a tier was away.
+    ttl: Duration | None,
+    tags: Sequence[str],
+    sources: Sequence[MadeOf],
+    version: int | None,
+) -> Entry | None:
+    """What `write` is to store; BadInput (SerializationError) if it may not be.
 
-    SerializationError if it cannot be stored. A tier that fails is not the caller's business, but
-    it may still hold the old value: it is owed an invalidation, and not read until it has that.
+    Before anything is sent, and in every mode: what is refused is refused everywhere. Nothing at
+    all for a value of None, unless the type remembers what is not there.
     """
     key = question.key
-    named = [name for source in sources for name in source_names(key.tenant, source)]
-    names = entry_names(question, tags, named)
+    names = entry_names(question, tags, source_names(key.tenant, sources))
     if len(names) > MAX_NAMES:
         raise BadInput(f"{key} would bear {len(names)} tags and sources; at most {MAX_NAMES} may")
+    if value is None:
+        policy = question.kind.policy
+        if policy.none_ttl is None:
+            return None
+        return absence(policy, stack.now(), seconds(policy.none_ttl), names, version)
     entry = encoded(stack, question, value, ttl, names, version)
+    if (size := len(entry.data)) > stack.max_value_bytes:
+        raise BadInput(f"value has {size} bytes, {over(stack.max_value_bytes)}")
+    return entry
+
+
+async def write(stack: Stack, question: Question, entry: Entry | None) -> bool:
+    """Store it in every tier. False if something newer stood against it, or a tier was away.
+
+    A tier that fails is not the caller's business, but it may still hold the old value: it is owed
+    an invalidation, and not read until it has that. Without an entry the old value goes, and that
+    is all.
+    """
+    key = question.key
+    if entry is None:
+        fence.take(stack, key)
+        return await _nothing(stack, key)
     stack.trace.stored(question.kind, key, len(entry.data), stack.timer())
     miss = fence.take(stack, key)
     if stack.authority is stack.memory:
         lease = await _hold(stack.memory, question, miss)
-        return (await _fill(stack, stack.memory, question, lease, entry)).accepted
+        kept = await _fill(stack, stack.memory, question, lease, entry)
+        # What is larger than all of memory is let in and finds no place.
+        return kept.accepted and key in stack.memory.records
     (memory_lease,) = await stack.memory.lease([key], [None])
     assert isinstance(memory_lease, Lease)
     try:
@@ -64,6 +87,14 @@ async def write(
             await _fill(stack, stack.memory, question, memory_lease, entry)
     # What a tier could not be told others may still read there.
     return _agreed(filled) and len(filled) == len(stack.lower)
+
+
+async def _nothing(stack: Stack, key: Key) -> bool:
+    """Let nobody read the old value; whether every tier has been told."""
+    try:
+        return not (await invalidate(stack, [key_name(key)])).pending
+    except InvalidationPending:
+        return False
 
 
 async def _void(stack: Stack, key: Key) -> None:

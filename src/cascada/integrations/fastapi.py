@@ -15,8 +15,9 @@ from typing import Annotated, Any, Final, TypeAlias, TypeVar
 from cascada.api.cache import Cache
 from cascada.api.context import Context
 from cascada.api.headers import Headers, context_in, tenant_in
+from cascada.model import arguments
 from cascada.model.errors import BadInput, MissingExtra
-from cascada.model.keys import Id, tenant_text
+from cascada.model.keys import Id
 
 try:
     from fastapi import Header, HTTPException, Request
@@ -116,7 +117,7 @@ def tenant_from(resolver: Resolver) -> Callable[[Request], AsyncIterator[str]]:
             said = await said
         context = said if isinstance(said, Context) else Context(tenant_id=said)
         try:
-            named = tenant_text(context.tenant_id)
+            named = arguments.tenant(context.tenant_id)
         except BadInput as error:
             sentence = f"the caller's tenant: {error}"
             raise HTTPException(401, sentence, {"WWW-Authenticate": "Bearer"}) from error

@@ -12,6 +12,8 @@ from typing import Final, Generic, Literal, TypeVar, final
 
 import msgspec
 
+from cascada.model.keys import Key
+
 T_co = TypeVar("T_co", covariant=True)
 
 Source = Literal["l1", "l2", "l3", "source"]
@@ -102,12 +104,13 @@ class Entry:
         )
 
 
-class Hit(msgspec.Struct, Generic[T_co], frozen=True, gc=False):
+class Hit(msgspec.Struct, Generic[T_co], frozen=True, gc=False, repr_omit_defaults=True):
     """An answer.
 
     `value` is the caller's own, unless it is immutable or its policy shares it. `tier` says where
     it came from; `age` is the seconds since it was loaded; `stale` that it is past its ttl (never
-    that it was invalidated); `coalesced` that another caller's load brought it.
+    that it was invalidated); `coalesced` that another caller's load brought it. `key` and `names`
+    say which value it is and what it was made from, for what is made of it (`sources=[hit]`).
     """
 
     value: T_co
@@ -115,6 +118,20 @@ class Hit(msgspec.Struct, Generic[T_co], frozen=True, gc=False):
     age: float = 0.0
     stale: bool = False
     coalesced: bool = False
+    key: Key | None = None
+    names: tuple[str, ...] = ()
+
+    # Answers are equal if they say the same, wherever it came from.
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Hit) and self._said == other._said
+
+    def __hash__(self) -> int:
+        return hash(self._said)
+
+    @property
+    def _said(self) -> tuple[object, ...]:
+        return self.value, self.tier, self.age, self.stale, self.coalesced
 
     def __bool__(self) -> Literal[True]:
         return True

@@ -7,6 +7,7 @@
     │   ├── InvalidKey           a tenant, type, id or tag that cannot be part of a key
     │   ├── InvalidTTL           a time to live that is not a duration
     │   ├── InvalidPolicy        a policy whose fields contradict each other
+    │   ├── Misuse               no value would do: a coroutine for a function, no parentheses
     │   ├── InvalidSettings      an environment variable with a value it may not hold
     │   └── SerializationError   a value that cannot be stored; names the path inside it
     ├── CorruptEntry             stored bytes that cannot be read (of an entry: a miss)
@@ -21,7 +22,8 @@
     ├── WrongLoop                a cache used on a second event loop while the first is open
     └── CacheClosed              a cache used after `aclose()`
 
-`BadInput` is a `ValueError` too, `MissingExtra` an `ImportError`, `LoadTimeout` a `TimeoutError`.
+`BadInput` is a `ValueError` too, `Misuse` a `TypeError` as well, `MissingExtra` an `ImportError`,
+`LoadTimeout` a `TimeoutError`.
 """
 
 from __future__ import annotations
@@ -53,6 +55,10 @@ class InvalidTTL(BadInput):
 
 class InvalidPolicy(BadInput):
     """A policy whose fields are out of range or contradict each other."""
+
+
+class Misuse(BadInput, TypeError):
+    """A call that no other value of the same kind would put right."""
 
 
 class InvalidSettings(BadInput):

@@ -14,16 +14,13 @@ from typing import NamedTuple
 from urllib.parse import unquote
 from uuid import UUID
 
-from cascada.model.errors import InvalidKey, MissingTenant
+from cascada.model import arguments
+from cascada.model.arguments import MAX_ID_LENGTH
 
 Id = str | int | UUID
 """What callers may pass as an id; `str()` of it is the canonical form, so 7 and "7" are one id."""
 
-MAX_ID_LENGTH = 1024
-"""Characters of one id, tenant or tag; longer ones belong into `generate_resource_id_hash`."""
-
 _SPECIAL = re.compile(r"[%:*{}\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
 LABELS = {"agent": "agent", "conversation": "conv", "collection": "coll"}
 """What each part of a context is called in key text, in the order of the parts."""
 
@@ -109,48 +106,12 @@ def id_text(value: object, what: str = "resource_id") -> str:
     """The canonical text of an id, or InvalidKey with a sentence that names the value."""
     if type(value) is str and value.isascii() and 0 < len(value) <= MAX_ID_LENGTH:
         return value
-    if isinstance(value, str):
-        text = str.__str__(value)  # of an enum member its value, not its name
-    elif isinstance(value, int) and not isinstance(value, bool):
-        text = int.__repr__(value)
-    elif isinstance(value, UUID):
-        text = str(value)
-    else:
-        raise InvalidKey(
-            f"{what} is {value!r} ({type(value).__name__}); pass a str, an int or a UUID"
-        )
-    if not text:
-        raise InvalidKey(f'{what} is ""; leave it out or pass a non-empty id')
-    if len(text) > MAX_ID_LENGTH:
-        raise InvalidKey(
-            f"{what} has {len(text)} characters, at most {MAX_ID_LENGTH} are allowed; "
-            "pass generate_resource_id_hash(...) of it"
-        )
-    if _SURROGATE.search(text) is not None:
-        raise InvalidKey(f"{what} is {value!r}: it holds a lone surrogate, which is no character")
-    return text
-
-
-def tenant_text(value: object) -> str:
-    """The canonical text of a tenant; MissingTenant when it is None or blank."""
-    if value is None or (isinstance(value, str) and not value.strip()):
-        raise MissingTenant(
-            f"tenant is {value!r}; pass the id of the tenant whose data this is "
-            "(there is no default, so that no tenant ever sees another's values)"
-        )
-    return id_text(value, "tenant")
-
-
-def type_text(value: object, what: str = "data_type") -> str:
-    """The canonical text of a data type."""
-    if not isinstance(value, str):
-        raise InvalidKey(f"{what} is {value!r} ({type(value).__name__}); pass a str")
-    return id_text(value, what)
+    return arguments.identity(value, what)
 
 
 def counter_text(tenant: str, counter_type: object, resource_id: object) -> str:
     """`tenant:type:id`, the name of a counter among counters."""
-    parts = tenant, type_text(counter_type, "counter_type"), id_text(resource_id)
+    parts = tenant, arguments.data_type(counter_type, "counter_type"), id_text(resource_id)
     return ":".join(map(quote, parts))
 
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from cascada.model.errors import InvalidKey
 from cascada.model.keys import LABELS, NO_SCOPE, Key, Scope, id_text, quote, text_before
 
 MAX_NAMES = 1024
@@ -116,20 +115,6 @@ def most_selective(scope: Scope) -> tuple[str, str]:
     by_label = dict(scope.parts)
     label = next(label for label in ("conv", "coll", "agent") if label in by_label)
     return label, by_label[label]
-
-
-def source_names(tenant: str, source: str) -> list[str]:
-    """The names of a declared source `"type:id"`: its key without context, the resource, the type.
-
-    The type, because who invalidates every resource of it means this one too.
-    """
-    data_type, colon, resource_id = source.partition(":")
-    if not colon or not data_type or not resource_id:
-        id_text(source, "source")
-        msg = f'source is {source!r}; write it as "data_type:resource_id"'
-        raise InvalidKey(msg)
-    names = resource_names(tenant, data_type, resource_id, Scope())
-    return [*names, type_name(tenant, data_type)]
 
 
 def tenant_of(name: str) -> str:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
+from datetime import timedelta
 from enum import IntEnum
-from typing import Any, Final, Literal, get_args
+from functools import partial, wraps
+from typing import Any, Final, Literal, TypeVar, get_args
 
+from cascada.model import arguments
 from cascada.model.errors import InvalidPolicy
 from cascada.model.keys import Key, Scope
+from cascada.model.plain import number_of
 from cascada.model.ttl import (
     AGENT_SERVICE_TTL_MAPPING,
     DEFAULT_TTL_MAPPING,
@@ -16,6 +21,8 @@ from cascada.model.ttl import (
     get_ttl_for_data_type,
     seconds,
 )
+
+T = TypeVar("T")
 
 Lookup = Literal["nearest", "exact", "strict"]
 Floats = Literal["f32", "f64"]
@@ -32,6 +39,24 @@ class CachePriority(IntEnum):
     CRITICAL = 3
 
 
+def _telling_its_fields(kind: type[T]) -> type[T]:
+    """A dataclass that says what there is when it is given a field that there is not."""
+    cls: Any = kind
+    made, known = cls.__init__, cls.__dataclass_fields__
+
+    @wraps(made)
+    def init(self: Any, *args: Any, **named: Any) -> None:
+        for name in named:
+            if name not in known:
+                fields = ", ".join(known)
+                raise InvalidPolicy(f"{kind.__name__} has no field {name!r}; pass one of {fields}")
+        made(self, *args, **named)
+
+    cls.__init__ = init
+    return kind
+
+
+@_telling_its_fields
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """How values of one data type are cached. Durations are seconds or timedelta.
@@ -80,44 +105,16 @@ class Policy:
     type: Any = None
 
     def __post_init__(self) -> None:
-        for name in (
-            "ttl", "max_ttl", "stale_for", "stale_if_error", "none_ttl", "bulky_ttl",
-        ):  # fmt: skip
-            value = getattr(self, name)
-            if value is not None and not (value == 0 and name.startswith("stale")):
-                seconds(value, f"Policy.{name}")
-        if self.refresh_at is not None and not 0 < self.refresh_at < 1:
-            raise InvalidPolicy(
-                f"Policy.refresh_at is {self.refresh_at!r}; "
-                "pass a fraction of the ttl between 0 and 1, such as 0.8"
-            )
-        if self.varies_by is not None:
-            given: object = self.varies_by
-            if not isinstance(given, tuple) or set(given) - set(CONTEXT_PARTS):
-                raise InvalidPolicy(
-                    f"Policy.varies_by is {self.varies_by!r}; "
-                    f"pass a tuple of {', '.join(CONTEXT_PARTS)}"
-                )
-        size: object = self.bulky_bytes
-        if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
-            raise InvalidPolicy(
-                f"Policy.bulky_bytes is {size!r}; pass a whole number of bytes of at least 1"
-            )
-        if self.version not in range(256):
-            raise InvalidPolicy(f"Policy.version is {self.version!r}; pass a number from 0 to 255")
+        for name, check in _CHECKS.items():
+            given = getattr(self, name)
+            plain = check(given, f"Policy.{name}")
+            if plain is not given:
+                object.__setattr__(self, name, plain)
         if self.sensitive:
             raise InvalidPolicy(
                 "Policy.sensitive is True, but this version of cascada cannot encrypt; "
                 "do not cache such values yet"
             )
-        self._check_choices()
-
-    def _check_choices(self) -> None:
-        for name, known in (("lookup", get_args(Lookup)), ("codec", get_args(Floats))):
-            if getattr(self, name) not in known:
-                raise InvalidPolicy(
-                    f"Policy.{name} is {getattr(self, name)!r}; pass one of {', '.join(known)}"
-                )
 
     def is_bulky(self, size: int) -> bool:
         """Whether a value of so many stored bytes is larger than it should be."""
@@ -136,6 +133,64 @@ class Policy:
             default=0.0,
         )
         return fresh, fresh + grace
+
+
+Check = Callable[[Any, str], Any]
+
+
+def _or_none(check: Check) -> Check:
+    return lambda given, what: None if given is None else check(given, what)
+
+
+def _lasting(given: Any, what: str) -> Duration:
+    """A duration as it was written, if that is a plain one."""
+    length = arguments.duration(given, what)
+    return given if type(given) in (int, float, timedelta) else length
+
+
+def _longer(given: Any, what: str) -> Duration:
+    """The same, or 0: then nothing is served stale."""
+    return 0 if number_of(given) == 0 else _lasting(given, what)
+
+
+def _fraction(given: Any, what: str) -> float:
+    plain = number_of(given)
+    if plain is None or not 0 < plain < 1:
+        accepted = "a fraction of the ttl between 0 and 1, such as 0.8"
+        raise arguments.refused(what, given, accepted, InvalidPolicy)
+    return plain
+
+
+def _parts(given: Any, what: str) -> tuple[str, ...]:
+    if type(given) is not tuple:
+        accepted = f"a tuple of {', '.join(CONTEXT_PARTS)}"
+        raise arguments.refused(what, given, accepted, InvalidPolicy)
+    return tuple([arguments.choice(each, what, CONTEXT_PARTS, InvalidPolicy) for each in given])
+
+
+_flag = partial(arguments.flag, error=InvalidPolicy)
+_CHECKS: Final[dict[str, Check]] = {
+    "ttl": _or_none(_lasting),
+    "stale_for": _or_none(_longer),
+    "stale_if_error": _or_none(_longer),
+    "refresh_at": _or_none(_fraction),
+    "none_ttl": _or_none(_lasting),
+    "varies_by": _or_none(_parts),
+    "lookup": partial(arguments.choice, known=get_args(Lookup), error=InvalidPolicy),
+    "priority": partial(
+        arguments.instance, kind=CachePriority, accepted="a CachePriority, such as HIGH"
+    ),
+    "durable": _flag,
+    "strict": _flag,
+    "shared": _flag,
+    "sensitive": _flag,
+    "max_ttl": _or_none(_lasting),
+    "bulky_bytes": _or_none(partial(arguments.integer, least=1, error=InvalidPolicy)),
+    "bulky_ttl": _lasting,
+    "codec": partial(arguments.choice, known=get_args(Floats), error=InvalidPolicy),
+    "version": partial(arguments.integer, least=0, most=255, error=InvalidPolicy),
+}
+"""What each field may be, but for `type`, which the codecs know."""
 
 
 _VARIES_BY: Final[dict[str, tuple[ContextPart, ...]]] = {

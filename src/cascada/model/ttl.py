@@ -10,7 +10,7 @@ import math
 from datetime import timedelta
 from typing import Final
 
-from cascada.model.errors import InvalidTTL
+from cascada.model import arguments
 
 Duration = int | float | timedelta
 
@@ -51,22 +51,12 @@ AGENT_SERVICE_TTL_MAPPING: Final = {
 
 def get_ttl_for_data_type(data_type: str) -> int:
     """Seconds for a documented type: the service's table, then the default one, then STANDARD."""
+    data_type = arguments.data_type(data_type)
     return AGENT_SERVICE_TTL_MAPPING.get(
         data_type, DEFAULT_TTL_MAPPING.get(data_type, TTL_STANDARD)
     )
 
 
-def seconds(value: object, what: str = "ttl") -> float:
-    """`value` in seconds; 0 and FOREVER are `inf`. InvalidTTL names what it may be."""
-    if isinstance(value, timedelta):
-        length = value.total_seconds()
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        length = float(value)
-    else:
-        raise InvalidTTL(
-            f"{what} is {value!r} ({type(value).__name__}); "
-            "pass seconds, a timedelta, or FOREVER (0) for never"
-        )
-    if not length >= 0:  # also catches nan
-        raise InvalidTTL(f"{what} is {value!r}; a duration is at least 0 (0 means never)")
-    return length or math.inf
+def seconds(length: Duration) -> float:
+    """A duration that was let in at the door, in seconds; FOREVER is `inf`."""
+    return length.total_seconds() if isinstance(length, timedelta) else float(length)

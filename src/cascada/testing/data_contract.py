@@ -18,10 +18,11 @@ from typing import Any, Final
 
 import pytest
 
+from cascada.model.arguments import LEAST, MOST
 from cascada.model.errors import BadInput
 from cascada.model.keys import quote
 from cascada.testing.steps import HOSTILE_IDS
-from cascada.tiers.data import LEAST, MOST, DataStore
+from cascada.tiers.data import DataStore
 
 ITEMS: Final = (b"", b"\x00", b"one", bytes(range(256)) * 16, b"x" * 100_000, b"one")
 """Items as a store gets them: any bytes at all, and some of them twice."""

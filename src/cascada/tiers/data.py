@@ -16,12 +16,10 @@ Names come percent-encoded, their tenant first; items are bytes. `DataContract` 
 
 from __future__ import annotations
 
-from typing import Final, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
+from cascada.model.arguments import LEAST, MOST
 from cascada.model.errors import BadInput
-
-LEAST: Final = -(2**63)
-MOST: Final = 2**63 - 1
 
 
 class DataStore(Protocol):

@@ -6,7 +6,8 @@ import logging
 from collections import defaultdict, deque
 from itertools import islice
 
-from cascada.tiers.data import LEAST, MOST, overflow, span
+from cascada.model.arguments import LEAST, MOST
+from cascada.tiers.data import overflow, span
 
 logger = logging.getLogger("cascada")
 

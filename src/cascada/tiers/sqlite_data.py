@@ -11,7 +11,8 @@ import sqlite3
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from cascada.tiers.data import LEAST, MOST, overflow, span
+from cascada.model.arguments import LEAST, MOST
+from cascada.tiers.data import overflow, span
 
 T = TypeVar("T")
 

@@ -1,0 +1,81 @@
+"""What a provider of embeddings returned, checked before anybody gets or stores it.
+
+A provider is somebody else's code behind a network. It may answer with an error document, with one
+vector too few, or with nan for an empty text; and what is stored is served for a day. So: one
+vector for each text, each a list of finite numbers, all of one length.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Any, Final
+
+from cascada.codecs.public import serialize_for_cache
+from cascada.engine.source import call
+from cascada.model import arguments
+from cascada.model.errors import BadInput
+from cascada.model.plain import number_of
+from cascada.model.shown import described
+
+DATA_TYPE: Final = "embedding"
+
+
+async def vectors_of(provider: Callable[..., Any], texts: list[str]) -> list[Any]:
+    """What the provider returned for the texts: vectors, and the errors that single ones were."""
+    answer = await call(provider, list(texts))
+    if isinstance(answer, Iterator):  # made while it is read, which may take as long as a call
+        answer = await call(list, islice(answer, len(texts) + 1))
+    if isinstance(answer, set | frozenset) or not arguments.is_several(answer):
+        raise BadInput(
+            f"the provider returned {described(answer)} for {len(texts)} texts; "
+            "it has to return a list with one vector for each, in their order"
+        )
+    vectors = [_or_error(each) for each in answer]
+    lengths = {len(each) for each in vectors if not isinstance(each, BadInput)}
+    if len(lengths) > 1:
+        raise BadInput(
+            f"the provider returned vectors of {min(lengths)} to {max(lengths)} numbers; "
+            "all vectors of one model have equally many"
+        )
+    return vectors
+
+
+def _or_error(vector: Any) -> Any:
+    if vector is None:
+        return BadInput("the provider returned None where a vector was asked for")
+    try:
+        return vector_of(vector, "a vector of the provider")
+    except BadInput as error:
+        return error
+
+
+def vector_of(vector: Any, what: str = "embedding") -> Any:
+    """A vector as it is stored: an array as it is, anything else as a list of floats."""
+    try:
+        listed = serialize_for_cache(vector, DATA_TYPE)
+    except Exception as error:
+        raise arguments.refused(what, vector, "a list of numbers, or an array") from error
+    if isinstance(listed, set | frozenset) or not arguments.is_several(listed):
+        raise arguments.refused(what, vector, "a list of numbers, or an array")
+    numbers = _finite(list(listed), what)
+    return numbers if listed is vector else vector
+
+
+def _finite(numbers: list[Any], what: str) -> list[float]:
+    if not numbers:
+        raise BadInput(f"{what} is empty; a vector has at least one number")
+    if not {float}.issuperset(map(type, numbers)):
+        numbers = [_number(each, what) for each in numbers]
+    # One pass in C: a number that is not finite leaves a sum that is not, either.
+    if not math.isfinite(sum(numbers)) and not all(map(math.isfinite, numbers)):
+        raise BadInput(f"{what} holds a number that is not finite (nan or inf)")
+    return numbers
+
+
+def _number(value: Any, what: str) -> float:
+    plain = number_of(value)
+    if plain is None:
+        raise arguments.refused(f"a number of {what}", value, "a float")
+    return plain

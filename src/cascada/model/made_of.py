@@ -1,0 +1,109 @@
+"""Sources: what a value says that it was made from, beside what its loader read by itself.
+
+    sources=[hit, ("document", "d1"), ("memory", "m1", Scope(agent="a1"))]
+
+A hit carries its key, and what it was made from itself. A pair is a type and an id; a third item is
+the context that it was read in. None of these can be misread. A str can: in "doc:agent:d1" the type
+may be "doc" or "doc:agent", and who guesses wrong lets the answer outlive its source. So one is
+taken only if it holds a single colon.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+from cascada.model import arguments
+from cascada.model.entry import Hit
+from cascada.model.errors import BadInput, InvalidKey
+from cascada.model.keys import NO_SCOPE, Key, Scope, scope_of
+from cascada.model.names import resource_names, static_names, type_name
+
+Declared = Any
+"""What callers may pass as one source: a Hit, a Key, a pair, a pair with a Scope, "type:id"."""
+
+_ACCEPTED: Final = 'a hit, or a type and an id, such as ("document", "d1")'
+
+
+class MadeOf(NamedTuple):
+    """One source as it is kept. `tenant`: whose it is, where that was said. `names`: of what it
+    was made from itself."""
+
+    data_type: str
+    resource_id: str
+    scope: Scope = NO_SCOPE
+    tenant: str | None = None
+    names: tuple[str, ...] = ()
+
+
+def sources_of(sources: object) -> tuple[MadeOf, ...]:
+    """Sources that were passed, each in the one form; InvalidKey for what could be misread."""
+    if type(sources) is tuple and not sources:
+        return ()
+    given = arguments.several(sources, "sources", "sources")
+    return tuple([each if type(each) is MadeOf else _source(each) for each in given])
+
+
+def source_names(tenant: str, sources: object) -> list[str]:
+    """All names of these sources, as a value of this tenant bears them."""
+    found: list[str] = []
+    for source in sources_of(sources):
+        if source.tenant not in (None, tenant):
+            raise BadInput(
+                f"a source is of tenant {source.tenant!r}, and what is made of it of {tenant!r}; "
+                "an invalidation of the one would not reach the other"
+            )
+        found += _names(tenant, source)
+    return found
+
+
+def _names(tenant: str, source: MadeOf) -> list[str]:
+    """The names by which a source can be invalidated."""
+    data_type, resource_id, scope, _, made_of = source
+    if scope == NO_SCOPE:
+        # The type, because who invalidates every resource of it means this one too.
+        names = resource_names(tenant, data_type, resource_id, NO_SCOPE)
+        return [*names, type_name(tenant, data_type), *made_of]
+    return [*static_names(Key(tenant, data_type, *scope, resource_id)), *made_of]
+
+
+def _source(given: Any) -> MadeOf:
+    kind = type(given)
+    if issubclass(kind, Hit) and type(given.key) is Key:
+        return _of_key(given.key)._replace(names=given.names)
+    if issubclass(kind, Key):
+        return _of_key(given)
+    if issubclass(kind, str):
+        return _of_text(arguments.text(given, "source"))
+    if kind in (tuple, list) and len(given) in (2, 3):
+        data_type, resource_id, scope = (*given, None)[:3]
+        return MadeOf(
+            arguments.data_type(data_type, "the type of a source"),
+            arguments.identity(resource_id, "the id of a source"),
+            NO_SCOPE if scope is None else scope_given(scope, "the context of a source"),
+        )
+    raise arguments.refused("source", given, _ACCEPTED, InvalidKey)
+
+
+def _of_key(key: Key) -> MadeOf:
+    return MadeOf(
+        arguments.data_type(key.data_type, "the type of a source"),
+        arguments.identity(key.resource_id, "the id of a source"),
+        scope_given(key.scope, "the context of a source"),
+        arguments.tenant(key.tenant),
+    )
+
+
+def _of_text(text: str) -> MadeOf:
+    data_type, _, resource_id = text.partition(":")
+    if not data_type or not resource_id or ":" in resource_id:
+        raise arguments.refused("source", text, _ACCEPTED, InvalidKey)
+    return MadeOf(
+        arguments.data_type(data_type, "the type of a source"),
+        arguments.identity(resource_id, "the id of a source"),
+    )
+
+
+def scope_given(value: object, what: str = "scope") -> Scope:
+    """A Scope that a caller made, of canonical ids."""
+    scope = arguments.instance(value, what, Scope, 'a Scope, such as Scope(agent="a1")')
+    return scope_of(*scope)

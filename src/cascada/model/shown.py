@@ -1,0 +1,87 @@
+"""How a value that was passed is shown in a sentence about it.
+
+None of the value's own code is run. Its `repr` may raise, take for ever, ask a database, or hold a
+secret; so only what Python itself defines is written out, shortened, and of all else the type.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from itertools import islice
+from typing import Any, Final
+from uuid import UUID
+
+LONGEST: Final = 60
+"""Characters of a value that are shown."""
+
+ITEMS: Final = 4
+"""Items of a list, a set or a dict that are shown."""
+
+_BRACKETS: Final[dict[type, tuple[str, str]]] = {
+    list: ("[", "]"),
+    tuple: ("(", ")"),
+    set: ("{", "}"),
+    frozenset: ("frozenset({", "})"),
+}
+
+
+def shown(value: object) -> str:
+    """`value` as text: what it is, if that can be told at no risk, else what type it is of."""
+    return _shown(value, 2)
+
+
+def described(value: object) -> str:
+    """`value` with the name of its type, which tells "1" from 1, and a member from its value."""
+    text = shown(value)
+    name = type(value).__name__
+    return text if text.startswith(("a ", "an ")) else f"{text} ({name})"
+
+
+def _shown(value: Any, depth: int) -> str:
+    kind = type(value)
+    if value is None or kind in (bool, float):
+        return repr(value)
+    if issubclass(kind, str):
+        return _cut(repr(str.__str__(value)[: LONGEST + 1]))
+    if issubclass(kind, int):
+        # Python refuses to print one of more than 4300 digits.
+        bits = int.bit_length(value)
+        return int.__repr__(value) if bits < 256 else f"an int of {bits} bits"
+    if issubclass(kind, float):
+        return float.__repr__(value)
+    if kind in (bytes, bytearray):
+        return _cut(repr(value[: LONGEST + 1]))
+    if kind in (UUID, timedelta):
+        return repr(str(value))
+    if depth and kind in _BRACKETS:
+        return _listed(value, *_BRACKETS[kind], depth=depth - 1)
+    if depth and kind is dict:
+        return _paired(value, depth - 1)
+    return f"a {kind.__name__}" if kind.__module__ == "builtins" else _named(kind)
+
+
+def _named(kind: type) -> str:
+    return f"a {kind.__module__}.{kind.__qualname__}"
+
+
+def _listed(values: Any, opening: str, closing: str, *, depth: int) -> str:
+    texts = [_shown(each, depth) for each in islice(values, ITEMS)]
+    if len(values) > ITEMS:
+        texts.append("...")
+    elif opening == "(" and len(texts) == 1:
+        texts.append("")
+    return f"{opening}{', '.join(texts).rstrip(' ')}{closing}"
+
+
+def _paired(values: dict[Any, Any], depth: int) -> str:
+    texts = [
+        f"{_shown(key, depth)}: {_shown(each, depth)}"
+        for key, each in islice(values.items(), ITEMS)
+    ]
+    if len(values) > ITEMS:
+        texts.append("...")
+    return f"{{{', '.join(texts)}}}"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
