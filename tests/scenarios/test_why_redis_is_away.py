@@ -16,7 +16,7 @@ from cascada.testing.inside import inside, inside_redis
 from tests.scenarios.row import until
 from tests.servers.redis import RedisServer, free_port
 
-PASSWORD = "correct horse"  # noqa: S105 - of a server that lives as long as the test
+PASSWORD = "correct horse"
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
