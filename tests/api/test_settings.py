@@ -157,6 +157,8 @@ def test_what_a_cache_is_made_of(monkeypatch: pytest.MonkeyPatch) -> None:
         "redis_password": None,
         "redis_connection_timeout": 20,
         "redis_socket_timeout": 5,
+        "redis_max_connections": 50,
+        "redis_pool_timeout": 30,
         "database": None,
         "default_ttl": 3600,
         "namespace": "cascada",

@@ -44,6 +44,9 @@ class Cache:
 
     redis_password: if the URL has none. redis_connection_timeout: seconds that a connection may
     take, in the background. redis_socket_timeout: seconds of silence after which one is given up.
+    redis_max_connections: how many lists and counters use at once, beside the one that all else
+    shares; redis_pool_timeout: seconds that more callers wait for one of these (or for op_timeout,
+    at least 2 s, if that is less).
     l1_bytes, l3_bytes: how much each tier may hold. default_ttl: for types without one.
     op_timeout: seconds that a tier may take inside a request. degraded_l1_ttl: seconds for which
     memory goes on answering, marked stale, while the tier that it hears news from is away.
@@ -69,6 +72,8 @@ class Cache:
         redis_password: str | Secret | None = None,
         redis_connection_timeout: float = 20.0,
         redis_socket_timeout: float = 5.0,
+        redis_max_connections: int = 50,
+        redis_pool_timeout: float = 30.0,
         database: str | Url | None = None,
         policies: Mapping[str, Policy] | None = None,
         default_policy: Policy | None = None,
@@ -123,9 +128,11 @@ class Cache:
         )
         namespace = self.options.namespace
         l3_bytes = arguments.integer(l3_bytes, "l3_bytes", 1, of="a whole number of bytes")
-        timeouts = (
+        connecting = (
             arguments.seconds(redis_connection_timeout, "redis_connection_timeout"),
             arguments.seconds(redis_socket_timeout, "redis_socket_timeout"),
+            arguments.integer(redis_max_connections, "redis_max_connections", 1),
+            arguments.seconds(redis_pool_timeout, "redis_pool_timeout"),
         )
         if redis_password is not None:
             redis_password = arguments.secret(redis_password, "redis_password", "a str")
@@ -137,7 +144,7 @@ class Cache:
         else:
             if redis is not None:
                 url = arguments.secret(redis, "redis", "a URL, such as redis://HOST:PORT/DB")
-                lower.append(redis_tier(url, namespace, clock, redis_password, *timeouts))
+                lower.append(redis_tier(url, namespace, clock, redis_password, *connecting))
             if database is not None:
                 url = arguments.secret(database, "database", "a URL or a path of a file")
                 lower.append(database_tier(url, namespace, l3_bytes, clock))

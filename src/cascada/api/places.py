@@ -29,6 +29,8 @@ def redis_tier(
     password: str | Secret | None,
     connection_timeout: float,
     socket_timeout: float,
+    max_connections: int,
+    pool_timeout: float,
 ) -> RedisTier:
     """The tier on the Redis server that a URL names."""
     url = _url(url, "redis", "redis://HOST:PORT/NUMBER")
@@ -45,6 +47,8 @@ def redis_tier(
         password=password,
         connect_timeout=connection_timeout,
         silence=socket_timeout,
+        max_connections=max_connections,
+        pool_timeout=pool_timeout,
     )
 
 

@@ -197,6 +197,8 @@ class Settings(BaseSettings):
             "redis_password": self.redis_password,
             "redis_connection_timeout": self.redis_connection_timeout,
             "redis_socket_timeout": self.redis_socket_timeout,
+            "redis_max_connections": self.redis_max_connections,
+            "redis_pool_timeout": self.redis_pool_timeout,
             "database": self.cache_database_url,
             "default_ttl": self.redis_cache_ttl or FOREVER,
             "namespace": self.cascada_namespace,

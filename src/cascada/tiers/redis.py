@@ -45,6 +45,7 @@ from cascada.tiers.redis_calls import Calls
 from cascada.tiers.redis_data import RedisData
 from cascada.tiers.redis_hearing import Hearing
 from cascada.tiers.redis_holding import holding
+from cascada.tiers.redis_lanes import Lanes
 from cascada.tiers.redis_layout import (
     LAYOUT,
     NONCE,
@@ -84,6 +85,8 @@ class RedisTier:
         clock: Clock,
         connect_timeout: float = 20.0,
         silence: float = 5.0,
+        max_connections: int = 50,
+        pool_timeout: float = 30.0,
         password: str | Secret | None = None,
         layout: int = LAYOUT,
     ) -> None:
@@ -92,7 +95,8 @@ class RedisTier:
         self.layout = self._layout = Layout(namespace, self._pool.database, layout)
         self.hearing = Hearing()
         self._link = self.make_link(greet=self._greet)
-        self.data = RedisData(self._link, self._layout)
+        self._lanes = Lanes(self._pool, self._link, most=max_connections, patience=pool_timeout)
+        self.data = RedisData(self._link, self._lanes, self._layout)
         self._reads = Reads(self._layout, Batcher(self._link), clock)
         self._now = clock.time
         self._renewal = Renewal(self._layout, self._link, clock.time)
@@ -244,7 +248,11 @@ class RedisTier:
     async def run(self) -> None:
         """Stay connected, for ever. What an event loop before has left under way is forgotten."""
         self._begin_anew()
-        await self._link.run()
+        self._lanes.close()  # of an event loop before
+        try:
+            await self._link.run()
+        finally:
+            self._lanes.close()
 
     def make_link(self, **hooks: Any) -> Link:
         """Another connection to the same server, for the feed."""
@@ -259,6 +267,7 @@ class RedisTier:
     def forget(self) -> None:
         """After a fork: the connections are the parent's."""
         self._link.forget()
+        self._lanes.forget()
         self._begin_anew()
 
     def _begin_anew(self) -> None:

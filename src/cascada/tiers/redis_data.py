@@ -1,4 +1,4 @@
-"""Lists and counters in Redis: one plain command for each call, on the tier's own connection.
+"""Lists and counters in Redis: one plain command for each call, on connections of their own.
 
 Their keys (`c:` and `d:`, see `redis_layout`) bear no epoch and no layout, are in no script, and
 have no ttl: what a cache does to its entries never reaches them. Redis itself evicts them only
@@ -15,6 +15,7 @@ from typing import Any
 
 from cascada.model.errors import CorruptEntry, TierUnavailable
 from cascada.tiers.data import overflow
+from cascada.tiers.redis_lanes import Lanes
 from cascada.tiers.redis_layout import Layout, ServerError
 from cascada.tiers.redis_link import Link
 from cascada.tiers.redis_refusals import refusal
@@ -26,8 +27,9 @@ logger = logging.getLogger("cascada")
 class RedisData:
     """See `DataStore`. What Redis refuses was not carried out, and the tier has not failed."""
 
-    def __init__(self, link: Link, layout: Layout) -> None:
+    def __init__(self, link: Link, lanes: Lanes, layout: Layout) -> None:
         self._link = link
+        self._lanes = lanes
         self._layout = layout
         self._looked = False
 
@@ -67,13 +69,12 @@ class RedisData:
     async def trim(self, name: str, start: int, end: int) -> None:
         await self._send(b"LTRIM", self._layout.items(name), start, end)
 
-    async def _send(self, *command: Argument) -> Any:
-        reply = self._link.send(*command)
+    async def _send(self, name: bytes, key: bytes, *rest: Argument) -> Any:
+        command = name, key, *rest
         if not self._looked:
             self._look_for_eviction()
         try:
-            # A caller that is cancelled cancels its own reply, which the wire reads and drops.
-            return await reply
+            return await self._lanes.ask(key, *command)
         except ServerError as error:
             text = str(error)
             if "would overflow" in text:

@@ -60,13 +60,18 @@ class Link:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opened: Opened | None = None
         self.wire: Wire | None = None
+        self._pause = FIRST_PAUSE
         self.why = "it is being made"
 
     def send(self, *command: Argument, fits: Fits | None = None) -> asyncio.Future[Any]:
         """Send on the present wire; TierUnavailable at once if there is none."""
+        return self.need().send(command, fits)
+
+    def need(self) -> Wire:
+        """The present wire."""
         if self.wire is None:
             raise TierUnavailable(f"there is no connection to Redis at present: {self.why}")
-        return self.wire.send(command, fits)
+        return self.wire
 
     def forget(self) -> None:
         """After a fork: drop the parent's connection without a word on it."""
@@ -81,17 +86,14 @@ class Link:
             # Events belong to a loop. Only here, since others may wait already for those of this.
             self._lost, self.up = asyncio.Event(), asyncio.Event()
         self._loop = loop
-        pause = FIRST_PAUSE
+        self._pause = FIRST_PAUSE
         try:
             while True:
-                began = loop.time()
-                await self._drop(await self._one_life())
-                if loop.time() - began > LONGEST_PAUSE:
-                    pause = FIRST_PAUSE
-                await asyncio.sleep(pause * random.uniform(0.5, 1.5))
-                pause = min(2 * pause, LONGEST_PAUSE)
+                self._drop(await self._one_life())
+                await asyncio.sleep(self._pause * random.uniform(0.5, 1.5))
+                self._pause = min(2 * self._pause, LONGEST_PAUSE)
         finally:
-            await self._drop("the cache is closing")
+            self._drop("the cache is closing")
 
     async def _one_life(self) -> str:
         """Of one connection, from its making until it breaks; why it ended."""
@@ -109,6 +111,8 @@ class Link:
         except Exception as error:  # noqa: BLE001 - whatever it is, the next try may succeed
             end_if_cancelled()
             return cause(error) or self._pool.said(error)
+        if not wire.at_fault:
+            self._pause = FIRST_PAUSE
         return wire.why
 
     async def _connect(self) -> Wire:
@@ -141,12 +145,12 @@ class Link:
             elif looks >= SLOW * LOOKS:
                 wire.close(f"Redis owes a reply for {SLOW * self._silence} s")
 
-    async def _drop(self, why: str) -> None:
+    def _drop(self, why: str) -> None:
         self.why = why
         wire, self.wire = self.wire, None
         opened, self._opened = self._opened, None
         if opened is not None:
-            await opened.end(why)
+            opened.end(why)
         if wire is not None:
             self.up.clear()
             self._on_change(False, why)

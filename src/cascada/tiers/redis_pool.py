@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
@@ -15,7 +14,6 @@ from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
 
 from cascada.model.errors import BadInput
 from cascada.model.secret import Secret, Url
@@ -59,7 +57,7 @@ class Pool:
             end_if_cancelled()
             opened.wire.take_over(_transport_of(connection))
         except BaseException:
-            await opened.end("it could not be opened")
+            opened.end("it could not be opened")
             raise
         return opened
 
@@ -93,10 +91,9 @@ class Opened:
         self.wire = wire
         self._connection = connection
 
-    async def end(self, why: str) -> None:
+    def end(self, why: str) -> None:
         self.wire.close(why)
-        with suppress(OSError, RedisError):
-            await self._connection.disconnect(nowait=True)
+        cast(Any, self._connection)._close()  # else it would warn that nobody did
 
 
 async def _said_later(connection: AbstractConnection) -> None:

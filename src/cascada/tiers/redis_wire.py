@@ -43,6 +43,7 @@ class Wire(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._received = 0
         self.why = "the connection to Redis broke"
+        self.at_fault = False
 
     def take_over(self, transport: asyncio.Transport) -> None:
         self._transport = transport
@@ -52,6 +53,10 @@ class Wire(asyncio.Protocol):
     def oldest(self) -> asyncio.Future[Any] | None:
         """The reply that the server has owed for the longest time."""
         return self._waiting[0][0] if self._waiting else None
+
+    @property
+    def is_open(self) -> bool:
+        return self._transport is not None and not self._transport.is_closing()
 
     @property
     def moved(self) -> tuple[int, int]:
@@ -126,9 +131,9 @@ class Wire(asyncio.Protocol):
         self._on_lost()
 
     def close(self, why: str = "the connection was closed") -> None:
-        """End it; who waits for a reply is told why."""
+        """End it, for what came of it; who waits for a reply is told why."""
         if self._transport is not None and not self._transport.is_closing():
-            self.why = why
+            self.why, self.at_fault = why, True
             self._transport.abort()
 
     @staticmethod

@@ -1,0 +1,188 @@
+"""Connections beside the multiplexed one, for lists and counters and for what is large: each serves
+one name at a time, so that nobody has to wait behind what another tenant does with his.
+
+Calls of one name are sent in their order, on one connection, without waiting for each other.
+
+A list's reply looks like any other list's, and nothing in it says whose it is. So each command is
+followed by a PING with a word of its own, and only a reply that this very word comes behind is
+taken: one reply too many, one too few or one of somebody else ends the connection instead.
+
+They are opened when they are needed, and only while the multiplexed one is there: its task knows
+whether there is a server, so that an outage costs callers nothing here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Sequence
+from typing import Any, Final
+
+from redis.exceptions import RedisError
+
+from cascada.model.errors import TierUnavailable, Unanswered
+from cascada.tiers.redis_layout import ServerError
+from cascada.tiers.redis_link import Link
+from cascada.tiers.redis_pool import Opened, Pool
+from cascada.tiers.redis_replies import Argument, Fits, exactly
+from cascada.tiers.redis_wire import Wire
+
+IDLE: Final = 60.0
+"""Seconds after which a connection that nobody needed is closed, when another one comes back."""
+
+
+class Lane:
+    """One connection; `main` is the multiplexed one that was there when it was opened."""
+
+    def __init__(self, main: Wire, opened: Opened, turns: asyncio.Semaphore) -> None:
+        self.main = main
+        self.turns = turns
+        self.opened = opened
+        self.wire = opened.wire
+        self.users = 0
+        self.since = 0.0
+
+    def serves(self, main: Wire) -> bool:
+        return self.main is main and self.wire.is_open
+
+
+class Queue:
+    """The callers of one name: who comes first is sent first."""
+
+    def __init__(self) -> None:
+        self.order = asyncio.Lock()
+        self.callers = 0
+        self.lane: Lane | None = None
+
+
+class Lanes:
+    """At most `most` connections; a name that finds none free waits, `patience` seconds at most."""
+
+    def __init__(self, pool: Pool, link: Link, *, most: int, patience: float) -> None:
+        self._pool = pool
+        self._link = link
+        self._most = most
+        self._patience = patience
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        self._turns = asyncio.Semaphore(self._most)
+        self._queues: dict[bytes, Queue] = {}
+        self._free: list[Lane] = []
+
+    async def ask(self, name: bytes, *command: Argument, fits: Fits | None = None) -> Any:
+        """The reply to a command about `name`. ServerError if it was refused."""
+        main = self._link.need()
+        queues = self._queues
+        queue = queues.setdefault(name, Queue())
+        queue.callers += 1
+        try:
+            async with queue.order:
+                lane = await self._lane(queue, main)
+                lane.users += 1
+                try:
+                    reply = _proven(lane.wire, command, fits)
+                except BaseException:
+                    self._leave(queue, lane)
+                    raise
+            try:
+                return await reply
+            finally:
+                self._leave(queue, lane)
+        finally:
+            queue.callers -= 1
+            if not queue.callers:
+                del queues[name]
+
+    def close(self) -> None:
+        for lane in self._free:
+            lane.opened.end("the cache is closing")
+        self._begin_anew()
+
+    def forget(self) -> None:
+        """After a fork: they are the parent's."""
+        _of_the_parent.append((self._free, self._queues))
+        self._begin_anew()
+
+    async def _lane(self, queue: Queue, main: Wire) -> Lane:
+        """The one on which this name is served now, else another."""
+        if queue.lane is not None and queue.lane.users and queue.lane.serves(main):
+            return queue.lane
+        turns = self._turns
+        try:
+            async with asyncio.timeout(self._patience):
+                await turns.acquire()
+        except TimeoutError:
+            raise TierUnavailable(
+                f"all {self._most} connections for lists and counters were in use for "
+                f"{self._patience:g} s (REDIS_MAX_CONNECTIONS, REDIS_POOL_TIMEOUT); it was not sent"
+            ) from None
+        try:
+            queue.lane = self._one_free(main) or Lane(main, await self._open(), turns)
+        except BaseException:
+            turns.release()
+            raise
+        return queue.lane
+
+    def _leave(self, queue: Queue, lane: Lane) -> None:
+        lane.users -= 1
+        if lane.users:
+            return
+        if queue.lane is lane:
+            queue.lane = None
+        lane.turns.release()
+        now = asyncio.get_running_loop().time()
+        while self._free and now - self._free[0].since > IDLE:
+            self._free.pop(0).opened.end("nobody needed it")
+        if self._link.wire is lane.main and lane.wire.is_open and lane.wire.oldest is None:
+            lane.since = now
+            self._free.append(lane)
+        else:
+            # Also where a caller was cancelled: his reply must not be the next one's.
+            lane.opened.end("its caller has left")
+
+    def _one_free(self, main: Wire) -> Lane | None:
+        while self._free:
+            lane = self._free.pop()
+            if lane.serves(main):
+                return lane
+            lane.opened.end("it may lead to another server than the cache's")
+        return None
+
+    async def _open(self) -> Opened:
+        try:
+            opened = await self._pool.open()
+            try:
+                await self._pool.greet(opened.wire)
+            except BaseException:
+                opened.end("it was not greeted")
+                raise
+        except (OSError, RedisError, ServerError, Unanswered) as error:
+            # Not Unanswered to the caller: nothing of his was sent.
+            raise TierUnavailable(f"Redis refused a connection: {self._pool.said(error)}") from None
+        return opened
+
+
+async def _take(reply: asyncio.Future[Any], said: asyncio.Future[Any]) -> Any:
+    answer: Any
+    proof: Any
+    answer, proof = await asyncio.gather(reply, said, return_exceptions=True)
+    if isinstance(answer, BaseException):
+        raise answer
+    if isinstance(proof, BaseException):
+        raise Unanswered("nothing shows that the reply was this caller's") from proof
+    return answer
+
+
+def _proven(wire: Wire, command: Sequence[Argument], fits: Fits | None) -> Awaitable[Any]:
+    """Send at once; what it gives is the reply, once it is known to be that."""
+    word = os.urandom(8).hex().encode()
+    reply = wire.send(command, fits)
+    try:
+        said = wire.send((b"PING", word), exactly(word))
+    except TierUnavailable as error:
+        raise Unanswered(str(error)) from error
+    return _take(reply, said)
+
+
+_of_the_parent: list[object] = []

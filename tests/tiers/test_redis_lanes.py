@@ -1,0 +1,120 @@
+"""Lists and counters have connections of their own: bounded, in order, one name on each."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import re
+import signal
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from cascada.model.clock import SystemClock
+from cascada.model.errors import TierUnavailable, Unanswered
+from cascada.testing.inside import inside_redis
+from cascada.tiers.redis import RedisTier
+from tests.servers.redis import RedisServer
+
+
+@contextlib.asynccontextmanager
+async def connected(url: str, most: int = 50, patience: float = 30.0) -> AsyncIterator[RedisTier]:
+    tier = RedisTier(
+        url, namespace="test", clock=SystemClock(), max_connections=most, pool_timeout=patience
+    )
+    running = asyncio.get_running_loop().create_task(tier.run())
+    await tier.up()
+    try:
+        yield tier
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
+        await tier.aclose()
+
+
+def clients(server: RedisServer) -> int:
+    """Connections to the server, less the one that asks."""
+    found = re.search(rb"connected_clients:(\d+)", server.say("INFO", "clients"))
+    assert found
+    return int(found[1]) - 1
+
+
+@pytest.mark.parametrize("most", [1, 3])
+async def test_so_many_connections_and_no_more(server: RedisServer, most: int) -> None:
+    async with connected(server.url, most) as tier:
+        for _ in range(3):
+            names = [f"acme:{number}" for number in range(40)]
+            await asyncio.gather(*(tier.data.increment(name, 1) for name in names))
+        assert clients(server) == 1 + most
+        assert [await tier.data.counter(name) for name in names] == [3] * 40
+
+
+async def test_who_gets_no_connection_is_told_that_nothing_was_sent(server: RedisServer) -> None:
+    async with connected(server.url, most=1, patience=0.05) as tier:
+        await tier.data.increment("acme:a", 1)
+        server.signal(signal.SIGSTOP)
+        first = asyncio.create_task(tier.data.increment("acme:a", 1))
+        await asyncio.sleep(0)
+        same = asyncio.create_task(tier.data.increment("acme:a", 1))
+        with pytest.raises(TierUnavailable, match=r"all 1 connections .* it was not sent") as told:
+            await tier.data.increment("acme:b", 1)
+        assert not isinstance(told.value, Unanswered)
+        server.signal(signal.SIGCONT)
+        assert await asyncio.gather(first, same) == [2, 3], "one name waits for none of its own"
+        assert await tier.data.increment("acme:b", 1) == 1
+
+
+async def test_calls_of_one_name_are_carried_out_in_their_order(server: RedisServer) -> None:
+    async with connected(server.url) as tier:
+        items = [b"%d" % number for number in range(500)]
+        await asyncio.gather(*(tier.data.push("acme:l", item, left=False) for item in items))
+        assert await tier.data.range("acme:l", 0, -1) == items
+
+
+async def test_callers_that_leave_take_no_answer_from_the_others(server: RedisServer) -> None:
+    rng = random.Random(4)
+    async with connected(server.url, most=4) as tier:
+        names = [f"{tenant}:l" for tenant in "abcdefgh"]
+        for name in names:
+            await tier.data.push(name, name.encode(), left=False)
+        for _ in range(20):
+            asked = rng.choices(names, k=60)
+            tasks = [asyncio.create_task(tier.data.range(name, 0, -1)) for name in asked]
+            for task in rng.sample(tasks, 30):
+                asyncio.get_running_loop().call_later(rng.uniform(0, 0.01), task.cancel)
+            got = await asyncio.gather(*tasks, return_exceptions=True)
+            for name, answer in zip(asked, got, strict=True):
+                assert isinstance(answer, asyncio.CancelledError) or answer == [name.encode()]
+        assert clients(server) <= 1 + 4
+
+
+async def test_a_large_list_keeps_no_other_waiting(server: RedisServer) -> None:
+    """On one connection its megabytes would be read before the neighbour's number."""
+    async with connected(server.url) as tier:
+        await tier.data.increment("b:n", 1)
+        for _ in range(8):
+            await tier.data.push("a:l", b"x" * 2**22, left=False)
+        reading = asyncio.create_task(tier.data.range("a:l", 0, -1))
+        await asyncio.sleep(0)
+        assert await tier.data.increment("b:n", 1) == 2
+        assert not reading.done()
+        assert len(await reading) == 8
+
+
+async def test_an_outage_costs_callers_nothing(server: RedisServer) -> None:
+    async with connected(server.url) as tier:
+        await tier.data.increment("acme:a", 1)
+        server.kill()
+        with contextlib.suppress(TierUnavailable):
+            await tier.data.increment("acme:a", 1)
+        for _ in range(1000):
+            if inside_redis(tier).link.wire is None:
+                break
+            await asyncio.sleep(0.005)
+        started = time.thread_time()
+        for _ in range(100):
+            with pytest.raises(TierUnavailable, match="no connection to Redis at present"):
+                await tier.data.increment("acme:a", 1)
+        assert time.thread_time() - started < 1
