@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from cascada.api.assembly import Assembly
 from cascada.api.levels import MakeLoader
@@ -14,6 +14,9 @@ from cascada.engine.stack import Stack
 from cascada.model import arguments
 from cascada.model.entry import Hit, Miss
 from cascada.model.keys import Id, Scope, id_text
+
+MAX_SHAPES: Final = 128
+"""Data types of which a handle remembers what their keys hold; beyond it, it begins anew."""
 
 
 class TenantAsking:
@@ -75,6 +78,8 @@ class TenantAsking:
         shape = self._shapes.get(data_type)
         if shape is None:
             kind = self._stack.kinds.of(self.tenant, data_type)
+            if len(self._shapes) >= MAX_SHAPES:
+                self._shapes.clear()
             shape = self._shapes[data_type] = Shape(kind, self.tenant, data_type, self.scope)
         return shape
 

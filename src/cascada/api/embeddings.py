@@ -75,10 +75,11 @@ class Embeddings:
             "max_batch": max_batch, "max_wait": max_wait, "max_calls": max_calls,
         }  # fmt: skip
         self._half, self.ttl = half, ttl
-        # By the tasks of an event loop: a request belongs to the cache and the loop that wait.
-        self._gatherers: weakref.WeakKeyDictionary[Any, dict[str, Gatherer]] = (
-            weakref.WeakKeyDictionary()
-        )
+        # By the tasks of an event loop: a request belongs to the cache and the loop that wait. Held
+        # by its requests alone, so that no tenant leaves one behind.
+        self._gatherers: weakref.WeakKeyDictionary[
+            Any, weakref.WeakValueDictionary[str, Gatherer]
+        ] = weakref.WeakKeyDictionary()
 
     async def of(
         self, tenant: Tenant, texts: Sequence[str], *, as_array: bool = False
@@ -120,7 +121,7 @@ class Embeddings:
     def gatherer(self, tenant: Tenant) -> Gatherer:
         """The requests of one tenant: nobody's texts travel with another's."""
         stack, name = tenant._stack, tenant.tenant
-        of_loop = self._gatherers.setdefault(stack.background, {})
+        of_loop = self._gatherers.setdefault(stack.background, weakref.WeakValueDictionary())
         gatherer = of_loop.get(name)
         if gatherer is None:
             gatherer = of_loop[name] = Gatherer(self._ask, stack, name, **self._limits)

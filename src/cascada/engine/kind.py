@@ -1,8 +1,10 @@
 """What the engine knows of one data type of one tenant: its policy and its counters.
 
 Records point to their kind, so that a hit counts with one addition to it and decodes without a
-look-up. Only so many kinds are made; the tenants beyond share one per type, named `other`, so that
-neither memory nor metric labels grow with the number of tenants.
+look-up. Only so many kinds are made; the tenants beyond share one for each type, whose tenant is
+called `other`. Of those there are only so many, too, beside the types that have a policy: the types
+beyond share one that is called `other` itself. So neither memory nor metric labels grow with the
+number of tenants or types, whatever callers make up.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from cascada.model.policy import BUILT_IN, Policy, with_built_in
 from cascada.model.ttl import seconds
 
 MAX_KINDS: Final = 10_000
+MAX_SHARED: Final = 1000
 OTHER: Final = "other"
 
 
@@ -71,22 +74,37 @@ class Kinds:
         self._default = default
         self.default_ttl = default_ttl
         self._kinds: dict[tuple[str, str], Kind] = {}
+        self._shared: dict[str, Kind] = {}
+        self._rest: Kind | None = None
 
     def of(self, tenant: str, data_type: str) -> Kind:
-        """The kind of a type; beyond MAX_KINDS the one that all further tenants share."""
+        """The kind of a type of a tenant; beyond MAX_KINDS one that others share."""
         kind = self._kinds.get((tenant, data_type))
         if kind is None:
-            if len(self._kinds) >= MAX_KINDS and tenant != OTHER:
-                return self.of(OTHER, data_type)
+            if len(self._kinds) >= MAX_KINDS:
+                return self._shared_by_tenants(data_type)
             kind = Kind(tenant, data_type, self._policies.get(data_type, self._default))
             self._kinds[tenant, data_type] = kind
+        return kind
+
+    def _shared_by_tenants(self, data_type: str) -> Kind:
+        kind = self._shared.get(data_type)
+        if kind is None:
+            policy = self._policies.get(data_type)
+            if policy is None and len(self._shared) >= MAX_SHARED:
+                # Nobody has said how it is cached, so that it is cached like all such types.
+                if self._rest is None:
+                    self._rest = Kind(OTHER, OTHER, self._default)
+                return self._rest
+            kind = self._shared[data_type] = Kind(OTHER, data_type, policy or self._default)
         return kind
 
     def of_key(self, key: Key) -> Kind:
         return self.of(key.tenant, key.data_type)
 
     def all(self) -> list[Kind]:
-        return list(self._kinds.values())
+        rest = () if self._rest is None else (self._rest,)
+        return [*self._kinds.values(), *self._shared.values(), *rest]
 
     @property
     def strict(self) -> bool:
@@ -96,7 +114,7 @@ class Kinds:
     def set_policy(self, data_type: str, policy: Policy) -> None:
         """Give a type its policy, before or after it was first met (what is stored stays)."""
         self._policies[data_type] = chosen = with_built_in(data_type, policy)
-        for kind in self._kinds.values():
+        for kind in (*self._kinds.values(), *self._shared.values()):
             if kind.data_type == data_type:
                 kind.policy = chosen
 

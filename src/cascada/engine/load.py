@@ -120,7 +120,7 @@ async def _load(stack: Stack, legs: Sequence[Leg], loader: Loader) -> None:
         if (lease := legs[0][1].leases.get(stack.memory)) is not None:
             first.live.seen = lease.q
     try:
-        async with stack.limits.slot(kind.data_type, first.voyage.ticket):
+        async with stack.limits.slot(key.data_type, first.voyage.ticket):
             produced = await _run(stack, legs, loader, frame)
         good: list[Good] = [
             (flight, descent, result, entry_of(stack, flight.question, result, frame))

@@ -147,7 +147,7 @@ def _type_of_items(question: Question) -> Any:
         return None
     if get_origin(declared) is not list:
         raise BadInput(
-            f"a stream is stored as a list, and the policy of {question.kind.data_type} says "
+            f"a stream is stored as a list, and the policy of {question.key.data_type} says "
             f"type={declared!r}; declare list[...], or use another data type"
         )
     return get_args(declared)[0]

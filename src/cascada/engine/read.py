@@ -143,7 +143,7 @@ async def pass_by(stack: Stack, questions: Sequence[Question], loader: Loader) -
     if not questions:
         return []
     urgent = sources.current(stack) is not None
-    async with stack.limits.slot(questions[0].kind.data_type, Ticket(urgent=urgent)):
+    async with stack.limits.slot(questions[0].key.data_type, Ticket(urgent=urgent)):
         produced = await loader.load(questions)
     answers = []
     for question, made in zip(questions, produced, strict=True):

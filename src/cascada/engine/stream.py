@@ -63,7 +63,7 @@ async def follow(
 async def pass_by(stack: Stack, question: Question, source: Pieces) -> AsyncGenerator[Any]:
     """What the source says, past all tiers; only the bound on its concurrency is kept."""
     urgent = sources.current(stack) is not None
-    async with stack.limits.slot(question.kind.data_type, Ticket(urgent=urgent)):
+    async with stack.limits.slot(question.key.data_type, Ticket(urgent=urgent)):
         sources.note(stack, question, Answer(UNSTORED, "source"))
         async with aclosing(source.items()) as items:
             async for item in items:

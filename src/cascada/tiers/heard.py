@@ -2,7 +2,10 @@
 
 Names that records or leases bear have a cell; above the cells stands one clock per tenant. Names
 that no cell stands for are in a ring of the latest ones. What has left the ring raises its
-tenant's low-water mark: below that, nobody can tell any more.
+tenant's low-water mark: below that, nobody can tell any more. As many tenants have a mark of their
+own as names have a place; the one that was raised longest ago becomes a mark for all tenants. So a
+tenant of whom much is invalidated does not void the long loads of the others, and what is
+remembered does not grow with the number of tenants.
 """
 
 from __future__ import annotations
@@ -41,7 +44,8 @@ class Heard:
         self._clocks: WeakValueDictionary[str, TenantClock] = WeakValueDictionary()
         self._ring: OrderedDict[str, int] = OrderedDict()
         self._when: dict[str, float] = {}
-        self._low: dict[str, int] = {}
+        self._low: OrderedDict[str, int] = OrderedDict()
+        self._lowest = 0
         self._shared: dict[Any, Standing] = {}
 
     def cell(self, name: str) -> Cell:
@@ -85,7 +89,7 @@ class Heard:
 
     def low(self, tenant: str) -> int:
         """The number from which on the ring knows all names of a tenant (quoted)."""
-        return self._low.get(tenant, 0)
+        return max(self._low.get(tenant, 0), self._lowest)
 
     def told(self, names: Sequence[str], q: int, now: float | None = None) -> int:
         """These names of one tenant were invalidated at `q`; how many live records bore them.
@@ -110,8 +114,7 @@ class Heard:
         while len(ring) > self.ring_size:
             oldest, gone = ring.popitem(last=False)
             self._when.pop(oldest, None)
-            lost = tenant_of(oldest)
-            self._low[lost] = max(self._low.get(lost, 0), gone)
+            self._raise_low(tenant_of(oldest), gone)
         self.highest = max(self.highest, q)
         clock = self._clocks.get(tenant_of(names[0]))
         if clock is not None and clock.q < q:
@@ -123,6 +126,14 @@ class Heard:
         name = max(names, key=self.latest)
         when = self._when.get(name)
         return None if when is None else Ending(name, now - when)
+
+    def _raise_low(self, tenant: str, q: int) -> None:
+        low = self._low
+        low[tenant] = max(low.get(tenant, 0), q)
+        low.move_to_end(tenant)
+        if len(low) > self.ring_size:
+            _, mark = low.popitem(last=False)
+            self._lowest = max(self._lowest, mark)
 
     def void(self, name: str) -> None:
         """A name was invalidated, and nobody knows at which number.

@@ -35,7 +35,7 @@ HINTS: Final = 16_384
 HINTED_NAMES: Final = 131_072
 """Names of all these keys together: one entry may bear a thousand."""
 
-PLANS: Final = 65_536
+PLANS: Final = 16_384
 """Keys whose reads are worked out in advance; beyond it they are worked out anew."""
 
 

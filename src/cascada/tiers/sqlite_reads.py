@@ -33,6 +33,9 @@ _TYPES: Final = (int, float, int, bytes)
 MANY_NOTES: Final = 512
 """Notes that are worth a write transaction of their own."""
 
+MOST_NOTES: Final = 4 * MANY_NOTES
+"""Notes of each sort that wait at most: while nothing can be written, further ones are lost."""
+
 MOST_CHANGES: Final = 5000
 """Invalidations since the last look that are told one by one; beyond it, all memory goes."""
 
@@ -68,11 +71,13 @@ class Notes:
 
     def used(self, row: int, now: int) -> None:
         with self._lock:
-            self._used[row] = now
+            if len(self._used) < MOST_NOTES or row in self._used:
+                self._used[row] = now
 
     def damaged(self, row: int, envelope: bytes) -> None:
         with self._lock:
-            self._damaged.append((row, envelope))
+            if len(self._damaged) < MOST_NOTES:
+                self._damaged.append((row, envelope))
 
     @property
     def pressing(self) -> bool:
