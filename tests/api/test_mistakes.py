@@ -18,14 +18,6 @@ async def pieces() -> AsyncIterator[int]:
     yield 1
 
 
-async def hit() -> Any:
-    return Hit(1, "l1")
-
-
-async def miss() -> Any:
-    return MISS
-
-
 def upper(ids: list[str]) -> dict[str, str]:
     return {each: each.upper() for each in ids}
 
@@ -42,12 +34,12 @@ MISTAKES: list[tuple[Call, type[Exception], str]] = [
         r"pieces was given as an async_generator; pass the function",
     ),
     (
-        lambda acme: acme.load("x", "1", hit),
+        lambda acme: acme.set("x", "1", Hit("a value", "l1")),
         SerializationError,
         "is a cascada.model.entry.Hit, .*; pass what it holds: hit.value if hit else None",
     ),
     (
-        lambda acme: acme.load("x", "1", miss),
+        lambda acme: acme.set("x", "1", MISS),
         SerializationError,
         "is a cascada.model.entry.Miss, .*; pass what it holds: hit.value if hit else None",
     ),

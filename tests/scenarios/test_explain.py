@@ -204,3 +204,18 @@ async def test_when_it_was_is_forgotten_with_the_names(
             client.zremrangebyrank(times, 0, 255)
         (l2,) = [each for each in (await acme.explain("x", "1")).findings if each.tier == "l2"]
         assert (l2.state, l2.ago) == ("absent", None)
+
+
+async def test_what_does_not_decode_is_no_hit(make_cache: MakeCache) -> None:
+    """A read would find it damaged, count it, and go on to the next tier and the source."""
+    cache = make_cache()
+    acme = cache.tenant("acme")
+    await acme.set("x", "1", "no int")
+    cache.set_policy("x", Policy(type=int))
+    explanation = await acme.explain("x", "1")
+    assert explanation.verdict.startswith("a miss")
+    held = [finding for finding in explanation.findings if finding.state != "absent"]
+    assert {finding.state for finding in held} <= {"corrupt"}
+    assert all("does not decode" in str(finding.detail) for finding in held)
+    assert not await acme.get("x", "1")
+    assert cache.stats().total.corrupt == len(held)

@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
+from cascada import Context, cached, configure, get_with_cache_aside
 from cascada.api.cache import Cache
 from cascada.model.errors import CascadaError, LoadError, LoadTimeout, SerializationError
+from cascada.model.policy import Policy
 from cascada.testing.inside import inside
 from cascada.tiers.base import Lease
 from tests.scenarios.conftest import MakeCache
-from tests.scenarios.row import Row, kept, turns
+from tests.scenarios.row import Row, all_stored, kept, turns
 
 
 class OutOfOrder(Exception):
@@ -112,19 +114,92 @@ async def test_what_a_plain_function_raises_reaches_the_caller_even_stop_iterati
 
 
 @pytest.mark.parametrize("value", [object(), {"deep": [1, object()]}, lambda: 1])
-async def test_a_value_that_cannot_be_stored_is_refused_with_the_place_inside_it(
-    cache: Cache, value: Any
+async def test_a_loaded_value_that_cannot_be_stored_goes_to_its_callers(
+    make_cache: MakeCache, caplog: pytest.LogCaptureFixture, value: Any
 ) -> None:
-    acme = cache.tenant("acme")
+    """The source has answered: a cache that cannot keep that is no reason to fail the call."""
+    cache = make_cache()
+    acme, row = cache.tenant("acme"), Row()
 
     async def fetch() -> Any:
+        await row.read()
         return value
 
-    with pytest.raises(SerializationError):
-        await acme.load("x", "1", fetch)
+    row.hold()
+    asked = [asyncio.create_task(acme.load("x", "1", fetch)) for _ in range(3)]
+    await row.being_read()
+    await turns()
+    row.let_go()
+    assert [(await one).value for one in asked] == [value] * 3
+    assert row.reads == 1
+    (many,) = await acme.load_many("x", ["2"], lambda ids: [value])
+    assert many.value is value
+    assert (await acme.load("x", "1", fetch)).value is value
+    assert row.reads == 2, "it is stored nowhere"
+    assert await kept(acme) is None
+    assert "what was loaded last is not stored: value" in str(await acme.explain("x", "1"))
+    told = [record for record in caplog.records if "cannot be stored" in record.getMessage()]
+    assert [record.levelname for record in told] == ["WARNING"], "once for a type"
+    assert cache.stats().total.unstorable == 3
     with pytest.raises(SerializationError):
         await acme.set("x", "1", value)
-    assert await kept(acme) is None
+
+
+async def test_of_many_values_those_that_can_be_stored_are(make_cache: MakeCache) -> None:
+    acme = make_cache().tenant("acme")
+    strange = object()
+    hits = await acme.load_many("x", ["1", "2", "3"], lambda ids: ["a", strange, "c"])
+    assert [hit.value for hit in hits] == ["a", strange, "c"]
+    await all_stored(acme)
+    assert [await kept(acme, each) for each in "123"] == ["a", None, "c"]
+
+
+async def test_what_was_made_of_an_unstorable_value_goes_with_its_sources(
+    make_cache: MakeCache,
+) -> None:
+    acme = make_cache().tenant("acme")
+
+    async def client() -> Any:
+        await acme.load("document", "d1", lambda: "text")
+        return object()
+
+    async def outer() -> str:
+        await acme.load("client", "c", client)
+        return "made"
+
+    await acme.load("answer", "1", outer)
+    await all_stored(acme)
+    assert await acme.get("answer", "1")
+    await acme.invalidate("document", "d1")
+    assert not await acme.get("answer", "1")
+
+
+async def test_debug_says_at_once_what_cannot_be_stored(make_cache: MakeCache) -> None:
+    acme = make_cache(debug=True).tenant("acme")
+    with pytest.raises(SerializationError, match=r"value\.client is an object"):
+        await acme.load("x", "1", lambda: {"client": object()})
+
+
+@pytest.mark.parametrize("mode", ["on", "observe", "off"])
+async def test_what_is_not_of_its_declared_type_goes_to_its_caller_in_every_mode(
+    make_cache: MakeCache, mode: Any
+) -> None:
+    cache = make_cache(policy=Policy(type=int), mode=mode)
+    for _ in "twice":
+        assert (await cache.tenant("acme").load("x", "1", lambda: "no int")).value == "no int"
+    assert cache.stats().total.unstorable >= 2
+
+
+async def test_the_faces_of_the_documents_give_it_as_well(cache: Cache) -> None:
+    configure(cache)
+    strange = object()
+    value, metrics = await get_with_cache_aside("x", "1", "acme", lambda: strange)
+    assert (value, metrics["source"]) == (strange, "supabase")
+    value, metrics = await get_with_cache_aside("x", "1", "acme", lambda: None, lambda: strange)
+    assert (value, metrics["source"]) == (strange, "generation")
+    with Context(tenant_id="acme"):
+        assert await cached("y")(lambda: strange).aio() is strange
+    configure(None)
 
 
 async def test_a_refused_set_leaves_what_was_there(cache: Cache) -> None:

@@ -56,9 +56,22 @@ async def test_a_stream_that_takes_too_long_is_ended(make_cache: MakeCache) -> N
     assert await kept(acme) is None
 
 
-async def test_an_item_that_cannot_be_stored_is_an_error_where_it_stands(cache: Cache) -> None:
+async def test_a_stream_with_an_item_that_cannot_be_stored_is_heard_and_not_kept(
+    cache: Cache,
+) -> None:
+    tape = Tape("a", "\ud800", "b")
+    acme = cache.tenant("acme")
+    first, second = Listener(acme, tape), Listener(acme, tape)
+    await asyncio.gather(first.task, second.task)
+    assert first.got == second.got == ["a", "\ud800", "b"]
+    assert (tape.runs, tape.closed) == (1, 1)
+    assert await kept(acme) is None
+    assert cache.stats().total.unstorable == 1
+
+
+async def test_in_debug_such_an_item_is_an_error_where_it_stands(make_cache: MakeCache) -> None:
     tape = Tape("a", "\ud800")
-    listener = Listener(cache.tenant("acme"), tape)
+    listener = Listener(make_cache(debug=True).tenant("acme"), tape)
     with pytest.raises(SerializationError, match="lone surrogate"):
         await listener.task
     assert listener.got == ["a"]

@@ -1,13 +1,16 @@
 """What is served is compared with its source: what is stale is found, and nothing else."""
 
 import logging
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import numpy
 import pytest
 
 from cascada.api.cache import Cache
+from cascada.model.errors import InvalidPolicy
 from cascada.model.policy import Policy
 from cascada.testing.clock import ManualClock
 from tests.scenarios.checking import Pauses, all_checked, arm, at_once, counts, looks
@@ -310,3 +313,52 @@ async def test_what_a_source_reads_through_the_cache_is_asked_of_its_source_as_w
     await acme.load("x", "whole", made)
     await all_checked(cache)
     assert looks(cache) == (1, 1, 1, 1)
+
+
+async def test_a_source_that_never_says_the_same_is_asked_no_more(cache: Cache) -> None:
+    """A language model: each check would call it twice, and never tell anything."""
+    acme = cache.tenant("acme")
+    sayings = count()
+    await acme.load("x", "1", lambda: next(sayings))
+    await all_stored(acme)
+    for _ in range(20):
+        arm(cache)
+        await acme.load("x", "1", lambda: next(sayings))
+        await all_checked(cache)
+    assert next(sayings) == 1 + 2 * 3
+    assert (looks(cache), counts(cache).unchecked) == ((0, 0, 0, 0), 3)
+
+
+async def test_a_type_may_say_that_it_is_not_to_be_compared(make_cache: MakeCache) -> None:
+    policies = {"said": Policy(checkable=False), "agent_response": Policy(ttl=60)}
+    cache = at_once(make_cache(policies=policies))
+    acme, row = cache.tenant("acme"), Row("value")
+    for data_type in ("said", "agent_response", "x"):
+        await acme.load(data_type, "1", row.read)
+    await all_stored(acme)
+    arm(cache)
+    for data_type in ("said", "agent_response"):  # a model makes those, so they need not say it
+        for _ in range(3):
+            await acme.load(data_type, "1", row.read)
+    await all_checked(cache)
+    assert row.reads == 3
+    await acme.load("x", "1", row.read)
+    await all_checked(cache)
+    assert (row.reads, looks(cache)) == (4, (1, 0, 0, 0)), "another type's turn has come instead"
+    with pytest.raises(InvalidPolicy, match="checkable is 'no'"):
+        Policy(checkable="no")  # type: ignore[arg-type]
+
+
+async def test_what_a_generator_made_is_no_reason_to_run_it_again(cache: Cache) -> None:
+    acme, made = cache.tenant("acme"), count()
+
+    async def stream() -> AsyncIterator[int]:
+        yield next(made)
+
+    for _ in range(10):
+        arm(cache)
+        await acme.load("x", "1", lambda: None, lambda: next(made))
+        assert [item async for item in acme.stream("y", "1", stream)]
+        await all_stored(acme)
+        await all_checked(cache)
+    assert next(made) == 2

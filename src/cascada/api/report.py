@@ -88,7 +88,7 @@ class Report:
             f"{'would have ' if self.mode == 'observe' else ''}saved {total.saved_seconds:.1f} s"
         )
         if not total.checked:
-            ask = "" if self.mode == "observe" else "; set CASCADA_SELF_CHECK=10 to compare some"
+            ask = "" if self.mode == "observe" else _ASK
             return f"{worth}, and no hit was compared with its source yet{ask}."
         late = f", though {total.differed} were late" if total.differed else ""
         advice = f"{worth}, and none of the {total.checked} compared was wrong after 10 s{late}"
@@ -100,6 +100,10 @@ class Report:
         return [name for _, name in sorted(found, key=lambda each: (-each[0], each[1]))]
 
 
+_ASK = (
+    "; say Policy(checkable=False) of what a model makes, since a check asks the source again, and "
+    "set CASCADA_SELF_CHECK=10 to compare some"
+)
 _FIELDS = fields(TypeReport)
 
 

@@ -36,6 +36,7 @@ class TypeStatistics:
     stored_bytes: int = 0
     bulky: int = 0
     oversized: int = 0
+    unstorable: int = 0
 
     @property
     def hits(self) -> int:

@@ -58,7 +58,7 @@ class Answer:
 
     __slots__ = (
         "coalesced", "entry", "foreign", "found_at", "generator_seconds", "loader_seconds",
-        "origin", "stale", "tier", "value",
+        "origin", "stale", "storable", "tier", "value",
     )  # fmt: skip
 
     def __init__(
@@ -82,6 +82,7 @@ class Answer:
         self.found_at = found_at
         self.origin = origin
         self.coalesced = False
+        self.storable = True
         self.loader_seconds = loader_seconds
         self.generator_seconds = generator_seconds
 
@@ -95,11 +96,14 @@ class Answer:
         shared = Answer(
             self.entry,
             self.tier,
+            # Of what has no bytes there are no copies: all who share the load get the one object.
+            value=UNSET if self.storable else self.value,
             stale=self.stale,
             foreign=self.foreign,
             found_at=self.found_at,
             origin=self.origin,
         )
+        shared.storable = self.storable
         shared.coalesced = True
         return shared
 
@@ -111,8 +115,8 @@ class Produced:
     """
 
     __slots__ = (
-        "absent", "error", "generator_seconds", "loader_seconds", "origin", "sources", "store",
-        "tags", "ttl", "value", "version",
+        "absent", "error", "generator_seconds", "loader_seconds", "origin", "sources", "storable",
+        "store", "tags", "ttl", "value", "version",
     )  # fmt: skip
 
     def __init__(
@@ -137,6 +141,7 @@ class Produced:
         self.sources = sources
         self.version = version
         self.store = store
+        self.storable = True
         self.loader_seconds = 0.0
         self.generator_seconds = 0.0
 
@@ -144,7 +149,7 @@ class Produced:
         self, entry: Entry = UNSTORED, *, stale: bool = False, foreign: bool = False
     ) -> Answer:
         """This result as the answer of the load that made it; `entry` is what followers decode."""
-        return Answer(
+        answer = Answer(
             entry,
             "source",
             value=self.value,
@@ -154,6 +159,8 @@ class Produced:
             loader_seconds=self.loader_seconds,
             generator_seconds=self.generator_seconds,
         )
+        answer.storable = self.storable
+        return answer
 
 
 class Loader(Protocol):

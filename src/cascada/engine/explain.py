@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from cascada.engine import decide
 from cascada.engine.answer import Question
 from cascada.engine.stack import Stack
-from cascada.model.errors import TierUnavailable
+from cascada.model.entry import Flag
+from cascada.model.errors import CorruptEntry, TierUnavailable
 from cascada.model.keys import Key
 from cascada.model.names import static_names
 from cascada.tiers.base import Found, Holding, Mark, Missing, Open, Remembers, Tier, Why
@@ -80,8 +81,12 @@ async def explain(stack: Stack, question: Question) -> Explanation:
         # Looked into first: a read drops what it finds dead.
         held = [await _holding(tier, key) for key in question.candidates]
         answers, refusal = await _ask(stack, tier, question)
-        for key, answer, holding in zip(question.candidates, answers, held, strict=True):
-            finding = _finding(stack, question, tier, key, answer, holding, refusal)
+        for index, (key, holding) in enumerate(zip(question.candidates, held, strict=True)):
+            said = refusal
+            if (damage := _damage(stack, question, answers[index])) is not None:
+                answers[index], said = Missing(answers[index].q, Why.CORRUPT), damage
+            answer = answers[index]
+            finding = _finding(stack, question, tier, key, answer, holding, said)
             findings.append(await _with_ending(tier, key, finding))
         if decided:
             continue
@@ -129,10 +134,22 @@ async def _ask(
         answers = await tier.read(question.candidates)
     except TierUnavailable as error:
         return [Missing(0, Why.UNAVAILABLE)] * len(question.candidates), str(error)
+    answers = list(answers)
     if tier is not stack.memory:
         return answers, None
     silent = stack.memory.freshness.distrusted(stack.timer())
     return answers, f"memory has heard of no invalidations for {silent:.1f} s"
+
+
+def _damage(stack: Stack, question: Question, answer: Found | Missing) -> str | None:
+    """Why a read would find that what is stored does not decode, and so pass it over."""
+    if isinstance(answer, Missing) or answer.entry.flags & Flag.ABSENT:
+        return None
+    try:
+        stack.decode(answer.entry, question.kind, question.want)
+    except CorruptEntry as error:
+        return str(error)
+    return None
 
 
 def _finding(
@@ -146,7 +163,7 @@ def _finding(
 ) -> Finding:
     marks = () if holding is None else holding.marks
     if isinstance(answer, Missing):
-        detail = refusal if answer.why is Why.UNAVAILABLE else None
+        detail = refusal if answer.why in (Why.UNAVAILABLE, Why.CORRUPT) else None
         state = answer.why.value
         return Finding(tier.name, key.text, state, by=answer.by, marks=marks, detail=detail)
     entry, now = answer.entry, stack.now()

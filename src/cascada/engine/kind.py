@@ -28,12 +28,14 @@ class Counters:
     after 1 s, after 10 s; `unchecked` are those whose source did not say. Hits whose source was
     timed, too, as in mode observe: `timed_hits`, `timed_seconds`. What was given to the tiers to
     store: `stored` values of `stored_bytes`, `bulky` of them; `oversized` ones were not.
+    `unstorable`: loaded values that their callers alone had, since they have no exact form.
     """
 
     __slots__ = (
         "bulky", "checked", "coalesced", "corrupt", "differed", "differed_1s", "differed_10s", "l1",
         "l2", "l3", "load_failures", "load_seconds", "loads", "misses", "oversized", "refused",
         "stale", "stored", "stored_bytes", "timed_hits", "timed_seconds", "unchecked",
+        "unstorable",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -42,7 +44,7 @@ class Counters:
         self.loads = self.load_failures = self.refused = self.corrupt = 0
         self.checked = self.unchecked = 0
         self.differed = self.differed_1s = self.differed_10s = 0
-        self.stored = self.stored_bytes = self.bulky = self.oversized = 0
+        self.stored = self.stored_bytes = self.bulky = self.oversized = self.unstorable = 0
         self.timed_hits = 0
         self.load_seconds = self.timed_seconds = 0.0
 

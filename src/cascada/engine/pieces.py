@@ -16,6 +16,7 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import aclosing
+from sys import getsizeof
 from typing import Any, Final, TypeVar, get_args, get_origin
 
 from cascada.codecs.values import Encoded
@@ -24,8 +25,8 @@ from cascada.engine.live import Live, TooLong
 from cascada.engine.source import from_thread
 from cascada.engine.stack import Stack
 from cascada.engine.store import entry_names
-from cascada.model.entry import UNSET
-from cascada.model.errors import BadInput
+from cascada.model.entry import UNSET, Codec, Flag
+from cascada.model.errors import BadInput, SerializationError
 from cascada.model.made_of import MadeOf, source_names
 from cascada.model.ttl import Duration
 
@@ -123,8 +124,14 @@ class Pieces:
         return Produced(values, ttl=self._ttl, tags=self._tags, sources=self._sources)
 
     def encode(self, item: object) -> tuple[Encoded, int]:
-        """An item as it is kept, and its bytes. SerializationError if it cannot be stored."""
-        made = self._stack.codec.encode(item, type=self._type)
+        """An item as it is kept, and its bytes. What cannot be stored passes as it is; that the
+        stream is not stored is found, and said, at its end."""
+        try:
+            made = self._stack.codec.encode(item, type=self._type)
+        except SerializationError:
+            if self._stack.debug:
+                raise
+            return Encoded(b"", Codec.NOTHING, Flag(0), item), getsizeof(item)
         size = len(made.data)
         if self._question.kind.policy.shared and made.value is UNSET:
             made = made._replace(value=self.decode(made))

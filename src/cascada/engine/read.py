@@ -20,7 +20,7 @@ from cascada.engine.stack import Stack
 from cascada.engine.store import encoded, is_typed
 from cascada.engine.straight import Known, look
 from cascada.model.entry import UNSET
-from cascada.model.errors import CorruptEntry
+from cascada.model.errors import CorruptEntry, SerializationError
 from cascada.tiers.base import Fence, Found
 
 
@@ -150,8 +150,14 @@ async def pass_by(stack: Stack, questions: Sequence[Question], loader: Loader) -
         if made.error is not None:
             raise made.error
         if is_typed(question) and not made.absent:
-            entry = encoded(stack, question, made.value, None, (), None)
-            made.value = stack.decode(entry, question.kind, question.want)
+            try:
+                entry = encoded(stack, question, made.value, None, (), None)
+            except SerializationError as error:
+                if stack.debug:
+                    raise
+                stack.trace.unstorable(question.kind, question.key, str(error))
+            else:
+                made.value = stack.decode(entry, question.kind, question.want)
         answers.append(made.answer())
         sources.note(stack, question, answers[-1])
     return answers
@@ -332,6 +338,8 @@ def value_of(stack: Stack, question: Question, answer: Answer) -> object:
     if answer.absent:
         return None
     if answer.value is not UNSET:
-        value, answer.value = answer.value, UNSET
+        value = answer.value
+        if answer.storable:  # else there is no other one to be had
+            answer.value = UNSET
         return value
     return stack.decode(answer.entry, question.kind, question.want)

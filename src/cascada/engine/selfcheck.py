@@ -12,6 +12,8 @@ What must not be mistaken for a stale value:
   differ. So it is asked once more as soon as it differs, and if it contradicts itself, nothing is
   counted but that the hit could not be checked. Neither can what a generator made: it is not run
   for a check, and it need not make the same again.
+  A type whose source has done so several times, and never agreed, is not asked again; one whose
+  policy says `checkable=False` never is.
 - A row that changes between two looks, with its invalidation. So a later look counts only if the
   tiers hold the same entry after the source was asked as before.
 
@@ -51,6 +53,10 @@ PASSED_OVER: Final = 16
 """Hits (fewer than that, at random) that are passed over once the check is armed: else a value that
 is always read right after another, as in one request, would never be the next."""
 
+CONTRADICTIONS: Final = 3
+"""Checks of one data type that its source contradicted itself in, and none that it did not, after
+which it counts as one that never says the same: each check has called a model twice by then."""
+
 MOST: Final = 16
 """Comparisons of one data type under way; while there are as many, hits go uncompared. All of
 them, not those alone that would differ: the share of those is what is measured."""
@@ -72,6 +78,7 @@ class SelfCheck:
         self._interval = interval
         self._passed_over = 0
         self._under_way: Counter[str] = Counter()
+        self._contradicted: Counter[str] = Counter()
 
     def settle(self) -> None:
         """Start on an event loop, with nothing under way."""
@@ -93,7 +100,7 @@ class SelfCheck:
     ) -> None:
         """Compare the hit whose turn it is, if it is among these answers."""
         for question, answer in zip(questions, answers, strict=True):
-            if not _is_plain_hit(answer):
+            if not _is_plain_hit(answer) or not self._is_comparable(question):
                 continue
             if self._passed_over:
                 self._passed_over -= 1
@@ -123,6 +130,9 @@ class SelfCheck:
             question.kind.timed_seconds += seconds / len(questions)
             if not _is_plain_hit(answer) or not self._has_room(question):
                 continue
+            if not self._is_comparable(question):
+                question.kind.unchecked += 1
+                continue
             said = self._said(question, truth)
             if said is None:
                 question.kind.unchecked += 1
@@ -130,6 +140,13 @@ class SelfCheck:
                 question.kind.checked += 1
             else:
                 self._start(question, answer.entry, said, loader)
+
+    def _is_comparable(self, question: Question) -> bool:
+        """Whether a difference would mean anything. Neither a policy that says no nor a source that
+        contradicts itself makes the check wait for another hit of the type."""
+        kind = question.kind
+        wanted = kind.policy.checkable is not False
+        return wanted and self._contradicted[kind.data_type] < CONTRADICTIONS
 
     def _has_room(self, question: Question) -> bool:
         return self._under_way[question.kind.data_type] < MOST
@@ -155,8 +172,13 @@ class SelfCheck:
                     kind.checked += 1
                     return
                 again = await self._ask(question, loader)
-                if again is None or not self._same(question, said, again):
+                if again is None:
                     kind.unchecked += 1
+                    return
+                if not self._same(question, said, again):
+                    kind.unchecked += 1
+                    if not kind.checked:
+                        self._contradicted[kind.data_type] += 1
                     return
                 kind.checked += 1
                 kind.differed += 1

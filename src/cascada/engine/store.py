@@ -9,6 +9,7 @@ from cascada.engine.answer import Produced, Question
 from cascada.engine.sources import Frame
 from cascada.engine.stack import Stack
 from cascada.model.entry import UNSET, Codec, Entry, Flag
+from cascada.model.errors import SerializationError
 from cascada.model.made_of import source_names
 from cascada.model.names import static_names, tag_name
 from cascada.model.policy import Policy
@@ -18,8 +19,8 @@ from cascada.model.ttl import Duration, seconds
 def entry_of(stack: Stack, question: Question, result: Produced, frame: Frame) -> Entry:
     """What a loaded value is stored as, if it is.
 
-    Its own sources (what it was made from) are capped, its tags are not. SerializationError if the
-    value cannot be stored exactly.
+    Its own sources (what it was made from) are capped, its tags are not. A value that cannot be
+    stored exactly is no failure of the load: it goes to those who wait for it, and is not stored.
     """
     policy, key = question.kind.policy, question.key
     names = entry_names(
@@ -30,7 +31,15 @@ def entry_of(stack: Stack, question: Question, result: Produced, frame: Frame) -
     if result.absent:
         lasts = _absence_lasts(stack, policy)
         return absence(policy, stack.now(), lasts, names, asked=question.generating)
-    entry = encoded(stack, question, result.value, result.ttl, names, result.version)
+    try:
+        entry = encoded(stack, question, result.value, result.ttl, names, result.version)
+    except SerializationError as error:
+        if stack.debug:
+            raise
+        stack.trace.unstorable(question.kind, key, str(error))
+        result.store = result.storable = False
+        now = stack.now()
+        return Entry(b"", Codec.NOTHING, 0, now, now, now, names)
     # Whoever gets it decodes it, the first one too: the loader may keep its object for others.
     result.value = UNSET
     return entry

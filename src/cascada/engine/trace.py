@@ -46,6 +46,7 @@ class Trace:
         self._too_large: set[str] = set()
         self._warned: Warned[Key] = Warned()
         self._unstored: dict[Key, str] = {}
+        self._unstorable: set[str] = set()
 
     def answered(
         self, questions: Sequence[Question], answers: Sequence[Answer | None], seconds: float
@@ -124,6 +125,18 @@ class Trace:
         if len(self._unstored) > MAX_UNSTORED:
             del self._unstored[next(iter(self._unstored))]
         self._emit("unstored", kind, key, detail=why)
+
+    def unstorable(self, kind: Kind, key: Key, why: str) -> None:
+        """A loaded value cannot be stored: every read of it asks its source, for ever."""
+        kind.unstorable += 1
+        if kind.data_type not in self._unstorable and len(self._unstorable) < MAX_UNSTORED:
+            self._unstorable.add(kind.data_type)
+            logger.warning(
+                "%s goes to its callers, but cannot be stored: %s; of this type it is said once",
+                key,
+                why,
+            )
+        self.unstored(kind, key, why)
 
     def why_unstored(self, key: Key) -> str | None:
         return self._unstored.get(key)

@@ -64,6 +64,7 @@ COUNTED: Final = {
     "stored_bytes": "Their encoded bytes, added up.",
     "bulky": "Stored values over bulky_bytes of their type, which are kept for bulky_ttl.",
     "oversized": "Loaded values over max_value_bytes, which were handed out and not stored.",
+    "unstorable": "Loaded values that cannot be stored: their callers alone had them.",
     "checked": "Hits that were compared with their source (self-check, or mode observe).",
     "unchecked": "Hits that were to be compared, and whose source did not say.",
 }

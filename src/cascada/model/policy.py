@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import IntEnum
 from functools import partial, wraps
@@ -77,6 +77,9 @@ class Policy:
         cascade has reached.
     shared: hits get the one decoded object, which the caller promises not to change.
     sensitive: stored encrypted or not at all (refused until encryption is there).
+    checkable: whether hits may be compared with their source (`self_check`). Say no where asking
+        it is dear, or where it says something else each time, as a language model does (None: yes,
+        but for `agent_response`).
     bulky_bytes: a value whose stored form is larger is counted, warned of, and fresh for bulky_ttl
         at most (None: no size is too large).
     codec: of the lists of floats of `embedding` and `vector_store`: "f32" halves their space and
@@ -97,6 +100,7 @@ class Policy:
     strict: bool = False
     shared: bool = False
     sensitive: bool = False
+    checkable: bool | None = None
     max_ttl: Duration | None = None
     bulky_bytes: int | None = None
     bulky_ttl: Duration = TTL_SHORT
@@ -184,6 +188,7 @@ _CHECKS: Final[dict[str, Check]] = {
     "strict": _flag,
     "shared": _flag,
     "sensitive": _flag,
+    "checkable": _or_none(_flag),
     "max_ttl": _or_none(_lasting),
     "bulky_bytes": _or_none(partial(arguments.integer, least=1, error=InvalidPolicy)),
     "bulky_ttl": _lasting,
@@ -205,22 +210,26 @@ _VARIES_BY: Final[dict[str, tuple[ContextPart, ...]]] = {
 }
 
 BUILT_IN: Final = {
-    data_type: Policy(ttl=get_ttl_for_data_type(data_type), varies_by=_VARIES_BY.get(data_type))
+    data_type: Policy(
+        ttl=get_ttl_for_data_type(data_type),
+        varies_by=_VARIES_BY.get(data_type),
+        checkable=False if data_type == "agent_response" else None,
+    )
     for data_type in {**DEFAULT_TTL_MAPPING, **AGENT_SERVICE_TTL_MAPPING}
 }
 """The documented types: the ttl tables, and which context parts they depend on."""
 
 
 def with_built_in(data_type: str, policy: Policy) -> Policy:
-    """`policy`, with the documented values where it leaves ttl and varies_by open."""
+    """`policy`, with the documented values where it leaves ttl, varies_by and checkable open."""
     documented = BUILT_IN.get(data_type)
-    if documented is None or (policy.ttl is not None and policy.varies_by is not None):
+    if documented is None:
         return policy
-    chosen = {field.name: getattr(policy, field.name) for field in fields(policy)}
-    for name in ("ttl", "varies_by"):
-        if chosen[name] is None:
-            chosen[name] = getattr(documented, name)
-    return Policy(**chosen)
+    left = ("ttl", "varies_by", "checkable")
+    return replace(
+        policy,
+        **{name: getattr(documented, name) for name in left if getattr(policy, name) is None},
+    )
 
 
 # The documents' order, from the most specific context to none; each row lists the parts it keeps.
