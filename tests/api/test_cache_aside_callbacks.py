@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 import pytest
 
 from cascada import (
+    BadInput,
     Cache,
     CacheManager,
     Context,
@@ -218,3 +219,28 @@ async def test_the_serialized_form_is_of_no_declared_type(cache: Cache) -> None:
         value, metrics = await ask(lambda: Complex([1]))
         await settled()
         assert (value, metrics["cache_hit"]) == (Complex([1]), hit)
+
+
+async def test_a_ctx_of_another_tenant_is_refused_also_on_a_hit(cache: Cache) -> None:
+    def fetch(resource_id: str) -> str:
+        return "acme's"
+
+    own, other = Context(tenant_id="acme"), Context(tenant_id="globex")
+    for _ in "miss", "hit":
+        with pytest.raises(BadInput, match="tenant_id is 'acme', and ctx is of tenant 'globex'"):
+            await get_with_cache_aside("d", "1", "acme", fetch, ctx=other)
+        assert (await get_with_cache_aside("d", "1", "acme", fetch, ctx=own))[0] == "acme's"
+
+
+async def test_callbacks_see_what_the_ctx_says_and_the_key_does_not(cache: Cache) -> None:
+    ctx = Context(tenant_id="acme", agent_id=7, conversation_id="c1", collection_id="k1")
+
+    def seen(agent_id: str, conversation_id: str, collection_id: str) -> list[str]:
+        return [agent_id, conversation_id, collection_id]
+
+    value, _ = await get_with_cache_aside("d", "1", "acme", seen, agent_id="mine", ctx=ctx)
+    assert value == ["mine", "c1", "k1"]
+    value, _ = await get_with_cache_aside("d", "2", "acme", None, seen, ctx=ctx)
+    assert value == ["7", "c1", "k1"]
+    await settled()
+    assert await cache.tenant("acme").get("d", "2"), "under a key of the arguments alone"

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Final, Literal, TypedDict
 
 from cascada.api.callbacks import Callback, accepts_any, with_accepted
+from cascada.api.context import Context
 from cascada.api.default import LEFT_OUT, default_cache
 from cascada.codecs.public import deserialize_from_cache
 from cascada.engine.answer import Answer, Origin, Produced, Question
@@ -31,6 +32,9 @@ _SOURCES: Final[dict[Origin, Source]] = {
     "generator": "generation",
     "nothing": "none",
 }
+
+
+_CONTEXT: Final = ("agent_id", "conversation_id", "collection_id")
 
 
 class CacheAsideMetrics(TypedDict):
@@ -66,14 +70,16 @@ async def get_with_cache_aside(
     """The value from the cache, else from `fetch_from_db_func`, else from `generate_func`.
 
     Both callbacks, async or plain, get those of `resource_id, tenant_id, ctx, agent_id,
-    conversation_id, collection_id` that they accept. What the serializer makes is what is stored;
-    every caller gets what the deserializer makes of a copy of its own. `ttl`: None as the data
-    type says, 0 never.
+    conversation_id, collection_id` that they accept; of a `ctx`, which must be of the same tenant,
+    they get the parts that the arguments leave out. The key is made of the arguments alone. What
+    the serializer makes is what is stored; every caller gets what the deserializer makes of a copy
+    of its own. `ttl`: None as the data type says, 0 never.
     """
     cache = default_cache()
     handle = cache.tenant(
         tenant_id, agent=agent_id, conversation=conversation_id, collection=collection_id
     )
+    known = _known(ctx, handle.tenant, (agent_id, conversation_id, collection_id))
     if fetch_from_db_func is None and generate_func is None:
         raise BadInput("get_with_cache_aside has nothing to ask; pass fetch_from_db_func")
     for name, each in (
@@ -97,9 +103,7 @@ async def get_with_cache_aside(
         "resource_id": resource_id,
         "tenant_id": tenant_id,
         "ctx": ctx,
-        "agent_id": agent_id,
-        "conversation_id": conversation_id,
-        "collection_id": collection_id,
+        **dict(zip(_CONTEXT, known, strict=True)),
     }
     # What a serializer made is of no declared type.
     want = None if serializer is None and deserializer is None else Any
@@ -155,14 +159,22 @@ class Aside(One):
         return [made]
 
 
+def _known(ctx: object, tenant: str, given: tuple[Id | None, ...]) -> tuple[Id | None, ...]:
+    """The context that callbacks see: the arguments, else what a ctx of this tenant says."""
+    if not isinstance(ctx, Context):  # callbacks may have one of their own making
+        return given
+    ctx.must_be_of(tenant)
+    said = ctx.get_agent_id(), ctx.get_conversation_id(), ctx.get_collection_id()
+    return tuple([told if own is None else own for own, told in zip(given, said, strict=True)])
+
+
 def _by_level(callback: Callback, given: dict[str, Any]) -> Callback:
     """The callback with the context of a level, if it looks at any of it."""
-    context = ("agent_id", "conversation_id", "collection_id")
-    if not accepts_any(callback, tuple(given), context):
+    if not accepts_any(callback, tuple(given), _CONTEXT):
         return with_accepted(callback, given)
 
     async def at_level(scope: Scope) -> Any:
-        at = dict(zip(context, scope, strict=True))
+        at = dict(zip(_CONTEXT, scope, strict=True))
         return await call(with_accepted(callback, {**given, **at}))
 
     return at_level

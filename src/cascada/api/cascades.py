@@ -96,7 +96,7 @@ async def invalidate_agent_cache_cascade(
 async def invalidate_conversation_cache_cascade(
     tenant_id: Id, conversation_id: Id, agent_id: Id | None = None, *, dry_run: bool = False
 ) -> dict[str, int]:
-    """Void a conversation's memory, its list of messages and its messages.
+    """Void a conversation, its memory, its list of messages and its messages.
 
     Returns how many entries went (at most) as `memory, messages_list, messages`. `agent_id` is for
     the metric; whoever else the conversation was cached for, it goes.
@@ -107,9 +107,10 @@ async def invalidate_conversation_cache_cascade(
     known = {"conversation_id": conversation_id, "agent_id": agent_id}
     async with _measured(tenant, "conversation", known) as measure:
         done = await tenant.cascade("conversation", conversation=conversation_id, dry_run=dry_run)
+        result = {label: count for label, count in done.counts.items() if label != "conversation"}
         if not dry_run:
-            measure(METRIC_CACHE_INVALIDATION, sum(done.counts.values()), done.counts)
-    return done.counts
+            measure(METRIC_CACHE_INVALIDATION, sum(result.values()), result)
+    return result
 
 
 async def invalidate_conversation_cache(
@@ -127,9 +128,11 @@ async def invalidate_document_update(
 ) -> dict[str, int]:
     """Void a document, what its collection is searched and described by, and all answers from it.
 
-    That is the document, embeddings of it, the collection's vector store, semantic index and
-    metadata, the collection's query and retrieval results, and everything that was made from any
-    of these (`made`), in whatever collection. Returns how many entries went, at most.
+    That is the document, embeddings of it and all that are cached in the collection's context (its
+    chunks'), the collection's vector store, semantic index and metadata, the collection's query and
+    retrieval results, and everything that was made from any of these (`made`), in whatever
+    collection. Embeddings by their text alone belong to no collection, and stay. Returns how many
+    entries went, at most.
     """
     tenant, dry_run = _tenant_of(tenant_id), arguments.flag(dry_run, "dry_run")
     document_id = arguments.identity(document_id, "document_id")
@@ -205,12 +208,7 @@ async def _conversations(tenant: Tenant, agent_id: Id) -> list[Id]:
 def _tenant_of(tenant_id: Id, ctx: Context | None = None) -> Tenant:
     tenant = default_cache().tenant(tenant_id)
     if ctx is not None:
-        arguments.instance(ctx, "ctx", Context, "a Context")
-    if ctx is not None and ctx.get_tenant_id() != tenant.tenant:
-        raise BadInput(
-            f"tenant_id is {tenant.tenant!r}, and ctx is of tenant {ctx.get_tenant_id()!r}; "
-            "a cascade stays within one tenant"
-        )
+        arguments.instance(ctx, "ctx", Context, "a Context").must_be_of(tenant.tenant)
     return tenant
 
 

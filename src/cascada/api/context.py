@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from cascada.model import arguments
-from cascada.model.errors import MissingTenant
+from cascada.model.errors import BadInput, MissingTenant
 from cascada.model.keys import Id, id_text
 
 TENANT_VARIABLE: Final = "CASCADA_TENANT"
@@ -45,6 +45,15 @@ class Context:
 
     def get_collection_id(self) -> str | None:
         return None if self.collection_id is None else id_text(self.collection_id, "collection_id")
+
+    def must_be_of(self, tenant: str) -> None:
+        """BadInput if this is another tenant's: one call stays within one tenant."""
+        own = self.get_tenant_id()
+        if own != tenant:
+            raise BadInput(
+                f"tenant_id is {tenant!r}, and ctx is of tenant {own!r}; pass the ctx of that "
+                "tenant, since a call stays within one"
+            )
 
     def lacks(self, part: str) -> bool:
         """Whether `part` ("tenant", "agent", "conversation", "collection") is not there."""

@@ -13,7 +13,7 @@ from cascada.engine.invalidate import invalidate, reached
 from cascada.engine.stack import Stack
 from cascada.model import arguments
 from cascada.model.entry import Invalidated
-from cascada.model.errors import BadInput
+from cascada.model.errors import BadInput, InvalidKey
 from cascada.model.keys import Id, Key, scope_of
 from cascada.model.names import key_name, tag_name, tenant_name
 
@@ -65,14 +65,23 @@ class TenantVoids:
         With a type and an id: that resource, in this handle's context and all more specific ones
         (`"*"`: every resource of the type). With a tag: all that bear it. With an agent, a
         conversation or a collection alone: all that belongs to it. With nothing at all: everything
-        of the tenant. It returns when no later read, in any process, finds the old value; but in
-        the memory of another one, which hears of it a few milliseconds later. `strict=True` waits
-        for those as well (`docs/coherence.md`); None asks the policy of the type, or, where no type
-        is named, whether any type's policy is strict. `dry_run` only says how many would go.
+        of the tenant. Several of these together are a union: `invalidate("agent", "a3", tag="x")`
+        voids that agent and all that bears the tag. But a context given beside a type narrows it,
+        as the handle's own does. One id at a time.
+
+        It returns when no later read, in any process, finds the old value; but in the memory of
+        another one, which hears of it a few milliseconds later. `strict=True` waits for those as
+        well (`docs/coherence.md`); None asks the policy of the type, or, where no type is named,
+        whether any type's policy is strict. `dry_run` only says how many would go.
         """
         if strict is not None:
             strict = arguments.flag(strict, "strict")
         dry_run = arguments.flag(dry_run, "dry_run")
+        if isinstance(resource_id, list | tuple | set | frozenset | dict):
+            raise InvalidKey(
+                f"resource_id is a {type(resource_id).__name__}; this version invalidates one id "
+                "at a time: call it for each, give them a tag, or pass their list to `cascade`"
+            )
         merged = self.within(agent=agent, conversation=conversation, collection=collection)
         if data_type is None:
             parts = scope_of(agent, conversation, collection)

@@ -14,7 +14,7 @@ from typing import Final
 
 from cascada.model import arguments
 from cascada.model.errors import BadInput
-from cascada.model.keys import NO_SCOPE, Id, Scope, id_text
+from cascada.model.keys import NO_SCOPE, Id, Key, Scope, id_text
 from cascada.model.names import resource_names, type_at
 from cascada.model.policy import CONTEXT_PARTS, ContextPart
 from cascada.model.shown import shown
@@ -80,6 +80,7 @@ BUILT_IN: Final[Mapping[str, tuple[Dependent, ...]]] = {
         ),
     ),
     "conversation": (
+        Dependent(data_type="conversation", by_id="conversation", within="conversation"),
         Dependent(
             data_type="conversation_memory",
             by_id="conversation",
@@ -96,9 +97,10 @@ BUILT_IN: Final[Mapping[str, tuple[Dependent, ...]]] = {
     ),
     "document": (
         Dependent(data_type="document", by_id="document"),
-        # Embeddings are of texts, and go with their document where they were made from it; those
-        # that are stored under the document's own id go by that.
-        Dependent(data_type="embedding", by_id="document"),
+        # Embeddings of chunks have ids that the document does not know, but its collection's
+        # context. Those of mere texts belong to no collection: what was made of a document goes
+        # with it all the same.
+        Dependent(data_type="embedding", by_id="document", within="collection"),
         Dependent(data_type="vector_store", by_id="collection", within="collection"),
         Dependent(data_type="semantic_index", by_id="collection", within="collection"),
         Dependent(data_type="collection_metadata", by_id="collection", within="collection"),
@@ -108,6 +110,27 @@ BUILT_IN: Final[Mapping[str, tuple[Dependent, ...]]] = {
     ),
 }
 """The documents' cascades. What was made from any of these values goes with it, as always."""
+
+
+BY_CONTEXT: Final[Mapping[str, ContextPart]] = {
+    "agent_tools": "agent",
+    "agent_execution_state": "agent",
+    "conversation_message": "conversation",
+}
+"""Documented types whose ids may be their own (a tool's, a message's), so that it is the context
+that they are stored in by which their cascade finds them."""
+
+
+def unreached(key: Key) -> str | None:
+    """What to say of a key that its cascade may not find; None if there is nothing to say."""
+    part = BY_CONTEXT.get(key.data_type)
+    if part is None or getattr(key, part) is not None:
+        return None
+    own = f" unless that id is the {part}'s own" if part == "agent" else ""
+    return (
+        f"is stored without {part}_id, so that a cascade of its {part} does not find it{own}; "
+        f"pass {part}_id=..., or store it within({part}=...)"
+    )
 
 
 class Dependencies:

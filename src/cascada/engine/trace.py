@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from cascada.coherence.dependencies import BY_CONTEXT, unreached
 from cascada.engine.answer import Answer, Question
 from cascada.engine.kind import Kind
 from cascada.engine.latency import Latency
@@ -47,6 +48,7 @@ class Trace:
         self._warned: Warned[Key] = Warned()
         self._unstored: dict[Key, str] = {}
         self._unstorable: set[str] = set()
+        self._unreached: set[str] = set()
 
     def answered(
         self, questions: Sequence[Question], answers: Sequence[Answer | None], seconds: float
@@ -155,6 +157,8 @@ class Trace:
             self._unstored.pop(key, None)
         kind.stored += 1
         kind.stored_bytes += size
+        if kind.data_type in BY_CONTEXT:
+            self._tell_unreached(key)
         policy = kind.policy
         if not policy.is_bulky(size):
             return
@@ -163,6 +167,12 @@ class Trace:
         if self._warned.due(key, now):
             logger.warning("%s has %s, so it is kept for at most %s", key, why, policy.bulky_ttl)
         self._emit("bulky", kind, key, detail=why)
+
+    def _tell_unreached(self, key: Key) -> None:
+        if key.data_type in self._unreached or (why := unreached(key)) is None:
+            return
+        self._unreached.add(key.data_type)
+        logger.warning("%s %s; of this type it is said once", key, why)
 
     def invalidated(self, tenant: str, names: Sequence[str], keys: int) -> None:
         self.invalidations += 1
