@@ -64,7 +64,7 @@ def test_arrays_come_as_nested_lists() -> None:
 
 
 def test_arrays_that_only_numpy_reads_are_corrupt() -> None:
-    for array in (numpy.array(["a"]), numpy.array([1j]), numpy.zeros((70000, 0))):
+    for array in (numpy.array(["a"]), numpy.array([1j])):
         bare("told(CorruptEntry, decode, sys.argv[1], Codec.ARRAY)", hexadecimal(array))
 
 

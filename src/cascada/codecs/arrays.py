@@ -112,8 +112,15 @@ def _trailer(dtype: str, shape: tuple[int, ...]) -> bytes:
             f"is an array of dtype {dtype}, which has no portable bytes (bfloat16, objects and "
             "records have none); pass it as float32, or as a list"
         )
+    if _rows_of_nothing(shape):
+        raise Unstorable(f"is an array without items, of the shape {shape}; pass its shape alone")
     notation = dtype.encode()
     return struct.pack(f"<{len(shape)}Q", *shape) + notation + bytes((len(shape), len(notation)))
+
+
+def _rows_of_nothing(shape: tuple[int, ...]) -> bool:
+    """Whether it has no bytes, and would become millions of lists all the same."""
+    return 0 in shape and prod(shape[: shape.index(0)]) > _MAX_EMPTY_ROWS
 
 
 # Keyed by the trailer: the vectors of one model all have the same.
@@ -123,10 +130,14 @@ def _layout(trailer: bytes) -> tuple[Any, tuple[int, ...], int]:
     if _DTYPE.fullmatch(notation) is None:
         raise CorruptEntry(f"an array has the unknown dtype {notation!r}")
     shape = struct.unpack_from(f"<{dimensions}Q", trailer)
+    if _rows_of_nothing(shape):
+        raise CorruptEntry(f"an array without items has the shape {shape}")
     numpy = numpy_if_there()
     digits = re.match(r"\d+", notation[2:])
     size = int(digits.group()) if digits else 0
     size *= 4 if notation[1] == "U" else 1
+    if not size:
+        raise CorruptEntry(f"an array has the dtype {notation!r}, whose items have no bytes")
     return notation if numpy is None else numpy.dtype(notation), shape, size * prod(shape)
 
 
@@ -134,8 +145,6 @@ def _as_lists(data: bytes, dtype: str, shape: tuple[int, ...]) -> Any:
     code = _STRUCT_CODES.get(dtype[1:])
     if code is None:
         raise CorruptEntry(f"an array of dtype {dtype} needs numpy: install cascada[numpy]")
-    if 0 in shape and prod(shape[: shape.index(0)]) > _MAX_EMPTY_ROWS:
-        raise CorruptEntry(f"an array without items has the shape {shape}")
     order = ">" if dtype[0] == ">" else "<"
     return _nested(iter(struct.unpack_from(f"{order}{prod(shape)}{code}", data)), shape)
 

@@ -37,14 +37,23 @@ def compressed(data: bytes, level: int) -> bytes | None:
     return smaller if len(smaller) < len(data) else None
 
 
+def size_of(data: bytes) -> int:
+    """The bytes that compressed data says it decompresses to."""
+    zstandard = _zstandard()
+    return len(data) if zstandard is None else int(zstandard.frame_content_size(data))
+
+
 def decompressed(data: bytes, limit: int) -> bytes:
     """What was compressed; CorruptEntry if it is no zstd frame or more than `limit` bytes."""
     zstandard = _zstandard()
     if zstandard is None:
         raise CorruptEntry("a compressed entry needs zstandard to be read: install cascada[zstd]")
     try:
-        # The size that a frame announces is allocated at once, whatever limit is given.
+        # The size that a frame announces is allocated at once, whatever limit is given; and the
+        # whole limit, where it announces none, which what is written here never does.
         announced = zstandard.frame_content_size(data)
+        if announced < 0:
+            raise CorruptEntry("an entry does not say how large it was before its compression")
         if announced > limit:
             raise CorruptEntry(f"an entry would decompress to {announced} bytes of at most {limit}")
         decompressor = getattr(_of_thread, "decompressor", None)

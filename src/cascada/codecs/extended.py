@@ -31,6 +31,7 @@ import msgspec
 from msgspec.msgpack import Ext
 
 from cascada.codecs.arrays import is_array, pack_array, unpack_array
+from cascada.codecs.bounds import MAX_ALIKE, MAX_ITEMS, MAX_PARTS, alike
 from cascada.codecs.hints import hint
 from cascada.codecs.shapes import TooDeep, Unstorable
 from cascada.codecs.zones import restored, told
@@ -51,22 +52,28 @@ _NAIVE: Final = -(2**63)  # the offset (in microseconds) of what has no zone
 
 
 def plain(value: object) -> bool:
-    """Whether it holds nothing but the types that msgpack gives back as they are.
+    """Whether it holds nothing but the types that msgpack gives back as they are, and not too much.
 
     The look at every type costs less than a third of decoding and comparing.
     """
-    kind = type(value)
-    if kind is dict:
-        for key, item in value.items():  # type: ignore[attr-defined]  # it is a dict by `kind`
-            if type(key) not in SCALARS or (type(item) not in SCALARS and not plain(item)):
-                return False
+    if type(value) in SCALARS:
         return True
-    if kind is list:
-        for item in value:  # type: ignore[attr-defined]  # noqa: SIM110 - all() takes twice as long
-            if type(item) not in SCALARS and not plain(item):
+    parts: list[Any] = [value]
+    items = 0
+    for part in parts:
+        kind = type(part)
+        inside = part
+        if kind is dict:
+            if not SCALARS.issuperset(map(type, part)):
                 return False
-        return True
-    return kind in SCALARS
+            inside = part.values()
+        elif kind is not list:
+            return False
+        items += len(part)
+        parts += [item for item in inside if type(item) not in SCALARS]
+        if len(parts) > MAX_PARTS or items > MAX_ITEMS:
+            return False
+    return True
 
 
 def extend(value: Any, depth: int = 0) -> Any:
@@ -84,8 +91,7 @@ def extend(value: Any, depth: int = 0) -> Any:
     if kind is dict:
         return _extend_dict(value, depth)
     if kind in _COLLECTIONS:
-        items = [extend(item, depth) for item in value]
-        return Ext(_COLLECTIONS[kind], encode(items if kind is tuple else _sorted(items)))
+        return _extend_collection(value, depth)
     if kind in _ATOMS:
         code, write = _ATOMS[kind]
         return Ext(code, write(value))
@@ -96,10 +102,23 @@ def extend(value: Any, depth: int = 0) -> Any:
     raise Unstorable(hint(value))
 
 
+def _extend_collection(value: Any, depth: int) -> Any:
+    kind = type(value)
+    if kind is not tuple and alike(value):
+        raise Unstorable(_ALIKE)
+    items = [extend(item, depth) for item in value]
+    return Ext(_COLLECTIONS[kind], encode(items if kind is tuple else _sorted(items)))
+
+
 def _extend_dict(value: dict[Any, Any], depth: int) -> Any:
     if all(type(key) in SCALARS and not _beyond_64_bits(key) for key in value):
         return {key: extend(item, depth) for key, item in value.items()}
+    if alike(value):
+        raise Unstorable(_ALIKE)
     return Ext(13, encode([extend(part, depth) for pair in value.items() for part in pair]))
+
+
+_ALIKE: Final = f"has more than {MAX_ALIKE} elements or keys of one hash; pass it as a list"
 
 
 def _beyond_64_bits(key: object) -> bool:
@@ -169,16 +188,26 @@ def _read_uuid(data: bytes) -> UUID:
     return UUID(bytes=data[:16], is_safe=SafeUUID(int.from_bytes(data[16:], "little", signed=True)))
 
 
-def _items(data: bytes) -> list[Any]:
+def _items(data: memoryview) -> list[Any]:
     items = decode(data)
     if type(items) is not list:
         raise CorruptEntry("an extension that should hold a list holds something else")
     return items
 
 
-def _read_dict(data: bytes) -> dict[Any, Any]:
+def _elements(data: memoryview) -> list[Any]:
+    items = _items(data)
+    if alike(items):
+        raise CorruptEntry(f"a set has more than {MAX_ALIKE} elements of one hash")
+    return items
+
+
+def _read_dict(data: memoryview) -> dict[Any, Any]:
     parts = _items(data)
-    return dict(zip(parts[::2], parts[1::2], strict=True))
+    keys = parts[::2]
+    if alike(keys):
+        raise CorruptEntry(f"a dict has more than {MAX_ALIKE} keys of one hash")
+    return dict(zip(keys, parts[1::2], strict=True))
 
 
 _COLLECTIONS: Final[dict[type, int]] = {tuple: 1, set: 2, frozenset: 3}
@@ -192,10 +221,15 @@ _ATOMS: Final[dict[type, tuple[int, Callable[[Any], bytes]]]] = {
     complex: (11, lambda value: _COMPLEX.pack(value.real, value.imag)),
 }
 
-_READERS: Final[dict[int, Callable[[bytes], Any]]] = {
+# Of values, whose bytes are not copied at each level that they lie in.
+_OUTER_READERS: Final[dict[int, Callable[[memoryview], Any]]] = {
     1: lambda data: tuple(_items(data)),
-    2: lambda data: set(_items(data)),
-    3: lambda data: frozenset(_items(data)),
+    2: lambda data: set(_elements(data)),
+    3: lambda data: frozenset(_elements(data)),
+    13: _read_dict,
+}
+
+_READERS: Final[dict[int, Callable[[bytes], Any]]] = {
     4: lambda data: int.from_bytes(data, "little", signed=True),
     5: lambda data: Decimal(data.decode("ascii")),
     6: _read_uuid,
@@ -205,12 +239,13 @@ _READERS: Final[dict[int, Callable[[bytes], Any]]] = {
     10: lambda data: timedelta(*_TIMEDELTA.unpack(data)),
     11: lambda data: complex(*_COMPLEX.unpack(data)),
     12: unpack_array,
-    13: _read_dict,
 }
 
 
 def read_extension(code: int, data: memoryview) -> Any:
     """What an extension stands for: the `ext_hook` of every decoder."""
+    if (outer := _OUTER_READERS.get(code)) is not None:
+        return outer(data)
     reader = _READERS.get(code)
     if reader is None:
         raise CorruptEntry(f"a value has the unknown extension {code}")
@@ -218,4 +253,5 @@ def read_extension(code: int, data: memoryview) -> Any:
 
 
 encode: Callable[[Any], bytes] = msgspec.msgpack.Encoder().encode
-decode: Callable[[bytes], Any] = msgspec.msgpack.Decoder(ext_hook=read_extension).decode
+_decoder: Final = msgspec.msgpack.Decoder(ext_hook=read_extension)
+decode: Callable[[bytes | memoryview], Any] = _decoder.decode

@@ -34,6 +34,10 @@ def has_fields(kind: type) -> bool:
     return _declared_fields(kind) is not None
 
 
+class TooMany(Unstorable):
+    """A part that holds more parts than one value may."""
+
+
 def beside(value: object, fields: tuple[str, ...]) -> dict[str, Any]:
     """What an object holds beside its fields.
 
@@ -74,6 +78,8 @@ def locate(value: Any, problem: Exception, attempt: Attempt) -> tuple[str, Any, 
     Parts are tried again and again, which is fine where there is an error to report.
     """
     path = "value"
+    if isinstance(problem, TooMany):  # it is all of them together
+        return path, value, problem
     while not isinstance(problem, RecursionError | TooDeep):
         worse = _first_refused(value, attempt)
         if worse is None:

@@ -19,6 +19,7 @@ import msgspec
 
 from cascada.codecs import typed
 from cascada.codecs.arrays import array_of_list, is_array, pack_array, unpack_array
+from cascada.codecs.bounds import check_packed, refuse_endless
 from cascada.codecs.compression import compressed, decompressed
 from cascada.codecs.extended import SCALARS, decode, encode, extend, plain
 from cascada.codecs.fidelity import lost
@@ -35,6 +36,7 @@ _NOTHING: Final = Codec.NOTHING
 _MSGPACK: Final = Codec.MSGPACK
 _EXTENDED: Final = Codec.EXTENDED
 _MSGPACKED: Final = (int(Codec.MSGPACK), int(Codec.EXTENDED))
+_OF_PARTS: Final = (*_MSGPACKED, int(Codec.CUSTOM))
 _ARRAY: Final = Codec.ARRAY
 _FLOATS: Final = Codec.FLOATS
 _CUSTOM: Final = Codec.CUSTOM
@@ -75,7 +77,7 @@ class ValueCodec:
         *,
         compress_over: int = 4096,
         level: int = 1,
-        max_decoded: int = 64 * 1024 * 1024,
+        max_decoded: int = 32 * 1024 * 1024,
         debug: bool = False,
     ) -> None:
         self._compress_over = compress_over
@@ -118,15 +120,8 @@ class ValueCodec:
         try:
             if flags:
                 data = self._opened(data, flags)
-            if codec == _FLOATS and type is None:  # vectors come in batches
-                return unpack_floats(data, as_array=as_array)
-            if codec in _MSGPACKED:
-                if type is None:
-                    value = decode(data)
-                elif codec == _EXTENDED:
-                    value = typed.form(type).from_parts(decode(data))
-                else:
-                    value = typed.form(type).decode(data)
+            if codec in _OF_PARTS:
+                value = _read_parts(data, codec, type)
             else:
                 value = _read(data, codec, type, as_array)
             if as_array and value.__class__ is list:
@@ -193,7 +188,9 @@ class ValueCodec:
                 f"type={typed.type_name(wanted)} cannot be decoded to: {error}"
             ) from error
         try:
+            refuse_endless(value)
             data = form.encode(value)
+            check_packed(data)
         except Exception as error:
             raise _refusal(value, error, form.encode) from error
         try:
@@ -216,6 +213,7 @@ def _in_parts(value: Any, form: typed.Form) -> tuple[bytes, Any] | None:
     """The second way, for what would lose by the first; None if it loses all the same."""
     try:
         data = encode(extend(typed.parts_of(value)))
+        check_packed(data)
         decoded = form.from_parts(decode(data))
     except Exception:  # noqa: BLE001 - a model may raise anything; what is wrong is known already
         return None
@@ -230,7 +228,19 @@ def _encode_untyped(value: Any) -> tuple[bytes, Codec]:
         pass
     if is_array(value):
         return pack_array(value), _ARRAY
-    return encode(extend(value)), _EXTENDED
+    refuse_endless(value)
+    data = encode(extend(value))
+    check_packed(data)
+    return data, _EXTENDED
+
+
+def _read_parts(data: bytes, codec: int, wanted: Any) -> Any:
+    """msgpack, with what it becomes bounded before it becomes it."""
+    check_packed(data)
+    if wanted is None or codec == _CUSTOM:
+        return decode(data)
+    form = typed.form(wanted)
+    return form.from_parts(decode(data)) if codec == _EXTENDED else form.decode(data)
 
 
 def _read(data: bytes, codec: int, wanted: Any, as_array: bool) -> Any:
@@ -243,8 +253,6 @@ def _read(data: bytes, codec: int, wanted: Any, as_array: bool) -> Any:
         if wanted is not None and not _fits(value, wanted):
             raise CorruptEntry(f"an array was stored, {typed.type_name(wanted)} is asked for")
         return value
-    if codec == _CUSTOM:
-        return decode(data)
     if codec == _NOTHING and not data:
         return None
     raise CorruptEntry(f"an entry has codec {codec} and {len(data)} bytes")
@@ -293,6 +301,8 @@ def _what_is_wrong(part: object, wrong: Exception) -> str:
     match wrong:
         case Unstorable():
             return str(wrong)
+        case CorruptEntry():
+            return f"is too large to be read again: {wrong}"
         case UnicodeEncodeError():
             return "is a str with a lone surrogate, which is no character; pass it as bytes"
         case OverflowError():
