@@ -1,6 +1,6 @@
 """Sources: what a value says that it was made from, beside what its loader read by itself.
 
-    sources=[hit, ("document", "d1"), ("memory", "m1", Scope(agent="a1"))]
+    `sources=[hit, ("document", "d1"), ("memory", "m1", Scope(agent="a1"))]`
 
 A hit carries its key, and what it was made from itself. A pair is a type and an id; a third item is
 the context that it was read in. None of these can be misread. A str can: in "doc:agent:d1" the type

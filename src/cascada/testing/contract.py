@@ -1,8 +1,12 @@
 """The tier contract as tests: whoever writes a tier proves it by a subclass of a few lines.
 
+    from tempfile import mkdtemp
+    from cascada.testing.contract import TierContract
+    from cascada.tiers.sqlite import SqliteTier as MyTier
+
     class TestMyTier(TierContract):
         async def open_tier(self, clock):
-            return MyTier(clock)
+            return MyTier(f"{mkdtemp()}/cache.db", namespace="test", clock=clock)
 
 pytest then runs every test below against a new tier each. They need no plugin (each test runs its
 own event loop), and time moves only by the clock that `open_tier` is given. What it holds of `set`

@@ -1,5 +1,9 @@
 """The contract of lists and counters as tests: whoever writes a store proves it by a subclass.
 
+    from contextlib import asynccontextmanager
+    from cascada.testing.data_contract import DataContract
+    from cascada.tiers.memory_data import MemoryData as MyStore
+
     class TestMyStore(DataContract):
         @asynccontextmanager
         async def open_data(self):

@@ -3,12 +3,23 @@
 The nastiest fault is the lost answer: the call was carried out, and the caller cannot know. `lose`
 and `hang(..., carried_out=True)` make it. A fault stays until `heal`, or for `times` calls.
 
-    flaky = FlakyTier(SqliteTier(path))
-    flaky.fail("read")                             # every read raises TierUnavailable
-    with flaky.hang("fill", carried_out=True) as held:
-        ...
-        await held.reached()                       # a fill was carried out, its answer is held
-        ...                                        # leaving the block lets the answer go
+    import asyncio
+    from cascada import Cache
+    from cascada.model.clock import SystemClock
+    from cascada.testing import FlakyTier
+    from cascada.tiers.sqlite import SqliteTier
+
+    flaky = FlakyTier(SqliteTier("cache.db", namespace="test", clock=SystemClock()))
+    async with Cache(tiers=[flaky], op_timeout=10) as cache:
+        acme = cache.tenant("acme")
+        flaky.fail("read")                         # every read raises TierUnavailable
+        assert not await acme.get("document", "d1")
+        flaky.heal()
+        with flaky.hang("fill", carried_out=True) as held:
+            storing = asyncio.ensure_future(acme.set("document", "d1", "text"))
+            await held.reached()                   # a fill was carried out, its answer is held
+            assert not storing.done()              # leaving the block lets the answer go
+        assert await storing
 """
 
 from __future__ import annotations

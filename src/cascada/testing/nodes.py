@@ -3,8 +3,17 @@
 What two processes on one machine do to each other can so be tested in one event loop, step by
 step. Each node needs a tier object of its own, as each process has its own connection:
 
-    async with Nodes(2, lambda: SqliteTier(path)) as nodes:
+    from cascada.model.clock import SystemClock
+    from cascada.testing import Nodes
+    from cascada.tiers.sqlite import SqliteTier
+
+    def shared():
+        return SqliteTier("cache.db", namespace="test", clock=SystemClock())
+
+    async with Nodes(2, shared) as nodes:
         here, there = (node.tenant("acme") for node in nodes)
+        await here.set("document", "d1", "text")
+        assert await there.get("document", "d1")
         await here.invalidate("document", "d1")
         await nodes.hear()                             # instead of waiting for every node's poll
         assert not await there.get("document", "d1")
