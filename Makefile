@@ -5,6 +5,7 @@
 
 PY := .venv/bin/python
 MINUTES ?= 5
+PORT ?= 8000
 TYPED := src $(wildcard examples tests/typing tests/chaos)
 
 # The first interpreter that really runs (a pyenv shim may not), is new enough and can make an environment.
@@ -44,9 +45,9 @@ demo: venv  ## run the example service without and with cascada and compare them
 	@echo "demo: the same workload over HTTP, first without cascada, then with it"
 	@$(PY) -m examples.agent_service.demo
 
-serve: venv  ## run the example service until Ctrl-C
+serve: venv  ## run the example service until Ctrl-C (PORT=)
 	@echo "serve: starting the example service"
-	@$(PY) -m examples.agent_service.serve
+	@$(PY) -m examples.agent_service.serve --port $(PORT)
 
 test: check  ## run check, then every test
 	@echo "test: pytest"

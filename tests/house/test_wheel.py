@@ -2,13 +2,16 @@
 
 import importlib.util
 import json
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from tests.documents.blocks import blocks
 
@@ -46,6 +49,29 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         run(uv, "venv", "--quiet", "--python", sys.executable, home, cwd=ROOT)
         run(uv, "pip", "install", "--quiet", "--python", python, wheel, cwd=home)
     return python
+
+
+def test_the_index_shows_a_readme_whose_links_lead_somewhere(wheel: Path) -> None:
+    """A relative link is dead there."""
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [each for each in archive.namelist() if each.endswith(".dist-info/METADATA")]
+        metadata = archive.read(name).decode()
+    assert "Description-Content-Type: text/markdown" in metadata
+    assert "docs/cache-aside.md: `get`" in metadata
+    assert not re.findall(r"\]\((?!https?://|#)[^)]*\)", metadata)
+
+
+def test_every_extra_installs_what_the_package_imports() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    source = "".join(path.read_text("utf-8") for path in ROOT.glob("src/cascada/**/*.py"))
+    for name, asked in project["optional-dependencies"].items():
+        if name in ("all", "example"):  # others' names; a program of its own
+            continue
+        modules = [Requirement(each).name.replace("-", "_") for each in asked]
+        for module in modules:
+            assert re.search(rf"\b{module}\b", source), f"the extra {name} installs {module}"
+    own = sorted(project["optional-dependencies"].keys() - {"all", "example"})
+    assert project["optional-dependencies"]["all"] == [f"cascada[{','.join(own)}]"]
 
 
 def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
