@@ -27,6 +27,9 @@ from cascada.tiers.redis_replies import Argument, Fits, fitting
 MAX_WAITING: Final = 10_000
 """Commands that may wait for their reply on one connection."""
 
+MAX_READ: Final = 2**16
+"""Bytes that are read in one turn of the loop: of numbers alone they are some 16,000."""
+
 
 class Wire(asyncio.Protocol):
     """The transport of one connection: replies in order, pushes aside.
@@ -47,6 +50,7 @@ class Wire(asyncio.Protocol):
 
     def take_over(self, transport: asyncio.Transport) -> None:
         self._transport = transport
+        cast(Any, transport).max_size = MAX_READ
         transport.set_protocol(self)
 
     @property
