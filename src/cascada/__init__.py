@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from cascada.codecs.public import serialize_for_cache as serialize_for_cache
     from cascada.coherence.dependencies import Dependent as Dependent
     from cascada.engine.cascade import Cascade as Cascade
-    from cascada.model.entry import MISS as MISS
     from cascada.model.entry import Hit as Hit
     from cascada.model.entry import Invalidated as Invalidated
     from cascada.model.entry import Miss as Miss
@@ -74,7 +73,6 @@ __version__ = "0.1.0"
 
 __all__ = [
     "FOREVER",
-    "MISS",
     "Cache",
     "CachePriority",
     "CascadaError",
@@ -122,7 +120,7 @@ _NAMES = {
     "codecs.public": "deserialize_from_cache serialize_for_cache",
     "coherence.dependencies": "Dependent",
     "engine.cascade": "Cascade",
-    "model.entry": "Hit Invalidated MISS Miss",
+    "model.entry": "Hit Invalidated Miss",
     "model.errors": """
         BadInput CacheClosed CascadaError CorruptEntry InvalidKey InvalidPolicy InvalidSettings
         InvalidTTL InvalidationPending LoadCycle LoadError LoadTimeout MissingContext MissingExtra

@@ -14,7 +14,7 @@ import cascada
 ROOT = Path(__file__).parents[2]
 
 _MODERN = """
-    FOREVER MISS Cache CachePriority CascadaError Context Event Hit Invalidated Key Loaded Miss
+    FOREVER Cache CachePriority CascadaError Context Event Hit Invalidated Key Loaded Miss
     Policy Scope Tenant cached
 """
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from cascada import MISS, BadInput, Cache, Hit, Policy, SerializationError, Tenant, with_context
+from cascada import BadInput, Cache, Hit, Miss, Policy, SerializationError, Tenant, with_context
 
 Call = Callable[[Tenant], Awaitable[Any]]
 
@@ -39,7 +39,7 @@ MISTAKES: list[tuple[Call, type[Exception], str]] = [
         "is a cascada.model.entry.Hit, .*; pass what it holds: hit.value if hit else None",
     ),
     (
-        lambda acme: acme.set("x", "1", MISS),
+        lambda acme: acme.set("x", "1", Miss()),
         SerializationError,
         "is a cascada.model.entry.Miss, .*; pass what it holds: hit.value if hit else None",
     ),

@@ -102,10 +102,8 @@ class Reads:
 
     async def fill_by_hand(self, row: Row) -> None:
         """Get, miss, look, `set`: what people write who do not know `load`."""
-        handle, reading = self._begin("get to fill", row)
-        found = await handle.get(row.data_type, row.id)
+        handle, found = await self._missed("get to set", row)
         if found:
-            self._judge(row, found, reading)
             return
         version = self._source.look(row)
         await self._source.pause()
@@ -113,10 +111,37 @@ class Reads:
             return
         known = version if row.writing is Writing.VERSIONED or row.number % 2 else None
         stored = await handle.set(
-            row.data_type, row.id, row.value(version), tags=row.tags, version=known
+            row.data_type, row.id, self._made(row, version), tags=row.tags, version=known
         )
         self._words[Word.FILLS] += 1
-        self._witness.note(row.number, f"fill by hand v{version} -> {stored}")
+        self._witness.note(row.number, f"set by hand v{version} -> {stored}")
+
+    async def fill_once(self, row: Row) -> None:
+        """Get, miss, look, `fill`: in another task, as often as not."""
+        handle, miss = await self._missed("get to fill", row)
+        if miss:
+            return
+        version = self._source.look(row)
+        await self._source.pause()
+        if row.absent_at(version):
+            return
+        filling = handle.fill(miss, self._made(row, version), tags=row.tags)
+        stored = await (asyncio.create_task(filling) if self._rng.random() < 0.5 else filling)
+        self._words[Word.FILLS] += 1
+        self._witness.note(row.number, f"fill v{version} -> {stored}")
+
+    async def _missed(self, operation: str, row: Row) -> tuple[Tenant, Found]:
+        handle, reading = self._begin(operation, row)
+        found = await handle.get(row.data_type, row.id)
+        self._judge(row, found, reading)
+        return handle, found
+
+    def _made(self, row: Row, version: int) -> Any:
+        """The row as it is for all, or as only this writer makes it."""
+        value = row.value(version)
+        if isinstance(value, dict) and self._rng.random() < 0.3:
+            value["by"] = self._rng.random()
+        return value
 
     async def answer(self, answer: Answer) -> None:
         """A value made of two rows, which is never older than either."""
@@ -130,6 +155,8 @@ class Reads:
             self._words[Word.MISSES] += 1
             return
         self._words[_TIERS[found.tier]] += 1
+        if self._witness.excuses(found):
+            return
         for row, version in zip(answer.sources, found.value["versions"], strict=True):
             if version is not None:
                 self._witness.version(row.number, version, found.tier, reading, composed=True)
@@ -169,7 +196,8 @@ class Reads:
     def _judge(self, row: Row, found: Found, reading: Reading, *, loaded: bool = False) -> None:
         if isinstance(found, Hit):
             self._words[_TIERS[found.tier]] += 1
-            self._witness.read(row, found.value, found.tier, reading)
+            if not self._witness.excuses(found):
+                self._witness.read(row, found.value, found.tier, reading)
         elif loaded:  # a load that says "nothing" says that the row is absent
             self._words[Word.SOURCE] += 1
             self._witness.read(row, None, "source", reading)
@@ -233,6 +261,17 @@ class Writes:
         """Write through, one write at a time: the only way that needs no version."""
         async with self._turns[row.number]:
             version = self._truth.bump(row.number)
+            await self._set(row, version, None)
+
+    async def write_by_hand(self, row: Row) -> None:
+        """Get, miss, WRITE the row, `set`. Anybody may: the miss tells if others were faster."""
+        handle = self._handles.of(row.tenant, row.home)
+        if not await handle.get(row.data_type, row.id):
+            if self._rng.random() < 0.5:
+                await asyncio.sleep(self._rng.uniform(0, 0.01))
+            version = self._truth.bump(row.number)
+            if self._rng.random() < 0.5:  # others read the row before the cache hears of it
+                await asyncio.sleep(self._rng.uniform(0, 0.01))
             await self._set(row, version, None)
 
     async def set_versioned(self, row: Row) -> None:

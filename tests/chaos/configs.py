@@ -100,6 +100,12 @@ def _three(folder: Path, slot: int) -> Cache:
     return Cache(tiers=[ProxiedTier(folder, slot), database], policies=POLICIES, **_HASTY)
 
 
+def _defaults(folder: Path, slot: int) -> Cache:
+    """As a user's, who has set nothing: memory goes on while the others are away."""
+    database = SqliteTier(folder / DATABASE, namespace="chaos", clock=SystemClock())
+    return Cache(tiers=[ProxiedTier(folder, slot), database], policies=POLICIES)
+
+
 CONFIGURATIONS: Final = {
     each.name: each
     for each in (
@@ -163,6 +169,16 @@ CONFIGURATIONS: Final = {
             4,
             Promise(lease=PUSH),
             _three,
+            faults=("stop", "kill", "lock", *ON_REDIS),
+            settle=4.0,
+            stand=redis_ground,
+        ),
+        Configuration(
+            "defaults",
+            "the same with all defaults: memory goes on while Redis is away, and says so",
+            4,
+            Promise(lease=PUSH, degrades=True),
+            _defaults,
             faults=("stop", "kill", "lock", *ON_REDIS),
             settle=4.0,
             stand=redis_ground,

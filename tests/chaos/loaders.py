@@ -26,7 +26,8 @@ class SourceFailed(Exception):
 
 
 class Source:
-    """Loaders of rows. `fails` is the share of loads that fail."""
+    """Loaders of rows. `fails` is the share of loads that fail, `unstored` of results that are not
+    to be stored."""
 
     def __init__(
         self,
@@ -35,12 +36,14 @@ class Source:
         words: memoryview[int],
         rng: random.Random,
         fails: float,
+        unstored: float = 0.0,
     ) -> None:
         self._truth = truth
         self._witness = witness
         self._words = words
         self._rng = rng
         self._fails = fails
+        self._unstored = unstored
 
     def of_row(self, row: Row) -> Callable[[], Any]:
         """A loader of one row: async, or now and then a plain function, which runs in a thread."""
@@ -93,7 +96,8 @@ class Source:
         known = version if row.number % 2 else None
         if row.data_type == "versioned":
             known = version
-        return Loaded(row.value(version), tags=row.tags, version=known)
+        store = self._rng.random() >= self._unstored
+        return Loaded(row.value(version), tags=row.tags, version=known, store=store)
 
     def _delays(self) -> tuple[float, float]:
         """Seconds before and after the look: in all mostly 1..3 ms, some 20..50, few 200..1000."""

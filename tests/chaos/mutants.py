@@ -16,8 +16,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from cascada.coherence.feed import PolledFeed
-from cascada.engine import decide, fence, invalidate, load, sources, store, write
+from cascada.engine import decide, fence, invalidate, load, read, sources, store, write
 from cascada.engine.answer import Answer
+from cascada.engine.descent import Descent
 from cascada.engine.flight import Boarding
 from cascada.engine.invalidate import Voided
 from cascada.engine.stack import Stack
@@ -193,7 +194,45 @@ def general_without_names() -> None:
 
 @mutant("set: no fence after a miss of the same key", workload="sets")
 def no_fence() -> None:
-    swap(fence, "take", lambda original: lambda stack, key: {})
+    swap(fence, "take", lambda original: lambda stack, key: None)
+
+
+@mutant("set: what is there is kept, whatever it says", workload="hands")
+def kept_whatever_it_says() -> None:
+    swap(Entry, "equals", lambda original: lambda self, other: True)
+
+
+@mutant("fill: no fence", workload="hands")
+def fill_without_fence() -> None:
+    def fill(original: Any) -> Any:
+        async def late(stack: Stack, miss: fence.Fence, value: object, **how: Any) -> bool:
+            now = await read.fence_now(stack, miss.question)
+            return bool(await original(stack, now, value, **how))
+
+        return late
+
+    swap(write, "fill", fill)
+
+
+@mutant(
+    "load: followers of what is not stored are held to the key's own names alone",
+    config="memory",
+    workload="unstored",
+)
+def unstored_unchecked() -> None:
+    def rise(original: Any) -> Any:
+        async def blind(
+            stack: Stack, descents: Sequence[Descent], entries: Sequence[Entry | None]
+        ) -> list[bool]:
+            for descent in descents:
+                for lease in descent.leases.values():
+                    lease.names = ()
+            proofs: list[bool] = await original(stack, descents, entries)
+            return proofs
+
+        return blind
+
+    swap(load, "rise", rise)
 
 
 @mutant("invalidate: memory alone is told")

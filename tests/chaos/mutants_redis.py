@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from cascada.coherence.push import PushFeed
-from cascada.engine import debts, descent, fence, invalidate, read, sources
+from cascada.engine import debts, descent, fence, invalidate, read, sources, write
 from cascada.engine.answer import Answer
 from cascada.engine.flight import Boarding
 from cascada.engine.stack import Stack
 from cascada.model.entry import Entry, Invalidated
-from cascada.tiers import redis_reads, redis_rights, redis_scripts
+from cascada.tiers import redis_filling, redis_leases, redis_reads, redis_rights, redis_scripts
 from cascada.tiers.base import Filled, Lease
 from cascada.tiers.guarded import GuardedTier
 from cascada.tiers.memory import MemoryTier
@@ -33,10 +33,11 @@ CALM: tuple[str, ...] = ()
 
 def rewrite(name: str, old: str, new: str) -> None:
     """Put `new` in the place of `old`, which must be there, in a script."""
-    script: Script = getattr(redis_scripts, name)
+    modules = (redis_scripts, redis_filling, redis_leases, redis_rights)
+    script: Script = next(getattr(each, name) for each in modules if hasattr(each, name))
     assert old in script.text, f"{old!r} is not in {name}"
     mutated = Script(script.text.replace(old, new))
-    for module in (redis_scripts, redis_rights):  # who imports a script by its name has its own
+    for module in modules:  # who imports a script by its name has its own
         if hasattr(module, name):
             setattr(module, name, mutated)
 
@@ -46,13 +47,13 @@ def rewrite(name: str, old: str, new: str) -> None:
 
 @mutant("redis: FILL asks for no lease", config="redis", workload="contended", faults=CALM)
 def fill_without_lease() -> None:
-    rewrite("FILL", "local accepted = held == lease and e", "local accepted = e")
+    rewrite("FILL", "local accepted = (once or held == lease) and e", "local accepted = e")
     rewrite("FILL", "accepted = table.concat(stamps) == string.sub(lease, 17)", "accepted = true")
 
 
 @mutant("redis: FILL ignores the token", config="redis", workload="contended", faults=CALM)
 def fill_without_token() -> None:
-    rewrite("FILL", "local accepted = held == lease and e", "local accepted = e")
+    rewrite("FILL", "local accepted = (once or held == lease) and e", "local accepted = e")
 
 
 @mutant("redis: FILL does not compare generations", config="redis", workload="groups", faults=CALM)
@@ -72,10 +73,10 @@ def late_names_unchecked() -> None:
     faults=("forgotten rings",),
 )
 def ring_without_low_water() -> None:
-    rewrite("FILL", "low(KEYS[2], q) <= since", "true")
-    rewrite("FILL", "low(KEYS[3], q) <= since", "true")
-    rewrite("FILL", "redis.call('EXISTS', KEYS[2]) == 1", "true")
-    rewrite("FILL", "redis.call('EXISTS', KEYS[3]) == 1", "true")
+    rewrite("FILL", "low(KEYS[2], q) > since", "false")
+    rewrite("FILL", "low(KEYS[3], q) > since", "false")
+    rewrite("FILL", "redis.call('EXISTS', KEYS[2]) == 0", "false")
+    rewrite("FILL", "redis.call('EXISTS', KEYS[3]) == 0", "false")
 
 
 # --- reads ---------------------------------------------------------------------------------------
@@ -269,9 +270,60 @@ def set_without_hold() -> None:
     swap(RedisTier, "fill", fill)
 
 
+@mutant("set on redis: what is there is kept, whatever it says", config="redis", workload="hands")
+def kept_whatever_it_says_on_redis() -> None:
+    rewrite("FILL", "and equal(found, new, 1 + static + late, ARGV[at + 9])", "")
+
+
+@mutant("set on redis: it lands without a HOLD of its value", config="redis", workload="sets")
+def set_lands_without_its_hold() -> None:
+    swap(write, "digest_of", lambda original: lambda entry: bytes(16))  # any set's HOLD will do
+
+    def fill(original: Any) -> Any:
+        async def late(
+            self: RedisTier, leases: Sequence[Lease], entries: Sequence[Entry | None]
+        ) -> list[Filled]:
+            if any(lease.forced for lease in leases):
+                # What a slow way to Redis does to a set; with the rule it changes nothing.
+                await asyncio.sleep(0.03)
+            answers: list[Filled] = await original(self, leases, entries)
+            return answers
+
+        return late
+
+    swap(RedisTier, "fill", fill)
+
+
+@mutant("fill on redis: its fence is not compared", config="redis", workload="hands")
+def fill_without_fence_on_redis() -> None:
+    rewrite("FILL", "and not named_since(KEYS[3], 'k:' .. ARGV[at + 2], since)", "")
+    rewrite("FILL", "and unnamed(since, at + 13, at + 12 + static)", "")
+
+
+@mutant(
+    "load on redis: followers of what is not stored are held to the key's own names alone",
+    config="redis",
+    workload="unstored",
+    faults=CALM,
+)
+def unstored_unchecked_on_redis() -> None:
+    def fill(original: Any) -> Any:
+        async def blind(
+            self: RedisTier, leases: Sequence[Lease], entries: Sequence[Entry | None]
+        ) -> list[Filled]:
+            for lease in leases:
+                lease.names = ()
+            answers: list[Filled] = await original(self, leases, entries)
+            return answers
+
+        return blind
+
+    swap(RedisTier, "fill", fill)
+
+
 @mutant("set on redis: no fence after a miss", config="redis", workload="sets")
 def no_fence_on_redis() -> None:
-    swap(fence, "take", lambda original: lambda stack, key: {})
+    swap(fence, "take", lambda original: lambda stack, key: None)
 
 
 @mutant(

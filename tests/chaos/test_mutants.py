@@ -8,12 +8,13 @@ from tests.chaos.fleet import ROOT
 from tests.chaos.report import details
 
 APPLY_ALL = """
-from cascada.tiers import redis_scripts
+from cascada.tiers import redis_filling, redis_leases, redis_scripts
 from tests.chaos.mutations import all_mutants
-whole = dict(vars(redis_scripts))
+whole = [(each, dict(vars(each))) for each in (redis_filling, redis_leases, redis_scripts)]
 for each in all_mutants().values():
     each.apply()
-    vars(redis_scripts).update(whole)  # what one mutant has cut out, another may look for
+    for module, names in whole:  # what one mutant has cut out, another may look for
+        vars(module).update(names)
 """
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from cascada import Hit
 from tests.chaos.board import Board, Word
 from tests.chaos.keyspace import ABSENT_EVERY, Row
 from tests.chaos.truth import FIRST, Truth
@@ -37,9 +38,11 @@ class Promise:
 
     `lease`: the seconds for which memory may answer with what another process has invalidated
     (0: not at all), and it may not once it has looked. Below memory, nothing stale is ever allowed.
+    `degrades`: while its tiers are away, memory may go on with anything, if it calls it stale.
     """
 
     lease: float
+    degrades: bool = False
 
     def allows(self, stale: Stale) -> bool:
         # A value that a loader has just made of other rows is as old as what memory gave it.
@@ -104,6 +107,10 @@ class Witness:
 
     def begin(self, operation: str) -> Reading:
         return Reading(operation, time.monotonic_ns(), self.heard)
+
+    def excuses(self, found: Hit[Any]) -> bool:
+        """Whether this answer may be old: it says so itself, and that is promised."""
+        return found.stale and self._promise.degrades
 
     def read(self, row: Row, value: Any, tier: str, reading: Reading) -> bool:
         """Judge the value that a read of `row` gave; None says that the row is absent."""

@@ -68,7 +68,7 @@ class Worker:
         self._cache = self._config.open(folder, spec.slot)
         watch(self._cache, witness, self._workload.late_news, rng)
         handles = Handles(self._cache)
-        source = Source(truth, witness, words, rng, self._workload.fails)
+        source = Source(truth, witness, words, rng, self._workload.fails, self._workload.unstored)
 
         def owns(row: Row) -> bool:
             return row.owner(self._board.workers) == spec.slot

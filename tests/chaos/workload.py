@@ -25,6 +25,8 @@ USUAL_MIX: Final = {
     "get_many": 5.0,
     "load_many": 4.0,
     "fill_by_hand": 5.0,
+    "fill_once": 3.0,
+    "write_by_hand": 2.0,
     "answer": 9.0,
     "invalidate": 4.0,
     "look_back": 1.0,
@@ -47,7 +49,8 @@ def usual_but(**weights: float) -> Mapping[str, float]:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
     """`rows`: in the truth. `lanes`: operations at once in one process. `pause`: seconds between
-    two operations of a lane, on average. `fails`: the share of loads that fail. `late_news`: the
+    two operations of a lane, on average. `fails`: the share of loads that fail, `unstored` of
+    those whose results are not to be stored. `late_news`: the
     patience of the feed, in seconds, which its answers then nearly use up or exceed. `only`: the
     types whose rows are picked one by one (none: all)."""
 
@@ -56,6 +59,7 @@ class Workload:
     lanes: int = 20
     pause: float = 0.004
     fails: float = 0.005
+    unstored: float = 0.02
     late_news: float = 0.0
     only: tuple[str, ...] = ()
 
@@ -74,6 +78,30 @@ WORKLOADS: Final = {
         mix=usual_but(
             set_owned=12, set_versioned=12, fill_by_hand=25, load=25, get=10, invalidate=3
         ),
+    ),
+    # Written by hand: several writers of each row, of equal and of different values, who read the
+    # row or write it after they missed; nobody else brings a value but some loads.
+    "hands": Workload(
+        rows=20,
+        mix={
+            "get": 15,
+            "load": 8,
+            "fill_by_hand": 30,
+            "fill_once": 20,
+            "write_by_hand": 12,
+            "answer": 6,
+            "invalidate": 4,
+            "group": 1,
+            "delete": 1,
+        },
+    ),
+    # Values that are shared by those who ask at the same time, and not stored: what a name that
+    # came with them has ended must not be handed on.
+    "unstored": Workload(
+        rows=20,
+        only=("note", "ahead", "brief"),
+        unstored=0.9,
+        mix={"load": 60, "get": 3, "group": 5, "cascade": 2},
     ),
     # Who invalidates asks at once. Memory has all the rest, so that an invalidation is often the
     # first to meet a server that was flushed.
@@ -114,6 +142,7 @@ class Mix:
         self._rng = rng
         self._weights = dict(workload.mix)
         self._fixed = self._of(lambda row: row.writing is Writing.INVALIDATED and not row.roaming)
+        self._there = [row for row in self._fixed if row.data_type != "maybe"]
         self._owned = self._of(lambda row: row.writing is Writing.OWNED and owns(row))
         self._versioned = self._of(lambda row: row.writing is Writing.VERSIONED)
         if not self._owned:  # a small truth has not enough rows for every process
@@ -126,10 +155,10 @@ class Mix:
         (name,) = self._rng.choices([*self._weights], [*self._weights.values()])
         return name, self._start(name)
 
-    def _start(self, name: str) -> Operation:
+    def _start(self, name: str) -> Operation:  # noqa: C901 - one case for each operation
         reads, writes, keyspace, rng = self._reads, self._writes, self._keyspace, self._rng
         match name:
-            case "get" | "load" | "leave" | "fill_by_hand":
+            case "get" | "load" | "leave" | "fill_by_hand" | "fill_once":
                 return getattr(reads, name)(keyspace.pick(rng))  # type: ignore[no-any-return]
             case "get_many" | "load_many":
                 return getattr(reads, name)(keyspace.pick_batch(rng))  # type: ignore[no-any-return]
@@ -141,6 +170,9 @@ class Mix:
                 return self._look_back(keyspace.pick(rng))
             case "delete":
                 return writes.delete(self._hot(self._fixed))
+            case "write_by_hand":
+                # A row that may be absent is not there to be set.
+                return writes.write_by_hand(self._hot(self._there))
             case "group" | "everything":
                 groups = keyspace.groups if name == "group" else keyspace.everything
                 return writes.invalidate_group(rng.choice(groups))

@@ -11,7 +11,7 @@ from cascada.api.cache import Cache
 from cascada.api.cache_aside import CacheAsideMetrics, get_with_cache_aside
 from cascada.api.default import configure
 from cascada.integrations.http import cache_status
-from cascada.model.entry import MISS, Hit, Miss
+from cascada.model.entry import Hit, Miss
 from cascada.model.errors import BadInput
 from cascada.model.policy import Policy
 from cascada.testing import ManualClock
@@ -37,7 +37,7 @@ def hit(tier: str = "l1", **facts: bool) -> Hit[str]:
         (hit("source", stale=True), {}, "cascada; fwd=miss"),
         (hit("source", coalesced=True), {}, "cascada; fwd=miss; stored; collapsed"),
         (hit("source"), {"bypassed": True}, "cascada; fwd=bypass"),
-        (MISS, {}, "cascada; fwd=miss"),
+        (Miss(), {}, "cascada; fwd=miss"),
         (hit(), {"cache": "eu-1.example"}, "eu-1.example; hit; detail=l1"),
     ],
 )

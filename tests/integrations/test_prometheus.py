@@ -16,7 +16,7 @@ from cascada.api.cache import Cache
 from cascada.api.tenant import Tenant
 from cascada.engine import kind as kinds
 from cascada.integrations.prometheus import CacheCollector, exposition
-from cascada.model.entry import MISS
+from cascada.model.entry import Miss
 from cascada.model.policy import Policy
 from cascada.testing.clock import ManualClock
 from cascada.testing.inside import inside
@@ -227,7 +227,7 @@ async def test_observing_tells_what_sources_took(clock: ManualClock) -> None:
 
         await acme.load("x", "1", lambda: read(4))
         await all_stored(acme)
-        assert await acme.get("x", "1") is MISS
+        assert isinstance(await acme.get("x", "1"), Miss)
         assert (await scrape(cache))("cache_saved_seconds_total") == 4, "as loads have taken"
         await acme.load("x", "1", lambda: read(1))
         said = await scrape(cache)

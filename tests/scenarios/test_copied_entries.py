@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from cascada.model.entry import MISS
+from cascada.model.entry import Miss
 from cascada.model.errors import CorruptEntry
 from tests.scenarios.conftest import MakeCache
 from tests.servers.redis import RedisServer
@@ -50,7 +50,7 @@ async def test_a_copied_entry_is_a_counted_miss_that_the_next_load_replaces(
         copy_in_database(tmp_path / "cache.db", "acme:x:1", target)
     there = reader.tenant(tenant)
     lower = 0 if tiers == "memory" else tiers.count(" and ") + 1
-    assert await there.get("x", number) is MISS
+    assert isinstance(await there.get("x", number), Miss)
     assert reader.stats().types["x"].corrupt == lower
     # The database drops what was found damaged, at some moment from here on.
     states = [each.state for each in (await there.explain("x", number)).findings]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from cascada.api.cache import Cache
-from cascada.model.entry import MISS
+from cascada.model.entry import Miss
 from cascada.model.errors import BadInput
 from cascada.testing.inside import inside
 from tests.scenarios.conftest import MakeCache
@@ -22,8 +22,9 @@ async def test_inside_bypass_reads_go_to_their_sources_and_store_nothing(cache: 
             answer = await acme.load("x", "1", row.read)
             assert (answer.value, answer.tier) == ("from the source", "source")
             assert row.reads == reads
-        assert await acme.get("x", "1") is MISS
-        assert await acme.get_many("x", ["1"]) == [MISS]
+        assert isinstance(await acme.get("x", "1"), Miss)
+        (nothing,) = await acme.get_many("x", ["1"])
+        assert isinstance(nothing, Miss)
         many = await acme.load_many("x", ["1", "2"], lambda ids: [each * 2 for each in ids])
         assert [hit.value for hit in many] == ["11", "22"]
     assert (await acme.get("x", "1")).value == "cached"
@@ -97,7 +98,7 @@ async def test_a_cache_that_is_off_stores_nothing_and_still_invalidates(
         assert (await acme.load("x", "1", row.read)).value == "source"
         assert row.reads == reads
     assert not await acme.set("x", "1", "value")
-    assert await acme.get("x", "1") is MISS
+    assert isinstance(await acme.get("x", "1"), Miss)
     assert off.stats().total.hits == 0
 
     await on.tenant("acme").set("x", "1", "old")
@@ -129,9 +130,10 @@ async def test_a_cache_that_observes_counts_the_hand_written_pattern_as_well(
     cache = make_cache(mode="observe")
     acme = cache.tenant("acme")
     for _ in range(3):
-        assert await acme.get("x", "1") is MISS, "the caller gets what its source says"
+        assert isinstance(await acme.get("x", "1"), Miss), "the caller gets what its source says"
         assert await acme.set("x", "1", "row")
-    assert await acme.get_many("x", ["1"]) == [MISS]
+    (nothing,) = await acme.get_many("x", ["1"])
+    assert isinstance(nothing, Miss)
     total = cache.stats().total
     assert (total.hits, total.misses) == (3, 1)
 
@@ -143,7 +145,7 @@ async def test_what_is_set_while_observing_is_fenced_though_a_tier_had_the_key(
     cache = make_cache(mode="observe")
     acme = cache.tenant("acme")
     await acme.set("x", "1", "old")
-    assert await acme.get("x", "1") is MISS
+    assert isinstance(await acme.get("x", "1"), Miss)
     await asyncio.create_task(acme.invalidate("x", "1"))
     assert not await acme.set("x", "1", "old row")
     assert await acme.ttl("x", "1") is None

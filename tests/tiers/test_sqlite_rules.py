@@ -20,7 +20,7 @@ from cascada.model.names import (
     type_name,
 )
 from cascada.testing.inside import inside_sqlite
-from cascada.tiers.base import Bearers, Filled, Found, Lease, Missing, Why
+from cascada.tiers.base import Bearers, Filled, Found, Lease, Missing, Outcome, Why
 from tests.tiers.sqlite_world import World, entry, fill, grant, key, load, look, put
 
 
@@ -252,7 +252,9 @@ async def test_an_older_version_never_replaces_a_newer_one(world: World) -> None
     tier = world.tier()
     await put(tier, key(), entry(b"five", version=5))
     before = (await tier.read([key()]))[0].q
-    assert await put(tier, key(), entry(b"four", version=4)) == Filled(accepted=False, q=before)
+    assert await put(tier, key(), entry(b"four", version=4)) == Filled(
+        accepted=False, q=before, outcome=Outcome.OLDER
+    )
     assert not (await load(tier, key(), entry(b"four", version=4))).accepted
     assert await look(tier, key()) == b"five"
     assert (await put(tier, key(), entry(b"also five", version=5))).accepted

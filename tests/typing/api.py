@@ -9,7 +9,6 @@ from cascada import (
     CACHE_TYPE_AGENT_CONFIG,
     FOREVER,
     METRIC_CACHE_HIT,
-    MISS,
     TTL_STANDARD,
     BadInput,
     Cache,
@@ -22,6 +21,7 @@ from cascada import (
     Invalidated,
     Key,
     Loaded,
+    Miss,
     MissingTenant,
     Policy,
     Tenant,
@@ -66,7 +66,7 @@ async def modern() -> None:
         if isinstance(got, Hit):
             assert_type(got.tier, Literal["l1", "l2", "l3", "source"])
         else:
-            assert got is MISS
+            assert isinstance(got, Miss)
         key = acme.key("agent_config", "a1")
         assert_type(key, Key)
         await cache.get(key)
@@ -103,7 +103,7 @@ async def typed_by_the_loader(acme: Tenant) -> None:
     if said := await acme.load("agent_config", "a1", row):
         assert_type(said.value, dict[str, int])
     else:
-        assert_type(said.value, None)
+        assert_type(said.absent, bool)
     if either := await acme.load("agent_config", "a1", perhaps, row, ttl=5, tags=["t"]):
         assert_type(either.value, dict[str, int])
     if plain := await acme.load("agent_config", "a1", lambda: [1]):

@@ -10,6 +10,7 @@ from cascada.api.levels import MakeLoader
 from cascada.api.shape import Shape
 from cascada.engine import read
 from cascada.engine.answer import Answer, Loader, Question
+from cascada.engine.explain import Explanation, explain
 from cascada.engine.stack import Stack
 from cascada.model import arguments
 from cascada.model.entry import Hit, Miss
@@ -93,3 +94,12 @@ class TenantAsking:
     def _wanted(self, type: Any) -> Any:
         """The type that a caller declared; what nothing can be decoded to would never be a hit."""
         return None if type is None else self._stack.codec.declared(type)
+
+    async def ttl(self, data_type: str, resource_id: Id) -> float | None:
+        """Seconds until the value of this one key is no longer fresh; None if there is none."""
+        return await self._assembly.ttl(self._question(self._shape(data_type), resource_id))
+
+    async def explain(self, data_type: str, resource_id: Id) -> Explanation:
+        """Why a read of this value is answered as it is: candidates, tiers, ages, reasons."""
+        await self._assembly.life.ready()
+        return await explain(self._stack, self._question(self._shape(data_type), resource_id))

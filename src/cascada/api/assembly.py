@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from itertools import repeat
 from threading import get_ident
 from typing import Any, Final
 
 from cascada.api.levels import Levels, MakeLoader
+from cascada.api.lookups import Lookups
 from cascada.api.options import Options
 from cascada.api.places import data_of
 from cascada.codecs.values import ValueCodec
@@ -18,6 +18,7 @@ from cascada.coherence.feed import PolledFeed
 from cascada.coherence.push import Publisher, PushFeed
 from cascada.engine import read, sources
 from cascada.engine.answer import Answer, Fences, Loader, Question
+from cascada.engine.fence import Fence
 from cascada.engine.kind import Kind, Kinds
 from cascada.engine.lifecycle import Forgetful, Lifecycle
 from cascada.engine.limits import Limits
@@ -25,7 +26,7 @@ from cascada.engine.selfcheck import SelfCheck
 from cascada.engine.stack import Stack
 from cascada.engine.trace import Trace
 from cascada.model.clock import Clock, SystemClock
-from cascada.model.entry import MISS, UNSET, Flag, Hit, Miss
+from cascada.model.entry import UNSET, Flag, Hit, Miss
 from cascada.model.errors import CorruptEntry
 from cascada.model.keys import Key
 from cascada.model.ttl import seconds
@@ -37,7 +38,7 @@ from cascada.tiers.record import Record
 _bypassed: Final[ContextVar[tuple[Assembly, ...]]] = ContextVar("cascada_bypass", default=())
 
 
-class Assembly:
+class Assembly(Lookups):
     """A stack, its life, and the calls that all faces make of them."""
 
     def __init__(self, options: Options, lower: Sequence[Tier], clock: Clock | None = None) -> None:
@@ -144,16 +145,16 @@ class Assembly:
         except CorruptEntry:
             return UNSET  # the slow path counts it and replaces it
 
-    def glance_many(self, kind: Kind, keys: Iterable[Key]) -> list[Hit[Any] | Miss]:
+    def glance_many(self, kind: Kind, keys: Iterable[Key]) -> list[Hit[Any] | None]:
         """`glance` at many keys of one kind, at one moment."""
         memory, now = self.stack.memory, self.stack.timer()
         if now >= memory.freshness.until or get_ident() != self.life.home._thread_id:
-            return [MISS if (hit := self.glance(key)) is None else hit for key in keys]
-        found: list[Hit[Any] | Miss] = []
+            return [self.glance(key) for key in keys]
+        found: list[Hit[Any] | None] = []
         written_out = 0
         for record in map(memory.records.get, keys):
             if record is None:
-                found.append(MISS)
+                found.append(None)
             elif (
                 now < record.due
                 and record.q >= record.clock.q
@@ -164,65 +165,22 @@ class Assembly:
                 age = now - record.born
                 found.append(Hit(value, "l1", age, False, False, record.key, record.names))
             else:
-                found.append(MISS if (hit := self.glance(record.key)) is None else hit)
+                found.append(self.glance(record.key))
         kind.l1 += written_out
-        return found
-
-    async def get(self, question: Question) -> Hit[Any] | Miss:
-        """The slow path of `get`."""
-        await self.life.ready()
-        if not self.storing:
-            return MISS
-        if self.passing_by:
-            await read.get(self.stack, [question], hidden=True)
-            return MISS
-        answer = await read.get_one(self.stack, question)
-        return MISS if answer is None else self._hit(question, answer)
-
-    async def get_many(
-        self,
-        kind: Kind,
-        prefix: tuple[str | None, ...],
-        ids: Sequence[str],
-        questions_of: Callable[[Sequence[str]], list[Question]],
-        want: Any,
-    ) -> list[Hit[Any] | Miss]:
-        """Hits in memory at one moment, all the rest in one fall through the tiers."""
-        found: list[Hit[Any] | Miss] = [MISS] * len(ids)
-        if want is None:
-            # Equal to Key tuples, and made in C.
-            keys: Any = zip(*map(repeat, prefix), ids, strict=False)
-            found = self.glance_many(kind, keys)
-        missing = [index for index, hit in enumerate(found) if hit is MISS]
-        # Strictly, all are of one moment: memory may not have heard yet of what the tier below it
-        # shows, so that half of a cascade would be seen. What is missing here memory may have all
-        # the same (as another type, an absence, something due), and would answer for further on.
-        below = self.stack.authority is not self.stack.memory
-        at_once = kind.policy.strict and below and bool(missing)
-        if at_once:
-            missing = list(range(len(found)))
-            found = [MISS] * len(found)
-        if missing and self.storing:
-            await self.life.ready()
-            hidden = self.passing_by
-            questions = questions_of([ids[index] for index in missing])
-            answers = await read.get(self.stack, questions, hidden=hidden, at_once=at_once)
-            for index, question, answer in zip(missing, questions, answers, strict=True):
-                if answer is not None and not hidden:
-                    found[index] = self._hit(question, answer)
         return found
 
     async def load(self, question: Question, loader: Loader) -> Hit[Any] | Miss:
         """The slow path of `load`."""
         (answer,) = await self.answers([question], loader)
-        return self._hit(question, answer)
+        return self.answered(question, answer)
 
     async def load_many(
         self, questions: Sequence[Question], loader: Loader
     ) -> list[Hit[Any] | Miss]:
         answers = await self.answers(questions, loader)
         return [
-            self._hit(question, answer) for question, answer in zip(questions, answers, strict=True)
+            self.answered(question, answer)
+            for question, answer in zip(questions, answers, strict=True)
         ]
 
     async def answers(self, questions: Sequence[Question], loader: Loader) -> list[Answer]:
@@ -260,7 +218,7 @@ class Assembly:
         make: MakeLoader,
     ) -> Hit[Any] | Miss:
         """The slow path of `load` where the lookup is strict."""
-        return self._hit(question, await self.by_level(question, loader, generator, make))
+        return self.answered(question, await self.by_level(question, loader, generator, make))
 
     async def by_level(
         self,
@@ -299,7 +257,7 @@ class Assembly:
         await self.life.ready()
         exact = Question(question.kind, question.candidates[:1])
         (answer,) = await read.get(self.stack, [exact], counted=False)
-        if answer is None:
+        if isinstance(answer, Fence):
             return None
         return max(0.0, answer.entry.fresh_until - self.stack.now())
 
@@ -332,12 +290,3 @@ class Assembly:
     def _bypassed(self) -> bool:
         # A task that was started inside a block keeps its context when the block has ended.
         return self.stack.bypasses > 0 and self in _bypassed.get()
-
-    def _hit(self, question: Question, answer: Answer) -> Hit[Any] | Miss:
-        if answer.absent:
-            return MISS
-        value = read.value_of(self.stack, question, answer)
-        age = 0.0 if answer.tier == "source" else self.stack.now() - answer.entry.created
-        key, names = sources.provenance(question, answer)
-        stale, coalesced = answer.stale, answer.coalesced
-        return Hit(value, answer.tier, max(0.0, age), stale, coalesced, key, names)

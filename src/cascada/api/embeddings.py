@@ -260,9 +260,11 @@ async def stored_vector(
 async def store_vector(
     tenant: Tenant, text: str, vector: Any, model: str, params: Mapping[str, Any]
 ) -> bool:
-    """Store the vector of one text where a batch finds it; None: there is none."""
-    numbers = None if vector is None else vector_of(vector)
-    return await tenant.set(DATA_TYPE, embedding_id(text, model, params), numbers)
+    """Store the vector of one text where a batch finds it, unless there is one; None voids it."""
+    resource_id = embedding_id(text, model, params)
+    return await tenant.fill_anew(
+        DATA_TYPE, resource_id, None if vector is None else vector_of(vector)
+    )
 
 
 def embedding_id(text: str, model: str, params: Mapping[str, Any]) -> str:

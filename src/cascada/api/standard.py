@@ -78,8 +78,9 @@ class CacheManager(ListsAndCounters):
         """Store a value; False if something newer stood against it.
 
         After a miss of the same key in the same task it is stored only if nothing invalidated the
-        key in between. With `version`, an older one never replaces a newer one. `priority` says
-        what eviction is to give up last; this version goes by last use alone.
+        key in between, nor set it to something else; where an equal value is there, that one stays
+        and the answer is True. With `version`, an older one never replaces a newer one. `priority`
+        says what eviction is to give up last; this version goes by last use alone.
         """
         if priority is not None:
             arguments.instance(priority, "priority", CachePriority, "a CachePriority, such as HIGH")
@@ -170,7 +171,12 @@ class CacheManager(ListsAndCounters):
         tenant_id: Id = LEFT_OUT,
         **params: Any,
     ) -> bool:
-        """Store the vector of a text: a list of floats, an array or a tensor."""
+        """Store the vector of a text: a list of floats, an array or a tensor.
+
+        False if there is one already, or if it was invalidated after the `get_embedding` of this
+        task that found none: of several callers that make it at the same time, the first one's
+        stays.
+        """
         handle = cls._handle(tenant_id, None, None, None)
         return await store_vector(handle, text, embedding, model_name, params)
 
@@ -198,14 +204,14 @@ class CacheManager(ListsAndCounters):
         tenant_id: Id = LEFT_OUT,
         **params: Any,
     ) -> bool:
-        """Store what a query has found; it goes as soon as the collection changes."""
-        return await cls.set(
-            CACHE_TYPE_QUERY_RESULT,
-            generate_resource_id_hash(query, **params),
-            result,
-            tenant_id,
-            collection_id=collection_id,
-        )
+        """Store what a query has found; it goes as soon as the collection changes.
+
+        False if there is a result already, or if the collection has changed after the
+        `get_query_result` of this task that found none: what was made then may be outdated.
+        """
+        handle = cls._handle(tenant_id, None, None, collection_id)
+        resource_id = generate_resource_id_hash(query, **params)
+        return await handle.fill_anew(CACHE_TYPE_QUERY_RESULT, resource_id, result)
 
     @classmethod
     async def get_agent_config(cls, agent_id: Id, tenant_id: Id = LEFT_OUT) -> Any:

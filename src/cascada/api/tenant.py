@@ -16,12 +16,12 @@ from typing import Any, TypeVar, Unpack, cast, overload
 from cascada.api.asking import TenantAsking
 from cascada.api.assembly import Assembly
 from cascada.api.data import TenantData
+from cascada.api.fills import TenantFills
 from cascada.api.levels import alone
 from cascada.api.shape import Shape
 from cascada.api.signatures import Async, Plain, Rows, Stored
 from cascada.api.streams import TenantStreams
 from cascada.api.voids import TenantVoids
-from cascada.engine.explain import Explanation, explain
 from cascada.engine.invalidate import invalidate
 from cascada.engine.source import Many, One
 from cascada.engine.write import to_be_set, write
@@ -40,7 +40,7 @@ _NONE: tuple[str, ...] = ()
 """The default of `tags`: whatever else it is has to be looked at."""
 
 
-class Tenant(TenantAsking, TenantStreams, TenantData, TenantVoids):
+class Tenant(TenantAsking, TenantFills, TenantStreams, TenantData, TenantVoids):
     """One tenant's view of the cache. Made by `Cache.tenant`, narrowed by `within`."""
 
     __slots__ = (
@@ -88,16 +88,21 @@ class Tenant(TenantAsking, TenantStreams, TenantData, TenantVoids):
     # --- reading ------------------------------------------------------------------------------
 
     @overload
-    async def get(self, data_type: str, resource_id: Id, *, type: type[T]) -> Hit[T] | Miss: ...
+    async def get(
+        self, data_type: str, resource_id: Id, *, type: type[T], default: Any = None
+    ) -> Hit[T] | Miss: ...
 
     @overload
     async def get(
-        self, data_type: str, resource_id: Id, *, type: Any = None
+        self, data_type: str, resource_id: Id, *, type: Any = None, default: Any = None
     ) -> Hit[Any] | Miss: ...
 
-    async def get(self, data_type: str, resource_id: Id, *, type: Any = None) -> Hit[Any] | Miss:
-        """The value that a tier has, or `MISS`.
+    async def get(
+        self, data_type: str, resource_id: Id, *, type: Any = None, default: Any = None
+    ) -> Hit[Any] | Miss:
+        """The value that a tier has, or a `Miss`, which is falsy; its `value` is `default`.
 
+        What is made after a miss is stored by `fill(miss, value)`. A known absence is falsy, too.
         With context parts, a more general context's value answers too, unless the policy says
         `lookup="exact"`. A value past its ttl is returned with `stale=True` within `stale_for`.
         `type` is what stored data is decoded to; what does not decode is a miss.
@@ -133,7 +138,7 @@ class Tenant(TenantAsking, TenantStreams, TenantData, TenantVoids):
             hit = self._assembly.glance(key)
             if hit is not None:
                 return hit
-        return await self._assembly.get(self._question(shape, resource_id, type))
+        return await self._assembly.get(self._question(shape, resource_id, type), default)
 
     def peek(self, data_type: str, resource_id: Id) -> Hit[Any] | None:
         """What memory answers at once, or None: then ask `get`, which also looks further."""
@@ -341,15 +346,6 @@ class Tenant(TenantAsking, TenantStreams, TenantData, TenantVoids):
         source = Many(loader, clock=self._assembly.clock, ttl=ttl, tags=tags)
         return await self.ask_many(data_type, ids, source, type=type)
 
-    async def ttl(self, data_type: str, resource_id: Id) -> float | None:
-        """Seconds until the value of this one key is no longer fresh; None if there is none."""
-        return await self._assembly.ttl(self._question(self._shape(data_type), resource_id))
-
-    async def explain(self, data_type: str, resource_id: Id) -> Explanation:
-        """Why a read of this value is answered as it is: candidates, tiers, ages, reasons."""
-        await self._assembly.life.ready()
-        return await explain(self._stack, self._question(self._shape(data_type), resource_id))
-
     # --- writing ------------------------------------------------------------------------------
 
     async def set(
@@ -367,9 +363,9 @@ class Tenant(TenantAsking, TenantStreams, TenantData, TenantVoids):
         """Store a value in every tier; what was made from the old one goes.
 
         After a miss of the same key in this task it is stored only if nothing invalidated the key
-        in between. False if it was not stored in every tier that others read, because something
-        newer stood against it or a tier did not answer. SerializationError if it cannot be stored
-        exactly.
+        in between, nor set it to something else, which then goes as well; an equal value stays.
+        False if it was not stored in every tier that others read: something newer stood against it,
+        or a tier did not answer. SerializationError if it cannot be stored exactly.
         """
         question = self._question(self._shape(data_type), resource_id, type)
         entry = to_be_set(

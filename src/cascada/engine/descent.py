@@ -89,7 +89,8 @@ async def rise(
 ) -> list[bool]:
     """Fill the tiers that were passed, or release their leases (None).
 
-    The answers say whether nothing named the key since the authority's lease was granted.
+    The answers say whether nothing named the key since the authority's lease was granted, nor
+    anything that a value bears which is not stored (`Lease.names`).
     """
     proven = [False] * len(descents)
     refused: set[int] = set()

@@ -94,6 +94,7 @@ class Flight:
         self.ended = False
         self.proven = False
         self.waiting: dict[Boarding, asyncio.Future[None]] = {}
+        self._over: asyncio.Event | None = None
 
     @property
     def landed(self) -> bool:
@@ -129,7 +130,20 @@ class Flight:
         """All is stored; `proven` says that nothing named the key since the flight began."""
         if not self.ended:
             self.ended, self.proven = True, proven
+            if self._over is not None:
+                self._over.set()
             self.call_out()
+
+    @property
+    def is_being_stored(self) -> bool:
+        """Whether its callers have a value that no tier may have yet."""
+        return self.answer is not None and not self.found and not self.ended
+
+    async def over(self) -> None:
+        """Wait until it has ended, as somebody who wants nothing of it but that."""
+        if not self.ended:
+            self._over = self._over or asyncio.Event()
+            await self._over.wait()
 
     def call_out(self) -> None:
         """Wake those whose waiting is over."""

@@ -159,7 +159,7 @@ async def _load(stack: Stack, legs: Sequence[Leg], loader: Loader) -> None:
 async def _keep(stack: Stack, good: Sequence[Good], frame: Frame) -> None:
     """Hand the values to their callers, then store them."""
     keep: list[Entry | None] = []
-    for flight, _, result, entry in good:
+    for flight, descent, result, entry in good:
         flight.land(result.answer(entry, stale=frame.stale, foreign=frame.foreign))
         flight.seal()
         if frame.unfit is not None:
@@ -169,6 +169,11 @@ async def _keep(stack: Stack, good: Sequence[Good], frame: Frame) -> None:
             question = flight.question
             stack.trace.stored(question.kind, question.key, len(entry.data), stack.timer())
         keep.append(entry if stored else None)
+        if not stored:
+            # Followers of what is not stored are held to the names that it bears as well: who asks
+            # when one of them was invalidated must not get it.
+            for lease in descent.leases.values():
+                lease.names = entry.names
     if stack.lower:
         # The callers go on first: making and sending what other tiers store takes a while.
         await asyncio.sleep(0)

@@ -13,6 +13,7 @@ from cascada.engine import decide, fence, sources
 from cascada.engine.answer import Answer, Fences, Loader, Question
 from cascada.engine.decide import Verdict
 from cascada.engine.descent import descend
+from cascada.engine.fence import Fence
 from cascada.engine.flight import Boarding, Flight
 from cascada.engine.limits import Ticket
 from cascada.engine.load import carry
@@ -21,10 +22,11 @@ from cascada.engine.store import encoded, is_typed
 from cascada.engine.straight import Known, look
 from cascada.model.entry import UNSET
 from cascada.model.errors import CorruptEntry, SerializationError
-from cascada.tiers.base import Fence, Found
+from cascada.tiers.base import Fence as TierFence
+from cascada.tiers.base import Found
 
 
-async def get_one(stack: Stack, question: Question) -> Answer | None:
+async def get_one(stack: Stack, question: Question) -> Answer | Fence:
     """`get`, together with all who ask in this turn of the event loop.
 
     But for values of a declared type: its own code makes them, and may look at its caller's context
@@ -33,41 +35,83 @@ async def get_one(stack: Stack, question: Question) -> Answer | None:
     if not stack.lower or sources.current(stack) is not None or is_typed(question):
         return (await get(stack, [question]))[0]
     started = stack.timer()
-    answer: Answer | None
+    await _until_stored(stack, [question])
+    found: Answer | Fence
     answer, known = await stack.glimpses.ask(question)
     if answer is None:
-        (answer,) = await _fall(stack, [question], known)
-    account(stack, [question], [answer], started)
-    return answer
+        (found,) = await _fall(stack, [question], known)
+    else:
+        found = answer
+    account(stack, [question], [found], started)
+    return found
 
 
 async def get(
     stack: Stack,
     questions: Sequence[Question],
     *,
-    hidden: bool = False,
     counted: bool = True,
     at_once: bool = False,
-) -> list[Answer | None]:
-    """What the tiers have, each question's first candidate that may be served.
+) -> list[Answer | Fence]:
+    """What the tiers have, each question's first candidate that may be served; else its fence.
 
-    `hidden`: the caller is not given what is found, and so may set what it reads itself. Not
-    `counted`: it is asked about a value, not for it. `at_once`: all of one moment.
+    Not `counted`: it is asked about a value, not for it. `at_once`: all of one moment.
     """
     started = stack.timer()
+    await _until_stored(stack, questions)
     answers: list[Answer | None] = [None] * len(questions)
     known: Known | None = None
-    if not hidden and not at_once:
+    if not at_once:
         answers, known = await look(stack, questions)
     open_ = [index for index, answer in enumerate(answers) if answer is None]
+    found: dict[int, Answer | Fence] = {
+        index: answer for index, answer in enumerate(answers) if answer is not None
+    }
     if open_:
         asked = [questions[index] for index in open_]
-        fallen = await _fall(stack, asked, known, hidden=hidden, at_once=at_once)
-        for index, answer in zip(open_, fallen, strict=True):
-            answers[index] = answer
+        fallen = await _fall(stack, asked, known, at_once=at_once)
+        found.update(zip(open_, fallen, strict=True))
+    in_order = [found[index] for index in range(len(questions))]
     if counted:
-        account(stack, questions, answers, started)
-    return answers
+        account(stack, questions, in_order, started)
+    return in_order
+
+
+async def get_hidden(
+    stack: Stack, questions: Sequence[Question], *, at_once: bool = False
+) -> list[Fence]:
+    """Read and count as `get` does, for callers who are not given what is found.
+
+    So all of them may store what they read themselves.
+    """
+    started = stack.timer()
+    descents = await descend(stack, questions, loading=False, at_once=at_once)
+    fences = await fence.remember(stack, descents)
+    account(stack, questions, [descent.answer for descent in descents], started)
+    return fences
+
+
+async def fence_now(stack: Stack, question: Question) -> Fence:
+    """The fence of a miss at this moment, whatever the tiers have."""
+    descents = await descend(stack, [question], loading=False)
+    (now,) = await fence.remember(stack, descents)
+    fence.take(stack, question.key)  # it serves this caller alone
+    return now
+
+
+async def _until_stored(stack: Stack, questions: Sequence[Question]) -> None:
+    """Who has just been given the value of a load may look for it before a tier has it.
+
+    So a value that is being stored is waited for, which its tiers bound. What is then found there
+    is valid by their rules, whenever this caller has asked.
+    """
+    if not len(stack.flights):
+        return
+    for question in questions:
+        for key in question.candidates:
+            flight = stack.flights.find(key)
+            if flight is not None and flight.is_being_stored:
+                await flight.over()
 
 
 async def _fall(
@@ -75,16 +119,22 @@ async def _fall(
     questions: Sequence[Question],
     known: Known | None,
     *,
-    hidden: bool = False,
     at_once: bool = False,
-) -> list[Answer | None]:
+) -> list[Answer | Fence]:
     """What the fall through the tiers finds; what it misses leaves a fence."""
     if known is not None and not known.tells(questions):
         known = None
     descents = await descend(stack, questions, loading=False, known=known, at_once=at_once)
-    missed = [descent for descent in descents if hidden or descent.answer is None]
-    await fence.remember(stack, missed)
-    return [descent.answer for descent in descents]
+    missed = [each for each in descents if each.answer is None or fence.is_absence(each.answer)]
+    fences = dict(zip(missed, await fence.remember(stack, missed), strict=True))
+    found: list[Answer | Fence] = []
+    for each in descents:
+        if each.answer is None:
+            found.append(fences[each])
+        else:
+            each.answer.fence = fences.get(each)
+            found.append(each.answer)
+    return found
 
 
 async def known(
@@ -98,7 +148,7 @@ async def known(
     (descent,) = await descend(stack, [question], loading=False)
     fences: list[Fences] = [
         {
-            tier: Fence(seen[index].q, seen[index].epoch, seen[index].mark)
+            tier: TierFence(seen[index].q, seen[index].epoch, seen[index].mark)
             for tier, seen in descent.seen.items()
             if index < len(seen)  # memory above another tier is not asked for all
         }
@@ -323,10 +373,11 @@ def depart(stack: Stack, flights: list[Flight], loader: Loader, known: Known | N
 def account(
     stack: Stack,
     questions: Sequence[Question],
-    answers: Sequence[Answer | None],
+    found: Sequence[Answer | Fence | None],
     started: float,
 ) -> None:
     """Count the answers, and tell the load that this runs in what it depends on."""
+    answers = [each if isinstance(each, Answer) else None for each in found]
     stack.trace.answered(questions, answers, stack.timer() - started)
     if sources.current(stack) is not None:
         for question, answer in zip(questions, answers, strict=True):

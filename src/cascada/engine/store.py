@@ -115,11 +115,14 @@ def encoded(
 
 
 def entry_names(question: Question, tags: Sequence[str], sources: Sequence[str]) -> tuple[str, ...]:
-    """The dynamic names: tags, sources and left-out context, less what the key says anyway."""
+    """The dynamic names: tags, sources and left-out context, less what the key says anyway.
+
+    In order, so that who gives the same ones in another order says the same.
+    """
     if not (tags or sources or question.context):
         return ()
     static = set(static_names(question.key))
     own = dict.fromkeys(tag_name(question.key.tenant, tag) for tag in tags)
     own.update(dict.fromkeys(question.context))
     own.update(dict.fromkeys(sources))
-    return tuple(name for name in own if name not in static)
+    return tuple(sorted(own.keys() - static))

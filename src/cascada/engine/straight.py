@@ -9,15 +9,18 @@ has answered already.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from cascada.engine import decide, sources
 from cascada.engine.answer import Answer, Question
 from cascada.engine.decide import Verdict
 from cascada.engine.stack import Stack
-from cascada.model.entry import Entry
+from cascada.model.entry import Entry, Flag
 from cascada.model.errors import CorruptEntry, TierUnavailable
 from cascada.model.keys import Key
 from cascada.tiers.base import Found, Missing
+
+_ABSENT: Final = int(Flag.ABSENT)  # calculating with the enum's member takes half a microsecond
 
 Answers = Mapping[Key, Found | Missing]
 
@@ -116,7 +119,7 @@ def _answer(
             continue
         entry, q = each.entry, each.q
         verdict = decide.judge(entry, kind.policy, now, generating=question.generating)
-        if verdict is not Verdict.FRESH:
+        if verdict is not Verdict.FRESH or entry.flags & _ABSENT:
             return None
         try:
             value = stack.decode(entry, kind, question.want)

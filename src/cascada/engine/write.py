@@ -1,4 +1,7 @@
-"""The write path: `set` is a lease that takes over, and a fill, the lowest tier first."""
+"""The write paths: `set` is a lease that takes over, and a fill, the lowest tier first.
+
+`fill` stores what was made after a miss, where no value is. (`docs/protocol.md`.)
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,11 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
-from cascada.engine import debts, fence
+from cascada.codecs.envelope import digest_of
+from cascada.engine import debts
+from cascada.engine import fence as fences
 from cascada.engine.answer import Question
+from cascada.engine.fence import Fence
 from cascada.engine.invalidate import invalidate
 from cascada.engine.stack import Stack
 from cascada.engine.store import absence, encoded, entry_names, over
@@ -17,7 +23,7 @@ from cascada.model.keys import Key
 from cascada.model.made_of import MadeOf, source_names
 from cascada.model.names import MAX_NAMES, key_name
 from cascada.model.ttl import Duration, seconds
-from cascada.tiers.base import Filled, Lease, Tier, TierName
+from cascada.tiers.base import Filled, Lease, Outcome, Tier, TierName, Why
 from cascada.tiers.guarded import GuardedTier
 
 
@@ -31,7 +37,7 @@ def to_be_set(
     sources: Sequence[MadeOf],
     version: int | None,
 ) -> Entry | None:
-    """What `write` is to store; BadInput (SerializationError) if it may not be.
+    """What `write` or `fill` is to store; BadInput (SerializationError) if it may not be.
 
     Before anything is sent, and in every mode: what is refused is refused everywhere. Nothing at
     all for a value of None, unless the type remembers what is not there.
@@ -59,14 +65,13 @@ async def write(stack: Stack, question: Question, entry: Entry | None) -> bool:
     is all.
     """
     key = question.key
+    miss = fences.take(stack, key)
     if entry is None:
-        fence.take(stack, key)
         return await _nothing(stack, key)
     stack.trace.stored(question.kind, key, len(entry.data), stack.timer())
-    miss = fence.take(stack, key)
     if stack.authority is stack.memory:
-        lease = await _hold(stack.memory, question, miss)
-        kept = await _fill(stack, stack.memory, question, lease, entry)
+        lease = await _hold(stack.memory, question, entry, miss)
+        kept = await _store(stack, stack.memory, question, lease, entry)
         # What is larger than all of memory is let in and finds no place.
         return kept.accepted and key in stack.memory.records
     (memory_lease,) = await stack.memory.lease([key], [None])
@@ -77,14 +82,17 @@ async def write(stack: Stack, question: Question, entry: Entry | None) -> bool:
         # Some tiers may have the new value, others the old one, whose row is written already.
         stack.background.run(_void(stack, key), "invalidate")
         raise
+    if _is_old(filled):
+        return False
     numbered = filled.get(stack.authority.name)
     if numbered is None:
         stack.memory.void([key_name(key)])
     else:
         stack.memory.apply(numbered.q, [key_name(key)])
-        if _agreed(filled):
+        if _agreed(filled) and numbered.outcome is Outcome.PLAIN:
+            # Where an equal value was there, that one stays, which may live less long.
             memory_lease.q = numbered.q
-            await _fill(stack, stack.memory, question, memory_lease, entry)
+            await _store(stack, stack.memory, question, memory_lease, entry)
     # What a tier could not be told others may still read there.
     return _agreed(filled) and len(filled) == len(stack.lower)
 
@@ -103,24 +111,30 @@ async def _void(stack: Stack, key: Key) -> None:
 
 
 async def _store_below(
-    stack: Stack, question: Question, entry: Entry, miss: fence.Fence
+    stack: Stack, question: Question, entry: Entry, miss: Fence | None
 ) -> dict[TierName, Filled]:
     """Hold the key in all lower tiers, then fill them from below: what those say that answer.
 
     If one refuses, or the lowest does not answer, the key is invalidated in all of them instead:
-    the tiers must agree, and none may go on with the old value.
+    the tiers must agree, and none may go on with the old value. Not if the lowest knows a newer
+    version: then there is nothing old to go on with.
     """
     held: dict[GuardedTier, Lease] = {}
     for tier in stack.lower:
         with _failing(stack, tier):
-            held[tier] = await _hold(tier, question, miss)
+            held[tier] = await _hold(tier, question, entry, miss)
     filled: dict[TierName, Filled] = {}
     for tier in reversed(stack.lower):
         if tier in held:
             with _failing(stack, tier):
-                filled[tier.name] = await _fill(stack, tier, question, held[tier], entry)
-        if not _agreed(filled):
+                if _is_old(filled):
+                    await tier.fill([held[tier]], [None])  # others wait for this lease
+                    continue
+                filled[tier.name] = await _store(stack, tier, question, held[tier], entry)
+        if not _agreed(filled) and not _is_old(filled):
             break
+    if _is_old(filled):
+        return filled
     unreached = [tier for tier in stack.lower if tier not in held or tier.name not in filled]
     if held and len(stack.lower) > 1 and not _agreed(filled):
         await _void(stack, question.key)
@@ -130,8 +144,23 @@ async def _store_below(
 
 
 def _agreed(filled: Mapping[TierName, Filled]) -> bool:
-    """Whether what was asked so far, the lowest tier first of all, has stored the value."""
-    return bool(filled) and all(each.accepted for each in filled.values())
+    """Whether what was asked so far, the lowest tier first of all, has the value.
+
+    Or has nothing, where the lowest has had an equal value before this one came: then the tiers
+    above are filled by who reads it there.
+    """
+    if not filled:
+        return False
+    lowest, *above = filled.values()
+    return lowest.accepted and all(
+        each.accepted or (each.outcome is Outcome.NOTHING and lowest.outcome is Outcome.EQUAL)
+        for each in above
+    )
+
+
+def _is_old(filled: Mapping[TierName, Filled]) -> bool:
+    """Whether the lowest tier, which remembers most, knows a newer version."""
+    return next(iter(filled.values())).outcome is Outcome.OLDER if filled else False
 
 
 @contextmanager
@@ -143,13 +172,59 @@ def _failing(stack: Stack, tier: Tier) -> Iterator[None]:
         stack.trace.tier_failed(tier.name, str(error))
 
 
-async def _hold(tier: Tier, question: Question, miss: fence.Fence) -> Lease:
-    (lease,) = await tier.lease([question.key], [miss.get(tier.name)], force=True)
+async def _hold(tier: Tier, question: Question, entry: Entry, miss: Fence | None) -> Lease:
+    seen = None if miss is None else miss.seen.get(tier.name)
+    digest = digest_of(entry)
+    (lease,) = await tier.lease([question.key], [seen], force=True, digests=[digest])
     assert isinstance(lease, Lease)  # a forced lease takes over: it is neither Found nor Busy
     return lease
 
 
-async def _fill(stack: Stack, tier: Tier, question: Question, lease: Lease, entry: Entry) -> Filled:
+async def _store(
+    stack: Stack, tier: Tier, question: Question, lease: Lease, entry: Entry
+) -> Filled:
     (filled,) = await tier.fill([lease], [entry])
     stack.trace.filled(question, tier.name, accepted=filled.accepted)
     return filled
+
+
+# --- after a miss, where no value is ----------------------------------------------------------
+
+
+async def fill(stack: Stack, miss: Fence, entry: Entry) -> bool:
+    """Store what was made after this miss, the lowest tier first, as a load would.
+
+    False if the key was named since or has a value, or a tier fails on the way: then those above it
+    are not filled. Tiers that could not be read at the miss are passed over, as by a load. What
+    was stored on the way stays: it is as good as what a load has stored.
+    """
+    question, authority = miss.question, stack.authority
+    stack.trace.stored(question.kind, question.key, len(entry.data), stack.timer())
+    numbered = miss.seen.get(authority.name)
+    tiers = [tier for tier in stack.lower if _was_there(miss, tier)]
+    if numbered is None or not (tiers or _was_there(miss, authority)):
+        return False
+    # Memory hears of invalidations by the numbers of the tier that makes them.
+    (in_memory,) = await stack.memory.lease([question.key], [miss.seen.get("l1")], once=True)
+    assert isinstance(in_memory, Lease)
+    in_memory.q = numbered.q
+    for tier in reversed(tiers):
+        try:
+            (lease,) = await tier.lease([question.key], [miss.seen[tier.name]], once=True)
+            assert isinstance(lease, Lease)  # it takes over nothing and waits for nobody
+            filled = await _store(stack, tier, question, lease, entry)
+        except TierUnavailable as error:
+            stack.trace.tier_failed(tier.name, str(error))
+            return False
+        if not filled.accepted:
+            return False
+    if not _was_there(miss, authority):
+        return True
+    filled = await _store(stack, stack.memory, question, in_memory, entry)
+    return bool(tiers) or (filled.accepted and question.key in stack.memory.records)
+
+
+def _was_there(miss: Fence, tier: Tier) -> bool:
+    """Whether a tier has answered the read that missed."""
+    answer = miss.seen.get(tier.name)
+    return answer is not None and getattr(answer, "why", None) is not Why.UNAVAILABLE

@@ -1,14 +1,14 @@
 """What a tier holds, and what a read answers.
 
 An `Entry` is the encoded value with what is known about it; tiers pass it on without looking into
-its payload. A caller sees a `Hit` or `MISS`.
+its payload. A caller sees a `Hit` or a `Miss`.
 """
 
 from __future__ import annotations
 
 import math
 from enum import IntEnum, IntFlag
-from typing import Final, Generic, Literal, TypeVar, final
+from typing import Any, Final, Generic, Literal, TypeVar, final
 
 import msgspec
 
@@ -97,6 +97,19 @@ class Entry:
         self.version = version
         self.value = value
 
+    def equals(self, other: Entry) -> bool:
+        """Whether both say the same, whenever they were written and however long they live."""
+        return (
+            (self.codec, self.flags, self.version) == (other.codec, other.flags, other.version)
+            and self.names == other.names
+            and self.data == other.data
+        )
+
+    def shorter_lived(self, other: Entry) -> Entry:
+        """This one or an equal one: which is stale earlier."""
+        mine, others = (self.fresh_until, self.expires), (other.fresh_until, other.expires)
+        return other if others < mine else self
+
     def __repr__(self) -> str:
         return (
             f"Entry({len(self.data)} B, created={self.created}, "
@@ -111,6 +124,8 @@ class Hit(msgspec.Struct, Generic[T_co], frozen=True, gc=False, repr_omit_defaul
     it came from; `age` is the seconds since it was loaded; `stale` that it is past its ttl (never
     that it was invalidated); `coalesced` that another caller's load brought it. `key` and `names`
     say which value it is and what it was made from, for what is made of it (`sources=[hit]`).
+    `absent`: it is known that there is nothing, which is falsy, as a `Miss` is, and has a `fence`
+    like it; every other hit is true.
     """
 
     value: T_co
@@ -120,6 +135,8 @@ class Hit(msgspec.Struct, Generic[T_co], frozen=True, gc=False, repr_omit_defaul
     coalesced: bool = False
     key: Key | None = None
     names: tuple[str, ...] = ()
+    absent: bool = False
+    fence: object = None
 
     # Answers are equal if they say the same, wherever it came from.
 
@@ -131,26 +148,32 @@ class Hit(msgspec.Struct, Generic[T_co], frozen=True, gc=False, repr_omit_defaul
 
     @property
     def _said(self) -> tuple[object, ...]:
-        return self.value, self.tier, self.age, self.stale, self.coalesced
+        return self.value, self.tier, self.age, self.stale, self.coalesced, self.absent
 
-    def __bool__(self) -> Literal[True]:
-        return True
+    def __bool__(self) -> bool:
+        return not self.absent
 
 
 @final
 class Miss:
-    """The type of `MISS`: there is no value. It is falsy, and its `value` is None."""
+    """There is no value. It is falsy; `value` is what was given as `default`, else None.
 
-    value: None = None
+    It remembers what the tiers have answered, so that `fill` can tell whether what its caller has
+    made since is still good.
+    """
+
+    __slots__ = ("fence", "value")
+    absent: Final = False
+
+    def __init__(self, value: Any = None, fence: object = None) -> None:
+        self.value = value
+        self.fence = fence
 
     def __bool__(self) -> Literal[False]:
         return False
 
     def __repr__(self) -> str:
-        return "MISS"
-
-
-MISS: Final = Miss()
+        return "Miss()" if self.value is None else f"Miss({self.value!r})"
 
 
 class Invalidated(msgspec.Struct, frozen=True):

@@ -147,6 +147,18 @@ class TierContract(SetContract):
         assert not (await fill(tier, lease, None)).accepted
 
     @of_a_tier
+    async def test_a_release_says_so_of_names_that_are_not_stored_too(
+        self, tier: Tier, clock: ManualClock
+    ) -> None:
+        for invalidated in (TAG, key_name(key_of("source"))):
+            void, good = await grant(tier, key_of("a")), await grant(tier, key_of("b"))
+            void.names = (invalidated,)
+            good.names = (key_name(key_of("other")),)
+            await tier.invalidate([invalidated])
+            assert not (await fill(tier, void, None)).accepted
+            assert (await fill(tier, good, None)).accepted
+
+    @of_a_tier
     async def test_a_lease_is_void_once_a_name_of_its_key_is_invalidated(
         self, tier: Tier, clock: ManualClock
     ) -> None:

@@ -160,12 +160,21 @@ class FlakyTier:
         return await self._through("read", lambda: self.tier.read(keys))
 
     async def lease(
-        self, keys: Sequence[Key], seen: Sequence[Seen], *, force: bool = False
+        self,
+        keys: Sequence[Key],
+        seen: Sequence[Seen],
+        *,
+        force: bool = False,
+        once: bool = False,
+        digests: Sequence[bytes] = (),
     ) -> list[Lease | Found | Busy]:
-        if self._busy and not force:
+        if self._busy and not force and not once:
             self.made["lease"] += 1
             return [Busy(self._busy.pop())] * len(keys)
-        return await self._through("lease", lambda: self.tier.lease(keys, seen, force=force))
+        return await self._through(
+            "lease",
+            lambda: self.tier.lease(keys, seen, force=force, once=once, digests=digests),
+        )
 
     async def fill(self, leases: Sequence[Lease], entries: Sequence[Entry | None]) -> list[Filled]:
         return await self._through("fill", lambda: self.tier.fill(leases, entries))

@@ -1,5 +1,7 @@
 """What a `set` promises of a tier, as tests: a lease that takes over, and a fill under it.
 
+Sets of equal values are in `equal_contract`.
+
 Part of `TierContract` (in `contract`), which says how to use it.
 """
 
@@ -8,6 +10,7 @@ from __future__ import annotations
 from cascada.model.entry import Entry
 from cascada.model.names import key_name, tenant_name
 from cascada.testing.clock import ManualClock
+from cascada.testing.equal_contract import EqualContract
 from cascada.testing.steps import (
     TAG,
     data_of,
@@ -22,7 +25,7 @@ from cascada.testing.steps import (
 from cascada.tiers.base import Tier
 
 
-class SetContract:
+class SetContract(EqualContract):
     """See the module's text.
 
     `leases_continue`: a lease that is given what `read` answered is as old as that answer; False:
@@ -30,10 +33,6 @@ class SetContract:
     """
 
     leases_continue = True
-
-    async def open_tier(self, clock: ManualClock) -> Tier:
-        """A new, empty tier that takes its time from `clock`."""
-        raise NotImplementedError
 
     @of_a_tier
     async def test_a_set_takes_over_and_voids_the_loads_under_way(

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+from cascada.codecs.envelope import digest_of
 from cascada.model.entry import Codec, Entry, Flag
 from cascada.model.keys import Key
 from cascada.model.names import tag_name
@@ -71,11 +72,23 @@ def key_of(
     return Key(tenant, data_type, agent, None, None, resource_id)
 
 
-async def grant(tier: Tier, key: Key, seen: Seen = None, *, force: bool = False) -> Lease:
-    """A lease of the key; nobody else may hold one, unless `force`."""
+async def grant(
+    tier: Tier,
+    key: Key,
+    seen: Seen = None,
+    *,
+    force: bool = False,
+    once: bool = False,
+    entry: Entry | None = None,
+) -> Lease:
+    """A lease of the key; nobody else may hold one, unless `force` or `once`.
+
+    `entry`: what is to be set under it, by `force`; without it, the set equals no other.
+    """
     if seen is None and not force:
         (seen,) = await tier.read([key])
-    (lease,) = await tier.lease([key], [seen], force=force)
+    digests = () if entry is None else (digest_of(entry),)
+    (lease,) = await tier.lease([key], [seen], force=force, once=once, digests=digests)
     assert isinstance(lease, Lease), f"{key}: {lease} instead of a lease"
     assert lease.key == key
     return lease

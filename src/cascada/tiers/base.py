@@ -14,7 +14,9 @@ The contract in words, which `tests/contracts` holds against every tier:
 - `fill` is refused if any of the entry's names (static or dynamic) was invalidated after its lease
   was granted, whatever happened to the metadata in between (eviction, expiry, pruning).
 - `lease(force=True)` + `fill` is `set`: it also voids every other lease of that key, so that of
-  crossing loads and sets no older value survives.
+  crossing loads and sets no older value survives. A set whose lease is void leaves nothing there,
+  but for a value that equals its own (`docs/protocol.md` rules 2 to 6).
+- `lease(once=True)` + `fill` stores where no value is, and voids nothing (rule 7).
 - A tier that cannot answer raises `TierUnavailable`; one that lost its metadata answers Missing.
 """
 
@@ -23,10 +25,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import Enum, StrEnum, auto
 from typing import Any, Final, Literal, NamedTuple, Protocol, runtime_checkable
 
-from cascada.model.entry import Entry
+from cascada.model.entry import Entry, Flag
 from cascada.model.errors import TierUnavailable
 from cascada.model.keys import Key
 
@@ -95,15 +97,40 @@ Seen = Found | Missing | Fence | None
 
 
 class Lease:
-    """Permission to fill one key, held by one load. `token` is the granting tier's own."""
+    """Permission to fill one key. `token` is the granting tier's own.
 
-    __slots__ = ("forced", "key", "q", "token")
+    `forced`: of a set. `once`: for a value that is stored only where none is; what was `seen`
+    before it was made is none. `names`: the dynamic ones of what was made, if it is not stored; a
+    release then says whether one of them was invalidated, too.
+    """
 
-    def __init__(self, key: Key, q: int, token: Any = None, *, forced: bool = False) -> None:
+    __slots__ = ("forced", "key", "names", "once", "q", "seen", "token")
+
+    def __init__(
+        self,
+        key: Key,
+        q: int,
+        token: Any = None,
+        *,
+        forced: bool = False,
+        once: bool = False,
+        seen: Seen = None,
+    ) -> None:
         self.key = key
         self.q = q
         self.token = token
         self.forced = forced
+        self.once = once
+        self.seen = seen
+        self.names: tuple[str, ...] = ()
+
+    def may_replace(self, entry: Entry) -> bool:
+        """Whether a value that is stored once may take the place of this valid entry."""
+        if entry.flags & Flag.ABSENT:
+            return True
+        seen = self.seen.entry if isinstance(self.seen, Found) else None
+        # Seen, and not served: it was too old, or of another version of its policy.
+        return seen is not None and (seen.created, seen.data) == (entry.created, entry.data)
 
 
 @dataclass(slots=True, frozen=True)
@@ -124,11 +151,26 @@ class Busy:
             await self.released.wait()
 
 
+class Outcome(Enum):
+    """What a fill found. PLAIN: what its answer says, and nothing else.
+
+    EQUAL: accepted, because this very value was there already. NOTHING: refused, and there was
+    nothing that it could have replaced. OLDER: refused, since a newer version is known, which stays
+    as it is.
+    """
+
+    PLAIN = auto()
+    EQUAL = auto()
+    NOTHING = auto()
+    OLDER = auto()
+
+
 class Filled(NamedTuple):
-    """Whether the entry was kept, and the q that its key has now (a `set` advances it)."""
+    """Whether the value is there now, and the q that its key has (a `set` advances it)."""
 
     accepted: bool
     q: int
+    outcome: Outcome = Outcome.PLAIN
 
 
 class Bearers(NamedTuple):
@@ -192,7 +234,13 @@ class Tier(Protocol):
         ...
 
     async def lease(
-        self, keys: Sequence[Key], seen: Sequence[Seen], *, force: bool = False
+        self,
+        keys: Sequence[Key],
+        seen: Sequence[Seen],
+        *,
+        force: bool = False,
+        once: bool = False,
+        digests: Sequence[bytes] = (),
     ) -> list[Lease | Found | Busy]:
         """Permission to fill each key.
 
@@ -200,7 +248,9 @@ class Tier(Protocol):
         answer, so that nothing invalidated since it slips in. Found: somebody stored a value in
         the meantime, newer than the stale one in `seen`. Fence: the value has been made already,
         so that the lease must be no younger. `force` takes over another's lease, and makes a fence
-        of every answer.
+        of every answer; `digests` are then those of the entries to come, so that sets of equal
+        values, crossing, do not take over from each other. `once`: the value was made after `seen`,
+        perhaps long ago; nobody's lease is taken over, and nobody is kept waiting.
         """
         ...
 
@@ -208,7 +258,9 @@ class Tier(Protocol):
         """Store each entry under its lease; None releases the lease and stores nothing.
 
         A refusal means that the lease was void: what was loaded under it may be outdated. That
-        answer is given for a release as well.
+        answer is given for a release as well. Under a lease that was granted `once`, also that a
+        value is there. A void set leaves what equals it, for as long as the shorter-lived of the
+        two says, and nothing else; either way it has ended what the old value was made into.
         """
         ...
 

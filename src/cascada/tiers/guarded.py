@@ -130,10 +130,18 @@ class GuardedTier:
         return await self.call(lambda: self.tier.read(keys))
 
     async def lease(
-        self, keys: Sequence[Key], seen: Sequence[Seen], *, force: bool = False
+        self,
+        keys: Sequence[Key],
+        seen: Sequence[Seen],
+        *,
+        force: bool = False,
+        once: bool = False,
+        digests: Sequence[bytes] = (),
     ) -> list[Lease | Found | Busy]:
         self._refuse_while_owing()
-        return await self.call(lambda: self.tier.lease(keys, seen, force=force))
+        return await self.call(
+            lambda: self.tier.lease(keys, seen, force=force, once=once, digests=digests)
+        )
 
     async def fill(self, leases: Sequence[Lease], entries: Sequence[Entry | None]) -> list[Filled]:
         self._refuse_while_owing()

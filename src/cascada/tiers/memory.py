@@ -34,11 +34,13 @@ from cascada.tiers.base import (
     Invalidation,
     Lease,
     Missing,
+    Outcome,
     Seen,
     TierName,
     Usage,
     Why,
 )
+from cascada.tiers.deciding import decided
 from cascada.tiers.eviction import Eviction, LeastRecentlyUsed
 from cascada.tiers.heard import RING, Heard
 from cascada.tiers.record import Bar, Cell, Record, TenantClock
@@ -86,17 +88,12 @@ class MemoryTier:
 
     # --- the hit path -----------------------------------------------------------------------
 
-    def look(self, key: Key) -> Found | Missing:
-        """`read` of one key, without a coroutine around it."""
-        return self._read(key)
-
     def peek(self, key: Key) -> Record | None:
         """The record if it is fresh and valid at this moment; None sends the caller to `read`."""
         record = self.records.get(key)
         if record is None:
             return None
-        clock = self._now
-        now = clock()
+        now = self._now()
         if now >= record.due:
             return None
         freshness = self.freshness
@@ -110,15 +107,18 @@ class MemoryTier:
     # --- the tier contract ------------------------------------------------------------------
 
     async def read(self, keys: Sequence[Key]) -> list[Found | Missing]:
-        return [self._read(key) for key in keys]
+        return [self.look(key) for key in keys]
 
     async def lease(
-        self, keys: Sequence[Key], seen: Sequence[Seen], *, force: bool = False
+        self,
+        keys: Sequence[Key],
+        seen: Sequence[Seen],
+        *,
+        force: bool = False,
+        once: bool = False,
+        digests: Sequence[bytes] = (),
     ) -> list[Lease | Found | Busy]:
-        return [
-            self._grant(key, self._q if answer is None else answer.q, force)
-            for key, answer in zip(keys, seen, strict=True)
-        ]
+        return [self._grant(*each, force, once) for each in zip(keys, seen, strict=True)]
 
     async def fill(self, leases: Sequence[Lease], entries: Sequence[Entry | None]) -> list[Filled]:
         return [self._fill(lease, entry) for lease, entry in zip(leases, entries, strict=True)]
@@ -127,8 +127,7 @@ class MemoryTier:
         """Memory leases last as long as they are held."""
 
     async def invalidate(self, names: Sequence[str]) -> Invalidation:
-        self._q += 1
-        self._heard = self._q
+        self._heard = self._q = self._q + 1
         # Of a group it is not known how many have expired, nor of two how much they overlap; and
         # what was made of a key bears its name as well, so that a key may have a group too.
         exact = all(
@@ -147,8 +146,7 @@ class MemoryTier:
         cell = self.names.cells.get(name)
         if not name.startswith("k:"):
             return Bearers(0, 0) if cell is None else cell.bearers
-        record = self.records.get(Key.parse(name[2:]))
-        there = record is not None and self._valid(record) and not record.is_over(self._clock)
+        there = self._there(Key.parse(name[2:])) is not None
         return Bearers(there, 0 if cell is None else cell.live)
 
     async def holding(self, key: Key) -> Holding | None:
@@ -223,10 +221,9 @@ class MemoryTier:
         """
         self._bar_what_is_under_way()
         for name in names:
-            if name.startswith("k:"):
-                record = self.records.get(Key.parse(name[2:]))
-                if record is not None:
-                    self._drop(record)
+            own = Key.parse(name[2:]) if name.startswith("k:") else None
+            if own is not None and (record := self.records.get(own)) is not None:
+                self._drop(record)
             self.names.void(name)
 
     def remnant(self, key: Key, longest: float) -> Record | None:
@@ -234,12 +231,7 @@ class MemoryTier:
 
         For `longest` seconds at most after it last could; None if it is known to be void.
         """
-        record = self.records.get(key)
-        if record is None or self.freshness.distrusted(self._now()) >= longest:
-            return None
-        if not self._valid(record) or record.is_over(self._clock):
-            return None
-        return record
+        return self._there(key) if self.freshness.distrusted(self._now()) < longest else None
 
     def flush(self) -> None:
         """Forget everything; reads that began before are not kept either.
@@ -257,12 +249,12 @@ class MemoryTier:
 
     def _bar_what_is_under_way(self) -> None:
         self._flushes += 1
-        self._q += 1
-        self._flushed_at = self._q
+        self._flushed_at = self._q = self._q + 1
 
     # --- one key ----------------------------------------------------------------------------
 
-    def _read(self, key: Key) -> Found | Missing:
+    def look(self, key: Key) -> Found | Missing:
+        """`read` of one key, without a coroutine around it."""
         record = self.records.get(key)
         q = self._q
         if record is None:
@@ -281,38 +273,49 @@ class MemoryTier:
         # Valid at this moment, so at every number heard of: a lease from here need not be older.
         return Found(record, q)
 
-    def _grant(self, key: Key, q: int, force: bool) -> Lease:
+    def _grant(self, key: Key, seen: Seen, force: bool, once: bool) -> Lease:
+        q = self._q if seen is None else seen.q
         _, shared, clock = self.names.standing_of(key)
         cells = (self.names.cell(key_name(key)), *shared)
         # An answer from before a flush vouches for nothing: what was named since is forgotten.
         flushes = self._flushes if q >= self._flushed_at else -1
-        return Lease(key, q, Bar(cells, clock, flushes), forced=force)
+        return Lease(key, q, Bar(cells, clock, flushes), forced=force, once=once, seen=seen)
 
     def _fill(self, lease: Lease, entry: Entry | None) -> Filled:
         bar = lease.token
         assert isinstance(bar, Bar)
-        names = () if entry is None else entry.names
-        tenant = quote(lease.key.tenant)
+        key, q = lease.key, lease.q
+        names = lease.names if entry is None else entry.names
         # Cells hold what came since the lease was granted, the ring what came between the read
         # that the lease goes back to and the lease, and what named a tag or a source meanwhile.
         valid = (
             bar.flushes == self._flushes
-            and self.names.low(tenant) <= lease.q
-            and all(cell.q <= lease.q for cell in bar.cells)
-            and all(self.names.latest(name) <= lease.q for name in names)
+            and self.names.low(quote(key.tenant)) <= q
+            and all(cell.q <= q for cell in bar.cells)
+            and all(self.names.latest(name) <= q for name in names)
         )
-        q = lease.q
-        if entry is not None and self._outdated(lease.key, entry):
+        if entry is None:
+            return Filled(valid, q)
+        if self._outdated(key, entry):
             # Who brings an older version has learned nothing new: what is here stays.
-            return Filled(accepted=False, q=q)
-        if lease.forced and entry is not None:
-            # A set ends every other lease of its key, and itself leaves nothing if it is void.
-            self._q += 1
-            self._heard = q = self._q
+            return Filled(accepted=False, q=q, outcome=Outcome.OLDER)
+        there = self._there(key) if lease.once or lease.forced else None
+        stored, outcome = decided(lease, entry, there, stands=valid, now=self._clock.time())
+        if lease.forced:
+            # Whatever becomes of a set, all other leases and older values of its key are void.
+            self._heard = self._q = q = self._q + 1
             self.apply(q, [bar.cells[0].name])
-        if valid and entry is not None:
-            self._store(lease.key, entry, q, bar.cells[1:], bar.clock, self._now())
-        return Filled(valid, q)
+        if stored is not None:
+            _, cells, clock = self.names.standing_of(key)
+            self._store(key, stored, q, cells, clock, self._now())
+        return Filled(stored is not None, q, outcome)
+
+    def _there(self, key: Key) -> Record | None:
+        """The valid record of a key, if there is one."""
+        record = self.records.get(key)
+        if record is None or not self._valid(record) or record.is_over(self._clock):
+            return None
+        return record
 
     def _outdated(self, key: Key, entry: Entry) -> bool:
         """Whether a newer version of the value is here already, or was."""

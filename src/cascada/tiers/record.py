@@ -82,6 +82,14 @@ class Record(Entry):
             Mark(cell.name, f"read at {self.q}", cell.told, cell.q <= self.q) for cell in self.cells
         )
 
+    @property
+    def made_of(self) -> list[Cell]:
+        """The cells of what it was made from."""
+        if not self.names:
+            return []
+        made = {name for name in self.names if not is_own(self.key, name)}
+        return [cell for cell in self.cells if cell.name in made]
+
     def __init__(self, key: Key, kind: Any, entry: Entry, q: int) -> None:
         self.data = entry.data
         self.codec = entry.codec
@@ -96,14 +104,6 @@ class Record(Entry):
         self.kind = kind
         self.q = q
         self.gone = False
-
-    @property
-    def made_of(self) -> list[Cell]:
-        """The cells of what it was made from."""
-        if not self.names:
-            return []
-        made = {name for name in self.names if not is_own(self.key, name)}
-        return [cell for cell in self.cells if cell.name in made]
 
     def is_over(self, clock: Clock) -> bool:
         """Whether its life has ended. When the wall clock is set, its times move along."""

@@ -142,11 +142,19 @@ class RedisTier:
     # --- leases and fills ---------------------------------------------------------------------
 
     async def lease(
-        self, keys: Sequence[Key], seen: Sequence[Seen], *, force: bool = False
+        self,
+        keys: Sequence[Key],
+        seen: Sequence[Seen],
+        *,
+        force: bool = False,
+        once: bool = False,
+        digests: Sequence[bytes] = (),
     ) -> list[Lease | Found | Busy]:
         self._need_scripts()
         asked = list(zip(keys, seen, strict=True))
-        return await self._leases.acquire(self.run_id, asked, force=force)
+        if once:
+            return [*self._leases.once(asked)]
+        return await self._leases.acquire(self.run_id, asked, force=force, digests=digests)
 
     async def fill(self, leases: Sequence[Lease], entries: Sequence[Entry | None]) -> list[Filled]:
         return await self._leases.fill(self.run_id, list(zip(leases, entries, strict=True)))

@@ -17,8 +17,20 @@ from cascada.model.errors import CorruptEntry
 from cascada.model.keys import Key
 from cascada.model.names import is_own
 from cascada.tiers import redis_replies, redis_scripts
-from cascada.tiers.base import Barred, Busy, Fence, Filled, Found, Lease, Missing, Seen, Why
+from cascada.tiers.base import (
+    Barred,
+    Busy,
+    Fence,
+    Filled,
+    Found,
+    Lease,
+    Missing,
+    Outcome,
+    Seen,
+    Why,
+)
 from cascada.tiers.redis_calls import Calls
+from cascada.tiers.redis_filling import FILL
 from cascada.tiers.redis_hearing import Hearing
 from cascada.tiers.redis_layout import (
     GENERATION_MS,
@@ -43,6 +55,8 @@ NAMES_AT_ONCE: Final = 1000
 
 _UNKNOWN: Final = b"unknown!"
 """The epoch of a miss that saw none: equal to no real one, so that its fence always refuses."""
+
+_OUTCOMES: Final = {2: Outcome.EQUAL, 3: Outcome.NOTHING, 4: Outcome.OLDER}
 
 Ask = tuple[Key, Seen]
 Fill = tuple[Lease, Entry | None]
@@ -74,19 +88,36 @@ class Leases:
         self.corrupt = 0
 
     async def acquire(
-        self, run_id: bytes, asked: Sequence[Ask], *, force: bool
+        self, run_id: bytes, asked: Sequence[Ask], *, force: bool, digests: Sequence[bytes] = ()
     ) -> list[Lease | Found | Busy]:
-        return await _in_parts(asked, lambda part: self._acquire(run_id, part, force=force))
+        # A load has the lease by itself; what it brings is not known yet.
+        tokens = digests or [os.urandom(TOKEN)] * len(asked)
+        whole = list(zip(asked, tokens, strict=True))
+        return await _in_parts(whole, lambda part: self._acquire(run_id, part, force=force))
+
+    def once(self, asked: Sequence[Ask]) -> list[Lease]:
+        """Leases of what is stored where nothing is: its script looks for all that it needs."""
+        return [
+            Lease(
+                key,
+                -1 if seen is None else seen.q,
+                _UNKNOWN if seen is None else (seen.epoch or _UNKNOWN) + seen.mark,
+                once=True,
+                seen=seen,
+            )
+            for key, seen in asked
+        ]
 
     async def fill(self, run_id: bytes, fills: Sequence[Fill]) -> list[Filled]:
         parts: list[list[Fill]] = [[]]
         names = 0
         for fill in fills:
-            _, entry = fill
-            names += len(entry.names) if entry is not None else 0
+            lease, entry = fill
+            mine = len(lease.names if entry is None else entry.names)
+            names += mine
             if len(parts[-1]) == AT_ONCE or (names > NAMES_AT_ONCE and parts[-1]):
                 parts.append([])
-                names = len(entry.names) if entry is not None else 0
+                names = mine
             parts[-1].append(fill)
         filled = await asyncio.gather(*[self._fill(run_id, part) for part in parts if part])
         return [answer for answers in filled for answer in answers]
@@ -98,12 +129,12 @@ class Leases:
         await self._calls.run(redis_scripts.RENEW, keys, [LEASE_MS, *tokens], fits)
 
     async def _acquire(
-        self, run_id: bytes, asked: Sequence[Ask], *, force: bool
+        self, run_id: bytes, asked: Sequence[tuple[Ask, bytes]], *, force: bool
     ) -> list[Lease | Found | Busy]:
         answers = await self._ask(run_id, asked, force=force)
         damaged = [
-            (key, (seen or Missing(answer.q))._replace(mark=answer.mark))
-            for (key, seen), answer in zip(asked, answers, strict=True)
+            ((key, (seen or Missing(answer.q))._replace(mark=answer.mark)), token)
+            for ((key, seen), token), answer in zip(asked, answers, strict=True)
             if isinstance(answer, Missing)
         ]
         # A script cannot tell. Asked again, it knows which entry will not do.
@@ -112,17 +143,16 @@ class Leases:
         return [next(granted) if isinstance(answer, Missing) else answer for answer in answers]
 
     async def _ask(
-        self, run_id: bytes, asked: Sequence[Ask], *, force: bool
+        self, run_id: bytes, asked: Sequence[tuple[Ask, bytes]], *, force: bool
     ) -> list[Lease | Found | Busy | Missing]:
         """Missing: what is there is damaged."""
         layout = self._layout
-        token = os.urandom(TOKEN)
         places = Places(layout)
         keys: list[Argument] = []
         each: list[Argument] = []
         # A load's value is made after its lease, whatever was seen.
-        fences = [seen if force or isinstance(seen, Fence) else None for _, seen in asked]
-        for (key, seen), fence in zip(asked, fences, strict=True):
+        fences = [seen if force or isinstance(seen, Fence) else None for (_, seen), _ in asked]
+        for ((key, seen), token), fence in zip(asked, fences, strict=True):
             text = key.text.encode()
             keys += layout.lease_keys(text)
             mine = places.of_key(key)
@@ -131,6 +161,7 @@ class Leases:
                 b"" if fence is None else fence.epoch or _UNKNOWN,
                 0 if fence is None else fence.q,
                 b"k:" + text,
+                token,
                 len(mine),
                 *mine,
             )
@@ -140,28 +171,30 @@ class Leases:
                 redis_scripts.ACQUIRE,
                 [*layout.common, *places.generations, *keys],
                 [
-                    run_id, b"%04d" % layout.number, os.urandom(NONCE), token,
-                    b"1" if force else b"0", LEASE_MS, layout.generation(""), len(places.names),
-                    *places.names, *each,
+                    run_id, b"%04d" % layout.number, os.urandom(NONCE), b"1" if force else b"0",
+                    LEASE_MS, layout.generation(""), len(places.names), *places.names, *each,
                 ],
                 redis_replies.granted(len(asked)),
             )  # fmt: skip
         except asyncio.CancelledError:
             # Or the deadline is over. It may be granted all the same, and others would wait for a
             # load that nobody runs.
-            self._give_back(token, [key for key, _ in asked])
+            for token in dict.fromkeys(token for _, token in asked):
+                self._give_back(token, [key for (key, _), mine in asked if mine == token])
             raise
         if reply[0] == b"LAYOUT":
             raise Barred(NEWER % layout.epoch.decode())
         _, q, nonce, granted = reply
         answers: list[Lease | Found | Busy | Missing] = []
-        for (key, _), fence, (verdict, what) in zip(asked, fences, granted, strict=True):
+        for ((key, seen), token), fence, (verdict, what) in zip(
+            asked, fences, granted, strict=True
+        ):
             if verdict == b"LEASE":
                 # Names that only the fill brings are checked from the miss on as well.
                 as_of = q if fence is None else fence.q
-                answers.append(Lease(key, as_of, token + what, forced=force))
-            elif verdict == b"FENCED":  # void: its fill stores nothing
-                answers.append(Lease(key, q, b"", forced=force))
+                answers.append(Lease(key, as_of, token + what, forced=force, seen=seen))
+            elif verdict == b"FENCED":  # void: no lease has a token without stamps
+                answers.append(Lease(key, q, token, forced=force, seen=seen))
             elif verdict == b"FOUND":
                 answers.append(self._found(key, what, q, nonce))
             else:
@@ -191,9 +224,10 @@ class Leases:
             text = key.text.encode()
             static = places.of_key(key)
             before, after, life = b"", b"", 1
-            late: tuple[int, ...] = ()
+            late = places.of_names(lease.names if entry is None else entry.names)
+            kind = b""
             if entry is not None:
-                late = places.of_names(entry.names)
+                kind = b"once" if lease.once else b"k:" + text if lease.forced else b""
                 before, after = pack_around(entry, layout.home(text), 1 + len(static) + len(late))
                 life = _life(min(entry.expires - now, entry.expires - entry.created))
                 self._hint(key, entry.names)
@@ -202,7 +236,7 @@ class Leases:
                 lease.token,
                 lease.q,
                 text,
-                b"k:" + text if lease.forced else b"",
+                kind,
                 b"0" if entry is None else b"1",
                 b"" if entry is None or entry.version is None else ordered(entry.version),
                 life,
@@ -216,19 +250,19 @@ class Leases:
                 *late,
             )
         reply = await self._calls.run(
-            redis_scripts.FILL,
+            FILL,
             [*layout.common, *places.generations, *keys],
             [
                 run_id, b"%04d" % layout.number, os.urandom(NONCE), layout.channel,
-                len(places.names), *places.names, *each,
+                layout.generation(""), len(places.names), *places.names, *each,
             ],
             redis_replies.filled(len(fills)),
         )  # fmt: skip
         filled = []
-        for (lease, _), (accepted, q, nonce) in zip(fills, reply, strict=True):
+        for (lease, _), (said, q, nonce) in zip(fills, reply, strict=True):
             if lease.forced and nonce:
                 self._hearing.met(nonce)
-            filled.append(Filled(bool(accepted), q))
+            filled.append(Filled(said in (1, 2), q, _OUTCOMES.get(said, Outcome.PLAIN)))
         return filled
 
 

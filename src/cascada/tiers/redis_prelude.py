@@ -112,6 +112,13 @@ local function bears(v, stamps, prefix)
   return true
 end
 
+-- One of an entry's times. Both never and a time before 1970 are later than any other.
+local function time_at(v, at)
+  local sum = 0
+  for i = at + 7, at, -1 do sum = 256 * sum + string.byte(v, i) end
+  return sum
+end
+
 -- What a generation has counted: entries that are what the name says, and those made from it.
 local function counted(g)
   local own, made = string.match(g, '^(%d+):(%d+)', 9)

@@ -5,6 +5,8 @@ memory is full, and INV must still unlink). Nonces are drawn by the client and m
 that a script that is sent twice cannot bring an old nonce back. Names without a generation yet get
 one when a lease is granted; a read never writes.
 
+The script that stores is in `redis_filling`.
+
 Common to all: KEYS 1 = e, 2 = ring of names, 3 = ring of keys.
 """
 
@@ -30,14 +32,15 @@ ACQUIRE: Final = Script(
     COMMON
     + r"""
 -- KEYS: 4.. = the generations of the static names, each once; then for each key v, l, w.
--- ARGV: 1 run_id, 2 layout, 3 seed, 4 token, 5 force, 6 lease in ms, 7 prefix of generations,
---   8 number of generations, 9.. = their names; then for each key: the mark of the entry that was
---   seen (8 bytes of its header, or empty), fence nonce or empty, fence q, the key's name, the
---   number of its generations and their places among them, in the order of the stamps.
+-- ARGV: 1 run_id, 2 layout, 3 seed, 4 force, 5 lease in ms, 6 prefix of generations, 7 number of
+--   generations, 8.. = their names; then for each key: the mark of the entry that was seen (8 bytes
+--   of its header, or empty), fence nonce or empty, fence q, the key's name, its token, the number
+--   of its generations and their places among them, in the order of the stamps.
+-- The token of a set is a digest of what it stores: crossing sets of equal values share one lease.
 local e, q = epoch(ARGV[1], ARGV[2], ARGV[3])
 if tonumber(string.sub(e, 49, 52)) > tonumber(ARGV[2]) then return {'LAYOUT'} end
 local names_low, keys_low = low(KEYS[2], q), low(KEYS[3], q)
-local force, count = ARGV[5] == '1', tonumber(ARGV[8])
+local force, count = ARGV[4] == '1', tonumber(ARGV[7])
 local nonces = {}
 for i = 1, count do
   local g = get(KEYS[3 + i])
@@ -57,8 +60,8 @@ local function fenced(at)
       or named_since(KEYS[3], ARGV[at + 3], since) then
     return true
   end
-  for i = at + 5, at + 4 + ARGV[at + 4] do
-    if named_since(KEYS[2], ARGV[8 + ARGV[i]], since) then return true end
+  for i = at + 6, at + 5 + ARGV[at + 5] do
+    if named_since(KEYS[2], ARGV[7 + ARGV[i]], since) then return true end
   end
   return false
 end
@@ -66,13 +69,13 @@ end
 local function grant(at, v, l, w)
   if fenced(at) then return {'FENCED', ''} end
   local stamps = {string.sub(e, 1, 8)}
-  for i = at + 5, at + 4 + ARGV[at + 4] do stamps[#stamps + 1] = nonces[tonumber(ARGV[i])] end
+  for i = at + 6, at + 5 + ARGV[at + 5] do stamps[#stamps + 1] = nonces[tonumber(ARGV[i])] end
   local granted = table.concat(stamps)
   if not force then
     -- Stored since it was read. Its dynamic names are compared as well: an entry that a tag has
     -- killed must not be handed out as news for ever.
     local found = get(v)
-    if found and string.sub(found, 4, 11) ~= ARGV[at] and bears(found, granted, ARGV[7]) then
+    if found and string.sub(found, 4, 11) ~= ARGV[at] and bears(found, granted, ARGV[6]) then
       return {'FOUND', found}
     end
     local held = get(l)
@@ -82,152 +85,18 @@ local function grant(at, v, l, w)
       return {'BUSY', left}
     end
   end
-  redis.call('SET', l, ARGV[4] .. granted, 'PX', ARGV[6])
+  redis.call('SET', l, ARGV[at + 4] .. granted, 'PX', ARGV[5])
   return {'LEASE', granted}
 end
 
 local answers = {}
-local at, key = 9 + count, 4 + count
+local at, key = 8 + count, 4 + count
 while at <= #ARGV do
   answers[#answers + 1] = grant(at, KEYS[key], KEYS[key + 1], KEYS[key + 2])
-  at = at + 5 + ARGV[at + 4]
+  at = at + 6 + ARGV[at + 5]
   key = key + 3
 end
 return {'OK', q, string.sub(e, 1, 8), answers}
-"""
-)
-
-FILL: Final = Script(
-    COMMON
-    + r"""
--- KEYS: 4.. = the generations of all names, each once; then for each key v, l, w, the generation of
---   what was made from it, and n.
--- ARGV: 1 run_id, 2 layout, 3 seed, 4 channel, 5 number of generations, 6.. = their names; then for
---   each key: the lease's value, q of the lease, the key's text, for a set its name (else empty),
---   store, version or empty, the entry's life in ms, the generations', the entry before its stamps,
---   after them, for each dynamic name '1' if it says what the entry is and '0' if it says what it
---   was made from, the number of static names, of dynamic ones, and the places of all these.
-local e = get(KEYS[1])
-local q = e and tonumber(string.sub(e, 53))
-if not q then e, q = nil, 0 end
-local count = tonumber(ARGV[5])
-local nonces, lives, owned, derived = {}, {}, {}, {}
-
--- The nonce that the generation at this place has now, or an empty one.
-local function now(place)
-  if not nonces[place] then
-    local g = get(KEYS[3 + place])
-    nonces[place] = g and string.sub(g, 1, 8) or ''
-  end
-  return nonces[place]
-end
-
-local function fill(at, key)
-  local lease, set, version = ARGV[at], ARGV[at + 3], ARGV[at + 5]
-  local v, l, w, made, n = KEYS[key], KEYS[key + 1], KEYS[key + 2], KEYS[key + 3], KEYS[key + 4]
-  local static, late = tonumber(ARGV[at + 11]), tonumber(ARGV[at + 12])
-  local held = get(l)
-  local accepted = held == lease and e and string.sub(e, 9, 48) == ARGV[1]
-  local stamps = {}
-  if accepted then
-    stamps[1] = string.sub(e, 1, 8)
-    for i = at + 13, at + 12 + static do stamps[#stamps + 1] = now(tonumber(ARGV[i])) end
-    accepted = table.concat(stamps) == string.sub(lease, 17)
-  end
-  if accepted and late > 0 then
-    -- Late names: the lease did not know them, so only the ring can tell what became of them.
-    local since = tonumber(ARGV[at + 1])
-    accepted = redis.call('EXISTS', KEYS[2]) == 1 and low(KEYS[2], q) <= since
-      and redis.call('EXISTS', KEYS[3]) == 1 and low(KEYS[3], q) <= since
-    for i = at + 13 + static, at + 12 + static + late do
-      local name = ARGV[5 + ARGV[i]]
-      local ring = string.sub(name, 1, 2) == 'k:' and KEYS[3] or KEYS[2]
-      if accepted and named_since(ring, name, since) then accepted = false end
-    end
-  end
-  -- Refused or not, the lease has done its service; whoever waits for it need wait no longer.
-  local function release()
-    if held == lease then redis.call('DEL', l) end
-    if (held == lease or set ~= '') and redis.call('DEL', w) == 1 then
-      publish(ARGV[4], 'w' .. ARGV[at + 2])
-    end
-  end
-  if version ~= '' then
-    -- An older version than the greatest that was ever written brings nothing new: what is here
-    -- stays.
-    local greatest = get(n)
-    if greatest and #greatest == 20 and version < greatest then
-      release()
-      return {0, q, ''}
-    end
-  end
-  -- An old entry with these very stamps is counted under these generations already. It is looked at
-  -- before a set unlinks it: else every set of a key would be one more entry.
-  local old = accepted and redis.pcall('GETRANGE', v, 50, 57 + 8 * (static + late))
-  if set ~= '' then
-    -- A set: whatever becomes of it, every other lease and every older value of the key is void.
-    if not e or string.sub(e, 9, 48) ~= ARGV[1] then e, q = epoch(ARGV[1], ARGV[2], ARGV[3]) end
-    q = q + 1
-    redis.call('UNLINK', v, made)
-    nonces = {}
-    if not accepted then redis.call('UNLINK', l) end
-    e = string.sub(e, 1, 52) .. string.format('%d', q)
-    redis.call('SET', KEYS[1], e)
-    remember(KEYS[3], q, {set}, 1, 1)
-    publish(ARGV[4], 'i' .. string.sub(e, 1, 8) .. string.format('%d', q) .. '\n' .. set)
-  end
-  if version ~= '' and (accepted or set ~= '') then
-    redis.call('SET', n, version, 'PX', math.max(tonumber(ARGV[at + 6]), 2592000000))
-  end
-  release()
-  local answer = {accepted and 1 or 0, q, e and string.sub(e, 1, 8) or ''}
-  if not accepted or ARGV[at + 4] ~= '1' then return answer end
-  local life = tonumber(ARGV[at + 7])
-  for i = at + 13 + static, at + 12 + static + late do
-    local place = tonumber(ARGV[i])
-    if now(place) == '' then
-      nonces[place] = nonce(ARGV[3])
-      redis.call('SET', KEYS[3 + place], nonces[place] .. '0:0', 'PX', life)
-    end
-    stamps[#stamps + 1] = nonces[place]
-  end
-  local stamped = table.concat(stamps)
-  local fresh = old ~= stamped
-  redis.call('SET', v, ARGV[at + 8] .. stamped .. ARGV[at + 9], 'PX', ARGV[at + 6])
-  for i = at + 13, at + 12 + static + late do
-    local place = tonumber(ARGV[i])
-    local nth = i - at - 12 - static
-    local tally = owned
-    if nth > 0 and string.sub(ARGV[at + 10], nth, nth) == '0' then tally = derived end
-    if fresh then tally[place] = (tally[place] or 0) + 1 end
-    lives[place] = math.max(lives[place] or 0, life)
-  end
-  return answer
-end
-
-local answers = {}
-local at, key = 6 + count, 4 + count
-while at <= #ARGV do
-  answers[#answers + 1] = fill(at, key)
-  at = at + 13 + ARGV[at + 11] + ARGV[at + 12]
-  key = key + 5
-end
-for place, life in pairs(lives) do
-  local generation = KEYS[3 + place]
-  -- It is gone if a later key of this call was set, from which an earlier one had been made.
-  local g = get(generation)
-  if g and (owned[place] or derived[place]) then
-    local own, made = counted(g)
-    local count = string.format('%d:%d', own + (owned[place] or 0), made + (derived[place] or 0))
-    redis.call('SET', generation, string.sub(g, 1, 8) .. count, 'KEEPTTL')
-  end
-  -- A generation must outlive whatever bears it: else its next nonce would be the only thing that
-  -- tells a dead entry from a live one. It is only ever lengthened.
-  if g and redis.call('PTTL', generation) < life then
-    redis.call('PEXPIRE', generation, life)
-  end
-end
-return answers
 """
 )
 

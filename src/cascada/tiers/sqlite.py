@@ -139,7 +139,13 @@ class SqliteTier:
         return answers
 
     async def lease(
-        self, keys: Sequence[Key], seen: Sequence[Seen], *, force: bool = False
+        self,
+        keys: Sequence[Key],
+        seen: Sequence[Seen],
+        *,
+        force: bool = False,
+        once: bool = False,
+        digests: Sequence[bytes] = (),
     ) -> list[Lease | Found | Busy]:
         """The q that `seen` has reported is the lease; only an unread key costs a look."""
         unread = {key.tenant for key, answer in zip(keys, seen, strict=True) if answer is None}
@@ -148,7 +154,13 @@ class SqliteTier:
             reader = await self._opened()
             counters = await reader.run(lambda c: self._questions.counters(c, unread))
         return [
-            Lease(key, counters[key.tenant] if answer is None else answer.q, forced=force)
+            Lease(
+                key,
+                counters[key.tenant] if answer is None else answer.q,
+                forced=force,
+                once=once,
+                seen=answer,
+            )
             for key, answer in zip(keys, seen, strict=True)
         ]
 

@@ -15,9 +15,10 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from cascada.codecs.envelope import home_of
+from cascada.codecs.envelope import home_of, unpack
 from cascada.model.clock import Clock
 from cascada.model.entry import Entry
+from cascada.model.errors import CorruptEntry
 from cascada.model.keys import Key
 from cascada.model.names import is_own, key_name, static_names
 from cascada.model.policy import CachePriority
@@ -32,6 +33,7 @@ _ROWS: Final = (
     "SELECT e.key, e.q, e.expires, e.size, e.version, e.names"
     " FROM json_each(?) k CROSS JOIN entries e ON e.tenant = ? AND e.key = k.value"
 )
+_ENVELOPE: Final = "SELECT envelope FROM entries WHERE tenant = ? AND key = ?"
 _TOMBSTONES: Final = (
     "SELECT d.name, d.q, d.version"
     " FROM json_each(?) n CROSS JOIN tombstones d ON d.tenant = ? AND d.name = n.value"
@@ -129,6 +131,16 @@ class Book:
             and row.expires > self.ledger.now
             and self.stands(row.q, row.names)
         )
+
+    def entry_of(self, key: str) -> Entry | None:
+        """What the row of a key holds; None if there is none, or nothing legible."""
+        found = self.ledger.connection.execute(_ENVELOPE, (self.id, key)).fetchone()
+        if found is None:
+            return None
+        try:
+            return unpack(found[0], self.ledger.home_of(key))[0]
+        except CorruptEntry:
+            return None
 
     def newest_version(self, key: str) -> int | None:
         """The greatest version that the key is known to have had, live or not."""
@@ -258,6 +270,10 @@ class Ledger:
             ).fetchone()
             self._books[tenant] = book = self._open(found)
         return book
+
+    def home_of(self, key: str) -> int:
+        """What binds an entry to its row."""
+        return home_in(self._rules.namespace, key)
 
     def _save_counts(self) -> None:
         changed = [(tenant, name, by) for (tenant, name), by in self.counts.items() if by]

@@ -129,10 +129,10 @@ class Reader:
         return counters
 
     def standing(self, connection: sqlite3.Connection, leases: Sequence[Lease]) -> list[Filled]:
-        """Whether the leases still stand, as a fill with no dynamic names would find them."""
+        """Whether the leases still stand, as a fill would find them."""
         answers = []
         for lease in leases:
-            names = msgspec.json.encode(static_names(lease.key)).decode()
+            names = msgspec.json.encode([*static_names(lease.key), *lease.names]).decode()
             where = (names, self._rules.namespace, quote(lease.key.tenant))
             ((q, floor, latest),) = connection.execute(_STANDING, where).fetchall()
             stands = floor <= lease.q <= q and (latest is None or latest <= lease.q)

@@ -16,7 +16,8 @@ from cascada.codecs.envelope import pack
 from cascada.model.entry import Entry
 from cascada.model.keys import quote
 from cascada.model.names import static_names
-from cascada.tiers.base import Bearers, Filled, Invalidation, Lease
+from cascada.tiers.base import Bearers, Filled, Invalidation, Lease, Outcome
+from cascada.tiers.deciding import decided
 from cascada.tiers.sqlite_holding import bearers
 from cascada.tiers.sqlite_ledger import Book, Ledger, Rules, home_in
 
@@ -60,29 +61,33 @@ def _fill(book: Book, write: Write) -> Filled:
     newest = book.newest_version(key)
     if write.entry.version is not None and newest is not None and write.entry.version < newest:
         # Whoever brings an old version has learned nothing new: what is here, stays.
-        return Filled(accepted=False, q=book.q)
+        return Filled(accepted=False, q=book.q, outcome=Outcome.OLDER)
     stands = book.stands(lease.q, write.names)
     old = book.rows.get(key)
-    if lease.forced:
-        # The tombstone voids all other leases of the key, those that are granted already and
-        # those whose entry will come when this row is long gone: without it a load that began
-        # before this set would put the old value back as soon as the row is pruned.
-        q = book.next()
-        if stands:
-            book.store(key, q, write.names, write.entry, write.envelope)
-        elif old is not None:
-            book.remove(old)
-        # Its version counts though it is refused: an older one that was overtaken must not pass.
-        version = newest if write.entry.version is None else write.entry.version
-        book.bump(f"k:{key}", q, version)
-        return Filled(stands, q)
-    if stands and old is not None and old.q > lease.q and book.is_live(old):
+    live = old if old is not None and book.is_live(old) else None
+    if not lease.forced and not lease.once and live is not None and live.q > lease.q:
         # Somebody whose load began later was faster. Both values stand, but callers may have seen
         # the later one already: refused, so that whoever joined this load looks again and finds it.
         return Filled(accepted=False, q=book.q)
-    if stands:
-        book.store(key, lease.q, write.names, write.entry, write.envelope)
-    return Filled(stands, book.q)
+    looked_at = live is not None and (lease.once or (lease.forced and not stands))
+    there = book.entry_of(key) if looked_at else None
+    now = book.ledger.now
+    stored, outcome = decided(lease, write.entry, there, stands=stands, now=now)
+    q = book.next() if lease.forced else lease.q
+    if stored is not None:
+        same = stored is write.entry
+        envelope = write.envelope if same else pack(stored, book.ledger.home_of(key))
+        book.store(key, q, write.names, stored, envelope)
+    if lease.forced:
+        if stored is None and old is not None:
+            book.remove(old)
+        # The tombstone voids all other leases of the key, those that are granted already and
+        # those whose entry will come when this row is long gone: without it a load that began
+        # before this set would put the old value back as soon as the row is pruned.
+        # Its version counts though it is refused: an older one that was overtaken must not pass.
+        version = newest if write.entry.version is None else write.entry.version
+        book.bump(f"k:{key}", q, version)
+    return Filled(stored is not None, q if lease.forced else book.q, outcome)
 
 
 def invalidate(
