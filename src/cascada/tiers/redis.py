@@ -176,7 +176,7 @@ class RedisTier:
         encoded = [name.encode() for name in ordered]
         own = [each for name in encoded[: len(keys)] for each in layout.lease_keys(name[2:])[:2]]
         prefix = layout.generation("")
-        q, receivers, nonce, reached = await self._calls.settled(
+        q, receivers, nonce, reached, total = await self._calls.settled(
             redis_scripts.INVALIDATE,
             [*layout.common, *own, *[prefix + name for name in encoded]],
             [
@@ -197,7 +197,6 @@ class RedisTier:
             for at, says, made in zip(reached[::3], reached[1::3], reached[2::3], strict=True)
         }
         exact = len(keys) == len(ordered) and not any(each.made for each in found.values())
-        total = sum(map(sum, found.values()))
         bearers = tuple([found.get(name, NOTHING) for name in names])
         return Invalidation(total, exact, q, receivers, nonce, bearers)
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from cascada.tiers.redis_prelude import COMMON, Script
+from cascada.tiers.redis_prelude import COMMON, COUNTS, Script
 
 FILL: Final = Script(
     COMMON
+    + COUNTS
     + r"""
 -- KEYS: 4.. = the generations of all names, each once; then for each key v, l, w, the generation of
 --   what was made from it, and n.
@@ -29,7 +30,7 @@ local e = get(KEYS[1])
 local q = e and tonumber(string.sub(e, 53))
 if not q then e, q = nil, 0 end
 local count = tonumber(ARGV[6])
-local nonces, lives, owned, derived = {}, {}, {}, {}
+local nonces, lives = {}, {}
 
 -- The nonce that the generation at this place has now, or an empty one.
 local function now(place)
@@ -127,9 +128,6 @@ local function fill(at, key)
       return {4, q, ''}
     end
   end
-  -- An old entry with these very stamps is counted under these generations already. It is looked at
-  -- before a set unlinks it: else every set of a key would be one more entry.
-  local old = accepted and redis.pcall('GETRANGE', v, 50, 57 + 8 * (static + late))
   local outcome = accepted and 1 or 0
   if set ~= '' then
     -- A set: whatever becomes of it, every other lease and every older value of the key is void.
@@ -154,6 +152,7 @@ local function fill(at, key)
         redis.call('SET', v, timed, 'PX', ARGV[at + 6])
       end
     else
+      uncount(head(v), ARGV[at + 2])
       redis.call('UNLINK', v, made)
     end
     nonces = {}
@@ -175,15 +174,13 @@ local function fill(at, key)
   for i = at + 13 + static, at + 12 + static + late do
     stamps[#stamps + 1] = made_now(tonumber(ARGV[i]), life)
   end
-  local stamped = table.concat(stamps)
-  local fresh = old ~= stamped
-  redis.call('SET', v, new .. stamped .. ARGV[at + 9], 'PX', ARGV[at + 6])
+  uncount(head(v), ARGV[at + 2])
+  redis.call('SET', v, new .. table.concat(stamps) .. ARGV[at + 9], 'PX', ARGV[at + 6])
   for i = at + 13, at + 12 + static + late do
     local place = tonumber(ARGV[i])
     local nth = i - at - 12 - static
-    local tally = owned
-    if nth > 0 and string.sub(ARGV[at + 10], nth, nth) == '0' then tally = derived end
-    if fresh then tally[place] = (tally[place] or 0) + 1 end
+    local derived = nth > 0 and string.sub(ARGV[at + 10], nth, nth) == '0'
+    change(KEYS[3 + place], now(place), derived and 0 or 1, derived and 1 or 0)
     lives[place] = math.max(lives[place] or 0, life)
   end
   return answer
@@ -196,20 +193,13 @@ while at <= #ARGV do
   at = at + 13 + ARGV[at + 11] + ARGV[at + 12]
   key = key + 5
 end
+write_counts()
+-- A generation must outlive whatever bears it: else its next nonce would be the only thing that
+-- tells a dead entry from a live one. It is only ever lengthened. It is gone if a later key of this
+-- call was set, from which an earlier one had been made.
 for place, life in pairs(lives) do
-  local generation = KEYS[3 + place]
-  -- It is gone if a later key of this call was set, from which an earlier one had been made.
-  local g = get(generation)
-  if g and (owned[place] or derived[place]) then
-    local own, made = counted(g)
-    local count = string.format('%d:%d', own + (owned[place] or 0), made + (derived[place] or 0))
-    redis.call('SET', generation, string.sub(g, 1, 8) .. count, 'KEEPTTL')
-  end
-  -- A generation must outlive whatever bears it: else its next nonce would be the only thing that
-  -- tells a dead entry from a live one. It is only ever lengthened.
-  if g and redis.call('PTTL', generation) < life then
-    redis.call('PEXPIRE', generation, life)
-  end
+  local left = redis.call('PTTL', KEYS[3 + place])
+  if left ~= -2 and left < life then redis.call('PEXPIRE', KEYS[3 + place], life) end
 end
 return answers
 """

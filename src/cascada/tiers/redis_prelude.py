@@ -119,12 +119,6 @@ local function time_at(v, at)
   return sum
 end
 
--- What a generation has counted: entries that are what the name says, and those made from it.
-local function counted(g)
-  local own, made = string.match(g, '^(%d+):(%d+)', 9)
-  return tonumber(own or 0), tonumber(made or 0)
-end
-
 -- How many were sent it; -1 if this user may not publish: then others learn it from q, in e.
 local function publish(channel, message)
   local receivers = redis.pcall('PUBLISH', channel, message)
@@ -132,3 +126,106 @@ local function publish(channel, message)
   return -1
 end
 """
+
+COUNTS: Final = r"""
+-- The names of a key that have a generation, in the order of its stamps (model/names.py).
+local function static_names(text)
+  local segments = {}
+  for segment in string.gmatch(text, '[^:]+') do segments[#segments + 1] = segment end
+  local tenant, data_type, id = segments[1], segments[2], segments[#segments]
+  local names = {'t:' .. tenant, 'y:' .. tenant .. ':' .. data_type}
+  local resource = tenant .. ':' .. data_type .. ':' .. id
+  for i = 3, #segments - 1, 2 do
+    local part = ':' .. segments[i] .. ':' .. segments[i + 1]
+    names[#names + 1] = 'p:' .. tenant .. part
+    names[#names + 1] = 'q:' .. tenant .. ':' .. data_type .. part
+  end
+  if #segments > 3 then names[#names + 1] = 'r:' .. resource end
+  if #segments > 5 then
+    for i = 3, #segments - 1, 2 do
+      names[#names + 1] = 's:' .. resource .. ':' .. segments[i] .. ':' .. segments[i + 1]
+    end
+  end
+  return names
+end
+
+-- What a generation has counted: entries that are what the name says, and those made from it.
+local function counted(g)
+  local own, made = string.match(g, '^(%d+):(%d+)', 9)
+  return tonumber(own or 0), tonumber(made or 0)
+end
+
+-- What the counts of generations are to change by, by the generations' keys: {nonce, own, made}.
+local changes = {}
+
+local function change(key, nonce, own, made)
+  local by = changes[key]
+  if not by or by[1] ~= nonce then
+    by = {nonce, 0, 0}
+    changes[key] = by
+  end
+  by[2], by[3] = by[2] + own, by[3] + made
+end
+
+-- Take entry v, of the key with this text, out of what counts it: the generations whose nonces it
+-- bears, though others may have ended it long ago. v may be any bytes; it need not be whole.
+local function uncount(v, text)
+  if not v or #v < 50 or string.sub(v, 1, 3) ~= '\202\218\001' then return end
+  local stamps = string.byte(v, 47) + 256 * string.byte(v, 48)
+  local late = string.byte(v, 49) + 256 * string.byte(v, 50)
+  local names = static_names(text)
+  local static = #names
+  if stamps ~= 1 + static + late then return end
+  local at = 51 + 8 * stamps
+  for i = 1, late do
+    if at + 1 > #v then return end
+    local length = string.byte(v, at) + 256 * string.byte(v, at + 1)
+    if at + 1 + length > #v then return end
+    names[static + i] = string.sub(v, at + 2, at + 1 + length)
+    at = at + 2 + length
+  end
+  local prefix = string.sub(KEYS[1], 1, -2) .. 'g:'
+  local tenant, data_type = string.match(text, '^([^:]+):([^:]+)')
+  local of_type = 'q:' .. tenant .. ':' .. data_type .. ':'
+  for first = 1, #names, 1000 do
+    local keys = {}
+    for i = first, math.min(first + 999, #names) do keys[#keys + 1] = prefix .. names[i] end
+    for i, g in ipairs(redis.call('MGET', unpack(keys))) do
+      local place = first + i - 1
+      local stamp = string.sub(v, 51 + 8 * place, 58 + 8 * place)
+      if g and string.sub(g, 1, 8) == stamp then
+        local name = names[place]
+        local own = place <= static or string.sub(name, 1, 2) == 'p:'
+          or string.sub(name, 1, #of_type) == of_type
+        change(keys[i], stamp, own and -1 or 0, own and 0 or -1)
+      end
+    end
+  end
+end
+
+-- What stands before an entry's payload, for `uncount`.
+local function head(key)
+  local v = redis.pcall('GETRANGE', key, 0, 4095)
+  if type(v) ~= 'string' then return false end
+  return #v == 4096 and string.sub(v, 49, 50) ~= '\0\0' and get(key) or v
+end
+
+-- By how much the sum that generation g counts is to change.
+local function changed(key, g)
+  local by = changes[key]
+  return by and string.sub(g, 1, 8) == by[1] and by[2] + by[3] or 0
+end
+
+local function write_counts()
+  for key, by in pairs(changes) do
+    local g = (by[2] ~= 0 or by[3] ~= 0) and get(key)
+    if g and string.sub(g, 1, 8) == by[1] then
+      local own, made = counted(g)
+      own, made = math.max(own + by[2], 0), math.max(made + by[3], 0)
+      redis.call('SET', key, by[1] .. string.format('%d:%d', own, made), 'KEEPTTL')
+    end
+  end
+end
+"""
+"""How many entries bear a name: kept in its generation, for answers to callers. No rule of
+coherence leans on it. Needs `COMMON` before it."""

@@ -119,11 +119,12 @@ def invalidated(count: int) -> Fits:
     """What INVALIDATE answers for so many names."""
 
     def fits(reply: Any) -> bool:
-        if type(reply) is not list or len(reply) != 4:
+        if type(reply) is not list or len(reply) != 5:
             return False
-        q, receivers, nonce, reached = reply
+        q, receivers, nonce, reached, total = reply
         return (
-            number(q)
+            at_least(0)(total)
+            and number(q)
             and number(receivers)
             and text(nonce)
             and type(reached) is list

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from cascada.tiers.redis_prelude import COMMON, Script
+from cascada.tiers.redis_prelude import COMMON, COUNTS, Script
 
 BEGIN: Final = Script(
     COMMON
@@ -146,12 +146,14 @@ return {place, math.floor((now[1] - seconds) * 1000 + (now[2] - micros) / 1000)}
 
 INVALIDATE: Final = Script(
     COMMON
+    + COUNTS
     + r"""
 -- KEYS: 4.. = for each named key v and l, then the generations of all names, keys' own first.
 -- ARGV: 1 run_id, 2 layout, 3 seed, 4 channel, 5 number of keys, 6 'i', or 's' to have it
 --   acknowledged, 7 prefix of generations, 8.. = all names, keys first.
 -- It returns for each name that reached something its place, how many entries it says what they
--- are, and how many were made from what it names.
+-- are, and how many were made from what it names; then the sum, where what goes by its key is not
+-- counted for its groups again.
 local keys, count = tonumber(ARGV[5]), #ARGV - 7
 
 -- A cascade may have thousands of names: what can be asked together is asked together.
@@ -159,29 +161,8 @@ local function in_chunks(from, to, work)
   for first = from, to, 1000 do work(first, math.min(first + 999, to)) end
 end
 
--- The names of a key that have a generation, in the order of its stamps (model/names.py).
-local function static_names(text)
-  local segments = {}
-  for segment in string.gmatch(text, '[^:]+') do segments[#segments + 1] = segment end
-  local tenant, data_type, id = segments[1], segments[2], segments[#segments]
-  local names = {'t:' .. tenant, 'y:' .. tenant .. ':' .. data_type}
-  local resource = tenant .. ':' .. data_type .. ':' .. id
-  for i = 3, #segments - 1, 2 do
-    local part = ':' .. segments[i] .. ':' .. segments[i + 1]
-    names[#names + 1] = 'p:' .. tenant .. part
-    names[#names + 1] = 'q:' .. tenant .. ':' .. data_type .. part
-  end
-  if #segments > 3 then names[#names + 1] = 'r:' .. resource end
-  if #segments > 5 then
-    for i = 3, #segments - 1, 2 do
-      names[#names + 1] = 's:' .. resource .. ':' .. segments[i] .. ':' .. segments[i + 1]
-    end
-  end
-  return names
-end
-
 -- Counted before anything goes: an entry that was dead already is not one that went now.
-local own, made, reached = {}, {}, {}
+local own, made, reached, total = {}, {}, {}, 0
 local before = get(KEYS[1])
 if before and string.sub(before, 9, 48) == ARGV[1] then
   local nonces = {}
@@ -196,7 +177,10 @@ if before and string.sub(before, 9, 48) == ARGV[1] then
         end
         stamps[#stamps + 1] = nonces[name]
       end
-      if bears(v, table.concat(stamps), ARGV[7]) then own[i], made[i] = 1, 0 end
+      if bears(v, table.concat(stamps), ARGV[7]) then
+        own[i], made[i], total = 1, 0, total + 1
+      end
+      uncount(v, string.sub(ARGV[7 + i], 3))
     end
   end
 end
@@ -211,10 +195,12 @@ in_chunks(4 + 2 * keys, #KEYS, function(first, last)
       local at = first + i - 4 - 2 * keys
       local says, from = counted(g)
       own[at], made[at] = (own[at] or 0) + says, from
+      total = total + math.max(0, says + from + changed(KEYS[first + i - 1], g))
     end
   end
   redis.call('UNLINK', unpack(KEYS, first, last))
 end)
+write_counts()
 for at, number in pairs(own) do
   reached[#reached + 1] = at
   reached[#reached + 1] = number
@@ -235,6 +221,6 @@ end)
 date(q)
 local said = ARGV[6] .. string.sub(e, 1, 8) .. string.format('%d', q) .. '\n'
 local receivers = publish(ARGV[4], said .. table.concat(ARGV, '\n', 8))
-return {q, receivers, string.sub(e, 1, 8), reached}
+return {q, receivers, string.sub(e, 1, 8), reached, total}
 """
 )
