@@ -37,7 +37,7 @@ entries = st.builds(
     _times,
     _times,
     st.lists(_names, max_size=4).map(tuple),
-    st.none() | st.integers(-(2**63) + 1, 2**63 - 1),
+    st.none() | st.integers(-(2**63), 2**63 - 1),
 )
 stamps = st.lists(st.binary(min_size=8, max_size=8), max_size=13).map(tuple)
 
@@ -186,9 +186,10 @@ def header(
     names: int = 0,
     rest: bytes = b"\xc0",
     times: bytes = bytes(24),
+    version: int = 0,
 ) -> bytes:
     """An entry whose checksums are right, whatever it says."""
-    facts = struct.pack("<BHqHH", codec, flags, 0, stamps, names)
+    facts = struct.pack("<BHqHH", codec, flags, version, stamps, names)
     checksum = zlib.crc32(rest[8 * stamps :], zlib.crc32(facts, HOME))
     sums = struct.pack("<II", checksum, zlib.crc32(times, checksum))
     return MAGIC + bytes([layout]) + sums + times + facts + rest
@@ -215,13 +216,30 @@ def test_any_bytes_with_right_checksums_are_an_entry_or_corrupt(
 
 @pytest.mark.parametrize(
     "blob",
-    [header(layout=2), header(codec=99), header(flags=64), header(flags=128)],
-    ids=["layout", "codec", "critical flag", "another critical flag"],
+    [
+        header(layout=2),
+        header(codec=99),
+        header(flags=64),
+        header(flags=128),
+        header(version=1),
+    ],
+    ids=["layout", "codec", "critical flag", "another critical flag", "version"],
 )
 def test_what_a_future_version_wrote_is_corrupt(blob: bytes) -> None:
     with pytest.raises(CorruptEntry):
         unpack(blob, HOME)
     assert unpack_known(blob, HOME, 0) is None
+
+
+@pytest.mark.parametrize("version", [-(2**63), -1, 0, 1, 2**63 - 1, None])
+def test_every_version_of_64_bits_is_one(version: int | None) -> None:
+    entry = Entry(b"", flags=Flag.VERSIONED, version=version)
+    blob = pack(entry, HOME)
+    again, _ = unpack(blob, HOME)
+    assert (again.version, again.flags) == (version, 0)
+    known = unpack_known(blob, HOME, 0)
+    assert known is not None
+    assert (known.version, known.flags) == (version, 0)
 
 
 def test_a_future_flag_that_need_not_be_known_is_passed_on() -> None:
@@ -234,7 +252,7 @@ def test_a_future_flag_that_need_not_be_known_is_passed_on() -> None:
     ("entry", "stamp", "says"),
     [
         (Entry(b"", version=2**63), (), "version is 9223372036854775808"),
-        (Entry(b"", version=-(2**63)), (), "version is -9223372036854775808"),
+        (Entry(b"", version=-(2**63) - 1), (), "version is -9223372036854775809"),
         (Entry(b"", created=math.nan), (), "seconds since 1970"),
         (Entry(b"", expires=-math.inf), (), "seconds since 1970"),
         (Entry(b""), (b"short",), "8 bytes"),

@@ -12,7 +12,7 @@ Layout of version 1, little endian:
     27      8     expires (hard expiry), likewise
     35      1     codec of the payload (model.entry.Codec)
     36      2     flags (model.entry.Flag)
-    38      8     the writer's version, signed; the least number is none
+    38      8     the writer's version, signed; 0 if not VERSIONED
     46      2     number of stamps
     48      2     number of dynamic names
     50      8 n   stamps
@@ -27,8 +27,9 @@ together are the entry's `mark`: other bytes, another mark.
 A stamp that is damaged is equal to none, so that its entry is a miss without any checksum; leaving
 the stamps out lets a script put them in.
 
-The low byte of the flags says how to read an entry, so an unknown bit there (as an unknown codec or
-version) makes it unreadable; an unknown bit in the high byte is kept and passed on.
+VERSIONED is a fact about these bytes: `pack` sets it, `unpack` takes it off. The low byte of the
+flags says how to read an entry, so an unknown bit there (as an unknown codec or version) makes
+it unreadable; an unknown bit in the high byte is kept and passed on.
 
 `unpack` raises CorruptEntry, and nothing else, whatever bytes it is given.
 """
@@ -67,10 +68,10 @@ _TIMES_AT: Final = 11
 _FACTS_AT: Final = 35
 
 _NEVER: Final = 2**63 - 1
-_NO_VERSION: Final = -(2**63)
 
 # Plain ints: arithmetic with enum members costs a microsecond, more than all the rest.
 _UNREADABLE: Final = 0xFF & ~sum(Flag)
+_VERSIONED: Final = int(Flag.VERSIONED)
 _LAST_CODEC: Final = int(max(Codec))
 
 
@@ -91,13 +92,13 @@ def pack(entry: Entry, home: int, stamps: Sequence[bytes] = ()) -> bytes:
 def pack_around(entry: Entry, home: int, stamps: int) -> tuple[bytes, bytes]:
     """What stands before and after so many stamps, for a writer who learns them later."""
     names = entry.names
-    flags, codec, version = int(entry.flags), int(entry.codec), entry.version
-    if codec > _LAST_CODEC or flags & _UNREADABLE or version == _NO_VERSION:
+    flags, codec, version = int(entry.flags) & ~_VERSIONED, int(entry.codec), entry.version
+    if version is not None:
+        flags |= _VERSIONED
+    if codec > _LAST_CODEC or flags & _UNREADABLE:
         raise BadInput(_misfit(entry, stamps))
     try:
-        facts = _FACTS.pack(
-            codec, flags, _NO_VERSION if version is None else version, stamps, len(names)
-        )
+        facts = _FACTS.pack(codec, flags, version or 0, stamps, len(names))
         after = packed_names(names) + entry.data if names else entry.data
         times = _TIMES.pack(
             _milliseconds(entry.created),
@@ -112,8 +113,8 @@ def pack_around(entry: Entry, home: int, stamps: int) -> tuple[bytes, bytes]:
 
 def digest_of(entry: Entry) -> bytes:
     """16 bytes that are the same for entries that are equal (`Entry.equals`), and for no others."""
-    version = _NO_VERSION if entry.version is None else entry.version
-    facts = _FACTS.pack(int(entry.codec), int(entry.flags), version, 0, len(entry.names))
+    flags = int(entry.flags) if entry.version is None else int(entry.flags) | _VERSIONED
+    facts = _FACTS.pack(int(entry.codec), flags, entry.version or 0, 0, len(entry.names))
     return blake2b(
         b"".join((facts, packed_names(entry.names), entry.data)),
         digest_size=16,
@@ -142,6 +143,7 @@ def unpack_known(
     except struct.error:
         return None
     odd = name_count != len(names) or flags & _UNREADABLE or codec > _LAST_CODEC
+    odd = odd or (version and not flags & _VERSIONED)
     if odd or beginning != _BEGINNING or stamp_count != stamps:
         return None
     data = blob[STAMPS_AT + STAMP_SIZE * stamps :]
@@ -157,12 +159,12 @@ def unpack_known(
     return Entry(
         data,
         codec,
-        flags,
+        flags & ~_VERSIONED,
         math.inf if created == _NEVER else created / 1000,
         math.inf if fresh_until == _NEVER else fresh_until / 1000,
         math.inf if expires == _NEVER else expires / 1000,
         names,
-        None if version == _NO_VERSION else version,
+        version if flags & _VERSIONED else None,
     )
 
 
@@ -184,7 +186,7 @@ def unpack(blob: bytes, home: int) -> tuple[Entry, tuple[bytes, ...]]:
         or crc32(blob[_TIMES_AT:_FACTS_AT], checksum) != of_times
     ):
         raise CorruptEntry("an entry is damaged, or was written for another key")
-    if flags & _UNREADABLE or codec > _LAST_CODEC:
+    if flags & _UNREADABLE or codec > _LAST_CODEC or (version and not flags & _VERSIONED):
         raise CorruptEntry(f"an entry has flags {flags:#x} and codec {codec}: unknown here")
     if end > len(blob):
         raise CorruptEntry("an entry is cut off in its stamps")
@@ -193,12 +195,12 @@ def unpack(blob: bytes, home: int) -> tuple[Entry, tuple[bytes, ...]]:
     entry = Entry(
         blob[end:],
         codec,
-        flags,
+        flags & ~_VERSIONED,
         math.inf if created == _NEVER else created / 1000,
         math.inf if fresh_until == _NEVER else fresh_until / 1000,
         math.inf if expires == _NEVER else expires / 1000,
         names,
-        None if version == _NO_VERSION else version,
+        version if flags & _VERSIONED else None,
     )
     return entry, stamps
 
@@ -235,7 +237,7 @@ def _misfit(entry: Entry, stamps: int) -> str:
     """Which bound of the header was broken, once one was."""
     version = entry.version
     times = (entry.created, entry.fresh_until, entry.expires)
-    if version is not None and not _NO_VERSION < version <= _NEVER:
+    if version is not None and not -(2**63) <= version <= _NEVER:
         return f"version is {version}; pass an int of 64 bits"
     if not all(time * 1000 > -_NEVER for time in times):
         return f"its times are {times}; pass seconds since 1970"

@@ -41,6 +41,7 @@ class Flag(IntFlag):
     GENERATOR_ASKED = 2  # ... and so did the generator
     COMPRESSED = 4  # payload is zstd
     ENCRYPTED = 8  # reserved: payload is AES-GCM
+    VERSIONED = 16  # the header holds the writer's version
 
 
 class Codec(IntEnum):
