@@ -135,7 +135,9 @@ class Attack:
                 server.plan = self.plan
                 if self.plan.step is not None:
                     server.cut_all()
-                for _ in range(ROUNDS):
+                rounds = 0
+                while rounds < ROUNDS or (not server.struck and rounds < 100):
+                    rounds += 1
                     inside(cache).memory.flush()
                     await asyncio.gather(*(self._round(caller) for caller in callers))
                     await asyncio.sleep(0.05)
