@@ -1,0 +1,265 @@
+"""Every documented variable changes what a cache does: set alone, it is seen to act."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from cascada import Cache, CacheManager, InvalidSettings, MissingTenant
+from cascada.model.errors import TierUnavailable
+from cascada.testing.inside import inside, inside_redis
+from tests.scenarios.row import until
+from tests.servers.redis import RedisServer
+
+Act = Callable[[pytest.MonkeyPatch, RedisServer, Path], Awaitable[None]]
+ACTS: Final[dict[str, Act]] = {}
+
+NOT_YET: Final = {
+    "REDIS_SYNC_INTERVAL": "there is no synchronisation with a database of one's own yet",
+    "L2_CACHE_SIZE_MB": "Redis is bounded by its own maxmemory as yet",
+}
+
+
+def acts(act: Act) -> Act:
+    ACTS[act.__name__.upper()] = act
+    return act
+
+
+def clients(server: RedisServer) -> int:
+    found = re.search(rb"connected_clients:(\d+)", server.say("INFO", "clients"))
+    assert found
+    return int(found[1]) - 1
+
+
+async def stored(cache: Cache) -> str | None:
+    """The tier that a value comes from which memory has lost."""
+    acme = cache.tenant("acme")
+    await acme.set("row", "1", "value")
+    inside(cache).memory.flush()
+    hit = await acme.get("row", "1")
+    return hit.tier if hit else None
+
+
+@contextlib.contextmanager
+def silent_listener() -> Iterator[tuple[str, list[Any]]]:
+    """A URL of one who takes connections and says nothing, and what he took."""
+    taken: list[Any] = []
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(50)
+        listener.setblocking(False)
+        yield f"redis://127.0.0.1:{listener.getsockname()[1]}/0", [listener, taken]
+        for each in taken:
+            each.close()
+
+
+@acts
+async def redis_url(env: pytest.MonkeyPatch, server: RedisServer, folder: Path) -> None:
+    async with Cache.from_env(op_timeout=10) as cache:
+        assert await stored(cache) is None
+    env.setenv("REDIS_URL", server.url)
+    async with Cache.from_env(op_timeout=10) as cache:
+        assert await stored(cache) == "l2"
+
+
+@acts
+async def redis_password(env: pytest.MonkeyPatch, server: RedisServer, folder: Path) -> None:
+    server.say("CONFIG", "SET", "requirepass", "hunter2")
+    env.setenv("REDIS_URL", server.url)
+    async with Cache.from_env(op_timeout=10) as cache:
+        assert await stored(cache) is None
+    env.setenv("REDIS_PASSWORD", "hunter2")
+    async with Cache.from_env(op_timeout=10) as cache:
+        assert await stored(cache) == "l2"
+
+
+@acts
+async def redis_max_connections(env: pytest.MonkeyPatch, server: RedisServer, folder: Path) -> None:
+    env.setenv("REDIS_URL", server.url)
+    env.setenv("REDIS_MAX_CONNECTIONS", "2")
+    async with Cache.from_env(op_timeout=10) as cache:
+        acme = cache.tenant("acme")
+        await asyncio.gather(*(acme.increment("calls", f"{number}") for number in range(30)))
+        assert clients(server) == 2 + 2, "beside those of the cache and of what it hears"
+
+
+@acts
+async def redis_pool_timeout(env: pytest.MonkeyPatch, server: RedisServer, folder: Path) -> None:
+    env.setenv("REDIS_URL", server.url)
+    env.setenv("REDIS_MAX_CONNECTIONS", "1")
+    env.setenv("REDIS_POOL_TIMEOUT", "0.05")
+    async with Cache.from_env(op_timeout=10) as cache:
+        acme = cache.tenant("acme")
+        await acme.increment("calls", "a")
+        server.signal(signal.SIGSTOP)
+        held = asyncio.create_task(acme.increment("calls", "a"))
+        await asyncio.sleep(0)
+        with pytest.raises(TierUnavailable, match=r"in use for 0.05 s"):
+            await acme.increment("calls", "b")
+        server.signal(signal.SIGCONT)
+        with contextlib.suppress(TierUnavailable):
+            await held
+
+
+@acts
+async def redis_connection_timeout(
+    env: pytest.MonkeyPatch, server: RedisServer, folder: Path
+) -> None:
+    """One that greets nobody is given up, and tried anew."""
+    with silent_listener() as (url, (listener, taken)):
+        env.setenv("REDIS_URL", url)
+        env.setenv("REDIS_CONNECTION_TIMEOUT", "0.05")
+
+        def again() -> bool:
+            with contextlib.suppress(BlockingIOError):
+                taken.append(listener.accept()[0])
+            return len(taken) > 4
+
+        async with Cache.from_env(op_timeout=10):
+            await until(again)
+
+
+@acts
+async def redis_socket_timeout(env: pytest.MonkeyPatch, server: RedisServer, folder: Path) -> None:
+    env.setenv("REDIS_URL", server.url)
+    env.setenv("REDIS_SOCKET_TIMEOUT", "0.1")
+    async with Cache.from_env(op_timeout=10) as cache:
+        await stored(cache)
+        server.signal(signal.SIGSTOP)
+        await cache.tenant("acme").get("row", "2")
+        link = inside_redis(inside(cache).tiers["l2"]).link
+        await until(lambda: link.wire is None)
+        assert "said nothing for 0.1 s" in link.why
+        server.signal(signal.SIGCONT)
+
+
+@acts
+async def redis_cache_ttl(env: pytest.MonkeyPatch, server: RedisServer, folder: Path) -> None:
+    env.setenv("REDIS_CACHE_TTL", "77")
+    async with Cache.from_env(op_timeout=10) as cache:
+        acme = cache.tenant("acme")
+        await acme.set("row", "1", "value")
+        assert 70 < await acme.ttl("row", "1") <= 77
+
+
+@acts
+async def cache_database_url(env: pytest.MonkeyPatch, server: RedisServer, folder: Path) -> None:
+    env.setenv("CACHE_DATABASE_URL", f"sqlite:///{folder / 'cache.db'}")
+    async with Cache.from_env(op_timeout=10) as cache:
+        assert await stored(cache) == "l3"
+    assert (folder / "cache.db").exists()
+
+
+@acts
+async def cache_encryption_keys(env: pytest.MonkeyPatch, server: RedisServer, folder: Path) -> None:
+    _is_refused(env, "CACHE_ENCRYPTION_KEYS", "k1:AAAA")
+
+
+@acts
+async def cache_read_strategy(env: pytest.MonkeyPatch, server: RedisServer, folder: Path) -> None:
+    _is_refused(env, "CACHE_READ_STRATEGY", "READ_AROUND")
+
+
+@acts
+async def cache_write_strategy(env: pytest.MonkeyPatch, server: RedisServer, folder: Path) -> None:
+    _is_refused(env, "CACHE_WRITE_STRATEGY", "WRITE_BEHIND")
+
+
+@acts
+async def cache_eviction_policy(env: pytest.MonkeyPatch, server: RedisServer, folder: Path) -> None:
+    _is_refused(env, "CACHE_EVICTION_POLICY", "LFU")
+
+
+@acts
+async def l1_cache_size_mb(env: pytest.MonkeyPatch, server: RedisServer, folder: Path) -> None:
+    env.setenv("L1_CACHE_SIZE_MB", "3")
+    async with Cache.from_env(op_timeout=10) as cache:
+        assert (await cache.usage())["l1"].capacity_bytes == 3 * 2**20
+
+
+@acts
+async def l3_cache_size_mb(env: pytest.MonkeyPatch, server: RedisServer, folder: Path) -> None:
+    env.setenv("CACHE_DATABASE_URL", str(folder / "cache.db"))
+    env.setenv("L3_CACHE_SIZE_MB", "3")
+    async with Cache.from_env(op_timeout=10) as cache:
+        assert (await cache.usage())["l3"].capacity_bytes == 3 * 2**20
+
+
+@acts
+async def cascada_tenant(env: pytest.MonkeyPatch, server: RedisServer, folder: Path) -> None:
+    from cascada import cached
+
+    @cached("row")
+    async def row(number: int) -> int:
+        return number
+
+    async with Cache.from_env(op_timeout=10) as cache:
+        CacheManager.configure(cache)
+        with pytest.raises(MissingTenant):
+            await row(1)
+        env.setenv("CASCADA_TENANT", "acme")
+        assert await row(1) == 1
+
+
+@acts
+async def cascada_namespace(env: pytest.MonkeyPatch, server: RedisServer, folder: Path) -> None:
+    env.setenv("REDIS_URL", server.url)
+    env.setenv("CASCADA_NAMESPACE", "shop-test")
+    async with Cache.from_env(op_timeout=10) as cache:
+        await stored(cache)
+        assert b"shop-test." in server.say("KEYS", "*")
+
+
+@acts
+async def cascada_mode(env: pytest.MonkeyPatch, server: RedisServer, folder: Path) -> None:
+    env.setenv("CASCADA_MODE", "off")
+    async with Cache.from_env(op_timeout=10) as cache:
+        acme = cache.tenant("acme")
+        answers = [(await acme.load("row", "1", lambda: "value")).tier for _ in range(2)]
+        assert answers == ["source", "source"]
+
+
+@acts
+async def cascada_op_timeout(env: pytest.MonkeyPatch, server: RedisServer, folder: Path) -> None:
+    env.setenv("CASCADA_OP_TIMEOUT", "0.03")
+    async with Cache.from_env(redis=server.url) as cache:
+        assert inside(cache).lower[0].timeout == 0.03
+
+
+@acts
+async def cascada_self_check(env: pytest.MonkeyPatch, server: RedisServer, folder: Path) -> None:
+    env.setenv("CASCADA_SELF_CHECK", "0.001")
+    async with Cache.from_env(op_timeout=10) as cache:
+        await until(lambda: inside(cache).check.armed)
+
+
+def _is_refused(env: pytest.MonkeyPatch, variable: str, value: str) -> None:
+    """What would be something else than it says stops the start."""
+    env.setenv(variable, value)
+    with pytest.raises(InvalidSettings, match=variable):
+        Cache.from_env()
+
+
+@pytest.mark.parametrize("variable", sorted(ACTS))
+async def test_it_acts(
+    variable: str, monkeypatch: pytest.MonkeyPatch, server: RedisServer, tmp_path: Path
+) -> None:
+    await ACTS[variable](monkeypatch, server, tmp_path)
+
+
+def test_none_is_left_out() -> None:
+    from cascada.api.settings import Settings
+
+    documented = {name.upper() for name in Settings.model_fields}
+    # Those of the documents; what is cascada's own besides has tests where it is made.
+    own = {name for name in documented if name.startswith("CASCADA_")}
+    assert documented - own <= {*ACTS, *NOT_YET}
+    assert {*ACTS, *NOT_YET} <= documented
