@@ -135,7 +135,7 @@ class Assembly(Lookups):
             self.stack.trace.hit_in_memory(record.kind, record.key)
         record.kind.l1 += 1
         age = record.used - record.born
-        return Hit(value, "l1", age, False, False, record.key, record.names)
+        return Hit(value, "l1", age, False, False, record)
 
     def decoded(self, record: Record, want: Any = None) -> object:
         """The value of a record that keeps only its bytes; UNSET if they do not decode."""
@@ -163,7 +163,7 @@ class Assembly(Lookups):
                 record.used = now
                 written_out += 1
                 age = now - record.born
-                found.append(Hit(value, "l1", age, False, False, record.key, record.names))
+                found.append(Hit(value, "l1", age, False, False, record))
             else:
                 found.append(self.glance(record.key))
         kind.l1 += written_out

@@ -216,7 +216,7 @@ class Cache:
             record.used = now
             record.kind.l1 += 1
             age = now - record.born
-            return Hit(value, "l1", age, False, False, record.key, record.names)
+            return Hit(value, "l1", age, False, False, record)
         return await self._beyond(key)
 
     async def _beyond(self, key: Key) -> Hit[Any] | Miss:

@@ -16,7 +16,7 @@ from cascada.api.context import Context
 from cascada.api.default import LEFT_OUT, default_cache
 from cascada.codecs.public import deserialize_from_cache
 from cascada.engine.answer import Answer, Origin, Produced, Question
-from cascada.engine.source import One, call
+from cascada.engine.source import One, Terms, call
 from cascada.model import arguments
 from cascada.model.entry import Flag
 from cascada.model.errors import BadInput
@@ -110,7 +110,7 @@ async def get_with_cache_aside(
     fetch = fetch_from_db_func and with_accepted(fetch_from_db_func, given)
     generate = generate_func and with_accepted(generate_func, given)
     turned: list[float] = []
-    make = partial(Aside, turned, serializer, clock=clock, ttl=ttl)
+    make = partial(Aside, turned, serializer, clock=clock, stored=Terms(ttl))
 
     async def ask() -> tuple[Any, Answer]:
         if not handle.by_level(data_type):

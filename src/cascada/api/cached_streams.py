@@ -37,6 +37,7 @@ class StreamCached(Generic[P, T]):
             functools.partial(recipe.function, *args_, **kwargs),
             ttl=recipe.ttl,
             tags=recipe.tags,
+            sources=recipe.sources(args_, kwargs),
         )
 
     async def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> Invalidated:

@@ -26,12 +26,13 @@ from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, cast, ov
 from cascada.api import portal
 from cascada.api.cache import Cache
 from cascada.api.cached_streams import StreamCached
-from cascada.api.recipe import Recipe, look_like
+from cascada.api.recipe import Recipe, SourcesOf, look_like
 from cascada.model import arguments
 from cascada.model.entry import UNSET, Invalidated, Unset
 from cascada.model.errors import Misuse
 from cascada.model.keys import Id, Key
 from cascada.model.loaded import Loaded
+from cascada.model.made_of import sources_of
 from cascada.model.plain import text_of
 from cascada.model.policy import Policy
 from cascada.model.shown import shown
@@ -69,6 +70,7 @@ class AsyncForm(Generic[P, T]):
             recipe.loader(args_, kwargs),
             ttl=recipe.ttl,
             tags=recipe.tags,
+            sources=recipe.sources(args_, kwargs),
             type=recipe.wanted,
         )
         return cast(T, found.value)
@@ -196,6 +198,7 @@ def cached(
     ignore: Sequence[str] = (),
     cache: Cache | None = None,
     type: Any = None,
+    sources: SourcesOf = (),
 ) -> Decorator:
     """Cache what a function returns, async or plain, or what an async generator function yields.
 
@@ -204,7 +207,9 @@ def cached(
     tags: names to invalidate all of them by. policy: of the data type, from now on. ignore: names
     of arguments that are no part of the key. cache: the one to use (left out: the default). type:
     what a result is decoded to (left out: what the policy says, else the annotation of the function
-    where it names a dataclass, a model, an enum or another class of the application).
+    where it names a dataclass, a model, an enum or another class of the application). sources: what
+    results are made from beside what the function reads, or a function that tells it from the
+    arguments: `sources=lambda doc: [("document", doc)]`.
     """
     if callable(data_type):
         raise Misuse('write @cached("data_type"), or @cached() to name it after the function')
@@ -233,6 +238,7 @@ def cached(
         ignore=_several(ignore, "ignore"),
         cache=cache,
         wanted=type,
+        sources=sources if callable(sources) else sources_of(sources),
     )
 
 

@@ -15,7 +15,7 @@ from cascada.model import arguments
 from cascada.model.entry import Entry, Hit, Miss
 from cascada.model.errors import BadInput
 from cascada.model.keys import Id
-from cascada.model.made_of import Declared, sources_of
+from cascada.model.made_of import Declared, MadeOf, sources_for
 from cascada.model.ttl import Duration
 
 
@@ -60,12 +60,13 @@ class TenantFills:
         key = made_after.question.key
         if made_after.stack is not self._stack or key.tenant != self.tenant:
             raise BadInput(f"fill was given a miss of {key}, of another tenant or another cache")
-        entry = self._to_be_filled(made_after.question, value, ttl, tags, sources)
+        made_of = sources_for(self.tenant, sources)
+        entry = self._to_be_filled(made_after.question, value, ttl, tags, made_of)
         await self._assembly.life.ready()
         fence.spend(made_after)
         if entry is None or not self._assembly.storing:
             return False
-        return await write.fill(self._stack, made_after, entry)
+        return await write.fill(self._stack, made_after, entry, made_of)
 
     async def fill_anew(self, data_type: str, resource_id: Id, value: object) -> bool:
         """`fill` for faces that have no miss to pass on: by that of this task, else of now.
@@ -88,7 +89,7 @@ class TenantFills:
         value: object,
         ttl: Duration | None = None,
         tags: Sequence[str] = (),
-        sources: Sequence[Declared] = (),
+        sources: Sequence[MadeOf] = (),
     ) -> Entry | None:
         return write.to_be_set(
             self._stack,
@@ -96,6 +97,6 @@ class TenantFills:
             value,
             ttl=arguments.ttl(ttl),
             tags=arguments.names(tags, "tags", "tags"),
-            sources=sources_of(sources),
+            sources=sources,
             version=None,
         )

@@ -109,8 +109,8 @@ class Lookups:
         absent = is_absence(answer)
         value = default if absent else read.value_of(self.stack, question, answer)
         age = 0.0 if answer.tier == "source" else self.stack.now() - answer.entry.created
-        key, names = sources.provenance(question, answer)
+        origin = sources.origin(question, answer)
         stale, coalesced = answer.stale, answer.coalesced
         return Hit(
-            value, answer.tier, max(0.0, age), stale, coalesced, key, names, absent, answer.fence
+            value, answer.tier, max(0.0, age), stale, coalesced, origin, absent, answer.fence
         )

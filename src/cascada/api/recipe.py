@@ -23,11 +23,15 @@ from cascada.model import arguments
 from cascada.model.errors import BadInput, Misuse
 from cascada.model.keys import NO_SCOPE, Id, Key, id_text
 from cascada.model.loaded import Loaded
+from cascada.model.made_of import Declared
 from cascada.model.policy import Policy
 from cascada.model.ttl import Duration
 
 MAX_KEYS: Final = 1024
 """Calls of one function whose keys are remembered; beyond it they are made anew, once each."""
+
+SourcesOf = Sequence[Declared] | Callable[..., Sequence[Declared]]
+"""Sources, or a function that tells them from the arguments."""
 
 _SCALARS: Final = frozenset({str, int, bool, bytes, UUID, type(None)})
 
@@ -47,6 +51,7 @@ class Recipe:
         ignore: Sequence[str],
         cache: Cache | None,
         wanted: Any = None,
+        sources: SourcesOf = (),
     ) -> None:
         self.function = function
         self.name = getattr(function, "__qualname__", type(function).__qualname__)
@@ -59,6 +64,7 @@ class Recipe:
         self._key = key
         self._policy = policy
         self._wanted = wanted
+        self._sources = sources
         self._ignore = frozenset(ignore)
         self._cache = cache
         self._told: ref[Cache] | None = None
@@ -117,6 +123,10 @@ class Recipe:
             return generate_resource_id_hash(self.identity, **kept)
         except BadInput as error:
             raise BadInput(self._unfit(kept, error)) from error
+
+    def sources(self, args: tuple[Any, ...], named: dict[str, Any]) -> Sequence[Declared]:
+        """What the result for these arguments is made from, beside what the function reads."""
+        return self._sources(*args, **named) if callable(self._sources) else self._sources
 
     def loader(self, args: tuple[Any, ...], named: dict[str, Any]) -> Callable[[], Any]:
         """The call itself, to be made if nobody has its result."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeAlias, TypedDict, TypeVar
 
+from cascada.model.made_of import Declared
 from cascada.model.ttl import Duration
 
 T = TypeVar("T")
@@ -25,3 +26,4 @@ class Stored(TypedDict, total=False):
 
     ttl: Duration | None
     tags: Sequence[str]
+    sources: Sequence[Declared]

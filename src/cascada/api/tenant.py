@@ -7,40 +7,33 @@ layers on them. `get` and `load` decide a hit in memory themselves, without a se
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from threading import get_ident
-from typing import Any, TypeVar, Unpack, cast, overload
+from typing import Any, TypeVar, overload
 
-from cascada.api.asking import TenantAsking
 from cascada.api.assembly import Assembly
 from cascada.api.data import TenantData
 from cascada.api.fills import TenantFills
-from cascada.api.levels import alone
+from cascada.api.loads import TenantLoads
 from cascada.api.shape import Shape
-from cascada.api.signatures import Async, Plain, Rows, Stored
 from cascada.api.streams import TenantStreams
 from cascada.api.voids import TenantVoids
 from cascada.engine.invalidate import invalidate
-from cascada.engine.source import Many, One
 from cascada.engine.write import to_be_set, write
 from cascada.model import arguments
 from cascada.model.entry import UNSET, Hit, Miss
 from cascada.model.keys import Id, Key, Scope, id_text, scope_of
-from cascada.model.loaded import Loaded
-from cascada.model.made_of import Declared, sources_of
+from cascada.model.made_of import Declared, sources_for
 from cascada.model.names import key_name
 from cascada.model.ttl import Duration
 
 T = TypeVar("T")
 
 class_of = type  # a public parameter is called `type`
-_NONE: tuple[str, ...] = ()
-"""The default of `tags`: whatever else it is has to be looked at."""
 
 
-class Tenant(TenantAsking, TenantFills, TenantStreams, TenantData, TenantVoids):
+class Tenant(TenantLoads, TenantFills, TenantStreams, TenantData, TenantVoids):
     """One tenant's view of the cache. Made by `Cache.tenant`, narrowed by `within`."""
 
     __slots__ = (
@@ -134,7 +127,7 @@ class Tenant(TenantAsking, TenantFills, TenantStreams, TenantData, TenantVoids):
                 record.used = now
                 record.kind.l1 += 1
                 age = now - record.born
-                return Hit(value, "l1", age, False, False, record.key, record.names)
+                return Hit(value, "l1", age, False, False, record)
             hit = self._assembly.glance(key)
             if hit is not None:
                 return hit
@@ -176,176 +169,6 @@ class Tenant(TenantAsking, TenantFills, TenantStreams, TenantData, TenantVoids):
             type,
         )
 
-    @overload
-    async def load(
-        self,
-        data_type: str,
-        resource_id: Id,
-        loader: Callable[..., Any] | None,
-        generator: Callable[..., Any] | None = None,
-        *,
-        type: type[T],
-        **how: Unpack[Stored],
-    ) -> Hit[T] | Miss: ...
-
-    @overload
-    async def load(
-        self,
-        data_type: str,
-        resource_id: Id,
-        loader: Async[Loaded[T]],
-        generator: Async[Loaded[T]] | None = None,
-        **how: Unpack[Stored],
-    ) -> Hit[T] | Miss: ...
-
-    @overload
-    async def load(
-        self,
-        data_type: str,
-        resource_id: Id,
-        loader: Async[T | Loaded[T]],
-        generator: Async[T | Loaded[T]] | None = None,
-        **how: Unpack[Stored],
-    ) -> Hit[T] | Miss: ...
-
-    @overload
-    async def load(
-        self,
-        data_type: str,
-        resource_id: Id,
-        loader: Plain[Loaded[T]],
-        generator: Plain[Loaded[T]] | None = None,
-        **how: Unpack[Stored],
-    ) -> Hit[T] | Miss: ...
-
-    @overload
-    async def load(
-        self,
-        data_type: str,
-        resource_id: Id,
-        loader: Plain[T | Loaded[T]],
-        generator: Plain[T | Loaded[T]] | None = None,
-        **how: Unpack[Stored],
-    ) -> Hit[T] | Miss: ...
-
-    @overload
-    async def load(
-        self,
-        data_type: str,
-        resource_id: Id,
-        loader: Callable[..., Any] | None,
-        generator: Callable[..., Any] | None = None,
-        *,
-        type: Any = None,
-        **how: Unpack[Stored],
-    ) -> Hit[Any] | Miss: ...
-
-    async def load(
-        self,
-        data_type: str,
-        resource_id: Id,
-        loader: Callable[..., Any] | None,
-        generator: Callable[..., Any] | None = None,
-        *,
-        ttl: Duration | None = None,
-        tags: Sequence[str] = (),
-        type: Any = None,
-    ) -> Hit[Any] | Miss:
-        """The value, from the first of memory, the shared tiers, `loader` and `generator`.
-
-        Both are functions without arguments, async or plain (plain ones run in a thread); they
-        return a value, `Loaded(...)`, or None for "there is nothing", which is not stored unless
-        the policy has a `none_ttl`. One load runs per key, whoever asks. A loader that fails
-        raises to its callers, unless the policy allows a stale value (`stale_if_error`).
-        """
-        try:
-            shape = self._shapes.get(data_type)
-        except Exception:  # noqa: BLE001 - what cannot be looked up is told its sentence below
-            shape = None
-        if shape is None:
-            shape = self._shape(data_type)
-        if class_of(resource_id) is not str:
-            resource_id = id_text(resource_id)
-        # All of it on a hit as well, or what is wrong would be told on the first miss alone.
-        if ttl is not None:
-            ttl = arguments.duration(ttl)
-        if tags is not _NONE:
-            tags = arguments.names(tags, "tags", "tags")
-        if not callable(loader) or generator is not None:
-            _check_functions(loader, generator)
-        if type is None and not self._check.armed:
-            key: Any = shape.prefix + (resource_id,)  # noqa: RUF005 - faster than unpacking
-            hit = self._assembly.glance(key)
-            if hit is not None:
-                return hit
-        named: Any = {"clock": self._assembly.clock, "ttl": ttl, "tags": tags}
-        if shape.by_level:
-            question = self._question(shape, resource_id, type)
-            make = partial(One, **named)
-            return await self._assembly.load_by_level(question, loader, generator, make)
-        question = self._question(shape, resource_id, type, generating=generator is not None)
-        return await self._assembly.load(question, One(loader, generator, **named))
-
-    @overload
-    async def load_many(
-        self,
-        data_type: str,
-        resource_ids: Sequence[Id],
-        loader: Callable[[list[str]], Any],
-        *,
-        type: type[T],
-        **how: Unpack[Stored],
-    ) -> list[Hit[T] | Miss]: ...
-
-    @overload
-    async def load_many(
-        self,
-        data_type: str,
-        resource_ids: Sequence[Id],
-        loader: Callable[[list[str]], Awaitable[Rows[T]]],
-        **how: Unpack[Stored],
-    ) -> list[Hit[T] | Miss]: ...
-
-    @overload
-    async def load_many(
-        self,
-        data_type: str,
-        resource_ids: Sequence[Id],
-        loader: Callable[[list[str]], Any],
-        *,
-        type: Any = None,
-        **how: Unpack[Stored],
-    ) -> list[Hit[Any] | Miss]: ...
-
-    async def load_many(
-        self,
-        data_type: str,
-        resource_ids: Sequence[Id],
-        loader: Callable[[list[str]], Any],
-        *,
-        ttl: Duration | None = None,
-        tags: Sequence[str] = (),
-        type: Any = None,
-    ) -> list[Hit[Any] | Miss]:
-        """One answer for each id; `loader` is called once, with the ids that nobody has.
-
-        It returns a mapping from id to value, or a sequence with one value for each id asked.
-        With `lookup="strict"` it is called for each id by itself, as the levels differ.
-        """
-        ids, ttl = arguments.ids(resource_ids), arguments.ttl(ttl)
-        tags = arguments.names(tags, "tags", "tags")
-        arguments.function(loader, "loader", "a function of a list of ids")
-        if self._shape(data_type).by_level:
-            one = partial(self.load, data_type, ttl=ttl, tags=tags, type=type)
-            asked = [one(each, alone(loader, each)) for each in ids]
-            hits = await asyncio.gather(*asked, return_exceptions=True)
-            for hit in hits:  # all have ended by now: nobody is left behind
-                if isinstance(hit, BaseException):
-                    raise hit
-            return cast("list[Hit[Any] | Miss]", hits)
-        source = Many(loader, clock=self._assembly.clock, ttl=ttl, tags=tags)
-        return await self.ask_many(data_type, ids, source, type=type)
-
     # --- writing ------------------------------------------------------------------------------
 
     async def set(
@@ -368,13 +191,14 @@ class Tenant(TenantAsking, TenantFills, TenantStreams, TenantData, TenantVoids):
         or a tier did not answer. SerializationError if it cannot be stored exactly.
         """
         question = self._question(self._shape(data_type), resource_id, type)
+        made_of = sources_for(self.tenant, sources)
         entry = to_be_set(
             self._stack,
             question,
             value,
             ttl=arguments.ttl(ttl),
             tags=arguments.names(tags, "tags", "tags"),
-            sources=sources_of(sources),
+            sources=made_of,
             version=arguments.version(version),
         )
         await self._assembly.life.ready()
@@ -382,11 +206,4 @@ class Tenant(TenantAsking, TenantFills, TenantStreams, TenantData, TenantVoids):
             # Other processes must not go on with the value that this one replaces.
             await invalidate(self._stack, [key_name(question.key)])
             return False
-        return await write(self._stack, question, entry)
-
-
-def _check_functions(loader: object, generator: object) -> None:
-    """Either may be left out."""
-    for what, each in (("loader", loader), ("generator", generator)):
-        if each is not None:
-            arguments.function(each, what)
+        return await write(self._stack, question, entry, made_of)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Final
 
 from cascada.engine import decide
 from cascada.engine.answer import Question
@@ -12,6 +13,9 @@ from cascada.model.errors import CorruptEntry, TierUnavailable
 from cascada.model.keys import Key
 from cascada.model.names import static_names
 from cascada.tiers.base import Found, Holding, Mark, Missing, Open, Remembers, Tier, Why
+
+SHOWN: Final = 8
+"""Sources of an entry that are written out; an answer may have a thousand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,11 @@ class Finding:
     marks: tuple[Mark, ...] = ()
     detail: str | None = None
 
+    @property
+    def made_of(self) -> tuple[str, ...]:
+        """The keys of the sources that it was made from."""
+        return tuple(name.removeprefix("k:") for name in self.names if name.startswith("k:"))
+
     def __str__(self) -> str:
         line = f"  {self.tier}  {self.key}  {self.state}"
         if self.by is not None:
@@ -48,9 +57,12 @@ class Finding:
             line += f", fresh for {self.fresh_for:.1f} s"
         if self.detail is not None:
             line += f": {self.detail}"
+        shown = [f"        made from {key}" for key in self.made_of[:SHOWN]]
+        if len(self.made_of) > SHOWN:
+            shown.append(f"        ... and {len(self.made_of) - SHOWN} more")
         dead = [mark for mark in self.marks if not mark.valid]
         lines = [f"        {mark.name}: {mark.stored}, now {mark.current}" for mark in dead]
-        return "\n".join([line, *lines])
+        return "\n".join([line, *shown, *lines])
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,14 +27,14 @@ class Counters:
     Hits that were compared with their source: `checked`, and how many of those `differed` at once,
     after 1 s, after 10 s; `unchecked` are those whose source did not say. Hits whose source was
     timed, too, as in mode observe: `timed_hits`, `timed_seconds`. What was given to the tiers to
-    store: `stored` values of `stored_bytes`, `bulky` of them; `oversized` ones were not.
-    `unstorable`: loaded values that their callers alone had, since they have no exact form.
+    store: `stored` values of `stored_bytes`, `bulky` of them. Loaded values that only their callers
+    had: `oversized`, `unstorable` (no exact form), `unfit` (for what they were made from).
     """
 
     __slots__ = (
         "bulky", "checked", "coalesced", "corrupt", "differed", "differed_1s", "differed_10s", "l1",
         "l2", "l3", "load_failures", "load_seconds", "loads", "misses", "oversized", "refused",
-        "stale", "stored", "stored_bytes", "timed_hits", "timed_seconds", "unchecked",
+        "stale", "stored", "stored_bytes", "timed_hits", "timed_seconds", "unchecked", "unfit",
         "unstorable",
     )  # fmt: skip
 
@@ -44,7 +44,8 @@ class Counters:
         self.loads = self.load_failures = self.refused = self.corrupt = 0
         self.checked = self.unchecked = 0
         self.differed = self.differed_1s = self.differed_10s = 0
-        self.stored = self.stored_bytes = self.bulky = self.oversized = self.unstorable = 0
+        self.stored = self.stored_bytes = self.bulky = 0
+        self.oversized = self.unstorable = self.unfit = 0
         self.timed_hits = 0
         self.load_seconds = self.timed_seconds = 0.0
 

@@ -13,6 +13,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Final
 
+from cascada.engine import fitness
 from cascada.engine.answer import Loader, Produced
 from cascada.engine.descent import Descent, descend, rise, still_there
 from cascada.engine.flight import Flight
@@ -159,12 +160,17 @@ async def _load(stack: Stack, legs: Sequence[Leg], loader: Loader) -> None:
 async def _keep(stack: Stack, good: Sequence[Good], frame: Frame) -> None:
     """Hand the values to their callers, then store them."""
     keep: list[Entry | None] = []
-    for flight, descent, result, entry in good:
-        flight.land(result.answer(entry, stale=frame.stale, foreign=frame.foreign))
+    for flight, _, result, entry in good:
+        stale = frame.stale or any(source.stale for source in result.sources)
+        flight.land(result.answer(entry, stale=stale, foreign=frame.foreign))
         flight.seal()
-        if frame.unfit is not None:
-            stack.trace.unstored(flight.question.kind, flight.question.key, frame.unfit)
-        stored = result.store and frame.unfit is None and _fits(stack, flight, entry)
+    # Between the leases and the fills: what changes from here on, the leases tell.
+    changed = await fitness.changed(stack, [each for *_, made, _ in good for each in made.sources])
+    for flight, descent, result, entry in good:
+        why = fitness.unfit(flight.question.kind.policy, result.sources, frame, changed)
+        if why is not None:
+            stack.trace.unfit(flight.question.kind, flight.question.key, why)
+        stored = result.store and why is None and _fits(stack, flight, entry)
         if stored and not result.absent:
             question = flight.question
             stack.trace.stored(question.kind, question.key, len(entry.data), stack.timer())
@@ -180,7 +186,8 @@ async def _keep(stack: Stack, good: Sequence[Good], frame: Frame) -> None:
     proofs = await rise(stack, [descent for _, descent, *_ in good], keep)
     for (flight, descent, *_), proven in zip(good, proofs, strict=True):
         # Who would get the stale value that landed first looks again: the new one is there now.
-        flight.end(proven=proven and not frame.stale and descent.servable is None)
+        stale = flight.answer is not None and flight.answer.stale
+        flight.end(proven=proven and not stale and descent.servable is None)
 
 
 def _fits(stack: Stack, flight: Flight, entry: Entry) -> bool:

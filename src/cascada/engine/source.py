@@ -14,11 +14,13 @@ import os
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from cascada.engine.answer import Origin, Produced, Question
 from cascada.model.clock import Clock
 from cascada.model.loaded import Loaded
+from cascada.model.made_of import MadeOf
+from cascada.model.ttl import Duration
 
 LOADER_THREADS: Final = 64
 
@@ -95,6 +97,17 @@ async def from_thread(generator: Generator[Any, Any, Any]) -> AsyncGenerator[Any
             await call(close)
 
 
+class Terms(NamedTuple):
+    """How a call says that what is loaded is to be stored."""
+
+    ttl: Duration | None = None
+    tags: Sequence[str] = ()
+    sources: Sequence[MadeOf] = ()
+
+
+PLAIN: Final = Terms()
+
+
 class One:
     """A loader of one value, and the generator that is asked when it finds nothing.
 
@@ -107,14 +120,12 @@ class One:
         generator: Callable[..., Any] | None = None,
         *,
         clock: Clock,
-        ttl: Any = None,
-        tags: Sequence[str] = (),
+        stored: Terms = PLAIN,
     ) -> None:
         self._loader = loader
         self._generator = generator
         self._timer = clock.monotonic
-        self._ttl = ttl
-        self._tags = tags
+        self._stored = stored
 
     @property
     def generating(self) -> bool:
@@ -130,7 +141,7 @@ class One:
         if is_nothing(loaded) and self._generator is not None and questions[0].generating:
             loaded, origin = await call(self._generator), "generator"
             generated = self._timer() - between
-        made = produced(loaded, origin, self._ttl, self._tags)
+        made = produced(loaded, origin, self._stored)
         made.loader_seconds, made.generator_seconds = between - started, generated
         return [made]
 
@@ -143,36 +154,35 @@ class Many:
 
     generating = False
 
-    def __init__(
-        self, loader: Callable[..., Any], *, clock: Clock, ttl: Any = None, tags: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, loader: Callable[..., Any], *, clock: Clock, stored: Terms = PLAIN) -> None:
         self._loader = loader
         self._timer = clock.monotonic
-        self._ttl = ttl
-        self._tags = tags
+        self._stored = stored
 
     async def load(self, questions: Sequence[Question]) -> list[Produced]:
         started = self._timer()
         ids = [question.key.resource_id for question in questions]
         rows = await call(self._loader, list(ids))
         spent = self._timer() - started
-        made = [produced(row, "loader", self._ttl, self._tags) for row in in_order(rows, ids)]
+        made = [produced(row, "loader", self._stored) for row in in_order(rows, ids)]
         for each in made:
             each.loader_seconds = spent
         return made
 
 
-def produced(loaded: object, origin: Origin, ttl: Any = None, tags: Sequence[str] = ()) -> Produced:
+def produced(loaded: object, origin: Origin, stored: Terms = PLAIN) -> Produced:
     """What a loader returned, bare or as `Loaded`; what it says goes before what the call said."""
+    ttl, tags, sources = stored
     if not isinstance(loaded, Loaded):
-        return Produced(loaded, absent=loaded is None, origin=origin, ttl=ttl, tags=tags)
+        absent = loaded is None
+        return Produced(loaded, absent=absent, origin=origin, ttl=ttl, tags=tags, sources=sources)
     return Produced(
         loaded.value,
         absent=loaded.value is None,
         origin=origin,
         ttl=ttl if loaded.ttl is None else loaded.ttl,
         tags=(*tags, *loaded.tags),
-        sources=loaded.sources,
+        sources=(*sources, *loaded.sources),
         version=loaded.version,
         store=loaded.store,
     )

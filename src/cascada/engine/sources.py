@@ -17,13 +17,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Final
 
 from cascada.engine.answer import Answer, Question
 from cascada.engine.stack import Stack
-from cascada.model.entry import Entry
+from cascada.model.entry import Entry, Origin
 from cascada.model.keys import Key
 from cascada.model.names import static_names
+
+STALE: Final = "made of something that was served stale"
 
 
 class Frame:
@@ -43,7 +45,7 @@ class Frame:
     def unfit(self) -> str | None:
         """Why what is made of all this must not be stored; None if it may be."""
         if self.stale:
-            return "made of something that was served stale"
+            return STALE
         return "made of what another tenant has" if self.foreign else None
 
     def note(self, question_keys: Iterable[Key], entry: Entry | None) -> None:
@@ -103,14 +105,15 @@ def note(cache: object, question: Question, answer: Answer | None) -> None:
     frame.foreign = frame.foreign or answer.foreign
 
 
-def provenance(question: Question, answer: Answer) -> tuple[Key, tuple[str, ...]]:
+def origin(question: Question, answer: Answer) -> Origin:
     """The key that answered, and all else that what is made of the answer depends on."""
-    found_at, names = answer.found_at or question.key, answer.entry.names
+    found_at, entry = answer.found_at or question.key, answer.entry
     if found_at == question.key:
-        return found_at, names
+        return Origin(found_at, entry.names, entry.data)
     # A more specific value, once it is there, answers in its place.
     passed = question.candidates[: question.candidates.index(found_at)]
-    return found_at, (*names, *[name for key in passed for name in static_names(key)])
+    names = [name for key in passed for name in static_names(key)]
+    return Origin(found_at, (*entry.names, *names), entry.data)
 
 
 @contextmanager

@@ -27,7 +27,7 @@ logger = logging.getLogger("cascada")
 MAX_UNSTORED: Final = 1024
 """Keys of which `explain` can tell why their last value was not stored."""
 MAX_SAID: Final = 1000
-"""Data types of which it is said that a value was too large; callers may make up any number."""
+"""Data types and causes that are warned of once; callers may make up any number of types."""
 
 
 class Trace:
@@ -44,10 +44,9 @@ class Trace:
         self.tracked = Tracked()
         self.latencies = {"l2": Latency(), "l3": Latency(), "source": Latency()}
         self._broken: set[int] = set()
-        self._too_large: set[str] = set()
+        self._told: set[str] = set()
         self._warned: Warned[Key] = Warned()
         self._unstored: dict[Key, str] = {}
-        self._unstorable: set[str] = set()
         self._unreached: set[str] = set()
 
     def answered(
@@ -131,14 +130,15 @@ class Trace:
     def unstorable(self, kind: Kind, key: Key, why: str) -> None:
         """A loaded value cannot be stored: every read of it asks its source, for ever."""
         kind.unstorable += 1
-        if kind.data_type not in self._unstorable and len(self._unstorable) < MAX_UNSTORED:
-            self._unstorable.add(kind.data_type)
-            logger.warning(
-                "%s goes to its callers, but cannot be stored: %s; of this type it is said once",
-                key,
-                why,
-            )
-        self.unstored(kind, key, why)
+        self._only_for_callers(kind, key, "cannot be", why)
+
+    def unfit(self, kind: Kind, key: Key, why: str) -> None:
+        """A loaded value must not be stored, for what it was made from."""
+        kind.unfit += 1
+        if kind.policy.sources == "required":
+            self._only_for_callers(kind, key, "must not be", why)
+        else:
+            self.unstored(kind, key, why)
 
     def why_unstored(self, key: Key) -> str | None:
         return self._unstored.get(key)
@@ -146,9 +146,19 @@ class Trace:
     def too_large(self, kind: Kind, key: Key, why: str) -> None:
         """A loaded value that is not stored for its size; said once a type."""
         kind.oversized += 1
-        if kind.data_type not in self._too_large and len(self._too_large) < MAX_SAID:
-            self._too_large.add(kind.data_type)
-            logger.warning("%s is not stored: %s (said once for each type)", key, why)
+        self._only_for_callers(kind, key, "is too large to be", why)
+
+    def _only_for_callers(self, kind: Kind, key: Key, how: str, why: str) -> None:
+        """Of each type and cause it is said once."""
+        said = f"{how} {kind.data_type}"
+        if said not in self._told and len(self._told) < MAX_SAID:
+            self._told.add(said)
+            logger.warning(
+                "%s goes to its callers, but %s stored: %s; of this type it is said once",
+                key,
+                how,
+                why,
+            )
         self.unstored(kind, key, why)
 
     def stored(self, kind: Kind, key: Key, size: int, now: float) -> None:

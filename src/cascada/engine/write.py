@@ -10,11 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
 from cascada.codecs.envelope import digest_of
-from cascada.engine import debts
+from cascada.engine import debts, fitness
 from cascada.engine import fence as fences
 from cascada.engine.answer import Question
 from cascada.engine.fence import Fence
 from cascada.engine.invalidate import invalidate
+from cascada.engine.read import fence_now
 from cascada.engine.stack import Stack
 from cascada.engine.store import absence, encoded, entry_names, over
 from cascada.model.entry import Entry
@@ -42,12 +43,16 @@ def to_be_set(
     Before anything is sent, and in every mode: what is refused is refused everywhere. Nothing at
     all for a value of None, unless the type remembers what is not there.
     """
-    key = question.key
+    key, policy = question.key, question.kind.policy
     names = entry_names(question, tags, source_names(key.tenant, sources))
     if len(names) > MAX_NAMES:
         raise BadInput(f"{key} would bear {len(names)} tags and sources; at most {MAX_NAMES} may")
+    if fitness.lacks_sources(policy, sources):
+        raise BadInput(
+            f"sources is (), but {key.data_type} has Policy(sources={policy.sources!r}); pass the "
+            "hits, or the types and ids, that the value was made from"
+        )
     if value is None:
-        policy = question.kind.policy
         if policy.none_ttl is None:
             return None
         return absence(policy, stack.now(), seconds(policy.none_ttl), names, version)
@@ -57,15 +62,23 @@ def to_be_set(
     return entry
 
 
-async def write(stack: Stack, question: Question, entry: Entry | None) -> bool:
+async def write(
+    stack: Stack, question: Question, entry: Entry | None, sources: Sequence[MadeOf] = ()
+) -> bool:
     """Store it in every tier. False if something newer stood against it, or a tier was away.
 
     A tier that fails is not the caller's business, but it may still hold the old value: it is owed
     an invalidation, and not read until it has that. Without an entry the old value goes, and that
-    is all.
+    is all; so it does if one of the sources is not any more what was read of it.
     """
     key = question.key
     miss = fences.take(stack, key)
+    if any(source.data is not None for source in sources):
+        # From this fence on the leases tell of every change, so that the look may come before them.
+        miss = miss or await fence_now(stack, question)
+        if await _unfit(stack, question, sources):
+            await _void(stack, key)
+            return False
     if entry is None:
         return await _nothing(stack, key)
     stack.trace.stored(question.kind, key, len(entry.data), stack.timer())
@@ -95,6 +108,13 @@ async def write(stack: Stack, question: Question, entry: Entry | None) -> bool:
             await _store(stack, stack.memory, question, memory_lease, entry)
     # What a tier could not be told others may still read there.
     return _agreed(filled) and len(filled) == len(stack.lower)
+
+
+async def _unfit(stack: Stack, question: Question, sources: Sequence[MadeOf]) -> bool:
+    if not await fitness.changed(stack, sources):
+        return False
+    stack.trace.unstored(question.kind, question.key, fitness.CHANGED)
+    return True
 
 
 async def _nothing(stack: Stack, key: Key) -> bool:
@@ -191,7 +211,7 @@ async def _store(
 # --- after a miss, where no value is ----------------------------------------------------------
 
 
-async def fill(stack: Stack, miss: Fence, entry: Entry) -> bool:
+async def fill(stack: Stack, miss: Fence, entry: Entry, sources: Sequence[MadeOf] = ()) -> bool:
     """Store what was made after this miss, the lowest tier first, as a load would.
 
     False if the key was named since or has a value, or a tier fails on the way: then those above it
@@ -199,6 +219,8 @@ async def fill(stack: Stack, miss: Fence, entry: Entry) -> bool:
     was stored on the way stays: it is as good as what a load has stored.
     """
     question, authority = miss.question, stack.authority
+    if await _unfit(stack, question, sources):
+        return False
     stack.trace.stored(question.kind, question.key, len(entry.data), stack.timer())
     numbered = miss.seen.get(authority.name)
     tiers = [tier for tier in stack.lower if _was_there(miss, tier)]

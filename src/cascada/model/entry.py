@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from enum import IntEnum, IntFlag
-from typing import Any, Final, Generic, Literal, TypeVar, final
+from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar, final
 
 import msgspec
 
@@ -118,13 +118,24 @@ class Entry:
         )
 
 
+class Origin(NamedTuple):
+    """What an answer was read as: its key, the names that it bears, the bytes of its value.
+
+    A hit in memory has the record itself in its place, which has the same.
+    """
+
+    key: Key
+    names: tuple[str, ...]
+    data: bytes
+
+
 class Hit(msgspec.Struct, Generic[T_co], frozen=True, gc=False, repr_omit_defaults=True):
     """An answer.
 
     `value` is the caller's own, unless it is immutable or its policy shares it. `tier` says where
     it came from; `age` is the seconds since it was loaded; `stale` that it is past its ttl (never
-    that it was invalidated); `coalesced` that another caller's load brought it. `key` and `names`
-    say which value it is and what it was made from, for what is made of it (`sources=[hit]`).
+    that it was invalidated); `coalesced` that another caller's load brought it. `key` says which
+    value it is, and `origin` as what it was read, for what is made of it (`sources=[hit]`).
     `absent`: it is known that there is nothing, which is falsy, as a `Miss` is, and has a `fence`
     like it; every other hit is true.
     """
@@ -134,10 +145,14 @@ class Hit(msgspec.Struct, Generic[T_co], frozen=True, gc=False, repr_omit_defaul
     age: float = 0.0
     stale: bool = False
     coalesced: bool = False
-    key: Key | None = None
-    names: tuple[str, ...] = ()
+    origin: Any = None
     absent: bool = False
     fence: object = None
+
+    @property
+    def key(self) -> Key | None:
+        """Where the value is stored."""
+        return None if self.origin is None else self.origin.key
 
     # Answers are equal if they say the same, wherever it came from.
 

@@ -2,10 +2,11 @@
 
     `sources=[hit, ("document", "d1"), ("memory", "m1", Scope(agent="a1"))]`
 
-A hit carries its key, and what it was made from itself. A pair is a type and an id; a third item is
-the context that it was read in. None of these can be misread. A str can: in "doc:agent:d1" the type
-may be "doc" or "doc:agent", and who guesses wrong lets the answer outlive its source. So one is
-taken only if it holds a single colon.
+A hit carries its key, what it was made from itself, and what was read: what is made of it is stored
+only while that is what there is. A pair is a type and an id, which say nothing of when it was read;
+a third item is the context that it was read in. None of these can be misread. A str can: in
+"doc:agent:d1" the type may be "doc" or "doc:agent", and who guesses wrong lets the answer outlive
+its source. So one is taken only if it holds a single colon.
 """
 
 from __future__ import annotations
@@ -26,13 +27,22 @@ _ACCEPTED: Final = 'a hit, or a type and an id, such as ("document", "d1")'
 
 class MadeOf(NamedTuple):
     """One source as it is kept. `tenant`: whose it is, where that was said. `names`: of what it
-    was made from itself."""
+    was made from itself. `data`: the bytes that were read, where a hit says them; `stale`: they
+    were so already."""
 
     data_type: str
     resource_id: str
     scope: Scope = NO_SCOPE
     tenant: str | None = None
     names: tuple[str, ...] = ()
+    data: bytes | None = None
+    stale: bool = False
+
+    @property
+    def key(self) -> Key:
+        """Where it was read."""
+        assert self.tenant is not None  # a hit has told it
+        return Key(self.tenant, self.data_type, *self.scope, self.resource_id)
 
 
 def sources_of(sources: object) -> tuple[MadeOf, ...]:
@@ -43,22 +53,26 @@ def sources_of(sources: object) -> tuple[MadeOf, ...]:
     return tuple([each if type(each) is MadeOf else _source(each) for each in given])
 
 
-def source_names(tenant: str, sources: object) -> list[str]:
-    """All names of these sources, as a value of this tenant bears them."""
-    found: list[str] = []
-    for source in sources_of(sources):
+def sources_for(tenant: str, sources: object) -> tuple[MadeOf, ...]:
+    """The same, of what is made for this tenant; BadInput for a source of another one."""
+    found = sources_of(sources)
+    for source in found:
         if source.tenant not in (None, tenant):
             raise BadInput(
                 f"a source is of tenant {source.tenant!r}, and what is made of it of {tenant!r}; "
                 "an invalidation of the one would not reach the other"
             )
-        found += _names(tenant, source)
     return found
+
+
+def source_names(tenant: str, sources: object) -> list[str]:
+    """All names of these sources, as a value of this tenant bears them."""
+    return [name for source in sources_for(tenant, sources) for name in _names(tenant, source)]
 
 
 def _names(tenant: str, source: MadeOf) -> list[str]:
     """The names by which a source can be invalidated."""
-    data_type, resource_id, scope, _, made_of = source
+    data_type, resource_id, scope, _, made_of, *_ = source
     if scope == NO_SCOPE:
         # The type, because who invalidates every resource of it means this one too.
         names = resource_names(tenant, data_type, resource_id, NO_SCOPE)
@@ -68,8 +82,9 @@ def _names(tenant: str, source: MadeOf) -> list[str]:
 
 def _source(given: Any) -> MadeOf:
     kind = type(given)
-    if issubclass(kind, Hit) and type(given.key) is Key:
-        return _of_key(given.key)._replace(names=given.names)
+    if issubclass(kind, Hit) and given.origin is not None:
+        key, origin = given.origin.key, given.origin
+        return _of_key(key)._replace(names=origin.names, data=origin.data, stale=given.stale)
     if issubclass(kind, Key):
         return _of_key(given)
     if issubclass(kind, str):

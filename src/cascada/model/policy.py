@@ -84,6 +84,7 @@ class Policy:
         at most (None: no size is too large).
     codec: of the lists of floats of `embedding` and `vector_store`: "f32" halves their space and
         keeps a relative error of 6e-8, "f64" is exact. All else is exact anyway.
+    sources: "required": what was made from nothing that is known is not stored (None: it is).
     version: 0..255, of the shape of the values; entries of another version are misses.
     type: what stored values are decoded to (a dataclass, a model, `set[int]`, ...).
     """
@@ -105,6 +106,7 @@ class Policy:
     bulky_bytes: int | None = None
     bulky_ttl: Duration = TTL_SHORT
     codec: Floats = "f32"
+    sources: Literal["required"] | None = None
     version: int = 0
     type: Any = None
 
@@ -193,6 +195,7 @@ _CHECKS: Final[dict[str, Check]] = {
     "bulky_bytes": _or_none(partial(arguments.integer, least=1, error=InvalidPolicy)),
     "bulky_ttl": _lasting,
     "codec": partial(arguments.choice, known=get_args(Floats), error=InvalidPolicy),
+    "sources": _or_none(partial(arguments.choice, known=("required",), error=InvalidPolicy)),
     "version": partial(arguments.integer, least=0, most=255, error=InvalidPolicy),
 }
 """What each field may be, but for `type`, which the codecs know."""
