@@ -42,7 +42,7 @@ venv: .venv/.ok  ## make .venv from the lock, with uv if it is on the PATH, else
 	@echo "venv: ready, $$($(PY) --version)"
 
 demo: venv  ## run the example service without and with cascada and compare them (about 90 s)
-	@echo "demo: the same workload over HTTP, first without cascada, then with it"
+	@echo "demo: the same workload over HTTP, without cascada and with it in turn"
 	@$(PY) -m examples.agent_service.demo
 
 serve: venv  ## run the example service until Ctrl-C (PORT=)

@@ -59,20 +59,53 @@ async def drive(
     rate: float,
     progress: Progress = lambda done: None,
 ) -> Run:
-    """Run all phases; a write comes before its phase's reads, or when a third of them are done."""
-    run = Run()
-    begun = time.perf_counter()
+    """Run all phases, and ask the service for its statistics."""
+    driver = Driver(client, concurrency=concurrency, rate=rate, progress=progress)
     for phase in phases:
+        await driver.drive(phase)
+    return await driver.end()
+
+
+class Driver:
+    """One run, phase by phase, so that another run's phases may come between its own.
+
+    `at` of an answer is the time that this run has taken, without those.
+    """
+
+    def __init__(
+        self,
+        client: httpx.AsyncClient,
+        *,
+        concurrency: int,
+        rate: float,
+        progress: Progress = lambda done: None,
+    ) -> None:
+        self._client = client
+        self._concurrency = concurrency
+        self._rate = rate
+        self._progress = progress
+        self._run = Run()
+        self._taken = 0.0
+
+    async def drive(self, phase: Phase) -> None:
+        """A write comes before its phase's reads, or when a third of them are done."""
+        started = time.perf_counter()
+        begun = started - self._taken
+        client, run = self._client, self._run
         if phase.write is not None and not phase.in_the_midst:
             run.write_seconds.append(await _write(client, phase.write))
         # A write in the midst starts while earlier reads are still under way and later ones follow.
         place = len(phase.reads) // 3 if phase.in_the_midst else -1
-        schedule = _schedule(phase, place, rate)
+        schedule = _schedule(phase, place, self._rate)
         async with asyncio.TaskGroup() as group:
-            for _ in range(concurrency):
-                group.create_task(_work(client, schedule, run, begun, progress))
-    run.stats = (await client.get("/stats")).raise_for_status().json()
-    return run
+            for _ in range(self._concurrency):
+                group.create_task(_work(client, schedule, run, begun, self._progress))
+        self._taken += time.perf_counter() - started
+
+    async def end(self) -> Run:
+        stats = await self._client.get("/stats")
+        self._run.stats = stats.raise_for_status().json()
+        return self._run
 
 
 def _schedule(phase: Phase, place: int, rate: float) -> Iterator[tuple[float, Read | Request]]:

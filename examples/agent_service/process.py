@@ -14,7 +14,7 @@ from typing import Final
 import examples
 
 _ROOT: Final = Path(examples.__file__).resolve().parent.parent
-_STARTS_WITHIN: Final = 30.0
+_STARTS_WITHIN: Final = 120.0
 _STOPS_WITHIN: Final = 10.0
 
 
