@@ -34,7 +34,8 @@ def compressed(data: bytes, level: int) -> bytes | None:
         compressor = zstandard.ZstdCompressor(level=level)
         setattr(_of_thread, f"compressor{level}", compressor)
     smaller: bytes = compressor.compress(data)
-    return smaller if len(smaller) < len(data) else None
+    # zstandard sets aside as much as might be needed, and keeps it: a copy takes what it says.
+    return bytes(memoryview(smaller)) if len(smaller) < len(data) else None
 
 
 def size_of(data: bytes) -> int:

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Final
+from itertools import islice
+from typing import Any, Final
 
-from cascada.model.entry import UNSET, Entry
+from cascada.codecs.compression import size_of
+from cascada.model.entry import UNSET, Entry, Flag
 from cascada.model.keys import Key
 
 RECORD: Final = 500
@@ -20,6 +22,15 @@ RECORD: Final = 500
 
 NAME: Final = 300
 """A name that no other record bears: its cell, its text, and the weak reference to it."""
+
+LOOKED_AT: Final = 10_000
+"""Objects of one value that are looked at: some milliseconds."""
+
+_AT_MOST: Final = 80
+"""Bytes that one byte of msgpack becomes at most: an empty list."""
+
+_COMPRESSED: Final = int(Flag.COMPRESSED)
+_ATOMS: Final = frozenset({int, float, complex, str, bytes, bytearray})
 
 BYTES: Final = sys.getsizeof(b"")
 
@@ -35,9 +46,64 @@ def weight_of(key: Key, entry: Entry, own_names: Sequence[str]) -> int:
 
 
 def _decoded(entry: Entry) -> int:
+    """The decoded value's: at least its bytes without compression, whatever was looked at."""
     value = entry.value
-    if isinstance(value, tuple | frozenset | list | dict | set):
-        return 4 * len(entry.data)  # boxed items; msgpack is about a quarter of them
-    if value is None or isinstance(value, str | bytes | int | float) or hasattr(value, "nbytes"):
+    if value is None or type(value) in (bool, int, float, str, bytes):
         return sys.getsizeof(value)
-    return sys.getsizeof(value) + len(entry.data)  # most of a large model are texts and arrays
+    # A large value is looked at in part alone: to see all of it would stop the event loop.
+    size = size_of(entry.data) if int(entry.flags) & _COMPRESSED else len(entry.data)
+    try:
+        return max(size, _Scales(entry.data).weigh(value, LOOKED_AT))
+    except Exception:  # noqa: BLE001 - an object may raise anything when it is looked at, or be too deep
+        return _AT_MOST * size
+
+
+class _Scales:
+    """What one value weighs; what it holds twice is counted once. `data`: counted already."""
+
+    def __init__(self, data: bytes) -> None:
+        self._seen = {id(data)}
+
+    def weigh(self, value: Any, most: int) -> int:
+        """Looks at about `most` objects: at all of them, or at some in each container."""
+        if id(value) in self._seen or value is None or value is True or value is False:
+            return 0
+        if type(value) is int and -5 <= value <= 256:  # there is one of each
+            return 0
+        self._seen.add(id(value))
+        weight = sys.getsizeof(value) + 15 & ~15
+        if type(value) in _ATOMS:
+            return weight
+        if isinstance(value, dict | list | tuple | set | frozenset) and value:
+            weight += self._inside(value, most)
+        return weight + self._parts(value, most)
+
+    def _inside(self, value: Any, most: int) -> int:
+        """The items of a container, by those of them that are looked at."""
+        count = len(value)
+        step = max(1, count // max(1, most // 2))
+        some: list[Any] = [*islice(value, 0, None, step)]
+        if isinstance(value, dict):
+            some += islice(value.values(), 0, None, step)
+            count *= 2
+        each = max(1, most // len(some))
+        before = len(self._seen)
+        weight = sum(self.weigh(item, each) for item in some)
+        if step > 1 and len(self._seen) - before > len(some) // 2:
+            return weight * count // len(some)
+        return weight  # they are mostly the same few
+
+    def _parts(self, value: Any, most: int) -> int:
+        """What an object of a class holds: its attributes, or an array's bytes."""
+        base = getattr(value, "base", None) if hasattr(value, "nbytes") else None
+        if base is not None:
+            return self.weigh(base, most)
+        weight = 0
+        attributes = getattr(value, "__dict__", None)
+        if attributes:
+            weight += sys.getsizeof(attributes) + self._inside(attributes, most)
+        for kind in type(value).__mro__:
+            slots = kind.__dict__.get("__slots__", ())
+            for name in (slots,) if isinstance(slots, str) else slots:
+                weight += self.weigh(getattr(value, name, None), most)
+        return weight
