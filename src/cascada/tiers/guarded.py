@@ -54,6 +54,10 @@ T = TypeVar("T")
 FAILURES_TO_OPEN: Final = 3
 RETRY_AFTER: Final = 1.0
 
+PER_BYTE: Final = 1e-7
+"""Seconds by which each byte to be stored lengthens the deadline: megabytes that are on their way
+over a slow line are no sign of a tier that fails, whose breaker would open for all others."""
+
 PER_NAME: Final = 0.0001
 """Seconds by which each name lengthens the deadline: a cascade may have tens of thousands, and is
 one step all the same. It is several times what the slowest tier takes."""
@@ -145,7 +149,9 @@ class GuardedTier:
 
     async def fill(self, leases: Sequence[Lease], entries: Sequence[Entry | None]) -> list[Filled]:
         self._refuse_while_owing()
-        return await self.call(lambda: self.tier.fill(leases, entries))
+        size = sum(len(entry.data) for entry in entries if entry is not None)
+        within = self.timeout + PER_BYTE * size
+        return await self.call(lambda: self.tier.fill(leases, entries), within)
 
     async def renew(self, leases: Sequence[Lease]) -> None:
         await self.call(lambda: self.tier.renew(leases))

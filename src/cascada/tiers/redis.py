@@ -283,7 +283,7 @@ class RedisTier:
         self._reads.forget(Batcher(self._link))
 
     def _make_calls(self) -> tuple[Calls, Leases]:
-        calls = Calls(self._link)
+        calls = Calls(self._link, self._lanes)
         return calls, Leases(
             self._layout,
             calls,

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from cascada.model.errors import TierUnavailable
+from cascada.tiers.redis_lanes import Lanes
 from cascada.tiers.redis_layout import ServerError
 from cascada.tiers.redis_link import Link
 from cascada.tiers.redis_prelude import Script
@@ -22,8 +23,9 @@ from cascada.tiers.redis_replies import Argument, Fits, anything
 class Calls:
     """What is sent on one link, beside the reads."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, lanes: Lanes) -> None:
         self._link = link
+        self._lanes = lanes
         self._settling: list[asyncio.Future[None]] = []
 
     async def run(
@@ -32,16 +34,23 @@ class Calls:
         keys: Sequence[Argument],
         arguments: Sequence[Argument],
         fits: Fits,
+        *,
+        aside: bytes = b"",
     ) -> Any:
-        """Run a script once. A server that does not know it yet has not run it."""
+        """Run a script once. A server that does not know it yet has not run it.
+
+        `aside`: it is large, and nobody else should have to wait until it has left; a name of its
+        own.
+        """
         what = len(keys), *keys, *arguments
+        send = partial(self._lanes.ask, aside) if aside else self._link.send
         try:
-            return await self._link.send(b"EVALSHA", script.digest, *what, fits=fits)
+            return await send(b"EVALSHA", script.digest, *what, fits=fits)
         except ServerError as error:
             if not str(error).startswith("NOSCRIPT"):
                 raise refusal("a script", error) from error
         try:
-            return await self._link.send(b"EVAL", script.text, *what, fits=fits)
+            return await send(b"EVAL", script.text, *what, fits=fits)
         except ServerError as error:
             raise refusal("a script", error) from error
 

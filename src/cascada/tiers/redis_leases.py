@@ -53,6 +53,9 @@ AT_ONCE: Final = 100
 NAMES_AT_ONCE: Final = 1000
 """Dynamic names of one script's keys, but that one key's are never parted."""
 
+BULKY: Final = 2**18
+"""Bytes of entries from which on they are sent beside what all others share."""
+
 _UNKNOWN: Final = b"unknown!"
 """The epoch of a miss that saw none: equal to no real one, so that its fence always refuses."""
 
@@ -257,6 +260,7 @@ class Leases:
                 layout.generation(""), len(places.names), *places.names, *each,
             ],
             redis_replies.filled(len(fills)),
+            aside=fills[0][0].token if _size(fills) > BULKY else b"",
         )  # fmt: skip
         filled = []
         for (lease, _), (said, q, nonce) in zip(fills, reply, strict=True):
@@ -301,6 +305,10 @@ async def _in_parts(whole: Sequence[T], send: Callable[[Sequence[T]], Any]) -> l
         return list(await send(whole)) if whole else []
     parts = [whole[start : start + AT_ONCE] for start in range(0, len(whole), AT_ONCE)]
     return [answer for answers in await asyncio.gather(*map(send, parts)) for answer in answers]
+
+
+def _size(fills: Sequence[Fill]) -> int:
+    return sum(len(entry.data) for _, entry in fills if entry is not None)
 
 
 def _life(seconds: float) -> int:
