@@ -88,6 +88,7 @@ async def test_a_stale_stream_stands_in_for_one_that_does_not_begin_but_not_for_
     away = OSError("away")
     assert await heard(acme, Tape(error=away)) == ["o", "l", "d"]
     await all_stored(acme)
+    await pass_time(cache, clock, 2)  # so long a source that has failed is left alone
     half = Listener(acme, Tape("n", error=away))
     with pytest.raises(OSError, match="away"):
         await half.task
