@@ -19,6 +19,7 @@ from cascada.testing.clock import ManualClock
 from cascada.testing.inside import inside_sqlite
 from cascada.tiers.base import Found, Lease, Why
 from cascada.tiers.sqlite import SqliteTier
+from tests.scenarios.row import until
 from tests.tiers.sqlite_world import (
     World,
     entry,
@@ -313,3 +314,26 @@ async def test_a_batch_that_is_overtaken_is_read_in_one_go_and_tells_its_own_cou
 
 
 # --- forks --------------------------------------------------------------------------------
+
+
+async def test_a_closing_that_is_cancelled_leaves_no_connection_open(world: World) -> None:
+    """Nobody would close it later but the garbage collector, and that complains."""
+    tier = world.tier()
+    await load(tier, key())
+    parts = inside_sqlite(tier)
+    entered, go_on = threading.Event(), threading.Event()
+
+    def hang(connection: sqlite3.Connection) -> None:
+        entered.set()
+        go_on.wait(10)
+
+    reading = asyncio.ensure_future(parts.reader.run(hang))
+    await asyncio.to_thread(entered.wait, 10)
+    ending = asyncio.ensure_future(tier.aclose())
+    await asyncio.sleep(0)
+    ending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await ending
+    go_on.set()
+    await reading
+    await until(lambda: not parts.reader.link.is_open and not parts.writer.link.is_open)

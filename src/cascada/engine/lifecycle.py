@@ -15,7 +15,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import Any, Final, Protocol, runtime_checkable
 from weakref import WeakSet
@@ -113,14 +113,20 @@ class Lifecycle:
         if self._closed:
             return
         self._closed = for_good
-        if self.loop is asyncio.get_running_loop():
-            await self._stack.background.drain(DRAIN_TIMEOUT)
-        elif self.loop is not None and self.loop.is_running():
-            # Its tasks can be ended only where they run.
-            work = self._stack.background.drain(DRAIN_TIMEOUT)
-            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self.loop))
-        for tier in self._stack.tiers:
-            await tier.aclose()
+        # All of it, whatever fails or is cancelled on the way: nobody will close the rest later.
+        async with AsyncExitStack() as closing:
+            closing.callback(self._let_go)
+            for tier in reversed(self._stack.tiers):
+                closing.push_async_callback(tier.aclose)
+            if self.loop is asyncio.get_running_loop():
+                await self._stack.background.drain(DRAIN_TIMEOUT)
+            elif self.loop is not None and self.loop.is_running():
+                # Its tasks can be ended only where they run.
+                work = self._stack.background.drain(DRAIN_TIMEOUT)
+                await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self.loop))
+
+    def _let_go(self) -> None:
+        """Belong to no loop any more."""
         if self._news is not None:
             self._news.forget()
         self._loop = None

@@ -215,8 +215,10 @@ class SqliteTier:
         return await self._look(self._questions.usage)
 
     async def aclose(self) -> None:
-        await self._reader.close()
-        await self._writer.close()
+        # Both begin to close before either is waited for: who is cancelled in between would leave
+        # the other one open, for the garbage collector to find.
+        for closing in (self._reader.end(), self._writer.end()):
+            await asyncio.shield(asyncio.wrap_future(closing))
 
     # --- beside the contract ----------------------------------------------------------------
 

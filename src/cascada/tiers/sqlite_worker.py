@@ -16,7 +16,7 @@ import sqlite3
 import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
 from cascada.tiers.deadline import wait_in
@@ -75,14 +75,17 @@ class Worker:
 
     async def close(self) -> None:
         """Run what waits, then close the connection on its thread and end the thread."""
+        await asyncio.shield(asyncio.wrap_future(self.end()))
+
+    def end(self) -> Future[None]:
+        """Begin what `close` waits for: it comes to its end whether anybody waits or not."""
         with self._lock:
             executor, self._executor = self._executor, None
         if executor is None:
-            self.link.close()
-            return
+            return _closed(self.link)
         closing = executor.submit(self.link.close)
         executor.shutdown(wait=False)
-        await asyncio.shield(asyncio.wrap_future(closing))
+        return closing
 
     def _start(self, job: Job) -> None:
         with self._lock:
@@ -137,7 +140,10 @@ class Inline:
             return work(connection)
 
     async def close(self) -> None:
-        self.link.close()
+        self.end()
+
+    def end(self) -> Future[None]:
+        return _closed(self.link)
 
 
 class Writer(Worker):
@@ -191,6 +197,14 @@ def _attempt(connection: sqlite3.Connection, job: Job) -> None:
         connection.execute("ROLLBACK TO job")
         job.error = error
     connection.execute("RELEASE job")
+
+
+def _closed(link: Link) -> Future[None]:
+    """Close a connection that no thread works on."""
+    link.close()
+    closing: Future[None] = Future()
+    closing.set_result(None)
+    return closing
 
 
 def _deliver(jobs: list[Job]) -> None:
