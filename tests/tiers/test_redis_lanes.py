@@ -16,6 +16,7 @@ from cascada.model.clock import SystemClock
 from cascada.model.errors import TierUnavailable, Unanswered
 from cascada.testing.inside import inside_redis
 from cascada.tiers.redis import RedisTier
+from tests.servers.fuzzing_redis import FuzzingRedis, Plan, before
 from tests.servers.redis import RedisServer
 
 
@@ -118,3 +119,29 @@ async def test_an_outage_costs_callers_nothing(server: RedisServer) -> None:
             with pytest.raises(TierUnavailable, match="no connection to Redis at present"):
                 await tier.data.increment("acme:a", 1)
         assert time.thread_time() - started < 1
+
+
+@pytest.mark.parametrize(
+    "extra", [b":7\r\n", b"$3\r\nabc\r\n", b"*1\r\n$3\r\nabc\r\n", b"_\r\n"], ids=repr
+)
+async def test_a_reply_of_the_right_form_is_taken_only_with_its_proof(
+    server: RedisServer, extra: bytes
+) -> None:
+    """One reply too many: it would be an answer, and the next caller's would be this one's."""
+    async with FuzzingRedis(server.port) as between, connected(between.url) as tier:
+        data = tier.data
+        for item in (b"one", b"two"):
+            await data.push("acme:l", item, left=False)
+        await data.increment("acme:n", 1000)
+        between.plan = Plan(before(extra))
+        for call in (
+            lambda: data.range("acme:l", 0, -1),
+            lambda: data.pop("acme:l", left=True),
+            lambda: data.counter("acme:n"),
+            lambda: data.length("acme:l"),
+            lambda: data.increment("acme:n", 1000),
+        ):
+            with pytest.raises(TierUnavailable):
+                await call()
+        between.plan = None
+        assert await data.increment("acme:n", 1000) >= 2000
