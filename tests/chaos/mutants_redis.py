@@ -4,6 +4,9 @@ Not here, because no run is likely to meet them; each has a deterministic test i
 `tests/tiers/test_redis_traps.py`: q lost alone or kept alone, the fence of a degraded miss, q of
 the second MGET, a second MGET without `e`, the time of the look taken after it, "last seen" q from
 an MGET, a push connection at another live server, a delayed one-script set, a forgotten version.
+Nor what is right again at the next write; `tests/contracts/test_less_one_rule.py` has it: equality
+without names, flags or version; a set that lands under another value's HOLD; a fill that replaces,
+or draws a number.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cascada.coherence.push import PushFeed
-from cascada.engine import debts, descent, fence, invalidate, read, sources, write
+from cascada.engine import debts, descent, fence, invalidate, read, sources
 from cascada.engine.answer import Answer
 from cascada.engine.flight import Boarding
 from cascada.engine.stack import Stack
@@ -273,25 +276,6 @@ def set_without_hold() -> None:
 @mutant("set on redis: what is there is kept, whatever it says", config="redis", workload="hands")
 def kept_whatever_it_says_on_redis() -> None:
     rewrite("FILL", "and equal(found, new, 1 + static + late, ARGV[at + 9])", "")
-
-
-@mutant("set on redis: it lands without a HOLD of its value", config="redis", workload="sets")
-def set_lands_without_its_hold() -> None:
-    swap(write, "digest_of", lambda original: lambda entry: bytes(16))  # any set's HOLD will do
-
-    def fill(original: Any) -> Any:
-        async def late(
-            self: RedisTier, leases: Sequence[Lease], entries: Sequence[Entry | None]
-        ) -> list[Filled]:
-            if any(lease.forced for lease in leases):
-                # What a slow way to Redis does to a set; with the rule it changes nothing.
-                await asyncio.sleep(0.03)
-            answers: list[Filled] = await original(self, leases, entries)
-            return answers
-
-        return late
-
-    swap(RedisTier, "fill", fill)
 
 
 @mutant("fill on redis: its fence is not compared", config="redis", workload="hands")
