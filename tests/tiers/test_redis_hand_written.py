@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import redis
 
 from cascada import Cache
 from cascada.api.tenant import Tenant
@@ -57,6 +58,23 @@ async def test_what_is_set_without_an_invalidation_in_between_is_kept(
     await there.invalidate("row", "2")
     assert await here.set("row", "1", "value")
     assert (await there.get("row", "1")).value == "value"
+
+
+@pytest.mark.parametrize("lost", ["all", "the rings"])
+async def test_what_is_only_filled_goes_on_after_the_server_has_lost(
+    pair: tuple[Tenant, Tenant], redis_server: RedisServer, lost: str
+) -> None:
+    """A fill takes no lease, which would begin anew: it has to do so itself."""
+    here, there = pair
+    assert await here.fill(await here.get("row", "1"), "before")
+    with redis.Redis.from_url(redis_server.url) as client:
+        for key in client.scan_iter("*"):
+            if lost == "all" or key.endswith((b":r", b":s")):
+                client.delete(key)
+    for _ in range(2):  # refused once at most
+        if not (miss := await there.get("row", "2")):
+            await there.fill(miss, "value")
+    assert (await there.get("row", "2")).value == "value"
 
 
 async def test_of_sets_that_cross_all_processes_keep_the_same(pair: tuple[Tenant, Tenant]) -> None:

@@ -83,7 +83,14 @@ local function fill(at, key)
   local static, late = tonumber(ARGV[at + 11]), tonumber(ARGV[at + 12])
   local since, life = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 7])
   local once = set == 'once'
-  if once then set = '' end
+  if once then
+    set = ''
+    -- After a flush, or once the rings were evicted, somebody has to begin anew: who stores in this
+    -- way takes no lease, which would. This time it is refused, unless nothing was numbered since.
+    if not e or string.sub(e, 9, 48) ~= ARGV[1] then e, q = epoch(ARGV[1], ARGV[2], ARGV[3]) end
+    low(KEYS[2], q)
+    low(KEYS[3], q)
+  end
   local held = get(l)
   local accepted = (once or held == lease) and e and string.sub(e, 9, 48) == ARGV[1]
   local stamps = {}
