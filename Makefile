@@ -1,11 +1,12 @@
 # The commands of the project; `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: venv demo serve test check bench chaos docs help
+.PHONY: venv demo serve test check bench chaos busy docs help
 
 PY := .venv/bin/python
 MINUTES ?= 5
 PORT ?= 8000
+TIMED := $(addprefix tests/,scenarios tiers coherence processes examples chaos benchmarks)
 TYPED := src $(wildcard examples tests/typing tests/chaos)
 
 # The first interpreter that really runs (a pyenv shim may not), is new enough and can make an environment.
@@ -72,6 +73,10 @@ bench: venv  ## run every script of benchmarks/ and print its ratios
 chaos: venv  ## attack every configuration for 5 minutes with several processes (MINUTES=, ARGS=)
 	@echo "chaos: python -m tests.chaos, $(MINUTES) minutes for each configuration"
 	@$(PY) -m tests.chaos --minutes $(MINUTES) $(ARGS)
+
+busy: venv  ## run the timing-sensitive tests three times beside four busy processes (ARGS=)
+	@echo "busy: python -m tests.beside"
+	@$(PY) -m tests.beside --times 3 -- $(or $(ARGS),$(TIMED))
 
 docs: venv  ## run every Python block of the documents and compare what it prints
 	@echo "docs: pytest tests/documents"
