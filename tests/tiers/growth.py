@@ -16,7 +16,7 @@ from typing import Any
 import numpy
 
 from cascada import Cache, Policy
-from cascada.testing import inside
+from cascada.testing.inside import inside
 
 SECONDS = 10.0
 CAPACITY = 20 * 2**20

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, TypedDict
 from cascada.api.callbacks import Callback, accepts_any, with_accepted
 from cascada.api.context import Context
 from cascada.api.default import LEFT_OUT, default_cache
-from cascada.codecs.public import deserialize_from_cache
+from cascada.codecs.public import as_lists
 from cascada.engine.answer import Answer, Origin, Produced, Question
 from cascada.engine.source import One, Terms, call
 from cascada.model import arguments
@@ -97,7 +97,7 @@ async def get_with_cache_aside(
         hit = handle.peek(data_type, resource_id)
         if hit is not None:
             spent = (clock.monotonic() - started) * 1000
-            value = deserialize_from_cache(hit.value, data_type)
+            value = as_lists(hit.value, data_type)
             return value, _hit_in_memory(spent, data_type, resource_id)
     given = {
         "resource_id": resource_id,
@@ -186,7 +186,7 @@ def _deserialized(
     if answer.absent or answer.entry.flags & Flag.ABSENT:
         return None
     if deserializer is None:
-        return deserialize_from_cache(stored, data_type)
+        return as_lists(stored, data_type)
     return deserializer(stored)
 
 

@@ -19,7 +19,7 @@ from cascada.api.tenant import Tenant
 from cascada.api.vectors import DATA_TYPE, vector_of, vectors_of
 from cascada.codecs.arrays import array_of_list, numpy_if_there
 from cascada.codecs.digest import generate_resource_id_hash
-from cascada.codecs.public import serialize_for_cache
+from cascada.codecs.public import lists_of
 from cascada.codecs.values import AS_ARRAY
 from cascada.engine.answer import Produced, Question
 from cascada.engine.gather import Gatherer
@@ -115,7 +115,7 @@ class Embeddings:
     def stored(self, vector: Any) -> Any:
         """What a vector of the provider is stored as."""
         if self._half:
-            return Half(serialize_for_cache(vector, DATA_TYPE))
+            return Half(lists_of(vector))
         return vector
 
     def gatherer(self, tenant: Tenant) -> Gatherer:
@@ -186,7 +186,7 @@ def _lists(hits: list[Any]) -> list[list[float]]:
 
 def _as_list(vector: Any) -> list[float]:
     """A list of the caller's own: equal texts do not share one."""
-    return list(vector) if isinstance(vector, list) else serialize_for_cache(vector, DATA_TYPE)
+    return list(vector) if isinstance(vector, list) else lists_of(vector)
 
 
 def _as_array(vector: Any) -> Any:

@@ -17,7 +17,7 @@ from cascada.api.embeddings import store_vector, stored_vector
 from cascada.api.manager_data import ListsAndCounters
 from cascada.api.tenant import Tenant
 from cascada.codecs.digest import generate_resource_id_hash
-from cascada.codecs.public import deserialize_from_cache
+from cascada.codecs.public import as_lists
 from cascada.model import arguments
 from cascada.model.keys import Id
 from cascada.model.policy import CachePriority
@@ -58,7 +58,7 @@ class CacheManager(ListsAndCounters):
         """The value, or `default`. Vectors come as lists."""
         handle = cls._handle(tenant_id, agent_id, conversation_id, collection_id)
         hit = await handle.get(data_type, resource_id)
-        return deserialize_from_cache(hit.value, data_type) if hit else default
+        return as_lists(hit.value, data_type) if hit else default
 
     @classmethod
     async def set(

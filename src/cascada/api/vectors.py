@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, Final
 
-from cascada.codecs.public import serialize_for_cache
+from cascada.codecs.public import lists_of
 from cascada.engine.source import call
 from cascada.model import arguments
 from cascada.model.errors import BadInput
@@ -54,7 +54,7 @@ def _or_error(vector: Any) -> Any:
 def vector_of(vector: Any, what: str = "embedding") -> Any:
     """A vector as it is stored: an array as it is, anything else as a list of floats."""
     try:
-        listed = serialize_for_cache(vector, DATA_TYPE)
+        listed = lists_of(vector)
     except Exception as error:
         raise arguments.refused(what, vector, "a list of numbers, or an array") from error
     if isinstance(listed, set | frozenset) or not arguments.is_several(listed):
