@@ -209,5 +209,5 @@ def test_a_patience_that_is_none_is_refused(value: Any) -> None:
 
 @pytest.mark.parametrize("value", ["ignore", None, True, ["raise"]])
 def test_an_answer_to_pending_that_is_none_is_refused(value: Any) -> None:
-    with pytest.raises(BadInput, match=r"on_pending is .*; it may be raise, warn"):
+    with pytest.raises(BadInput, match=r"on_pending is .*; pass one of raise, warn"):
         Cache(on_pending=value)

@@ -29,6 +29,8 @@ from cascada.model.secret import Secret, Url
 from cascada.model.ttl import Duration
 from cascada.tiers.base import Tier, Usage
 
+_PLAIN: Final = frozenset({str, type(None)})
+
 MAX_HANDLES: Final = 1024
 """Handles that are kept for those who ask for the same again, as every request does."""
 
@@ -176,17 +178,14 @@ class Cache:
         collection: Id | None = None,
     ) -> Tenant:
         """The handle of one tenant. MissingTenant if there is none; there is no default."""
-        handle: Tenant | None
-        try:
-            handle = self._handles[tenant, agent, conversation, collection]
-        except Exception:  # noqa: BLE001 - an id that cannot be looked up gets its sentence below
-            handle = None
-        if handle is None:  # outside of the handler: a traceback begins with that sentence
+        given = (tenant, agent, conversation, collection)
+        # What is equal to an id need not be one: 1 and True, or an object that says so.
+        handle = self._handles.get(given) if _PLAIN.issuperset(map(type, given)) else None
+        if handle is None:
             text, scope = arguments.tenant(tenant), scope_of(agent, conversation, collection)
             handle = Tenant(self._assembly, text, scope)
             if len(self._handles) >= MAX_HANDLES:
                 self._handles.clear()
-            # Under canonical ids alone: 1 and True are equal, but not both an id.
             self._handles[text, *scope] = handle
         if self._validate is not None:
             self._validate(handle.tenant)

@@ -56,7 +56,11 @@ def _known(callback: Callback, offered: tuple[str, ...]) -> Accepted:
 
 
 def _accepted(callback: Callback, offered: tuple[str, ...]) -> Accepted:
-    parameters = inspect.signature(callback).parameters.values()
+    try:
+        parameters = inspect.signature(callback).parameters.values()
+    except (TypeError, ValueError) as error:  # some built-in functions have no signature
+        name = getattr(callback, "__qualname__", type(callback).__qualname__)
+        raise Misuse(f"{name} does not say what it takes; pass a function that does") from error
     for each in parameters:
         required = each.default is each.empty and each.kind not in (
             each.VAR_POSITIONAL,

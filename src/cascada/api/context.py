@@ -15,6 +15,7 @@ from cascada.model import arguments
 from cascada.model.errors import BadInput, MissingTenant
 from cascada.model.keys import Id, id_text
 
+PARTS: Final = ("tenant", "agent", "conversation", "collection")
 TENANT_VARIABLE: Final = "CASCADA_TENANT"
 
 
@@ -57,7 +58,7 @@ class Context:
 
     def lacks(self, part: str) -> bool:
         """Whether `part` ("tenant", "agent", "conversation", "collection") is not there."""
-        return _blank(getattr(self, f"{part}_id"))
+        return _blank(getattr(self, f"{arguments.choice(part, 'part', PARTS)}_id"))
 
     def __enter__(self) -> Self:
         _current.set((self, _current.get()))

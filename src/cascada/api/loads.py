@@ -120,10 +120,7 @@ class TenantLoads(TenantAsking):
         those that it did not read: hits, or types and ids. What was made of a hit that is not what
         there is any more is returned, and not stored.
         """
-        try:
-            shape = self._shapes.get(data_type)
-        except Exception:  # noqa: BLE001 - what cannot be looked up is told its sentence below
-            shape = None
+        shape = self._shapes.get(data_type) if class_of(data_type) is str else None
         if shape is None:
             shape = self._shape(data_type)
         if class_of(resource_id) is not str:

@@ -190,9 +190,9 @@ class CacheManager(ListsAndCounters):
         """
         return await cls.get(
             CACHE_TYPE_QUERY_RESULT,
-            generate_resource_id_hash(query, **params),
+            generate_resource_id_hash(arguments.text(query, "query"), **params),
             tenant_id,
-            collection_id=collection_id,
+            collection_id=arguments.identity(collection_id, "collection_id"),
         )
 
     @classmethod
@@ -209,8 +209,9 @@ class CacheManager(ListsAndCounters):
         False if there is a result already, or if the collection has changed after the
         `get_query_result` of this task that found none: what was made then may be outdated.
         """
+        collection_id = arguments.identity(collection_id, "collection_id")
         handle = cls._handle(tenant_id, None, None, collection_id)
-        resource_id = generate_resource_id_hash(query, **params)
+        resource_id = generate_resource_id_hash(arguments.text(query, "query"), **params)
         return await handle.fill_anew(CACHE_TYPE_QUERY_RESULT, resource_id, result)
 
     @classmethod

@@ -100,10 +100,7 @@ class Tenant(TenantLoads, TenantFills, TenantStreams, TenantData, TenantVoids):
         `lookup="exact"`. A value past its ttl is returned with `stale=True` within `stale_for`.
         `type` is what stored data is decoded to; what does not decode is a miss.
         """
-        try:
-            shape = self._shapes.get(data_type)
-        except Exception:  # noqa: BLE001 - what cannot be looked up is told its sentence below
-            shape = None
+        shape = self._shapes.get(data_type) if class_of(data_type) is str else None
         if shape is None:
             shape = self._shape(data_type)
         if class_of(resource_id) is not str:
@@ -135,10 +132,7 @@ class Tenant(TenantLoads, TenantFills, TenantStreams, TenantData, TenantVoids):
 
     def peek(self, data_type: str, resource_id: Id) -> Hit[Any] | None:
         """What memory answers at once, or None: then ask `get`, which also looks further."""
-        try:
-            shape = self._shapes.get(data_type)
-        except Exception:  # noqa: BLE001 - what cannot be looked up is told its sentence below
-            shape = None
+        shape = self._shapes.get(data_type) if class_of(data_type) is str else None
         if shape is None:
             shape = self._shape(data_type)
         if class_of(resource_id) is not str:

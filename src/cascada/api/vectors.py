@@ -55,11 +55,13 @@ def vector_of(vector: Any, what: str = "embedding") -> Any:
     """A vector as it is stored: an array as it is, anything else as a list of floats."""
     try:
         listed = lists_of(vector)
+        ordered = arguments.is_several(listed) and not isinstance(listed, set | frozenset)
+        numbers = list(listed) if ordered else None
     except Exception as error:
         raise arguments.refused(what, vector, "a list of numbers, or an array") from error
-    if isinstance(listed, set | frozenset) or not arguments.is_several(listed):
+    if numbers is None:
         raise arguments.refused(what, vector, "a list of numbers, or an array")
-    numbers = _finite(list(listed), what)
+    numbers = _finite(numbers, what)
     return numbers if listed is vector else vector
 
 

@@ -30,6 +30,7 @@ from cascada.codecs.shapes import Unstorable, locate
 from cascada.model import arguments
 from cascada.model.entry import UNSET, Codec, Flag
 from cascada.model.errors import CorruptEntry, MissingExtra, SerializationError
+from cascada.model.shown import shown
 
 # Looked up once: members of an enum class are slow to reach, and slower to calculate with.
 _NOTHING: Final = Codec.NOTHING
@@ -293,8 +294,11 @@ def _refusal(value: object, error: Exception, attempt: Any) -> SerializationErro
             return wrong
         return None
 
-    path, part, wrong = locate(value, error, problem)
-    return SerializationError(f"{path} {_what_is_wrong(part, wrong)}")
+    try:
+        path, part, wrong = locate(value, error, problem)
+        return SerializationError(f"{path} {_what_is_wrong(part, wrong)}")
+    except Exception:  # noqa: BLE001 - it is found by looking into the value, whose code may raise
+        return SerializationError(f"value is {shown(value)}, and raises when it is looked into")
 
 
 def _what_is_wrong(part: object, wrong: Exception) -> str:

@@ -26,7 +26,7 @@ from cascada.engine.source import from_thread
 from cascada.engine.stack import Stack
 from cascada.engine.store import entry_names
 from cascada.model.entry import UNSET, Codec, Flag
-from cascada.model.errors import BadInput, SerializationError
+from cascada.model.errors import BadInput, Misuse, SerializationError
 from cascada.model.made_of import MadeOf, source_names
 from cascada.model.ttl import Duration
 
@@ -88,7 +88,7 @@ class Pieces:
         if isinstance(made, Generator):
             made = from_thread(made)
         if not isinstance(made, AsyncIterable):
-            raise TypeError(
+            raise Misuse(
                 f"a stream is made of an async generator, not of {type(made).__name__}; "
                 "pass a function without arguments that returns one"
             )

@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple
 
 from cascada.engine.answer import Origin, Produced, Question
 from cascada.model.clock import Clock
+from cascada.model.errors import BadInput, Misuse
 from cascada.model.loaded import Loaded
 from cascada.model.made_of import MadeOf
 from cascada.model.ttl import Duration
@@ -200,12 +201,12 @@ def in_order(rows: object, ids: Sequence[str]) -> list[object]:
         return [by_text.get(wanted) for wanted in ids]
     if isinstance(rows, Sequence) and not isinstance(rows, str | bytes):
         if len(rows) != len(ids):
-            raise ValueError(
+            raise BadInput(
                 f"the loader was asked for {len(ids)} ids and returned {len(rows)} values; "
                 "return one for each (None where there is none), or a mapping from id to value"
             )
         return list(rows)
-    raise TypeError(
+    raise Misuse(
         f"the loader returned {type(rows).__name__}; return a mapping from id to value, "
         "or a list with one value for each id"
     )

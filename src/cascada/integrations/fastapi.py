@@ -46,6 +46,8 @@ def lifespan(cache: Cache) -> Callable[[Any], AbstractAsyncContextManager[None]]
     answered by then; their values are stored before the process ends (at most 10 s).
     """
 
+    arguments.instance(cache, "cache", Cache, "a Cache")
+
     @asynccontextmanager
     async def run(app: Any) -> AsyncIterator[None]:
         async with cache:
@@ -110,6 +112,8 @@ def tenant_from(resolver: Resolver) -> Callable[[Request], AsyncIterator[str]]:
     are not looked at. An async one runs in the event loop, a plain one as well: it must not block.
     It refuses a caller with an HTTPException of its own (401); returning no tenant is 401, too.
     """
+
+    arguments.function(resolver, "resolver", "a function of a request")
 
     async def tenant(request: Request) -> AsyncIterator[str]:
         said = resolver(request)

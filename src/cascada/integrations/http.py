@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from cascada.api.cache_aside import CacheAsideMetrics
+from cascada.model import arguments
 from cascada.model.entry import Hit, Miss
-from cascada.model.errors import BadInput
+from cascada.model.plain import number_of
 
 __all__ = ["cache_status"]
 
@@ -40,8 +41,13 @@ def cache_status(
     whether what a load brings is handed to the tiers (False where it says `store=False`, or the
     type's ttl is 0). bypassed: the cache was not asked (mode off). cache: what this one is called.
     """
+    token = "a name such as 'cascada' (letters, digits, -._)"
+    cache = arguments.text(cache, "cache", token)
     if not _TOKEN.fullmatch(cache):
-        raise BadInput(f"cache is {cache!r}; pass a name such as 'cascada' (letters, digits, -._)")
+        raise arguments.refused("cache", cache, token)
+    if ttl is not None:
+        ttl = math.inf if number_of(ttl) == math.inf else arguments.number(ttl, "ttl")
+    stored, bypassed = arguments.flag(stored, "stored"), arguments.flag(bypassed, "bypassed")
     told = _bypassed() if bypassed else _told(answer, ttl, stored)
     return "; ".join([cache, *told])
 
@@ -77,4 +83,8 @@ def _facts(answer: Hit[Any] | Miss | CacheAsideMetrics) -> tuple[str | None, boo
     if isinstance(answer, Hit):
         tier = None if answer.tier == "source" else answer.tier
         return tier, answer.stale, answer.coalesced, True
-    return answer["tier"], answer["stale"], answer["coalesced"], answer["source"] != "none"
+    try:
+        return answer["tier"], answer["stale"], answer["coalesced"], answer["source"] != "none"
+    except Exception as error:
+        accepted = "a Hit, a Miss, or the metrics of get_with_cache_aside"
+        raise arguments.refused("answer", answer, accepted) from error

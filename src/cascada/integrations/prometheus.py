@@ -26,6 +26,7 @@ from cascada.api.cache import Cache
 from cascada.api.statistics import usage
 from cascada.engine.kind import OTHER, Kind
 from cascada.engine.latency import BOUNDS, Latency
+from cascada.model import arguments
 from cascada.model.errors import MissingExtra
 from cascada.tiers.base import Usage
 
@@ -84,9 +85,10 @@ class CacheCollector(Collector):
     """
 
     def __init__(self, cache: Cache, *, tenants: int = 0, data_types: int = 200) -> None:
+        arguments.instance(cache, "cache", Cache, "a Cache")
         self._assembly = cache._assembly
-        self._tenants = tenants
-        self._data_types = data_types
+        self._tenants = arguments.integer(tenants, "tenants", 0)
+        self._data_types = arguments.integer(data_types, "data_types", 0)
         self._usage: dict[str, Usage] = {}
         self._in_memory = Latency()
         self._timed = 0
@@ -319,6 +321,8 @@ _collectors: WeakKeyDictionary[Cache, dict[int, CacheCollector]] = WeakKeyDictio
 
 async def exposition(cache: Cache, *, tenants: int = 0) -> bytes:
     """All metrics of the cache as text, for a `/metrics` route; its type is CONTENT_TYPE_LATEST."""
+    arguments.instance(cache, "cache", Cache, "a Cache")
+    tenants = arguments.integer(tenants, "tenants", 0)
     known = _collectors.setdefault(cache, {})
     if tenants not in known:
         known[tenants] = CacheCollector(cache, tenants=tenants)

@@ -185,7 +185,7 @@ def ids(values: object, what: str = "resource_ids") -> list[str]:
 
 def names(values: object, what: str, of: str = "names") -> tuple[str, ...]:
     """Several names, such as tags: ids without a number of their own."""
-    if values == () and type(values) is tuple:
+    if type(values) is tuple and not values:
         return ()
     single = what.removesuffix("s")
     return tuple([identity(each, single) for each in several(values, what, of)])

@@ -16,6 +16,7 @@ from uuid import UUID
 
 from cascada.model import arguments
 from cascada.model.arguments import MAX_ID_LENGTH
+from cascada.model.errors import InvalidKey
 
 Id = str | int | UUID
 """What callers may pass as an id; `str()` of it is the canonical form, so 7 and "7" are one id."""
@@ -75,11 +76,14 @@ class Key(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> Key:
         """The key whose `text` this is."""
-        segments = text.split(":")
+        segments = text.split(":") if type(text) is str else []
         if len(segments) == 3 and "%" not in text:  # most are without context: thrice as fast
             return cls(segments[0], segments[1], None, None, None, segments[2])
-        tenant, data_type, *middle, resource_id = map(unquote, segments)
-        parts = dict(zip(middle[::2], middle[1::2], strict=True))
+        try:
+            tenant, data_type, *middle, resource_id = map(unquote, segments)
+            parts = dict(zip(middle[::2], middle[1::2], strict=True))
+        except ValueError as error:
+            raise arguments.refused("text", text, "the text of a key", InvalidKey) from error
         agent, conversation, collection = (parts.get(label) for label in LABELS.values())
         return cls(tenant, data_type, agent, conversation, collection, resource_id)
 
