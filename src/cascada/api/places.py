@@ -52,8 +52,10 @@ def redis_tier(
     )
 
 
-def database_tier(url: str | Url, namespace: str, capacity: int, clock: Clock) -> SqliteTier:
-    """The database tier that a URL names."""
+def database_tier(
+    url: str | Url, namespace: str, capacity: int, clock: Clock, *, alone: bool
+) -> SqliteTier:
+    """The database tier that a URL names; `alone`: no other shared tier is above it."""
     url = _url(url, "database", DATABASE)
     path = sqlite_path(url)
     if path is None:
@@ -61,7 +63,7 @@ def database_tier(url: str | Url, namespace: str, capacity: int, clock: Clock) -
             f"database is {url!r}, which names no file; pass {DATABASE}, or leave it out to keep "
             "values in memory only"
         )
-    return SqliteTier(path, namespace=namespace, capacity_bytes=capacity, clock=clock)
+    return SqliteTier(path, namespace=namespace, capacity_bytes=capacity, clock=clock, turns=alone)
 
 
 def sqlite_path(url: Url) -> str | None:

@@ -11,6 +11,7 @@ the entry comes to be stored, in the same transaction. (`coherence.md` rules 8 a
     sqlite_worker    the threads, transactions and group commits
     sqlite_rules     fill and invalidate, inside a write transaction
     sqlite_ledger    what a write transaction knows and changes
+    sqlite_turns     which process loads a key
     sqlite_holding   what is stored, valid or not, for people who ask why
     sqlite_outbox    what a tier above could not be told
     sqlite_data      lists and counters, which are no cache
@@ -28,6 +29,7 @@ import logging
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 from weakref import WeakSet
@@ -64,6 +66,7 @@ from cascada.tiers.sqlite_link import Link
 from cascada.tiers.sqlite_reads import Feed, Notes, Reader
 from cascada.tiers.sqlite_rules import Write
 from cascada.tiers.sqlite_schema import Writing, renew
+from cascada.tiers.sqlite_turns import Turns, end_turns, renew_turns, take_turns
 from cascada.tiers.sqlite_worker import Inline, Worker, Writer
 
 T = TypeVar("T")
@@ -88,7 +91,8 @@ class SqliteTier:
     capacity_bytes: of all namespaces and tenants in the file together (0: unbounded).
     inline_reads: read on the event loop's own thread, twice as fast while the pages are in
     memory. busy_timeout: seconds to wait for another process's transaction before TierUnavailable.
-    max_tombstones: invalidated names that are remembered for a tenant before a sweep.
+    max_tombstones: invalidated names that are remembered for a tenant before a sweep. turns: one
+    process at a time loads a key; a tier above that sees to it makes them needless.
     """
 
     name: TierName = "l3"
@@ -103,6 +107,7 @@ class SqliteTier:
         inline_reads: bool = False,
         busy_timeout: float = 1.0,
         max_tombstones: int = 20_000,
+        turns: bool = True,
     ) -> None:
         if os.fspath(path) == ":memory:":
             raise BadInput("path is ':memory:', which no two connections share; pass a file")
@@ -111,6 +116,7 @@ class SqliteTier:
         self._busy_timeout = busy_timeout
         self._rules = Rules(namespace, clock, capacity_bytes, max_tombstones)
         self.data = SqliteData(namespace, self._look, self._change)
+        self._turns = Turns(self._path, namespace, clock) if turns else None
         self._connect()
         _tiers.add(self)
 
@@ -153,7 +159,7 @@ class SqliteTier:
         if unread:
             reader = await self._opened()
             counters = await reader.run(lambda c: self._questions.counters(c, unread))
-        return [
+        leases = [
             Lease(
                 key,
                 counters[key.tenant] if answer is None else answer.q,
@@ -163,9 +169,30 @@ class SqliteTier:
             )
             for key, answer in zip(keys, seen, strict=True)
         ]
+        if force or once or self._turns is None:
+            return [*leases]
+        return await self._in_turn(leases, seen, self._turns)
+
+    async def _in_turn(
+        self, leases: Sequence[Lease], seen: Sequence[Seen], turns: Turns
+    ) -> list[Lease | Found | Busy]:
+        """The leases, but where another process loads the key, or has just loaded it."""
+        answers: list[Lease | Found | Busy] = []
+        for start in range(0, len(leases), READ_CHUNK):
+            part = list(zip(leases, seen, strict=True))[start : start + READ_CHUNK]
+            answers += await self._look(partial(take_turns, turns, self._questions, asked=part))
+        return answers
 
     async def fill(self, leases: Sequence[Lease], entries: Sequence[Entry | None]) -> list[Filled]:
         """Also refused: what is older than the valid row, by its version or by its lease."""
+        try:
+            return await self._fill_all(leases, entries)
+        finally:
+            end_turns(leases)
+
+    async def _fill_all(
+        self, leases: Sequence[Lease], entries: Sequence[Entry | None]
+    ) -> list[Filled]:
         answers: dict[int, Filled] = {}
         released: list[int] = []
         stored: list[tuple[int, Lease, Entry]] = []
@@ -188,7 +215,8 @@ class SqliteTier:
         return [answers[index] for index in range(len(leases))]
 
     async def renew(self, leases: Sequence[Lease]) -> None:
-        """A lease is a number and does not end; only the sweep's floor may pass it."""
+        """A lease is a number and does not end; its turn does, where nobody renews it."""
+        renew_turns(leases)
 
     async def invalidate(self, names: Sequence[str]) -> Invalidation:
         tenants = {tenant_of(name) for name in names}
@@ -215,6 +243,8 @@ class SqliteTier:
         return await self._look(self._questions.usage)
 
     async def aclose(self) -> None:
+        if self._turns is not None:
+            self._turns.close()
         # Both begin to close before either is waited for: who is cancelled in between would leave
         # the other one open, for the garbage collector to find.
         for closing in (self._reader.end(), self._writer.end()):
@@ -267,6 +297,8 @@ class SqliteTier:
         if self._reader.link.is_open or self._writer.link.is_open:
             # Referenced for ever, or the garbage collector would close them after all.
             _abandoned.append((self._reader, self._writer))
+        if self._turns is not None:
+            self._turns.close()
         self._connect()
 
     def hold(self) -> None:

@@ -55,6 +55,12 @@ _STANDING: Final = (
     " FROM json_each(?) n CROSS JOIN tombstones d ON d.tenant = t.id AND d.name = n.value)"
     f" {_TENANT}"
 )
+# For each list of names, the latest number that one of them has.
+_NAMED: Final = (
+    "SELECT k.key, (SELECT max(d.q) FROM json_each(k.value) n"
+    " CROSS JOIN tombstones d ON d.tenant = t.id AND d.name = n.value)"
+    f" {_TENANT} CROSS JOIN json_each(?) k"
+)
 _CHANGED: Final = (
     "SELECT d.name, d.q FROM tenants t CROSS JOIN tombstones d ON d.tenant = t.id AND d.q > ?"
     " WHERE t.namespace = ? AND t.q > ? LIMIT ?"
@@ -127,6 +133,19 @@ class Reader:
             where = (self._rules.namespace, quote(tenant))
             ((counters[tenant],),) = connection.execute(_COUNTER, where).fetchall()
         return counters
+
+    def named(self, connection: sqlite3.Connection, keys: Sequence[Key]) -> list[int]:
+        """The number of the latest invalidation that named each key, as far as is remembered."""
+        numbers = [0] * len(keys)
+        by_tenant: dict[str, list[int]] = {}
+        for index, key in enumerate(keys):
+            by_tenant.setdefault(quote(key.tenant), []).append(index)
+        for tenant, indexes in by_tenant.items():
+            names = msgspec.json.encode([static_names(keys[index]) for index in indexes]).decode()
+            where = (self._rules.namespace, tenant, names)
+            for place, latest in connection.execute(_NAMED, where).fetchall():
+                numbers[indexes[place]] = latest or 0
+        return numbers
 
     def standing(self, connection: sqlite3.Connection, leases: Sequence[Lease]) -> list[Filled]:
         """Whether the leases still stand, as a fill would find them."""

@@ -1,0 +1,265 @@
+"""One load per key in all processes that share a cache database, whatever becomes of who loads."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from cascada import Cache, Policy
+from cascada.model.keys import Key
+from cascada.testing.clock import ManualClock
+from cascada.tiers.sqlite_turns import BEAT_LIFE, SUSPECTED, Turns
+from tests.scenarios.row import Row, turns, until
+
+KEY = Key("acme", "x", None, None, None, "1")
+
+
+@pytest.fixture
+async def pair(tmp_path: Path) -> AsyncIterator[list[Cache]]:
+    """Two processes' caches, as far as the database is concerned."""
+    caches = [Cache(database=str(tmp_path / "cache.db"), op_timeout=10.0) for _ in range(2)]
+    yield caches
+    for cache in caches:
+        await cache.aclose()
+
+
+async def test_two_caches_load_each_key_once(pair: list[Cache]) -> None:
+    calls: Counter[str] = Counter()
+
+    async def load(name: str) -> str:
+        calls[name] += 1
+        await asyncio.sleep(0.05)
+        return name
+
+    names = [f"{number}" for number in range(10)]
+    handles = [cache.tenant("acme") for cache in pair]
+    loads = [
+        handle.load("x", name, lambda name=name: load(name))
+        for name in names for handle in handles for _ in range(10)
+    ]  # fmt: skip
+    assert Counter([hit.value for hit in await asyncio.gather(*loads)]) == dict.fromkeys(names, 20)
+    assert calls == dict.fromkeys(names, 1)
+
+
+async def test_many_at_once_are_loaded_once_and_wait_for_each_other_in_no_circle(
+    pair: list[Cache],
+) -> None:
+    asked: Counter[str] = Counter()
+
+    async def rows(ids: list[str]) -> list[str]:
+        asked.update(ids)
+        await asyncio.sleep(0.05)
+        return ids
+
+    names = [f"{number}" for number in range(300)]
+    orders = names, names[::-1]
+    both = [
+        cache.tenant("acme").load_many("x", order, rows)
+        for cache, order in zip(pair, orders, strict=True)
+    ]
+    here, there = await asyncio.gather(*both)
+    assert [hit.value for hit in here] == [hit.value for hit in there][::-1] == names
+    assert set(asked) == set(names)
+    assert asked.total() == len(names)
+
+
+async def test_who_asks_after_an_invalidation_does_not_wait_for_a_load_of_before(
+    pair: list[Cache],
+) -> None:
+    here, there = (cache.tenant("acme") for cache in pair)
+    old, new = Row("old"), Row("new")
+    old.hold()
+    first = asyncio.create_task(here.load("x", "1", old.read))
+    await old.being_read()
+    await there.invalidate("x", "1")
+    assert (await there.load("x", "1", new.read)).value == "new"
+    old.let_go()
+    assert (await first).value == "old"
+    assert (await here.load("x", "1", new.read)).value == "new"
+
+
+async def test_another_invalidation_of_the_tenant_does_not_part_them(pair: list[Cache]) -> None:
+    here, there = (cache.tenant("acme") for cache in pair)
+    row = Row("value")
+    row.hold()
+    first = asyncio.create_task(here.load("x", "1", row.read))
+    await row.being_read()
+    await there.invalidate("x", "another")
+    second = asyncio.create_task(there.load("x", "1", row.read))
+    await asyncio.sleep(0.1)
+    row.let_go()
+    assert {(await first).value, (await second).value} == {"value"}
+    assert row.reads == 1
+
+
+async def test_what_fails_or_is_left_is_the_next_ones_turn(pair: list[Cache]) -> None:
+    here, there = (cache.tenant("acme") for cache in pair)
+    with pytest.raises(OSError, match="down"):
+        await here.load("x", "1", Row(OSError("down")).read)
+    assert (await there.load("x", "1", Row("value").read)).value == "value"
+
+    row = Row("never")
+    row.hold()
+    left = asyncio.create_task(here.load("x", "2", row.read))
+    await row.being_read()
+    left.cancel()
+    assert (await there.load("x", "2", Row("value").read)).value == "value"
+
+
+async def test_a_stale_value_is_refreshed_by_one_alone(tmp_path: Path) -> None:
+    clock = ManualClock()
+    policies = {"x": Policy(ttl=10, stale_for=60)}
+    path = str(tmp_path / "cache.db")
+    async with (
+        Cache(database=path, clock=clock, policies=policies, op_timeout=10.0) as one,
+        Cache(database=path, clock=clock, policies=policies, op_timeout=10.0) as two,
+    ):
+        await one.tenant("acme").set("x", "1", "old")
+        clock.advance(20)
+        row = Row("new")
+        row.hold()
+        for cache in (one, two):
+            hit = await cache.tenant("acme").load("x", "1", row.read)
+            assert (hit.value, hit.stale) == ("old", True)
+        await row.being_read()
+        await turns()
+        row.let_go()
+        await until(lambda: row.reads == 1)
+
+
+PROCESS = """
+import asyncio, os, sys, time
+from cascada import Cache
+
+path, log, mine = sys.argv[1:]
+
+async def main():
+    async with Cache(database=path, op_timeout=10.0) as cache:
+        acme = cache.tenant("acme")
+
+        async def load(name):
+            with open(log, "a") as lines:
+                lines.write(f"{name} {os.getpid()}\\n")
+            await asyncio.sleep(3600 if mine == "hang" else 0.1)
+            return name
+
+        names = ["0"] if mine == "hang" else [str(number) for number in range(8)]
+        if mine != "hang":
+            sys.stdin.readline()
+        print(*[(await acme.load("x", name, lambda: load(name))).value for name in names])
+
+asyncio.run(main())
+"""
+
+
+async def test_contended_processes_load_once_and_one_that_is_killed_keeps_nobody_waiting(
+    tmp_path: Path,
+) -> None:
+    log = tmp_path / "log"
+    log.touch()
+
+    def start(what: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-c", PROCESS, str(tmp_path / "cache.db"), str(log), what],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def loaded() -> list[list[str]]:
+        return [line.split() for line in log.read_text().splitlines()]
+
+    killed = start("hang")
+    others = [start("load") for _ in range(2)]
+    await until(lambda: loaded() == [["0", str(killed.pid)]])
+    for each in others:
+        assert each.stdin is not None
+        each.stdin.write("go\n")
+        each.stdin.flush()
+    await asyncio.sleep(0.3)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    ended = await asyncio.gather(*(asyncio.to_thread(each.communicate) for each in others))
+    assert [said.split() for said, _ in ended] == [[*"01234567"]] * 2
+    by_others = Counter(name for name, process in loaded() if process != str(killed.pid))
+    assert by_others == dict.fromkeys("01234567", 1)
+
+
+# --- the turns themselves ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def two(tmp_path: Path, clock: ManualClock) -> list[Turns]:
+    return [Turns(tmp_path / "cache.db", "test", clock) for _ in range(2)]
+
+
+def test_a_turn_that_nobody_refers_to_has_ended(two: list[Turns]) -> None:
+    here, there = two
+    place = here.place(KEY, 0)
+    turn, busy = here.take(place)
+    assert turn is not None
+    assert not busy
+    assert there.take(place) == (None, True)
+    assert there.take(there.place(KEY, 1))[0] is not None, "named since"
+    del turn
+    assert there.take(place)[0] is not None
+
+
+def test_a_turn_taken_twice_by_one_process_is_held_until_both_have_ended(two: list[Turns]) -> None:
+    here, there = two
+    place = here.place(KEY, 0)
+    first, second = here.take(place)[0], here.take(place)[0]
+    assert first is not None
+    assert second is not None
+    first.end()
+    first.end()
+    assert there.take(place) == (None, True)
+    second.end()
+    assert there.take(place)[0] is not None
+
+
+def test_who_stands_still_keeps_nobody_waiting_for_long(
+    two: list[Turns], clock: ManualClock
+) -> None:
+    here, there = two
+    place = here.place(KEY, 0)
+    turn, _ = here.take(place)
+    assert turn is not None
+    for _ in range(5):
+        clock.advance(BEAT_LIFE - 1)
+        assert there.take(place) == (None, True)
+        turn.renew()
+    clock.advance(BEAT_LIFE + 1)
+    assert there.take(place) == (None, True), "it may only just have begun"
+    clock.advance(SUSPECTED)
+    assert there.take(place) == (None, False)
+    turn.renew()
+    assert there.take(place) == (None, True)
+
+
+def test_where_nothing_can_be_locked_each_loads_for_itself(clock: ManualClock) -> None:
+    turns = Turns(Path("/proc/no/such/folder"), "test", clock)
+    assert turns.take(turns.place(KEY, 0)) == (None, False)
+    turns.close()
+
+
+def test_what_is_closed_is_given_back(two: list[Turns]) -> None:
+    here, there = two
+    turn, _ = here.take(here.place(KEY, 0))
+    here.close()
+    taken, _ = there.take(there.place(KEY, 0))
+    assert taken is not None
+    assert turn is not None
+    turn.end()
+    assert here.take(here.place(KEY, 0)) == (None, True)
