@@ -1,9 +1,9 @@
 """A deadline that counts what the other side takes, not what this process's own lag takes.
 
 A blocked event loop sees the answer and the end of the time in the same turn, and a plain time-out
-would take a tier for dead that answered long ago. So time is counted in ticks of the loop: a tick
-that came late says that this process did not run, and does not count. At the end there is one more
-look at what has arrived before the call is given up.
+would take a tier for dead that answered long ago. So time is counted in ticks of the loop, between
+which it looks at what has arrived: however long it was blocked, that is one tick. If the last one
+came late there is one more, and at the end one more look before the call is given up.
 
 Work that waits in a queue of this process (`Progress`) is not late as long as the queue moves.
 """
@@ -18,10 +18,10 @@ from types import TracebackType
 from typing import Final, Protocol, Self
 
 TICKS: Final = 5
-"""Ticks of one deadline. One that comes later by its own length does not count."""
+"""Ticks of one deadline; one that comes later than it should by its own length is late."""
 
 MOST_TICKS: Final = 20
-"""Ticks in all, counted or not. Who waits must be told at some time, though nobody is to blame."""
+"""Ticks in all, however the queue moves: who waits must be told at some time."""
 
 LAST_LOOK: Final = 4
 """Turns of the loop from the last tick to the end: through so many futures an answer that has
@@ -52,6 +52,7 @@ class Deadline:
         self._tick = seconds / TICKS
         self._left = TICKS
         self._ticks = 0
+        self._one_more = False
         self._at_most = math.inf if at_most is None else at_most
         self._on_late = on_late
         self._queue: Progress | None = None
@@ -92,7 +93,9 @@ class Deadline:
         self._ticks += 1
         if self._queue is not None and self._queue.done != self._done:
             self._done, self._left = self._queue.done, TICKS
-        elif now - self._due < self._tick:
+        elif self._left == 1 and now - self._due >= self._tick and not self._one_more:
+            self._one_more = True
+        else:
             self._left -= 1
         if self._left <= 0 and not self.late:
             self.late = True

@@ -290,7 +290,11 @@ class GuardedTier:
             if deadline.expired:
                 if deadline.late and until is None:
                     self._failed(unanswered, started)
-                why = unanswered if deadline.late else "no answer while this process stood still"
+                why = (
+                    unanswered
+                    if deadline.late
+                    else "no answer while other work of this process went first"
+                )
                 raise Unanswered(f"{self.name} gave {why}") from error
             told = self._judged(error, started)
             if told is error:
