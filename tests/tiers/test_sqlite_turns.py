@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -175,17 +174,18 @@ async def test_contended_processes_load_once_and_one_that_is_killed_keeps_nobody
     def loaded() -> list[list[str]]:
         return [line.split() for line in log.read_text().splitlines()]
 
-    killed = start("hang")
-    others = [start("load") for _ in range(2)]
-    await until(lambda: loaded() == [["0", str(killed.pid)]])
-    for each in others:
-        assert each.stdin is not None
-        each.stdin.write("go\n")
-        each.stdin.flush()
-    await asyncio.sleep(0.3)
-    os.kill(killed.pid, signal.SIGKILL)
-    killed.communicate()
-    ended = await asyncio.gather(*(asyncio.to_thread(each.communicate) for each in others))
+    with ExitStack() as stack:
+        killed, *others = (stack.enter_context(start(what)) for what in ("hang", "load", "load"))
+        for each in (killed, *others):
+            stack.callback(each.kill)
+        await until(lambda: loaded() == [["0", str(killed.pid)]], seconds=60)
+        for each in others:
+            assert each.stdin is not None
+            each.stdin.write("go\n")
+            each.stdin.flush()
+        await asyncio.sleep(0.3)
+        killed.kill()
+        ended = await asyncio.gather(*(asyncio.to_thread(each.communicate) for each in others))
     assert [said.split() for said, _ in ended] == [[*"01234567"]] * 2
     by_others = Counter(name for name, process in loaded() if process != str(killed.pid))
     assert by_others == dict.fromkeys("01234567", 1)
