@@ -96,7 +96,8 @@ def _cut_off(folder: Path, slot: int) -> Cache:
 
 
 def _three(folder: Path, slot: int) -> Cache:
-    database = SqliteTier(folder / DATABASE, namespace="chaos", clock=SystemClock())
+    clock = SystemClock()
+    database = SqliteTier(folder / DATABASE, namespace="chaos", clock=clock, turns=False)
     return Cache(tiers=[ProxiedTier(folder, slot), database], policies=POLICIES, **_HASTY)
 
 

@@ -92,7 +92,8 @@ class SqliteTier:
     inline_reads: read on the event loop's own thread, twice as fast while the pages are in
     memory. busy_timeout: seconds to wait for another process's transaction before TierUnavailable.
     max_tombstones: invalidated names that are remembered for a tenant before a sweep. turns: one
-    process at a time loads a key; a tier above that sees to it makes them needless.
+    process at a time loads a key. Only for a tier that has no shared one above it: who holds leases
+    there and waits for a turn here would wait in a circle.
     """
 
     name: TierName = "l3"
@@ -107,7 +108,7 @@ class SqliteTier:
         inline_reads: bool = False,
         busy_timeout: float = 1.0,
         max_tombstones: int = 20_000,
-        turns: bool = True,
+        turns: bool = False,
     ) -> None:
         if os.fspath(path) == ":memory:":
             raise BadInput("path is ':memory:', which no two connections share; pass a file")
