@@ -96,8 +96,7 @@ def _cut_off(folder: Path, slot: int) -> Cache:
 
 
 def _three(folder: Path, slot: int) -> Cache:
-    clock = SystemClock()
-    database = SqliteTier(folder / DATABASE, namespace="chaos", clock=clock, turns=False)
+    database = SqliteTier(folder / DATABASE, namespace="chaos", clock=SystemClock())
     return Cache(tiers=[ProxiedTier(folder, slot), database], policies=POLICIES, **_HASTY)
 
 

@@ -140,12 +140,7 @@ def at_once(call: Coroutine[Any, Any, T]) -> T:
 
 def open_sqlite(path: Path, clock: Any, capacity: int, tombstones: int) -> SqliteTier:
     tier = SqliteTier(
-        path,
-        namespace="test",
-        clock=clock,
-        capacity_bytes=capacity,
-        max_tombstones=tombstones,
-        turns=False,  # several hold a lease of one key here
+        path, namespace="test", clock=clock, capacity_bytes=capacity, max_tombstones=tombstones
     )
     # What runs after writes on the tier's own thread would make each run another one.
     inside_sqlite(tier).without_upkeep()

@@ -54,7 +54,6 @@ class Process:
             max_tombstones=30,
             busy_timeout=5.0,
             inline_reads=inline,
-            turns=False,  # as many as can be are to load at once
         )
 
     async def read(self, index: int) -> None:

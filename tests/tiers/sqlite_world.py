@@ -56,13 +56,7 @@ class World:
     def tier(self, path: Path | None = None, **options: Any) -> SqliteTier:
         tier = SqliteTier(
             path or self.path,
-            **{
-                "namespace": "test",
-                "clock": self.clock,
-                "busy_timeout": 5.0,
-                "turns": False,
-                **options,
-            },
+            **{"namespace": "test", "clock": self.clock, "busy_timeout": 5.0, **options},
         )
         self.tiers.append(tier)
         return tier

@@ -172,17 +172,8 @@ class SqliteTier:
         ]
         if force or once or self._turns is None:
             return [*leases]
-        return await self._in_turn(leases, seen, self._turns)
-
-    async def _in_turn(
-        self, leases: Sequence[Lease], seen: Sequence[Seen], turns: Turns
-    ) -> list[Lease | Found | Busy]:
-        """The leases, but where another process loads the key, or has just loaded it."""
-        answers: list[Lease | Found | Busy] = []
-        for start in range(0, len(leases), READ_CHUNK):
-            part = list(zip(leases, seen, strict=True))[start : start + READ_CHUNK]
-            answers += await self._look(partial(take_turns, turns, self._questions, asked=part))
-        return answers
+        asked = list(zip(leases, seen, strict=True))
+        return await self._look(partial(take_turns, self._turns, self._questions, asked=asked))
 
     async def fill(self, leases: Sequence[Lease], entries: Sequence[Entry | None]) -> list[Filled]:
         """Also refused: what is older than the valid row, by its version or by its lease."""
