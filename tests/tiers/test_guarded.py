@@ -18,6 +18,7 @@ from cascada.tiers.redis_refusals import refusal
 from cascada.tiers.sqlite import SqliteTier
 
 FOREVER = 60.0
+SHORT = 0.05
 
 
 class Told:
@@ -56,7 +57,7 @@ def told() -> Told:
 @pytest.fixture
 async def guarded(clock: ManualClock, tmp_path: Path, told: Told) -> AsyncIterator[GuardedTier]:
     tier = SqliteTier(tmp_path / "cache.db", namespace="test", clock=clock)
-    yield GuardedTier(tier, clock, timeout=0.05, watcher=told)
+    yield GuardedTier(tier, clock, timeout=FOREVER, watcher=told)
     await tier.aclose()
 
 
@@ -140,6 +141,7 @@ async def test_an_own_fault_is_told_and_reaches_no_reader(guarded: GuardedTier, 
 
 
 async def test_a_tier_that_says_nothing_is_away(guarded: GuardedTier, told: Told) -> None:
+    guarded.timeout = SHORT
     for _ in range(FAILURES_TO_OPEN):
         with pytest.raises(Unanswered, match=r"no answer within 0\.05 s"):
             await guarded.call(silent)
@@ -172,6 +174,7 @@ async def test_an_invalidation_that_waits_is_the_trial_call(
 async def test_an_unanswered_invalidation_is_awaited_and_not_sent_again(
     guarded: GuardedTier, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    guarded.timeout = SHORT
     sent, late = [], asyncio.Event()
 
     async def slow(names: list[str]) -> str:
