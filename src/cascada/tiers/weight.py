@@ -51,9 +51,11 @@ def _decoded(entry: Entry) -> int:
     if value is None or type(value) in (bool, int, float, str, bytes):
         return sys.getsizeof(value)
     # A large value is looked at in part alone: to see all of it would stop the event loop.
-    size = size_of(entry.data) if int(entry.flags) & _COMPRESSED else len(entry.data)
+    compressed = int(entry.flags) & _COMPRESSED
+    size = size_of(entry.data) if compressed else len(entry.data)
     try:
-        return max(size, _Scales(entry.data).weigh(value, LOOKED_AT))
+        weight = _Scales(entry.data).weigh(value, LOOKED_AT)
+        return max(weight, size) if compressed else weight
     except Exception:  # noqa: BLE001 - an object may raise anything when it is looked at, or be too deep
         return _AT_MOST * size
 
