@@ -19,7 +19,7 @@ for each in all_mutants().values():
 
 
 def test_an_invalidation_that_stays_in_its_process_is_seen_at_once_and_in_the_audit() -> None:
-    outcome = run(Plan("sqlite", seconds=9, seed=1, mutant="memory-alone", faults=()))
+    outcome = run(Plan("sqlite", seconds=5, seed=1, mutant="memory-alone", faults=()))
     assert not outcome.hung, outcome.said
     assert not outcome.kept
     assert len(outcome.broken) > 10
@@ -29,7 +29,7 @@ def test_an_invalidation_that_stays_in_its_process_is_seen_at_once_and_in_the_au
 
 def test_a_fill_on_redis_that_asks_for_no_lease_is_seen_at_once() -> None:
     outcome = run(
-        Plan("redis", 6, seed=1, workload="contended", mutant="fill-without-lease", faults=())
+        Plan("redis", 4, seed=1, workload="contended", mutant="fill-without-lease", faults=())
     )
     assert not outcome.hung, outcome.said
     assert len(outcome.broken) > 3
