@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, Final
 
+from cascada.codecs.arrays import is_array
 from cascada.codecs.public import lists_of
 from cascada.engine.source import call
 from cascada.model import arguments
@@ -27,32 +28,39 @@ async def vectors_of(provider: Callable[..., Any], texts: list[str]) -> list[Any
     answer = await call(provider, list(texts))
     if isinstance(answer, Iterator):  # made while it is read, which may take as long as a call
         answer = await call(list, islice(answer, len(texts) + 1))
+    elif is_array(answer) and not arguments.is_several(answer):
+        answer = lists_of(answer)  # a tensor, which has no length of its own
     if isinstance(answer, set | frozenset) or not arguments.is_several(answer):
         raise BadInput(
             f"the provider returned {described(answer)} for {len(texts)} texts; "
             "it has to return a list with one vector for each, in their order"
         )
-    vectors = [_or_error(each) for each in answer]
-    lengths = {len(each) for each in vectors if not isinstance(each, BadInput)}
+    checked = [_or_error(each) for each in answer]
+    lengths = {each[1] for each in checked if not isinstance(each, BadInput)}
     if len(lengths) > 1:
         raise BadInput(
             f"the provider returned vectors of {min(lengths)} to {max(lengths)} numbers; "
             "all vectors of one model have equally many"
         )
-    return vectors
+    return [each if isinstance(each, BadInput) else each[0] for each in checked]
 
 
-def _or_error(vector: Any) -> Any:
+def _or_error(vector: Any) -> tuple[Any, int] | BadInput:
     if vector is None:
         return BadInput("the provider returned None where a vector was asked for")
     try:
-        return vector_of(vector, "a vector of the provider")
+        return _checked(vector, "a vector of the provider")
     except BadInput as error:
         return error
 
 
 def vector_of(vector: Any, what: str = "embedding") -> Any:
     """A vector as it is stored: an array as it is, anything else as a list of floats."""
+    return _checked(vector, what)[0]
+
+
+def _checked(vector: Any, what: str) -> tuple[Any, int]:
+    """The vector, and how many numbers it has: a tensor has no length of its own."""
     try:
         listed = lists_of(vector)
         ordered = arguments.is_several(listed) and not isinstance(listed, set | frozenset)
@@ -62,7 +70,7 @@ def vector_of(vector: Any, what: str = "embedding") -> Any:
     if numbers is None:
         raise arguments.refused(what, vector, "a list of numbers, or an array")
     numbers = _finite(numbers, what)
-    return numbers if listed is vector else vector
+    return numbers if listed is vector else vector, len(numbers)
 
 
 def _finite(numbers: list[Any], what: str) -> list[float]:
