@@ -31,6 +31,7 @@ DOCUMENTED = {
     "CASCADA_OP_TIMEOUT": 0.25,
     "CASCADA_INVALIDATE_PATIENCE": 5,
     "CASCADA_ON_PENDING": "raise",
+    "CASCADA_DEGRADED_L1_TTL": 30,
     "CASCADA_SELF_CHECK": None,
     "CASCADA_MAX_VALUE_BYTES": 16 * 2**20,
 }
@@ -81,6 +82,8 @@ WRONG = [
     ("CASCADA_INVALIDATE_PATIENCE", "-1", "is '-1'", "at least 0 (0: no waiting)"),
     ("CASCADA_INVALIDATE_PATIENCE", "inf", "is 'inf'", "at least 0"),
     ("CASCADA_ON_PENDING", "ignore", "is 'ignore'", "raise or warn"),
+    ("CASCADA_DEGRADED_L1_TTL", "-1", "is '-1'", "at least 0 (0: memory serves nothing"),
+    ("CASCADA_DEGRADED_L1_TTL", "nan", "is 'nan'", "or inf, for a single process"),
     ("CASCADA_MAX_VALUE_BYTES", "16MB", "is '16MB'", "bytes, a whole number up to 268435456"),
     ("CASCADA_MAX_VALUE_BYTES", "0", "is '0'", "bytes, a whole number up to 268435456"),
     ("CASCADA_SELF_CHECK", "-1", "is '-1'", "at least 0 (0 means off)"),
@@ -168,6 +171,7 @@ def test_what_a_cache_is_made_of(monkeypatch: pytest.MonkeyPatch) -> None:
         "op_timeout": 0.25,
         "invalidate_patience": 5,
         "on_pending": "raise",
+        "degraded_l1_ttl": 30,
         "self_check": None,
         "max_value_bytes": 16 * 2**20,
     }

@@ -100,6 +100,11 @@ def _three(folder: Path, slot: int) -> Cache:
     return Cache(tiers=[ProxiedTier(folder, slot), database], policies=POLICIES, **_HASTY)
 
 
+def _alone(folder: Path, slot: int) -> Cache:
+    """Redis alone, and all defaults: memory keeps what is loaded and set while Redis is away."""
+    return Cache(tiers=[ProxiedTier(folder, slot, whole=True)], policies=POLICIES)
+
+
 def _defaults(folder: Path, slot: int) -> Cache:
     """As a user's, who has set nothing: memory goes on while the others are away."""
     database = SqliteTier(folder / DATABASE, namespace="chaos", clock=SystemClock())
@@ -171,6 +176,16 @@ CONFIGURATIONS: Final = {
             _three,
             faults=("stop", "kill", "lock", *ON_REDIS),
             settle=4.0,
+            stand=redis_ground,
+        ),
+        Configuration(
+            "redis-alone",
+            "memory over Redis alone with all defaults: it keeps what comes while Redis is away",
+            4,
+            Promise(lease=L1_LEASE + PUSH, degrades=True),
+            _alone,
+            faults=("stop", "kill", "frozen network", "cut commands", *ON_REDIS),
+            settle=7.0,
             stand=redis_ground,
         ),
         Configuration(

@@ -25,6 +25,7 @@ from cascada.engine.stack import Stack
 from cascada.model.entry import Entry, Invalidated
 from cascada.tiers.base import Changes, Filled, Lease
 from cascada.tiers.guarded import GuardedTier
+from cascada.tiers.kept import Kept
 from cascada.tiers.memory import MemoryTier
 from cascada.tiers.record import Record
 from cascada.tiers.sqlite import SqliteTier
@@ -47,7 +48,7 @@ def number_at_the_end() -> None:
 @mutant("memory: late names (tags, sources) are not kept", config="memory", workload="groups")
 def memory_without_late_names() -> None:
     def keep(original: Any) -> Any:
-        def bare(self: MemoryTier, key: Any, entry: Entry, *standing: Any) -> None:
+        def bare(self: Kept, key: Any, entry: Entry, *standing: Any) -> None:
             without = Entry(
                 entry.data, entry.codec, entry.flags, entry.created, entry.fresh_until,
                 entry.expires, (), entry.version, entry.value,
@@ -56,7 +57,7 @@ def memory_without_late_names() -> None:
 
         return bare
 
-    swap(MemoryTier, "_store", keep)
+    swap(Kept, "store", keep)
 
 
 @mutant("memory: what is found valid counts as heard of up to the latest number")

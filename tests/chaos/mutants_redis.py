@@ -12,6 +12,7 @@ or draws a number.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,6 +25,7 @@ from cascada.model.entry import Entry, Invalidated
 from cascada.tiers import redis_filling, redis_leases, redis_reads, redis_rights, redis_scripts
 from cascada.tiers.base import Filled, Lease
 from cascada.tiers.guarded import GuardedTier
+from cascada.tiers.kept import Kept
 from cascada.tiers.memory import MemoryTier
 from cascada.tiers.redis import RedisTier
 from cascada.tiers.redis_hearing import Hearing
@@ -163,6 +165,37 @@ def kept_at_reconnect() -> None:
         return adopting
 
     swap(PushFeed, "_flush", flush)
+
+
+@mutant(
+    "memory: what was kept while Redis was away is served when it is back",
+    config="redis-alone",
+    faults=("frozen network", "cut commands"),
+)
+def kept_past_the_return() -> None:
+    outlasting: set[Any] = set()
+
+    def fill(original: Any) -> Any:
+        def fresh(self: MemoryTier, lease: Lease, entry: Entry | None) -> Filled:
+            filled: Filled = original(self, lease, entry)
+            if lease.meanwhile is not None and filled.accepted and lease.key in self.meanwhile:
+                self.meanwhile.discard(lease.key)
+                self.records[lease.key].due = math.inf
+                outlasting.add(lease.key)
+            return filled
+
+        return fresh
+
+    def clear(original: Any) -> Any:
+        def partly(self: Kept) -> None:
+            for key, record in list(self.by_key.items()):
+                if key not in outlasting:
+                    self.drop(record)
+
+        return partly
+
+    swap(MemoryTier, "_fill", fill)
+    swap(Kept, "clear", clear)
 
 
 @mutant(

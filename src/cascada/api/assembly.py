@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -35,6 +37,8 @@ from cascada.tiers.guarded import GuardedTier
 from cascada.tiers.memory import MemoryTier
 from cascada.tiers.record import Record
 
+logger = logging.getLogger("cascada")
+
 _bypassed: Final[ContextVar[tuple[Assembly, ...]]] = ContextVar("cascada_bypass", default=())
 
 
@@ -62,6 +66,11 @@ class Assembly(Lookups):
             )
             for tier in lower
         ]
+        if lower and options.degraded_l1_ttl == math.inf:
+            logger.warning(
+                "degraded_l1_ttl is inf, which is for a single process: while the tier below is away "
+                "memory goes on for ever, and hears of nothing that others change"
+            )
         self.stack = Stack(
             memory,
             guarded,

@@ -94,6 +94,14 @@ _Patience = Annotated[
     float,
     Field(ge=0, allow_inf_nan=False, description="seconds, a number of at least 0 (0: no waiting)"),
 ]
+_Degraded = Annotated[
+    float,
+    Field(
+        ge=0,
+        description="seconds, a number of at least 0 (0: memory serves nothing meanwhile), or inf, "
+        "for a single process",
+    ),
+]
 _OnPending = Annotated[Literal["raise", "warn"], Field(description="raise or warn")]
 _RedisUrl = Annotated[
     Url | None,
@@ -175,6 +183,7 @@ class Settings(BaseSettings):
     cascada_op_timeout: _Seconds = 0.25
     cascada_invalidate_patience: _Patience = 5
     cascada_on_pending: _OnPending = "raise"
+    cascada_degraded_l1_ttl: _Degraded = 30
     cascada_self_check: _Pause = None
     cascada_max_value_bytes: _Bytes = 16 * _MEGABYTE
 
@@ -208,6 +217,7 @@ class Settings(BaseSettings):
             "op_timeout": self.cascada_op_timeout,
             "invalidate_patience": self.cascada_invalidate_patience,
             "on_pending": self.cascada_on_pending,
+            "degraded_l1_ttl": self.cascada_degraded_l1_ttl,
             "self_check": self.cascada_self_check,
             "max_value_bytes": self.cascada_max_value_bytes,
         }

@@ -9,7 +9,9 @@ filled only if the one below accepted: a refusal says that the value may be outd
 
 Memory is filled only where the tier that numbers the invalidations (the authority: the first below
 memory, or memory itself if it is alone) answered, with the q of that answer: without a number,
-nothing later could tell whether an invalidation came before or after the value was read.
+nothing later could tell whether an invalidation came before or after the value was read. Where the
+authority is away and no other tier is below it, memory keeps what is loaded for a while all the
+same, apart from the rest (`MemoryTier.lease_meanwhile`).
 """
 
 from __future__ import annotations
@@ -180,10 +182,10 @@ async def _ask(
         for descent, wanted in zip(descents, asked, strict=True):
             # A number below all: a `set` that relies on this miss is refused by every tier.
             descent.seen[tier.name] = [Missing(-1, Why.UNAVAILABLE) for _ in wanted]
-            if tier is stack.authority:
-                descent.leases.pop(stack.memory, None)
-                _go_on_from_memory(stack, descent)
+            _do_without(stack, tier, descent, loading=loading)
         return
+    if tier is stack.authority:
+        stack.memory.end_meanwhile()
     above = sources.not_for_this(stack)
     for descent, wanted in zip(descents, asked, strict=True):
         seen = [answers[key] for key in wanted]
@@ -194,6 +196,19 @@ async def _ask(
             if (since := descent.question.since) is not None:
                 lease.q = min(lease.q, since.get(tier.name, NEVER).q)
         _take(stack, tier, descent, seen, loading=loading)
+
+
+def _do_without(stack: Stack, tier: Tier, descent: Descent, *, loading: bool) -> None:
+    """If the authority is away, what memory has serves for a while, else what is loaded."""
+    memory, question = stack.memory, descent.question
+    if tier is not stack.authority:
+        return
+    descent.leases.pop(memory, None)
+    _go_on_from_memory(stack, descent)
+    if loading and descent.answer is None and stack.goes_on_without(question):
+        since = question.since
+        seen = None if since is None else since.get(memory.name, NEVER)
+        descent.leases[memory] = memory.lease_meanwhile(question.key, seen, stack.degraded_l1_ttl)
 
 
 def _go_on_from_memory(stack: Stack, descent: Descent) -> None:

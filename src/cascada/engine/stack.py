@@ -157,6 +157,15 @@ class Stack:
             return -math.inf  # each hit is looked at by `decode`
         return min(decide.refresh_from(entry, kind.policy), entry.expires)
 
+    def goes_on_without(self, question: Question) -> bool:
+        """Whether memory keeps what is loaded and set while the tier below it is away.
+
+        Not where another one is below that, which has it; nor for a type that is served from memory
+        only as long as nothing can have ended it.
+        """
+        alone = len(self.lower) == 1 and self.degraded_l1_ttl > 0
+        return alone and not question.kind.policy.strict
+
     def keys_for(self, tier: Tier, candidates: tuple[Key, ...]) -> tuple[Key, ...]:
         """Which candidates a tier is asked for.
 

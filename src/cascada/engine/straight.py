@@ -94,6 +94,7 @@ async def look(
         seen = await stack.authority.read(keys)
     except TierUnavailable as error:
         return answers, Known(keys, error, before)
+    memory.end_meanwhile()
     found: list[tuple[Question, Entry, int]] = []
     now, start = stack.now(), 0
     for index, question in asked:

@@ -30,6 +30,13 @@ MAX_SAID: Final = 1000
 """Data types and causes that are warned of once; callers may make up any number of types."""
 
 
+_CALLED: Final = {
+    "l2": ("Redis", "serving from memory"),
+    "l3": ("The cache database", "going on without it"),
+}
+"""What people know the tiers as, and what is done without them."""
+
+
 class Trace:
     """Counts and events of one engine."""
 
@@ -203,10 +210,11 @@ class Trace:
         logger.debug("counter %s: %+d, %r", counter, amount, metadata)
 
     def tier_changed(self, tier: str, available: bool, why: str) -> None:
+        name, instead = _CALLED.get(tier, (tier, "going on without it"))
         if available:
-            logger.warning("%s is available again", tier)
+            logger.warning("%s is available again", name)
         else:
-            logger.warning("%s is unavailable, going on without it: %s", tier, why)
+            logger.warning("%s unavailable, %s: %s", name, instead, why)
         self._send(Event("tier_up" if available else "tier_down", tier=tier, detail=why or None))
 
     def tier_still_away(self, tier: str, why: str) -> None:

@@ -89,6 +89,8 @@ async def write(
         return kept.accepted and key in stack.memory.records
     (memory_lease,) = await stack.memory.lease([key], [None])
     assert isinstance(memory_lease, Lease)
+    seen = None if miss is None else miss.seen.get(stack.memory.name)
+    without = stack.memory.lease_meanwhile(key, seen, stack.degraded_l1_ttl)
     try:
         filled = await _store_below(stack, question, entry, miss)
     except asyncio.CancelledError:
@@ -99,8 +101,9 @@ async def write(
         return False
     numbered = filled.get(stack.authority.name)
     if numbered is None:
-        stack.memory.void([key_name(key)])
+        await _keep_meanwhile(stack, question, entry, without)
     else:
+        stack.memory.end_meanwhile()
         stack.memory.apply(numbered.q, [key_name(key)])
         if _agreed(filled) and numbered.outcome is Outcome.PLAIN:
             # Where an equal value was there, that one stays, which may live less long.
@@ -115,6 +118,17 @@ async def _unfit(stack: Stack, question: Question, sources: Sequence[MadeOf]) ->
         return False
     stack.trace.unstored(question.kind, question.key, fitness.CHANGED)
     return True
+
+
+async def _keep_meanwhile(stack: Stack, question: Question, entry: Entry, lease: Lease) -> None:
+    """No tier below has taken it: memory drops the old value, and keeps the new one for a while if
+    nothing named the key since `lease`. Nothing else of this process comes in between."""
+    memory, key = stack.memory, question.key
+    (untouched,) = await memory.fill([lease], [None])
+    memory.void([key_name(key)])
+    if untouched.accepted and stack.goes_on_without(question):
+        anew = memory.lease_meanwhile(key, None, stack.degraded_l1_ttl)
+        await _store(stack, memory, question, anew, entry)
 
 
 async def _nothing(stack: Stack, key: Key) -> bool:

@@ -111,6 +111,21 @@ class Entry:
         mine, others = (self.fresh_until, self.expires), (other.fresh_until, other.expires)
         return other if others < mine else self
 
+    def ending(self, moment: float) -> Entry:
+        """The same, gone at that moment at the latest."""
+        fresh_until, expires = min(self.fresh_until, moment), min(self.expires, moment)
+        return Entry(
+            self.data,
+            self.codec,
+            self.flags,
+            self.created,
+            fresh_until,
+            expires,
+            self.names,
+            self.version,
+            self.value,
+        )
+
     def __repr__(self) -> str:
         return (
             f"Entry({len(self.data)} B, created={self.created}, "

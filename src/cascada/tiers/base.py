@@ -101,10 +101,11 @@ class Lease:
 
     `forced`: of a set. `once`: for a value that is stored only where none is; what was `seen`
     before it was made is none. `names`: the dynamic ones of what was made, if it is not stored; a
-    release then says whether one of them was invalidated, too.
+    release then says whether one of them was invalidated, too. `meanwhile`: seconds for which
+    memory may keep it while the tier below is away (None: it is not).
     """
 
-    __slots__ = ("forced", "key", "names", "once", "q", "seen", "token")
+    __slots__ = ("forced", "key", "meanwhile", "names", "once", "q", "seen", "token")
 
     def __init__(
         self,
@@ -119,6 +120,7 @@ class Lease:
         self.key = key
         self.q = q
         self.token = token
+        self.meanwhile: float | None = None
         self.forced = forced
         self.once = once
         self.seen = seen

@@ -10,12 +10,17 @@ Names that no cell stands for are remembered in a ring of the latest ones, becau
 as old as a read that came before it, and because tags and sources are only known at the fill. What
 has left the ring raises the tenant's low-water mark: a lease older than that is void.
 
+While the only tier below is away, memory keeps what is loaded and set MEANWHILE, too. No read finds
+it that the tier below could answer (`remnant` alone gives it), and it goes as soon as that tier
+answers again: others may have invalidated it where this process could not hear of it.
+
 `peek` is the hit path: one lookup, three comparisons, one write. `Cache.get` and `Tenant.get` have
 its usual case written out, because a call takes as long as all of that.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -43,9 +48,9 @@ from cascada.tiers.base import (
 from cascada.tiers.deciding import decided
 from cascada.tiers.eviction import Eviction, LeastRecentlyUsed
 from cascada.tiers.heard import RING, Heard
-from cascada.tiers.record import Bar, Cell, Record, TenantClock
-from cascada.tiers.versions import Versions
-from cascada.tiers.weight import RECORD, weight_of
+from cascada.tiers.kept import Kept
+from cascada.tiers.record import Bar, Record
+from cascada.tiers.weight import RECORD
 
 
 class MemoryTier:
@@ -73,18 +78,16 @@ class MemoryTier:
         self._clock = clock
         self._now = clock.monotonic
         self.capacity = capacity_bytes
-        self._eviction = eviction or LeastRecentlyUsed()
-        self._kind_of = kind_of
-        self._due_at = due_at
-        self.records: dict[Key, Record] = {}
         self.names = Heard(ring)
-        self._versions = Versions()
+        self._kept = Kept(
+            clock, capacity_bytes, eviction or LeastRecentlyUsed(), self.names, kind_of, due_at
+        )
+        self.records = self._kept.by_key
+        self.meanwhile = self._kept.meanwhile
         self._q = 0
         self._heard = 0
-        self._flushes = 0
+        self._flushes = self._cleared = 0
         self._flushed_at = 0
-        self._size = 0
-        self._evictions = 0
 
     # --- the hit path -----------------------------------------------------------------------
 
@@ -157,7 +160,7 @@ class MemoryTier:
         return self.names.ended(names, self._now())
 
     async def usage(self) -> Usage:
-        return Usage(len(self.records), self._size, self.capacity, self._evictions)
+        return Usage(len(self.records), self._kept.size, self.capacity, self._kept.evictions)
 
     async def aclose(self) -> None:
         self.flush()
@@ -183,9 +186,9 @@ class MemoryTier:
             valid = names.highest <= q or names.none_since(q, key, entry.names)
             if RECORD + len(entry.data) > self.capacity and key not in self.records:
                 pass  # there is no room for it, whatever goes
-            elif valid := valid and not self._outdated(key, entry):
+            elif valid := valid and not self._kept.outdated(key, entry):
                 _, cells, clock = names.standing_of(key)
-                self._store(key, entry, q, cells, clock, now)
+                self._kept.store(key, entry, q, cells, clock, now)
             kept.append(valid)
         return kept
 
@@ -206,7 +209,7 @@ class MemoryTier:
                 # A record that its own `set` has just stored bears that set's q: it stays.
                 if record is not None and record.q < q:
                     ended += self._valid(record) and not record.is_over(self._clock)
-                    self._drop(record)
+                    self._kept.drop(record)
         return ended
 
     def heard(self, q: int) -> None:
@@ -223,14 +226,31 @@ class MemoryTier:
         for name in names:
             own = Key.parse(name[2:]) if name.startswith("k:") else None
             if own is not None and (record := self.records.get(own)) is not None:
-                self._drop(record)
+                self._kept.drop(record)
             self.names.void(name)
+
+    def lease_meanwhile(self, key: Key, seen: Seen, longest: float) -> Lease:
+        """Permission to keep what is made while the tier below is away, for `longest` seconds.
+
+        Only this process's own invalidations are heard of by then, and void it.
+        """
+        lease = self._grant(key, seen, force=False, once=False)
+        lease.meanwhile = longest
+        return lease
+
+    def end_meanwhile(self) -> None:
+        """The tier below answers again: what was kept without it goes."""
+        while self.meanwhile:
+            self._kept.drop(self.records[next(iter(self.meanwhile))])
 
     def remnant(self, key: Key, longest: float) -> Record | None:
         """A record that memory may no longer vouch for, because it hears nothing any more.
 
-        For `longest` seconds at most after it last could; None if it is known to be void.
+        For `longest` seconds at most after it last could, or was stored meanwhile; None if it is
+        known to be void.
         """
+        if key in self.meanwhile:
+            return self._there(key)
         return self._there(key) if self.freshness.distrusted(self._now()) < longest else None
 
     def flush(self) -> None:
@@ -241,10 +261,9 @@ class MemoryTier:
         would refuse everything read under the new numbers.
         """
         self._bar_what_is_under_way()
+        self._cleared += 1
         self._heard = 0
-        for record in list(self.records.values()):
-            self._drop(record)
-        self._versions.clear()
+        self._kept.clear()
         self.names.clear()
 
     def _bar_what_is_under_way(self) -> None:
@@ -257,17 +276,17 @@ class MemoryTier:
         """`read` of one key, without a coroutine around it."""
         record = self.records.get(key)
         q = self._q
-        if record is None:
+        if record is None or key in self.meanwhile:
             return Missing(q)
         now = self._now()
         if now >= self.freshness.until and not self.freshness.extend(now):
             return Missing(q, Why.UNAVAILABLE)
         if not self._valid(record):
             by = next((cell.name for cell in record.cells if cell.q > record.q), None)
-            self._drop(record)
+            self._kept.drop(record)
             return Missing(q, Why.INVALIDATED, by)
         if record.is_over(self._clock):
-            self._drop(record)
+            self._kept.drop(record)
             return Missing(q, Why.EXPIRED)
         record.used = now
         # Valid at this moment, so at every number heard of: a lease from here need not be older.
@@ -279,7 +298,8 @@ class MemoryTier:
         cells = (self.names.cell(key_name(key)), *shared)
         # An answer from before a flush vouches for nothing: what was named since is forgotten.
         flushes = self._flushes if q >= self._flushed_at else -1
-        return Lease(key, q, Bar(cells, clock, flushes), forced=force, once=once, seen=seen)
+        bar = Bar(cells, clock, flushes, -1 if flushes < 0 else self._cleared)
+        return Lease(key, q, bar, forced=force, once=once, seen=seen)
 
     def _fill(self, lease: Lease, entry: Entry | None) -> Filled:
         bar = lease.token
@@ -289,14 +309,14 @@ class MemoryTier:
         # Cells hold what came since the lease was granted, the ring what came between the read
         # that the lease goes back to and the lease, and what named a tag or a source meanwhile.
         valid = (
-            bar.flushes == self._flushes
+            self._stands(bar, lease, names)
             and self.names.low(quote(key.tenant)) <= q
             and all(cell.q <= q for cell in bar.cells)
             and all(self.names.latest(name) <= q for name in names)
         )
         if entry is None:
             return Filled(valid, q)
-        if self._outdated(key, entry):
+        if self._kept.outdated(key, entry):
             # Who brings an older version has learned nothing new: what is here stays.
             return Filled(accepted=False, q=q, outcome=Outcome.OLDER)
         there = self._there(key) if lease.once or lease.forced else None
@@ -306,9 +326,24 @@ class MemoryTier:
             self._heard = self._q = q = self._q + 1
             self.apply(q, [bar.cells[0].name])
         if stored is not None:
+            if lease.meanwhile is not None:
+                stored = stored.ending(self._clock.time() + lease.meanwhile)
             _, cells, clock = self.names.standing_of(key)
-            self._store(key, stored, q, cells, clock, self._now())
+            self._kept.store(key, stored, q, cells, clock, self._now())
+            if lease.meanwhile is not None and (record := self.records.get(key)) is not None:
+                record.due = -math.inf  # it is no hit
+                self.meanwhile.add(key)
         return Filled(stored is not None, q, outcome)
+
+    def _stands(self, bar: Bar, lease: Lease, names: Sequence[str]) -> bool:
+        """Whether no invalidation without a number has come since a lease that could concern it.
+
+        While the tier below is away, none has a number, and each voids the cells of what it names.
+        So who bears static names alone, whose cells the lease holds, need not care for the others.
+        """
+        if bar.flushes == self._flushes:
+            return True
+        return lease.meanwhile is not None and not names and bar.cleared == self._cleared
 
     def _there(self, key: Key) -> Record | None:
         """The valid record of a key, if there is one."""
@@ -316,74 +351,6 @@ class MemoryTier:
         if record is None or not self._valid(record) or record.is_over(self._clock):
             return None
         return record
-
-    def _outdated(self, key: Key, entry: Entry) -> bool:
-        """Whether a newer version of the value is here already, or was."""
-        if entry.version is None:
-            return False
-        held = self.records.get(key)
-        known = (self._versions.newest(key), None if held is None else held.version)
-        return any(entry.version < version for version in known if version is not None)
-
-    def _store(
-        self,
-        key: Key,
-        entry: Entry,
-        q: int,
-        cells: tuple[Cell, ...],
-        clock: TenantClock,
-        now: float,
-    ) -> None:
-        old = self.records.get(key)
-        if old is not None:
-            self._drop(old)
-        record = Record(key, self._kind_of(key), entry, q)
-        # The key itself needs no cell while its record is here: `apply` finds it by its key.
-        record.cells = cells
-        if entry.names:
-            record.cells += tuple(map(self.names.cell, entry.names))
-        if len(record.cells) == 2:  # most bear their tenant's and type's names alone: one tuple
-            pair = record.cells[1].pair
-            if pair is None or pair[0] is not record.cells[0]:  # `void` may have renewed that one
-                pair = record.cells[1].pair = record.cells
-            record.cells = pair
-        record.clock = clock
-        record.used = now
-        to_monotonic = now - self._clock.time()
-        record.born = entry.created + to_monotonic
-        record.due = self._due_at(record.kind, entry) + to_monotonic
-        record.weight = weight_of(key, entry, [cell.name for cell in record.cells if not cell.live])
-        if record.weight > self.capacity:
-            return
-        for cell in record.cells:
-            cell.live += 1
-        for cell in record.made_of:
-            cell.made += 1
-        self.records[key] = record
-        self._size += record.weight
-        self._eviction.admit(record)
-        while self._size > self.capacity:
-            victim = self._eviction.victim()
-            assert isinstance(victim, Record)
-            self._remove(victim)
-            self._evictions += 1
-
-    def _drop(self, record: Record) -> None:
-        self._remove(record)
-        self._eviction.left(record)
-
-    def _remove(self, record: Record) -> None:
-        record.gone = True
-        del self.records[record.key]
-        self._versions.went(record.key, record.version)
-        self._size -= record.weight
-        for cell in record.cells:
-            # A cell that was invalidated after this record counts from zero again.
-            if cell.q <= record.q and cell.live:
-                cell.live -= 1
-        for cell in record.made_of:
-            if cell.q <= record.q and cell.made:
-                cell.made -= 1
 
     def _valid(self, record: Record) -> bool:
         return all(cell.q <= record.q for cell in record.cells)

@@ -120,11 +120,18 @@ class Record(Entry):
 
 
 class Bar:
-    """What a memory lease watches."""
+    """What a memory lease watches: its cells, and how often memory was flushed.
 
-    __slots__ = ("cells", "clock", "flushes")
+    `flushes` counts what was invalidated without a number as well, `cleared` does not; -1 is from
+    before the latest.
+    """
 
-    def __init__(self, cells: tuple[Cell, ...], clock: TenantClock, flushes: int) -> None:
+    __slots__ = ("cells", "cleared", "clock", "flushes")
+
+    def __init__(
+        self, cells: tuple[Cell, ...], clock: TenantClock, flushes: int, cleared: int
+    ) -> None:
         self.cells = cells
         self.clock = clock
         self.flushes = flushes
+        self.cleared = cleared
