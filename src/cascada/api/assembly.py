@@ -68,7 +68,7 @@ class Assembly(Lookups):
         ]
         if lower and options.degraded_l1_ttl == math.inf:
             logger.warning(
-                "degraded_l1_ttl is inf, which is for a single process: while the tier below is away "
+                "degraded_l1_ttl is inf, which is for a single process: while a tier is away "
                 "memory goes on for ever, and hears of nothing that others change"
             )
         self.stack = Stack(
