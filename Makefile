@@ -51,8 +51,8 @@ serve: venv  ## run the example service until Ctrl-C (PORT=)
 	@$(PY) -m examples.agent_service.serve --port $(PORT)
 
 test: check  ## run check, then every test
-	@echo "test: pytest"
-	@$(PY) -m pytest
+	@echo "test: pytest, in two halves beside each other (about 7 minutes)"
+	@$(PY) -m tests.together
 
 check: venv  ## lint, format, types, layers and the rules of the house
 	@echo "check: ruff check"

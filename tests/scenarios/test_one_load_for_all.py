@@ -11,7 +11,7 @@ from cascada.engine.descent import rise
 from cascada.model.loaded import Loaded
 from cascada.model.policy import Policy
 from tests.scenarios.conftest import MakeCache
-from tests.scenarios.row import Row, all_stored, kept
+from tests.scenarios.row import Row, all_stored, kept, turns
 
 CALLERS = 500
 ASKING: ContextVar[str] = ContextVar("asking")
@@ -143,8 +143,11 @@ async def test_a_caller_has_its_value_before_it_is_stored(
     monkeypatch.setattr("cascada.engine.load.rise", late)
     row = Row()
     assert (await acme.load("x", "1", row.read)).value == "old"
-    assert not await acme.get("x", "1")
+    asking = asyncio.ensure_future(acme.get("x", "1"))
+    await turns()
+    assert not asking.done(), "no tier has it yet, and it is about to"
     storing.set()
+    assert (await asking).value == "old"
     await acme.load("x", "1", row.read)
     assert row.reads == 1
     assert await kept(acme) == "old"

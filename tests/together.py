@@ -1,0 +1,97 @@
+"""The whole suite in the time of its longer half: two pytest processes beside each other.
+
+Most tests wait (for servers, other processes, clocks of their own), and one process uses one core.
+What measures time runs by itself at the end. Everything under tests/ is in one of the three; what
+is not named here runs with the second.
+
+    python -m tests.together [arguments for each pytest]
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+TESTS = Path(__file__).parent
+FIRST = ("scenarios", "codecs")
+ALONE = ("benchmarks",)
+TELL_EVERY = 30.0
+
+
+def folders() -> list[list[str]]:
+    """The two that run together, and the one that runs alone."""
+    there = sorted(each.name for each in TESTS.iterdir() if any(each.rglob("test_*.py")))
+    rest = [name for name in there if name not in (*FIRST, *ALONE)]
+    return [[f"tests/{name}" for name in part] for part in (FIRST, rest, ALONE)]
+
+
+class Part:
+    """One pytest process, and what it has written so far."""
+
+    def __init__(self, name: str, where: Sequence[str], arguments: Sequence[str], log: Path):
+        self.name = name
+        self._log = log
+        with log.open("wb") as out:
+            command = [sys.executable, "-m", "pytest", *where, *arguments]
+            self.process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
+
+    @property
+    def said(self) -> str:
+        return self._log.read_text("utf-8", "replace")
+
+    @property
+    def percent(self) -> str:
+        found = re.findall(r"\[ *(\d+)%\]", self.said)
+        return f"{self.name} {found[-1] if found else 0} %"
+
+    def counts(self) -> Counter[str]:
+        """How many passed, failed, ... by its last line."""
+        lines = [line for line in self.said.splitlines() if " in " in line and line.strip("= ")]
+        found = re.findall(r"(\d+) (passed|failed|skipped|errors?)", lines[-1] if lines else "")
+        return Counter({word.removesuffix("s"): int(number) for number, word in found})
+
+
+def say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def run(parts: Sequence[Part]) -> None:
+    """Wait for all of them, and tell how far they are."""
+    told = time.monotonic()
+    while any(part.process.poll() is None for part in parts):
+        time.sleep(0.2)
+        if time.monotonic() - told >= TELL_EVERY:
+            told = time.monotonic()
+            say(f"test: {', '.join(part.percent for part in parts)}")
+    for part in parts:
+        say(f"\ntest: {part.name}\n{part.said}")
+
+
+def main(arguments: Sequence[str]) -> int:
+    first, rest, alone = folders()
+    with TemporaryDirectory() as folder:
+        logs = iter(Path(folder) / f"{number}.log" for number in range(3))
+        together = [("first half", first), ("second half", rest)]
+        if (os.cpu_count() or 1) < 2:
+            together = [("all", first + rest)]
+        parts = [Part(name, where, arguments, next(logs)) for name, where in together]
+        run(parts)
+        parts.append(Part("alone", alone, arguments, next(logs)))
+        run(parts[-1:])
+        total = sum((part.counts() for part in parts), Counter[str]())
+        worst = max(abs(part.process.returncode) for part in parts)
+    failed = total["failed"] + total["error"]
+    say(f"{total['passed']} passed, {failed} failed, {total['skipped']} skipped")
+    return 1 if worst else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
