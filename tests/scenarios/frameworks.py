@@ -14,6 +14,7 @@ from typing import Any, TypedDict
 
 from celery import Celery
 from celery.contrib.testing.worker import start_worker
+from celery.signals import setup_logging
 from langgraph.graph import START, StateGraph
 
 Read = Callable[[], Awaitable[Any]]
@@ -135,6 +136,8 @@ async def worker() -> AsyncIterator[None]:
         task.cancel()
 
 
+# Else a worker sets the logging of the whole process to its own liking.
+setup_logging.connect(lambda **_: None, weak=False)
 _celery = Celery(broker="memory://", backend="cache+memory://", set_as_current=False)
 _celery_work: list[Callable[[], Any]] = []
 

@@ -122,7 +122,7 @@ async def test_where_nothing_is_that_is_known_as_well(cache: Cache) -> None:
     assert not await acme.load("x", "1", rows.of)
     await settled()
     hit = await acme.load("x", "1", rows.of)
-    assert (hit.value, bool(hit)) == (None, True), "a known absence is a hit whose value is None"
+    assert (hit.value, hit.absent, bool(hit)) == (None, True, False), "a known absence"
     assert rows.asked == ORDER
 
 
@@ -152,7 +152,7 @@ async def test_a_loader_without_scope_answers_for_the_full_context(cache: Cache)
     assert not await cache.tenant("acme").get("x", "1")
     assert not await acme.load("x", "2", lambda: None)
     await settled()
-    assert await acme.get("x", "2"), "and what it has not is nowhere"
+    assert (await acme.get("x", "2")).absent, "and what it has not is nowhere"
 
 
 async def test_a_scope_that_is_not_looked_up_is_refused(cache: Cache) -> None:
