@@ -20,7 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 TESTS = Path(__file__).parent
-FIRST = ("scenarios", "codecs")
+FIRST = ("codecs", "contracts", "documents", "house", "properties", "scenarios")
 ALONE = ("benchmarks",)
 TELL_EVERY = 30.0
 

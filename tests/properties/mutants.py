@@ -88,7 +88,7 @@ def imported(mutant: Mutant) -> Iterator[Any]:
         sys.modules.update(healthy)
 
 
-MEMORY, HEARD = "tiers.memory", "tiers.heard"
+MEMORY, HEARD, KEPT = "tiers.memory", "tiers.heard", "tiers.kept"
 MUTANTS = [
     Mutant("cells at the fill", "MemoryMachine", MEMORY,
            "            and all(cell.q <= q for cell in bar.cells)\n"),
@@ -99,11 +99,12 @@ MUTANTS = [
     Mutant("low-water mark raised", "MemoryMachine", HEARD,
            "            self._raise_low(tenant_of(oldest), gone)\n", "            pass\n"),
     Mutant("flush ends leases", "MemoryMachine", MEMORY,
-           "            bar.flushes == self._flushes\n            and ", "            "),
+           "        if bar.flushes == self._flushes:\n            return True\n",
+           "        return True\n"),
     Mutant("flush ends answers of before", "MemoryMachine", MEMORY,
            "self._flushes if q >= self._flushed_at else -1", "self._flushes"),
     Mutant("flush drops records", "MemoryMachine", MEMORY,
-           "        for record in list(self.records.values()):\n            self._drop(record)\n"),
+           "        self._kept.clear()\n"),
     Mutant("an invalidated key's record is dropped", "MemoryMachine", MEMORY,
            "if record is not None and record.q < q:", "if False:"),
     Mutant("a set voids other leases", "MemoryMachine", MEMORY,
@@ -127,20 +128,20 @@ MUTANTS = [
            "Cell(name, self._ring.get(name, 0))", "Cell(name, 0)"),
     Mutant("a lease is as old as what was seen", "MemoryMachine", MEMORY,
            "self._q if seen is None else seen.q", "self._q"),
-    Mutant("dynamic names are borne", "MemoryMachine", MEMORY,
-           "            record.cells += tuple(map(self.names.cell, entry.names))\n",
+    Mutant("dynamic names are borne", "MemoryMachine", KEPT,
+           "            record.cells += tuple(map(self._names.cell, entry.names))\n",
            "            pass\n"),
-    Mutant("static names are borne", "MemoryMachine", MEMORY,
+    Mutant("static names are borne", "MemoryMachine", KEPT,
            "        record.cells = cells\n", "        record.cells = ()\n"),
     Mutant("expiry at the read", "MemoryMachine", MEMORY,
            "if record.is_over(self._clock):", "if False:"),
     Mutant("due time of a hit", "MemoryMachine", MEMORY, "if now >= record.due:", "if False:"),
     Mutant("older versions are refused", "MemoryMachine", MEMORY,
-           "if self._outdated(key, entry):", "if False:"),
+           "if self._kept.outdated(key, entry):", "if False:"),
     Mutant("[liveness] a fill is kept", "MemoryMachine", MEMORY,
            "        if stored is not None:\n", "        if False:\n"),
     Mutant("[liveness] not every lease is void", "MemoryMachine", MEMORY,
-           "            bar.flushes == self._flushes\n", "            False\n"),
+           "        if bar.flushes == self._flushes:\n", "        if False:\n"),
     Mutant("[liveness] an answer found is as young as the read", "MemoryMachine", MEMORY,
            "return Found(record, q)", "return Found(record, record.q)"),
 ]  # fmt: skip

@@ -23,6 +23,7 @@ from cascada.codecs.extended import SCALARS
 from cascada.codecs.hints import hint
 from cascada.codecs.shapes import Unstorable, fields_of
 from cascada.codecs.values import ValueCodec
+from cascada.model import arguments
 from cascada.model.errors import CorruptEntry, SerializationError
 
 _VECTOR_TYPES: Final = frozenset({"embedding", "vector_store"})
@@ -42,6 +43,7 @@ def serialize_for_cache(value: Any, data_type: str) -> Any:
     Arrays and tensors in an `embedding` or a `vector_store` become nested lists for good.
     SerializationError names the path inside the value to what cannot be written.
     """
+    data_type = arguments.data_type(data_type)
     try:
         refuse_endless(value)
         return _written(value, data_type in _VECTOR_TYPES, "value")
@@ -53,6 +55,7 @@ def serialize_for_cache(value: Any, data_type: str) -> Any:
 
 def deserialize_from_cache(cached: Any, data_type: str) -> Any:
     """What `serialize_for_cache` was given; CorruptEntry if that did not write it."""
+    data_type = arguments.data_type(data_type)
     try:
         return as_lists(_read(cached), data_type)
     except CorruptEntry:
