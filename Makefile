@@ -42,7 +42,7 @@ venv: .venv/.ok  ## make .venv from the lock, with uv if it is on the PATH, else
 	@touch $@
 	@echo "venv: ready, $$($(PY) --version)"
 
-demo: venv  ## run the example service without and with cascada and compare them (about 90 s)
+demo: venv  ## run the example service without and with cascada and compare them (about two minutes)
 	@echo "demo: the same workload over HTTP, without cascada and with it in turn"
 	@$(PY) -m examples.agent_service.demo
 
@@ -51,7 +51,7 @@ serve: venv  ## run the example service until Ctrl-C (PORT=)
 	@$(PY) -m examples.agent_service.serve --port $(PORT)
 
 test: check  ## run check, then every test
-	@echo "test: pytest, in two halves beside each other (about 7 minutes)"
+	@echo "test: pytest, in two halves beside each other (about 11 minutes)"
 	@$(PY) -m tests.together
 
 check: venv  ## lint, format, types, layers and the rules of the house
