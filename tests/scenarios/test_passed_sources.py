@@ -1,5 +1,6 @@
 """`sources=`: what callers may pass, what is refused, and types that must have one."""
 
+import asyncio
 import logging
 from typing import Any
 
@@ -164,3 +165,18 @@ async def test_a_type_that_must_have_sources(
         assert await kept(acme) == "of text"
     with pytest.raises(InvalidPolicy, match=r"Policy.sources is 'always'"):
         Policy(sources="always")  # type: ignore[arg-type]  # that is what is tried
+
+
+async def test_loads_that_name_each_other_or_themselves_are_stored_or_not_but_end(
+    cache: Cache,
+) -> None:
+    acme = cache.tenant("acme")
+    old = [await acme.load("x", name, Row(name).read) for name in "12"]
+    await all_stored(acme)
+    await acme.invalidate("x", "*")
+    await asyncio.gather(
+        acme.load("x", "1", Row("new").read, sources=old),
+        acme.load("x", "2", Row("new").read, sources=old),
+    )
+    await all_stored(acme)
+    assert not await acme.get("x", "1")

@@ -8,7 +8,10 @@ be compared: it was invalidated, has expired, or was never stored.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from typing import Final
 
 from cascada.engine.sources import STALE, Frame
 from cascada.engine.stack import Stack
@@ -17,6 +20,9 @@ from cascada.model.keys import Key
 from cascada.model.made_of import MadeOf
 from cascada.model.policy import Policy, candidates
 from cascada.tiers.base import Found
+
+BEING_STORED: Final = 0.5
+"""Seconds that a source which is being stored is waited for."""
 
 NO_SOURCE = 'it has no source, and its policy says sources="required"'
 CHANGED = "a source that was passed has changed since it was read, or is not stored any more"
@@ -33,8 +39,11 @@ async def changed(stack: Stack, sources: Iterable[MadeOf]) -> frozenset[MadeOf]:
     for key in keys:
         flight = stack.flights.find(key)
         if flight is not None and flight.is_being_stored:
-            # Its callers have the value already. Who passes it on would find it missing here.
-            await flight.over()
+            # Its callers have the value already: who passes it on would find it missing here.
+            # Not for ever: it may be this very load, or one that waits for it.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(BEING_STORED):
+                    await flight.over()
     try:
         found = dict(zip(keys, await stack.tiers[-1].read(keys), strict=True))
     except TierUnavailable:
