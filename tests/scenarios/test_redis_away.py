@@ -9,8 +9,12 @@ from typing import Any
 import pytest
 
 from cascada import Cache, InvalidationPending, Policy
+from cascada.model.entry import Entry
+from cascada.model.keys import Key
 from cascada.testing.clock import ManualClock
 from cascada.testing.inside import inside
+from cascada.tiers.base import Missing
+from cascada.tiers.memory import MemoryTier
 from tests.scenarios.row import Row, all_stored, until
 from tests.servers.redis import RedisServer, free_port
 
@@ -177,3 +181,14 @@ async def test_it_is_said_once(
     said = [record.getMessage() for record in caplog.records]
     assert len([each for each in said if each.startswith("Redis unavailable, serving from")]) == 1
     assert len([each for each in said if each.startswith("Redis is available again")]) == 1
+
+
+async def test_no_read_finds_it_that_redis_could_answer(clock: ManualClock) -> None:
+    memory, key = MemoryTier(clock), Key("acme", "doc", None, None, None, "1")
+    await memory.fill([memory.lease_meanwhile(key, None, LONGEST)], [Entry(b"\xa1a")])
+    (answer,) = await memory.read([key])
+    assert isinstance(answer, Missing)
+    assert memory.peek(key) is None
+    assert memory.remnant(key, 0.0) is not None
+    memory.end_meanwhile()
+    assert memory.remnant(key, LONGEST) is None
