@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
 from cascada import Cache, Policy
+from cascada.model.entry import Entry
 from cascada.model.keys import Key
 from cascada.testing.clock import ManualClock
+from cascada.testing.inside import inside_sqlite
+from cascada.tiers.base import Busy, Found, Lease, Missing
+from cascada.tiers.sqlite import SqliteTier
 from cascada.tiers.sqlite_turns import BEAT_LIFE, SUSPECTED, Turns
 from tests.scenarios.row import Row, turns, until
 
@@ -111,6 +116,34 @@ async def test_what_fails_or_is_left_is_the_next_ones_turn(pair: list[Cache]) ->
     await row.being_read()
     left.cancel()
     assert (await there.load("x", "2", Row("value").read)).value == "value"
+
+
+async def test_what_replaced_damage_is_found_by_who_has_seen_the_damage(tmp_path: Path) -> None:
+    """Both meet the damage; one loads, and the other gets the turn when that is stored."""
+    path, clock = tmp_path / "cache.db", ManualClock()
+    first, second = (SqliteTier(path, namespace="n", clock=clock, turns=True) for _ in range(2))
+    entry = Entry(b"good", created=1.0)
+    await first.fill(await leased(first, await first.read([KEY])), [Entry(b"old", created=1.0)])
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("UPDATE entries SET envelope = x'00'")
+    inside_sqlite(first).without_upkeep()
+    inside_sqlite(second).without_upkeep()
+    here, there = await first.read([KEY]), await second.read([KEY])
+    lease = await leased(first, here)
+    assert isinstance((await second.lease([KEY], there))[0], Busy)
+    await first.fill(lease, [entry])
+    (found,) = await second.lease([KEY], there)
+    assert isinstance(found, Found)
+    assert found.entry.data == b"good"
+    assert (first.corrupt, second.corrupt) == (1, 1)
+    await first.aclose()
+    await second.aclose()
+
+
+async def leased(tier: SqliteTier, seen: list[Found | Missing]) -> list[Lease]:
+    (lease,) = await tier.lease([KEY], seen)
+    assert isinstance(lease, Lease)
+    return [lease]
 
 
 async def test_a_stale_value_is_refreshed_by_one_alone(tmp_path: Path) -> None:

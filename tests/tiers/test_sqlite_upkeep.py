@@ -310,3 +310,29 @@ async def test_a_row_that_was_replaced_is_not_removed_for_its_forerunner(world: 
     await load(b, key(), entry(b"good"))
     await a.upkeep()
     assert await look(a, key()) == b"good"
+
+
+async def test_a_row_that_was_mended_with_the_same_bytes_stays(world: World) -> None:
+    """Its names were damaged, not its envelope, which is the same again."""
+    a, b = world.tier(), world.tier()
+    inside_sqlite(a).without_upkeep()
+    await load(a, key())
+    world.sql("UPDATE entries SET names = 'damage'")
+    await b.invalidate([key_name(key("other"))])  # from here on names matter
+    assert await look(a, key()) == Why.CORRUPT
+    await load(b, key())
+    await a.upkeep()
+    assert await look(a, key()) == b"value"
+
+
+async def test_another_namespace_loses_no_row_to_a_number_that_is_used_again(world: World) -> None:
+    a, other = world.tier(), world.tier(namespace="other")
+    inside_sqlite(a).without_upkeep()
+    await load(a, key())
+    world.sql("UPDATE entries SET envelope = x'00'")
+    assert await look(a, key()) == Why.CORRUPT
+    world.sql("DELETE FROM entries")
+    await load(other, key(), entry(b"good"))
+    assert world.sql("SELECT id FROM entries") == [(1,)]
+    await a.upkeep()
+    assert await look(other, key()) == b"good"

@@ -73,27 +73,27 @@ class Notes:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._used: dict[int, int] = {}
-        self._damaged: list[tuple[int, bytes]] = []
+        self._damaged: set[int] = set()
 
     def used(self, row: int, now: int) -> None:
         with self._lock:
             if len(self._used) < MOST_NOTES or row in self._used:
                 self._used[row] = now
 
-    def damaged(self, row: int, envelope: bytes) -> None:
+    def damaged(self, row: int) -> None:
         with self._lock:
             if len(self._damaged) < MOST_NOTES:
-                self._damaged.append((row, envelope))
+                self._damaged.add(row)
 
     @property
     def pressing(self) -> bool:
         return bool(self._damaged) or len(self._used) >= MANY_NOTES
 
-    def take(self) -> tuple[list[tuple[int, int]], list[tuple[int, bytes]]]:
-        """When which rows were used, and which envelopes of which rows are damaged."""
+    def take(self) -> tuple[list[tuple[int, int]], set[int]]:
+        """When which rows were used, and which were damaged when they were read."""
         with self._lock:
             used, self._used = self._used, {}
-            damaged, self._damaged = self._damaged, []
+            damaged, self._damaged = self._damaged, set()
         return [(now, row) for row, now in used.items()], damaged
 
 
@@ -125,6 +125,15 @@ class Reader:
             for row in connection.execute(_MANY, asked).fetchall():
                 answers[indexes[row[0]]] = self._judge(row, keys[indexes[row[0]]], now)
         return [answers[index] for index in range(len(keys))]
+
+    def read_again(
+        self, connection: sqlite3.Connection, keys: Sequence[Key]
+    ) -> list[Found | Missing]:
+        """As `read`, of what was read a moment ago: what is damaged was counted by then."""
+        counted = self.corrupt
+        answers = self.read(connection, keys)
+        self.corrupt = counted
+        return answers
 
     def counters(self, connection: sqlite3.Connection, tenants: Iterable[str]) -> dict[str, int]:
         """The q of each tenant (as it is, unquoted)."""
@@ -168,16 +177,14 @@ class Reader:
         _, q, floor, written, expires, used, ident, envelope, killer = row
         if written is None:
             return Missing(q)
-        # SQLite's columns take values of any type.
-        types = type(written), type(expires), type(used), type(envelope)
-        if killer == "" or types != _TYPES:
-            return self._corrupt(q, ident, envelope)
+        if not is_legible(killer, written, expires, used, envelope):
+            return self._corrupt(q, ident)
         if killer is not None or written < floor:
             return Missing(q, Why.INVALIDATED, killer)
         try:
             entry, _ = unpack(envelope, home_in(self._rules.namespace, key.text))
         except CorruptEntry:
-            return self._corrupt(q, ident, envelope)
+            return self._corrupt(q, ident)
         # By the envelope: the row's own time of expiry is for who tidies up.
         entry = self._ahead.dated(key, entry, now)
         if now >= entry.expires:
@@ -186,10 +193,18 @@ class Reader:
             self._notes.used(ident, int(now))
         return Found(entry, q)
 
-    def _corrupt(self, q: int, row: int, envelope: bytes) -> Missing:
+    def _corrupt(self, q: int, row: int) -> Missing:
         self.corrupt += 1
-        self._notes.damaged(row, envelope)
+        self._notes.damaged(row)
         return Missing(q, Why.CORRUPT)
+
+
+def is_legible(killer: object, *columns: object) -> bool:
+    """Whether a row's names and its q, expires, used and envelope are what they should be.
+
+    SQLite's columns take values of any type.
+    """
+    return killer != "" and tuple(map(type, columns)) == _TYPES
 
 
 class Feed:

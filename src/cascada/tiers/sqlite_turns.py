@@ -28,7 +28,7 @@ from typing import Final
 
 from cascada.model.clock import Clock
 from cascada.model.keys import Key, quote
-from cascada.tiers.base import Busy, Found, Lease, Missing, Seen, Why
+from cascada.tiers.base import Busy, Found, Lease, Missing, Seen
 from cascada.tiers.sqlite_reads import Reader
 
 POLL: Final = 0.02
@@ -71,10 +71,10 @@ def take_turns(
             answers[at] = Busy(POLL)
         elif turn is not None:
             lease.token = turn
-            if not (isinstance(seen, Missing) and seen.why is Why.CORRUPT):  # counted already
-                taken.append((at, lease, seen))
-    # Who had the turn before may have stored its value after this caller has looked.
-    again = questions.read(connection, [lease.key for _, lease, _ in taken])
+            taken.append((at, lease, seen))
+    # Who had the turn before may have stored its value after this caller has looked, also in place
+    # of what was damaged then.
+    again = questions.read_again(connection, [lease.key for _, lease, _ in taken])
     for (at, lease, seen), now in zip(taken, again, strict=True):
         if isinstance(now, Found) and not _is_same(now, seen):
             end_turns([lease])

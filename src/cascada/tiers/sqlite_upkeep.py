@@ -16,8 +16,10 @@ import sqlite3
 from collections.abc import Iterable
 from typing import Any, Final
 
-from cascada.tiers.sqlite_ledger import Book, Ledger, Row, Rules, row_of
-from cascada.tiers.sqlite_reads import Notes
+from cascada.codecs.envelope import unpack
+from cascada.model.errors import CorruptEntry
+from cascada.tiers.sqlite_ledger import Book, Ledger, Row, Rules, home_in, row_of
+from cascada.tiers.sqlite_reads import Notes, is_legible
 from cascada.tiers.sqlite_schema import KILLER
 
 CHUNK: Final = 200
@@ -30,6 +32,10 @@ VICTIMS: Final = 1000
 """Rows that one step evicts: more than one group of fills brings, so that evicting keeps pace."""
 
 _COLUMNS: Final = "e.key, e.q, e.expires, e.size, e.version, e.names"
+_NOTED: Final = (
+    f"SELECT {KILLER}, e.expires, e.used, e.envelope, e.tenant, {_COLUMNS} FROM entries e"
+    " CROSS JOIN tenants t ON t.id = e.tenant AND t.namespace = ? WHERE e.id = ?"
+)
 _BELOW: Final = (
     f"SELECT {KILLER} IS NOT NULL OR e.q < t.floor, {_COLUMNS}"
     " FROM tenants t CROSS JOIN entries e ON e.tenant = t.id"
@@ -47,7 +53,7 @@ _LEAST_USED: Final = (
 def step(connection: sqlite3.Connection, rules: Rules, notes: Notes) -> bool:
     """Do some of what is due, in a transaction that is open already; True if there is more."""
     ledger = Ledger(connection, rules)
-    _take_along(ledger, notes)
+    _take_along(ledger, rules.namespace, notes)
     more = _sweep(ledger)
     more |= _make_room(ledger, rules.capacity_bytes)
     ledger.save()
@@ -62,16 +68,24 @@ def is_due(connection: sqlite3.Connection, rules: Rules) -> bool:
     return bool(sweeping or 0 < rules.capacity_bytes < size)
 
 
-def _take_along(ledger: Ledger, notes: Notes) -> None:
+def _take_along(ledger: Ledger, namespace: str, notes: Notes) -> None:
     used, damaged = notes.take()
     ledger.connection.executemany("UPDATE entries SET used = ? WHERE id = ?", used)
-    for row, envelope in damaged:
-        # Only if it is still the damaged one: somebody may have stored a good one over it.
-        found = ledger.connection.execute(
-            f"SELECT e.tenant, {_COLUMNS} FROM entries e WHERE e.id = ? AND e.envelope = ?",
-            (row, envelope),
-        ).fetchall()
-        _remove(ledger, found)
+    for row in damaged:
+        # Looked at again: by now somebody may have stored a good one over it, or in its place.
+        found = ledger.connection.execute(_NOTED, (namespace, row)).fetchall()
+        _remove(ledger, [columns[4:] for columns in found if _is_damaged(namespace, columns)])
+
+
+def _is_damaged(namespace: str, columns: tuple[Any, ...]) -> bool:
+    killer, expires, used, envelope, _, key, q, *_ = columns
+    if not is_legible(killer, q, expires, used, envelope):
+        return True
+    try:
+        unpack(envelope, home_in(namespace, key))
+    except CorruptEntry:
+        return True
+    return False
 
 
 def _sweep(ledger: Ledger) -> bool:
