@@ -16,7 +16,7 @@ from cascada.model.clock import SystemClock
 from cascada.model.errors import CacheClosed, WrongLoop
 from cascada.testing.clock import ManualClock
 from cascada.testing.flaky import FlakyTier
-from cascada.testing.inside import inside, inside_sqlite
+from cascada.testing.inside import inside
 from cascada.tiers.sqlite import SqliteTier
 from tests.scenarios.row import Row, all_stored, kept, turns, until
 
@@ -204,37 +204,6 @@ async def test_reset_forgets_memory_and_goes_on(cache: Cache) -> None:
     await cache.aclose()
 
 
-async def test_closing_stores_what_is_under_way(tmp_path: Path) -> None:
-    path = str(tmp_path / "cache.db")
-    row = Row("value")
-    async with Cache(database=path, op_timeout=PATIENCE) as cache:
-        row.hold()
-        acme = cache.tenant("acme")
-        waiting = [asyncio.create_task(acme.load("x", name, row.read)) for name in "abc"]
-        await row.being_read(3)
-        asyncio.get_running_loop().call_later(0.05, row.let_go)
-    assert [(await caller).value for caller in waiting] == ["value"] * 3
-    async with Cache(database=path, op_timeout=PATIENCE) as cache:
-        hits = await cache.tenant("acme").get_many("x", [*"abc"])
-        assert [(hit.value, hit.tier) for hit in hits] == [("value", "l3")] * 3
-
-
-async def test_a_tier_that_cannot_be_closed_keeps_no_other_open(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def fails() -> None:
-        raise RuntimeError("cannot be closed")
-
-    cache = Cache(database=str(tmp_path / "cache.db"))
-    await cache.tenant("acme").set("x", "1", "value")
-    monkeypatch.setattr(inside(cache).memory, "aclose", fails)
-    with pytest.raises(RuntimeError, match="cannot be closed"):
-        await cache.aclose()
-    database = inside_sqlite(inside(cache).tiers["l3"])
-    assert not database.reader.link.is_open
-    assert not database.writer.link.is_open
-
-
 async def test_no_task_is_left_after_closing_whatever_was_under_way(
     cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -381,3 +350,4 @@ async def test_nobody_hangs_on_work_that_closing_ends_before_its_first_step(
             await asyncio.wait_for(acme.invalidate("x", "1"), 1)
         with pytest.raises(asyncio.CancelledError):
             await asyncio.wait_for(Gatherer(provider, stack, "acme").ask(["text"]), 1)
+    await cache.aclose()

@@ -7,9 +7,11 @@ database they are two processes; `test_sqlite_processes.py` does the same with r
 from __future__ import annotations
 
 import math
+import os
 import sqlite3
 import threading
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,11 @@ class World:
         for tier in self.tiers:
             await tier.aclose()
 
+    @property
+    def open_files(self) -> list[str]:
+        """What this process has open of it: the database, its log, its turns."""
+        return open_files(self.path.parent)
+
     def sql(self, text: str, *values: object) -> list[tuple[Any, ...]]:
         """What another program would see in the file, or do to it."""
         connection = sqlite3.connect(self.path, isolation_level=None)
@@ -98,6 +105,17 @@ class World:
         assert kept == {bearer: count for bearer, count in counts.items() if count}
         there = Counter(tenant for tenant, _ in bumps)
         assert tombstones == {tenant: there[tenant] for tenant in tombstones}
+
+
+def open_files(folder: Path) -> list[str]:
+    """The files in a folder that this process has open, once for each time."""
+    found = []
+    for number in os.listdir("/proc/self/fd"):
+        with suppress(OSError):  # it was closed meanwhile
+            path = Path(os.readlink(f"/proc/self/fd/{number}"))
+            if path.parent == folder:
+                found.append(path.name)
+    return found
 
 
 async def grant(tier: SqliteTier, wanted: Key, *, force: bool = False) -> Lease:

@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -112,9 +113,8 @@ def test_a_fork_waits_for_the_transaction_under_way(tmp_path: Path) -> None:
         def child() -> None:
             assert not inside_sqlite(tier).reader.link.is_open
             assert not inside_sqlite(tier).writer.link.is_open
-            assert sqlite3.connect(tmp_path / "cache.db").execute(
-                "SELECT evictions FROM meta"
-            ).fetchall() == [(7,)]
+            with closing(sqlite3.connect(tmp_path / "cache.db")) as connection:
+                assert connection.execute("SELECT evictions FROM meta").fetchall() == [(7,)]
 
         in_child(child)
         await task

@@ -313,7 +313,7 @@ async def test_a_batch_that_is_overtaken_is_read_in_one_go_and_tells_its_own_cou
     assert [answer.q for answer in answers] == [numbers[-1]] * 300
 
 
-# --- forks --------------------------------------------------------------------------------
+# --- closing ------------------------------------------------------------------------------
 
 
 async def test_a_closing_that_is_cancelled_leaves_no_connection_open(world: World) -> None:
@@ -336,4 +336,39 @@ async def test_a_closing_that_is_cancelled_leaves_no_connection_open(world: Worl
         await ending
     go_on.set()
     await reading
-    await until(lambda: not parts.reader.link.is_open and not parts.writer.link.is_open)
+    await until(lambda: not world.open_files)
+
+
+@pytest.mark.parametrize("inline", [False, True])
+async def test_who_comes_after_the_closing_is_served_and_leaves_nothing_open(
+    world: World, inline: bool
+) -> None:
+    """As the last steps of a set that was under way: nobody would close behind them."""
+    before = set(threading.enumerate())
+    tier = world.tier(inline_reads=inline, turns=True)
+    await load(tier, key(1))
+    await tier.aclose()
+    assert not world.open_files
+    late = [look(tier, key(1)), tier.invalidate([key_name(key(0))]), load(tier, key(2))]
+    assert (await asyncio.gather(*late))[0] == b"value"
+    inside_sqlite(tier).writer.nudge()  # as a read that has found damage does
+    await tier.changes(None)
+    await until(lambda: not world.open_files)
+    await until(lambda: set(threading.enumerate()) <= before)
+    tier.begin()
+    await load(tier, key(3))
+    assert world.open_files
+    assert inside_sqlite(tier).reader.link.is_open
+
+
+async def test_closing_among_calls_leaves_nothing_open_whenever_it_comes(world: World) -> None:
+    tier = world.tier(turns=True)
+    for pause in range(25):
+        calls = [asyncio.ensure_future(load(tier, key(name))) for name in range(3)]
+        calls.append(asyncio.ensure_future(put(tier, key(pause), entry())))
+        for _ in range(pause):
+            await asyncio.sleep(0)
+        await tier.aclose()
+        await asyncio.gather(*calls)
+        await until(lambda: not world.open_files)
+        tier.begin()

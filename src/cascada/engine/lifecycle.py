@@ -59,6 +59,13 @@ class Connected(Protocol):
     async def run(self) -> None: ...
 
 
+@runtime_checkable
+class Begun(Protocol):
+    """A tier that keeps nothing open after `aclose` before it is told that it is used again."""
+
+    def begin(self) -> None: ...
+
+
 class Home:
     """Where a cache runs, as a running loop of asyncio's tells it: the thread, None for nowhere."""
 
@@ -153,6 +160,9 @@ class Lifecycle:
         self._loop = loop = asyncio.get_running_loop()
         # Other loops than asyncio's own do not tell their thread; they are taken for running.
         self.home = loop if hasattr(loop, "_thread_id") else Home(threading.get_ident())
+        for tier in stack.lower:
+            if isinstance(tier.tier, Begun):
+                tier.tier.begin()
         connected = [tier.tier for tier in stack.lower if isinstance(tier.tier, Connected)]
         for each in connected:
             stack.background.keep_running(each.run, "connection")

@@ -86,7 +86,8 @@ _log = logging.getLogger(__name__)
 
 
 class SqliteTier:
-    """See the module's text. Nothing is opened before the first call, nor kept after `aclose`.
+    """See the module's text. Nothing is opened before the first call; after `aclose` each call
+    closes behind itself, until `begin`.
 
     capacity_bytes: of all namespaces and tenants in the file together (0: unbounded).
     inline_reads: read on the event loop's own thread, twice as fast while the pages are in
@@ -158,8 +159,7 @@ class SqliteTier:
         unread = {key.tenant for key, answer in zip(keys, seen, strict=True) if answer is None}
         counters: dict[str, int] = {}
         if unread:
-            reader = await self._opened()
-            counters = await reader.run(lambda c: self._questions.counters(c, unread))
+            counters = await self._look(lambda c: self._questions.counters(c, unread))
         leases = [
             Lease(
                 key,
@@ -195,8 +195,7 @@ class SqliteTier:
                 stored.append((index, lease, entry))
         if released:
             given_up = [leases[index] for index in released]
-            reader = await self._opened()
-            standing = await reader.run(lambda c: self._questions.standing(c, given_up))
+            standing = await self._look(lambda c: self._questions.standing(c, given_up))
             answers.update(zip(released, standing, strict=True))
         for start in range(0, len(stored), WRITE_CHUNK):
             chunk = stored[start : start + WRITE_CHUNK]
@@ -234,9 +233,15 @@ class SqliteTier:
         """Rows that have expired or were invalidated count until they are removed."""
         return await self._look(self._questions.usage)
 
+    def begin(self) -> None:
+        """Keep connections from one call to the next again, though `aclose` was called."""
+        for part in (self._reader, self._writer, self._turns):
+            if part is not None:
+                part.begin()
+
     async def aclose(self) -> None:
         if self._turns is not None:
-            self._turns.close()
+            self._turns.end()
         # Both begin to close before either is waited for: who is cancelled in between would leave
         # the other one open, for the garbage collector to find.
         for closing in (self._reader.end(), self._writer.end()):
@@ -246,8 +251,7 @@ class SqliteTier:
 
     async def changes(self, since: int | None) -> Changes:
         """What was invalidated in this namespace after `since` (of another process as well)."""
-        reader = await self._opened()
-        answer, went_back = await reader.run(lambda c: self._feed.changes(c, since))
+        answer, went_back = await self._look(lambda c: self._feed.changes(c, since))
         if went_back:
             await self._writer.run(lambda c: self._restart(c, since), durable=True)
             answer = Changes((await self.changes(None)).position, (), lost=True)

@@ -132,6 +132,7 @@ class Turns:
         self._namespace = namespace
         self._now = clock.monotonic
         self._file: int | None = None
+        self._ended = False
         self._gate = threading.Lock()
         self._held: Counter[int] = Counter()
         self._suspects: dict[int, tuple[bytes, float]] = {}
@@ -172,6 +173,15 @@ class Turns:
                     if self._file is not None:
                         self._lock(at, fcntl.F_UNLCK)
 
+    def begin(self) -> None:
+        """Let turns be taken, until `end`."""
+        self._ended = False
+
+    def end(self) -> None:
+        """Give all back, and let none be taken: nobody would close the file again."""
+        self._ended = True
+        self.close()
+
     def close(self) -> None:
         """Give all back. In a forked child: let go of the parent's, which stay with the parent."""
         with self._gate:
@@ -185,6 +195,8 @@ class Turns:
         if _OFD_SETLK is None:
             raise OSError("this system has no such locks")
         if self._file is None:
+            if self._ended:
+                raise OSError("the cache was closed")
             self._file = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o666)
         how = struct.pack("hhqqi4x", kind, os.SEEK_SET, at, 1, 0)
         try:

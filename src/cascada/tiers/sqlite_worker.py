@@ -7,6 +7,9 @@ A job that waits behind others is not late (`done` tells its caller's deadline t
 
 What is promised about a caller that is cancelled: its job either runs whole or, if it only reads
 and has not begun, not at all. A transaction belongs to the thread and never to a caller.
+
+What is promised about closing: nothing stays open. Who was under way then may have a further step
+to make, and nobody closes after him. So he is served, and what he opened is closed behind him.
 """
 
 from __future__ import annotations
@@ -62,6 +65,7 @@ class Worker:
         self._jobs: deque[Job] = deque()
         self._lock = threading.Lock()
         self._running = False
+        self._ended = False
         self._executor: ThreadPoolExecutor | None = None
         self._after: Callable[[], None] | None = None
 
@@ -73,6 +77,11 @@ class Worker:
         result: T = await job.future
         return result
 
+    def begin(self) -> None:
+        """Keep the connection and the thread from one job to the next, until `end`."""
+        with self._lock:
+            self._ended = False
+
     async def close(self) -> None:
         """Run what waits, then close the connection on its thread and end the thread."""
         await asyncio.shield(asyncio.wrap_future(self.end()))
@@ -80,6 +89,7 @@ class Worker:
     def end(self) -> Future[None]:
         """Begin what `close` waits for: it comes to its end whether anybody waits or not."""
         with self._lock:
+            self._ended = True
             executor, self._executor = self._executor, None
         if executor is None:
             return _closed(self.link)
@@ -106,6 +116,17 @@ class Worker:
             _deliver(jobs)
             if self._after is not None:
                 self._after()
+        self._clean_up()
+
+    def _clean_up(self) -> None:
+        """Close behind jobs that came after the end, and end their thread."""
+        with self._lock:
+            if not self._ended or self._running:
+                return
+            executor, self._executor = self._executor, None
+        self.link.close()
+        if executor is not None:
+            executor.shutdown(wait=False)
 
     def _take(self) -> list[Job]:
         taken: list[Job] = []
@@ -134,15 +155,24 @@ class Inline:
 
     def __init__(self, link: Link) -> None:
         self.link = link
+        self._ended = False
 
     async def run(self, work: Work[T]) -> T:
-        with self.link as connection:
-            return work(connection)
+        try:
+            with self.link as connection:
+                return work(connection)
+        finally:
+            if self._ended:
+                self.link.close()
+
+    def begin(self) -> None:
+        self._ended = False
 
     async def close(self) -> None:
         self.end()
 
     def end(self) -> Future[None]:
+        self._ended = True
         return _closed(self.link)
 
 
@@ -157,7 +187,7 @@ class Writer(Worker):
     def nudge(self) -> None:
         """Run `after` soon, though nobody writes."""
         with self._lock:
-            if not self._nudged:
+            if not self._nudged and not self._ended:
                 self._nudged = True
                 self._thread().submit(self._when_nudged)
 
