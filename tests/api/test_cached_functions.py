@@ -2,13 +2,15 @@
 
 import asyncio
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
 
 from cascada import (
+    BadInput,
     Cache,
     InvalidKey,
     cached,
@@ -20,6 +22,56 @@ from tests.api.settled import settled
 @pytest.fixture(autouse=True)
 def tenant(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CASCADA_TENANT", "acme")
+
+
+# --- what they bring along ----------------------------------------------------------------------
+
+
+class Model:
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    async def ask(self, question: str) -> str:
+        return f"{self.name}: {question}"
+
+
+@dataclass
+class Asked:
+    name: str
+
+    async def __call__(self, question: str) -> str:
+        return f"{self.name}: {question}"
+
+
+async def ask(name: str, question: str = "?") -> str:
+    return f"{name}: {question}"
+
+
+@pytest.mark.parametrize("make", [Asked, lambda name: partial(ask, name), lambda name: name.join])
+async def test_what_a_function_brings_along_is_part_of_the_key(
+    cache: Cache, make: Callable[[str], Any]
+) -> None:
+    one, other = make("one"), make("other")
+    for function in (one, other):
+        answer = function("ab")
+        truth = await answer if inspect.isawaitable(answer) else answer
+        wrapped = cached("answer")(function)
+        assert await getattr(wrapped, "aio", wrapped)("ab") == truth
+    changing = Asked("first")
+    function = cached("answer")(changing)
+    await function("q")
+    changing.name = "second"
+    assert await function("q") == "second: q"
+    with pytest.raises(BadInput, match=r"Model\.ask takes self"):
+        await cached("answer")(Model("one").ask)("q")
+    assert await cached("answer", ignore=("self",))(Model("one").ask)("q") == "one: q"
+
+
+async def test_two_lambdas_have_two_results_and_any_name_may_be_an_argument(cache: Cache) -> None:
+    one, other = cached("n")(lambda n: n + 1).aio, cached("n")(lambda n: n in {"a", 1, 7}).aio
+    assert [await one(1), await other(1), await one(1)] == [2, True, 2]
+    kept = cached("kept")(lambda **named: sorted(named)).aio
+    assert await kept(self=1, args=2, kwargs=3) == ["args", "kwargs", "self"]
 
 
 # --- invalidate, refresh, sharing ---------------------------------------------------------------

@@ -140,3 +140,27 @@ async def test_a_cached_stream_is_a_source_of_what_is_made_of_it(cache: Cache) -
     version[0] = "new"
     await inner.invalidate()
     assert await all_of(outer()) == ["NEW"]
+
+
+async def test_the_annotation_or_type_says_what_an_item_is(cache: Cache) -> None:
+    @dataclass
+    class Piece:
+        text: str
+
+    async def said() -> AsyncIterator[Any]:
+        yield Piece("a")
+
+    said.__annotations__["return"] = AsyncIterator[Piece]
+    runs = 0
+
+    async def plain() -> AsyncIterator[Any]:
+        nonlocal runs
+        runs += 1
+        yield Piece("b")
+
+    for pieces in (cached("said")(said), cached("plain", type=Piece)(plain)):
+        made = await all_of(pieces())
+        await settled()
+        assert await all_of(pieces()) == made
+        assert type(made[0]) is Piece
+    assert runs == 1

@@ -107,6 +107,57 @@ class Table(dict[str, int]):
         return {}.items()
 
 
+class Money(Decimal):
+    def __str__(self) -> str:  # with two digits, whatever it holds
+        return f"${float(self):.2f}"
+
+
+class Bag(set[int]):
+    def __iter__(self) -> Any:
+        return iter(())
+
+
+class Later(datetime):
+    hour = property(lambda _: 0)  # type: ignore[assignment]
+
+
+class Noon(time):
+    hour = property(lambda _: 12)  # type: ignore[assignment]
+
+
+class Ledger(OrderedDict[str, int]):
+    def items(self) -> Any:
+        return {}.items()
+
+
+class Rough(float):
+    def __float__(self) -> float:
+        return 0.0
+
+    def __ne__(self, other: object) -> bool:
+        return True
+
+
+class Rest(timedelta):
+    days = property(lambda _: 0)  # type: ignore[assignment]
+
+
+class Named:
+    __slots__ = ("name",)
+    name: str
+
+
+@dataclass(slots=True)
+class Numbered(Named):
+    number: int
+
+
+def named(name: str) -> Numbered:
+    made = Numbered(1)
+    made.name = name
+    return made
+
+
 class Perm(Flag):
     R = 1
     W = 2
@@ -195,6 +246,11 @@ DIFFERENT: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
     ((slice(0, 3),), {}), ((IPv4Address(1),), {}), ((IPv6Address(1),), {}),
     ((further(1),), {}), ((further(2),), {}), ((Derived("a"),), {}), ((guarded("x"),), {}),
     ((guarded("y"),), {}), ((Tagged(["a"], "x"),), {}), ((Tagged(["b"], "x"),), {}),
+    ((Money("1.001"),), {}), ((Money("1.002"),), {}), ((Bag({1}),), {}), ((Bag({2}),), {}),
+    ((Later(2024, 1, 1, 5),), {}), ((Later(2024, 1, 1, 6),), {}),
+    ((Noon(1),), {}), ((Noon(2),), {}),
+    ((Ledger(a=1),), {}), ((Ledger(a=2),), {}), ((Rough(1),), {}), ((Rough(2),), {}),
+    ((Rest(1),), {}), ((Rest(2),), {}), ((named("a"),), {}), ((named("b"),), {}),
     ((1, None), {}), (([1, [2]],), {}), (([[1], 2],), {}), ((None, {}), {}), (({None: {}},), {}),
 ]  # fmt: skip
 

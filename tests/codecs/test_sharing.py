@@ -46,6 +46,14 @@ class Lazy:
         return [self.a]
 
 
+@dataclass(frozen=True)
+class Remembering:
+    a: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seen", [])
+
+
 class FrozenStruct(msgspec.Struct, frozen=True):
     a: int
     b: Any = None
@@ -100,8 +108,8 @@ IMMUTABLE = [
 
 MUTABLE = [
     [], {}, set(), ([],), (1, [2]), Frozen(1, [2]), Frozen(1, Thawed(1)), Thawed(1), Struct(1),
-    FrozenStruct(1, {}), Attributed(1), Lazy(1), Loose(), Pair(1, []), object(), bytearray(),
-    memoryview(b""), numpy.zeros(3), owned_read_only(), view_of_writable(),
+    FrozenStruct(1, {}), Attributed(1), Lazy(1), Remembering(1), Loose(), Pair(1, []),
+    object(), bytearray(), memoryview(b""), numpy.zeros(3), owned_read_only(), view_of_writable(),
     numpy.frombuffer(bytearray(4), "f4"), datetime(2024, 1, 1, tzinfo=Zone()),
     (numpy.zeros(1),), iter(()),
 ]  # fmt: skip

@@ -66,6 +66,22 @@ def guarded(by: str) -> Guarded:
     return made
 
 
+class Named:
+    __slots__ = ("name",)
+    name: str
+
+
+@dataclass(slots=True)
+class Numbered(Named):
+    number: int = 1
+
+
+def named(name: str) -> Numbered:
+    made = Numbered()
+    made.name = name
+    return made
+
+
 def further(tool: Anything) -> Anything:
     tool.price = 7  # type: ignore[attr-defined]  # what no declaration tells of
     return tool
@@ -77,6 +93,7 @@ def further(tool: Anything) -> Anything:
         (Shouted("a"), str, "Shouted"),
         (further(Anything("a")), Anything, "value.price is no field"),
         (guarded("x"), Guarded, "value._by is no field"),
+        (named("x"), Numbered, "value.name is no field"),
     ],
 )
 def test_what_is_lost_on_both_ways_is_refused(value: Any, wanted: Any, says: str) -> None:

@@ -1,6 +1,7 @@
 """What is let in, and what comes of it: sizes, absences, vectors, sources."""
 
 import logging
+from array import array
 from datetime import timedelta
 from typing import Any
 
@@ -73,6 +74,8 @@ async def test_none_voids_and_is_kept_only_if_the_type_says_so(
         ([[0.5], []], "is empty"),
         ([[0.5], "ab"], "pass a list of numbers, or an array"),
         ("ab", "returned 'ab' (str) for 2 texts"),
+        (numpy.array(1.0), "returned a numpy.ndarray for 2 texts"),
+        (numpy.array([[1.0], [None]]), "a number of a vector of the provider is None"),
     ],
 )
 async def test_what_a_provider_returns_is_checked(
@@ -91,12 +94,17 @@ async def test_what_a_provider_returns_is_checked(
         numpy.array([[0.5], [1.0]], "f4"),
         [numpy.array([0.5]), [1]],
         {"a": [0.5], "b": [1.0]}.values(),
+        [array("f", [0.5]), array("d", [1.0])],
+        numpy.array([[0.5], [1]], dtype=object),
     ],
 )
 async def test_vectors_of_every_usual_form_are_welcome(make_cache: MakeCache, answer: Any) -> None:
     acme = make_cache().tenant("acme")
-    vectors, _ = await Embeddings(lambda texts: answer, "m").of(acme, ["one", "two"])
-    assert vectors == [[0.5], [1.0]]
+    asked = Embeddings(lambda texts: answer, "m")
+    for as_array in (False, True):  # the second time they are stored
+        vectors, seen = await asked.of(acme, ["one", "two"], as_array=as_array)
+        assert [list(each) for each in vectors] == [[0.5], [1.0]]
+        assert seen["cache_hits"] == (2 if as_array else 0)
     generated = Embeddings(lambda texts: (each for each in ([0.5], [1.0])), "generated")
     assert (await generated.of(acme, ["one", "two"]))[0] == [[0.5], [1.0]]
 

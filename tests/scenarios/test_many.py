@@ -1,6 +1,7 @@
 """Many ids in one call: in their order, each loaded once, and one loader call for all missing."""
 
 import asyncio
+from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -8,6 +9,7 @@ import pytest
 
 from cascada.api.cache import Cache
 from cascada.model.entry import Hit, Miss
+from cascada.model.errors import BadInput
 from cascada.model.loaded import Loaded
 from cascada.model.policy import Policy
 from cascada.testing.clock import ManualClock
@@ -103,7 +105,18 @@ async def test_a_list_of_the_wrong_length_is_an_error_and_nothing_is_stored(
     assert not any(await acme.get_many("x", ["a", "b"]))
 
 
-@pytest.mark.parametrize("returned", [{"a", "b"}, "ab", b"ab", None, 7])
+async def test_a_row_is_keyed_by_anything_that_is_an_id_and_by_nothing_else(cache: Cache) -> None:
+    class Code(StrEnum):
+        A = "a"
+
+    acme = cache.tenant("acme")
+    hits = await acme.load_many("x", [Code.A], lambda ids: {Code.A: ids})
+    assert values(hits) == [["a"]]
+    with pytest.raises(BadInput, match=r"a key of what the loader returned is 1\.0"):
+        await acme.load_many("x", ["1"], lambda ids: {1.0: ids})
+
+
+@pytest.mark.parametrize("returned", [{"a", "b"}, "ab", b"ab", bytearray(b"ab"), None, 7])
 async def test_what_is_neither_mapping_nor_sequence_is_an_error(
     cache: Cache, returned: Any
 ) -> None:

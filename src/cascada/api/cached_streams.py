@@ -28,7 +28,7 @@ class StreamCached(Generic[P, T]):
         self._recipe = recipe
         self._bound = bound
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[T]:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[T]:
         recipe, args_ = self._recipe, (*self._bound, *args)
         cache, key = recipe.cache(), recipe.key(args_, kwargs)
         return cache.tenant(key.tenant).stream(
@@ -38,21 +38,22 @@ class StreamCached(Generic[P, T]):
             ttl=recipe.ttl,
             tags=recipe.tags,
             sources=recipe.sources(args_, kwargs),
+            type=recipe.wanted,
         )
 
-    async def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> Invalidated:
+    async def invalidate(self, /, *args: P.args, **kwargs: P.kwargs) -> Invalidated:
         """Void the stream for these arguments, and all that was made from it."""
         cache, key = self._recipe.cache(), self.cache_key(*args, **kwargs)
         return await cache.tenant(key.tenant).invalidate(key.data_type, key.resource_id)
 
-    async def refresh(self, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[T]:
+    async def refresh(self, /, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[T]:
         """Make the stream anew, and give its items; what was made from the old one goes."""
         await self.invalidate(*args, **kwargs)
         async with aclosing(self(*args, **kwargs)) as items:
             async for item in items:
                 yield item
 
-    def cache_key(self, *args: P.args, **kwargs: P.kwargs) -> Key:
+    def cache_key(self, /, *args: P.args, **kwargs: P.kwargs) -> Key:
         """The key of the stream for these arguments, for `Cache.get`: a list of its items."""
         return self._recipe.key((*self._bound, *args), kwargs)
 

@@ -3,9 +3,10 @@
 An async function stays one, a plain one waits, and an async generator function gives streams.
 
 The key covers all arguments by name, so `f(1)`, `f(x=1)` and a call that leaves a default out are
-one value; what a function reads beside its arguments is not part of it. The data type is the first
-argument of `cached` (the documents say `key_prefix`), else the function's own name. Functions of
-one data type do not mix their values: each key holds the function's name as well.
+one value; what a function reads beside its arguments (a global, what it closes over) is not part of
+it. The data type is the first argument of `cached` (the documents say `key_prefix`), else the
+function's own name. Functions of one data type do not mix their values: each key holds the
+function's name as well (of a lambda: its code), unless `key=` makes the ids.
 
 `self` is an argument like the others. An object that says what it consists of (a dataclass, a
 struct, a model) is part of the key by its contents; of any other, nobody but its author knows
@@ -54,7 +55,7 @@ class AsyncForm(Generic[P, T]):
         if sys.version_info >= (3, 12):
             inspect.markcoroutinefunction(self)
 
-    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
+    async def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> T:
         recipe, args_ = self._recipe, (*self._bound, *args)
         cache, key = recipe.cache(), recipe.key(args_, kwargs)
         # The hit of `Cache.get`, without its fall through the tiers, which `load` is about to do.
@@ -75,12 +76,12 @@ class AsyncForm(Generic[P, T]):
         )
         return cast(T, found.value)
 
-    async def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> Invalidated:
+    async def invalidate(self, /, *args: P.args, **kwargs: P.kwargs) -> Invalidated:
         """Void the result for these arguments, and all that was made from it."""
         cache, key = self._recipe.cache(), self.cache_key(*args, **kwargs)
         return await cache.tenant(key.tenant).invalidate(key.data_type, key.resource_id)
 
-    async def refresh(self, *args: P.args, **kwargs: P.kwargs) -> T:
+    async def refresh(self, /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call the function anew and return what it says; what was made from the old result goes.
 
         It voids and loads, rather than loads and sets: what was read before somebody else's
@@ -89,7 +90,7 @@ class AsyncForm(Generic[P, T]):
         await self.invalidate(*args, **kwargs)
         return await self(*args, **kwargs)
 
-    def cache_key(self, *args: P.args, **kwargs: P.kwargs) -> Key:
+    def cache_key(self, /, *args: P.args, **kwargs: P.kwargs) -> Key:
         """The key of the result for these arguments, for `Cache.get`."""
         return self._recipe.key((*self._bound, *args), kwargs)
 
@@ -122,18 +123,18 @@ class PlainCached(Generic[P, T]):
         """Its form to be awaited."""
         return self._aio
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> T:
         return self._wait_for(functools.partial(self.aio, *args, **kwargs))
 
-    def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> Invalidated:
+    def invalidate(self, /, *args: P.args, **kwargs: P.kwargs) -> Invalidated:
         """Void the result for these arguments, and all that was made from it."""
         return self._wait_for(functools.partial(self.aio.invalidate, *args, **kwargs))
 
-    def refresh(self, *args: P.args, **kwargs: P.kwargs) -> T:
+    def refresh(self, /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call the function anew and return what it says (see `AsyncForm.refresh`)."""
         return self._wait_for(functools.partial(self.aio.refresh, *args, **kwargs))
 
-    def cache_key(self, *args: P.args, **kwargs: P.kwargs) -> Key:
+    def cache_key(self, /, *args: P.args, **kwargs: P.kwargs) -> Key:
         """The key of the result for these arguments, for `Cache.get`."""
         return self.aio.cache_key(*args, **kwargs)
 

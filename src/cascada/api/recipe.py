@@ -1,14 +1,23 @@
 """Under which key a decorated function's results are cached, and how it is called for them.
 
 The key covers all arguments by name. What may stand for an argument is its contents, so objects
-that nobody can see into (a session, a client) are refused, with what to do about it.
+that nobody can see into (a session, a client) are refused, with what to do about it. What a
+function brings along is an argument like those of the call: the object that a method is bound to,
+what a `partial` holds, an object that is called itself. Else two of them would share their results.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Sequence,
+)
+from types import CodeType
 from typing import Any, Final, get_args, get_origin, get_type_hints
 from uuid import UUID
 from weakref import ref
@@ -33,6 +42,9 @@ MAX_KEYS: Final = 1024
 SourcesOf = Sequence[Declared] | Callable[..., Sequence[Declared]]
 """Sources, or a function that tells them from the arguments."""
 
+_AROUND: Final = (Loaded, AsyncIterator, AsyncGenerator, AsyncIterable)
+"""What a result, or an item, is annotated with around it."""
+
 _SCALARS: Final = frozenset({str, int, bool, bytes, UUID, type(None)})
 
 
@@ -54,13 +66,18 @@ class Recipe:
         sources: SourcesOf = (),
     ) -> None:
         self.function = function
-        self.name = getattr(function, "__qualname__", type(function).__qualname__)
-        self.identity = f"{function.__module__}.{self.name}"
-        self.data_type = arguments.data_type(self.identity if data_type is None else data_type)
+        self._base, self._brought, self._named = _apart(function)
+        self.name = getattr(self._base, "__qualname__", type(self._base).__qualname__)
+        identity = f"{getattr(self._base, '__module__', 'builtins')}.{self.name}"
+        self._identity: tuple[Any, ...] = (identity, *_code_of_unnamed(self._base))
+        self.data_type = arguments.data_type(identity if data_type is None else data_type)
         self.ttl = ttl
         self.tags = tuple(tags)
         self.is_async = _is_async(function)
-        self._signature = inspect.signature(function)
+        self._signature = inspect.signature(self._base)
+        # What may change from one call to the next is looked at in each of them.
+        brought = map(type, (*self._brought, *self._named.values()))
+        self._is_plain = key is None and _SCALARS.issuperset(brought)
         self._key = key
         self._policy = policy
         self._wanted = wanted
@@ -85,12 +102,13 @@ class Recipe:
         """What results are decoded to: as `cached` was told, else as the annotation says.
 
         An annotation counts if it names a class that stored data alone would not come back as (a
-        dataclass, a model, an enum, ...) and if something can decode it. Looked up at the first
-        call: annotations may name what is defined further down.
+        dataclass, a model, an enum, ...) and if something can decode it; that of a generator says
+        what an item is. Looked up at the first call: annotations may name what is defined further
+        down.
         """
         if self._wanted is not None or (self._policy is not None and self._policy.type is not None):
             return self._wanted
-        wanted = _returned(self.function)
+        wanted = _returned(self._base)
         return wanted if wanted is not None and typed.declares(wanted) else None
 
     def key(self, args: tuple[Any, ...], named: dict[str, Any]) -> Key:
@@ -98,7 +116,7 @@ class Recipe:
         tenant = current_tenant()
         given = (*args, *named.values())
         types = tuple(map(type, given))
-        if self._key is not None or not _SCALARS.issuperset(types):
+        if not self._is_plain or not _SCALARS.issuperset(types):
             return self._make_key(tenant, args, named)
         # Binding and hashing cost twenty times as much as a hit. 1 and True are equal, but not one.
         call = (tenant, given, types, *named)
@@ -116,11 +134,11 @@ class Recipe:
     def _resource_id(self, args: tuple[Any, ...], named: dict[str, Any]) -> Id:
         if self._key is not None:
             return self._key(*args, **named)
-        call = self._signature.bind(*args, **named)
+        call = self._signature.bind(*self._brought, *args, **{**self._named, **named})
         call.apply_defaults()
         kept = {name: each for name, each in call.arguments.items() if name not in self._ignore}
         try:
-            return generate_resource_id_hash(self.identity, **kept)
+            return generate_resource_id_hash(*self._identity, **kept)
         except BadInput as error:
             raise BadInput(self._unfit(kept, error)) from error
 
@@ -160,12 +178,48 @@ def _is_data(value: object) -> bool:
 
 
 def _returned(function: Callable[..., Any]) -> Any:
-    """The annotation of what a function returns, out of `Loaded[...]`; None if there is none."""
+    """The annotation of what a function returns (or yields), bare; None if there is none."""
     try:
         wanted = get_type_hints(function, include_extras=True).get("return")
     except Exception:  # noqa: BLE001 - annotations may be anything, and are no more than a help
         return None
-    return get_args(wanted)[0] if get_origin(wanted) is Loaded else wanted
+    return get_args(wanted)[0] if get_origin(wanted) in _AROUND else wanted
+
+
+def _apart(function: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    """The function itself, and the arguments that it brings along."""
+    args: tuple[Any, ...] = ()
+    named: dict[str, Any] = {}
+    while True:
+        owner = getattr(function, "__self__", None)
+        if isinstance(function, functools.partial):
+            args, named = (*function.args, *args), {**function.keywords, **named}
+            function = function.func
+        elif inspect.ismethod(function):
+            args, function = (owner, *args), function.__func__
+        elif inspect.isbuiltin(function) and owner is not None and not inspect.ismodule(owner):
+            args, function = (owner, *args), getattr(type(owner), function.__name__)
+        elif not hasattr(function, "__qualname__"):
+            return type(function).__call__, (function, *args), named
+        else:
+            return function, args, named
+
+
+def _code_of_unnamed(function: Any) -> tuple[Any, ...]:
+    """What tells a lambda from another one, since no name does."""
+    code = getattr(function, "__code__", None)
+    return () if code is None or code.co_name != "<lambda>" else (_said(code),)
+
+
+def _said(code: CodeType) -> Any:
+    """The same in every process of one version of Python."""
+    constants = [
+        _said(each) if isinstance(each, CodeType)
+        else sorted(map(repr, each)) if isinstance(each, frozenset)
+        else (type(each).__name__, repr(each))
+        for each in code.co_consts
+    ]  # fmt: skip
+    return code.co_code, constants, code.co_names, code.co_varnames, code.co_freevars
 
 
 def _is_async(function: Callable[..., Any]) -> bool:

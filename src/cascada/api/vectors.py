@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import islice
 from typing import Any, Final
 
-from cascada.codecs.arrays import is_array
+from cascada.codecs.arrays import is_array, is_storable
 from cascada.codecs.public import lists_of
 from cascada.engine.source import call
 from cascada.model import arguments
@@ -30,12 +31,16 @@ async def vectors_of(provider: Callable[..., Any], texts: list[str]) -> list[Any
         answer = await call(list, islice(answer, len(texts) + 1))
     elif is_array(answer) and not arguments.is_several(answer):
         answer = lists_of(answer)  # a tensor, which has no length of its own
-    if isinstance(answer, set | frozenset) or not arguments.is_several(answer):
+    vectors: list[Any] | None = None
+    if arguments.is_several(answer) and not isinstance(answer, set | frozenset):
+        with suppress(Exception):  # an array without a dimension cannot be iterated, for one
+            vectors = list(answer)
+    if vectors is None:
         raise BadInput(
             f"the provider returned {described(answer)} for {len(texts)} texts; "
             "it has to return a list with one vector for each, in their order"
         )
-    checked = [_or_error(each) for each in answer]
+    checked = [_or_error(each) for each in vectors]
     lengths = {each[1] for each in checked if not isinstance(each, BadInput)}
     if len(lengths) > 1:
         raise BadInput(
@@ -70,7 +75,8 @@ def _checked(vector: Any, what: str) -> tuple[Any, int]:
     if numbers is None:
         raise arguments.refused(what, vector, "a list of numbers, or an array")
     numbers = _finite(numbers, what)
-    return numbers if listed is vector else vector, len(numbers)
+    # As an array, if it is one that can be stored: an array of objects, say, cannot.
+    return vector if is_storable(vector) else numbers, len(numbers)
 
 
 def _finite(numbers: list[Any], what: str) -> list[float]:

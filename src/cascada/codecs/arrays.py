@@ -51,9 +51,20 @@ def is_array(value: object) -> bool:
 def pack_array(value: Any) -> bytes:
     """The array's bytes; Unstorable says why there are none."""
     array = _array_of(value)
-    dtype = getattr(array.dtype, "str", None) or str(array.dtype)
     raw: bytes = array.tobytes()
-    return raw + _trailer(dtype, tuple(array.shape))
+    return raw + _trailer(_notation(array), tuple(array.shape))
+
+
+def is_storable(value: Any) -> bool:
+    """Whether it is an array whose items have bytes."""
+    try:
+        return is_array(value) and _DTYPE.fullmatch(_notation(_array_of(value))) is not None
+    except Unstorable:
+        return False
+
+
+def _notation(array: Any) -> str:
+    return getattr(array.dtype, "str", None) or str(array.dtype)
 
 
 def unpack_array(data: bytes) -> Any:

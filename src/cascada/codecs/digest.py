@@ -80,7 +80,7 @@ def _object(value: Any) -> bytes:
     if isinstance(value, PurePath):
         # Python's own have changed their module from one version to the next.
         whose = _text(kind.__name__) if kind in _PATHS else _class(kind)
-        return _tagged(b"/", whose, _text(str(value)))
+        return _tagged(b"/", whose, _text(PurePath.__str__(value)))
     if f"{kind.__module__}.{kind.__qualname__}" in _BY_TEXT:
         return _tagged(b"i", _class(kind), _text(str(value)))
     if isinstance(value, tzinfo):
@@ -221,12 +221,39 @@ _WRITERS: Final[dict[type, Writer]] = {
     slice: lambda value: _tagged(b":", _text((value.start, value.stop, value.step))),
 }
 
-# What is really in them, whatever a class derived from them says when it is iterated.
+# What is really in them, whatever a class derived from them says: an amount of money may be written
+# with two digits, and have more. (Of str and int the writers themselves ask the base.)
 _CONTENTS: Final[dict[type, Callable[[Any], Any]]] = {
+    OrderedDict: lambda value: OrderedDict(OrderedDict.items(value)),
+    Counter: dict.copy,
     dict: dict.copy,
     list: list.copy,
     tuple: lambda value: tuple.__getitem__(value, slice(None)),
+    deque: lambda value: deque(deque.__iter__(value), _read(deque, "maxlen", value)),
+    set: set.__iter__,
+    frozenset: frozenset.__iter__,
+    bytes: lambda value: bytes.__getitem__(value, slice(None)),
+    bytearray: lambda value: bytearray.__getitem__(value, slice(None)),
+    float: float.__pos__,
+    complex: complex.__pos__,
+    Decimal: Decimal,
+    datetime: lambda value: datetime.combine(datetime.date(value), datetime.timetz(value)),
+    date: lambda value: date.fromordinal(date.toordinal(value)),
+    time: lambda value: time(
+        *[
+            _read(time, each, value)
+            for each in ("hour", "minute", "second", "microsecond", "tzinfo")
+        ],
+        fold=_read(time, "fold", value),
+    ),
+    timedelta: timedelta.__pos__,
 }
+
+
+def _read(base: type, name: str, value: Any) -> Any:
+    """An attribute as the base has it."""
+    return getattr(base, name).__get__(value)
+
 
 # Classes of one's own are derived from these, the more special ones first.
 _BASES: Final = (

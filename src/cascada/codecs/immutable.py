@@ -10,7 +10,7 @@ from functools import cached_property, lru_cache
 from typing import Any
 from uuid import UUID
 
-from cascada.codecs.shapes import fields_of
+from cascada.codecs.shapes import beside, fields_of
 from cascada.codecs.zones import told
 
 _ATOMS = frozenset(
@@ -39,7 +39,10 @@ def _immutable(value: object) -> bool:
     if isinstance(value, Enum):
         return True
     if _frozen(kind):
-        return all(_immutable(getattr(value, name)) for name in fields_of(value) or ())
+        fields = fields_of(value) or ()
+        # What a __post_init__ has made beside the fields is reached from the value as well.
+        inside = [*(getattr(value, name) for name in fields), *beside(value, fields).values()]
+        return all(map(_immutable, inside))
     return _over_bytes(value)
 
 

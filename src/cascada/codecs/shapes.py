@@ -41,16 +41,34 @@ class TooMany(Unstorable):
 def beside(value: object, fields: tuple[str, ...]) -> dict[str, Any]:
     """What an object holds beside its fields.
 
-    A subclass without a declaration of its own may have attributes, and a model private ones. What
-    a cached_property has filled in says nothing new, and is not there before somebody looks.
+    A subclass without a declaration of its own may have attributes, a base slots, and a model
+    private ones. What a cached_property has filled in says nothing new, and is not there before
+    somebody looks.
     """
-    kind = type(value)
+    kind: Any = type(value)
     found = {
         name: each
         for name, each in getattr(value, "__dict__", {}).items()
         if name not in fields and not isinstance(getattr(kind, name, None), cached_property)
     }
+    for name in _slots(kind):
+        if name not in fields and hasattr(value, name):
+            found[name] = getattr(value, name)
     return found | (getattr(value, "__pydantic_private__", None) or {})
+
+
+@lru_cache(maxsize=512)
+def _slots(kind: type) -> tuple[str, ...]:
+    """The slots of a class and its bases, by the names that they have from outside."""
+    found = []
+    for base in kind.__mro__:
+        slots = vars(base).get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else tuple(slots):
+            if name.startswith("__") and not name.endswith("__"):
+                name = f"_{base.__name__.lstrip('_')}{name}"
+            if not (name.startswith("__") and name.endswith("__")):  # __weakref__, and pydantic's
+                found.append(name)
+    return tuple(found)
 
 
 def is_model(kind: Any) -> bool:

@@ -17,6 +17,7 @@ from threading import Lock
 from typing import Any, Final, NamedTuple
 
 from cascada.engine.answer import Origin, Produced, Question
+from cascada.model import arguments
 from cascada.model.clock import Clock
 from cascada.model.errors import BadInput, Misuse
 from cascada.model.loaded import Loaded
@@ -197,9 +198,10 @@ def is_nothing(loaded: object) -> bool:
 def in_order(rows: object, ids: Sequence[str]) -> list[object]:
     """What a loader of many ids returned, one value for each id."""
     if isinstance(rows, Mapping):
-        by_text = {str(found): row for found, row in rows.items()}
+        of_each = "a key of what the loader returned"
+        by_text = {arguments.identity(found, of_each): row for found, row in rows.items()}
         return [by_text.get(wanted) for wanted in ids]
-    if isinstance(rows, Sequence) and not isinstance(rows, str | bytes):
+    if isinstance(rows, Sequence) and arguments.is_several(rows):
         if len(rows) != len(ids):
             raise BadInput(
                 f"the loader was asked for {len(ids)} ids and returned {len(rows)} values; "
