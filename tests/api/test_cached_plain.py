@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,61 @@ def test_a_program_without_a_loop_just_calls_it(plain_cache: Cache) -> None:
     assert str(inspect.signature(add)) == "(a: int, b: int = 1) -> list[int]"
     with pytest.raises(TypeError, match="missing a required argument"):
         add()  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    "ending", [SystemExit, KeyboardInterrupt, GeneratorExit, StopAsyncIteration]
+)
+def test_what_ends_a_thread_ends_its_caller_s_alone(
+    plain_cache: Cache, ending: type[BaseException]
+) -> None:
+    """The portal is one loop for all threads: it must not be ended by what one of them calls."""
+    holding, let_go = threading.Event(), threading.Event()
+
+    @cached("others")
+    def other() -> str:
+        holding.set()
+        assert let_go.wait(10)
+        return "mine"
+
+    @cached("ends")
+    def end() -> None:
+        raise ending
+
+    with ThreadPoolExecutor(1) as pool:
+        others = pool.submit(other)
+        assert holding.wait(10)
+        for _ in range(2):
+            with pytest.raises(ending):
+                end()
+        let_go.set()
+        assert others.result(10) == "mine"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_portal_whose_loop_was_stopped_begins_anew(plain_cache: Cache) -> None:
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def stop_it() -> None:
+        loops.append(asyncio.get_running_loop())
+        loops[0].stop()
+        await asyncio.sleep(10)
+
+    @cached("stops")
+    def stop() -> Any:
+        return stop_it()
+
+    @cached("one")
+    def one() -> int:
+        return 1
+
+    assert one() == 1
+    (thread,) = [each for each in threading.enumerate() if each.name == "cascada-portal"]
+    with pytest.raises(CancelledError):
+        stop()
+    thread.join(10)
+    assert loops[0].is_closed()
+    assert one() == 1
 
 
 def test_all_threads_share_one_portal_and_one_call(plain_cache: Cache) -> None:

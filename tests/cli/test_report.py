@@ -23,7 +23,7 @@ HEADING = "type   reads  hits  ratio  saved s  checked  differed  1 s  10 s  con
 
 def cascada(*arguments: str | Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-W", "error", "-m", "cascada.cli", *map(str, arguments)],
+        [sys.executable, "-W", "error", "-m", "cascada", *map(str, arguments)],
         input=stdin,
         capture_output=True,
         text=True,
@@ -224,7 +224,7 @@ def test_the_command_explains_itself() -> None:
 def test_a_reader_that_goes_away_early_is_no_error(observed: str, tmp_path: Path) -> None:
     (tmp_path / "page.txt").write_text(observed)
     said = subprocess.run(
-        f"{sys.executable} -m cascada.cli report page.txt | true",
+        f"{sys.executable} -m cascada report page.txt | true",
         shell=True,
         cwd=tmp_path,
         capture_output=True,

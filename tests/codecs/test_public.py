@@ -124,6 +124,12 @@ def test_arrays_are_lists_at_any_depth_of_a_vector(data_type: str) -> None:
         assert as_lists(value, data_type) == lists
 
 
+@pytest.mark.parametrize("data_type", ["embedding", "vector_store"])
+def test_what_json_lacks_is_written_in_those_lists_too(data_type: str) -> None:
+    for array in (numpy.array([1 + 2j]), numpy.array(["2026-01-02"], "M8[D]")):
+        assert there_and_back({"vectors": array}, data_type) == {"vectors": array.tolist()}
+
+
 def test_an_array_of_another_type_comes_back_as_an_array() -> None:
     again = there_and_back({"vectors": (ARRAY, 1)})
     assert again["vectors"][0].dtype == ARRAY.dtype

@@ -1,6 +1,7 @@
 """The slots of loads: none is lost, none is given twice, however a load stops waiting."""
 
 import asyncio
+from concurrent.futures import Future
 from contextlib import AsyncExitStack
 
 import pytest
@@ -112,3 +113,17 @@ async def test_an_error_inside_gives_the_slot_back() -> None:
         async with limits.slot("x", Ticket()):
             raise KeyError
     await (await hold(limits)).aclose()
+
+
+async def test_a_function_that_goes_on_in_its_thread_keeps_its_slot() -> None:
+    """Nothing ends it: else the next ones would take all threads, and who comes then hangs."""
+    limits, running = Limits(1, 1, patience=0.01), Future[None]()
+    ticket = Ticket()
+    async with limits.slot("x", ticket):
+        ticket.threads.append(running)
+    with pytest.raises(SourceBusy):
+        await hold(limits)
+    following = asyncio.create_task(hold(limits))
+    limits.patience = 5
+    await asyncio.to_thread(running.set_result, None)
+    await (await following).aclose()

@@ -1,7 +1,8 @@
 """What a loader raises all its callers get; nothing is stored, and the next one may try."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from cascada import Context, cached, configure, get_with_cache_aside
 from cascada.api.cache import Cache
 from cascada.model.errors import CascadaError, LoadError, LoadTimeout, SerializationError
 from cascada.model.policy import Policy
+from cascada.testing.clock import ManualClock
 from cascada.testing.inside import inside
 from cascada.tiers.base import Lease
 from tests.scenarios.conftest import MakeCache
@@ -227,6 +229,75 @@ async def test_closing_ends_a_load_that_does_not_end_and_tells_its_callers(
 
 class TheEnd(BaseException):
     """Such as pytest's own `fail`: neither an Exception nor a cancellation."""
+
+
+@dataclass(frozen=True)
+class Frozen(Exception):
+    """contextlib cannot pass it on: it sets its `__traceback__`."""
+
+    code: int
+
+
+ODD = [TheEnd(), SystemExit(3), KeyboardInterrupt(), GeneratorExit(), Frozen(5)]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=lambda odd: type(odd).__name__)
+async def test_what_a_loader_raises_is_its_callers_whatever_it_is(
+    cache: Cache, caplog: pytest.LogCaptureFixture, odd: BaseException
+) -> None:
+    """Raised in the engine's own task it would end the event loop, and so everybody else's work."""
+    acme, row = cache.tenant("acme"), Row()
+
+    async def fails() -> None:
+        await row.read()
+        raise odd
+
+    async def caught(asked: Awaitable[object]) -> BaseException | None:
+        try:
+            await asked
+        except BaseException as error:  # noqa: BLE001 - it is what the test raises
+            return error
+        return None
+
+    async def pieces() -> AsyncIterator[str]:
+        yield "a"
+        raise odd
+
+    async def follow() -> None:
+        async for _ in acme.stream("x", "4", pieces):
+            pass
+
+    row.hold()
+    together = [asyncio.create_task(caught(acme.load("x", "1", fails))) for _ in range(3)]
+    await row.being_read()
+    await turns()
+    row.let_go()
+    raised = [await each for each in together]
+    raised.append(await caught(acme.load_many("x", ["2"], lambda ids: fails())))
+    raised.append(await caught(acme.load("x", "3", fails, generator=fails)))
+    raised.append(await caught(follow()))
+    with cache.bypass():
+        raised.append(await caught(acme.load("x", "1", fails)))
+    assert [type(each) for each in raised] == [type(odd)] * 7
+    assert "failed" not in caplog.text, "who got it may log it"
+    assert (await acme.load("x", "1", row.read)).value == "old"
+
+
+async def test_a_refresh_that_ends_more_than_itself_is_a_failed_refresh(
+    make_cache: MakeCache, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody waits for it, so that nobody can be meant."""
+    acme, row = make_cache(policy=Policy(ttl=10, stale_for=100)).tenant("acme"), Row("old")
+    await acme.load("x", "1", row.read)
+    await all_stored(acme)
+    clock.advance(20)
+    row.value = SystemExit("secret")
+    for _ in range(3):
+        assert (await acme.load("x", "1", row.read)).value == "old"
+        await all_stored(acme)
+    assert row.reads == 2, "it rests like any that failed"
+    assert "refreshing acme:x:1 failed: SystemExit in read" in caplog.text
+    assert "secret" not in caplog.text
 
 
 @pytest.mark.parametrize("many", [False, True], ids=["one", "many"])

@@ -7,15 +7,19 @@ import contextlib
 import random
 import re
 import signal
+import socket
 import time
 from collections.abc import AsyncIterator
 
 import pytest
 
+from cascada import Cache
 from cascada.model.clock import SystemClock
 from cascada.model.errors import TierUnavailable, Unanswered
-from cascada.testing.inside import inside_redis
+from cascada.testing.inside import inside, inside_redis
+from cascada.tiers.base import Barred
 from cascada.tiers.redis import RedisTier
+from tests.scenarios.row import until
 from tests.servers.fuzzing_redis import FuzzingRedis, Plan, before
 from tests.servers.redis import RedisServer
 
@@ -65,6 +69,36 @@ async def test_who_gets_no_connection_is_told_that_nothing_was_sent(server: Redi
         server.signal(signal.SIGCONT)
         assert await asyncio.gather(first, same) == [2, 3], "one name waits for none of its own"
         assert await tier.data.increment("acme:b", 1) == 1
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        ("CONFIG", "SET", "requirepass", "another"),
+        ("CONFIG", "SET", "maxclients", "3"),
+        ("ACL", "SETUSER", "default", "-ping"),
+    ],
+    ids=["password", "clients", "ping"],
+)
+async def test_who_is_refused_a_connection_leaves_the_others_theirs(
+    server: RedisServer, order: tuple[str, ...]
+) -> None:
+    """It is the server that says so: it has not failed, and reads go on where they went before."""
+    async with Cache(redis=server.url, op_timeout=5.0) as cache:
+        acme = cache.tenant("acme")
+        assert await acme.set("x", "1", "value")
+        await until(lambda: clients(server) == 2)
+        assert server.say(*order) == b"+OK\r\n"
+        other = socket.create_connection(("127.0.0.1", server.port))  # one more there may be
+        with other:
+            for number in range(5):
+                with pytest.raises(Barred, match="Redis refused"):
+                    await acme.increment("n", str(number))
+        inside(cache).memory.flush()
+        hit = await acme.get("x", "1")
+        assert hit
+        assert hit.tier == "l2"
+        assert inside(cache).lower[0].available
 
 
 async def test_calls_of_one_name_are_carried_out_in_their_order(server: RedisServer) -> None:

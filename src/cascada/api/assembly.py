@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from threading import get_ident
 from typing import Any, Final
@@ -40,6 +39,23 @@ from cascada.tiers.record import Record
 logger = logging.getLogger("cascada")
 
 _bypassed: Final[ContextVar[tuple[Assembly, ...]]] = ContextVar("cascada_bypass", default=())
+
+
+class Bypass:
+    """`with` it, reads go to their sources. (No `contextmanager`: that fails for some errors.)"""
+
+    def __init__(self, assembly: Assembly) -> None:
+        self._assembly = assembly
+
+    def __enter__(self) -> None:
+        self._token = _bypassed.set((*_bypassed.get(), self._assembly))
+        self._assembly.stack.bypasses += 1
+        self._assembly.stack.watchers += 1
+
+    def __exit__(self, *error: object) -> None:
+        self._assembly.stack.watchers -= 1
+        self._assembly.stack.bypasses -= 1
+        _bypassed.reset(self._token)
 
 
 class Assembly(Lookups):
@@ -282,18 +298,9 @@ class Assembly(Lookups):
         """Whether the tiers are used at all: not in mode off, nor inside `bypass()`."""
         return self.options.mode != "off" and not self._bypassed
 
-    @contextmanager
-    def bypass(self) -> Iterator[None]:
+    def bypass(self) -> Bypass:
         """Inside the block, in this task and those it starts, reads go to their sources."""
-        token = _bypassed.set((*_bypassed.get(), self))
-        self.stack.bypasses += 1
-        self.stack.watchers += 1
-        try:
-            yield
-        finally:
-            self.stack.watchers -= 1
-            self.stack.bypasses -= 1
-            _bypassed.reset(token)
+        return Bypass(self)
 
     @property
     def _bypassed(self) -> bool:

@@ -6,8 +6,8 @@ Their arguments, their counts and their metrics are here. What depends on what i
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -68,14 +68,16 @@ async def invalidate_agent_cache_cascade(
     invalidate_conversations = arguments.flag(invalidate_conversations, "invalidate_conversations")
     dry_run = arguments.flag(dry_run, "dry_run")
     table = tenant._stack.dependencies
-    async with _measured(tenant, "agent_cascade", {"agent_id": agent_id}) as measure:
+    with _Measured(tenant, "agent_cascade", {"agent_id": agent_id}) as measure:
         rows = list(table.of("agent"))
         ids: dict[str, Id | Sequence[Id]] = {"agent": agent_id}
-        failure: Exception | None = None
+        failure: BaseException | None = None
         if invalidate_conversations:
             try:
                 ids["conversation"] = await _conversations(tenant, agent_id)
-            except Exception as error:  # noqa: BLE001 - raised below
+            except asyncio.CancelledError:
+                raise
+            except BaseException as error:  # noqa: BLE001 - raised below
                 # What is known goes all the same: the agent has changed already.
                 failure = error
                 ids["conversation"] = []
@@ -105,7 +107,7 @@ async def invalidate_conversation_cache_cascade(
     conversation_id = arguments.identity(conversation_id, "conversation_id")
     agent_id = None if agent_id is None else arguments.identity(agent_id, "agent_id")
     known = {"conversation_id": conversation_id, "agent_id": agent_id}
-    async with _measured(tenant, "conversation", known) as measure:
+    with _Measured(tenant, "conversation", known) as measure:
         done = await tenant.cascade("conversation", conversation=conversation_id, dry_run=dry_run)
         result = {label: count for label, count in done.counts.items() if label != "conversation"}
         if not dry_run:
@@ -138,7 +140,7 @@ async def invalidate_document_update(
     document_id = arguments.identity(document_id, "document_id")
     collection_id = arguments.identity(collection_id, "collection_id")
     known = {"document_id": document_id, "collection_id": collection_id}
-    async with _measured(tenant, "document_cascade", known) as measure:
+    with _Measured(tenant, "document_cascade", known) as measure:
         done = await tenant.cascade(
             "document", document=document_id, collection=collection_id, dry_run=dry_run
         )
@@ -170,7 +172,7 @@ async def _complete(tenant: Tenant, subject: str, part: ContextPart, given: Id) 
     for each in tenant.reaches(rows, {part: value}):
         whole.names += [name for name in each.names if not name.startswith("q:")]
         whole.twice += each.twice
-    async with _measured(tenant, f"{part}_complete", {f"{part}_id": value}) as measure:
+    with _Measured(tenant, f"{part}_complete", {f"{part}_id": value}) as measure:
         done = await tenant.void([whole])
         measure(METRIC_CACHE_INVALIDATION_COORDINATED, done.keys, done.counts)
     return done.keys
@@ -212,21 +214,27 @@ def _tenant_of(tenant_id: Id, ctx: Context | None = None) -> Tenant:
     return tenant
 
 
-@asynccontextmanager
-async def _measured(
-    tenant: Tenant, data_type: str, known: Mapping[str, Any]
-) -> AsyncIterator[Callable[[str, float, Mapping[str, Any]], None]]:
-    """Track what a cascade did, how long it took, and whether it failed."""
-    trace, timer = tenant._stack.trace, tenant._stack.timer
-    said = {name: value for name, value in known.items() if value is not None}
+class _Measured:
+    """Track what a cascade did, how long it took, and whether it failed.
 
-    def measure(metric: str, value: float, metadata: Mapping[str, Any]) -> None:
-        trace.track(metric, data_type, tenant.tenant, value, {**said, **metadata})
-        trace.track(METRIC_LATENCY, data_type, tenant.tenant, (timer() - started) * 1000, said)
+    A class, as all is that other people's errors pass through: contextlib sets their
+    `__traceback__`, and an error that is a frozen dataclass would become another one.
+    """
 
-    started = timer()
-    try:
-        yield measure
-    except Exception:
-        trace.track(METRIC_CACHE_INVALIDATION_FAILED, data_type, tenant.tenant, 1, said)
-        raise
+    def __init__(self, tenant: Tenant, data_type: str, known: Mapping[str, Any]) -> None:
+        self._stack = tenant._stack
+        self._of = data_type, tenant.tenant
+        self._said = {name: value for name, value in known.items() if value is not None}
+
+    def __enter__(self) -> Callable[[str, float, Mapping[str, Any]], None]:
+        self._started = self._stack.timer()
+        return self._measure
+
+    def _measure(self, metric: str, value: float, metadata: Mapping[str, Any]) -> None:
+        trace, spent = self._stack.trace, self._stack.timer() - self._started
+        trace.track(metric, *self._of, value, {**self._said, **metadata})
+        trace.track(METRIC_LATENCY, *self._of, spent * 1000, self._said)
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if kind is not None and issubclass(kind, Exception):
+            self._stack.trace.track(METRIC_CACHE_INVALIDATION_FAILED, *self._of, 1, self._said)

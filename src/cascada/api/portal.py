@@ -14,19 +14,20 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import inspect
 import logging
 import os
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextvars import copy_context
+from contextlib import suppress
 from threading import Lock, Thread
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 from weakref import WeakSet
 
 from cascada.api.cache import Cache
+from cascada.engine.source import call_in
 from cascada.model.errors import WrongLoop
+from cascada.model.secret import traced
 
 T = TypeVar("T")
 
@@ -52,7 +53,7 @@ class Portal:
         """The portal's loop, running; `cache` is drained when it ends."""
         with self._starting:
             self._caches.add(cache)
-            if self._loop is None:
+            if self._loop is None or self._loop.is_closed():
                 started: Future[asyncio.AbstractEventLoop] = Future()
                 self._thread = Thread(
                     target=lambda: asyncio.run(self._live(started)),
@@ -70,14 +71,17 @@ class Portal:
         for cache in list(self._caches):
             try:
                 await cache.reset()
-            except Exception:
-                logger.exception("closing %r failed", cache)
+            except Exception as error:  # noqa: BLE001 - the others have to be closed all the same
+                logger.error(  # noqa: TRY400 - what an error says may be a secret
+                    "closing %r failed: %s", cache, traced(error)
+                )
 
     def close(self) -> None:
         """Store what is under way and end the thread."""
         with self._starting:
             if self._loop is not None and self._stop is not None and self._thread is not None:
-                self._loop.call_soon_threadsafe(self._stop.set)
+                with suppress(RuntimeError):  # a loader has stopped the loop
+                    self._loop.call_soon_threadsafe(self._stop.set)
                 self._thread.join(CLOSING)
             self._loop = self._stop = self._thread = None
 
@@ -102,27 +106,33 @@ def run(cache: Cache, work: Callable[[], Coroutine[Any, Any, T]], name: str) -> 
             f"running; use the async form, await {name}.aio(...), or end the first use with "
             "`await cache.reset()`"
         )
-    future = asyncio.run_coroutine_threadsafe(work(), loop)
+    future = asyncio.run_coroutine_threadsafe(_outcome(work), loop)
     try:
-        return future.result()
+        result, ending = future.result()
     finally:
         future.cancel()  # does nothing, unless this thread was interrupted while it waited
+    if ending is not None:
+        raise ending
+    return cast(T, result)
+
+
+async def _outcome(
+    work: Callable[[], Coroutine[Any, Any, T]],
+) -> tuple[T | None, BaseException | None]:
+    """What `work` returns, or what it raises to end the process (SystemExit).
+
+    That is its caller's, on his own thread. Raised here it would end the loop, and with it what all
+    other threads wait for.
+    """
+    try:
+        return await work(), None
+    except (KeyboardInterrupt, SystemExit) as ending:
+        return None, ending
 
 
 async def in_worker(function: Callable[[], Any]) -> Any:
     """Run a plain function in a worker thread; what it returns may be awaitable."""
-    context = copy_context()
-    loop = asyncio.get_running_loop()
-    result = await loop.run_in_executor(_portal.workers, context.run, _guarded, function)
-    return await result if inspect.isawaitable(result) else result
-
-
-def _guarded(function: Callable[[], Any]) -> Any:
-    try:
-        return function()
-    except StopIteration as error:
-        # No future can hold it: whoever waits for this one would wait for ever.
-        raise RuntimeError(f"{function!r} raised StopIteration") from error
+    return await call_in(_portal.workers, function)
 
 
 def _loop_runs_here() -> bool:

@@ -107,7 +107,7 @@ def _written(value: Any, lists: bool, path: str) -> Any:
         items = [_written(item, lists, f"{path}[{at}]") for at, item in enumerate(value)]
         return items if kind is list else {_TAG: [_COLLECTIONS[kind], items]}
     if lists and (listed := lists_of(value)) is not value:
-        return listed
+        return _written(listed, False, path)  # complex numbers and times are in lists as well
     if kind is Decimal:
         return {_TAG: ["decimal", str(value)]}
     if _is_declared(value):
@@ -115,8 +115,14 @@ def _written(value: Any, lists: bool, path: str) -> Any:
     try:
         made = _codec.encode(value)
     except SerializationError as error:
-        raise SerializationError(f"{path}{str(error).removeprefix('value')}") from error
+        raise SerializationError(_at(path, error)) from error
     return {_TAG: ["value", int(made.codec), b64encode(made.data).decode()]}
+
+
+def _at(path: str, error: SerializationError) -> str:
+    """What is wrong with a part of the value, said of its place."""
+    said = str(error)
+    return path + said.removeprefix("value") if said.startswith("value") else f"{path}: {said}"
 
 
 def _written_dict(value: dict[Any, Any], lists: bool, path: str) -> Any:
@@ -140,7 +146,7 @@ def _written_object(value: Any, path: str) -> Any:
     try:
         made = _codec.encode(value, type=kind)
     except SerializationError as error:
-        raise SerializationError(f"{path}{str(error).removeprefix('value')}") from error
+        raise SerializationError(_at(path, error)) from error
     if _written_classes.setdefault(name, kind) is not kind:
         raise SerializationError(f"{path} {hint(value)}; another class is called {name}, too")
     return {_TAG: ["object", name, int(made.codec), b64encode(made.data).decode()]}

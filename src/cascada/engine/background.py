@@ -14,6 +14,8 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
+from cascada.model.secret import traced
+
 FIRST_PAUSE: Final = 0.05
 LONGEST_PAUSE: Final = 1.0
 """Seconds before what has failed begins again; what has failed anew pauses twice as long."""
@@ -80,7 +82,7 @@ class Background:
             self._on_failure(name)
             if now() - began > SOUND:
                 pause, level = FIRST_PAUSE, logging.ERROR
-            logger.log(level, "%s failed, and begins again", name, exc_info=failure)
+            logger.log(level, "%s failed, and begins again: %s", name, traced(failure))
             await asyncio.sleep(pause)
             pause, level = min(2 * pause, LONGEST_PAUSE), logging.DEBUG
 
@@ -96,4 +98,4 @@ class Background:
 
 def _log_failure(task: asyncio.Task[Any]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
-        logger.error("%s failed", task.get_name(), exc_info=error)
+        logger.error("%s failed: %s", task.get_name(), traced(error))

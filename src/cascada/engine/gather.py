@@ -33,7 +33,7 @@ class Request:
         self.over = over
         self.frame = frame
         self.results: dict[str, Any] = {}
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
 
     def result_of(self, text: str) -> Any:
         return self.results[text] if self.error is None else self.error
@@ -114,10 +114,11 @@ class Gatherer:
                 with loading(request.frame):
                     results = _one_for_each(texts, await self._call(list(texts)))
             request.results = dict(zip(texts, results, strict=True))
-        except BaseException as error:
-            request.error = error if isinstance(error, Exception) else _ended()
-            if not isinstance(error, Exception):
-                raise
+        except asyncio.CancelledError:
+            request.error = _ended()
+            raise
+        except BaseException as error:  # noqa: BLE001 - it is theirs who wait, whatever it is
+            request.error = error
         finally:
             self._close(request)
             request.over.set_result(None)
@@ -140,4 +141,4 @@ def _one_for_each(texts: list[str], results: Any) -> list[Any]:
 
 
 def _ended() -> Exception:
-    return RuntimeError("the request was cancelled: the cache is closing")
+    return RuntimeError("the request was cancelled: the cache is closing, or its source did it")

@@ -12,19 +12,25 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
+from typing import Any
 
 from cascada.model.errors import SourceBusy
 
 
 class Ticket:
-    """One load's right to run. `turn` is its place in the queue: True will be a slot."""
+    """One load's right to run. `turn` is its place in the queue: True will be a slot.
 
-    __slots__ = ("turn", "urgent")
+    `threads` are the plain functions that it has called and could not wait for: nothing ends them.
+    """
+
+    __slots__ = ("threads", "turn", "urgent")
 
     def __init__(self, *, urgent: bool = False) -> None:
         self.urgent = urgent
+        self.threads: list[Future[Any]] = []
         self.turn: asyncio.Future[bool] | None = None
 
     def hurry(self) -> None:
@@ -32,6 +38,35 @@ class Ticket:
         self.urgent = True
         if self.turn is not None and not self.turn.done():
             self.turn.set_result(False)
+
+
+class Slot:
+    """One load's slot, from `enter` to `leave`: until what it runs is over, though it has given up.
+
+    A plain function that hangs keeps its thread for good. If it did not keep its slot as well, the
+    next ones would take all threads, and whoever came then would wait for ever, not for a while.
+    """
+
+    def __init__(self, limits: Limits, data_type: str, ticket: Ticket) -> None:
+        self._limits = limits
+        self._data_type = data_type
+        self._ticket = ticket
+
+    async def __aenter__(self) -> None:
+        self._holds = await self._limits.enter(self._data_type, self._ticket)
+
+    async def __aexit__(self, *error: object) -> None:
+        if not self._holds:
+            return
+        running = next((each for each in self._ticket.threads if not each.done()), None)
+        if running is None:
+            self._limits.leave(self._data_type)
+        else:
+            running.add_done_callback(partial(self._leave_later, asyncio.get_running_loop()))
+
+    def _leave_later(self, loop: asyncio.AbstractEventLoop, running: Future[Any]) -> None:
+        with suppress(RuntimeError):  # that loop is closed, and its slots are gone
+            loop.call_soon_threadsafe(self._limits.leave, self._data_type)
 
 
 class Limits:
@@ -45,17 +80,11 @@ class Limits:
         self._of_type: Counter[str] = Counter()
         self._queue: dict[asyncio.Future[bool], str] = {}
 
-    @asynccontextmanager
-    async def slot(self, data_type: str, ticket: Ticket) -> AsyncIterator[None]:
+    def slot(self, data_type: str, ticket: Ticket) -> Slot:
         """Hold a slot while loading. SourceBusy when none came free in time."""
-        holds = await self._enter(data_type, ticket)
-        try:
-            yield
-        finally:
-            if holds:
-                self._leave(data_type)
+        return Slot(self, data_type, ticket)
 
-    async def _enter(self, data_type: str, ticket: Ticket) -> bool:
+    async def enter(self, data_type: str, ticket: Ticket) -> bool:
         """Whether a slot is held: an urgent load runs without one."""
         if ticket.urgent:
             return False
@@ -71,7 +100,7 @@ class Limits:
         except BaseException as error:
             # It may have been given a slot in the very moment in which it stopped waiting.
             if turn.done() and not turn.cancelled() and turn.result():
-                self._leave(data_type)
+                self.leave(data_type)
             if not isinstance(error, TimeoutError):
                 raise
             raise SourceBusy(
@@ -81,7 +110,7 @@ class Limits:
         finally:
             self._queue.pop(turn, None)
 
-    def _leave(self, data_type: str) -> None:
+    def leave(self, data_type: str) -> None:
         self._running -= 1
         self._of_type[data_type] -= 1
         if not self._of_type[data_type]:

@@ -59,12 +59,15 @@ async def carry(
                 await _until_over(waiting)
             falling = [flight for flight, _ in waiting]
     except BaseException as error:
-        cause = error
-        if isinstance(error, asyncio.CancelledError) and any(f.voyage.waiters for f in flights):
-            cause = LoadError("the load was cancelled: the cache is closing")
+        awaited, cause = any(flight.voyage.waiters for flight in flights), error
+        if isinstance(error, asyncio.CancelledError) and awaited:
+            cause = LoadError("the load was cancelled: the cache is closing, or its loader did it")
         for flight in flights:
             flight.fail(cause)
-        if not isinstance(error, Exception):
+        # Who waits raises it where he stands. Raised here as well, what ends a process (SystemExit)
+        # would end the loop before any of them could catch it, and with it everybody else's work.
+        interrupted = isinstance(error, KeyboardInterrupt) and not awaited
+        if interrupted or isinstance(error, asyncio.CancelledError):
             raise
     finally:
         stack.flights.remove(flights)
@@ -138,10 +141,14 @@ async def _load(stack: Stack, legs: Sequence[Leg], loader: Loader) -> None:
     except Exception as error:  # noqa: BLE001 - the caller's own code may raise anything
         await _fail(stack, [(leg, error) for leg in legs])
         return
-    except BaseException:
+    except BaseException as error:
         # Cancelled, or something that ends the process (SystemExit, a test's own `fail`): others
         # would wait for a load that nobody runs. Here, not in a task of its own, which nobody would
         # wait for when all is cancelled.
+        if not isinstance(error, asyncio.CancelledError):
+            stack.trace.load_failed(kind, key, error, refresh=legs[0][1].servable is not None)
+            for flight, _ in legs:
+                stack.flights.cool(flight.question.key, stack.timer() + COOL_DOWN)
         await _release(stack, legs)
         raise
     if good:

@@ -226,7 +226,9 @@ class SelfCheck:
                 async with asyncio.timeout(self._stack.load_timeout or PATIENCE):
                     (truth,) = await read.pass_by(self._stack, [plain], loader)
             return self._said(question, truth)
-        except Exception as error:  # noqa: BLE001 - the caller's own code may raise anything
+        except (asyncio.CancelledError, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # noqa: BLE001 - the caller's own code may raise anything
             why = without_values(error)
             logger.debug("%s could not be compared with its source: %s", question.key, why)
             return None

@@ -17,6 +17,7 @@ from threading import Lock
 from typing import Any, Final, NamedTuple
 
 from cascada.engine.answer import Origin, Produced, Question
+from cascada.engine.sources import outlived_by
 from cascada.model import arguments
 from cascada.model.clock import Clock
 from cascada.model.errors import BadInput, Misuse
@@ -33,13 +34,17 @@ async def call(function: Callable[..., Any], *args: Any, **named: Any) -> Any:
         getattr(function, "__call__", None)  # noqa: B004 - an object with an async __call__
     ):
         return await function(*args, **named)
-    context = contextvars.copy_context()
-    run = functools.partial(context.run, _in_thread, function, *args, **named)
-    running = _threads().submit(run)
+    return await call_in(_threads(), functools.partial(function, *args, **named))
+
+
+async def call_in(threads: ThreadPoolExecutor, function: Callable[[], Any]) -> Any:
+    """Call a plain function in one of these threads, and await what it returns."""
+    running = threads.submit(contextvars.copy_context().run, _in_thread, function)
     try:
         result = await asyncio.wrap_future(running)
     except asyncio.CancelledError:
         running.add_done_callback(_discard)
+        outlived_by(running)
         raise
     return await result if inspect.isawaitable(result) else result
 
@@ -63,9 +68,9 @@ def _threads() -> ThreadPoolExecutor:
 os.register_at_fork(after_in_child=_threads.cache_clear)
 
 
-def _in_thread(function: Callable[..., Any], *args: Any, **named: Any) -> Any:
+def _in_thread(function: Callable[[], Any]) -> Any:
     try:
-        return function(*args, **named)
+        return function()
     except StopIteration as error:
         # No future can carry it (asyncio loses it, and who waits would wait for ever).
         raise RuntimeError("a plain function raised StopIteration") from error

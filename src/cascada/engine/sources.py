@@ -14,8 +14,8 @@ to another tenant (whose invalidations are numbered apart, so that it could not 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from concurrent.futures import Future
 from contextvars import ContextVar
 from typing import Any, Final
 
@@ -116,11 +116,20 @@ def origin(question: Question, answer: Answer) -> Origin:
     return Origin(found_at, (*entry.names, *names), entry.data)
 
 
-@contextmanager
-def loading(frame: Frame | None) -> Iterator[None]:
-    """Run a loader inside `frame`; None: what is read is part of no load."""
-    token = _frame.set(frame)
-    try:
-        yield
-    finally:
-        _frame.reset(token)
+class loading:
+    """`with loading(frame)`: run a loader inside it; None: what is read is part of no load."""
+
+    def __init__(self, frame: Frame | None) -> None:
+        self._inside = frame
+
+    def __enter__(self) -> None:
+        self._token = _frame.set(self._inside)
+
+    def __exit__(self, *error: object) -> None:
+        _frame.reset(self._token)
+
+
+def outlived_by(running: Future[Any]) -> None:
+    """The load under way in this task has given up a plain function that goes on in its thread."""
+    if (frame := _frame.get()) is not None:
+        frame.owner.ticket.threads.append(running)

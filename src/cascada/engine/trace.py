@@ -284,7 +284,9 @@ class Trace:
         for observer in self.observers:
             try:
                 observer(event)
-            except Exception as error:  # noqa: BLE001 - an observer may raise anything
+            except KeyboardInterrupt:
+                raise  # a key was pressed while it ran
+            except BaseException as error:  # noqa: BLE001 - an observer may raise anything
                 if id(observer) not in self._broken:
                     self._broken.add(id(observer))
                     # Without its traceback, which ends in the error's own words.

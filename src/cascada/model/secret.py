@@ -108,3 +108,9 @@ def without_values(error: BaseException) -> str:
         return name
     last = frames[-1]
     return f"{name} in {last.name} ({PurePath(last.filename).name}:{last.lineno})"
+
+
+def traced(error: BaseException) -> str:
+    """`without_values`, and how it came to that: the lines of code, without what was in them."""
+    lines = traceback.format_tb(error.__traceback__)
+    return "\n".join([without_values(error), *("".join(lines).splitlines())])

@@ -21,6 +21,7 @@ from typing import Any, Final
 from redis.exceptions import RedisError
 
 from cascada.model.errors import TierUnavailable, Unanswered
+from cascada.tiers.base import Barred
 from cascada.tiers.redis_layout import ServerError
 from cascada.tiers.redis_link import Link
 from cascada.tiers.redis_pool import Opened, Pool
@@ -154,13 +155,30 @@ class Lanes:
             opened = await self._pool.open()
             try:
                 await self._pool.greet(opened.wire)
+                await _can_prove(opened.wire)
             except BaseException:
                 opened.end("it was not greeted")
                 raise
-        except (OSError, RedisError, ServerError, Unanswered) as error:
+        except ServerError as error:
+            # It answers, if only to say that it takes no more clients, or another password by now:
+            # no reason to give up the connection that is there, and all who use it.
+            raise Barred(f"Redis refused a connection: {self._pool.said(error)}") from None
+        except (OSError, RedisError, Unanswered) as error:
             # Not Unanswered to the caller: nothing of his was sent.
             raise TierUnavailable(f"Redis refused a connection: {self._pool.said(error)}") from None
         return opened
+
+
+async def _can_prove(wire: Wire) -> None:
+    """Barred where the server forbids PING: found out before a command is carried out, whose caller
+    could not be told so."""
+    word = os.urandom(8).hex().encode()
+    try:
+        await wire.send((b"PING", word), exactly(word))
+    except ServerError as error:
+        raise Barred(
+            f"Redis refused PING, by which lists and counters tell whose a reply is: {error}"
+        ) from error
 
 
 async def _take(reply: asyncio.Future[Any], said: asyncio.Future[Any]) -> Any:

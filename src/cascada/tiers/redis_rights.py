@@ -92,7 +92,8 @@ async def find_out(wire: Wire, layout: Layout) -> Rights:
     except ServerError as error:
         if not refused(error):
             raise
-        return Rights(run_id, scripts=False, wanting=(*wanting, NO_SCRIPTS))
+        # In its own words as well: it may be the keys that this user may not use.
+        return Rights(run_id, scripts=False, wanting=(*wanting, f"{NO_SCRIPTS} ({error})"))
     try:
         # A wake-up for nobody, which listeners of every layout pass over.
         await wire.send((b"PUBLISH", layout.channel, b"w"))

@@ -1,0 +1,8 @@
+"""`python -m cascada`: the command, where it is not on the path."""
+
+import sys
+
+from cascada.cli.command import main
+
+if __name__ == "__main__":
+    sys.exit(main())
