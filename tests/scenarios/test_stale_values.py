@@ -7,9 +7,12 @@ import pytest
 
 from cascada.engine.load import COOL_DOWN
 from cascada.model.entry import Hit
+from cascada.model.errors import TierUnavailable
 from cascada.model.policy import Policy
 from cascada.testing.clock import ManualClock
+from cascada.testing.inside import inside, inside_poll
 from cascada.testing.nodes import hear
+from cascada.tiers.base import Changes
 from tests.scenarios.conftest import MakeCache, MakeNodes
 from tests.scenarios.row import Row, all_stored, kept, turns
 
@@ -226,6 +229,36 @@ async def test_what_nobody_has_in_memory_is_served_stale_at_once_from_below(
         row.let_go()
         assert await kept(acme) == "new"
         assert row.reads == 1
+
+
+class Deaf:
+    """A feed's source that tells of nothing."""
+
+    async def changes(self, since: int | None) -> Changes:
+        raise TierUnavailable("it is deaf")
+
+
+@pytest.mark.parametrize("call", ["load", "get"])
+async def test_what_memory_has_kept_is_replaced_though_memory_may_not_be_trusted(
+    nodes: MakeNodes, clock: ManualClock, call: str
+) -> None:
+    """Else it comes back with the trust, older than what is below."""
+    async with nodes(2, policies={"x": Policy(ttl=10, stale_for=60)}) as (here, there):
+        acme, row = here.tenant("acme"), Row("new")
+        await acme.set("x", "1", "old")
+        await hear(here)
+        assert (await acme.get("x", "1")).tier == "l1"
+        clock.advance(20)
+        feed = inside_poll(inside(here).feed)
+        source, feed.source = feed.source, Deaf()
+        refresher = acme if call == "load" else there.tenant("acme")
+        assert (await refresher.load("x", "1", row.read)).value == "old"
+        await all_stored(refresher)
+        assert (await acme.get("x", "1")).value == "new"
+        feed.source = source
+        await hear(here)
+        hit = await acme.get("x", "1")
+        assert (hit.value, hit.stale, hit.tier, row.reads) == ("new", False, "l1", 1)
 
 
 async def test_a_value_past_its_time_is_refreshed_where_its_source_says_there_is_nothing_now(

@@ -235,10 +235,12 @@ def _go_on_from_memory(stack: Stack, descent: Descent) -> None:
 async def _lease(stack: Stack, tier: Tier, descents: Sequence[Descent], *, loading: bool) -> None:
     unavailable = Missing(0, Why.UNAVAILABLE)
     seen = [descent.seen.get(tier.name, [unavailable])[0] for descent in descents]
+    # Memory that may not be trusted is filled all the same: what it kept would else come back with
+    # the trust, older than what was stored below meanwhile.
     asking = [
         (descent, answer)
         for descent, answer in zip(descents, seen, strict=True)
-        if isinstance(answer, Found) or answer.why is not Why.UNAVAILABLE
+        if tier is stack.memory or isinstance(answer, Found) or answer.why is not Why.UNAVAILABLE
     ]
     if not asking:
         return
