@@ -190,6 +190,27 @@ async def test_what_no_longer_deserializes_is_a_miss(
     assert await CacheManager.get("complex_data", "x", "acme") == {"serialized": True, "data": [7]}
 
 
+async def test_what_no_longer_deserializes_is_replaced_once_for_many_who_meet_it(
+    cache: Cache,
+) -> None:
+    """Who comes to let go of it late finds the new value there, and leaves it."""
+    await CacheManager.set("complex_data", "x", {"layout": "of another release"}, "acme")
+    fetched = []
+
+    async def fetch() -> Complex:
+        fetched.append(1)
+        return Complex([7])
+
+    async def later(turns: int) -> Any:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        return await ask(fetch)
+
+    answers = await asyncio.gather(*[later(turns % 25) for turns in range(100)])
+    assert [value for value, _ in answers] == [Complex([7])] * 100
+    assert len(fetched) == 1
+
+
 async def test_a_deserializer_that_fails_on_a_new_value_fails_the_call(cache: Cache) -> None:
     fetched = []
 

@@ -166,6 +166,24 @@ async def test_default_is_the_value_of_a_miss(cache: Cache) -> None:
     assert (await acme.get("x", "1", default=5)).value == 0
 
 
+@pytest.mark.parametrize("mode", ["on", "observe", "off"])
+async def test_every_read_takes_a_default(make_cache: MakeCache, mode: str) -> None:
+    cache = make_cache(policy=Policy(none_ttl=500), mode=mode)
+    acme = cache.tenant("acme")
+    await acme.set("x", "1", 0)
+    await acme.load("x", "2", lambda: None)
+    await all_stored(acme)
+    ids = ["1", "2", "3"]
+    expected = [0, 5, 5] if mode == "on" else [5, 5, 5]
+    assert [each.value for each in await acme.get_many("x", ids, default=5)] == expected
+    one_by_one = [await cache.get(acme.key("x", each), default=5) for each in ids]
+    assert [each.value for each in one_by_one] == expected
+    typed = await acme.get_many("x", ids, type=int, default=5)
+    assert [each.value for each in typed] == expected
+    assert [each.value for each in await acme.get_many("x", ["3"])] == [None]
+    assert (await cache.get(acme.key("x", "3"))).value is None
+
+
 async def test_a_value_that_is_kept_for_need_alone_is_replaced(
     make_cache: MakeCache, clock: ManualClock
 ) -> None:

@@ -192,14 +192,17 @@ class Cache:
             self._validate(handle.tenant)
         return handle
 
-    async def get(self, key: Key, *too_many: object) -> Hit[Any] | Miss:
-        """The value of a key that `Tenant.key` made: the cheapest way to ask."""
+    async def get(self, key: Key, *too_many: object, default: Any = None) -> Hit[Any] | Miss:
+        """The value of a key that `Tenant.key` made: the cheapest way to ask.
+
+        `default` is as in `Tenant.get`; what takes a `type` is asked there.
+        """
         if key.__class__ is not Key or too_many:
             raise _no_key(key)
         try:
             record = self._records[key]
         except Exception:  # noqa: BLE001 - mostly that there is none; or a part that has no hash
-            return await self._beyond(key)
+            return await self._beyond(key, default)
         clock = self._now
         now = clock()
         # `Assembly.glance`, its usual case written out.
@@ -217,16 +220,16 @@ class Cache:
             record.kind.l1 += 1
             age = now - record.born
             return Hit(value, "l1", age, False, False, record)
-        return await self._beyond(key)
+        return await self._beyond(key, default)
 
-    async def _beyond(self, key: Key) -> Hit[Any] | Miss:
+    async def _beyond(self, key: Key, default: Any) -> Hit[Any] | Miss:
         handle = self.tenant(
             key.tenant,
             agent=key.agent,
             conversation=key.conversation,
             collection=key.collection,
         )
-        return await handle.get(key.data_type, key.resource_id)
+        return await handle.get(key.data_type, key.resource_id, default=default)
 
     def set_policy(self, data_type: str, policy: Policy) -> None:
         """Say how a type is cached from now on. Memory starts anew; other tiers keep theirs."""

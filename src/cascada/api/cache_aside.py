@@ -6,6 +6,7 @@ caller's serializer and deserializer, and the report.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -14,13 +15,17 @@ from typing import Any, Final, Literal, TypedDict
 from cascada.api.callbacks import Callback, accepts_any, with_accepted
 from cascada.api.context import Context
 from cascada.api.default import LEFT_OUT, default_cache
+from cascada.api.tenant import Tenant
 from cascada.codecs.public import as_lists
+from cascada.engine import read
 from cascada.engine.answer import Answer, Origin, Produced, Question
+from cascada.engine.invalidate import invalidate
 from cascada.engine.source import One, Terms, call
 from cascada.model import arguments
 from cascada.model.entry import Flag
 from cascada.model.errors import BadInput
 from cascada.model.keys import Id, Scope
+from cascada.model.names import key_name
 from cascada.model.secret import without_values
 from cascada.model.ttl import Duration
 
@@ -129,7 +134,7 @@ async def get_with_cache_aside(
         # Other code than this has stored it. It is a miss, like all that does not decode.
         why = without_values(error)
         logger.warning("%s %s does not deserialize: %s", data_type, resource_id, why)
-        await handle.delete(data_type, resource_id)
+        await _discard(handle, data_type, resource_id, want, answer)
         stored, answer = await ask()
         value = _deserialized(stored, answer, data_type, deserializer)
     total = clock.monotonic() - started
@@ -188,6 +193,26 @@ def _deserialized(
     if deserializer is None:
         return as_lists(stored, data_type)
     return deserializer(stored)
+
+
+async def _discard(
+    handle: Tenant, data_type: str, resource_id: Id, want: Any, answer: Answer
+) -> None:
+    """Let go of what does not deserialize, unless it has been replaced since it was read.
+
+    One caller after the other: of many who have met it, each would else end the others' new value.
+    """
+    stack, shape, found_at = handle._stack, handle._shape(data_type), answer.found_at
+    assert found_at is not None
+    async with stack.discarding.setdefault(found_at, asyncio.Lock()):
+        question = handle._question(shape, resource_id, want)
+        (now,) = await read.get(stack, [question], counted=False)
+        was = answer.entry
+        if isinstance(now, Answer) and (now.entry.created, now.entry.data) == (
+            was.created,
+            was.data,
+        ):
+            await invalidate(stack, [key_name(found_at)], strict=shape.kind.policy.strict)
 
 
 def _hit_in_memory(spent: float, data_type: str, resource_id: Id) -> CacheAsideMetrics:

@@ -53,6 +53,7 @@ class Lookups:
         ids: Sequence[str],
         questions_of: Callable[[Sequence[str]], list[Question]],
         want: Any,
+        default: Any = None,
     ) -> list[Hit[Any] | Miss]:
         """Hits in memory at one moment, all the rest in one fall through the tiers."""
         glanced: list[Hit[Any] | None] = [None] * len(ids)
@@ -75,21 +76,22 @@ class Lookups:
         missing = [index for index in range(len(ids)) if index not in found]
         await self.life.ready()
         questions = questions_of([ids[index] for index in missing])
-        answers = await self._get_all(questions, at_once=at_once)
+        answers = await self._get_all(questions, default, at_once=at_once)
         found.update(zip(missing, answers, strict=True))
         return [found[index] for index in range(len(ids))]
 
     async def _get_all(
-        self, questions: Sequence[Question], *, at_once: bool
+        self, questions: Sequence[Question], default: Any, *, at_once: bool
     ) -> list[Hit[Any] | Miss]:
         if not self.storing:
-            return [self._unread(question) for question in questions]
+            return [self._unread(question, default) for question in questions]
         if self.passing_by:
             fences = await read.get_hidden(self.stack, questions, at_once=at_once)
-            return [Miss(None, fence) for fence in fences]
+            return [Miss(default, fence) for fence in fences]
         answers = await read.get(self.stack, questions, at_once=at_once)
         return [
-            self._got(question, answer) for question, answer in zip(questions, answers, strict=True)
+            self._got(question, answer, default)
+            for question, answer in zip(questions, answers, strict=True)
         ]
 
     def _got(

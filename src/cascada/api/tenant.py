@@ -142,18 +142,21 @@ class Tenant(TenantLoads, TenantFills, TenantStreams, TenantData, TenantVoids):
 
     @overload
     async def get_many(
-        self, data_type: str, resource_ids: Sequence[Id], *, type: type[T]
+        self, data_type: str, resource_ids: Sequence[Id], *, type: type[T], default: Any = None
     ) -> list[Hit[T] | Miss]: ...
 
     @overload
     async def get_many(
-        self, data_type: str, resource_ids: Sequence[Id], *, type: Any = None
+        self, data_type: str, resource_ids: Sequence[Id], *, type: Any = None, default: Any = None
     ) -> list[Hit[Any] | Miss]: ...
 
     async def get_many(
-        self, data_type: str, resource_ids: Sequence[Id], *, type: Any = None
+        self, data_type: str, resource_ids: Sequence[Id], *, type: Any = None, default: Any = None
     ) -> list[Hit[Any] | Miss]:
-        """One answer for each id, in their order; what memory lacks is read in one round trip."""
+        """One answer for each id, in their order; what memory lacks is read in one round trip.
+
+        `default` is the `value` of each that there is none of.
+        """
         shape = self._shape(data_type)
         return await self._assembly.get_many(
             shape.kind,
@@ -161,6 +164,7 @@ class Tenant(TenantLoads, TenantFills, TenantStreams, TenantData, TenantVoids):
             arguments.ids(resource_ids),
             partial(shape.questions, want=self._wanted(type)),
             type,
+            default,
         )
 
     # --- writing ------------------------------------------------------------------------------

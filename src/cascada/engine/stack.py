@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final, Literal
+from weakref import WeakValueDictionary
 
 from cascada.codecs.values import ValueCodec
 from cascada.coherence.dependencies import Dependencies
@@ -41,7 +43,8 @@ _ABSENT: Final = int(Flag.ABSENT)  # calculating with the enum's member takes ha
 class Stack:
     """Memory, the tiers below it, and the tools of the paths. It decides nothing.
 
-    `background`, `flights`, `limits` and `glimpses` belong to one event loop, renewed with it.
+    `background`, `flights`, `limits` and `glimpses` belong to one event loop, renewed with it, and
+    so does `discarding`: of what is there and of no use, who lets go of it.
     `watchers` counts what makes a hit in memory more than an answer: loaders that run now (it may
     be a source), observers, and open `bypass()` blocks (`bypasses` of them). While it is 0, a hit
     looks at none of them; else no hit is a matter of course (`Watched`).
@@ -51,6 +54,7 @@ class Stack:
     flights: Flights
     limits: Limits
     glimpses: Turns[Question, Any]
+    discarding: WeakValueDictionary[Key, asyncio.Lock]
 
     def __init__(
         self,
@@ -112,6 +116,7 @@ class Stack:
         self.glimpses = Turns(self.background, look)
         self.flights = Flights()
         self.limits = limits
+        self.discarding = WeakValueDictionary()
         # The first use, which settles, may be inside a `bypass()`.
         self.watchers = self._always_watching + self.bypasses
 
