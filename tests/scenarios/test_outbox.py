@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
 from cascada import Cache
 from cascada.engine import debts
 from cascada.model.clock import SystemClock
@@ -11,6 +13,7 @@ from cascada.model.keys import Key
 from cascada.model.names import key_name
 from cascada.testing.flaky import FlakyTier
 from cascada.testing.inside import inside
+from cascada.tiers import sqlite_outbox
 from cascada.tiers.base import Invalidation
 from cascada.tiers.redis import RedisTier
 from cascada.tiers.sqlite import SqliteTier
@@ -53,6 +56,34 @@ async def test_many_posted_invalidations_go_to_redis_in_one_command_for_each_ten
         assert not await database.posted()
     assert {name for told in tier.told for name in told} == set(names)
     assert len(tier.told) == 2
+
+
+async def test_in_a_long_outage_tenants_go_whole_and_nothing_is_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_outbox, "MOST", 20)
+    monkeypatch.setattr(sqlite_outbox, "LOOK_EVERY", 7)
+    database, other = (
+        SqliteTier(tmp_path / "cache.db", namespace=name, clock=SystemClock())
+        for name in ("outbox", "other")
+    )
+    await other.post([key_name(key_of("a", 0))])
+    await database.post([key_name(key_of("once", 0))])
+    being_sent = await database.posted()
+    for number in range(100):
+        for tenant in "a", "b":
+            await database.post([key_name(key_of(tenant, number))])
+            assert len(await database.posted()) <= 20 + 7
+            if number == 3:
+                being_sent = await database.posted()
+    await database.sent(being_sent)
+    names = {name for each in await database.posted() for name in each.names}
+    for number in range(4, 100):
+        for tenant in "a", "b":
+            assert names & {f"t:{tenant}", key_name(key_of(tenant, number))}
+    assert [each.names for each in await other.posted()] == [(key_name(key_of("a", 0)),)]
+    await database.aclose()
+    await other.aclose()
 
 
 async def test_what_comes_to_be_owed_while_debts_are_paid_is_told_below_first(

@@ -11,6 +11,7 @@ from cascada.model.clock import SystemClock
 from cascada.model.errors import BadInput, CascadaError, TierUnavailable, Unanswered
 from cascada.testing.clock import ManualClock
 from cascada.testing.inside import inside_sqlite
+from cascada.tiers import guarded as guarded_module
 from cascada.tiers.base import Barred, Full
 from cascada.tiers.guarded import FAILURES_TO_OPEN, MAX_CAUSES, RETRY_AFTER, GuardedTier
 from cascada.tiers.redis_layout import ServerError
@@ -227,3 +228,29 @@ async def test_a_value_that_sqlite_does_not_take_harms_nobody_who_writes_with_it
     outcomes = await asyncio.gather(writer.run(odd), *others, return_exceptions=True)
     assert [isinstance(each, Exception) for each in outcomes] == [True] + [False] * 5
     await tier.aclose()
+
+
+async def test_what_many_tenants_are_owed_is_taken_together_now_and_then_alone(
+    guarded: GuardedTier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not at each further name, or that would cost as much as all before it."""
+    looked_at: list[str] = []
+    whole_tenant_of = guarded_module.whole_tenant_of
+
+    def counted(name: str) -> str:
+        looked_at.append(name)
+        return whole_tenant_of(name)
+
+    monkeypatch.setattr(guarded_module, "whole_tenant_of", counted)
+    monkeypatch.setattr(guarded_module, "MAX_OWED", 100)
+    for number in range(5000):
+        guarded.owe([f"k:t{number}:x:1"])
+    assert len(looked_at) < 20_000
+    for number in range(5000):
+        guarded.owe([f"k:t{number}:x:{other}" for other in range(10)])
+    assert len(guarded.owed) <= 10_000
+    owed = dict(guarded.owed)
+    assert all({f"t:t{number}", f"k:t{number}:x:9"} & owed.keys() for number in range(5000))
+    monkeypatch.setattr(guarded, "owed", {})
+    guarded.owe([f"k:t1:x:{number}" for number in range(101)])
+    assert list(guarded.owed) == ["t:t1"], "the bound is the usual one again"

@@ -8,13 +8,13 @@ import pytest
 
 from cascada.model.keys import Key
 from cascada.model.names import key_name, static_names, tag_name, tenant_name
-from cascada.tiers import sqlite_upkeep
+from cascada.tiers import sqlite_forgetting, sqlite_upkeep
 from cascada.tiers.base import Found, Lease
 from cascada.tiers.sqlite import SqliteTier
 from tests.tiers.sqlite_world import World, entry, fill, grant, key
 
 STEPS = 250
-KEYS = [key(i, agent="a1" if i % 2 else None, tenant=f"t{i % 2}") for i in range(6)]
+KEYS = [key(i, agent="a1" if i % 2 else None, tenant=f"t{i % 3}") for i in range(6)]
 
 
 class Model:
@@ -102,6 +102,8 @@ async def test_any_order_of_calls_keeps_the_promise_and_the_sums(
 ) -> None:
     monkeypatch.setattr(sqlite_upkeep, "CHUNK", 3)
     monkeypatch.setattr(sqlite_upkeep, "TOMBSTONES", 5)
+    monkeypatch.setattr(sqlite_forgetting, "KEPT", 3)
+    monkeypatch.setattr(sqlite_forgetting, "NEWS", 0)
     model = Model(world, seed)
     for step in range(STEPS):
         await model.step()

@@ -29,7 +29,6 @@ from cascada.engine.selfcheck import SelfCheck
 from cascada.engine.stack import Stack
 from cascada.engine.trace import Trace
 from cascada.model.keys import Key
-from cascada.tiers import sqlite_upkeep
 from cascada.tiers.base import FeedSource, Tier
 from cascada.tiers.data import DataStore
 from cascada.tiers.guarded import GuardedTier
@@ -152,8 +151,7 @@ class InsideSqlite:
 
     async def upkeep_step(self) -> bool:
         """One step of the upkeep; whether there is more to do."""
-        rules, notes = self._tier._rules, self._tier._notes
-        more: bool = await self.writer.run(lambda c: sqlite_upkeep.step(c, rules, notes))
+        more: bool = await self.writer.run(self._tier._upkeep.step)
         return more
 
     def before_the_next_write(self, work: Callable[[], object]) -> Future[object]:

@@ -63,7 +63,8 @@ PER_NAME: Final = 0.0001
 one step all the same. It is several times what the slowest tier takes."""
 
 MAX_OWED: Final = 10_000
-"""Names that are owed before they are taken together: the tenants that they belong to go whole."""
+"""Names that are owed before they are taken together: the tenants that they belong to go whole. Of
+more tenants than that, twice as many names as there were tenants the last time."""
 
 MAX_CAUSES: Final = 5
 """Causes that are told of one outage; it may have a new one every second."""
@@ -106,6 +107,7 @@ class GuardedTier:
         self.owed: dict[str, int] = {}
         self.behind = False
         self._debts = 0
+        self._most_owed = MAX_OWED
         self._owing_since = 0.0
         self._now = clock.monotonic
         self.timeout = timeout
@@ -217,10 +219,13 @@ class GuardedTier:
         """Remember an invalidation that the tier has not confirmed."""
         if not self.owed:
             self._owing_since = self._now()
+            self._most_owed = MAX_OWED
         self._debts += 1
         self.owed.update(dict.fromkeys(names, self._debts))
-        if len(self.owed) > MAX_OWED:
+        if len(self.owed) > self._most_owed:
             self.owed = dict.fromkeys(map(whole_tenant_of, self.owed), self._debts)
+            # Not again for the next name, or each of many tenants would cost as much as all.
+            self._most_owed = max(MAX_OWED, 2 * len(self.owed))
 
     def owing_for(self, now: float) -> float | None:
         """Seconds for which something has been owed (`now` is monotonic); None: nothing is."""

@@ -16,7 +16,7 @@ the entry comes to be stored, in the same transaction. (`coherence.md` rules 8 a
     sqlite_outbox    what a tier above could not be told
     sqlite_data      lists and counters, which are no cache
     sqlite_reads     read and the feed, each from one snapshot
-    sqlite_upkeep    eviction and the sweep of old tombstones
+    sqlite_upkeep    eviction, the sweep of old tombstones (and sqlite_forgetting, of tenants)
 
 What it does not cover: `version` is known as long as the row or its key's tombstone is there; once
 both were evicted or swept, an older version is stored again.
@@ -41,7 +41,6 @@ from cascada.model.keys import Key
 from cascada.model.names import tenant_of
 from cascada.tiers import sqlite_outbox as outbox
 from cascada.tiers import sqlite_rules as rules
-from cascada.tiers import sqlite_upkeep as upkeep
 from cascada.tiers.base import (
     Bearers,
     Busy,
@@ -67,6 +66,7 @@ from cascada.tiers.sqlite_reads import Feed, Notes, Reader
 from cascada.tiers.sqlite_rules import Write
 from cascada.tiers.sqlite_schema import Writing, renew
 from cascada.tiers.sqlite_turns import Turns, end_turns, renew_turns, take_turns
+from cascada.tiers.sqlite_upkeep import Upkeep
 from cascada.tiers.sqlite_worker import Inline, Worker, Writer
 
 T = TypeVar("T")
@@ -80,7 +80,6 @@ UPKEEP_EVERY: Final = 64
 
 INLINE_TIMEOUT: Final = 0.02
 """Seconds that an inline read may wait for a lock: it holds up the whole event loop."""
-
 
 _log = logging.getLogger(__name__)
 
@@ -281,7 +280,7 @@ class SqliteTier:
 
     async def upkeep(self) -> None:
         """Evict, sweep and note all that is due, in short transactions."""
-        while await self._writer.run(lambda c: upkeep.step(c, self._rules, self._notes)):
+        while await self._writer.run(self._upkeep.step):
             pass
 
     def forget(self) -> None:
@@ -311,6 +310,7 @@ class SqliteTier:
 
     def _connect(self) -> None:
         self._notes = Notes()
+        self._upkeep = Upkeep(self._rules, self._notes)
         self._questions = Reader(self._rules, self._notes)
         self._feed = Feed(self._rules)
         self._groups = 0
@@ -358,13 +358,9 @@ class SqliteTier:
         self._groups += 1
         try:
             with self._writer.link as connection:
-                if (
-                    self._notes.pressing
-                    or self._groups % UPKEEP_EVERY == 0
-                    or upkeep.is_due(connection, self._rules)
-                ):
+                if self._groups % UPKEEP_EVERY == 0 or self._upkeep.is_due(connection):
                     with Writing(connection):
-                        upkeep.step(connection, self._rules, self._notes)
+                        self._upkeep.step(connection)
         except TierUnavailable:
             pass  # the next write says so to somebody who can do something about it
         except Exception:  # noqa: BLE001 - a bug must not end the thread that others wait for

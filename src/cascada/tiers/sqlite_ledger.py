@@ -197,6 +197,7 @@ class Book:
             "DELETE FROM entries WHERE tenant = ? AND key = ?", (self.id, row.key)
         )
         self.ledger.entries -= 1
+        self.ledger.removed += 1
         self.ledger.bytes -= row.size
 
     def begin_sweep(self, keep: int) -> None:
@@ -236,6 +237,7 @@ class Ledger:
         self._books: dict[str | int, Book] = {}
         self._opened: dict[int, tuple[int, ...]] = {}
         self.counts: Counter[tuple[int, str]] = Counter()
+        self.removed = 0
         self._sums = connection.execute(
             "SELECT born, q, lost, entries, bytes, evictions FROM meta"
         ).fetchone()
@@ -286,6 +288,7 @@ class Ledger:
             )
 
     def save(self) -> None:
+        """Write back what has changed, and close all books."""
         self._save_counts()
         for book in self._books.values():
             if book.tombstone_count > self._rules.max_tombstones and not book.sweep:
@@ -296,11 +299,15 @@ class Ledger:
                     "UPDATE tenants SET q = ?, floor = ?, tombstones = ?, sweep = ? WHERE id = ?",
                     (*state, book.id),
                 )
+        self._books.clear()
+        self._opened.clear()
         sums = (self.born, self.q, self.lost, self.entries, self.bytes, self.evictions)
         if sums != self._sums:
             self.connection.execute(
-                "UPDATE meta SET q = ?, lost = ?, entries = ?, bytes = ?, evictions = ?", sums[1:]
+                "UPDATE meta SET born = ?, q = ?, lost = ?, entries = ?, bytes = ?, evictions = ?",
+                sums,
             )
+            self._sums = sums
 
     def _open(self, found: tuple[int, int, int, int, int]) -> Book:
         tenant, q, floor, tombstones, sweep = found

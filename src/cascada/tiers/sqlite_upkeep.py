@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from cascada.codecs.envelope import unpack
 from cascada.model.errors import CorruptEntry
+from cascada.tiers.sqlite_forgetting import Forgetting
 from cascada.tiers.sqlite_ledger import Book, Ledger, Row, Rules, home_in, row_of
 from cascada.tiers.sqlite_reads import Notes, is_legible
 from cascada.tiers.sqlite_schema import KILLER
@@ -50,22 +51,34 @@ _LEAST_USED: Final = (
 )
 
 
-def step(connection: sqlite3.Connection, rules: Rules, notes: Notes) -> bool:
-    """Do some of what is due, in a transaction that is open already; True if there is more."""
-    ledger = Ledger(connection, rules)
-    _take_along(ledger, rules.namespace, notes)
-    more = _sweep(ledger)
-    more |= _make_room(ledger, rules.capacity_bytes)
-    ledger.save()
-    return more
+class Upkeep:
+    """What one process does of it."""
 
+    def __init__(self, rules: Rules, notes: Notes) -> None:
+        self._rules = rules
+        self._notes = notes
+        self._forgetting = Forgetting()
 
-def is_due(connection: sqlite3.Connection, rules: Rules) -> bool:
-    """Whether a step would find a sweep to go on with, or too little room."""
-    ((size, sweeping),) = connection.execute(
-        "SELECT bytes, EXISTS (SELECT 1 FROM tenants WHERE sweep > 0) FROM meta"
-    ).fetchall()
-    return bool(sweeping or 0 < rules.capacity_bytes < size)
+    def step(self, connection: sqlite3.Connection) -> bool:
+        """Do some of what is due, in a transaction that is open already; True if there is more."""
+        ledger = Ledger(connection, self._rules)
+        _take_along(ledger, self._rules.namespace, self._notes)
+        more = _sweep(ledger)
+        more |= _make_room(ledger, self._rules.capacity_bytes)
+        ledger.save()  # before tenants are looked at as they are stored
+        more |= self._forgetting.step(ledger)
+        ledger.save()
+        return more
+
+    def is_due(self, connection: sqlite3.Connection) -> bool:
+        """Whether a step would find notes, a sweep or a round to go on with, or too little room."""
+        if self._notes.pressing:
+            return True
+        ((size, sweeping),) = connection.execute(
+            "SELECT bytes, EXISTS (SELECT 1 FROM tenants WHERE sweep > 0) FROM meta"
+        ).fetchall()
+        full = 0 < self._rules.capacity_bytes < size
+        return bool(sweeping or full or self._forgetting.is_due(connection))
 
 
 def _take_along(ledger: Ledger, namespace: str, notes: Notes) -> None:
