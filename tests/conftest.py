@@ -6,9 +6,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
+from tests.properties.budget import FACTOR
 from tests.servers.postgres import postgres_server
 from tests.servers.redis import RedisServer
+
+# The same examples in each run, however slow the machine is; CASCADA_EXAMPLES asks for others.
+settings.register_profile(
+    "cascada",
+    derandomize=FACTOR == 1,
+    database=None,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("cascada")
 
 
 @pytest.fixture(scope="session")

@@ -142,8 +142,8 @@ def test_a_vector_keeps_every_item_to_the_promised_error(vector: list[float]) ->
     for item, before in zip(again, vector, strict=True):
         if math.isfinite(before):
             assert abs(item - before) <= 6e-8 * abs(before)
-        else:
-            assert exact(item) == exact(before)
+        else:  # what a NaN carries may be more than 32 bits hold
+            assert item == before or (math.isnan(item) and math.isnan(before))
     assert exact(decoded(CODEC.encode(vector, vectors=True, exact_floats=True))) == exact(vector)
 
 

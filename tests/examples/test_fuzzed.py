@@ -29,7 +29,7 @@ from tests.examples.attack import OPEN, Operation, operations
 from tests.examples.furniture import AGENT, created
 
 SEED = 20
-EXAMPLES = 20
+EXAMPLES = 10
 """Requests of each kind (what the document allows, what it does not) for each operation."""
 
 CHECKS = [

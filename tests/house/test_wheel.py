@@ -40,12 +40,13 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The interpreter of an environment that holds the wheel and its core dependencies only."""
     home = tmp_path_factory.mktemp("user") / "env"
     python = home / "bin" / "python"
-    if importlib.util.find_spec("ensurepip"):
-        run(sys.executable, "-m", "venv", home, cwd=ROOT)
-        run(python, "-m", "pip", "install", "--quiet", wheel, cwd=home)
-    else:  # Debian without python3-venv, where only uv can have made .venv
+    if importlib.util.find_spec("pip"):
+        run(sys.executable, "-m", "venv", "--without-pip", home, cwd=ROOT)
+        install = (sys.executable, "-m", "pip", "--python", python, "install", "--quiet")
+        run(*install, "--no-compile", wheel, cwd=home)
+    else:  # .venv was made by uv
         uv = shutil.which("uv")
-        assert uv, "needs python3-venv or uv"
+        assert uv, "needs pip or uv"
         run(uv, "venv", "--quiet", "--python", sys.executable, home, cwd=ROOT)
         run(uv, "pip", "install", "--quiet", "--python", python, wheel, cwd=home)
     return python

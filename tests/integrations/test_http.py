@@ -49,7 +49,7 @@ def test_what_is_said(answer: Hit[str] | Miss, more: dict[str, float], said: str
     tier=st.sampled_from(TIERS),
     stale=st.booleans(),
     coalesced=st.booleans(),
-    ttl=st.none() | st.floats(allow_nan=True, allow_infinity=True) | st.integers(),
+    ttl=st.none() | st.floats(allow_nan=False, allow_infinity=True) | st.integers(),
     stored=st.booleans(),
     bypassed=st.booleans(),
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.processes.conftest import Figures
 
-ROUNDS = 9
+ROUNDS = 5
 GOAL = 1.5
 GENEROUS = 2.0
 """Instead of GOAL: a busy machine must not fail the build. The figures tell the real ratio."""

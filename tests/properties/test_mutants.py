@@ -2,6 +2,7 @@
 
 import pytest
 from hypothesis import settings
+from hypothesis.errors import FlakyFailure
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.properties.budget import FACTOR, thorough
@@ -11,10 +12,12 @@ HELD_BY_NAME = {
     "MemoryMachine: expiry at the read",
     "MemoryMachine: due time of a hit",
     "MemoryMachine: older versions are refused",
+    "MemoryMachine: flush ends answers of before",
     "SqliteMachine: expiry at the read",
     "SqliteMachine: the floor at the read",
     "SqliteMachine: the floor at the fill",
     "SqliteMachine: numbers of another database at the fill",
+    "SqliteMachine: a set leaves a tombstone",
     "SqliteMachine: a void set removes the row",
     "SqliteMachine: a lease is as old as what was seen",
     "SqliteMachine: older versions are refused",
@@ -40,6 +43,6 @@ def test_a_rule_that_is_left_out_is_missed(mutant: Mutant) -> None:
             chosen = settings(thorough(400, shrink=False), derandomize=derandomize)
             try:
                 run_state_machine_as_test(machine, settings=chosen)
-            except AssertionError:
+            except (AssertionError, FlakyFailure):  # flaky: seen once, and not the second time
                 return
     pytest.fail(f"nothing noticed that this rule was gone: {mutant.name}")

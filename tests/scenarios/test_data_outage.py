@@ -130,3 +130,16 @@ async def test_a_locked_database_has_changed_nothing_and_says_so(tmp_path: Path)
             assert await acme.counter("calls", "chat") == 7, "readers do not wait for writers"
         assert await acme.increment("calls", "chat") == 8
         assert await acme.list("inbox").length() == 0
+
+
+async def test_who_grants_a_call_more_time_waits_longer_for_another_process(tmp_path: Path) -> None:
+    database = tmp_path / "cache.db"
+    async with Cache(database=str(database), op_timeout=60.0) as cache:
+        acme = cache.tenant("acme")
+        await acme.increment("calls", "chat", 7)
+        with closing(sqlite3.connect(database, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            waiting = asyncio.ensure_future(acme.increment("calls", "chat"))
+            await asyncio.wait((waiting,), timeout=1.3)  # longer than it waits by default
+            assert not waiting.done()
+        assert await waiting == 8

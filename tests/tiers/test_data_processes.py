@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from cascada import Cache
+from tests.properties.budget import FACTOR
 from tests.servers.redis import RedisServer
 
 PROGRAM = """
@@ -120,7 +121,7 @@ async def children(where: Where, *roles: tuple[Any, ...]) -> AsyncIterator[list[
 
 
 async def test_eight_processes_count_exactly(where: Where) -> None:
-    times = 10_000 if "redis" in where else 1_000
+    times = (2_000 if "redis" in where else 400) * FACTOR
     async with children(where, *[("count", times)] * 8) as counting:
         highest = await asyncio.gather(*(child.go() for child in counting))
     assert max(highest) == 8 * times
@@ -130,17 +131,17 @@ async def test_eight_processes_count_exactly(where: Where) -> None:
 
 
 async def test_two_processes_append_and_none_is_lost(where: Where) -> None:
-    async with children(where, ("produce", "a", 1000), ("produce", "b", 1000)) as producing:
+    async with children(where, ("produce", "a", 300), ("produce", "b", 300)) as producing:
         await asyncio.gather(*(child.go() for child in producing))
     async with Cache(**where, op_timeout=30.0) as cache:  # type: ignore[arg-type]
         got = await cache.tenant("acme").list("jobs").range()
-    assert len(got) == 2000
+    assert len(got) == 600
     for name in ("a", "b"):
-        assert [number for who, number in got if who == name] == [*range(1000)]
+        assert [number for who, number in got if who == name] == [*range(300)]
 
 
 async def test_what_is_pushed_is_popped_once_and_in_order(where: Where) -> None:
-    times = 2000 if "redis" in where else 500
+    times = 600 if "redis" in where else 200
     roles = [("produce", name, times) for name in ("a", "b")] + [("consume",)] * 3
     async with children(where, *roles) as both, Cache(**where, op_timeout=30.0) as cache:  # type: ignore[arg-type]
         consuming = asyncio.gather(*(child.go() for child in both[2:]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from cascada.model.entry import Entry
 from cascada.model.names import key_name, tag_name, tenant_name, type_name
 from cascada.testing.clock import ManualClock
+from cascada.tiers.base import Lease
 from cascada.tiers.memory import MemoryTier
 from tests.tiers.redis_world import KEY, OTHER
 
@@ -45,6 +46,19 @@ def test_what_was_read_before_memory_was_emptied_is_not_kept() -> None:
     tier.void([TAG])
     assert tier.keep([(KEY, Entry(b""), 7)], before) == [False]
     assert tier.keep([(KEY, Entry(b""), 7)], tier.moment()) == [True]
+
+
+async def test_nor_what_is_loaded_for_an_answer_of_before() -> None:
+    """What was named between the answer and the lease is forgotten along with all else."""
+    tier = memory()
+    (before,) = await tier.read([KEY])
+    tier.apply(before.q + 1, [key_name(KEY)])
+    tier.flush()
+    (late, now) = [(await tier.lease([KEY], [seen]))[0] for seen in (before, None)]
+    assert isinstance(late, Lease)
+    assert isinstance(now, Lease)
+    filled = await tier.fill([late, now], [Entry(b"old"), Entry(b"new")])
+    assert [each.accepted for each in filled] == [False, True]
 
 
 def test_an_older_version_is_not_kept_over_a_newer_one() -> None:

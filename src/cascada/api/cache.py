@@ -150,7 +150,9 @@ class Cache:
             if database is not None:
                 url = arguments.secret(database, "database", "a URL or a path of a file")
                 alone = not lower
-                lower.append(database_tier(url, namespace, l3_bytes, clock, alone=alone))
+                lower.append(
+                    database_tier(url, namespace, l3_bytes, clock, op_timeout, alone=alone)
+                )
         self._assembly = Assembly(self.options, lower, clock)
         self._check = self._assembly.check
         self._life = self._assembly.life

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from cascada.tiers.redis import RedisTier
 
 DATABASE: Final = "sqlite:///PATH (four slashes for an absolute path) or a bare path"
+SHORTEST_WAIT: Final = 1.0
+LONGEST_WAIT: Final = 600.0
+"""Seconds to wait for another process's transaction."""
 _NO_PATH: Final = re.compile(r":.*@|[?#]", re.S)
 
 
@@ -53,9 +56,12 @@ def redis_tier(
 
 
 def database_tier(
-    url: str | Url, namespace: str, capacity: int, clock: Clock, *, alone: bool
+    url: str | Url, namespace: str, capacity: int, clock: Clock, patience: float, *, alone: bool
 ) -> SqliteTier:
-    """The database tier that a URL names; `alone`: no other shared tier is above it."""
+    """The database tier that a URL names; `alone`: no other shared tier is above it.
+
+    patience: seconds that a call may take. Who grants it more grants other processes more.
+    """
     url = _url(url, "database", DATABASE)
     path = sqlite_path(url)
     if path is None:
@@ -63,7 +69,14 @@ def database_tier(
             f"database is {url!r}, which names no file; pass {DATABASE}, or leave it out to keep "
             "values in memory only"
         )
-    return SqliteTier(path, namespace=namespace, capacity_bytes=capacity, clock=clock, turns=alone)
+    return SqliteTier(
+        path,
+        namespace=namespace,
+        clock=clock,
+        capacity_bytes=capacity,
+        busy_timeout=min(max(SHORTEST_WAIT, patience), LONGEST_WAIT),
+        turns=alone,
+    )
 
 
 def sqlite_path(url: Url) -> str | None:

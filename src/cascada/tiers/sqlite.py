@@ -242,8 +242,10 @@ class SqliteTier:
         if self._turns is not None:
             self._turns.end()
         # Both begin to close before either is waited for: who is cancelled in between would leave
-        # the other one open, for the garbage collector to find.
-        for closing in (self._reader.end(), self._writer.end()):
+        # the other one open, for the garbage collector to find. The last connection to close takes
+        # the -wal file away; of two that close at one moment neither is the last.
+        reading = self._reader.end()
+        for closing in (reading, self._writer.end(after=reading)):
             await asyncio.shield(asyncio.wrap_future(closing))
 
     # --- beside the contract ----------------------------------------------------------------

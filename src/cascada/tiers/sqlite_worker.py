@@ -19,7 +19,7 @@ import sqlite3
 import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, Final, TypeVar
 
 from cascada.tiers.deadline import wait_in
@@ -86,16 +86,24 @@ class Worker:
         """Run what waits, then close the connection on its thread and end the thread."""
         await asyncio.shield(asyncio.wrap_future(self.end()))
 
-    def end(self) -> Future[None]:
-        """Begin what `close` waits for: it comes to its end whether anybody waits or not."""
+    def end(self, after: Future[None] | None = None) -> Future[None]:
+        """Begin what `close` waits for: it comes to its end whether anybody waits or not.
+
+        `after`: another connection's end, which comes first.
+        """
         with self._lock:
             self._ended = True
             executor, self._executor = self._executor, None
         if executor is None:
             return _closed(self.link)
-        closing = executor.submit(self.link.close)
+        closing = executor.submit(self._close, after)
         executor.shutdown(wait=False)
         return closing
+
+    def _close(self, after: Future[None] | None) -> None:
+        if after is not None:
+            wait((after,))
+        self.link.close()
 
     def _start(self, job: Job) -> None:
         with self._lock:
