@@ -54,6 +54,22 @@ async def perhaps() -> dict[str, int] | None:
     return None
 
 
+def perhaps_plain() -> dict[str, int] | None:
+    return None
+
+
+def loaded_many(ids: list[str]) -> list[Loaded[int] | None]:
+    return [Loaded(len(each)) for each in ids]
+
+
+async def anything() -> dict[str, Any]:
+    return {}
+
+
+async def int_or_str() -> int | str | None:
+    return None
+
+
 async def many(ids: list[str]) -> dict[str, dict[str, int] | None]:
     return dict.fromkeys(ids)
 
@@ -113,6 +129,22 @@ async def typed_by_the_loader(acme: Tenant) -> None:
             assert_type(one_row.value, dict[str, int])
 
 
+async def typed_by_other_loaders(acme: Tenant) -> None:
+    if mixed := await acme.load("agent_config", "a1", perhaps_plain, perhaps):
+        assert_type(mixed.value, dict[str, int])
+    if generated := await acme.load("agent_config", "a1", None, perhaps):
+        assert_type(generated.value, dict[str, int])
+    # What is known of Any is kept: a hit, whatever it holds.
+    assert_type(await acme.load("agent_config", "a1", anything), Hit[Any] | Miss)
+    either_of: Hit[int | str] | Miss = await acme.load("agent_config", "a1", int_or_str)
+    task = asyncio.create_task(acme.load("agent_config", "a1", perhaps))
+    assert_type(await task, Hit[dict[str, int]] | Miss)
+    assert_type(either_of.value if either_of else None, int | str | None)
+    for loaded in await acme.load_many("agent_config", ["a1"], loaded_many):
+        if loaded:
+            assert_type(loaded.value, int)
+
+
 async def typed_by_the_caller(acme: Tenant) -> None:
     if of_bytes := await acme.get("agent_config", "a1", type=bytes):
         assert_type(of_bytes.value, bytes)
@@ -162,6 +194,11 @@ async def respond(prompt: str) -> Loaded[str]:
     return Loaded(prompt, tags=[prompt])
 
 
+@cached("perhaps")
+async def perhaps_loaded(prompt: str) -> Loaded[str] | None:
+    return Loaded(prompt) if prompt else None
+
+
 @cached(ttl=None, tags=("rows",), policy=Policy(none_ttl=60))
 def rows(table: str, limit: int = 10) -> list[int]:
     return [limit]
@@ -192,6 +229,7 @@ async def decorated(repository: Repository, cities: Sequence[str]) -> None:
         assert_type(context.get_agent_id(), str | None)
         assert_type(await weather(cities[0], units="F"), dict[str, float])
         assert_type(await respond("p"), str)
+        assert_type(await perhaps_loaded("p"), str | None)
         assert_type(rows("t", limit=3), list[int])
         assert_type(await rows.aio("t"), list[int])
         assert_type(await repository.row(1), str)

@@ -166,6 +166,11 @@ class Decorator:
 
     @overload
     def __call__(  # type: ignore[overload-overlap]  # as above
+        self, function: Callable[P, Coroutine[Any, Any, Loaded[T] | None]]
+    ) -> AsyncCached[P, T | None]: ...
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # as above
         self, function: Callable[P, Coroutine[Any, Any, T]]
     ) -> AsyncCached[P, T]: ...
 
@@ -176,6 +181,9 @@ class Decorator:
 
     @overload
     def __call__(self, function: Callable[P, Loaded[T]]) -> PlainCached[P, T]: ...
+
+    @overload
+    def __call__(self, function: Callable[P, Loaded[T] | None]) -> PlainCached[P, T | None]: ...
 
     @overload
     def __call__(self, function: Callable[P, T]) -> PlainCached[P, T]: ...

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar, Unpack, cast, overload
 
 from cascada.api.asking import TenantAsking
 from cascada.api.levels import alone
-from cascada.api.signatures import Async, Plain, Rows, Stored
+from cascada.api.signatures import Async, Loading, LoadingMany, Plain, Rows, Stored
 from cascada.engine.selfcheck import SelfCheck
 from cascada.engine.source import PLAIN, Many, One, Terms
 from cascada.model import arguments
@@ -34,7 +34,7 @@ class TenantLoads(TenantAsking):
     _check: SelfCheck
 
     @overload
-    async def load(
+    def load(
         self,
         data_type: str,
         resource_id: Id,
@@ -43,50 +43,70 @@ class TenantLoads(TenantAsking):
         *,
         type: type[T],
         **how: Unpack[Stored],
-    ) -> Hit[T] | Miss: ...
+    ) -> Loading[T]: ...
 
     @overload
-    async def load(
+    def load(
         self,
         data_type: str,
         resource_id: Id,
-        loader: Async[Loaded[T]],
+        loader: Async[Loaded[T]] | None,
         generator: Async[Loaded[T]] | None = None,
         **how: Unpack[Stored],
-    ) -> Hit[T] | Miss: ...
+    ) -> Loading[T]: ...
 
     @overload
-    async def load(
+    def load(
+        self,
+        data_type: str,
+        resource_id: Id,
+        loader: Async[T | Loaded[T]] | None,
+        generator: Async[T | Loaded[T]] | None = None,
+        **how: Unpack[Stored],
+    ) -> Loading[T]: ...
+
+    @overload
+    def load(
         self,
         data_type: str,
         resource_id: Id,
         loader: Async[T | Loaded[T]],
-        generator: Async[T | Loaded[T]] | None = None,
+        generator: Plain[T | Loaded[T]],
         **how: Unpack[Stored],
-    ) -> Hit[T] | Miss: ...
+    ) -> Loading[T]: ...
 
     @overload
-    async def load(
-        self,
-        data_type: str,
-        resource_id: Id,
-        loader: Plain[Loaded[T]],
-        generator: Plain[Loaded[T]] | None = None,
-        **how: Unpack[Stored],
-    ) -> Hit[T] | Miss: ...
-
-    @overload
-    async def load(
+    def load(
         self,
         data_type: str,
         resource_id: Id,
         loader: Plain[T | Loaded[T]],
-        generator: Plain[T | Loaded[T]] | None = None,
+        generator: Async[T | Loaded[T]],
         **how: Unpack[Stored],
-    ) -> Hit[T] | Miss: ...
+    ) -> Loading[T]: ...
 
     @overload
-    async def load(
+    def load(
+        self,
+        data_type: str,
+        resource_id: Id,
+        loader: Plain[Loaded[T]] | None,
+        generator: Plain[Loaded[T]] | None = None,
+        **how: Unpack[Stored],
+    ) -> Loading[T]: ...
+
+    @overload
+    def load(
+        self,
+        data_type: str,
+        resource_id: Id,
+        loader: Plain[T | Loaded[T]] | None,
+        generator: Plain[T | Loaded[T]] | None = None,
+        **how: Unpack[Stored],
+    ) -> Loading[T]: ...
+
+    @overload
+    def load(
         self,
         data_type: str,
         resource_id: Id,
@@ -95,7 +115,7 @@ class TenantLoads(TenantAsking):
         *,
         type: Any = None,
         **how: Unpack[Stored],
-    ) -> Hit[Any] | Miss: ...
+    ) -> Loading[Any]: ...
 
     async def load(
         self,
@@ -144,7 +164,7 @@ class TenantLoads(TenantAsking):
         return await self._assembly.load(question, make(loader, generator))
 
     @overload
-    async def load_many(
+    def load_many(
         self,
         data_type: str,
         resource_ids: Sequence[Id],
@@ -152,19 +172,46 @@ class TenantLoads(TenantAsking):
         *,
         type: type[T],
         **how: Unpack[Stored],
-    ) -> list[Hit[T] | Miss]: ...
+    ) -> LoadingMany[T]: ...
 
     @overload
-    async def load_many(
+    def load_many(
         self,
         data_type: str,
         resource_ids: Sequence[Id],
-        loader: Callable[[list[str]], Awaitable[Rows[T]]],
+        loader: Callable[[list[str]], Awaitable[Rows[Loaded[T]]]],
         **how: Unpack[Stored],
-    ) -> list[Hit[T] | Miss]: ...
+    ) -> LoadingMany[T]: ...
 
     @overload
-    async def load_many(
+    def load_many(
+        self,
+        data_type: str,
+        resource_ids: Sequence[Id],
+        loader: Callable[[list[str]], Awaitable[Rows[T | Loaded[T]]]],
+        **how: Unpack[Stored],
+    ) -> LoadingMany[T]: ...
+
+    @overload
+    def load_many(
+        self,
+        data_type: str,
+        resource_ids: Sequence[Id],
+        loader: Callable[[list[str]], Rows[Loaded[T]]],
+        **how: Unpack[Stored],
+    ) -> LoadingMany[T]: ...
+
+    @overload
+    def load_many(
+        self,
+        data_type: str,
+        resource_ids: Sequence[Id],
+        loader: Callable[[list[str]], Rows[T | Loaded[T]]],
+        **how: Unpack[Stored],
+    ) -> LoadingMany[T]: ...
+
+    @overload
+    def load_many(
         self,
         data_type: str,
         resource_ids: Sequence[Id],
@@ -172,7 +219,7 @@ class TenantLoads(TenantAsking):
         *,
         type: Any = None,
         **how: Unpack[Stored],
-    ) -> list[Hit[Any] | Miss]: ...
+    ) -> LoadingMany[Any]: ...
 
     async def load_many(
         self,
