@@ -10,7 +10,7 @@ from tests.chaos.report import ages, details, summary
 
 
 @pytest.mark.parametrize(
-    ("config", "seconds"), [("sqlite", 4), ("sqlite-tight", 4), ("redis-sqlite", 6)]
+    ("config", "seconds"), [("sqlite-tight", 4), ("redis-sqlite", 5)]
 )
 def test_nothing_stale_stays_and_nothing_is_older_than_promised(
     config: str, seconds: float, capsys: pytest.CaptureFixture[str]

@@ -23,7 +23,7 @@ from examples.agent_service.workload import make_phases
 from examples.agent_service.world import Size, make_world
 from tests.examples.conftest import running
 
-SHORT = ["--reads", "500", "--documents", "200", "--skews", "1.0", "--latency", "30"]
+SHORT = ["--reads", "300", "--documents", "100", "--skews", "1.0", "--latency", "30"]
 
 
 def test_the_demo_compares_two_runs_over_http(
@@ -52,7 +52,7 @@ def test_the_demo_compares_two_runs_over_http(
     assert any("local stand-in for a hosted model" in line for line in said)
     assert any("/stats" in line and "/metrics" in line for line in said)
     accesses = read_trace(trace)
-    assert len(accesses) > 400
+    assert len(accesses) > 240
     assert [a.timestamp_ms for a in accesses] == sorted(a.timestamp_ms for a in accesses)
 
 
@@ -63,8 +63,8 @@ async def one_run(folder: Path, *, cache: bool) -> Run:
         cache=cache,
         model_latency_ms=5,
     )
-    world = make_world(standard_library(200), Size(200), seed=3)
-    phases = make_phases(world, 1.0, 500, seed=3, reads_in_phase=60)
+    world = make_world(standard_library(100), Size(100), seed=3)
+    phases = make_phases(world, 1.0, 300, seed=3, reads_in_phase=60)
     async with running(settings) as started:
         client = httpx.AsyncClient(
             transport=httpx.ASGITransport(started.app), base_url="http://test"
