@@ -9,9 +9,7 @@ from tests.chaos.campaign import Plan, run
 from tests.chaos.report import ages, details, summary
 
 
-@pytest.mark.parametrize(
-    ("config", "seconds"), [("sqlite-tight", 4), ("redis-sqlite", 5)]
-)
+@pytest.mark.parametrize(("config", "seconds"), [("sqlite-tight", 4), ("redis-sqlite", 5)])
 def test_nothing_stale_stays_and_nothing_is_older_than_promised(
     config: str, seconds: float, capsys: pytest.CaptureFixture[str]
 ) -> None:
