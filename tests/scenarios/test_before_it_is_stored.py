@@ -38,6 +38,17 @@ async def test_who_has_loaded_many_finds_them_at_once(cache: Cache) -> None:
     assert await acme.ttl("x", "7") is not None
 
 
+async def test_who_has_loaded_is_told_that_he_deletes_something(cache: Cache) -> None:
+    acme = cache.tenant("acme")
+    for number in range(10):
+        await acme.load("x", number, lambda: "row")
+        assert await acme.delete("x", number)
+        assert not await acme.get("x", number)
+        assert not await acme.delete("x", number)
+        await acme.load("x", f"none {number}", lambda: None)
+        assert not await acme.delete("x", f"none {number}")
+
+
 async def test_what_is_invalidated_while_it_is_stored_is_not_found(
     flaky: FlakyTier, nothing_left_behind: None
 ) -> None:

@@ -1,5 +1,8 @@
 """Of versions of 64 bits the greatest stays, in every tier, wherever they differ, and after all."""
 
+import pytest
+
+from cascada import Policy
 from tests.scenarios.conftest import MakeCache
 
 PAIRS = [
@@ -45,6 +48,23 @@ async def test_the_greatest_version_is_known_when_the_value_is_gone(make_cache: 
         assert not await acme.get("x", f"{older} {newer}")
         assert await acme.set("x", f"{older} {newer}", "newer again", version=newer)
         assert (await acme.get("x", f"{older} {newer}")).value == "newer again"
+
+
+@pytest.mark.parametrize("none_ttl", [None, 60])
+async def test_that_there_is_nothing_has_a_version_too(
+    make_cache: MakeCache, none_ttl: float | None
+) -> None:
+    acme = make_cache(policy=Policy(none_ttl=none_ttl)).tenant("acme")
+    assert await acme.set("x", "1", "row", version=5)
+    assert not await acme.set("x", "1", None, version=4), "the row is newer"
+    assert (await acme.get("x", "1")).value == "row"
+    assert await acme.set("x", "1", None, version=6)
+    found = await acme.get("x", "1")
+    assert (bool(found), found.absent) == (False, none_ttl is not None)
+    assert not await acme.set("x", "1", "row", version=5), "it was deleted since"
+    assert not await acme.get("x", "1")
+    assert await acme.set("x", "1", "another", version=7)
+    assert (await acme.get("x", "1")).value == "another"
 
 
 async def test_other_processes_read_the_newer_one_that_was_not_replaced(

@@ -46,7 +46,10 @@ class TenantVoids:
         """Remove exactly that one key; True if there was a value."""
         key = self.key(data_type, resource_id)
         strict = self._shape(data_type).kind.policy.strict
-        return (await self._invalidate([key_name(key)], strict=strict)).keys > 0
+        # What has been loaded is there to who has loaded it, before any tier has it.
+        flight = self._stack.flights.find(key)
+        loaded = flight is not None and flight.brings_a_value
+        return (await self._invalidate([key_name(key)], strict=strict)).keys > 0 or loaded
 
     async def invalidate(
         self,

@@ -139,6 +139,12 @@ class Flight:
         """Whether its callers have a value that no tier may have yet."""
         return self.answer is not None and not self.found and not self.ended
 
+    @property
+    def brings_a_value(self) -> bool:
+        """Whether what is being stored is a value, as its callers have it."""
+        answer = self.answer
+        return self.is_being_stored and answer is not None and answer.storable and not answer.absent
+
     async def over(self) -> None:
         """Wait until it has ended, as somebody who wants nothing of it but that."""
         if not self.ended:

@@ -30,7 +30,7 @@ def entry_of(stack: Stack, question: Question, result: Produced, frame: Frame) -
     )
     if result.absent:
         lasts = _absence_lasts(stack, policy)
-        return absence(policy, stack.now(), lasts, names, asked=question.generating)
+        return absence(policy, stack.now(), lasts, names, result.version, asked=question.generating)
     try:
         entry = encoded(stack, question, result.value, result.ttl, names, result.version)
     except SerializationError as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from typing import Final
 
 from cascada.codecs.envelope import digest_of
 from cascada.engine import debts, fitness
@@ -18,7 +19,7 @@ from cascada.engine.invalidate import invalidate
 from cascada.engine.read import fence_now
 from cascada.engine.stack import Stack
 from cascada.engine.store import absence, encoded, entry_names, over
-from cascada.model.entry import Entry
+from cascada.model.entry import Entry, Flag
 from cascada.model.errors import BadInput, InvalidationPending, TierUnavailable
 from cascada.model.keys import Key
 from cascada.model.made_of import MadeOf, source_names
@@ -26,6 +27,9 @@ from cascada.model.names import MAX_NAMES, key_name
 from cascada.model.ttl import Duration, seconds
 from cascada.tiers.base import Filled, Lease, Outcome, Tier, TierName, Why
 from cascada.tiers.guarded import GuardedTier
+
+MOMENT: Final = 1.0
+"""Seconds that a versioned "there is nothing" may live until it is voided."""
 
 
 def to_be_set(
@@ -41,7 +45,8 @@ def to_be_set(
     """What `write` or `fill` is to store; BadInput (SerializationError) if it may not be.
 
     Before anything is sent, and in every mode: what is refused is refused everywhere. Nothing at
-    all for a value of None, unless the type remembers what is not there.
+    all for a value of None, unless the type remembers what is not there; or for a moment, by which
+    the tiers learn its version.
     """
     key, policy = question.key, question.kind.policy
     names = entry_names(question, tags, source_names(key.tenant, sources))
@@ -53,9 +58,10 @@ def to_be_set(
             "hits, or the types and ids, that the value was made from"
         )
     if value is None:
-        if policy.none_ttl is None:
+        if policy.none_ttl is None and version is None:
             return None
-        return absence(policy, stack.now(), seconds(policy.none_ttl), names, version)
+        lasts = MOMENT if policy.none_ttl is None else seconds(policy.none_ttl)
+        return absence(policy, stack.now(), lasts, names, version)
     entry = encoded(stack, question, value, ttl, names, version)
     if (size := len(entry.data)) > stack.max_value_bytes:
         raise BadInput(f"value has {size} bytes, {over(stack.max_value_bytes)}")
@@ -81,6 +87,16 @@ async def write(
             return False
     if entry is None:
         return await _nothing(stack, key)
+    kept = await _write(stack, question, entry, miss)
+    if entry.flags & Flag.ABSENT and question.kind.policy.none_ttl is None:
+        # All tiers know its version by now: who comes with an older row brings none back. If they
+        # know a newer one, that stays.
+        return kept and await _nothing(stack, key)
+    return kept
+
+
+async def _write(stack: Stack, question: Question, entry: Entry, miss: Fence | None) -> bool:
+    key = question.key
     stack.trace.stored(question.kind, key, len(entry.data), stack.timer())
     if stack.authority is stack.memory:
         lease = await _hold(stack.memory, question, entry, miss)
