@@ -1,11 +1,24 @@
 """What is easily written instead of what is meant is told, in the words of what is meant."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
-from cascada import BadInput, Cache, Hit, Miss, Policy, SerializationError, Tenant, with_context
+from cascada import (
+    BadInput,
+    Cache,
+    Hit,
+    Miss,
+    Policy,
+    SerializationError,
+    Tenant,
+    cached,
+    configure,
+    get_with_cache_aside,
+    with_context,
+)
 
 Call = Callable[[Tenant], Awaitable[Any]]
 
@@ -84,3 +97,30 @@ def test_a_policy_is_no_dict(named: str) -> None:
 def test_a_context_is_asked_for_in_parentheses() -> None:
     with pytest.raises(TypeError, match=r"write @with_context\(\)"):
         with_context(row)  # type: ignore[arg-type]
+
+
+async def judge(*given: Any) -> Any:
+    raise AssertionError("nobody awaits this")
+
+
+class Judge:
+    async def __call__(self, *given: Any) -> Any:
+        raise AssertionError("nobody awaits this")
+
+
+@pytest.mark.parametrize("function", [judge, Judge(), partial(judge, 1), pieces])
+async def test_what_is_called_and_not_awaited_is_no_async_function(
+    cache: Cache, function: Any
+) -> None:
+    """It would never run: a check of tenants, for one, would let everybody in."""
+    configure(cache)
+    for use in (
+        lambda: Cache(tenant_validator=function),
+        lambda: Cache(observers=[function]),
+        lambda: cached("x", key=function),
+    ):
+        with pytest.raises(TypeError, match=r"async function, .* pass a plain one"):
+            use()
+    for named in ({"serializer": function}, {"deserializer": function}):
+        with pytest.raises(TypeError, match=r"async function, .* pass a plain one"):
+            await get_with_cache_aside("x", "1", "acme", row, **named)

@@ -163,6 +163,27 @@ def test_the_environment_shows_no_password(
     monkeypatch.delenv(variable)
 
 
+class Text(str):
+    """Its repr is not that of a str."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"Text({str.__str__(self)})"
+
+
+@pytest.mark.parametrize("wrap", [str, Text, str.encode, lambda text: [text], Url, Secret])
+def test_no_local_variable_shows_one(wrap: Any) -> None:
+    """Who reports errors with the variables of their frames has those of all frames."""
+    for name, forms in {"redis": REDIS, "database": DATABASE, "redis_password": ("{}",)}.items():
+        for form in forms:
+            given = wrap(form.format(f"{MARK}/{MARK}"))
+            with nothing_seen({}):
+                Cache(**{name: given}, op_timeout=0)
+            with nothing_seen({}):
+                Cache.from_env(**{name: given})
+
+
 ODD = (f"{MARK}/{MARK}", f"{MARK}@:{MARK}", f"{MARK}%2F {MARK}")
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from cascada import Cache, __version__
+from cascada import BadInput, Cache, __version__
+from cascada.cli.pages import report
 from cascada.integrations.prometheus import CONTENT_TYPE_LATEST, exposition
 from cascada.testing.inside import inside
 from tests.scenarios.row import all_stored, until
@@ -168,6 +169,17 @@ def test_a_page_behind_a_password_that_is_never_shown(server: str) -> None:
         "http://ops:hunter@[::1/metrics",
     ):
         assert "hunter" not in refused("report", url)
+    for url in (
+        "http://ops:hunter/2@127.0.0.1:1/metrics",
+        "http://ops:12#hunter@127.0.0.1:1/metrics",
+        "http://ops:12?hunter@127.0.0.1:1/metrics",
+        "http://127.0.0.1:1/metrics?token=hunter",
+        "ftp://ops:hunter@127.0.0.1/metrics",
+        "ops:hunter@127.0.0.1/metrics",
+    ):
+        with pytest.raises(BadInput) as told:
+            report([url])
+        assert "hunter" not in str(told.value)
 
 
 @pytest.mark.parametrize(

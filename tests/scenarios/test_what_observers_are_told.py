@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 
 import pytest
 
@@ -285,3 +286,25 @@ async def test_every_branch_tells_its_kind_its_tier_and_if_it_was_stale(
     await branch(scene)
     await all_stored(scene.acme)
     assert scene.told == told
+
+
+@pytest.mark.parametrize(
+    "raised", [ValueError, SystemExit, asyncio.CancelledError, StopIteration, GeneratorExit]
+)
+async def test_what_an_observer_raises_is_logged_once_and_harms_nobody(
+    raised: type[BaseException], caplog: pytest.LogCaptureFixture
+) -> None:
+    """It runs in the middle of a load, whose callers have nothing to do with it."""
+
+    def write_to(password: str, event: Event) -> None:
+        raise raised(password)
+
+    async with Cache(observers=[partial(write_to, "a secret")]) as cache:
+        acme = cache.tenant("acme")
+        assert (await acme.load("x", "1", lambda: "value")).value == "value"
+        assert await acme.set("x", "2", "value")
+        assert await acme.get("x", "2")
+        assert (await acme.invalidate("x", "1")).keys == 1
+    (said,) = [each.getMessage() for each in caplog.records if "observer" in each.getMessage()]
+    assert said.startswith("observer partial failed")
+    assert "secret" not in caplog.text

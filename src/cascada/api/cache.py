@@ -25,7 +25,7 @@ from cascada.model.errors import BadInput
 from cascada.model.events import Observer
 from cascada.model.keys import Id, Key, scope_of
 from cascada.model.policy import Policy
-from cascada.model.secret import Secret, Url
+from cascada.model.secret import Secret, Url, hidden
 from cascada.model.ttl import Duration
 from cascada.tiers.base import Tier, Usage
 
@@ -102,10 +102,15 @@ class Cache:
         clock: Clock | None = None,
         tiers: Sequence[Tier] | None = None,
     ) -> None:
+        redis, redis_password, database = (
+            hidden(redis),
+            hidden(redis_password, Secret),
+            hidden(database),
+        )
         clock = SystemClock() if clock is None else clock
         arguments.offers(clock, "clock", ("time", "monotonic"), "a Clock")
         if tenant_validator is not None:
-            arguments.function(tenant_validator, "tenant_validator", "a function of a tenant")
+            arguments.plain_function(tenant_validator, "tenant_validator", "a function of a tenant")
         self.options = Options(
             policies={} if policies is None else policies,
             default_policy=Policy() if default_policy is None else default_policy,
@@ -170,6 +175,8 @@ class Cache:
         """
         from cascada.api.settings import Settings  # the parser of settings loads lazily
 
+        for name in {"redis", "redis_password", "database"} & overrides.keys():
+            overrides[name] = hidden(overrides[name], Secret if "password" in name else Url)
         return cls(**{**Settings.from_env().cache_arguments(), **overrides})
 
     def tenant(

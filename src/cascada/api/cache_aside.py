@@ -87,14 +87,14 @@ async def get_with_cache_aside(
     known = _known(ctx, handle.tenant, (agent_id, conversation_id, collection_id))
     if fetch_from_db_func is None and generate_func is None:
         raise BadInput("get_with_cache_aside has nothing to ask; pass fetch_from_db_func")
-    for name, each in (
-        ("fetch_from_db_func", fetch_from_db_func),
-        ("generate_func", generate_func),
-        ("serializer", serializer),
-        ("deserializer", deserializer),
+    for name, each, check in (
+        ("fetch_from_db_func", fetch_from_db_func, arguments.function),
+        ("generate_func", generate_func, arguments.function),
+        ("serializer", serializer, arguments.plain_function),
+        ("deserializer", deserializer, arguments.plain_function),
     ):
         if each is not None:
-            arguments.function(each, name)
+            check(each, name)
     ttl = arguments.ttl(ttl, zero=True)
     clock = cache._assembly.clock
     started = clock.monotonic()

@@ -229,7 +229,9 @@ def cached(
     if key_prefix is not None:
         key_prefix = arguments.data_type(key_prefix, "key_prefix")
     if key is not None:
-        arguments.function(key, "key", "a function of the same arguments, which returns an id")
+        arguments.plain_function(
+            key, "key", "a function of the same arguments, which returns an id"
+        )
     if policy is not None:
         arguments.instance(policy, "policy", Policy, "a Policy(...)")
     if cache is not None:

@@ -84,7 +84,7 @@ def _dependencies(given: Any, what: str) -> dict[str, list[Any]]:
 
 def _observers(given: Any, what: str) -> tuple[Any, ...]:
     several = arguments.several(given, what, "functions")
-    return tuple([arguments.function(each, f"each of {what}") for each in several])
+    return tuple([arguments.plain_function(each, f"each of {what}") for each in several])
 
 
 def _or_none(check: Callable[..., Any], **bounds: Any) -> Callable[[Any, str], Any]:

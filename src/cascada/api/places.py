@@ -22,7 +22,7 @@ DATABASE: Final = "sqlite:///PATH (four slashes for an absolute path) or a bare 
 SHORTEST_WAIT: Final = 1.0
 LONGEST_WAIT: Final = 600.0
 """Seconds to wait for another process's transaction."""
-_NO_PATH: Final = re.compile(r":.*@|[?#]", re.S)
+_NO_PATH: Final = re.compile(r":.*@|[?#]|;.*=", re.S)
 
 
 def redis_tier(

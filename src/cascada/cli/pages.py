@@ -28,8 +28,13 @@ except ImportError as error:
 TIMEOUT: Final = 10.0
 """Seconds that a server may be silent."""
 
-_CREDENTIALS: Final = re.compile(r"(?<=://)([^/?#]*)@")
-"""Of a URL. Not by `urlsplit`, which shows them in its errors."""
+_URL: Final = re.compile(
+    r"(?P<scheme>https?://)(?:(?P<user>[^@/?#]*)@)?"
+    r"(?P<page>(?:[^@/?#:\[\]]+|\[[0-9a-f:.]+\])(?::\d*)?(?:/[^@?#]*)?)(?P<query>\?[^@#]*)?",
+    re.I | re.S,
+)
+"""Read strictly: with a `/` or `@` in a password, a part of it stands where the page is looked for.
+Not by `urlsplit`, which shows what it cannot read in its errors."""
 
 _FIELDS: Final = {
     "cache_hit_total": "hits",
@@ -109,9 +114,7 @@ def _text(source: str) -> str:
     try:
         if source == "-":
             return sys.stdin.read()
-        if source.startswith(("http://", "https://")):
-            return _fetched(source)
-        return Path(source).read_text("utf-8")
+        return _fetched(source) if "://" in source else Path(source).read_text("utf-8")
     except UnicodeDecodeError as error:
         raise BadInput(f"{_shown(source)} is no metrics page: it is no text") from error
     except (OSError, http.client.HTTPException, ValueError) as error:
@@ -120,9 +123,15 @@ def _text(source: str) -> str:
 
 
 def _fetched(url: str) -> str:
-    request = urllib.request.Request(_shown(url))
-    if (found := _CREDENTIALS.search(url)) is not None:
-        token = base64.b64encode(unquote_to_bytes(found[1])).decode()
+    parts = _URL.fullmatch(url)
+    if parts is None:
+        raise BadInput(
+            f"{_shown(url)}, and no URL of a page; pass http://HOST:PORT/PATH, and in a password "
+            "%2F for /, %3F for ?, %23 for # and %40 for @"
+        )
+    request = urllib.request.Request(parts["scheme"] + parts["page"] + (parts["query"] or ""))
+    if parts["user"] is not None:
+        token = base64.b64encode(unquote_to_bytes(parts["user"])).decode()
         request.add_unredirected_header("Authorization", f"Basic {token}")
     with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
         body: bytes = answer.read()
@@ -130,5 +139,10 @@ def _fetched(url: str) -> str:
 
 
 def _shown(source: str) -> str:
-    """A source as it may be shown: a URL without the password that it may hold."""
-    return "standard input" if source == "-" else _CREDENTIALS.sub("", source)
+    """A source as it may be shown: no user of a URL, and no query, which may hold a token."""
+    if source == "-":
+        return "standard input"
+    if (parts := _URL.fullmatch(source)) is not None:
+        return parts["scheme"] + parts["page"]
+    is_path = "://" not in source and not re.search(":.*@", source)
+    return source if is_path else "a source is not shown here"

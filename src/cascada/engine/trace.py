@@ -10,6 +10,7 @@ import logging
 import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from types import FunctionType, MethodType
 from typing import Any, Final
 
 from cascada.coherence.dependencies import BY_CONTEXT, unreached
@@ -290,10 +291,11 @@ class Trace:
                 if id(observer) not in self._broken:
                     self._broken.add(id(observer))
                     # Without its traceback, which ends in the error's own words.
+                    # Nor with its repr, which may hold what it was made with.
                     why = without_values(error)
-                    logger.warning(
-                        "observer %r failed; it is told of later events: %s", observer, why
-                    )
+                    called = isinstance(observer, FunctionType | MethodType)
+                    name = (observer if called else type(observer)).__qualname__
+                    logger.warning("observer %s failed; it is told of later events: %s", name, why)
 
 
 def _outcome(answer: Answer | None) -> tuple[EventKind, str | None, bool]:

@@ -330,6 +330,22 @@ def function(value: object, what: str, accepted: str = "a function") -> Callable
     )
 
 
+def plain_function(
+    value: object, what: str, accepted: str = "a plain function"
+) -> Callable[..., Any]:
+    """What is called and not awaited: an async function would never run, and a check let all in."""
+    called = function(value, what, accepted)
+    if _is_async(called) or _is_async(getattr(type(called), "__call__", None)):  # noqa: B004
+        raise Misuse(
+            f"{what} is an async function, which is called and not awaited; pass a plain one"
+        )
+    return called
+
+
+def _is_async(value: object) -> bool:
+    return inspect.iscoroutinefunction(value) or inspect.isasyncgenfunction(value)
+
+
 def instance(value: object, what: str, kind: type[T], accepted: str) -> T:
     """An object of a class of ours."""
     if not issubclass(type(value), kind):
@@ -348,8 +364,7 @@ def offers(value: object, what: str, methods: Sequence[str], accepted: str) -> N
 
 
 def secret(value: object, what: str, accepted: str) -> Any:
-    """A text that may hold a password, or a Secret: nothing of it is ever shown."""
-    plain = value if issubclass(type(value), Secret) else text_of(value)
-    if plain is None:
-        raise BadInput(f"{what} is a {type(value).__name__}; pass {accepted}")
-    return plain
+    """What `hidden` made of a text that may hold a password: nothing of it is ever shown."""
+    if not issubclass(type(value), Secret):
+        raise BadInput(f"{what} is {value!r}; pass {accepted}")
+    return value

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import traceback
 from pathlib import PurePath
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from cascada.model.errors import CascadaError
 
@@ -93,6 +93,26 @@ class Url(Secret):
     @property
     def shown(self) -> str:
         return f"{self.scheme}://{HIDDEN}" if self.scheme else HIDDEN
+
+
+class NoText:
+    """What was passed for a secret and is none; its type may be shown."""
+
+    __slots__ = ("_kind",)
+
+    def __init__(self, given: object) -> None:
+        self._kind = type(given).__name__
+
+    def __repr__(self) -> str:
+        return f"a {self._kind}"
+
+
+def hidden(given: object, kind: type[Secret] = Url) -> Any:
+    """What was passed for a secret, hidden at once: whoever reports an error with the local
+    variables of its frames would show it else."""
+    if given is None or isinstance(given, Secret):
+        return given
+    return kind(str.__str__(given)) if isinstance(given, str) else NoText(given)
 
 
 def without_values(error: BaseException) -> str:

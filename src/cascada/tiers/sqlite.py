@@ -39,6 +39,7 @@ from cascada.model.entry import Entry
 from cascada.model.errors import BadInput, TierUnavailable
 from cascada.model.keys import Key
 from cascada.model.names import tenant_of
+from cascada.model.secret import traced
 from cascada.tiers import sqlite_outbox as outbox
 from cascada.tiers import sqlite_rules as rules
 from cascada.tiers.base import (
@@ -315,7 +316,7 @@ class SqliteTier:
         self._upkeep = Upkeep(self._rules, self._notes)
         self._questions = Reader(self._rules, self._notes)
         self._feed = Feed(self._rules)
-        self._groups = 0
+        self._groups, self._said = 0, ""
         self._writer = Writer(
             Link(self._path, self._rules.clock, self._busy_timeout), "l3-writer", self._keep_up
         )
@@ -365,13 +366,14 @@ class SqliteTier:
                         self._upkeep.step(connection)
         except TierUnavailable:
             pass  # the next write says so to somebody who can do something about it
-        except Exception:  # noqa: BLE001 - a bug must not end the thread that others wait for
-            _log.exception("upkeep of the cache database %s failed", self._path)
+        except Exception as error:  # noqa: BLE001 - a bug must not end the thread others wait for
+            if (why := traced(error)) != self._said:  # once: it is tried again after each write
+                self._said = why
+                _log.error("upkeep of the cache database %s failed: %s", self._path, why)
 
 
-# What open tiers have to do around a fork. A connection that is open during one is poison for the
-# child: SQLite remembers the locks that this process holds on the file, the child inherits that
-# memory without the locks, and would neither take nor respect them.
+# A connection that is open during a fork is poison for the child: SQLite remembers the locks that
+# this process holds on the file, and the child inherits that memory without the locks.
 _tiers: WeakSet[SqliteTier] = WeakSet()
 _abandoned: list[tuple[Worker | Inline, Worker]] = []
 
