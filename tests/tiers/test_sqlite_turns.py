@@ -7,18 +7,19 @@ import sqlite3
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from cascada import Cache, Policy
+from cascada import Cache, Policy, Scope
 from cascada.model.entry import Entry
 from cascada.model.keys import Key
 from cascada.testing.clock import ManualClock
-from cascada.testing.inside import inside_sqlite
-from cascada.tiers.base import Busy, Found, Lease, Missing
+from cascada.testing.inside import inside, inside_sqlite
+from cascada.tiers.base import Busy, Fence, Found, Lease, Seen
 from cascada.tiers.sqlite import SqliteTier
 from cascada.tiers.sqlite_turns import BEAT_LIFE, SUSPECTED, Turns
 from tests.scenarios.row import Row, turns, until
@@ -140,10 +141,84 @@ async def test_what_replaced_damage_is_found_by_who_has_seen_the_damage(tmp_path
     await second.aclose()
 
 
-async def leased(tier: SqliteTier, seen: list[Found | Missing]) -> list[Lease]:
+async def leased(tier: SqliteTier, seen: Sequence[Seen]) -> list[Lease]:
     (lease,) = await tier.lease([KEY], seen)
     assert isinstance(lease, Lease)
     return [lease]
+
+
+async def test_who_stores_what_is_made_already_waits_for_nobody_and_others_wait_for_it(
+    tmp_path: Path,
+) -> None:
+    """As a strict lookup does at a level whose value its loader has brought already."""
+    path, clock = tmp_path / "cache.db", ManualClock()
+    first, second = (SqliteTier(path, namespace="n", clock=clock, turns=True) for _ in range(2))
+    seen = await first.read([KEY])
+    made = await leased(first, [Fence(seen[0].q)])
+    assert isinstance((await second.lease([KEY], seen))[0], Busy)
+    await leased(second, [Fence(seen[0].q)])
+    await first.fill(made, [Entry(b"made", created=1.0)])
+    (found,) = await second.lease([KEY], seen)
+    assert isinstance(found, Found)
+    loading = await leased(second, [found])
+    await leased(first, [Fence(seen[0].q)])
+    await second.fill(loading, [None])
+    await first.aclose()
+    await second.aclose()
+
+
+async def test_by_level_each_level_is_asked_once(pair: list[Cache]) -> None:
+    asked: Counter[Scope] = Counter()
+
+    async def row(scope: Scope) -> str | None:
+        asked[scope] += 1
+        await asyncio.sleep(0.02)
+        return None if scope.parts else "value"
+
+    for cache in pair:
+        cache.set_policy("x", Policy(lookup="strict", none_ttl=60))
+    handles = [cache.tenant("acme", agent="a") for cache in pair for _ in range(3)]
+    hits = await asyncio.gather(*[handle.load("x", "1", row) for handle in handles])
+    assert {hit.value for hit in hits} == {"value"}
+    assert asked == {Scope(agent="a"): 1, Scope(): 1}
+
+
+async def test_while_redis_is_away_from_above_the_database_its_turns_count(tmp_path: Path) -> None:
+    nowhere, path = "redis://127.0.0.1:1", str(tmp_path / "cache.db")
+    caches = [Cache(redis=nowhere, database=path, op_timeout=10.0) for _ in range(3)]
+
+    async def it_is_away(cache: Cache) -> None:
+        while inside(cache).lower[0].available:
+            await cache.tenant("acme").get("x", "warm")
+
+    await asyncio.gather(*map(it_is_away, caches))
+    calls: Counter[str] = Counter()
+
+    async def load(name: str) -> str:
+        calls[name] += 1
+        await asyncio.sleep(0.03)
+        return name
+
+    names = [f"{number}" for number in range(5)]
+    await asyncio.gather(*[
+        cache.tenant("acme").load("x", name, partial(load, name))
+        for name in names for cache in caches for _ in range(3)
+    ])  # fmt: skip
+    assert calls == dict.fromkeys(names, 1)
+    for cache in caches:
+        await cache.aclose()
+
+
+async def test_with_somebody_above_who_grants_leases_nobody_waits_for_a_turn(
+    tmp_path: Path,
+) -> None:
+    path, clock = tmp_path / "cache.db", ManualClock()
+    first, second = (SqliteTier(path, namespace="n", clock=clock, turns=True) for _ in range(2))
+    second.somebody_above = lambda: True
+    await leased(first, await first.read([KEY]))
+    await leased(second, await second.read([KEY]))
+    await first.aclose()
+    await second.aclose()
 
 
 async def test_a_stale_value_is_refreshed_by_one_alone(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 from cascada.api.levels import Levels, MakeLoader
 from cascada.api.lookups import Lookups
 from cascada.api.options import Options
-from cascada.api.places import data_of
+from cascada.api.places import data_of, let_one_process_load
 from cascada.codecs.values import ValueCodec
 from cascada.coherence.dependencies import Dependencies
 from cascada.coherence.feed import PolledFeed
@@ -107,6 +107,7 @@ class Assembly(Lookups):
             if policy.type is not None:
                 self.stack.codec.declared(policy.type, f"the Policy.type of {data_type}")
         self.data = data_of(guarded)
+        let_one_process_load(guarded)
         self._decode = self.stack.codec.decode
         self.check = SelfCheck(self.stack, self.bypass, options.self_check)
         self.feed = self._feed(lower[0]) if lower else None

@@ -154,10 +154,7 @@ class Cache:
                 lower.append(redis_tier(url, namespace, clock, redis_password, *connecting))
             if database is not None:
                 url = arguments.secret(database, "database", "a URL or a path of a file")
-                alone = not lower
-                lower.append(
-                    database_tier(url, namespace, l3_bytes, clock, op_timeout, alone=alone)
-                )
+                lower.append(database_tier(url, namespace, l3_bytes, clock, op_timeout))
         self._assembly = Assembly(self.options, lower, clock)
         self._check = self._assembly.check
         self._life = self._assembly.life

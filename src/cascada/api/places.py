@@ -56,9 +56,9 @@ def redis_tier(
 
 
 def database_tier(
-    url: str | Url, namespace: str, capacity: int, clock: Clock, patience: float, *, alone: bool
+    url: str | Url, namespace: str, capacity: int, clock: Clock, patience: float
 ) -> SqliteTier:
-    """The database tier that a URL names; `alone`: no other shared tier is above it.
+    """The database tier that a URL names.
 
     patience: seconds that a call may take. Who grants it more grants other processes more.
     """
@@ -75,7 +75,7 @@ def database_tier(
         clock=clock,
         capacity_bytes=capacity,
         busy_timeout=min(max(SHORTEST_WAIT, patience), LONGEST_WAIT),
-        turns=alone,
+        turns=True,
     )
 
 
@@ -107,3 +107,9 @@ def data_of(lower: Sequence[GuardedTier]) -> DataStore:
         if isinstance(guarded.tier, KeepsData):
             return GuardedData(guarded, guarded.tier.data)
     return MemoryData()
+
+
+def let_one_process_load(lower: Sequence[GuardedTier]) -> None:
+    """By turns in the database, while no tier above it can say by a lease whose turn it is."""
+    if lower and isinstance(base := lower[-1].tier, SqliteTier):
+        base.somebody_above = lambda: any(tier.available for tier in lower[:-1])

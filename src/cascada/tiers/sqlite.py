@@ -93,8 +93,8 @@ class SqliteTier:
     inline_reads: read on the event loop's own thread, twice as fast while the pages are in
     memory. busy_timeout: seconds to wait for another process's transaction before TierUnavailable.
     max_tombstones: invalidated names that are remembered for a tenant before a sweep. turns: one
-    process at a time loads a key. Only for a tier that has no shared one above it: who holds leases
-    there and waits for a turn here would wait in a circle.
+    process at a time loads a key, but for `somebody_above`: who holds the lease of a shared tier
+    above this one and waits for a turn here could wait in a circle.
     """
 
     name: TierName = "l3"
@@ -119,6 +119,7 @@ class SqliteTier:
         self._rules = Rules(namespace, clock, capacity_bytes, max_tombstones)
         self.data = SqliteData(namespace, self._look, self._change)
         self._turns = Turns(self._path, namespace, clock) if turns else None
+        self.somebody_above: Callable[[], bool] = lambda: False
         self._connect()
         _tiers.add(self)
 
@@ -170,7 +171,7 @@ class SqliteTier:
             )
             for key, answer in zip(keys, seen, strict=True)
         ]
-        if force or once or self._turns is None:
+        if force or once or self._turns is None or self.somebody_above():
             return [*leases]
         asked = list(zip(leases, seen, strict=True))
         return await self._look(partial(take_turns, self._turns, self._questions, asked=asked))

@@ -28,7 +28,7 @@ from typing import Final
 
 from cascada.model.clock import Clock
 from cascada.model.keys import Key, quote
-from cascada.tiers.base import Busy, Found, Lease, Missing, Seen
+from cascada.tiers.base import Busy, Fence, Found, Lease, Seen
 from cascada.tiers.sqlite_reads import Reader
 
 POLL: Final = 0.02
@@ -58,16 +58,19 @@ def take_turns(
 ) -> list[Lease | Found | Busy]:
     """The leases with their turns, but for what another process loads, or has just loaded.
 
-    A fence belongs to a value that has been made already, and what was not read is not loaded.
+    A fence belongs to a value that has been made already: it waits for nobody, but others may wait
+    for it. What was not read is not loaded.
     """
     answers: list[Lease | Found | Busy] = [lease for lease, _ in asked]
-    loads = [at for at, (_, seen) in enumerate(asked) if isinstance(seen, Found | Missing)]
+    loads = [at for at, (_, seen) in enumerate(asked) if seen is not None]
     keys = [asked[at][0].key for at in loads]
     taken = []
     for at, named in zip(loads, questions.named(connection, keys), strict=True):
         lease, seen = asked[at]
         turn, busy = turns.take(turns.place(lease.key, named))
-        if busy:
+        if isinstance(seen, Fence):
+            lease.token = turn
+        elif busy:
             answers[at] = Busy(POLL)
         elif turn is not None:
             lease.token = turn
