@@ -11,7 +11,6 @@ door each, for their own tests: `inside_redis`, `inside_sqlite`, `inside_push`, 
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from cascada.engine.selfcheck import SelfCheck
 from cascada.engine.stack import Stack
 from cascada.engine.trace import Trace
 from cascada.model.keys import Key
+from cascada.tiers import sqlite_forks
 from cascada.tiers.base import FeedSource, Tier
 from cascada.tiers.data import DataStore
 from cascada.tiers.guarded import GuardedTier
@@ -142,8 +142,7 @@ class InsideSqlite:
     @property
     def abandoned(self) -> list[Any]:
         """The threads that forked processes have let go of without closing them."""
-        parts: list[Any] = sys.modules[type(self._tier).__module__]._abandoned
-        return parts
+        return sqlite_forks.abandoned
 
     def without_upkeep(self) -> None:
         """Let writes begin no upkeep of their own from now on."""

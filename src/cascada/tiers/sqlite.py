@@ -13,6 +13,7 @@ the entry comes to be stored, in the same transaction. (`coherence.md` rules 8 a
     sqlite_ledger    what a write transaction knows and changes
     sqlite_turns     which process loads a key
     sqlite_holding   what is stored, valid or not, for people who ask why
+    sqlite_forks     what open tiers do around a fork
     sqlite_outbox    what a tier above could not be told
     sqlite_data      lists and counters, which are no cache
     sqlite_reads     read and the feed, each from one snapshot
@@ -32,7 +33,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
-from weakref import WeakSet
 
 from cascada.model.clock import Clock
 from cascada.model.entry import Entry
@@ -60,6 +60,7 @@ from cascada.tiers.base import (
     with_keys,
 )
 from cascada.tiers.sqlite_data import SqliteData
+from cascada.tiers.sqlite_forks import abandoned, open_tiers
 from cascada.tiers.sqlite_holding import bearers, ended, holding
 from cascada.tiers.sqlite_ledger import Rules
 from cascada.tiers.sqlite_link import Link
@@ -121,7 +122,7 @@ class SqliteTier:
         self._turns = Turns(self._path, namespace, clock) if turns else None
         self.somebody_above: Callable[[], bool] = lambda: False
         self._connect()
-        _tiers.add(self)
+        open_tiers.add(self)
 
     @property
     def corrupt(self) -> int:
@@ -294,8 +295,7 @@ class SqliteTier:
         connections: to close them here would be to act on locks that are not ours.
         """
         if self._reader.link.is_open or self._writer.link.is_open:
-            # Referenced for ever, or the garbage collector would close them after all.
-            _abandoned.append((self._reader, self._writer))
+            abandoned.append((self._reader, self._writer))
         if self._turns is not None:
             self._turns.close()
         self._connect()
@@ -371,31 +371,3 @@ class SqliteTier:
             if (why := traced(error)) != self._said:  # once: it is tried again after each write
                 self._said = why
                 _log.error("upkeep of the cache database %s failed: %s", self._path, why)
-
-
-# A connection that is open during a fork is poison for the child: SQLite remembers the locks that
-# this process holds on the file, and the child inherits that memory without the locks.
-_tiers: WeakSet[SqliteTier] = WeakSet()
-_abandoned: list[tuple[Worker | Inline, Worker]] = []
-
-
-def _before_fork() -> None:
-    for tier in list(_tiers):
-        tier.hold()
-
-
-def _after_fork_in_parent() -> None:
-    for tier in list(_tiers):
-        tier.release()
-
-
-def _after_fork_in_child() -> None:
-    for tier in list(_tiers):
-        tier.forget()
-
-
-os.register_at_fork(
-    before=_before_fork,
-    after_in_parent=_after_fork_in_parent,
-    after_in_child=_after_fork_in_child,
-)
