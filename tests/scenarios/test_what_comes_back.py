@@ -1,6 +1,7 @@
 """What comes back from every tier is what went in: value, type, order, zone and bits."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from typing import Any
@@ -12,6 +13,12 @@ import pytest
 
 from cascada import Cache, SerializationError
 from tests.codecs.samples import exact
+
+
+@dataclass(frozen=True)
+class Frozen:
+    a: int
+
 
 BERLIN = ZoneInfo("Europe/Berlin")
 TWICE = datetime(2024, 10, 27, 2, 30, tzinfo=BERLIN)
@@ -59,6 +66,23 @@ async def test_every_tier_gives_back_what_it_was_given(make_cache: Callable[...,
             assert (hit.value.dtype.str, hit.value.shape) == (array.dtype.str, array.shape)
             assert hit.value.tobytes() == array.tobytes()
     assert seen == {"l1", "l2", "l3"}
+
+
+@pytest.mark.parametrize("tiers", ["redis", "sqlite"], indirect=True)
+async def test_who_does_not_say_the_type_gets_the_same_in_every_process(
+    make_cache: Callable[..., Cache],
+) -> None:
+    here, there = (make_cache().tenant("acme") for _ in range(2))
+    values = [Decimal(1), date(2024, 1, 1), (1, 2), frozenset({1}), UUID(int=1), Frozen(1), 7]
+    for number, value in enumerate(values):
+        await here.set("x", number, value, type=type(value))
+        await here.load("y", number, lambda value=value: value, type=type(value))
+        for data_type in ("x", "y"):
+            plain = [await reader.get(data_type, number) for reader in (here, there, there)]
+            assert len({repr(exact(hit.value)) for hit in plain}) == 1
+            for reader in (here, there):
+                hit: Any = await reader.get(data_type, number, type=type(value))
+                assert exact(hit.value) == exact(value)
 
 
 @pytest.mark.parametrize("tiers", ["memory"], indirect=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from cascada.codecs.values import AS_ARRAY
 from cascada.engine.answer import Produced, Question
@@ -98,7 +99,10 @@ def encoded(
     # One float where there is one moment: memory holds many entries, and keeps what it is given.
     expires = fresh_until if whole == fresh else now + whole
     shared = made.value
-    if policy.shared and shared is UNSET:
+    if wanted is not policy.type and not (wanted is Any and policy.type is None):
+        # Of this call's own type: who asks without it gets plain data, here as in other processes.
+        shared = UNSET
+    elif policy.shared and shared is UNSET:
         # Not the object that was given: who gave it may change it, and it may be of another type.
         shared = stack.codec.decode(made.data, made.codec, made.flags, type=wanted)
     return Entry(
