@@ -261,7 +261,7 @@ def test_a_future_flag_that_need_not_be_known_is_passed_on() -> None:
         (Entry(b"", names=("n",) * 65536), (), "at most 65535"),
         (Entry(b"", names=("n" * 65536,)), (), "longer than 65535"),
         (Entry(b"", names=("\ud800",)), (), "no text"),
-        (Entry(b"", codec=6), (), "codec"),
+        (Entry(b"", codec=7), (), "codec"),
         (Entry(b"", flags=64), (), "flags"),
     ],
 )

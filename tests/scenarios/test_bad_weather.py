@@ -176,9 +176,9 @@ def make_slow() -> Callable[[Cache, float], None]:
         questions = inside_sqlite(inside(cache).lower[0].tier).questions
         read = questions.read
 
-        def slowly(*arguments: Any) -> Any:
+        def slowly(*arguments: Any, **how: Any) -> Any:
             time.sleep(seconds)
-            return read(*arguments)
+            return read(*arguments, **how)
 
         questions.read = slowly
 

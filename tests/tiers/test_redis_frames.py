@@ -7,8 +7,11 @@ import random
 import hiredis
 import pytest
 
+from cascada import Cache
+from cascada.testing.inside import inside, inside_redis
 from cascada.tiers import redis_frames
 from cascada.tiers.redis_frames import Frames, TooMuch
+from tests.servers.redis import RedisServer
 
 REPLIES = (
     b"+OK\r\n",
@@ -92,3 +95,21 @@ def test_a_reply_that_never_ends_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     frames.look(b"*1000\r\n")
     with pytest.raises(TooMuch):
         list(map(frames.look, [b"$1000\r\n" + b"x" * 1000 + b"\r\n"] * 100))
+
+
+def test_a_reply_may_be_as_long_as_its_command_makes_it() -> None:
+    """A long list costs the event loop its making, before anybody knows that it fits nothing."""
+    frames = Frames()
+    with pytest.raises(TooMuch):
+        frames.look(b"*%d\r\n" % (2 * redis_frames.MAX_ELEMENTS))
+    frames = Frames()
+    frames.allow(redis_frames.MAX_ELEMENTS)
+    frames.look(b"*%d\r\n" % (2 * redis_frames.MAX_ELEMENTS))
+
+
+async def test_a_hundred_thousand_keys_are_read_at_once(redis_server: RedisServer) -> None:
+    redis_server.flush()
+    async with Cache(redis=redis_server.url, op_timeout=30) as cache:
+        wire = inside_redis(inside(cache).tiers["l2"]).link.need()
+        names = [b"%d" % number for number in range(100_000)]
+        assert await wire.send((b"MGET", *names)) == [None] * 100_000

@@ -293,8 +293,8 @@ async def test_a_batch_that_is_overtaken_is_read_in_one_go_and_tells_its_own_cou
     reading = inside_sqlite(a).questions.read
     numbers: list[int] = []
 
-    def read_and_be_overtaken(*args: object) -> object:
-        answers = reading(*args)
+    def read_and_be_overtaken(*args: object, **how: object) -> object:
+        answers = reading(*args, **how)
         numbers.append(answers[0].q)
         done = threading.Event()
 

@@ -39,7 +39,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Sequence
-from hashlib import blake2b
+from hashlib import sha256
 from typing import Final
 from zlib import crc32
 
@@ -115,11 +115,10 @@ def digest_of(entry: Entry) -> bytes:
     """16 bytes that are the same for entries that are equal (`Entry.equals`), and for no others."""
     flags = int(entry.flags) if entry.version is None else int(entry.flags) | _VERSIONED
     facts = _FACTS.pack(int(entry.codec), flags, entry.version or 0, 0, len(entry.names))
-    return blake2b(
-        b"".join((facts, packed_names(entry.names), entry.data)),
-        digest_size=16,
-        person=b"cascada entry 1",
-    ).digest()
+    # Of all strong ones the fastest over megabytes, which processors have instructions for.
+    said = sha256(b"cascada entry 1" + facts + packed_names(entry.names), usedforsecurity=False)
+    said.update(entry.data)
+    return said.digest()[:16]
 
 
 def packed_names(names: Sequence[str]) -> bytes:

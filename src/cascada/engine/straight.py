@@ -19,6 +19,7 @@ from cascada.model.entry import Entry, Flag
 from cascada.model.errors import CorruptEntry, TierUnavailable
 from cascada.model.keys import Key
 from cascada.tiers.base import Found, Missing
+from cascada.tiers.large import told_of_only
 
 _ABSENT: Final = int(Flag.ABSENT)  # calculating with the enum's member takes half a microsecond
 
@@ -44,14 +45,18 @@ class Known:
     def answers(self) -> Answers | TierUnavailable:
         """By key: worked out when somebody asks, as mostly nobody does."""
         if isinstance(self._answers, Sequence):
-            self._answers = dict(zip(self._keys, self._answers, strict=True))
+            self._answers = {
+                key: answer
+                for key, answer in zip(self._keys, self._answers, strict=True)
+                if not told_of_only(answer)
+            }
         return self._answers
 
     def tells(self, questions: Sequence[Question]) -> bool:
         """Whether these questions were asked (or would have been, of a tier that is away)."""
         answers = self.answers
         return isinstance(answers, TierUnavailable) or all(
-            question.key in answers for question in questions
+            key in answers for question in questions for key in question.candidates
         )
 
     def lacks(self, questions: Sequence[Question]) -> bool:
@@ -91,7 +96,7 @@ async def look(
     before = memory.moment()
     keys = [key for _, question in asked for key in question.candidates]
     try:
-        seen = await stack.authority.read(keys)
+        seen = await stack.lower[0].glance(keys)
     except TierUnavailable as error:
         return answers, Known(keys, error, before)
     memory.end_meanwhile()
@@ -121,6 +126,8 @@ def _answer(
         entry, q = each.entry, each.q
         verdict = decide.judge(entry, kind.policy, now, generating=question.generating)
         if verdict is not Verdict.FRESH or entry.flags & _ABSENT:
+            return None
+        if told_of_only(each):
             return None
         try:
             value = stack.decode(entry, kind, question.want)

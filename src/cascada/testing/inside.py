@@ -100,6 +100,7 @@ class InsideRedis:
     def __init__(self, tier: Any) -> None:
         self.link = tier._link
         self.batcher = tier._reads._batcher
+        self.lanes_of_large = tier._large
         self._reads = tier._reads
         self._hearing = tier.hearing
 

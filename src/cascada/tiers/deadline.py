@@ -5,7 +5,8 @@ would take a tier for dead that answered long ago. So time is counted in ticks o
 which it looks at what has arrived: however long it was blocked, that is one tick. If the last one
 came late there is one more, and at the end one more look before the call is given up.
 
-Work that waits in a queue of this process (`Progress`) is not late as long as the queue moves.
+Work that waits in a queue of this process, or for what arrives piece by piece (`Progress`), is not
+late as long as that moves.
 """
 
 from __future__ import annotations
@@ -29,9 +30,11 @@ arrived may have to pass."""
 
 
 class Progress(Protocol):
-    """A queue of this process; `done` grows with each job that is taken up or ended."""
+    """What a call waits in: a queue of this process, whose `done` grows with each job that is taken
+    up or ended, or a connection on which a large reply arrives."""
 
-    done: int
+    @property
+    def done(self) -> int: ...
 
 
 class Deadline:
@@ -57,6 +60,7 @@ class Deadline:
         self._on_late = on_late
         self._queue: Progress | None = None
         self._done = 0
+        self._most = MOST_TICKS
         self._limit = asyncio.timeout(None)
 
     async def __aenter__(self) -> Self:
@@ -87,12 +91,17 @@ class Deadline:
         """From now on it is this queue that the call waits for."""
         self._queue, self._done = queue, queue.done
 
+    def lengthen(self, seconds: float, at_most: float) -> None:
+        """So much longer may the other side take, and so much in all while the queue moves."""
+        self._left += math.ceil(seconds / self._tick)
+        self._most += math.ceil(at_most / self._tick)
+
     def _pass(self) -> None:
         """A tick is over."""
         now = self._loop.time()
         self._ticks += 1
         if self._queue is not None and self._queue.done != self._done:
-            self._done, self._left = self._queue.done, TICKS
+            self._done, self._left = self._queue.done, max(self._left, TICKS)
         elif self._left == 1 and now - self._due >= self._tick and not self._one_more:
             self._one_more = True
         else:
@@ -101,7 +110,7 @@ class Deadline:
             self.late = True
             if self._on_late is not None:
                 self._on_late()
-        patient = now < self._end if self._on_late else not self.late and self._ticks < MOST_TICKS
+        patient = now < self._end if self._on_late else not self.late and self._ticks < self._most
         if not patient:
             self._look_again(LAST_LOOK)
         else:
@@ -122,3 +131,9 @@ def wait_in(queue: Progress) -> None:
     """Tell the deadline of this call, if it has one, that its work waits in `queue`."""
     if (deadline := _current.get()) is not None:
         deadline.wait_in(queue)
+
+
+def lengthen(seconds: float, at_most: float) -> None:
+    """See `Deadline.lengthen`: for the deadline of this call, if it has one."""
+    if (deadline := _current.get()) is not None:
+        deadline.lengthen(seconds, at_most)

@@ -48,15 +48,12 @@ from cascada.tiers.base import (
     Usage,
 )
 from cascada.tiers.deadline import Deadline
+from cascada.tiers.large import PER_BYTE, Glances
 
 T = TypeVar("T")
 
 FAILURES_TO_OPEN: Final = 3
 RETRY_AFTER: Final = 1.0
-
-PER_BYTE: Final = 1e-7
-"""Seconds by which each byte to be stored lengthens the deadline: megabytes that are on their way
-over a slow line are no sign of a tier that fails, whose breaker would open for all others."""
 
 PER_NAME: Final = 0.0001
 """Seconds by which each name lengthens the deadline: a cascade may have tens of thousands, and is
@@ -104,6 +101,7 @@ class GuardedTier:
         watcher: Watcher | None = None,
     ) -> None:
         self.tier = tier
+        self._glances = tier if isinstance(tier, Glances) else None
         self.owed: dict[str, int] = {}
         self.behind = False
         self._debts = 0
@@ -134,6 +132,12 @@ class GuardedTier:
     async def read(self, keys: Sequence[Key]) -> list[Found | Missing]:
         self._refuse_while_owing()
         return await self.call(lambda: self.tier.read(keys))
+
+    async def glance(self, keys: Sequence[Key]) -> list[Found | Missing]:
+        if (tier := self._glances) is None:
+            return await self.read(keys)
+        self._refuse_while_owing()
+        return await self.call(lambda: tier.glance(keys))
 
     async def lease(
         self,

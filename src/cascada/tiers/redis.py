@@ -14,6 +14,7 @@ import os
 import re
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final
 
 from cascada.model.clock import Clock
@@ -40,9 +41,10 @@ from cascada.tiers.base import (
     Usage,
     with_keys,
 )
+from cascada.tiers.redis_aside import AT_ONCE, PATIENCE, Aside
 from cascada.tiers.redis_batch import Batcher
 from cascada.tiers.redis_calls import Calls
-from cascada.tiers.redis_data import RedisData
+from cascada.tiers.redis_data import MAX_ITEMS, RedisData
 from cascada.tiers.redis_hearing import Hearing
 from cascada.tiers.redis_holding import holding
 from cascada.tiers.redis_lanes import Lanes
@@ -95,11 +97,22 @@ class RedisTier:
         self.layout = self._layout = Layout(namespace, self._pool.database, layout)
         self.hearing = Hearing()
         self._link = self.make_link(greet=self._greet)
-        self._lanes = Lanes(self._pool, self._link, most=max_connections, patience=pool_timeout)
+        self._lanes = Lanes(
+            self._pool,
+            self._link,
+            what="lists and counters",
+            most=max_connections,
+            patience=pool_timeout,
+            elements=MAX_ITEMS,
+        )
+        self._large = Lanes(
+            self._pool, self._link, what="large values", most=AT_ONCE, patience=PATIENCE
+        )
+        self._aside = Aside(self._layout, self._link, self._large)
         self.data = RedisData(self._link, self._lanes, self._layout)
         self._reads = Reads(self._layout, Batcher(self._link), clock)
         self._now = clock.time
-        self._renewal = Renewal(self._layout, self._link, clock.time)
+        self._renewal = Renewal(self._layout, self._link, self._aside, clock.time)
         self._calls, self._leases = self._make_calls()
         self._rights = Rights(b"")
         self._said: set[str] = set()
@@ -115,6 +128,17 @@ class RedisTier:
         return self._reads.corrupt + self._leases.corrupt
 
     async def read(self, keys: Sequence[Key]) -> list[Found | Missing]:
+        answers = await self.glance(keys)
+        whole = await self._aside.whole(keys, answers)
+        if whole == answers or all(
+            isinstance(now, Found) or isinstance(before, Missing)
+            for now, before in zip(whole, answers, strict=True)
+        ):
+            return whole
+        # A payload was gone: mostly since its entry was replaced, so that there is a value.
+        return await self._aside.whole(keys, await self.glance(keys))
+
+    async def glance(self, keys: Sequence[Key]) -> list[Found | Missing]:
         self._need_scripts()
         try:
             answers = await self._reads.read(keys, self.run_id)
@@ -126,7 +150,11 @@ class RedisTier:
 
     async def holding(self, key: Key) -> Holding | None:
         """What is stored under a key, valid or not."""
-        return await holding(self._calls.command, self._layout, key, self.run_id)
+        held = await holding(self._calls.command, self._layout, key, self.run_id)
+        if held is None:
+            return None
+        (found,) = await self._aside.whole([key], [Found(held.entry, 0)])
+        return replace(held, entry=found.entry) if isinstance(found, Found) else None
 
     async def ended(self, names: Sequence[str]) -> Ending | None:
         """The latest invalidation of one of the names, as far as the rings go back."""
@@ -201,7 +229,7 @@ class RedisTier:
         return Invalidation(total, exact, q, receivers, nonce, bearers)
 
     async def bearers(self, names: Sequence[str]) -> list[Bearers]:
-        found = await self.read([Key.parse(name[2:]) for name in names if name.startswith("k:")])
+        found = await self.glance([Key.parse(name[2:]) for name in names if name.startswith("k:")])
         stored = await self._calls.command(b"MGET", *map(self._layout.generation, names))
         return with_keys(names, [_counted(generation) for generation in stored], found)
 
@@ -255,11 +283,15 @@ class RedisTier:
     async def run(self) -> None:
         """Stay connected, for ever. What an event loop before has left under way is forgotten."""
         self._begin_anew()
-        self._lanes.close()  # of an event loop before
+        self._close_lanes()  # of an event loop before
         try:
             await self._link.run()
         finally:
-            self._lanes.close()
+            self._close_lanes()
+
+    def _close_lanes(self) -> None:
+        self._lanes.close()
+        self._large.close()
 
     def make_link(self, **hooks: Any) -> Link:
         """Another connection to the same server, for the feed."""
@@ -275,18 +307,21 @@ class RedisTier:
         """After a fork: the connections are the parent's."""
         self._link.forget()
         self._lanes.forget()
+        self._large.forget()
         self._begin_anew()
 
     def _begin_anew(self) -> None:
         self._calls, self._leases = self._make_calls()
         self.hearing.forget()
+        self._aside.forget()
         self._reads.forget(Batcher(self._link))
 
     def _make_calls(self) -> tuple[Calls, Leases]:
-        calls = Calls(self._link, self._lanes)
+        calls = Calls(self._link, self._large)
         return calls, Leases(
             self._layout,
             calls,
+            self._aside,
             self.hearing,
             now=self._now,
             hint=self._reads.hint,

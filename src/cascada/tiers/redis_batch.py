@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from cascada.model.errors import Unanswered
+from cascada.tiers.deadline import wait_in
 from cascada.tiers.redis_layout import ServerError
 from cascada.tiers.redis_link import Link
 from cascada.tiers.redis_refusals import refusal
@@ -29,6 +30,7 @@ class Batcher:
 
     async def get(self, keys: Sequence[bytes]) -> Values:
         """The values of at least these keys, all read in one atomic step."""
+        wait_in(self._link)
         if not self._under_way and not self._joined:
             return await self._mget(keys)
         loop = asyncio.get_running_loop()

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from cascada.model.errors import TierUnavailable
+from cascada.tiers.deadline import wait_in
 from cascada.tiers.redis_lanes import Lanes
 from cascada.tiers.redis_layout import ServerError
 from cascada.tiers.redis_link import Link
@@ -43,7 +44,7 @@ class Calls:
         own.
         """
         what = len(keys), *keys, *arguments
-        send = partial(self._lanes.ask, aside) if aside else self._link.send
+        send = partial(self._lanes.ask, aside) if aside else self._send
         try:
             return await send(b"EVALSHA", script.digest, *what, fits=fits)
         except ServerError as error:
@@ -89,8 +90,12 @@ class Calls:
         """What is replied to in the next turn has not been there when the PING was sent."""
         self._settling = []
 
+    def _send(self, *command: Argument, fits: Fits | None = None) -> asyncio.Future[Any]:
+        wait_in(self._link)
+        return self._link.send(*command, fits=fits)
+
     async def command(self, *command: Argument) -> Any:
-        reply = self._link.send(*command)
+        reply = self._send(*command)
         try:
             # A caller that is cancelled cancels its own reply, which the wire reads and drops.
             return await reply

@@ -159,7 +159,7 @@ local function fill(at, key)
         redis.call('SET', v, timed, 'PX', ARGV[at + 6])
       end
     else
-      uncount(head(v), ARGV[at + 2])
+      uncount(head(v), ARGV[at + 2], accepted and ARGV[at + 9])
       redis.call('UNLINK', v, made)
     end
     nonces = {}
@@ -181,7 +181,7 @@ local function fill(at, key)
   for i = at + 13 + static, at + 12 + static + late do
     stamps[#stamps + 1] = made_now(tonumber(ARGV[i]), life)
   end
-  uncount(head(v), ARGV[at + 2])
+  uncount(head(v), ARGV[at + 2], ARGV[at + 9])
   redis.call('SET', v, new .. table.concat(stamps) .. ARGV[at + 9], 'PX', ARGV[at + 6])
   for i = at + 13, at + 12 + static + late do
     local place = tonumber(ARGV[i])

@@ -10,8 +10,11 @@ from __future__ import annotations
 
 from typing import Final
 
-MAX_ELEMENTS: Final = 2**20
-"""Of one reply, all levels together."""
+MAX_ELEMENTS: Final = 2**12
+"""Of one reply, all levels together; but each argument of the longest command brings some more."""
+
+PER_ARGUMENT: Final = 4
+"""Elements: an invalidation answers three for each name."""
 
 MAX_PAIRS: Final = 256
 """Of a map or a set, whose keys may be made to collide: only the greeting is one."""
@@ -43,12 +46,23 @@ class Frames:
     it is in.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, elements: int = MAX_ELEMENTS) -> None:
+        self._most = elements
         self._line = b""
         self._skip = 0
         self._left = 0
         self._above: list[int] = []
         self._elements = self._bytes = 0
+
+    def allow(self, arguments: int) -> None:
+        """A command of so many arguments was sent, and its reply may be as long."""
+        if arguments * PER_ARGUMENT > self._most:
+            self._most = arguments * PER_ARGUMENT
+
+    @property
+    def within(self) -> int:
+        """How many bytes are here of a reply that is not here whole."""
+        return 0 if self.between else self._bytes
 
     @property
     def between(self) -> bool:
@@ -119,6 +133,6 @@ class Frames:
             raise TooMuch(f"something that begins with {bytes([kind])!r}")
         count = max(count, 0)
         self._elements += count
-        if self._elements > MAX_ELEMENTS or len(self._above) >= MAX_DEPTH:
-            raise TooMuch(f"{self._elements} elements, over {MAX_ELEMENTS} or too deep")
+        if self._elements > self._most or len(self._above) >= MAX_DEPTH:
+            raise TooMuch(f"{self._elements} elements, over {self._most} or too deep")
         return count

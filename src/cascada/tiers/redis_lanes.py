@@ -22,6 +22,8 @@ from redis.exceptions import RedisError
 
 from cascada.model.errors import TierUnavailable, Unanswered
 from cascada.tiers.base import Barred
+from cascada.tiers.deadline import wait_in
+from cascada.tiers.redis_frames import MAX_ELEMENTS
 from cascada.tiers.redis_layout import ServerError
 from cascada.tiers.redis_link import Link
 from cascada.tiers.redis_pool import Opened, Pool
@@ -57,9 +59,24 @@ class Queue:
 
 
 class Lanes:
-    """At most `most` connections; a name that finds none free waits, `patience` seconds at most."""
+    """At most `most` connections; a name that finds none free waits, `patience` seconds at most.
 
-    def __init__(self, pool: Pool, link: Link, *, most: int, patience: float) -> None:
+    `what` they are for; `elements`: as of `Wire`.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        link: Link,
+        *,
+        what: str,
+        most: int,
+        patience: float,
+        elements: int = MAX_ELEMENTS,
+    ) -> None:
+        self._what = what
+        self._elements = elements
+        self._moved = 0
         self._pool = pool
         self._link = link
         self._most = most
@@ -70,9 +87,18 @@ class Lanes:
         self._turns = asyncio.Semaphore(self._most)
         self._queues: dict[bytes, Queue] = {}
         self._free: list[Lane] = []
+        self._used: set[Lane] = set()
+
+    @property
+    def done(self) -> int:
+        """It changes with each call, while something large moves, and when a connection comes to
+        the next who waits for one (see `deadline.Progress`)."""
+        return self._moved + sum(lane.wire.done for lane in self._used)
 
     async def ask(self, name: bytes, *command: Argument, fits: Fits | None = None) -> Any:
         """The reply to a command about `name`. ServerError if it was refused."""
+        wait_in(self)
+        self._moved += 1
         main = self._link.need()
         queues = self._queues
         queue = queues.setdefault(name, Queue())
@@ -115,20 +141,25 @@ class Lanes:
                 await turns.acquire()
         except TimeoutError:
             raise TierUnavailable(
-                f"all {self._most} connections for lists and counters were in use for "
+                f"all {self._most} connections for {self._what} were in use for "
                 f"{self._patience:g} s (REDIS_MAX_CONNECTIONS, REDIS_POOL_TIMEOUT); it was not sent"
             ) from None
         try:
-            queue.lane = self._one_free(main) or Lane(main, await self._open(), turns)
+            queue.lane = lane = self._one_free(main) or Lane(main, await self._open(), turns)
         except BaseException:
             turns.release()
             raise
-        return queue.lane
+        self._used.add(lane)
+        self._moved += 1
+        return lane
 
     def _leave(self, queue: Queue, lane: Lane) -> None:
         lane.users -= 1
         if lane.users:
             return
+        # What it has counted stays counted.
+        self._used.discard(lane)
+        self._moved += 1 + lane.wire.done
         if queue.lane is lane:
             queue.lane = None
         lane.turns.release()
@@ -152,7 +183,7 @@ class Lanes:
 
     async def _open(self) -> Opened:
         try:
-            opened = await self._pool.open()
+            opened = await self._pool.open(elements=self._elements)
             try:
                 await self._pool.greet(opened.wire)
                 await _can_prove(opened.wire)

@@ -12,6 +12,7 @@ channels ignore databases; the braces keep one tenant's keys in one slot.
     g:<name>  a nonce (8), then how many entries bear it, "own:made" in decimal (`Bearers`)
     v:<key>   the envelope, whose stamps are: the epoch's nonce, then its names' nonces
     l:<key>   a lease: token (16), then the stamps it was granted with
+    b:<key>:<digest>   the payload of that envelope, if it is large (`redis_aside`)
     n:<key>   the greatest version that was ever written (`ordered`)
     w:<key>   somebody waits for this lease
     c:<name>  a counter, in decimal; d:<name> a list of envelopes. They are data: without a life,
@@ -24,11 +25,13 @@ miss. See `coherence.md` 3.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Final
 
 from cascada.codecs.envelope import home_of
+from cascada.model.entry import Entry
 from cascada.model.keys import NO_SCOPE, Key
 from cascada.model.names import static_names
 
@@ -131,6 +134,10 @@ class Layout:
         prefix = self.prefix
         return (*self.lease_keys(text), prefix + b"g:k:" + text, prefix + b"n:" + text)
 
+    def aside(self, key: Key, digest: bytes) -> bytes:
+        """Where a large payload of this key lies."""
+        return self.prefix + b"b:" + key.text.encode() + b":" + digest
+
     def applied(self, nonce: bytes, q: int) -> bytes:
         return self.prefix + b"a:%s:%d" % (nonce.hex().encode(), q)
 
@@ -163,6 +170,14 @@ class Layout:
 def generations_of(key: Key) -> list[str]:
     """The names of a key that have a generation: all but its own, which is voided by UNLINK."""
     return static_names(key)[1:]
+
+
+def life_ms(entry: Entry, now: float) -> int:
+    """Milliseconds that an entry which is stored now lives in Redis."""
+    seconds = min(entry.expires - now, entry.expires - entry.created)
+    if math.isinf(seconds):
+        return PERMANENT_MS
+    return max(1, math.ceil(min(seconds * 1000, LONGEST_MS)))
 
 
 def ordered(version: int) -> bytes:

@@ -6,7 +6,6 @@ A script holds the server up while it runs, so that long batches are sent in par
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
@@ -29,6 +28,8 @@ from cascada.tiers.base import (
     Seen,
     Why,
 )
+from cascada.tiers.large import BULKY
+from cascada.tiers.redis_aside import Aside, Fill, is_large
 from cascada.tiers.redis_calls import Calls
 from cascada.tiers.redis_filling import FILL
 from cascada.tiers.redis_hearing import Hearing
@@ -38,9 +39,9 @@ from cascada.tiers.redis_layout import (
     LONGEST_MS,
     NEWER,
     NONCE,
-    PERMANENT_MS,
     TOKEN,
     Layout,
+    life_ms,
     ordered,
 )
 from cascada.tiers.redis_replies import Argument
@@ -53,16 +54,12 @@ AT_ONCE: Final = 100
 NAMES_AT_ONCE: Final = 1000
 """Dynamic names of one script's keys, but that one key's are never parted."""
 
-BULKY: Final = 2**18
-"""Bytes of entries from which on they are sent beside what all others share."""
-
 _UNKNOWN: Final = b"unknown!"
 """The epoch of a miss that saw none: equal to no real one, so that its fence always refuses."""
 
 _OUTCOMES: Final = {2: Outcome.EQUAL, 3: Outcome.NOTHING, 4: Outcome.OLDER}
 
 Ask = tuple[Key, Seen]
-Fill = tuple[Lease, Entry | None]
 
 
 class Leases:
@@ -76,6 +73,7 @@ class Leases:
         self,
         layout: Layout,
         calls: Calls,
+        aside: Aside,
         hearing: Hearing,
         *,
         now: Callable[[], float],
@@ -84,6 +82,7 @@ class Leases:
     ) -> None:
         self._layout = layout
         self._calls = calls
+        self._aside = aside
         self._hearing = hearing
         self._now = now
         self._hint = hint
@@ -112,6 +111,8 @@ class Leases:
         ]
 
     async def fill(self, run_id: bytes, fills: Sequence[Fill]) -> list[Filled]:
+        if any(map(is_large, fills)):
+            fills = await self._put_aside(fills)
         parts: list[list[Fill]] = [[]]
         names = 0
         for fill in fills:
@@ -122,27 +123,41 @@ class Leases:
                 parts.append([])
                 names = mine
             parts[-1].append(fill)
-        filled = await asyncio.gather(*[self._fill(run_id, part) for part in parts if part])
-        return [answer for answers in filled for answer in answers]
+        answers = await asyncio.gather(*[self._fill(run_id, part) for part in parts if part])
+        filled = [answer for part in answers for answer in part]
+        self._aside.drop(fills, filled)
+        return filled
 
     async def renew(self, leases: Sequence[Lease]) -> None:
-        keys = [self._layout.lease(lease.key) for lease in leases]
-        tokens = [lease.token for lease in leases]
         fits = redis_replies.at_least(0)
-        await self._calls.run(redis_scripts.RENEW, keys, [LEASE_MS, *tokens], fits)
+        await self._calls.run(redis_scripts.RENEW, *_renewing(self._layout, leases), fits)
+
+    async def _put_aside(self, fills: Sequence[Fill]) -> list[Fill]:
+        """What is large is stored first, which may take longer than a lease lasts."""
+        held = [lease for lease, _ in fills if not lease.once]
+        self._aside.expect(fills)
+        putting = asyncio.gather(self._aside.put(fills, self._now()))
+        try:
+            while not (await asyncio.wait([putting], timeout=LEASE_MS / 1000 / 3))[0]:
+                # Unheard: the deadline is to look at what is being put, not at this.
+                self._calls.post(redis_scripts.RENEW, *_renewing(self._layout, held))
+            (referring,) = putting.result()
+        finally:
+            putting.cancel()
+        return referring
 
     async def _acquire(
         self, run_id: bytes, asked: Sequence[tuple[Ask, bytes]], *, force: bool
     ) -> list[Lease | Found | Busy]:
-        answers = await self._ask(run_id, asked, force=force)
-        damaged = [
+        keys = [key for (key, _), _ in asked]
+        answers = await self._aside.whole(keys, await self._ask(run_id, asked, force=force))
+        unusable = [
             ((key, (seen or Missing(answer.q))._replace(mark=answer.mark)), token)
             for ((key, seen), token), answer in zip(asked, answers, strict=True)
             if isinstance(answer, Missing)
         ]
         # A script cannot tell. Asked again, it knows which entry will not do.
-        self.corrupt += len(damaged)
-        granted = iter(await self._acquire(run_id, damaged, force=force) if damaged else ())
+        granted = iter(await self._acquire(run_id, unusable, force=force) if unusable else ())
         return [next(granted) if isinstance(answer, Missing) else answer for answer in answers]
 
     async def _ask(
@@ -208,6 +223,7 @@ class Leases:
         try:
             entry, _ = unpack(blob, self._layout.home(key.text.encode()))
         except CorruptEntry:
+            self.corrupt += 1
             return Missing(q, Why.CORRUPT, epoch=epoch, mark=blob[MARK])
         return Found(self._dated(key, entry), q, epoch, blob[MARK])
 
@@ -232,7 +248,7 @@ class Leases:
             if entry is not None:
                 kind = b"once" if lease.once else b"k:" + text if lease.forced else b""
                 before, after = pack_around(entry, layout.home(text), 1 + len(static) + len(late))
-                life = _life(min(entry.expires - now, entry.expires - entry.created))
+                life = life_ms(entry, now)
                 self._hint(key, entry.names)
             keys += layout.fill_keys(text)
             each += (
@@ -299,6 +315,12 @@ class Places:
         return tuple([self._place[name] for name in names])
 
 
+def _renewing(layout: Layout, leases: Sequence[Lease]) -> tuple[list[Argument], list[Argument]]:
+    """Keys and arguments of the script that renews."""
+    keys: list[Argument] = [layout.lease(lease.key) for lease in leases]
+    return keys, [LEASE_MS, *[lease.token for lease in leases]]
+
+
 async def _in_parts(whole: Sequence[T], send: Callable[[Sequence[T]], Any]) -> list[Any]:
     """What `send` answers to all of them, in their order."""
     if len(whole) <= AT_ONCE:
@@ -309,10 +331,3 @@ async def _in_parts(whole: Sequence[T], send: Callable[[Sequence[T]], Any]) -> l
 
 def _size(fills: Sequence[Fill]) -> int:
     return sum(len(entry.data) for _, entry in fills if entry is not None)
-
-
-def _life(seconds: float) -> int:
-    """Milliseconds that an entry lives in Redis."""
-    if math.isinf(seconds):
-        return PERMANENT_MS
-    return max(1, math.ceil(min(seconds * 1000, LONGEST_MS)))

@@ -73,6 +73,11 @@ class Link:
             raise TierUnavailable(f"there is no connection to Redis at present: {self.why}")
         return self.wire
 
+    @property
+    def done(self) -> int:
+        """See `Wire.done`."""
+        return 0 if self.wire is None else self.wire.done
+
     def forget(self) -> None:
         """After a fork: drop the parent's connection without a word on it."""
         _of_the_parent.append((self.wire, self._opened))

@@ -168,8 +168,10 @@ local function change(key, nonce, own, made)
 end
 
 -- Take entry v, of the key with this text, out of what counts it: the generations whose nonces it
--- bears, though others may have ended it long ago. v may be any bytes; it need not be whole.
-local function uncount(v, text)
+-- bears, though others may have ended it long ago. v may be any bytes; it need not be whole. What
+-- lies beside it (redis_aside) goes, unless the entry that replaces it, if any does, refers to it
+-- too (`after` is what that has behind its stamps).
+local function uncount(v, text, after)
   if not v or #v < 50 or string.sub(v, 1, 3) ~= '\202\218\001' then return end
   local stamps = string.byte(v, 47) + 256 * string.byte(v, 48)
   local late = string.byte(v, 49) + 256 * string.byte(v, 50)
@@ -183,6 +185,12 @@ local function uncount(v, text)
     if at + 1 + length > #v then return end
     names[static + i] = string.sub(v, at + 2, at + 1 + length)
     at = at + 2 + length
+  end
+  if string.byte(v, 36) == 6 then
+    local digest = string.sub(v, at, at + 31)
+    if not after or string.sub(after, -41, -10) ~= digest then
+      redis.call('UNLINK', string.sub(KEYS[1], 1, -2) .. 'b:' .. text .. ':' .. digest)
+    end
   end
   local prefix = string.sub(KEYS[1], 1, -2) .. 'g:'
   local tenant, data_type = string.match(text, '^([^:]+):([^:]+)')
@@ -203,7 +211,7 @@ local function uncount(v, text)
   end
 end
 
--- What stands before an entry's payload, for `uncount`.
+-- What stands before an entry's payload, or all, for `uncount`.
 local function head(key)
   local v = redis.pcall('GETRANGE', key, 0, 4095)
   if type(v) ~= 'string' then return false end

@@ -12,6 +12,7 @@ from typing import Final
 from cascada.model.errors import TierUnavailable
 from cascada.model.keys import Key
 from cascada.tiers.base import Found, Missing
+from cascada.tiers.redis_aside import Aside
 from cascada.tiers.redis_layout import PERMANENT_MS, Layout
 from cascada.tiers.redis_link import Link
 from cascada.tiers.redis_replies import at_least
@@ -26,8 +27,9 @@ MAX_RENEWED: Final = 16_384
 """Entries that are left alone; beyond it all are looked at once more."""
 
 RENEW: Final = r"""
--- KEYS: an entry, its greatest version, then the generations of its names. ARGV: 1 the mark of the
---   entry that was read (8 bytes of its header), 2 its life in ms.
+-- KEYS: an entry, its greatest version, then the generations of its names, and its payload if that
+--   lies beside it. ARGV: 1 the mark of the entry that was read (8 bytes of its header), 2 its life
+--   in ms.
 local life = tonumber(ARGV[2])
 if redis.pcall('GETRANGE', KEYS[1], 3, 10) ~= ARGV[1]
     or redis.call('PTTL', KEYS[1]) > life / 2 then return 0 end
@@ -45,9 +47,10 @@ return 1
 class Renewal:
     """Of the entries that one tier reads. Nobody waits for it."""
 
-    def __init__(self, layout: Layout, link: Link, now: Callable[[], float]) -> None:
+    def __init__(self, layout: Layout, link: Link, aside: Aside, now: Callable[[], float]) -> None:
         self._layout = layout
         self._link = link
+        self._aside = aside
         self._now = now
         self._renewed: dict[bytes, float] = {}
 
@@ -70,7 +73,8 @@ class Renewal:
             self._renewed.clear()
         self._renewed[entry] = now + PAUSE
         _, generations = layout.borne(key)
-        keys = (entry, version, *generations, *map(layout.generation, found.entry.names))
+        payload = self._aside.places(key, found.entry)
+        keys = (entry, version, *generations, *map(layout.generation, found.entry.names), *payload)
         with suppress(TierUnavailable):  # then the next who reads it renews it
             sent = self._link.send(
                 b"EVAL", RENEW, len(keys), *keys, found.mark, PERMANENT_MS, fits=at_least(0)

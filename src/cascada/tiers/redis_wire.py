@@ -20,7 +20,7 @@ from typing import Any, Final, cast
 import hiredis
 
 from cascada.model.errors import BadInput, TierUnavailable, Unanswered
-from cascada.tiers.redis_frames import Frames, TooMuch
+from cascada.tiers.redis_frames import MAX_ELEMENTS, Frames, TooMuch
 from cascada.tiers.redis_layout import ServerError
 from cascada.tiers.redis_replies import Argument, Fits, fitting
 
@@ -31,20 +31,30 @@ MAX_READ: Final = 2**16
 """Bytes that are read in one turn of the loop: of numbers alone they are some 16,000."""
 
 
+PIECE: Final = 2**15
+"""Bytes that say that something large is moving."""
+
+
 class Wire(asyncio.Protocol):
     """The transport of one connection: replies in order, pushes aside.
 
     `on_push` may raise whatever it likes: a push that cannot be understood ends the connection.
+    `elements` are promised by one reply at most, unless its command is longer.
     """
 
-    def __init__(self, on_push: Callable[[list[Any]], None], on_lost: Callable[[], None]) -> None:
-        self._frames = Frames()
+    def __init__(
+        self,
+        on_push: Callable[[list[Any]], None],
+        on_lost: Callable[[], None],
+        elements: int = MAX_ELEMENTS,
+    ) -> None:
+        self._frames = Frames(elements)
         self._reader = hiredis.Reader()
         self._waiting: deque[tuple[asyncio.Future[Any], Fits]] = deque()
         self._on_push = on_push
         self._on_lost = on_lost
         self._transport: asyncio.Transport | None = None
-        self._received = 0
+        self._received = self._of_large = self._large_sent = 0
         self.why = "the connection to Redis broke"
         self.at_fault = False
 
@@ -61,6 +71,14 @@ class Wire(asyncio.Protocol):
     @property
     def is_open(self) -> bool:
         return self._transport is not None and not self._transport.is_closing()
+
+    @property
+    def done(self) -> int:
+        """It changes while a large command leaves or a large reply arrives (see
+        `deadline.Progress`): who waits for that, or behind it, waits for no server that fails.
+        Small ones do not count, nor single bytes."""
+        unsent = 0 if self._transport is None else self._transport.get_write_buffer_size()
+        return (self._of_large + self._large_sent - unsent) // PIECE
 
     @property
     def moved(self) -> tuple[int, int]:
@@ -85,6 +103,9 @@ class Wire(asyncio.Protocol):
             )
         # All that may fail comes first: a place without a command would shift every later reply.
         data = packed(command)
+        self._frames.allow(len(command))
+        if len(data) > PIECE:
+            self._large_sent += len(data)
         reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         place = reply, fits or fitting(command)
         try:
@@ -109,6 +130,8 @@ class Wire(asyncio.Protocol):
         self._received += len(data)
         try:
             self._frames.look(data)
+            if self._frames.within > PIECE:
+                self._of_large += len(data)
             self._reader.feed(data)
             while (reply := self._reader.gets()) is not False:
                 if isinstance(reply, hiredis.PushNotification):

@@ -59,6 +59,7 @@ from cascada.tiers.base import (
     Usage,
     with_keys,
 )
+from cascada.tiers.large import wait_for_told
 from cascada.tiers.sqlite_data import SqliteData
 from cascada.tiers.sqlite_forks import abandoned, open_tiers
 from cascada.tiers.sqlite_holding import bearers, ended, holding
@@ -342,7 +343,10 @@ class SqliteTier:
 
     async def _read(self, keys: Sequence[Key]) -> list[Found | Missing]:
         reader = self._reader if self._reader.link.is_open else await self._opened()
-        return await reader.run(lambda c: self._questions.read(c, keys))
+        answers = await reader.run(lambda c: self._questions.read(c, keys, brief=True))
+        if wait_for_told(answers):
+            answers = await reader.run(lambda c: self._questions.read(c, keys))
+        return answers
 
     async def _fill(self, writes: Sequence[Write]) -> list[Filled]:
         return await self._writer.run(

@@ -21,6 +21,7 @@ from cascada.model.keys import Key, quote
 from cascada.model.names import static_names
 from cascada.tiers.ahead import ahead_of
 from cascada.tiers.base import Changes, Filled, Found, Lease, Missing, Usage, Why
+from cascada.tiers.large import BULKY, told_of
 from cascada.tiers.sqlite_ledger import Rules, as_json, home_in
 from cascada.tiers.sqlite_schema import KILLER
 
@@ -40,15 +41,28 @@ MOST_CHANGES: Final = 5000
 """Invalidations since the last look that are told one by one; beyond it, all memory goes."""
 
 _TENANT: Final = "FROM meta m LEFT JOIN tenants t ON t.namespace = ? AND t.tenant = ?"
-_ANSWER: Final = (
-    f"coalesce(t.q, m.born), t.floor, e.q, e.expires, e.used, e.id, e.envelope, {KILLER} {_TENANT}"
+# In the place of a large envelope comes its length, which SQLite knows without reading it.
+_UNLESS_LARGE: Final = (
+    f"CASE WHEN length(e.envelope) > {BULKY} THEN length(e.envelope) ELSE e.envelope END"
 )
-# One key is asked for without the detour through JSON, which would cost as much as the rest.
-_ONE: Final = f"SELECT 0, {_ANSWER} LEFT JOIN entries e ON e.tenant = t.id AND e.key = ?"
-_MANY: Final = (
-    f"SELECT k.key, {_ANSWER} CROSS JOIN json_each(?) k"
-    " LEFT JOIN entries e ON e.tenant = t.id AND e.key = k.value"
-)
+
+
+def _asking(envelope: str) -> tuple[str, str]:
+    """The statements for one key and for many."""
+    answer = (
+        f"coalesce(t.q, m.born), t.floor, e.q, e.expires, e.used, e.id, {envelope}, {KILLER}"
+        f" {_TENANT}"
+    )
+    # One key is asked for without the detour through JSON, which would cost as much as the rest.
+    return (
+        f"SELECT 0, {answer} LEFT JOIN entries e ON e.tenant = t.id AND e.key = ?",
+        f"SELECT k.key, {answer} CROSS JOIN json_each(?) k"
+        " LEFT JOIN entries e ON e.tenant = t.id AND e.key = k.value",
+    )
+
+
+_BRIEFLY: Final = _asking(_UNLESS_LARGE)
+_WHOLLY: Final = _asking("e.envelope")
 _COUNTER: Final = f"SELECT coalesce(t.q, m.born) {_TENANT}"
 _STANDING: Final = (
     "SELECT coalesce(t.q, m.born), coalesce(t.floor, m.born), (SELECT max(d.q)"
@@ -106,15 +120,19 @@ class Reader:
         self._ahead = ahead_of(rules.clock)
         self.corrupt = 0
 
-    def read(self, connection: sqlite3.Connection, keys: Sequence[Key]) -> list[Found | Missing]:
+    def read(
+        self, connection: sqlite3.Connection, keys: Sequence[Key], *, brief: bool = False
+    ) -> list[Found | Missing]:
+        """What is there; `brief`: large values are told of only."""
+        one, many = _BRIEFLY if brief else _WHOLLY
         now = self._rules.clock.time()
         namespace = self._rules.namespace
         if len(keys) == 1:
             (key,) = keys
             where = (namespace, quote(key.tenant), key.text)
             # fetchall: a cursor that is not read to its end would keep the snapshot open.
-            rows = connection.execute(_ONE, where).fetchall()
-            return [self._judge(row, key, now) for row in rows]
+            rows = connection.execute(one, where).fetchall()
+            return [self._judge(row, key, now, brief=brief) for row in rows]
         by_tenant: dict[str, list[int]] = {}
         for index, key in enumerate(keys):
             by_tenant.setdefault(quote(key.tenant), []).append(index)
@@ -122,8 +140,9 @@ class Reader:
         for tenant, indexes in by_tenant.items():
             texts = [keys[index].text for index in indexes]
             asked = (namespace, tenant, as_json(texts))
-            for row in connection.execute(_MANY, asked).fetchall():
-                answers[indexes[row[0]]] = self._judge(row, keys[indexes[row[0]]], now)
+            for row in connection.execute(many, asked).fetchall():
+                index = indexes[row[0]]
+                answers[index] = self._judge(row, keys[index], now, brief=brief)
         return [answers[index] for index in range(len(keys))]
 
     def read_again(
@@ -173,10 +192,12 @@ class Reader:
         ).fetchall()
         return Usage(entries, size, self._rules.capacity_bytes, evictions)
 
-    def _judge(self, row: tuple[Any, ...], key: Key, now: float) -> Found | Missing:
+    def _judge(self, row: tuple[Any, ...], key: Key, now: float, *, brief: bool) -> Found | Missing:
         _, q, floor, written, expires, used, ident, envelope, killer = row
         if written is None:
             return Missing(q)
+        if brief and type(envelope) is int and envelope > BULKY:
+            return told_of(envelope, q)
         if not is_legible(killer, written, expires, used, envelope):
             return self._corrupt(q, ident)
         if killer is not None or written < floor:
