@@ -86,6 +86,7 @@ async def test_a_flight_without_callers_is_cancelled_and_takes_no_more() -> None
     assert flights.find(KEY) is flight
     assert not flight.voyage.task.cancelling()
     two.leave()
+    await asyncio.sleep(0)
     assert flight.voyage.task.cancelling() == 1
     assert flights.find(KEY) is None
     following = take_off(flights)

@@ -9,9 +9,13 @@ from typing import Any
 
 import pytest
 
-from cascada import Context, cached, configure, get_with_cache_aside
+from cascada import (
+    Context,
+    cached,
+    configure,
+    get_with_cache_aside,
+)
 from cascada.api.cache import Cache
-from cascada.engine.gather import Gatherer
 from cascada.model.clock import SystemClock
 from cascada.model.errors import CacheClosed, WrongLoop
 from cascada.testing.clock import ManualClock
@@ -327,28 +331,3 @@ def test_a_preloaded_cache_is_seen_by_its_children_as_one(tmp_path: Path) -> Non
     clock.advance(0.6)  # memory may be trusted for half a second without news
     assert not run(acme.get("x", "1"))
     run(cache.aclose())
-
-
-async def test_nobody_hangs_on_work_that_closing_ends_before_its_first_step(
-    cache: Cache, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    acme = cache.tenant("acme")
-    await acme.get("x", "1")  # binds the cache to this loop
-    stack = inside(acme).stack
-    start = stack.background.run
-
-    def start_and_end(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        task = start(work, name)
-        task.cancel()
-        return task
-
-    async def provider(texts: list[str]) -> list[str]:
-        return texts
-
-    with monkeypatch.context() as patch:
-        patch.setattr(stack.background, "run", start_and_end)
-        with pytest.raises(asyncio.CancelledError):
-            await asyncio.wait_for(acme.invalidate("x", "1"), 1)
-        with pytest.raises(asyncio.CancelledError):
-            await asyncio.wait_for(Gatherer(provider, stack, "acme").ask(["text"]), 1)
-    await cache.aclose()

@@ -74,6 +74,13 @@ async def test_a_redis_that_cannot_be_reached(
     assert cause in said
 
 
+async def test_a_server_that_takes_the_connection_may_be_silent_no_longer_than_any_other() -> None:
+    """Connecting may take 20 s: a line that was dead for a moment would be used no sooner."""
+    async with silence() as url, Cache(redis=url, redis_socket_timeout=0.1) as cache:
+        link = inside_redis(inside(cache).lower[0].tier).link
+        await until(lambda: link.why == "no connection within 0.1 s")
+
+
 @pytest.mark.parametrize(
     ("given", "code"), [("wrong guess", "WRONGPASS"), (None, "NOAUTH")], ids=["wrong", "none"]
 )

@@ -23,6 +23,9 @@ LONGEST_PAUSE: Final = 1.0
 SOUND: Final = 10.0
 """Seconds after which a failure is a first one again."""
 
+STUBBORN: Final = 5.0
+"""Seconds for work that was cancelled, such as a loader that catches it, to end."""
+
 logger = logging.getLogger("cascada")
 
 
@@ -52,14 +55,22 @@ class Background:
         return self._start(self._aside, self._again_and_again(work, name), name)
 
     async def drain(self, seconds: float) -> None:
-        """Let the work under way finish for at most so many seconds, then end everything."""
-        if self._finishing:
-            await asyncio.wait(self._finishing, timeout=seconds)
-        left = self._finishing | self._aside
-        for task in left:
-            task.cancel()
-        if left:
-            await asyncio.wait(left)
+        """Let the work under way finish for at most so many seconds, then end everything.
+
+        That is ended also if this is cancelled: nobody will do it later.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        try:
+            # Again and again: what finishes may begin more.
+            while self._finishing and (rest := until - loop.time()) > 0:
+                await asyncio.wait(self._finishing, timeout=rest)
+        finally:
+            left = self._finishing | self._aside
+            for task in left:
+                end(task)
+            if left and (await asyncio.wait(left, timeout=STUBBORN))[1]:
+                logger.error("what was under way does not end, and is left behind")
 
     async def _again_and_again(
         self, work: Callable[[], Coroutine[Any, Any, None]], name: str
@@ -94,6 +105,19 @@ class Background:
         task.add_done_callback(owned.discard)
         task.add_done_callback(_log_failure)
         return task
+
+
+def end(task: asyncio.Task[Any]) -> None:
+    """Cancel it once it has begun: who waits for what it does is told by itself alone.
+
+    And once only: it may be giving back its leases by then.
+    """
+    task.get_loop().call_soon(_cancel, task)
+
+
+def _cancel(task: asyncio.Task[Any]) -> None:
+    if not task.cancelling():
+        task.cancel()
 
 
 def _log_failure(task: asyncio.Task[Any]) -> None:

@@ -35,6 +35,7 @@ from types import TracebackType
 from typing import Final
 
 from cascada.engine.answer import Answer, Question
+from cascada.engine.background import end
 from cascada.engine.limits import Ticket
 from cascada.engine.live import Live
 from cascada.model.errors import LoadCycle
@@ -241,7 +242,7 @@ class Boarding:
         if self._parent is not None:
             self._parent.wait_no_more(voyage)
         if not voyage.waiters and not voyage.kept and voyage.task is not None:
-            voyage.task.cancel()
+            end(voyage.task)
 
 
 class Flights:

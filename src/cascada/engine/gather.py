@@ -20,7 +20,7 @@ from typing import Any
 from cascada.engine.flight import Voyage
 from cascada.engine.sources import Frame, current, loading
 from cascada.engine.stack import Stack
-from cascada.model.errors import BadInput
+from cascada.model.errors import BadInput, LoadError
 
 Call = Callable[[list[str]], Awaitable[Any]]
 
@@ -102,9 +102,7 @@ class Gatherer:
             self._timer.cancel()
         request, self._waiting, self._timer = self._waiting, None, None
         if request is not None:
-            sent = self._background.run(self._send(request), "request")
-            # Closing may cancel it before its first step, so that it tells nobody itself.
-            sent.add_done_callback(lambda _: request.over.cancel())
+            self._background.run(self._send(request), "request")
 
     async def _send(self, request: Request) -> None:
         texts = request.texts
@@ -141,4 +139,4 @@ def _one_for_each(texts: list[str], results: Any) -> list[Any]:
 
 
 def _ended() -> Exception:
-    return RuntimeError("the request was cancelled: the cache is closing, or its source did it")
+    return LoadError("the request was cancelled: the cache is closing, or its source did it")

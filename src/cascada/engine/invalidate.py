@@ -19,13 +19,18 @@ from typing import Final, NamedTuple
 from cascada.engine import debts
 from cascada.engine.stack import Stack
 from cascada.model.entry import Invalidated
-from cascada.model.errors import InvalidationPending, TierUnavailable
+from cascada.model.errors import CacheClosed, InvalidationPending, TierUnavailable
 from cascada.model.names import tenant_of
 from cascada.tiers.base import L1_LEASE, NOTHING, Acknowledged, Bearers, Invalidation
 from cascada.tiers.guarded import GuardedTier
 
 PAUSE: Final = 0.05
 """Seconds until a tier that could not be sent an invalidation is sent it again."""
+
+_CLOSED: Final = (
+    "this cache was closed while it told its tiers of an invalidation: nobody knows how many of "
+    "them have heard of it, so say it once more"
+)
 
 
 class Voided(NamedTuple):
@@ -55,9 +60,7 @@ async def void(
     its memory, either; what is pending is not waited for.
     """
     done: asyncio.Future[Voided] = asyncio.get_running_loop().create_future()
-    work = stack.background.run(_carry_out(stack, names, insist, strict, done), "invalidate")
-    # Closing may cancel it before its first step, so that it tells nobody itself.
-    work.add_done_callback(lambda _: done.cancel())
+    stack.background.run(_carry_out(stack, names, insist, strict, done), "invalidate")
     return await asyncio.shield(done)
 
 
@@ -71,7 +74,8 @@ async def _carry_out(
     try:
         done.set_result(await _through_the_tiers(stack, names, insist=insist, strict=strict))
     except BaseException as error:
-        done.set_exception(error)
+        closing = isinstance(error, asyncio.CancelledError)  # the caller himself is not cancelled
+        done.set_exception(CacheClosed(_CLOSED) if closing else error)
         done.exception()  # retrieved: the caller may have been cancelled
         if not isinstance(error, TierUnavailable):
             raise

@@ -20,6 +20,7 @@ from functools import partial
 from typing import Any, Final, Protocol, runtime_checkable
 from weakref import WeakSet
 
+from cascada.engine import sources
 from cascada.engine.debts import keep_repaying
 from cascada.engine.limits import Limits
 from cascada.engine.stack import Stack
@@ -92,6 +93,7 @@ class Lifecycle:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._first_look: asyncio.Task[Any] | None = None
         self._closed = False
+        self._ending: asyncio.Future[None] | None = None
         self.home: Any = Home()
         self.bridge: asyncio.AbstractEventLoop | None = None
         _alive.add(self)
@@ -103,11 +105,21 @@ class Lifecycle:
 
     async def ready(self) -> None:
         """Be bound to the running loop, with memory up to date. Called by every slow path."""
-        if self._loop is not asyncio.get_running_loop():
-            self._bind()
-        if self._first_look is not None and not self._first_look.done():
+        loop = asyncio.get_running_loop()
+        while True:
+            # What a load under way needs it still gets; who comes new would find half of it closed.
+            if self._loop is loop and self._ending and sources.current(self._stack) is None:
+                if self._closed:
+                    raise _closed()
+                awaited: asyncio.Future[Any] = self._ending
+            else:
+                if self._loop is not loop:
+                    self._bind()
+                if self._first_look is None or self._first_look.done():
+                    return
+                awaited = self._first_look
             # Shielded by `wait`: a caller that is cancelled must not end the look of all others.
-            await asyncio.wait([self._first_look])
+            await asyncio.wait([awaited])
 
     async def move_in(self) -> None:
         """Run on this loop from now on, though plain functions were called before it was there."""
@@ -117,15 +129,21 @@ class Lifecycle:
 
     async def close(self, *, for_good: bool = True) -> None:
         """Let what is being stored finish (at most 10 s), then close every tier."""
+        here = self.loop is asyncio.get_running_loop()
+        if here and self._ending:
+            self._closed = self._closed or for_good
+            await asyncio.wait([self._ending])
+            return
         if self._closed:
             return
         self._closed = for_good
+        self._ending = asyncio.get_running_loop().create_future() if here else None
         # All of it, whatever fails or is cancelled on the way: nobody will close the rest later.
         async with AsyncExitStack() as closing:
             closing.callback(self._let_go)
             for tier in reversed(self._stack.tiers):
                 closing.push_async_callback(tier.aclose)
-            if self.loop is asyncio.get_running_loop():
+            if here:
                 await self._stack.background.drain(DRAIN_TIMEOUT)
             elif self.loop is not None and self.loop.is_running():
                 # Its tasks can be ended only where they run.
@@ -138,10 +156,13 @@ class Lifecycle:
             self._news.forget()
         self._loop = None
         self.home = Home()
+        if self._ending:
+            self._ending.set_result(None)
+            self._ending = None
 
     def _bind(self) -> None:
         if self._closed:
-            raise CacheClosed("this cache was closed with aclose(); make a new one")
+            raise _closed()
         if self.loop is not None and self.loop is self.bridge:
             raise WrongLoop(
                 "this cache runs on the loop of cascada's own thread, since a plain function with "
@@ -185,13 +206,17 @@ class Lifecycle:
         # destroyed while pending, on a selector that this process shares with the parent.
         if self._loop is not None:
             _of_the_parent.append((self._loop, vars(self._stack).copy(), self._first_look))
-        self._loop = self._first_look = None
+        self._loop = self._first_look = self._ending = None
         self.home = Home()
         self._stack.memory.flush()
         if self._news is not None:
             self._news.forget()
         for tier in self._forgetful:
             tier.forget()
+
+
+def _closed() -> CacheClosed:
+    return CacheClosed("this cache was closed with aclose(); make a new one")
 
 
 _alive: WeakSet[Lifecycle] = WeakSet()

@@ -52,6 +52,7 @@ class Link:
         self._pool = pool
         self._connect_timeout = connect_timeout
         self._silence = silence
+        self._greeting = min(silence, connect_timeout)
         self._greet = greet
         self._on_push = on_push
         self._on_change = on_change
@@ -112,7 +113,8 @@ class Link:
             return repr(error)  # of something that it waited for, not of this task
         except TimeoutError:
             end_if_cancelled()
-            return f"no connection within {self._connect_timeout} s"
+            silent = self._connect_timeout if self._opened is None else self._greeting
+            return f"no connection within {silent} s"
         except Exception as error:  # noqa: BLE001 - whatever it is, the next try may succeed
             end_if_cancelled()
             return cause(error) or self._pool.said(error)
@@ -125,8 +127,10 @@ class Link:
             self._lost.clear()
             self._opened = await self._pool.open(self._on_push, self._lost.set)
             wire = self._opened.wire
-            await self._pool.greet(wire)
-            await self._greet(wire)
+            # A server that took the connection is silent no longer than any other.
+            async with asyncio.timeout(self._greeting):
+                await self._pool.greet(wire)
+                await self._greet(wire)
             self.wire = wire
             self.up.set()
         return wire
