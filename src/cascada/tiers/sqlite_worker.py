@@ -127,14 +127,16 @@ class Worker:
         self._clean_up()
 
     def _clean_up(self) -> None:
-        """Close behind jobs that came after the end, and end their thread."""
+        """Close behind jobs that came after the end, and end their thread.
+
+        Behind those that came before it, on the thread that is ending, `end` closes in its turn.
+        """
         with self._lock:
-            if not self._ended or self._running:
+            if not self._ended or self._running or self._executor is None:
                 return
             executor, self._executor = self._executor, None
         self.link.close()
-        if executor is not None:
-            executor.shutdown(wait=False)
+        executor.shutdown(wait=False)
 
     def _take(self) -> list[Job]:
         taken: list[Job] = []
