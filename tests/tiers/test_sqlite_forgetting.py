@@ -142,6 +142,18 @@ async def test_who_has_not_heard_of_what_was_forgotten_is_told_so(world: World) 
     assert not (await tier.changes(recent)).lost
 
 
+async def test_so_is_he_of_who_had_rows_when_the_numbers_of_the_unknown_rose(world: World) -> None:
+    tier = world.tier()
+    position = (await tier.changes(None)).position
+    await tier.invalidate([tenant_name("acme")])
+    await others_are_invalidated(tier)
+    # As if another round had passed him by, and had not swept his tombstone yet.
+    world.sql("UPDATE meta SET born = (SELECT q FROM tenants WHERE tenant = 'acme')")
+    await all_is_looked_at(world, tier)
+    assert left_of(world, "acme") == 0
+    assert (await tier.changes(position)).lost
+
+
 async def test_a_file_that_was_replaced_in_the_middle_of_a_round_is_not_taken_for_it(
     world: World,
 ) -> None:

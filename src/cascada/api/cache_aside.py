@@ -202,8 +202,8 @@ async def _discard(
 
     One caller after the other: of many who have met it, each would else end the others' new value.
     """
-    stack, shape, found_at = handle._stack, handle._shape(data_type), answer.found_at
-    assert found_at is not None
+    stack, shape = handle._stack, handle._shape(data_type)
+    found_at = answer.found_at or handle.key(data_type, resource_id)
     async with stack.discarding.setdefault(found_at, asyncio.Lock()):
         question = handle._question(shape, resource_id, want)
         (now,) = await read.get(stack, [question], counted=False)

@@ -54,6 +54,7 @@ class Forgetting:
         if self._at is not None:
             return True
         ((newest,),) = connection.execute(_NEWEST).fetchall()
+        self._newest = min(self._newest, newest)  # it is another file, or the newest has gone
         return bool(newest - self._newest + self._removed > max(NEWS, self._left // 2))
 
     def step(self, ledger: Ledger) -> bool:
@@ -91,7 +92,7 @@ class Forgetting:
         for statement in _LEFT:
             ledger.connection.executemany(statement, [(tenant,) for tenant, _ in gone])
         last = max(q for _, q in gone)
+        # Whoever polls the feed and has not heard of these must be told that he missed some.
+        ledger.lost = max(ledger.lost, last)
         if last > ledger.born:
             ledger.born = limit
-            # Whoever polls the feed and has not heard of these must be told that he missed some.
-            ledger.lost = max(ledger.lost, last)
