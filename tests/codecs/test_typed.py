@@ -378,3 +378,16 @@ def test_any_bytes_are_of_the_type_or_corrupt(data: bytes) -> None:
         except CorruptEntry:
             continue
         assert isinstance(again, list | dict | complex | Agent | Order | Said | Called)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "says"),
+    [
+        (list[object] | set[int], r"type is list\[object\] \| set\[int\]: Type unions may not"),
+        (object(), "type is a object; pass a type"),
+        (7, "type is 7; pass a type"),
+    ],
+)
+def test_a_type_that_nothing_is_decoded_to_is_named(wanted: Any, says: str) -> None:
+    with pytest.raises(SerializationError, match=says):
+        CODEC.declared(wanted)

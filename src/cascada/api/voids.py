@@ -46,6 +46,7 @@ class TenantVoids:
         """Remove exactly that one key; True if there was a value."""
         key = self.key(data_type, resource_id)
         strict = self._shape(data_type).kind.policy.strict
+        await self._assembly.life.ready()
         # What has been loaded is there to who has loaded it, before any tier has it.
         flight = self._stack.flights.find(key)
         loaded = flight is not None and flight.brings_a_value

@@ -147,6 +147,10 @@ class ValueCodec:
                 typed.form(wanted)
         except Exception as error:
             accepted = "a type that values can be decoded to, such as list[int] or a dataclass"
+            if _is_type(wanted) and isinstance(error, TypeError):
+                why = str(error).partition(" - type")[0]
+                named = typed.type_name(wanted)
+                raise SerializationError(f"{what} is {named}: {why}; pass {accepted}") from error
             raise arguments.refused(what, wanted, accepted, SerializationError) from error
         return wanted
 
@@ -269,6 +273,12 @@ def _lost(value: object, decoded: object) -> str | None:
         return lost(value, decoded)
     except RecursionError:
         return "value is nested too deeply; pass it in parts"
+
+
+def _is_type(wanted: Any) -> bool:
+    """Whether it is a class or what `typing` makes of classes, whose text runs no other code."""
+    kind = type(wanted)
+    return issubclass(kind, type) or kind.__module__ in ("typing", "types")
 
 
 def _is_array_type(wanted: Any) -> bool:
