@@ -48,7 +48,7 @@ def left_of(world: World, tenant: str) -> int:
 
 async def test_tenants_that_came_once_leave_nothing_behind(world: World) -> None:
     tier = world.tier()
-    for number in range(300):
+    for number in range(120):
         await put(tier, key(tenant=f"t{number}"), entry(expires=world.clock.time() + 10))
     world.clock.advance(20)
     await tier.upkeep()
