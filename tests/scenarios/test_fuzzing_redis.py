@@ -30,7 +30,7 @@ AT_ONCE: Final = 4 if ALL else 16
 
 TICK: Final = 0.005
 STEPS: Final = (0, 1, 2, 3, 4)
-ROUNDS: Final = 4 if ALL else 2
+ROUNDS: Final = 4 if ALL else 1
 
 AGAIN: Final = 3.0 if ALL else 30.0
 """Seconds within which the cache is used again. Its own pauses add up to less than 3."""

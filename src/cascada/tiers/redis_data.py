@@ -45,10 +45,10 @@ class RedisData:
 
     async def counter(self, name: str) -> int:
         found = await self._send(b"GET", self._layout.counter(name))
-        try:
+        # What Redis itself would not count on from is none of its counters.
+        if found is None or re.fullmatch(rb"0|-?[1-9][0-9]{0,18}", found):
             return int(found or 0)
-        except ValueError:
-            raise CorruptEntry(f"the counter {name} holds {found[:40]!r}, no number") from None
+        raise CorruptEntry(f"the counter {name} holds {found[:40]!r}, no number")
 
     async def push(self, name: str, item: bytes, *, left: bool) -> int:
         command = b"LPUSH" if left else b"RPUSH"
