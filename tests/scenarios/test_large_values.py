@@ -20,7 +20,7 @@ from cascada.tiers import redis_leases
 from cascada.tiers.base import Filled, Lease
 from cascada.tiers.guarded import GuardedTier
 from cascada.tiers.large import BULKY
-from tests.scenarios.row import until
+from tests.scenarios.row import all_stored, until
 from tests.servers.redis import RedisServer
 
 MIB = 2**20
@@ -115,6 +115,30 @@ async def test_a_large_value_never_goes_where_all_others_do(
     assert max(went) < 2**16
 
 
+async def test_who_asks_together_with_one_who_reads_a_large_value_does_not_wait_for_it(
+    two: tuple[Cache, Cache], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is asked for in one turn of the loop is read together."""
+    for number in range(3):
+        await two[0].tenant(f"{number}").set("row", "1", bytes(MIB) if number == 1 else number)
+    lanes, go_on = inside_redis(inside(two[1]).tiers["l2"]).lanes_of_large, asyncio.Event()
+    ask = lanes.ask
+
+    async def held(*command: Any, **how: Any) -> Any:
+        await go_on.wait()
+        return await ask(*command, **how)
+
+    monkeypatch.setattr(lanes, "ask", held)
+    first, large, small = (
+        asyncio.create_task(two[1].tenant(f"{number}").get("row", "1")) for number in range(3)
+    )
+    assert (await first).value == 0
+    assert (await small).value == 2
+    assert not large.done()
+    go_on.set()
+    assert (await large).value == bytes(MIB)
+
+
 def watch(wire: Any, went: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     """Note what goes over a connection, either way."""
     send, receive = wire.send, wire.data_received
@@ -178,6 +202,7 @@ async def test_what_is_refused_leaves_nothing_beside(
         return os.urandom(MIB)
 
     await acme.load("blob", "1", load)
+    await all_stored(acme)
     await until(lambda: stored(redis_server) == b"*0\r\n")
 
 
