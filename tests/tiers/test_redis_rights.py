@@ -13,7 +13,7 @@ import pytest
 from cascada import Cache
 from cascada.model.names import key_name, tag_name
 from cascada.testing.inside import inside, inside_push, inside_redis
-from cascada.tiers import redis_rights
+from cascada.tiers import redis, redis_rights
 from cascada.tiers.base import Barred
 from cascada.tiers.guarded import GuardedTier
 from tests.scenarios.row import until
@@ -105,6 +105,21 @@ async def test_without_scripts_redis_is_not_used_but_still_told(
     (said,) = sentences(caplog)
     assert said.startswith(f"l2: {redis_rights.NO_SCRIPTS} (")
     assert len(said) > len(redis_rights.NO_SCRIPTS) + 20, "Redis' own words are behind it"
+
+
+async def test_scripts_that_are_allowed_later_are_used_on_the_connection_that_is_there(
+    user: User, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis, "LOOK_AGAIN", 0.0)
+    url = user("-eval", "-evalsha")
+    here = Process(url)
+    async with processes(here):
+        with pytest.raises(Barred):
+            await here.tier.read([KEY])
+        name = url.split("//")[1].split(":")[0]
+        assert redis_server.say("ACL", "SETUSER", name, "+eval", "+evalsha") == b"+OK\r\n"
+        assert await here.store()
+        assert await here.found() == b"value"
 
 
 async def test_a_cache_without_scripts_loads_and_invalidates_without_an_error(user: User) -> None:

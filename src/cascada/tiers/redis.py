@@ -68,6 +68,9 @@ logger = logging.getLogger("cascada")
 _ASK_AGAIN: Final = (0.001, 0.002, 0.004, 0.008)
 """Pauses between looks whether all have heard of a strict invalidation; the last one repeats."""
 
+LOOK_AGAIN: Final = 1.0
+"""Seconds between looks whether scripts are allowed by now."""
+
 
 class RedisTier:
     """See the module's text.
@@ -115,6 +118,7 @@ class RedisTier:
         self._renewal = Renewal(self._layout, self._link, self._aside, clock.time)
         self._calls, self._leases = self._make_calls()
         self._rights = Rights(b"")
+        self._look_again = 0.0
         self._said: set[str] = set()
 
     @property
@@ -139,7 +143,7 @@ class RedisTier:
         return await self._aside.whole(keys, await self.glance(keys))
 
     async def glance(self, keys: Sequence[Key]) -> list[Found | Missing]:
-        self._need_scripts()
+        await self._need_scripts()
         try:
             answers = await self._reads.read(keys, self.run_id)
         except Barred as error:
@@ -178,7 +182,7 @@ class RedisTier:
         once: bool = False,
         digests: Sequence[bytes] = (),
     ) -> list[Lease | Found | Busy]:
-        self._need_scripts()
+        await self._need_scripts()
         asked = list(zip(keys, seen, strict=True))
         if once:
             return [*self._leases.once(asked)]
@@ -334,6 +338,7 @@ class RedisTier:
         self._reads.forget(Batcher(self._link))
 
     async def _greet(self, wire: Wire) -> None:
+        self._look_again = asyncio.get_running_loop().time() + LOOK_AGAIN
         self._rights = rights = await find_out(wire, self._layout)
         for sentence in rights.wanting:
             self._say(sentence)
@@ -341,7 +346,14 @@ class RedisTier:
             # Memory above cannot be filled any more; what is there came from a better time.
             self.hearing.on_another_epoch()
 
-    def _need_scripts(self) -> None:
+    async def _need_scripts(self) -> None:
+        """Barred without them: looked for once more now and then, since a user may be given rights
+        while the connection stands, and a server says odd things while it starts."""
+        if not self._rights.scripts and asyncio.get_running_loop().time() >= self._look_again:
+            try:
+                await self._greet(self._link.need())
+            except ServerError as error:
+                raise refusal("to say what it allows", error) from error
         if not self._rights.scripts:
             raise Barred(NO_SCRIPTS)
 
