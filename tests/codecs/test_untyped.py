@@ -237,6 +237,14 @@ def test_a_value_that_is_too_deep_is_refused_and_not_stored(wrap: Any) -> None:
     assert len(str(caught.value)) < 400
 
 
+@pytest.mark.parametrize("wrap", [lambda v: [v], lambda v: {"a": v}])
+def test_a_plain_value_may_be_as_deep_as_every_python_can_read(wrap: Any) -> None:
+    """Python's own bound is about 1,000 levels or 12,000, from the caller's place in the stack."""
+    assert back(nested(500, wrap)) == nested(500, wrap)
+    with pytest.raises(SerializationError, match="is nested too deeply; pass it in parts"):
+        CODEC.encode(nested(501, wrap))
+
+
 @pytest.mark.parametrize("wrap", [lambda v: (v,), lambda v: {2**70: v}, lambda v: frozenset([v])])
 def test_a_value_that_is_as_deep_as_allowed_can_be_read(wrap: Any) -> None:
     value = nested(100, wrap)

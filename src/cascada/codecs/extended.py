@@ -41,6 +41,10 @@ MAX_DEPTH: Final = 100
 """Levels of a rewritten value. Decoding takes more of the stack than encoding did: without a bound
 a value could be stored that can never be read."""
 
+MAX_LEVELS: Final = 500
+"""Levels of a plain value, though Python's own bound is higher: it differs between versions, and
+what one process stores another one has to be able to read."""
+
 SCALARS: Final = frozenset({type(None), bool, int, float, str, bytes})
 PLAIN: Final = SCALARS | {list, dict}
 
@@ -58,22 +62,28 @@ def plain(value: object) -> bool:
     """
     if type(value) in SCALARS:
         return True
-    parts: list[Any] = [value]
-    items = 0
-    for part in parts:
-        kind = type(part)
-        inside = part
-        if kind is dict:
-            if not SCALARS.issuperset(map(type, part)):
+    level: list[Any] = [value]
+    parts, items = 1, 0
+    for _ in range(MAX_LEVELS):
+        below: list[Any] = []
+        for part in level:
+            kind = type(part)
+            inside = part
+            if kind is dict:
+                if not SCALARS.issuperset(map(type, part)):
+                    return False
+                inside = part.values()
+            elif kind is not list:
                 return False
-            inside = part.values()
-        elif kind is not list:
-            return False
-        items += len(part)
-        parts += [item for item in inside if type(item) not in SCALARS]
-        if len(parts) > MAX_PARTS or items > MAX_ITEMS:
-            return False
-    return True
+            items += len(part)
+            below += [item for item in inside if type(item) not in SCALARS]
+            if parts + len(below) > MAX_PARTS or items > MAX_ITEMS:
+                return False
+        if not below:
+            return True
+        parts += len(below)
+        level = below
+    return False
 
 
 def extend(value: Any, depth: int = 0) -> Any:
