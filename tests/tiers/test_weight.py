@@ -2,8 +2,11 @@
 
 import gc
 import os
+import sys
 import tracemalloc
+from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -93,3 +96,42 @@ def test_a_shared_model_weighs_what_is_in_it() -> None:
     key = Key("acme", "document", *NO_SCOPE, "1")
     without = weight_of(key, Entry(entry.data), [])
     assert 1 <= (weight_of(key, entry, []) - without) / len(text) < 1.2
+
+
+ROWS: dict[str, Callable[[int], Any]] = {
+    "a text in each eighth": lambda i: f"{i}" * 100 if i % 8 == 5 else 0,
+    "a dict in each fourth": lambda i: {} if i % 4 == 1 else 0,
+    "a list of floats in each fourth": lambda i: (
+        [i + j / 2 for j in range(20)] if i % 4 == 1 else 0
+    ),
+    "the heavy one last": lambda i: [0, 0, 0, f"{i}" * 60],
+    "deeper": lambda i: [[0, 0], [f"{i}" * 60]],
+}
+
+
+@pytest.mark.parametrize("row", ROWS.values(), ids=ROWS.keys())
+@pytest.mark.parametrize("kind", [tuple, dict])
+def test_what_is_heavy_at_regular_places_is_weighed_too(
+    row: Callable[[int], Any], kind: Callable[[Any], Any]
+) -> None:
+    """Of a large value each eighth item, say, is looked at: not always the same column of rows."""
+    made = [row(number) for number in range(20_000)]
+    value = dict(enumerate(made)) if kind is dict else kind(made)
+    entry = Entry(b"", value=value)
+    assert 0.9 < weight_of(Key("a", "x", *NO_SCOPE, "1"), entry, ()) / really(value) < 1.4
+
+
+def really(value: object) -> int:
+    """All objects of a value of built-in types, each once."""
+    seen: dict[int, int] = {}
+    ahead = [value]
+    while ahead:
+        each = ahead.pop()
+        if id(each) in seen or (type(each) is int and -5 <= each <= 256):
+            continue
+        seen[id(each)] = sys.getsizeof(each)
+        if isinstance(each, dict):
+            ahead += [*each, *each.values()]
+        elif isinstance(each, list | tuple):
+            ahead += each
+    return sum(seen.values())

@@ -9,8 +9,8 @@ are from CPython 3.11 (`tests/tiers/test_weight.py` compares them with tracemall
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
-from itertools import islice
 from typing import Any, Final
 
 from cascada.codecs.compression import size_of
@@ -30,6 +30,8 @@ _AT_MOST: Final = 80
 """Bytes that one byte of msgpack becomes at most: an empty list."""
 
 _COMPRESSED: Final = int(Flag.COMPRESSED)
+_CONTAINERS: Final = frozenset({dict, list, tuple, set, frozenset})
+
 _ATOMS: Final = frozenset({int, float, complex, str, bytes, bytearray})
 
 BYTES: Final = sys.getsizeof(b"")
@@ -65,6 +67,7 @@ class _Scales:
 
     def __init__(self, data: bytes) -> None:
         self._seen = {id(data)}
+        self._turn = 1
 
     def weigh(self, value: Any, most: int) -> int:
         """Looks at about `most` objects: at all of them, or at some in each container."""
@@ -78,22 +81,47 @@ class _Scales:
             return weight
         if isinstance(value, dict | list | tuple | set | frozenset) and value:
             weight += self._inside(value, most)
+            if type(value) in _CONTAINERS:
+                return weight
         return weight + self._parts(value, most)
 
     def _inside(self, value: Any, most: int) -> int:
         """The items of a container, by those of them that are looked at."""
         count = len(value)
+        if most <= 1 and isinstance(value, list | tuple):
+            return self.weigh(value[self._any_of(count)], 1) * count
         step = max(1, count // max(1, most // 2))
-        some: list[Any] = [*islice(value, 0, None, step)]
+        some = self._some(value, step)
         if isinstance(value, dict):
-            some += islice(value.values(), 0, None, step)
+            some += self._some(value.values(), step)
             count *= 2
         each = max(1, most // len(some))
-        before = len(self._seen)
-        weight = sum(self.weigh(item, each) for item in some)
-        if step > 1 and len(self._seen) - before > len(some) // 2:
-            return weight * count // len(some)
-        return weight  # they are mostly the same few
+        if step == 1:
+            return sum([self.weigh(item, each) for item in some])
+        # What is met again is there a few times over; what is met once stands for others like it.
+        met = Counter(map(id, some))
+        once = again = 0
+        for item in some:
+            if met[id(item)] == 1:
+                once += self.weigh(item, each)
+            else:
+                again += self.weigh(item, each)
+        return again + once * count // len(some)
+
+    def _some(self, items: Any, step: int) -> list[Any]:
+        """One of each `step` items, each time at another place: rows that are written one after the
+        other have their heavy column at the same one."""
+        items = items if isinstance(items, list | tuple) else list(items)
+        if step == 1:
+            return [*items]
+        return [
+            items[start + self._any_of(step)] for start in range(0, len(items) - step + 1, step)
+        ]
+
+    def _any_of(self, count: int) -> int:
+        # A generator of Park and Miller's kind: the same value weighs the same each time.
+        self._turn = self._turn * 48_271 % 2_147_483_647
+        return self._turn % count
 
     def _parts(self, value: Any, most: int) -> int:
         """What an object of a class holds: its attributes, or an array's bytes."""
