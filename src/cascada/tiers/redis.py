@@ -44,7 +44,7 @@ from cascada.tiers.base import (
 from cascada.tiers.redis_aside import AT_ONCE, PATIENCE, Aside
 from cascada.tiers.redis_batch import Batcher
 from cascada.tiers.redis_calls import Calls
-from cascada.tiers.redis_data import MAX_ITEMS, RedisData
+from cascada.tiers.redis_data import RedisData
 from cascada.tiers.redis_hearing import Hearing
 from cascada.tiers.redis_holding import holding
 from cascada.tiers.redis_lanes import Lanes
@@ -106,7 +106,6 @@ class RedisTier:
             what="lists and counters",
             most=max_connections,
             patience=pool_timeout,
-            elements=MAX_ITEMS,
         )
         self._large = Lanes(
             self._pool, self._link, what="large values", most=AT_ONCE, patience=PATIENCE

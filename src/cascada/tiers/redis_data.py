@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from typing import Any, Final
+from typing import Any
 
 from cascada.model.errors import CorruptEntry, TierUnavailable
 from cascada.tiers.data import overflow
@@ -22,9 +22,6 @@ from cascada.tiers.redis_refusals import refusal
 from cascada.tiers.redis_replies import Argument
 
 logger = logging.getLogger("cascada")
-
-MAX_ITEMS: Final = 2**20
-"""Of a list that is read at once."""
 
 
 class RedisData:

@@ -13,6 +13,9 @@ from typing import Final
 MAX_ELEMENTS: Final = 2**12
 """Of one reply, all levels together; but each argument of the longest command brings some more."""
 
+MAX_ITEMS: Final = 2**20
+"""Of a list that is read at once."""
+
 PER_ARGUMENT: Final = 4
 """Elements: an invalidation answers three for each name."""
 
@@ -46,18 +49,18 @@ class Frames:
     it is in.
     """
 
-    def __init__(self, elements: int = MAX_ELEMENTS) -> None:
-        self._most = elements
+    def __init__(self) -> None:
+        self._most = MAX_ELEMENTS
         self._line = b""
         self._skip = 0
         self._left = 0
         self._above: list[int] = []
         self._elements = self._bytes = 0
 
-    def allow(self, arguments: int) -> None:
-        """A command of so many arguments was sent, and its reply may be as long."""
-        if arguments * PER_ARGUMENT > self._most:
-            self._most = arguments * PER_ARGUMENT
+    def allow(self, elements: int) -> None:
+        """A command was sent whose reply may have so many."""
+        if elements > self._most:
+            self._most = elements
 
     @property
     def within(self) -> int:

@@ -23,7 +23,6 @@ from redis.exceptions import RedisError
 from cascada.model.errors import TierUnavailable, Unanswered
 from cascada.tiers.base import Barred
 from cascada.tiers.deadline import wait_in
-from cascada.tiers.redis_frames import MAX_ELEMENTS
 from cascada.tiers.redis_layout import ServerError
 from cascada.tiers.redis_link import Link
 from cascada.tiers.redis_pool import Opened, Pool
@@ -61,7 +60,7 @@ class Queue:
 class Lanes:
     """At most `most` connections; a name that finds none free waits, `patience` seconds at most.
 
-    `what` they are for; `elements`: as of `Wire`.
+    `what` they are for.
     """
 
     def __init__(
@@ -72,10 +71,8 @@ class Lanes:
         what: str,
         most: int,
         patience: float,
-        elements: int = MAX_ELEMENTS,
     ) -> None:
         self._what = what
-        self._elements = elements
         self._moved = 0
         self._pool = pool
         self._link = link
@@ -183,7 +180,7 @@ class Lanes:
 
     async def _open(self) -> Opened:
         try:
-            opened = await self._pool.open(elements=self._elements)
+            opened = await self._pool.open()
             try:
                 await self._pool.greet(opened.wire)
                 await _can_prove(opened.wire)

@@ -17,7 +17,6 @@ from redis.backoff import NoBackoff
 
 from cascada.model.errors import BadInput
 from cascada.model.secret import Secret, Url
-from cascada.tiers.redis_frames import MAX_ELEMENTS
 from cascada.tiers.redis_layout import without_arguments
 from cascada.tiers.redis_replies import Argument, exactly, greeted
 from cascada.tiers.redis_url import what_is_wrong
@@ -48,12 +47,11 @@ class Pool:
         self,
         on_push: Callable[[list[Any]], None] = lambda message: None,
         on_lost: Callable[[], None] = lambda: None,
-        elements: int = MAX_ELEMENTS,
     ) -> Opened:
         """A new connection on which nothing has been said yet."""
         made: Any = self._pool
         connection: AbstractConnection = made.make_connection()
-        opened = Opened(Wire(on_push, on_lost, elements), connection)
+        opened = Opened(Wire(on_push, on_lost), connection)
         try:
             await cast(Any, connection).connect()
             end_if_cancelled()

@@ -20,7 +20,7 @@ from typing import Any, Final, cast
 import hiredis
 
 from cascada.model.errors import BadInput, TierUnavailable, Unanswered
-from cascada.tiers.redis_frames import MAX_ELEMENTS, Frames, TooMuch
+from cascada.tiers.redis_frames import MAX_ITEMS, PER_ARGUMENT, Frames, TooMuch
 from cascada.tiers.redis_layout import ServerError
 from cascada.tiers.redis_replies import Argument, Fits, fitting
 
@@ -39,16 +39,10 @@ class Wire(asyncio.Protocol):
     """The transport of one connection: replies in order, pushes aside.
 
     `on_push` may raise whatever it likes: a push that cannot be understood ends the connection.
-    `elements` are promised by one reply at most, unless its command is longer.
     """
 
-    def __init__(
-        self,
-        on_push: Callable[[list[Any]], None],
-        on_lost: Callable[[], None],
-        elements: int = MAX_ELEMENTS,
-    ) -> None:
-        self._frames = Frames(elements)
+    def __init__(self, on_push: Callable[[list[Any]], None], on_lost: Callable[[], None]) -> None:
+        self._frames = Frames()
         self._reader = hiredis.Reader()
         self._waiting: deque[tuple[asyncio.Future[Any], Fits]] = deque()
         self._on_push = on_push
@@ -103,7 +97,7 @@ class Wire(asyncio.Protocol):
             )
         # All that may fail comes first: a place without a command would shift every later reply.
         data = packed(command)
-        self._frames.allow(len(command))
+        self._frames.allow(MAX_ITEMS if command[0] == b"LRANGE" else PER_ARGUMENT * len(command))
         if len(data) > PIECE:
             self._large_sent += len(data)
         reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
