@@ -213,8 +213,11 @@ async def test_a_context_that_is_current_goes_before_headers() -> None:
         assert "needs agent" in answer.json()["detail"]
 
 
-async def test_a_function_that_wants_the_connection_itself_gets_it() -> None:
-    async with service(application(context_of)) as client:
+@pytest.mark.parametrize("dependencies", [[context_of], []], ids=["context_of", "none"])
+async def test_a_function_that_wants_the_connection_itself_gets_it(
+    dependencies: list[Any],
+) -> None:
+    async with service(application(*dependencies)) as client:
         headers = {"X-Tenant-ID": "acme", "X-Collection-ID": "k1"}
         answer = await client.get("/own-connection", headers=headers)
         assert answer.json() == {"collection": "k1"}

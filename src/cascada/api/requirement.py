@@ -50,12 +50,12 @@ def with_context(
     def decorate(function: Callable[..., T]) -> Callable[..., T]:
         arguments.function(function, "what @with_context stands above")
         signature = inspect.signature(function)
-        at = _place_of_ctx(function, signature)
+        at, own = _place_of_ctx(function, signature), _own_connection(signature)
 
         def settled(
             args: tuple[Any, ...], named: dict[str, Any]
         ) -> tuple[Context, tuple[Any, ...], dict[str, Any]]:
-            connection = named.pop(CONNECTION, None)
+            connection = named.pop(CONNECTION, None) or (own and named.get(own))
             if at is not None and len(args) > at:
                 ctx = _checked(function, needed, args[at])
                 return ctx, (*args[:at], ctx, *args[at + 1 :]), named
@@ -97,13 +97,25 @@ def with_context(
     return decorate
 
 
+def _own_connection(signature: inspect.Signature) -> str | None:
+    """The function's own parameter for the connection, if it has one."""
+    requests = sys.modules.get("starlette.requests")
+    if requests is None:
+        return None
+    kind = requests.HTTPConnection
+    known = (kind, kind.__name__)
+    return next(
+        (each.name for each in signature.parameters.values() if each.annotation in known), None
+    )
+
+
 def _with_connection(parameters: list[inspect.Parameter]) -> list[inspect.Parameter]:
     """A parameter for the connection, where there is FastAPI to give one."""
     fastapi, requests = sys.modules.get("fastapi"), sys.modules.get("starlette.requests")
     if fastapi is None or requests is None:
         return parameters
     kind = requests.HTTPConnection
-    if any(each.annotation in (kind, kind.__name__) for each in parameters):
+    if _own_connection(inspect.Signature(parameters)) is not None:
         return parameters  # FastAPI gives it to one parameter alone, and that is the function's own
     ours = inspect.Parameter(
         CONNECTION, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind
