@@ -351,7 +351,7 @@ class SqliteTier:
     async def _fill(self, writes: Sequence[Write]) -> list[Filled]:
         return await self._writer.run(
             lambda c: rules.fill(c, self._rules, writes),
-            rows=len(writes),
+            rows=sum(write.rows for write in writes),
             durable=any(write.lease.forced for write in writes),
         )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from cascada.codecs.envelope import pack
 from cascada.model.entry import Entry
@@ -21,6 +21,9 @@ from cascada.tiers.deciding import decided
 from cascada.tiers.sqlite_holding import bearers
 from cascada.tiers.sqlite_ledger import Book, Ledger, Rules, home_in
 
+ROW: Final = 2**15
+"""Bytes of an envelope that count as one more row."""
+
 
 class Write(NamedTuple):
     """One fill, worked out before the transaction begins so that it is short."""
@@ -30,6 +33,11 @@ class Write(NamedTuple):
     key: str
     names: tuple[str, ...]  # the key's own first
     envelope: bytes
+
+    @property
+    def rows(self) -> int:
+        """How many usual rows cost as much: a commit of several large ones would have no end."""
+        return 1 + len(self.envelope) // ROW
 
     @classmethod
     def of(cls, namespace: str, lease: Lease, entry: Entry) -> Write:
