@@ -149,3 +149,25 @@ async def test_every_endless_task_of_a_cache_survives(
         async with asyncio.timeout(10):
             await polled.wait()
         await until(lambda: parts.check.armed)
+
+
+async def test_what_is_ended_before_its_first_step_tells_who_waits_for_it(
+    tasks: Background,
+) -> None:
+    told = 0
+
+    async def work() -> None:
+        nonlocal told
+        try:
+            await asyncio.Event().wait()
+        finally:
+            told += 1
+
+    tasks.run(work(), "work")
+    await tasks.drain(0)
+    ended = tasks.run(work(), "work")
+    background.end(ended)
+    background.end(ended)
+    await asyncio.wait([ended])
+    assert told == 2
+    assert ended.cancelling() == 1, "it may be giving something back by then"
