@@ -53,6 +53,10 @@ class Pool:
         connection: AbstractConnection = made.make_connection()
         opened = Opened(Wire(on_push, on_lost), connection)
         try:
+            if (tls := getattr(connection, "ssl_context", None)) is not None:
+                # It reads all certificates that this machine trusts: too long for the loop. Each
+                # time anew, since they may have been replaced.
+                await asyncio.to_thread(tls.get)
             await cast(Any, connection).connect()
             end_if_cancelled()
             opened.wire.take_over(_transport_of(connection))
