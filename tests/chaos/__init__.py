@@ -1,8 +1,8 @@
 """The checker: real processes attack the public API over a versioned source of truth.
 
-It looks from outside, like Meta's Polaris: whatever happens inside, no read may give a version
-that is older than the newest one whose invalidation had returned when the read began. See
-`coherence.md` of the project's design, section 6, and `python -m tests.chaos --help`.
+It looks from outside: whatever happens inside, no read may give a version that is older than the
+newest one whose invalidation had returned when the read began. `docs/coherence.md` says what is
+promised, `python -m tests.chaos --help` how to run it.
 
     truth       the versions of all rows, shared by all processes, and when each was due
     board       what parent and workers tell each other: phases, counters, requests for traces

@@ -1,4 +1,4 @@
-"""The traps of the protocol (`coherence.md` section 6), one test each, on a real server.
+"""The traps of the protocol, one test each, on a real server.
 
 Each fails when the rule that its text names is left out.
 """

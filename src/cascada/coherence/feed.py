@@ -5,7 +5,7 @@ tier takes it. Memory is trusted for `lease` seconds from the START of the last 
 succeeded: an invalidation that returned before it began is in its answer, so that no older one can
 be unheard of for longer. When the database does not answer, or this process was stopped for a
 while, the trust runs out by itself; it comes back with the next look, which reports all that was
-missed, or `lost`, and then memory is emptied. (`coherence.md` rule 8.)
+missed, or `lost`, and then memory is emptied.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ them may cease to:
 
 A gap in q, or another nonce, flushes. Besides, the server must be the one that the tier's own
 connection leads to, or nothing that is read there is ever pushed here; and the layout must not be
-newer than this process. (`coherence.md` 4 and 5.)
+newer than this process.
 """
 
 from __future__ import annotations

@@ -4,7 +4,6 @@ A tier that could not be told of an invalidation is owed it. This process rememb
 does not read the tier before it was told. Where the lowest tier is durable and was told, it also
 keeps the names for all processes, in its outbox; each of them looks there, and sends what it finds,
 so that a process that dies with its debts leaves nothing behind. Sending twice harms nobody.
-(`coherence.md` rule 11.)
 """
 
 from __future__ import annotations

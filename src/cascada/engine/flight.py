@@ -20,7 +20,7 @@ meanwhile does not wait for that, but looks into the tiers; only if nothing is t
 was invalidated) the refresh is waited for, and then looked again.
 
 So nobody waits for more than two flights, and 500 callers with an invalidation in the middle of
-their load cause two loads. (The re-check inside the flight is groupcache's; see `coherence.md` 4.)
+their load cause two loads.
 
 Waiting in circles: a loader may load other keys. Before a loader waits for a flight, the voyages
 are followed from there along "whose loader waits for whom"; if that leads back, LoadCycle.

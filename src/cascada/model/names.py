@@ -3,14 +3,13 @@
 STATIC names follow from the key alone, so every reader knows them. DYNAMIC names (tags, sources,
 context parts that did not enter the key) are given when the value is written and travel with it.
 Each kind of name has a prefix of its own and every segment is percent-encoded, so that no name can
-imitate another; each begins with its tenant, so that no invalidation ever leaves its tenant.
+imitate another; each begins with its tenant, so that no invalidation ever leaves its tenant. A key
+has at most 12 static names.
 
     t:T              the tenant                  r:T:type:id          the resource, any context
     y:T:type         a data type                 s:T:type:id:agent:A  the resource at one part
     p:T:agent:A      a context part              k:<key text>         one key
     q:T:type:agent:A a data type at one part     #:T:tag              a tag
-
-Source: the static names of `coherence.md` section 2 (at most 12 of a key).
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ channels ignore databases; the braces keep one tenant's keys in one slot.
     a:<q>     how many processes have applied a strict invalidation (its epoch's, too), for 2 s
 
 A stamp is equal or it is not: whatever is missing (evicted, expired, flushed, restarted) reads as a
-miss. See `coherence.md` 3.
+miss.
 """
 
 from __future__ import annotations

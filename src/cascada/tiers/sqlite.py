@@ -4,7 +4,7 @@ Every tenant has a counter. An invalidation takes the next value and leaves a to
 name with it; an entry's row holds the counter as it was before the source was read, and all names
 that the entry bears. The row is valid while no tombstone of its names is higher. So a lease costs
 nothing: it is the counter that a read has seen, and whatever was invalidated since is found when
-the entry comes to be stored, in the same transaction. (`coherence.md` rules 8 and 9.)
+the entry comes to be stored, in the same transaction.
 
     sqlite_schema    the tables, and how a file is opened, recognised and renewed
     sqlite_link      a connection that finds its way back to the file

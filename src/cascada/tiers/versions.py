@@ -1,7 +1,7 @@
 """The greatest versions that memory has held of keys whose records have gone.
 
 An invalidation ends the newest value, and eviction may; neither makes an older one the newest.
-(`coherence.md` rule 16; the tiers below keep theirs for longer.)
+(The tiers below remember theirs for longer.)
 """
 
 from __future__ import annotations
