@@ -71,7 +71,8 @@ class Policy:
     lookup: "nearest" also answers with a more general context's value, "exact" does not. "strict"
         does where the more specific values are known not to be there: the loader is asked level
         by level, and absences are stored (for `none_ttl`, else as long as a value).
-    priority: what eviction gives up last. durable: also kept in the database tier.
+    priority, durable: without effect in this version. Eviction gives up what was used least lately,
+        and the database tier keeps every value.
     strict: an invalidation waits until no process's memory serves the old value, and none does
         while the shared tier is away. `get_many` gives values of one moment: all or none of what a
         cascade has reached.
