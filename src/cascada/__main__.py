@@ -1,4 +1,4 @@
-"""`python -m cascada`: the command, where it is not on the path."""
+"""`python -m cascada`: the same command as `cascada`, where that is not on the path."""
 
 import sys
 

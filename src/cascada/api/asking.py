@@ -1,4 +1,10 @@
-"""How a tenant's handle asks: keys, questions, and loads for the faces that are built on it."""
+"""How a tenant's handle asks. `Tenant` inherits this part by way of `TenantLoads`.
+
+It makes keys and questions of what a caller passed. The faces that tell more of an answer than
+`load` does, or make a loader of their own (embeddings, `get_with_cache_aside`), call `ask`,
+`ask_many` and `ask_by_level`. Nothing here looks into a tier by itself, or stores anything: the
+engine does.
+"""
 
 from __future__ import annotations
 

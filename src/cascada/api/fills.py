@@ -1,4 +1,10 @@
-"""Storing what was made after a miss."""
+"""`fill`: storing what was made after a miss. A part of `Tenant`.
+
+The embeddings and query results of the documents' names are stored by it, too (`fill_anew`). A fill
+must never replace a value that its miss has not seen, and never void anything: it is for values
+that were made, not written, so that nobody is told of a change that there was not.
+(`docs/protocol.md` rules 1 and 7.)
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""The headers in which a request says whom it comes from."""
+"""The headers in which a request says whom it comes from.
+
+`with_context` and `cascada.integrations.fastapi` read them here, so that both say the same of a
+wrong one. No tenant is ever guessed: a header that is missing, empty or there twice is the caller's
+error.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Loads: the value from the first tier that has it, else from the caller's own code."""
+"""`load` and `load_many`: the value from the first tier that has it, else from the caller's code.
+
+A part of `Tenant`. Arguments are checked here, on a hit as well; all else is the engine's. The
+overloads tell a type checker what comes back (`api/signatures.py`); they run nothing.
+"""
 
 from __future__ import annotations
 

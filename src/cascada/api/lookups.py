@@ -1,4 +1,8 @@
-"""What `get` and `get_many` answer beyond memory: hits, and misses that remember what was seen."""
+"""What `get` and `get_many` answer beyond memory: hits, and misses that remember what was seen.
+
+`Tenant` calls it, through the `Assembly`, whenever memory has no answer at once. It must never call
+a loader, and never take a lease for what it has not found.
+"""
 
 from __future__ import annotations
 
@@ -66,9 +70,10 @@ class Lookups:
         found: dict[int, Hit[Any] | Miss] = {
             index: hit for index, hit in enumerate(glanced) if hit is not None
         }
-        # Strictly, all are of one moment: memory may not have heard yet of what the tier below it
-        # shows, so that half of a cascade would be seen. What is missing here memory may have all
-        # the same (as another type, an absence, something due), and would answer for further on.
+        # Of a strict type all answers are of one moment. Memory may not have heard yet of what the
+        # tier below it shows already: of a cascade, half would be seen. So memory answers none of
+        # them, also not those that it has missed here. It may have them all the same (as another
+        # type, as an absence, as something that is due), and would answer further on.
         below = self.stack.authority is not self.stack.memory
         at_once = kind.policy.strict and below
         if at_once:

@@ -1,8 +1,11 @@
 """What a provider of embeddings returned, checked before anybody gets or stores it.
 
 A provider is somebody else's code behind a network. It may answer with an error document, with one
-vector too few, or with nan for an empty text; and what is stored is served for a day. So: one
-vector for each text, each a list of finite numbers, all of one length.
+vector too few, or with nan for an empty text; and what is stored is served for a day. So there is
+one vector for each text. Each is a list of finite numbers, and all are of one length.
+
+`api/embeddings.py` calls it. A vector that is wrong by itself comes back as an error in its place,
+so that the others can still be stored.
 """
 
 from __future__ import annotations

@@ -1,12 +1,15 @@
 """How much one value may be, known before anything is made of it.
 
-Bytes say little of that: 543 of them decompress to 16 MiB of empty lists, which take 1.2 GB, and an
-object of 40 lists, each twice in the next one, is written to a trillion. So parts are counted, on
-both ways alike: what would not be read is not stored either.
+The length in bytes says little. 543 bytes decompress to 16 MiB of empty lists, which take 1.2 GB of
+memory. An object of 40 lists, each of which holds the next one twice, is written as a trillion of
+them. So parts are counted, when a value is stored and when it is read: what would not be read is
+not stored.
 
-Of what is read only the bytes are there, and msgpack says how much follows. A short text can hold
-nothing bad. A longer one is looked over for bytes that could begin a part, in C; only if there are
-many of them (floats and texts have such bytes, too) it is gone through from item to item.
+The codec (`codecs/values.py`) asks here before it encodes or decodes. When it decodes there are
+only bytes. A short text is let through: it can hold nothing bad. In a longer one, the bytes that
+may begin a part are counted first, in C. Floats and texts hold such bytes, too; so only if there
+are many of them, the text is followed from item to item, as msgpack says how long each one is.
+Nothing is decoded here but a key of a dict, whose hash is needed.
 """
 
 from __future__ import annotations

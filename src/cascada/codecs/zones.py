@@ -1,7 +1,9 @@
-"""Time zones that can be told again: fixed offsets, and named zones by their key.
+"""Time zones that can be stored and made again: fixed offsets, and named zones by their name.
 
-A zone with a name is more than its offset of today: what was stored in winter would be an hour
-wrong in summer. Others (of pytz, dateutil or one's own) have no name that a reader could go by.
+A named zone is more than its offset of today: what was stored in winter would be an hour wrong in
+summer. Zones of pytz, of dateutil or of one's own have no name that a reader could go by: `told`
+answers None, and the codec refuses them. It, and the ids of `@cached`, must agree on which is
+which.
 """
 
 from __future__ import annotations

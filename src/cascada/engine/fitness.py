@@ -1,9 +1,10 @@
-"""Whether what was made may be stored, as far as what it was made from goes.
+"""Whether a value may be stored, as far as its sources go. Loads, `set` and `fill` ask.
 
-A source that was read before its load began may have changed before the load took its leases, which
-then know nothing of it. So what a caller passes as a hit is compared with what the lowest tier has,
-once the leases are held; from then on they tell of every change. What is not there any more cannot
-be compared: it was invalidated, has expired, or was never stored.
+A source that was read before its load began may have changed before the load took its leases. The
+leases then know nothing of that. So a hit that a caller passes as a source is compared with what
+the lowest tier has, once the leases are held; from then on they tell of every change. What is not
+there any more cannot be compared, and counts as changed: it was invalidated, has expired, or was
+never stored. The caller gets his value all the same. (`docs/protocol.md` rule 10.)
 """
 
 from __future__ import annotations

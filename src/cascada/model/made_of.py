@@ -2,11 +2,14 @@
 
     `sources=[hit, ("document", "d1"), ("memory", "m1", Scope(agent="a1"))]`
 
-A hit carries its key, what it was made from itself, and what was read: what is made of it is stored
-only while that is what there is. A pair is a type and an id, which say nothing of when it was read;
-a third item is the context that it was read in. None of these can be misread. A str can: in
-"doc:agent:d1" the type may be "doc" or "doc:agent", and who guesses wrong lets the answer outlive
-its source. So one is taken only if it holds a single colon.
+Every face that takes `sources=` brings them into one form here (`MadeOf`).
+
+- A hit carries its key, its own sources, and the bytes that were read. What is made of it is stored
+  only while the same bytes are there.
+- A pair is a type and an id, which say nothing of when it was read. A third item is the context
+  that it was read in.
+- A str could be misread: in "doc:agent:d1" the type may be "doc" or "doc:agent", and who guesses
+  wrong lets the answer outlive its source. So one is taken only if it holds a single colon.
 """
 
 from __future__ import annotations

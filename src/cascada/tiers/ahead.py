@@ -1,8 +1,11 @@
 """Entries that another host has dated after this process's present.
 
-Clocks of hosts differ, and clocks are set. How old such an entry is nobody can tell; so its life
-counts from when this process has met it first, in whichever tier: its age is never negative, and it
-is kept for no longer than it was to live. By the monotonic clock, which nobody sets.
+Clocks of hosts differ, and clocks are set. Nobody can tell how old such an entry is. So its life
+counts from the moment when this process met it first, in whichever tier, by the monotonic clock,
+which nobody sets. Its age is never negative, and it is kept for no longer than it was to live.
+
+Redis' and the database's reads pass every entry through `dated`. It changes the times of the entry
+that was read, never those that are stored.
 """
 
 from __future__ import annotations

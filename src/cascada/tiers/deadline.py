@@ -1,12 +1,17 @@
 """A deadline that counts what the other side takes, not what this process's own lag takes.
 
-A blocked event loop sees the answer and the end of the time in the same turn, and a plain time-out
-would take a tier for dead that answered long ago. So time is counted in ticks of the loop, between
-which it looks at what has arrived: however long it was blocked, that is one tick. If the last one
-came late there is one more, and at the end one more look before the call is given up.
+When the event loop was blocked, it sees the answer and the end of the time in the same turn. A
+plain time-out would then take a tier for dead that has answered long ago. So time is counted in
+ticks of the loop, and between two ticks the loop looks at what has arrived. However long it was
+blocked, that is one tick. If the last tick came late there is one more, and at the end there is one
+more look before the call is given up.
 
-Work that waits in a queue of this process, or for what arrives piece by piece (`Progress`), is not
-late as long as that moves.
+A call may wait in a queue of this process, or for a reply that arrives piece by piece (`Progress`).
+As long as that moves, the other side is not late.
+
+`tiers/guarded.py` puts one around every call of a tier, and the polled feed one around each look.
+Code further in tells it what it waits for (`wait_in`, `lengthen`), without knowing whether there is
+one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""What a fill stores, as memory and the database decide it (Redis does in a script, alike)."""
+"""What a fill stores: memory and the database decide it here, and do it themselves.
+
+Redis must decide alike, in the script of `redis_filling`. (`docs/protocol.md` rules 2 to 7.)
+"""
 
 from __future__ import annotations
 

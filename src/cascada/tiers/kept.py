@@ -1,6 +1,7 @@
 """The records that memory keeps: bounded in bytes, and each counted in the cells that it bears.
 
-Whether a record is still valid is not known here; see `memory`.
+`MemoryTier` owns the one `Kept` of a cache. It asks first whether a record is still valid, which is
+not known here; and nothing else may add or remove a record, or the bytes and the counts go wrong.
 """
 
 from __future__ import annotations

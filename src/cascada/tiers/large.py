@@ -1,7 +1,8 @@
-"""Values that are large are told of before they are brought.
+"""Large values are announced before they are brought: what the tiers, their guards and reads share.
 
-Who asks on behalf of many is told only, so that none of them waits for what another one asked for;
-and the deadline of who has them brought is as long as they are.
+A read on behalf of many callers only says that there is a large value, and how large it is. So none
+of them waits for what another one asked for. Who wants the value itself has it brought, and has a
+deadline that grows with its length.
 """
 
 from __future__ import annotations
@@ -18,12 +19,11 @@ BULKY: Final = 2**18
 """Bytes of a payload from which on it is large."""
 
 PER_BYTE: Final = 1e-7
-"""Seconds by which each byte lengthens the deadline: megabytes that are on their way over a slow
-line, or are copied by the server, are no sign of a tier that fails, whose breaker would open for
-all others."""
+"""Seconds by which each byte lengthens the deadline. Megabytes take time on a slow line, and when
+the server copies them. That is no sign of a failing tier, and must not open its breaker for all."""
 
 SLOWEST: Final = 1e-6
-"""Seconds that a byte may take while others arrive."""
+"""Seconds that each byte may take at most, while bytes go on arriving."""
 
 _ASIDE: Final = int(Codec.ASIDE)
 
@@ -48,12 +48,12 @@ def told_of(size: int, q: int) -> Found:
 
 
 def wait_for_bytes(size: int) -> None:
-    """So many are about to be brought."""
+    """Lengthen the deadline of this call: so many bytes are about to be brought."""
     lengthen(PER_BYTE * size, SLOWEST * size)
 
 
 def wait_for_told(answers: Sequence[Found | Missing]) -> bool:
-    """Whether anything was told of so; if it was, all that is about to be brought."""
+    """Whether a large value is among these; if so, the deadline grows, since it will be brought."""
     told = [
         int(answer.entry.data)
         for answer in answers

@@ -1,7 +1,8 @@
-"""The script that stores: what loads bring, what is set, and what is stored where nothing is.
+"""The script that stores. `redis_leases` runs it for loads, for sets, and for fills by a miss.
 
-Each under its own proof that it is not outdated: a lease that stands, a HOLD that stands (or an
-equal value that is there), or a miss after which nothing was named. (`docs/protocol.md`.)
+Nothing is stored without a proof that it is not outdated. A load needs a lease that stands. A set
+needs a HOLD that stands, or an equal value that is there. A fill needs a miss after which nothing
+was named. (`docs/protocol.md`.)
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Connections beside the multiplexed one, for lists and counters and for what is large: each serves
-one name at a time, so that nobody has to wait behind what another tenant does with his.
+"""Connections beside the multiplexed one: a set for lists and counters, and a set for large values.
 
+Each connection serves one name at a time, so that no tenant waits behind what another one does.
 Calls of one name are sent in their order, on one connection, without waiting for each other.
 
 A list's reply looks like any other list's, and nothing in it says whose it is. So each command is
-followed by a PING with a word of its own, and only a reply that this very word comes behind is
-taken: one reply too many, one too few or one of somebody else ends the connection instead.
+followed by a PING with a word of its own. A reply is taken only if this very word comes behind it.
+Otherwise there was one reply too many, one too few or somebody else's, and the connection ends.
 
 They are opened when they are needed, and only while the multiplexed one is there: its task knows
 whether there is a server, so that an outage costs callers nothing here.

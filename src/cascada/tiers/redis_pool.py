@@ -1,6 +1,8 @@
 """From a URL to connections: redis-py's own, to the server that the URL names.
 
-No error here has another one behind it: a parser's would hold the URL.
+`RedisTier` makes one pool. The link (`redis_link`), the lanes and the push feed open their
+connections by it. An error that is raised here is never chained to a parser's, whose text would
+hold the URL.
 """
 
 from __future__ import annotations

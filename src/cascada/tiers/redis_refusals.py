@@ -1,5 +1,8 @@
-"""Why Redis does not do what it is asked, in words for a log: what it refuses, and why there is no
-connection. None of them ever holds a password or a value."""
+"""Why Redis does not do what it is asked, in words for a log.
+
+`refusal` turns an error reply into the tier's own error, and decides whether it counts as a failure
+of the tier. `cause` says why there is no connection. Neither ever holds a password or a value.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """What may come back for each command: a reply of another form is not this command's.
 
-Replies bear no name. They belong to the commands in their order, so that one reply too many, or one
-too few, would hand every later caller somebody else's. The wire looks at each reply before its
-caller gets it, and ends a connection on which one does not fit.
+Replies bear no name. They belong to the commands in their order. So one reply too many, or one too
+few, would hand every later caller somebody else's. The wire looks at each reply before its caller
+gets it, and ends a connection on which one does not fit. Who sends a command passes the form of its
+reply, or `fitting` tells it by the command; a new command without one would take anything.
 """
 
 from __future__ import annotations

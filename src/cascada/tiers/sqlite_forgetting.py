@@ -1,13 +1,16 @@
-"""Tenants that have come once and have nothing any more: in the end they leave nothing behind.
+"""Tenants that came once and have nothing any more: in the end they leave nothing behind.
 
-What a tenant leaves without a row is its counter and its tombstones. They refuse what was read
-before its latest invalidation, however late that comes to be stored. Where both are dropped, `born`
-does it: whoever is unknown counts from there, so that it rises to what is forgotten. The price: a
-load of an unknown tenant that began before that is refused too, once, and its key is loaded again.
-So nobody is forgotten who was invalidated among the newest (`KEPT`), `born` rises once in a round,
-and a round, which looks at all tenants a few at a time, begins when many have come or lost rows.
+A tenant without rows still has a counter and tombstones. They refuse what was read before its
+latest invalidation, however late that comes to be stored. When both are dropped, `born` must refuse
+it in their place: a tenant that is not known counts from there. So `born` rises above every number
+that is forgotten. The price: a load of another unknown tenant that began before that is refused as
+well, once, and its key is loaded again.
 
-A tenant that has rows keeps its counter; its tombstones are swept when they are as old.
+To keep the price low, a tenant that was invalidated among the newest (`KEPT`) is never forgotten,
+and `born` rises once in a round. A round begins when many tenants have come or many rows have gone,
+and looks at all tenants, a few at a time. `sqlite_upkeep` takes its steps.
+
+A tenant that has rows keeps its counter. Its tombstones are swept when they are as old.
 """
 
 from __future__ import annotations
@@ -21,7 +24,8 @@ KEPT: Final = 10_000
 """Invalidations, of all tenants together, whose tombstones no round touches."""
 
 NEWS: Final = 5_000
-"""Tenants that have come, and rows that have gone, until a round begins; or half of all tenants."""
+"""A round begins after so many tenants have come or rows have gone; or after as many as half of all
+tenants, if that is more."""
 
 CHUNK: Final = 200
 """Tenants that one step looks at."""

@@ -1,7 +1,7 @@
-"""What open tiers have to do around a fork.
+"""What open SQLite tiers have to do around a fork. Python calls it (`register_at_fork`).
 
-A connection that is open during one is poison for the child: SQLite remembers the locks that this
-process holds on the file, and the child inherits that memory without the locks.
+SQLite remembers the locks that a process holds on the file. A child inherits that memory without
+the locks, so that it must never use, nor even close, a connection that was open during the fork.
 """
 
 from __future__ import annotations

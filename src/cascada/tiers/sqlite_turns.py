@@ -1,15 +1,15 @@
 """Whose turn it is to load a key, among the processes that share a cache database.
 
-A lease in SQLite is a number, which any number of processes may hold; whoever is to LOAD takes the
+A lease in SQLite is a number, which any number of processes may hold. Whoever is to LOAD takes the
 key's turn as well: a lock on one byte of a file beside the database. The kernel gives it back when
-its process ends, however. It is only about how often the source is asked: what is stored is decided
-by the numbers alone, so that nothing here can make an answer wrong, and without it (another system
-than Linux, a folder that may not be written) each process loads for itself.
+its process ends, in whatever way. Turns only decide how often the source is asked. What is stored
+is decided by the numbers alone, so that nothing here can make an answer wrong. Without turns (on
+another system than Linux, or in a folder that may not be written) each process loads for itself.
 
-The byte is chosen by the key and by what has named it last, so that who asks after an invalidation
-does not wait for a load that began before it. A process that stands still keeps its locks: who
-holds a turn writes the time down every now and then (`renew`), and where that has become old nobody
-waits any longer.
+The byte is chosen by the key and by the number that has named it last. So who asks after an
+invalidation does not wait for a load that began before it. A process that stands still keeps its
+locks. So who holds a turn writes the time down every now and then (`renew`); where that time is
+old, nobody waits any longer.
 """
 
 from __future__ import annotations
