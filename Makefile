@@ -4,6 +4,8 @@
 .PHONY: venv demo serve test check bench chaos busy docs help
 
 PY := .venv/bin/python
+# A module is compiled once, not in each of the hundreds of processes that the tests start.
+export PYTHONDONTWRITEBYTECODE :=
 MINUTES ?= 5
 PORT ?= 8000
 TIMED := $(addprefix tests/,scenarios tiers coherence processes examples chaos benchmarks)
@@ -51,7 +53,7 @@ serve: venv  ## run the example service until Ctrl-C (PORT=)
 	@$(PY) -m examples.agent_service.serve --port $(PORT)
 
 test: check  ## run check, then every test
-	@echo "test: pytest, in two halves beside each other (about 11 minutes)"
+	@echo "test: pytest, in three parts beside each other (about 8 minutes)"
 	@$(PY) -m tests.together
 
 check: venv  ## lint, format, types, layers and the rules of the house

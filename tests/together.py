@@ -1,8 +1,8 @@
-"""The whole suite in the time of its longer half: two pytest processes beside each other.
+"""The whole suite in the time of its longest part: three pytest processes beside each other.
 
-Most tests wait (for servers, other processes, clocks of their own), and one process uses one core.
-What measures time runs by itself at the end. Everything under tests/ is in one of the three; what
-is not named here runs with the second.
+Most tests wait (for servers, other processes, clocks of their own), so three of them keep two cores
+busy. What measures time runs by itself at the end. Everything under tests/ is in one of the parts;
+what is not named here is in the last of those that run together.
 
     python -m tests.together [arguments for each pytest]
 """
@@ -20,16 +20,20 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 TESTS = Path(__file__).parent
-FIRST = ("codecs", "contracts", "documents", "house", "properties", "scenarios")
+TOGETHER = (
+    ("scenarios", "house", "cli", "contracts"),
+    ("examples", "chaos", "documents", "processes"),
+)
 ALONE = ("benchmarks",)
 TELL_EVERY = 30.0
 
 
 def folders() -> list[list[str]]:
-    """The two that run together, and the one that runs alone."""
+    """Those that run together, and at last the one that runs alone."""
     there = sorted(each.name for each in TESTS.iterdir() if any(each.rglob("test_*.py")))
-    rest = [name for name in there if name not in (*FIRST, *ALONE)]
-    return [[f"tests/{name}" for name in part] for part in (FIRST, rest, ALONE)]
+    named = {name for part in (*TOGETHER, ALONE) for name in part}
+    rest = [name for name in there if name not in named]
+    return [[f"tests/{name}" for name in part] for part in (*TOGETHER, rest, ALONE)]
 
 
 class Part:
@@ -76,15 +80,14 @@ def run(parts: Sequence[Part]) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    first, rest, alone = folders()
+    *together, alone = folders()
+    if (os.cpu_count() or 1) < 2:
+        together = [[name for part in together for name in part]]
     with TemporaryDirectory() as folder:
-        logs = iter(Path(folder) / f"{number}.log" for number in range(3))
-        together = [("first half", first), ("second half", rest)]
-        if (os.cpu_count() or 1) < 2:
-            together = [("all", first + rest)]
-        parts = [Part(name, where, arguments, next(logs)) for name, where in together]
+        logs = iter(Path(folder) / f"{number}.log" for number in range(len(together) + 1))
+        parts = [Part(where[0], where, arguments, next(logs)) for where in together]
         run(parts)
-        parts.append(Part("alone", alone, arguments, next(logs)))
+        parts.append(Part(alone[0], alone, arguments, next(logs)))
         run(parts[-1:])
         total = sum((part.counts() for part in parts), Counter[str]())
         worst = max(abs(part.process.returncode) for part in parts)

@@ -10,7 +10,7 @@ from tests.properties.worlds import MemoryMachine, SharedSqliteMachine, SqliteMa
 
 @pytest.mark.parametrize(
     ("machine", "examples"),
-    [(MemoryMachine, 200), (SqliteMachine, 60), (SharedSqliteMachine, 60)],
+    [(MemoryMachine, 100), (SqliteMachine, 40), (SharedSqliteMachine, 40)],
 )
 def test_no_order_of_calls_breaks_the_promise(machine: type[TierMachine], examples: int) -> None:
     run_state_machine_as_test(machine, settings=thorough(examples))

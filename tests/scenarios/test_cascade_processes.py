@@ -12,7 +12,7 @@ from cascada import Cache, Dependent, Policy
 from tests.api.settled import settled
 from tests.servers.redis import RedisServer
 
-PROCESSES, CONVERSATIONS, CASCADES = 2, 40, 12
+PROCESSES, CONVERSATIONS, CASCADES = 2, 40, 6
 
 READER = """
 import asyncio, sys

@@ -147,8 +147,8 @@ async def test_a_loaded_value_that_cannot_be_stored_goes_to_its_callers(
         await acme.set("x", "1", value)
 
 
-async def test_of_many_values_those_that_can_be_stored_are(make_cache: MakeCache) -> None:
-    acme = make_cache().tenant("acme")
+async def test_of_many_values_those_that_can_be_stored_are(warm: Cache) -> None:
+    acme = warm.tenant("acme")
     strange = object()
     hits = await acme.load_many("x", ["1", "2", "3"], lambda ids: ["a", strange, "c"])
     assert [hit.value for hit in hits] == ["a", strange, "c"]

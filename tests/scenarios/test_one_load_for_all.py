@@ -22,8 +22,8 @@ async def test_500_callers_of_one_missing_key_cause_one_load_and_wait_no_longer_
 ) -> None:
     acme = cache.tenant("acme")
     await acme.set("x", "warm", 1)  # opening the database is not part of a load
-    for attempt in range(10):  # the machine does other things as well: the best one counts
-        row = Row({"n": 1}, seconds=0.5)
+    for attempt in range(5):  # the machine does other things as well: the best one counts
+        row = Row({"n": 1}, seconds=2.0)
         started = time.perf_counter()
         answers = await asyncio.gather(*(acme.load("x", attempt, row.read) for _ in range(CALLERS)))
         ratio = (time.perf_counter() - started) / row.slowest

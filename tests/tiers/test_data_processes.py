@@ -121,7 +121,7 @@ async def children(where: Where, *roles: tuple[Any, ...]) -> AsyncIterator[list[
 
 
 async def test_eight_processes_count_exactly(where: Where) -> None:
-    times = (2_000 if "redis" in where else 400) * FACTOR
+    times = (1_000 if "redis" in where else 300) * FACTOR
     async with children(where, *[("count", times)] * 8) as counting:
         highest = await asyncio.gather(*(child.go() for child in counting))
     assert max(highest) == 8 * times
