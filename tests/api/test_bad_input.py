@@ -34,7 +34,7 @@ TENANTS = [
 ]
 IDS = [
     (None, "resource_id is None (NoneType); pass a str, an int or a UUID"),
-    ("", 'resource_id is ""; leave it out or pass a non-empty id'),
+    ("", 'resource_id is ""; pass a non-empty id'),
     (False, "resource_id is False (bool); pass a str, an int or a UUID"),
     (1.5, "resource_id is 1.5 (float); pass a str, an int or a UUID"),
     (["d1"], "resource_id is ['d1'] (list)"),

@@ -145,7 +145,7 @@ async def test_tenants(
 LONG = "x" * 1025
 NAMES = [
     (None, "{} is None (NoneType)"),
-    ("", '{} is ""; leave it out or pass a non-empty id'),
+    ("", '{} is ""; pass a non-empty id'),
     (True, "{} is True (bool); pass a str"),
     (1.5, "{} is 1.5 (float); pass a str"),
     (b"inbox", "{} is b'inbox' (bytes); pass a str"),

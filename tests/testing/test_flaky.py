@@ -7,12 +7,13 @@ import pytest
 
 from cascada import Cache
 from cascada.model.entry import Entry
-from cascada.model.errors import TierUnavailable, Unanswered
+from cascada.model.errors import BadInput, TierUnavailable, Unanswered
 from cascada.model.keys import Key
 from cascada.model.names import key_name
 from cascada.testing.clock import ManualClock
 from cascada.testing.flaky import CALLS, FlakyTier
 from cascada.tiers.base import Busy, FeedSource, Found, Lease, Missing
+from cascada.tiers.memory import MemoryTier
 from cascada.tiers.sqlite import SqliteTier
 
 KEY = Key("acme", "x", None, None, None, "1")
@@ -168,3 +169,8 @@ def test_over_a_tier_without_data_it_has_none() -> None:
         name = "l3"
 
     assert not hasattr(FlakyTier(Bare()), "data")  # type: ignore[arg-type]
+
+
+def test_a_call_that_it_does_not_know_is_told() -> None:
+    with pytest.raises(BadInput, match="call is 'get'; pass some of read, lease"):
+        FlakyTier(MemoryTier(ManualClock())).fail("get")  # type: ignore[arg-type]

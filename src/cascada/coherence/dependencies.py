@@ -156,7 +156,8 @@ class Dependencies:
         except KeyError:
             raise BadInput(
                 f"nothing depends on {subject!r}; there is {', '.join(sorted(self._rows))}; "
-                "declare your own rows with Cache(dependencies={...})"
+                'pass ids by name (agent="a1"), or declare your own rows with '
+                "Cache(dependencies={...})"
             ) from None
 
 

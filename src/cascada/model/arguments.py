@@ -87,6 +87,9 @@ def is_blank(value: object) -> bool:
     return plain is not None and not plain.strip()
 
 
+_OPTIONAL: Final = ("agent", "conversation", "collection")
+
+
 def identity(value: object, what: str = "resource_id") -> str:
     """The canonical text of an id, so that 7 and "7" are one."""
     if type(value) is str and value.isascii() and 0 < len(value) <= MAX_ID_LENGTH:
@@ -104,7 +107,8 @@ def identity(value: object, what: str = "resource_id") -> str:
     if plain is None:
         raise refused(what, value, "a str, an int or a UUID", InvalidKey, typed=True)
     if not plain:
-        raise InvalidKey(f'{what} is ""; leave it out or pass a non-empty id')
+        instead = "leave it out or pass" if what in _OPTIONAL else "pass"
+        raise InvalidKey(f'{what} is ""; {instead} a non-empty id')
     return _short(plain, what)
 
 

@@ -32,7 +32,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal, Protocol, TypeVar, cast, get_args
 
 from cascada.model.entry import Entry
-from cascada.model.errors import TierUnavailable, Unanswered
+from cascada.model.errors import BadInput, TierUnavailable, Unanswered
 from cascada.model.keys import Key
 from cascada.tiers.base import (
     Bearers,
@@ -218,6 +218,10 @@ class FlakyTier:
         return fault
 
     def _set(self, calls: tuple[Call, ...], fault: Fault) -> None:
+        if unknown := [call for call in calls if call not in CALLS]:
+            raise BadInput(
+                f"call is {unknown[0]!r}; pass some of {', '.join(CALLS)}, or none for all"
+            )
         for call in calls or CALLS:
             # Each call counts its own `times`; one without is the same for all.
             self._faults[call] = fault if fault.times is None else replace(fault)

@@ -112,6 +112,7 @@ class GuardedTier:
         self._catches_up = catches_up
         self._watcher = watcher
         self._failures = 0
+        self._why = ""
         self._open = False
         self._retry_at = 0.0
         self._causes: set[str] = set()
@@ -274,7 +275,10 @@ class GuardedTier:
         `on_late` is called when its deadline is over.
         """
         if until is None and self._open and self._now() < self._retry_at:
-            raise TierUnavailable(f"{self.name} is skipped: it failed {self._failures} times")
+            raise TierUnavailable(
+                f"{self.name} is skipped for {RETRY_AFTER:g} s at a time after {self._failures} "
+                f"failures, the last one: {self._why}"
+            )
         # While a trial is under way others go on failing at once.
         self._retry_at = self._now() + RETRY_AFTER
         started = asyncio.get_running_loop().time()
@@ -342,6 +346,7 @@ class GuardedTier:
     def _failed(self, why: str, started: float) -> None:
         """The call that began at `started` has failed through the tier."""
         self._failures += 1
+        self._why = why
         if self._silent_since is None:
             self._silent_since = started
         if not self._open and self._failures >= FAILURES_TO_OPEN:
