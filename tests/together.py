@@ -22,7 +22,7 @@ from tempfile import TemporaryDirectory
 TESTS = Path(__file__).parent
 TOGETHER = (
     ("scenarios", "house", "cli", "contracts"),
-    ("examples", "chaos", "documents", "processes"),
+    ("examples", "chaos"),
 )
 ALONE = ("benchmarks",)
 TELL_EVERY = 30.0
