@@ -69,7 +69,7 @@ async def test_a_stopped_redis(server: RedisServer, cache: Cache) -> None:
     for call, error in (await refusals(cache)).items():
         assert isinstance(error, Unanswered), "it was sent"
         assert ("may or may not have happened" in str(error)) == (call in CHANGES)
-    assert time.perf_counter() - started < 4, "all at once, each for 2 s"
+    assert time.perf_counter() - started < 8, "all at once, each for 2 s"
     assert (await acme.load("doc", "1", lambda: "loaded")).value == "loaded", "a cache goes on"
     started = time.perf_counter()
     for error in (await refusals(cache)).values():
