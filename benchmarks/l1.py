@@ -243,9 +243,9 @@ async def main(rounds: int, entries: int, at_most: float) -> int:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--quick", action="store_true", help="20 rounds instead of 100, for CI")
+    parser.add_argument("--quick", action="store_true", help="10 rounds instead of 100, for CI")
     parser.add_argument("--at-most", type=float, default=2.0, help="bound on the ratio to BASE")
     options = parser.parse_args()
     logging.disable()
-    rounds, entries = (20, 10_000) if options.quick else (100, 100_000)
+    rounds, entries = (10, 10_000) if options.quick else (100, 100_000)
     sys.exit(asyncio.run(main(rounds, entries, options.at_most)))

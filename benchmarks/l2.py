@@ -159,8 +159,8 @@ def report(cases: Sequence[Case], timings: dict[str, Timing], slack: float) -> l
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--quick", action="store_true", help="3 rounds instead of 20, for CI")
+    parser.add_argument("--quick", action="store_true", help="2 rounds instead of 20, for CI")
     parser.add_argument("--slack", type=float, default=2.0, help="by how much a goal may be missed")
     options = parser.parse_args()
     logging.disable()
-    sys.exit(asyncio.run(main(3 if options.quick else 20, options.slack)))
+    sys.exit(asyncio.run(main(2 if options.quick else 20, options.slack)))

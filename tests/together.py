@@ -21,8 +21,8 @@ from tempfile import TemporaryDirectory
 
 TESTS = Path(__file__).parent
 TOGETHER = (
-    ("scenarios", "house", "cli", "contracts"),
-    ("examples", "chaos"),
+    ("scenarios", "contracts"),
+    ("examples", "chaos", "processes", "house", "cli"),
 )
 ALONE = ("benchmarks",)
 TELL_EVERY = 30.0
