@@ -83,7 +83,7 @@ def rows_without_late_names() -> None:
 @mutant("database: a read does not look for tombstones")
 def tombstones_not_looked_for() -> None:
     def judge(original: Any) -> Any:
-        return lambda self, row, key, now: original(self, (*row[:-1], None), key, now)
+        return lambda self, row, *how, **named: original(self, (*row[:-1], None), *how, **named)
 
     swap(Reader, "_judge", judge)
 
