@@ -206,9 +206,9 @@ def kept_whatever_it_says() -> None:
 @mutant("fill: no fence", workload="hands")
 def fill_without_fence() -> None:
     def fill(original: Any) -> Any:
-        async def late(stack: Stack, miss: fence.Fence, value: object, **how: Any) -> bool:
+        async def late(stack: Stack, miss: fence.Fence, *what: Any) -> bool:
             now = await read.fence_now(stack, miss.question)
-            return bool(await original(stack, now, value, **how))
+            return bool(await original(stack, now, *what))
 
         return late
 
