@@ -31,7 +31,7 @@ from tests.properties.budget import FACTOR
 from tests.servers.redis import RedisServer
 
 INTERLEAVINGS = 200 * FACTOR
-LANES = 20
+LANES = 8
 """Documents whose interleavings are under way at the same time."""
 
 SCALE = float(os.environ.get("CASCADA_MODEL_SCALE", "0.01"))
