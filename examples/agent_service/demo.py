@@ -173,7 +173,8 @@ class _Demo:
         for sentence in missed:
             terminal.say(f"target missed: {sentence}")
         terminal.say(summary(middle))
-        return 1 if missed or wrong else 0
+        # Latency is told and does not decide: a slow machine computes longer beside the same model.
+        return 1 if wrong or missed_targets(middle, still=False) else 0
 
 
 def _middle(skews: Sequence[float]) -> float:

@@ -46,7 +46,7 @@ def test_the_demo_compares_two_runs_over_http(
     assert answers.startswith("answers: 0 of "), said
     assert not answers.endswith("(0 changes by writes could be seen)")
     missed = [line for line in said if line.startswith("target missed")]
-    assert code == (1 if missed else 0)
+    assert code == (1 if [line for line in missed if "mean latency" not in line] else 0)
     # The counts hold on any machine, and on a busy one latency is not held against them.
     assert all(line.startswith(("target missed: mean", "target missed: hit")) for line in missed)
     assert any("local stand-in for a hosted model" in line for line in said)
