@@ -172,6 +172,11 @@ def stored(server: RedisServer) -> bytes:
     return server.say("KEYS", "*}:b:*")
 
 
+def places(server: RedisServer) -> list[str]:
+    """The same, one by one."""
+    return [part.decode() for part in stored(server).split(b"\r\n")[2::2]]
+
+
 async def test_what_lies_beside_an_entry_goes_with_it(
     two: tuple[Cache, Cache], redis_server: RedisServer
 ) -> None:
@@ -192,7 +197,7 @@ async def test_what_lies_beside_an_entry_goes_with_it(
     assert stored(redis_server) == b"*0\r\n"
 
 
-async def test_what_is_refused_leaves_nothing_beside(
+async def test_what_is_refused_goes_from_beside_within_a_minute(
     two: tuple[Cache, Cache], redis_server: RedisServer
 ) -> None:
     acme = two[0].tenant("acme")
@@ -203,7 +208,55 @@ async def test_what_is_refused_leaves_nothing_beside(
 
     await acme.load("blob", "1", load)
     await all_stored(acme)
-    await until(lambda: stored(redis_server) == b"*0\r\n")
+    (place,) = places(redis_server)
+    left = int(redis_server.say("PTTL", place).removeprefix(b":"))
+    assert 0 < left <= 60_000
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_equal_fills_leave_the_value_there(two: tuple[Cache, Cache], at_once: bool) -> None:
+    """The one that is refused has put the same payload in the same place."""
+    handles = [cache.tenant("acme") for cache in two]
+    value = os.urandom(MIB)
+    misses = [await each.get("blob", "1") for each in handles]
+    filling = [each.fill(miss, value) for each, miss in zip(handles, misses, strict=True)]
+    stored = await asyncio.gather(*filling) if at_once else [await each for each in filling]
+    assert sorted(stored) == [False, True]
+    for cache in two:
+        inside(cache).memory.flush()
+    hits = [await each.get("blob", "1") for each in handles]
+    assert [(hit.value, hit.tier) for hit in hits] == [(value, "l2")] * 2
+
+
+async def test_a_payload_lives_as_long_as_the_longest_that_refers_to_it(
+    two: tuple[Cache, Cache], redis_server: RedisServer
+) -> None:
+    """Who says the same for a shorter time, and is refused, has put it for a shorter time."""
+    one, other = (cache.tenant("acme") for cache in two)
+    value = os.urandom(MIB)
+    misses = [await each.get("blob", "1") for each in (one, other)]
+    assert await one.fill(misses[0], value, ttl=3600)
+    assert not await other.fill(misses[1], value, ttl=1)
+    (place,) = places(redis_server)
+    assert int(redis_server.say("PTTL", place).removeprefix(b":")) > 3_600_000
+
+
+async def test_an_entry_is_not_stored_without_its_payload(
+    two: tuple[Cache, Cache], redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Evicted between the two steps."""
+    aside = inside_redis(inside(two[0]).tiers["l2"]).aside
+    put = aside.put
+
+    async def losing(*args: Any) -> Any:
+        referring = await put(*args)
+        (place,) = places(redis_server)
+        redis_server.say("DEL", place)
+        return referring
+
+    monkeypatch.setattr(aside, "put", losing)
+    assert not await two[0].tenant("acme").set("blob", "1", os.urandom(MIB))
+    assert redis_server.say("KEYS", "*:v:acme:blob:1") == b"*0\r\n"
 
 
 async def test_a_lease_lasts_as_long_as_a_large_value_takes(

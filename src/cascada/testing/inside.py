@@ -101,6 +101,7 @@ class InsideRedis:
         self.link = tier._link
         self.batcher = tier._reads._batcher
         self.lanes_of_large = tier._large
+        self.aside = tier._aside
         self._reads = tier._reads
         self._hearing = tier.hearing
 

@@ -110,7 +110,7 @@ class RedisTier:
         self._large = Lanes(
             self._pool, self._link, what="large values", most=AT_ONCE, patience=PATIENCE
         )
-        self._aside = Aside(self._layout, self._link, self._large)
+        self._aside = Aside(self._layout, self._large)
         self.data = RedisData(self._link, self._lanes, self._layout)
         self._reads = Reads(self._layout, Batcher(self._link), clock)
         self._now = clock.time

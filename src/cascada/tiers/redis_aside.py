@@ -14,27 +14,26 @@ The key of a payload ends with a digest of the entry, so that
 - what another hand has put there is found out.
 
 It is stored before the entry that refers to it, and scripts remove it together with that entry
-(`uncount`). Where it is missing (evicted, or gone between the two steps) there is a miss.
+(`uncount`). Where the entry was refused nobody removes it, since an equal entry may refer to it, or
+be about to: it goes by itself a minute later (`redis_filling`). Where it is missing (evicted, or
+gone between the two steps) there is a miss.
 """
 
 from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
 from cascada.codecs.envelope import digest_of
 from cascada.model.entry import Codec, Entry
-from cascada.model.errors import TierUnavailable
 from cascada.model.keys import Key
-from cascada.tiers.base import Filled, Found, Lease, Missing
+from cascada.tiers.base import Found, Lease, Missing
 from cascada.tiers.deadline import wait_in
 from cascada.tiers.large import BULKY, wait_for_bytes
 from cascada.tiers.redis_lanes import Lanes
 from cascada.tiers.redis_layout import Layout, ServerError, life_ms
-from cascada.tiers.redis_link import Link
 from cascada.tiers.redis_refusals import refusal
 from cascada.tiers.redis_replies import Argument, Fits, exactly, values
 
@@ -66,9 +65,8 @@ class Reference(NamedTuple):
 class Aside:
     """The payloads of one server that lie beside their entries."""
 
-    def __init__(self, layout: Layout, link: Link, lanes: Lanes) -> None:
+    def __init__(self, layout: Layout, lanes: Lanes) -> None:
         self._layout = layout
-        self._link = link
         self._lanes = lanes
         self._fetching: dict[bytes, asyncio.Future[bytes | None]] = {}
 
@@ -97,20 +95,6 @@ class Aside:
             commands.append((b"SET", place, entry.data, b"PX", life_ms(entry, now) + _LONGER))
         await self._ask(place, commands, exactly(b"OK"))
         return referring
-
-    def drop(self, fills: Sequence[Fill], filled: Iterable[Filled]) -> None:
-        """Remove what was stored for entries that were refused; nobody waits for it.
-
-        An equal one that another writer stores at this moment goes with it, and is a miss.
-        """
-        gone = [
-            self._layout.aside(lease.key, _reference(entry).digest)
-            for (lease, entry), answer in zip(fills, filled, strict=True)
-            if not answer.accepted and entry is not None and entry.codec == _ASIDE
-        ]
-        if gone:
-            with suppress(TierUnavailable):
-                self._link.send(b"UNLINK", *gone)
 
     async def whole(self, keys: Sequence[Key], answers: Sequence[T]) -> list[T | Missing]:
         """The same answers, with payloads in the place of references.

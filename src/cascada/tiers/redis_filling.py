@@ -78,7 +78,8 @@ local function equal(found, new, stamps, after)
     and string.sub(found, 51 + 8 * stamps) == after
 end
 
-local function fill(at, key)
+-- `payload`: where what the entry refers to lies, if it does not lie in the entry.
+local function fill(at, key, payload)
   local lease, set, version, new = ARGV[at], ARGV[at + 3], ARGV[at + 5], ARGV[at + 8]
   local v, l, w, made, n = KEYS[key], KEYS[key + 1], KEYS[key + 2], KEYS[key + 3], KEYS[key + 4]
   local static, late = tonumber(ARGV[at + 11]), tonumber(ARGV[at + 12])
@@ -115,6 +116,9 @@ local function fill(at, key)
         accepted = false
       end
     end
+  end
+  if accepted and payload and redis.call('EXISTS', payload) == 0 then
+    accepted = false -- evicted meanwhile
   end
   if accepted and late > 0 then
     -- Late names: the lease did not know them, so only the ring can tell what became of them.
@@ -160,7 +164,7 @@ local function fill(at, key)
         redis.call('SET', v, timed, 'PX', ARGV[at + 6])
       end
     else
-      uncount(head(v), ARGV[at + 2], accepted and ARGV[at + 9])
+      uncount(head(v), ARGV[at + 2], ARGV[at + 9])
       redis.call('UNLINK', v, made)
     end
     nonces = {}
@@ -197,7 +201,17 @@ end
 local answers = {}
 local at, key = 7 + count, 4 + count
 while at <= #ARGV do
-  answers[#answers + 1] = fill(at, key)
+  local aside = ARGV[at + 4] == '1' and string.byte(ARGV[at + 8], 36) == 6
+  local payload = aside and beside(ARGV[at + 2], digest_in(ARGV[at + 9]))
+  answers[#answers + 1] = fill(at, key, payload)
+  if payload then
+    -- Whatever became of it: the entry that is there may be another writer's who says the same, and
+    -- refer to the same payload. If none does, one who is about to store it may still come.
+    local v = head(KEYS[key])
+    local referred = v and string.byte(v, 36) == 6 and digest_in(v) == digest_in(ARGV[at + 9])
+    local left = referred and redis.call('PTTL', KEYS[key]) or 0
+    redis.call('PEXPIRE', payload, left + 60000)
+  end
   at = at + 13 + ARGV[at + 11] + ARGV[at + 12]
   key = key + 5
 end

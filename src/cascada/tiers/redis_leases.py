@@ -124,9 +124,7 @@ class Leases:
                 names = mine
             parts[-1].append(fill)
         answers = await asyncio.gather(*[self._fill(run_id, part) for part in parts if part])
-        filled = [answer for part in answers for answer in part]
-        self._aside.drop(fills, filled)
-        return filled
+        return [answer for part in answers for answer in part]
 
     async def renew(self, leases: Sequence[Lease]) -> None:
         fits = redis_replies.at_least(0)

@@ -167,10 +167,20 @@ local function change(key, nonce, own, made)
   by[2], by[3] = by[2] + own, by[3] + made
 end
 
+-- The digest that entry v, or what it has behind its stamps, refers to a payload by (redis_aside).
+local function digest_in(v)
+  return string.sub(v, -41, -10)
+end
+
+-- The key of the payload that lies beside an entry of this text.
+local function beside(text, digest)
+  return string.sub(KEYS[1], 1, -2) .. 'b:' .. text .. ':' .. digest
+end
+
 -- Take entry v, of the key with this text, out of what counts it: the generations whose nonces it
 -- bears, though others may have ended it long ago. v may be any bytes; it need not be whole. What
--- lies beside it (redis_aside) goes, unless the entry that replaces it, if any does, refers to it
--- too (`after` is what that has behind its stamps).
+-- lies beside it (redis_aside) goes, unless the entry that comes in its place, or would have, refers
+-- to it too (`after` is what that has behind its stamps).
 local function uncount(v, text, after)
   if not v or #v < 50 or string.sub(v, 1, 3) ~= '\202\218\001' then return end
   local stamps = string.byte(v, 47) + 256 * string.byte(v, 48)
@@ -186,11 +196,8 @@ local function uncount(v, text, after)
     names[static + i] = string.sub(v, at + 2, at + 1 + length)
     at = at + 2 + length
   end
-  if string.byte(v, 36) == 6 then
-    local digest = string.sub(v, at, at + 31)
-    if not after or string.sub(after, -41, -10) ~= digest then
-      redis.call('UNLINK', string.sub(KEYS[1], 1, -2) .. 'b:' .. text .. ':' .. digest)
-    end
+  if string.byte(v, 36) == 6 and not (after and digest_in(after) == digest_in(v)) then
+    redis.call('UNLINK', beside(text, digest_in(v)))
   end
   local prefix = string.sub(KEYS[1], 1, -2) .. 'g:'
   local tenant, data_type = string.match(text, '^([^:]+):([^:]+)')
