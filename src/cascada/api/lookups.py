@@ -6,6 +6,7 @@ a loader, and never take a lease for what it has not found.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat
 from typing import Any, cast
@@ -20,25 +21,25 @@ from cascada.model.entry import Hit, Miss
 from cascada.model.keys import Key
 
 
-class Lookups:
+class Lookups(ABC):
     """The part of an `Assembly` that asks no source."""
 
     stack: Stack
     life: Lifecycle
 
     @property
+    @abstractmethod
     def storing(self) -> bool:
         """Whether the tiers are used at all."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def passing_by(self) -> bool:
         """Whether this call goes straight to its source."""
-        raise NotImplementedError
 
+    @abstractmethod
     def glance_many(self, kind: Kind, keys: Iterable[Key]) -> list[Hit[Any] | None]:
         """What memory answers at once."""
-        raise NotImplementedError
 
     async def get(self, question: Question, default: Any = None) -> Hit[Any] | Miss:
         """The slow path of `get`."""

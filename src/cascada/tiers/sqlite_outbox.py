@@ -39,8 +39,9 @@ def _take_together(connection: sqlite3.Connection) -> None:
         return
     by_tenant: dict[tuple[str, str], list[int]] = defaultdict(list)
     for number, namespace, text in rows:
-        name, *_ = msgspec.json.decode(text, type=list[str])
-        by_tenant[namespace, tenant_of(name)].append(number)
+        tenants = set(map(tenant_of, msgspec.json.decode(text, type=list[str])))
+        if len(tenants) == 1:  # what several tenants share a row for stays as it is
+            by_tenant[namespace, tenants.pop()].append(number)
     for (namespace, tenant), numbers in by_tenant.items():
         if len(numbers) > 1:
             # In a row of its own: whoever sends the others now deletes them by their numbers, and
