@@ -8,7 +8,7 @@ PY := .venv/bin/python
 export PYTHONDONTWRITEBYTECODE :=
 MINUTES ?= 5
 PORT ?= 8000
-TIMED := $(addprefix tests/,scenarios tiers coherence processes examples chaos benchmarks)
+TIMED := $(addprefix tests/,scenarios tiers processes examples chaos benchmarks)
 TYPED := src $(wildcard examples tests/typing tests/chaos)
 
 # The first interpreter that really runs (a pyenv shim may not), is new enough and can make an environment.

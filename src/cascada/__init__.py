@@ -11,41 +11,45 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cascada.api.cache import Cache as Cache
-    from cascada.api.cache_aside import get_with_cache_aside as get_with_cache_aside
-    from cascada.api.cascades import (
-        invalidate_agent_cache_cascade as invalidate_agent_cache_cascade,
-    )
-    from cascada.api.cascades import (
-        invalidate_conversation_cache as invalidate_conversation_cache,
-    )
-    from cascada.api.cascades import (
-        invalidate_conversation_cache_cascade as invalidate_conversation_cache_cascade,
-    )
-    from cascada.api.cascades import invalidate_document_update as invalidate_document_update
-    from cascada.api.cascades import (
-        register_conversation_resolver as register_conversation_resolver,
-    )
-    from cascada.api.constants import *  # noqa: F403 - all its names are public
+    from cascada.api.cached.decorator import cached as cached
     from cascada.api.context import Context as Context
     from cascada.api.context import current_context as current_context
-    from cascada.api.data import TenantList as TenantList
-    from cascada.api.decorator import cached as cached
     from cascada.api.default import configure as configure
     from cascada.api.default import reset as reset
+    from cascada.api.documents.cache_aside import get_with_cache_aside as get_with_cache_aside
+    from cascada.api.documents.cascades import (
+        invalidate_agent_cache_cascade as invalidate_agent_cache_cascade,
+    )
+    from cascada.api.documents.cascades import (
+        invalidate_conversation_cache as invalidate_conversation_cache,
+    )
+    from cascada.api.documents.cascades import (
+        invalidate_conversation_cache_cascade as invalidate_conversation_cache_cascade,
+    )
+    from cascada.api.documents.cascades import (
+        invalidate_document_update as invalidate_document_update,
+    )
+    from cascada.api.documents.cascades import (
+        register_conversation_resolver as register_conversation_resolver,
+    )
+    from cascada.api.documents.constants import *  # noqa: F403 - all its names are public
+    from cascada.api.documents.manager import CacheManager as CacheManager
+    from cascada.api.documents.tracking import (
+        track_agent_cache_metrics as track_agent_cache_metrics,
+    )
+    from cascada.api.documents.tracking import track_cache_metrics as track_cache_metrics
     from cascada.api.embeddings import Embeddings as Embeddings
     from cascada.api.embeddings import (
         get_embeddings_batch_with_cache as get_embeddings_batch_with_cache,
     )
-    from cascada.api.requirement import with_context as with_context
-    from cascada.api.standard import CacheManager as CacheManager
     from cascada.api.tenant import Tenant as Tenant
-    from cascada.api.tracking import track_agent_cache_metrics as track_agent_cache_metrics
-    from cascada.api.tracking import track_cache_metrics as track_cache_metrics
+    from cascada.api.tenant_data import TenantList as TenantList
+    from cascada.api.with_context import with_context as with_context
     from cascada.codecs.digest import generate_resource_id_hash as generate_resource_id_hash
     from cascada.codecs.public import deserialize_from_cache as deserialize_from_cache
     from cascada.codecs.public import serialize_for_cache as serialize_for_cache
-    from cascada.coherence.dependencies import Dependent as Dependent
-    from cascada.engine.cascade import Cascade as Cascade
+    from cascada.engine.writing.cascade import Cascade as Cascade
+    from cascada.model.dependencies import Dependent as Dependent
     from cascada.model.entry import Hit as Hit
     from cascada.model.entry import Invalidated as Invalidated
     from cascada.model.entry import Miss as Miss
@@ -91,13 +95,13 @@ __all__ = [
 
 _NAMES = {
     "api.cache": "Cache",
-    "api.cache_aside": "get_with_cache_aside",
-    "api.cascades": """
+    "api.documents.cache_aside": "get_with_cache_aside",
+    "api.documents.cascades": """
         invalidate_agent_cache_cascade invalidate_conversation_cache
         invalidate_conversation_cache_cascade invalidate_document_update
         register_conversation_resolver
     """,
-    "api.constants": """
+    "api.documents.constants": """
         CACHE_TYPE_AGENT CACHE_TYPE_AGENT_CONFIG CACHE_TYPE_AGENT_EXECUTION_STATE
         CACHE_TYPE_AGENT_RESPONSE CACHE_TYPE_AGENT_TOOLS CACHE_TYPE_COLLECTION_METADATA
         CACHE_TYPE_CONVERSATION CACHE_TYPE_CONVERSATION_MEMORY CACHE_TYPE_CONVERSATION_MESSAGE
@@ -108,18 +112,18 @@ _NAMES = {
         METRIC_CACHE_INVALIDATION_FAILED METRIC_CACHE_MISS METRIC_CACHE_SIZE METRIC_LATENCY
     """,
     "api.context": "Context current_context",
-    "api.decorator": "cached",
-    "api.data": "TenantList",
+    "api.cached.decorator": "cached",
+    "api.tenant_data": "TenantList",
     "api.default": "configure reset",
     "api.embeddings": "Embeddings get_embeddings_batch_with_cache",
-    "api.requirement": "with_context",
-    "api.standard": "CacheManager",
+    "api.with_context": "with_context",
+    "api.documents.manager": "CacheManager",
     "api.tenant": "Tenant",
-    "api.tracking": "track_agent_cache_metrics track_cache_metrics",
+    "api.documents.tracking": "track_agent_cache_metrics track_cache_metrics",
     "codecs.digest": "generate_resource_id_hash",
     "codecs.public": "deserialize_from_cache serialize_for_cache",
-    "coherence.dependencies": "Dependent",
-    "engine.cascade": "Cascade",
+    "model.dependencies": "Dependent",
+    "engine.writing.cascade": "Cascade",
     "model.entry": "Hit Invalidated Miss",
     "model.errors": """
         BadInput CacheClosed CascadaError CorruptEntry InvalidKey InvalidPolicy InvalidSettings

@@ -13,7 +13,7 @@ from cascada import (
     configure,
     get_with_cache_aside,
 )
-from cascada.api.options import Mode
+from cascada.model.options import Mode
 from cascada.testing.clock import ManualClock
 from tests.api.settled import settled
 

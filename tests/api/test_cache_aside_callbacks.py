@@ -94,8 +94,8 @@ async def test_a_function_is_inspected_once(cache: Cache, monkeypatch: pytest.Mo
         inspected.append(function)
         return inspect.Signature.from_callable(function)
 
-    monkeypatch.setattr("cascada.api.callbacks.inspect.signature", counting)
-    monkeypatch.setattr("cascada.api.callbacks._inspected", WeakKeyDictionary())
+    monkeypatch.setattr("cascada.api.documents.callbacks.inspect.signature", counting)
+    monkeypatch.setattr("cascada.api.documents.callbacks._inspected", WeakKeyDictionary())
     for resource_id in "123":
 
         async def fetch_as_in_the_documents(resource_id: str) -> str:

@@ -139,8 +139,8 @@ async def test_keys_are_remembered_within_bounds(
         made.append(arguments["city"])
         return generate_resource_id_hash(identity, **arguments)
 
-    monkeypatch.setattr("cascada.api.recipe.generate_resource_id_hash", counting)
-    monkeypatch.setattr("cascada.api.recipe.MAX_KEYS", 3)
+    monkeypatch.setattr("cascada.api.cached.function.generate_resource_id_hash", counting)
+    monkeypatch.setattr("cascada.api.cached.function.MAX_KEYS", 3)
 
     @cached("weather")
     async def weather(city: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from cascada import Cache, Context, WrongLoop, cached, configure
-from cascada.api import portal
+from cascada.api.cached import portal
 from tests.api.settled import settled
 
 

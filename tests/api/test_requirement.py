@@ -12,7 +12,7 @@ from starlette.requests import HTTPConnection
 
 from cascada import Context, MissingContext, with_context
 from cascada.api.context import current_context, current_tenant
-from cascada.api.requirement import CONNECTION
+from cascada.api.with_context import CONNECTION
 from cascada.integrations.fastapi import context_of, tenant_from, tenant_of
 
 

@@ -17,8 +17,8 @@ from cascada import (
     track_agent_cache_metrics,
     track_cache_metrics,
 )
-from cascada.engine.tracked import MAX_METRICS, MAX_SERIES, Series, Tracked
 from cascada.integrations.prometheus import CacheCollector
+from cascada.telemetry.custom import MAX_METRICS, MAX_SERIES, Series, Tracked
 
 
 @pytest.fixture(autouse=True)

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from cascada import Cache
-from cascada.coherence.feed import PolledFeed
 from cascada.model.clock import SystemClock
 from cascada.testing.inside import inside, inside_poll
-from cascada.tiers.base import L1_LEASE, Changes
-from cascada.tiers.sqlite import SqliteTier
+from cascada.tiers.contract import L1_LEASE, Changes
+from cascada.tiers.polled_feed import PolledFeed
+from cascada.tiers.sqlite.tier import SqliteTier
 from tests.chaos.keyspace import POLICIES
 from tests.chaos.redis_ground import Ground, ProxiedTier, redis_ground
 from tests.chaos.witness import Promise, Witness

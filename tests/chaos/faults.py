@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-from cascada.tiers.redis_layout import Layout
+from cascada.tiers.redis.layout import Layout
 from tests.chaos.configs import DATABASE
 from tests.chaos.fleet import Fleet
 from tests.chaos.redis_ground import NAMESPACE, Ground

@@ -15,20 +15,25 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from cascada.coherence.feed import PolledFeed
-from cascada.engine import decide, fence, invalidate, load, read, sources, store, write
-from cascada.engine.answer import Answer
-from cascada.engine.descent import Descent
-from cascada.engine.flight import Boarding
-from cascada.engine.invalidate import Voided
+from cascada.engine import decide
+from cascada.engine.loading import dependencies as sources
+from cascada.engine.loading import encode as store
+from cascada.engine.reading import fences as fence
+from cascada.engine.reading import load, read
+from cascada.engine.reading.lookup import Descent
+from cascada.engine.request import Answer
 from cascada.engine.stack import Stack
+from cascada.engine.tasks.singleflight import Boarding
+from cascada.engine.writing import invalidate, write
+from cascada.engine.writing.invalidate import Voided
 from cascada.model.entry import Entry, Invalidated
-from cascada.tiers.base import Changes, Filled, Lease
+from cascada.tiers.contract import Changes, Filled, Lease
 from cascada.tiers.guarded import GuardedTier
-from cascada.tiers.kept import Kept
-from cascada.tiers.memory import MemoryTier
-from cascada.tiers.record import Record
-from cascada.tiers.sqlite import SqliteTier
+from cascada.tiers.memory.record import Record
+from cascada.tiers.memory.records import Kept
+from cascada.tiers.memory.tier import MemoryTier
+from cascada.tiers.polled_feed import PolledFeed
+from cascada.tiers.sqlite.tier import SqliteTier
 from tests.chaos.mutations import mutant, swap
 
 

@@ -16,21 +16,30 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from cascada.coherence.push import PushFeed
-from cascada.engine import debts, descent, fence, invalidate, read, sources
-from cascada.engine.answer import Answer
-from cascada.engine.flight import Boarding
+from cascada.engine.loading import dependencies as sources
+from cascada.engine.reading import fences as fence
+from cascada.engine.reading import lookup as descent
+from cascada.engine.reading import read
+from cascada.engine.request import Answer
 from cascada.engine.stack import Stack
+from cascada.engine.tasks.singleflight import Boarding
+from cascada.engine.writing import invalidate
+from cascada.engine.writing import redelivery as debts
 from cascada.model.entry import Entry, Invalidated
-from cascada.tiers import redis_filling, redis_leases, redis_reads, redis_rights, redis_scripts
-from cascada.tiers.base import Filled, Lease
+from cascada.tiers.contract import Filled, Lease
 from cascada.tiers.guarded import GuardedTier
-from cascada.tiers.kept import Kept
-from cascada.tiers.memory import MemoryTier
-from cascada.tiers.redis import RedisTier
-from cascada.tiers.redis_hearing import Hearing
-from cascada.tiers.redis_layout import Epoch
-from cascada.tiers.redis_prelude import Script
+from cascada.tiers.memory.records import Kept
+from cascada.tiers.memory.tier import MemoryTier
+from cascada.tiers.redis import fill_script as redis_filling
+from cascada.tiers.redis import permissions as redis_rights
+from cascada.tiers.redis import reads as redis_reads
+from cascada.tiers.redis import scripts as redis_scripts
+from cascada.tiers.redis import writes as redis_leases
+from cascada.tiers.redis.feed import PushFeed
+from cascada.tiers.redis.layout import Epoch
+from cascada.tiers.redis.lease_releases import Hearing
+from cascada.tiers.redis.script_prelude import Script
+from cascada.tiers.redis.tier import RedisTier
 from tests.chaos.mutations import mutant, swap
 
 CALM: tuple[str, ...] = ()

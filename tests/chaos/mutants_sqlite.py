@@ -7,13 +7,14 @@ from typing import Any
 
 from cascada.model.entry import Entry
 from cascada.model.names import static_names
-from cascada.tiers import sqlite_rules, sqlite_upkeep
-from cascada.tiers.base import Filled, Lease
-from cascada.tiers.sqlite import SqliteTier
-from cascada.tiers.sqlite_ledger import Book
-from cascada.tiers.sqlite_reads import Reader
-from cascada.tiers.sqlite_rules import Write
-from cascada.tiers.sqlite_schema import KILLER
+from cascada.tiers.contract import Filled, Lease
+from cascada.tiers.sqlite import maintenance as sqlite_upkeep
+from cascada.tiers.sqlite import writes as sqlite_rules
+from cascada.tiers.sqlite.reads import Reader
+from cascada.tiers.sqlite.schema import KILLER
+from cascada.tiers.sqlite.tier import SqliteTier
+from cascada.tiers.sqlite.transaction import Book
+from cascada.tiers.sqlite.writes import Write
 from tests.chaos.mutations import mutant, swap
 
 

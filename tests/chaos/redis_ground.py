@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from cascada.model.clock import SystemClock
-from cascada.tiers.redis import RedisTier
-from cascada.tiers.redis_link import Link
-from cascada.tiers.redis_pool import pool_of
+from cascada.tiers.redis.connection import Link
+from cascada.tiers.redis.pool import pool_of
+from cascada.tiers.redis.tier import RedisTier
 from tests.servers.redis import RedisServer
 
 ADDRESSES: Final = "redis.json"

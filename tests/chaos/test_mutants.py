@@ -8,9 +8,9 @@ from tests.chaos.fleet import ROOT
 from tests.chaos.report import details
 
 APPLY_ALL = """
-from cascada.tiers import redis_filling, redis_leases, redis_scripts
+from cascada.tiers.redis import fill_script, scripts, writes
 from tests.chaos.mutations import all_mutants
-whole = [(each, dict(vars(each))) for each in (redis_filling, redis_leases, redis_scripts)]
+whole = [(each, dict(vars(each))) for each in (fill_script, scripts, writes)]
 for each in all_mutants().values():
     each.apply()
     for module, names in whole:  # what one mutant has cut out, another may look for

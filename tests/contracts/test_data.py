@@ -11,12 +11,12 @@ import pytest
 
 from cascada.model.clock import SystemClock
 from cascada.testing.data_contract import DataContract
-from cascada.tiers.data import DataStore, KeepsData
+from cascada.tiers.datastore import DataStore, KeepsData
 from cascada.tiers.guarded import GuardedTier
-from cascada.tiers.guarded_data import GuardedData
-from cascada.tiers.memory_data import MemoryData
-from cascada.tiers.redis import RedisTier
-from cascada.tiers.sqlite import SqliteTier
+from cascada.tiers.guarded_datastore import GuardedData
+from cascada.tiers.memory.datastore import MemoryData
+from cascada.tiers.redis.tier import RedisTier
+from cascada.tiers.sqlite.tier import SqliteTier
 from tests.servers.redis import RedisServer
 
 

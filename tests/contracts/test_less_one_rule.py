@@ -16,13 +16,13 @@ from cascada.model.entry import Entry
 from cascada.model.keys import Key
 from cascada.model.names import tag_name
 from cascada.testing import steps
-from cascada.tiers import redis_leases
-from cascada.tiers.base import Filled, Lease, Seen
-from cascada.tiers.memory import MemoryTier
-from cascada.tiers.redis import RedisTier
-from cascada.tiers.redis_filling import FILL
-from cascada.tiers.redis_prelude import Script
-from cascada.tiers.sqlite import SqliteTier
+from cascada.tiers.contract import Filled, Lease, Seen
+from cascada.tiers.memory.tier import MemoryTier
+from cascada.tiers.redis import writes as redis_leases
+from cascada.tiers.redis.fill_script import FILL
+from cascada.tiers.redis.script_prelude import Script
+from cascada.tiers.redis.tier import RedisTier
+from cascada.tiers.sqlite.tier import SqliteTier
 from tests.contracts.test_memory import TestMemory as OfMemory
 from tests.contracts.test_redis import TestRedis as OfRedis
 from tests.contracts.test_sqlite import TestSqlite as OfSqlite

@@ -2,9 +2,9 @@
 
 from cascada.testing.clock import ManualClock
 from cascada.testing.contract import TierContract
-from cascada.tiers.base import Tier
+from cascada.tiers.contract import Tier
 from cascada.tiers.guarded import GuardedTier
-from cascada.tiers.memory import MemoryTier
+from cascada.tiers.memory.tier import MemoryTier
 
 
 class TestMemory(TierContract):

@@ -9,9 +9,9 @@ import pytest
 
 from cascada.testing.clock import ManualClock
 from cascada.testing.contract import TierContract
-from cascada.tiers.base import Tier
+from cascada.tiers.contract import Tier
 from cascada.tiers.guarded import GuardedTier
-from cascada.tiers.redis import RedisTier
+from cascada.tiers.redis.tier import RedisTier
 from tests.servers.redis import RedisServer
 
 

@@ -6,9 +6,9 @@ import pytest
 
 from cascada.testing.clock import ManualClock
 from cascada.testing.contract import TierContract
-from cascada.tiers.base import Tier
+from cascada.tiers.contract import Tier
 from cascada.tiers.guarded import GuardedTier
-from cascada.tiers.sqlite import SqliteTier
+from cascada.tiers.sqlite.tier import SqliteTier
 
 PATIENCE = 30.0  # of the guard: what is tested here is the contract, not a slow disk
 

@@ -1,7 +1,7 @@
 """What a test of an example puts in beside it, and looks at afterwards."""
 
 from cascada import Cache, CacheManager
-from cascada.engine.tracked import Series
+from cascada.telemetry.custom import Series
 
 TENANT = "acme"
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from cascada import Cache
-from cascada.engine import background
-from cascada.engine.background import Background
+from cascada.engine.tasks import background
+from cascada.engine.tasks.background import Background
 from cascada.testing.inside import inside
 from tests.scenarios.row import until
 

@@ -17,7 +17,7 @@ from cascada.engine.decide import (
 from cascada.model.entry import Entry, Flag
 from cascada.model.keys import Key
 from cascada.model.policy import Policy
-from cascada.tiers.base import Found, Missing
+from cascada.tiers.contract import Found, Missing
 
 FRESH, DUE, STALE, SPARE, UNFIT = Verdict
 ABSENT = Flag.ABSENT

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from cascada.engine.answer import Answer, Question
-from cascada.engine.flight import MAX_COOLING, Boarding, Flight, Flights, Voyage
-from cascada.engine.kind import Kind
+from cascada.engine.kinds import Kind
+from cascada.engine.request import Answer, Question
+from cascada.engine.tasks.singleflight import MAX_COOLING, Boarding, Flight, Flights, Voyage
 from cascada.model.entry import Entry
 from cascada.model.errors import LoadCycle
 from cascada.model.keys import Key

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from cascada.engine.limits import Limits, Ticket
+from cascada.engine.tasks.limits import Limits, Ticket
 from cascada.model.errors import SourceBusy
 
 

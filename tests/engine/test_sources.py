@@ -1,8 +1,8 @@
 """What a load depends on, and when its result is unfit to be stored."""
 
-from cascada.engine.answer import Answer, Question
-from cascada.engine.kind import Kind
-from cascada.engine.sources import Frame, current, loading, note
+from cascada.engine.kinds import Kind
+from cascada.engine.loading.dependencies import Frame, current, loading, note
+from cascada.engine.request import Answer, Question
 from cascada.model.entry import Entry
 from cascada.model.keys import Key
 from cascada.model.names import key_name

@@ -9,7 +9,7 @@ import pytest
 
 from cascada.api.cache import Cache
 from cascada.codecs.values import Encoded
-from cascada.engine.live import OVERHEAD, Live, TooLong
+from cascada.engine.tasks.replay import OVERHEAD, Live, TooLong
 from cascada.model.entry import Codec, Flag
 from cascada.model.errors import InvalidationPending, LoadError
 from cascada.model.policy import Policy
@@ -17,7 +17,7 @@ from cascada.testing.clock import ManualClock
 from cascada.testing.flaky import FlakyTier
 from cascada.testing.inside import inside
 from cascada.testing.nodes import Nodes, hear
-from cascada.tiers.sqlite import SqliteTier
+from cascada.tiers.sqlite.tier import SqliteTier
 from tests.scenarios.row import kept, turns, until
 from tests.scenarios.tape import Listener, Tape, heard
 

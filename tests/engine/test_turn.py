@@ -5,8 +5,8 @@ from contextvars import ContextVar
 
 import pytest
 
-from cascada.engine.background import Background
-from cascada.engine.turn import Turns
+from cascada.engine.tasks.background import Background
+from cascada.engine.tasks.coalesce import Turns
 
 asker: ContextVar[int | None] = ContextVar("asker", default=None)
 

@@ -22,7 +22,7 @@ import httpx
 import pytest
 
 from cascada import Tenant
-from cascada.engine.cascade import Cascade
+from cascada.engine.writing.cascade import Cascade
 from examples.agent_service.answering import Answer, LocalStandIn, Prompt
 from examples.agent_service.settings import Settings
 from tests.examples.conftest import running

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from cascada import Tenant
-from cascada.engine.cascade import Cascade
+from cascada.engine.writing.cascade import Cascade
 from examples.agent_service import demo
 from examples.agent_service.baseline import Baseline
 from examples.agent_service.compare import compare

@@ -10,8 +10,8 @@ import httpx
 from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException, Request
 
 from cascada.api.cache import Cache
+from cascada.api.cached.decorator import cached
 from cascada.api.context import Context, current_context
-from cascada.api.decorator import cached
 from cascada.integrations.fastapi import (
     Resolver,
     context_of,
@@ -23,7 +23,7 @@ from cascada.integrations.fastapi import (
 from cascada.model.clock import SystemClock
 from cascada.model.errors import CacheClosed, InvalidationPending
 from cascada.testing.flaky import FlakyTier
-from cascada.tiers.sqlite import SqliteTier
+from cascada.tiers.sqlite.tier import SqliteTier
 
 Tenant = Annotated[str, Depends(tenant_of)]
 

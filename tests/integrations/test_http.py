@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cascada.api.cache import Cache
-from cascada.api.cache_aside import CacheAsideMetrics, get_with_cache_aside
 from cascada.api.default import configure
+from cascada.api.documents.cache_aside import CacheAsideMetrics, get_with_cache_aside
 from cascada.integrations.http import cache_status
 from cascada.model.entry import Hit, Miss
 from cascada.model.errors import BadInput

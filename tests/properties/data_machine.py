@@ -21,10 +21,10 @@ from cascada.model.arguments import LEAST, MOST
 from cascada.model.clock import SystemClock
 from cascada.model.errors import BadInput
 from cascada.testing.data_contract import between
-from cascada.tiers.data import DataStore
-from cascada.tiers.memory_data import MemoryData
-from cascada.tiers.redis import RedisTier
-from cascada.tiers.sqlite import SqliteTier
+from cascada.tiers.datastore import DataStore
+from cascada.tiers.memory.datastore import MemoryData
+from cascada.tiers.redis.tier import RedisTier
+from cascada.tiers.sqlite.tier import SqliteTier
 from tests.properties.worlds import RAM
 
 NAMES = ("acme:l", "globex:l")

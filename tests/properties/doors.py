@@ -27,8 +27,8 @@ from cascada import (
     Tenant,
     cached,
 )
-from cascada.api.cached_streams import StreamCached
-from cascada.api.decorator import AsyncCached, PlainCached
+from cascada.api.cached.decorator import AsyncCached, PlainCached
+from cascada.api.cached.streams import StreamCached
 from cascada.integrations.prometheus import CacheCollector
 from cascada.model.clock import SystemClock
 from cascada.testing import ManualClock

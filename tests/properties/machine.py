@@ -24,7 +24,7 @@ from cascada.model.entry import Entry
 from cascada.model.keys import Key
 from cascada.model.names import key_name
 from cascada.testing.clock import ManualClock
-from cascada.tiers.base import Found, Lease, Missing, Tier
+from cascada.tiers.contract import Found, Lease, Missing, Tier
 from tests.properties.truth import DYNAMIC, KEYS, NAMES, Load, Truth
 
 LIVES = ((None, None), (4.0, 10.0), (20.0, 40.0))  # seconds until stale, and until expired

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from cascada.model import names
 from cascada.model.arguments import MAX_ID_LENGTH
 from cascada.model.keys import LABELS, Key, Scope, counter_text, list_text, quote
-from cascada.tiers.redis_layout import Layout
+from cascada.tiers.redis.layout import Layout
 from tests.properties.budget import thorough
 
 PIECES = ("a", "agent", ":a", "a:agent", "%3Aa", "*")

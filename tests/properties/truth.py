@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from cascada.model.keys import Key
 from cascada.model.names import key_name, static_names, tag_name
-from cascada.tiers.base import Lease
+from cascada.tiers.contract import Lease
 
 KEYS = (
     Key("acme", "doc", None, None, None, "a"),

@@ -14,9 +14,9 @@ from hypothesis.stateful import rule
 
 from cascada.model.keys import Key
 from cascada.testing.inside import inside_sqlite
-from cascada.tiers import sqlite_upkeep
-from cascada.tiers.memory import MemoryTier
-from cascada.tiers.sqlite import SqliteTier
+from cascada.tiers.memory.tier import MemoryTier
+from cascada.tiers.sqlite import maintenance as sqlite_upkeep
+from cascada.tiers.sqlite.tier import SqliteTier
 from tests.properties.machine import TierMachine, keys, which_node
 
 T = TypeVar("T")

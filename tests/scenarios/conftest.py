@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from cascada.api.cache import Cache
-from cascada.coherence.push import PushFeed
 from cascada.model.events import Event
 from cascada.model.policy import Policy
 from cascada.testing.clock import ManualClock
 from cascada.testing.flaky import FlakyTier
 from cascada.testing.inside import inside, inside_push
 from cascada.testing.nodes import Nodes
-from cascada.tiers.sqlite import SqliteTier
+from cascada.tiers.redis.feed import PushFeed
+from cascada.tiers.sqlite.tier import SqliteTier
 from tests.scenarios.row import until
 from tests.servers.redis import RedisServer
 

@@ -22,7 +22,7 @@ from cascada.model.loaded import Loaded
 from cascada.model.policy import Policy
 from cascada.testing.clock import ManualClock
 from cascada.testing.flaky import FlakyTier
-from cascada.tiers.sqlite import SqliteTier
+from cascada.tiers.sqlite.tier import SqliteTier
 from tests.scenarios.conftest import TIMEOUT
 
 ROWS = ["1", "2", "3"]

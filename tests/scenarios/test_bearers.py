@@ -6,7 +6,7 @@ from cascada.api.cache import Cache
 from cascada.model.keys import Key, Scope
 from cascada.model.names import all_of_type, key_name, tag_name
 from cascada.testing.inside import inside
-from cascada.tiers.base import Bearers
+from cascada.tiers.contract import Bearers
 
 NONE = Bearers(0, 0)
 

@@ -9,8 +9,6 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from cascada.api.cache import Cache
-from cascada.engine import warned
-from cascada.engine.warned import Warned
 from cascada.integrations.prometheus import exposition
 from cascada.model.entry import Hit
 from cascada.model.errors import InvalidPolicy, InvalidTTL
@@ -18,6 +16,8 @@ from cascada.model.events import Event
 from cascada.model.keys import Key
 from cascada.model.loaded import Loaded
 from cascada.model.policy import Policy
+from cascada.telemetry import throttle as warned
+from cascada.telemetry.throttle import Warned
 from cascada.testing import ManualClock
 
 SMALL, LARGE = "x" * 10, "x" * 1000

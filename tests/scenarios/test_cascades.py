@@ -22,7 +22,7 @@ from cascada import (
     invalidate_document_update,
     register_conversation_resolver,
 )
-from cascada.engine.tracked import Series
+from cascada.telemetry.custom import Series
 from cascada.testing.inside import inside
 from tests.api.settled import settled
 

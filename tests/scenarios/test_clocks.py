@@ -6,7 +6,7 @@ from cascada.model.entry import Entry, Miss
 from cascada.model.keys import Key
 from cascada.model.policy import Policy
 from cascada.testing.clock import ManualClock
-from cascada.tiers.ahead import MAX_MET, ahead_of
+from cascada.tiers.clock_skew import MAX_MET, ahead_of
 from tests.scenarios.conftest import NAMES, MakeCache
 from tests.scenarios.row import kept
 

@@ -88,7 +88,7 @@ async def test_a_loader_that_does_not_let_itself_be_cancelled_holds_up_no_closin
     cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cascada.engine.lifecycle.DRAIN_TIMEOUT", 0.01)
-    monkeypatch.setattr("cascada.engine.background.STUBBORN", 0.01)
+    monkeypatch.setattr("cascada.engine.tasks.background.STUBBORN", 0.01)
     let_go = asyncio.Event()
 
     async def stubborn() -> str:

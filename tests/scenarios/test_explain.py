@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from cascada.api.cache import Cache
-from cascada.engine.explain import Explanation
+from cascada.engine.reading.explain import Explanation
 from cascada.model.policy import Policy
 from cascada.testing.clock import ManualClock
 from cascada.testing.flaky import FlakyTier

@@ -13,7 +13,7 @@ from cascada.model.errors import CascadaError, LoadError, LoadTimeout, Serializa
 from cascada.model.policy import Policy
 from cascada.testing.clock import ManualClock
 from cascada.testing.inside import inside
-from cascada.tiers.base import Lease
+from cascada.tiers.contract import Lease
 from tests.scenarios.conftest import MakeCache
 from tests.scenarios.row import Row, all_stored, kept, turns
 

@@ -22,9 +22,9 @@ from cascada.model.names import tag_name
 from cascada.model.policy import Policy
 from cascada.testing.clock import ManualClock
 from cascada.testing.inside import inside
-from cascada.tiers.base import Lease
-from cascada.tiers.heard import RING
-from cascada.tiers.memory import MemoryTier
+from cascada.tiers.contract import Lease
+from cascada.tiers.memory.invalidations import RING
+from cascada.tiers.memory.tier import MemoryTier
 from tests.scenarios.conftest import MakeCache
 from tests.scenarios.row import all_stored
 
@@ -32,21 +32,21 @@ MANY = 200_000
 
 BOUNDS = {
     "cascada.api.cache.MAX_HANDLES": 16,
-    "cascada.api.asking.MAX_SHAPES": 8,
-    "cascada.engine.kind.MAX_KINDS": 64,
-    "cascada.engine.kind.MAX_SHARED": 8,
-    "cascada.engine.fence.MAX_FENCES": 16,
-    "cascada.engine.flight.MAX_COOLING": 16,
-    "cascada.engine.tracked.MAX_SERIES": 32,
-    "cascada.engine.warned.MAX_KEYS": 16,
-    "cascada.tiers.eviction.SLACK": 1000,
-    "cascada.tiers.heard.MAX_SHARED": 16,
-    "cascada.tiers.versions.MAX_VERSIONS": 16,
-    "cascada.tiers.redis_hearing.MAX_RELEASED": 16,
-    "cascada.tiers.redis_layout.MAX_BORNE": 16,
-    "cascada.tiers.redis_reads.HINTS": 16,
-    "cascada.tiers.redis_reads.PLANS": 16,
-    "cascada.tiers.sqlite_reads.MANY_NOTES": 16,
+    "cascada.api.tenant_requests.MAX_SHAPES": 8,
+    "cascada.engine.kinds.MAX_KINDS": 64,
+    "cascada.engine.kinds.MAX_SHARED": 8,
+    "cascada.engine.reading.fences.MAX_FENCES": 16,
+    "cascada.engine.tasks.singleflight.MAX_COOLING": 16,
+    "cascada.telemetry.custom.MAX_SERIES": 32,
+    "cascada.telemetry.throttle.MAX_KEYS": 16,
+    "cascada.tiers.memory.eviction.SLACK": 1000,
+    "cascada.tiers.memory.invalidations.MAX_SHARED": 16,
+    "cascada.tiers.memory.versions.MAX_VERSIONS": 16,
+    "cascada.tiers.redis.lease_releases.MAX_RELEASED": 16,
+    "cascada.tiers.redis.layout.MAX_BORNE": 16,
+    "cascada.tiers.redis.reads.HINTS": 16,
+    "cascada.tiers.redis.reads.PLANS": 16,
+    "cascada.tiers.sqlite.reads.MANY_NOTES": 16,
 }
 """The bounds of what is kept for tenants, types, names and keys, set low: what has none shows."""
 

@@ -16,10 +16,10 @@ from cascada.model.clock import SystemClock
 from cascada.model.entry import Entry
 from cascada.model.keys import Key
 from cascada.testing.inside import inside, inside_redis
-from cascada.tiers import redis_leases
-from cascada.tiers.base import Filled, Lease
+from cascada.tiers.contract import Filled, Lease
 from cascada.tiers.guarded import GuardedTier
-from cascada.tiers.large import BULKY
+from cascada.tiers.large_values import BULKY
+from cascada.tiers.redis import writes as redis_leases
 from tests.scenarios.row import all_stored, until
 from tests.servers.redis import RedisServer
 

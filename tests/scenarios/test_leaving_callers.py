@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cascada.api.cache import Cache
-from cascada.engine import load
+from cascada.engine.reading import load
 from cascada.testing.flaky import FlakyTier
 from tests.scenarios.row import Row, kept, turns, until
 

@@ -21,7 +21,7 @@ from cascada.model.errors import CacheClosed, WrongLoop
 from cascada.testing.clock import ManualClock
 from cascada.testing.flaky import FlakyTier
 from cascada.testing.inside import inside
-from cascada.tiers.sqlite import SqliteTier
+from cascada.tiers.sqlite.tier import SqliteTier
 from tests.scenarios.row import Row, all_stored, kept, turns, until
 
 PATIENCE = 20.0

@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 
 from cascada import Cache
-from cascada.engine import debts
+from cascada.engine.writing import redelivery as debts
 from cascada.model.clock import SystemClock
 from cascada.model.keys import Key
 from cascada.model.names import key_name
 from cascada.testing.flaky import FlakyTier
 from cascada.testing.inside import inside
-from cascada.tiers import sqlite_outbox
-from cascada.tiers.base import Invalidation
-from cascada.tiers.redis import RedisTier
-from cascada.tiers.sqlite import SqliteTier
+from cascada.tiers.contract import Invalidation
+from cascada.tiers.redis.tier import RedisTier
+from cascada.tiers.sqlite import outbox as sqlite_outbox
+from cascada.tiers.sqlite.tier import SqliteTier
 from tests.scenarios.row import until
 from tests.servers.redis import RedisServer
 

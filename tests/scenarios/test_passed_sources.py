@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from cascada.api.cache import Cache
+from cascada.api.cached.decorator import cached
 from cascada.api.context import Context
-from cascada.api.decorator import cached
 from cascada.api.tenant import Tenant
 from cascada.model.entry import Hit
 from cascada.model.errors import BadInput, InvalidKey, InvalidPolicy

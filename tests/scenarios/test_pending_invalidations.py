@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cascada.api.cache import Cache
-from cascada.engine.debts import remind
+from cascada.engine.writing.redelivery import remind
 from cascada.model.errors import BadInput, InvalidationPending
 from cascada.testing.clock import ManualClock
 from cascada.testing.flaky import FlakyTier

@@ -13,8 +13,8 @@ import pytest
 from cascada import Cache
 from cascada.model.clock import SystemClock
 from cascada.testing.inside import inside
-from cascada.tiers.redis import RedisTier
-from cascada.tiers.sqlite import SqliteTier
+from cascada.tiers.redis.tier import RedisTier
+from cascada.tiers.sqlite.tier import SqliteTier
 from tests.scenarios.row import until
 from tests.servers.redis import RedisServer
 

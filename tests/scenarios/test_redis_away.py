@@ -13,8 +13,8 @@ from cascada.model.entry import Entry
 from cascada.model.keys import Key
 from cascada.testing.clock import ManualClock
 from cascada.testing.inside import inside
-from cascada.tiers.base import Missing
-from cascada.tiers.memory import MemoryTier
+from cascada.tiers.contract import Missing
+from cascada.tiers.memory.tier import MemoryTier
 from tests.scenarios.row import Row, all_stored, until
 from tests.servers.redis import RedisServer, free_port
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from cascada.api.cache import Cache
-from cascada.api.cache_aside import get_with_cache_aside
-from cascada.api.decorator import cached
+from cascada.api.cached.decorator import cached
 from cascada.api.default import configure
+from cascada.api.documents.cache_aside import get_with_cache_aside
 from cascada.engine.selfcheck import MOST
 from cascada.model.errors import BadInput
 from cascada.model.policy import Policy

@@ -5,14 +5,14 @@ from datetime import timedelta
 
 import pytest
 
-from cascada.engine.load import COOL_DOWN
+from cascada.engine.reading.load import COOL_DOWN
 from cascada.model.entry import Hit
 from cascada.model.errors import TierUnavailable
 from cascada.model.policy import Policy
 from cascada.testing.clock import ManualClock
 from cascada.testing.inside import inside, inside_poll
 from cascada.testing.nodes import hear
-from cascada.tiers.base import Changes
+from cascada.tiers.contract import Changes
 from tests.scenarios.conftest import MakeCache, MakeNodes
 from tests.scenarios.row import Row, all_stored, kept, turns
 

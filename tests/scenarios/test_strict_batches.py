@@ -11,8 +11,8 @@ from cascada.model.keys import Key
 from cascada.model.names import type_name
 from cascada.model.policy import Policy
 from cascada.testing.flaky import FlakyTier
-from cascada.tiers.redis import RedisTier
-from cascada.tiers.sqlite import SqliteTier
+from cascada.tiers.redis.tier import RedisTier
+from cascada.tiers.sqlite.tier import SqliteTier
 from tests.scenarios.conftest import MakeCache, MakeNodes
 from tests.scenarios.row import all_stored
 from tests.servers.redis import RedisServer

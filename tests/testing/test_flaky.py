@@ -12,9 +12,9 @@ from cascada.model.keys import Key
 from cascada.model.names import key_name
 from cascada.testing.clock import ManualClock
 from cascada.testing.flaky import CALLS, FlakyTier
-from cascada.tiers.base import Busy, FeedSource, Found, Lease, Missing
-from cascada.tiers.memory import MemoryTier
-from cascada.tiers.sqlite import SqliteTier
+from cascada.tiers.contract import Busy, FeedSource, Found, Lease, Missing
+from cascada.tiers.memory.tier import MemoryTier
+from cascada.tiers.sqlite.tier import SqliteTier
 
 KEY = Key("acme", "x", None, None, None, "1")
 

@@ -8,13 +8,13 @@ import math
 from collections.abc import AsyncIterator
 from typing import Any
 
-from cascada.coherence.push import PushFeed
 from cascada.model.clock import Clock, SystemClock
 from cascada.model.entry import Entry
 from cascada.model.keys import Key
-from cascada.tiers.base import Found, Lease
-from cascada.tiers.memory import MemoryTier
-from cascada.tiers.redis import RedisTier
+from cascada.tiers.contract import Found, Lease
+from cascada.tiers.memory.tier import MemoryTier
+from cascada.tiers.redis.feed import PushFeed
+from cascada.tiers.redis.tier import RedisTier
 from tests.scenarios.row import until
 
 KEY = Key("acme", "row", None, None, None, "1")

@@ -17,8 +17,8 @@ from cascada.model.clock import SystemClock
 from cascada.model.entry import Entry
 from cascada.model.keys import NO_SCOPE, Key
 from cascada.model.names import key_name, part_names, resource_names, tag_name, type_name
-from cascada.tiers.base import Found, Lease
-from cascada.tiers.sqlite import SqliteTier
+from cascada.tiers.contract import Found, Lease
+from cascada.tiers.sqlite.tier import SqliteTier
 
 KEYS = 24
 TENANTS = ("acme", "globex")

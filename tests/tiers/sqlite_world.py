@@ -22,8 +22,8 @@ from cascada.model.keys import Key
 from cascada.model.names import static_names
 from cascada.testing.clock import ManualClock
 from cascada.testing.inside import inside_sqlite
-from cascada.tiers.base import Filled, Found, Lease, Missing
-from cascada.tiers.sqlite import SqliteTier
+from cascada.tiers.contract import Filled, Found, Lease, Missing
+from cascada.tiers.sqlite.tier import SqliteTier
 
 
 def key(

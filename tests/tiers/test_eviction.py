@@ -12,9 +12,9 @@ from cascada.model.keys import Key
 from cascada.model.names import key_name, tag_name
 from cascada.testing.clock import ManualClock
 from cascada.testing.steps import fill, grant
-from cascada.tiers.eviction import SLACK
-from cascada.tiers.memory import MemoryTier
-from cascada.tiers.record import Record
+from cascada.tiers.memory.eviction import SLACK
+from cascada.tiers.memory.record import Record
+from cascada.tiers.memory.tier import MemoryTier
 
 CAPACITY = 10_000
 IDS = st.sampled_from("abcdefghij")

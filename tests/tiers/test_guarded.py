@@ -13,11 +13,11 @@ from cascada.model.errors import BadInput, CascadaError, TierUnavailable, Unansw
 from cascada.testing.clock import ManualClock
 from cascada.testing.inside import inside_sqlite
 from cascada.tiers import guarded as guarded_module
-from cascada.tiers.base import Barred, Full
+from cascada.tiers.contract import Barred, Full
 from cascada.tiers.guarded import FAILURES_TO_OPEN, MAX_CAUSES, RETRY_AFTER, GuardedTier
-from cascada.tiers.redis_layout import ServerError
-from cascada.tiers.redis_refusals import refusal
-from cascada.tiers.sqlite import SqliteTier
+from cascada.tiers.redis.layout import ServerError
+from cascada.tiers.redis.refusals import refusal
+from cascada.tiers.sqlite.tier import SqliteTier
 
 FOREVER = 60.0
 SHORT = 0.05

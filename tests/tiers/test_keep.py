@@ -5,8 +5,8 @@ from __future__ import annotations
 from cascada.model.entry import Entry
 from cascada.model.names import key_name, tag_name, tenant_name, type_name
 from cascada.testing.clock import ManualClock
-from cascada.tiers.base import Lease
-from cascada.tiers.memory import MemoryTier
+from cascada.tiers.contract import Lease
+from cascada.tiers.memory.tier import MemoryTier
 from tests.tiers.redis_world import KEY, OTHER
 
 TAG = tag_name("acme", "news")

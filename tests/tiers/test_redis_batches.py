@@ -9,8 +9,8 @@ import pytest
 
 from cascada.model.names import key_name, tag_name, type_name
 from cascada.testing.inside import inside_redis
-from cascada.tiers.base import Busy, Found, Lease
-from cascada.tiers.redis_leases import AT_ONCE
+from cascada.tiers.contract import Busy, Found, Lease
+from cascada.tiers.redis.writes import AT_ONCE
 from tests.servers.redis import RedisServer
 from tests.tiers.redis_world import KEY, Process, processes
 

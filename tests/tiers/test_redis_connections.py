@@ -18,7 +18,7 @@ import pytest
 from cascada import Cache
 from cascada.model.errors import BadInput, TierUnavailable
 from cascada.testing.inside import inside, inside_redis
-from cascada.tiers import redis_wire
+from cascada.tiers.redis import wire as redis_wire
 from tests.scenarios.row import until
 from tests.servers.redis import RedisServer, binary, free_port
 

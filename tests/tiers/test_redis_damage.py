@@ -9,7 +9,7 @@ from cascada.codecs.envelope import STAMPS_AT
 from cascada.model.keys import Key
 from cascada.model.names import key_name, tag_name
 from cascada.testing.inside import inside_redis
-from cascada.tiers.base import Found, Lease, Missing, Why
+from cascada.tiers.contract import Found, Lease, Missing, Why
 from tests.servers.redis import RedisServer
 from tests.tiers.redis_world import KEY, OTHER, Process, processes
 

@@ -17,9 +17,9 @@ import pytest
 from cascada import FOREVER, Cache
 from cascada.model.clock import SystemClock
 from cascada.model.errors import TierUnavailable, Unanswered
-from cascada.tiers.base import Barred
-from cascada.tiers.redis import RedisTier
-from cascada.tiers.redis_layout import LAYOUT
+from cascada.tiers.contract import Barred
+from cascada.tiers.redis.layout import LAYOUT
+from cascada.tiers.redis.tier import RedisTier
 from tests.servers.redis import RedisServer
 from tests.tiers.redis_world import KEY
 

@@ -9,8 +9,8 @@ import pytest
 
 from cascada import Cache
 from cascada.testing.inside import inside, inside_redis
-from cascada.tiers import redis_frames
-from cascada.tiers.redis_frames import Frames, TooMuch
+from cascada.tiers.redis import frames as redis_frames
+from cascada.tiers.redis.frames import Frames, TooMuch
 from tests.servers.redis import RedisServer
 
 REPLIES = (

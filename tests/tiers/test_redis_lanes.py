@@ -17,8 +17,8 @@ from cascada import Cache
 from cascada.model.clock import SystemClock
 from cascada.model.errors import TierUnavailable, Unanswered
 from cascada.testing.inside import inside, inside_redis
-from cascada.tiers.base import Barred
-from cascada.tiers.redis import RedisTier
+from cascada.tiers.contract import Barred
+from cascada.tiers.redis.tier import RedisTier
 from tests.scenarios.row import until
 from tests.servers.fuzzing_redis import FuzzingRedis, Plan, before
 from tests.servers.redis import RedisServer

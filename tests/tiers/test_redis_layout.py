@@ -10,7 +10,7 @@ import pytest
 
 from cascada.model.clock import SystemClock
 from cascada.model.names import key_name, tag_name
-from cascada.tiers.base import Barred
+from cascada.tiers.contract import Barred
 from cascada.tiers.guarded import GuardedTier
 from tests.scenarios.row import until
 from tests.servers.redis import RedisServer

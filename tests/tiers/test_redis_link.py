@@ -2,9 +2,9 @@
 
 import asyncio
 
-from cascada.tiers.redis_link import Link
-from cascada.tiers.redis_pool import pool_of
-from cascada.tiers.redis_wire import Wire
+from cascada.tiers.redis.connection import Link
+from cascada.tiers.redis.pool import pool_of
+from cascada.tiers.redis.wire import Wire
 from tests.servers.redis import RedisServer
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from cascada.model.names import MAX_NAMES, key_name, tag_name
 from cascada.testing.inside import inside_redis
-from cascada.tiers import redis_reads
-from cascada.tiers.base import Found, Lease, Missing, Why
+from cascada.tiers.contract import Found, Lease, Missing, Why
+from cascada.tiers.redis import reads as redis_reads
 from tests.servers.redis import RedisServer
 from tests.tiers.redis_world import KEY, OTHER, Process, processes
 

@@ -10,7 +10,7 @@ import pytest
 
 from cascada.model.errors import TierUnavailable
 from cascada.model.names import key_name, tag_name, type_name
-from cascada.tiers.base import Lease
+from cascada.tiers.contract import Lease
 from tests.servers.redis import RedisServer
 from tests.tiers.redis_world import KEY, OTHER, Process, processes
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from cascada.model.arguments import MAX_ID_LENGTH
 from cascada.model.keys import Key
 from cascada.model.names import key_name, tag_name
-from cascada.tiers.base import Bearers
+from cascada.tiers.contract import Bearers
 from tests.properties.budget import thorough
 from tests.servers.redis import RedisServer
 from tests.tiers.redis_world import Process, processes

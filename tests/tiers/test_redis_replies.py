@@ -13,7 +13,7 @@ import pytest
 
 from cascada import Cache
 from cascada.model.errors import CascadaError, TierUnavailable, Unanswered
-from cascada.tiers.redis_wire import Wire
+from cascada.tiers.redis.wire import Wire
 from tests.servers.redis import RedisServer
 
 

@@ -13,9 +13,10 @@ import pytest
 from cascada import Cache
 from cascada.model.names import key_name, tag_name
 from cascada.testing.inside import inside, inside_push, inside_redis
-from cascada.tiers import redis, redis_rights
-from cascada.tiers.base import Barred
+from cascada.tiers.contract import Barred
 from cascada.tiers.guarded import GuardedTier
+from cascada.tiers.redis import permissions as redis_rights
+from cascada.tiers.redis import tier as redis
 from tests.scenarios.row import until
 from tests.servers.redis import RedisServer
 from tests.tiers.redis_world import KEY, Process, processes

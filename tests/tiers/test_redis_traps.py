@@ -16,9 +16,9 @@ import pytest
 
 from cascada.model.names import key_name, tag_name, tenant_name, type_name
 from cascada.testing.inside import inside_push, inside_redis
-from cascada.tiers.base import Found, Lease, Missing, Why
-from cascada.tiers.redis_filling import FILL
-from cascada.tiers.redis_scripts import ACQUIRE
+from cascada.tiers.contract import Found, Lease, Missing, Why
+from cascada.tiers.redis.fill_script import FILL
+from cascada.tiers.redis.scripts import ACQUIRE
 from tests.scenarios.row import until
 from tests.servers.redis import RedisServer
 from tests.tiers.redis_world import KEY, OTHER, Process, processes

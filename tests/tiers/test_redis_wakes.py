@@ -13,9 +13,9 @@ import pytest
 
 from cascada import Cache
 from cascada.testing.inside import inside, inside_redis
-from cascada.tiers import redis_hearing
-from cascada.tiers.base import Lease
-from cascada.tiers.redis import RedisTier
+from cascada.tiers.contract import Lease
+from cascada.tiers.redis import lease_releases as redis_hearing
+from cascada.tiers.redis.tier import RedisTier
 from tests.scenarios.row import Row, until
 from tests.servers.redis import RedisServer
 from tests.tiers.redis_world import KEY, Process, processes

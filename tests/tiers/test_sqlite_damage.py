@@ -12,8 +12,8 @@ from cascada.codecs.envelope import STAMPS_AT
 from cascada.model.keys import Key
 from cascada.model.names import tag_name
 from cascada.testing.inside import inside_sqlite
-from cascada.tiers.base import Found, Lease, Missing, Why
-from cascada.tiers.sqlite import SqliteTier
+from cascada.tiers.contract import Found, Lease, Missing, Why
+from cascada.tiers.sqlite.tier import SqliteTier
 from tests.tiers.sqlite_world import World, entry, key, load, look
 
 TAG = tag_name("acme", "news")

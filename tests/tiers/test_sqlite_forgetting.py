@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from cascada.model.names import key_name, tenant_name
-from cascada.tiers import sqlite_forgetting
-from cascada.tiers.base import Lease
-from cascada.tiers.sqlite import SqliteTier
+from cascada.tiers.contract import Lease
+from cascada.tiers.sqlite import forgetting as sqlite_forgetting
+from cascada.tiers.sqlite.tier import SqliteTier
 from tests.tiers.sqlite_world import World, entry, fill, grant, key, load, look, put
 
 KEPT = 20

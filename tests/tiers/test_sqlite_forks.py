@@ -16,8 +16,8 @@ import pytest
 from cascada.model.names import key_name
 from cascada.testing.clock import ManualClock
 from cascada.testing.inside import inside_sqlite
-from cascada.tiers.base import Why
-from cascada.tiers.sqlite import SqliteTier
+from cascada.tiers.contract import Why
+from cascada.tiers.sqlite.tier import SqliteTier
 from tests.tiers.sqlite_world import (
     World,
     entry,

@@ -8,9 +8,10 @@ import pytest
 
 from cascada.model.keys import Key
 from cascada.model.names import key_name, static_names, tag_name, tenant_name
-from cascada.tiers import sqlite_forgetting, sqlite_upkeep
-from cascada.tiers.base import Found, Lease
-from cascada.tiers.sqlite import SqliteTier
+from cascada.tiers.contract import Found, Lease
+from cascada.tiers.sqlite import forgetting as sqlite_forgetting
+from cascada.tiers.sqlite import maintenance as sqlite_upkeep
+from cascada.tiers.sqlite.tier import SqliteTier
 from tests.tiers.sqlite_world import World, entry, fill, grant, key
 
 STEPS = 250

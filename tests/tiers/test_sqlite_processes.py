@@ -6,8 +6,8 @@ import multiprocessing
 from pathlib import Path
 
 from cascada.model.clock import SystemClock
-from cascada.tiers.base import Found
-from cascada.tiers.sqlite import SqliteTier
+from cascada.tiers.contract import Found
+from cascada.tiers.sqlite.tier import SqliteTier
 from tests.tiers.sqlite_process import KEYS, key_of, run
 
 PROCESSES = 3

@@ -20,7 +20,7 @@ from cascada.model.names import (
     type_name,
 )
 from cascada.testing.inside import inside_sqlite
-from cascada.tiers.base import Bearers, Filled, Found, Lease, Missing, Outcome, Why
+from cascada.tiers.contract import Bearers, Filled, Found, Lease, Missing, Outcome, Why
 from tests.tiers.sqlite_world import World, entry, fill, grant, key, load, look, put
 
 

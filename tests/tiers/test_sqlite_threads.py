@@ -17,8 +17,8 @@ from cascada.model.errors import TierUnavailable
 from cascada.model.names import key_name, type_name
 from cascada.testing.clock import ManualClock
 from cascada.testing.inside import inside_sqlite
-from cascada.tiers.base import Found, Lease, Why
-from cascada.tiers.sqlite import SqliteTier
+from cascada.tiers.contract import Found, Lease, Why
+from cascada.tiers.sqlite.tier import SqliteTier
 from tests.scenarios.row import until
 from tests.tiers.sqlite_world import (
     World,

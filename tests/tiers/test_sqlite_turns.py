@@ -19,9 +19,9 @@ from cascada.model.entry import Entry
 from cascada.model.keys import Key
 from cascada.testing.clock import ManualClock
 from cascada.testing.inside import inside, inside_sqlite
-from cascada.tiers.base import Busy, Fence, Found, Lease, Seen
-from cascada.tiers.sqlite import SqliteTier
-from cascada.tiers.sqlite_turns import BEAT_LIFE, SUSPECTED, Turns
+from cascada.tiers.contract import Busy, Fence, Found, Lease, Seen
+from cascada.tiers.sqlite.load_turns import BEAT_LIFE, SUSPECTED, Turns
+from cascada.tiers.sqlite.tier import SqliteTier
 from tests.scenarios.row import Row, turns, until
 
 KEY = Key("acme", "x", None, None, None, "1")

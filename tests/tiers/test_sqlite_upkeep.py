@@ -7,8 +7,9 @@ import pytest
 from cascada.model.names import key_name, tag_name, type_name
 from cascada.model.policy import CachePriority
 from cascada.testing.inside import inside_sqlite
-from cascada.tiers import sqlite_reads, sqlite_upkeep
-from cascada.tiers.base import Found, Lease, Missing, Usage, Why
+from cascada.tiers.contract import Found, Lease, Missing, Usage, Why
+from cascada.tiers.sqlite import maintenance as sqlite_upkeep
+from cascada.tiers.sqlite import reads as sqlite_reads
 from tests.tiers.sqlite_world import World, entry, fill, grant, key, load, look
 
 ROW = 1400  # a little more than a row with a value of 1000 bytes weighs

@@ -15,9 +15,9 @@ from cascada.model.clock import SystemClock
 from cascada.model.entry import UNSET, Entry
 from cascada.model.keys import NO_SCOPE, Key, Scope
 from cascada.model.names import tag_name
-from cascada.tiers.base import Lease
-from cascada.tiers.memory import MemoryTier
-from cascada.tiers.weight import weight_of
+from cascada.tiers.contract import Lease
+from cascada.tiers.memory.tier import MemoryTier
+from cascada.tiers.memory.weight import weight_of
 
 TOLERANCE = 0.15
 

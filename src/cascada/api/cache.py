@@ -9,25 +9,24 @@ from threading import get_ident
 from types import TracebackType
 from typing import Any, Final, Self
 
-from cascada.api.assembly import Assembly
-from cascada.api.options import Mode, Options
-from cascada.api.places import database_tier, redis_tier
 from cascada.api.report import Report, report_of
 from cascada.api.statistics import Statistics, statistics, usage
 from cascada.api.tenant import Tenant
-from cascada.coherence.dependencies import Dependent
-from cascada.engine.stack import MAX_VALUE_BYTES, OnPending
-from cascada.engine.tracked import Series
+from cascada.api.urls import database_tier, redis_tier
+from cascada.engine.engine import Assembly
 from cascada.model import arguments
 from cascada.model.clock import Clock, SystemClock
+from cascada.model.dependencies import Dependent
 from cascada.model.entry import UNSET, Hit, Miss
 from cascada.model.errors import BadInput
 from cascada.model.events import Observer
 from cascada.model.keys import Id, Key, scope_of
+from cascada.model.options import MAX_VALUE_BYTES, Mode, OnPending, Options
 from cascada.model.policy import Policy
 from cascada.model.secret import Secret, Url, hidden
 from cascada.model.ttl import Duration
-from cascada.tiers.base import Tier, Usage
+from cascada.telemetry.custom import Series
+from cascada.tiers.contract import Tier, Usage
 
 _PLAIN: Final = frozenset({str, type(None)})
 

@@ -21,8 +21,8 @@ from cascada.codecs.arrays import array_of_list, numpy_if_there
 from cascada.codecs.digest import generate_resource_id_hash
 from cascada.codecs.public import lists_of
 from cascada.codecs.values import AS_ARRAY
-from cascada.engine.answer import Produced, Question
-from cascada.engine.gather import Gatherer
+from cascada.engine.loading.batching import Gatherer
+from cascada.engine.request import Produced, Question
 from cascada.model import arguments
 from cascada.model.entry import Hit
 from cascada.model.errors import MissingExtra, SerializationError

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 from cascada.api.statistics import statistics
-from cascada.engine.kind import Kind
+from cascada.engine.kinds import Kind
 
 _HEADINGS = (
     "reads", "hits", "ratio", "saved s", "checked", "differed", "1 s", "10 s", "consistent",

@@ -17,13 +17,13 @@ from typing import Annotated, Any, Final, Literal, Self, get_args
 from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from cascada.api.options import LARGEST_VALUE
-from cascada.api.places import DATABASE, sqlite_path
+from cascada.api.urls import DATABASE, sqlite_path
 from cascada.model import arguments
 from cascada.model.errors import BadInput, InvalidSettings
+from cascada.model.options import LARGEST_VALUE
 from cascada.model.secret import Secret, Url
 from cascada.model.ttl import FOREVER
-from cascada.tiers.redis_url import EXPECTED, what_is_wrong
+from cascada.tiers.redis.urls import EXPECTED, what_is_wrong
 
 _MEGABYTE: Final = 2**20
 _LONGEST: Final = 60

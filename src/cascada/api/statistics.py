@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cascada.engine.kind import Kind
+from cascada.engine.kinds import Kind
 from cascada.engine.stack import Stack
 from cascada.model.errors import TierUnavailable
-from cascada.tiers.base import Usage
+from cascada.tiers.contract import Usage
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,15 +12,15 @@ from functools import partial
 from threading import get_ident
 from typing import Any, TypeVar, overload
 
-from cascada.api.assembly import Assembly
-from cascada.api.data import TenantData
-from cascada.api.fills import TenantFills
-from cascada.api.loads import TenantLoads
-from cascada.api.shape import Shape
-from cascada.api.streams import TenantStreams
-from cascada.api.voids import TenantVoids
-from cascada.engine.invalidate import invalidate
-from cascada.engine.write import to_be_set, write
+from cascada.api.tenant_data import TenantData
+from cascada.api.tenant_fills import TenantFills
+from cascada.api.tenant_invalidation import TenantVoids
+from cascada.api.tenant_loads import TenantLoads
+from cascada.api.tenant_streams import TenantStreams
+from cascada.api.type_keys import Shape
+from cascada.engine.engine import Assembly
+from cascada.engine.writing.invalidate import invalidate
+from cascada.engine.writing.write import to_be_set, write
 from cascada.model import arguments
 from cascada.model.entry import UNSET, Hit, Miss
 from cascada.model.keys import Id, Key, Scope, id_text, scope_of

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from cascada.codecs.arrays import is_array, is_storable
 from cascada.codecs.public import lists_of
-from cascada.engine.source import call
+from cascada.engine.loading.loaders import call
 from cascada.model import arguments
 from cascada.model.errors import BadInput
 from cascada.model.plain import number_of

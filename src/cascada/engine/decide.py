@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from enum import Enum, auto
 from typing import Final, NamedTuple
 
-from cascada.engine.kind import stale_window
+from cascada.engine.kinds import stale_window
 from cascada.model.entry import Entry, Flag
 from cascada.model.keys import Key
 from cascada.model.names import key_name
 from cascada.model.policy import Policy
-from cascada.tiers.base import Found, Missing
+from cascada.tiers.contract import Found, Missing
 
 GENERAL_ANSWER_TTL: Final = 5.0
 """Seconds that memory keeps a more general context's value for the context that was asked."""

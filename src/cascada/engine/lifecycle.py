@@ -20,11 +20,11 @@ from functools import partial
 from typing import Any, Final, Protocol, runtime_checkable
 from weakref import WeakSet
 
-from cascada.engine import sources
-from cascada.engine.debts import keep_repaying
-from cascada.engine.limits import Limits
+from cascada.engine.loading import dependencies as sources
+from cascada.engine.reading.fast_path import look_for_all
 from cascada.engine.stack import Stack
-from cascada.engine.straight import look_for_all
+from cascada.engine.tasks.limits import Limits
+from cascada.engine.writing.redelivery import keep_repaying
 from cascada.model.errors import CacheClosed, WrongLoop
 
 DRAIN_TIMEOUT: Final = 10.0

@@ -32,11 +32,12 @@ from contextlib import AbstractContextManager
 from functools import partial
 from typing import Final
 
-from cascada.engine import read, sources
-from cascada.engine.answer import Answer, Loader, Question
-from cascada.engine.descent import descend
+from cascada.engine.loading import dependencies as sources
+from cascada.engine.loading.encode import encoded
+from cascada.engine.reading import read
+from cascada.engine.reading.lookup import descend
+from cascada.engine.request import Answer, Loader, Question
 from cascada.engine.stack import Stack
-from cascada.engine.store import encoded
 from cascada.model.entry import Codec, Entry, Flag
 from cascada.model.errors import SerializationError
 from cascada.model.secret import without_values

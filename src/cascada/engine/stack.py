@@ -7,35 +7,30 @@ import logging
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Any, Final, Literal
+from typing import Any, Final
 from weakref import WeakValueDictionary
 
 from cascada.codecs.values import ValueCodec
-from cascada.coherence.dependencies import Dependencies
 from cascada.engine import decide
-from cascada.engine.answer import Question
-from cascada.engine.background import Background
-from cascada.engine.flight import Flights
-from cascada.engine.kind import Kind, Kinds
-from cascada.engine.limits import Limits
+from cascada.engine.kinds import Kind, Kinds
+from cascada.engine.request import Question
+from cascada.engine.tasks.background import Background
+from cascada.engine.tasks.coalesce import Turns
+from cascada.engine.tasks.limits import Limits
+from cascada.engine.tasks.singleflight import Flights
 from cascada.engine.trace import Trace
-from cascada.engine.turn import Turns
 from cascada.model.clock import Clock
+from cascada.model.dependencies import Dependencies
 from cascada.model.entry import UNSET, Entry, Flag
 from cascada.model.errors import SerializationError
 from cascada.model.freshness import Freshness, Watched
 from cascada.model.keys import Key
-from cascada.tiers.base import Tier
+from cascada.model.options import MAX_VALUE_BYTES, OnPending
+from cascada.tiers.contract import Tier
 from cascada.tiers.guarded import GuardedTier
-from cascada.tiers.memory import MemoryTier
+from cascada.tiers.memory.tier import MemoryTier
 
 logger = logging.getLogger("cascada")
-
-OnPending = Literal["raise", "warn"]
-"""What becomes of an invalidation that only this process remembers so far."""
-
-MAX_VALUE_BYTES: Final = 16 * 2**20
-"""What one value may take, encoded. A larger one would keep its neighbours waiting."""
 
 _ABSENT: Final = int(Flag.ABSENT)  # calculating with the enum's member takes half a microsecond
 

@@ -13,15 +13,15 @@ from collections.abc import Callable, Mapping, Sequence
 from types import FunctionType, MethodType
 from typing import Any, Final
 
-from cascada.coherence.dependencies import BY_CONTEXT, unreached
-from cascada.engine.answer import Answer, Question
-from cascada.engine.kind import Kind
-from cascada.engine.latency import Latency
-from cascada.engine.tracked import Tracked
-from cascada.engine.warned import Warned
+from cascada.engine.kinds import Kind
+from cascada.engine.request import Answer, Question
+from cascada.model.dependencies import BY_CONTEXT, unreached
 from cascada.model.events import Event, EventKind, Observer
 from cascada.model.keys import Key
 from cascada.model.secret import without_values
+from cascada.telemetry.custom import Tracked
+from cascada.telemetry.latency import Latency
+from cascada.telemetry.throttle import Warned
 
 logger = logging.getLogger("cascada")
 

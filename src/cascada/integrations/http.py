@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-from cascada.api.cache_aside import CacheAsideMetrics
+from cascada.api.documents.cache_aside import CacheAsideMetrics
 from cascada.model import arguments
 from cascada.model.entry import Hit, Miss
 from cascada.model.plain import number_of

@@ -24,11 +24,11 @@ from weakref import WeakKeyDictionary
 
 from cascada.api.cache import Cache
 from cascada.api.statistics import usage
-from cascada.engine.kind import OTHER, Kind
-from cascada.engine.latency import BOUNDS, Latency
+from cascada.engine.kinds import OTHER, Kind
 from cascada.model import arguments
 from cascada.model.errors import MissingExtra
-from cascada.tiers.base import Usage
+from cascada.telemetry.latency import BOUNDS, Latency
+from cascada.tiers.contract import Usage
 
 try:
     from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest

@@ -2,7 +2,7 @@
 
     from tempfile import mkdtemp
     from cascada.testing.contract import TierContract
-    from cascada.tiers.sqlite import SqliteTier as MyTier
+    from cascada.tiers.sqlite.tier import SqliteTier as MyTier
 
     class TestMyTier(TierContract):
         async def open_tier(self, clock):
@@ -11,7 +11,7 @@
 pytest then runs every test below against a new tier each. They need no plugin (each test runs its
 own event loop), and time moves only by the clock that `open_tier` is given. What it holds of `set`
 is in `set_contract`; a tier with lists and counters has `data_contract` as well. Each test names
-one promise of `cascada.tiers.base`.
+one promise of `cascada.tiers.contract`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from cascada.testing.steps import (
     of_a_tier,
     store,
 )
-from cascada.tiers.base import Fence, Found, Tier
+from cascada.tiers.contract import Fence, Found, Tier
 
 SCOPES: Final = (
     NO_SCOPE,

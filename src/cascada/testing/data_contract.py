@@ -2,7 +2,7 @@
 
     from contextlib import asynccontextmanager
     from cascada.testing.data_contract import DataContract
-    from cascada.tiers.memory_data import MemoryData as MyStore
+    from cascada.tiers.memory.datastore import MemoryData as MyStore
 
     class TestMyStore(DataContract):
         @asynccontextmanager
@@ -10,7 +10,7 @@
             yield MyStore()
 
 pytest then runs every test below against a new store each. They need no plugin: each test runs its
-own event loop. Each names one promise of `cascada.tiers.data`.
+own event loop. Each names one promise of `cascada.tiers.datastore`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from cascada.model.arguments import LEAST, MOST
 from cascada.model.errors import BadInput
 from cascada.model.keys import quote
 from cascada.testing.steps import HOSTILE_IDS
-from cascada.tiers.data import DataStore
+from cascada.tiers.datastore import DataStore
 
 ITEMS: Final = (b"", b"\x00", b"one", bytes(range(256)) * 16, b"x" * 100_000, b"one")
 """Items as a store gets them: any bytes at all, and some of them twice."""

@@ -22,7 +22,7 @@ from cascada.testing.steps import (
     of_a_tier,
     store,
 )
-from cascada.tiers.base import Fence, Found, Lease, Outcome, Tier
+from cascada.tiers.contract import Fence, Found, Lease, Outcome, Tier
 
 VALUE: Final[dict[str, Any]] = {"data": b"value", "codec": 1, "flags": 0, "names": (), "version": 7}
 

@@ -7,7 +7,7 @@ and `hang(..., carried_out=True)` make it. A fault stays until `heal`, or for `t
     from cascada import Cache
     from cascada.model.clock import SystemClock
     from cascada.testing import FlakyTier
-    from cascada.tiers.sqlite import SqliteTier
+    from cascada.tiers.sqlite.tier import SqliteTier
 
     flaky = FlakyTier(SqliteTier("cache.db", namespace="test", clock=SystemClock()))
     async with Cache(tiers=[flaky], op_timeout=10) as cache:
@@ -34,7 +34,7 @@ from typing import Final, Literal, Protocol, TypeVar, cast, get_args
 from cascada.model.entry import Entry
 from cascada.model.errors import BadInput, TierUnavailable, Unanswered
 from cascada.model.keys import Key
-from cascada.tiers.base import (
+from cascada.tiers.contract import (
     Bearers,
     Busy,
     Changes,
@@ -49,7 +49,7 @@ from cascada.tiers.base import (
     TierName,
     Usage,
 )
-from cascada.tiers.data import DataStore, KeepsData
+from cascada.tiers.datastore import DataStore, KeepsData
 
 T = TypeVar("T")
 

@@ -19,20 +19,20 @@ from typing import Any
 
 from cascada.api.cache import Cache
 from cascada.api.tenant import Tenant
-from cascada.coherence.feed import PolledFeed
-from cascada.coherence.push import PushFeed
-from cascada.engine.background import Background
-from cascada.engine.flight import Flights
-from cascada.engine.kind import Kinds
+from cascada.engine.kinds import Kinds
 from cascada.engine.selfcheck import SelfCheck
 from cascada.engine.stack import Stack
+from cascada.engine.tasks.background import Background
+from cascada.engine.tasks.singleflight import Flights
 from cascada.engine.trace import Trace
 from cascada.model.keys import Key
-from cascada.tiers import sqlite_forks
-from cascada.tiers.base import FeedSource, Tier
-from cascada.tiers.data import DataStore
+from cascada.tiers.contract import FeedSource, Tier
+from cascada.tiers.datastore import DataStore
 from cascada.tiers.guarded import GuardedTier
-from cascada.tiers.memory import MemoryTier
+from cascada.tiers.memory.tier import MemoryTier
+from cascada.tiers.polled_feed import PolledFeed
+from cascada.tiers.redis.feed import PushFeed
+from cascada.tiers.sqlite import forks as sqlite_forks
 
 
 @dataclass(frozen=True, slots=True)

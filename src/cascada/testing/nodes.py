@@ -5,7 +5,7 @@ step. Each node needs a tier object of its own, as each process has its own conn
 
     from cascada.model.clock import SystemClock
     from cascada.testing import Nodes
-    from cascada.tiers.sqlite import SqliteTier
+    from cascada.tiers.sqlite.tier import SqliteTier
 
     def shared():
         return SqliteTier("cache.db", namespace="test", clock=SystemClock())

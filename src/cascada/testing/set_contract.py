@@ -22,7 +22,7 @@ from cascada.testing.steps import (
     of_a_tier,
     store,
 )
-from cascada.tiers.base import Tier
+from cascada.tiers.contract import Tier
 
 
 class SetContract(EqualContract):

@@ -14,7 +14,7 @@ from cascada.model.entry import Codec, Entry, Flag
 from cascada.model.keys import Key
 from cascada.model.names import tag_name
 from cascada.testing.clock import ManualClock
-from cascada.tiers.base import Filled, Found, Lease, Missing, Seen, Tier
+from cascada.tiers.contract import Filled, Found, Lease, Missing, Seen, Tier
 
 TAG: Final = tag_name("acme", "news")
 

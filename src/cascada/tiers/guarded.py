@@ -27,7 +27,7 @@ from cascada.model.entry import Entry
 from cascada.model.errors import BadInput, TierUnavailable, Unanswered
 from cascada.model.keys import Key
 from cascada.model.names import tenant_of, whole_tenant_of
-from cascada.tiers.base import (
+from cascada.tiers.contract import (
     Acknowledged,
     Barred,
     Bearers,
@@ -48,7 +48,7 @@ from cascada.tiers.base import (
     Usage,
 )
 from cascada.tiers.deadline import Deadline
-from cascada.tiers.large import PER_BYTE, Glances
+from cascada.tiers.large_values import PER_BYTE, Glances
 
 T = TypeVar("T")
 

@@ -1,0 +1,1 @@
+"""`@cached`: functions and generators whose results are kept."""

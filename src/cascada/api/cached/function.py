@@ -1,0 +1,234 @@
+"""Under which key a decorated function's results are cached, and how it is called for them.
+
+The key covers all arguments by name. What may stand for an argument is its contents, so objects
+that nobody can see into (a session, a client) are refused, with what to do about it. What a
+function brings along is an argument like those of the call: the object that a method is bound to,
+what a `partial` holds, an object that is called itself. Else two of them would share their results.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Sequence,
+)
+from types import CodeType
+from typing import Any, Final, get_args, get_origin, get_type_hints
+from uuid import UUID
+from weakref import ref
+
+from cascada.api.cache import Cache
+from cascada.api.cached import portal
+from cascada.api.context import current_tenant
+from cascada.api.default import default_cache
+from cascada.codecs import typed
+from cascada.codecs.digest import generate_resource_id_hash
+from cascada.model import arguments
+from cascada.model.errors import BadInput, Misuse
+from cascada.model.keys import NO_SCOPE, Id, Key, id_text
+from cascada.model.loaded import Loaded
+from cascada.model.made_of import Declared
+from cascada.model.policy import Policy
+from cascada.model.ttl import Duration
+
+MAX_KEYS: Final = 1024
+"""Calls of one function whose keys are remembered; beyond it they are made anew, once each."""
+
+SourcesOf = Sequence[Declared] | Callable[..., Sequence[Declared]]
+"""Sources, or a function that tells them from the arguments."""
+
+_AROUND: Final = (Loaded, AsyncIterator, AsyncGenerator, AsyncIterable)
+"""What a result, or an item, is annotated with around it."""
+
+_SCALARS: Final = frozenset({str, int, bool, bytes, UUID, type(None)})
+
+
+class Recipe:
+    """What is cached, for how long and under which key: all that the forms of a function share."""
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        data_type: str | None,
+        *,
+        ttl: Duration | None,
+        key: Callable[..., Id] | None,
+        tags: Sequence[str],
+        policy: Policy | None,
+        ignore: Sequence[str],
+        cache: Cache | None,
+        wanted: Any = None,
+        sources: SourcesOf = (),
+    ) -> None:
+        self.function = function
+        self._base, self._brought, self._named = _apart(function)
+        self.name = getattr(self._base, "__qualname__", type(self._base).__qualname__)
+        identity = f"{getattr(self._base, '__module__', 'builtins')}.{self.name}"
+        self._identity: tuple[Any, ...] = (identity, *_code_of_unnamed(self._base))
+        self.data_type = arguments.data_type(identity if data_type is None else data_type)
+        self.ttl = ttl
+        self.tags = tuple(tags)
+        self.is_async = _is_async(function)
+        self._signature = inspect.signature(self._base)
+        # What may change from one call to the next is looked at in each of them.
+        brought = map(type, (*self._brought, *self._named.values()))
+        self._is_plain = key is None and _SCALARS.issuperset(brought)
+        self._key = key
+        self._policy = policy
+        self._wanted = wanted
+        self._sources = sources
+        self._ignore = frozenset(ignore)
+        self._cache = cache
+        self._told: ref[Cache] | None = None
+        self._keys: dict[tuple[Any, ...], Key] = {}
+        if unknown := self._ignore - self._signature.parameters.keys():
+            raise Misuse(f"ignore names {min(unknown)!r}, which {self.name} does not take")
+
+    def cache(self) -> Cache:
+        """The cache to use now, which knows this function's policy."""
+        cache = self._cache or default_cache()
+        if self._policy is not None and (self._told is None or self._told() is not cache):
+            cache.set_policy(self.data_type, self._policy)
+            self._told = ref(cache)
+        return cache
+
+    @functools.cached_property
+    def wanted(self) -> Any:
+        """What results are decoded to: as `cached` was told, else as the annotation says.
+
+        An annotation counts if it names a class that stored data alone would not come back as (a
+        dataclass, a model, an enum, ...) and if something can decode it; that of a generator says
+        what an item is. Looked up at the first call: annotations may name what is defined further
+        down.
+        """
+        if self._wanted is not None or (self._policy is not None and self._policy.type is not None):
+            return self._wanted
+        wanted = _returned(self._base)
+        return wanted if wanted is not None and typed.declares(wanted) else None
+
+    def key(self, args: tuple[Any, ...], named: dict[str, Any]) -> Key:
+        """The key of the result for these arguments, of the current tenant."""
+        tenant = current_tenant()
+        given = (*args, *named.values())
+        types = tuple(map(type, given))
+        if not self._is_plain or not _SCALARS.issuperset(types):
+            return self._make_key(tenant, args, named)
+        # Binding and hashing cost twenty times as much as a hit. 1 and True are equal, but not one.
+        call = (tenant, given, types, *named)
+        key = self._keys.get(call)
+        if key is None:
+            if len(self._keys) >= MAX_KEYS:
+                self._keys.clear()
+            key = self._keys[call] = self._make_key(tenant, args, named)
+        return key
+
+    def _make_key(self, tenant: str, args: tuple[Any, ...], named: dict[str, Any]) -> Key:
+        resource_id = self._resource_id(args, named)
+        return Key(tenant, self.data_type, *NO_SCOPE, id_text(resource_id))
+
+    def _resource_id(self, args: tuple[Any, ...], named: dict[str, Any]) -> Id:
+        if self._key is not None:
+            return self._key(*args, **named)
+        call = self._signature.bind(*self._brought, *args, **{**self._named, **named})
+        call.apply_defaults()
+        kept = {name: each for name, each in call.arguments.items() if name not in self._ignore}
+        try:
+            return generate_resource_id_hash(*self._identity, **kept)
+        except BadInput as error:
+            raise BadInput(self._unfit(kept, error)) from error
+
+    def sources(self, args: tuple[Any, ...], named: dict[str, Any]) -> Sequence[Declared]:
+        """What the result for these arguments is made from, beside what the function reads."""
+        return self._sources(*args, **named) if callable(self._sources) else self._sources
+
+    def loader(self, args: tuple[Any, ...], named: dict[str, Any]) -> Callable[[], Any]:
+        """The call itself, to be made if nobody has its result."""
+        call = functools.partial(self.function, *args, **named)
+        return call if self.is_async else functools.partial(portal.in_worker, call)
+
+    def _unfit(self, arguments: dict[str, Any], error: BadInput) -> str:
+        """Which argument it was, and what to do; to leave data out would merge all results."""
+        for name, each in arguments.items():
+            try:
+                generate_resource_id_hash(each)
+            except BadInput as why:
+                if _is_data(each):
+                    return f"{self.name} takes {name}: {why}; or make the key of it with key="
+                return (
+                    f"{self.name} takes {name}: {why}; or make the key of what matters with key=; "
+                    f"if it never changes the result, leave it out with ignore=({name!r},)"
+                )
+        return f"{self.name}: {error}"
+
+
+def _is_data(value: object) -> bool:
+    """Whether an argument is something to work on, rather than somebody who does the work."""
+    kind = type(value)
+    marks = ("__len__", "__iter__", "__array__", "dtype", "__float__", "utcoffset", "tzinfo")
+    return (
+        callable(value)
+        or kind.__module__ == "builtins"
+        or any(hasattr(kind, mark) for mark in marks)
+    )
+
+
+def _returned(function: Callable[..., Any]) -> Any:
+    """The annotation of what a function returns (or yields), bare; None if there is none."""
+    try:
+        wanted = get_type_hints(function, include_extras=True).get("return")
+    except Exception:  # noqa: BLE001 - annotations may be anything, and are no more than a help
+        return None
+    return get_args(wanted)[0] if get_origin(wanted) in _AROUND else wanted
+
+
+def _apart(function: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    """The function itself, and the arguments that it brings along."""
+    args: tuple[Any, ...] = ()
+    named: dict[str, Any] = {}
+    while True:
+        owner = getattr(function, "__self__", None)
+        if isinstance(function, functools.partial):
+            args, named = (*function.args, *args), {**function.keywords, **named}
+            function = function.func
+        elif inspect.ismethod(function):
+            args, function = (owner, *args), function.__func__
+        elif inspect.isbuiltin(function) and owner is not None and not inspect.ismodule(owner):
+            args, function = (owner, *args), getattr(type(owner), function.__name__)
+        elif not hasattr(function, "__qualname__"):
+            return type(function).__call__, (function, *args), named
+        else:
+            return function, args, named
+
+
+def _code_of_unnamed(function: Any) -> tuple[Any, ...]:
+    """What tells a lambda from another one, since no name does."""
+    code = getattr(function, "__code__", None)
+    return () if code is None or code.co_name != "<lambda>" else (_said(code),)
+
+
+def _said(code: CodeType) -> Any:
+    """The same in every process of one version of Python."""
+    constants = [
+        _said(each) if isinstance(each, CodeType)
+        else sorted(map(repr, each)) if isinstance(each, frozenset)
+        else (type(each).__name__, repr(each))
+        for each in code.co_consts
+    ]  # fmt: skip
+    return code.co_code, constants, code.co_names, code.co_varnames, code.co_freevars
+
+
+def _is_async(function: Callable[..., Any]) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004 - an object with an async __call__
+    )
+
+
+def look_like(wrapper: Any, recipe: Recipe, bound: tuple[Any, ...]) -> None:
+    """Name, documentation and signature of the function, as far as it is not bound already."""
+    function: Any = recipe.function
+    functools.update_wrapper(wrapper, function.__get__(bound[0]) if bound else function)

@@ -1,0 +1,1 @@
+"""The documents' names: argument orders on the engine that all faces share."""

@@ -1,0 +1,263 @@
+"""`get_with_cache_aside`: cache, then database, then generator, and a report of what it took.
+
+It is `Tenant.load` with the documents' arguments. Its own are the callbacks' parameters, the
+caller's serializer and deserializer, and the report.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Final, Literal, TypedDict
+
+from cascada.api.context import Context
+from cascada.api.default import LEFT_OUT, default_cache
+from cascada.api.documents.callbacks import Callback, accepts_any, with_accepted
+from cascada.api.tenant import Tenant
+from cascada.codecs.public import as_lists
+from cascada.engine.loading.loaders import One, Terms, call
+from cascada.engine.reading import read
+from cascada.engine.request import Answer, Origin, Produced, Question
+from cascada.engine.writing.invalidate import invalidate
+from cascada.model import arguments
+from cascada.model.entry import Flag
+from cascada.model.errors import BadInput
+from cascada.model.keys import Id, Scope
+from cascada.model.names import key_name
+from cascada.model.secret import without_values
+from cascada.model.ttl import Duration
+
+logger = logging.getLogger("cascada")
+
+Source = Literal["cache", "supabase", "generation", "none"]
+_SOURCES: Final[dict[Origin, Source]] = {
+    "loader": "supabase",
+    "generator": "generation",
+    "nothing": "none",
+}
+
+
+_CONTEXT: Final = ("agent_id", "conversation_id", "collection_id")
+
+
+class CacheAsideMetrics(TypedDict):
+    """What one call took; times that were not spent are 0."""
+
+    source: Source
+    cache_hit: bool
+    cache_check_time_ms: float
+    db_check_time_ms: float
+    generation_time_ms: float
+    total_time_ms: float
+    data_type: str
+    resource_id: Id
+    tier: Literal["l1", "l2", "l3"] | None
+    stale: bool
+    coalesced: bool
+
+
+async def get_with_cache_aside(
+    data_type: str,
+    resource_id: Id,
+    tenant_id: Id = LEFT_OUT,
+    fetch_from_db_func: Callback | None = None,
+    generate_func: Callback | None = None,
+    agent_id: Id | None = None,
+    conversation_id: Id | None = None,
+    collection_id: Id | None = None,
+    ctx: Any = None,
+    ttl: Duration | None = None,
+    serializer: Callable[[Any], Any] | None = None,
+    deserializer: Callable[[Any], Any] | None = None,
+) -> tuple[Any, CacheAsideMetrics]:
+    """The value from the cache, else from `fetch_from_db_func`, else from `generate_func`.
+
+    Both callbacks, async or plain, get those of `resource_id, tenant_id, ctx, agent_id,
+    conversation_id, collection_id` that they accept; of a `ctx`, which must be of the same tenant,
+    they get the parts that the arguments leave out. The key is made of the arguments alone. What
+    the serializer makes is what is stored; every caller gets what the deserializer makes of a copy
+    of its own. `ttl`: None as the data type says, 0 never.
+    """
+    cache = default_cache()
+    handle = cache.tenant(
+        tenant_id, agent=agent_id, conversation=conversation_id, collection=collection_id
+    )
+    known = _known(ctx, handle.tenant, (agent_id, conversation_id, collection_id))
+    if fetch_from_db_func is None and generate_func is None:
+        raise BadInput("get_with_cache_aside has nothing to ask; pass fetch_from_db_func")
+    for name, each, check in (
+        ("fetch_from_db_func", fetch_from_db_func, arguments.function),
+        ("generate_func", generate_func, arguments.function),
+        ("serializer", serializer, arguments.plain_function),
+        ("deserializer", deserializer, arguments.plain_function),
+    ):
+        if each is not None:
+            check(each, name)
+    ttl = arguments.ttl(ttl, zero=True)
+    clock = cache._assembly.clock
+    started = clock.monotonic()
+    if serializer is None and deserializer is None and not cache._check.armed:
+        hit = handle.peek(data_type, resource_id)
+        if hit is not None:
+            spent = (clock.monotonic() - started) * 1000
+            value = as_lists(hit.value, data_type)
+            return value, _hit_in_memory(spent, data_type, resource_id)
+    given = {
+        "resource_id": resource_id,
+        "tenant_id": tenant_id,
+        "ctx": ctx,
+        **dict(zip(_CONTEXT, known, strict=True)),
+    }
+    # What a serializer made is of no declared type.
+    want = None if serializer is None and deserializer is None else Any
+    fetch = fetch_from_db_func and with_accepted(fetch_from_db_func, given)
+    generate = generate_func and with_accepted(generate_func, given)
+    turned: list[float] = []
+    make = partial(Aside, turned, serializer, clock=clock, stored=Terms(ttl))
+
+    async def ask() -> tuple[Any, Answer]:
+        if not handle.by_level(data_type):
+            return await handle.ask(data_type, resource_id, make(fetch, generate), type=want)
+        at_level = fetch_from_db_func and _by_level(fetch_from_db_func, given)
+        return await handle.ask_by_level(
+            data_type, resource_id, at_level, generate, make, type=want
+        )
+
+    stored, answer = await ask()
+    try:
+        value = _deserialized(stored, answer, data_type, deserializer)
+    except Exception as error:
+        if answer.tier == "source":
+            raise
+        # Other code than this has stored it. It is a miss, like all that does not decode.
+        why = without_values(error)
+        logger.warning("%s %s does not deserialize: %s", data_type, resource_id, why)
+        await _discard(handle, data_type, resource_id, want, answer)
+        stored, answer = await ask()
+        value = _deserialized(stored, answer, data_type, deserializer)
+    total = clock.monotonic() - started
+    checked = (turned[0] if turned else started) - started
+    return value, _metrics(answer, checked, total, data_type, resource_id)
+
+
+class Aside(One):
+    """The callbacks as the engine's loader. `turned`: when they were turned to is added to it."""
+
+    def __init__(
+        self,
+        turned: list[float],
+        serializer: Callback | None,
+        *callbacks: Callback | None,
+        **named: Any,
+    ) -> None:
+        super().__init__(*callbacks, **named)
+        self._serializer = serializer
+        self._turned = turned
+
+    async def load(self, questions: Sequence[Question]) -> list[Produced]:
+        self._turned.append(self._timer())
+        (made,) = await super().load(questions)
+        if self._serializer is not None and not made.absent:
+            made.value = self._serializer(made.value)
+        return [made]
+
+
+def _known(ctx: object, tenant: str, given: tuple[Id | None, ...]) -> tuple[Id | None, ...]:
+    """The context that callbacks see: the arguments, else what a ctx of this tenant says."""
+    if not isinstance(ctx, Context):  # callbacks may have one of their own making
+        return given
+    ctx.must_be_of(tenant)
+    said = ctx.get_agent_id(), ctx.get_conversation_id(), ctx.get_collection_id()
+    return tuple([told if own is None else own for own, told in zip(given, said, strict=True)])
+
+
+def _by_level(callback: Callback, given: dict[str, Any]) -> Callback:
+    """The callback with the context of a level, if it looks at any of it."""
+    if not accepts_any(callback, tuple(given), _CONTEXT):
+        return with_accepted(callback, given)
+
+    async def at_level(scope: Scope) -> Any:
+        at = dict(zip(_CONTEXT, scope, strict=True))
+        return await call(with_accepted(callback, {**given, **at}))
+
+    return at_level
+
+
+def _deserialized(
+    stored: Any, answer: Answer, data_type: str, deserializer: Callback | None
+) -> Any:
+    if answer.absent or answer.entry.flags & Flag.ABSENT:
+        return None
+    if deserializer is None:
+        return as_lists(stored, data_type)
+    return deserializer(stored)
+
+
+async def _discard(
+    handle: Tenant, data_type: str, resource_id: Id, want: Any, answer: Answer
+) -> None:
+    """Let go of what does not deserialize, unless it has been replaced since it was read.
+
+    One caller after the other: of many who have met it, each would else end the others' new value.
+    """
+    stack, shape = handle._stack, handle._shape(data_type)
+    found_at = answer.found_at or handle.key(data_type, resource_id)
+    async with stack.discarding.setdefault(found_at, asyncio.Lock()):
+        question = handle._question(shape, resource_id, want)
+        (now,) = await read.get(stack, [question], counted=False)
+        was = answer.entry
+        if isinstance(now, Answer) and (now.entry.created, now.entry.data) == (
+            was.created,
+            was.data,
+        ):
+            await invalidate(stack, [key_name(found_at)], strict=shape.kind.policy.strict)
+
+
+def _hit_in_memory(spent: float, data_type: str, resource_id: Id) -> CacheAsideMetrics:
+    return {
+        "source": "cache",
+        "cache_hit": True,
+        "cache_check_time_ms": spent,
+        "db_check_time_ms": 0.0,
+        "generation_time_ms": 0.0,
+        "total_time_ms": spent,
+        "data_type": data_type,
+        "resource_id": resource_id,
+        "tier": "l1",
+        "stale": False,
+        "coalesced": False,
+    }
+
+
+def _metrics(
+    answer: Answer, check: float, total: float, data_type: str, resource_id: Id
+) -> CacheAsideMetrics:
+    """The report. A follower's waiting is in its total alone: another caller spent the times."""
+    tier = None if answer.tier == "source" else answer.tier
+    fetched = generated = 0.0
+    source: Source
+    if answer.origin is not None:
+        source = _SOURCES[answer.origin]
+    else:
+        source = "none" if answer.entry.flags & Flag.ABSENT else "cache"
+    if tier is not None:
+        check = total
+    elif answer.coalesced:
+        check = 0.0
+    else:
+        fetched, generated = answer.loader_seconds, answer.generator_seconds
+    return {
+        "source": source,
+        "cache_hit": tier is not None,
+        "cache_check_time_ms": check * 1000,
+        "db_check_time_ms": fetched * 1000,
+        "generation_time_ms": generated * 1000,
+        "total_time_ms": total * 1000,
+        "data_type": data_type,
+        "resource_id": resource_id,
+        "tier": tier,
+        "stale": answer.stale,
+        "coalesced": answer.coalesced,
+    }

@@ -1,0 +1,136 @@
+"""Lists and counters of one tenant: the modern face.
+
+They are data and no cache: shared by all processes that use the same Redis (or database), never
+reached by an invalidation, by modes or by `bypass()`, and never swallowed when something fails.
+TierUnavailable says that nothing was changed, but for `Unanswered`: then nobody knows.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from cascada.codecs.envelope import home_of, pack, unpack
+from cascada.engine.engine import Assembly
+from cascada.engine.loading.encode import over
+from cascada.model import arguments
+from cascada.model.entry import Entry
+from cascada.model.errors import BadInput, CorruptEntry
+from cascada.model.keys import Id, counter_text, list_text
+from cascada.tiers.datastore import DataStore
+
+_int = partial(arguments.integer, of="an int")
+
+
+class TenantList:
+    """One list, by the semantics of Redis: indices from 0, negative ones from the end.
+
+    Its items are any values that the cache can store exactly, or of the `type` that was declared;
+    each caller gets his own. A list without items takes no room.
+    """
+
+    __slots__ = ("_assembly", "_home", "_name", "_type")
+
+    def __init__(self, assembly: Assembly, name: str, type: Any = None) -> None:
+        self._assembly = assembly
+        self._home = home_of(f"{assembly.options.namespace}\0{name}".encode())
+        self._name = name
+        self._type = type
+
+    def __repr__(self) -> str:
+        return f"TenantList({self._name!r})"
+
+    async def rpush(self, value: object) -> int:
+        """Append at the right end; how many there are now. SerializationError names what cannot."""
+        return await self._push(value, left=False)
+
+    async def lpush(self, value: object) -> int:
+        """Put before the first; how many there are now."""
+        return await self._push(value, left=True)
+
+    async def lpop(self, default: Any = None) -> Any:
+        """Take the first; `default` if there is none.
+
+        At most once: a caller that is cancelled or `Unanswered` may have taken it all the same.
+        """
+        return await self._pop(default, left=True)
+
+    async def rpop(self, default: Any = None) -> Any:
+        """Take the last; `default` if there is none."""
+        return await self._pop(default, left=False)
+
+    async def range(self, start: int = 0, end: int = -1) -> list[Any]:
+        """The items from `start` to `end`, both included. CorruptEntry if one does not decode."""
+        first, last = _int(start, "start"), _int(end, "end")
+        items = await (await self._store()).range(self._name, first, last)
+        return [self._decoded(item) for item in items]
+
+    async def length(self) -> int:
+        """How many items there are; 0 for a list that never was."""
+        return await (await self._store()).length(self._name)
+
+    async def trim(self, start: int, end: int) -> None:
+        """Keep only the items from `start` to `end`, both included."""
+        first, last = _int(start, "start"), _int(end, "end")
+        await (await self._store()).trim(self._name, first, last)
+
+    async def _push(self, value: object, *, left: bool) -> int:
+        stack = self._assembly.stack
+        encoded = stack.codec.encode(value, type=self._type)
+        if (size := len(encoded.data)) > stack.max_value_bytes:
+            raise BadInput(f"value has {size} bytes, {over(stack.max_value_bytes)}")
+        entry = Entry(encoded.data, encoded.codec, encoded.flags, created=stack.now())
+        return await (await self._store()).push(self._name, pack(entry, self._home), left=left)
+
+    async def _pop(self, default: Any, *, left: bool) -> Any:
+        item = await (await self._store()).pop(self._name, left=left)
+        return default if item is None else self._decoded(item)
+
+    async def _store(self) -> DataStore:
+        await self._assembly.life.ready()
+        return self._assembly.data
+
+    def _decoded(self, item: bytes) -> Any:
+        try:
+            entry, _ = unpack(item, self._home)
+            return self._assembly.stack.codec.decode(
+                entry.data, entry.codec, entry.flags, type=self._type
+            )
+        except CorruptEntry as error:
+            raise CorruptEntry(f"an item of the list {self._name}: {error}") from error
+
+
+class TenantData:
+    """What a tenant's handle knows of lists and counters, whatever context it is narrowed to."""
+
+    __slots__ = ()
+
+    _assembly: Assembly
+    tenant: str
+
+    async def increment(
+        self, counter_type: str, resource_id: Id, amount: int = 1, *, metadata: object = None
+    ) -> int:
+        """Add to a counter (a negative amount takes off); what it is now.
+
+        BadInput if it would leave 64 bits. `metadata` goes to the log, at DEBUG, and nowhere else.
+        """
+        name = counter_text(self.tenant, counter_type, resource_id)
+        assembly, amount = self._assembly, _int(amount, "amount")
+        await assembly.life.ready()
+        value = await assembly.data.increment(name, amount)
+        if metadata is not None:
+            assembly.stack.trace.counted(name, amount, metadata)
+        return value
+
+    async def counter(self, counter_type: str, resource_id: Id) -> int:
+        """What a counter is; 0 if it never was."""
+        name = counter_text(self.tenant, counter_type, resource_id)
+        await self._assembly.life.ready()
+        return await self._assembly.data.counter(name)
+
+    def list(self, list_name: Id, *, type: Any = None) -> TenantList:
+        """The list of that name. `type` is what its items are, where that cannot be seen."""
+        if type is not None:
+            self._assembly.stack.codec.declared(type)
+        return TenantList(self._assembly, list_text(self.tenant, list_name), type)

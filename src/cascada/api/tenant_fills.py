@@ -1,0 +1,110 @@
+"""`fill`: storing what was made after a miss. A part of `Tenant`.
+
+The embeddings and query results of the documents' names are stored by it, too (`fill_anew`). A fill
+must never replace a value that its miss has not seen, and never void anything: it is for values
+that were made, not written, so that nobody is told of a change that there was not.
+(`docs/protocol.md` rules 1 and 7.)
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+from cascada.api.type_keys import Shape
+from cascada.engine.engine import Assembly
+from cascada.engine.reading import fences as fence
+from cascada.engine.reading import read
+from cascada.engine.request import Question
+from cascada.engine.stack import Stack
+from cascada.engine.writing import write
+from cascada.model import arguments
+from cascada.model.entry import Entry, Hit, Miss
+from cascada.model.errors import BadInput
+from cascada.model.keys import Id
+from cascada.model.made_of import Declared, MadeOf, sources_for
+from cascada.model.ttl import Duration
+
+
+class TenantFills:
+    """The part of a tenant handle that stores by a miss."""
+
+    __slots__ = ()
+
+    _assembly: Assembly
+    _stack: Stack
+    tenant: str
+
+    @abstractmethod
+    def _shape(self, data_type: str) -> Shape: ...
+
+    @abstractmethod
+    def _question(self, shape: Shape, resource_id: Id) -> Question: ...
+
+    async def fill(
+        self,
+        miss: Miss | Hit[Any],
+        value: object,
+        *,
+        ttl: Duration | None = None,
+        tags: Sequence[str] = (),
+        sources: Sequence[Declared] = (),
+    ) -> bool:
+        """Store what was made after `miss = await get(...)`, in any task or thread.
+
+        For values that are not written but made: of several that were made at the same time, the
+        first one stays. False if it was not stored, because the key was invalidated since the miss,
+        or holds a value by now (a known absence is none), or a tier did not answer. It replaces
+        nothing, and what was made from the key's value stays.
+        """
+        given: object = miss
+        made_after = given.fence if isinstance(given, Miss | Hit) else None
+        if not isinstance(made_after, fence.Fence):
+            raise BadInput(
+                f"fill was given a {type(given).__name__} that is no miss of get; "
+                "pass what get returned when it found nothing"
+            )
+        key = made_after.question.key
+        if made_after.stack is not self._stack or key.tenant != self.tenant:
+            raise BadInput(f"fill was given a miss of {key}, of another tenant or another cache")
+        made_of = sources_for(self.tenant, sources)
+        entry = self._to_be_filled(made_after.question, value, ttl, tags, made_of)
+        await self._assembly.life.ready()
+        fence.spend(made_after)
+        if entry is None or not self._assembly.storing:
+            return False
+        return await write.fill(self._stack, made_after, entry, made_of)
+
+    async def fill_anew(self, data_type: str, resource_id: Id, value: object) -> bool:
+        """`fill` for faces that have no miss to pass on: by that of this task, else of now.
+
+        None says that there is no such value, as in `set`.
+        """
+        question = self._question(self._shape(data_type), resource_id)
+        entry = self._to_be_filled(question, value)
+        await self._assembly.life.ready()
+        if not self._assembly.storing:
+            return False
+        if entry is None:
+            return await write.write(self._stack, question, None)
+        miss = fence.take(self._stack, question.key) or await read.fence_now(self._stack, question)
+        return await write.fill(self._stack, miss, entry)
+
+    def _to_be_filled(
+        self,
+        question: Question,
+        value: object,
+        ttl: Duration | None = None,
+        tags: Sequence[str] = (),
+        sources: Sequence[MadeOf] = (),
+    ) -> Entry | None:
+        return write.to_be_set(
+            self._stack,
+            question,
+            value,
+            ttl=arguments.ttl(ttl),
+            tags=arguments.names(tags, "tags", "tags"),
+            sources=sources,
+            version=None,
+        )

@@ -1,0 +1,154 @@
+"""What a tenant handle voids: one value, a group, or all that depends on something."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+
+from cascada.api.type_keys import Shape, names_of_parts, names_of_resources
+from cascada.engine.engine import Assembly
+from cascada.engine.stack import Stack
+from cascada.engine.writing.cascade import Cascade, cascade
+from cascada.engine.writing.invalidate import invalidate, reached
+from cascada.model import arguments
+from cascada.model.dependencies import Dependent, Reach, reaches_of
+from cascada.model.entry import Invalidated
+from cascada.model.errors import BadInput, InvalidKey
+from cascada.model.keys import Id, Key, scope_of
+from cascada.model.names import key_name, tag_name, tenant_name
+
+
+class TenantVoids:
+    """This part of `Tenant`."""
+
+    __slots__ = ()
+
+    _assembly: Assembly
+    _stack: Stack
+    tenant: str
+
+    @abstractmethod
+    def key(self, data_type: str, resource_id: Id) -> Key: ...
+
+    @abstractmethod
+    def _shape(self, data_type: str) -> Shape: ...
+
+    @abstractmethod
+    def within(
+        self,
+        *,
+        agent: Id | None = None,
+        conversation: Id | None = None,
+        collection: Id | None = None,
+    ) -> TenantVoids: ...
+
+    async def delete(self, data_type: str, resource_id: Id) -> bool:
+        """Remove exactly that one key; True if there was a value."""
+        key = self.key(data_type, resource_id)
+        strict = self._shape(data_type).kind.policy.strict
+        await self._assembly.life.ready()
+        # What has been loaded is there to who has loaded it, before any tier has it.
+        flight = self._stack.flights.find(key)
+        loaded = flight is not None and flight.brings_a_value
+        return (await self._invalidate([key_name(key)], strict=strict)).keys > 0 or loaded
+
+    async def invalidate(
+        self,
+        data_type: str | None = None,
+        resource_id: Id | None = None,
+        *,
+        tag: str | None = None,
+        agent: Id | None = None,
+        conversation: Id | None = None,
+        collection: Id | None = None,
+        strict: bool | None = None,
+        dry_run: bool = False,
+    ) -> Invalidated:
+        """Void values, and all that was made from them, in one atomic step.
+
+        With a type and an id: that resource, in this handle's context and all more specific ones
+        (`"*"`: every resource of the type). With a tag: all that bear it. With an agent, a
+        conversation or a collection alone: all that belongs to it. With nothing at all: everything
+        of the tenant. Several of these together are a union: `invalidate("agent", "a3", tag="x")`
+        voids that agent and all that bears the tag. But a context given beside a type narrows it,
+        as the handle's own does. One id at a time.
+
+        It returns when no later read, in any process, finds the old value; but in the memory of
+        another one, which hears of it a few milliseconds later. `strict=True` waits for those as
+        well (`docs/coherence.md`); None asks the policy of the type, or, where no type is named,
+        whether any type's policy is strict. `dry_run` only says how many would go.
+        """
+        if strict is not None:
+            strict = arguments.flag(strict, "strict")
+        dry_run = arguments.flag(dry_run, "dry_run")
+        if isinstance(resource_id, list | tuple | set | frozenset | dict):
+            raise InvalidKey(
+                f"resource_id is a {type(resource_id).__name__}; this version invalidates one id "
+                "at a time: call it for each, give them a tag, or pass their list to `cascade`"
+            )
+        merged = self.within(agent=agent, conversation=conversation, collection=collection)
+        if data_type is None:
+            parts = scope_of(agent, conversation, collection)
+            names = names_of_parts(self.tenant, resource_id, parts)
+        else:
+            shape = merged._shape(data_type)
+            names = names_of_resources(self.tenant, data_type, resource_id, shape.scope)
+        if tag is not None:
+            names.append(tag_name(self.tenant, tag))
+        if strict is None and data_type is not None:
+            strict = self._shape(data_type).kind.policy.strict
+        elif strict is None:
+            strict = self._stack.kinds.strict
+        names = names or [tenant_name(self.tenant)]
+        if dry_run:
+            await self._assembly.life.ready()
+            return Invalidated(sum(map(sum, await reached(self._stack, names))), exact=False)
+        return await self._invalidate(names, strict=strict)
+
+    async def cascade(
+        self,
+        *subjects: str,
+        dry_run: bool = False,
+        strict: bool | None = None,
+        **ids: Id | Sequence[Id],
+    ) -> Cascade:
+        """Void all that depends on the subjects, and all that was made from it, in one atomic step.
+
+        `await acme.cascade("document", document="d1", collection="c1")`; several ids may be given
+        as a list. What depends on what says the table of `model/dependencies.py`, with the
+        rows of `Cache(dependencies=...)`. `dry_run` only says what would go; `strict` as in
+        `invalidate`. The counts are by the rows' labels. BadInput if an id is missing, or if
+        nothing of the subjects is reached by it.
+        """
+        subjects = tuple([arguments.data_type(each, "each subject") for each in subjects])
+        if not subjects:
+            raise BadInput('cascade() names no subject; pass one, such as "agent", and its ids')
+        rows = [row for subject in subjects for row in self._stack.dependencies.of(subject)]
+        if unused := ids.keys() - {name for row in rows for name in (row.by_id, row.within)}:
+            raise BadInput(
+                f"nothing of the cascade of {', '.join(subjects)} is reached by {min(unused)}; "
+                "leave it out, or name its subject as well"
+            )
+        return await self.void(self.reaches(rows, ids), dry_run=dry_run, strict=strict)
+
+    def reaches(
+        self, rows: Sequence[Dependent], ids: Mapping[str, Id | Sequence[Id]]
+    ) -> list[Reach]:
+        """What rows of the table come to here, for faces that choose them."""
+        kinds = self._stack.kinds
+        return reaches_of(
+            rows, self.tenant, ids, lambda name: kinds.of(self.tenant, name).policy.varies_by
+        )
+
+    async def void(
+        self, reaches: Sequence[Reach], *, dry_run: bool = False, strict: bool | None = None
+    ) -> Cascade:
+        """Carry out a cascade; `strict` None: whether any type's policy is."""
+        dry_run = arguments.flag(dry_run, "dry_run")
+        strict = self._stack.kinds.strict if strict is None else arguments.flag(strict, "strict")
+        await self._assembly.life.ready()
+        return await cascade(self._stack, reaches, dry_run=dry_run, strict=strict)
+
+    async def _invalidate(self, names: list[str], *, strict: bool) -> Invalidated:
+        await self._assembly.life.ready()
+        return await invalidate(self._stack, names, strict=strict)

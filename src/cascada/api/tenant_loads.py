@@ -1,0 +1,268 @@
+"""`load` and `load_many`: the value from the first tier that has it, else from the caller's code.
+
+A part of `Tenant`. Arguments are checked here, on a hit as well; all else is the engine's. The
+overloads tell a type checker what comes back (`api/signatures.py`); they run nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, Final, TypeVar, Unpack, cast, overload
+
+from cascada.api.signatures import Async, Loading, LoadingMany, Plain, Rows, Stored
+from cascada.api.tenant_requests import TenantAsking
+from cascada.engine.loading.loaders import PLAIN, Many, One, Terms
+from cascada.engine.reading.levels import alone
+from cascada.engine.selfcheck import SelfCheck
+from cascada.model import arguments
+from cascada.model.entry import Hit, Miss
+from cascada.model.keys import Id, id_text
+from cascada.model.loaded import Loaded
+from cascada.model.made_of import Declared, sources_for
+from cascada.model.ttl import Duration
+
+T = TypeVar("T")
+
+class_of = type  # a public parameter is called `type`
+_NONE: Final[tuple[str, ...]] = ()
+"""The default of `tags` and `sources`: whatever else they are has to be looked at."""
+
+
+class TenantLoads(TenantAsking):
+    """This part of `Tenant`."""
+
+    __slots__ = ()
+
+    _check: SelfCheck
+
+    @overload
+    def load(
+        self,
+        data_type: str,
+        resource_id: Id,
+        loader: Callable[..., Any] | None,
+        generator: Callable[..., Any] | None = None,
+        *,
+        type: type[T],
+        **how: Unpack[Stored],
+    ) -> Loading[T]: ...
+
+    @overload
+    def load(
+        self,
+        data_type: str,
+        resource_id: Id,
+        loader: Async[Loaded[T]] | None,
+        generator: Async[Loaded[T]] | None = None,
+        **how: Unpack[Stored],
+    ) -> Loading[T]: ...
+
+    @overload
+    def load(
+        self,
+        data_type: str,
+        resource_id: Id,
+        loader: Async[T | Loaded[T]] | None,
+        generator: Async[T | Loaded[T]] | None = None,
+        **how: Unpack[Stored],
+    ) -> Loading[T]: ...
+
+    @overload
+    def load(
+        self,
+        data_type: str,
+        resource_id: Id,
+        loader: Async[T | Loaded[T]],
+        generator: Plain[T | Loaded[T]],
+        **how: Unpack[Stored],
+    ) -> Loading[T]: ...
+
+    @overload
+    def load(
+        self,
+        data_type: str,
+        resource_id: Id,
+        loader: Plain[T | Loaded[T]],
+        generator: Async[T | Loaded[T]],
+        **how: Unpack[Stored],
+    ) -> Loading[T]: ...
+
+    @overload
+    def load(
+        self,
+        data_type: str,
+        resource_id: Id,
+        loader: Plain[Loaded[T]] | None,
+        generator: Plain[Loaded[T]] | None = None,
+        **how: Unpack[Stored],
+    ) -> Loading[T]: ...
+
+    @overload
+    def load(
+        self,
+        data_type: str,
+        resource_id: Id,
+        loader: Plain[T | Loaded[T]] | None,
+        generator: Plain[T | Loaded[T]] | None = None,
+        **how: Unpack[Stored],
+    ) -> Loading[T]: ...
+
+    @overload
+    def load(
+        self,
+        data_type: str,
+        resource_id: Id,
+        loader: Callable[..., Any] | None,
+        generator: Callable[..., Any] | None = None,
+        *,
+        type: Any = None,
+        **how: Unpack[Stored],
+    ) -> Loading[Any]: ...
+
+    async def load(
+        self,
+        data_type: str,
+        resource_id: Id,
+        loader: Callable[..., Any] | None,
+        generator: Callable[..., Any] | None = None,
+        *,
+        ttl: Duration | None = None,
+        tags: Sequence[str] = (),
+        sources: Sequence[Declared] = (),
+        type: Any = None,
+    ) -> Hit[Any] | Miss:
+        """The value, from the first of memory, the shared tiers, `loader` and `generator`.
+
+        Both are functions without arguments, async or plain (plain ones run in a thread); they
+        return a value, `Loaded(...)`, or None for "there is nothing", which is not stored unless
+        the policy has a `none_ttl`. One load runs per key, whoever asks. A loader that fails
+        raises to its callers, unless the policy allows a stale value (`stale_if_error`).
+
+        What the loader reads through the cache is a source of the value by itself; `sources` are
+        those that it did not read: hits, or types and ids. What was made of a hit that is not what
+        there is any more is returned, and not stored.
+        """
+        shape = self._shapes.get(data_type) if class_of(data_type) is str else None
+        if shape is None:
+            shape = self._shape(data_type)
+        if class_of(resource_id) is not str:
+            resource_id = id_text(resource_id)
+        # On a hit as well, or what is wrong would be told on the first miss alone.
+        stored = PLAIN
+        if ttl is not None or tags is not _NONE or sources is not _NONE:
+            stored = self._terms(ttl, tags, sources)
+        if not callable(loader) or generator is not None:
+            _check_functions(loader, generator)
+        if type is None and not self._check.armed:
+            key: Any = shape.prefix + (resource_id,)  # noqa: RUF005 - faster than unpacking
+            hit = self._assembly.glance(key)
+            if hit is not None:
+                return hit
+        make = partial(One, clock=self._assembly.clock, stored=stored)
+        if shape.by_level:
+            question = self._question(shape, resource_id, type)
+            return await self._assembly.load_by_level(question, loader, generator, make)
+        question = self._question(shape, resource_id, type, generating=generator is not None)
+        return await self._assembly.load(question, make(loader, generator))
+
+    @overload
+    def load_many(
+        self,
+        data_type: str,
+        resource_ids: Sequence[Id],
+        loader: Callable[[list[str]], Any],
+        *,
+        type: type[T],
+        **how: Unpack[Stored],
+    ) -> LoadingMany[T]: ...
+
+    @overload
+    def load_many(
+        self,
+        data_type: str,
+        resource_ids: Sequence[Id],
+        loader: Callable[[list[str]], Awaitable[Rows[Loaded[T]]]],
+        **how: Unpack[Stored],
+    ) -> LoadingMany[T]: ...
+
+    @overload
+    def load_many(
+        self,
+        data_type: str,
+        resource_ids: Sequence[Id],
+        loader: Callable[[list[str]], Awaitable[Rows[T | Loaded[T]]]],
+        **how: Unpack[Stored],
+    ) -> LoadingMany[T]: ...
+
+    @overload
+    def load_many(
+        self,
+        data_type: str,
+        resource_ids: Sequence[Id],
+        loader: Callable[[list[str]], Rows[Loaded[T]]],
+        **how: Unpack[Stored],
+    ) -> LoadingMany[T]: ...
+
+    @overload
+    def load_many(
+        self,
+        data_type: str,
+        resource_ids: Sequence[Id],
+        loader: Callable[[list[str]], Rows[T | Loaded[T]]],
+        **how: Unpack[Stored],
+    ) -> LoadingMany[T]: ...
+
+    @overload
+    def load_many(
+        self,
+        data_type: str,
+        resource_ids: Sequence[Id],
+        loader: Callable[[list[str]], Any],
+        *,
+        type: Any = None,
+        **how: Unpack[Stored],
+    ) -> LoadingMany[Any]: ...
+
+    async def load_many(
+        self,
+        data_type: str,
+        resource_ids: Sequence[Id],
+        loader: Callable[[list[str]], Any],
+        *,
+        ttl: Duration | None = None,
+        tags: Sequence[str] = (),
+        sources: Sequence[Declared] = (),
+        type: Any = None,
+    ) -> list[Hit[Any] | Miss]:
+        """One answer for each id; `loader` is called once, with the ids that nobody has.
+
+        It returns a mapping from id to value, or a sequence with one value for each id asked.
+        With `lookup="strict"` it is called for each id by itself, as the levels differ.
+        """
+        ids, stored = arguments.ids(resource_ids), self._terms(ttl, tags, sources)
+        arguments.function(loader, "loader", "a function of a list of ids")
+        if self._shape(data_type).by_level:
+            one = partial(self.load, data_type, ttl=ttl, tags=tags, sources=sources, type=type)
+            asked = [one(each, alone(loader, each)) for each in ids]
+            hits = await asyncio.gather(*asked, return_exceptions=True)
+            for hit in hits:  # all have ended by now: nobody is left behind
+                if isinstance(hit, BaseException):
+                    raise hit
+            return cast("list[Hit[Any] | Miss]", hits)
+        source = Many(loader, clock=self._assembly.clock, stored=stored)
+        return await self.ask_many(data_type, ids, source, type=type)
+
+    def _terms(
+        self, ttl: Duration | None, tags: Sequence[str], sources: Sequence[Declared]
+    ) -> Terms:
+        tags = arguments.names(tags, "tags", "tags")
+        return Terms(arguments.ttl(ttl), tags, sources_for(self.tenant, sources))
+
+
+def _check_functions(loader: object, generator: object) -> None:
+    """Either may be left out."""
+    for what, each in (("loader", loader), ("generator", generator)):
+        if each is not None:
+            arguments.function(each, what)

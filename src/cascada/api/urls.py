@@ -1,0 +1,96 @@
+"""Where a cache keeps its values: from a URL to the tier that it names."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from cascada.model.clock import Clock
+from cascada.model.errors import BadInput
+from cascada.model.secret import Secret, Url
+from cascada.tiers.sqlite.tier import SqliteTier
+
+if TYPE_CHECKING:
+    from cascada.tiers.redis.tier import RedisTier
+
+DATABASE: Final = "sqlite:///PATH (four slashes for an absolute path) or a bare path"
+SHORTEST_WAIT: Final = 1.0
+LONGEST_WAIT: Final = 600.0
+"""Seconds to wait for another process's transaction."""
+_NO_PATH: Final = re.compile(r":.*@|[?#]|;.*=", re.S)
+
+
+def redis_tier(
+    url: str | Url,
+    namespace: str,
+    clock: Clock,
+    password: str | Secret | None,
+    connection_timeout: float,
+    socket_timeout: float,
+    max_connections: int,
+    pool_timeout: float,
+) -> RedisTier:
+    """The tier on the Redis server that a URL names."""
+    url = _url(url, "redis", "redis://HOST:PORT/NUMBER")
+    try:
+        from cascada.tiers.redis.tier import RedisTier
+    except ImportError as error:
+        raise BadInput(
+            f"redis is {url!r}, but {error.name} is not installed: pip install 'cascada[redis]'"
+        ) from error
+    return RedisTier(
+        url,
+        namespace=namespace,
+        clock=clock,
+        password=password,
+        connect_timeout=connection_timeout,
+        silence=socket_timeout,
+        max_connections=max_connections,
+        pool_timeout=pool_timeout,
+    )
+
+
+def database_tier(
+    url: str | Url, namespace: str, capacity: int, clock: Clock, patience: float
+) -> SqliteTier:
+    """The database tier that a URL names.
+
+    patience: seconds that a call may take. Who grants it more grants other processes more.
+    """
+    url = _url(url, "database", DATABASE)
+    path = sqlite_path(url)
+    if path is None:
+        raise BadInput(
+            f"database is {url!r}, which names no file; pass {DATABASE}, or leave it out to keep "
+            "values in memory only"
+        )
+    return SqliteTier(
+        path,
+        namespace=namespace,
+        clock=clock,
+        capacity_bytes=capacity,
+        busy_timeout=min(max(SHORTEST_WAIT, patience), LONGEST_WAIT),
+        turns=True,
+    )
+
+
+def sqlite_path(url: Url) -> str | None:
+    """The file that a URL or a bare path names; None if it names none.
+
+    The path is written into logs and errors. So what reads like `user:password@` or like options
+    is none: it is the URL of another database, with its scheme wrong or left out.
+    """
+    path = url.rest
+    if url.scheme == "sqlite":
+        path = path.removeprefix("/")
+    elif url.scheme or "://" in path:
+        return None
+    if path.strip("/ ") in ("", ":memory:") or _NO_PATH.search(path):
+        return None
+    return path
+
+
+def _url(given: object, name: str, expected: str) -> Url:
+    if not isinstance(given, str | Url):
+        raise BadInput(f"{name} is a {type(given).__name__}; pass a URL, such as {expected}")
+    return Url(given)

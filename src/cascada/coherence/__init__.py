@@ -1,1 +1,0 @@
-"""How processes hear of each other's invalidations."""

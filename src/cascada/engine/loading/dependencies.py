@@ -1,0 +1,135 @@
+"""What a loader reads through the cache while it runs, so that its result depends on it.
+
+A context variable holds the frame of the load under way in this task (and in the tasks that it
+starts). Every read through the same cache adds the names of what it found, or looked for, to it;
+they become names of the result. So whatever invalidates a source invalidates what was made of it.
+
+What is read inside a load is read from the lowest tier alone, or from the source. A tier above may
+not have been told yet of an invalidation that the lowest one knows. For a reader that is bounded;
+but what is made of the old value would be stored below under a newer number, and would stay.
+
+Two things make a result unfit to be stored: something it was made of was served stale, or belongs
+to another tenant (whose invalidations are numbered apart, so that it could not be voided by them).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import Future
+from contextvars import ContextVar
+from typing import Any, Final
+
+from cascada.engine.request import Answer, Question
+from cascada.engine.stack import Stack
+from cascada.model.entry import Entry, Origin
+from cascada.model.keys import Key
+from cascada.model.names import static_names
+
+STALE: Final = "made of something that was served stale"
+
+
+class Frame:
+    """One load under way: what it has read so far. `owner` is its voyage."""
+
+    __slots__ = ("cache", "foreign", "names", "owner", "stale", "tenant")
+
+    def __init__(self, cache: object, owner: Any, tenant: str) -> None:
+        self.cache = cache
+        self.owner = owner
+        self.tenant = tenant
+        self.names: dict[str, None] = {}
+        self.stale = False
+        self.foreign = False
+
+    @property
+    def unfit(self) -> str | None:
+        """Why what is made of all this must not be stored; None if it may be."""
+        if self.stale:
+            return STALE
+        return "made of what another tenant has" if self.foreign else None
+
+    def note(self, question_keys: Iterable[Key], entry: Entry | None) -> None:
+        """A read looked at these keys and found `entry` (None: nothing)."""
+        for key in question_keys:
+            if key.tenant != self.tenant:
+                self.foreign = True
+                return
+            self.names.update(dict.fromkeys(static_names(key)))
+        if entry is not None:
+            self.names.update(dict.fromkeys(entry.names))
+
+    def join(self, other: Frame) -> None:
+        """What was read for the other load was read for this one, too."""
+        self.names.update(other.names)
+        self.stale = self.stale or other.stale
+        self.foreign = self.foreign or other.foreign
+
+
+_frame: ContextVar[Frame | None] = ContextVar("cascada_load", default=None)
+
+
+def current(cache: object) -> Frame | None:
+    """The load of the same cache that this code runs in."""
+    frame = _frame.get()
+    return frame if frame is not None and frame.cache is cache else None
+
+
+def must_ask_below(stack: Stack) -> bool:
+    """Whether this read is part of a load, so that memory is not recent enough for it."""
+    return stack.authority is not stack.memory and current(stack) is not None
+
+
+def not_for_this(stack: Stack) -> frozenset[str]:
+    """The tiers that are not recent enough for this read: inside a load, all but the lowest."""
+    return frozenset() if current(stack) is None else stack.above_the_lowest
+
+
+def note_key(cache: object, key: Key, entry: Entry) -> None:
+    """A hit in memory, seen from inside a load."""
+    if (frame := current(cache)) is not None:
+        frame.note((key,), entry)
+
+
+def note(cache: object, question: Question, answer: Answer | None) -> None:
+    """An answer of the slow path: it depends on every candidate that was looked at before it."""
+    if (frame := current(cache)) is None:
+        return
+    if answer is None:
+        frame.note(question.candidates, None)
+        return
+    looked_at = question.candidates
+    if answer.found_at is not None:
+        looked_at = looked_at[: looked_at.index(answer.found_at) + 1]
+    frame.note(looked_at, answer.entry)
+    frame.stale = frame.stale or answer.stale
+    frame.foreign = frame.foreign or answer.foreign
+
+
+def origin(question: Question, answer: Answer) -> Origin:
+    """The key that answered, and all else that what is made of the answer depends on."""
+    found_at, entry = answer.found_at or question.key, answer.entry
+    if found_at == question.key:
+        return Origin(found_at, entry.names, entry.data)
+    # A more specific value, once it is there, answers in its place.
+    passed = question.candidates[: question.candidates.index(found_at)]
+    names = [name for key in passed for name in static_names(key)]
+    return Origin(found_at, (*entry.names, *names), entry.data)
+
+
+class loading:
+    """`with loading(frame)`: run a loader inside it; None: what is read is part of no load."""
+
+    def __init__(self, frame: Frame | None) -> None:
+        self._inside = frame
+
+    def __enter__(self) -> None:
+        self._token = _frame.set(self._inside)
+
+    def __exit__(self, *error: object) -> None:
+        _frame.reset(self._token)
+
+
+def outlived_by(running: Future[Any]) -> None:
+    """The load under way in this task has given up a plain function that goes on in its thread."""
+    if (frame := _frame.get()) is not None:
+        frame.owner.ticket.threads.append(running)

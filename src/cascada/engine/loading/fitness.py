@@ -1,0 +1,85 @@
+"""Whether a value may be stored, as far as its sources go. Loads, `set` and `fill` ask.
+
+A source that was read before its load began may have changed before the load took its leases. The
+leases then know nothing of that. So a hit that a caller passes as a source is compared with what
+the lowest tier has, once the leases are held; from then on they tell of every change. What is not
+there any more cannot be compared, and counts as changed: it was invalidated, has expired, or was
+never stored. The caller gets his value all the same. (`docs/protocol.md` rule 10.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from typing import Final
+
+from cascada.engine.loading.dependencies import STALE, Frame
+from cascada.engine.stack import Stack
+from cascada.model.errors import TierUnavailable
+from cascada.model.keys import Key
+from cascada.model.made_of import MadeOf
+from cascada.model.policy import Policy, candidates
+from cascada.tiers.contract import Found
+
+BEING_STORED: Final = 0.5
+"""Seconds that a source which is being stored is waited for."""
+
+NO_SOURCE = 'it has no source, and its policy says sources="required"'
+CHANGED = "a source that was passed has changed since it was read, or is not stored any more"
+
+
+async def changed(stack: Stack, sources: Iterable[MadeOf]) -> frozenset[MadeOf]:
+    """Those of these sources that are not, now, what was read of them, or were old already."""
+    hits = [each for each in sources if each.data is not None]
+    asked = {each: _where(stack, each) for each in hits if not each.stale}
+    old = frozenset(each for each in hits if each.stale)
+    if not asked:
+        return old
+    keys = list(dict.fromkeys(key for where in asked.values() for key in where))
+    for key in keys:
+        flight = stack.flights.find(key)
+        if flight is not None and flight.is_being_stored:
+            # Its callers have the value already: who passes it on would find it missing here.
+            # Not for ever: it may be this very load, or one that waits for it.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(BEING_STORED):
+                    await flight.over()
+    try:
+        found = dict(zip(keys, await stack.tiers[-1].read(keys), strict=True))
+    except TierUnavailable:
+        return frozenset(hits)
+    return old | {
+        source
+        for source, where in asked.items()
+        if source.data != _data([found[key] for key in where])
+    }
+
+
+def _where(stack: Stack, source: MadeOf) -> tuple[Key, ...]:
+    """The keys that may have it: memory keeps a general value under the key that was asked for."""
+    key = source.key
+    policy = stack.kinds.of(key.tenant, key.data_type).policy
+    return candidates(policy, key.tenant, key.data_type, key.scope, key.resource_id)
+
+
+def _data(answers: Sequence[object]) -> bytes | None:
+    return next((each.entry.data for each in answers if isinstance(each, Found)), None)
+
+
+def unfit(
+    policy: Policy, sources: Sequence[MadeOf], frame: Frame, changed: frozenset[MadeOf]
+) -> str | None:
+    """Why what was made of these sources, and of what its loader read, must not be stored."""
+    if frame.unfit is not None:
+        return frame.unfit
+    if any(source.stale for source in sources):
+        return STALE
+    if not changed.isdisjoint(sources):
+        return CHANGED
+    return NO_SOURCE if lacks_sources(policy, sources) and not frame.names else None
+
+
+def lacks_sources(policy: Policy, sources: Sequence[MadeOf]) -> bool:
+    """Whether a type that must have sources is given none."""
+    return policy.sources == "required" and not sources

@@ -1,0 +1,219 @@
+"""The caller's own code as a loader: async or plain functions, single or batch, with a generator.
+
+A plain function runs in a worker thread, with the caller's context variables, so that it never
+blocks the event loop. What it returns may be awaitable (a lambda around an async call).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import inspect
+import os
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Lock
+from typing import Any, Final, NamedTuple
+
+from cascada.engine.loading.dependencies import outlived_by
+from cascada.engine.request import Origin, Produced, Question
+from cascada.model import arguments
+from cascada.model.clock import Clock
+from cascada.model.errors import BadInput, Misuse
+from cascada.model.loaded import Loaded
+from cascada.model.made_of import MadeOf
+from cascada.model.ttl import Duration
+
+LOADER_THREADS: Final = 64
+
+
+async def call(function: Callable[..., Any], *args: Any, **named: Any) -> Any:
+    """Call `function`, wherever it has to run, and await what it returns."""
+    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004 - an object with an async __call__
+    ):
+        return await function(*args, **named)
+    return await call_in(_threads(), functools.partial(function, *args, **named))
+
+
+async def call_in(threads: ThreadPoolExecutor, function: Callable[[], Any]) -> Any:
+    """Call a plain function in one of these threads, and await what it returns."""
+    running = threads.submit(contextvars.copy_context().run, _in_thread, function)
+    try:
+        result = await asyncio.wrap_future(running)
+    except asyncio.CancelledError:
+        running.add_done_callback(_discard)
+        outlived_by(running)
+        raise
+    return await result if inspect.isawaitable(result) else result
+
+
+def _discard(running: Future[Any]) -> None:
+    """Nobody waits for this any more; a coroutine that was never awaited would complain of it."""
+    if not running.cancelled() and running.exception() is None:
+        result = running.result()
+        if inspect.iscoroutine(result):
+            result.close()
+
+
+@functools.cache
+def _threads() -> ThreadPoolExecutor:
+    """Threads of their own, as many as loads may run: the loop's default pool has six on two cores,
+    shared with everything else in the process."""
+    return ThreadPoolExecutor(LOADER_THREADS, thread_name_prefix="cascada-loader")
+
+
+# Threads do not live on in a forked child, and the executor would not notice.
+os.register_at_fork(after_in_child=_threads.cache_clear)
+
+
+def _in_thread(function: Callable[[], Any]) -> Any:
+    try:
+        return function()
+    except StopIteration as error:
+        # No future can carry it (asyncio loses it, and who waits would wait for ever).
+        raise RuntimeError("a plain function raised StopIteration") from error
+
+
+async def from_thread(generator: Generator[Any, Any, Any]) -> AsyncGenerator[Any]:
+    """The items of a plain generator, each made in a worker thread."""
+    over, busy, one_at_a_time = object(), False, Lock()
+
+    def step() -> Any:
+        with one_at_a_time:
+            return next(generator, over)
+
+    def close() -> None:
+        with one_at_a_time:
+            generator.close()
+
+    try:
+        while True:
+            busy = True
+            item = await call(step)
+            busy = False
+            if item is over:
+                return
+            yield item
+    finally:
+        if busy:
+            # Cancelled in the middle of a step, which goes on: its thread is not waited for.
+            _threads().submit(close)
+        else:
+            await call(close)
+
+
+class Terms(NamedTuple):
+    """How a call says that what is loaded is to be stored."""
+
+    ttl: Duration | None = None
+    tags: Sequence[str] = ()
+    sources: Sequence[MadeOf] = ()
+
+
+PLAIN: Final = Terms()
+
+
+class One:
+    """A loader of one value, and the generator that is asked when it finds nothing.
+
+    `args` are what both are called with.
+    """
+
+    def __init__(
+        self,
+        loader: Callable[..., Any] | None,
+        generator: Callable[..., Any] | None = None,
+        *,
+        clock: Clock,
+        stored: Terms = PLAIN,
+    ) -> None:
+        self._loader = loader
+        self._generator = generator
+        self._timer = clock.monotonic
+        self._stored = stored
+
+    @property
+    def generating(self) -> bool:
+        return self._generator is not None
+
+    async def load(self, questions: Sequence[Question]) -> list[Produced]:
+        started = self._timer()
+        loaded = None if self._loader is None else await call(self._loader)
+        between = self._timer()
+        origin: Origin = "loader"
+        generated = 0.0
+        # A question may leave the generator out: then it is the source alone that is asked.
+        if is_nothing(loaded) and self._generator is not None and questions[0].generating:
+            loaded, origin = await call(self._generator), "generator"
+            generated = self._timer() - between
+        made = produced(loaded, origin, self._stored)
+        made.loader_seconds, made.generator_seconds = between - started, generated
+        return [made]
+
+
+class Many:
+    """A loader of many values in one call: ids to a mapping, or to a sequence in their order.
+
+    What a mapping does not hold, and what is None in a sequence, is not there.
+    """
+
+    generating = False
+
+    def __init__(self, loader: Callable[..., Any], *, clock: Clock, stored: Terms = PLAIN) -> None:
+        self._loader = loader
+        self._timer = clock.monotonic
+        self._stored = stored
+
+    async def load(self, questions: Sequence[Question]) -> list[Produced]:
+        started = self._timer()
+        ids = [question.key.resource_id for question in questions]
+        rows = await call(self._loader, list(ids))
+        spent = self._timer() - started
+        made = [produced(row, "loader", self._stored) for row in in_order(rows, ids)]
+        for each in made:
+            each.loader_seconds = spent
+        return made
+
+
+def produced(loaded: object, origin: Origin, stored: Terms = PLAIN) -> Produced:
+    """What a loader returned, bare or as `Loaded`; what it says goes before what the call said."""
+    ttl, tags, sources = stored
+    if not isinstance(loaded, Loaded):
+        absent = loaded is None
+        return Produced(loaded, absent=absent, origin=origin, ttl=ttl, tags=tags, sources=sources)
+    return Produced(
+        loaded.value,
+        absent=loaded.value is None,
+        origin=origin,
+        ttl=ttl if loaded.ttl is None else loaded.ttl,
+        tags=(*tags, *loaded.tags),
+        sources=(*sources, *loaded.sources),
+        version=loaded.version,
+        store=loaded.store,
+    )
+
+
+def is_nothing(loaded: object) -> bool:
+    """Whether a loader returned nothing, bare or as `Loaded`."""
+    return loaded is None or (isinstance(loaded, Loaded) and loaded.value is None)
+
+
+def in_order(rows: object, ids: Sequence[str]) -> list[object]:
+    """What a loader of many ids returned, one value for each id."""
+    if isinstance(rows, Mapping):
+        of_each = "a key of what the loader returned"
+        by_text = {arguments.identity(found, of_each): row for found, row in rows.items()}
+        return [by_text.get(wanted) for wanted in ids]
+    if isinstance(rows, Sequence) and arguments.is_several(rows):
+        if len(rows) != len(ids):
+            raise BadInput(
+                f"the loader was asked for {len(ids)} ids and returned {len(rows)} values; "
+                "return one for each (None where there is none), or a mapping from id to value"
+            )
+        return list(rows)
+    raise Misuse(
+        f"the loader returned {type(rows).__name__}; return a mapping from id to value, "
+        "or a list with one value for each id"
+    )

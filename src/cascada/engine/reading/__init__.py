@@ -1,0 +1,1 @@
+"""The read path: memory, the tiers below it, the source."""

@@ -1,0 +1,176 @@
+"""What is asked of the engine and what it answers, before a face gives it its public shape."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal, Protocol
+
+from cascada.engine.kinds import Kind
+from cascada.model.entry import UNSET, Entry, Source
+from cascada.model.keys import Key
+from cascada.model.made_of import MadeOf
+from cascada.model.ttl import Duration
+from cascada.tiers.contract import Fence
+
+Fences = Mapping[str, Fence]
+"""What each tier had numbered last, by the tier's name."""
+
+Origin = Literal["loader", "generator", "nothing"]
+UNSTORED: Final = Entry(b"")
+"""Stands for the entry of what went past the tiers."""
+
+
+class Question:
+    """One value that a caller wants.
+
+    `candidates` are the keys that may answer, `key` (the first) is where a load is stored.
+    `context` are names of context parts that the key leaves out; `want` is the type asked for.
+    `since`: its value is being made already, since the tiers gave these answers.
+    """
+
+    __slots__ = ("candidates", "context", "generating", "key", "kind", "since", "want")
+
+    def __init__(
+        self,
+        kind: Kind,
+        candidates: tuple[Key, ...],
+        context: Sequence[str] = (),
+        want: Any = None,
+        *,
+        generating: bool = False,
+        since: Fences | None = None,
+    ) -> None:
+        self.kind = kind
+        self.key = candidates[0]
+        self.candidates = candidates
+        self.context = context
+        self.want = want
+        self.generating = generating
+        self.since = since
+
+
+class Answer:
+    """A value on its way to its callers.
+
+    `value` is an object that exactly one caller may have as its own (a fresh decoding); whoever
+    comes later decodes `entry` again. `foreign`: another tenant's is in it.
+    `fence`: of a known absence, which is a miss to who can make the value.
+    """
+
+    __slots__ = (
+        "coalesced", "entry", "fence", "foreign", "found_at", "generator_seconds", "loader_seconds",
+        "origin", "stale", "storable", "tier", "value",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        entry: Entry,
+        tier: Source,
+        *,
+        value: object = UNSET,
+        stale: bool = False,
+        foreign: bool = False,
+        found_at: Key | None = None,
+        origin: Origin | None = None,
+        loader_seconds: float = 0.0,
+        generator_seconds: float = 0.0,
+    ) -> None:
+        self.entry = entry
+        self.tier = tier
+        self.value = value
+        self.stale = stale
+        self.foreign = foreign
+        self.found_at = found_at
+        self.origin = origin
+        self.coalesced = False
+        self.storable = True
+        self.fence: object = None
+        self.loader_seconds = loader_seconds
+        self.generator_seconds = generator_seconds
+
+    @property
+    def absent(self) -> bool:
+        """Whether a loader found nothing just now (a remembered absence is a hit)."""
+        return self.origin == "nothing"
+
+    def for_follower(self) -> Answer:
+        """The same answer for a caller whose own loader did not run."""
+        shared = Answer(
+            self.entry,
+            self.tier,
+            # Of what has no bytes there are no copies: all who share the load get the one object.
+            value=UNSET if self.storable else self.value,
+            stale=self.stale,
+            foreign=self.foreign,
+            found_at=self.found_at,
+            origin=self.origin,
+        )
+        shared.storable = self.storable
+        shared.coalesced = True
+        return shared
+
+
+class Produced:
+    """What a source made for one question; `absent` means that there is nothing.
+
+    `error`: this one question failed, though others of the same call did not.
+    """
+
+    __slots__ = (
+        "absent", "error", "generator_seconds", "loader_seconds", "origin", "sources", "storable",
+        "store", "tags", "ttl", "value", "version",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        value: object,
+        *,
+        absent: bool = False,
+        origin: Origin = "loader",
+        ttl: Duration | None = None,
+        tags: Sequence[str] = (),
+        sources: Sequence[MadeOf] = (),
+        version: int | None = None,
+        store: bool = True,
+        error: BaseException | None = None,
+    ) -> None:
+        self.value = value
+        self.error = error
+        self.absent = absent
+        self.origin: Origin = "nothing" if absent else origin
+        self.ttl = ttl
+        self.tags = tags
+        self.sources = sources
+        self.version = version
+        self.store = store
+        self.storable = True
+        self.loader_seconds = 0.0
+        self.generator_seconds = 0.0
+
+    def answer(
+        self, entry: Entry = UNSTORED, *, stale: bool = False, foreign: bool = False
+    ) -> Answer:
+        """This result as the answer of the load that made it; `entry` is what followers decode."""
+        answer = Answer(
+            entry,
+            "source",
+            value=self.value,
+            stale=stale,
+            foreign=foreign,
+            origin=self.origin,
+            loader_seconds=self.loader_seconds,
+            generator_seconds=self.generator_seconds,
+        )
+        answer.storable = self.storable
+        return answer
+
+
+class Loader(Protocol):
+    """Where values come from when no tier has them: the caller's own code."""
+
+    @property
+    def generating(self) -> bool: ...
+
+    async def load(self, questions: Sequence[Question]) -> list[Produced]:
+        """One answer for each question, in their order; raises what the caller's code raises."""
+        ...

@@ -1,0 +1,1 @@
+"""Who runs what: the owner of all tasks, single flight, limits, and what is done together."""

@@ -1,0 +1,307 @@
+"""Single flight: one load per key, whoever asks, and nobody harmed when somebody leaves.
+
+A FLIGHT is one key's way through the tiers and, if none has it, the loader. A VOYAGE is the task
+that carries one or more flights (`load_many` loads all its missing keys in one call); it belongs
+to the engine, not to the caller that started it, so that cancelling any caller ends only that
+caller's waiting. When the last one has left, the voyage is cancelled, unless its value is there
+already: storing it is the load's own work.
+
+Whose value may a caller take? Let it have asked at moment a, and the flight have begun at b.
+
+- a < b: the flight read everything after the caller asked; its value is the caller's as soon as
+  it lands, before it is stored.
+- b < a: the flight may have read the old row before an invalidation that returned before a. So the
+  caller waits until the value is stored: a fill that the tiers accept AFTER a proves that nothing
+  named the key since b. `seal` marks when the fill is sent; who comes later has no such proof, and
+  looks again. Refused: the caller looks again too, and the next flight begins after a.
+
+Where a tier had the value, stale but fit to be served, the flight goes on to refresh it. Who comes
+meanwhile does not wait for that, but looks into the tiers; only if nothing is there any more (it
+was invalidated) the refresh is waited for, and then looked again.
+
+So nobody waits for more than two flights, and 500 callers with an invalidation in the middle of
+their load cause two loads.
+
+Waiting in circles: a loader may load other keys. Before a loader waits for a flight, the voyages
+are followed from there along "whose loader waits for whom"; if that leads back, LoadCycle.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Final
+
+from cascada.engine.request import Answer, Question
+from cascada.engine.tasks.background import end
+from cascada.engine.tasks.limits import Ticket
+from cascada.engine.tasks.replay import Live
+from cascada.model.errors import LoadCycle
+from cascada.model.keys import Key
+
+MAX_COOLING: Final = 4096
+"""Keys whose refresh failed that are remembered; beyond it the pauses are given up, not memory."""
+
+
+class Voyage:
+    """The task that carries flights, the callers that wait, and whom its own loader waits for."""
+
+    def __init__(self) -> None:
+        self.task: asyncio.Task[None] | None = None
+        self.ticket = Ticket()
+        self.waiters = 0
+        self.waits_for: Counter[Voyage] = Counter()
+        self.flying = 0
+        self.kept = False
+
+    def wait_for(self, other: Voyage) -> None:
+        """Its loader waits for the other one from now on."""
+        self.waits_for[other] += 1
+
+    def wait_no_more(self, other: Voyage) -> None:
+        self.waits_for[other] -= 1
+        if not self.waits_for[other]:
+            del self.waits_for[other]
+
+    def reaches(self, goal: Voyage) -> bool:
+        """Whether this voyage waits, directly or through others, for `goal`."""
+        seen = {self}
+        ahead = [self]
+        while ahead:
+            voyage = ahead.pop()
+            if voyage is goal:
+                return True
+            further = voyage.waits_for.keys() - seen
+            ahead += further
+            seen |= further
+        return False
+
+
+class Flight:
+    """One key under way. `began` is the moment at which it did; `live`: as a stream."""
+
+    def __init__(self, question: Question, began: int, voyage: Voyage) -> None:
+        self.question = question
+        self.began = began
+        self.voyage = voyage
+        self.live: Live | None = None
+        self.answer: Answer | None = None
+        self.error: BaseException | None = None
+        self._traceback: TracebackType | None = None
+        self.found = False
+        self.sealed = False
+        self.ended = False
+        self.proven = False
+        self.waiting: dict[Boarding, asyncio.Future[None]] = {}
+        self._over: asyncio.Event | None = None
+
+    @property
+    def landed(self) -> bool:
+        return self.answer is not None or self.error is not None
+
+    def land(self, answer: Answer, *, found: bool = False) -> None:
+        """The value is there; those who asked before the flight began may have it.
+
+        `found`: a tier had it, so that later callers can look there, too, and need not wait.
+        """
+        if not self.landed:
+            self.answer, self.found = answer, found
+            self.voyage.flying -= 1
+            # All values are there: what is left, storing them, is the voyage's own work.
+            self.voyage.kept = self.voyage.kept or not self.voyage.flying
+            self.call_out()
+
+    def fail(self, error: BaseException) -> None:
+        if not self.landed:
+            self.error, self._traceback = error, error.__traceback__
+            self.call_out()
+
+    def failure(self) -> BaseException:
+        """The error to raise, without the frames of those who have raised it before."""
+        assert self.error is not None
+        return self.error.with_traceback(self._traceback)
+
+    def seal(self) -> None:
+        """The fill is about to be sent: who comes from now on cannot rely on its verdict."""
+        self.sealed = True
+
+    def end(self, *, proven: bool) -> None:
+        """All is stored; `proven` says that nothing named the key since the flight began."""
+        if not self.ended:
+            self.ended, self.proven = True, proven
+            if self._over is not None:
+                self._over.set()
+            self.call_out()
+
+    @property
+    def is_being_stored(self) -> bool:
+        """Whether its callers have a value that no tier may have yet."""
+        return self.answer is not None and not self.found and not self.ended
+
+    @property
+    def brings_a_value(self) -> bool:
+        """Whether what is being stored is a value, as its callers have it."""
+        answer = self.answer
+        return self.is_being_stored and answer is not None and answer.storable and not answer.absent
+
+    async def over(self) -> None:
+        """Wait until it has ended, as somebody who wants nothing of it but that."""
+        if not self.ended:
+            self._over = self._over or asyncio.Event()
+            await self._over.wait()
+
+    def call_out(self) -> None:
+        """Wake those whose waiting is over."""
+        for boarding, turn in self.waiting.items():
+            if not turn.done() and boarding.is_settled:
+                turn.set_result(None)
+
+
+class Boarding:
+    """One caller's place on a flight. `asked` is the moment at which the caller asked.
+
+    `refused` are the tiers whose values the caller may not have.
+    """
+
+    __slots__ = ("_after_seal", "_early", "_looked", "_own", "_parent", "_refused", "flight")
+
+    def __init__(
+        self,
+        flight: Flight,
+        asked: int,
+        parent: Voyage | None,
+        *,
+        own: bool,
+        refused: frozenset[str] = frozenset(),
+    ) -> None:
+        voyage = flight.voyage
+        if parent is not None and voyage.reaches(parent):
+            raise LoadCycle(
+                f"the loader of {flight.question.key} waits, directly or through other loaders, "
+                "for its own result; load what it needs under another key"
+            )
+        self.flight = flight
+        self._early = flight.began > asked
+        self._own = own
+        self._refused = refused
+        self._after_seal = flight.sealed
+        self._looked = flight.found
+        self._parent = parent
+        voyage.waiters += 1
+        if parent is not None:
+            parent.wait_for(voyage)
+            voyage.ticket.hurry()
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it is known by now what becomes of this caller."""
+        flight = self.flight
+        if self._early or flight.error is not None:
+            # To look again while it still flies would be to find it again, without end.
+            return flight.ended if self._is_refused else flight.landed
+        return flight.ended or (flight.found and not self._looked)
+
+    async def settled(self) -> None:
+        """Wait until `is_settled`."""
+        if not self.is_settled:
+            waiting = self.flight.waiting
+            waiting[self] = turn = asyncio.get_running_loop().create_future()
+            try:
+                await turn
+            finally:
+                del waiting[self]
+
+    async def wait(self) -> Answer | None:
+        """The flight's answer, if this caller may have it; None: look again.
+
+        Raises what the loader raised. Each caller waits on a future of its own: cancelling one
+        touches no other.
+        """
+        flight = self.flight
+        await self.settled()
+        if flight.error is not None:
+            raise flight.failure()
+        if self._is_refused:
+            return None
+        may_have = self._early or (flight.proven and not flight.found and not self._after_seal)
+        if not may_have or flight.answer is None:
+            return None
+        return flight.answer if self._own else flight.answer.for_follower()
+
+    @property
+    def _is_refused(self) -> bool:
+        answer = self.flight.answer
+        return answer is not None and answer.tier in self._refused
+
+    def leave(self) -> None:
+        """The caller no longer waits (it has its answer, or was cancelled)."""
+        voyage = self.flight.voyage
+        voyage.waiters -= 1
+        if self._parent is not None:
+            self._parent.wait_no_more(voyage)
+        if not voyage.waiters and not voyage.kept and voyage.task is not None:
+            end(voyage.task)
+
+
+class Flights:
+    """All flights of one event loop."""
+
+    def __init__(self) -> None:
+        self._by_key: dict[Key, Flight] = {}
+        self._cooling: dict[Key, float] = {}
+        self._moment = 0
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+    def moment(self) -> int:
+        """A point in time, later than all before it."""
+        self._moment += 1
+        return self._moment
+
+    def find(self, key: Key) -> Flight | None:
+        """The flight that a caller may board: none that is over, though others of its voyage still
+        fly, and none whose last caller has left."""
+        flight = self._by_key.get(key)
+        if flight is not None and (flight.ended or flight.error is not None):
+            return None
+        if flight is not None and flight.voyage.task is not None:
+            voyage = flight.voyage
+            if not voyage.waiters and not voyage.kept:
+                return None
+        return flight
+
+    def prepare(self, questions: Iterable[Question], *, kept: bool) -> list[Flight]:
+        """Enter flights of one voyage into the table. `kept`: go on although nobody waits."""
+        voyage = Voyage()
+        voyage.kept = kept
+        flights = []
+        for question in questions:
+            flight = Flight(question, self.moment(), voyage)
+            self._by_key[question.key] = flight
+            flights.append(flight)
+        voyage.flying = len(flights)
+        return flights
+
+    def cool(self, key: Key, until: float) -> None:
+        """A refresh failed: hits start no other one until then (monotonic seconds)."""
+        if len(self._cooling) >= MAX_COOLING:
+            self._cooling.clear()
+        self._cooling[key] = until
+
+    def cooling(self, key: Key, now: float) -> bool:
+        until = self._cooling.get(key)
+        if until is None:
+            return False
+        if now < until:
+            return True
+        del self._cooling[key]
+        return False
+
+    def remove(self, flights: Iterable[Flight]) -> None:
+        for flight in flights:
+            # A cancelled flight's place may have been taken by its successor.
+            if self._by_key.get(flight.question.key) is flight:
+                del self._by_key[flight.question.key]

@@ -1,0 +1,1 @@
+"""What changes the tiers: set, fill, invalidate, cascades, and what is told again."""

@@ -1,0 +1,283 @@
+"""The write paths: `set` is a lease that takes over, and a fill, the lowest tier first.
+
+`fill` stores what was made after a miss, where no value is. (`docs/protocol.md`.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Final
+
+from cascada.codecs.envelope import digest_of
+from cascada.engine.loading import fitness
+from cascada.engine.loading.encode import absence, encoded, entry_names, over
+from cascada.engine.reading import fences
+from cascada.engine.reading.fences import Fence
+from cascada.engine.reading.read import fence_now
+from cascada.engine.request import Question
+from cascada.engine.stack import Stack
+from cascada.engine.writing import redelivery as debts
+from cascada.engine.writing.invalidate import invalidate
+from cascada.model.entry import Entry, Flag
+from cascada.model.errors import BadInput, InvalidationPending, TierUnavailable
+from cascada.model.keys import Key
+from cascada.model.made_of import MadeOf, source_names
+from cascada.model.names import MAX_NAMES, key_name
+from cascada.model.ttl import Duration, seconds
+from cascada.tiers.contract import Filled, Lease, Outcome, Tier, TierName, Why
+from cascada.tiers.guarded import GuardedTier
+
+MOMENT: Final = 1.0
+"""Seconds that a versioned "there is nothing" may live until it is voided."""
+
+
+def to_be_set(
+    stack: Stack,
+    question: Question,
+    value: object,
+    *,
+    ttl: Duration | None,
+    tags: Sequence[str],
+    sources: Sequence[MadeOf],
+    version: int | None,
+) -> Entry | None:
+    """What `write` or `fill` is to store; BadInput (SerializationError) if it may not be.
+
+    Before anything is sent, and in every mode: what is refused is refused everywhere. Nothing at
+    all for a value of None, unless the type remembers what is not there; or for a moment, by which
+    the tiers learn its version.
+    """
+    key, policy = question.key, question.kind.policy
+    names = entry_names(question, tags, source_names(key.tenant, sources))
+    if len(names) > MAX_NAMES:
+        raise BadInput(f"{key} would bear {len(names)} tags and sources; at most {MAX_NAMES} may")
+    if fitness.lacks_sources(policy, sources):
+        raise BadInput(
+            f"sources is (), but {key.data_type} has Policy(sources={policy.sources!r}); pass the "
+            "hits, or the types and ids, that the value was made from"
+        )
+    if value is None:
+        if policy.none_ttl is None and version is None:
+            return None
+        lasts = MOMENT if policy.none_ttl is None else seconds(policy.none_ttl)
+        return absence(policy, stack.now(), lasts, names, version)
+    entry = encoded(stack, question, value, ttl, names, version)
+    if (size := len(entry.data)) > stack.max_value_bytes:
+        raise BadInput(f"value has {size} bytes, {over(stack.max_value_bytes)}")
+    return entry
+
+
+async def write(
+    stack: Stack, question: Question, entry: Entry | None, sources: Sequence[MadeOf] = ()
+) -> bool:
+    """Store it in every tier. False if something newer stood against it, or a tier was away.
+
+    A tier that fails is not the caller's business, but it may still hold the old value: it is owed
+    an invalidation, and not read until it has that. Without an entry the old value goes, and that
+    is all; so it does if one of the sources is not any more what was read of it.
+    """
+    key = question.key
+    miss = fences.take(stack, key)
+    if any(source.data is not None for source in sources):
+        # From this fence on the leases tell of every change, so that the look may come before them.
+        miss = miss or await fence_now(stack, question)
+        if await _unfit(stack, question, sources):
+            await _void(stack, key)
+            return False
+    if entry is None:
+        return await _nothing(stack, key)
+    kept = await _write(stack, question, entry, miss)
+    if entry.flags & Flag.ABSENT and question.kind.policy.none_ttl is None:
+        # All tiers know its version by now: who comes with an older row brings none back. If they
+        # know a newer one, that stays.
+        return kept and await _nothing(stack, key)
+    return kept
+
+
+async def _write(stack: Stack, question: Question, entry: Entry, miss: Fence | None) -> bool:
+    key = question.key
+    stack.trace.stored(question.kind, key, len(entry.data), stack.timer())
+    if stack.authority is stack.memory:
+        lease = await _hold(stack.memory, question, entry, miss)
+        kept = await _store(stack, stack.memory, question, lease, entry)
+        # What is larger than all of memory is let in and finds no place.
+        return kept.accepted and key in stack.memory.records
+    (memory_lease,) = await stack.memory.lease([key], [None])
+    assert isinstance(memory_lease, Lease)
+    seen = None if miss is None else miss.seen.get(stack.memory.name)
+    without = stack.memory.lease_meanwhile(key, seen, stack.degraded_l1_ttl)
+    try:
+        filled = await _store_below(stack, question, entry, miss)
+    except asyncio.CancelledError:
+        # Some tiers may have the new value, others the old one, whose row is written already.
+        stack.background.run(_void(stack, key), "invalidate")
+        raise
+    if _is_old(filled):
+        return False
+    numbered = filled.get(stack.authority.name)
+    if numbered is None:
+        await _keep_meanwhile(stack, question, entry, without)
+    else:
+        stack.memory.end_meanwhile()
+        stack.memory.apply(numbered.q, [key_name(key)])
+        if _agreed(filled) and numbered.outcome is Outcome.PLAIN:
+            # Where an equal value was there, that one stays, which may live less long.
+            memory_lease.q = numbered.q
+            await _store(stack, stack.memory, question, memory_lease, entry)
+    # What a tier could not be told others may still read there.
+    return _agreed(filled) and len(filled) == len(stack.lower)
+
+
+async def _unfit(stack: Stack, question: Question, sources: Sequence[MadeOf]) -> bool:
+    if not await fitness.changed(stack, sources):
+        return False
+    stack.trace.unstored(question.kind, question.key, fitness.CHANGED)
+    return True
+
+
+async def _keep_meanwhile(stack: Stack, question: Question, entry: Entry, lease: Lease) -> None:
+    """No tier below has taken it: memory drops the old value, and keeps the new one for a while if
+    nothing named the key since `lease`. Nothing else of this process comes in between."""
+    memory, key = stack.memory, question.key
+    (untouched,) = await memory.fill([lease], [None])
+    memory.void([key_name(key)])
+    if untouched.accepted and stack.goes_on_without(question):
+        anew = memory.lease_meanwhile(key, None, stack.degraded_l1_ttl)
+        await _store(stack, memory, question, anew, entry)
+
+
+async def _nothing(stack: Stack, key: Key) -> bool:
+    """Let nobody read the old value; whether every tier has been told."""
+    try:
+        return not (await invalidate(stack, [key_name(key)])).pending
+    except InvalidationPending:
+        return False
+
+
+async def _void(stack: Stack, key: Key) -> None:
+    with suppress(InvalidationPending):
+        await invalidate(stack, [key_name(key)], insist=False)
+
+
+async def _store_below(
+    stack: Stack, question: Question, entry: Entry, miss: Fence | None
+) -> dict[TierName, Filled]:
+    """Hold the key in all lower tiers, then fill them from below: what those say that answer.
+
+    If one refuses, or the lowest does not answer, the key is invalidated in all of them instead:
+    the tiers must agree, and none may go on with the old value. Not if the lowest knows a newer
+    version: then there is nothing old to go on with.
+    """
+    held: dict[GuardedTier, Lease] = {}
+    for tier in stack.lower:
+        with _failing(stack, tier):
+            held[tier] = await _hold(tier, question, entry, miss)
+    filled: dict[TierName, Filled] = {}
+    for tier in reversed(stack.lower):
+        if tier in held:
+            with _failing(stack, tier):
+                if _is_old(filled):
+                    await tier.fill([held[tier]], [None])  # others wait for this lease
+                    continue
+                filled[tier.name] = await _store(stack, tier, question, held[tier], entry)
+        if not _agreed(filled) and not _is_old(filled):
+            break
+    if _is_old(filled):
+        return filled
+    unreached = [tier for tier in stack.lower if tier not in held or tier.name not in filled]
+    if held and len(stack.lower) > 1 and not _agreed(filled):
+        await _void(stack, question.key)
+    elif unreached:
+        await debts.owe(stack, unreached, [key_name(question.key)])
+    return filled
+
+
+def _agreed(filled: Mapping[TierName, Filled]) -> bool:
+    """Whether what was asked so far, the lowest tier first of all, has the value.
+
+    Or has nothing, where the lowest has had an equal value before this one came: then the tiers
+    above are filled by who reads it there.
+    """
+    if not filled:
+        return False
+    lowest, *above = filled.values()
+    return lowest.accepted and all(
+        each.accepted or (each.outcome is Outcome.NOTHING and lowest.outcome is Outcome.EQUAL)
+        for each in above
+    )
+
+
+def _is_old(filled: Mapping[TierName, Filled]) -> bool:
+    """Whether the lowest tier, which remembers most, knows a newer version."""
+    return next(iter(filled.values())).outcome is Outcome.OLDER if filled else False
+
+
+@contextmanager
+def _failing(stack: Stack, tier: Tier) -> Iterator[None]:
+    """A tier that fails is not the caller's business."""
+    try:
+        yield
+    except TierUnavailable as error:
+        stack.trace.tier_failed(tier.name, str(error))
+
+
+async def _hold(tier: Tier, question: Question, entry: Entry, miss: Fence | None) -> Lease:
+    seen = None if miss is None else miss.seen.get(tier.name)
+    digest = digest_of(entry)
+    (lease,) = await tier.lease([question.key], [seen], force=True, digests=[digest])
+    assert isinstance(lease, Lease)  # a forced lease takes over: it is neither Found nor Busy
+    return lease
+
+
+async def _store(
+    stack: Stack, tier: Tier, question: Question, lease: Lease, entry: Entry
+) -> Filled:
+    (filled,) = await tier.fill([lease], [entry])
+    stack.trace.filled(question, tier.name, accepted=filled.accepted)
+    return filled
+
+
+# --- after a miss, where no value is ----------------------------------------------------------
+
+
+async def fill(stack: Stack, miss: Fence, entry: Entry, sources: Sequence[MadeOf] = ()) -> bool:
+    """Store what was made after this miss, the lowest tier first, as a load would.
+
+    False if the key was named since or has a value, or a tier fails on the way: then those above it
+    are not filled. Tiers that could not be read at the miss are passed over, as by a load. What
+    was stored on the way stays: it is as good as what a load has stored.
+    """
+    question, authority = miss.question, stack.authority
+    if await _unfit(stack, question, sources):
+        return False
+    stack.trace.stored(question.kind, question.key, len(entry.data), stack.timer())
+    numbered = miss.seen.get(authority.name)
+    tiers = [tier for tier in stack.lower if _was_there(miss, tier)]
+    if numbered is None or not (tiers or _was_there(miss, authority)):
+        return False
+    # Memory hears of invalidations by the numbers of the tier that makes them.
+    (in_memory,) = await stack.memory.lease([question.key], [miss.seen.get("l1")], once=True)
+    assert isinstance(in_memory, Lease)
+    in_memory.q = numbered.q
+    for tier in reversed(tiers):
+        try:
+            (lease,) = await tier.lease([question.key], [miss.seen[tier.name]], once=True)
+            assert isinstance(lease, Lease)  # it takes over nothing and waits for nobody
+            filled = await _store(stack, tier, question, lease, entry)
+        except TierUnavailable as error:
+            stack.trace.tier_failed(tier.name, str(error))
+            return False
+        if not filled.accepted:
+            return False
+    if not _was_there(miss, authority):
+        return True
+    filled = await _store(stack, stack.memory, question, in_memory, entry)
+    return bool(tiers) or (filled.accepted and question.key in stack.memory.records)
+
+
+def _was_there(miss: Fence, tier: Tier) -> bool:
+    """Whether a tier has answered the read that missed."""
+    answer = miss.seen.get(tier.name)
+    return answer is not None and getattr(answer, "why", None) is not Why.UNAVAILABLE

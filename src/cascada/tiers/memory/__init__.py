@@ -1,0 +1,1 @@
+"""The memory tier (L1): this process's own copy."""

@@ -1,0 +1,80 @@
+"""Lists and counters in this process alone, for a cache without a shared tier. It says so once."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict, deque
+from itertools import islice
+
+from cascada.model.arguments import LEAST, MOST
+from cascada.tiers.datastore import overflow, span
+
+logger = logging.getLogger("cascada")
+
+
+class MemoryData:
+    """See `DataStore`. No call waits, so that each is one step of the event loop."""
+
+    def __init__(self) -> None:
+        self._counters: dict[str, int] = {}
+        self._lists: defaultdict[str, deque[bytes]] = defaultdict(deque)
+        self._said = False
+
+    async def increment(self, name: str, amount: int) -> int:
+        value = await self.counter(name) + amount
+        if not LEAST <= value <= MOST:
+            raise overflow(name, amount)
+        self._counters[name] = value
+        return value
+
+    async def counter(self, name: str) -> int:
+        self._say()
+        return self._counters.get(name, 0)
+
+    async def push(self, name: str, item: bytes, *, left: bool) -> int:
+        self._say()
+        items = self._lists[name]
+        if left:
+            items.appendleft(item)
+        else:
+            items.append(item)
+        return len(items)
+
+    async def pop(self, name: str, *, left: bool) -> bytes | None:
+        self._say()
+        items = self._lists.get(name)
+        if items is None:
+            return None
+        item = items.popleft() if left else items.pop()
+        if not items:
+            del self._lists[name]
+        return item
+
+    async def range(self, name: str, start: int, end: int) -> list[bytes]:
+        self._say()
+        items = self._lists.get(name, ())
+        return list(islice(items, *span(start, end, len(items))))
+
+    async def length(self, name: str) -> int:
+        self._say()
+        return len(self._lists.get(name, ()))
+
+    async def trim(self, name: str, start: int, end: int) -> None:
+        if kept := await self.range(name, start, end):
+            self._lists[name] = deque(kept)
+        else:
+            self._lists.pop(name, None)
+
+    def forget(self) -> None:
+        """In a forked child: what was there is the parent's, or both would pop the same item."""
+        self._counters.clear()
+        self._lists.clear()
+        self._said = False
+
+    def _say(self) -> None:
+        if not self._said:
+            self._said = True
+            logger.warning(
+                "lists and counters are kept in this process alone and end with it: "
+                "this cache has neither Redis nor a database"
+            )

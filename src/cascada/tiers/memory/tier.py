@@ -1,0 +1,367 @@
+"""The memory tier (L1): this process's own copy, bounded in bytes, valid against what it hears.
+
+A record remembers q, the number of the latest invalidation that its read had seen. What can be
+invalidated has a cell, shared by the records that bear the name and the leases in flight; an
+invalidation writes its q into the cells of its names, and a record is valid while none of its
+cells holds a higher one. Above the cells stands one clock per tenant: a record whose q is not
+below it is valid without a look at its cells, which is the usual hit.
+
+Names that no cell stands for are remembered in a ring of the latest ones, because a lease may be
+as old as a read that came before it, and because tags and sources are only known at the fill. What
+has left the ring raises the tenant's low-water mark: a lease older than that is void.
+
+While the only tier below is away, memory keeps what is loaded and set MEANWHILE, too. No read finds
+it that the tier below could answer (`remnant` alone gives it), and it goes as soon as that tier
+answers again: others may have invalidated it where this process could not hear of it.
+
+`peek` is the hit path: one lookup, three comparisons, one write. `Cache.get` and `Tenant.get` have
+its usual case written out, because a call takes as long as all of that.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from cascada.model.clock import Clock
+from cascada.model.entry import Entry
+from cascada.model.freshness import AlwaysFresh, Freshness
+from cascada.model.keys import Key, quote
+from cascada.model.names import key_name
+from cascada.tiers.contract import (
+    Bearers,
+    Busy,
+    Ending,
+    Filled,
+    Found,
+    Holding,
+    Invalidation,
+    Lease,
+    Missing,
+    Outcome,
+    Seen,
+    TierName,
+    Usage,
+    Why,
+)
+from cascada.tiers.fill_rules import decided
+from cascada.tiers.memory.eviction import Eviction, LeastRecentlyUsed
+from cascada.tiers.memory.invalidations import RING, Heard
+from cascada.tiers.memory.record import Bar, Record
+from cascada.tiers.memory.records import Kept
+from cascada.tiers.memory.weight import RECORD
+
+
+class MemoryTier:
+    """See the module's text. `capacity_bytes` bounds the weight of all records, `ring` the names.
+
+    `freshness` says until when invalidations have been heard of. `kind_of` is asked once per
+    record for what the engine wants to find on a hit, and `due_at` for the moment from which a
+    hit needs a decision (expiry, refresh ahead); both come from the engine.
+    """
+
+    name: TierName = "l1"
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        capacity_bytes: int = 50 * 2**20,
+        ring: int = RING,
+        freshness: Freshness | None = None,
+        eviction: Eviction | None = None,
+        kind_of: Callable[[Key], Any] = lambda key: None,
+        due_at: Callable[[Any, Entry], float] = lambda kind, entry: entry.fresh_until,
+    ) -> None:
+        self.freshness = freshness or AlwaysFresh()
+        self._clock = clock
+        self._now = clock.monotonic
+        self.capacity = capacity_bytes
+        self.names = Heard(ring)
+        self._kept = Kept(
+            clock, capacity_bytes, eviction or LeastRecentlyUsed(), self.names, kind_of, due_at
+        )
+        self.records = self._kept.by_key
+        self.meanwhile = self._kept.meanwhile
+        self._q = 0
+        self._heard = 0
+        self._flushes = self._cleared = 0
+        self._flushed_at = 0
+
+    # --- the hit path -----------------------------------------------------------------------
+
+    def peek(self, key: Key) -> Record | None:
+        """The record if it is fresh and valid at this moment; None sends the caller to `read`."""
+        record = self.records.get(key)
+        if record is None:
+            return None
+        now = self._now()
+        if now >= record.due:
+            return None
+        freshness = self.freshness
+        if now >= freshness.until and not freshness.extend(now):
+            return None
+        if record.q < record.clock.q and not self._still_valid(record):
+            return None
+        record.used = now
+        return record
+
+    # --- the tier contract ------------------------------------------------------------------
+
+    async def read(self, keys: Sequence[Key]) -> list[Found | Missing]:
+        return [self.look(key) for key in keys]
+
+    async def lease(
+        self,
+        keys: Sequence[Key],
+        seen: Sequence[Seen],
+        *,
+        force: bool = False,
+        once: bool = False,
+        digests: Sequence[bytes] = (),
+    ) -> list[Lease | Found | Busy]:
+        return [self._grant(*each, force, once) for each in zip(keys, seen, strict=True)]
+
+    async def fill(self, leases: Sequence[Lease], entries: Sequence[Entry | None]) -> list[Filled]:
+        return [self._fill(lease, entry) for lease, entry in zip(leases, entries, strict=True)]
+
+    async def renew(self, leases: Sequence[Lease]) -> None:
+        """Memory leases last as long as they are held."""
+
+    async def invalidate(self, names: Sequence[str]) -> Invalidation:
+        self._heard = self._q = self._q + 1
+        # Of a group it is not known how many have expired, nor of two how much they overlap; and
+        # what was made of a key bears its name as well, so that a key may have a group too.
+        exact = all(
+            name.startswith("k:")
+            and ((cell := self.names.cells.get(name)) is None or not cell.live)
+            for name in names
+        )
+        bearers = tuple(self._bearers(name) for name in names)
+        keys = self.apply(self._q, names, dated=True)
+        return Invalidation(keys, exact=exact, q=self._q, bearers=bearers)
+
+    async def bearers(self, names: Sequence[str]) -> list[Bearers]:
+        return [self._bearers(name) for name in names]
+
+    def _bearers(self, name: str) -> Bearers:
+        cell = self.names.cells.get(name)
+        if not name.startswith("k:"):
+            return Bearers(0, 0) if cell is None else cell.bearers
+        there = self._there(Key.parse(name[2:])) is not None
+        return Bearers(there, 0 if cell is None else cell.live)
+
+    async def holding(self, key: Key) -> Holding | None:
+        record = self.records.get(key)
+        return None if record is None else Holding(record, record.marks)
+
+    async def ended(self, names: Sequence[str]) -> Ending | None:
+        return self.names.ended(names, self._now())
+
+    async def usage(self) -> Usage:
+        return Usage(len(self.records), self._kept.size, self.capacity, self._kept.evictions)
+
+    async def aclose(self) -> None:
+        self.flush()
+
+    # --- what was read below, without a lease -----------------------------------------------
+
+    def moment(self) -> int:
+        """Now, for `keep`: what is read below after it may be kept, unless all is flushed."""
+        return self._flushes
+
+    def keep(self, found: Sequence[tuple[Key, Entry, int]], since: int) -> list[bool]:
+        """Store what was read below, each at the number that its read saw, after `since`.
+
+        As a lease from before the read would, only that its cells are looked up now: whatever was
+        invalidated since is in them, or in the ring that new cells begin with.
+        """
+        if since != self._flushes:
+            return [False] * len(found)
+        names, now = self.names, self._now()
+        kept = []
+        for key, entry, q in found:
+            # Mostly nothing at all was named since: then there is no need to look at its names.
+            valid = names.highest <= q or names.none_since(q, key, entry.names)
+            if RECORD + len(entry.data) > self.capacity and key not in self.records:
+                pass  # there is no room for it, whatever goes
+            elif valid := valid and not self._kept.outdated(key, entry):
+                _, cells, clock = names.standing_of(key)
+                self._kept.store(key, entry, q, cells, clock, now)
+            kept.append(valid)
+        return kept
+
+    # --- what is heard from below -----------------------------------------------------------
+
+    def apply(self, q: int, names: Sequence[str], *, dated: bool = False) -> int:
+        """Take an invalidation that was made below (or in another process) into account.
+
+        Returns how many live records it ended; where names overlap, at most that many. `dated`:
+        `ended` is to tell of it.
+        """
+        self._q = max(self._q, q)
+        # Keys after groups: what goes by a group's name is not counted by its key again.
+        ended = self.names.told(names, q, self._now() if dated else None)
+        for name in names:
+            if name.startswith("k:"):
+                record = self.records.get(Key.parse(name[2:]))
+                # A record that its own `set` has just stored bears that set's q: it stays.
+                if record is not None and record.q < q:
+                    ended += self._valid(record) and not record.is_over(self._clock)
+                    self._kept.drop(record)
+        return ended
+
+    def heard(self, q: int) -> None:
+        """All invalidations up to number `q` have been applied, none is on its way any more."""
+        self._heard = max(self._heard, q)
+
+    def void(self, names: Sequence[str]) -> None:
+        """Drop what bears one of the names, though no tier has numbered the invalidation yet.
+
+        Without a number nothing tells what was read before this from what comes after, so reads
+        in flight are not kept either.
+        """
+        self._bar_what_is_under_way()
+        for name in names:
+            own = Key.parse(name[2:]) if name.startswith("k:") else None
+            if own is not None and (record := self.records.get(own)) is not None:
+                self._kept.drop(record)
+            self.names.void(name)
+
+    def lease_meanwhile(self, key: Key, seen: Seen, longest: float) -> Lease:
+        """Permission to keep what is made while the tier below is away, for `longest` seconds.
+
+        Only this process's own invalidations are heard of by then, and void it.
+        """
+        lease = self._grant(key, seen, force=False, once=False)
+        lease.meanwhile = longest
+        return lease
+
+    def end_meanwhile(self) -> None:
+        """The tier below answers again: what was kept without it goes."""
+        while self.meanwhile:
+            self._kept.drop(self.records[next(iter(self.meanwhile))])
+
+    def remnant(self, key: Key, longest: float) -> Record | None:
+        """A record that memory may no longer vouch for, because it hears nothing any more.
+
+        For `longest` seconds at most after it last could, or was stored meanwhile; None if it is
+        known to be void.
+        """
+        if key in self.meanwhile:
+            return self._there(key)
+        return self._there(key) if self.freshness.distrusted(self._now()) < longest else None
+
+    def flush(self) -> None:
+        """Forget everything; reads that began before are not kept either.
+
+        The numbering below may begin anew after this (a restored database, another server), so
+        cells and clocks are new ones too: an old high number in a cell that somebody still holds
+        would refuse everything read under the new numbers.
+        """
+        self._bar_what_is_under_way()
+        self._cleared += 1
+        self._heard = 0
+        self._kept.clear()
+        self.names.clear()
+
+    def _bar_what_is_under_way(self) -> None:
+        self._flushes += 1
+        self._flushed_at = self._q = self._q + 1
+
+    # --- one key ----------------------------------------------------------------------------
+
+    def look(self, key: Key) -> Found | Missing:
+        """`read` of one key, without a coroutine around it."""
+        record = self.records.get(key)
+        q = self._q
+        if record is None or key in self.meanwhile:
+            return Missing(q)
+        now = self._now()
+        if now >= self.freshness.until and not self.freshness.extend(now):
+            return Missing(q, Why.UNAVAILABLE)
+        if not self._valid(record):
+            by = next((cell.name for cell in record.cells if cell.q > record.q), None)
+            self._kept.drop(record)
+            return Missing(q, Why.INVALIDATED, by)
+        if record.is_over(self._clock):
+            self._kept.drop(record)
+            return Missing(q, Why.EXPIRED)
+        record.used = now
+        # Valid at this moment, so at every number heard of: a lease from here need not be older.
+        return Found(record, q)
+
+    def _grant(self, key: Key, seen: Seen, force: bool, once: bool) -> Lease:
+        q = self._q if seen is None else seen.q
+        _, shared, clock = self.names.standing_of(key)
+        cells = (self.names.cell(key_name(key)), *shared)
+        # An answer from before a flush vouches for nothing: what was named since is forgotten.
+        flushes = self._flushes if q >= self._flushed_at else -1
+        bar = Bar(cells, clock, flushes, -1 if flushes < 0 else self._cleared)
+        return Lease(key, q, bar, forced=force, once=once, seen=seen)
+
+    def _fill(self, lease: Lease, entry: Entry | None) -> Filled:
+        bar = lease.token
+        assert isinstance(bar, Bar)
+        key, q = lease.key, lease.q
+        names = lease.names if entry is None else entry.names
+        # Cells hold what came since the lease was granted, the ring what came between the read
+        # that the lease goes back to and the lease, and what named a tag or a source meanwhile.
+        valid = (
+            self._stands(bar, lease, names)
+            and self.names.low(quote(key.tenant)) <= q
+            and all(cell.q <= q for cell in bar.cells)
+            and all(self.names.latest(name) <= q for name in names)
+        )
+        if entry is None:
+            return Filled(valid, q)
+        if self._kept.outdated(key, entry):
+            # Who brings an older version has learned nothing new: what is here stays.
+            return Filled(accepted=False, q=q, outcome=Outcome.OLDER)
+        there = self._there(key) if lease.once or lease.forced else None
+        stored, outcome = decided(lease, entry, there, stands=valid, now=self._clock.time())
+        if lease.forced:
+            # Whatever becomes of a set, all other leases and older values of its key are void.
+            self._heard = self._q = q = self._q + 1
+            self.apply(q, [bar.cells[0].name])
+        if stored is not None:
+            if lease.meanwhile is not None:
+                stored = stored.ending(self._clock.time() + lease.meanwhile)
+            _, cells, clock = self.names.standing_of(key)
+            self._kept.store(key, stored, q, cells, clock, self._now())
+            if lease.meanwhile is not None and (record := self.records.get(key)) is not None:
+                record.due = -math.inf  # it is no hit
+                self.meanwhile.add(key)
+        return Filled(stored is not None, q, outcome)
+
+    def _stands(self, bar: Bar, lease: Lease, names: Sequence[str]) -> bool:
+        """Whether no invalidation without a number has come since a lease that could concern it.
+
+        While the tier below is away, none has a number, and each voids the cells of what it names.
+        So who bears static names alone, whose cells the lease holds, need not care for the others.
+        """
+        if bar.flushes == self._flushes:
+            return True
+        return lease.meanwhile is not None and not names and bar.cleared == self._cleared
+
+    def _there(self, key: Key) -> Record | None:
+        """The valid record of a key, if there is one."""
+        record = self.records.get(key)
+        if record is None or not self._valid(record) or record.is_over(self._clock):
+            return None
+        return record
+
+    def _valid(self, record: Record) -> bool:
+        return all(cell.q <= record.q for cell in record.cells)
+
+    def _still_valid(self, record: Record) -> bool:
+        """The slower half of the check; what passes it is as good as read just now.
+
+        But not at the clock's q: this process's own invalidations are applied at once, and one
+        with a lower number that another process has made may still be on its way.
+        """
+        if not self._valid(record):
+            return False
+        record.q = max(record.q, self._heard)
+        return True

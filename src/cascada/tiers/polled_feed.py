@@ -1,0 +1,85 @@
+"""The polled feed: how memory hears of invalidations that other processes made in the database.
+
+Every `interval` the database is asked what was invalidated since the last look, and the memory
+tier takes it. Memory is trusted for `lease` seconds from the START of the last look that
+succeeded: an invalidation that returned before it began is in its answer, so that no older one can
+be unheard of for longer. When the database does not answer, or this process was stopped for a
+while, the trust runs out by itself; it comes back with the next look, which reports all that was
+missed, or `lost`, and then memory is emptied.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+
+from cascada.model.clock import Clock
+from cascada.tiers.contract import L1_LEASE, POLL_INTERVAL, FeedSource
+from cascada.tiers.deadline import Deadline
+from cascada.tiers.memory.tier import MemoryTier
+
+
+class PolledFeed:
+    """A `Freshness` that a poll keeps young. `run` belongs to the engine's background."""
+
+    def __init__(
+        self,
+        source: FeedSource,
+        memory: MemoryTier,
+        clock: Clock,
+        *,
+        interval: float = POLL_INTERVAL,
+        lease: float = L1_LEASE,
+        timeout: float | None = None,
+        on_error: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self.until = -math.inf
+        self.interval = interval
+        self._source = source
+        self._memory = memory
+        self._now = clock.monotonic
+        self._lease = lease
+        self._timeout = timeout
+        self._on_error = on_error
+        self._position: int | None = None
+
+    def extend(self, now: float) -> bool:
+        """Nothing can be heard without waiting, so that lapsed trust stays lapsed."""
+        return False
+
+    def distrusted(self, now: float) -> float:
+        return max(0.0, now - self.until)
+
+    async def poll(self) -> bool:
+        """One look. False, and memory's trust not extended, if the database did not answer."""
+        # Taken before the question is sent: what is invalidated while the answer is on its way
+        # may not be in it, and must not find memory trusted for longer than one lease.
+        started = self._now()
+        try:
+            async with asyncio.timeout(None) if self._timeout is None else Deadline(self._timeout):
+                changes = await self._source.changes(self._position)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next look may succeed
+            self._on_error(str(error) or f"no answer within {self._timeout} s")
+            return False
+        if changes.lost or self._position is None:
+            # At the first look memory may already hold what was read while no look succeeded.
+            self._memory.flush()
+        else:
+            for name, q in changes.names:
+                self._memory.apply(q, [name], dated=True)
+        self._memory.heard(changes.position)
+        self._position = changes.position
+        self.until = started + self._lease
+        return True
+
+    def forget(self) -> None:
+        """Start anew, as after a fork: memory is empty then, so nothing was missed."""
+        self.until = -math.inf
+        self._position = None
+
+    async def run(self) -> None:
+        """Poll for ever."""
+        while True:
+            await self.poll()
+            await asyncio.sleep(self.interval)

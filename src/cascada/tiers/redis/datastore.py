@@ -1,0 +1,117 @@
+"""Lists and counters in Redis: one plain command for each call, on connections of their own.
+
+Their keys (`c:` and `d:`, see `redis_layout`) bear no epoch and no layout, are in no script, and
+have no ttl: what a cache does to its entries never reaches them. Redis itself evicts them only
+under a policy of `allkeys-`, since with one of `volatile-` keys without a ttl stay; a server that
+may do so is warned of, once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from typing import Any
+
+from cascada.model.errors import CorruptEntry, TierUnavailable
+from cascada.tiers.datastore import overflow
+from cascada.tiers.redis.connection import Link
+from cascada.tiers.redis.lanes import Lanes
+from cascada.tiers.redis.layout import Layout, ServerError
+from cascada.tiers.redis.refusals import refusal
+from cascada.tiers.redis.replies import Argument
+
+logger = logging.getLogger("cascada")
+
+
+class RedisData:
+    """See `DataStore`. What Redis refuses was not carried out, and the tier has not failed."""
+
+    def __init__(self, link: Link, lanes: Lanes, layout: Layout) -> None:
+        self._link = link
+        self._lanes = lanes
+        self._layout = layout
+        self._looked = False
+
+    async def increment(self, name: str, amount: int) -> int:
+        try:
+            value: int = await self._send(b"INCRBY", self._layout.counter(name), amount)
+        except OverflowError:
+            raise overflow(name, amount) from None
+        return value
+
+    async def counter(self, name: str) -> int:
+        found = await self._send(b"GET", self._layout.counter(name))
+        # What Redis itself would not count on from is none of its counters.
+        if found is None or re.fullmatch(rb"0|-?[1-9][0-9]{0,18}", found):
+            return int(found or 0)
+        raise CorruptEntry(f"the counter {name} holds {found[:40]!r}, no number")
+
+    async def push(self, name: str, item: bytes, *, left: bool) -> int:
+        command = b"LPUSH" if left else b"RPUSH"
+        length: int = await self._send(command, self._layout.items(name), item)
+        return length
+
+    async def pop(self, name: str, *, left: bool) -> bytes | None:
+        item: bytes | None = await self._send(
+            b"LPOP" if left else b"RPOP", self._layout.items(name)
+        )
+        return item
+
+    async def range(self, name: str, start: int, end: int) -> list[bytes]:
+        items: list[bytes] = await self._send(b"LRANGE", self._layout.items(name), start, end)
+        return items
+
+    async def length(self, name: str) -> int:
+        length: int = await self._send(b"LLEN", self._layout.items(name))
+        return length
+
+    async def trim(self, name: str, start: int, end: int) -> None:
+        await self._send(b"LTRIM", self._layout.items(name), start, end)
+
+    async def _send(self, name: bytes, key: bytes, *rest: Argument) -> Any:
+        command = name, key, *rest
+        if not self._looked:
+            self._look_for_eviction()
+        try:
+            return await self._lanes.ask(key, *command)
+        except ServerError as error:
+            text = str(error)
+            if "would overflow" in text:
+                raise OverflowError from error
+            if text.startswith("WRONGTYPE") or "is not an integer" in text:
+                raise CorruptEntry(f"{_text(command[1])} holds something else: {text}") from error
+            raise refusal(command[0], error) from error
+
+    def _look_for_eviction(self) -> None:
+        """Ask how the server makes room; nobody waits for the answer."""
+        try:
+            asked = self._link.send(b"INFO", b"memory")
+        except TierUnavailable:  # ask with the next command
+            return
+        self._looked = True
+        asked.add_done_callback(_warn_of_eviction)
+
+
+def _warn_of_eviction(answered: asyncio.Future[Any]) -> None:
+    if answered.cancelled() or answered.exception() is not None:  # forbidden, or broken off
+        return
+    said = dict(
+        re.findall(
+            r"^(maxmemory|maxmemory_policy):(.*?)\r?$",
+            answered.result().decode(errors="replace"),
+            re.M,
+        )
+    )
+    policy = said.get("maxmemory_policy", "")
+    if policy.startswith("allkeys-") and said.get("maxmemory", "0") != "0":
+        logger.warning(
+            "Redis has maxmemory-policy %s, so it evicts lists and counters too when it is full; "
+            "set volatile%s, which evicts only what has a ttl, as everything cached has",
+            policy,
+            policy.removeprefix("allkeys"),
+        )
+
+
+def _text(argument: Argument) -> str:
+    return argument.decode(errors="replace") if isinstance(argument, bytes) else str(argument)

@@ -1,0 +1,279 @@
+"""The push feed: how memory hears of invalidations at once, from Redis.
+
+A connection of its own subscribes to the channel on which INV and PUT publish (nonce, q, names).
+Memory may be trusted while three things hold, and `until` is the nearest moment at which one of
+them may cease to:
+
+- the connection is up, and what it missed while it was down is known to be nothing: after
+  SUBSCRIBE it reads `e`; if nonce and q are those of the last push that was APPLIED, memory is
+  kept, else flushed;
+- its last answered heartbeat was SENT at most one lease ago, so that a frozen network ends the
+  trust. The heartbeat reads `e`: what was published before it was answered has arrived before the
+  answer, so a higher q there is an invalidation that nobody could publish, and flushes;
+- its socket was looked at within the last 5 ms, and nothing waited in it: a push that has arrived
+  while the event loop was blocked must not be overtaken by a hit. The time of the look is taken
+  BEFORE it.
+
+A gap in q, or another nonce, flushes. Besides, the server must be the one that the tier's own
+connection leads to, or nothing that is read there is ever pushed here; and the layout must not be
+newer than this process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import select
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final, Protocol, runtime_checkable
+
+from cascada.model.clock import Clock
+from cascada.model.errors import TierUnavailable
+from cascada.tiers.contract import L1_LEASE
+from cascada.tiers.memory.tier import MemoryTier
+from cascada.tiers.redis.layout import NONCE, Epoch, Layout, ServerError
+from cascada.tiers.redis.lease_releases import Hearing
+from cascada.tiers.redis.permissions import ANY_SERVER, NO_SUBSCRIBE, refused, run_id_on
+from cascada.tiers.redis.replies import Fits
+
+logger = logging.getLogger("cascada")
+
+BEAT_EVERY: Final = 0.1
+ACKNOWLEDGED_MS: Final = 2_000
+DRAIN: Final = 0.005
+"""Seconds for which one look at the socket counts."""
+
+
+class Wire(Protocol):
+    """One connection, as far as the feed uses it."""
+
+    def send(self, command: Sequence[bytes], fits: Fits | None = None) -> asyncio.Future[Any]: ...
+
+    def send_unanswered(self, command: Sequence[bytes]) -> None: ...
+
+    @property
+    def socket(self) -> Any: ...
+
+    def close(self) -> None: ...
+
+
+class Link(Protocol):
+    """A wire that is renewed when it breaks."""
+
+    @property
+    def wire(self) -> Wire | None: ...
+
+    async def run(self) -> None: ...
+
+
+@runtime_checkable
+class Publisher(Protocol):
+    """A tier that publishes its invalidations, and makes connections to listen on."""
+
+    @property
+    def layout(self) -> Layout: ...
+
+    @property
+    def hearing(self) -> Hearing: ...
+
+    @property
+    def run_id(self) -> bytes: ...
+
+    def make_link(self, **hooks: Any) -> Link: ...
+
+
+class PushFeed:
+    """A `Freshness` that pushes keep young."""
+
+    def __init__(
+        self,
+        publisher: Publisher,
+        memory: MemoryTier,
+        clock: Clock,
+        *,
+        lease: float = L1_LEASE,
+    ) -> None:
+        self.until = -math.inf
+        self._publisher = publisher
+        self._hearing = publisher.hearing
+        self._hearing.on_another_epoch = memory.flush
+        self._layout = publisher.layout
+        self._memory = memory
+        self._now = clock.monotonic
+        self._lease = lease
+        self._link = publisher.make_link(
+            greet=self._greet, on_push=self._pushed, on_change=self._changed
+        )
+        self._q = 0
+        self._server = b""
+        self._deaf = self._said = False
+        self._trusted_until = -math.inf
+        self._last_trusted = -math.inf
+        self._socket: Any = None
+        self._up = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._poll: select.poll | None = None
+
+    def extend(self, now: float) -> bool:
+        """Look whether a push waits in the socket; if not, memory is good for 5 ms more."""
+        if now >= self._trusted_until or self._poll is None:
+            return False
+        if self._server != self._publisher.run_id:
+            return False
+        looked = self._now()
+        if self._poll.poll(0):
+            return False
+        self.until = min(looked + DRAIN, self._trusted_until)
+        return now < self.until
+
+    def distrusted(self, now: float) -> float:
+        return max(0.0, now - self._last_trusted)
+
+    async def poll(self) -> bool:
+        """The first look: wait until the connection is up, for at most one lease."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._lease):
+                await self._up.wait()
+        return self._up.is_set()
+
+    async def run(self) -> None:
+        """Stay connected, and PING."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not None and self._loop is not loop:
+            self._up = asyncio.Event()  # an event belongs to a loop
+        self._loop = loop
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._link.run())
+            group.create_task(self._heartbeat())
+
+    def forget(self) -> None:
+        """Start anew, as after a fork."""
+        self._changed(False, "")
+        self._hearing.forget()
+        self._up = asyncio.Event()
+
+    async def _greet(self, wire: Wire) -> None:
+        """On every new connection, before it counts."""
+        layout = self._layout
+        self._server = await run_id_on(wire)
+        if not self._deaf:
+            wire.send_unanswered((b"SUBSCRIBE", layout.channel))
+        started = self._now()
+        try:
+            await wire.send((b"PING",))
+        except ServerError as error:
+            if refused(error):
+                # That was the answer to SUBSCRIBE: all later ones are shifted by one. The next
+                # connection goes without it.
+                self._deaf = True
+            raise
+        # Read after SUBSCRIBE: what is published from here on arrives, so nothing falls between.
+        epoch = Epoch.parse(await wire.send((b"GET", layout.epoch)))
+        if epoch is None or epoch.run_id != self._server or self._server == ANY_SERVER:
+            # Whoever does not know which server process this is cannot tell its numbers either.
+            self._flush(epoch)
+        elif (epoch.nonce, epoch.q) != (self._hearing.nonce, self._q):
+            self._flush(epoch)
+        self._memory.heard(self._q)
+        self._socket = wire.socket
+        self._poll = select.poll()
+        self._poll.register(self._socket.fileno(), select.POLLIN)
+        self._trust(started, epoch)
+
+    def _flush(self, epoch: Epoch | None) -> None:
+        """Nothing that is kept can be vouched for; what comes counts from this epoch on."""
+        self._memory.flush()
+        self._hearing.nonce, self._q = (b"", 0) if epoch is None else (epoch.nonce, epoch.q)
+
+    def _trust(self, sent: float, epoch: Epoch | None) -> None:
+        """Memory is good for one lease after `sent`, when `e` was asked for."""
+        if self._deaf or (epoch is not None and epoch.layout > self._layout.number):
+            self.until = self._trusted_until = -math.inf
+            return
+        self._trusted_until = max(self._trusted_until, sent + self._lease)
+        self._last_trusted = self._trusted_until
+
+    def _changed(self, up: bool, why: str) -> None:
+        self._hearing.listening = up and not self._deaf
+        if up:
+            self._up.set()
+            if self._deaf and not self._said:
+                self._said = True
+                logger.warning("l1: %s", NO_SUBSCRIBE)
+        else:
+            self._up.clear()
+            self.until = self._trusted_until = -math.inf
+            self._poll = self._socket = None
+            self._deaf = False  # the next connection may be allowed to
+
+    def _pushed(self, message: list[Any]) -> None:
+        """One push, in the order in which the server published.
+
+        Nothing is taken of one that cannot be read: what it raises ends the connection, and what
+        was missed is found out on the next one.
+        """
+        if message[0] != b"message":
+            return
+        _, channel, body = message
+        if channel != self._layout.channel:
+            raise ValueError(f"a message on {channel[:40]!r}, to which nobody subscribed")
+        if body[:1] == b"w":
+            self._hearing.released(body[1:].decode())
+            return
+        if body[:1] not in (b"i", b"s"):
+            raise ValueError(f"a message that begins with {body[:1]!r}")
+        nonce = body[1 : 1 + NONCE]
+        number, *names = body[1 + NONCE :].split(b"\n")
+        q = int(number)
+        named = [name.decode() for name in names]
+        if nonce != self._hearing.nonce or q != self._q + 1:
+            # A gap: what came between is not known, so nothing that is kept can be vouched for.
+            self._memory.flush()
+        else:
+            self._memory.apply(q, named, dated=True)
+            self._memory.heard(q)
+        self._hearing.nonce, self._q = nonce, q
+        for name in named:
+            if name.startswith("k:"):
+                self._hearing.released(name[2:])  # its lease went with it
+        if body[:1] == b"s":
+            self._acknowledge(nonce, q)
+
+    def _acknowledge(self, nonce: bytes, q: int) -> None:
+        """Say that it has been applied here, to somebody who waits for it."""
+        if (wire := self._link.wire) is not None:
+            applied = self._layout.applied(nonce, q)
+            with suppress(TierUnavailable):
+                wire.send((b"INCR", applied))
+                wire.send((b"PEXPIRE", applied, b"%d" % ACKNOWLEDGED_MS))
+
+    async def _heartbeat(self) -> None:
+        while True:
+            await asyncio.sleep(BEAT_EVERY)
+            wire = self._link.wire
+            if wire is None:
+                continue
+            if self._publisher.run_id not in (b"", self._server):
+                # Another live server: whatever is read there, nobody publishes it here.
+                wire.close()
+                continue
+            sent = self._now()
+            with suppress(TierUnavailable):
+                reply = wire.send((b"GET", self._layout.epoch))
+                reply.add_done_callback(partial(self._heard, wire, sent))
+
+    def _heard(self, wire: Wire, sent: float, reply: asyncio.Future[Any]) -> None:
+        if wire is not self._link.wire or reply.cancelled() or reply.exception() is not None:
+            return
+        epoch = Epoch.parse(reply.result())
+        # A lower q is older than a push that came with the answer, and was taken before this call.
+        nonce, q = (b"", 0) if epoch is None else (epoch.nonce, epoch.q)
+        if nonce != self._hearing.nonce or q > self._q:
+            self._flush(epoch)
+            self._memory.heard(self._q)
+        # Counted from when it was sent: what was published before the server answered it has
+        # arrived before the answer did.
+        self._trust(sent, epoch)

@@ -1,0 +1,228 @@
+"""The script that stores. `redis_leases` runs it for loads, for sets, and for fills by a miss.
+
+Nothing is stored without a proof that it is not outdated. A load needs a lease that stands. A set
+needs a HOLD that stands, or an equal value that is there. A fill needs a miss after which nothing
+was named. (`docs/protocol.md`.)
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from cascada.tiers.redis.script_prelude import COMMON, COUNTS, Script
+
+FILL: Final = Script(
+    COMMON
+    + COUNTS
+    + r"""
+-- KEYS: 4.. = the generations of all names, each once; then for each key v, l, w, the generation of
+--   what was made from it, and n.
+-- ARGV: 1 run_id, 2 layout, 3 seed, 4 channel, 5 prefix of generations, 6 number of generations,
+--   7.. = their names; then for each key: the lease's value, q of the lease, the key's text, for a
+--   set its name ('once' for what is stored where nothing is, else empty), store, version or empty,
+--   the entry's life in ms, the generations', the entry before its stamps, after them, for each
+--   dynamic name '1' if it says what the entry is and '0' if it says what it was made from, the
+--   number of static names, of dynamic ones, and the places of all these.
+-- The value of a lease is its token and its stamps. What is stored once has none: it is the epoch
+-- that its miss saw, and the mark of what was there.
+-- It returns for each key 0 refused, 1 stored, 2 an equal value is there, 3 refused and nothing was
+-- there, 4 a newer version is known.
+local e = get(KEYS[1])
+local q = e and tonumber(string.sub(e, 53))
+if not q then e, q = nil, 0 end
+local count = tonumber(ARGV[6])
+local nonces, lives = {}, {}
+
+-- The nonce that the generation at this place has now, or an empty one.
+local function now(place)
+  if not nonces[place] then
+    local g = get(KEYS[3 + place])
+    nonces[place] = g and string.sub(g, 1, 8) or ''
+  end
+  return nonces[place]
+end
+
+-- The nonce at this place, which is drawn if there is none.
+local function made_now(place, life)
+  if now(place) == '' then
+    nonces[place] = nonce(ARGV[3])
+    redis.call('SET', KEYS[3 + place], nonces[place] .. '0:0', 'PX', life)
+  end
+  return nonces[place]
+end
+
+-- Whether the rings can tell what was named after q, and nothing at these places was.
+local function unnamed(since, first, last)
+  if redis.call('EXISTS', KEYS[2]) == 0 or low(KEYS[2], q) > since
+      or redis.call('EXISTS', KEYS[3]) == 0 or low(KEYS[3], q) > since then
+    return false
+  end
+  for i = first, last do
+    local name = ARGV[6 + ARGV[i]]
+    local ring = string.sub(name, 1, 2) == 'k:' and KEYS[3] or KEYS[2]
+    if named_since(ring, name, since) then return false end
+  end
+  return true
+end
+
+-- The entry v, if it bears these stamps and has not expired when the new one was made.
+local function standing(v, stamps, new)
+  local found = get(v)
+  return found and bears(found, stamps, ARGV[5]) and time_at(found, 28) > time_at(new, 12) and found
+end
+
+-- Whether two entries say the same, whenever they were written and however long they live.
+local function equal(found, new, stamps, after)
+  return string.sub(found, 4, 7) == string.sub(new, 4, 7)
+    and string.sub(found, 36, 50) == string.sub(new, 36, 50)
+    and string.sub(found, 51 + 8 * stamps) == after
+end
+
+-- `payload`: where what the entry refers to lies, if it does not lie in the entry.
+local function fill(at, key, payload)
+  local lease, set, version, new = ARGV[at], ARGV[at + 3], ARGV[at + 5], ARGV[at + 8]
+  local v, l, w, made, n = KEYS[key], KEYS[key + 1], KEYS[key + 2], KEYS[key + 3], KEYS[key + 4]
+  local static, late = tonumber(ARGV[at + 11]), tonumber(ARGV[at + 12])
+  local since, life = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 7])
+  local once = set == 'once'
+  if once then
+    set = ''
+    -- After a flush, or once the rings were evicted, somebody has to begin anew: who stores in this
+    -- way takes no lease, which would. This time it is refused, unless nothing was numbered since.
+    if not e or string.sub(e, 9, 48) ~= ARGV[1] then e, q = epoch(ARGV[1], ARGV[2], ARGV[3]) end
+    low(KEYS[2], q)
+    low(KEYS[3], q)
+  end
+  local held = get(l)
+  local accepted = (once or held == lease) and e and string.sub(e, 9, 48) == ARGV[1]
+  local stamps = {}
+  if accepted then
+    stamps[1] = string.sub(e, 1, 8)
+    for i = at + 13, at + 12 + static do
+      local place = tonumber(ARGV[i])
+      stamps[#stamps + 1] = once and made_now(place, life) or now(place)
+    end
+    if not once then
+      accepted = table.concat(stamps) == string.sub(lease, 17)
+    else
+      -- Nobody's lease, so only the rings can tell what was named since its miss. No entry but what
+      -- the miss has seen and an absence may go for it.
+      accepted = stamps[1] == string.sub(lease, 1, 8)
+        and not named_since(KEYS[3], 'k:' .. ARGV[at + 2], since)
+        and unnamed(since, at + 13, at + 12 + static)
+      local found = accepted and standing(v, table.concat(stamps), new)
+      if found and string.sub(found, 4, 11) ~= string.sub(lease, 9)
+          and string.byte(found, 37) % 2 == 0 then
+        accepted = false
+      end
+    end
+  end
+  if accepted and payload and redis.call('EXISTS', payload) == 0 then
+    accepted = false -- evicted meanwhile
+  end
+  if accepted and late > 0 then
+    -- Late names: the lease did not know them, so only the ring can tell what became of them.
+    accepted = unnamed(since, at + 13 + static, at + 12 + static + late)
+  end
+  -- Refused or not, the lease has done its service; whoever waits for it need wait no longer.
+  local function release()
+    if held == lease then redis.call('DEL', l) end
+    if (held == lease or set ~= '') and redis.call('DEL', w) == 1 then
+      publish(ARGV[4], 'w' .. ARGV[at + 2])
+    end
+  end
+  if version ~= '' then
+    -- An older version than the greatest that was ever written brings nothing new: what is here
+    -- stays.
+    local greatest = get(n)
+    if greatest and #greatest == 20 and version < greatest then
+      release()
+      return {4, q, ''}
+    end
+  end
+  local outcome = accepted and 1 or 0
+  if set ~= '' then
+    -- A set: whatever becomes of it, every other lease and every older value of the key is void.
+    local found = false
+    if not accepted and e and string.sub(e, 9, 48) == ARGV[1] then
+      local current = {string.sub(e, 1, 8)}
+      for i = at + 13, at + 12 + static do current[#current + 1] = now(tonumber(ARGV[i])) end
+      found = standing(v, table.concat(current), new)
+    end
+    if not accepted then outcome = found and 0 or 3 end
+    if not e or string.sub(e, 9, 48) ~= ARGV[1] then e, q = epoch(ARGV[1], ARGV[2], ARGV[3]) end
+    q = q + 1
+    if found and time_at(found, 20) > time_at(new, 12)
+        and equal(found, new, 1 + static + late, ARGV[at + 9]) then
+      -- A void set, whose caller may have written the row. But what is here says the same of the
+      -- row; so it stays, for as long as the shorter-lived of the two says.
+      outcome = 2
+      redis.call('UNLINK', made)
+      local longer = time_at(found, 20) - time_at(new, 20)
+      if longer > 0 or (longer == 0 and time_at(found, 28) > time_at(new, 28)) then
+        local timed = string.sub(found, 1, 7) .. string.sub(new, 8, 35) .. string.sub(found, 36)
+        redis.call('SET', v, timed, 'PX', ARGV[at + 6])
+      end
+    else
+      uncount(head(v), ARGV[at + 2], ARGV[at + 9])
+      redis.call('UNLINK', v, made)
+    end
+    nonces = {}
+    -- Not that of a set of an equal value, which is about to store it.
+    if not accepted and string.sub(held or '', 1, 16) ~= string.sub(lease, 1, 16) then
+      redis.call('UNLINK', l)
+    end
+    e = string.sub(e, 1, 52) .. string.format('%d', q)
+    redis.call('SET', KEYS[1], e)
+    remember(KEYS[3], q, {set}, 1, 1)
+    publish(ARGV[4], 'i' .. string.sub(e, 1, 8) .. string.format('%d', q) .. '\n' .. set)
+  end
+  if version ~= '' and (accepted or set ~= '') then
+    redis.call('SET', n, version, 'PX', math.max(tonumber(ARGV[at + 6]), 2592000000))
+  end
+  release()
+  local answer = {outcome, q, e and string.sub(e, 1, 8) or ''}
+  if not accepted or ARGV[at + 4] ~= '1' then return answer end
+  for i = at + 13 + static, at + 12 + static + late do
+    stamps[#stamps + 1] = made_now(tonumber(ARGV[i]), life)
+  end
+  uncount(head(v), ARGV[at + 2], ARGV[at + 9])
+  redis.call('SET', v, new .. table.concat(stamps) .. ARGV[at + 9], 'PX', ARGV[at + 6])
+  for i = at + 13, at + 12 + static + late do
+    local place = tonumber(ARGV[i])
+    local nth = i - at - 12 - static
+    local derived = nth > 0 and string.sub(ARGV[at + 10], nth, nth) == '0'
+    change(KEYS[3 + place], now(place), derived and 0 or 1, derived and 1 or 0)
+    lives[place] = math.max(lives[place] or 0, life)
+  end
+  return answer
+end
+
+local answers = {}
+local at, key = 7 + count, 4 + count
+while at <= #ARGV do
+  local aside = ARGV[at + 4] == '1' and string.byte(ARGV[at + 8], 36) == 6
+  local payload = aside and beside(ARGV[at + 2], digest_in(ARGV[at + 9]))
+  answers[#answers + 1] = fill(at, key, payload)
+  if payload then
+    -- Whatever became of it: the entry that is there may be another writer's who says the same, and
+    -- refer to the same payload. If none does, one who is about to store it may still come.
+    local v = head(KEYS[key])
+    local referred = v and string.byte(v, 36) == 6 and digest_in(v) == digest_in(ARGV[at + 9])
+    local left = referred and redis.call('PTTL', KEYS[key]) or 0
+    redis.call('PEXPIRE', payload, left + 60000)
+  end
+  at = at + 13 + ARGV[at + 11] + ARGV[at + 12]
+  key = key + 5
+end
+write_counts()
+-- A generation must outlive whatever bears it: else its next nonce would be the only thing that
+-- tells a dead entry from a live one. It is only ever lengthened. It is gone if a later key of this
+-- call was set, from which an earlier one had been made.
+for place, life in pairs(lives) do
+  local left = redis.call('PTTL', KEYS[3 + place])
+  if left ~= -2 and left < life then redis.call('PEXPIRE', KEYS[3 + place], life) end
+end
+return answers
+"""
+)

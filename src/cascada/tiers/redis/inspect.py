@@ -1,0 +1,41 @@
+"""What Redis holds under a key, valid or not, and which of its stamps are still equal."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from cascada.codecs.envelope import unpack
+from cascada.model.errors import CorruptEntry
+from cascada.model.keys import Key
+from cascada.tiers.contract import Holding, Mark
+from cascada.tiers.redis.layout import NONCE, Epoch, Layout, generations_of
+
+Command = Callable[..., Awaitable[Any]]
+
+
+async def holding(command: Command, layout: Layout, key: Key, run_id: bytes) -> Holding | None:
+    """Two reads, not one: between them anything may happen, so this is for people only."""
+    # MGET, to which what is no string is nothing.
+    (blob,) = await command(b"MGET", layout.entry(key))
+    if blob is None:
+        return None
+    try:
+        entry, stamps = unpack(blob, layout.home(key.text.encode()))
+    except CorruptEntry:
+        return None
+    names = [*generations_of(key), *entry.names]
+    if len(stamps) != 1 + len(names):
+        return None
+    current, *nonces = await command(b"MGET", layout.epoch, *map(layout.generation, names))
+    epoch = Epoch.parse(current)
+    now = b"" if epoch is None else epoch.nonce
+    same_server = epoch is not None and epoch.run_id == run_id
+    marks = [_mark("the server and its epoch", stamps[0], now if same_server else b"")]
+    for name, stamp, nonce in zip(names, stamps[1:], nonces, strict=True):
+        marks.append(_mark(name, stamp, (nonce or b"")[:NONCE]))
+    return Holding(entry, tuple(marks))
+
+
+def _mark(name: str, stored: bytes, current: bytes) -> Mark:
+    return Mark(name, stored.hex(), current.hex() or "gone", stored == current)

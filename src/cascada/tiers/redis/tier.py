@@ -1,0 +1,373 @@
+"""The Redis tier (L2): validated reads, leases, fills and invalidations.
+
+A read is one MGET: the epoch, the generations of the keys' names, and the entries. An entry is
+valid if its stamps are equal to what was read beside it. What changes anything is a script
+(`redis_scripts`), sent once and never again: `TierUnavailable` says that nobody knows whether it
+was carried out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, Final
+
+from cascada.model.clock import Clock
+from cascada.model.entry import Entry
+from cascada.model.errors import TierUnavailable
+from cascada.model.keys import Key
+from cascada.model.secret import Secret, Url
+from cascada.tiers.contract import (
+    L1_LEASE,
+    NOTHING,
+    Barred,
+    Bearers,
+    Busy,
+    Ending,
+    Filled,
+    Found,
+    Holding,
+    Invalidation,
+    Lease,
+    Missing,
+    Seen,
+    TierName,
+    Usage,
+    with_keys,
+)
+from cascada.tiers.redis import replies as redis_replies
+from cascada.tiers.redis import scripts as redis_scripts
+from cascada.tiers.redis.batch import Batcher
+from cascada.tiers.redis.commands import Calls
+from cascada.tiers.redis.connection import Link
+from cascada.tiers.redis.datastore import RedisData
+from cascada.tiers.redis.inspect import holding
+from cascada.tiers.redis.lanes import Lanes
+from cascada.tiers.redis.large_payloads import AT_ONCE, PATIENCE, Aside
+from cascada.tiers.redis.layout import (
+    LAYOUT,
+    NONCE,
+    Layout,
+    ServerError,
+)
+from cascada.tiers.redis.lease_releases import Hearing
+from cascada.tiers.redis.permissions import NO_SCRIPTS, Rights, find_out
+from cascada.tiers.redis.pool import pool_of
+from cascada.tiers.redis.reads import Reads
+from cascada.tiers.redis.refusals import refusal
+from cascada.tiers.redis.renewal import Renewal
+from cascada.tiers.redis.wire import Wire
+from cascada.tiers.redis.writes import Leases
+
+logger = logging.getLogger("cascada")
+
+_ASK_AGAIN: Final = (0.001, 0.002, 0.004, 0.008)
+"""Pauses between looks whether all have heard of a strict invalidation; the last one repeats."""
+
+LOOK_AGAIN: Final = 1.0
+"""Seconds between looks whether scripts are allowed by now."""
+
+
+class RedisTier:
+    """See the module's text.
+
+    `url` is any that redis-py takes (redis://, rediss://, unix://, with ACL user and password,
+    database number, TLS options). Nothing is connected before `run`, which belongs to the engine's
+    background; until it is, and whenever it is not, calls raise TierUnavailable at once.
+    """
+
+    name: TierName = "l2"
+
+    def __init__(
+        self,
+        url: str | Url,
+        *,
+        namespace: str,
+        clock: Clock,
+        connect_timeout: float = 20.0,
+        silence: float = 5.0,
+        max_connections: int = 50,
+        pool_timeout: float = 30.0,
+        password: str | Secret | None = None,
+        layout: int = LAYOUT,
+    ) -> None:
+        self._connect_timeout, self._silence = connect_timeout, silence
+        self._pool = pool_of(url, password)
+        self.layout = self._layout = Layout(namespace, self._pool.database, layout)
+        self.hearing = Hearing()
+        self._link = self.make_link(greet=self._greet)
+        self._lanes = Lanes(
+            self._pool,
+            self._link,
+            what="lists and counters",
+            most=max_connections,
+            patience=pool_timeout,
+        )
+        self._large = Lanes(
+            self._pool, self._link, what="large values", most=AT_ONCE, patience=PATIENCE
+        )
+        self._aside = Aside(self._layout, self._large)
+        self.data = RedisData(self._link, self._lanes, self._layout)
+        self._reads = Reads(self._layout, Batcher(self._link), clock)
+        self._now = clock.time
+        self._renewal = Renewal(self._layout, self._link, self._aside, clock.time)
+        self._calls, self._leases = self._make_calls()
+        self._rights = Rights(b"")
+        self._look_again = 0.0
+        self._said: set[str] = set()
+
+    @property
+    def run_id(self) -> bytes:
+        """Which server process the connection leads to; empty before the first one."""
+        return self._rights.run_id
+
+    @property
+    def corrupt(self) -> int:
+        """Damaged entries that were come upon."""
+        return self._reads.corrupt + self._leases.corrupt
+
+    async def read(self, keys: Sequence[Key]) -> list[Found | Missing]:
+        answers = await self.glance(keys)
+        whole = await self._aside.whole(keys, answers)
+        if whole == answers or all(
+            isinstance(now, Found) or isinstance(before, Missing)
+            for now, before in zip(whole, answers, strict=True)
+        ):
+            return whole
+        # A payload was gone: mostly since its entry was replaced, so that there is a value.
+        return await self._aside.whole(keys, await self.glance(keys))
+
+    async def glance(self, keys: Sequence[Key]) -> list[Found | Missing]:
+        await self._need_scripts()
+        try:
+            answers = await self._reads.read(keys, self.run_id)
+        except Barred as error:
+            self._say(str(error))
+            raise
+        self._renewal.of(keys, answers)
+        return answers
+
+    async def holding(self, key: Key) -> Holding | None:
+        """What is stored under a key, valid or not."""
+        held = await holding(self._calls.command, self._layout, key, self.run_id)
+        if held is None:
+            return None
+        (found,) = await self._aside.whole([key], [Found(held.entry, 0)])
+        return replace(held, entry=found.entry) if isinstance(found, Found) else None
+
+    async def ended(self, names: Sequence[str]) -> Ending | None:
+        """The latest invalidation of one of the names, as far as the rings go back."""
+        layout = self._layout
+        place, ago = await self._calls.run(
+            redis_scripts.ENDED,
+            [*layout.common, layout.times],
+            [name.encode() for name in names],
+            redis_replies.ended(len(names)),
+        )
+        return Ending(names[place - 1], max(0, ago) / 1000) if place else None
+
+    # --- leases and fills ---------------------------------------------------------------------
+
+    async def lease(
+        self,
+        keys: Sequence[Key],
+        seen: Sequence[Seen],
+        *,
+        force: bool = False,
+        once: bool = False,
+        digests: Sequence[bytes] = (),
+    ) -> list[Lease | Found | Busy]:
+        await self._need_scripts()
+        asked = list(zip(keys, seen, strict=True))
+        if once:
+            return [*self._leases.once(asked)]
+        return await self._leases.acquire(self.run_id, asked, force=force, digests=digests)
+
+    async def fill(self, leases: Sequence[Lease], entries: Sequence[Entry | None]) -> list[Filled]:
+        return await self._leases.fill(self.run_id, list(zip(leases, entries, strict=True)))
+
+    async def renew(self, leases: Sequence[Lease]) -> None:
+        if leases:
+            await self._leases.renew(leases)
+
+    # --- invalidation -------------------------------------------------------------------------
+
+    async def invalidate(self, names: Sequence[str], *, strict: bool = False) -> Invalidation:
+        """`strict`: whoever hears of it is asked to say so, for `acknowledged`."""
+        if not self._rights.scripts:
+            return await self._invalidate_everything(names)
+        layout = self._layout
+        keys = [name for name in names if name.startswith("k:")]
+        ordered = [*keys, *(name for name in names if not name.startswith("k:"))]
+        # A key's own generation as well: what was made from the key bears its name.
+        encoded = [name.encode() for name in ordered]
+        own = [each for name in encoded[: len(keys)] for each in layout.lease_keys(name[2:])[:2]]
+        prefix = layout.generation("")
+        q, receivers, nonce, reached, total = await self._calls.settled(
+            redis_scripts.INVALIDATE,
+            [*layout.common, *own, *[prefix + name for name in encoded]],
+            [
+                self.run_id,
+                b"%04d" % layout.number,
+                os.urandom(NONCE),
+                layout.channel,
+                len(keys),
+                b"s" if strict else b"i",
+                prefix,
+                *encoded,
+            ],
+            redis_replies.invalidated(len(ordered)),
+        )
+        self.hearing.met(nonce)
+        found = {
+            ordered[at - 1]: Bearers(says, made)
+            for at, says, made in zip(reached[::3], reached[1::3], reached[2::3], strict=True)
+        }
+        exact = len(keys) == len(ordered) and not any(each.made for each in found.values())
+        bearers = tuple([found.get(name, NOTHING) for name in names])
+        return Invalidation(total, exact, q, receivers, nonce, bearers)
+
+    async def bearers(self, names: Sequence[str]) -> list[Bearers]:
+        found = await self.glance([Key.parse(name[2:]) for name in names if name.startswith("k:")])
+        stored = await self._calls.command(b"MGET", *map(self._layout.generation, names))
+        return with_keys(names, [_counted(generation) for generation in stored], found)
+
+    async def acknowledged(self, told: Invalidation) -> None:
+        """Wait until all processes that were sent it have applied it; at most one L1 lease.
+
+        By then nobody trusts a memory that has not heard of it.
+        """
+        pauses = iter(_ASK_AGAIN)
+        pause = 0.0
+        with suppress(TimeoutError):
+            async with asyncio.timeout(L1_LEASE):
+                while True:
+                    if told.receivers >= 0:
+                        # ValueError: no number. Nobody wrote it there but another user of the keys.
+                        with suppress(TierUnavailable, ValueError):
+                            key = self._layout.applied(told.epoch, told.q)
+                            if int(await self._calls.command(b"GET", key) or 0) >= told.receivers:
+                                return
+                    pause = next(pauses, pause)
+                    await asyncio.sleep(pause)
+
+    async def _invalidate_everything(self, names: Sequence[str]) -> Invalidation:
+        """Without scripts: a new epoch, by the one command that needs none.
+
+        Nothing that Redis holds is valid then, for anybody. Who may not be told by a push reads
+        `e` at his next heartbeat.
+        """
+        layout = self._layout
+        gone = self._link.send(b"UNLINK", layout.epoch)
+        said = b"i" + os.urandom(NONCE) + b"0\n" + "\n".join(names).encode()
+        with suppress(TierUnavailable):
+            self._link.send(b"PUBLISH", layout.channel, said)
+        try:
+            await asyncio.shield(gone)
+        except ServerError as error:
+            raise refusal("to invalidate", error) from error
+        self.hearing.on_another_epoch()
+        return Invalidation(0, exact=False, q=0, receivers=-1)
+
+    async def usage(self) -> Usage:
+        try:
+            memory = await self._calls.command(b"INFO", b"memory")
+            size = await self._calls.command(b"DBSIZE")
+            stats = await self._calls.command(b"INFO", b"stats")
+        except Barred as error:
+            raise Barred(f"Redis does not tell how full it is: {error}") from error
+        used, limit = _field(memory, b"used_memory"), _field(memory, b"maxmemory")
+        return Usage(size, used, limit, _field(stats, b"evicted_keys"))
+
+    async def run(self) -> None:
+        """Stay connected, for ever. What an event loop before has left under way is forgotten."""
+        self._begin_anew()
+        self._close_lanes()  # of an event loop before
+        try:
+            await self._link.run()
+        finally:
+            self._close_lanes()
+
+    def _close_lanes(self) -> None:
+        self._lanes.close()
+        self._large.close()
+
+    def make_link(self, **hooks: Any) -> Link:
+        """Another connection to the same server, for the feed."""
+        return Link(
+            self._pool, connect_timeout=self._connect_timeout, silence=self._silence, **hooks
+        )
+
+    async def up(self) -> None:
+        """Wait until there is a connection."""
+        await self._link.up.wait()
+
+    def forget(self) -> None:
+        """After a fork: the connections are the parent's."""
+        self._link.forget()
+        self._lanes.forget()
+        self._large.forget()
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        self._calls, self._leases = self._make_calls()
+        self.hearing.forget()
+        self._aside.forget()
+        self._reads.forget(Batcher(self._link))
+
+    def _make_calls(self) -> tuple[Calls, Leases]:
+        calls = Calls(self._link, self._large)
+        return calls, Leases(
+            self._layout,
+            calls,
+            self._aside,
+            self.hearing,
+            now=self._now,
+            hint=self._reads.hint,
+            dated=self._reads.dated,
+        )
+
+    async def aclose(self) -> None:
+        """The connections end with `run`; there is nothing to flush."""
+        await self._pool.aclose()
+        self._reads.forget(Batcher(self._link))
+
+    async def _greet(self, wire: Wire) -> None:
+        self._look_again = asyncio.get_running_loop().time() + LOOK_AGAIN
+        self._rights = rights = await find_out(wire, self._layout)
+        for sentence in rights.wanting:
+            self._say(sentence)
+        if not rights.scripts:
+            # Memory above cannot be filled any more; what is there came from a better time.
+            self.hearing.on_another_epoch()
+
+    async def _need_scripts(self) -> None:
+        """Barred without them: looked for once more now and then, since a user may be given rights
+        while the connection stands, and a server says odd things while it starts."""
+        if not self._rights.scripts and asyncio.get_running_loop().time() >= self._look_again:
+            try:
+                await self._greet(self._link.need())
+            except ServerError as error:
+                raise refusal("to say what it allows", error) from error
+        if not self._rights.scripts:
+            raise Barred(NO_SCRIPTS)
+
+    def _say(self, sentence: str) -> None:
+        if sentence not in self._said:
+            self._said.add(sentence)
+            logger.warning("%s: %s", self.name, sentence)
+
+
+def _counted(generation: bytes | None) -> Bearers:
+    found = re.match(rb"(\d{1,15}):(\d{1,15})$", (generation or b"")[NONCE:])
+    return NOTHING if found is None else Bearers(int(found[1]), int(found[2]))
+
+
+def _field(info: bytes, name: bytes) -> int:
+    found = re.search(rb"^" + name + rb":(\d{1,18})", info, re.MULTILINE)
+    return int(found.group(1)) if found else 0

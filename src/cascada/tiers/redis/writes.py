@@ -1,0 +1,332 @@
+"""Leases of keys in Redis and the fills under them: one script for a batch, whatever its size.
+
+A script holds the server up while it runs, so that long batches are sent in parts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
+
+from cascada.codecs.envelope import MARK, pack_around, unpack
+from cascada.model.entry import Entry
+from cascada.model.errors import CorruptEntry
+from cascada.model.keys import Key
+from cascada.model.names import is_own
+from cascada.tiers.contract import (
+    Barred,
+    Busy,
+    Fence,
+    Filled,
+    Found,
+    Lease,
+    Missing,
+    Outcome,
+    Seen,
+    Why,
+)
+from cascada.tiers.large_values import BULKY
+from cascada.tiers.redis import replies as redis_replies
+from cascada.tiers.redis import scripts as redis_scripts
+from cascada.tiers.redis.commands import Calls
+from cascada.tiers.redis.fill_script import FILL
+from cascada.tiers.redis.large_payloads import Aside, Fill, is_large
+from cascada.tiers.redis.layout import (
+    GENERATION_MS,
+    LEASE_MS,
+    LONGEST_MS,
+    NEWER,
+    NONCE,
+    TOKEN,
+    Layout,
+    life_ms,
+    ordered,
+)
+from cascada.tiers.redis.lease_releases import Hearing
+from cascada.tiers.redis.replies import Argument
+
+T = TypeVar("T")
+
+AT_ONCE: Final = 100
+"""Keys of one script: its run then takes about a millisecond of the server."""
+
+NAMES_AT_ONCE: Final = 1000
+"""Dynamic names of one script's keys, but that one key's are never parted."""
+
+_UNKNOWN: Final = b"unknown!"
+"""The epoch of a miss that saw none: equal to no real one, so that its fence always refuses."""
+
+_OUTCOMES: Final = {2: Outcome.EQUAL, 3: Outcome.NOTHING, 4: Outcome.OLDER}
+
+Ask = tuple[Key, Seen]
+
+
+class Leases:
+    """The leases and fills of one connection. `run_id`: of the server that it leads to.
+
+    `hint` is told the dynamic names of what is stored, `dated` gives what is found times of this
+    process's clock. `corrupt`: entries that were met here and cannot be read.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        calls: Calls,
+        aside: Aside,
+        hearing: Hearing,
+        *,
+        now: Callable[[], float],
+        hint: Callable[[Key, tuple[str, ...]], None],
+        dated: Callable[[Key, Entry], Entry],
+    ) -> None:
+        self._layout = layout
+        self._calls = calls
+        self._aside = aside
+        self._hearing = hearing
+        self._now = now
+        self._hint = hint
+        self._dated = dated
+        self.corrupt = 0
+
+    async def acquire(
+        self, run_id: bytes, asked: Sequence[Ask], *, force: bool, digests: Sequence[bytes] = ()
+    ) -> list[Lease | Found | Busy]:
+        # A load has the lease by itself; what it brings is not known yet.
+        tokens = digests or [os.urandom(TOKEN)] * len(asked)
+        whole = list(zip(asked, tokens, strict=True))
+        return await _in_parts(whole, lambda part: self._acquire(run_id, part, force=force))
+
+    def once(self, asked: Sequence[Ask]) -> list[Lease]:
+        """Leases of what is stored where nothing is: its script looks for all that it needs."""
+        return [
+            Lease(
+                key,
+                -1 if seen is None else seen.q,
+                _UNKNOWN if seen is None else (seen.epoch or _UNKNOWN) + seen.mark,
+                once=True,
+                seen=seen,
+            )
+            for key, seen in asked
+        ]
+
+    async def fill(self, run_id: bytes, fills: Sequence[Fill]) -> list[Filled]:
+        if any(map(is_large, fills)):
+            fills = await self._put_aside(fills)
+        parts: list[list[Fill]] = [[]]
+        names = 0
+        for fill in fills:
+            lease, entry = fill
+            mine = len(lease.names if entry is None else entry.names)
+            names += mine
+            if len(parts[-1]) == AT_ONCE or (names > NAMES_AT_ONCE and parts[-1]):
+                parts.append([])
+                names = mine
+            parts[-1].append(fill)
+        answers = await asyncio.gather(*[self._fill(run_id, part) for part in parts if part])
+        return [answer for part in answers for answer in part]
+
+    async def renew(self, leases: Sequence[Lease]) -> None:
+        fits = redis_replies.at_least(0)
+        await self._calls.run(redis_scripts.RENEW, *_renewing(self._layout, leases), fits)
+
+    async def _put_aside(self, fills: Sequence[Fill]) -> list[Fill]:
+        """What is large is stored first, which may take longer than a lease lasts."""
+        held = [lease for lease, _ in fills if not lease.once]
+        self._aside.expect(fills)
+        putting = asyncio.gather(self._aside.put(fills, self._now()))
+        try:
+            while not (await asyncio.wait([putting], timeout=LEASE_MS / 1000 / 3))[0]:
+                # Unheard: the deadline is to look at what is being put, not at this.
+                self._calls.post(redis_scripts.RENEW, *_renewing(self._layout, held))
+            (referring,) = putting.result()
+        finally:
+            putting.cancel()
+        return referring
+
+    async def _acquire(
+        self, run_id: bytes, asked: Sequence[tuple[Ask, bytes]], *, force: bool
+    ) -> list[Lease | Found | Busy]:
+        keys = [key for (key, _), _ in asked]
+        answers = await self._aside.whole(keys, await self._ask(run_id, asked, force=force))
+        unusable = [
+            ((key, (seen or Missing(answer.q))._replace(mark=answer.mark)), token)
+            for ((key, seen), token), answer in zip(asked, answers, strict=True)
+            if isinstance(answer, Missing)
+        ]
+        # A script cannot tell. Asked again, it knows which entry will not do.
+        granted = iter(await self._acquire(run_id, unusable, force=force) if unusable else ())
+        return [next(granted) if isinstance(answer, Missing) else answer for answer in answers]
+
+    async def _ask(
+        self, run_id: bytes, asked: Sequence[tuple[Ask, bytes]], *, force: bool
+    ) -> list[Lease | Found | Busy | Missing]:
+        """Missing: what is there is damaged."""
+        layout = self._layout
+        places = Places(layout)
+        keys: list[Argument] = []
+        each: list[Argument] = []
+        # A load's value is made after its lease, whatever was seen.
+        fences = [seen if force or isinstance(seen, Fence) else None for (_, seen), _ in asked]
+        for ((key, seen), token), fence in zip(asked, fences, strict=True):
+            text = key.text.encode()
+            keys += layout.lease_keys(text)
+            mine = places.of_key(key)
+            each += (
+                b"" if seen is None else seen.mark,
+                b"" if fence is None else fence.epoch or _UNKNOWN,
+                0 if fence is None else fence.q,
+                b"k:" + text,
+                token,
+                len(mine),
+                *mine,
+            )
+        since = self._hearing.moment()
+        try:
+            reply = await self._calls.run(
+                redis_scripts.ACQUIRE,
+                [*layout.common, *places.generations, *keys],
+                [
+                    run_id, b"%04d" % layout.number, os.urandom(NONCE), b"1" if force else b"0",
+                    LEASE_MS, layout.generation(""), len(places.names), *places.names, *each,
+                ],
+                redis_replies.granted(len(asked)),
+            )  # fmt: skip
+        except asyncio.CancelledError:
+            # Or the deadline is over. It may be granted all the same, and others would wait for a
+            # load that nobody runs.
+            for token in dict.fromkeys(token for _, token in asked):
+                self._give_back(token, [key for (key, _), mine in asked if mine == token])
+            raise
+        if reply[0] == b"LAYOUT":
+            raise Barred(NEWER % layout.epoch.decode())
+        _, q, nonce, granted = reply
+        answers: list[Lease | Found | Busy | Missing] = []
+        for ((key, seen), token), fence, (verdict, what) in zip(
+            asked, fences, granted, strict=True
+        ):
+            if verdict == b"LEASE":
+                # Names that only the fill brings are checked from the miss on as well.
+                as_of = q if fence is None else fence.q
+                answers.append(Lease(key, as_of, token + what, forced=force, seen=seen))
+            elif verdict == b"FENCED":  # void: no lease has a token without stamps
+                answers.append(Lease(key, q, token, forced=force, seen=seen))
+            elif verdict == b"FOUND":
+                answers.append(self._found(key, what, q, nonce))
+            else:
+                answers.append(self._hearing.busy(key.text, since, max(what, 1) / 1000))
+        return answers
+
+    def _found(self, key: Key, blob: bytes, q: int, epoch: bytes) -> Found | Missing:
+        try:
+            entry, _ = unpack(blob, self._layout.home(key.text.encode()))
+        except CorruptEntry:
+            self.corrupt += 1
+            return Missing(q, Why.CORRUPT, epoch=epoch, mark=blob[MARK])
+        return Found(self._dated(key, entry), q, epoch, blob[MARK])
+
+    def _give_back(self, token: bytes, keys: Sequence[Key]) -> None:
+        """Release what was asked for under `token`. On one connection it is carried out later."""
+        texts = [key.text.encode() for key in keys]
+        released = [each for text in texts for each in self._layout.lease_keys(text)[1:]]
+        self._calls.post(redis_scripts.RELEASE, released, [token, self._layout.channel, *texts])
+
+    async def _fill(self, run_id: bytes, fills: Sequence[Fill]) -> list[Filled]:
+        layout, now = self._layout, self._now()
+        places = Places(layout)
+        keys: list[Argument] = []
+        each: list[Argument] = []
+        for lease, entry in fills:
+            key = lease.key
+            text = key.text.encode()
+            static = places.of_key(key)
+            before, after, life = b"", b"", 1
+            late = places.of_names(lease.names if entry is None else entry.names)
+            kind = b""
+            if entry is not None:
+                kind = b"once" if lease.once else b"k:" + text if lease.forced else b""
+                before, after = pack_around(entry, layout.home(text), 1 + len(static) + len(late))
+                life = life_ms(entry, now)
+                self._hint(key, entry.names)
+            keys += layout.fill_keys(text)
+            each += (
+                lease.token,
+                lease.q,
+                text,
+                kind,
+                b"0" if entry is None else b"1",
+                b"" if entry is None or entry.version is None else ordered(entry.version),
+                life,
+                max(GENERATION_MS, min(2 * life, LONGEST_MS)),
+                before,
+                after,
+                b"" if entry is None else bytes(48 + is_own(key, name) for name in entry.names),
+                len(static),
+                len(late),
+                *static,
+                *late,
+            )
+        reply = await self._calls.run(
+            FILL,
+            [*layout.common, *places.generations, *keys],
+            [
+                run_id, b"%04d" % layout.number, os.urandom(NONCE), layout.channel,
+                layout.generation(""), len(places.names), *places.names, *each,
+            ],
+            redis_replies.filled(len(fills)),
+            aside=fills[0][0].token if _size(fills) > BULKY else b"",
+        )  # fmt: skip
+        filled = []
+        for (lease, _), (said, q, nonce) in zip(fills, reply, strict=True):
+            if lease.forced and nonce:
+                self._hearing.met(nonce)
+            filled.append(Filled(said in (1, 2), q, _OUTCOMES.get(said, Outcome.PLAIN)))
+        return filled
+
+
+class Places:
+    """The names of a batch, each once, and where they stand in it, counted from 1."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._place: dict[str, int] = {}
+        self._of_keys: dict[tuple[str, ...], tuple[int, ...]] = {}
+        self.generations: list[bytes] = []
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._place)
+
+    def of_key(self, key: Key) -> tuple[int, ...]:
+        """The places of a key's names, less its own, which has no generation that it bears."""
+        names, _ = self._layout.borne(key)
+        places = self._of_keys.get(names)
+        if places is None:
+            places = self._of_keys[names] = self.of_names(names)
+        return places
+
+    def of_names(self, names: Sequence[str]) -> tuple[int, ...]:
+        for name in names:
+            if name not in self._place:
+                self._place[name] = len(self._place) + 1
+                self.generations.append(self._layout.generation(name))
+        return tuple([self._place[name] for name in names])
+
+
+def _renewing(layout: Layout, leases: Sequence[Lease]) -> tuple[list[Argument], list[Argument]]:
+    """Keys and arguments of the script that renews."""
+    keys: list[Argument] = [layout.lease(lease.key) for lease in leases]
+    return keys, [LEASE_MS, *[lease.token for lease in leases]]
+
+
+async def _in_parts(whole: Sequence[T], send: Callable[[Sequence[T]], Any]) -> list[Any]:
+    """What `send` answers to all of them, in their order."""
+    if len(whole) <= AT_ONCE:
+        return list(await send(whole)) if whole else []
+    parts = [whole[start : start + AT_ONCE] for start in range(0, len(whole), AT_ONCE)]
+    return [answer for answers in await asyncio.gather(*map(send, parts)) for answer in answers]
+
+
+def _size(fills: Sequence[Fill]) -> int:
+    return sum(len(entry.data) for _, entry in fills if entry is not None)

@@ -1,0 +1,177 @@
+"""Lists and counters in the cache database, each call in one transaction that waits for the disk.
+
+Items stand at whole numbers that only ever grow at the right end and shrink at the left one, from
+`head` up to but not including `tail`, without gaps: both ends cost the same, however long the list.
+Rows of data count for no capacity and are in no sweep.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+from cascada.model.arguments import LEAST, MOST
+from cascada.tiers.datastore import overflow, span
+
+T = TypeVar("T")
+
+
+class Run(Protocol):
+    """Where work on a connection is done."""
+
+    def __call__(self, work: Callable[[sqlite3.Connection], T], /) -> Awaitable[T]: ...
+
+
+class SqliteData:
+    """See `DataStore`. `look` runs what only reads, `change` what is one write transaction."""
+
+    def __init__(self, namespace: str, look: Run, change: Run) -> None:
+        self._namespace = namespace
+        self._look = look
+        self._change = change
+
+    async def increment(self, name: str, amount: int) -> int:
+        where = (self._namespace, name)
+        return await self._change(lambda c: _increment(c, where, amount))
+
+    async def counter(self, name: str) -> int:
+        where = (self._namespace, name)
+        return await self._look(lambda c: _counter(c, where))
+
+    async def push(self, name: str, item: bytes, *, left: bool) -> int:
+        where = (self._namespace, name)
+        return await self._change(lambda c: _push(c, where, item, left))
+
+    async def pop(self, name: str, *, left: bool) -> bytes | None:
+        where = (self._namespace, name)
+        # Who asks an empty list again and again keeps nobody from writing.
+        if not await self._look(lambda c: _length(c, where)):
+            return None
+        return await self._change(lambda c: _pop(c, where, left))
+
+    async def range(self, name: str, start: int, end: int) -> list[bytes]:
+        where = (self._namespace, name)
+        return await self._look(lambda c: _range(c, where, start, end))
+
+    async def length(self, name: str) -> int:
+        where = (self._namespace, name)
+        return await self._look(lambda c: _length(c, where))
+
+    async def trim(self, name: str, start: int, end: int) -> None:
+        where = (self._namespace, name)
+        await self._change(lambda c: _trim(c, where, start, end))
+
+
+Where = tuple[str, str]
+
+
+class _List(NamedTuple):
+    """One row of `lists`."""
+
+    id: int
+    head: int
+    tail: int
+
+
+def _increment(connection: sqlite3.Connection, where: Where, amount: int) -> int:
+    value = _counter(connection, where) + amount
+    if not LEAST <= value <= MOST:  # SQLite itself would go on with a float
+        raise overflow(where[1], amount)
+    connection.execute(
+        "INSERT INTO counters (namespace, name, value) VALUES (?, ?, ?)"
+        " ON CONFLICT (namespace, name) DO UPDATE SET value = excluded.value",
+        (*where, value),
+    )
+    return value
+
+
+def _counter(connection: sqlite3.Connection, where: Where) -> int:
+    found = _all(connection, "SELECT value FROM counters WHERE namespace = ? AND name = ?", *where)
+    return int(found[0][0]) if found else 0
+
+
+def _push(connection: sqlite3.Connection, where: Where, item: bytes, left: bool) -> int:
+    found = _list(connection, where)
+    if found is None:
+        added = connection.execute(
+            "INSERT INTO lists (namespace, name, head, tail) VALUES (?, ?, 0, 0)", where
+        )
+        assert added.lastrowid is not None
+        found = _List(added.lastrowid, 0, 0)
+    head, tail = (found.head - 1, found.tail) if left else (found.head, found.tail + 1)
+    connection.execute(
+        "INSERT INTO items (list, position, item) VALUES (?, ?, ?)",
+        (found.id, head if left else tail - 1, item),
+    )
+    _keep(connection, found, head, tail)
+    return tail - head
+
+
+def _pop(connection: sqlite3.Connection, where: Where, left: bool) -> bytes | None:
+    found = _list(connection, where)
+    if found is None:
+        return None
+    head, tail = (found.head + 1, found.tail) if left else (found.head, found.tail - 1)
+    ((item,),) = _items(connection, found.id, *((head - 1, head) if left else (tail, tail + 1)))
+    _keep(connection, found, head, tail)
+    return bytes(item)
+
+
+def _range(connection: sqlite3.Connection, where: Where, start: int, end: int) -> list[bytes]:
+    connection.execute("BEGIN")  # both looks at one moment
+    try:
+        found = _list(connection, where)
+        if found is None:
+            return []
+        first, after = span(start, end, found.tail - found.head)
+        rows = _items(connection, found.id, found.head + first, found.head + after)
+    finally:
+        connection.execute("COMMIT")
+    return [item for (item,) in rows]
+
+
+def _length(connection: sqlite3.Connection, where: Where) -> int:
+    found = _list(connection, where)
+    return 0 if found is None else found.tail - found.head
+
+
+def _trim(connection: sqlite3.Connection, where: Where, start: int, end: int) -> None:
+    found = _list(connection, where)
+    if found is not None:
+        first, after = span(start, end, found.tail - found.head)
+        _keep(connection, found, found.head + first, found.head + after)
+
+
+def _list(connection: sqlite3.Connection, where: Where) -> _List | None:
+    found = _all(
+        connection, "SELECT id, head, tail FROM lists WHERE namespace = ? AND name = ?", *where
+    )
+    return _List(*found[0]) if found else None
+
+
+def _items(connection: sqlite3.Connection, number: int, head: int, tail: int) -> list[Any]:
+    return _all(
+        connection,
+        "SELECT item FROM items WHERE list = ? AND position >= ? AND position < ?"
+        " ORDER BY position",
+        *(number, head, tail),
+    )
+
+
+def _keep(connection: sqlite3.Connection, found: _List, head: int, tail: int) -> None:
+    """Let the list be what stands from `head` to `tail`; nothing at all is no list."""
+    if head == tail:
+        connection.execute("DELETE FROM lists WHERE id = ?", (found.id,))
+        connection.execute("DELETE FROM items WHERE list = ?", (found.id,))
+        return
+    connection.execute("UPDATE lists SET head = ?, tail = ? WHERE id = ?", (head, tail, found.id))
+    if head > found.head:
+        connection.execute("DELETE FROM items WHERE list = ? AND position < ?", (found.id, head))
+    if tail < found.tail:
+        connection.execute("DELETE FROM items WHERE list = ? AND position >= ?", (found.id, tail))
+
+
+def _all(connection: sqlite3.Connection, question: str, *values: object) -> list[Any]:
+    # fetchall: a cursor that is not read to its end would keep the snapshot open.
+    return connection.execute(question, values).fetchall()

@@ -1,0 +1,74 @@
+"""What the database holds, for people: under a key, valid or not, and how many bear a name."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+import msgspec
+
+from cascada.codecs.envelope import unpack
+from cascada.model.errors import CorruptEntry
+from cascada.model.keys import Key, quote
+from cascada.tiers.contract import Bearers, Ending, Holding, Mark
+from cascada.tiers.sqlite.transaction import MADE, as_json, home_in
+
+_ROW = (
+    "SELECT e.tenant, t.floor, e.q, e.names, e.envelope FROM tenants t"
+    " CROSS JOIN entries e ON e.tenant = t.id AND e.key = ? WHERE t.namespace = ? AND t.tenant = ?"
+)
+_TOMBSTONES = (
+    "SELECT n.value, d.q FROM json_each(?) n"
+    " LEFT JOIN tombstones d ON d.tenant = ? AND d.name = n.value ORDER BY n.key"
+)
+
+_LATEST = (
+    "SELECT d.name, d.at FROM json_each(?) n CROSS JOIN tenants t CROSS JOIN tombstones d"
+    " ON d.tenant = t.id AND d.name = n.value WHERE t.namespace = ? AND t.tenant = ?"
+    " ORDER BY d.q DESC LIMIT 1"
+)
+_COUNTS = (
+    "SELECT n.value, coalesce(c.rows, 0), coalesce(m.rows, 0) FROM json_each(?) n"
+    " LEFT JOIN tenants t ON t.namespace = ? AND t.tenant = ?"
+    " LEFT JOIN counts c ON c.tenant = t.id AND c.name = n.value"
+    f" LEFT JOIN counts m ON m.tenant = t.id AND m.name = '{MADE}' || n.value ORDER BY n.key"
+)
+
+
+def ended(
+    connection: sqlite3.Connection, namespace: str, tenant: str, names: Sequence[str], now: float
+) -> Ending | None:
+    """Which of these names was invalidated last; None if that was a `set`, or is forgotten."""
+    found = connection.execute(_LATEST, (as_json(names), namespace, tenant)).fetchall()
+    if not found or found[0][1] is None:
+        return None
+    ((name, at),) = found
+    return Ending(name, max(0.0, now - at))
+
+
+def bearers(
+    connection: sqlite3.Connection, namespace: str, tenant: str, names: Sequence[str]
+) -> list[Bearers]:
+    """How many rows bear each name, a key's own row not counted."""
+    found = connection.execute(_COUNTS, (as_json(names), namespace, tenant)).fetchall()
+    return [Bearers(own, made) for _, own, made in found]
+
+
+def holding(connection: sqlite3.Connection, namespace: str, key: Key) -> Holding | None:
+    rows = connection.execute(_ROW, (key.text, namespace, quote(key.tenant))).fetchall()
+    if not rows:
+        return None
+    ((tenant, floor, q, names, envelope),) = rows
+    if type(q) is not int or type(envelope) is not bytes:
+        return None
+    try:
+        entry, _ = unpack(envelope, home_in(namespace, key.text))
+        msgspec.json.decode(names)
+    except (CorruptEntry, msgspec.DecodeError, TypeError):
+        return None
+    stored = f"read at {q}"
+    marks = [Mark("the tenant's floor", stored, f"{floor}", floor <= q)]
+    for name, tombstone in connection.execute(_TOMBSTONES, (names, tenant)).fetchall():
+        invalidated = "never" if tombstone is None else f"last invalidated at {tombstone}"
+        marks.append(Mark(name, stored, invalidated, tombstone is None or tombstone <= q))
+    return Holding(entry, tuple(marks))

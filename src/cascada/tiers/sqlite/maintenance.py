@@ -1,0 +1,174 @@
+"""What the database needs now and then: notes taken along, tombstones swept, room made.
+
+One `step` is one short write transaction with a bounded amount of each; the tier takes one after
+writes, and as many as it takes when asked for all of it. Any process may take any step at any
+time, for each looks at what it finds and leaves nothing half done.
+
+The sweep drops tombstones that are older than a new floor. A row older than the floor is void, so
+before the floor is raised every row below it is looked at: what is valid is lifted to the floor,
+what is not is removed. Lifting without looking would revive what was invalidated; a floor without
+lifting would void everything that the tenant holds.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from typing import Any, Final
+
+from cascada.codecs.envelope import unpack
+from cascada.model.errors import CorruptEntry
+from cascada.tiers.sqlite.forgetting import Forgetting
+from cascada.tiers.sqlite.reads import Notes, is_legible
+from cascada.tiers.sqlite.schema import KILLER
+from cascada.tiers.sqlite.transaction import Book, Ledger, Row, Rules, home_in, row_of
+
+CHUNK: Final = 200
+"""Rows that one step looks at for each of its duties: one or two milliseconds."""
+
+TOMBSTONES: Final = 1000
+"""Tombstones that one step drops."""
+
+VICTIMS: Final = 1000
+"""Rows that one step evicts: more than one group of fills brings, so that evicting keeps pace."""
+
+_COLUMNS: Final = "e.key, e.q, e.expires, e.size, e.version, e.names"
+_NOTED: Final = (
+    f"SELECT {KILLER}, e.expires, e.used, e.envelope, e.tenant, {_COLUMNS} FROM entries e"
+    " CROSS JOIN tenants t ON t.id = e.tenant AND t.namespace = ? WHERE e.id = ?"
+)
+_BELOW: Final = (
+    f"SELECT {KILLER} IS NOT NULL OR e.q < t.floor, {_COLUMNS}"
+    " FROM tenants t CROSS JOIN entries e ON e.tenant = t.id"
+    " WHERE t.id = ? AND e.q < ? ORDER BY e.q LIMIT ?"
+)
+_EXPIRED: Final = (
+    f"SELECT e.tenant, {_COLUMNS} FROM entries e"
+    " WHERE e.expires <= ? AND e.expires < 1e300 ORDER BY e.expires LIMIT ?"
+)
+_LEAST_USED: Final = (
+    f"SELECT e.tenant, {_COLUMNS} FROM entries e ORDER BY e.priority > 0, e.used LIMIT ?"
+)
+
+
+class Upkeep:
+    """What one process does of it."""
+
+    def __init__(self, rules: Rules, notes: Notes) -> None:
+        self._rules = rules
+        self._notes = notes
+        self._forgetting = Forgetting()
+
+    def step(self, connection: sqlite3.Connection) -> bool:
+        """Do some of what is due, in a transaction that is open already; True if there is more."""
+        ledger = Ledger(connection, self._rules)
+        _take_along(ledger, self._rules.namespace, self._notes)
+        more = _sweep(ledger)
+        more |= _make_room(ledger, self._rules.capacity_bytes)
+        ledger.save()  # before tenants are looked at as they are stored
+        more |= self._forgetting.step(ledger)
+        ledger.save()
+        return more
+
+    def is_due(self, connection: sqlite3.Connection) -> bool:
+        """Whether a step would find notes, a sweep or a round to go on with, or too little room."""
+        if self._notes.pressing:
+            return True
+        ((size, sweeping),) = connection.execute(
+            "SELECT bytes, EXISTS (SELECT 1 FROM tenants WHERE sweep > 0) FROM meta"
+        ).fetchall()
+        full = 0 < self._rules.capacity_bytes < size
+        return bool(sweeping or full or self._forgetting.is_due(connection))
+
+
+def _take_along(ledger: Ledger, namespace: str, notes: Notes) -> None:
+    used, damaged = notes.take()
+    ledger.connection.executemany("UPDATE entries SET used = ? WHERE id = ?", used)
+    for row in damaged:
+        # Looked at again: by now somebody may have stored a good one over it, or in its place.
+        found = ledger.connection.execute(_NOTED, (namespace, row)).fetchall()
+        _remove(ledger, [columns[4:] for columns in found if _is_damaged(namespace, columns)])
+
+
+def _is_damaged(namespace: str, columns: tuple[Any, ...]) -> bool:
+    killer, expires, used, envelope, _, key, q, *_ = columns
+    if not is_legible(killer, q, expires, used, envelope):
+        return True
+    try:
+        unpack(envelope, home_in(namespace, key))
+    except CorruptEntry:
+        return True
+    return False
+
+
+def _sweep(ledger: Ledger) -> bool:
+    found = ledger.connection.execute("SELECT id FROM tenants WHERE sweep > 0 LIMIT 1").fetchall()
+    if not found:
+        return False
+    book = ledger.book_of(found[0][0])
+    below = ledger.connection.execute(_BELOW, (book.id, book.sweep, CHUNK)).fetchall()
+    dead = [row_of(columns) for void, *columns in below if void]
+    book.learn((), {name for row in dead for name in row.names or ()})
+    for row in dead:
+        book.remove(row)
+    ledger.connection.executemany(
+        "UPDATE entries SET q = ? WHERE tenant = ? AND key = ?",
+        [(book.sweep, book.id, key) for void, key, *_ in below if not void],
+    )
+    if len(below) == CHUNK:
+        return True
+    # Nothing is left below, in this very transaction: fills under older leases are refused now.
+    book.floor = max(book.floor, book.sweep)
+    _drop_tombstones(book)
+    return True
+
+
+def _drop_tombstones(book: Book) -> None:
+    execute = book.ledger.connection.execute
+    dropped = execute(
+        "SELECT q, name FROM tombstones WHERE tenant = ? AND q <= ? ORDER BY q LIMIT ?",
+        (book.id, book.floor, TOMBSTONES),
+    ).fetchall()
+    book.ledger.connection.executemany(
+        "DELETE FROM tombstones WHERE tenant = ? AND name = ?",
+        [(book.id, name) for _, name in dropped],
+    )
+    book.tombstone_count -= len(dropped)
+    if dropped:
+        # Whoever polls the feed and has not heard of these yet must be told that he missed some.
+        book.ledger.lost = max(book.ledger.lost, dropped[-1][0])
+    if len(dropped) < TOMBSTONES:
+        book.sweep = 0
+
+
+def _make_room(ledger: Ledger, capacity: int) -> bool:
+    """Expired rows go first, then LOW ones, then those not used for longest, until there is room.
+
+    A hundredth more than needed goes, so that a full database does not evict at every write.
+    """
+    expired = ledger.connection.execute(_EXPIRED, (ledger.now, CHUNK)).fetchall()
+    _remove(ledger, expired)
+    more = len(expired) == CHUNK
+    if more or not 0 < capacity < ledger.bytes:
+        return more
+    over = ledger.bytes - (capacity - capacity // 100)
+    victims = []
+    for columns in ledger.connection.execute(_LEAST_USED, (VICTIMS,)).fetchall():
+        if over <= 0:
+            break
+        victims.append(columns)
+        over -= columns[4]
+    _remove(ledger, victims)
+    ledger.evictions += len(victims)
+    return len(victims) == VICTIMS
+
+
+def _remove(ledger: Ledger, found: Iterable[tuple[Any, ...]]) -> None:
+    by_tenant: dict[int, list[Row]] = {}
+    for tenant, *columns in found:
+        by_tenant.setdefault(tenant, []).append(row_of(columns))
+    for tenant, rows in by_tenant.items():
+        book = ledger.book_of(tenant)
+        book.learn((), {name for row in rows for name in row.names or ()})
+        for row in rows:
+            book.remove(row)

@@ -1,0 +1,377 @@
+"""The database tier (L3) on SQLite: durable, and shared by all processes of one machine.
+
+Every tenant has a counter. An invalidation takes the next value and leaves a tombstone of each
+name with it; an entry's row holds the counter as it was before the source was read, and all names
+that the entry bears. The row is valid while no tombstone of its names is higher. So a lease costs
+nothing: it is the counter that a read has seen, and whatever was invalidated since is found when
+the entry comes to be stored, in the same transaction.
+
+    sqlite_schema    the tables, and how a file is opened, recognised and renewed
+    sqlite_link      a connection that finds its way back to the file
+    sqlite_worker    the threads, transactions and group commits
+    sqlite_rules     fill and invalidate, inside a write transaction
+    sqlite_ledger    what a write transaction knows and changes
+    sqlite_turns     which process loads a key
+    sqlite_holding   what is stored, valid or not, for people who ask why
+    sqlite_forks     what open tiers do around a fork
+    sqlite_outbox    what a tier above could not be told
+    sqlite_data      lists and counters, which are no cache
+    sqlite_reads     read and the feed, each from one snapshot
+    sqlite_upkeep    eviction, the sweep of old tombstones (and sqlite_forgetting, of tenants)
+
+What it does not cover: `version` is known as long as the row or its key's tombstone is there; once
+both were evicted or swept, an older version is stored again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sqlite3
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Final, TypeVar
+
+from cascada.model.clock import Clock
+from cascada.model.entry import Entry
+from cascada.model.errors import BadInput, TierUnavailable
+from cascada.model.keys import Key
+from cascada.model.names import tenant_of
+from cascada.model.secret import traced
+from cascada.tiers.contract import (
+    Bearers,
+    Busy,
+    Changes,
+    Ending,
+    Filled,
+    Found,
+    Holding,
+    Invalidation,
+    Lease,
+    Missing,
+    Posted,
+    Seen,
+    TierName,
+    Usage,
+    with_keys,
+)
+from cascada.tiers.large_values import wait_for_told
+from cascada.tiers.sqlite import outbox
+from cascada.tiers.sqlite import writes as rules
+from cascada.tiers.sqlite.connection import Link
+from cascada.tiers.sqlite.datastore import SqliteData
+from cascada.tiers.sqlite.forks import abandoned, open_tiers
+from cascada.tiers.sqlite.inspect import bearers, ended, holding
+from cascada.tiers.sqlite.load_turns import Turns, end_turns, renew_turns, take_turns
+from cascada.tiers.sqlite.maintenance import Upkeep
+from cascada.tiers.sqlite.reads import Feed, Notes, Reader
+from cascada.tiers.sqlite.schema import Writing, renew
+from cascada.tiers.sqlite.transaction import Rules
+from cascada.tiers.sqlite.worker import Inline, Worker, Writer
+from cascada.tiers.sqlite.writes import Write
+
+T = TypeVar("T")
+
+READ_CHUNK: Final = 100
+WRITE_CHUNK: Final = 250
+"""Keys of a batch that are done in one go; between two, others have their turn."""
+
+UPKEEP_EVERY: Final = 64
+"""Groups of writes after which expired rows are looked for, though nothing is due."""
+
+INLINE_TIMEOUT: Final = 0.02
+"""Seconds that an inline read may wait for a lock: it holds up the whole event loop."""
+
+_log = logging.getLogger(__name__)
+
+
+class SqliteTier:
+    """See the module's text. Nothing is opened before the first call; after `aclose` each call
+    closes behind itself, until `begin`.
+
+    capacity_bytes: of all namespaces and tenants in the file together (0: unbounded).
+    inline_reads: read on the event loop's own thread, twice as fast while the pages are in
+    memory. busy_timeout: seconds to wait for another process's transaction before TierUnavailable.
+    max_tombstones: invalidated names that are remembered for a tenant before a sweep. turns: one
+    process at a time loads a key, but for `somebody_above`: who holds the lease of a shared tier
+    above this one and waits for a turn here could wait in a circle.
+    """
+
+    name: TierName = "l3"
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        namespace: str,
+        clock: Clock,
+        capacity_bytes: int = 2000 * 2**20,
+        inline_reads: bool = False,
+        busy_timeout: float = 1.0,
+        max_tombstones: int = 20_000,
+        turns: bool = False,
+    ) -> None:
+        if os.fspath(path) == ":memory:":
+            raise BadInput("path is ':memory:', which no two connections share; pass a file")
+        self._path = Path(path)
+        self._inline = inline_reads
+        self._busy_timeout = busy_timeout
+        self._rules = Rules(namespace, clock, capacity_bytes, max_tombstones)
+        self.data = SqliteData(namespace, self._look, self._change)
+        self._turns = Turns(self._path, namespace, clock) if turns else None
+        self.somebody_above: Callable[[], bool] = lambda: False
+        self._connect()
+        open_tiers.add(self)
+
+    @property
+    def corrupt(self) -> int:
+        """Damaged rows that reads have come upon."""
+        return self._questions.corrupt
+
+    # --- the tier contract ------------------------------------------------------------------
+
+    async def read(self, keys: Sequence[Key]) -> list[Found | Missing]:
+        if len(keys) <= READ_CHUNK:
+            answers = await self._read(keys)
+        else:
+            answers = []
+            for start in range(0, len(keys), READ_CHUNK):
+                answers += await self._read(keys[start : start + READ_CHUNK])
+                await asyncio.sleep(0)  # an inline read has not let the loop breathe
+            numbers = {(key.tenant, answer.q) for key, answer in zip(keys, answers, strict=True)}
+            if len(numbers) > len({tenant for tenant, _ in numbers}):
+                # Something was invalidated meanwhile. In one go it is of one moment, or half of
+                # a cascade would be found.
+                answers = await self._read(keys)
+        if self._notes.pressing:
+            self._writer.nudge()
+        return answers
+
+    async def lease(
+        self,
+        keys: Sequence[Key],
+        seen: Sequence[Seen],
+        *,
+        force: bool = False,
+        once: bool = False,
+        digests: Sequence[bytes] = (),
+    ) -> list[Lease | Found | Busy]:
+        """The q that `seen` has reported is the lease; only an unread key costs a look."""
+        unread = {key.tenant for key, answer in zip(keys, seen, strict=True) if answer is None}
+        counters: dict[str, int] = {}
+        if unread:
+            counters = await self._look(lambda c: self._questions.counters(c, unread))
+        leases = [
+            Lease(
+                key,
+                counters[key.tenant] if answer is None else answer.q,
+                forced=force,
+                once=once,
+                seen=answer,
+            )
+            for key, answer in zip(keys, seen, strict=True)
+        ]
+        if force or once or self._turns is None or self.somebody_above():
+            return [*leases]
+        asked = list(zip(leases, seen, strict=True))
+        return await self._look(partial(take_turns, self._turns, self._questions, asked=asked))
+
+    async def fill(self, leases: Sequence[Lease], entries: Sequence[Entry | None]) -> list[Filled]:
+        """Also refused: what is older than the valid row, by its version or by its lease."""
+        try:
+            return await self._fill_all(leases, entries)
+        finally:
+            end_turns(leases)
+
+    async def _fill_all(
+        self, leases: Sequence[Lease], entries: Sequence[Entry | None]
+    ) -> list[Filled]:
+        answers: dict[int, Filled] = {}
+        released: list[int] = []
+        stored: list[tuple[int, Lease, Entry]] = []
+        for index, (lease, entry) in enumerate(zip(leases, entries, strict=True)):
+            if entry is None:
+                released.append(index)
+            else:
+                stored.append((index, lease, entry))
+        if released:
+            given_up = [leases[index] for index in released]
+            standing = await self._look(lambda c: self._questions.standing(c, given_up))
+            answers.update(zip(released, standing, strict=True))
+        for start in range(0, len(stored), WRITE_CHUNK):
+            chunk = stored[start : start + WRITE_CHUNK]
+            filled = await self._fill(
+                [Write.of(self._rules.namespace, lease, entry) for _, lease, entry in chunk]
+            )
+            answers.update(zip((index for index, *_ in chunk), filled, strict=True))
+        return [answers[index] for index in range(len(leases))]
+
+    async def renew(self, leases: Sequence[Lease]) -> None:
+        """A lease is a number and does not end; its turn does, where nobody renews it."""
+        renew_turns(leases)
+
+    async def invalidate(self, names: Sequence[str]) -> Invalidation:
+        tenants = {tenant_of(name) for name in names}
+        if len(tenants) != 1:
+            raise BadInput(
+                f"{len(names)} names of {len(tenants)} tenants were to be invalidated at once; "
+                "pass at least one name, and those of each tenant by themselves"
+            )
+        (tenant,) = tenants
+        return await self._writer.run(
+            lambda c: rules.invalidate(c, self._rules, tenant, names),
+            rows=len(names),
+            durable=True,
+        )
+
+    async def bearers(self, names: Sequence[str]) -> list[Bearers]:
+        tenant = tenant_of(names[0])
+        found = await self.read([Key.parse(name[2:]) for name in names if name.startswith("k:")])
+        counted = await self._look(lambda c: bearers(c, self._rules.namespace, tenant, names))
+        return with_keys(names, counted, found)
+
+    async def usage(self) -> Usage:
+        """Rows that have expired or were invalidated count until they are removed."""
+        return await self._look(self._questions.usage)
+
+    def begin(self) -> None:
+        """Keep connections from one call to the next again, though `aclose` was called."""
+        for part in (self._reader, self._writer, self._turns):
+            if part is not None:
+                part.begin()
+
+    async def aclose(self) -> None:
+        if self._turns is not None:
+            self._turns.end()
+        # Both begin to close before either is waited for: who is cancelled in between would leave
+        # the other one open, for the garbage collector to find. The last connection to close takes
+        # the -wal file away; of two that close at one moment neither is the last.
+        reading = self._reader.end()
+        for closing in (reading, self._writer.end(after=reading)):
+            await asyncio.shield(asyncio.wrap_future(closing))
+
+    # --- beside the contract ----------------------------------------------------------------
+
+    async def changes(self, since: int | None) -> Changes:
+        """What was invalidated in this namespace after `since` (of another process as well)."""
+        answer, went_back = await self._look(lambda c: self._feed.changes(c, since))
+        if went_back:
+            await self._writer.run(lambda c: self._restart(c, since), durable=True)
+            answer = Changes((await self.changes(None)).position, (), lost=True)
+        return answer
+
+    async def post(self, names: Sequence[str]) -> None:
+        """Keep what a tier above could not be told; it outlives this process and a power cut."""
+        await self._writer.run(lambda c: outbox.post(c, self._rules.namespace, names), durable=True)
+
+    async def posted(self) -> Sequence[Posted]:
+        """What waits in the outbox of this namespace."""
+        return await self._look(lambda c: outbox.posted(c, self._rules.namespace))
+
+    async def sent(self, posted: Sequence[Posted]) -> None:
+        """Forget what was sent."""
+        await self._writer.run(lambda c: outbox.sent(c, posted))
+
+    async def holding(self, key: Key) -> Holding | None:
+        """What is stored under a key, valid or not."""
+        return await self._look(lambda c: holding(c, self._rules.namespace, key))
+
+    async def ended(self, names: Sequence[str]) -> Ending | None:
+        """The latest invalidation of one of the names."""
+        namespace, tenant = self._rules.namespace, tenant_of(names[0])
+        now = self._rules.clock.time()
+        return await self._look(lambda c: ended(c, namespace, tenant, names, now))
+
+    async def upkeep(self) -> None:
+        """Evict, sweep and note all that is due, in short transactions."""
+        while await self._writer.run(self._upkeep.step):
+            pass
+
+    def forget(self) -> None:
+        """Let go of connections and threads without closing them; the next call opens new ones.
+
+        For a forked child. The threads stayed with the parent, and so did the file locks of the
+        connections: to close them here would be to act on locks that are not ours.
+        """
+        if self._reader.link.is_open or self._writer.link.is_open:
+            abandoned.append((self._reader, self._writer))
+        if self._turns is not None:
+            self._turns.close()
+        self._connect()
+
+    def hold(self) -> None:
+        """Before a fork: close the connections (waiting for what runs) and open none."""
+        self._reader.link.hold()
+        self._writer.link.hold()
+
+    def release(self) -> None:
+        """After a fork, in the parent: connections may be opened again."""
+        self._reader.link.release()
+        self._writer.link.release()
+
+    # --- the inside -------------------------------------------------------------------------
+
+    def _connect(self) -> None:
+        self._notes = Notes()
+        self._upkeep = Upkeep(self._rules, self._notes)
+        self._questions = Reader(self._rules, self._notes)
+        self._feed = Feed(self._rules)
+        self._groups, self._said = 0, ""
+        self._writer = Writer(
+            Link(self._path, self._rules.clock, self._busy_timeout), "l3-writer", self._keep_up
+        )
+        self._reader: Worker | Inline = (
+            Inline(Link(self._path, self._rules.clock, INLINE_TIMEOUT))
+            if self._inline
+            else Worker(Link(self._path, self._rules.clock, self._busy_timeout), "l3-reader")
+        )
+
+    async def _opened(self) -> Worker | Inline:
+        """The reader; the file is made and recognised by a thread, also for inline reads."""
+        if self._inline and not self._reader.link.is_open:
+            await self._writer.run(lambda c: None)
+        return self._reader
+
+    async def _look(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        reader = await self._opened()
+        return await reader.run(work)
+
+    async def _change(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        return await self._writer.run(work, durable=True)
+
+    async def _read(self, keys: Sequence[Key]) -> list[Found | Missing]:
+        reader = self._reader if self._reader.link.is_open else await self._opened()
+        answers = await reader.run(lambda c: self._questions.read(c, keys, brief=True))
+        if wait_for_told(answers):
+            answers = await reader.run(lambda c: self._questions.read(c, keys))
+        return answers
+
+    async def _fill(self, writes: Sequence[Write]) -> list[Filled]:
+        return await self._writer.run(
+            lambda c: rules.fill(c, self._rules, writes),
+            rows=sum(write.rows for write in writes),
+            durable=any(write.lease.forced for write in writes),
+        )
+
+    def _restart(self, connection: sqlite3.Connection, since: int | None) -> None:
+        # Asked again under the write lock: another process may have noticed it as well.
+        ((q,),) = connection.execute("SELECT q FROM meta").fetchall()
+        if since is not None and since > q:
+            renew(connection, self._rules.clock)
+
+    def _keep_up(self) -> None:
+        """After a group of writes, on the writer's thread, with nobody waiting."""
+        self._groups += 1
+        try:
+            with self._writer.link as connection:
+                if self._groups % UPKEEP_EVERY == 0 or self._upkeep.is_due(connection):
+                    with Writing(connection):
+                        self._upkeep.step(connection)
+        except TierUnavailable:
+            pass  # the next write says so to somebody who can do something about it
+        except Exception as error:  # noqa: BLE001 - a bug must not end the thread others wait for
+            if (why := traced(error)) != self._said:  # once: it is tried again after each write
+                self._said = why
+                _log.error("upkeep of the cache database %s failed: %s", self._path, why)

@@ -1,0 +1,131 @@
+"""Filling and invalidating, as one write transaction sees it.
+
+There is one question: was one of these names invalidated after that number? A fill asks it with
+the q of its lease, which is from before the source was read; a read will ask it with the q that the
+row has kept of that.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from cascada.codecs.envelope import pack
+from cascada.model.entry import Entry
+from cascada.model.keys import quote
+from cascada.model.names import static_names
+from cascada.tiers.contract import Bearers, Filled, Invalidation, Lease, Outcome
+from cascada.tiers.fill_rules import decided
+from cascada.tiers.sqlite.inspect import bearers
+from cascada.tiers.sqlite.transaction import Book, Ledger, Rules, home_in
+
+ROW: Final = 2**15
+"""Bytes of an envelope that count as one more row."""
+
+
+class Write(NamedTuple):
+    """One fill, worked out before the transaction begins so that it is short."""
+
+    lease: Lease
+    entry: Entry
+    key: str
+    names: tuple[str, ...]  # the key's own first
+    envelope: bytes
+
+    @property
+    def rows(self) -> int:
+        """How many usual rows cost as much: a commit of several large ones would have no end."""
+        return 1 + len(self.envelope) // ROW
+
+    @classmethod
+    def of(cls, namespace: str, lease: Lease, entry: Entry) -> Write:
+        names = static_names(lease.key)
+        own = names[0]
+        # No name twice, or it would be counted twice.
+        bears = tuple(dict.fromkeys((*names, *entry.names)))
+        key = own[2:]
+        return cls(lease, entry, key, bears, pack(entry, home_in(namespace, key)))
+
+
+def fill(connection: sqlite3.Connection, rules: Rules, writes: Sequence[Write]) -> list[Filled]:
+    """Store each entry whose lease still stands."""
+    ledger = Ledger(connection, rules)
+    by_tenant: dict[str, list[Write]] = {}
+    for write in writes:
+        by_tenant.setdefault(quote(write.lease.key.tenant), []).append(write)
+    for tenant, group in by_tenant.items():
+        ledger.book(tenant).learn(
+            [write.key for write in group], [name for write in group for name in write.names]
+        )
+    answers = [_fill(ledger.book(quote(write.lease.key.tenant)), write) for write in writes]
+    ledger.save()
+    return answers
+
+
+def _fill(book: Book, write: Write) -> Filled:
+    lease, key = write.lease, write.key
+    newest = book.newest_version(key)
+    if write.entry.version is not None and newest is not None and write.entry.version < newest:
+        # Whoever brings an old version has learned nothing new: what is here, stays.
+        return Filled(accepted=False, q=book.q, outcome=Outcome.OLDER)
+    stands = book.stands(lease.q, write.names)
+    old = book.rows.get(key)
+    live = old if old is not None and book.is_live(old) else None
+    if not lease.forced and not lease.once and live is not None and live.q > lease.q:
+        # Somebody whose load began later was faster. Both values stand, but callers may have seen
+        # the later one already: refused, so that whoever joined this load looks again and finds it.
+        return Filled(accepted=False, q=book.q)
+    looked_at = live is not None and (lease.once or (lease.forced and not stands))
+    there = book.entry_of(key) if looked_at else None
+    now = book.ledger.now
+    stored, outcome = decided(lease, write.entry, there, stands=stands, now=now)
+    q = book.next() if lease.forced else lease.q
+    if stored is not None:
+        same = stored is write.entry
+        envelope = write.envelope if same else pack(stored, book.ledger.home_of(key))
+        book.store(key, q, write.names, stored, envelope)
+    if lease.forced:
+        if stored is None and old is not None:
+            book.remove(old)
+        # The tombstone voids all other leases of the key, those that are granted already and
+        # those whose entry will come when this row is long gone: without it a load that began
+        # before this set would put the old value back as soon as the row is pruned.
+        # Its version counts though it is refused: an older one that was overtaken must not pass.
+        version = newest if write.entry.version is None else write.entry.version
+        book.bump(f"k:{key}", q, version)
+    return Filled(stored is not None, q if lease.forced else book.q, outcome)
+
+
+def invalidate(
+    connection: sqlite3.Connection, rules: Rules, tenant: str, names: Sequence[str]
+) -> Invalidation:
+    """Void all that bears one of the names."""
+    ledger = Ledger(connection, rules)
+    book = ledger.book(tenant)
+    distinct = list(dict.fromkeys(names))
+    keys = [name[2:] for name in distinct if name.startswith("k:")]
+    book.learn(keys, distinct)
+    # Before anything goes: a row may bear several of the names.
+    reached = bearers(connection, rules.namespace, tenant, distinct)
+    gone: Counter[str] = Counter()
+    versions: dict[str, int | None] = {}
+    for key in keys:
+        versions[f"k:{key}"] = book.newest_version(key)
+        row = book.rows.get(key)
+        if row is not None:
+            gone[f"k:{key}"] += book.is_live(row)
+            book.remove(row)
+    # After the keys' own rows, which are then not counted for their groups again. What was made
+    # of a key bears that key's name, and is among the bearers.
+    q = book.next()
+    rows = sum(book.bump(name, q, versions.get(name), at=ledger.now) for name in distinct)
+    ledger.save()
+    exact = len(keys) == len(distinct) and not rows
+    by_name = {
+        name: Bearers(each.own + gone[name], each.made)
+        for name, each in zip(distinct, reached, strict=True)
+    }
+    told = tuple(by_name[name] for name in names)
+    return Invalidation(gone.total() + rows, exact, q, bearers=told)
