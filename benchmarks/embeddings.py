@@ -121,7 +121,7 @@ def of_cascada(name: str, url: str, provider: Provider, *, as_array: bool) -> Co
         await cache.tenant("acme").get("embedding", "none")
 
     async def stored() -> None:
-        background = cache._assembly.stack.background
+        background = cache._engine.stack.background
         while background._finishing:
             await asyncio.wait(background._finishing)
 

@@ -108,7 +108,7 @@ class Point:
     y: list[int]
 
 
-class Question(BaseModel):
+class Request(BaseModel):
     text: str
     options: dict[str, int]
 
@@ -120,11 +120,11 @@ async def test_unhashable_and_model_arguments_count_by_their_contents(cache: Cac
     async def ask(*args: Any, **named: Any) -> list[Any]:
         return await calls.record(args, named)
 
-    question = Question(text="t", options={"a": 1, "b": 2})
+    question = Request(text="t", options={"a": 1, "b": 2})
     assert await ask([1, {"a": [2]}], Point(1, [2])) == [1]
     assert await ask([1, {"a": [2]}], Point(1, [2])) == [1]
     assert await ask(question, a={1, 2}, b=None) == [2]
-    same = Question(text="t", options={"b": 2, "a": 1})
+    same = Request(text="t", options={"b": 2, "a": 1})
     assert await ask(same, b=None, a={2, 1}) == [2]
     different = [await ask(each) for each in (1, True, "1", 1.0, [1], (1,), None)]
     assert different == [[number] for number in range(3, 10)]

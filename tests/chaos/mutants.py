@@ -20,17 +20,17 @@ from cascada.engine.loading import dependencies as sources
 from cascada.engine.loading import encode as store
 from cascada.engine.reading import fences as fence
 from cascada.engine.reading import load, read
-from cascada.engine.reading.lookup import Descent
+from cascada.engine.reading.lookup import Lookup
 from cascada.engine.request import Answer
 from cascada.engine.stack import Stack
-from cascada.engine.tasks.singleflight import Boarding
+from cascada.engine.tasks.singleflight import Waiter
 from cascada.engine.writing import invalidate, write
 from cascada.engine.writing.invalidate import Voided
 from cascada.model.entry import Entry, Invalidated
 from cascada.tiers.contract import Changes, Filled, Lease
 from cascada.tiers.guarded import GuardedTier
 from cascada.tiers.memory.record import Record
-from cascada.tiers.memory.records import Kept
+from cascada.tiers.memory.records import Records
 from cascada.tiers.memory.tier import MemoryTier
 from cascada.tiers.polled_feed import PolledFeed
 from cascada.tiers.sqlite.tier import SqliteTier
@@ -53,7 +53,7 @@ def number_at_the_end() -> None:
 @mutant("memory: late names (tags, sources) are not kept", config="memory", workload="groups")
 def memory_without_late_names() -> None:
     def keep(original: Any) -> Any:
-        def bare(self: Kept, key: Any, entry: Entry, *standing: Any) -> None:
+        def bare(self: Records, key: Any, entry: Entry, *standing: Any) -> None:
             without = Entry(
                 entry.data, entry.codec, entry.flags, entry.created, entry.fresh_until,
                 entry.expires, (), entry.version, entry.value,
@@ -62,7 +62,7 @@ def memory_without_late_names() -> None:
 
         return bare
 
-    swap(Kept, "store", keep)
+    swap(Records, "store", keep)
 
 
 @mutant("memory: what is found valid counts as heard of up to the latest number")
@@ -149,14 +149,14 @@ def kept_although_lost() -> None:
 @mutant("load: followers take what lands without a second look", workload="contended")
 def followers_trust() -> None:
     def wait(original: Any) -> Any:
-        async def trusting(self: Boarding) -> Answer | None:
+        async def trusting(self: Waiter) -> Answer | None:
             self._early = True
             answer: Answer | None = await original(self)
             return answer
 
         return trusting
 
-    swap(Boarding, "wait", wait)
+    swap(Waiter, "wait", wait)
 
 
 @mutant("load: an invalidated value is served when its source fails", workload="failing")
@@ -212,7 +212,7 @@ def kept_whatever_it_says() -> None:
 def fill_without_fence() -> None:
     def fill(original: Any) -> Any:
         async def late(stack: Stack, miss: fence.Fence, *what: Any) -> bool:
-            now = await read.fence_now(stack, miss.question)
+            now = await read.fence_now(stack, miss.request)
             return bool(await original(stack, now, *what))
 
         return late
@@ -228,7 +228,7 @@ def fill_without_fence() -> None:
 def unstored_unchecked() -> None:
     def rise(original: Any) -> Any:
         async def blind(
-            stack: Stack, descents: Sequence[Descent], entries: Sequence[Entry | None]
+            stack: Stack, descents: Sequence[Lookup], entries: Sequence[Entry | None]
         ) -> list[bool]:
             for descent in descents:
                 for lease in descent.leases.values():

@@ -22,13 +22,13 @@ from cascada.engine.reading import lookup as descent
 from cascada.engine.reading import read
 from cascada.engine.request import Answer
 from cascada.engine.stack import Stack
-from cascada.engine.tasks.singleflight import Boarding
+from cascada.engine.tasks.singleflight import Waiter
 from cascada.engine.writing import invalidate
 from cascada.engine.writing import redelivery as debts
 from cascada.model.entry import Entry, Invalidated
 from cascada.tiers.contract import Filled, Lease
 from cascada.tiers.guarded import GuardedTier
-from cascada.tiers.memory.records import Kept
+from cascada.tiers.memory.records import Records
 from cascada.tiers.memory.tier import MemoryTier
 from cascada.tiers.redis import fill_script as redis_filling
 from cascada.tiers.redis import permissions as redis_rights
@@ -37,7 +37,7 @@ from cascada.tiers.redis import scripts as redis_scripts
 from cascada.tiers.redis import writes as redis_leases
 from cascada.tiers.redis.feed import PushFeed
 from cascada.tiers.redis.layout import Epoch
-from cascada.tiers.redis.lease_releases import Hearing
+from cascada.tiers.redis.lease_releases import LeaseReleases
 from cascada.tiers.redis.script_prelude import Script
 from cascada.tiers.redis.tier import RedisTier
 from tests.chaos.mutations import mutant, swap
@@ -196,7 +196,7 @@ def kept_past_the_return() -> None:
         return fresh
 
     def clear(original: Any) -> Any:
-        def partly(self: Kept) -> None:
+        def partly(self: Records) -> None:
             for key, record in list(self.by_key.items()):
                 if key not in outlasting:
                     self.drop(record)
@@ -204,7 +204,7 @@ def kept_past_the_return() -> None:
         return partly
 
     swap(MemoryTier, "_fill", fill)
-    swap(Kept, "clear", clear)
+    swap(Records, "clear", clear)
 
 
 @mutant(
@@ -248,7 +248,7 @@ def trusted_without_heartbeat() -> None:
     faults=("flushed again and again",),
 )
 def another_epoch_unnoticed() -> None:
-    swap(Hearing, "met", lambda original: lambda self, nonce: None)
+    swap(LeaseReleases, "met", lambda original: lambda self, nonce: None)
 
 
 # --- the paths -----------------------------------------------------------------------------------
@@ -257,14 +257,14 @@ def another_epoch_unnoticed() -> None:
 @mutant("load on redis: followers take what lands", config="redis", workload="contended")
 def followers_trust_on_redis() -> None:
     def wait(original: Any) -> Any:
-        async def trusting(self: Boarding) -> Answer | None:
+        async def trusting(self: Waiter) -> Answer | None:
             self._early = True
             answer: Answer | None = await original(self)
             return answer
 
         return trusting
 
-    swap(Boarding, "wait", wait)
+    swap(Waiter, "wait", wait)
 
 
 @mutant(

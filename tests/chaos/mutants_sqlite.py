@@ -13,7 +13,7 @@ from cascada.tiers.sqlite import writes as sqlite_rules
 from cascada.tiers.sqlite.reads import Reader
 from cascada.tiers.sqlite.schema import KILLER
 from cascada.tiers.sqlite.tier import SqliteTier
-from cascada.tiers.sqlite.transaction import Book
+from cascada.tiers.sqlite.transaction import TenantState
 from cascada.tiers.sqlite.writes import Write
 from tests.chaos.mutations import mutant, swap
 
@@ -46,7 +46,7 @@ def every_fill_is_accepted() -> None:
 
 @mutant("database: a set leaves no tombstone", workload="sets")
 def set_without_tombstone() -> None:
-    def silent(book: Book, write: Write) -> dict[str, Any]:
+    def silent(book: TenantState, write: Write) -> dict[str, Any]:
         return {"bump": lambda *bumped: 0} if write.lease.forced else {}
 
     _in_fills(silent)
@@ -55,7 +55,7 @@ def set_without_tombstone() -> None:
 @mutant("database: a refused set leaves the old value", workload="sets")
 def refused_set_leaves_the_old() -> None:
     def fill(original: Any) -> Any:
-        def lazy(book: Book, write: Write) -> Filled:
+        def lazy(book: TenantState, write: Write) -> Filled:
             if write.lease.forced and not book.stands(write.lease.q, write.names):
                 return Filled(accepted=False, q=book.q)
             filled: Filled = original(book, write)
@@ -68,7 +68,7 @@ def refused_set_leaves_the_old() -> None:
 
 @mutant("database: versions are not compared", workload="sets")
 def versions_ignored() -> None:
-    swap(Book, "newest_version", lambda original: lambda self, key: None)
+    swap(TenantState, "newest_version", lambda original: lambda self, key: None)
 
 
 @mutant("database: late names (tags, sources) are not kept", workload="groups")
@@ -99,7 +99,7 @@ def sweep_does_not_look() -> None:
 @mutant("database: the sweep drops tombstones and raises no floor", config="sqlite-tight")
 def sweep_without_floor() -> None:
     def drop(original: Any) -> Any:
-        def low(book: Book) -> None:
+        def low(book: TenantState) -> None:
             original(book)
             book.floor = 0
 
@@ -112,7 +112,7 @@ def _in_fills(changed: Any) -> None:
     """Let `changed(book, write)` say what a book does differently while it fills."""
 
     def fill(original: Any) -> Any:
-        def different(book: Book, write: Write) -> Filled:
+        def different(book: TenantState, write: Write) -> Filled:
             swapped = changed(book, write)
             vars(book).update(swapped)
             try:

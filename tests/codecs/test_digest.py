@@ -47,7 +47,7 @@ class Query:
 
 
 @dataclass
-class Question:
+class Request:
     text: str
     k: int = 3
 
@@ -220,7 +220,7 @@ DIFFERENT: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
     ((UUID(int=1),), {}), ((str(UUID(int=1)),), {}), ((UUID(int=1).bytes,), {}),
     ((date(2024, 1, 1),), {}), ((datetime(2024, 1, 1, tzinfo=UTC),), {}), (("2024-01-01",), {}),
     ((datetime(2024, 1, 1),), {}), ((time(0),), {}), ((timedelta(0),), {}),  # noqa: DTZ001
-    ((Query("a"),), {}), ((Question("a"),), {}), ((Model(text="a"),), {}), ((Struct("a"),), {}),
+    ((Query("a"),), {}), ((Request("a"),), {}), ((Model(text="a"),), {}), ((Struct("a"),), {}),
     ((Query("a", 4),), {}), (({"text": "a", "k": 3},), {}), (("\ud800",), {}),
     ((Madrid(0, 0),), {}), ((Berlin(0, 0),), {}), (((0, 0),), {}), ((Renamed(0, 0),), {}),
     ((IN_BERLIN,), {}), ((IN_MADRID,), {}), ((IN_BERLIN.replace(fold=1),), {}),

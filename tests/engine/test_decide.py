@@ -19,7 +19,7 @@ from cascada.model.keys import Key
 from cascada.model.policy import Policy
 from cascada.tiers.contract import Found, Missing
 
-FRESH, DUE, STALE, SPARE, UNFIT = Verdict
+FRESH, REFRESH_DUE, STALE, FALLBACK, UNFIT = Verdict
 ABSENT = Flag.ABSENT
 CONFIRMED = Flag.ABSENT | Flag.GENERATOR_ASKED
 
@@ -42,22 +42,22 @@ TABLE: list[tuple[Policy, Entry, float, bool, Verdict]] = [
     (PLAIN, entry(), 100, False, UNFIT),
     (PLAIN, entry(math.inf, math.inf), 10**9, False, FRESH),
     (AHEAD, entry(), 79.9, False, FRESH),
-    (AHEAD, entry(), 80, False, DUE),
-    (AHEAD, entry(), 99.9, False, DUE),
+    (AHEAD, entry(), 80, False, REFRESH_DUE),
+    (AHEAD, entry(), 99.9, False, REFRESH_DUE),
     (AHEAD, entry(), 100, False, UNFIT),
     (AHEAD, entry(math.inf, math.inf), 10**9, False, FRESH),
     (GRACE, entry(100, 150), 100, False, STALE),
     (GRACE, entry(100, 150), 149.9, False, STALE),
     (GRACE, entry(100, 150), 150, False, UNFIT),
-    (NEED, entry(100, 180), 100, False, SPARE),
-    (NEED, entry(100, 180), 179.9, False, SPARE),
+    (NEED, entry(100, 180), 100, False, FALLBACK),
+    (NEED, entry(100, 180), 179.9, False, FALLBACK),
     (NEED, entry(100, 180), 180, False, UNFIT),
     (BOTH, entry(100, 180), 149.9, False, STALE),
-    (BOTH, entry(100, 180), 150, False, SPARE),
+    (BOTH, entry(100, 180), 150, False, FALLBACK),
     # what is stored lives no longer than it was stored for, whatever the policy says since
     (GRACE, entry(100, 100), 100, False, UNFIT),
     # what the policy no longer allows is not served, though it is there
-    (PLAIN, entry(100, 150), 120, False, SPARE),
+    (PLAIN, entry(100, 150), 120, False, FALLBACK),
     (PLAIN, entry(100, 100, ABSENT), 1, False, FRESH),
     (PLAIN, entry(100, 100, ABSENT), 1, True, UNFIT),
     (PLAIN, entry(100, 100, CONFIRMED), 1, True, FRESH),
@@ -106,9 +106,9 @@ GONE = Found(Entry(b"", created=0, fresh_until=900, expires=950), 0)
         ([STALE_ONE, GOOD], Choice(0, STALE)),
         ([SPARE_ONE, GOOD], Choice(1, FRESH)),
         ([SPARE_ONE, STALE_ONE], Choice(1, STALE)),
-        ([MISS, SPARE_ONE, SPARE_ONE], Choice(1, SPARE)),
+        ([MISS, SPARE_ONE, SPARE_ONE], Choice(1, FALLBACK)),
         ([GONE, MISS], Choice(None, UNFIT)),
-        ([GONE, SPARE_ONE], Choice(1, SPARE)),
+        ([GONE, SPARE_ONE], Choice(1, FALLBACK)),
     ],
 )
 def test_the_first_that_may_be_served_answers_else_the_first_spare(
@@ -131,7 +131,7 @@ OLD_NOTHING = Found(Entry(b"", flags=ABSENT, created=0, fresh_until=990, expires
         ([NOTHING, MISS, GOOD], Choice(None, UNFIT)),
         ([OLD_NOTHING, GOOD, GOOD], Choice(None, UNFIT)),
         ([NOTHING, STALE_ONE, GOOD], Choice(1, STALE)),
-        ([NOTHING, SPARE_ONE, GOOD], Choice(1, SPARE)),
+        ([NOTHING, SPARE_ONE, GOOD], Choice(1, FALLBACK)),
         ([NOTHING, GONE, GOOD], Choice(None, UNFIT)),
         # all of them: that nothing is there is an answer, and rests on the last one as well
         ([NOTHING, NOTHING, NOTHING], Choice(2, FRESH)),

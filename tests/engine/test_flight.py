@@ -5,15 +5,15 @@ import asyncio
 import pytest
 
 from cascada.engine.kinds import Kind
-from cascada.engine.request import Answer, Question
-from cascada.engine.tasks.singleflight import MAX_COOLING, Boarding, Flight, Flights, Voyage
+from cascada.engine.request import Answer, Request
+from cascada.engine.tasks.singleflight import MAX_COOLING, Flight, Flights, LoadTask, Waiter
 from cascada.model.entry import Entry
 from cascada.model.errors import LoadCycle
 from cascada.model.keys import Key
 from cascada.model.policy import Policy
 
 KEY = Key("t", "x", None, None, None, "1")
-QUESTION = Question(Kind("t", "x", Policy()), (KEY,))
+QUESTION = Request(Kind("t", "x", Policy()), (KEY,))
 
 
 def answer() -> Answer:
@@ -25,17 +25,17 @@ def take_off(flights: Flights) -> Flight:
     return flight
 
 
-def board(flight: Flight, asked: int, parent: Voyage | None = None) -> Boarding:
-    return Boarding(flight, asked, parent, own=False)
+def board(flight: Flight, asked: int, parent: LoadTask | None = None) -> Waiter:
+    return Waiter(flight, asked, parent, own=False)
 
 
 async def test_who_asked_before_it_began_has_the_value_as_soon_as_it_lands() -> None:
     flights = Flights()
     asked = flights.moment()
     flight = take_off(flights)
-    boarding = board(flight, asked)
-    flight.land(answer())
-    taken = await boarding.wait()
+    waiter = board(flight, asked)
+    flight.set_result(answer())
+    taken = await waiter.wait()
     assert taken is not None
     assert taken.coalesced
 
@@ -50,12 +50,12 @@ async def test_who_asked_after_it_began_needs_a_proof_that_is_younger_than_the_q
     flights = Flights()
     flight = take_off(flights)
     if sealed:
-        flight.land(answer())
+        flight.set_result(answer())
         flight.seal()
-    boarding = board(flight, flights.moment())
-    waiting = asyncio.ensure_future(boarding.wait())
+    waiter = board(flight, flights.moment())
+    waiting = asyncio.ensure_future(waiter.wait())
     await asyncio.sleep(0)
-    flight.land(answer())
+    flight.set_result(answer())
     flight.seal()
     await asyncio.sleep(0)
     assert not waiting.done(), "landing is no proof"
@@ -67,7 +67,7 @@ async def test_what_was_found_in_a_tier_is_not_waited_for_but_looked_for_there()
     flights = Flights()
     flight = take_off(flights)
     early = board(flight, flights.moment())
-    flight.land(answer(), found=True)
+    flight.set_result(answer(), found=True)
     assert await early.wait() is None
     late = board(flight, flights.moment())
     waiting = asyncio.ensure_future(late.wait())
@@ -80,64 +80,64 @@ async def test_what_was_found_in_a_tier_is_not_waited_for_but_looked_for_there()
 async def test_a_flight_without_callers_is_cancelled_and_takes_no_more() -> None:
     flights = Flights()
     flight = take_off(flights)
-    flight.voyage.task = asyncio.ensure_future(asyncio.sleep(60))
+    flight.owner.task = asyncio.ensure_future(asyncio.sleep(60))
     one, two = board(flight, 0), board(flight, 0)
     one.leave()
     assert flights.find(KEY) is flight
-    assert not flight.voyage.task.cancelling()
+    assert not flight.owner.task.cancelling()
     two.leave()
     await asyncio.sleep(0)
-    assert flight.voyage.task.cancelling() == 1
+    assert flight.owner.task.cancelling() == 1
     assert flights.find(KEY) is None
     following = take_off(flights)
     flights.remove([flight])
     assert flights.find(KEY) is following
-    await asyncio.gather(flight.voyage.task, return_exceptions=True)
+    await asyncio.gather(flight.owner.task, return_exceptions=True)
 
 
 async def test_a_flight_whose_values_are_all_there_is_not_cancelled() -> None:
     flights = Flights()
-    other = Question(QUESTION.kind, (KEY._replace(resource_id="2"),))
+    other = Request(QUESTION.kind, (KEY._replace(resource_id="2"),))
     one, two = flights.prepare([QUESTION, other], kept=False)
-    one.voyage.task = asyncio.ensure_future(asyncio.sleep(60))
-    boardings = [board(one, 0), board(two, 0)]
-    one.land(answer())
-    one.land(answer())  # a second landing counts for nothing
-    assert not one.voyage.kept
-    two.land(answer())
-    for boarding in boardings:
-        boarding.leave()
-    assert not one.voyage.task.cancelling()
-    one.voyage.task.cancel()
-    await asyncio.gather(one.voyage.task, return_exceptions=True)
+    one.owner.task = asyncio.ensure_future(asyncio.sleep(60))
+    waiters = [board(one, 0), board(two, 0)]
+    one.set_result(answer())
+    one.set_result(answer())  # a second landing counts for nothing
+    assert not one.owner.kept
+    two.set_result(answer())
+    for waiter in waiters:
+        waiter.leave()
+    assert not one.owner.task.cancelling()
+    one.owner.task.cancel()
+    await asyncio.gather(one.owner.task, return_exceptions=True)
 
 
 async def test_a_circle_of_waiting_is_refused_before_it_is_closed() -> None:
     flights = Flights()
     flown = [
-        flights.prepare([Question(QUESTION.kind, (KEY._replace(resource_id=name),))], kept=False)[0]
+        flights.prepare([Request(QUESTION.kind, (KEY._replace(resource_id=name),))], kept=False)[0]
         for name in "abcd"
     ]
     a, b, c, d = flown
-    board(b, 0, a.voyage)
-    board(c, 0, b.voyage)
-    board(d, 0, b.voyage)
+    board(b, 0, a.owner)
+    board(c, 0, b.owner)
+    board(d, 0, b.owner)
     for flight in (a, b, c):
         with pytest.raises(LoadCycle, match="for its own result"):
-            board(flight, 0, c.voyage)
-    assert c.voyage.waiters == 1, "who was refused does not wait"
-    board(d, 0, c.voyage)
+            board(flight, 0, c.owner)
+    assert c.owner.waiters == 1, "who was refused does not wait"
+    board(d, 0, c.owner)
 
 
 async def test_who_has_left_waits_for_nobody() -> None:
     flights = Flights()
     a, b = take_off(flights), take_off(flights)
-    twice = [board(b, 0, a.voyage), board(b, 0, a.voyage)]
+    twice = [board(b, 0, a.owner), board(b, 0, a.owner)]
     twice[0].leave()
     with pytest.raises(LoadCycle):
-        board(a, 0, b.voyage)
+        board(a, 0, b.owner)
     twice[1].leave()
-    board(a, 0, b.voyage)
+    board(a, 0, b.owner)
 
 
 async def test_refreshes_that_failed_rest_until_their_time_and_are_forgotten_in_masses() -> None:
@@ -171,9 +171,9 @@ async def test_who_may_not_have_what_a_tier_had_waits_for_the_end_and_looks_agai
     flight = take_off(flights)
     from_memory = answer()
     from_memory.tier = "l1"
-    flight.land(from_memory, found=True)
+    flight.set_result(from_memory, found=True)
     waiting = asyncio.ensure_future(
-        Boarding(flight, asked, None, own=False, refused=frozenset({"l1"})).wait()
+        Waiter(flight, asked, None, own=False, refused=frozenset({"l1"})).wait()
     )
     for _ in range(5):
         await asyncio.sleep(0)
@@ -185,9 +185,9 @@ async def test_who_may_not_have_what_a_tier_had_waits_for_the_end_and_looks_agai
 
 async def test_nobody_boards_a_flight_that_is_over_while_others_of_its_voyage_fly() -> None:
     flights = Flights()
-    other = Question(QUESTION.kind, (KEY._replace(resource_id="2"),))
+    other = Request(QUESTION.kind, (KEY._replace(resource_id="2"),))
     ended, flying = flights.prepare([QUESTION, other], kept=False)
-    ended.land(answer())
+    ended.set_result(answer())
     ended.end(proven=True)
     assert flights.find(KEY) is None
     assert flights.find(other.key) is flying

@@ -6,7 +6,7 @@ from contextvars import ContextVar
 import pytest
 
 from cascada.engine.tasks.background import Background
-from cascada.engine.tasks.coalesce import Turns
+from cascada.engine.tasks.coalesce import Coalescer
 
 asker: ContextVar[int | None] = ContextVar("asker", default=None)
 
@@ -17,7 +17,7 @@ class Work:
 
     def __init__(self) -> None:
         self.background = Background()
-        self.turns = Turns(self.background, self)
+        self.turns = Coalescer(self.background, self)
         self.batches: list[list[int]] = []
         self.contexts: list[int | None] = []
         self.go = asyncio.Event()

@@ -88,7 +88,8 @@ def imported(mutant: Mutant) -> Iterator[Any]:
         sys.modules.update(healthy)
 
 
-MEMORY, HEARD, KEPT = "tiers.memory", "tiers.heard", "tiers.kept"
+MEMORY, HEARD = "tiers.memory.tier", "tiers.memory.invalidations"
+KEPT = "tiers.memory.records"
 MUTANTS = [
     Mutant("cells at the fill", "MemoryMachine", MEMORY,
            "            and all(cell.q <= q for cell in bar.cells)\n"),
@@ -146,8 +147,10 @@ MUTANTS = [
            "return Found(record, q)", "return Found(record, record.q)"),
 ]  # fmt: skip
 
-RULES, LEDGER, READS = "tiers.sqlite_rules", "tiers.sqlite_ledger", "tiers.sqlite_reads"
-UPKEEP, SQLITE, SCHEMA = "tiers.sqlite_upkeep", "tiers.sqlite", "tiers.sqlite_schema"
+RULES, LEDGER = "tiers.sqlite.writes", "tiers.sqlite.transaction"
+READS = "tiers.sqlite.reads"
+UPKEEP, SQLITE = "tiers.sqlite.maintenance", "tiers.sqlite.tier"
+SCHEMA = "tiers.sqlite.schema"
 MUTANTS += [
     Mutant("tombstones at the read", "SqliteMachine", READS,
            "if killer is not None or written < floor:", "if written < floor:"),

@@ -6,9 +6,9 @@ from cascada.api.cache import Cache
 from cascada.model.keys import Key, Scope
 from cascada.model.names import all_of_type, key_name, tag_name
 from cascada.testing.inside import inside
-from cascada.tiers.contract import Bearers
+from cascada.tiers.contract import EntryCount
 
-NONE = Bearers(0, 0)
+NONE = EntryCount(0, 0)
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ async def names(cache: Cache) -> list[str]:
     return [*at_agent, key_name(plain), key_name(made), tag_name("acme", "news"), key_name(absent)]
 
 
-REACHED = [Bearers(2, 0), Bearers(1, 1), Bearers(1, 0), Bearers(0, 1), NONE]
+REACHED = [EntryCount(2, 0), EntryCount(1, 1), EntryCount(1, 0), EntryCount(0, 1), NONE]
 
 
 async def test_every_tier_says_the_same(cache: Cache, names: list[str]) -> None:
@@ -45,5 +45,5 @@ async def test_what_is_set_again_is_counted_once(cache: Cache) -> None:
         await acme.within(agent="a1").set("x", "2", number)
     names = [*all_of_type("acme", "x", Scope(agent="a1")), tag_name("acme", "news")]
     for tier in inside(cache).stack.tiers:
-        assert await tier.bearers(names) == [Bearers(2, 0), Bearers(0, 1)], tier.name
+        assert await tier.bearers(names) == [EntryCount(2, 0), EntryCount(0, 1)], tier.name
     assert (await acme.invalidate(agent="a1")).keys == 2

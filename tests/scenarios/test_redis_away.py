@@ -189,6 +189,6 @@ async def test_no_read_finds_it_that_redis_could_answer(clock: ManualClock) -> N
     (answer,) = await memory.read([key])
     assert isinstance(answer, Missing)
     assert memory.peek(key) is None
-    assert memory.remnant(key, 0.0) is not None
+    assert memory.last_known(key, 0.0) is not None
     memory.end_meanwhile()
-    assert memory.remnant(key, LONGEST) is None
+    assert memory.last_known(key, LONGEST) is None

@@ -13,7 +13,7 @@ from cascada.model.errors import BadInput, CascadaError, TierUnavailable, Unansw
 from cascada.testing.clock import ManualClock
 from cascada.testing.inside import inside_sqlite
 from cascada.tiers import guarded as guarded_module
-from cascada.tiers.contract import Barred, Full
+from cascada.tiers.contract import Full, NotPermitted
 from cascada.tiers.guarded import FAILURES_TO_OPEN, MAX_CAUSES, RETRY_AFTER, GuardedTier
 from cascada.tiers.redis.layout import ServerError
 from cascada.tiers.redis.refusals import refusal
@@ -103,7 +103,7 @@ NOT_AWAY = [
     RuntimeError("a fault of our own"),
     MemoryError(),
     sqlite3.ProgrammingError("a value that SQLite does not take"),
-    Barred("another layout"),
+    NotPermitted("another layout"),
     Full("no room"),
     refusal("a script", ServerError("OOM command not allowed when used memory > 'maxmemory'.")),
     refusal("a script", ServerError("MISCONF Redis is configured to save RDB snapshots")),

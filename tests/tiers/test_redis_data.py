@@ -17,7 +17,7 @@ import pytest
 from cascada import FOREVER, Cache
 from cascada.model.clock import SystemClock
 from cascada.model.errors import TierUnavailable, Unanswered
-from cascada.tiers.contract import Barred
+from cascada.tiers.contract import NotPermitted
 from cascada.tiers.redis.layout import LAYOUT
 from cascada.tiers.redis.tier import RedisTier
 from tests.servers.redis import RedisServer
@@ -147,7 +147,7 @@ async def test_a_change_of_the_layout_leaves_data_to_all_versions(
     async with asyncio.TaskGroup() as group:
         running = group.create_task(newer.run())
         await newer.up()
-        with pytest.raises(Barred):
+        with pytest.raises(NotPermitted):
             await tier.read([KEY])
         assert await newer.data.increment("acme:c", 1) == 8
         assert await tier.data.increment("acme:c", 1) == 9

@@ -17,7 +17,7 @@ from cascada import Cache
 from cascada.model.clock import SystemClock
 from cascada.model.errors import TierUnavailable, Unanswered
 from cascada.testing.inside import inside, inside_redis
-from cascada.tiers.contract import Barred
+from cascada.tiers.contract import NotPermitted
 from cascada.tiers.redis.tier import RedisTier
 from tests.scenarios.row import until
 from tests.servers.fuzzing_redis import FuzzingRedis, Plan, before
@@ -101,7 +101,7 @@ async def test_who_is_refused_a_connection_leaves_the_others_theirs(
         assert server.say(*order) == b"+OK\r\n"
         with one_more(server):
             for number in range(5):
-                with pytest.raises(Barred, match="Redis refused"):
+                with pytest.raises(NotPermitted, match="Redis refused"):
                     await acme.increment("n", str(number))
         inside(cache).memory.flush()
         hit = await acme.get("x", "1")

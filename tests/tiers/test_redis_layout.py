@@ -10,7 +10,7 @@ import pytest
 
 from cascada.model.clock import SystemClock
 from cascada.model.names import key_name, tag_name
-from cascada.tiers.contract import Barred
+from cascada.tiers.contract import NotPermitted
 from cascada.tiers.guarded import GuardedTier
 from tests.scenarios.row import until
 from tests.servers.redis import RedisServer
@@ -53,9 +53,9 @@ async def test_a_process_that_meets_a_newer_layout_reads_nothing_and_says_so_onc
     await new.store(data=b"new layout")
     with caplog.at_level(logging.WARNING, "cascada"):
         for _ in range(3):
-            with pytest.raises(Barred, match="a newer version of cascada"):
+            with pytest.raises(NotPermitted, match="a newer version of cascada"):
                 await old.tier.read([KEY])
-        with pytest.raises(Barred, match="a newer version of cascada"):
+        with pytest.raises(NotPermitted, match="a newer version of cascada"):
             await old.tier.lease([KEY], [None])
     assert len(caplog.records) == 1
     await until(lambda: not old.has())
@@ -92,7 +92,7 @@ async def test_reads_that_are_barred_do_not_keep_invalidations_from_being_sent(
     guarded = GuardedTier(old.tier, SystemClock(), timeout=5.0)
     assert await new.store()
     for _ in range(10):
-        with pytest.raises(Barred):
+        with pytest.raises(NotPermitted):
             await guarded.read([KEY])
     assert guarded.available
     await guarded.invalidate([key_name(KEY)])

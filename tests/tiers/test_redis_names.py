@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from cascada.model.arguments import MAX_ID_LENGTH
 from cascada.model.keys import Key
 from cascada.model.names import key_name, tag_name
-from cascada.tiers.contract import Bearers
+from cascada.tiers.contract import EntryCount
 from tests.properties.budget import thorough
 from tests.servers.redis import RedisServer
 from tests.tiers.redis_world import Process, processes
@@ -37,7 +37,7 @@ def test_a_key_is_counted_whatever_is_in_its_ids(redis_server: RedisServer) -> N
     process = Process(redis_server.url)
     with asyncio.Runner() as runner:
 
-        async def reached(key: Key) -> Bearers:
+        async def reached(key: Key) -> EntryCount:
             assert await process.store(key, names=(tag_name(key.tenant, "news"),))
             (bearers,) = (await process.tier.invalidate([key_name(key)])).bearers
             return bearers

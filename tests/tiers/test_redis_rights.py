@@ -13,7 +13,7 @@ import pytest
 from cascada import Cache
 from cascada.model.names import key_name, tag_name
 from cascada.testing.inside import inside, inside_push, inside_redis
-from cascada.tiers.contract import Barred
+from cascada.tiers.contract import NotPermitted
 from cascada.tiers.guarded import GuardedTier
 from cascada.tiers.redis import permissions as redis_rights
 from cascada.tiers.redis import tier as redis
@@ -92,9 +92,9 @@ async def test_without_scripts_redis_is_not_used_but_still_told(
         with caplog.at_level(logging.WARNING, "cascada"):
             async with processes(bound):
                 for _ in range(2):
-                    with pytest.raises(Barred, match="forbids EVAL"):
+                    with pytest.raises(NotPermitted, match="forbids EVAL"):
                         await bound.tier.read([KEY])
-                    with pytest.raises(Barred, match="forbids EVAL"):
+                    with pytest.raises(NotPermitted, match="forbids EVAL"):
                         await bound.tier.lease([KEY], [None])
                 lease = await free.lease(KEY._replace(resource_id="9"))
                 told = await bound.tier.invalidate([tag_name("acme", "any")])
@@ -115,7 +115,7 @@ async def test_scripts_that_are_allowed_later_are_used_on_the_connection_that_is
     url = user("-eval", "-evalsha")
     here = Process(url)
     async with processes(here):
-        with pytest.raises(Barred):
+        with pytest.raises(NotPermitted):
             await here.tier.read([KEY])
         name = url.split("//")[1].split(":")[0]
         assert redis_server.say("ACL", "SETUSER", name, "+eval", "+evalsha") == b"+OK\r\n"
@@ -177,7 +177,7 @@ async def test_asking_in_vain_how_full_it_is_does_not_look_like_a_failure(user: 
     async with processes(process):
         guarded = GuardedTier(process.tier, process.clock, timeout=5.0)
         for _ in range(5):
-            with pytest.raises(Barred, match="how full"):
+            with pytest.raises(NotPermitted, match="how full"):
                 await guarded.usage()
         assert guarded.available
 

@@ -144,7 +144,7 @@ async def test_a_load_whose_late_tag_was_invalidated_keeps_nobody_waiting(
 
 @pytest.mark.parametrize("meanwhile", ["released", "forgotten", "deaf", "another"])
 async def test_a_push_that_overtakes_the_answer_is_not_missed(meanwhile: str) -> None:
-    hearing = redis_hearing.Hearing()
+    hearing = redis_hearing.LeaseReleases()
     hearing.listening = True
     hearing.released("key")
     since = hearing.moment()

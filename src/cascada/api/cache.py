@@ -13,7 +13,7 @@ from cascada.api.report import Report, report_of
 from cascada.api.statistics import Statistics, statistics, usage
 from cascada.api.tenant import Tenant
 from cascada.api.urls import database_tier, redis_tier
-from cascada.engine.engine import Assembly
+from cascada.engine.engine import Engine
 from cascada.model import arguments
 from cascada.model.clock import Clock, SystemClock
 from cascada.model.dependencies import Dependent
@@ -154,10 +154,10 @@ class Cache:
             if database is not None:
                 url = arguments.secret(database, "database", "a URL or a path of a file")
                 lower.append(database_tier(url, namespace, l3_bytes, clock, op_timeout))
-        self._assembly = Assembly(self.options, lower, clock)
-        self._check = self._assembly.check
-        self._life = self._assembly.life
-        self._memory = self._assembly.stack.memory
+        self._engine = Engine(self.options, lower, clock)
+        self._check = self._engine.check
+        self._life = self._engine.life
+        self._memory = self._engine.stack.memory
         self._records = self._memory.records
         self._now = clock.monotonic
         self._handles: dict[Any, Tenant] = {}
@@ -189,7 +189,7 @@ class Cache:
         handle = self._handles.get(given) if _PLAIN.issuperset(map(type, given)) else None
         if handle is None:
             text, scope = arguments.tenant(tenant), scope_of(agent, conversation, collection)
-            handle = Tenant(self._assembly, text, scope)
+            handle = Tenant(self._engine, text, scope)
             if len(self._handles) >= MAX_HANDLES:
                 self._handles.clear()
             self._handles[text, *scope] = handle
@@ -210,14 +210,14 @@ class Cache:
             return await self._beyond(key, default)
         clock = self._now
         now = clock()
-        # `Assembly.glance`, its usual case written out.
+        # `Engine.glance`, its usual case written out.
         if (
             now < record.due
             and now < self._memory.freshness.until
             and record.q >= record.clock.q
             and (
                 (value := record.value) is not UNSET
-                or (value := self._assembly.decoded(record)) is not UNSET
+                or (value := self._engine.decoded(record)) is not UNSET
             )
             and get_ident() == self._life.home._thread_id
         ):
@@ -241,42 +241,42 @@ class Cache:
         data_type = arguments.data_type(data_type)
         policy = arguments.instance(policy, "policy", Policy, "a Policy(...)")
         if policy.type is not None:
-            self._assembly.stack.codec.declared(policy.type, "Policy.type")
-        self._assembly.stack.kinds.set_policy(data_type, policy)
+            self._engine.stack.codec.declared(policy.type, "Policy.type")
+        self._engine.stack.kinds.set_policy(data_type, policy)
         self._handles.clear()  # they have worked out what the keys of the type hold
-        self._assembly.stack.memory.flush()
+        self._engine.stack.memory.flush()
 
     def stats(self) -> Statistics:
         """Counts since this process started."""
-        return statistics(self._assembly.stack.kinds.all())
+        return statistics(self._engine.stack.kinds.all())
 
     def report(self) -> Report:
         """What the cache is worth, and whether it is right, by data type; print it."""
-        return report_of(self._assembly.stack.kinds.all(), self.options.mode)
+        return report_of(self._engine.stack.kinds.all(), self.options.mode)
 
     def tracked(self) -> list[Series]:
         """What `track_cache_metrics` and the cascades have recorded since this process started."""
-        return self._assembly.stack.trace.tracked.all()
+        return self._engine.stack.trace.tracked.all()
 
     async def usage(self) -> dict[str, Usage]:
         """Entries, bytes, capacity and evictions of each tier that answers."""
-        await self._assembly.life.ready()
-        return await usage(self._assembly.stack)
+        await self._engine.life.ready()
+        return await usage(self._engine.stack)
 
     def bypass(self) -> AbstractContextManager[None]:
         """`with cache.bypass():` reads go to their sources, past all tiers, and store nothing."""
-        return self._assembly.bypass()
+        return self._engine.bypass()
 
     async def reset(self) -> None:
         """Close everything and start anew at the next use, on whatever loop (for tests)."""
-        await self._assembly.life.close(for_good=False)
+        await self._engine.life.close(for_good=False)
 
     async def aclose(self) -> None:
         """Store what is under way (at most 10 s), then close. The cache cannot be used again."""
-        await self._assembly.life.close()
+        await self._engine.life.close()
 
     async def __aenter__(self) -> Self:
-        await self._assembly.life.move_in()
+        await self._engine.life.move_in()
         return self
 
     async def __aexit__(

@@ -22,7 +22,7 @@ from cascada.codecs.digest import generate_resource_id_hash
 from cascada.codecs.public import lists_of
 from cascada.codecs.values import AS_ARRAY
 from cascada.engine.loading.batching import Gatherer
-from cascada.engine.request import Produced, Question
+from cascada.engine.request import LoadResult, Request
 from cascada.model import arguments
 from cascada.model.entry import Hit
 from cascada.model.errors import MissingExtra, SerializationError
@@ -92,7 +92,7 @@ class Embeddings:
         arguments.instance(tenant, "tenant", Tenant, "a tenant's handle: cache.tenant(...)")
         texts, as_array = arguments.texts(texts), arguments.flag(as_array, "as_array")
         want = _form(as_array)
-        timer = tenant._assembly.clock.monotonic
+        timer = tenant._engine.clock.monotonic
         started = timer()
         each = list(dict.fromkeys(texts))
         identity = self._identity.copy
@@ -146,17 +146,17 @@ class _Missing:
         self._timer = timer
         self.spent = 0.0
 
-    async def load(self, questions: Sequence[Question]) -> list[Produced]:
+    async def load(self, requests: Sequence[Request]) -> list[LoadResult]:
         started = self._timer()
-        texts = [self._texts[question.key.resource_id] for question in questions]
+        texts = [self._texts[request.key.resource_id] for request in requests]
         results = await self._embeddings.gatherer(self._tenant).ask(texts)
         self.spent += self._timer() - started
         return list(map(self._made, results))
 
-    def _made(self, result: Any) -> Produced:
+    def _made(self, result: Any) -> LoadResult:
         if isinstance(result, BaseException):
-            return Produced(None, error=result)
-        return Produced(self._embeddings.stored(result), ttl=self._embeddings.ttl)
+            return LoadResult(None, error=result)
+        return LoadResult(self._embeddings.stored(result), ttl=self._embeddings.ttl)
 
 
 def _form(as_array: bool) -> Any:

@@ -17,8 +17,8 @@ from cascada.api.tenant_fills import TenantFills
 from cascada.api.tenant_invalidation import TenantVoids
 from cascada.api.tenant_loads import TenantLoads
 from cascada.api.tenant_streams import TenantStreams
-from cascada.api.type_keys import Shape
-from cascada.engine.engine import Assembly
+from cascada.api.type_keys import TypeKeys
+from cascada.engine.engine import Engine
 from cascada.engine.writing.invalidate import invalidate
 from cascada.engine.writing.write import to_be_set, write
 from cascada.model import arguments
@@ -37,19 +37,27 @@ class Tenant(TenantLoads, TenantFills, TenantStreams, TenantData, TenantVoids):
     """One tenant's view of the cache. Made by `Cache.tenant`, narrowed by `within`."""
 
     __slots__ = (
-        "_assembly", "_check", "_life", "_memory", "_now", "_records", "_shapes", "_stack", "scope",
+        "_check",
+        "_engine",
+        "_life",
+        "_memory",
+        "_now",
+        "_records",
+        "_stack",
+        "_types",
+        "scope",
         "tenant",
     )  # fmt: skip
 
-    def __init__(self, assembly: Assembly, tenant: str, scope: Scope) -> None:
-        self._assembly = assembly
+    def __init__(self, assembly: Engine, tenant: str, scope: Scope) -> None:
+        self._engine = assembly
         self._check = assembly.check
         self._life = assembly.life
         self._stack = assembly.stack
         self._memory = assembly.stack.memory
         self._records = assembly.stack.memory.records
         self._now = assembly.stack.timer
-        self._shapes: dict[str, Shape] = {}
+        self._types: dict[str, TypeKeys] = {}
         self.tenant = tenant
         self.scope = scope
 
@@ -69,11 +77,11 @@ class Tenant(TenantLoads, TenantFills, TenantStreams, TenantData, TenantVoids):
         merged = Scope(
             *(new if new is not None else old for new, old in zip(given, self.scope, strict=True))
         )
-        return Tenant(self._assembly, self.tenant, merged)
+        return Tenant(self._engine, self.tenant, merged)
 
     def key(self, data_type: str, resource_id: Id) -> Key:
         """The key of a value, for `Cache.get`: with it at hand, a hit costs least."""
-        key = Key(*self._shape(data_type).prefix, id_text(resource_id))
+        key = Key(*self._type_keys(data_type).prefix, id_text(resource_id))
         record = self._records.get(key)
         # The very object that a record is stored under is found without a comparison.
         return key if record is None else record.key
@@ -100,24 +108,24 @@ class Tenant(TenantLoads, TenantFills, TenantStreams, TenantData, TenantVoids):
         `lookup="exact"`. A value past its ttl is returned with `stale=True` within `stale_for`.
         `type` is what stored data is decoded to; what does not decode is a miss.
         """
-        shape = self._shapes.get(data_type) if class_of(data_type) is str else None
-        if shape is None:
-            shape = self._shape(data_type)
+        type_keys = self._types.get(data_type) if class_of(data_type) is str else None
+        if type_keys is None:
+            type_keys = self._type_keys(data_type)
         if class_of(resource_id) is not str:
             resource_id = id_text(resource_id)
-        key: Any = shape.prefix + (resource_id,)  # noqa: RUF005 - faster than unpacking
+        key: Any = type_keys.prefix + (resource_id,)  # noqa: RUF005 - faster than unpacking
         record = self._records.get(key)
         if record is not None and type is None:
             clock = self._now
             now = clock()
-            # `Assembly.glance`, its usual case written out.
+            # `Engine.glance`, its usual case written out.
             if (
                 now < record.due
                 and now < self._memory.freshness.until
                 and record.q >= record.clock.q
                 and (
                     (value := record.value) is not UNSET
-                    or (value := self._assembly.decoded(record)) is not UNSET
+                    or (value := self._engine.decoded(record)) is not UNSET
                 )
                 and get_ident() == self._life.home._thread_id
             ):
@@ -125,20 +133,20 @@ class Tenant(TenantLoads, TenantFills, TenantStreams, TenantData, TenantVoids):
                 record.kind.l1 += 1
                 age = now - record.born
                 return Hit(value, "l1", age, False, False, record)
-            hit = self._assembly.glance(key)
+            hit = self._engine.glance(key)
             if hit is not None:
                 return hit
-        return await self._assembly.get(self._question(shape, resource_id, type), default)
+        return await self._engine.get(self._request(type_keys, resource_id, type), default)
 
     def peek(self, data_type: str, resource_id: Id) -> Hit[Any] | None:
         """What memory answers at once, or None: then ask `get`, which also looks further."""
-        shape = self._shapes.get(data_type) if class_of(data_type) is str else None
-        if shape is None:
-            shape = self._shape(data_type)
+        type_keys = self._types.get(data_type) if class_of(data_type) is str else None
+        if type_keys is None:
+            type_keys = self._type_keys(data_type)
         if class_of(resource_id) is not str:
             resource_id = id_text(resource_id)
-        key: Any = shape.prefix + (resource_id,)  # noqa: RUF005 - faster than unpacking
-        return self._assembly.glance(key)
+        key: Any = type_keys.prefix + (resource_id,)  # noqa: RUF005 - faster than unpacking
+        return self._engine.glance(key)
 
     @overload
     async def get_many(
@@ -157,12 +165,12 @@ class Tenant(TenantLoads, TenantFills, TenantStreams, TenantData, TenantVoids):
 
         `default` is the `value` of each that there is none of.
         """
-        shape = self._shape(data_type)
-        return await self._assembly.get_many(
-            shape.kind,
-            shape.prefix,
+        type_keys = self._type_keys(data_type)
+        return await self._engine.get_many(
+            type_keys.kind,
+            type_keys.prefix,
             arguments.ids(resource_ids),
-            partial(shape.questions, want=self._wanted(type)),
+            partial(type_keys.requests, want=self._wanted(type)),
             type,
             default,
         )
@@ -188,20 +196,20 @@ class Tenant(TenantLoads, TenantFills, TenantStreams, TenantData, TenantVoids):
         False if it was not stored in every tier that others read: something newer stood against it,
         or a tier did not answer. SerializationError if it cannot be stored exactly.
         """
-        question = self._question(self._shape(data_type), resource_id, type)
+        request = self._request(self._type_keys(data_type), resource_id, type)
         made_of = sources_for(self.tenant, sources)
         entry = to_be_set(
             self._stack,
-            question,
+            request,
             value,
             ttl=arguments.ttl(ttl),
             tags=arguments.names(tags, "tags", "tags"),
             sources=made_of,
             version=arguments.version(version),
         )
-        await self._assembly.life.ready()
-        if not self._assembly.storing:
+        await self._engine.life.ready()
+        if not self._engine.storing:
             # Other processes must not go on with the value that this one replaces.
-            await invalidate(self._stack, [key_name(question.key)])
+            await invalidate(self._stack, [key_name(request.key)])
             return False
-        return await write(self._stack, question, entry, made_of)
+        return await write(self._stack, request, entry, made_of)

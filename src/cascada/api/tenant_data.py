@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from cascada.codecs.envelope import home_of, pack, unpack
-from cascada.engine.engine import Assembly
+from cascada.engine.engine import Engine
 from cascada.engine.loading.encode import over
 from cascada.model import arguments
 from cascada.model.entry import Entry
@@ -29,10 +29,10 @@ class TenantList:
     each caller gets his own. A list without items takes no room.
     """
 
-    __slots__ = ("_assembly", "_home", "_name", "_type")
+    __slots__ = ("_engine", "_home", "_name", "_type")
 
-    def __init__(self, assembly: Assembly, name: str, type: Any = None) -> None:
-        self._assembly = assembly
+    def __init__(self, assembly: Engine, name: str, type: Any = None) -> None:
+        self._engine = assembly
         self._home = home_of(f"{assembly.options.namespace}\0{name}".encode())
         self._name = name
         self._type = type
@@ -75,7 +75,7 @@ class TenantList:
         await (await self._store()).trim(self._name, first, last)
 
     async def _push(self, value: object, *, left: bool) -> int:
-        stack = self._assembly.stack
+        stack = self._engine.stack
         encoded = stack.codec.encode(value, type=self._type)
         if (size := len(encoded.data)) > stack.max_value_bytes:
             raise BadInput(f"value has {size} bytes, {over(stack.max_value_bytes)}")
@@ -87,13 +87,13 @@ class TenantList:
         return default if item is None else self._decoded(item)
 
     async def _store(self) -> DataStore:
-        await self._assembly.life.ready()
-        return self._assembly.data
+        await self._engine.life.ready()
+        return self._engine.data
 
     def _decoded(self, item: bytes) -> Any:
         try:
             entry, _ = unpack(item, self._home)
-            return self._assembly.stack.codec.decode(
+            return self._engine.stack.codec.decode(
                 entry.data, entry.codec, entry.flags, type=self._type
             )
         except CorruptEntry as error:
@@ -105,7 +105,7 @@ class TenantData:
 
     __slots__ = ()
 
-    _assembly: Assembly
+    _engine: Engine
     tenant: str
 
     async def increment(
@@ -116,7 +116,7 @@ class TenantData:
         BadInput if it would leave 64 bits. `metadata` goes to the log, at DEBUG, and nowhere else.
         """
         name = counter_text(self.tenant, counter_type, resource_id)
-        assembly, amount = self._assembly, _int(amount, "amount")
+        assembly, amount = self._engine, _int(amount, "amount")
         await assembly.life.ready()
         value = await assembly.data.increment(name, amount)
         if metadata is not None:
@@ -126,11 +126,11 @@ class TenantData:
     async def counter(self, counter_type: str, resource_id: Id) -> int:
         """What a counter is; 0 if it never was."""
         name = counter_text(self.tenant, counter_type, resource_id)
-        await self._assembly.life.ready()
-        return await self._assembly.data.counter(name)
+        await self._engine.life.ready()
+        return await self._engine.data.counter(name)
 
     def list(self, list_name: Id, *, type: Any = None) -> TenantList:
         """The list of that name. `type` is what its items are, where that cannot be seen."""
         if type is not None:
-            self._assembly.stack.codec.declared(type)
-        return TenantList(self._assembly, list_text(self.tenant, list_name), type)
+            self._engine.stack.codec.declared(type)
+        return TenantList(self._engine, list_text(self.tenant, list_name), type)

@@ -12,11 +12,11 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
-from cascada.api.type_keys import Shape
-from cascada.engine.engine import Assembly
+from cascada.api.type_keys import TypeKeys
+from cascada.engine.engine import Engine
 from cascada.engine.reading import fences as fence
 from cascada.engine.reading import read
-from cascada.engine.request import Question
+from cascada.engine.request import Request
 from cascada.engine.stack import Stack
 from cascada.engine.writing import write
 from cascada.model import arguments
@@ -32,15 +32,15 @@ class TenantFills:
 
     __slots__ = ()
 
-    _assembly: Assembly
+    _engine: Engine
     _stack: Stack
     tenant: str
 
     @abstractmethod
-    def _shape(self, data_type: str) -> Shape: ...
+    def _type_keys(self, data_type: str) -> TypeKeys: ...
 
     @abstractmethod
-    def _question(self, shape: Shape, resource_id: Id) -> Question: ...
+    def _request(self, type_keys: TypeKeys, resource_id: Id) -> Request: ...
 
     async def fill(
         self,
@@ -65,14 +65,14 @@ class TenantFills:
                 f"fill was given a {type(given).__name__} that is no miss of get; "
                 "pass what get returned when it found nothing"
             )
-        key = made_after.question.key
+        key = made_after.request.key
         if made_after.stack is not self._stack or key.tenant != self.tenant:
             raise BadInput(f"fill was given a miss of {key}, of another tenant or another cache")
         made_of = sources_for(self.tenant, sources)
-        entry = self._to_be_filled(made_after.question, value, ttl, tags, made_of)
-        await self._assembly.life.ready()
+        entry = self._to_be_filled(made_after.request, value, ttl, tags, made_of)
+        await self._engine.life.ready()
         fence.spend(made_after)
-        if entry is None or not self._assembly.storing:
+        if entry is None or not self._engine.storing:
             return False
         return await write.fill(self._stack, made_after, entry, made_of)
 
@@ -81,19 +81,19 @@ class TenantFills:
 
         None says that there is no such value, as in `set`.
         """
-        question = self._question(self._shape(data_type), resource_id)
-        entry = self._to_be_filled(question, value)
-        await self._assembly.life.ready()
-        if not self._assembly.storing:
+        request = self._request(self._type_keys(data_type), resource_id)
+        entry = self._to_be_filled(request, value)
+        await self._engine.life.ready()
+        if not self._engine.storing:
             return False
         if entry is None:
-            return await write.write(self._stack, question, None)
-        miss = fence.take(self._stack, question.key) or await read.fence_now(self._stack, question)
+            return await write.write(self._stack, request, None)
+        miss = fence.take(self._stack, request.key) or await read.fence_now(self._stack, request)
         return await write.fill(self._stack, miss, entry)
 
     def _to_be_filled(
         self,
-        question: Question,
+        request: Request,
         value: object,
         ttl: Duration | None = None,
         tags: Sequence[str] = (),
@@ -101,7 +101,7 @@ class TenantFills:
     ) -> Entry | None:
         return write.to_be_set(
             self._stack,
-            question,
+            request,
             value,
             ttl=arguments.ttl(ttl),
             tags=arguments.names(tags, "tags", "tags"),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 
-from cascada.api.type_keys import Shape, names_of_parts, names_of_resources
-from cascada.engine.engine import Assembly
+from cascada.api.type_keys import TypeKeys, names_of_parts, names_of_resources
+from cascada.engine.engine import Engine
 from cascada.engine.stack import Stack
 from cascada.engine.writing.cascade import Cascade, cascade
 from cascada.engine.writing.invalidate import invalidate, reached
@@ -23,7 +23,7 @@ class TenantVoids:
 
     __slots__ = ()
 
-    _assembly: Assembly
+    _engine: Engine
     _stack: Stack
     tenant: str
 
@@ -31,7 +31,7 @@ class TenantVoids:
     def key(self, data_type: str, resource_id: Id) -> Key: ...
 
     @abstractmethod
-    def _shape(self, data_type: str) -> Shape: ...
+    def _type_keys(self, data_type: str) -> TypeKeys: ...
 
     @abstractmethod
     def within(
@@ -45,8 +45,8 @@ class TenantVoids:
     async def delete(self, data_type: str, resource_id: Id) -> bool:
         """Remove exactly that one key; True if there was a value."""
         key = self.key(data_type, resource_id)
-        strict = self._shape(data_type).kind.policy.strict
-        await self._assembly.life.ready()
+        strict = self._type_keys(data_type).kind.policy.strict
+        await self._engine.life.ready()
         # What has been loaded is there to who has loaded it, before any tier has it.
         flight = self._stack.flights.find(key)
         loaded = flight is not None and flight.brings_a_value
@@ -91,17 +91,17 @@ class TenantVoids:
             parts = scope_of(agent, conversation, collection)
             names = names_of_parts(self.tenant, resource_id, parts)
         else:
-            shape = merged._shape(data_type)
-            names = names_of_resources(self.tenant, data_type, resource_id, shape.scope)
+            type_keys = merged._type_keys(data_type)
+            names = names_of_resources(self.tenant, data_type, resource_id, type_keys.scope)
         if tag is not None:
             names.append(tag_name(self.tenant, tag))
         if strict is None and data_type is not None:
-            strict = self._shape(data_type).kind.policy.strict
+            strict = self._type_keys(data_type).kind.policy.strict
         elif strict is None:
             strict = self._stack.kinds.strict
         names = names or [tenant_name(self.tenant)]
         if dry_run:
-            await self._assembly.life.ready()
+            await self._engine.life.ready()
             return Invalidated(sum(map(sum, await reached(self._stack, names))), exact=False)
         return await self._invalidate(names, strict=strict)
 
@@ -146,9 +146,9 @@ class TenantVoids:
         """Carry out a cascade; `strict` None: whether any type's policy is."""
         dry_run = arguments.flag(dry_run, "dry_run")
         strict = self._stack.kinds.strict if strict is None else arguments.flag(strict, "strict")
-        await self._assembly.life.ready()
+        await self._engine.life.ready()
         return await cascade(self._stack, reaches, dry_run=dry_run, strict=strict)
 
     async def _invalidate(self, names: list[str], *, strict: bool) -> Invalidated:
-        await self._assembly.life.ready()
+        await self._engine.life.ready()
         return await invalidate(self._stack, names, strict=strict)

@@ -12,8 +12,8 @@ from functools import partial
 from typing import Any, Final, TypeVar, Unpack, cast, overload
 
 from cascada.api.signatures import Async, Loading, LoadingMany, Plain, Rows, Stored
-from cascada.api.tenant_requests import TenantAsking
-from cascada.engine.loading.loaders import PLAIN, Many, One, Terms
+from cascada.api.tenant_requests import TenantRequests
+from cascada.engine.loading.loaders import PLAIN, BatchLoader, SingleLoader, Terms
 from cascada.engine.reading.levels import alone
 from cascada.engine.selfcheck import SelfCheck
 from cascada.model import arguments
@@ -30,7 +30,7 @@ _NONE: Final[tuple[str, ...]] = ()
 """The default of `tags` and `sources`: whatever else they are has to be looked at."""
 
 
-class TenantLoads(TenantAsking):
+class TenantLoads(TenantRequests):
     """This part of `Tenant`."""
 
     __slots__ = ()
@@ -144,9 +144,9 @@ class TenantLoads(TenantAsking):
         those that it did not read: hits, or types and ids. What was made of a hit that is not what
         there is any more is returned, and not stored.
         """
-        shape = self._shapes.get(data_type) if class_of(data_type) is str else None
-        if shape is None:
-            shape = self._shape(data_type)
+        type_keys = self._types.get(data_type) if class_of(data_type) is str else None
+        if type_keys is None:
+            type_keys = self._type_keys(data_type)
         if class_of(resource_id) is not str:
             resource_id = id_text(resource_id)
         # On a hit as well, or what is wrong would be told on the first miss alone.
@@ -156,16 +156,16 @@ class TenantLoads(TenantAsking):
         if not callable(loader) or generator is not None:
             _check_functions(loader, generator)
         if type is None and not self._check.armed:
-            key: Any = shape.prefix + (resource_id,)  # noqa: RUF005 - faster than unpacking
-            hit = self._assembly.glance(key)
+            key: Any = type_keys.prefix + (resource_id,)  # noqa: RUF005 - faster than unpacking
+            hit = self._engine.glance(key)
             if hit is not None:
                 return hit
-        make = partial(One, clock=self._assembly.clock, stored=stored)
-        if shape.by_level:
-            question = self._question(shape, resource_id, type)
-            return await self._assembly.load_by_level(question, loader, generator, make)
-        question = self._question(shape, resource_id, type, generating=generator is not None)
-        return await self._assembly.load(question, make(loader, generator))
+        make = partial(SingleLoader, clock=self._engine.clock, stored=stored)
+        if type_keys.by_level:
+            request = self._request(type_keys, resource_id, type)
+            return await self._engine.load_by_level(request, loader, generator, make)
+        request = self._request(type_keys, resource_id, type, generating=generator is not None)
+        return await self._engine.load(request, make(loader, generator))
 
     @overload
     def load_many(
@@ -243,7 +243,7 @@ class TenantLoads(TenantAsking):
         """
         ids, stored = arguments.ids(resource_ids), self._terms(ttl, tags, sources)
         arguments.function(loader, "loader", "a function of a list of ids")
-        if self._shape(data_type).by_level:
+        if self._type_keys(data_type).by_level:
             one = partial(self.load, data_type, ttl=ttl, tags=tags, sources=sources, type=type)
             asked = [one(each, alone(loader, each)) for each in ids]
             hits = await asyncio.gather(*asked, return_exceptions=True)
@@ -251,7 +251,7 @@ class TenantLoads(TenantAsking):
                 if isinstance(hit, BaseException):
                     raise hit
             return cast("list[Hit[Any] | Miss]", hits)
-        source = Many(loader, clock=self._assembly.clock, stored=stored)
+        source = BatchLoader(loader, clock=self._engine.clock, stored=stored)
         return await self.ask_many(data_type, ids, source, type=type)
 
     def _terms(

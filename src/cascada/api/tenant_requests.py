@@ -11,29 +11,29 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from cascada.api.type_keys import Shape
-from cascada.engine.engine import Assembly
+from cascada.api.type_keys import TypeKeys
+from cascada.engine.engine import Engine
 from cascada.engine.reading import read
 from cascada.engine.reading.explain import Explanation, explain
 from cascada.engine.reading.levels import MakeLoader
-from cascada.engine.request import Answer, Loader, Question
+from cascada.engine.request import Answer, Loader, Request
 from cascada.engine.stack import Stack
 from cascada.model import arguments
 from cascada.model.entry import Hit, Miss
 from cascada.model.keys import Id, Scope, id_text
 
-MAX_SHAPES: Final = 128
+MAX_TYPES: Final = 128
 """Data types of which a handle remembers what their keys hold; beyond it, it begins anew."""
 
 
-class TenantAsking:
+class TenantRequests:
     """This part of `Tenant`."""
 
     __slots__ = ()
 
-    _assembly: Assembly
+    _engine: Engine
     _stack: Stack
-    _shapes: dict[str, Shape]
+    _types: dict[str, TypeKeys]
     tenant: str
     scope: Scope
 
@@ -41,8 +41,8 @@ class TenantAsking:
         self, data_type: str, ids: Sequence[str], loader: Loader, *, type: Any = None
     ) -> list[Hit[Any] | Miss]:
         """`load_many` with the engine's own kind of loader, for faces that make one."""
-        questions = self._shape(data_type).questions(ids, self._wanted(type))
-        return await self._assembly.load_many(questions, loader)
+        requests = self._type_keys(data_type).requests(ids, self._wanted(type))
+        return await self._engine.load_many(requests, loader)
 
     async def ask(
         self,
@@ -53,11 +53,11 @@ class TenantAsking:
         type: Any = None,
     ) -> tuple[Any, Answer]:
         """`load` with everything that is known of the answer, for faces that report it."""
-        question = self._question(
-            self._shape(data_type), resource_id, type, generating=loader.generating
+        request = self._request(
+            self._type_keys(data_type), resource_id, type, generating=loader.generating
         )
-        (answer,) = await self._assembly.answers([question], loader)
-        return read.value_of(self._stack, question, answer), answer
+        (answer,) = await self._engine.answers([request], loader)
+        return read.value_of(self._stack, request, answer), answer
 
     async def ask_by_level(
         self,
@@ -70,32 +70,32 @@ class TenantAsking:
         type: Any = None,
     ) -> tuple[Any, Answer]:
         """`ask` of a type whose lookup is strict."""
-        question = self._question(self._shape(data_type), resource_id, type)
-        answer = await self._assembly.by_level(question, loader, generator, make)
-        return read.value_of(self._stack, question, answer), answer
+        request = self._request(self._type_keys(data_type), resource_id, type)
+        answer = await self._engine.by_level(request, loader, generator, make)
+        return read.value_of(self._stack, request, answer), answer
 
     def by_level(self, data_type: str) -> bool:
         """Whether the source is asked level by level, which `ask` does not do."""
-        return self._shape(data_type).by_level
+        return self._type_keys(data_type).by_level
 
     # --- keys ---------------------------------------------------------------------------------
 
-    def _shape(self, data_type: str) -> Shape:
+    def _type_keys(self, data_type: str) -> TypeKeys:
         data_type = arguments.data_type(data_type)
-        shape = self._shapes.get(data_type)
-        if shape is None:
+        type_keys = self._types.get(data_type)
+        if type_keys is None:
             kind = self._stack.kinds.of(self.tenant, data_type)
-            if len(self._shapes) >= MAX_SHAPES:
-                self._shapes.clear()
-            shape = self._shapes[data_type] = Shape(kind, self.tenant, data_type, self.scope)
-        return shape
+            if len(self._types) >= MAX_TYPES:
+                self._types.clear()
+            type_keys = self._types[data_type] = TypeKeys(kind, self.tenant, data_type, self.scope)
+        return type_keys
 
-    def _question(
-        self, shape: Shape, resource_id: Id, want: Any = None, *, generating: bool = False
-    ) -> Question:
-        keys = shape.keys(id_text(resource_id))
+    def _request(
+        self, type_keys: TypeKeys, resource_id: Id, want: Any = None, *, generating: bool = False
+    ) -> Request:
+        keys = type_keys.keys(id_text(resource_id))
         want = self._wanted(want)
-        return Question(shape.kind, keys, shape.context, want, generating=generating)
+        return Request(type_keys.kind, keys, type_keys.context, want, generating=generating)
 
     def _wanted(self, type: Any) -> Any:
         """The type that a caller declared; what nothing can be decoded to would never be a hit."""
@@ -103,9 +103,9 @@ class TenantAsking:
 
     async def ttl(self, data_type: str, resource_id: Id) -> float | None:
         """Seconds until the value of this one key is no longer fresh; None if there is none."""
-        return await self._assembly.ttl(self._question(self._shape(data_type), resource_id))
+        return await self._engine.ttl(self._request(self._type_keys(data_type), resource_id))
 
     async def explain(self, data_type: str, resource_id: Id) -> Explanation:
         """Why a read of this value is answered as it is: candidates, tiers, ages, reasons."""
-        await self._assembly.life.ready()
-        return await explain(self._stack, self._question(self._shape(data_type), resource_id))
+        await self._engine.life.ready()
+        return await explain(self._stack, self._request(self._type_keys(data_type), resource_id))

@@ -7,9 +7,9 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any, TypeVar
 
-from cascada.api.type_keys import Shape
-from cascada.engine.engine import Assembly
-from cascada.engine.request import Question
+from cascada.api.type_keys import TypeKeys
+from cascada.engine.engine import Engine
+from cascada.engine.request import Request
 from cascada.engine.stack import Stack
 from cascada.engine.streaming import stream
 from cascada.engine.streaming.pieces import MAX_ITEMS, MakePieces, Pieces
@@ -26,14 +26,14 @@ class TenantStreams:
 
     __slots__ = ()
 
-    _assembly: Assembly
+    _engine: Engine
     _stack: Stack
 
     @abstractmethod
-    def _shape(self, data_type: str) -> Shape: ...
+    def _type_keys(self, data_type: str) -> TypeKeys: ...
 
     @abstractmethod
-    def _question(self, shape: Shape, resource_id: Id, want: Any = None) -> Question: ...
+    def _request(self, type_keys: TypeKeys, resource_id: Id, want: Any = None) -> Request: ...
 
     def stream(
         self,
@@ -57,39 +57,39 @@ class TenantStreams:
         """
         arguments.function(pieces, "pieces", "a function without arguments, of a generator")
         want = None if type is None else list[self._stack.codec.declared(type)]  # type: ignore[misc]  # a type by now
-        shape = self._shape(data_type)
-        question = self._question(shape, resource_id, want)
-        if shape.kind.policy.lookup == "strict":
+        type_keys = self._type_keys(data_type)
+        request = self._request(type_keys, resource_id, want)
+        if type_keys.kind.policy.lookup == "strict":
             # No generator is asked level by level: this key alone says that it has the value.
-            question = Question(shape.kind, question.candidates[:1], shape.context, want)
+            request = Request(type_keys.kind, request.candidates[:1], type_keys.context, want)
         source = Pieces(
             self._stack,
-            question,
+            request,
             pieces,
             ttl=arguments.ttl(ttl),
             tags=arguments.names(tags, "tags", "tags"),
             sources=sources_of(sources),
             max_items=arguments.integer(max_items, "max_items", 1),
         )
-        return _flow(self._assembly, question, source)
+        return _flow(self._engine, request, source)
 
 
-async def _flow(assembly: Assembly, question: Question, source: Pieces) -> AsyncGenerator[Any]:
+async def _flow(assembly: Engine, request: Request, source: Pieces) -> AsyncGenerator[Any]:
     """The pieces, as the mode says."""
     hit = None
-    if question.want is None and not assembly.check.armed:
-        hit = assembly.glance(question.key)
+    if request.want is None and not assembly.check.armed:
+        hit = assembly.glance(request.key)
     if hit is not None:
-        for piece in stream.replayed(question, hit.value):
+        for piece in stream.replayed(request, hit.value):
             yield piece
         return
     await assembly.life.ready()
     if not assembly.passing_by:
-        pieces = stream.follow(assembly.stack, question, source, assembly.check)
+        pieces = stream.follow(assembly.stack, request, source, assembly.check)
     elif assembly.storing:
-        pieces = stream.observe(assembly.stack, question, source, assembly.check)
+        pieces = stream.observe(assembly.stack, request, source, assembly.check)
     else:
-        pieces = stream.pass_by(assembly.stack, question, source)
+        pieces = stream.load_uncached(assembly.stack, request, source)
     async with aclosing(pieces):
         async for piece in pieces:
             yield piece

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from cascada.engine.kinds import Kind
-from cascada.engine.request import Question
+from cascada.engine.request import Request
 from cascada.model import arguments
 from cascada.model.errors import BadInput
 from cascada.model.keys import Id, Key, Scope, id_text
@@ -18,7 +18,7 @@ _key: Final = tuple.__new__
 """A Key without its constructor, which is a Python function: thrice as fast."""
 
 
-class Shape:
+class TypeKeys:
     """What a handle knows of one data type: the key's fixed part, and the names left out of it."""
 
     __slots__ = ("_only", "by_level", "context", "kind", "prefix", "prefixes", "scope")
@@ -38,10 +38,10 @@ class Shape:
         )
         self.context = tuple(context_names(tenant, data_type, left_out))
 
-    def questions(self, ids: Sequence[str], want: Any = None) -> list[Question]:
+    def requests(self, ids: Sequence[str], want: Any = None) -> list[Request]:
         """One for each canonical id; there may be thousands."""
         kind, context, keys = self.kind, self.context, self.keys
-        return [Question(kind, keys(last), context, want) for last in ids]
+        return [Request(kind, keys(last), context, want) for last in ids]
 
     def keys(self, last: str) -> tuple[Key, ...]:
         """The candidates for one id, the most specific one first."""

@@ -1,6 +1,6 @@
 """What `get` and `get_many` answer beyond memory: hits, and misses that remember what was seen.
 
-`Tenant` calls it, through the `Assembly`, whenever memory has no answer at once. It must never call
+`Tenant` calls it, through the `Engine`, whenever memory has no answer at once. It must never call
 a loader, and never take a lease for what it has not found.
 """
 
@@ -16,14 +16,14 @@ from cascada.engine.lifecycle import Lifecycle
 from cascada.engine.loading import dependencies as sources
 from cascada.engine.reading import read
 from cascada.engine.reading.fences import Fence, is_absence
-from cascada.engine.request import Answer, Question
+from cascada.engine.request import Answer, Request
 from cascada.engine.stack import Stack
 from cascada.model.entry import Hit, Miss
 from cascada.model.keys import Key
 
 
 class Lookups(ABC):
-    """The part of an `Assembly` that asks no source."""
+    """The part of an `Engine` that asks no source."""
 
     stack: Stack
     life: Lifecycle
@@ -42,22 +42,22 @@ class Lookups(ABC):
     def glance_many(self, kind: Kind, keys: Iterable[Key]) -> list[Hit[Any] | None]:
         """What memory answers at once."""
 
-    async def get(self, question: Question, default: Any = None) -> Hit[Any] | Miss:
+    async def get(self, request: Request, default: Any = None) -> Hit[Any] | Miss:
         """The slow path of `get`."""
         await self.life.ready()
         if not self.storing:
-            return self._unread(question, default)
+            return self._unread(request, default)
         if self.passing_by:
-            (fence,) = await read.get_hidden(self.stack, [question])
+            (fence,) = await read.get_hidden(self.stack, [request])
             return Miss(default, fence)
-        return self._got(question, await read.get_one(self.stack, question), default)
+        return self._got(request, await read.get_one(self.stack, request), default)
 
     async def get_many(
         self,
         kind: Kind,
         prefix: tuple[str | None, ...],
         ids: Sequence[str],
-        questions_of: Callable[[Sequence[str]], list[Question]],
+        questions_of: Callable[[Sequence[str]], list[Request]],
         want: Any,
         default: Any = None,
     ) -> list[Hit[Any] | Miss]:
@@ -82,43 +82,43 @@ class Lookups(ABC):
             found.clear()
         missing = [index for index in range(len(ids)) if index not in found]
         await self.life.ready()
-        questions = questions_of([ids[index] for index in missing])
-        answers = await self._get_all(questions, default, at_once=at_once)
+        requests = questions_of([ids[index] for index in missing])
+        answers = await self._get_all(requests, default, at_once=at_once)
         found.update(zip(missing, answers, strict=True))
         return [found[index] for index in range(len(ids))]
 
     async def _get_all(
-        self, questions: Sequence[Question], default: Any, *, at_once: bool
+        self, requests: Sequence[Request], default: Any, *, at_once: bool
     ) -> list[Hit[Any] | Miss]:
         if not self.storing:
-            return [self._unread(question, default) for question in questions]
+            return [self._unread(request, default) for request in requests]
         if self.passing_by:
-            fences = await read.get_hidden(self.stack, questions, at_once=at_once)
+            fences = await read.get_hidden(self.stack, requests, at_once=at_once)
             return [Miss(default, fence) for fence in fences]
-        answers = await read.get(self.stack, questions, at_once=at_once)
+        answers = await read.get(self.stack, requests, at_once=at_once)
         return [
-            self._got(question, answer, default)
-            for question, answer in zip(questions, answers, strict=True)
+            self._got(request, answer, default)
+            for request, answer in zip(requests, answers, strict=True)
         ]
 
     def _got(
-        self, question: Question, answer: Answer | Fence, default: Any = None
+        self, request: Request, answer: Answer | Fence, default: Any = None
     ) -> Hit[Any] | Miss:
         if isinstance(answer, Fence):
             return Miss(default, answer)
-        return self.answered(question, answer, default)
+        return self.answered(request, answer, default)
 
-    def _unread(self, question: Question, default: Any = None) -> Miss:
+    def _unread(self, request: Request, default: Any = None) -> Miss:
         """A miss that has asked nobody: nothing can be stored by it."""
-        return Miss(default, Fence(self.stack, question, {}))
+        return Miss(default, Fence(self.stack, request, {}))
 
-    def answered(self, question: Question, answer: Answer, default: Any = None) -> Hit[Any] | Miss:
+    def answered(self, request: Request, answer: Answer, default: Any = None) -> Hit[Any] | Miss:
         if answer.absent:
             return Miss(default)
         absent = is_absence(answer)
-        value = default if absent else read.value_of(self.stack, question, answer)
+        value = default if absent else read.value_of(self.stack, request, answer)
         age = 0.0 if answer.tier == "source" else self.stack.now() - answer.entry.created
-        origin = sources.origin(question, answer)
+        origin = sources.origin(request, answer)
         stale, coalesced = answer.stale, answer.coalesced
         return Hit(
             value, answer.tier, max(0.0, age), stale, coalesced, origin, absent, answer.fence

@@ -25,9 +25,9 @@ class Verdict(Enum):
     """What may be done with an entry."""
 
     FRESH = auto()  # serve it
-    DUE = auto()  # serve it, and refresh it ahead of its expiry
+    REFRESH_DUE = auto()  # serve it, and refresh it ahead of its expiry
     STALE = auto()  # serve it, and refresh it
-    SPARE = auto()  # keep it, in case the source fails
+    FALLBACK = auto()  # keep it, in case the source fails
     UNFIT = auto()  # as if it were not there
 
 
@@ -42,12 +42,12 @@ def judge(entry: Entry, policy: Policy, now: float, *, generating: bool) -> Verd
     if generating and entry.flags & Flag.ABSENT and not entry.flags & Flag.GENERATOR_ASKED:
         return Verdict.UNFIT
     if now < entry.fresh_until:
-        return Verdict.FRESH if now < refresh_from(entry, policy) else Verdict.DUE
+        return Verdict.FRESH if now < refresh_from(entry, policy) else Verdict.REFRESH_DUE
     if now >= entry.expires:
         return Verdict.UNFIT
     if now < entry.fresh_until + stale_window(policy):
         return Verdict.STALE
-    return Verdict.SPARE
+    return Verdict.FALLBACK
 
 
 def refresh_from(entry: Entry, policy: Policy) -> float:
@@ -82,11 +82,11 @@ def choose(
     for index, answer in enumerate(answers):
         if isinstance(answer, Found):
             verdict = judge(answer.entry, policy, now, generating=generating)
-            if verdict in (Verdict.FRESH, Verdict.DUE, Verdict.STALE):
+            if verdict in (Verdict.FRESH, Verdict.REFRESH_DUE, Verdict.STALE):
                 return Choice(index, verdict)
-            if verdict is Verdict.SPARE and spare is None:
+            if verdict is Verdict.FALLBACK and spare is None:
                 spare = index
-    return Choice(spare, Verdict.SPARE if spare is not None else Verdict.UNFIT)
+    return Choice(spare, Verdict.FALLBACK if spare is not None else Verdict.UNFIT)
 
 
 def _choose_strictly(
@@ -107,7 +107,7 @@ def _choose_strictly(
         absent = answer.entry.flags & Flag.ABSENT
         if not absent or index + 1 == candidates:
             return Choice(None if verdict is Verdict.UNFIT else index, verdict)
-        if verdict not in (Verdict.FRESH, Verdict.DUE):
+        if verdict not in (Verdict.FRESH, Verdict.REFRESH_DUE):
             break
     return Choice(None, Verdict.UNFIT)
 

@@ -17,8 +17,8 @@ from cascada.engine.lifecycle import Forgetful, Lifecycle
 from cascada.engine.loading import dependencies as sources
 from cascada.engine.reading import read
 from cascada.engine.reading.fences import Fence
-from cascada.engine.reading.levels import Levels, MakeLoader
-from cascada.engine.request import Answer, Fences, Loader, Question
+from cascada.engine.reading.levels import LevelLookup, MakeLoader
+from cascada.engine.request import Answer, Fences, Loader, Request
 from cascada.engine.selfcheck import SelfCheck
 from cascada.engine.stack import Stack
 from cascada.engine.tasks.limits import Limits
@@ -39,27 +39,27 @@ from cascada.tiers.redis.feed import Publisher, PushFeed
 
 logger = logging.getLogger("cascada")
 
-_bypassed: Final[ContextVar[tuple[Assembly, ...]]] = ContextVar("cascada_bypass", default=())
+_bypassed: Final[ContextVar[tuple[Engine, ...]]] = ContextVar("cascada_bypass", default=())
 
 
 class Bypass:
     """`with` it, reads go to their sources. (No `contextmanager`: that fails for some errors.)"""
 
-    def __init__(self, assembly: Assembly) -> None:
-        self._assembly = assembly
+    def __init__(self, assembly: Engine) -> None:
+        self._engine = assembly
 
     def __enter__(self) -> None:
-        self._token = _bypassed.set((*_bypassed.get(), self._assembly))
-        self._assembly.stack.bypasses += 1
-        self._assembly.stack.watchers += 1
+        self._token = _bypassed.set((*_bypassed.get(), self._engine))
+        self._engine.stack.bypasses += 1
+        self._engine.stack.watchers += 1
 
     def __exit__(self, *error: object) -> None:
-        self._assembly.stack.watchers -= 1
-        self._assembly.stack.bypasses -= 1
+        self._engine.stack.watchers -= 1
+        self._engine.stack.bypasses -= 1
         _bypassed.reset(self._token)
 
 
-class Assembly(Lookups):
+class Engine(Lookups):
     """A stack, its life, and the calls that all faces make of them."""
 
     def __init__(self, options: Options, lower: Sequence[Tier], clock: Clock | None = None) -> None:
@@ -196,41 +196,39 @@ class Assembly(Lookups):
         kind.l1 += written_out
         return found
 
-    async def load(self, question: Question, loader: Loader) -> Hit[Any] | Miss:
+    async def load(self, request: Request, loader: Loader) -> Hit[Any] | Miss:
         """The slow path of `load`."""
-        (answer,) = await self.answers([question], loader)
-        return self.answered(question, answer)
+        (answer,) = await self.answers([request], loader)
+        return self.answered(request, answer)
 
-    async def load_many(
-        self, questions: Sequence[Question], loader: Loader
-    ) -> list[Hit[Any] | Miss]:
-        answers = await self.answers(questions, loader)
+    async def load_many(self, requests: Sequence[Request], loader: Loader) -> list[Hit[Any] | Miss]:
+        answers = await self.answers(requests, loader)
         return [
-            self.answered(question, answer)
-            for question, answer in zip(questions, answers, strict=True)
+            self.answered(request, answer)
+            for request, answer in zip(requests, answers, strict=True)
         ]
 
-    async def answers(self, questions: Sequence[Question], loader: Loader) -> list[Answer]:
+    async def answers(self, requests: Sequence[Request], loader: Loader) -> list[Answer]:
         """Answers with all that is known of them, as the mode says."""
         if not self.passing_by:
             await self.life.ready()
-            answers = await read.load(self.stack, questions, loader)
+            answers = await read.load(self.stack, requests, loader)
             if self.check.armed:
-                self.check.sample(questions, answers, loader)
+                self.check.sample(requests, answers, loader)
             return answers
         await self.life.ready()
         if self.options.mode != "observe" or self._bypassed:
-            return await read.pass_by(self.stack, questions, loader)
-        answers = await read.load(self.stack, questions, loader)
+            return await read.load_uncached(self.stack, requests, loader)
+        answers = await read.load(self.stack, requests, loader)
         served = [
             index
             for index, answer in enumerate(answers)
             if answer.tier != "source" or answer.coalesced
         ]
         if served:
-            asked = [questions[index] for index in served]
+            asked = [requests[index] for index in served]
             started = self.stack.timer()
-            truths = await read.pass_by(self.stack, asked, loader)
+            truths = await read.load_uncached(self.stack, asked, loader)
             spent = self.stack.timer() - started
             self.check.observe(asked, [answers[index] for index in served], truths, loader, spent)
             for index, truth in zip(served, truths, strict=True):
@@ -239,50 +237,50 @@ class Assembly(Lookups):
 
     async def load_by_level(
         self,
-        question: Question,
+        request: Request,
         loader: Callable[..., Any] | None,
         generator: Callable[..., Any] | None,
         make: MakeLoader,
     ) -> Hit[Any] | Miss:
         """The slow path of `load` where the lookup is strict."""
-        return self.answered(question, await self.by_level(question, loader, generator, make))
+        return self.answered(request, await self.by_level(request, loader, generator, make))
 
     async def by_level(
         self,
-        question: Question,
+        request: Request,
         loader: Callable[..., Any] | None,
         generator: Callable[..., Any] | None,
         make: MakeLoader,
     ) -> Answer:
         """The answer of a strict lookup: what is known, else what the source says by level."""
-        fences: list[Fences] = [{}] * len(question.candidates)
+        fences: list[Fences] = [{}] * len(request.candidates)
         if self.storing:
             await self.life.ready()
             wanted = not self.passing_by
-            known, fences = await read.known(self.stack, question, wanted=wanted)
+            known, fences = await read.known(self.stack, request, wanted=wanted)
             if known is not None and not (generator and known.entry.flags & Flag.ABSENT):
                 return known
-        levels = Levels(self.stack, loader, question.candidates, make)
-        for key, fence in zip(question.candidates, fences, strict=True):
+        levels = LevelLookup(self.stack, loader, request.candidates, make)
+        for key, fence in zip(request.candidates, fences, strict=True):
             since = fence if levels.asked else None
-            level = Question(question.kind, (key,), question.context, question.want, since=since)
+            level = Request(request.kind, (key,), request.context, request.want, since=since)
             (answer,) = await self.answers([level], levels.at(key))
             if not (answer.absent or answer.entry.flags & Flag.ABSENT):
                 return answer
         if generator is not None:
-            full = Question(
-                question.kind,
-                question.candidates[:1],
-                question.context,
-                question.want,
+            full = Request(
+                request.kind,
+                request.candidates[:1],
+                request.context,
+                request.want,
                 generating=True,
             )
             (answer,) = await self.answers([full], make(None, generator))
         return answer
 
-    async def ttl(self, question: Question) -> float | None:
+    async def ttl(self, request: Request) -> float | None:
         await self.life.ready()
-        exact = Question(question.kind, question.candidates[:1])
+        exact = Request(request.kind, request.candidates[:1])
         (answer,) = await read.get(self.stack, [exact], counted=False)
         if isinstance(answer, Fence):
             return None

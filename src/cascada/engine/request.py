@@ -20,7 +20,7 @@ UNSTORED: Final = Entry(b"")
 """Stands for the entry of what went past the tiers."""
 
 
-class Question:
+class Request:
     """One value that a caller wants.
 
     `candidates` are the keys that may answer, `key` (the first) is where a load is stored.
@@ -110,7 +110,7 @@ class Answer:
         return shared
 
 
-class Produced:
+class LoadResult:
     """What a source made for one question; `absent` means that there is nothing.
 
     `error`: this one question failed, though others of the same call did not.
@@ -171,6 +171,6 @@ class Loader(Protocol):
     @property
     def generating(self) -> bool: ...
 
-    async def load(self, questions: Sequence[Question]) -> list[Produced]:
+    async def load(self, requests: Sequence[Request]) -> list[LoadResult]:
         """One answer for each question, in their order; raises what the caller's code raises."""
         ...

@@ -35,8 +35,8 @@ from typing import Final
 from cascada.engine.loading import dependencies as sources
 from cascada.engine.loading.encode import encoded
 from cascada.engine.reading import read
-from cascada.engine.reading.lookup import descend
-from cascada.engine.request import Answer, Loader, Question
+from cascada.engine.reading.lookup import look_up
+from cascada.engine.request import Answer, Loader, Request
 from cascada.engine.stack import Stack
 from cascada.model.entry import Codec, Entry, Flag
 from cascada.model.errors import SerializationError
@@ -97,23 +97,23 @@ class SelfCheck:
                 self.armed = True
 
     def sample(
-        self, questions: Sequence[Question], answers: Sequence[Answer], loader: Loader
+        self, requests: Sequence[Request], answers: Sequence[Answer], loader: Loader
     ) -> None:
         """Compare the hit whose turn it is, if it is among these answers."""
-        for question, answer in zip(questions, answers, strict=True):
-            if not _is_plain_hit(answer) or not self._is_comparable(question):
+        for request, answer in zip(requests, answers, strict=True):
+            if not _is_plain_hit(answer) or not self._is_comparable(request):
                 continue
             if self._passed_over:
                 self._passed_over -= 1
             else:
                 self.armed = False
-                if self._has_room(question):
-                    self._start(question, answer.entry, None, loader)
+                if self._has_room(request):
+                    self._start(request, answer.entry, None, loader)
                 return
 
     def observe(
         self,
-        questions: Sequence[Question],
+        requests: Sequence[Request],
         answers: Sequence[Answer],
         truths: Sequence[Answer],
         loader: Loader,
@@ -124,136 +124,135 @@ class SelfCheck:
         `seconds` is what it took to say all of it. The truths become their callers' own when this
         returns, so what is needed of them later is encoded here.
         """
-        for question, answer, truth in zip(questions, answers, truths, strict=True):
+        for request, answer, truth in zip(requests, answers, truths, strict=True):
             if answer.tier == "source":
                 continue  # another caller's load: no hit
-            question.kind.timed_hits += 1
-            question.kind.timed_seconds += seconds / len(questions)
-            if not _is_plain_hit(answer) or not self._has_room(question):
+            request.kind.timed_hits += 1
+            request.kind.timed_seconds += seconds / len(requests)
+            if not _is_plain_hit(answer) or not self._has_room(request):
                 continue
-            if not self._is_comparable(question):
-                question.kind.unchecked += 1
+            if not self._is_comparable(request):
+                request.kind.unchecked += 1
                 continue
-            said = self._said(question, truth)
+            said = self._said(request, truth)
             if said is None:
-                question.kind.unchecked += 1
-            elif self._same(question, answer.entry, said):
-                question.kind.checked += 1
+                request.kind.unchecked += 1
+            elif self._same(request, answer.entry, said):
+                request.kind.checked += 1
             else:
-                self._start(question, answer.entry, said, loader)
+                self._start(request, answer.entry, said, loader)
 
-    def _is_comparable(self, question: Question) -> bool:
+    def _is_comparable(self, request: Request) -> bool:
         """Whether a difference would mean anything. Neither a policy that says no nor a source that
         contradicts itself makes the check wait for another hit of the type."""
-        kind = question.kind
+        kind = request.kind
         wanted = kind.policy.checkable is not False
         return wanted and self._contradicted[kind.data_type] < CONTRADICTIONS
 
-    def _has_room(self, question: Question) -> bool:
-        return self._under_way[question.kind.data_type] < MOST
+    def _has_room(self, request: Request) -> bool:
+        return self._under_way[request.kind.data_type] < MOST
 
-    def _start(self, question: Question, served: Entry, said: Entry | None, loader: Loader) -> None:
-        self._under_way[question.kind.data_type] += 1
+    def _start(self, request: Request, served: Entry, said: Entry | None, loader: Loader) -> None:
+        self._under_way[request.kind.data_type] += 1
         self._stack.background.run_aside(
-            self._compare(question, served, said, loader), f"check {question.key}"
+            self._compare(request, served, said, loader), f"check {request.key}"
         )
 
     async def _compare(
-        self, question: Question, served: Entry, said: Entry | None, loader: Loader
+        self, request: Request, served: Entry, said: Entry | None, loader: Loader
     ) -> None:
         """From the first comparison of a hit to the last; `said`: what the source said already."""
-        kind = question.kind
+        kind = request.kind
         try:
             # Whoever was served may have been a loader: that load is not made of what is read here.
             with sources.loading(None):
-                if said is None and (said := await self._ask(question, loader)) is None:
+                if said is None and (said := await self._ask(request, loader)) is None:
                     kind.unchecked += 1
                     return
-                if self._same(question, served, said):
+                if self._same(request, served, said):
                     kind.checked += 1
                     return
-                again = await self._ask(question, loader)
+                again = await self._ask(request, loader)
                 if again is None:
                     kind.unchecked += 1
                     return
-                if not self._same(question, said, again):
+                if not self._same(request, said, again):
                     kind.unchecked += 1
                     if not kind.checked:
                         self._contradicted[kind.data_type] += 1
                     return
                 kind.checked += 1
                 kind.differed += 1
-                await self._look_again(question, loader)
+                await self._look_again(request, loader)
         finally:
             self._under_way[kind.data_type] -= 1
 
-    async def _look_again(self, question: Question, loader: Loader) -> None:
-        kind = question.kind
+    async def _look_again(self, request: Request, loader: Loader) -> None:
+        kind = request.kind
         await asyncio.sleep(self.pauses[0])
-        if (differs := await self._differs(question, loader)) is False:
+        if (differs := await self._differs(request, loader)) is False:
             return
         kind.differed_1s += differs is True
         await asyncio.sleep(self.pauses[1])
-        if await self._differs(question, loader):
+        if await self._differs(request, loader):
             kind.differed_10s += 1
-            self._stack.trace.inconsistent(kind, question.key)
+            self._stack.trace.inconsistent(kind, request.key)
 
-    async def _differs(self, question: Question, loader: Loader) -> bool | None:
+    async def _differs(self, request: Request, loader: Loader) -> bool | None:
         """Whether the tiers hold something else than the source says; None if nobody can tell."""
-        before = await self._held(question)
+        before = await self._held(request)
         if before is None:
             return False
-        said = await self._ask(question, loader)
+        said = await self._ask(request, loader)
         if said is None:
             return None
-        if self._same(question, before, said):
+        if self._same(request, before, said):
             return False
-        after = await self._held(question)
+        after = await self._held(request)
         # Else it was replaced while the source was asked, and nobody knows which came first.
         return after is not None and (after.created, after.data) == (before.created, before.data)
 
-    async def _held(self, question: Question) -> Entry | None:
+    async def _held(self, request: Request) -> Entry | None:
         """What a read would be served now, without counting it."""
-        (descent,) = await descend(self._stack, [question], loading=False)
+        (descent,) = await look_up(self._stack, [request], loading=False)
         answer = descent.answer
         return answer.entry if answer is not None and _is_plain_hit(answer) else None
 
-    async def _ask(self, question: Question, loader: Loader) -> Entry | None:
+    async def _ask(self, request: Request, loader: Loader) -> Entry | None:
         """What the source says now; None if it does not, or leaves it to a generator."""
-        plain = Question(question.kind, question.candidates, question.context, question.want)
+        plain = Request(request.kind, request.candidates, request.context, request.want)
         try:
             # What the loader itself reads through the cache comes from its source as well.
             with self._bypass():
                 async with asyncio.timeout(self._stack.load_timeout or PATIENCE):
-                    (truth,) = await read.pass_by(self._stack, [plain], loader)
-            return self._said(question, truth)
+                    (truth,) = await read.load_uncached(self._stack, [plain], loader)
+            return self._said(request, truth)
         except (asyncio.CancelledError, KeyboardInterrupt):
             raise
         except BaseException as error:  # noqa: BLE001 - the caller's own code may raise anything
             why = without_values(error)
-            logger.debug("%s could not be compared with its source: %s", question.key, why)
+            logger.debug("%s could not be compared with its source: %s", request.key, why)
             return None
 
-    def _said(self, question: Question, truth: Answer) -> Entry | None:
+    def _said(self, request: Request, truth: Answer) -> Entry | None:
         """The source's answer as the tiers would hold it; None if there is nothing to compare."""
-        if truth.origin == "generator" or (truth.absent and question.generating):
+        if truth.origin == "generator" or (truth.absent and request.generating):
             return None
         if truth.absent:
             return Entry(b"", Codec.NOTHING, Flag.ABSENT)
         try:
-            return encoded(self._stack, question, truth.value, None, (), None)
+            return encoded(self._stack, request, truth.value, None, (), None)
         except SerializationError:
             return None
 
-    def _same(self, question: Question, one: Entry, other: Entry) -> bool:
+    def _same(self, request: Request, one: Entry, other: Entry) -> bool:
         """Whether a reader could not tell the two apart."""
         if (one.codec, one.data) == (other.codec, other.data):
             return True
         decode = self._stack.decode
         try:
             return bool(
-                decode(one, question.kind, question.want)
-                == decode(other, question.kind, question.want)
+                decode(one, request.kind, request.want) == decode(other, request.kind, request.want)
             )
         except Exception:  # noqa: BLE001 - arrays have no answer, and a class may compare as it likes
             return False

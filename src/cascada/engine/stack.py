@@ -13,9 +13,9 @@ from weakref import WeakValueDictionary
 from cascada.codecs.values import ValueCodec
 from cascada.engine import decide
 from cascada.engine.kinds import Kind, Kinds
-from cascada.engine.request import Question
+from cascada.engine.request import Request
 from cascada.engine.tasks.background import Background
-from cascada.engine.tasks.coalesce import Turns
+from cascada.engine.tasks.coalesce import Coalescer
 from cascada.engine.tasks.limits import Limits
 from cascada.engine.tasks.singleflight import Flights
 from cascada.engine.trace import Trace
@@ -38,8 +38,8 @@ _ABSENT: Final = int(Flag.ABSENT)  # calculating with the enum's member takes ha
 class Stack:
     """Memory, the tiers below it, and the tools of the paths. It decides nothing.
 
-    `background`, `flights`, `limits` and `glimpses` belong to one event loop, renewed with it, and
-    so does `discarding`: of what is there and of no use, who lets go of it.
+    `background`, `flights`, `limits` and `shared_reads` belong to one event loop, renewed with it,
+    and so does `discarding`: of what is there and of no use, who lets go of it.
     `watchers` counts what makes a hit in memory more than an answer: loaders that run now (it may
     be a source), observers, and open `bypass()` blocks (`bypasses` of them). While it is 0, a hit
     looks at none of them; else no hit is a matter of course (`Watched`).
@@ -48,7 +48,7 @@ class Stack:
     background: Background
     flights: Flights
     limits: Limits
-    glimpses: Turns[Question, Any]
+    shared_reads: Coalescer[Request, Any]
     discarding: WeakValueDictionary[Key, asyncio.Lock]
 
     def __init__(
@@ -105,10 +105,10 @@ class Stack:
         self._watchers = count
         self.memory.freshness = self._watched if count else self._freshness
 
-    def settle(self, limits: Limits, look: Callable[[list[Question]], Awaitable[Any]]) -> None:
+    def settle(self, limits: Limits, look: Callable[[list[Request]], Awaitable[Any]]) -> None:
         """Start on an event loop, with nothing under way."""
         self.background = Background(self.trace.failed_aside)
-        self.glimpses = Turns(self.background, look)
+        self.shared_reads = Coalescer(self.background, look)
         self.flights = Flights()
         self.limits = limits
         self.discarding = WeakValueDictionary()
@@ -157,14 +157,14 @@ class Stack:
             return -math.inf  # each hit is looked at by `decode`
         return min(decide.refresh_from(entry, kind.policy), entry.expires)
 
-    def goes_on_without(self, question: Question) -> bool:
+    def goes_on_without(self, request: Request) -> bool:
         """Whether memory keeps what is loaded and set while the tier below it is away.
 
         Not where another one is below that, which has it; nor for a type that is served from memory
         only as long as nothing can have ended it.
         """
         alone = len(self.lower) == 1 and self.degraded_l1_ttl > 0
-        return alone and not question.kind.policy.strict
+        return alone and not request.kind.policy.strict
 
     def keys_for(self, tier: Tier, candidates: tuple[Key, ...]) -> tuple[Key, ...]:
         """Which candidates a tier is asked for.

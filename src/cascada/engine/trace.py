@@ -14,7 +14,7 @@ from types import FunctionType, MethodType
 from typing import Any, Final
 
 from cascada.engine.kinds import Kind
-from cascada.engine.request import Answer, Question
+from cascada.engine.request import Answer, Request
 from cascada.model.dependencies import BY_CONTEXT, unreached
 from cascada.model.events import Event, EventKind, Observer
 from cascada.model.keys import Key
@@ -58,12 +58,12 @@ class Trace:
         self._unreached: set[str] = set()
 
     def answered(
-        self, questions: Sequence[Question], answers: Sequence[Answer | None], seconds: float
+        self, requests: Sequence[Request], answers: Sequence[Answer | None], seconds: float
     ) -> None:
         """A read of the slow path got its answers, or none."""
         from_l2 = from_l3 = from_source = 0
-        for question, answer in zip(questions, answers, strict=True):
-            kind = question.kind
+        for request, answer in zip(requests, answers, strict=True):
+            kind = request.kind
             if answer is None:
                 kind.misses += 1
                 continue
@@ -86,14 +86,14 @@ class Trace:
             if times:
                 self.latencies[name].add(seconds, times)
         if self.observers:
-            self._tell(questions, answers, seconds)
+            self._tell(requests, answers, seconds)
 
     def _tell(
-        self, questions: Sequence[Question], answers: Sequence[Answer | None], seconds: float
+        self, requests: Sequence[Request], answers: Sequence[Answer | None], seconds: float
     ) -> None:
-        for question, answer in zip(questions, answers, strict=True):
+        for request, answer in zip(requests, answers, strict=True):
             what, tier, stale = _outcome(answer)
-            self._emit(what, question.kind, question.key, tier, stale=stale, seconds=seconds)
+            self._emit(what, request.kind, request.key, tier, stale=stale, seconds=seconds)
 
     def hit_in_memory(self, kind: Kind, key: Key) -> None:
         """A hit on the fast path, which has counted itself; only called if anybody observes."""
@@ -112,10 +112,10 @@ class Trace:
             what: EventKind = "refresh_failed" if refresh else "load_failed"
             self._emit(what, kind, key, detail=without_values(error))
 
-    def filled(self, question: Question, tier: str, *, accepted: bool) -> None:
+    def filled(self, request: Request, tier: str, *, accepted: bool) -> None:
         if not accepted:
-            question.kind.refused += 1
-        self._emit("fill" if accepted else "refused", question.kind, question.key, tier)
+            request.kind.refused += 1
+        self._emit("fill" if accepted else "refused", request.kind, request.key, tier)
 
     def corrupt(self, kind: Kind, key: Key, tier: str, why: str) -> None:
         kind.corrupt += 1

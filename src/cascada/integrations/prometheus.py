@@ -86,7 +86,7 @@ class CacheCollector(Collector):
 
     def __init__(self, cache: Cache, *, tenants: int = 0, data_types: int = 200) -> None:
         arguments.instance(cache, "cache", Cache, "a Cache")
-        self._assembly = cache._assembly
+        self._engine = cache._engine
         self._tenants = arguments.integer(tenants, "tenants", 0)
         self._data_types = arguments.integer(data_types, "data_types", 0)
         self._usage: dict[str, Usage] = {}
@@ -97,8 +97,8 @@ class CacheCollector(Collector):
 
     async def refresh(self) -> None:
         """Ask the tiers how full they are."""
-        await self._assembly.life.ready()
-        self._usage = await usage(self._assembly.stack)
+        await self._engine.life.ready()
+        self._usage = await usage(self._engine.stack)
 
     def describe(self) -> Iterable[Metric]:
         """Nothing: a registry need not scrape to find out the names."""
@@ -107,7 +107,7 @@ class CacheCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """All metrics, as of now."""
         self._refresh_from_another_thread()
-        kinds = self._assembly.stack.kinds.all()
+        kinds = self._engine.stack.kinds.all()
         labels = self._labels(kinds)
         yield from self._reads(kinds, labels)
         yield from self._counted(kinds, labels)
@@ -126,7 +126,7 @@ class CacheCollector(Collector):
             "cache_tracked_sum", "The values of those measurements, added up.", labels=names
         )
         shown: dict[str, str] = {}
-        series = self._assembly.stack.trace.tracked.all()
+        series = self._engine.stack.trace.tracked.all()
         for each in series:
             room = len(shown) < self._data_types
             shown.setdefault(each.data_type, each.data_type if room else OTHER)
@@ -145,7 +145,7 @@ class CacheCollector(Collector):
         below = {labels[kind]: 0 for kind in kinds}
         for kind in kinds:
             below[labels[kind]] += kind.misses
-        for layer in reversed([tier.name for tier in self._assembly.stack.tiers]):
+        for layer in reversed([tier.name for tier in self._engine.stack.tiers]):
             found = dict.fromkeys(below, 0)
             for kind in kinds:
                 found[labels[kind]] += getattr(kind, layer)
@@ -207,7 +207,7 @@ class CacheCollector(Collector):
             "How long an answer took, by the layer that gave it (l1: estimated at each scrape).",
             labels=["layer"],
         )
-        latencies = {"l1": self._in_memory, **self._assembly.stack.trace.latencies}
+        latencies = {"l1": self._in_memory, **self._engine.stack.trace.latencies}
         bounds = [*map(str, BOUNDS), "+Inf"]
         for layer, latency in latencies.items():
             totals = zip(bounds, accumulate(latency.counts), strict=True)
@@ -216,7 +216,7 @@ class CacheCollector(Collector):
 
     def _time_hits(self, count: int) -> None:
         """Let the times of a few look-ups stand for `count` hits."""
-        memory, now = self._assembly.stack.memory, self._assembly.clock.monotonic
+        memory, now = self._engine.stack.memory, self._engine.clock.monotonic
         times = []
         try:
             probes = list(islice(memory.records.values(), PROBES))
@@ -237,9 +237,9 @@ class CacheCollector(Collector):
             self._timed += count  # else they wait for a scrape that finds something to look up
 
     def _tiers(self) -> Iterator[Metric]:
-        stack = self._assembly.stack
+        stack = self._engine.stack
         mode = GaugeMetricFamily("cache_mode", "1 for the mode of the cache.", labels=["mode"])
-        mode.add_metric([self._assembly.options.mode], 1)
+        mode.add_metric([self._engine.options.mode], 1)
         yield mode
         for name, text in {
             "size_bytes": "Bytes that the layer holds.",
@@ -301,7 +301,7 @@ class CacheCollector(Collector):
         }
 
     def _refresh_from_another_thread(self) -> None:
-        loop = self._assembly.life.loop
+        loop = self._engine.life.loop
         if loop is None or not loop.is_running():
             return
         try:

@@ -1,6 +1,6 @@
 """What belongs to a whole cache, and what each of it may be.
 
-`Cache` makes one `Options` of its arguments, and the `Assembly` is built of it. All their checks
+`Cache` makes one `Options` of its arguments, and the `Engine` is built of it. All their checks
 are here, so that a wrong one is refused before anything is opened. What the environment says is
 given to `Cache` as arguments, and passes here as well.
 """

@@ -35,9 +35,9 @@ from cascada.model.entry import Entry
 from cascada.model.errors import BadInput, TierUnavailable, Unanswered
 from cascada.model.keys import Key
 from cascada.tiers.contract import (
-    Bearers,
     Busy,
     Changes,
+    EntryCount,
     FeedSource,
     Filled,
     Found,
@@ -185,7 +185,7 @@ class FlakyTier:
     async def invalidate(self, names: Sequence[str]) -> Invalidation:
         return await self._through("invalidate", lambda: self.tier.invalidate(names))
 
-    async def bearers(self, names: Sequence[str]) -> list[Bearers]:
+    async def bearers(self, names: Sequence[str]) -> list[EntryCount]:
         return await self._through("bearers", lambda: self.tier.bearers(names))
 
     async def usage(self) -> Usage:

@@ -78,7 +78,7 @@ class Inside:
 
 def inside(cache: Cache | Tenant) -> Inside:
     """What a cache, or the cache of a handle, is made of."""
-    assembly = cache._assembly
+    assembly = cache._engine
     stack = assembly.stack
     return Inside(
         memory=stack.memory,

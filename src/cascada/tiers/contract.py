@@ -35,14 +35,14 @@ from cascada.model.keys import Key
 TierName = Literal["l1", "l2", "l3"]
 
 
-class Barred(TierUnavailable):
+class NotPermitted(TierUnavailable):
     """The tier answers, but this process may not use it (another layout, missing rights).
 
     It has not failed: what it still takes (invalidations) is sent to it.
     """
 
 
-class Full(Barred):
+class Full(NotPermitted):
     """The tier answers, and takes nothing more that needs room."""
 
 
@@ -175,7 +175,7 @@ class Filled(NamedTuple):
     outcome: Outcome = Outcome.PLAIN
 
 
-class Bearers(NamedTuple):
+class EntryCount(NamedTuple):
     """How many entries a name reaches, at most: what has expired may still be among them.
 
     `own`: which it says what they are (of a key: the entry itself). `made`: from what it names.
@@ -185,16 +185,16 @@ class Bearers(NamedTuple):
     made: int
 
 
-NOTHING: Final = Bearers(0, 0)
+NOTHING: Final = EntryCount(0, 0)
 
 
 def with_keys(
-    names: Sequence[str], counted: Sequence[Bearers], found: Sequence[Found | Missing]
-) -> list[Bearers]:
+    names: Sequence[str], counted: Sequence[EntryCount], found: Sequence[Found | Missing]
+) -> list[EntryCount]:
     """`counted`, with the keys' own entries added: those that were found, in their order."""
     answers = iter(found)
     return [
-        Bearers(isinstance(next(answers), Found), each.made) if name.startswith("k:") else each
+        EntryCount(isinstance(next(answers), Found), each.made) if name.startswith("k:") else each
         for name, each in zip(names, counted, strict=True)
     ]
 
@@ -212,7 +212,7 @@ class Invalidation:
     q: int
     receivers: int = 0
     epoch: bytes = b""
-    bearers: tuple[Bearers, ...] = ()
+    bearers: tuple[EntryCount, ...] = ()
 
 
 @dataclass(slots=True, frozen=True)
@@ -274,7 +274,7 @@ class Tier(Protocol):
         """Void everything that bears one of the names, all of one tenant, in one atomic step."""
         ...
 
-    async def bearers(self, names: Sequence[str]) -> list[Bearers]:
+    async def bearers(self, names: Sequence[str]) -> list[EntryCount]:
         """What `invalidate` of these names would reach."""
         ...
 
@@ -284,7 +284,7 @@ class Tier(Protocol):
 
 
 @dataclass(slots=True, frozen=True)
-class Mark:
+class NameState:
     """One name that an entry bears: what it was stored under, and what holds now.
 
     What is compared is the tier's own (a nonce, a number), as text for people. `valid` says whether
@@ -298,18 +298,18 @@ class Mark:
 
 
 @dataclass(slots=True, frozen=True)
-class Holding:
+class Stored:
     """What a tier physically holds under a key, valid or not."""
 
     entry: Entry
-    marks: tuple[Mark, ...]
+    marks: tuple[NameState, ...]
 
 
 @runtime_checkable
-class Open(Protocol):
+class Inspectable(Protocol):
     """A tier that shows what it holds, for people who ask why."""
 
-    async def holding(self, key: Key) -> Holding | None:
+    async def holding(self, key: Key) -> Stored | None:
         """The entry and the marks that decide about it; None for nothing, or nothing legible."""
         ...
 

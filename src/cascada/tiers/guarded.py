@@ -29,20 +29,20 @@ from cascada.model.keys import Key
 from cascada.model.names import tenant_of, whole_tenant_of
 from cascada.tiers.contract import (
     Acknowledged,
-    Barred,
-    Bearers,
     Busy,
     Ending,
+    EntryCount,
     Filled,
     Found,
     Full,
-    Holding,
+    Inspectable,
     Invalidation,
     Lease,
     Missing,
-    Open,
+    NotPermitted,
     Remembers,
     Seen,
+    Stored,
     Tier,
     TierName,
     Usage,
@@ -199,16 +199,16 @@ class GuardedTier:
         since = [asyncio.get_running_loop().time(), self._silent_since, self._untold_since]
         return min(moment for moment in since if moment is not None) + patience
 
-    async def bearers(self, names: Sequence[str]) -> list[Bearers]:
+    async def bearers(self, names: Sequence[str]) -> list[EntryCount]:
         return await self.call(lambda: self.tier.bearers(names), self._within(names))
 
     def _within(self, names: Sequence[str]) -> float:
         return self.timeout + PER_NAME * len(names)
 
-    async def holding(self, key: Key) -> Holding | None:
+    async def holding(self, key: Key) -> Stored | None:
         """What the tier holds, trusted or not."""
         tier = self.tier
-        return await self.call(lambda: tier.holding(key)) if isinstance(tier, Open) else None
+        return await self.call(lambda: tier.holding(key)) if isinstance(tier, Inspectable) else None
 
     async def ended(self, names: Sequence[str]) -> Ending | None:
         tier = self.tier
@@ -319,7 +319,7 @@ class GuardedTier:
     def _judged(self, error: Exception, started: float) -> TierUnavailable:
         """What a call's error says about the tier, and what its caller is told."""
         watcher = self._watcher
-        if isinstance(error, Barred):
+        if isinstance(error, NotPermitted):
             # It answers: to open the breaker would keep it from what it still takes.
             self._answered()
             if isinstance(error, Full) and watcher is not None:

@@ -26,7 +26,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, cast, ov
 
 from cascada.api.cache import Cache
 from cascada.api.cached import portal
-from cascada.api.cached.function import Recipe, SourcesOf, look_like
+from cascada.api.cached.function import CachedFunction, SourcesOf, look_like
 from cascada.api.cached.streams import StreamCached
 from cascada.model import arguments
 from cascada.model.entry import UNSET, Invalidated, Unset
@@ -48,7 +48,7 @@ T = TypeVar("T")
 class AsyncForm(Generic[P, T]):
     """A cached function to be awaited."""
 
-    def __init__(self, recipe: Recipe, *bound: Any) -> None:
+    def __init__(self, recipe: CachedFunction, *bound: Any) -> None:
         look_like(self, recipe, bound)
         self._recipe = recipe
         self._bound = bound
@@ -62,7 +62,7 @@ class AsyncForm(Generic[P, T]):
         if (
             cache._validate is None
             and not cache._check.armed
-            and (hit := cache._assembly.glance(key, recipe.wanted)) is not None
+            and (hit := cache._engine.glance(key, recipe.wanted)) is not None
         ):
             return cast(T, hit.value)
         found = await cache.tenant(key.tenant).load(
@@ -113,7 +113,7 @@ class AsyncCached(AsyncForm[P, T]):
 class PlainCached(Generic[P, T]):
     """A cached plain function: a call waits, in the caller's thread, for what `aio` brings."""
 
-    def __init__(self, recipe: Recipe, *bound: Any) -> None:
+    def __init__(self, recipe: CachedFunction, *bound: Any) -> None:
         look_like(self, recipe, bound)
         self._recipe = recipe
         self._aio: AsyncForm[P, T] = AsyncForm(recipe, *bound)
@@ -190,7 +190,7 @@ class Decorator:
 
     def __call__(self, function: Callable[..., Any]) -> Any:
         _refuse_what_cannot_be_cached(function)
-        recipe = Recipe(function, **self._options)
+        recipe = CachedFunction(function, **self._options)
         if inspect.isasyncgenfunction(function):
             return StreamCached(recipe)
         return AsyncCached(recipe) if recipe.is_async else PlainCached(recipe)

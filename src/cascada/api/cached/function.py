@@ -48,7 +48,7 @@ _AROUND: Final = (Loaded, AsyncIterator, AsyncGenerator, AsyncIterable)
 _SCALARS: Final = frozenset({str, int, bool, bytes, UUID, type(None)})
 
 
-class Recipe:
+class CachedFunction:
     """What is cached, for how long and under which key: all that the forms of a function share."""
 
     def __init__(
@@ -228,7 +228,7 @@ def _is_async(function: Callable[..., Any]) -> bool:
     )
 
 
-def look_like(wrapper: Any, recipe: Recipe, bound: tuple[Any, ...]) -> None:
+def look_like(wrapper: Any, recipe: CachedFunction, bound: tuple[Any, ...]) -> None:
     """Name, documentation and signature of the function, as far as it is not bound already."""
     function: Any = recipe.function
     functools.update_wrapper(wrapper, function.__get__(bound[0]) if bound else function)

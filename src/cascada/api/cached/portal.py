@@ -97,7 +97,7 @@ def run(cache: Cache, work: Callable[[], Coroutine[Any, Any, T]], name: str) -> 
             f"{name}() waits, and would stop the event loop that runs on this thread; "
             f"use its async form: await {name}.aio(...)"
         )
-    life = cache._assembly.life
+    life = cache._engine.life
     if (loop := life.loop) is None:
         life.bridge = loop = _portal.loop_for(cache)
     if not loop.is_running():

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, overload
 
-from cascada.api.cached.function import Recipe, look_like
+from cascada.api.cached.function import CachedFunction, look_like
 from cascada.model.entry import Invalidated
 from cascada.model.keys import Key
 
@@ -23,7 +23,7 @@ T = TypeVar("T")
 class StreamCached(Generic[P, T]):
     """A cached async generator function, which may be a method."""
 
-    def __init__(self, recipe: Recipe, *bound: Any) -> None:
+    def __init__(self, recipe: CachedFunction, *bound: Any) -> None:
         look_like(self, recipe, bound)
         self._recipe = recipe
         self._bound = bound

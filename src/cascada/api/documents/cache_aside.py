@@ -17,9 +17,9 @@ from cascada.api.default import LEFT_OUT, default_cache
 from cascada.api.documents.callbacks import Callback, accepts_any, with_accepted
 from cascada.api.tenant import Tenant
 from cascada.codecs.public import as_lists
-from cascada.engine.loading.loaders import One, Terms, call
+from cascada.engine.loading.loaders import SingleLoader, Terms, call
 from cascada.engine.reading import read
-from cascada.engine.request import Answer, Origin, Produced, Question
+from cascada.engine.request import Answer, LoadResult, Origin, Request
 from cascada.engine.writing.invalidate import invalidate
 from cascada.model import arguments
 from cascada.model.entry import Flag
@@ -96,7 +96,7 @@ async def get_with_cache_aside(
         if each is not None:
             check(each, name)
     ttl = arguments.ttl(ttl, zero=True)
-    clock = cache._assembly.clock
+    clock = cache._engine.clock
     started = clock.monotonic()
     if serializer is None and deserializer is None and not cache._check.armed:
         hit = handle.peek(data_type, resource_id)
@@ -142,7 +142,7 @@ async def get_with_cache_aside(
     return value, _metrics(answer, checked, total, data_type, resource_id)
 
 
-class Aside(One):
+class Aside(SingleLoader):
     """The callbacks as the engine's loader. `turned`: when they were turned to is added to it."""
 
     def __init__(
@@ -156,9 +156,9 @@ class Aside(One):
         self._serializer = serializer
         self._turned = turned
 
-    async def load(self, questions: Sequence[Question]) -> list[Produced]:
+    async def load(self, requests: Sequence[Request]) -> list[LoadResult]:
         self._turned.append(self._timer())
-        (made,) = await super().load(questions)
+        (made,) = await super().load(requests)
         if self._serializer is not None and not made.absent:
             made.value = self._serializer(made.value)
         return [made]
@@ -202,17 +202,17 @@ async def _discard(
 
     One caller after the other: of many who have met it, each would else end the others' new value.
     """
-    stack, shape = handle._stack, handle._shape(data_type)
+    stack, type_keys = handle._stack, handle._type_keys(data_type)
     found_at = answer.found_at or handle.key(data_type, resource_id)
     async with stack.discarding.setdefault(found_at, asyncio.Lock()):
-        question = handle._question(shape, resource_id, want)
-        (now,) = await read.get(stack, [question], counted=False)
+        request = handle._request(type_keys, resource_id, want)
+        (now,) = await read.get(stack, [request], counted=False)
         was = answer.entry
         if isinstance(now, Answer) and (now.entry.created, now.entry.data) == (
             was.created,
             was.data,
         ):
-            await invalidate(stack, [key_name(found_at)], strict=shape.kind.policy.strict)
+            await invalidate(stack, [key_name(found_at)], strict=type_keys.kind.policy.strict)
 
 
 def _hit_in_memory(spent: float, data_type: str, resource_id: Id) -> CacheAsideMetrics:

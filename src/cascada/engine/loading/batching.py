@@ -17,40 +17,40 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from cascada.engine.loading.dependencies import Frame, current, loading
+from cascada.engine.loading.dependencies import LoadContext, current, loading
 from cascada.engine.stack import Stack
-from cascada.engine.tasks.singleflight import Voyage
+from cascada.engine.tasks.singleflight import LoadTask
 from cascada.model.errors import BadInput, LoadError
 
 Call = Callable[[list[str]], Awaitable[Any]]
 
 
 class Request:
-    """One call of the source, what it reads (`frame`), and what came of it once it is `over`."""
+    """One call of the source, what it reads (`context`), and what came of it once it is `over`."""
 
-    def __init__(self, over: asyncio.Future[None], frame: Frame) -> None:
+    def __init__(self, over: asyncio.Future[None], context: LoadContext) -> None:
         self.texts: list[str] = []
         self.over = over
-        self.frame = frame
+        self.context = context
         self.results: dict[str, Any] = {}
         self.error: BaseException | None = None
 
     def result_of(self, text: str) -> Any:
         return self.results[text] if self.error is None else self.error
 
-    async def wait(self, frame: Frame | None) -> None:
-        """Until it is over, as part of the load of `frame`."""
+    async def wait(self, context: LoadContext | None) -> None:
+        """Until it is over, as part of the load of `context`."""
         # Shielded: it is shared with whoever else has asked for the same.
         over = asyncio.shield(self.over)
-        if frame is None:
+        if context is None:
             await over
             return
-        frame.owner.wait_for(self.frame.owner)
+        context.owner.wait_for(self.context.owner)
         try:
             await over
         finally:
-            frame.owner.wait_no_more(self.frame.owner)
-        frame.join(self.frame)
+            context.owner.wait_no_more(self.context.owner)
+        context.join(self.context)
 
 
 class Gatherer:
@@ -80,16 +80,16 @@ class Gatherer:
     async def ask(self, texts: Sequence[str]) -> list[Any]:
         """One result for each text, in their order: what the source made, or the exception."""
         requests = [self._asked.get(text) or self._enter(text) for text in texts]
-        frame = current(self._stack)
+        context = current(self._stack)
         for request in dict.fromkeys(requests):
-            await request.wait(frame)
+            await request.wait(context)
         return [request.result_of(text) for request, text in zip(requests, texts, strict=True)]
 
     def _enter(self, text: str) -> Request:
         loop = asyncio.get_running_loop()
         if self._waiting is None:
-            frame = Frame(self._stack, Voyage(), self._tenant)
-            self._waiting = Request(loop.create_future(), frame)
+            context = LoadContext(self._stack, LoadTask(), self._tenant)
+            self._waiting = Request(loop.create_future(), context)
             self._timer = loop.call_later(self._max_wait, self._leave)
         request = self._asked[text] = self._waiting
         request.texts.append(text)
@@ -109,7 +109,7 @@ class Gatherer:
         try:
             async with self._slots:
                 self._close(request)
-                with loading(request.frame):
+                with loading(request.context):
                     results = _one_for_each(texts, await self._call(list(texts)))
             request.results = dict(zip(texts, results, strict=True))
         except asyncio.CancelledError:

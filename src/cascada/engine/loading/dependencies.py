@@ -19,7 +19,7 @@ from concurrent.futures import Future
 from contextvars import ContextVar
 from typing import Any, Final
 
-from cascada.engine.request import Answer, Question
+from cascada.engine.request import Answer, Request
 from cascada.engine.stack import Stack
 from cascada.model.entry import Entry, Origin
 from cascada.model.keys import Key
@@ -28,8 +28,8 @@ from cascada.model.names import static_names
 STALE: Final = "made of something that was served stale"
 
 
-class Frame:
-    """One load under way: what it has read so far. `owner` is its voyage."""
+class LoadContext:
+    """One load under way: what it has read so far. `owner` is its task."""
 
     __slots__ = ("cache", "foreign", "names", "owner", "stale", "tenant")
 
@@ -58,20 +58,20 @@ class Frame:
         if entry is not None:
             self.names.update(dict.fromkeys(entry.names))
 
-    def join(self, other: Frame) -> None:
+    def join(self, other: LoadContext) -> None:
         """What was read for the other load was read for this one, too."""
         self.names.update(other.names)
         self.stale = self.stale or other.stale
         self.foreign = self.foreign or other.foreign
 
 
-_frame: ContextVar[Frame | None] = ContextVar("cascada_load", default=None)
+_frame: ContextVar[LoadContext | None] = ContextVar("cascada_load", default=None)
 
 
-def current(cache: object) -> Frame | None:
+def current(cache: object) -> LoadContext | None:
     """The load of the same cache that this code runs in."""
-    frame = _frame.get()
-    return frame if frame is not None and frame.cache is cache else None
+    context = _frame.get()
+    return context if context is not None and context.cache is cache else None
 
 
 def must_ask_below(stack: Stack) -> bool:
@@ -86,41 +86,41 @@ def not_for_this(stack: Stack) -> frozenset[str]:
 
 def note_key(cache: object, key: Key, entry: Entry) -> None:
     """A hit in memory, seen from inside a load."""
-    if (frame := current(cache)) is not None:
-        frame.note((key,), entry)
+    if (context := current(cache)) is not None:
+        context.note((key,), entry)
 
 
-def note(cache: object, question: Question, answer: Answer | None) -> None:
+def note(cache: object, request: Request, answer: Answer | None) -> None:
     """An answer of the slow path: it depends on every candidate that was looked at before it."""
-    if (frame := current(cache)) is None:
+    if (context := current(cache)) is None:
         return
     if answer is None:
-        frame.note(question.candidates, None)
+        context.note(request.candidates, None)
         return
-    looked_at = question.candidates
+    looked_at = request.candidates
     if answer.found_at is not None:
         looked_at = looked_at[: looked_at.index(answer.found_at) + 1]
-    frame.note(looked_at, answer.entry)
-    frame.stale = frame.stale or answer.stale
-    frame.foreign = frame.foreign or answer.foreign
+    context.note(looked_at, answer.entry)
+    context.stale = context.stale or answer.stale
+    context.foreign = context.foreign or answer.foreign
 
 
-def origin(question: Question, answer: Answer) -> Origin:
+def origin(request: Request, answer: Answer) -> Origin:
     """The key that answered, and all else that what is made of the answer depends on."""
-    found_at, entry = answer.found_at or question.key, answer.entry
-    if found_at == question.key:
+    found_at, entry = answer.found_at or request.key, answer.entry
+    if found_at == request.key:
         return Origin(found_at, entry.names, entry.data)
     # A more specific value, once it is there, answers in its place.
-    passed = question.candidates[: question.candidates.index(found_at)]
+    passed = request.candidates[: request.candidates.index(found_at)]
     names = [name for key in passed for name in static_names(key)]
     return Origin(found_at, (*entry.names, *names), entry.data)
 
 
 class loading:
-    """`with loading(frame)`: run a loader inside it; None: what is read is part of no load."""
+    """`with loading(context)`: run a loader inside it; None: what is read is part of no load."""
 
-    def __init__(self, frame: Frame | None) -> None:
-        self._inside = frame
+    def __init__(self, context: LoadContext | None) -> None:
+        self._inside = context
 
     def __enter__(self) -> None:
         self._token = _frame.set(self._inside)
@@ -131,5 +131,5 @@ class loading:
 
 def outlived_by(running: Future[Any]) -> None:
     """The load under way in this task has given up a plain function that goes on in its thread."""
-    if (frame := _frame.get()) is not None:
-        frame.owner.ticket.threads.append(running)
+    if (context := _frame.get()) is not None:
+        context.owner.ticket.threads.append(running)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from cascada.codecs.values import AS_ARRAY
-from cascada.engine.loading.dependencies import Frame
-from cascada.engine.request import Produced, Question
+from cascada.engine.loading.dependencies import LoadContext
+from cascada.engine.request import LoadResult, Request
 from cascada.engine.stack import Stack
 from cascada.model.entry import UNSET, Codec, Entry, Flag
 from cascada.model.errors import SerializationError
@@ -17,27 +17,27 @@ from cascada.model.policy import Policy
 from cascada.model.ttl import Duration, seconds
 
 
-def entry_of(stack: Stack, question: Question, result: Produced, frame: Frame) -> Entry:
+def entry_of(stack: Stack, request: Request, result: LoadResult, context: LoadContext) -> Entry:
     """What a loaded value is stored as, if it is.
 
     Its own sources (what it was made from) are capped, its tags are not. A value that cannot be
     stored exactly is no failure of the load: it goes to those who wait for it, and is not stored.
     """
-    policy, key = question.kind.policy, question.key
+    policy, key = request.kind.policy, request.key
     names = entry_names(
-        question,
+        request,
         result.tags,
-        [*source_names(key.tenant, result.sources), *frame.names],
+        [*source_names(key.tenant, result.sources), *context.names],
     )
     if result.absent:
         lasts = _absence_lasts(stack, policy)
-        return absence(policy, stack.now(), lasts, names, result.version, asked=question.generating)
+        return absence(policy, stack.now(), lasts, names, result.version, asked=request.generating)
     try:
-        entry = encoded(stack, question, result.value, result.ttl, names, result.version)
+        entry = encoded(stack, request, result.value, result.ttl, names, result.version)
     except SerializationError as error:
         if stack.debug:
             raise
-        stack.trace.unstorable(question.kind, key, str(error))
+        stack.trace.unstorable(request.kind, key, str(error))
         result.store = result.storable = False
         now = stack.now()
         return Entry(b"", Codec.NOTHING, 0, now, now, now, names)
@@ -74,24 +74,24 @@ def _absence_lasts(stack: Stack, policy: Policy) -> float:
     return policy.lifetimes(None, stack.kinds.default_ttl)[0] if policy.lookup == "strict" else 0.0
 
 
-def is_typed(question: Question) -> bool:
+def is_typed(request: Request) -> bool:
     """Whether the value comes back as a type that it need not have when it is loaded."""
-    return question.want is not None or question.kind.policy.type is not None
+    return request.want is not None or request.kind.policy.type is not None
 
 
 def encoded(
     stack: Stack,
-    question: Question,
+    request: Request,
     value: object,
     ttl: Duration | None,
     names: tuple[str, ...],
     version: int | None,
 ) -> Entry:
     """`value` as an entry that is fresh from now on."""
-    policy = question.kind.policy
-    wanted = policy.type if question.want in (None, AS_ARRAY) else question.want
+    policy = request.kind.policy
+    wanted = policy.type if request.want in (None, AS_ARRAY) else request.want
     made = stack.codec.encode(
-        value, type=wanted, vectors=question.kind.vectors, exact_floats=policy.codec == "f64"
+        value, type=wanted, vectors=request.kind.vectors, exact_floats=policy.codec == "f64"
     )
     fresh, whole = policy.lifetimes(ttl, stack.kinds.default_ttl, len(made.data))
     now = stack.now()
@@ -118,15 +118,15 @@ def encoded(
     )
 
 
-def entry_names(question: Question, tags: Sequence[str], sources: Sequence[str]) -> tuple[str, ...]:
+def entry_names(request: Request, tags: Sequence[str], sources: Sequence[str]) -> tuple[str, ...]:
     """The dynamic names: tags, sources and left-out context, less what the key says anyway.
 
     In order, so that who gives the same ones in another order says the same.
     """
-    if not (tags or sources or question.context):
+    if not (tags or sources or request.context):
         return ()
-    static = set(static_names(question.key))
-    own = dict.fromkeys(tag_name(question.key.tenant, tag) for tag in tags)
-    own.update(dict.fromkeys(question.context))
+    static = set(static_names(request.key))
+    own = dict.fromkeys(tag_name(request.key.tenant, tag) for tag in tags)
+    own.update(dict.fromkeys(request.context))
     own.update(dict.fromkeys(sources))
     return tuple(sorted(own.keys() - static))

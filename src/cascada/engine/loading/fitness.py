@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Final
 
-from cascada.engine.loading.dependencies import STALE, Frame
+from cascada.engine.loading.dependencies import STALE, LoadContext
 from cascada.engine.stack import Stack
 from cascada.model.errors import TierUnavailable
 from cascada.model.keys import Key
@@ -68,16 +68,16 @@ def _data(answers: Sequence[object]) -> bytes | None:
 
 
 def unfit(
-    policy: Policy, sources: Sequence[MadeOf], frame: Frame, changed: frozenset[MadeOf]
+    policy: Policy, sources: Sequence[MadeOf], context: LoadContext, changed: frozenset[MadeOf]
 ) -> str | None:
     """Why what was made of these sources, and of what its loader read, must not be stored."""
-    if frame.unfit is not None:
-        return frame.unfit
+    if context.unfit is not None:
+        return context.unfit
     if any(source.stale for source in sources):
         return STALE
     if not changed.isdisjoint(sources):
         return CHANGED
-    return NO_SOURCE if lacks_sources(policy, sources) and not frame.names else None
+    return NO_SOURCE if lacks_sources(policy, sources) and not context.names else None
 
 
 def lacks_sources(policy: Policy, sources: Sequence[MadeOf]) -> bool:

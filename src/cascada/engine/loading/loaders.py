@@ -17,7 +17,7 @@ from threading import Lock
 from typing import Any, Final, NamedTuple
 
 from cascada.engine.loading.dependencies import outlived_by
-from cascada.engine.request import Origin, Produced, Question
+from cascada.engine.request import LoadResult, Origin, Request
 from cascada.model import arguments
 from cascada.model.clock import Clock
 from cascada.model.errors import BadInput, Misuse
@@ -115,7 +115,7 @@ class Terms(NamedTuple):
 PLAIN: Final = Terms()
 
 
-class One:
+class SingleLoader:
     """A loader of one value, and the generator that is asked when it finds nothing.
 
     `args` are what both are called with.
@@ -138,14 +138,14 @@ class One:
     def generating(self) -> bool:
         return self._generator is not None
 
-    async def load(self, questions: Sequence[Question]) -> list[Produced]:
+    async def load(self, requests: Sequence[Request]) -> list[LoadResult]:
         started = self._timer()
         loaded = None if self._loader is None else await call(self._loader)
         between = self._timer()
         origin: Origin = "loader"
         generated = 0.0
         # A question may leave the generator out: then it is the source alone that is asked.
-        if is_nothing(loaded) and self._generator is not None and questions[0].generating:
+        if is_nothing(loaded) and self._generator is not None and requests[0].generating:
             loaded, origin = await call(self._generator), "generator"
             generated = self._timer() - between
         made = produced(loaded, origin, self._stored)
@@ -153,7 +153,7 @@ class One:
         return [made]
 
 
-class Many:
+class BatchLoader:
     """A loader of many values in one call: ids to a mapping, or to a sequence in their order.
 
     What a mapping does not hold, and what is None in a sequence, is not there.
@@ -166,9 +166,9 @@ class Many:
         self._timer = clock.monotonic
         self._stored = stored
 
-    async def load(self, questions: Sequence[Question]) -> list[Produced]:
+    async def load(self, requests: Sequence[Request]) -> list[LoadResult]:
         started = self._timer()
-        ids = [question.key.resource_id for question in questions]
+        ids = [request.key.resource_id for request in requests]
         rows = await call(self._loader, list(ids))
         spent = self._timer() - started
         made = [produced(row, "loader", self._stored) for row in in_order(rows, ids)]
@@ -177,13 +177,13 @@ class Many:
         return made
 
 
-def produced(loaded: object, origin: Origin, stored: Terms = PLAIN) -> Produced:
+def produced(loaded: object, origin: Origin, stored: Terms = PLAIN) -> LoadResult:
     """What a loader returned, bare or as `Loaded`; what it says goes before what the call said."""
     ttl, tags, sources = stored
     if not isinstance(loaded, Loaded):
         absent = loaded is None
-        return Produced(loaded, absent=absent, origin=origin, ttl=ttl, tags=tags, sources=sources)
-    return Produced(
+        return LoadResult(loaded, absent=absent, origin=origin, ttl=ttl, tags=tags, sources=sources)
+    return LoadResult(
         loaded.value,
         absent=loaded.value is None,
         origin=origin,

@@ -6,13 +6,22 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from cascada.engine import decide
-from cascada.engine.request import Question
+from cascada.engine.request import Request
 from cascada.engine.stack import Stack
 from cascada.model.entry import Flag
 from cascada.model.errors import CorruptEntry, TierUnavailable
 from cascada.model.keys import Key
 from cascada.model.names import static_names
-from cascada.tiers.contract import Found, Holding, Mark, Missing, Open, Remembers, Tier, Why
+from cascada.tiers.contract import (
+    Found,
+    Inspectable,
+    Missing,
+    NameState,
+    Remembers,
+    Stored,
+    Tier,
+    Why,
+)
 
 SHOWN: Final = 8
 """Sources of an entry that are written out; an answer may have a thousand."""
@@ -37,7 +46,7 @@ class Finding:
     by: str | None = None
     ago: float | None = None
     names: tuple[str, ...] = ()
-    marks: tuple[Mark, ...] = ()
+    marks: tuple[NameState, ...] = ()
     detail: str | None = None
 
     @property
@@ -84,38 +93,38 @@ class Explanation:
         return "\n".join(lines)
 
 
-async def explain(stack: Stack, question: Question) -> Explanation:
+async def explain(stack: Stack, request: Request) -> Explanation:
     """Ask every tier for every candidate, though a read would stop at the first answer."""
     findings: list[Finding] = []
     verdict = "a miss: no tier has a value that may be served"
     decided = False
     for tier in stack.tiers:
         # Looked into first: a read drops what it finds dead.
-        held = [await _holding(tier, key) for key in question.candidates]
-        answers, refusal = await _ask(stack, tier, question)
-        for index, (key, holding) in enumerate(zip(question.candidates, held, strict=True)):
+        held = [await _holding(tier, key) for key in request.candidates]
+        answers, refusal = await _ask(stack, tier, request)
+        for index, (key, holding) in enumerate(zip(request.candidates, held, strict=True)):
             said = refusal
-            if (damage := _damage(stack, question, answers[index])) is not None:
+            if (damage := _damage(stack, request, answers[index])) is not None:
                 answers[index], said = Missing(answers[index].q, Why.CORRUPT), damage
             answer = answers[index]
-            finding = _finding(stack, question, tier, key, answer, holding, said)
+            finding = _finding(stack, request, tier, key, answer, holding, said)
             findings.append(await _with_ending(tier, key, finding))
         if decided:
             continue
-        looked_at = len(stack.keys_for(tier, question.candidates))
+        looked_at = len(stack.keys_for(tier, request.candidates))
         choice = decide.choose(
             answers[:looked_at],
-            question.kind.policy,
+            request.kind.policy,
             stack.now(),
-            generating=question.generating,
-            candidates=len(question.candidates),
+            generating=request.generating,
+            candidates=len(request.candidates),
         )
-        if choice.at is not None and choice.verdict is not decide.Verdict.SPARE:
-            found = question.candidates[choice.at]
+        if choice.at is not None and choice.verdict is not decide.Verdict.FALLBACK:
+            found = request.candidates[choice.at]
             verdict = f"a hit in {tier.name} ({choice.verdict.name.lower()}), under {found}"
             decided = True
-    unstored = stack.trace.why_unstored(question.key)
-    return Explanation(question.key.text, verdict, tuple(findings), unstored)
+    unstored = stack.trace.why_unstored(request.key)
+    return Explanation(request.key.text, verdict, tuple(findings), unstored)
 
 
 async def _with_ending(tier: Tier, key: Key, finding: Finding) -> Finding:
@@ -131,21 +140,21 @@ async def _with_ending(tier: Tier, key: Key, finding: Finding) -> Finding:
     return replace(finding, state=Why.INVALIDATED.value, by=ending.name, ago=ending.ago)
 
 
-async def _holding(tier: Tier, key: Key) -> Holding | None:
+async def _holding(tier: Tier, key: Key) -> Stored | None:
     try:
-        return await tier.holding(key) if isinstance(tier, Open) else None
+        return await tier.holding(key) if isinstance(tier, Inspectable) else None
     except TierUnavailable:
         return None
 
 
 async def _ask(
-    stack: Stack, tier: Tier, question: Question
+    stack: Stack, tier: Tier, request: Request
 ) -> tuple[list[Found | Missing], str | None]:
     """What the tier answers, and why it does not where it cannot."""
     try:
-        answers = await tier.read(question.candidates)
+        answers = await tier.read(request.candidates)
     except TierUnavailable as error:
-        return [Missing(0, Why.UNAVAILABLE)] * len(question.candidates), str(error)
+        return [Missing(0, Why.UNAVAILABLE)] * len(request.candidates), str(error)
     answers = list(answers)
     if tier is not stack.memory:
         return answers, None
@@ -153,12 +162,12 @@ async def _ask(
     return answers, f"memory has heard of no invalidations for {silent:.1f} s"
 
 
-def _damage(stack: Stack, question: Question, answer: Found | Missing) -> str | None:
+def _damage(stack: Stack, request: Request, answer: Found | Missing) -> str | None:
     """Why a read would find that what is stored does not decode, and so pass it over."""
     if isinstance(answer, Missing) or answer.entry.flags & Flag.ABSENT:
         return None
     try:
-        stack.decode(answer.entry, question.kind, question.want)
+        stack.decode(answer.entry, request.kind, request.want)
     except CorruptEntry as error:
         return str(error)
     return None
@@ -166,11 +175,11 @@ def _damage(stack: Stack, question: Question, answer: Found | Missing) -> str | 
 
 def _finding(
     stack: Stack,
-    question: Question,
+    request: Request,
     tier: Tier,
     key: Key,
     answer: Found | Missing,
-    holding: Holding | None,
+    holding: Stored | None,
     refusal: str | None,
 ) -> Finding:
     marks = () if holding is None else holding.marks
@@ -179,7 +188,7 @@ def _finding(
         state = answer.why.value
         return Finding(tier.name, key.text, state, by=answer.by, marks=marks, detail=detail)
     entry, now = answer.entry, stack.now()
-    verdict = decide.judge(entry, question.kind.policy, now, generating=question.generating)
+    verdict = decide.judge(entry, request.kind.policy, now, generating=request.generating)
     return Finding(
         tier.name,
         key.text,

@@ -14,7 +14,7 @@ from typing import Final
 from cascada.engine import decide
 from cascada.engine.decide import Verdict
 from cascada.engine.loading import dependencies as sources
-from cascada.engine.request import Answer, Question
+from cascada.engine.request import Answer, Request
 from cascada.engine.stack import Stack
 from cascada.model.entry import Entry, Flag
 from cascada.model.errors import CorruptEntry, TierUnavailable
@@ -27,7 +27,7 @@ _ABSENT: Final = int(Flag.ABSENT)  # calculating with the enum's member takes ha
 Answers = Mapping[Key, Found | Missing]
 
 
-class Known:
+class SharedRead:
     """What the authority has answered, or that it did not; `since` is memory's moment before.
 
     If memory was emptied since, its numbers may be those of another epoch: ask again.
@@ -53,99 +53,99 @@ class Known:
             }
         return self._answers
 
-    def tells(self, questions: Sequence[Question]) -> bool:
+    def tells(self, requests: Sequence[Request]) -> bool:
         """Whether these questions were asked (or would have been, of a tier that is away)."""
         answers = self.answers
         return isinstance(answers, TierUnavailable) or all(
-            key in answers for question in questions for key in question.candidates
+            key in answers for request in requests for key in request.candidates
         )
 
-    def lacks(self, questions: Sequence[Question]) -> bool:
+    def lacks(self, requests: Sequence[Request]) -> bool:
         """Whether none of the candidates of these questions was there in any form."""
         answers = self.answers
         return not isinstance(answers, TierUnavailable) and all(
             answers.get(key).__class__ is Missing
-            for question in questions
-            for key in question.candidates
+            for request in requests
+            for key in request.candidates
         )
 
 
 async def look_for_all(
-    stack: Stack, questions: Sequence[Question]
-) -> list[tuple[Answer | None, Known | None]]:
+    stack: Stack, requests: Sequence[Request]
+) -> list[tuple[Answer | None, SharedRead | None]]:
     """`look`, for callers who ask one question each."""
-    answers, known = await look(stack, questions)
+    answers, known = await look(stack, requests)
     return [(answer, known) for answer in answers]
 
 
 async def look(
-    stack: Stack, questions: Sequence[Question]
-) -> tuple[list[Answer | None], Known | None]:
+    stack: Stack, requests: Sequence[Request]
+) -> tuple[list[Answer | None], SharedRead | None]:
     """The answers that were found so, and what the authority said (None: it was not asked)."""
-    answers: list[Answer | None] = [None] * len(questions)
+    answers: list[Answer | None] = [None] * len(requests)
     memory = stack.memory
     if not stack.lower or sources.current(stack) is not None:
         return answers, None
     asked = [
-        (index, question)
-        for index, question in enumerate(questions)
+        (index, request)
+        for index, request in enumerate(requests)
         # Which candidate may answer strictly needs a decision.
-        if question.key not in memory.records and question.kind.policy.lookup != "strict"
+        if request.key not in memory.records and request.kind.policy.lookup != "strict"
     ]
     if not asked:
         return answers, None
     before = memory.moment()
-    keys = [key for _, question in asked for key in question.candidates]
+    keys = [key for _, request in asked for key in request.candidates]
     try:
         seen = await stack.lower[0].glance(keys)
     except TierUnavailable as error:
-        return answers, Known(keys, error, before)
+        return answers, SharedRead(keys, error, before)
     memory.end_meanwhile()
-    found: list[tuple[Question, Entry, int]] = []
+    found: list[tuple[Request, Entry, int]] = []
     now, start = stack.now(), 0
-    for index, question in asked:
-        end = start + len(question.candidates)
-        if (answered := _answer(stack, question, seen[start:end], now)) is not None:
+    for index, request in asked:
+        end = start + len(request.candidates)
+        if (answered := _answer(stack, request, seen[start:end], now)) is not None:
             answers[index], entry, q = answered
-            found.append((question, entry, q))
+            found.append((request, entry, q))
         start = end
     _keep(stack, found, before)
-    return answers, Known(keys, seen, before)
+    return answers, SharedRead(keys, seen, before)
 
 
 def _answer(
-    stack: Stack, question: Question, seen: Sequence[Found | Missing], now: float
+    stack: Stack, request: Request, seen: Sequence[Found | Missing], now: float
 ) -> tuple[Answer, Entry, int] | None:
     """The answer, and what memory may keep of it at which q, if the first that is there is fresh.
 
     Anything else needs a decision.
     """
-    kind = question.kind
+    kind = request.kind
     for at, each in enumerate(seen):
         if isinstance(each, Missing):
             continue
         entry, q = each.entry, each.q
-        verdict = decide.judge(entry, kind.policy, now, generating=question.generating)
+        verdict = decide.judge(entry, kind.policy, now, generating=request.generating)
         if verdict is not Verdict.FRESH or entry.flags & _ABSENT:
             return None
         if told_of_only(each):
             return None
         try:
-            value = stack.decode(entry, kind, question.want)
+            value = stack.decode(entry, kind, request.want)
         except CorruptEntry:
             return None
-        key = question.candidates[at]
+        key = request.candidates[at]
         answer = Answer(entry, stack.authority.name, value=value, found_at=key)
         if at:
-            entry = decide.as_general_answer(entry, question.candidates[: at + 1], now)
+            entry = decide.as_general_answer(entry, request.candidates[: at + 1], now)
             q = min(looked_at.q for looked_at in seen[: at + 1])
         return answer, entry, q
     return None
 
 
-def _keep(stack: Stack, found: Sequence[tuple[Question, Entry, int]], before: int) -> None:
+def _keep(stack: Stack, found: Sequence[tuple[Request, Entry, int]], before: int) -> None:
     memory = stack.memory
-    kept = memory.keep([(question.key, entry, q) for question, entry, q in found], before)
+    kept = memory.keep([(request.key, entry, q) for request, entry, q in found], before)
     if stack.trace.observers or False in kept:
-        for (question, _, _), accepted in zip(found, kept, strict=True):
-            stack.trace.filled(question, memory.name, accepted=accepted)
+        for (request, _, _), accepted in zip(found, kept, strict=True):
+            stack.trace.filled(request, memory.name, accepted=accepted)

@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from cascada.engine.reading.lookup import Descent
-from cascada.engine.request import Answer, Question
+from cascada.engine.reading.lookup import Lookup
+from cascada.engine.request import Answer, Request
 from cascada.engine.stack import Stack
 from cascada.model.entry import Flag
 from cascada.model.errors import TierUnavailable
@@ -34,27 +34,27 @@ Answered = Found | Missing | TierFence
 
 
 class Fence:
-    """What a miss remembers: `question` found nothing, or nothing to be given, in this `stack`."""
+    """What a miss remembers: `request` found nothing, or nothing to be given, in this `stack`."""
 
-    __slots__ = ("question", "seen", "stack")
+    __slots__ = ("request", "seen", "stack")
 
-    def __init__(self, stack: Stack, question: Question, seen: dict[str, Answered]) -> None:
+    def __init__(self, stack: Stack, request: Request, seen: dict[str, Answered]) -> None:
         self.stack = stack
-        self.question = question
+        self.request = request
         self.seen = seen
 
 
 _fences: WeakKeyDictionary[asyncio.Task[Any], dict[tuple[int, Key], Fence]] = WeakKeyDictionary()
 
 
-async def remember(stack: Stack, descents: Sequence[Descent]) -> list[Fence]:
+async def remember(stack: Stack, descents: Sequence[Lookup]) -> list[Fence]:
     """These reads of the current task found nothing, or nothing that they are given."""
-    fences = [Fence(stack, descent.question, _seen_by(descent)) for descent in descents]
+    fences = [Fence(stack, descent.request, _seen_by(descent)) for descent in descents]
     task = asyncio.current_task()
     if task is not None and fences:
         of_task = _fences.setdefault(task, {})
         for fence in fences:
-            of_task[id(stack), fence.question.key] = fence
+            of_task[id(stack), fence.request.key] = fence
             if len(of_task) > MAX_FENCES:
                 del of_task[next(iter(of_task))]
     # A read that is hidden from its caller may have been ended by a tier above. The caller reads
@@ -66,7 +66,7 @@ async def remember(stack: Stack, descents: Sequence[Descent]) -> list[Fence]:
     return fences
 
 
-def _seen_by(descent: Descent) -> dict[str, Answered]:
+def _seen_by(descent: Lookup) -> dict[str, Answered]:
     """What the tiers have answered, of the key itself.
 
     What was found and may not be served (kept in case its source fails) is a miss, too, and what is
@@ -88,7 +88,7 @@ def is_absence(answer: Answer) -> bool:
 
 async def _ask(tier: Tier, unasked: Sequence[Fence]) -> None:
     try:
-        answers = await tier.read([fence.question.key for fence in unasked])
+        answers = await tier.read([fence.request.key for fence in unasked])
     except TierUnavailable:
         answers = [Missing(-1, Why.UNAVAILABLE)] * len(unasked)
     for fence, answer in zip(unasked, answers, strict=True):
@@ -108,6 +108,6 @@ def spend(fence: Fence) -> None:
     """It has served: a later `set` in this task is not held to it."""
     task = asyncio.current_task()
     fences = None if task is None else _fences.get(task)
-    where = id(fence.stack), fence.question.key
+    where = id(fence.stack), fence.request.key
     if fences is not None and fences.get(where) is fence:
         del fences[where]

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from cascada.engine.loading import dependencies as sources
-from cascada.engine.loading.dependencies import Frame
+from cascada.engine.loading.dependencies import LoadContext
 from cascada.engine.loading.loaders import call, in_order, is_nothing
 from cascada.engine.request import Loader
 from cascada.engine.stack import Stack
@@ -26,7 +26,7 @@ MakeLoader = Callable[..., Loader]
 """Makes the engine's loader of a function, and of a generator if there is one."""
 
 
-class Levels:
+class LevelLookup:
     """The caller's loader, asked at one level after the other.
 
     A loader with a parameter `scope` is given the context of the level. Another one is asked once:
@@ -46,7 +46,7 @@ class Levels:
         self._make = make
         self._takes_scope = loader is not None and _takes_scope(loader)
         self._made: Any = None
-        self._made_in: Frame | None = None
+        self._made_in: LoadContext | None = None
         self.asked = False
         """Whether what holds for the levels to come is known already."""
 
@@ -57,12 +57,12 @@ class Levels:
 
     async def _once(self, level: Scope) -> Any:
         assert self._loader is not None
-        frame = sources.current(self._stack)
+        context = sources.current(self._stack)
         if not self.asked:
             self._made = await call(self._loader)
-            self._made_in, self.asked = frame, True
-        elif frame is not None and self._made_in is not None:
-            frame.join(self._made_in)
+            self._made_in, self.asked = context, True
+        elif context is not None and self._made_in is not None:
+            context.join(self._made_in)
         made = self._made
         holds = made.scope if isinstance(made, Loaded) else None
         if holds is None:

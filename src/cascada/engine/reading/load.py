@@ -1,4 +1,4 @@
-"""A voyage: the task that brings values nobody has yet, for one or more keys.
+"""The task that brings values nobody has yet, for one or more keys.
 
 It falls through the tiers, runs the loader for what none of them has, hands the values to the
 callers as soon as they are there, and then stores them. It belongs to the engine's background, so
@@ -14,11 +14,11 @@ from functools import partial
 from typing import Final
 
 from cascada.engine.loading import fitness
-from cascada.engine.loading.dependencies import Frame, loading
+from cascada.engine.loading.dependencies import LoadContext, loading
 from cascada.engine.loading.encode import entry_of, over
-from cascada.engine.reading.fast_path import Known
-from cascada.engine.reading.lookup import Descent, descend, rise, still_there
-from cascada.engine.request import Loader, Produced
+from cascada.engine.reading.fast_path import SharedRead
+from cascada.engine.reading.lookup import Lookup, look_up, rise, still_there
+from cascada.engine.request import Loader, LoadResult
 from cascada.engine.stack import Stack
 from cascada.engine.tasks.replay import TooLong
 from cascada.engine.tasks.singleflight import Flight
@@ -33,12 +33,12 @@ RENEW_EVERY: Final = 1.5
 COOL_DOWN: Final = 1.0
 """Seconds after a failed load in which what may be served instead is, and no other load begins."""
 
-Leg = tuple[Flight, Descent]
-Good = tuple[Flight, Descent, Produced, Entry]
+Leg = tuple[Flight, Lookup]
+Good = tuple[Flight, Lookup, LoadResult, Entry]
 
 
-async def carry(
-    stack: Stack, flights: Sequence[Flight], loader: Loader, known: Known | None = None
+async def run_load(
+    stack: Stack, flights: Sequence[Flight], loader: Loader, known: SharedRead | None = None
 ) -> None:
     """Bring all flights to their end; whatever happens, every one of them lands and ends.
 
@@ -47,8 +47,8 @@ async def carry(
     try:
         falling = list(flights)
         while falling:
-            questions = [flight.question for flight in falling]
-            descents = await descend(stack, questions, loading=True, known=known)
+            requests = [flight.request for flight in falling]
+            descents = await look_up(stack, requests, loading=True, known=known)
             known = None
             legs = list(zip(falling, descents, strict=True))
             waiting = [leg for leg in legs if leg[1].has_to_wait]
@@ -59,7 +59,7 @@ async def carry(
                 await _until_over(waiting)
             falling = [flight for flight, _ in waiting]
     except BaseException as error:
-        awaited, cause = any(flight.voyage.waiters for flight in flights), error
+        awaited, cause = any(flight.owner.waiters for flight in flights), error
         if isinstance(error, asyncio.CancelledError) and awaited:
             cause = LoadError("the load was cancelled: the cache is closing, or its loader did it")
         for flight in flights:
@@ -97,7 +97,7 @@ async def _go_on(stack: Stack, legs: Sequence[Leg], loader: Loader) -> None:
         # A spare, which is for a source that fails, is found like the rest while that is known.
         spare = descent.spare if leg in resting else None
         if (answer := descent.answer or descent.servable or spare) is not None:
-            flight.land(answer, found=True)
+            flight.set_result(answer, found=True)
     if resting:
         loads = [leg for leg in loads if leg not in resting]
         await _release(stack, resting)
@@ -109,25 +109,25 @@ def _may_rest(stack: Stack, leg: Leg) -> bool:
     """Whether there is something to serve, and loading it has failed a moment ago."""
     flight, descent = leg
     something = descent.servable is not None or descent.spare is not None
-    return something and stack.flights.cooling(flight.question.key, stack.timer())
+    return something and stack.flights.cooling(flight.request.key, stack.timer())
 
 
 async def _load(stack: Stack, legs: Sequence[Leg], loader: Loader) -> None:
     """Run the loader for these legs; what it fails for falls back on stale values that may be
     served, once all the rest is stored."""
     first = legs[0][0]
-    kind, key = first.question.kind, first.question.key
-    frame = Frame(stack, first.voyage, key.tenant)
+    kind, key = first.request.kind, first.request.key
+    context = LoadContext(stack, first.owner, key.tenant)
     started = stack.timer()
     if first.live is not None:
         first.live.release = partial(_release, stack, legs)
         if (lease := legs[0][1].leases.get(stack.memory)) is not None:
             first.live.seen = lease.q
     try:
-        async with stack.limits.slot(key.data_type, first.voyage.ticket):
-            produced = await _run(stack, legs, loader, frame)
+        async with stack.limits.slot(key.data_type, first.owner.ticket):
+            produced = await _run(stack, legs, loader, context)
         good: list[Good] = [
-            (flight, descent, result, entry_of(stack, flight.question, result, frame))
+            (flight, descent, result, entry_of(stack, flight.request, result, context))
             for (flight, descent), result in zip(legs, produced, strict=True)
             if result.error is None
         ]
@@ -148,13 +148,13 @@ async def _load(stack: Stack, legs: Sequence[Leg], loader: Loader) -> None:
         if not isinstance(error, asyncio.CancelledError):
             stack.trace.load_failed(kind, key, error, refresh=legs[0][1].servable is not None)
             for flight, _ in legs:
-                stack.flights.cool(flight.question.key, stack.timer() + COOL_DOWN)
+                stack.flights.cool(flight.request.key, stack.timer() + COOL_DOWN)
         await _release(stack, legs)
         raise
     if good:
-        keys = [flight.question.key for flight, *_ in good]
+        keys = [flight.request.key for flight, *_ in good]
         stack.trace.loaded(kind, keys, stack.timer() - started)
-        await _keep(stack, good, frame)
+        await _keep(stack, good, context)
     failed = [
         (leg, result.error)
         for leg, result in zip(legs, produced, strict=True)
@@ -164,23 +164,23 @@ async def _load(stack: Stack, legs: Sequence[Leg], loader: Loader) -> None:
         await _fail(stack, failed)
 
 
-async def _keep(stack: Stack, good: Sequence[Good], frame: Frame) -> None:
+async def _keep(stack: Stack, good: Sequence[Good], context: LoadContext) -> None:
     """Hand the values to their callers, then store them."""
     keep: list[Entry | None] = []
     for flight, _, result, entry in good:
-        stale = frame.stale or any(source.stale for source in result.sources)
-        flight.land(result.answer(entry, stale=stale, foreign=frame.foreign))
+        stale = context.stale or any(source.stale for source in result.sources)
+        flight.set_result(result.answer(entry, stale=stale, foreign=context.foreign))
         flight.seal()
     # Between the leases and the fills: what changes from here on, the leases tell.
     changed = await fitness.changed(stack, [each for *_, made, _ in good for each in made.sources])
     for flight, descent, result, entry in good:
-        why = fitness.unfit(flight.question.kind.policy, result.sources, frame, changed)
+        why = fitness.unfit(flight.request.kind.policy, result.sources, context, changed)
         if why is not None:
-            stack.trace.unfit(flight.question.kind, flight.question.key, why)
+            stack.trace.unfit(flight.request.kind, flight.request.key, why)
         stored = result.store and why is None and _fits(stack, flight, entry)
         if stored and not result.absent:
-            question = flight.question
-            stack.trace.stored(question.kind, question.key, len(entry.data), stack.timer())
+            request = flight.request
+            stack.trace.stored(request.kind, request.key, len(entry.data), stack.timer())
         keep.append(entry if stored else None)
         if not stored:
             # Followers of what is not stored are held to the names that it bears as well: who asks
@@ -201,20 +201,22 @@ def _fits(stack: Stack, flight: Flight, entry: Entry) -> bool:
     """Whether the entry says something to store, bears no more names than one may, and is not too
     large. If not, its callers have it all the same."""
     if (size := len(entry.data)) > stack.max_value_bytes:
-        question, why = flight.question, f"it has {size} bytes, {over(stack.max_value_bytes)}"
-        stack.trace.too_large(question.kind, question.key, why)
+        request, why = flight.request, f"it has {size} bytes, {over(stack.max_value_bytes)}"
+        stack.trace.too_large(request.kind, request.key, why)
         return False
     if len(entry.names) > MAX_NAMES:
-        question, why = (
-            flight.question,
+        request, why = (
+            flight.request,
             f"it bears {len(entry.names)} names of at most {MAX_NAMES:,}",
         )
-        stack.trace.unstored(question.kind, question.key, why)
+        stack.trace.unstored(request.kind, request.key, why)
         return False
     return entry.expires > entry.created
 
 
-async def _run(stack: Stack, legs: Sequence[Leg], loader: Loader, frame: Frame) -> list[Produced]:
+async def _run(
+    stack: Stack, legs: Sequence[Leg], loader: Loader, context: LoadContext
+) -> list[LoadResult]:
     """The loader itself, within its time, with its leases kept alive."""
     renewals: list[asyncio.Task[None]] = []
 
@@ -224,22 +226,21 @@ async def _run(stack: Stack, legs: Sequence[Leg], loader: Loader, frame: Frame) 
     waiting = asyncio.get_running_loop().call_later(RENEW_EVERY, start_renewing)
     stack.watchers += 1
     try:
-        with loading(frame):
+        with loading(context):
             async with asyncio.timeout(stack.load_timeout) as limit:
-                return await loader.load([flight.question for flight, _ in legs])
+                return await loader.load([flight.request for flight, _ in legs])
     except TimeoutError as error:
         if not limit.expired():
             raise
         raise LoadTimeout(
-            f"loading {legs[0][0].question.key} took longer than "
-            f"load_timeout={stack.load_timeout} s"
+            f"loading {legs[0][0].request.key} took longer than load_timeout={stack.load_timeout} s"
         ) from error
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise
         # The loader cancelled itself (a cancel scope of its own): to its callers that is a failure.
-        raise LoadError(f"the loader of {legs[0][0].question.key} was cancelled") from error
+        raise LoadError(f"the loader of {legs[0][0].request.key} was cancelled") from error
     finally:
         stack.watchers -= 1
         waiting.cancel()
@@ -271,7 +272,7 @@ async def _fail(stack: Stack, failed: Sequence[tuple[Leg, BaseException]]) -> No
     """
     legs = [leg for leg, _ in failed]
     (first, _), error = failed[0]
-    kind, key = first.question.kind, first.question.key
+    kind, key = first.request.kind, first.request.key
     refresh = all(descent.servable for _, descent in legs)
     stack.trace.load_failed(kind, key, error, refresh=refresh)
     for flight, _ in legs:
@@ -279,14 +280,14 @@ async def _fail(stack: Stack, failed: Sequence[tuple[Leg, BaseException]]) -> No
     # All of them, before anybody hears of it: who hears leaves, and the last one ends this task.
     await _release(stack, legs)
     for (flight, descent), error in failed:
-        stack.flights.cool(flight.question.key, stack.timer() + COOL_DOWN)
+        stack.flights.cool(flight.request.key, stack.timer() + COOL_DOWN)
         begun = flight.live is not None and flight.live.passed  # then a spare cannot be its end
         if (
             descent.spare is not None
             and not begun
             and await still_there(stack, [descent.spare]) == [True]
         ):
-            flight.land(descent.spare)
+            flight.set_result(descent.spare)
             flight.end(proven=True)
         flight.fail(error)
 

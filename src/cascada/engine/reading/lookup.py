@@ -23,8 +23,8 @@ from typing import Final
 from cascada.engine import decide
 from cascada.engine.decide import Verdict
 from cascada.engine.loading import dependencies as sources
-from cascada.engine.reading.fast_path import Answers, Known
-from cascada.engine.request import Answer, Question
+from cascada.engine.reading.fast_path import Answers, SharedRead
+from cascada.engine.request import Answer, Request
 from cascada.engine.stack import Stack
 from cascada.model.entry import Entry
 from cascada.model.errors import CorruptEntry, TierUnavailable
@@ -33,7 +33,7 @@ from cascada.tiers.contract import Busy, Fence, Found, Lease, Missing, Tier, Why
 NEVER: Final = Fence()
 
 
-class Descent:
+class Lookup:
     """One question's way down: what was found, and which tiers are waiting to be filled.
 
     `answer` ends the fall. `servable` is due or stale: it may be served at once, but a load goes
@@ -41,10 +41,10 @@ class Descent:
     is loading, so ask again when that is over. `seen` keeps each tier's answer for `explain`.
     """
 
-    __slots__ = ("answer", "busy", "leases", "question", "seen", "servable", "spare")
+    __slots__ = ("answer", "busy", "leases", "request", "seen", "servable", "spare")
 
-    def __init__(self, question: Question) -> None:
-        self.question = question
+    def __init__(self, request: Request) -> None:
+        self.request = request
         self.answer: Answer | None = None
         self.servable: Answer | None = None
         self.spare: Answer | None = None
@@ -58,21 +58,21 @@ class Descent:
         return self.busy is not None and self.answer is None and self.servable is None
 
 
-async def descend(
+async def look_up(
     stack: Stack,
-    questions: Sequence[Question],
+    requests: Sequence[Request],
     *,
     loading: bool,
-    known: Known | None = None,
+    known: SharedRead | None = None,
     at_once: bool = False,
-) -> list[Descent]:
+) -> list[Lookup]:
     """Fall until each question has an answer, and fill what was passed on the way.
 
     `known` is what the authority has answered a moment ago, or that it did not answer, so that it
     need not be asked again. `at_once`: all answers are of one moment, that is of one tier: what
     memory has is none, and what the tiers below it have is none as long as one of them lacks a key.
     """
-    descents = [Descent(question) for question in questions]
+    descents = [Lookup(request) for request in requests]
     try:
         await _fall(stack, descents, loading=loading, known=known, at_once=at_once)
     except BaseException:
@@ -88,7 +88,7 @@ async def descend(
 
 
 async def rise(
-    stack: Stack, descents: Sequence[Descent], entries: Sequence[Entry | None]
+    stack: Stack, descents: Sequence[Lookup], entries: Sequence[Entry | None]
 ) -> list[bool]:
     """Fill the tiers that were passed, or release their leases (None).
 
@@ -115,7 +115,7 @@ async def rise(
             continue
         for (index, descent, _), entry, verdict in zip(passed, sent, verdicts, strict=True):
             if entry is not None:
-                stack.trace.filled(descent.question, tier.name, accepted=verdict.accepted)
+                stack.trace.filled(descent.request, tier.name, accepted=verdict.accepted)
             if not verdict.accepted:
                 refused.add(index)
             if tier is stack.authority:
@@ -125,10 +125,10 @@ async def rise(
 
 async def _fall(
     stack: Stack,
-    descents: Sequence[Descent],
+    descents: Sequence[Lookup],
     *,
     loading: bool,
-    known: Known | None,
+    known: SharedRead | None,
     at_once: bool,
 ) -> None:
     falling = descents
@@ -153,7 +153,7 @@ async def _fall(
             await _lease(stack, tier, falling, loading=loading)
 
 
-def _is_away(tier: Tier, descents: Sequence[Descent]) -> bool:
+def _is_away(tier: Tier, descents: Sequence[Lookup]) -> bool:
     """Whether a tier could not answer what it was asked."""
     answers = [descent.seen[tier.name][0] for descent in descents]
     return all(isinstance(each, Missing) and each.why is Why.UNAVAILABLE for each in answers)
@@ -162,13 +162,13 @@ def _is_away(tier: Tier, descents: Sequence[Descent]) -> bool:
 async def _ask(
     stack: Stack,
     tier: Tier,
-    descents: Sequence[Descent],
+    descents: Sequence[Lookup],
     *,
     loading: bool,
-    known: Known | None,
+    known: SharedRead | None,
     hidden: bool,
 ) -> None:
-    asked = [stack.keys_for(tier, descent.question.candidates) for descent in descents]
+    asked = [stack.keys_for(tier, descent.request.candidates) for descent in descents]
     keys = list(dict.fromkeys(key for wanted in asked for key in wanted))
     try:
         answers: Answers
@@ -194,46 +194,44 @@ async def _ask(
             seen = [Missing(answer.q, epoch=answer.epoch) for answer in seen]
         if tier is stack.authority and (lease := descent.leases.get(stack.memory)) is not None:
             lease.q = min(answer.q for answer in seen)
-            if (since := descent.question.since) is not None:
+            if (since := descent.request.since) is not None:
                 lease.q = min(lease.q, since.get(tier.name, NEVER).q)
         _take(stack, tier, descent, seen, loading=loading)
 
 
-def _do_without(stack: Stack, tier: Tier, descent: Descent, *, loading: bool) -> None:
+def _do_without(stack: Stack, tier: Tier, descent: Lookup, *, loading: bool) -> None:
     """If the authority is away, what memory has serves for a while, else what is loaded."""
-    memory, question = stack.memory, descent.question
+    memory, request = stack.memory, descent.request
     if tier is not stack.authority:
         return
     descent.leases.pop(memory, None)
     _go_on_from_memory(stack, descent)
-    if loading and descent.answer is None and stack.goes_on_without(question):
-        since = question.since
+    if loading and descent.answer is None and stack.goes_on_without(request):
+        since = request.since
         seen = None if since is None else since.get(memory.name, NEVER)
-        descent.leases[memory] = memory.lease_meanwhile(question.key, seen, stack.degraded_l1_ttl)
+        descent.leases[memory] = memory.lease_meanwhile(request.key, seen, stack.degraded_l1_ttl)
 
 
-def _go_on_from_memory(stack: Stack, descent: Descent) -> None:
+def _go_on_from_memory(stack: Stack, descent: Lookup) -> None:
     """The authority is away: for a while, what memory had is served, and called stale.
 
     Not to a load, whose result would outlive it.
     """
-    question = descent.question
-    record = stack.memory.remnant(question.key, stack.degraded_l1_ttl)
-    if record is None or question.kind.policy.strict or sources.must_ask_below(stack):
+    request = descent.request
+    record = stack.memory.last_known(request.key, stack.degraded_l1_ttl)
+    if record is None or request.kind.policy.strict or sources.must_ask_below(stack):
         return
-    verdict = decide.judge(
-        record, question.kind.policy, stack.now(), generating=question.generating
-    )
-    if verdict in (Verdict.SPARE, Verdict.UNFIT):
+    verdict = decide.judge(record, request.kind.policy, stack.now(), generating=request.generating)
+    if verdict in (Verdict.FALLBACK, Verdict.UNFIT):
         return
     try:
-        value = stack.decode(record, question.kind, question.want)
+        value = stack.decode(record, request.kind, request.want)
     except CorruptEntry:
         return
-    descent.answer = Answer(record, "l1", value=value, stale=True, found_at=question.key)
+    descent.answer = Answer(record, "l1", value=value, stale=True, found_at=request.key)
 
 
-async def _lease(stack: Stack, tier: Tier, descents: Sequence[Descent], *, loading: bool) -> None:
+async def _lease(stack: Stack, tier: Tier, descents: Sequence[Lookup], *, loading: bool) -> None:
     unavailable = Missing(0, Why.UNAVAILABLE)
     seen = [descent.seen.get(tier.name, [unavailable])[0] for descent in descents]
     # Memory that may not be trusted is filled all the same: what it kept would else come back with
@@ -247,9 +245,9 @@ async def _lease(stack: Stack, tier: Tier, descents: Sequence[Descent], *, loadi
         return
     try:
         granted = await tier.lease(
-            [descent.question.key for descent, _ in asking],
+            [descent.request.key for descent, _ in asking],
             [
-                answer if (since := descent.question.since) is None else since.get(tier.name, NEVER)
+                answer if (since := descent.request.since) is None else since.get(tier.name, NEVER)
                 for descent, answer in asking
             ],
         )
@@ -267,7 +265,7 @@ async def _lease(stack: Stack, tier: Tier, descents: Sequence[Descent], *, loadi
                 descent.busy = answer
 
 
-async def _promote(stack: Stack, found: Sequence[Descent]) -> None:
+async def _promote(stack: Stack, found: Sequence[Lookup]) -> None:
     """Store what a `get` has found in the shared tiers above the one that had it.
 
     On its way down it takes no leases there: most find nothing, and others would have to wait for a
@@ -283,7 +281,7 @@ async def _promote(stack: Stack, found: Sequence[Descent]) -> None:
             and answer.tier in below
             # A shared tier would hand a general value to processes that know nothing of the more
             # specific candidates.
-            and answer.found_at == descent.question.key
+            and answer.found_at == descent.request.key
         ]
         await _lease(stack, tier, passed, loading=False)
         held = [each for each in passed if tier in each.leases]
@@ -296,7 +294,7 @@ async def _promote(stack: Stack, found: Sequence[Descent]) -> None:
             await tier.fill([each.leases[tier] for each in held], entries)
 
 
-def _was_deep(stack: Stack, descent: Descent) -> bool:
+def _was_deep(stack: Stack, descent: Lookup) -> bool:
     """Whether a shared tier above the one that answered was passed."""
     names = [tier.name for tier in stack.lower[1:]]
     return descent.answer is not None and descent.answer.tier in names
@@ -322,53 +320,53 @@ async def still_there(stack: Stack, answers: Sequence[Answer]) -> list[bool]:
 
 
 def _take(
-    stack: Stack, tier: Tier, descent: Descent, seen: list[Found | Missing], *, loading: bool
+    stack: Stack, tier: Tier, descent: Lookup, seen: list[Found | Missing], *, loading: bool
 ) -> None:
     """Judge what a tier answered; an entry that does not decode counts as missing."""
-    question = descent.question
+    request = descent.request
     # As it was answered: a lease has to know of an entry that does not decode, to replace it.
     descent.seen[tier.name] = list(seen)
-    for key, each in zip(question.candidates, seen, strict=False):  # memory: not all are asked for
+    for key, each in zip(request.candidates, seen, strict=False):  # memory: not all are asked for
         if isinstance(each, Missing) and each.why is Why.CORRUPT:
-            stack.trace.corrupt(question.kind, key, tier.name, "it is damaged, or another key's")
+            stack.trace.corrupt(request.kind, key, tier.name, "it is damaged, or another key's")
     while True:
         choice = decide.choose(
             seen,
-            question.kind.policy,
+            request.kind.policy,
             stack.now(),
-            generating=question.generating,
-            candidates=len(question.candidates),
+            generating=request.generating,
+            candidates=len(request.candidates),
         )
         if choice.at is None:
             return
         found = seen[choice.at]
         assert isinstance(found, Found)
-        key = question.candidates[choice.at]
+        key = request.candidates[choice.at]
         try:
-            value = stack.decode(found.entry, question.kind, question.want)
+            value = stack.decode(found.entry, request.kind, request.want)
         except CorruptEntry as error:
-            stack.trace.corrupt(question.kind, key, tier.name, str(error))
+            stack.trace.corrupt(request.kind, key, tier.name, str(error))
             seen[choice.at] = Missing(found.q, Why.CORRUPT)
             continue
         break
-    stale = choice.verdict in (Verdict.STALE, Verdict.SPARE)
+    stale = choice.verdict in (Verdict.STALE, Verdict.FALLBACK)
     answer = Answer(found.entry, tier.name, value=value, stale=stale, found_at=key)
-    if choice.verdict is Verdict.FRESH or (not loading and choice.verdict is not Verdict.SPARE):
+    if choice.verdict is Verdict.FRESH or (not loading and choice.verdict is not Verdict.FALLBACK):
         descent.answer = answer
-    elif choice.verdict is Verdict.SPARE:
+    elif choice.verdict is Verdict.FALLBACK:
         descent.spare = answer
     else:
         descent.servable = answer
 
 
-def _for_tiers_above(stack: Stack, descent: Descent) -> Entry | None:
+def _for_tiers_above(stack: Stack, descent: Lookup) -> Entry | None:
     """What the tiers that were passed get of an answer that was found below them."""
-    answer, question = descent.answer, descent.question
+    answer, request = descent.answer, descent.request
     assert answer is not None
     assert answer.found_at is not None
-    if answer.found_at == question.key:
+    if answer.found_at == request.key:
         return answer.entry
-    looked_at = question.candidates[: question.candidates.index(answer.found_at) + 1]
+    looked_at = request.candidates[: request.candidates.index(answer.found_at) + 1]
     # Only memory keeps a general answer for the context that was asked: a shared tier would hand
     # it to processes that know nothing of the more specific candidates.
     if set(descent.leases) <= {stack.memory}:

@@ -22,7 +22,7 @@ from typing import Any, Final, TypeVar, get_args, get_origin
 from cascada.codecs.values import Encoded
 from cascada.engine.loading.encode import entry_names
 from cascada.engine.loading.loaders import from_thread
-from cascada.engine.request import Produced, Question
+from cascada.engine.request import LoadResult, Request
 from cascada.engine.stack import Stack
 from cascada.engine.tasks.replay import Live, TooLong
 from cascada.model.entry import UNSET, Codec, Flag
@@ -51,7 +51,7 @@ class Pieces:
     def __init__(
         self,
         stack: Stack,
-        question: Question,
+        request: Request,
         make: MakePieces[Any],
         *,
         ttl: Duration | None = None,
@@ -60,19 +60,19 @@ class Pieces:
         max_items: int = MAX_ITEMS,
     ) -> None:
         self._stack = stack
-        self._question = question
+        self._request = request
         self._make = make
         self._ttl = ttl
         self._tags = tags
         self._sources = sources
-        self._declared = source_names(question.key.tenant, sources)
+        self._declared = source_names(request.key.tenant, sources)
         self._max_items = max_items
-        self._type = _type_of_items(question)
+        self._type = _type_of_items(request)
         self.names()  # a tag that cannot be one is refused before anything runs
 
     def names(self, read: Sequence[str] = ()) -> tuple[str, ...]:
         """The dynamic names of what is made of all this, and of what was `read` meanwhile."""
-        return entry_names(self._question, self._tags, [*self._declared, *read])
+        return entry_names(self._request, self._tags, [*self._declared, *read])
 
     def live(self) -> Live:
         """An empty record of this stream, with its bounds."""
@@ -100,7 +100,7 @@ class Pieces:
             if (close := getattr(iterator, "aclose", None)) is not None:
                 await close()
 
-    async def load(self, questions: Sequence[Question]) -> list[Produced]:
+    async def load(self, requests: Sequence[Request]) -> list[LoadResult]:
         """All items as one value: for a refresh, or a check, which nobody follows."""
         kept = self.live()
         async with aclosing(self.items()) as items:
@@ -108,20 +108,20 @@ class Pieces:
                 piece, size = self.encode(item)
                 if not kept.has_room(size):
                     self.refuse()
-                    raise TooLong(f"{self._question.key} is too long to be kept")
+                    raise TooLong(f"{self._request.key} is too long to be kept")
                 kept.add(piece, size)
         return [self.produced(kept)]
 
     def refuse(self) -> None:
         """Count that it is too long to be kept."""
-        kind = self._question.kind
+        kind = self._request.kind
         kind.refused += 1
-        self._stack.trace.unstored(kind, self._question.key, "a stream that is too long")
+        self._stack.trace.unstored(kind, self._request.key, "a stream that is too long")
 
-    def produced(self, live: Live) -> Produced:
+    def produced(self, live: Live) -> LoadResult:
         """What a stream that has ended well is stored as."""
         values = [self.decode(piece) for piece in live.pieces]
-        return Produced(values, ttl=self._ttl, tags=self._tags, sources=self._sources)
+        return LoadResult(values, ttl=self._ttl, tags=self._tags, sources=self._sources)
 
     def encode(self, item: object) -> tuple[Encoded, int]:
         """An item as it is kept, and its bytes. What cannot be stored passes as it is; that the
@@ -133,7 +133,7 @@ class Pieces:
                 raise
             return Encoded(b"", Codec.NOTHING, Flag(0), item), getsizeof(item)
         size = len(made.data)
-        if self._question.kind.policy.shared and made.value is UNSET:
+        if self._request.kind.policy.shared and made.value is UNSET:
             made = made._replace(value=self.decode(made))
         return (made if made.value is UNSET else made._replace(data=b"")), size
 
@@ -148,13 +148,13 @@ class Pieces:
         return item if self._type is None else self.decode(self.encode(item)[0])
 
 
-def _type_of_items(question: Question) -> Any:
-    declared = question.kind.policy.type if question.want is None else question.want
+def _type_of_items(request: Request) -> Any:
+    declared = request.kind.policy.type if request.want is None else request.want
     if declared is None or declared is list:
         return None
     if get_origin(declared) is not list:
         raise BadInput(
-            f"a stream is stored as a list, and the policy of {question.key.data_type} says "
+            f"a stream is stored as a list, and the policy of {request.key.data_type} says "
             f"type={declared!r}; declare list[...], or use another data type"
         )
     return get_args(declared)[0]

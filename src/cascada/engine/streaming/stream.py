@@ -28,13 +28,13 @@ from typing import Any, Final
 from cascada.codecs.values import Encoded
 from cascada.engine.loading import dependencies as sources
 from cascada.engine.reading import read
-from cascada.engine.request import UNSTORED, Answer, Produced, Question
+from cascada.engine.request import UNSTORED, Answer, LoadResult, Request
 from cascada.engine.selfcheck import SelfCheck
 from cascada.engine.stack import Stack
 from cascada.engine.streaming.pieces import Pieces
 from cascada.engine.tasks.limits import Ticket
 from cascada.engine.tasks.replay import Live, TooLong
-from cascada.engine.tasks.singleflight import Boarding, Flight
+from cascada.engine.tasks.singleflight import Flight, Waiter
 from cascada.model.entry import Entry
 from cascada.model.errors import BadInput, LoadError
 from cascada.tiers.memory.watch import Watch
@@ -44,53 +44,53 @@ TURNS: Final = 3
 
 
 async def follow(
-    stack: Stack, question: Question, source: Pieces, check: SelfCheck
+    stack: Stack, request: Request, source: Pieces, check: SelfCheck
 ) -> AsyncGenerator[Any]:
     """The pieces, from a tier, from a stream that is under way, or from the source."""
     started = stack.timer()
-    found = await _open(stack, question, source)
+    found = await _open(stack, request, source)
     if isinstance(found, Follower):
-        async with aclosing(_live(stack, question, source, found, started)) as pieces:
+        async with aclosing(_live(stack, request, source, found, started)) as pieces:
             async for piece in pieces:
                 yield piece
         return
-    read.account(stack, [question], [found], started)
+    read.account(stack, [request], [found], started)
     if check.armed:
-        check.sample([question], [found], source)
-    for piece in replayed(question, read.value_of(stack, question, found)):
+        check.sample([request], [found], source)
+    for piece in replayed(request, read.value_of(stack, request, found)):
         yield piece
 
 
-async def pass_by(stack: Stack, question: Question, source: Pieces) -> AsyncGenerator[Any]:
+async def load_uncached(stack: Stack, request: Request, source: Pieces) -> AsyncGenerator[Any]:
     """What the source says, past all tiers; only the bound on its concurrency is kept."""
     urgent = sources.current(stack) is not None
-    async with stack.limits.slot(question.key.data_type, Ticket(urgent=urgent)):
-        sources.note(stack, question, Answer(UNSTORED, "source"))
+    async with stack.limits.slot(request.key.data_type, Ticket(urgent=urgent)):
+        sources.note(stack, request, Answer(UNSTORED, "source"))
         async with aclosing(source.items()) as items:
             async for item in items:
                 yield source.as_asked(item)
 
 
 async def observe(
-    stack: Stack, question: Question, source: Pieces, check: SelfCheck
+    stack: Stack, request: Request, source: Pieces, check: SelfCheck
 ) -> AsyncGenerator[Any]:
     """What the source says; the tiers are read, filled, counted and compared with it."""
     started = stack.timer()
-    found = await _open(stack, question, source)
+    found = await _open(stack, request, source)
     if isinstance(found, Follower) and found.own:
-        async with aclosing(_live(stack, question, source, found, started)) as pieces:
+        async with aclosing(_live(stack, request, source, found, started)) as pieces:
             async for piece in pieces:
                 yield piece
         return
     if isinstance(found, Follower):
         found.leave()
-        stack.trace.answered([question], [found.answer], stack.timer() - started)
+        stack.trace.answered([request], [found.answer], stack.timer() - started)
         served = None
     else:
-        read.account(stack, [question], [found], started)
+        read.account(stack, [request], [found], started)
         served = found
     said, spent, since = source.live(), 0.0, stack.timer()
-    async with aclosing(pass_by(stack, question, source)) as items:
+    async with aclosing(load_uncached(stack, request, source)) as items:
         async for item in items:
             spent += stack.timer() - since  # not what the reader takes between two items
             if served is not None:
@@ -104,10 +104,10 @@ async def observe(
     spent += stack.timer() - since
     if served is not None:
         truth = Answer(UNSTORED, "source", value=source.produced(said).value, origin="loader")
-        check.observe([question], [served], [truth], source, spent)
+        check.observe([request], [served], [truth], source, spent)
 
 
-class Follower(Boarding):
+class Follower(Waiter):
     """One reader's place on a stream.
 
     `live` is the stream that it may follow, as soon as it may; `own`: it has started it itself.
@@ -116,8 +116,8 @@ class Follower(Boarding):
     __slots__ = ("_asked", "_following", "_in_a_load", "_stack", "live", "own")
 
     def __init__(self, stack: Stack, flight: Flight, asked: int, *, own: bool) -> None:
-        frame = sources.current(stack)
-        parent = None if frame is None else frame.owner
+        context = sources.current(stack)
+        parent = None if context is None else context.owner
         super().__init__(flight, asked, parent, own=own, refused=sources.not_for_this(stack))
         self._stack = stack
         self._asked = asked
@@ -166,7 +166,7 @@ class Follower(Boarding):
     def _is_over(self) -> bool:
         # Not as soon as the generator has ended: to leave would be to cancel what remains to do.
         flight = self.flight
-        return flight.error is not None or flight.ended or (flight.landed and not flight.found)
+        return flight.error is not None or flight.ended or (flight.has_result and not flight.found)
 
     @property
     def answer(self) -> Answer:
@@ -188,7 +188,7 @@ class Follower(Boarding):
                 if live.error is not None:
                     raise live.error
                 if not live.complete:
-                    raise LoadError(f"the stream of {self.flight.question.key} was broken off")
+                    raise LoadError(f"the stream of {self.flight.request.key} was broken off")
                 return None
             await self.settled()
         return piece
@@ -210,18 +210,18 @@ class Feeding:
         self._flight = flight
         self._live = live
 
-    async def load(self, questions: Sequence[Question]) -> list[Produced]:
+    async def load(self, requests: Sequence[Request]) -> list[LoadResult]:
         stack, live, source = self._stack, self._live, self._source
-        frame = sources.current(stack)
-        assert frame is not None
+        context = sources.current(stack)
+        assert context is not None
         live.so_far = lambda: Answer(
-            Entry(b"", names=source.names(list(frame.names))),
+            Entry(b"", names=source.names(list(context.names))),
             "source",
-            stale=frame.stale,
-            foreign=frame.foreign,
+            stale=context.stale,
+            foreign=context.foreign,
             origin="loader",
         )
-        live.watch = Watch(stack.memory, self._flight.question.key, live.seen)
+        live.watch = Watch(stack.memory, self._flight.request.key, live.seen)
         live.began = stack.flights.moment()
         try:
             async with aclosing(source.items()) as items:
@@ -232,7 +232,7 @@ class Feeding:
             raise
         live.complete = True
         if live.overlong:
-            raise TooLong(f"{self._flight.question.key} is too long to be had as one value")
+            raise TooLong(f"{self._flight.request.key} is too long to be had as one value")
         return [source.produced(live)]
 
     async def _pass(self, piece: Encoded, size: int) -> None:
@@ -244,17 +244,17 @@ class Feeding:
                 _forsake(self._stack, flight)
             await live.make_room(size)
         live.add(piece, size)
-        flight.call_out()
+        flight.wake()
 
 
-async def _open(stack: Stack, question: Question, source: Pieces) -> Answer | Follower:
+async def _open(stack: Stack, request: Request, source: Pieces) -> Answer | Follower:
     """A value that is there, or a place on a stream whose pieces this caller may have."""
     asked = stack.flights.moment()
     while True:
-        found = await read.at_hand(stack, [question], {}, source)
+        found = await read.at_hand(stack, [request], {}, source)
         if found:
             return found[0]
-        place = _board(stack, question, source, asked)
+        place = _board(stack, request, source, asked)
         flows = False
         try:
             for _ in range(TURNS):
@@ -270,22 +270,22 @@ async def _open(stack: Stack, question: Question, source: Pieces) -> Answer | Fo
         finally:
             if not flows:
                 place.leave()
-        if answer is not None and read.opens(stack, question, answer):
+        if answer is not None and read.opens(stack, request, answer):
             return answer
 
 
-def _board(stack: Stack, question: Question, source: Pieces, asked: int) -> Follower:
+def _board(stack: Stack, request: Request, source: Pieces, asked: int) -> Follower:
     """A place on the key's flight, if there is one that is still good; else on a new one."""
-    flight = stack.flights.find(question.key)
+    flight = stack.flights.find(request.key)
     if flight is not None and flight.live is not None and _is_lost(flight.live):
         _forsake(stack, flight)
         flight = None
     if flight is not None:
         return Follower(stack, flight, asked, own=False)
-    (flight,) = stack.flights.prepare([question], kept=False)
+    (flight,) = stack.flights.prepare([request], kept=False)
     flight.live = live = source.live()
     place = Follower(stack, flight, asked, own=True)
-    read.depart(stack, [flight], Feeding(stack, source, flight, live))
+    read.start_load(stack, [flight], Feeding(stack, source, flight, live))
     return place
 
 
@@ -305,31 +305,31 @@ def _forsake(stack: Stack, flight: Flight) -> None:
     """Let the next caller, in any process, start anew; who follows this one has it to its end."""
     stack.flights.remove([flight])
     if flight.live is not None and flight.live.release is not None:
-        stack.background.run(flight.live.release(), f"release {flight.question.key}")
+        stack.background.run(flight.live.release(), f"release {flight.request.key}")
         flight.live.release = None
 
 
 async def _live(
-    stack: Stack, question: Question, source: Pieces, place: Follower, started: float
+    stack: Stack, request: Request, source: Pieces, place: Follower, started: float
 ) -> AsyncGenerator[Any]:
     """The pieces of a stream under way; its reader's place is given up at the end, however."""
     try:
-        stack.trace.answered([question], [place.answer], stack.timer() - started)
+        stack.trace.answered([request], [place.answer], stack.timer() - started)
         while (piece := await place.take()) is not None:
             # At each piece: a load that has read enough of them leaves before the end.
             if sources.current(stack) is not None:
-                sources.note(stack, question, place.answer)
+                sources.note(stack, request, place.answer)
             yield source.decode(piece)
-        sources.note(stack, question, place.answer)
+        sources.note(stack, request, place.answer)
     finally:
         place.leave()
 
 
-def replayed(question: Question, value: object) -> list[Any]:
+def replayed(request: Request, value: object) -> list[Any]:
     """The pieces of a value that is there; BadInput if it was not stored by a stream."""
     if not isinstance(value, list):
         raise BadInput(
-            f"{question.key} holds {type(value).__name__}, no stream, which would be a list; "
+            f"{request.key} holds {type(value).__name__}, no stream, which would be a list; "
             "read it with load or get, or give streams a data type of their own"
         )
     return value

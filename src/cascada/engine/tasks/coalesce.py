@@ -21,7 +21,7 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 
-class Turns(Generic[A, B]):
+class Coalescer(Generic[A, B]):
     """`work` carries out any number of requests: one answer for each, in their order."""
 
     def __init__(self, background: Background, work: Callable[[list[A]], Awaitable[list[B]]]):

@@ -1,9 +1,9 @@
 """Single flight: one load per key, whoever asks, and nobody harmed when somebody leaves.
 
-A FLIGHT is one key's way through the tiers and, if none has it, the loader. A VOYAGE is the task
-that carries one or more flights (`load_many` loads all its missing keys in one call); it belongs
+A FLIGHT is one key's way through the tiers and, if none has it, the loader. A LOAD TASK
+carries one or more flights (`load_many` loads all its missing keys in one call); it belongs
 to the engine, not to the caller that started it, so that cancelling any caller ends only that
-caller's waiting. When the last one has left, the voyage is cancelled, unless its value is there
+caller's waiting. When the last one has left, the task is cancelled, unless its value is there
 already: storing it is the load's own work.
 
 Whose value may a caller take? Let it have asked at moment a, and the flight have begun at b.
@@ -22,7 +22,7 @@ was invalidated) the refresh is waited for, and then looked again.
 So nobody waits for more than two flights, and 500 callers with an invalidation in the middle of
 their load cause two loads.
 
-Waiting in circles: a loader may load other keys. Before a loader waits for a flight, the voyages
+Waiting in circles: a loader may load other keys. Before a loader waits for a flight, the tasks
 are followed from there along "whose loader waits for whom"; if that leads back, LoadCycle.
 """
 
@@ -34,7 +34,7 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Final
 
-from cascada.engine.request import Answer, Question
+from cascada.engine.request import Answer, Request
 from cascada.engine.tasks.background import end
 from cascada.engine.tasks.limits import Ticket
 from cascada.engine.tasks.replay import Live
@@ -45,35 +45,35 @@ MAX_COOLING: Final = 4096
 """Keys whose refresh failed that are remembered; beyond it the pauses are given up, not memory."""
 
 
-class Voyage:
+class LoadTask:
     """The task that carries flights, the callers that wait, and whom its own loader waits for."""
 
     def __init__(self) -> None:
         self.task: asyncio.Task[None] | None = None
         self.ticket = Ticket()
         self.waiters = 0
-        self.waits_for: Counter[Voyage] = Counter()
+        self.waits_for: Counter[LoadTask] = Counter()
         self.flying = 0
         self.kept = False
 
-    def wait_for(self, other: Voyage) -> None:
+    def wait_for(self, other: LoadTask) -> None:
         """Its loader waits for the other one from now on."""
         self.waits_for[other] += 1
 
-    def wait_no_more(self, other: Voyage) -> None:
+    def wait_no_more(self, other: LoadTask) -> None:
         self.waits_for[other] -= 1
         if not self.waits_for[other]:
             del self.waits_for[other]
 
-    def reaches(self, goal: Voyage) -> bool:
-        """Whether this voyage waits, directly or through others, for `goal`."""
+    def reaches(self, goal: LoadTask) -> bool:
+        """Whether this task waits, directly or through others, for `goal`."""
         seen = {self}
         ahead = [self]
         while ahead:
-            voyage = ahead.pop()
-            if voyage is goal:
+            owner = ahead.pop()
+            if owner is goal:
                 return True
-            further = voyage.waits_for.keys() - seen
+            further = owner.waits_for.keys() - seen
             ahead += further
             seen |= further
         return False
@@ -82,10 +82,10 @@ class Voyage:
 class Flight:
     """One key under way. `began` is the moment at which it did; `live`: as a stream."""
 
-    def __init__(self, question: Question, began: int, voyage: Voyage) -> None:
-        self.question = question
+    def __init__(self, request: Request, began: int, owner: LoadTask) -> None:
+        self.request = request
         self.began = began
-        self.voyage = voyage
+        self.owner = owner
         self.live: Live | None = None
         self.answer: Answer | None = None
         self.error: BaseException | None = None
@@ -94,29 +94,29 @@ class Flight:
         self.sealed = False
         self.ended = False
         self.proven = False
-        self.waiting: dict[Boarding, asyncio.Future[None]] = {}
+        self.waiting: dict[Waiter, asyncio.Future[None]] = {}
         self._over: asyncio.Event | None = None
 
     @property
-    def landed(self) -> bool:
+    def has_result(self) -> bool:
         return self.answer is not None or self.error is not None
 
-    def land(self, answer: Answer, *, found: bool = False) -> None:
+    def set_result(self, answer: Answer, *, found: bool = False) -> None:
         """The value is there; those who asked before the flight began may have it.
 
         `found`: a tier had it, so that later callers can look there, too, and need not wait.
         """
-        if not self.landed:
+        if not self.has_result:
             self.answer, self.found = answer, found
-            self.voyage.flying -= 1
-            # All values are there: what is left, storing them, is the voyage's own work.
-            self.voyage.kept = self.voyage.kept or not self.voyage.flying
-            self.call_out()
+            self.owner.flying -= 1
+            # All values are there: what is left, storing them, is the task's own work.
+            self.owner.kept = self.owner.kept or not self.owner.flying
+            self.wake()
 
     def fail(self, error: BaseException) -> None:
-        if not self.landed:
+        if not self.has_result:
             self.error, self._traceback = error, error.__traceback__
-            self.call_out()
+            self.wake()
 
     def failure(self) -> BaseException:
         """The error to raise, without the frames of those who have raised it before."""
@@ -133,7 +133,7 @@ class Flight:
             self.ended, self.proven = True, proven
             if self._over is not None:
                 self._over.set()
-            self.call_out()
+            self.wake()
 
     @property
     def is_being_stored(self) -> bool:
@@ -152,14 +152,14 @@ class Flight:
             self._over = self._over or asyncio.Event()
             await self._over.wait()
 
-    def call_out(self) -> None:
+    def wake(self) -> None:
         """Wake those whose waiting is over."""
-        for boarding, turn in self.waiting.items():
-            if not turn.done() and boarding.is_settled:
+        for waiter, turn in self.waiting.items():
+            if not turn.done() and waiter.is_settled:
                 turn.set_result(None)
 
 
-class Boarding:
+class Waiter:
     """One caller's place on a flight. `asked` is the moment at which the caller asked.
 
     `refused` are the tiers whose values the caller may not have.
@@ -171,15 +171,15 @@ class Boarding:
         self,
         flight: Flight,
         asked: int,
-        parent: Voyage | None,
+        parent: LoadTask | None,
         *,
         own: bool,
         refused: frozenset[str] = frozenset(),
     ) -> None:
-        voyage = flight.voyage
-        if parent is not None and voyage.reaches(parent):
+        owner = flight.owner
+        if parent is not None and owner.reaches(parent):
             raise LoadCycle(
-                f"the loader of {flight.question.key} waits, directly or through other loaders, "
+                f"the loader of {flight.request.key} waits, directly or through other loaders, "
                 "for its own result; load what it needs under another key"
             )
         self.flight = flight
@@ -189,10 +189,10 @@ class Boarding:
         self._after_seal = flight.sealed
         self._looked = flight.found
         self._parent = parent
-        voyage.waiters += 1
+        owner.waiters += 1
         if parent is not None:
-            parent.wait_for(voyage)
-            voyage.ticket.hurry()
+            parent.wait_for(owner)
+            owner.ticket.hurry()
 
     @property
     def is_settled(self) -> bool:
@@ -200,7 +200,7 @@ class Boarding:
         flight = self.flight
         if self._early or flight.error is not None:
             # To look again while it still flies would be to find it again, without end.
-            return flight.ended if self._is_refused else flight.landed
+            return flight.ended if self._is_refused else flight.has_result
         return flight.ended or (flight.found and not self._looked)
 
     async def settled(self) -> None:
@@ -237,12 +237,12 @@ class Boarding:
 
     def leave(self) -> None:
         """The caller no longer waits (it has its answer, or was cancelled)."""
-        voyage = self.flight.voyage
-        voyage.waiters -= 1
+        owner = self.flight.owner
+        owner.waiters -= 1
         if self._parent is not None:
-            self._parent.wait_no_more(voyage)
-        if not voyage.waiters and not voyage.kept and voyage.task is not None:
-            end(voyage.task)
+            self._parent.wait_no_more(owner)
+        if not owner.waiters and not owner.kept and owner.task is not None:
+            end(owner.task)
 
 
 class Flights:
@@ -262,27 +262,27 @@ class Flights:
         return self._moment
 
     def find(self, key: Key) -> Flight | None:
-        """The flight that a caller may board: none that is over, though others of its voyage still
+        """The flight that a caller may join: none that is over, though others of its task still
         fly, and none whose last caller has left."""
         flight = self._by_key.get(key)
         if flight is not None and (flight.ended or flight.error is not None):
             return None
-        if flight is not None and flight.voyage.task is not None:
-            voyage = flight.voyage
-            if not voyage.waiters and not voyage.kept:
+        if flight is not None and flight.owner.task is not None:
+            owner = flight.owner
+            if not owner.waiters and not owner.kept:
                 return None
         return flight
 
-    def prepare(self, questions: Iterable[Question], *, kept: bool) -> list[Flight]:
-        """Enter flights of one voyage into the table. `kept`: go on although nobody waits."""
-        voyage = Voyage()
-        voyage.kept = kept
+    def prepare(self, requests: Iterable[Request], *, kept: bool) -> list[Flight]:
+        """Enter flights of one task into the table. `kept`: go on although nobody waits."""
+        owner = LoadTask()
+        owner.kept = kept
         flights = []
-        for question in questions:
-            flight = Flight(question, self.moment(), voyage)
-            self._by_key[question.key] = flight
+        for request in requests:
+            flight = Flight(request, self.moment(), owner)
+            self._by_key[request.key] = flight
             flights.append(flight)
-        voyage.flying = len(flights)
+        owner.flying = len(flights)
         return flights
 
     def cool(self, key: Key, until: float) -> None:
@@ -303,5 +303,5 @@ class Flights:
     def remove(self, flights: Iterable[Flight]) -> None:
         for flight in flights:
             # A cancelled flight's place may have been taken by its successor.
-            if self._by_key.get(flight.question.key) is flight:
-                del self._by_key[flight.question.key]
+            if self._by_key.get(flight.request.key) is flight:
+                del self._by_key[flight.request.key]

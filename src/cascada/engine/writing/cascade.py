@@ -10,7 +10,7 @@ from cascada.engine.stack import Stack
 from cascada.engine.writing.invalidate import reached, void
 from cascada.model.dependencies import Reach
 from cascada.model.entry import Invalidated
-from cascada.tiers.contract import NOTHING, Bearers
+from cascada.tiers.contract import NOTHING, EntryCount
 
 
 class Cascade(msgspec.Struct, frozen=True):
@@ -54,13 +54,13 @@ async def cascade(
     return Cascade(counts, made, told.pending)
 
 
-def _own(row: Reach, by_name: dict[str, Bearers]) -> int:
+def _own(row: Reach, by_name: dict[str, EntryCount]) -> int:
     """How many entries bear one of a row's names: the sum, less what bears two of them."""
     borne = sum(by_name.get(name, NOTHING).own for name in row.names)
     return max(0, borne - sum(by_name.get(name, NOTHING).own for name in row.twice))
 
 
-def _made(row: Reach, by_name: dict[str, Bearers]) -> int:
+def _made(row: Reach, by_name: dict[str, EntryCount]) -> int:
     """How many were made from what a row reaches. Who names a resource bears its key's name, too:
     of these two the greater one counts."""
     made: dict[str, int] = {}

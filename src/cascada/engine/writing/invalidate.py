@@ -21,7 +21,7 @@ from cascada.engine.writing import redelivery as debts
 from cascada.model.entry import Invalidated
 from cascada.model.errors import CacheClosed, InvalidationPending, TierUnavailable
 from cascada.model.names import tenant_of
-from cascada.tiers.contract import L1_LEASE, NOTHING, Acknowledged, Bearers, Invalidation
+from cascada.tiers.contract import L1_LEASE, NOTHING, Acknowledged, EntryCount, Invalidation
 from cascada.tiers.guarded import GuardedTier
 
 PAUSE: Final = 0.05
@@ -37,7 +37,7 @@ class Voided(NamedTuple):
     """What an invalidation did, and what each of its names has reached."""
 
     told: Invalidated
-    bearers: tuple[Bearers, ...]
+    bearers: tuple[EntryCount, ...]
 
 
 async def invalidate(
@@ -121,12 +121,12 @@ async def _through_the_tiers(
     return Voided(Invalidated(most.keys, most.exact, pending=bool(unreached)), most.bearers)
 
 
-async def reached(stack: Stack, names: Sequence[str]) -> tuple[Bearers, ...]:
+async def reached(stack: Stack, names: Sequence[str]) -> tuple[EntryCount, ...]:
     """What an invalidation of these names would reach now, as the tier says that knows of most.
 
     TierUnavailable if none answers.
     """
-    answers: list[list[Bearers]] = []
+    answers: list[list[EntryCount]] = []
     failed: TierUnavailable | None = None
     for tier in stack.tiers:
         try:

@@ -16,7 +16,7 @@ from cascada.engine.loading.encode import absence, encoded, entry_names, over
 from cascada.engine.reading import fences
 from cascada.engine.reading.fences import Fence
 from cascada.engine.reading.read import fence_now
-from cascada.engine.request import Question
+from cascada.engine.request import Request
 from cascada.engine.stack import Stack
 from cascada.engine.writing import redelivery as debts
 from cascada.engine.writing.invalidate import invalidate
@@ -35,7 +35,7 @@ MOMENT: Final = 1.0
 
 def to_be_set(
     stack: Stack,
-    question: Question,
+    request: Request,
     value: object,
     *,
     ttl: Duration | None,
@@ -49,8 +49,8 @@ def to_be_set(
     all for a value of None, unless the type remembers what is not there; or for a moment, by which
     the tiers learn its version.
     """
-    key, policy = question.key, question.kind.policy
-    names = entry_names(question, tags, source_names(key.tenant, sources))
+    key, policy = request.key, request.kind.policy
+    names = entry_names(request, tags, source_names(key.tenant, sources))
     if len(names) > MAX_NAMES:
         raise BadInput(f"{key} would bear {len(names)} tags and sources; at most {MAX_NAMES} may")
     if fitness.lacks_sources(policy, sources):
@@ -63,14 +63,14 @@ def to_be_set(
             return None
         lasts = MOMENT if policy.none_ttl is None else seconds(policy.none_ttl)
         return absence(policy, stack.now(), lasts, names, version)
-    entry = encoded(stack, question, value, ttl, names, version)
+    entry = encoded(stack, request, value, ttl, names, version)
     if (size := len(entry.data)) > stack.max_value_bytes:
         raise BadInput(f"value has {size} bytes, {over(stack.max_value_bytes)}")
     return entry
 
 
 async def write(
-    stack: Stack, question: Question, entry: Entry | None, sources: Sequence[MadeOf] = ()
+    stack: Stack, request: Request, entry: Entry | None, sources: Sequence[MadeOf] = ()
 ) -> bool:
     """Store it in every tier. False if something newer stood against it, or a tier was away.
 
@@ -78,30 +78,30 @@ async def write(
     an invalidation, and not read until it has that. Without an entry the old value goes, and that
     is all; so it does if one of the sources is not any more what was read of it.
     """
-    key = question.key
+    key = request.key
     miss = fences.take(stack, key)
     if any(source.data is not None for source in sources):
         # From this fence on the leases tell of every change, so that the look may come before them.
-        miss = miss or await fence_now(stack, question)
-        if await _unfit(stack, question, sources):
+        miss = miss or await fence_now(stack, request)
+        if await _unfit(stack, request, sources):
             await _void(stack, key)
             return False
     if entry is None:
         return await _nothing(stack, key)
-    kept = await _write(stack, question, entry, miss)
-    if entry.flags & Flag.ABSENT and question.kind.policy.none_ttl is None:
+    kept = await _write(stack, request, entry, miss)
+    if entry.flags & Flag.ABSENT and request.kind.policy.none_ttl is None:
         # All tiers know its version by now: who comes with an older row brings none back. If they
         # know a newer one, that stays.
         return kept and await _nothing(stack, key)
     return kept
 
 
-async def _write(stack: Stack, question: Question, entry: Entry, miss: Fence | None) -> bool:
-    key = question.key
-    stack.trace.stored(question.kind, key, len(entry.data), stack.timer())
+async def _write(stack: Stack, request: Request, entry: Entry, miss: Fence | None) -> bool:
+    key = request.key
+    stack.trace.stored(request.kind, key, len(entry.data), stack.timer())
     if stack.authority is stack.memory:
-        lease = await _hold(stack.memory, question, entry, miss)
-        kept = await _store(stack, stack.memory, question, lease, entry)
+        lease = await _hold(stack.memory, request, entry, miss)
+        kept = await _store(stack, stack.memory, request, lease, entry)
         # What is larger than all of memory is let in and finds no place.
         return kept.accepted and key in stack.memory.records
     (memory_lease,) = await stack.memory.lease([key], [None])
@@ -109,7 +109,7 @@ async def _write(stack: Stack, question: Question, entry: Entry, miss: Fence | N
     seen = None if miss is None else miss.seen.get(stack.memory.name)
     without = stack.memory.lease_meanwhile(key, seen, stack.degraded_l1_ttl)
     try:
-        filled = await _store_below(stack, question, entry, miss)
+        filled = await _store_below(stack, request, entry, miss)
     except asyncio.CancelledError:
         # Some tiers may have the new value, others the old one, whose row is written already.
         stack.background.run(_void(stack, key), "invalidate")
@@ -118,34 +118,34 @@ async def _write(stack: Stack, question: Question, entry: Entry, miss: Fence | N
         return False
     numbered = filled.get(stack.authority.name)
     if numbered is None:
-        await _keep_meanwhile(stack, question, entry, without)
+        await _keep_meanwhile(stack, request, entry, without)
     else:
         stack.memory.end_meanwhile()
         stack.memory.apply(numbered.q, [key_name(key)])
         if _agreed(filled) and numbered.outcome is Outcome.PLAIN:
             # Where an equal value was there, that one stays, which may live less long.
             memory_lease.q = numbered.q
-            await _store(stack, stack.memory, question, memory_lease, entry)
+            await _store(stack, stack.memory, request, memory_lease, entry)
     # What a tier could not be told others may still read there.
     return _agreed(filled) and len(filled) == len(stack.lower)
 
 
-async def _unfit(stack: Stack, question: Question, sources: Sequence[MadeOf]) -> bool:
+async def _unfit(stack: Stack, request: Request, sources: Sequence[MadeOf]) -> bool:
     if not await fitness.changed(stack, sources):
         return False
-    stack.trace.unstored(question.kind, question.key, fitness.CHANGED)
+    stack.trace.unstored(request.kind, request.key, fitness.CHANGED)
     return True
 
 
-async def _keep_meanwhile(stack: Stack, question: Question, entry: Entry, lease: Lease) -> None:
+async def _keep_meanwhile(stack: Stack, request: Request, entry: Entry, lease: Lease) -> None:
     """No tier below has taken it: memory drops the old value, and keeps the new one for a while if
     nothing named the key since `lease`. Nothing else of this process comes in between."""
-    memory, key = stack.memory, question.key
+    memory, key = stack.memory, request.key
     (untouched,) = await memory.fill([lease], [None])
     memory.void([key_name(key)])
-    if untouched.accepted and stack.goes_on_without(question):
+    if untouched.accepted and stack.goes_on_without(request):
         anew = memory.lease_meanwhile(key, None, stack.degraded_l1_ttl)
-        await _store(stack, memory, question, anew, entry)
+        await _store(stack, memory, request, anew, entry)
 
 
 async def _nothing(stack: Stack, key: Key) -> bool:
@@ -162,7 +162,7 @@ async def _void(stack: Stack, key: Key) -> None:
 
 
 async def _store_below(
-    stack: Stack, question: Question, entry: Entry, miss: Fence | None
+    stack: Stack, request: Request, entry: Entry, miss: Fence | None
 ) -> dict[TierName, Filled]:
     """Hold the key in all lower tiers, then fill them from below: what those say that answer.
 
@@ -173,7 +173,7 @@ async def _store_below(
     held: dict[GuardedTier, Lease] = {}
     for tier in stack.lower:
         with _failing(stack, tier):
-            held[tier] = await _hold(tier, question, entry, miss)
+            held[tier] = await _hold(tier, request, entry, miss)
     filled: dict[TierName, Filled] = {}
     for tier in reversed(stack.lower):
         if tier in held:
@@ -181,16 +181,16 @@ async def _store_below(
                 if _is_old(filled):
                     await tier.fill([held[tier]], [None])  # others wait for this lease
                     continue
-                filled[tier.name] = await _store(stack, tier, question, held[tier], entry)
+                filled[tier.name] = await _store(stack, tier, request, held[tier], entry)
         if not _agreed(filled) and not _is_old(filled):
             break
     if _is_old(filled):
         return filled
     unreached = [tier for tier in stack.lower if tier not in held or tier.name not in filled]
     if held and len(stack.lower) > 1 and not _agreed(filled):
-        await _void(stack, question.key)
+        await _void(stack, request.key)
     elif unreached:
-        await debts.owe(stack, unreached, [key_name(question.key)])
+        await debts.owe(stack, unreached, [key_name(request.key)])
     return filled
 
 
@@ -223,19 +223,17 @@ def _failing(stack: Stack, tier: Tier) -> Iterator[None]:
         stack.trace.tier_failed(tier.name, str(error))
 
 
-async def _hold(tier: Tier, question: Question, entry: Entry, miss: Fence | None) -> Lease:
+async def _hold(tier: Tier, request: Request, entry: Entry, miss: Fence | None) -> Lease:
     seen = None if miss is None else miss.seen.get(tier.name)
     digest = digest_of(entry)
-    (lease,) = await tier.lease([question.key], [seen], force=True, digests=[digest])
+    (lease,) = await tier.lease([request.key], [seen], force=True, digests=[digest])
     assert isinstance(lease, Lease)  # a forced lease takes over: it is neither Found nor Busy
     return lease
 
 
-async def _store(
-    stack: Stack, tier: Tier, question: Question, lease: Lease, entry: Entry
-) -> Filled:
+async def _store(stack: Stack, tier: Tier, request: Request, lease: Lease, entry: Entry) -> Filled:
     (filled,) = await tier.fill([lease], [entry])
-    stack.trace.filled(question, tier.name, accepted=filled.accepted)
+    stack.trace.filled(request, tier.name, accepted=filled.accepted)
     return filled
 
 
@@ -249,23 +247,23 @@ async def fill(stack: Stack, miss: Fence, entry: Entry, sources: Sequence[MadeOf
     are not filled. Tiers that could not be read at the miss are passed over, as by a load. What
     was stored on the way stays: it is as good as what a load has stored.
     """
-    question, authority = miss.question, stack.authority
-    if await _unfit(stack, question, sources):
+    request, authority = miss.request, stack.authority
+    if await _unfit(stack, request, sources):
         return False
-    stack.trace.stored(question.kind, question.key, len(entry.data), stack.timer())
+    stack.trace.stored(request.kind, request.key, len(entry.data), stack.timer())
     numbered = miss.seen.get(authority.name)
     tiers = [tier for tier in stack.lower if _was_there(miss, tier)]
     if numbered is None or not (tiers or _was_there(miss, authority)):
         return False
     # Memory hears of invalidations by the numbers of the tier that makes them.
-    (in_memory,) = await stack.memory.lease([question.key], [miss.seen.get("l1")], once=True)
+    (in_memory,) = await stack.memory.lease([request.key], [miss.seen.get("l1")], once=True)
     assert isinstance(in_memory, Lease)
     in_memory.q = numbered.q
     for tier in reversed(tiers):
         try:
-            (lease,) = await tier.lease([question.key], [miss.seen[tier.name]], once=True)
+            (lease,) = await tier.lease([request.key], [miss.seen[tier.name]], once=True)
             assert isinstance(lease, Lease)  # it takes over nothing and waits for nobody
-            filled = await _store(stack, tier, question, lease, entry)
+            filled = await _store(stack, tier, request, lease, entry)
         except TierUnavailable as error:
             stack.trace.tier_failed(tier.name, str(error))
             return False
@@ -273,8 +271,8 @@ async def fill(stack: Stack, miss: Fence, entry: Entry, sources: Sequence[MadeOf
             return False
     if not _was_there(miss, authority):
         return True
-    filled = await _store(stack, stack.memory, question, in_memory, entry)
-    return bool(tiers) or (filled.accepted and question.key in stack.memory.records)
+    filled = await _store(stack, stack.memory, request, in_memory, entry)
+    return bool(tiers) or (filled.accepted and request.key in stack.memory.records)
 
 
 def _was_there(miss: Fence, tier: Tier) -> bool:

@@ -18,7 +18,7 @@ from weakref import WeakValueDictionary
 from cascada.model.keys import NO_SCOPE, Key, quote
 from cascada.model.names import key_name, static_names, tenant_of
 from cascada.tiers.contract import Ending
-from cascada.tiers.memory.record import VOID, Cell, TenantClock
+from cascada.tiers.memory.record import VOID, Cell, TenantSeq
 
 RING: Final = 4096
 """Latest invalidated names that are remembered, for leases that are older than their cells."""
@@ -26,11 +26,11 @@ RING: Final = 4096
 MAX_SHARED: Final = 1024
 """Tenants and types whose cells are kept at hand, though no record bears them."""
 
-Standing = tuple[str, tuple[Cell, ...], TenantClock]
+Standing = tuple[str, tuple[Cell, ...], TenantSeq]
 """What a record stands under: its tenant (quoted), its cells but its own, its clock."""
 
 
-class Heard:
+class InvalidationLog:
     """See the module's text. `ring_size`: names in the ring. `highest`: the number heard of."""
 
     def __init__(self, ring_size: int) -> None:
@@ -41,7 +41,7 @@ class Heard:
         """Begin anew, with other cells and clocks: who holds an old one holds nothing."""
         self.highest = 0
         self.cells: WeakValueDictionary[str, Cell] = WeakValueDictionary()
-        self._clocks: WeakValueDictionary[str, TenantClock] = WeakValueDictionary()
+        self._clocks: WeakValueDictionary[str, TenantSeq] = WeakValueDictionary()
         self._ring: OrderedDict[str, int] = OrderedDict()
         self._when: dict[str, float] = {}
         self._low: OrderedDict[str, int] = OrderedDict()
@@ -54,14 +54,14 @@ class Heard:
             self.cells[name] = cell = Cell(name, self._ring.get(name, 0))
         return cell
 
-    def clock_of(self, tenant: str) -> TenantClock:
+    def clock_of(self, tenant: str) -> TenantSeq:
         clock = self._clocks.get(tenant)
         if clock is None:
             # Nobody held it, so no record of the tenant is left that it could vouch for wrongly.
-            self._clocks[tenant] = clock = TenantClock(0)
+            self._clocks[tenant] = clock = TenantSeq(0)
         return clock
 
-    def standing_of(self, key: Key) -> Standing:
+    def cells_of(self, key: Key) -> Standing:
         """What a record of this key stands under."""
         found = self._shared.get(key[:5])
         if found is None:
@@ -75,7 +75,7 @@ class Heard:
 
     def none_since(self, q: int, key: Key, names: Sequence[str]) -> bool:
         """Whether neither the key's own names nor these were invalidated after `q`."""
-        tenant, cells, _ = self.standing_of(key)
+        tenant, cells, _ = self.cells_of(key)
         return (
             self.low(tenant) <= q
             and self.latest(key_name(key)) <= q

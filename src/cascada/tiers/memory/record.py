@@ -9,7 +9,7 @@ from cascada.model.clock import Clock
 from cascada.model.entry import Entry
 from cascada.model.keys import Key
 from cascada.model.names import is_own
-from cascada.tiers.contract import Bearers, Mark
+from cascada.tiers.contract import EntryCount, NameState
 
 VOID: Final = sys.maxsize
 """The q of a cell or clock that nothing is valid under any more."""
@@ -34,8 +34,8 @@ class Cell:
         self.live = self.made = 0
 
     @property
-    def bearers(self) -> Bearers:
-        return Bearers(self.live - self.made, self.made)
+    def bearers(self) -> EntryCount:
+        return EntryCount(self.live - self.made, self.made)
 
     @property
     def told(self) -> str:
@@ -44,7 +44,7 @@ class Cell:
         return f"last invalidated at {self.q}" if self.q else "never"
 
 
-class TenantClock:
+class TenantSeq:
     """The latest invalidation of anything of one tenant."""
 
     __slots__ = ("__weakref__", "q")
@@ -65,7 +65,7 @@ class Record(Entry):
 
     key: Key
     cells: tuple[Cell, ...]
-    clock: TenantClock
+    clock: TenantSeq
     kind: Any
     q: int
     born: float
@@ -76,10 +76,11 @@ class Record(Entry):
     gone: bool
 
     @property
-    def marks(self) -> tuple[Mark, ...]:
+    def marks(self) -> tuple[NameState, ...]:
         """Its names, for people: the number that it was read at, and the latest of each name."""
         return tuple(
-            Mark(cell.name, f"read at {self.q}", cell.told, cell.q <= self.q) for cell in self.cells
+            NameState(cell.name, f"read at {self.q}", cell.told, cell.q <= self.q)
+            for cell in self.cells
         )
 
     @property
@@ -119,7 +120,7 @@ class Record(Entry):
         return bool(self.score < other.score)
 
 
-class Bar:
+class MemoryToken:
     """What a memory lease watches: its cells, and how often memory was flushed.
 
     `flushes` counts what was invalidated without a number as well, `cleared` does not; -1 is from
@@ -129,7 +130,7 @@ class Bar:
     __slots__ = ("cells", "cleared", "clock", "flushes")
 
     def __init__(
-        self, cells: tuple[Cell, ...], clock: TenantClock, flushes: int, cleared: int
+        self, cells: tuple[Cell, ...], clock: TenantSeq, flushes: int, cleared: int
     ) -> None:
         self.cells = cells
         self.clock = clock

@@ -1,7 +1,8 @@
 """The records that memory keeps: bounded in bytes, and each counted in the cells that it bears.
 
-`MemoryTier` owns the one `Kept` of a cache. It asks first whether a record is still valid, which is
-not known here; and nothing else may add or remove a record, or the bytes and the counts go wrong.
+`MemoryTier` owns the one `Records` of a cache. It asks first whether a record is still valid,
+which is not known here. Nothing else may add or remove a record, or the bytes and the counts go
+wrong.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ from cascada.model.clock import Clock
 from cascada.model.entry import Entry
 from cascada.model.keys import Key
 from cascada.tiers.memory.eviction import Eviction
-from cascada.tiers.memory.invalidations import Heard
-from cascada.tiers.memory.record import Cell, Record, TenantClock
+from cascada.tiers.memory.invalidations import InvalidationLog
+from cascada.tiers.memory.record import Cell, Record, TenantSeq
 from cascada.tiers.memory.versions import Versions
 from cascada.tiers.memory.weight import weight_of
 
 
-class Kept:
+class Records:
     """`meanwhile` are the keys of what was stored while the tier below was away.
 
     `names`, `kind_of` and `due_at` are the memory tier's.
@@ -30,7 +31,7 @@ class Kept:
         clock: Clock,
         capacity: int,
         eviction: Eviction,
-        names: Heard,
+        names: InvalidationLog,
         kind_of: Callable[[Key], Any],
         due_at: Callable[[Any, Entry], float],
     ) -> None:
@@ -66,7 +67,7 @@ class Kept:
         entry: Entry,
         q: int,
         cells: tuple[Cell, ...],
-        clock: TenantClock,
+        clock: TenantSeq,
         now: float,
     ) -> None:
         """Keep `entry`, valid at `q`, in the place of what is there; make room for it."""

@@ -11,7 +11,7 @@ as old as a read that came before it, and because tags and sources are only know
 has left the ring raises the tenant's low-water mark: a lease older than that is void.
 
 While the only tier below is away, memory keeps what is loaded and set MEANWHILE, too. No read finds
-it that the tier below could answer (`remnant` alone gives it), and it goes as soon as that tier
+it that the tier below could answer (`last_known` alone gives it), and it goes as soon as that tier
 answers again: others may have invalidated it where this process could not hear of it.
 
 `peek` is the hit path: one lookup, three comparisons, one write. `Cache.get` and `Tenant.get` have
@@ -30,26 +30,26 @@ from cascada.model.freshness import AlwaysFresh, Freshness
 from cascada.model.keys import Key, quote
 from cascada.model.names import key_name
 from cascada.tiers.contract import (
-    Bearers,
     Busy,
     Ending,
+    EntryCount,
     Filled,
     Found,
-    Holding,
     Invalidation,
     Lease,
     Missing,
     Outcome,
     Seen,
+    Stored,
     TierName,
     Usage,
     Why,
 )
 from cascada.tiers.fill_rules import decided
 from cascada.tiers.memory.eviction import Eviction, LeastRecentlyUsed
-from cascada.tiers.memory.invalidations import RING, Heard
-from cascada.tiers.memory.record import Bar, Record
-from cascada.tiers.memory.records import Kept
+from cascada.tiers.memory.invalidations import RING, InvalidationLog
+from cascada.tiers.memory.record import MemoryToken, Record
+from cascada.tiers.memory.records import Records
 from cascada.tiers.memory.weight import RECORD
 
 
@@ -78,8 +78,8 @@ class MemoryTier:
         self._clock = clock
         self._now = clock.monotonic
         self.capacity = capacity_bytes
-        self.names = Heard(ring)
-        self._kept = Kept(
+        self.names = InvalidationLog(ring)
+        self._kept = Records(
             clock, capacity_bytes, eviction or LeastRecentlyUsed(), self.names, kind_of, due_at
         )
         self.records = self._kept.by_key
@@ -142,19 +142,19 @@ class MemoryTier:
         keys = self.apply(self._q, names, dated=True)
         return Invalidation(keys, exact=exact, q=self._q, bearers=bearers)
 
-    async def bearers(self, names: Sequence[str]) -> list[Bearers]:
+    async def bearers(self, names: Sequence[str]) -> list[EntryCount]:
         return [self._bearers(name) for name in names]
 
-    def _bearers(self, name: str) -> Bearers:
+    def _bearers(self, name: str) -> EntryCount:
         cell = self.names.cells.get(name)
         if not name.startswith("k:"):
-            return Bearers(0, 0) if cell is None else cell.bearers
+            return EntryCount(0, 0) if cell is None else cell.bearers
         there = self._there(Key.parse(name[2:])) is not None
-        return Bearers(there, 0 if cell is None else cell.live)
+        return EntryCount(there, 0 if cell is None else cell.live)
 
-    async def holding(self, key: Key) -> Holding | None:
+    async def holding(self, key: Key) -> Stored | None:
         record = self.records.get(key)
-        return None if record is None else Holding(record, record.marks)
+        return None if record is None else Stored(record, record.marks)
 
     async def ended(self, names: Sequence[str]) -> Ending | None:
         return self.names.ended(names, self._now())
@@ -187,7 +187,7 @@ class MemoryTier:
             if RECORD + len(entry.data) > self.capacity and key not in self.records:
                 pass  # there is no room for it, whatever goes
             elif valid := valid and not self._kept.outdated(key, entry):
-                _, cells, clock = names.standing_of(key)
+                _, cells, clock = names.cells_of(key)
                 self._kept.store(key, entry, q, cells, clock, now)
             kept.append(valid)
         return kept
@@ -243,7 +243,7 @@ class MemoryTier:
         while self.meanwhile:
             self._kept.drop(self.records[next(iter(self.meanwhile))])
 
-    def remnant(self, key: Key, longest: float) -> Record | None:
+    def last_known(self, key: Key, longest: float) -> Record | None:
         """A record that memory may no longer vouch for, because it hears nothing any more.
 
         For `longest` seconds at most after it last could, or was stored meanwhile; None if it is
@@ -294,16 +294,16 @@ class MemoryTier:
 
     def _grant(self, key: Key, seen: Seen, force: bool, once: bool) -> Lease:
         q = self._q if seen is None else seen.q
-        _, shared, clock = self.names.standing_of(key)
+        _, shared, clock = self.names.cells_of(key)
         cells = (self.names.cell(key_name(key)), *shared)
         # An answer from before a flush vouches for nothing: what was named since is forgotten.
         flushes = self._flushes if q >= self._flushed_at else -1
-        bar = Bar(cells, clock, flushes, -1 if flushes < 0 else self._cleared)
+        bar = MemoryToken(cells, clock, flushes, -1 if flushes < 0 else self._cleared)
         return Lease(key, q, bar, forced=force, once=once, seen=seen)
 
     def _fill(self, lease: Lease, entry: Entry | None) -> Filled:
         bar = lease.token
-        assert isinstance(bar, Bar)
+        assert isinstance(bar, MemoryToken)
         key, q = lease.key, lease.q
         names = lease.names if entry is None else entry.names
         # Cells hold what came since the lease was granted, the ring what came between the read
@@ -328,14 +328,14 @@ class MemoryTier:
         if stored is not None:
             if lease.meanwhile is not None:
                 stored = stored.ending(self._clock.time() + lease.meanwhile)
-            _, cells, clock = self.names.standing_of(key)
+            _, cells, clock = self.names.cells_of(key)
             self._kept.store(key, stored, q, cells, clock, self._now())
             if lease.meanwhile is not None and (record := self.records.get(key)) is not None:
                 record.due = -math.inf  # it is no hit
                 self.meanwhile.add(key)
         return Filled(stored is not None, q, outcome)
 
-    def _stands(self, bar: Bar, lease: Lease, names: Sequence[str]) -> bool:
+    def _stands(self, bar: MemoryToken, lease: Lease, names: Sequence[str]) -> bool:
         """Whether no invalidation without a number has come since a lease that could concern it.
 
         While the tier below is away, none has a number, and each voids the cells of what it names.

@@ -35,7 +35,7 @@ from cascada.model.errors import TierUnavailable
 from cascada.tiers.contract import L1_LEASE
 from cascada.tiers.memory.tier import MemoryTier
 from cascada.tiers.redis.layout import NONCE, Epoch, Layout, ServerError
-from cascada.tiers.redis.lease_releases import Hearing
+from cascada.tiers.redis.lease_releases import LeaseReleases
 from cascada.tiers.redis.permissions import ANY_SERVER, NO_SUBSCRIBE, refused, run_id_on
 from cascada.tiers.redis.replies import Fits
 
@@ -77,7 +77,7 @@ class Publisher(Protocol):
     def layout(self) -> Layout: ...
 
     @property
-    def hearing(self) -> Hearing: ...
+    def hearing(self) -> LeaseReleases: ...
 
     @property
     def run_id(self) -> bytes: ...

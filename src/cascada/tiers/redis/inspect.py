@@ -8,13 +8,13 @@ from typing import Any
 from cascada.codecs.envelope import unpack
 from cascada.model.errors import CorruptEntry
 from cascada.model.keys import Key
-from cascada.tiers.contract import Holding, Mark
+from cascada.tiers.contract import NameState, Stored
 from cascada.tiers.redis.layout import NONCE, Epoch, Layout, generations_of
 
 Command = Callable[..., Awaitable[Any]]
 
 
-async def holding(command: Command, layout: Layout, key: Key, run_id: bytes) -> Holding | None:
+async def holding(command: Command, layout: Layout, key: Key, run_id: bytes) -> Stored | None:
     """Two reads, not one: between them anything may happen, so this is for people only."""
     # MGET, to which what is no string is nothing.
     (blob,) = await command(b"MGET", layout.entry(key))
@@ -34,8 +34,8 @@ async def holding(command: Command, layout: Layout, key: Key, run_id: bytes) -> 
     marks = [_mark("the server and its epoch", stamps[0], now if same_server else b"")]
     for name, stamp, nonce in zip(names, stamps[1:], nonces, strict=True):
         marks.append(_mark(name, stamp, (nonce or b"")[:NONCE]))
-    return Holding(entry, tuple(marks))
+    return Stored(entry, tuple(marks))
 
 
-def _mark(name: str, stored: bytes, current: bytes) -> Mark:
-    return Mark(name, stored.hex(), current.hex() or "gone", stored == current)
+def _mark(name: str, stored: bytes, current: bytes) -> NameState:
+    return NameState(name, stored.hex(), current.hex() or "gone", stored == current)

@@ -21,7 +21,7 @@ from typing import Any, Final
 from redis.exceptions import RedisError
 
 from cascada.model.errors import TierUnavailable, Unanswered
-from cascada.tiers.contract import Barred
+from cascada.tiers.contract import NotPermitted
 from cascada.tiers.deadline import wait_in
 from cascada.tiers.redis.connection import Link
 from cascada.tiers.redis.layout import ServerError
@@ -190,7 +190,7 @@ class Lanes:
         except ServerError as error:
             # It answers, if only to say that it takes no more clients, or another password by now:
             # no reason to give up the connection that is there, and all who use it.
-            raise Barred(f"Redis refused a connection: {self._pool.said(error)}") from None
+            raise NotPermitted(f"Redis refused a connection: {self._pool.said(error)}") from None
         except (OSError, RedisError, Unanswered) as error:
             # Not Unanswered to the caller: nothing of his was sent.
             raise TierUnavailable(f"Redis refused a connection: {self._pool.said(error)}") from None
@@ -198,13 +198,13 @@ class Lanes:
 
 
 async def _can_prove(wire: Wire) -> None:
-    """Barred where the server forbids PING: found out before a command is carried out, whose caller
-    could not be told so."""
+    """NotPermitted where the server forbids PING: found out before a command is carried out,
+    whose caller could not be told so."""
     word = os.urandom(8).hex().encode()
     try:
         await wire.send((b"PING", word), exactly(word))
     except ServerError as error:
-        raise Barred(
+        raise NotPermitted(
             f"Redis refused PING, by which lists and counters tell whose a reply is: {error}"
         ) from error
 

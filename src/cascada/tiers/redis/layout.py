@@ -9,7 +9,7 @@ channels ignore databases; the braces keep one tenant's keys in one slot.
     r, s      the latest invalidated names, and keys: sorted sets by q; the member "" is the
               low-water mark, below which they have forgotten
     t         when the latest invalidations were, by q: "seconds.microseconds q"
-    g:<name>  a nonce (8), then how many entries bear it, "own:made" in decimal (`Bearers`)
+    g:<name>  a nonce (8), then how many entries bear it, "own:made" in decimal (`EntryCount`)
     v:<key>   the envelope, whose stamps are: the epoch's nonce, then its names' nonces
     l:<key>   a lease: token (16), then the stamps it was granted with
     b:<key>:<digest>   the payload of that envelope, if it is large (`redis_aside`)

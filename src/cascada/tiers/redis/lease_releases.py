@@ -26,7 +26,7 @@ MAX_RELEASED: Final = 1024
 """Releases that are remembered, for answers that they may have overtaken."""
 
 
-class Hearing:
+class LeaseReleases:
     """One tier's ears. `listening`: pushes arrive at present; `nonce`: those of this epoch.
 
     Events are held by those who wait alone, so that whoever is cancelled leaves nothing behind.

@@ -25,7 +25,7 @@ from cascada.model.entry import Entry
 from cascada.model.errors import CorruptEntry
 from cascada.model.keys import Key
 from cascada.tiers.clock_skew import ahead_of
-from cascada.tiers.contract import Barred, Found, Missing, Why
+from cascada.tiers.contract import Found, Missing, NotPermitted, Why
 from cascada.tiers.redis.batch import Batcher, Values
 from cascada.tiers.redis.layout import NEWER, NONCE, Epoch, Layout
 
@@ -129,9 +129,11 @@ class Reads:
         return answers
 
     def _is_ours(self, epoch: Epoch, run_id: bytes) -> bool:
-        """Not what another server process has written, nor an older layout. Barred by a newer."""
+        """Not what another server process has written, nor an older layout.
+
+        NotPermitted by a newer one."""
         if epoch.layout > self._layout.number:
-            raise Barred(NEWER % self._layout.epoch.decode())
+            raise NotPermitted(NEWER % self._layout.epoch.decode())
         return epoch.run_id == run_id and epoch.layout == self._layout.number
 
     def _if_expected(

@@ -13,7 +13,7 @@ from typing import Final
 from redis.exceptions import AuthenticationError
 
 from cascada.model.errors import TierUnavailable
-from cascada.tiers.contract import Barred, Full
+from cascada.tiers.contract import Full, NotPermitted
 from cascada.tiers.redis.layout import ServerError
 
 _NO_ROOM: Final = ("OOM", "MISCONF", "NOREPLICAS")
@@ -37,7 +37,7 @@ def refusal(what: object, error: ServerError) -> TierUnavailable:
         if not codes.isdisjoint(_NO_ROOM)
         else TierUnavailable
         if not codes.isdisjoint(_AWAY)
-        else Barred
+        else NotPermitted
     )
     return kind(f"Redis refused {asked}: {said}")
 

@@ -25,17 +25,17 @@ from cascada.model.secret import Secret, Url
 from cascada.tiers.contract import (
     L1_LEASE,
     NOTHING,
-    Barred,
-    Bearers,
     Busy,
     Ending,
+    EntryCount,
     Filled,
     Found,
-    Holding,
     Invalidation,
     Lease,
     Missing,
+    NotPermitted,
     Seen,
+    Stored,
     TierName,
     Usage,
     with_keys,
@@ -55,7 +55,7 @@ from cascada.tiers.redis.layout import (
     Layout,
     ServerError,
 )
-from cascada.tiers.redis.lease_releases import Hearing
+from cascada.tiers.redis.lease_releases import LeaseReleases
 from cascada.tiers.redis.permissions import NO_SCRIPTS, Rights, find_out
 from cascada.tiers.redis.pool import pool_of
 from cascada.tiers.redis.reads import Reads
@@ -99,7 +99,7 @@ class RedisTier:
         self._connect_timeout, self._silence = connect_timeout, silence
         self._pool = pool_of(url, password)
         self.layout = self._layout = Layout(namespace, self._pool.database, layout)
-        self.hearing = Hearing()
+        self.hearing = LeaseReleases()
         self._link = self.make_link(greet=self._greet)
         self._lanes = Lanes(
             self._pool,
@@ -146,13 +146,13 @@ class RedisTier:
         await self._need_scripts()
         try:
             answers = await self._reads.read(keys, self.run_id)
-        except Barred as error:
+        except NotPermitted as error:
             self._say(str(error))
             raise
         self._renewal.of(keys, answers)
         return answers
 
-    async def holding(self, key: Key) -> Holding | None:
+    async def holding(self, key: Key) -> Stored | None:
         """What is stored under a key, valid or not."""
         held = await holding(self._calls.command, self._layout, key, self.run_id)
         if held is None:
@@ -225,14 +225,14 @@ class RedisTier:
         )
         self.hearing.met(nonce)
         found = {
-            ordered[at - 1]: Bearers(says, made)
+            ordered[at - 1]: EntryCount(says, made)
             for at, says, made in zip(reached[::3], reached[1::3], reached[2::3], strict=True)
         }
         exact = len(keys) == len(ordered) and not any(each.made for each in found.values())
         bearers = tuple([found.get(name, NOTHING) for name in names])
         return Invalidation(total, exact, q, receivers, nonce, bearers)
 
-    async def bearers(self, names: Sequence[str]) -> list[Bearers]:
+    async def bearers(self, names: Sequence[str]) -> list[EntryCount]:
         found = await self.glance([Key.parse(name[2:]) for name in names if name.startswith("k:")])
         stored = await self._calls.command(b"MGET", *map(self._layout.generation, names))
         return with_keys(names, [_counted(generation) for generation in stored], found)
@@ -279,8 +279,8 @@ class RedisTier:
             memory = await self._calls.command(b"INFO", b"memory")
             size = await self._calls.command(b"DBSIZE")
             stats = await self._calls.command(b"INFO", b"stats")
-        except Barred as error:
-            raise Barred(f"Redis does not tell how full it is: {error}") from error
+        except NotPermitted as error:
+            raise NotPermitted(f"Redis does not tell how full it is: {error}") from error
         used, limit = _field(memory, b"used_memory"), _field(memory, b"maxmemory")
         return Usage(size, used, limit, _field(stats, b"evicted_keys"))
 
@@ -347,15 +347,17 @@ class RedisTier:
             self.hearing.on_another_epoch()
 
     async def _need_scripts(self) -> None:
-        """Barred without them: looked for once more now and then, since a user may be given rights
-        while the connection stands, and a server says odd things while it starts."""
+        """NotPermitted without them.
+
+        They are looked for once more now and then, since a user may be given rights while the
+        connection stands, and a server says odd things while it starts."""
         if not self._rights.scripts and asyncio.get_running_loop().time() >= self._look_again:
             try:
                 await self._greet(self._link.need())
             except ServerError as error:
                 raise refusal("to say what it allows", error) from error
         if not self._rights.scripts:
-            raise Barred(NO_SCRIPTS)
+            raise NotPermitted(NO_SCRIPTS)
 
     def _say(self, sentence: str) -> None:
         if sentence not in self._said:
@@ -363,9 +365,9 @@ class RedisTier:
             logger.warning("%s: %s", self.name, sentence)
 
 
-def _counted(generation: bytes | None) -> Bearers:
+def _counted(generation: bytes | None) -> EntryCount:
     found = re.match(rb"(\d{1,15}):(\d{1,15})$", (generation or b"")[NONCE:])
-    return NOTHING if found is None else Bearers(int(found[1]), int(found[2]))
+    return NOTHING if found is None else EntryCount(int(found[1]), int(found[2]))
 
 
 def _field(info: bytes, name: bytes) -> int:

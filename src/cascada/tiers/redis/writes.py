@@ -16,13 +16,13 @@ from cascada.model.errors import CorruptEntry
 from cascada.model.keys import Key
 from cascada.model.names import is_own
 from cascada.tiers.contract import (
-    Barred,
     Busy,
     Fence,
     Filled,
     Found,
     Lease,
     Missing,
+    NotPermitted,
     Outcome,
     Seen,
     Why,
@@ -44,7 +44,7 @@ from cascada.tiers.redis.layout import (
     life_ms,
     ordered,
 )
-from cascada.tiers.redis.lease_releases import Hearing
+from cascada.tiers.redis.lease_releases import LeaseReleases
 from cascada.tiers.redis.replies import Argument
 
 T = TypeVar("T")
@@ -75,7 +75,7 @@ class Leases:
         layout: Layout,
         calls: Calls,
         aside: Aside,
-        hearing: Hearing,
+        hearing: LeaseReleases,
         *,
         now: Callable[[], float],
         hint: Callable[[Key, tuple[str, ...]], None],
@@ -200,7 +200,7 @@ class Leases:
                 self._give_back(token, [key for (key, _), mine in asked if mine == token])
             raise
         if reply[0] == b"LAYOUT":
-            raise Barred(NEWER % layout.epoch.decode())
+            raise NotPermitted(NEWER % layout.epoch.decode())
         _, q, nonce, granted = reply
         answers: list[Lease | Found | Busy | Missing] = []
         for ((key, seen), token), fence, (verdict, what) in zip(

@@ -18,7 +18,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
-from cascada.tiers.sqlite.transaction import Ledger
+from cascada.tiers.sqlite.transaction import Transaction
 
 KEPT: Final = 10_000
 """Invalidations, of all tenants together, whose tombstones no round touches."""
@@ -61,7 +61,7 @@ class Forgetting:
         self._newest = min(self._newest, newest)  # it is another file, or the newest has gone
         return bool(newest - self._newest + self._removed > max(NEWS, self._left // 2))
 
-    def step(self, ledger: Ledger) -> bool:
+    def step(self, ledger: Transaction) -> bool:
         """Look at some more tenants; True if there are others."""
         self._removed += ledger.removed
         if not self.is_due(ledger.connection):
@@ -90,7 +90,7 @@ class Forgetting:
         ((self._newest,),) = ledger.connection.execute(_NEWEST).fetchall()
         return False
 
-    def _forget(self, ledger: Ledger, gone: list[tuple[int, int]], limit: int) -> None:
+    def _forget(self, ledger: Transaction, gone: list[tuple[int, int]], limit: int) -> None:
         if not gone:
             return
         for statement in _LEFT:

@@ -10,7 +10,7 @@ import msgspec
 from cascada.codecs.envelope import unpack
 from cascada.model.errors import CorruptEntry
 from cascada.model.keys import Key, quote
-from cascada.tiers.contract import Bearers, Ending, Holding, Mark
+from cascada.tiers.contract import Ending, EntryCount, NameState, Stored
 from cascada.tiers.sqlite.transaction import MADE, as_json, home_in
 
 _ROW = (
@@ -48,13 +48,13 @@ def ended(
 
 def bearers(
     connection: sqlite3.Connection, namespace: str, tenant: str, names: Sequence[str]
-) -> list[Bearers]:
+) -> list[EntryCount]:
     """How many rows bear each name, a key's own row not counted."""
     found = connection.execute(_COUNTS, (as_json(names), namespace, tenant)).fetchall()
-    return [Bearers(own, made) for _, own, made in found]
+    return [EntryCount(own, made) for _, own, made in found]
 
 
-def holding(connection: sqlite3.Connection, namespace: str, key: Key) -> Holding | None:
+def holding(connection: sqlite3.Connection, namespace: str, key: Key) -> Stored | None:
     rows = connection.execute(_ROW, (key.text, namespace, quote(key.tenant))).fetchall()
     if not rows:
         return None
@@ -67,8 +67,8 @@ def holding(connection: sqlite3.Connection, namespace: str, key: Key) -> Holding
     except (CorruptEntry, msgspec.DecodeError, TypeError):
         return None
     stored = f"read at {q}"
-    marks = [Mark("the tenant's floor", stored, f"{floor}", floor <= q)]
+    marks = [NameState("the tenant's floor", stored, f"{floor}", floor <= q)]
     for name, tombstone in connection.execute(_TOMBSTONES, (names, tenant)).fetchall():
         invalidated = "never" if tombstone is None else f"last invalidated at {tombstone}"
-        marks.append(Mark(name, stored, invalidated, tombstone is None or tombstone <= q))
-    return Holding(entry, tuple(marks))
+        marks.append(NameState(name, stored, invalidated, tombstone is None or tombstone <= q))
+    return Stored(entry, tuple(marks))

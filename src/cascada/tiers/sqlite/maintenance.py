@@ -21,7 +21,7 @@ from cascada.model.errors import CorruptEntry
 from cascada.tiers.sqlite.forgetting import Forgetting
 from cascada.tiers.sqlite.reads import Notes, is_legible
 from cascada.tiers.sqlite.schema import KILLER
-from cascada.tiers.sqlite.transaction import Book, Ledger, Row, Rules, home_in, row_of
+from cascada.tiers.sqlite.transaction import Options, Row, TenantState, Transaction, home_in, row_of
 
 CHUNK: Final = 200
 """Rows that one step looks at for each of its duties: one or two milliseconds."""
@@ -54,14 +54,14 @@ _LEAST_USED: Final = (
 class Upkeep:
     """What one process does of it."""
 
-    def __init__(self, rules: Rules, notes: Notes) -> None:
+    def __init__(self, rules: Options, notes: Notes) -> None:
         self._rules = rules
         self._notes = notes
         self._forgetting = Forgetting()
 
     def step(self, connection: sqlite3.Connection) -> bool:
         """Do some of what is due, in a transaction that is open already; True if there is more."""
-        ledger = Ledger(connection, self._rules)
+        ledger = Transaction(connection, self._rules)
         _take_along(ledger, self._rules.namespace, self._notes)
         more = _sweep(ledger)
         more |= _make_room(ledger, self._rules.capacity_bytes)
@@ -81,7 +81,7 @@ class Upkeep:
         return bool(sweeping or full or self._forgetting.is_due(connection))
 
 
-def _take_along(ledger: Ledger, namespace: str, notes: Notes) -> None:
+def _take_along(ledger: Transaction, namespace: str, notes: Notes) -> None:
     used, damaged = notes.take()
     ledger.connection.executemany("UPDATE entries SET used = ? WHERE id = ?", used)
     for row in damaged:
@@ -101,7 +101,7 @@ def _is_damaged(namespace: str, columns: tuple[Any, ...]) -> bool:
     return False
 
 
-def _sweep(ledger: Ledger) -> bool:
+def _sweep(ledger: Transaction) -> bool:
     found = ledger.connection.execute("SELECT id FROM tenants WHERE sweep > 0 LIMIT 1").fetchall()
     if not found:
         return False
@@ -123,7 +123,7 @@ def _sweep(ledger: Ledger) -> bool:
     return True
 
 
-def _drop_tombstones(book: Book) -> None:
+def _drop_tombstones(book: TenantState) -> None:
     execute = book.ledger.connection.execute
     dropped = execute(
         "SELECT q, name FROM tombstones WHERE tenant = ? AND q <= ? ORDER BY q LIMIT ?",
@@ -141,7 +141,7 @@ def _drop_tombstones(book: Book) -> None:
         book.sweep = 0
 
 
-def _make_room(ledger: Ledger, capacity: int) -> bool:
+def _make_room(ledger: Transaction, capacity: int) -> bool:
     """Expired rows go first, then LOW ones, then those not used for longest, until there is room.
 
     A hundredth more than needed goes, so that a full database does not evict at every write.
@@ -163,7 +163,7 @@ def _make_room(ledger: Ledger, capacity: int) -> bool:
     return len(victims) == VICTIMS
 
 
-def _remove(ledger: Ledger, found: Iterable[tuple[Any, ...]]) -> None:
+def _remove(ledger: Transaction, found: Iterable[tuple[Any, ...]]) -> None:
     by_tenant: dict[int, list[Row]] = {}
     for tenant, *columns in found:
         by_tenant.setdefault(tenant, []).append(row_of(columns))

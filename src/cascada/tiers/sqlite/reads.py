@@ -23,7 +23,7 @@ from cascada.tiers.clock_skew import ahead_of
 from cascada.tiers.contract import Changes, Filled, Found, Lease, Missing, Usage, Why
 from cascada.tiers.large_values import BULKY, told_of
 from cascada.tiers.sqlite.schema import KILLER
-from cascada.tiers.sqlite.transaction import Rules, as_json, home_in
+from cascada.tiers.sqlite.transaction import Options, as_json, home_in
 
 USED_AFTER: Final = 30
 """Seconds in which further reads of a row do not make it more recently used."""
@@ -114,7 +114,7 @@ class Notes:
 class Reader:
     """The questions, for one namespace."""
 
-    def __init__(self, rules: Rules, notes: Notes) -> None:
+    def __init__(self, rules: Options, notes: Notes) -> None:
         self._rules = rules
         self._notes = notes
         self._ahead = ahead_of(rules.clock)
@@ -231,7 +231,7 @@ def is_legible(killer: object, *columns: object) -> bool:
 class Feed:
     """What was invalidated since a position, which is the database's latest number at that time."""
 
-    def __init__(self, rules: Rules) -> None:
+    def __init__(self, rules: Options) -> None:
         self._namespace = rules.namespace
         # The last answer, and SQLite's own number of the state it was given in.
         self._last: tuple[sqlite3.Connection, int, int] | None = None

@@ -41,18 +41,18 @@ from cascada.model.keys import Key
 from cascada.model.names import tenant_of
 from cascada.model.secret import traced
 from cascada.tiers.contract import (
-    Bearers,
     Busy,
     Changes,
     Ending,
+    EntryCount,
     Filled,
     Found,
-    Holding,
     Invalidation,
     Lease,
     Missing,
     Posted,
     Seen,
+    Stored,
     TierName,
     Usage,
     with_keys,
@@ -68,7 +68,7 @@ from cascada.tiers.sqlite.load_turns import Turns, end_turns, renew_turns, take_
 from cascada.tiers.sqlite.maintenance import Upkeep
 from cascada.tiers.sqlite.reads import Feed, Notes, Reader
 from cascada.tiers.sqlite.schema import Writing, renew
-from cascada.tiers.sqlite.transaction import Rules
+from cascada.tiers.sqlite.transaction import Options
 from cascada.tiers.sqlite.worker import Inline, Worker, Writer
 from cascada.tiers.sqlite.writes import Write
 
@@ -118,7 +118,7 @@ class SqliteTier:
         self._path = Path(path)
         self._inline = inline_reads
         self._busy_timeout = busy_timeout
-        self._rules = Rules(namespace, clock, capacity_bytes, max_tombstones)
+        self._rules = Options(namespace, clock, capacity_bytes, max_tombstones)
         self.data = SqliteData(namespace, self._look, self._change)
         self._turns = Turns(self._path, namespace, clock) if turns else None
         self.somebody_above: Callable[[], bool] = lambda: False
@@ -226,7 +226,7 @@ class SqliteTier:
             durable=True,
         )
 
-    async def bearers(self, names: Sequence[str]) -> list[Bearers]:
+    async def bearers(self, names: Sequence[str]) -> list[EntryCount]:
         tenant = tenant_of(names[0])
         found = await self.read([Key.parse(name[2:]) for name in names if name.startswith("k:")])
         counted = await self._look(lambda c: bearers(c, self._rules.namespace, tenant, names))
@@ -274,7 +274,7 @@ class SqliteTier:
         """Forget what was sent."""
         await self._writer.run(lambda c: outbox.sent(c, posted))
 
-    async def holding(self, key: Key) -> Holding | None:
+    async def holding(self, key: Key) -> Stored | None:
         """What is stored under a key, valid or not."""
         return await self._look(lambda c: holding(c, self._rules.namespace, key))
 

@@ -1,8 +1,8 @@
 """What one write transaction knows of the database, and what it changes.
 
-A `Ledger` holds the sums of the whole file and a `Book` for each tenant that is touched. All of it
-is read from the transaction's own snapshot, and `save` writes back what changed, so that nothing
-here outlives the transaction or is known to another.
+A `Transaction` holds the sums of the whole file and a `TenantState` for each tenant that is
+touched. All of it is read from the transaction's own snapshot, and `save` writes back what
+changed, so that nothing here outlives the transaction or is known to another.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _COUNT: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class Options:
     """What a tier was told when it was made."""
 
     namespace: str
@@ -83,14 +83,14 @@ class Tombstone(NamedTuple):
     version: int | None
 
 
-class Book:
+class TenantState:
     """One tenant's part of a transaction.
 
     `tombstones` and `rows` hold what `learn` has read and what was done since; a name that was
     learned and is not in `tombstones` was never invalidated, or so long ago that `floor` covers it.
     """
 
-    def __init__(self, ledger: Ledger, tenant: int, q: int, floor: int, sums: tuple[int, int]):
+    def __init__(self, ledger: Transaction, tenant: int, q: int, floor: int, sums: tuple[int, int]):
         self.ledger = ledger
         self.id = tenant
         self.q = q
@@ -227,14 +227,14 @@ class Book:
                 self.ledger.counts[self.id, name if own else MADE + name] += by
 
 
-class Ledger:
+class Transaction:
     """What one write transaction knows of the database, and has to write back."""
 
-    def __init__(self, connection: sqlite3.Connection, rules: Rules) -> None:
+    def __init__(self, connection: sqlite3.Connection, rules: Options) -> None:
         self.connection = connection
         self.now = rules.clock.time()
         self._rules = rules
-        self._books: dict[str | int, Book] = {}
+        self._books: dict[str | int, TenantState] = {}
         self._opened: dict[int, tuple[int, ...]] = {}
         self.counts: Counter[tuple[int, str]] = Counter()
         self.removed = 0
@@ -243,7 +243,7 @@ class Ledger:
         ).fetchone()
         self.born, self.q, self.lost, self.entries, self.bytes, self.evictions = self._sums
 
-    def book(self, tenant: str) -> Book:
+    def book(self, tenant: str) -> TenantState:
         """The book of a tenant of our namespace (its name quoted); it is begun if need be."""
         book = self._books.get(tenant)
         if book is None:
@@ -263,7 +263,7 @@ class Ledger:
             self._books[tenant] = book = self._open(found)
         return book
 
-    def book_of(self, tenant: int) -> Book:
+    def book_of(self, tenant: int) -> TenantState:
         """The book of a tenant of any namespace."""
         book = self._books.get(tenant)
         if book is None:
@@ -309,10 +309,10 @@ class Ledger:
             )
             self._sums = sums
 
-    def _open(self, found: tuple[int, int, int, int, int]) -> Book:
+    def _open(self, found: tuple[int, int, int, int, int]) -> TenantState:
         tenant, q, floor, tombstones, sweep = found
         self._opened[tenant] = (q, floor, tombstones, sweep)
-        return Book(self, tenant, q, floor, (tombstones, sweep))
+        return TenantState(self, tenant, q, floor, (tombstones, sweep))
 
 
 def home_in(namespace: str, key: str) -> int:

@@ -16,10 +16,10 @@ from cascada.codecs.envelope import pack
 from cascada.model.entry import Entry
 from cascada.model.keys import quote
 from cascada.model.names import static_names
-from cascada.tiers.contract import Bearers, Filled, Invalidation, Lease, Outcome
+from cascada.tiers.contract import EntryCount, Filled, Invalidation, Lease, Outcome
 from cascada.tiers.fill_rules import decided
 from cascada.tiers.sqlite.inspect import bearers
-from cascada.tiers.sqlite.transaction import Book, Ledger, Rules, home_in
+from cascada.tiers.sqlite.transaction import Options, TenantState, Transaction, home_in
 
 ROW: Final = 2**15
 """Bytes of an envelope that count as one more row."""
@@ -49,9 +49,9 @@ class Write(NamedTuple):
         return cls(lease, entry, key, bears, pack(entry, home_in(namespace, key)))
 
 
-def fill(connection: sqlite3.Connection, rules: Rules, writes: Sequence[Write]) -> list[Filled]:
+def fill(connection: sqlite3.Connection, rules: Options, writes: Sequence[Write]) -> list[Filled]:
     """Store each entry whose lease still stands."""
-    ledger = Ledger(connection, rules)
+    ledger = Transaction(connection, rules)
     by_tenant: dict[str, list[Write]] = {}
     for write in writes:
         by_tenant.setdefault(quote(write.lease.key.tenant), []).append(write)
@@ -64,7 +64,7 @@ def fill(connection: sqlite3.Connection, rules: Rules, writes: Sequence[Write]) 
     return answers
 
 
-def _fill(book: Book, write: Write) -> Filled:
+def _fill(book: TenantState, write: Write) -> Filled:
     lease, key = write.lease, write.key
     newest = book.newest_version(key)
     if write.entry.version is not None and newest is not None and write.entry.version < newest:
@@ -99,10 +99,10 @@ def _fill(book: Book, write: Write) -> Filled:
 
 
 def invalidate(
-    connection: sqlite3.Connection, rules: Rules, tenant: str, names: Sequence[str]
+    connection: sqlite3.Connection, rules: Options, tenant: str, names: Sequence[str]
 ) -> Invalidation:
     """Void all that bears one of the names."""
-    ledger = Ledger(connection, rules)
+    ledger = Transaction(connection, rules)
     book = ledger.book(tenant)
     distinct = list(dict.fromkeys(names))
     keys = [name[2:] for name in distinct if name.startswith("k:")]
@@ -124,7 +124,7 @@ def invalidate(
     ledger.save()
     exact = len(keys) == len(distinct) and not rows
     by_name = {
-        name: Bearers(each.own + gone[name], each.made)
+        name: EntryCount(each.own + gone[name], each.made)
         for name, each in zip(distinct, reached, strict=True)
     }
     told = tuple(by_name[name] for name in names)
