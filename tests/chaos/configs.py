@@ -19,7 +19,7 @@ from typing import Any, Final
 from cascada import Cache
 from cascada.model.clock import SystemClock
 from cascada.testing.inside import inside, inside_poll
-from cascada.tiers.contract import L1_LEASE, Changes
+from cascada.tiers.capabilities import L1_LEASE, Changes
 from cascada.tiers.polled_feed import PolledFeed
 from cascada.tiers.sqlite.tier import SqliteTier
 from tests.chaos.keyspace import POLICIES

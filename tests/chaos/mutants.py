@@ -27,7 +27,8 @@ from cascada.engine.tasks.singleflight import Waiter
 from cascada.engine.writing import invalidate, write
 from cascada.engine.writing.invalidate import Voided
 from cascada.model.entry import Entry, Invalidated
-from cascada.tiers.contract import Changes, Filled, Lease
+from cascada.tiers.capabilities import Changes
+from cascada.tiers.contract import Filled, Lease
 from cascada.tiers.guarded import GuardedTier
 from cascada.tiers.memory.record import Record
 from cascada.tiers.memory.records import Records

@@ -16,7 +16,7 @@ import pytest
 from cascada import Cache, Hit, InvalidationPending
 from cascada.model.events import Event
 from cascada.testing.inside import inside, inside_sqlite
-from cascada.tiers.contract import L1_LEASE
+from cascada.tiers.capabilities import L1_LEASE
 from tests.scenarios.row import until
 from tests.servers.redis import RedisServer
 

@@ -12,7 +12,7 @@ from cascada.model.policy import Policy
 from cascada.testing.clock import ManualClock
 from cascada.testing.inside import inside, inside_poll
 from cascada.testing.nodes import hear
-from cascada.tiers.contract import Changes
+from cascada.tiers.capabilities import Changes
 from tests.scenarios.conftest import MakeCache, MakeNodes
 from tests.scenarios.row import Row, all_stored, kept, turns
 

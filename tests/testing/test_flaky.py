@@ -12,7 +12,13 @@ from cascada.model.keys import Key
 from cascada.model.names import key_name
 from cascada.testing.clock import ManualClock
 from cascada.testing.flaky import CALLS, FlakyTier
-from cascada.tiers.contract import Busy, FeedSource, Found, Lease, Missing
+from cascada.tiers.capabilities import FeedSource
+from cascada.tiers.contract import (
+    Busy,
+    Found,
+    Lease,
+    Missing,
+)
 from cascada.tiers.memory.tier import MemoryTier
 from cascada.tiers.sqlite.tier import SqliteTier
 

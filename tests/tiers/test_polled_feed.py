@@ -7,7 +7,8 @@ from cascada.model.errors import TierUnavailable
 from cascada.model.keys import Key
 from cascada.model.names import key_name, tag_name
 from cascada.testing.clock import ManualClock
-from cascada.tiers.contract import L1_LEASE, Changes, Found, Lease
+from cascada.tiers.capabilities import L1_LEASE, Changes
+from cascada.tiers.contract import Found, Lease
 from cascada.tiers.memory.tier import MemoryTier
 from cascada.tiers.polled_feed import PolledFeed
 

@@ -15,7 +15,7 @@ import pytest
 from cascada import Cache, Policy
 from cascada.model.names import key_name
 from cascada.testing.inside import inside, inside_push
-from cascada.tiers.contract import L1_LEASE
+from cascada.tiers.capabilities import L1_LEASE
 from tests.scenarios.row import until
 from tests.servers.redis import RedisServer
 from tests.tiers.redis_world import KEY, Process, processes

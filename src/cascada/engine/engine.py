@@ -30,7 +30,8 @@ from cascada.model.errors import CorruptEntry
 from cascada.model.keys import Key
 from cascada.model.options import Options
 from cascada.model.ttl import seconds
-from cascada.tiers.contract import FeedSource, Outbox, Tier
+from cascada.tiers.capabilities import FeedSource, Outbox
+from cascada.tiers.contract import Tier
 from cascada.tiers.guarded import GuardedTier
 from cascada.tiers.memory.record import Record
 from cascada.tiers.memory.tier import MemoryTier

@@ -34,11 +34,10 @@ from typing import Final, Literal, Protocol, TypeVar, cast, get_args
 from cascada.model.entry import Entry
 from cascada.model.errors import BadInput, TierUnavailable, Unanswered
 from cascada.model.keys import Key
+from cascada.tiers.capabilities import Changes, FeedSource
 from cascada.tiers.contract import (
     Busy,
-    Changes,
     EntryCount,
-    FeedSource,
     Filled,
     Found,
     Invalidation,

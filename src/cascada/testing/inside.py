@@ -26,7 +26,8 @@ from cascada.engine.tasks.background import Background
 from cascada.engine.tasks.singleflight import Flights
 from cascada.engine.trace import Trace
 from cascada.model.keys import Key
-from cascada.tiers.contract import FeedSource, Tier
+from cascada.tiers.capabilities import FeedSource
+from cascada.tiers.contract import Tier
 from cascada.tiers.datastore import DataStore
 from cascada.tiers.guarded import GuardedTier
 from cascada.tiers.memory.tier import MemoryTier

@@ -27,22 +27,24 @@ from cascada.model.entry import Entry
 from cascada.model.errors import BadInput, TierUnavailable, Unanswered
 from cascada.model.keys import Key
 from cascada.model.names import tenant_of, whole_tenant_of
-from cascada.tiers.contract import (
+from cascada.tiers.capabilities import (
     Acknowledged,
-    Busy,
     Ending,
+    Inspectable,
+    Remembers,
+    Stored,
+)
+from cascada.tiers.contract import (
+    Busy,
     EntryCount,
     Filled,
     Found,
     Full,
-    Inspectable,
     Invalidation,
     Lease,
     Missing,
     NotPermitted,
-    Remembers,
     Seen,
-    Stored,
     Tier,
     TierName,
     Usage,

@@ -13,11 +13,15 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
+from typing import Final
 
 from cascada.model.clock import Clock
-from cascada.tiers.contract import L1_LEASE, POLL_INTERVAL, FeedSource
+from cascada.tiers.capabilities import L1_LEASE, FeedSource
 from cascada.tiers.deadline import Deadline
 from cascada.tiers.memory.tier import MemoryTier
+
+POLL_INTERVAL: Final = 0.1
+"""Seconds between two looks at a feed that is polled."""
 
 
 class PolledFeed:

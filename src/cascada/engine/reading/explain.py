@@ -12,13 +12,15 @@ from cascada.model.entry import Flag
 from cascada.model.errors import CorruptEntry, TierUnavailable
 from cascada.model.keys import Key
 from cascada.model.names import static_names
-from cascada.tiers.contract import (
-    Found,
+from cascada.tiers.capabilities import (
     Inspectable,
-    Missing,
     NameState,
     Remembers,
     Stored,
+)
+from cascada.tiers.contract import (
+    Found,
+    Missing,
     Tier,
     Why,
 )

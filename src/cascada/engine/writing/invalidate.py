@@ -21,7 +21,8 @@ from cascada.engine.writing import redelivery as debts
 from cascada.model.entry import Invalidated
 from cascada.model.errors import CacheClosed, InvalidationPending, TierUnavailable
 from cascada.model.names import tenant_of
-from cascada.tiers.contract import L1_LEASE, NOTHING, Acknowledged, EntryCount, Invalidation
+from cascada.tiers.capabilities import L1_LEASE, Acknowledged
+from cascada.tiers.contract import NOTHING, EntryCount, Invalidation
 from cascada.tiers.guarded import GuardedTier
 
 PAUSE: Final = 0.05

@@ -17,7 +17,7 @@ from typing import Final
 from cascada.engine.stack import Stack
 from cascada.model.errors import TierUnavailable
 from cascada.model.names import tenant_of
-from cascada.tiers.contract import Outbox
+from cascada.tiers.capabilities import Outbox
 from cascada.tiers.guarded import GuardedTier
 
 REPAY_EVERY: Final = 0.2

@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 
 from cascada.model.keys import NO_SCOPE, Key, quote
 from cascada.model.names import key_name, static_names, tenant_of
-from cascada.tiers.contract import Ending
+from cascada.tiers.capabilities import Ending
 from cascada.tiers.memory.record import VOID, Cell, TenantSeq
 
 RING: Final = 4096

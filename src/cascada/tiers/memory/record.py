@@ -9,7 +9,8 @@ from cascada.model.clock import Clock
 from cascada.model.entry import Entry
 from cascada.model.keys import Key
 from cascada.model.names import is_own
-from cascada.tiers.contract import EntryCount, NameState
+from cascada.tiers.capabilities import NameState
+from cascada.tiers.contract import EntryCount
 
 VOID: Final = sys.maxsize
 """The q of a cell or clock that nothing is valid under any more."""

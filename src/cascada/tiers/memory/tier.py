@@ -29,9 +29,9 @@ from cascada.model.entry import Entry
 from cascada.model.freshness import AlwaysFresh, Freshness
 from cascada.model.keys import Key, quote
 from cascada.model.names import key_name
+from cascada.tiers.capabilities import Ending, Stored
 from cascada.tiers.contract import (
     Busy,
-    Ending,
     EntryCount,
     Filled,
     Found,
@@ -40,7 +40,6 @@ from cascada.tiers.contract import (
     Missing,
     Outcome,
     Seen,
-    Stored,
     TierName,
     Usage,
     Why,

@@ -32,7 +32,7 @@ from typing import Any, Final, Protocol, runtime_checkable
 
 from cascada.model.clock import Clock
 from cascada.model.errors import TierUnavailable
-from cascada.tiers.contract import L1_LEASE
+from cascada.tiers.capabilities import L1_LEASE
 from cascada.tiers.memory.tier import MemoryTier
 from cascada.tiers.redis.layout import NONCE, Epoch, Layout, ServerError
 from cascada.tiers.redis.lease_releases import LeaseReleases

@@ -8,7 +8,7 @@ from typing import Any
 from cascada.codecs.envelope import unpack
 from cascada.model.errors import CorruptEntry
 from cascada.model.keys import Key
-from cascada.tiers.contract import NameState, Stored
+from cascada.tiers.capabilities import NameState, Stored
 from cascada.tiers.redis.layout import NONCE, Epoch, Layout, generations_of
 
 Command = Callable[..., Awaitable[Any]]

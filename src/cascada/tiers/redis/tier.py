@@ -22,11 +22,10 @@ from cascada.model.entry import Entry
 from cascada.model.errors import TierUnavailable
 from cascada.model.keys import Key
 from cascada.model.secret import Secret, Url
+from cascada.tiers.capabilities import L1_LEASE, Ending, Stored
 from cascada.tiers.contract import (
-    L1_LEASE,
     NOTHING,
     Busy,
-    Ending,
     EntryCount,
     Filled,
     Found,
@@ -35,7 +34,6 @@ from cascada.tiers.contract import (
     Missing,
     NotPermitted,
     Seen,
-    Stored,
     TierName,
     Usage,
     with_keys,

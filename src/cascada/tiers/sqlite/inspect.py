@@ -10,7 +10,8 @@ import msgspec
 from cascada.codecs.envelope import unpack
 from cascada.model.errors import CorruptEntry
 from cascada.model.keys import Key, quote
-from cascada.tiers.contract import Ending, EntryCount, NameState, Stored
+from cascada.tiers.capabilities import Ending, NameState, Stored
+from cascada.tiers.contract import EntryCount
 from cascada.tiers.sqlite.transaction import MADE, as_json, home_in
 
 _ROW = (

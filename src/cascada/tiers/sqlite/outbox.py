@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from cascada.model.names import tenant_of
-from cascada.tiers.contract import Posted
+from cascada.tiers.capabilities import Posted
 
 MOST: Final = 10_000
 """Rows of all namespaces before they are taken together."""

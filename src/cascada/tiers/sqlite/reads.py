@@ -19,8 +19,16 @@ from cascada.codecs.envelope import unpack
 from cascada.model.errors import CorruptEntry
 from cascada.model.keys import Key, quote
 from cascada.model.names import static_names
+from cascada.tiers.capabilities import Changes
 from cascada.tiers.clock_skew import ahead_of
-from cascada.tiers.contract import Changes, Filled, Found, Lease, Missing, Usage, Why
+from cascada.tiers.contract import (
+    Filled,
+    Found,
+    Lease,
+    Missing,
+    Usage,
+    Why,
+)
 from cascada.tiers.large_values import BULKY, told_of
 from cascada.tiers.sqlite.schema import KILLER
 from cascada.tiers.sqlite.transaction import Options, as_json, home_in

@@ -40,19 +40,21 @@ from cascada.model.errors import BadInput, TierUnavailable
 from cascada.model.keys import Key
 from cascada.model.names import tenant_of
 from cascada.model.secret import traced
-from cascada.tiers.contract import (
-    Busy,
+from cascada.tiers.capabilities import (
     Changes,
     Ending,
+    Posted,
+    Stored,
+)
+from cascada.tiers.contract import (
+    Busy,
     EntryCount,
     Filled,
     Found,
     Invalidation,
     Lease,
     Missing,
-    Posted,
     Seen,
-    Stored,
     TierName,
     Usage,
     with_keys,
