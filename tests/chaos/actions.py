@@ -239,7 +239,7 @@ class Writes:
         except InvalidationPending:
             self._witness.pending(changed, "delete", self._by)
         else:
-            if any(tier.owed for tier in inside(self._handles.cache).lower):
+            if any(tier.deferred for tier in inside(self._handles.cache).lower):
                 # It returns no more than whether there was a value; a tier may be owed this one.
                 self._witness.pending(changed, "delete", EVERYBODY)
             else:

@@ -247,7 +247,7 @@ def memory_alone() -> None:
     def through(original: Any) -> Any:
         async def shallow(stack: Stack, names: Sequence[str], **how: bool) -> Voided:
             found = await stack.memory.invalidate(names)
-            return Voided(Invalidated(found.keys, found.exact), found.bearers)
+            return Voided(Invalidated(found.keys, found.exact), found.counts)
 
         return shallow
 
@@ -271,9 +271,9 @@ def memory_first() -> None:
 
 @mutant("invalidate: what a failing tier could not be told is forgotten", faults=("siege",))
 def nothing_owed() -> None:
-    swap(GuardedTier, "owe", lambda original: lambda self, names: None)
+    swap(GuardedTier, "defer", lambda original: lambda self, names: None)
 
 
 @mutant("invalidate: a tier is read although it is owed", workload="contended", faults=("siege",))
 def read_while_owing() -> None:
-    swap(GuardedTier, "_refuse_while_owing", lambda original: lambda self: None)
+    swap(GuardedTier, "_need_trust", lambda original: lambda self: None)

@@ -23,8 +23,7 @@ from cascada.engine.reading import read
 from cascada.engine.request import Answer
 from cascada.engine.stack import Stack
 from cascada.engine.tasks.singleflight import Waiter
-from cascada.engine.writing import invalidate
-from cascada.engine.writing import redelivery as debts
+from cascada.engine.writing import invalidate, redelivery
 from cascada.model.entry import Entry, Invalidated
 from cascada.tiers.contract import Filled, Lease
 from cascada.tiers.guarded import GuardedTier
@@ -382,7 +381,7 @@ def redis_first() -> None:
 def told_once() -> None:
     async def only_these(stack: Stack, tiers: Sequence[GuardedTier], names: Sequence[str]) -> bool:
         for tier in tiers:
-            tier.owe(names)
+            tier.defer(names)
         return False
 
-    swap(debts, "owe", lambda original: only_these)
+    swap(redelivery, "defer", lambda original: only_these)

@@ -131,10 +131,10 @@ async def test_every_endless_task_of_a_cache_survives(
         assert feed is not None
         with monkeypatch.context() as odd:
             odd.setattr(feed, "poll", broken)
-            odd.setattr(parts.lower[0], "repay", broken)
+            odd.setattr(parts.lower[0], "redeliver", broken)
             odd.setattr("cascada.engine.selfcheck.random", Unlucky())
             parts.check.armed = False
-            await until(lambda: {*parts.trace.restarts} == {"feed", "repay", "self-check"})
+            await until(lambda: {*parts.trace.restarts} == {"feed", "redelivery", "self-check"})
         acme = cache.tenant("acme")
         assert await acme.set("row", "1", "value")
         assert (await acme.get("row", "1")).value == "value"

@@ -252,7 +252,7 @@ async def test_sizes_and_the_state_of_the_layers(cache: Cache, acme: Tenant) -> 
         assert 0 < said("cache_size_bytes", layer=layer) < said("cache_capacity_bytes", layer=layer)
         assert said("cache_evictions_total", layer=layer) == 0
         assert said("cache_tier_up", layer=layer) == 1
-    inside(cache).lower[0].owe(["k:acme:x:1"])
+    inside(cache).lower[0].defer(["k:acme:x:1"])
     await acme.get("x", "other")
     said = await scrape(cache)
     assert said("cache_tier_up", layer="l3") == 0

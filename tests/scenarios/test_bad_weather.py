@@ -130,7 +130,7 @@ async def test_in_a_long_outage_later_writers_do_not_wait(
         assert sorted(took)[len(took) // 2] < 0.5
         print(f"{len(took)=} {max(took)=:.3f}")  # noqa: T201
         server.start()
-        await until(lambda: not inside(cache).lower[0].owed)
+        await until(lambda: not inside(cache).lower[0].deferred)
 
 
 @pytest.mark.parametrize("kind", ["redis", "sqlite"])

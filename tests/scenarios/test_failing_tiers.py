@@ -202,7 +202,7 @@ async def test_a_cascade_of_thousands_has_the_time_that_it_takes(
     async with Cache(tiers=[flaky], **options) as cache:
         acme = cache.tenant("acme")
         await acme.get("warm", "up")
-        flaky.delay("invalidate", "bearers", seconds=0.1)
+        flaky.delay("invalidate", "count_entries", seconds=0.1)
         many = [f"c{number}" for number in range(1000)]
         await acme.cascade("conversation", conversation=many, dry_run=True)
         assert not (await acme.cascade("conversation", conversation=many)).pending

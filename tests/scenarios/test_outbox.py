@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cascada import Cache
-from cascada.engine.writing import redelivery as debts
+from cascada.engine.writing import redelivery
 from cascada.model.clock import SystemClock
 from cascada.model.keys import Key
 from cascada.model.names import key_name
@@ -101,16 +101,16 @@ async def test_what_comes_to_be_owed_while_debts_are_paid_is_told_below_first(
         above, base = stack.lower
         earlier, later = (key_name(key_of("acme", number)) for number in (1, 2))
         with database.hang("invalidate", carried_out=True) as held:
-            await debts.owe(stack, [base], [earlier])
+            await redelivery.defer(stack, [base], [earlier])
             await held.reached()
-            await debts.owe(stack, [base], [later])
+            await redelivery.defer(stack, [base], [later])
             database.fail("invalidate")
         await until(lambda: database.made["invalidate"] == 2)
         assert tier.told == [[earlier]]
-        assert list(above.owed) == [later]
+        assert list(above.deferred) == [later]
         database.heal()
-        await until(lambda: not above.owed)
-        assert not base.owed
+        await until(lambda: not above.deferred)
+        assert not base.deferred
         assert tier.told == [[earlier], [later]]
 
 

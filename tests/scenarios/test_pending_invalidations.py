@@ -26,7 +26,7 @@ async def test_a_set_that_failed_leaves_no_old_value_behind(
         command("fill", times=1)
         assert not await acme.set("x", "1", "new")
         assert (await acme.get("x", "1")).value != "old"
-        await until(lambda: not inside(shaky).lower[0].owed)
+        await until(lambda: not inside(shaky).lower[0].deferred)
         assert not await acme.get("x", "1"), "the tier was told before it was read again"
         assert await acme.set("x", "1", "new")
 
@@ -47,7 +47,7 @@ async def test_an_invalidation_that_cannot_be_sent_says_so_and_is_sent_later(
     assert (answer.value, answer.tier) == ("new", "source")
     flaky.heal()
     clock.advance(RETRY_AFTER + 0.1)
-    await until(lambda: not inside(shaky).lower[0].owed)
+    await until(lambda: not inside(shaky).lower[0].deferred)
     assert not await acme.get("x", "1")
     assert (await acme.get("x", "2")).value == "other"
     assert (await acme.load("x", "1", Row("new").read)).value == "new"
@@ -76,13 +76,13 @@ async def test_what_is_owed_twice_is_paid_for_the_second_time_as_well(
     with flaky.hang("invalidate", carried_out=True) as held:
         clock.advance(RETRY_AFTER + 0.1)
         await held.reached()
-        guarded.owe(["k:acme:x:1"])
+        guarded.defer(["k:acme:x:1"])
         flaky.fail("invalidate")
     await until(lambda: flaky.made["invalidate"] == 2)
-    assert list(guarded.owed) == ["k:acme:x:1"]
+    assert list(guarded.deferred) == ["k:acme:x:1"]
     flaky.heal()
     clock.advance(RETRY_AFTER + 0.1)
-    await until(lambda: not guarded.owed)
+    await until(lambda: not guarded.deferred)
 
 
 async def test_an_invalidation_whose_answer_was_lost_is_repeated(
@@ -95,7 +95,7 @@ async def test_an_invalidation_whose_answer_was_lost_is_repeated(
         await acme.invalidate("x", "1")
     flaky.heal()
     clock.advance(RETRY_AFTER + 0.1)
-    await until(lambda: not inside(shaky).lower[0].owed)
+    await until(lambda: not inside(shaky).lower[0].deferred)
     assert not await acme.get("x", "1")
 
 
@@ -119,7 +119,7 @@ async def test_a_load_under_way_when_an_invalidation_failed_is_not_kept(
     assert (await second).value == "new"
     flaky.heal()
     clock.advance(RETRY_AFTER + 0.1)
-    await until(lambda: not inside(shaky).lower[0].owed)
+    await until(lambda: not inside(shaky).lower[0].deferred)
     assert await kept(acme) in (None, "new")
     assert (await acme.load("x", "1", row.read)).value == "new"
 
@@ -136,7 +136,7 @@ async def test_debts_of_several_tenants_are_paid_each_by_itself(
             await tenant.invalidate("x", "1")
     flaky.heal()
     clock.advance(RETRY_AFTER + 0.1)
-    await until(lambda: not inside(shaky).lower[0].owed)
+    await until(lambda: not inside(shaky).lower[0].deferred)
     for tenant in tenants:
         assert not await tenant.get("x", "1")
 
@@ -169,7 +169,7 @@ async def test_what_only_this_process_remembers_may_be_warned_of_instead(
         assert not await acme.get("x", "1")
         flaky.heal()
         clock.advance(RETRY_AFTER + 0.1)
-        await until(lambda: not inside(cache).lower[0].owed)
+        await until(lambda: not inside(cache).lower[0].deferred)
         assert not await acme.get("x", "1")
 
 
@@ -184,19 +184,19 @@ async def test_what_goes_on_pending_is_said_once_a_minute_with_its_number(
         return [r.message for r in caplog.records if "could not be told of" in r.message]
 
     flaky.fail("invalidate")
-    stack.lower[0].owe(["k:acme:x:1", "k:acme:x:2"])
+    stack.lower[0].defer(["k:acme:x:1", "k:acme:x:2"])
     assert said() == [], "it may be told in a moment"
     clock.advance(6)
     (first,) = said()
     assert "l3 could not be told of 2 invalidated names yet, the oldest for 6 s" in first
     clock.advance(50)
     assert len(said()) == 1
-    stack.lower[0].owe(["k:acme:x:3"])
+    stack.lower[0].defer(["k:acme:x:3"])
     clock.advance(10)
     assert "told of 3 invalidated names yet, the oldest for 66 s" in said()[1]
     flaky.heal()
     clock.advance(RETRY_AFTER + 0.1)
-    await until(lambda: not stack.lower[0].owed)
+    await until(lambda: not stack.lower[0].deferred)
     clock.advance(120)
     assert len(said()) == 2
 

@@ -243,15 +243,15 @@ async def test_what_many_tenants_are_owed_is_taken_together_now_and_then_alone(
         return whole_tenant_of(name)
 
     monkeypatch.setattr(guarded_module, "whole_tenant_of", counted)
-    monkeypatch.setattr(guarded_module, "MAX_OWED", 100)
+    monkeypatch.setattr(guarded_module, "MAX_DEFERRED", 100)
     for number in range(5000):
-        guarded.owe([f"k:t{number}:x:1"])
+        guarded.defer([f"k:t{number}:x:1"])
     assert len(looked_at) < 20_000
     for number in range(5000):
-        guarded.owe([f"k:t{number}:x:{other}" for other in range(10)])
-    assert len(guarded.owed) <= 10_000
-    owed = dict(guarded.owed)
+        guarded.defer([f"k:t{number}:x:{other}" for other in range(10)])
+    assert len(guarded.deferred) <= 10_000
+    owed = dict(guarded.deferred)
     assert all({f"t:t{number}", f"k:t{number}:x:9"} & owed.keys() for number in range(5000))
-    monkeypatch.setattr(guarded, "owed", {})
-    guarded.owe([f"k:t1:x:{number}" for number in range(101)])
-    assert list(guarded.owed) == ["t:t1"], "the bound is the usual one again"
+    monkeypatch.setattr(guarded, "deferred", {})
+    guarded.defer([f"k:t1:x:{number}" for number in range(101)])
+    assert list(guarded.deferred) == ["t:t1"], "the bound is the usual one again"

@@ -39,8 +39,8 @@ def test_a_key_is_counted_whatever_is_in_its_ids(redis_server: RedisServer) -> N
 
         async def reached(key: Key) -> EntryCount:
             assert await process.store(key, names=(tag_name(key.tenant, "news"),))
-            (bearers,) = (await process.tier.invalidate([key_name(key)])).bearers
-            return bearers
+            (counts,) = (await process.tier.invalidate([key_name(key)])).counts
+            return counts
 
         @thorough(300)
         @given(keys)

@@ -310,7 +310,7 @@ async def test_counts_of_groups_are_upper_bounds(world: World) -> None:
     await load(tier, key(0), entry(names=(tag,)))  # a refresh is no further row
     told = await tier.invalidate([tag])
     assert (told.keys, told.exact, told.q) == (4, False, (await tier.read([key()]))[0].q)
-    assert told.bearers == (EntryCount(0, 4),)
+    assert told.counts == (EntryCount(0, 4),)
     await load(tier, key(0))  # the row is refilled, without the tag
     assert (await tier.invalidate([tag])).keys == 0
     one = await tier.invalidate([name, key_name(key(9))])

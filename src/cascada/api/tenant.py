@@ -14,7 +14,7 @@ from typing import Any, TypeVar, overload
 
 from cascada.api.tenant_data import TenantData
 from cascada.api.tenant_fills import TenantFills
-from cascada.api.tenant_invalidation import TenantVoids
+from cascada.api.tenant_invalidation import TenantInvalidation
 from cascada.api.tenant_loads import TenantLoads
 from cascada.api.tenant_streams import TenantStreams
 from cascada.api.type_keys import TypeKeys
@@ -33,7 +33,7 @@ T = TypeVar("T")
 class_of = type  # a public parameter is called `type`
 
 
-class Tenant(TenantLoads, TenantFills, TenantStreams, TenantData, TenantVoids):
+class Tenant(TenantLoads, TenantFills, TenantStreams, TenantData, TenantInvalidation):
     """One tenant's view of the cache. Made by `Cache.tenant`, narrowed by `within`."""
 
     __slots__ = (

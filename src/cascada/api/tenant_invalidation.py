@@ -1,4 +1,4 @@
-"""What a tenant handle voids: one value, a group, or all that depends on something."""
+"""What a tenant handle invalidates: one value, a group, or all that depends on something."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cascada.api.type_keys import TypeKeys, names_of_parts, names_of_resources
 from cascada.engine.engine import Engine
 from cascada.engine.stack import Stack
 from cascada.engine.writing.cascade import Cascade, cascade
-from cascada.engine.writing.invalidate import invalidate, reached
+from cascada.engine.writing.invalidate import count_entries, invalidate
 from cascada.model import arguments
 from cascada.model.dependencies import Dependent, Reach, reaches_of
 from cascada.model.entry import Invalidated
@@ -18,7 +18,7 @@ from cascada.model.keys import Id, Key, scope_of
 from cascada.model.names import key_name, tag_name, tenant_name
 
 
-class TenantVoids:
+class TenantInvalidation:
     """This part of `Tenant`."""
 
     __slots__ = ()
@@ -40,7 +40,7 @@ class TenantVoids:
         agent: Id | None = None,
         conversation: Id | None = None,
         collection: Id | None = None,
-    ) -> TenantVoids: ...
+    ) -> TenantInvalidation: ...
 
     async def delete(self, data_type: str, resource_id: Id) -> bool:
         """Remove exactly that one key; True if there was a value."""
@@ -102,7 +102,8 @@ class TenantVoids:
         names = names or [tenant_name(self.tenant)]
         if dry_run:
             await self._engine.life.ready()
-            return Invalidated(sum(map(sum, await reached(self._stack, names))), exact=False)
+            counts = await count_entries(self._stack, names)
+            return Invalidated(sum(map(sum, counts)), exact=False)
         return await self._invalidate(names, strict=strict)
 
     async def cascade(

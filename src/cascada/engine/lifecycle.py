@@ -24,7 +24,7 @@ from cascada.engine.loading import dependencies as sources
 from cascada.engine.reading.fast_path import look_for_all
 from cascada.engine.stack import Stack
 from cascada.engine.tasks.limits import Limits
-from cascada.engine.writing.redelivery import keep_repaying
+from cascada.engine.writing.redelivery import keep_redelivering
 from cascada.model.errors import CacheClosed, WrongLoop
 
 DRAIN_TIMEOUT: Final = 10.0
@@ -192,7 +192,7 @@ class Lifecycle:
             stack.background.keep_running(self._news.run, "feed")
             self._first_look = stack.background.run(self._look(self._news, connected), "first look")
         if stack.lower:
-            stack.background.keep_running(partial(keep_repaying, stack), "repay")
+            stack.background.keep_running(partial(keep_redelivering, stack), "redelivery")
 
     @staticmethod
     async def _look(news: News, connected: Sequence[Connected]) -> None:

@@ -310,9 +310,9 @@ class TierContract(SetContract):
             await store(tier, source, Entry(b"x"))
             await store(tier, tagged, Entry(b"x", names=(TAG,)))
             await store(tier, made, Entry(b"x", names=(TAG, *of_source)))
-            would = await tier.bearers(names)
+            would = await tier.count_entries(names)
             done = await tier.invalidate(names)
-            assert tuple(would) == done.bearers, names
+            assert tuple(would) == done.counts, names
             assert done.keys == ended if done.exact else done.keys >= ended, names
             assert done.exact or names != [key_name(tagged)], "of one key the count is known"
             again = await tier.invalidate(names)

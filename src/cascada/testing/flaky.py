@@ -53,7 +53,7 @@ from cascada.tiers.datastore import DataStore, KeepsData
 T = TypeVar("T")
 
 Call = Literal[
-    "read", "lease", "fill", "renew", "invalidate", "bearers", "usage", "changes", "data"
+    "read", "lease", "fill", "renew", "invalidate", "count_entries", "usage", "changes", "data"
 ]
 CALLS: Final[tuple[Call, ...]] = get_args(Call)
 
@@ -184,8 +184,8 @@ class FlakyTier:
     async def invalidate(self, names: Sequence[str]) -> Invalidation:
         return await self._through("invalidate", lambda: self.tier.invalidate(names))
 
-    async def bearers(self, names: Sequence[str]) -> list[EntryCount]:
-        return await self._through("bearers", lambda: self.tier.bearers(names))
+    async def count_entries(self, names: Sequence[str]) -> list[EntryCount]:
+        return await self._through("count_entries", lambda: self.tier.count_entries(names))
 
     async def usage(self) -> Usage:
         return await self._through("usage", self.tier.usage)

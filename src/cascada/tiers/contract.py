@@ -203,7 +203,7 @@ def with_keys(
 class Invalidation:
     """`keys` entries went (at most, if not `exact`); `q` is the number of this invalidation.
 
-    `receivers` processes were sent it; `epoch` says whose number q is, as in `Found`. `bearers`:
+    `receivers` processes were sent it; `epoch` says whose number q is, as in `Found`. `counts`:
     what each name has reached, in the order of the names.
     """
 
@@ -212,7 +212,7 @@ class Invalidation:
     q: int
     receivers: int = 0
     epoch: bytes = b""
-    bearers: tuple[EntryCount, ...] = ()
+    counts: tuple[EntryCount, ...] = ()
 
 
 @dataclass(slots=True, frozen=True)
@@ -274,7 +274,7 @@ class Tier(Protocol):
         """Void everything that bears one of the names, all of one tenant, in one atomic step."""
         ...
 
-    async def bearers(self, names: Sequence[str]) -> list[EntryCount]:
+    async def count_entries(self, names: Sequence[str]) -> list[EntryCount]:
         """What `invalidate` of these names would reach."""
         ...
 

@@ -61,7 +61,7 @@ PER_NAME: Final = 0.0001
 """Seconds by which each name lengthens the deadline: a cascade may have tens of thousands, and is
 one step all the same. It is several times what the slowest tier takes."""
 
-MAX_OWED: Final = 10_000
+MAX_DEFERRED: Final = 10_000
 """Names that are owed before they are taken together: the tenants that they belong to go whole. Of
 more tenants than that, twice as many names as there were tenants the last time."""
 
@@ -104,11 +104,11 @@ class GuardedTier:
     ) -> None:
         self.tier = tier
         self._glances = tier if isinstance(tier, Glances) else None
-        self.owed: dict[str, int] = {}
+        self.deferred: dict[str, int] = {}
         self.behind = False
-        self._debts = 0
-        self._most_owed = MAX_OWED
-        self._owing_since = 0.0
+        self._deferrals = 0
+        self._most_deferred = MAX_DEFERRED
+        self._deferred_since = 0.0
         self._now = clock.monotonic
         self.timeout = timeout
         self._catches_up = catches_up
@@ -130,16 +130,16 @@ class GuardedTier:
     @property
     def available(self) -> bool:
         """Whether calls are sent to the tier at present."""
-        return not self._open and not self.owed and not self.behind
+        return not self._open and not self.deferred and not self.behind
 
     async def read(self, keys: Sequence[Key]) -> list[Found | Missing]:
-        self._refuse_while_owing()
+        self._need_trust()
         return await self.call(lambda: self.tier.read(keys))
 
     async def glance(self, keys: Sequence[Key]) -> list[Found | Missing]:
         if (tier := self._glances) is None:
             return await self.read(keys)
-        self._refuse_while_owing()
+        self._need_trust()
         return await self.call(lambda: tier.glance(keys))
 
     async def lease(
@@ -151,13 +151,13 @@ class GuardedTier:
         once: bool = False,
         digests: Sequence[bytes] = (),
     ) -> list[Lease | Found | Busy]:
-        self._refuse_while_owing()
+        self._need_trust()
         return await self.call(
             lambda: self.tier.lease(keys, seen, force=force, once=once, digests=digests)
         )
 
     async def fill(self, leases: Sequence[Lease], entries: Sequence[Entry | None]) -> list[Filled]:
-        self._refuse_while_owing()
+        self._need_trust()
         size = sum(len(entry.data) for entry in entries if entry is not None)
         within = self.timeout + PER_BYTE * size
         return await self.call(lambda: self.tier.fill(leases, entries), within)
@@ -201,8 +201,8 @@ class GuardedTier:
         since = [asyncio.get_running_loop().time(), self._silent_since, self._untold_since]
         return min(moment for moment in since if moment is not None) + patience
 
-    async def bearers(self, names: Sequence[str]) -> list[EntryCount]:
-        return await self.call(lambda: self.tier.bearers(names), self._within(names))
+    async def count_entries(self, names: Sequence[str]) -> list[EntryCount]:
+        return await self.call(lambda: self.tier.count_entries(names), self._within(names))
 
     def _within(self, names: Sequence[str]) -> float:
         return self.timeout + PER_NAME * len(names)
@@ -222,27 +222,27 @@ class GuardedTier:
     async def aclose(self) -> None:
         await self.tier.aclose()
 
-    def owe(self, names: Sequence[str]) -> None:
+    def defer(self, names: Sequence[str]) -> None:
         """Remember an invalidation that the tier has not confirmed."""
-        if not self.owed:
-            self._owing_since = self._now()
-            self._most_owed = MAX_OWED
-        self._debts += 1
-        self.owed.update(dict.fromkeys(names, self._debts))
-        if len(self.owed) > self._most_owed:
-            self.owed = dict.fromkeys(map(whole_tenant_of, self.owed), self._debts)
+        if not self.deferred:
+            self._deferred_since = self._now()
+            self._most_deferred = MAX_DEFERRED
+        self._deferrals += 1
+        self.deferred.update(dict.fromkeys(names, self._deferrals))
+        if len(self.deferred) > self._most_deferred:
+            self.deferred = dict.fromkeys(map(whole_tenant_of, self.deferred), self._deferrals)
             # Not again for the next name, or each of many tenants would cost as much as all.
-            self._most_owed = max(MAX_OWED, 2 * len(self.owed))
+            self._most_deferred = max(MAX_DEFERRED, 2 * len(self.deferred))
 
-    def owing_for(self, now: float) -> float | None:
+    def deferred_for(self, now: float) -> float | None:
         """Seconds for which something has been owed (`now` is monotonic); None: nothing is."""
-        return now - self._owing_since if self.owed else None
+        return now - self._deferred_since if self.deferred else None
 
     async def answers(self) -> None:
         """Find out whether the tier is there, though it may not be trusted. TierUnavailable."""
         await self.call(lambda: self.tier.read([]))
 
-    async def repay(self, owed: Mapping[str, int]) -> None:
+    async def redeliver(self, owed: Mapping[str, int]) -> None:
         """Send what was owed a moment ago. TierUnavailable while the tier does not take it."""
         by_tenant: dict[str, dict[str, int]] = defaultdict(dict)
         for name, debt in owed.items():
@@ -252,13 +252,14 @@ class GuardedTier:
             for name, debt in debts.items():
                 # A name that came to be owed again while this was on its way is a later debt: the
                 # value it names may have been stored after this invalidation was carried out.
-                if self.owed.get(name) == debt:
-                    del self.owed[name]
+                if self.deferred.get(name) == debt:
+                    del self.deferred[name]
 
-    def _refuse_while_owing(self) -> None:
-        if self.owed:
+    def _need_trust(self) -> None:
+        if self.deferred:
             raise TierUnavailable(
-                f"{self.name} is not trusted: {len(self.owed)} invalidations wait to be sent to it"
+                f"{self.name} is not trusted: {len(self.deferred)} invalidations wait to be sent "
+                "to it"
             )
         if self.behind:
             raise TierUnavailable(f"{self.name} is not trusted yet: it was away a moment ago")

@@ -4,7 +4,7 @@ A task that nobody holds can be garbage-collected in the middle, and one that no
 its exception. So this module alone creates tasks (ruff holds the others to that): it keeps them,
 logs what they raise, and on closing lets the ones that store something finish. What goes on for
 ever is begun again if it fails, whatever it was: a cache without its connection, its feed or its
-debts would look sound and be worth nothing until the next start.
+redelivery would look sound and be worth nothing until the next start.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from cascada.engine.stack import Stack
-from cascada.engine.writing.invalidate import reached, void
+from cascada.engine.writing.invalidate import count_entries, void
 from cascada.model.dependencies import Reach
 from cascada.model.entry import Invalidated
 from cascada.tiers.contract import NOTHING, EntryCount
@@ -43,10 +43,10 @@ async def cascade(
         return Cascade(counts)
     told = Invalidated(0)
     if dry_run:
-        bearers = await reached(stack, names)
+        reached = await count_entries(stack, names)
     else:
-        told, bearers = await void(stack, names, strict=strict)
-    by_name = dict(zip(names, bearers, strict=True)) if bearers else {}
+        told, reached = await void(stack, names, strict=strict)
+    by_name = dict(zip(names, reached, strict=True)) if reached else {}
     made = 0
     for row in rows:
         counts[row.label] += _own(row, by_name)

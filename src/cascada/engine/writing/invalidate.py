@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from cascada.engine.stack import Stack
-from cascada.engine.writing import redelivery as debts
+from cascada.engine.writing import redelivery
 from cascada.model.entry import Invalidated
 from cascada.model.errors import CacheClosed, InvalidationPending, TierUnavailable
 from cascada.model.names import tenant_of
@@ -38,7 +38,7 @@ class Voided(NamedTuple):
     """What an invalidation did, and what each of its names has reached."""
 
     told: Invalidated
-    bearers: tuple[EntryCount, ...]
+    counts: tuple[EntryCount, ...]
 
 
 async def invalidate(
@@ -105,7 +105,7 @@ async def _through_the_tiers(
     else:
         stack.memory.void(names)
     # Marked as owed before anything is awaited again, so that it is not read in between.
-    if unreached and not await debts.owe(stack, list(unreached), names):
+    if unreached and not await redelivery.defer(stack, list(unreached), names):
         tier, why = next(iter(unreached.items()))
         sentence = (
             f"{tier.name} could not be told yet ({why}). It will be as soon as it answers; until "
@@ -116,13 +116,13 @@ async def _through_the_tiers(
         stack.trace.pending(tier.name, sentence)
     if strict and numbered is not None:
         await _heard_by_all(stack, numbered)
-    nobody = Invalidation(0, exact=False, q=0, bearers=(NOTHING,) * len(names))
+    nobody = Invalidation(0, exact=False, q=0, counts=(NOTHING,) * len(names))
     most = max(results, key=lambda result: result.keys, default=nobody)
     stack.trace.invalidated(tenant_of(names[0]), names, most.keys)
-    return Voided(Invalidated(most.keys, most.exact, pending=bool(unreached)), most.bearers)
+    return Voided(Invalidated(most.keys, most.exact, pending=bool(unreached)), most.counts)
 
 
-async def reached(stack: Stack, names: Sequence[str]) -> tuple[EntryCount, ...]:
+async def count_entries(stack: Stack, names: Sequence[str]) -> tuple[EntryCount, ...]:
     """What an invalidation of these names would reach now, as the tier says that knows of most.
 
     TierUnavailable if none answers.
@@ -131,7 +131,7 @@ async def reached(stack: Stack, names: Sequence[str]) -> tuple[EntryCount, ...]:
     failed: TierUnavailable | None = None
     for tier in stack.tiers:
         try:
-            answers.append(await tier.bearers(names))
+            answers.append(await tier.count_entries(names))
         except TierUnavailable as error:
             failed = error
     if failed is not None and len(answers) == 1:

@@ -20,7 +20,7 @@ from cascada.model.names import tenant_of
 from cascada.tiers.capabilities import Outbox
 from cascada.tiers.guarded import GuardedTier
 
-REPAY_EVERY: Final = 0.2
+REDELIVER_EVERY: Final = 0.2
 
 PATIENCE: Final = 1.0
 """Seconds that a caller waits for what it could not tell to be durable, in the outbox."""
@@ -29,12 +29,12 @@ LOOK_EVERY: Final = 1.0
 """Seconds between two looks into the outbox; a tier that comes back is waited for by a look."""
 
 
-async def owe(stack: Stack, tiers: Sequence[GuardedTier], names: Sequence[str]) -> bool:
+async def defer(stack: Stack, tiers: Sequence[GuardedTier], names: Sequence[str]) -> bool:
     """These tiers could not be told of `names`. True if that outlives this process."""
     for depth, tier in enumerate(stack.lower):
         # Those above as well: others may fill them again from the one that has the old value.
         if not set(tiers).isdisjoint(stack.lower[depth:]):
-            tier.owe(names)
+            tier.defer(names)
     base = stack.lower[-1]
     if base in tiers or not isinstance(base.tier, Outbox):
         return False
@@ -47,18 +47,18 @@ async def owe(stack: Stack, tiers: Sequence[GuardedTier], names: Sequence[str]) 
     return True
 
 
-async def keep_repaying(stack: Stack) -> None:
+async def keep_redelivering(stack: Stack) -> None:
     """Tell every tier what it is owed as soon as it can be told, for ever."""
     looked_at = stack.timer()
     while True:
-        await asyncio.sleep(REPAY_EVERY)
+        await asyncio.sleep(REDELIVER_EVERY)
         # The lowest first, and none before all below it are told: it would be filled again from
         # there. So what comes to be owed meanwhile has to wait for the next time.
-        due = [(tier, dict(tier.owed)) for tier in reversed(stack.lower)]
+        due = [(tier, dict(tier.deferred)) for tier in reversed(stack.lower)]
         remind(stack)
         with suppress(TierUnavailable):
             for tier, owed in due:
-                await tier.repay(owed)
+                await tier.redeliver(owed)
         look = stack.timer() - looked_at >= LOOK_EVERY
         if look or any(tier.behind for tier in stack.lower):
             looked_at = stack.timer()
@@ -70,9 +70,9 @@ def remind(stack: Stack) -> None:
     """Say what still waits after the patience of an invalidation, once a minute."""
     now = stack.timer()
     for tier in stack.lower:
-        owing = tier.owing_for(now)
+        owing = tier.deferred_for(now)
         if owing is not None and owing >= stack.invalidate_patience:
-            stack.trace.still_pending(tier.name, len(tier.owed), owing)
+            stack.trace.still_pending(tier.name, len(tier.deferred), owing)
 
 
 async def _empty_the_outbox(stack: Stack) -> None:

@@ -18,7 +18,7 @@ from cascada.engine.reading.fences import Fence
 from cascada.engine.reading.read import fence_now
 from cascada.engine.request import Request
 from cascada.engine.stack import Stack
-from cascada.engine.writing import redelivery as debts
+from cascada.engine.writing import redelivery
 from cascada.engine.writing.invalidate import invalidate
 from cascada.model.entry import Entry, Flag
 from cascada.model.errors import BadInput, InvalidationPending, TierUnavailable
@@ -190,7 +190,7 @@ async def _store_below(
     if held and len(stack.lower) > 1 and not _agreed(filled):
         await _void(stack, request.key)
     elif unreached:
-        await debts.owe(stack, unreached, [key_name(request.key)])
+        await redelivery.defer(stack, unreached, [key_name(request.key)])
     return filled
 
 

@@ -35,7 +35,7 @@ class Cell:
         self.live = self.made = 0
 
     @property
-    def bearers(self) -> EntryCount:
+    def counts(self) -> EntryCount:
         return EntryCount(self.live - self.made, self.made)
 
     @property

@@ -137,17 +137,17 @@ class MemoryTier:
             and ((cell := self.names.cells.get(name)) is None or not cell.live)
             for name in names
         )
-        bearers = tuple(self._bearers(name) for name in names)
+        counts = tuple(self._count(name) for name in names)
         keys = self.apply(self._q, names, dated=True)
-        return Invalidation(keys, exact=exact, q=self._q, bearers=bearers)
+        return Invalidation(keys, exact=exact, q=self._q, counts=counts)
 
-    async def bearers(self, names: Sequence[str]) -> list[EntryCount]:
-        return [self._bearers(name) for name in names]
+    async def count_entries(self, names: Sequence[str]) -> list[EntryCount]:
+        return [self._count(name) for name in names]
 
-    def _bearers(self, name: str) -> EntryCount:
+    def _count(self, name: str) -> EntryCount:
         cell = self.names.cells.get(name)
         if not name.startswith("k:"):
-            return EntryCount(0, 0) if cell is None else cell.bearers
+            return EntryCount(0, 0) if cell is None else cell.counts
         there = self._there(Key.parse(name[2:])) is not None
         return EntryCount(there, 0 if cell is None else cell.live)
 

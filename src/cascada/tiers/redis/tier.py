@@ -227,10 +227,10 @@ class RedisTier:
             for at, says, made in zip(reached[::3], reached[1::3], reached[2::3], strict=True)
         }
         exact = len(keys) == len(ordered) and not any(each.made for each in found.values())
-        bearers = tuple([found.get(name, NOTHING) for name in names])
-        return Invalidation(total, exact, q, receivers, nonce, bearers)
+        counts = tuple([found.get(name, NOTHING) for name in names])
+        return Invalidation(total, exact, q, receivers, nonce, counts)
 
-    async def bearers(self, names: Sequence[str]) -> list[EntryCount]:
+    async def count_entries(self, names: Sequence[str]) -> list[EntryCount]:
         found = await self.glance([Key.parse(name[2:]) for name in names if name.startswith("k:")])
         stored = await self._calls.command(b"MGET", *map(self._layout.generation, names))
         return with_keys(names, [_counted(generation) for generation in stored], found)

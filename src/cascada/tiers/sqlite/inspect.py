@@ -47,7 +47,7 @@ def ended(
     return Ending(name, max(0.0, now - at))
 
 
-def bearers(
+def count_entries(
     connection: sqlite3.Connection, namespace: str, tenant: str, names: Sequence[str]
 ) -> list[EntryCount]:
     """How many rows bear each name, a key's own row not counted."""

@@ -65,7 +65,7 @@ from cascada.tiers.sqlite import writes as rules
 from cascada.tiers.sqlite.connection import Link
 from cascada.tiers.sqlite.datastore import SqliteData
 from cascada.tiers.sqlite.forks import abandoned, open_tiers
-from cascada.tiers.sqlite.inspect import bearers, ended, holding
+from cascada.tiers.sqlite.inspect import count_entries, ended, holding
 from cascada.tiers.sqlite.load_turns import Turns, end_turns, renew_turns, take_turns
 from cascada.tiers.sqlite.maintenance import Upkeep
 from cascada.tiers.sqlite.reads import Feed, Notes, Reader
@@ -228,10 +228,10 @@ class SqliteTier:
             durable=True,
         )
 
-    async def bearers(self, names: Sequence[str]) -> list[EntryCount]:
+    async def count_entries(self, names: Sequence[str]) -> list[EntryCount]:
         tenant = tenant_of(names[0])
         found = await self.read([Key.parse(name[2:]) for name in names if name.startswith("k:")])
-        counted = await self._look(lambda c: bearers(c, self._rules.namespace, tenant, names))
+        counted = await self._look(lambda c: count_entries(c, self._rules.namespace, tenant, names))
         return with_keys(names, counted, found)
 
     async def usage(self) -> Usage:

@@ -18,7 +18,7 @@ from cascada.model.keys import quote
 from cascada.model.names import static_names
 from cascada.tiers.contract import EntryCount, Filled, Invalidation, Lease, Outcome
 from cascada.tiers.fill_rules import decided
-from cascada.tiers.sqlite.inspect import bearers
+from cascada.tiers.sqlite.inspect import count_entries
 from cascada.tiers.sqlite.transaction import Options, TenantState, Transaction, home_in
 
 ROW: Final = 2**15
@@ -108,7 +108,7 @@ def invalidate(
     keys = [name[2:] for name in distinct if name.startswith("k:")]
     book.learn(keys, distinct)
     # Before anything goes: a row may bear several of the names.
-    reached = bearers(connection, rules.namespace, tenant, distinct)
+    reached = count_entries(connection, rules.namespace, tenant, distinct)
     gone: Counter[str] = Counter()
     versions: dict[str, int | None] = {}
     for key in keys:
@@ -118,7 +118,7 @@ def invalidate(
             gone[f"k:{key}"] += book.is_live(row)
             book.remove(row)
     # After the keys' own rows, which are then not counted for their groups again. What was made
-    # of a key bears that key's name, and is among the bearers.
+    # of a key bears that key's name, and is counted here.
     q = book.next()
     rows = sum(book.bump(name, q, versions.get(name), at=ledger.now) for name in distinct)
     ledger.save()
@@ -128,4 +128,4 @@ def invalidate(
         for name, each in zip(distinct, reached, strict=True)
     }
     told = tuple(by_name[name] for name in names)
-    return Invalidation(gone.total() + rows, exact, q, bearers=told)
+    return Invalidation(gone.total() + rows, exact, q, counts=told)

@@ -29,13 +29,13 @@ REACHED = [EntryCount(2, 0), EntryCount(1, 1), EntryCount(1, 0), EntryCount(0, 1
 
 async def test_every_tier_says_the_same(cache: Cache, names: list[str]) -> None:
     for tier in inside(cache).stack.tiers:
-        assert await tier.bearers(names) == REACHED, tier.name
+        assert await tier.count_entries(names) == REACHED, tier.name
 
 
 async def test_an_invalidation_says_what_it_has_reached(cache: Cache, names: list[str]) -> None:
     for tier in inside(cache).stack.tiers[1:] or inside(cache).stack.tiers:
-        assert (await tier.invalidate(names)).bearers == tuple(REACHED), tier.name
-        assert set(await tier.bearers(names)) == {NONE}
+        assert (await tier.invalidate(names)).counts == tuple(REACHED), tier.name
+        assert set(await tier.count_entries(names)) == {NONE}
 
 
 async def test_what_is_set_again_is_counted_once(cache: Cache) -> None:
@@ -45,5 +45,5 @@ async def test_what_is_set_again_is_counted_once(cache: Cache) -> None:
         await acme.within(agent="a1").set("x", "2", number)
     names = [*all_of_type("acme", "x", Scope(agent="a1")), tag_name("acme", "news")]
     for tier in inside(cache).stack.tiers:
-        assert await tier.bearers(names) == [EntryCount(2, 0), EntryCount(0, 1)], tier.name
+        assert await tier.count_entries(names) == [EntryCount(2, 0), EntryCount(0, 1)], tier.name
     assert (await acme.invalidate(agent="a1")).keys == 2
