@@ -14,29 +14,40 @@ from cascada.model.names import all_of_type, context_names, part_names, resource
 from cascada.model.policy import candidates
 from cascada.model.shown import shown
 
+Prefix = tuple[str, str, str | None, str | None, str | None]
+"""A key without its id."""
+
 _key: Final = tuple.__new__
 """A Key without its constructor, which is a Python function: thrice as fast."""
 
 
 class TypeKeys:
-    """What a handle knows of one data type: the key's fixed part, and the names left out of it."""
+    """What a handle knows of one data type: the key's fixed part, and the names left out of it.
 
-    __slots__ = ("_only", "by_level", "context", "kind", "prefix", "prefixes", "scope")
+    Most handles are made for one request and answer one hit, which asks for the `prefix` alone. So
+    the rest is worked out at the first miss.
+    """
+
+    __slots__ = ("_given", "_policy", "_rest", "kind", "prefix", "scope")
 
     def __init__(self, kind: Kind, tenant: str, data_type: str, scope: Scope) -> None:
-        varies_by = kind.policy.varies_by
         self.kind = kind
+        self._policy = kind.policy  # a type may be given another one meanwhile
+        self._given = scope
+        varies_by = kind.policy.varies_by
         self.scope = scope if varies_by is None else scope.only(varies_by)
         self.prefix = (tenant, data_type, *self.scope)
-        self.prefixes = tuple(
-            key[:-1] for key in candidates(kind.policy, tenant, data_type, scope, "id")
-        )
-        self._only = self.prefixes[0] if len(self.prefixes) == 1 else None
-        self.by_level = kind.policy.lookup == "strict" and len(self.prefixes) > 1
-        left_out = Scope(
-            *(None if kept else part for part, kept in zip(scope, self.scope, strict=True))
-        )
-        self.context = tuple(context_names(tenant, data_type, left_out))
+        self._rest: tuple[tuple[Prefix, ...], tuple[str, ...]] | None = None
+
+    @property
+    def by_level(self) -> bool:
+        """Whether each level of the context is asked for by itself."""
+        return self._policy.lookup == "strict" and len(self._worked_out()[0]) > 1
+
+    @property
+    def context(self) -> tuple[str, ...]:
+        """The names of the context parts that the key leaves out."""
+        return self._worked_out()[1]
 
     def requests(self, ids: Sequence[str], want: Any = None) -> list[Request]:
         """One for each canonical id; there may be thousands."""
@@ -45,9 +56,22 @@ class TypeKeys:
 
     def keys(self, last: str) -> tuple[Key, ...]:
         """The candidates for one id, the most specific one first."""
-        if self._only is not None:
-            return (_key(Key, (*self._only, last)),)
-        return tuple([_key(Key, (*prefix, last)) for prefix in self.prefixes])
+        prefixes, _ = self._worked_out()
+        return tuple([_key(Key, (*prefix, last)) for prefix in prefixes])
+
+    def _worked_out(self) -> tuple[tuple[Prefix, ...], tuple[str, ...]]:
+        if self._rest is None:
+            tenant, data_type = self.prefix[:2]
+            keys = candidates(self._policy, tenant, data_type, self._given, "id")
+            left_out = Scope(
+                *(
+                    None if kept else part
+                    for part, kept in zip(self._given, self.scope, strict=True)
+                )
+            )
+            prefixes = tuple(key[:-1] for key in keys)
+            self._rest = prefixes, tuple(context_names(tenant, data_type, left_out))
+        return self._rest
 
 
 def names_of_resources(

@@ -44,8 +44,11 @@ class Scope(NamedTuple):
 
     def only(self, names: tuple[str, ...]) -> Scope:
         """This scope less the parts that are not in `names`."""
-        kept = (part if name in names else None for name, part in zip(LABELS, self, strict=True))
-        return Scope(*kept)
+        return Scope(
+            self.agent if "agent" in names else None,
+            self.conversation if "conversation" in names else None,
+            self.collection if "collection" in names else None,
+        )
 
 
 NO_SCOPE = Scope()
