@@ -114,6 +114,7 @@ async def test_it_says_what_happened() -> None:
             assert said == {"cascada; fwd=miss; stored", "cascada; fwd=miss; stored; collapsed"}
             clock.advance(10)
             assert await ask() == "cascada; hit; ttl=50; detail=l1"
+            assert cache_status(await acme.get("page", "p1")) == "cascada; hit; ttl=50; detail=l1"
             assert cache_status(await metrics()) == "cascada; fwd=miss; stored"
             assert cache_status(await metrics(), ttl=60) == "cascada; hit; ttl=60; detail=l1"
             clock.advance(60)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from cascada.model.entry import Hit
 from cascada.model.errors import InvalidTTL
 from cascada.model.loaded import Loaded
 from cascada.model.policy import Policy
@@ -56,6 +57,34 @@ async def test_what_is_no_ttl_is_refused(make_cache: MakeCache, ttl: Any) -> Non
     with pytest.raises(InvalidTTL):
         Policy(ttl=ttl)
     assert await kept(acme) is None
+
+
+@pytest.mark.parametrize(("ttl", "left"), [(60, 50), (FOREVER, math.inf), (15, 5)])
+async def test_a_hit_says_how_long_it_goes_on_being_fresh(
+    make_cache: MakeCache, clock: ManualClock, ttl: Any, left: float
+) -> None:
+    """Of every tier the same as `ttl` says, which is a read more."""
+    cache = make_cache(policy=Policy(stale_for=60))
+    acme, row = cache.tenant("acme"), Row(1)
+    brought = await acme.load("x", "1", row.read, ttl=ttl)
+    assert isinstance(brought, Hit)
+    assert (brought.tier, brought.ttl) == ("source", None)
+    await all_stored(acme)
+    clock.advance(10)
+    if inside(cache).lower:  # else nothing is left anywhere
+        inside(cache).memory.flush()
+    below = await acme.get("x", "1")
+    (of_many,) = await acme.get_many("x", ["1"])
+    loaded = await acme.load("x", "1", row.read)
+    for hit in (below, of_many, loaded):
+        assert isinstance(hit, Hit)
+        assert hit.ttl == pytest.approx(left)
+        assert hit.ttl == pytest.approx(await acme.ttl("x", "1"))
+    clock.advance(20)
+    if left == 5:
+        stale = await acme.get("x", "1")
+        assert isinstance(stale, Hit)
+        assert (stale.stale, stale.ttl) == (True, None)
 
 
 async def test_max_ttl_bounds_every_ttl(make_cache: MakeCache) -> None:

@@ -37,7 +37,7 @@ def cache_status(
     `fwd=stale`: its source was asked, though it did not wait for it (`stale_for`), or got no answer
     (`stale_if_error`). All else is `fwd=miss`, `collapsed` where another caller's load brought it.
 
-    ttl: seconds for which it goes on being fresh (`Tenant.ttl`), if that is to be told. stored:
+    ttl: seconds for which it goes on being fresh; a Hit says that itself (`Hit.ttl`). stored:
     whether what a load brings is handed to the tiers (False where it says `store=False`, or the
     type's ttl is 0). bypassed: the cache was not asked (mode off). cache: what this one is called.
     """
@@ -45,7 +45,9 @@ def cache_status(
     cache = arguments.text(cache, "cache", token)
     if not _TOKEN.fullmatch(cache):
         raise arguments.refused("cache", cache, token)
-    if ttl is not None:
+    if ttl is None:
+        ttl = answer.ttl if isinstance(answer, Hit) else None
+    else:
         ttl = math.inf if number_of(ttl) == math.inf else arguments.number(ttl, "ttl")
     stored, bypassed = arguments.flag(stored, "stored"), arguments.flag(bypassed, "bypassed")
     told = _bypassed() if bypassed else _told(answer, ttl, stored)

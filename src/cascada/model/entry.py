@@ -99,6 +99,11 @@ class Entry:
         self.version = version
         self.value = value
 
+    @property
+    def lifetime(self) -> float:
+        """Seconds for which it is fresh, from when it was loaded."""
+        return self.fresh_until - self.created
+
     def equals(self, other: Entry) -> bool:
         """Whether both say the same, whenever they were written and however long they live."""
         return (
@@ -135,7 +140,8 @@ class Entry:
 
 
 class Origin(NamedTuple):
-    """What an answer was read as: its key, the names that it bears, the bytes of its value.
+    """What an answer was read as: its key, the names that it bears, the bytes of its value, and for
+    how many seconds it is fresh from when it was loaded.
 
     A hit in memory has the record itself in its place, which has the same.
     """
@@ -143,6 +149,7 @@ class Origin(NamedTuple):
     key: Key
     names: tuple[str, ...]
     data: bytes
+    lifetime: float
 
 
 class Hit(msgspec.Struct, Generic[T_co], frozen=True, gc=False, repr_omit_defaults=True):
@@ -169,6 +176,14 @@ class Hit(msgspec.Struct, Generic[T_co], frozen=True, gc=False, repr_omit_defaul
     def key(self) -> Key | None:
         """Where the value is stored."""
         return None if self.origin is None else self.origin.key
+
+    @property
+    def ttl(self) -> float | None:
+        """Seconds for which the tier's value goes on being fresh, from when it was answered; None
+        of a stale value, and of one that its source has just brought."""
+        if self.tier == "source" or self.stale or self.origin is None:
+            return None
+        return max(0.0, float(self.origin.lifetime) - self.age)
 
     # Answers are equal if they say the same, wherever it came from.
 

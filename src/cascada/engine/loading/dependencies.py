@@ -109,11 +109,11 @@ def origin(request: Request, answer: Answer) -> Origin:
     """The key that answered, and all else that what is made of the answer depends on."""
     found_at, entry = answer.found_at or request.key, answer.entry
     if found_at == request.key:
-        return Origin(found_at, entry.names, entry.data)
+        return Origin(found_at, entry.names, entry.data, entry.lifetime)
     # A more specific value, once it is there, answers in its place.
     passed = request.candidates[: request.candidates.index(found_at)]
     names = [name for key in passed for name in static_names(key)]
-    return Origin(found_at, (*entry.names, *names), entry.data)
+    return Origin(found_at, (*entry.names, *names), entry.data, entry.lifetime)
 
 
 class loading:
