@@ -202,9 +202,9 @@ class Trace:
     ) -> None:
         """A measurement of the application's own."""
         self.tracked.add(metric, data_type, tenant, value, metadata)
-        self._send(
-            Event("tracked", tenant=tenant, data_type=data_type, detail=f"{metric}={value:g}")
-        )
+        if self.observers:
+            said = f"{metric}={value:g}"
+            self._send(Event("tracked", tenant=tenant, data_type=data_type, detail=said))
 
     def counted(self, counter: str, amount: int, metadata: object) -> None:
         """A counter was changed, and the caller says what for; it is stored nowhere."""

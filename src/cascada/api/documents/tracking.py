@@ -39,7 +39,7 @@ async def track_cache_metrics(
     if metadata is not None:
         metadata = arguments.mapping(metadata, "metadata", "a dict")
     handle = default_cache().tenant(tenant_id, agent=agent_id, conversation=conversation_id)
-    data_type, trace = arguments.data_type(data_type), handle._stack.trace
+    data_type = arguments.data_type(data_type)
     known = {"agent_id": agent_id, "conversation_id": conversation_id, "operation": operation}
     said = {**(metadata or {}), **{key: each for key, each in known.items() if each is not None}}
     if operation is not None:
@@ -59,7 +59,7 @@ async def track_cache_metrics(
             "pass metric_type=METRIC_LATENCY, value=... or operation=..., hit=..., latency_ms=..."
         )
     for metric, each in measured.items():
-        trace.track(metric, data_type, handle.tenant, each, said)
+        handle._stack.trace.track(metric, data_type, handle.tenant, each, said)
 
 
 async def track_agent_cache_metrics(
@@ -71,13 +71,16 @@ async def track_agent_cache_metrics(
     agent_id: Id | None = None,
 ) -> None:
     """Record that an operation of the agent service was a hit or a miss, and its latency."""
-    operation = arguments.text(operation, "operation")
-    cache_hit = arguments.flag(cache_hit, "cache_hit")
+    handle = default_cache().tenant(tenant_id, agent=agent_id)
+    data_type = arguments.data_type(data_type)
+    said: dict[str, Any] = {
+        "operation": arguments.text(operation, "operation"),
+        "service": "agent",
+    }
+    if agent_id is not None:
+        said["agent_id"] = agent_id
+    counted = METRIC_CACHE_HIT if arguments.flag(cache_hit, "cache_hit") else METRIC_CACHE_MISS
     latency_ms = arguments.number(latency_ms, "latency_ms", 0)
-    said = {"operation": operation, "service": "agent"}
-    counted = METRIC_CACHE_HIT if cache_hit else METRIC_CACHE_MISS
-    timed = {**said, "latency_ms": latency_ms}
-    await track_cache_metrics(data_type, tenant_id, counted, 1, agent_id, metadata=timed)
-    await track_cache_metrics(
-        data_type, tenant_id, METRIC_LATENCY, latency_ms, agent_id, metadata=said
-    )
+    track = handle._stack.trace.track
+    track(counted, data_type, handle.tenant, 1.0, {**said, "latency_ms": latency_ms})
+    track(METRIC_LATENCY, data_type, handle.tenant, latency_ms, said)
