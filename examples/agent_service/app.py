@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 
 from cascada import BadInput, CascadaError, InvalidationPending, MissingExtra
 from cascada.integrations.fastapi import pending_handler
-from examples.agent_service.callers import dependencies
+from examples.agent_service.callers import declared, tenant_of_request
 from examples.agent_service.database import AlreadyThere, NotThere, unavailable
 from examples.agent_service.embedding import EmbeddingFailed
 from examples.agent_service.routes import (
@@ -51,8 +51,8 @@ _ROUTERS: Final = (
 _DESCRIPTION: Final = """\
 A multi-tenant service whose agents answer questions from documents, cached with cascada.
 
-To try it: say who you are (the header `X-Tenant-ID`, or *Authorize* where the service wants a
-token), create a collection, store documents in it, create an agent, and ask it. Ask twice: the
+To try it: say who you are (*Authorize*: the id of a tenant, or a token if the service wants one),
+create a collection, store documents in it, create an agent, and ask it. Ask twice: the
 header `Cache-Status` of every read says where its answer came from. Then change a document."""
 _TAGS: Final = (
     ("agents", "Who answers, and with which instructions."),
@@ -64,6 +64,24 @@ _TAGS: Final = (
     ("queries", "Questions and answers."),
     ("operations", "For whoever runs the service."),
 )
+
+
+class _Application(FastAPI):
+    """FastAPI, whose document says how callers say who they are.
+
+    A dependency could say it as well, but would be solved anew for each request.
+    """
+
+    caller: dict[str, Any]
+
+    def openapi(self) -> dict[str, Any]:
+        document = super().openapi()
+        document["components"]["securitySchemes"] = {"caller": self.caller}
+        for methods in document["paths"].values():
+            for operation in methods.values():
+                if operations.router.tags[0] not in operation["tags"]:
+                    operation["security"] = [{"caller": []}]
+        return document
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -81,17 +99,18 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             app.state.service = service
             yield
 
-    app = FastAPI(
+    app = _Application(
         title="Agent service",
         version="1",
         description=_DESCRIPTION,
         openapi_tags=[{"name": name, "description": text} for name, text in _TAGS],
         lifespan=lifespan,
     )
-    guarded = dependencies(chosen)
+    app.caller = declared(chosen)
+    app.state.tenant_of = tenant_of_request(chosen)
     refusals = OF_A_TENANT if chosen.jwt_secret is None else {**OF_A_TENANT, **UNAUTHORIZED}
     for router in _ROUTERS:
-        app.include_router(router, dependencies=guarded, responses=refusals)
+        app.include_router(router, responses=refusals)
     app.include_router(operations.router)
     for error, status in _STATUS.items():
         app.add_exception_handler(error, _answer_with(status))

@@ -21,7 +21,6 @@ from cascada import (
     Hit,
     Loaded,
     Policy,
-    Tenant,
     generate_resource_id_hash,
 )
 from examples.agent_service.answering import LocalStandIn, Prompt
@@ -102,15 +101,8 @@ class Served(Generic[T]):
     value: T
     hit: Hit[T]
     data_type: str
-    resource_id: str
+    agent: str | None
     ms: float
-    handle: Tenant
-
-    async def ttl(self) -> float | None:
-        """Seconds for which a cached value goes on being fresh."""
-        if self.hit.tier == "source" or self.hit.stale:
-            return None
-        return await self.handle.ttl(self.data_type, self.resource_id)
 
 
 class CachedReads:
@@ -124,7 +116,8 @@ class CachedReads:
         embedder: Embedder,
         model: LocalStandIn,
     ) -> None:
-        self._cached = cache.tenant(tenant)
+        self._cache = cache
+        self._tenant = tenant
         self._agents = AgentRows(database, tenant)
         self._conversations = ConversationRows(database, tenant)
         self._documents = DocumentRows(database, tenant)
@@ -142,7 +135,11 @@ class CachedReads:
 
     async def tools(self, agent_id: str) -> Served[list[Tool]]:
         return await self._load(
-            "agent_tools", agent_id, partial(self._agents.tools, agent_id), agent=agent_id
+            "agent_tools",
+            agent_id,
+            partial(self._agents.tools, agent_id),
+            what=f"agent {agent_id!r}",
+            agent=agent_id,
         )
 
     async def conversation(self, conversation_id: str) -> Served[ConversationView]:
@@ -301,13 +298,13 @@ class CachedReads:
         **context: str | None,
     ) -> Served[T]:
         """Load within a context; NotThere, naming `what`, if there is nothing."""
-        handle = self._cached.within(**context)
+        handle = self._cache.tenant(self._tenant, **context)
         begun = time.perf_counter()
         hit = await handle.load(data_type, resource_id, loader)
         spent = (time.perf_counter() - begun) * 1000
         if not isinstance(hit, Hit) or hit.value is None:
             raise NotThere(f"{what} does not exist")
-        return Served(hit.value, hit, data_type, resource_id, spent, handle)
+        return Served(hit.value, hit, data_type, handle.scope.agent, spent)
 
 
 def execution_state_id(agent_id: str, conversation_id: str, execution_id: str) -> str:

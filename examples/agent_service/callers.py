@@ -1,8 +1,8 @@
 """Who is calling: the tenant of a request, from a signed token or, for trying out, from a header.
 
 With AGENT_SERVICE_JWT_SECRET the claim `tenant` of a bearer token says it (HS256, not expired), and
-nothing else does. Without it the header X-Tenant-ID is believed. Either way the routes read the
-current context, so that none of them can take a tenant from anywhere else.
+nothing else does. Without it the header X-Tenant-ID is believed. Routes get at the data of that
+tenant and of no other (routes/request.py).
 """
 
 from __future__ import annotations
@@ -12,26 +12,33 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import jwt
-from fastapi import Depends, HTTPException, Request, Security
-from fastapi.security import HTTPBearer
+from fastapi import HTTPException, Request
 
-from cascada.integrations.fastapi import tenant_from, tenant_of
+from cascada import BadInput, Context
+from cascada.integrations.fastapi import tenant_in
 from examples.agent_service.settings import Settings
 
 CLAIM: Final = "tenant"
 _SCHEME: Final = "bearer"
+_BY_HEADER: Final = {"type": "apiKey", "in": "header", "name": "X-Tenant-ID"}
+_BY_TOKEN: Final = {
+    "type": "http",
+    "scheme": _SCHEME,
+    "bearerFormat": "JWT",
+    "description": f"HS256, with an expiry (`exp`) and the claim `{CLAIM}`.",
+}
 
 
-def dependencies(settings: Settings) -> list[Any]:
-    """What every route of a tenant depends on, first of all."""
+def tenant_of_request(settings: Settings) -> Callable[[Request], str]:
+    """What tells the tenant of a request, or refuses it."""
     if settings.jwt_secret is None:
-        return [Depends(tenant_of)]
-    documented = HTTPBearer(
-        auto_error=False,
-        bearerFormat="JWT",
-        description=f"HS256, with an expiry (`exp`) and the claim `{CLAIM}`.",
-    )
-    return [Security(documented), Depends(tenant_from(tenant_of_token(settings.jwt_secret)))]
+        return tenant_in
+    return tenant_of_token(settings.jwt_secret)
+
+
+def declared(settings: Settings) -> dict[str, Any]:
+    """How a caller says who it is, as OpenAPI has it."""
+    return _BY_HEADER if settings.jwt_secret is None else _BY_TOKEN
 
 
 def tenant_of_token(secret: str) -> Callable[[Request], str]:
@@ -54,7 +61,11 @@ def tenant_of_token(secret: str) -> Callable[[Request], str]:
         named = claims[CLAIM]
         if not isinstance(named, str):
             raise _refused(f"the claim {CLAIM!r} is no text", ' error="invalid_token"')
-        return named
+        try:
+            return Context(tenant_id=named).get_tenant_id()
+        except BadInput as error:
+            sentence = f"the claim {CLAIM!r}: {error}"
+            raise _refused(sentence, ' error="invalid_token"') from error
 
     return tenant
 

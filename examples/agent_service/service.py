@@ -32,18 +32,32 @@ class Service:
         return self.cache.options.mode == "on"
 
     def tenant(self, tenant: str) -> TenantService:
-        return TenantService(
-            CachedReads(self.cache, tenant, self.database, self.embedder, self.model),
-            Writes(self.cache, tenant, self.database, self.embedder),
-        )
+        return TenantService(self, tenant)
 
 
 @dataclass(frozen=True, slots=True)
 class TenantService:
-    """The service as one tenant sees it: a request never gets at anything else."""
+    """The service as one tenant sees it: a request never gets at anything else.
 
-    reads: CachedReads
-    writes: Writes
+    One is made for each request, which mostly reads or writes: so either is made when it is wanted.
+    """
+
+    _service: Service
+    tenant: str
+
+    @property
+    def cached(self) -> bool:
+        return self._service.cached
+
+    @property
+    def reads(self) -> CachedReads:
+        of = self._service
+        return CachedReads(of.cache, self.tenant, of.database, of.embedder, of.model)
+
+    @property
+    def writes(self) -> Writes:
+        of = self._service
+        return Writes(of.cache, self.tenant, of.database, of.embedder)
 
 
 @asynccontextmanager

@@ -18,6 +18,7 @@ from cascada.integrations.fastapi import (
     lifespan,
     pending_handler,
     tenant_from,
+    tenant_in,
     tenant_of,
 )
 from cascada.model.clock import SystemClock
@@ -147,6 +148,21 @@ def resolved(resolver: Resolver) -> FastAPI:
         return [tenant, ctx.get_tenant_id(), ctx.get_agent_id()]
 
     return app
+
+
+async def test_the_header_is_read_without_a_current_context() -> None:
+    app = FastAPI()
+
+    @app.get("/who")
+    async def who(request: Request) -> list[str | None]:
+        return [tenant_in(request), repr(current_context())]
+
+    async with client(app) as http:
+        said = await http.get("/who", headers={"X-Tenant-ID": "acme"})
+        assert said.json() == ["acme", "None"]
+        refused = await http.get("/who")
+        assert refused.status_code == 400
+        assert refused.json()["detail"].startswith("X-Tenant-ID: tenant is None")
 
 
 async def of_a_task(request: Request) -> str | None:

@@ -32,9 +32,14 @@ class AgentRows(TenantRows):
     async def remove(self, agent_id: str) -> bool:
         return bool(await self._change(delete(agents).where(self._own(agents, id=agent_id))))
 
-    async def tools(self, agent_id: str) -> list[Tool]:
-        query = select(*_TOOL).where(self._own(tools, agent_id=agent_id)).order_by(tools.c.id)
-        return cast(list[Tool], await self._all(query))
+    async def tools(self, agent_id: str) -> list[Tool] | None:
+        """None if there is no such agent: it has no list, not an empty one."""
+        theirs = agents.outerjoin(tools, self._own(tools, agent_id=agent_id))
+        query = select(*_TOOL).select_from(theirs).where(self._own(agents, id=agent_id))
+        rows = await self._all(query.order_by(tools.c.id))
+        if not rows:
+            return None
+        return [cast(Tool, row) for row in rows if row["id"] is not None]
 
     async def add_tool(self, tool: Tool) -> None:
         row = {"tenant_id": self._tenant, **tool}

@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from examples.agent_service.bodies import AgentBody, AgentId, NewAgent
 from examples.agent_service.records import Agent
 from examples.agent_service.routes.answers import CACHED, NOT_THERE, TAKEN
-from examples.agent_service.routes.request import Tenant, Told
+from examples.agent_service.routes.request import Tenant
 
 router = APIRouter(prefix="/agents", tags=["agents"])
 
@@ -20,8 +20,8 @@ async def create(tenant: Tenant, body: NewAgent) -> Agent:
 
 
 @router.get("/{agent_id}", summary="An agent's configuration", responses={**CACHED, **NOT_THERE})
-async def read(tenant: Tenant, told: Told, agent_id: AgentId) -> Agent:
-    return await told(await tenant.reads.agent(agent_id))
+async def read(tenant: Tenant, agent_id: AgentId) -> Agent:
+    return await tenant.told(await tenant.reads.agent(agent_id))
 
 
 @router.put("/{agent_id}", summary="Replace an agent's configuration", responses=NOT_THERE)

@@ -13,7 +13,7 @@ from examples.agent_service.bodies import (
 )
 from examples.agent_service.records import Collection, Document
 from examples.agent_service.routes.answers import CACHED, NO_EMBEDDING, NOT_THERE, TAKEN
-from examples.agent_service.routes.request import Tenant, Told
+from examples.agent_service.routes.request import Tenant
 
 router = APIRouter(prefix="/collections")
 
@@ -32,8 +32,8 @@ async def create(tenant: Tenant, body: NewCollection) -> Collection:
     summary="A collection, and how many documents it holds",
     responses={**CACHED, **NOT_THERE},
 )
-async def read(tenant: Tenant, told: Told, collection_id: CollectionId) -> Collection:
-    return await told(await tenant.reads.collection(collection_id))
+async def read(tenant: Tenant, collection_id: CollectionId) -> Collection:
+    return await tenant.told(await tenant.reads.collection(collection_id))
 
 
 @router.delete(
@@ -71,9 +71,9 @@ async def ingest(
 
 @documents.get("/{document_id}", summary="A document", responses=CACHED)
 async def document(
-    tenant: Tenant, told: Told, collection_id: CollectionId, document_id: DocumentId
+    tenant: Tenant, collection_id: CollectionId, document_id: DocumentId
 ) -> Document:
-    return await told(await tenant.reads.document(collection_id, document_id))
+    return await tenant.told(await tenant.reads.document(collection_id, document_id))
 
 
 @documents.put(

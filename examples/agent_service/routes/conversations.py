@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from examples.agent_service.bodies import ConversationId, MessageId, NewConversation, NewMessage
 from examples.agent_service.records import Conversation, ConversationView, Memory, Message
 from examples.agent_service.routes.answers import CACHED, NOT_THERE, TAKEN
-from examples.agent_service.routes.request import Tenant, Told
+from examples.agent_service.routes.request import Tenant
 
 router = APIRouter(prefix="/conversations", tags=["conversations"], responses=NOT_THERE)
 
@@ -22,8 +22,8 @@ async def create(tenant: Tenant, body: NewConversation) -> Conversation:
 @router.get(
     "/{conversation_id}", summary="A conversation, with its agent's present name", responses=CACHED
 )
-async def read(tenant: Tenant, told: Told, conversation_id: ConversationId) -> ConversationView:
-    return await told(await tenant.reads.conversation(conversation_id))
+async def read(tenant: Tenant, conversation_id: ConversationId) -> ConversationView:
+    return await tenant.told(await tenant.reads.conversation(conversation_id))
 
 
 @router.delete("/{conversation_id}", status_code=204, summary="Delete a conversation")
@@ -39,18 +39,18 @@ async def append(tenant: Tenant, conversation_id: ConversationId, body: NewMessa
 
 
 @router.get("/{conversation_id}/messages", summary="All that was said", responses=CACHED)
-async def messages(tenant: Tenant, told: Told, conversation_id: ConversationId) -> list[Message]:
-    return await told(await tenant.reads.messages(conversation_id))
+async def messages(tenant: Tenant, conversation_id: ConversationId) -> list[Message]:
+    return await tenant.told(await tenant.reads.messages(conversation_id))
 
 
 @router.get("/{conversation_id}/messages/{message_id}", summary="One message", responses=CACHED)
 async def message(
-    tenant: Tenant, told: Told, conversation_id: ConversationId, message_id: MessageId
+    tenant: Tenant, conversation_id: ConversationId, message_id: MessageId
 ) -> Message:
-    return await told(await tenant.reads.message(conversation_id, message_id))
+    return await tenant.told(await tenant.reads.message(conversation_id, message_id))
 
 
 @router.get("/{conversation_id}/memory", summary="What the agent remembers", responses=CACHED)
-async def memory(tenant: Tenant, told: Told, conversation_id: ConversationId) -> Memory:
+async def memory(tenant: Tenant, conversation_id: ConversationId) -> Memory:
     """The latest messages, the oldest first: what an answer in the conversation is made with."""
-    return await told(await tenant.reads.memory(conversation_id))
+    return await tenant.told(await tenant.reads.memory(conversation_id))

@@ -13,7 +13,7 @@ from examples.agent_service.bodies import (
 )
 from examples.agent_service.records import Execution
 from examples.agent_service.routes.answers import CACHED, NOT_THERE, TAKEN
-from examples.agent_service.routes.request import Tenant, Told
+from examples.agent_service.routes.request import Tenant
 
 router = APIRouter(
     prefix="/agents/{agent_id}/conversations/{conversation_id}/executions",
@@ -34,12 +34,11 @@ async def begin(
 @router.get("/{execution_id}", summary="How far an execution has come", responses=CACHED)
 async def read(
     tenant: Tenant,
-    told: Told,
     agent_id: AgentId,
     conversation_id: ConversationId,
     execution_id: ExecutionId,
 ) -> Execution:
-    return await told(await tenant.reads.execution(agent_id, conversation_id, execution_id))
+    return await tenant.told(await tenant.reads.execution(agent_id, conversation_id, execution_id))
 
 
 @router.put("/{execution_id}", summary="Say how far an execution has come")

@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from examples.agent_service.bodies import AgentId, NewTool, ToolId
 from examples.agent_service.records import Tool
 from examples.agent_service.routes.answers import CACHED, NOT_THERE, TAKEN
-from examples.agent_service.routes.request import Tenant, Told
+from examples.agent_service.routes.request import Tenant
 
 router = APIRouter(prefix="/agents/{agent_id}/tools", tags=["tools"], responses=NOT_THERE)
 
@@ -20,9 +20,8 @@ async def add(tenant: Tenant, agent_id: AgentId, body: NewTool) -> Tool:
 
 
 @router.get("", summary="An agent's tools", responses=CACHED)
-async def read(tenant: Tenant, told: Told, agent_id: AgentId) -> list[Tool]:
-    await tenant.reads.agent(agent_id)  # an agent that is not there has no list, not an empty one
-    return await told(await tenant.reads.tools(agent_id))
+async def read(tenant: Tenant, agent_id: AgentId) -> list[Tool]:
+    return await tenant.told(await tenant.reads.tools(agent_id))
 
 
 @router.delete("/{tool_id}", status_code=204, summary="Take a tool away")
