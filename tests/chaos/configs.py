@@ -19,8 +19,8 @@ from typing import Any, Final
 from cascada import Cache
 from cascada.model.clock import SystemClock
 from cascada.testing.inside import inside, inside_poll
-from cascada.tiers.capabilities import L1_LEASE, Changes
-from cascada.tiers.polled_feed import PolledFeed
+from cascada.tiers.capabilities import L1_LEASE
+from cascada.tiers.polled_feed import Changes, PolledFeed
 from cascada.tiers.sqlite.tier import SqliteTier
 from tests.chaos.keyspace import POLICIES
 from tests.chaos.redis_ground import Ground, ProxiedTier, redis_ground
@@ -212,17 +212,17 @@ def watch(cache: Cache, witness: Witness, late: float, rng: random.Random) -> No
     feed = inside(cache).feed
     if not isinstance(feed, PolledFeed):
         return
-    poll, source = feed.poll, inside_poll(feed).source
+    poll, log = feed.poll, inside_poll(feed).log
 
-    class LateSource:
+    class LateLog:
         async def changes(self, since: int | None) -> Changes:
-            answer = await source.changes(since)
+            answer = await log.changes(since)
             # Just in time, or too late, so that the next look has to make up for it.
             await asyncio.sleep(rng.choice((0, 0.9, 2.0)) * late)
             return answer
 
     if late:
-        inside_poll(feed).source = LateSource()
+        inside_poll(feed).log = LateLog()
 
     async def watched() -> bool:
         started = time.monotonic_ns()

@@ -27,13 +27,12 @@ from cascada.engine.tasks.singleflight import Waiter
 from cascada.engine.writing import invalidate, write
 from cascada.engine.writing.invalidate import Voided
 from cascada.model.entry import Entry, Invalidated
-from cascada.tiers.capabilities import Changes
 from cascada.tiers.contract import Filled, Lease
 from cascada.tiers.guarded import GuardedTier
 from cascada.tiers.memory.record import Record
 from cascada.tiers.memory.records import Records
 from cascada.tiers.memory.tier import MemoryTier
-from cascada.tiers.polled_feed import PolledFeed
+from cascada.tiers.polled_feed import Changes, PolledFeed
 from cascada.tiers.sqlite.tier import SqliteTier
 from tests.chaos.mutations import mutant, swap
 

@@ -36,7 +36,6 @@ from cascada.tiers.redis import scripts as redis_scripts
 from cascada.tiers.redis import writes as redis_leases
 from cascada.tiers.redis.feed import PushFeed
 from cascada.tiers.redis.layout import Epoch
-from cascada.tiers.redis.lease_releases import LeaseReleases
 from cascada.tiers.redis.script_prelude import Script
 from cascada.tiers.redis.tier import RedisTier
 from tests.chaos.mutations import mutant, swap
@@ -168,7 +167,7 @@ def pushed_number_at_the_end() -> None:
 def kept_at_reconnect() -> None:
     def flush(original: Any) -> Any:
         def adopting(self: PushFeed, epoch: Epoch | None) -> None:
-            self._hearing.nonce, self._q = (b"", 0) if epoch is None else (epoch.nonce, epoch.q)
+            self._nonce, self._q = (b"", 0) if epoch is None else (epoch.nonce, epoch.q)
 
         return adopting
 
@@ -247,7 +246,7 @@ def trusted_without_heartbeat() -> None:
     faults=("flushed again and again",),
 )
 def another_epoch_unnoticed() -> None:
-    swap(LeaseReleases, "met", lambda original: lambda self, nonce: None)
+    swap(PushFeed, "numbered_in", lambda original: lambda self, nonce: None)
 
 
 # --- the paths -----------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from cascada.model.policy import Policy
 from cascada.testing.clock import ManualClock
 from cascada.testing.inside import inside, inside_poll
 from cascada.testing.nodes import hear
-from cascada.tiers.capabilities import Changes
+from cascada.tiers.polled_feed import Changes
 from tests.scenarios.conftest import MakeCache, MakeNodes
 from tests.scenarios.row import Row, all_stored, kept, turns
 
@@ -232,7 +232,7 @@ async def test_what_nobody_has_in_memory_is_served_stale_at_once_from_below(
 
 
 class Deaf:
-    """A feed's source that tells of nothing."""
+    """A feed's log that tells of nothing."""
 
     async def changes(self, since: int | None) -> Changes:
         raise TierUnavailable("it is deaf")
@@ -250,12 +250,12 @@ async def test_what_memory_has_kept_is_replaced_though_memory_may_not_be_trusted
         assert (await acme.get("x", "1")).tier == "l1"
         clock.advance(20)
         feed = inside_poll(inside(here).feed)
-        source, feed.source = feed.source, Deaf()
+        log, feed.log = feed.log, Deaf()
         refresher = acme if call == "load" else there.tenant("acme")
         assert (await refresher.load("x", "1", row.read)).value == "old"
         await all_stored(refresher)
         assert (await acme.get("x", "1")).value == "new"
-        feed.source = source
+        feed.log = log
         await hear(here)
         hit = await acme.get("x", "1")
         assert (hit.value, hit.stale, hit.tier, row.reads) == ("new", False, "l1", 1)

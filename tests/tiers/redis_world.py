@@ -13,7 +13,6 @@ from cascada.model.entry import Entry
 from cascada.model.keys import Key
 from cascada.tiers.contract import Found, Lease
 from cascada.tiers.memory.tier import MemoryTier
-from cascada.tiers.redis.feed import PushFeed
 from cascada.tiers.redis.tier import RedisTier
 from tests.scenarios.row import until
 
@@ -28,7 +27,7 @@ class Process:
         self.clock = clock or SystemClock()
         self.tier = RedisTier(url, clock=self.clock, **{"namespace": "test", **options})
         self.memory = MemoryTier(self.clock)
-        self.feed = PushFeed(self.tier, self.memory, self.clock)
+        self.feed = self.tier.make_feed(self.memory, self.clock)
         self.memory.freshness = self.feed
 
     async def store(

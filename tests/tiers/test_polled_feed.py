@@ -7,10 +7,10 @@ from cascada.model.errors import TierUnavailable
 from cascada.model.keys import Key
 from cascada.model.names import key_name, tag_name
 from cascada.testing.clock import ManualClock
-from cascada.tiers.capabilities import L1_LEASE, Changes
+from cascada.tiers.capabilities import L1_LEASE
 from cascada.tiers.contract import Found, Lease
 from cascada.tiers.memory.tier import MemoryTier
-from cascada.tiers.polled_feed import PolledFeed
+from cascada.tiers.polled_feed import Changes, PolledFeed
 
 KEY = Key("acme", "document", None, None, None, "d1")
 OTHER = KEY._replace(resource_id="d2")

@@ -123,7 +123,7 @@ async def test_a_push_that_waits_in_the_socket_is_not_overtaken_by_a_hit(
     assert await there.store()
     assert await there.keep()
     assert there.has()
-    nonce = there.tier.hearing.nonce
+    nonce = inside_push(there.feed).nonce
     # Without a turn of the loop: as in a process that is busy with something else.
     body = b"i" + nonce + b"1\n" + key_name(KEY).encode()
     with socket.create_connection(("127.0.0.1", redis_server.port)) as wire:

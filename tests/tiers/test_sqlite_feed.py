@@ -12,13 +12,14 @@ import pytest
 from cascada.model.errors import BadInput, TierUnavailable
 from cascada.model.names import key_name, tenant_name, type_name
 from cascada.testing.inside import inside_sqlite
-from cascada.tiers.capabilities import Changes, FeedSource
+from cascada.tiers.capabilities import FeedSource
 from cascada.tiers.contract import (
     Lease,
     Missing,
     Tier,
     Why,
 )
+from cascada.tiers.polled_feed import Changes
 from cascada.tiers.sqlite import reads as sqlite_reads
 from cascada.tiers.sqlite.tier import SqliteTier
 from tests.tiers.sqlite_world import World, entry, fill, grant, key, load, look, put

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cascada.tiers.capabilities import LoadsByTurns
 from cascada.tiers.datastore import DataStore, KeepsData
 from cascada.tiers.guarded import GuardedTier
 from cascada.tiers.guarded_datastore import GuardedData
 from cascada.tiers.memory.datastore import MemoryData
-from cascada.tiers.sqlite.tier import SqliteTier
 
 
 def data_of(lower: Sequence[GuardedTier]) -> DataStore:
@@ -20,6 +20,6 @@ def data_of(lower: Sequence[GuardedTier]) -> DataStore:
 
 
 def let_one_process_load(lower: Sequence[GuardedTier]) -> None:
-    """By turns in the database, while no tier above it can say by a lease whose turn it is."""
-    if lower and isinstance(base := lower[-1].tier, SqliteTier):
+    """By turns in the lowest tier, while no tier above it can say by a lease whose turn it is."""
+    if lower and isinstance(base := lower[-1].tier, LoadsByTurns):
         base.somebody_above = lambda: any(tier.available for tier in lower[:-1])

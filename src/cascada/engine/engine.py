@@ -13,7 +13,7 @@ from cascada.codecs.values import ValueCodec
 from cascada.engine.answers import Lookups
 from cascada.engine.build import data_of, let_one_process_load
 from cascada.engine.kinds import Kind, Kinds
-from cascada.engine.lifecycle import Forgetful, Lifecycle
+from cascada.engine.lifecycle import Lifecycle
 from cascada.engine.loading import dependencies as sources
 from cascada.engine.reading import read
 from cascada.engine.reading.fences import Fence
@@ -30,13 +30,11 @@ from cascada.model.errors import CorruptEntry
 from cascada.model.keys import Key
 from cascada.model.options import Options
 from cascada.model.ttl import seconds
-from cascada.tiers.capabilities import FeedSource, Outbox
+from cascada.tiers.capabilities import Feed, FeedSource, Forgetful, Outbox
 from cascada.tiers.contract import Tier
 from cascada.tiers.guarded import GuardedTier
 from cascada.tiers.memory.record import Record
 from cascada.tiers.memory.tier import MemoryTier
-from cascada.tiers.polled_feed import PolledFeed
-from cascada.tiers.redis.feed import Publisher, PushFeed
 
 logger = logging.getLogger("cascada")
 
@@ -121,18 +119,13 @@ class Engine(Lookups):
             self.check.settle,
         )
 
-    def _feed(self, authority: Tier) -> PolledFeed | PushFeed:
+    def _feed(self, authority: Tier) -> Feed:
         """What tells memory of other processes' invalidations: the first tier below it."""
-        if isinstance(authority, Publisher):
-            push = PushFeed(authority, self.stack.memory, self.clock)
-            self.stack.listen(push)
-            return push
         if not isinstance(authority, FeedSource):
             raise TypeError(f"{authority!r} stands below memory and tells nothing of invalidations")
-        trace, memory = self.stack.trace, self.stack.memory
-        feed = PolledFeed(
-            authority,
-            memory,
+        trace = self.stack.trace
+        feed = authority.make_feed(
+            self.stack.memory,
             self.clock,
             timeout=self.options.op_timeout,
             on_error=lambda why: trace.tier_failed("feed", why),

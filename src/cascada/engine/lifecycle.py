@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from functools import partial
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Any, Final
 from weakref import WeakSet
 
 from cascada.engine.loading import dependencies as sources
@@ -26,45 +26,13 @@ from cascada.engine.stack import Stack
 from cascada.engine.tasks.limits import Limits
 from cascada.engine.writing.redelivery import keep_redelivering
 from cascada.model.errors import CacheClosed, WrongLoop
+from cascada.tiers.capabilities import Begun, Connected, Feed, Forgetful
 
 DRAIN_TIMEOUT: Final = 10.0
 """Seconds that closing waits for what is being stored."""
 
 FIRST_LOOK: Final = 0.5
 """Seconds that the first use waits for a connection; later ones never do."""
-
-
-class News(Protocol):
-    """Who hears of other processes' invalidations, as far as its life is concerned."""
-
-    async def poll(self) -> bool: ...
-
-    async def run(self) -> None: ...
-
-    def forget(self) -> None: ...
-
-
-@runtime_checkable
-class Forgetful(Protocol):
-    """A tier that can drop its connections without closing them (they are the parent's)."""
-
-    def forget(self) -> None: ...
-
-
-@runtime_checkable
-class Connected(Protocol):
-    """A tier with a connection that is kept up while the engine runs."""
-
-    async def up(self) -> None: ...
-
-    async def run(self) -> None: ...
-
-
-@runtime_checkable
-class Begun(Protocol):
-    """A tier that keeps nothing open after `aclose` before it is told that it is used again."""
-
-    def begin(self) -> None: ...
 
 
 class Home:
@@ -80,13 +48,13 @@ class Lifecycle:
     def __init__(
         self,
         stack: Stack,
-        news: News | None,
+        feed: Feed | None,
         make_limits: Callable[[], Limits],
         forgetful: tuple[Forgetful, ...] = (),
         on_bind: Callable[[], None] = lambda: None,
     ) -> None:
         self._stack = stack
-        self._news = news
+        self._feed = feed
         self._make_limits = make_limits
         self._forgetful = forgetful
         self._on_bind = on_bind
@@ -152,8 +120,8 @@ class Lifecycle:
 
     def _let_go(self) -> None:
         """Belong to no loop any more."""
-        if self._news is not None:
-            self._news.forget()
+        if self._feed is not None:
+            self._feed.forget()
         self._loop = None
         self.home = Home()
         if self._ending:
@@ -187,19 +155,19 @@ class Lifecycle:
         connected = [tier.tier for tier in stack.lower if isinstance(tier.tier, Connected)]
         for each in connected:
             stack.background.keep_running(each.run, "connection")
-        if self._news is not None:
+        if self._feed is not None:
             # The look comes last: connections and feeds begin anew on every event loop.
-            stack.background.keep_running(self._news.run, "feed")
-            self._first_look = stack.background.run(self._look(self._news, connected), "first look")
+            stack.background.keep_running(self._feed.run, "feed")
+            self._first_look = stack.background.run(self._look(self._feed, connected), "first look")
         if stack.lower:
             stack.background.keep_running(partial(keep_redelivering, stack), "redelivery")
 
     @staticmethod
-    async def _look(news: News, connected: Sequence[Connected]) -> None:
+    async def _look(feed: Feed, connected: Sequence[Connected]) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(FIRST_LOOK):
                 await asyncio.gather(*(tier.up() for tier in connected))
-        await news.poll()
+        await feed.poll()
 
     def after_fork(self) -> None:
         # The parent's tasks must not be collected here: their loop would be told that they were
@@ -209,8 +177,8 @@ class Lifecycle:
         self._loop = self._first_look = self._ending = None
         self.home = Home()
         self._stack.memory.flush()
-        if self._news is not None:
-            self._news.forget()
+        if self._feed is not None:
+            self._feed.forget()
         for tier in self._forgetful:
             tier.forget()
 

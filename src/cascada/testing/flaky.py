@@ -31,10 +31,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final, Literal, Protocol, TypeVar, cast, get_args
 
+from cascada.model.clock import Clock
 from cascada.model.entry import Entry
 from cascada.model.errors import BadInput, TierUnavailable, Unanswered
 from cascada.model.keys import Key
-from cascada.tiers.capabilities import Changes, FeedSource
+from cascada.tiers.capabilities import InvalidationSink
 from cascada.tiers.contract import (
     Busy,
     EntryCount,
@@ -49,6 +50,7 @@ from cascada.tiers.contract import (
     Usage,
 )
 from cascada.tiers.datastore import DataStore, KeepsData
+from cascada.tiers.polled_feed import ChangeLog, Changes, PolledFeed
 
 T = TypeVar("T")
 
@@ -64,7 +66,7 @@ class Through(Protocol):
     def __call__(self, call: Call, carry_out: Callable[[], Awaitable[T]], /) -> Awaitable[T]: ...
 
 
-class SharedTier(Tier, FeedSource, Protocol):
+class SharedTier(Tier, ChangeLog, Protocol):
     """What stands below memory: a tier that tells what was invalidated."""
 
 
@@ -192,6 +194,17 @@ class FlakyTier:
 
     async def changes(self, since: int | None) -> Changes:
         return await self._through("changes", lambda: self.tier.changes(since))
+
+    def make_feed(
+        self,
+        sink: InvalidationSink,
+        clock: Clock,
+        *,
+        timeout: float | None = None,
+        on_error: Callable[[str], None] = lambda why: None,
+    ) -> PolledFeed:
+        """A feed that asks this tier for its changes, which may fail on command."""
+        return PolledFeed(self, sink, clock, timeout=timeout, on_error=on_error)
 
     async def aclose(self) -> None:
         await self.tier.aclose()

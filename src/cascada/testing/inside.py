@@ -26,12 +26,12 @@ from cascada.engine.tasks.background import Background
 from cascada.engine.tasks.singleflight import Flights
 from cascada.engine.trace import Trace
 from cascada.model.keys import Key
-from cascada.tiers.capabilities import FeedSource
+from cascada.tiers.capabilities import Feed
 from cascada.tiers.contract import Tier
 from cascada.tiers.datastore import DataStore
 from cascada.tiers.guarded import GuardedTier
 from cascada.tiers.memory.tier import MemoryTier
-from cascada.tiers.polled_feed import PolledFeed
+from cascada.tiers.polled_feed import ChangeLog, PolledFeed
 from cascada.tiers.redis.feed import PushFeed
 from cascada.tiers.sqlite import forks as sqlite_forks
 
@@ -48,7 +48,7 @@ class Inside:
     memory: MemoryTier
     tiers: Mapping[str, Tier]
     lower: tuple[GuardedTier, ...]
-    feed: PolledFeed | PushFeed | None
+    feed: Feed | None
     stack: Stack
     kinds: Kinds
     trace: Trace
@@ -193,7 +193,7 @@ class InsidePush:
     @property
     def nonce(self) -> bytes:
         """What distinguishes the server's pushes to this process; empty before the first."""
-        return self._feed._hearing.nonce
+        return self._feed._nonce
 
     @property
     def pool(self) -> Any:
@@ -227,19 +227,19 @@ def inside_push(feed: Any) -> InsidePush:
 
 
 class InsidePoll:
-    """Where a polled feed looks."""
+    """Which tier a polled feed asks."""
 
     def __init__(self, feed: PolledFeed) -> None:
         self._feed = feed
 
     @property
-    def source(self) -> FeedSource:
+    def log(self) -> ChangeLog:
         """The tier that it asks."""
-        return self._feed._source
+        return self._feed._log
 
-    @source.setter
-    def source(self, source: FeedSource) -> None:
-        self._feed._source = source
+    @log.setter
+    def log(self, log: ChangeLog) -> None:
+        self._feed._log = log
 
 
 def inside_poll(feed: Any) -> InsidePoll:

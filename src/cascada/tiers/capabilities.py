@@ -1,20 +1,95 @@
 """What some tiers can do beyond the contract, each a small protocol.
 
-The engine asks a tier for each by `isinstance`, and does without where it has none.
+The engine asks a tier for each by `isinstance`, and does without where it has none. Only a feed
+is a must for the first tier below memory.
+
+| capability | who has it | who asks |
+|---|---|---|
+| `FeedSource` | Redis, SQLite | `Engine`, of the first tier below memory |
+| `Acknowledged` | Redis | `engine/writing/invalidate`, for `strict=True` |
+| `Outbox` | SQLite | `engine/writing/redelivery`, of the lowest tier |
+| `LoadsByTurns` | SQLite | `engine/build`, of the lowest tier |
+| `Inspectable`, `Remembers` | memory, Redis, SQLite | `engine/reading/explain` |
+| `Connected` | Redis | `engine/lifecycle`, on each event loop |
+| `Begun`, `Forgetful` | SQLite; Redis, too, is `Forgetful` | `engine/lifecycle`; after a fork |
+
+Two more lie beside what they are about: `datastore.KeepsData` (lists and counters) and
+`large_values.Glances` (large values told of before they are brought).
+
+`InvalidationSink` goes the other way: it is what memory is to a feed. So no tier knows another.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol, runtime_checkable
 
+from cascada.model.clock import Clock
 from cascada.model.entry import Entry
+from cascada.model.freshness import Freshness
 from cascada.model.keys import Key
 from cascada.tiers.contract import Invalidation
 
 L1_LEASE: Final = 0.5
 """Seconds that memory may be trusted after the start of the last successful look at the feed."""
+
+
+class InvalidationSink(Protocol):
+    """What a feed tells of other processes' invalidations: memory. Called on the event loop."""
+
+    def apply(self, q: int, names: Sequence[str], *, dated: bool = False) -> int:
+        """Void what bears one of the names (of one tenant) and is older than `q`.
+
+        `dated`: people may be told when that was (`Remembers`).
+        """
+        ...
+
+    def caught_up(self, q: int) -> None:
+        """All invalidations up to number `q` have been applied, none is on its way any more."""
+        ...
+
+    def flush(self) -> None:
+        """Forget everything: what was missed is not known, or the numbers begin anew."""
+        ...
+
+
+class Feed(Freshness, Protocol):
+    """How memory hears of other processes' invalidations, and until when it may be trusted.
+
+    `run` belongs to the engine's background. A feed outlives the event loop that it ran on.
+    """
+
+    async def poll(self) -> bool:
+        """The first look, for who waits until memory may be trusted; False if it failed."""
+        ...
+
+    async def run(self) -> None:
+        """Listen for ever."""
+        ...
+
+    def forget(self) -> None:
+        """Start anew, as after a fork."""
+        ...
+
+
+@runtime_checkable
+class FeedSource(Protocol):
+    """A shared tier that makes the feed of its invalidations."""
+
+    def make_feed(
+        self,
+        sink: InvalidationSink,
+        clock: Clock,
+        *,
+        timeout: float | None = None,
+        on_error: Callable[[str], None] = lambda why: None,
+    ) -> Feed:
+        """A feed that tells `sink`, and is trusted by `clock`.
+
+        `timeout` is for one question, where it has to ask; `on_error` is told why one failed.
+        """
+        ...
 
 
 @dataclass(slots=True, frozen=True)
@@ -78,27 +153,6 @@ class Acknowledged(Protocol):
 
 
 @dataclass(slots=True, frozen=True)
-class Changes:
-    """Invalidations since a position, for a process that polls: (name, q) in the order made.
-
-    `lost` says that some are no longer known, so that all memory of before must go.
-    """
-
-    position: int
-    names: tuple[tuple[str, int], ...]
-    lost: bool
-
-
-@runtime_checkable
-class FeedSource(Protocol):
-    """A shared tier that can tell what was invalidated since."""
-
-    async def changes(self, since: int | None) -> Changes:
-        """What came after `since`; None asks for the present position alone."""
-        ...
-
-
-@dataclass(slots=True, frozen=True)
 class Posted:
     """Names that a tier above could not be told, of one tenant."""
 
@@ -121,3 +175,33 @@ class Outbox(Protocol):
     async def sent(self, posted: Sequence[Posted]) -> None:
         """Forget what was sent."""
         ...
+
+
+@runtime_checkable
+class LoadsByTurns(Protocol):
+    """A tier that lets one process at a time load a key, unless `somebody_above` does so."""
+
+    somebody_above: Callable[[], bool]
+
+
+@runtime_checkable
+class Connected(Protocol):
+    """A tier with a connection that is kept up while the engine runs."""
+
+    async def up(self) -> None: ...
+
+    async def run(self) -> None: ...
+
+
+@runtime_checkable
+class Begun(Protocol):
+    """A tier that keeps nothing open after `aclose` before it is told that it is used again."""
+
+    def begin(self) -> None: ...
+
+
+@runtime_checkable
+class Forgetful(Protocol):
+    """A tier that can drop its connections without closing them (they are the parent's)."""
+
+    def forget(self) -> None: ...

@@ -1,11 +1,11 @@
-"""The polled feed: how memory hears of invalidations that other processes made in the database.
+"""The polled feed: a tier that pushes nothing is asked again and again what was invalidated.
 
-Every `interval` the database is asked what was invalidated since the last look, and the memory
-tier takes it. Memory is trusted for `lease` seconds from the START of the last look that
-succeeded: an invalidation that returned before it began is in its answer, so that no older one can
-be unheard of for longer. When the database does not answer, or this process was stopped for a
-while, the trust runs out by itself; it comes back with the next look, which reports all that was
-missed, or `lost`, and then memory is emptied.
+A tier that can tell its `Changes` makes one of itself (`FeedSource.make_feed`). Every `interval` it
+is asked what was invalidated since the last look, and memory takes it. Memory is trusted for
+`lease` seconds from the START of the last look that succeeded: an invalidation that returned before
+it began is in its answer, so that no older one can be unheard of for longer. When the tier does not
+answer, or this process was stopped for a while, the trust runs out by itself; it comes back with
+the next look, which reports all that was missed, or `lost`, and then memory is emptied.
 """
 
 from __future__ import annotations
@@ -13,35 +13,55 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Protocol
 
 from cascada.model.clock import Clock
-from cascada.tiers.capabilities import L1_LEASE, FeedSource
+from cascada.tiers.capabilities import L1_LEASE, InvalidationSink
 from cascada.tiers.deadline import Deadline
-from cascada.tiers.memory.tier import MemoryTier
 
 POLL_INTERVAL: Final = 0.1
 """Seconds between two looks at a feed that is polled."""
 
 
+@dataclass(slots=True, frozen=True)
+class Changes:
+    """Invalidations since a position, for a process that polls: (name, q) in the order made.
+
+    `lost` says that some are no longer known, so that all memory of before must go.
+    """
+
+    position: int
+    names: tuple[tuple[str, int], ...]
+    lost: bool
+
+
+class ChangeLog(Protocol):
+    """A tier that can tell what was invalidated since."""
+
+    async def changes(self, since: int | None) -> Changes:
+        """What came after `since`; None asks for the present position alone."""
+        ...
+
+
 class PolledFeed:
-    """A `Freshness` that a poll keeps young. `run` belongs to the engine's background."""
+    """A `Feed` that asks `log`, and tells `sink`."""
 
     def __init__(
         self,
-        source: FeedSource,
-        memory: MemoryTier,
+        log: ChangeLog,
+        sink: InvalidationSink,
         clock: Clock,
         *,
         interval: float = POLL_INTERVAL,
         lease: float = L1_LEASE,
         timeout: float | None = None,
-        on_error: Callable[[str], None] = lambda text: None,
+        on_error: Callable[[str], None] = lambda why: None,
     ) -> None:
         self.until = -math.inf
         self.interval = interval
-        self._source = source
-        self._memory = memory
+        self._log = log
+        self._sink = sink
         self._now = clock.monotonic
         self._lease = lease
         self._timeout = timeout
@@ -56,23 +76,23 @@ class PolledFeed:
         return max(0.0, now - self.until)
 
     async def poll(self) -> bool:
-        """One look. False, and memory's trust not extended, if the database did not answer."""
+        """One look. False, and memory's trust not extended, if the tier did not answer."""
         # Taken before the question is sent: what is invalidated while the answer is on its way
         # may not be in it, and must not find memory trusted for longer than one lease.
         started = self._now()
         try:
             async with asyncio.timeout(None) if self._timeout is None else Deadline(self._timeout):
-                changes = await self._source.changes(self._position)
+                changes = await self._log.changes(self._position)
         except Exception as error:  # noqa: BLE001 - whatever it is, the next look may succeed
             self._on_error(str(error) or f"no answer within {self._timeout} s")
             return False
         if changes.lost or self._position is None:
             # At the first look memory may already hold what was read while no look succeeded.
-            self._memory.flush()
+            self._sink.flush()
         else:
             for name, q in changes.names:
-                self._memory.apply(q, [name], dated=True)
-        self._memory.heard(changes.position)
+                self._sink.apply(q, [name], dated=True)
+        self._sink.caught_up(changes.position)
         self._position = changes.position
         self.until = started + self._lease
         return True

@@ -211,7 +211,7 @@ class MemoryTier:
                     self._kept.drop(record)
         return ended
 
-    def heard(self, q: int) -> None:
+    def caught_up(self, q: int) -> None:
         """All invalidations up to number `q` have been applied, none is on its way any more."""
         self._heard = max(self._heard, q)
 

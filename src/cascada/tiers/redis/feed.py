@@ -1,4 +1,4 @@
-"""The push feed: how memory hears of invalidations at once, from Redis.
+"""The push feed: memory hears of invalidations at once, from Redis. `RedisTier.make_feed` makes it.
 
 A connection of its own subscribes to the channel on which INV and PUT publish (nonce, q, names).
 Memory may be trusted while three things hold, and `until` is the nearest moment at which one of
@@ -25,19 +25,18 @@ import asyncio
 import logging
 import math
 import select
-from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Any, Final, Protocol
 
 from cascada.model.clock import Clock
 from cascada.model.errors import TierUnavailable
-from cascada.tiers.capabilities import L1_LEASE
-from cascada.tiers.memory.tier import MemoryTier
+from cascada.tiers.capabilities import L1_LEASE, InvalidationSink
+from cascada.tiers.redis.connection import Link
 from cascada.tiers.redis.layout import NONCE, Epoch, Layout, ServerError
 from cascada.tiers.redis.lease_releases import LeaseReleases
 from cascada.tiers.redis.permissions import ANY_SERVER, NO_SUBSCRIBE, refused, run_id_on
-from cascada.tiers.redis.replies import Fits
+from cascada.tiers.redis.wire import Wire
 
 logger = logging.getLogger("cascada")
 
@@ -47,31 +46,8 @@ DRAIN: Final = 0.005
 """Seconds for which one look at the socket counts."""
 
 
-class Wire(Protocol):
-    """One connection, as far as the feed uses it."""
-
-    def send(self, command: Sequence[bytes], fits: Fits | None = None) -> asyncio.Future[Any]: ...
-
-    def send_unanswered(self, command: Sequence[bytes]) -> None: ...
-
-    @property
-    def socket(self) -> Any: ...
-
-    def close(self) -> None: ...
-
-
-class Link(Protocol):
-    """A wire that is renewed when it breaks."""
-
-    @property
-    def wire(self) -> Wire | None: ...
-
-    async def run(self) -> None: ...
-
-
-@runtime_checkable
 class Publisher(Protocol):
-    """A tier that publishes its invalidations, and makes connections to listen on."""
+    """The Redis tier, as far as its feed uses it."""
 
     @property
     def layout(self) -> Layout: ...
@@ -86,28 +62,27 @@ class Publisher(Protocol):
 
 
 class PushFeed:
-    """A `Freshness` that pushes keep young."""
+    """A `Feed` that pushes keep young."""
 
     def __init__(
         self,
         publisher: Publisher,
-        memory: MemoryTier,
+        sink: InvalidationSink,
         clock: Clock,
         *,
         lease: float = L1_LEASE,
     ) -> None:
         self.until = -math.inf
         self._publisher = publisher
-        self._hearing = publisher.hearing
-        self._hearing.on_another_epoch = memory.flush
+        self._releases = publisher.hearing
         self._layout = publisher.layout
-        self._memory = memory
+        self._sink = sink
         self._now = clock.monotonic
         self._lease = lease
         self._link = publisher.make_link(
             greet=self._greet, on_push=self._pushed, on_change=self._changed
         )
-        self._q = 0
+        self._nonce, self._q = b"", 0
         self._server = b""
         self._deaf = self._said = False
         self._trusted_until = -math.inf
@@ -149,10 +124,20 @@ class PushFeed:
             group.create_task(self._link.run())
             group.create_task(self._heartbeat())
 
+    def numbered_in(self, nonce: bytes | None) -> None:
+        """An invalidation was numbered in the epoch of `nonce`; None: nobody knows in which.
+
+        What memory holds cannot be compared with numbers of another epoch than that whose pushes
+        are applied.
+        """
+        if nonce != self._nonce:
+            self._sink.flush()
+
     def forget(self) -> None:
         """Start anew, as after a fork."""
         self._changed(False, "")
-        self._hearing.forget()
+        self._nonce, self._q = b"", 0
+        self._releases.forget()
         self._up = asyncio.Event()
 
     async def _greet(self, wire: Wire) -> None:
@@ -175,9 +160,9 @@ class PushFeed:
         if epoch is None or epoch.run_id != self._server or self._server == ANY_SERVER:
             # Whoever does not know which server process this is cannot tell its numbers either.
             self._flush(epoch)
-        elif (epoch.nonce, epoch.q) != (self._hearing.nonce, self._q):
+        elif (epoch.nonce, epoch.q) != (self._nonce, self._q):
             self._flush(epoch)
-        self._memory.heard(self._q)
+        self._sink.caught_up(self._q)
         self._socket = wire.socket
         self._poll = select.poll()
         self._poll.register(self._socket.fileno(), select.POLLIN)
@@ -185,8 +170,8 @@ class PushFeed:
 
     def _flush(self, epoch: Epoch | None) -> None:
         """Nothing that is kept can be vouched for; what comes counts from this epoch on."""
-        self._memory.flush()
-        self._hearing.nonce, self._q = (b"", 0) if epoch is None else (epoch.nonce, epoch.q)
+        self._sink.flush()
+        self._nonce, self._q = (b"", 0) if epoch is None else (epoch.nonce, epoch.q)
 
     def _trust(self, sent: float, epoch: Epoch | None) -> None:
         """Memory is good for one lease after `sent`, when `e` was asked for."""
@@ -197,7 +182,7 @@ class PushFeed:
         self._last_trusted = self._trusted_until
 
     def _changed(self, up: bool, why: str) -> None:
-        self._hearing.listening = up and not self._deaf
+        self._releases.listening = up and not self._deaf
         if up:
             self._up.set()
             if self._deaf and not self._said:
@@ -221,7 +206,7 @@ class PushFeed:
         if channel != self._layout.channel:
             raise ValueError(f"a message on {channel[:40]!r}, to which nobody subscribed")
         if body[:1] == b"w":
-            self._hearing.released(body[1:].decode())
+            self._releases.released(body[1:].decode())
             return
         if body[:1] not in (b"i", b"s"):
             raise ValueError(f"a message that begins with {body[:1]!r}")
@@ -229,16 +214,16 @@ class PushFeed:
         number, *names = body[1 + NONCE :].split(b"\n")
         q = int(number)
         named = [name.decode() for name in names]
-        if nonce != self._hearing.nonce or q != self._q + 1:
+        if nonce != self._nonce or q != self._q + 1:
             # A gap: what came between is not known, so nothing that is kept can be vouched for.
-            self._memory.flush()
+            self._sink.flush()
         else:
-            self._memory.apply(q, named, dated=True)
-            self._memory.heard(q)
-        self._hearing.nonce, self._q = nonce, q
+            self._sink.apply(q, named, dated=True)
+            self._sink.caught_up(q)
+        self._nonce, self._q = nonce, q
         for name in named:
             if name.startswith("k:"):
-                self._hearing.released(name[2:])  # its lease went with it
+                self._releases.released(name[2:])  # its lease went with it
         if body[:1] == b"s":
             self._acknowledge(nonce, q)
 
@@ -271,9 +256,9 @@ class PushFeed:
         epoch = Epoch.parse(reply.result())
         # A lower q is older than a push that came with the answer, and was taken before this call.
         nonce, q = (b"", 0) if epoch is None else (epoch.nonce, epoch.q)
-        if nonce != self._hearing.nonce or q > self._q:
+        if nonce != self._nonce or q > self._q:
             self._flush(epoch)
-            self._memory.heard(self._q)
+            self._sink.caught_up(self._q)
         # Counted from when it was sent: what was published before the server answered it has
         # arrived before the answer did.
         self._trust(sent, epoch)

@@ -1,15 +1,13 @@
-"""What the Redis tier and the feed that listens to it tell one another.
+"""Who waits for another process's lease: the feed hears that it was released, and wakes them.
 
-The tier waits for what only the feed hears: that another process's lease was released. The feed
-must know what only the tier sees: that an invalidation was numbered in another epoch than the one
-whose pushes it applies, so that what memory holds cannot be compared with it.
+The tier makes a `LeaseReleases` and hands it to `writes` (who is told `Busy`) and to its feed. It
+only says when to ask again; whether the lease is to be had, the server decides.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
 from typing import Final
 from weakref import WeakValueDictionary
 
@@ -27,14 +25,12 @@ MAX_RELEASED: Final = 1024
 
 
 class LeaseReleases:
-    """One tier's ears. `listening`: pushes arrive at present; `nonce`: those of this epoch.
+    """The releases that one process has heard of. `listening`: pushes arrive at present.
 
     Events are held by those who wait alone, so that whoever is cancelled leaves nothing behind.
     """
 
     def __init__(self) -> None:
-        self.nonce = b""
-        self.on_another_epoch: Callable[[], None] = lambda: None
         self._listening = False
         self._events: WeakValueDictionary[str, asyncio.Event] = WeakValueDictionary()
         self._moment = self._unknown = 0
@@ -83,15 +79,9 @@ class LeaseReleases:
             self._events[key] = event = asyncio.Event()
         return Busy(min(left, POLL_HEARING), event)
 
-    def met(self, nonce: bytes) -> None:
-        """An invalidation was numbered in the epoch of `nonce`."""
-        if nonce != self.nonce:
-            self.on_another_epoch()
-
     def forget(self) -> None:
         """After a fork: those who wait are the parent's."""
         self._listening = False
         self._events = WeakValueDictionary()
         self._moment = self._unknown = 0
         self._released.clear()
-        self.nonce = b""

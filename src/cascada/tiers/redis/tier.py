@@ -12,7 +12,7 @@ import asyncio
 import logging
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
@@ -22,7 +22,7 @@ from cascada.model.entry import Entry
 from cascada.model.errors import TierUnavailable
 from cascada.model.keys import Key
 from cascada.model.secret import Secret, Url
-from cascada.tiers.capabilities import L1_LEASE, Ending, Stored
+from cascada.tiers.capabilities import L1_LEASE, Ending, InvalidationSink, Stored
 from cascada.tiers.contract import (
     NOTHING,
     Busy,
@@ -44,6 +44,7 @@ from cascada.tiers.redis.batch import Batcher
 from cascada.tiers.redis.commands import Calls
 from cascada.tiers.redis.connection import Link
 from cascada.tiers.redis.datastore import RedisData
+from cascada.tiers.redis.feed import PushFeed
 from cascada.tiers.redis.inspect import holding
 from cascada.tiers.redis.lanes import Lanes
 from cascada.tiers.redis.large_payloads import AT_ONCE, PATIENCE, Aside
@@ -98,6 +99,7 @@ class RedisTier:
         self._pool = pool_of(url, password)
         self.layout = self._layout = Layout(namespace, self._pool.database, layout)
         self.hearing = LeaseReleases()
+        self._feed: PushFeed | None = None
         self._link = self.make_link(greet=self._greet)
         self._lanes = Lanes(
             self._pool,
@@ -221,7 +223,7 @@ class RedisTier:
             ],
             redis_replies.invalidated(len(ordered)),
         )
-        self.hearing.met(nonce)
+        self._numbered_in(nonce)
         found = {
             ordered[at - 1]: EntryCount(says, made)
             for at, says, made in zip(reached[::3], reached[1::3], reached[2::3], strict=True)
@@ -269,7 +271,7 @@ class RedisTier:
             await asyncio.shield(gone)
         except ServerError as error:
             raise refusal("to invalidate", error) from error
-        self.hearing.on_another_epoch()
+        self._numbered_in(None)
         return Invalidation(0, exact=False, q=0, receivers=-1)
 
     async def usage(self) -> Usage:
@@ -301,6 +303,22 @@ class RedisTier:
             self._pool, connect_timeout=self._connect_timeout, silence=self._silence, **hooks
         )
 
+    def make_feed(
+        self,
+        sink: InvalidationSink,
+        clock: Clock,
+        *,
+        timeout: float | None = None,
+        on_error: Callable[[str], None] = lambda why: None,
+    ) -> PushFeed:
+        """The feed of what is published; its connection says itself what fails."""
+        self._feed = PushFeed(self, sink, clock)
+        return self._feed
+
+    def _numbered_in(self, nonce: bytes | None) -> None:
+        if self._feed is not None:
+            self._feed.numbered_in(nonce)
+
     async def up(self) -> None:
         """Wait until there is a connection."""
         await self._link.up.wait()
@@ -328,6 +346,7 @@ class RedisTier:
             now=self._now,
             hint=self._reads.hint,
             dated=self._reads.dated,
+            numbered_in=self._numbered_in,
         )
 
     async def aclose(self) -> None:
@@ -342,7 +361,7 @@ class RedisTier:
             self._say(sentence)
         if not rights.scripts:
             # Memory above cannot be filled any more; what is there came from a better time.
-            self.hearing.on_another_epoch()
+            self._numbered_in(None)
 
     async def _need_scripts(self) -> None:
         """NotPermitted without them.

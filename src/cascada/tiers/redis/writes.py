@@ -67,7 +67,8 @@ class Leases:
     """The leases and fills of one connection. `run_id`: of the server that it leads to.
 
     `hint` is told the dynamic names of what is stored, `dated` gives what is found times of this
-    process's clock. `corrupt`: entries that were met here and cannot be read.
+    process's clock, `numbered_in` is told in which epoch a `set` was numbered. `corrupt`: entries
+    that were met here and cannot be read.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Leases:
         now: Callable[[], float],
         hint: Callable[[Key, tuple[str, ...]], None],
         dated: Callable[[Key, Entry], Entry],
+        numbered_in: Callable[[bytes], None],
     ) -> None:
         self._layout = layout
         self._calls = calls
@@ -88,6 +90,7 @@ class Leases:
         self._now = now
         self._hint = hint
         self._dated = dated
+        self._numbered_in = numbered_in
         self.corrupt = 0
 
     async def acquire(
@@ -280,7 +283,7 @@ class Leases:
         filled = []
         for (lease, _), (said, q, nonce) in zip(fills, reply, strict=True):
             if lease.forced and nonce:
-                self._hearing.met(nonce)
+                self._numbered_in(nonce)
             filled.append(Filled(said in (1, 2), q, _OUTCOMES.get(said, Outcome.PLAIN)))
         return filled
 

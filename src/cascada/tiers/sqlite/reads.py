@@ -19,7 +19,6 @@ from cascada.codecs.envelope import unpack
 from cascada.model.errors import CorruptEntry
 from cascada.model.keys import Key, quote
 from cascada.model.names import static_names
-from cascada.tiers.capabilities import Changes
 from cascada.tiers.clock_skew import ahead_of
 from cascada.tiers.contract import (
     Filled,
@@ -30,6 +29,7 @@ from cascada.tiers.contract import (
     Why,
 )
 from cascada.tiers.large_values import BULKY, told_of
+from cascada.tiers.polled_feed import Changes
 from cascada.tiers.sqlite.schema import KILLER
 from cascada.tiers.sqlite.transaction import Options, as_json, home_in
 

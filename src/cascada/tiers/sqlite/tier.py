@@ -41,8 +41,8 @@ from cascada.model.keys import Key
 from cascada.model.names import tenant_of
 from cascada.model.secret import traced
 from cascada.tiers.capabilities import (
-    Changes,
     Ending,
+    InvalidationSink,
     Posted,
     Stored,
 )
@@ -60,6 +60,7 @@ from cascada.tiers.contract import (
     with_keys,
 )
 from cascada.tiers.large_values import wait_for_told
+from cascada.tiers.polled_feed import Changes, PolledFeed
 from cascada.tiers.sqlite import outbox
 from cascada.tiers.sqlite import writes as rules
 from cascada.tiers.sqlite.connection import Link
@@ -263,6 +264,17 @@ class SqliteTier:
             await self._writer.run(lambda c: self._restart(c, since), durable=True)
             answer = Changes((await self.changes(None)).position, (), lost=True)
         return answer
+
+    def make_feed(
+        self,
+        sink: InvalidationSink,
+        clock: Clock,
+        *,
+        timeout: float | None = None,
+        on_error: Callable[[str], None] = lambda why: None,
+    ) -> PolledFeed:
+        """A feed that asks for the changes; SQLite cannot push."""
+        return PolledFeed(self, sink, clock, timeout=timeout, on_error=on_error)
 
     async def post(self, names: Sequence[str]) -> None:
         """Keep what a tier above could not be told; it outlives this process and a power cut."""
