@@ -14,7 +14,7 @@ from cascada.testing.clock import ManualClock
 from cascada.testing.flaky import FlakyTier
 from cascada.testing.inside import inside
 from cascada.testing.nodes import hear
-from cascada.tiers.guarded import FAILURES_TO_OPEN, RETRY_AFTER
+from cascada.tiers.breaker import FAILURES_TO_OPEN, RETRY_AFTER
 from cascada.tiers.sqlite.tier import SqliteTier
 from tests.scenarios.conftest import TIMEOUT
 from tests.scenarios.row import Row, all_stored, kept, turns, until

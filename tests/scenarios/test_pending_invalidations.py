@@ -12,7 +12,7 @@ from cascada.model.errors import BadInput, InvalidationPending
 from cascada.testing.clock import ManualClock
 from cascada.testing.flaky import FlakyTier
 from cascada.testing.inside import inside
-from cascada.tiers.guarded import RETRY_AFTER
+from cascada.tiers.breaker import RETRY_AFTER
 from tests.scenarios.conftest import TIMEOUT
 from tests.scenarios.row import Row, kept, turns, until
 

@@ -19,7 +19,7 @@ class Queue:
 
 async def given_up(deadline: Deadline, work: Awaitable[object]) -> bool:
     try:
-        async with deadline:
+        with deadline:
             await work
     except TimeoutError:
         return True
@@ -160,9 +160,8 @@ async def test_an_error_of_the_work_is_no_expiry(error: Exception) -> None:
         raise error
 
     deadline = Deadline(FOREVER)
-    with pytest.raises(type(error)) as raised:
-        async with deadline:
-            await failing()
+    with pytest.raises(type(error)) as raised, deadline:
+        await failing()
     assert raised.value is error
     assert not deadline.expired
 
@@ -182,7 +181,7 @@ async def test_work_within_two_deadlines_is_the_inner_ones() -> None:
     queue, outer = Queue(), Deadline(SECONDS)
 
     async def nested() -> None:
-        async with Deadline(FOREVER):
+        with Deadline(FOREVER):
             wait_in(queue)
         queue.done += 1
         await asyncio.sleep(FOREVER)

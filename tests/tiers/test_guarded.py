@@ -5,6 +5,7 @@ import re
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -13,11 +14,14 @@ from cascada.model.errors import BadInput, CascadaError, TierUnavailable, Unansw
 from cascada.testing.clock import ManualClock
 from cascada.testing.inside import inside_sqlite
 from cascada.tiers import guarded as guarded_module
+from cascada.tiers.breaker import FAILURES_TO_OPEN, MAX_CAUSES, RETRY_AFTER, Call
 from cascada.tiers.contract import Full, NotPermitted
-from cascada.tiers.guarded import FAILURES_TO_OPEN, MAX_CAUSES, RETRY_AFTER, GuardedTier
+from cascada.tiers.guarded import GuardedTier
 from cascada.tiers.redis.layout import ServerError
 from cascada.tiers.redis.refusals import refusal
 from cascada.tiers.sqlite.tier import SqliteTier
+
+T = TypeVar("T")
 
 FOREVER = 60.0
 SHORT = 0.05
@@ -78,10 +82,15 @@ async def silent() -> None:
     await asyncio.sleep(FOREVER)
 
 
+async def call(guarded: GuardedTier, send: Callable[[], Awaitable[T]]) -> T:
+    with Call(guarded.breaker, guarded.timeout):
+        return await send()
+
+
 async def often(guarded: GuardedTier, send: Callable[[], Awaitable[object]]) -> None:
     for _ in range(2 * FAILURES_TO_OPEN):
         with pytest.raises(CascadaError):
-            await guarded.call(send)
+            await call(guarded, send)
 
 
 AWAY = [
@@ -124,7 +133,7 @@ async def test_what_the_tier_did_opens_the_breaker(
     await often(guarded, raising(error))
     assert told.said == [("down", str(error))]
     with pytest.raises(TierUnavailable, match=f"skipped .* the last one: {re.escape(str(error))}"):
-        await guarded.call(answering)
+        await call(guarded, answering)
 
 
 @pytest.mark.parametrize("error", NOT_AWAY, ids=shown)
@@ -133,12 +142,12 @@ async def test_what_it_did_not_do_takes_it_from_nobody(
 ) -> None:
     await often(guarded, raising(error))
     assert "down" not in told.kinds
-    assert await guarded.call(answering) == "answered"
+    assert await call(guarded, answering) == "answered"
 
 
 async def test_an_own_fault_is_told_and_reaches_no_reader(guarded: GuardedTier, told: Told) -> None:
     with pytest.raises(TierUnavailable, match="could not be used"):
-        await guarded.call(raising(TypeError("secret")))
+        await call(guarded, raising(TypeError("secret")))
     assert told.said == [("fault", TypeError)]
 
 
@@ -146,7 +155,7 @@ async def test_a_tier_that_says_nothing_is_away(guarded: GuardedTier, told: Told
     guarded.timeout = SHORT
     for _ in range(FAILURES_TO_OPEN):
         with pytest.raises(Unanswered, match=r"no answer within 0\.05 s"):
-            await guarded.call(silent)
+            await call(guarded, silent)
     assert told.said == [("down", "no answer within 0.05 s")]
 
 
@@ -157,7 +166,7 @@ async def test_another_cause_of_the_same_outage_is_told_once(
     for cause in ("refused", "WRONGPASS", "WRONGPASS", *map(str, range(3 * MAX_CAUSES))):
         clock.advance(RETRY_AFTER + 0.1)
         with pytest.raises(TierUnavailable):
-            await guarded.call(raising(TierUnavailable(cause)))
+            await call(guarded, raising(TierUnavailable(cause)))
     assert told.said[:2] == [("down", "refused"), ("still away", "WRONGPASS")]
     assert len(told.said) == MAX_CAUSES, "an outage may have a new one every second"
 
@@ -170,7 +179,7 @@ async def test_an_invalidation_that_waits_is_the_trial_call(
     until = asyncio.get_running_loop().time() + FOREVER
     assert (await guarded.invalidate(["k:acme:x:1"], until=until)).keys == 0
     assert told.kinds == ["down", "up"]
-    assert await guarded.call(answering) == "answered"
+    assert await call(guarded, answering) == "answered"
 
 
 async def test_an_unanswered_invalidation_is_awaited_and_not_sent_again(
@@ -203,7 +212,7 @@ async def test_patience_counts_from_when_the_tier_took_no_invalidation_any_more(
         await guarded.invalidate(["k:acme:x:1"])
     ended = now()
     if reads:
-        await guarded.call(answering)
+        await call(guarded, answering)
     await asyncio.sleep(0.01)
     assert began <= guarded.worth_waiting_until(0.0) <= ended
     monkeypatch.undo()
@@ -231,7 +240,7 @@ async def test_a_value_that_sqlite_does_not_take_harms_nobody_who_writes_with_it
     await tier.aclose()
 
 
-async def test_what_many_tenants_are_owed_is_taken_together_now_and_then_alone(
+async def test_what_is_deferred_of_many_tenants_is_taken_together_now_and_then_alone(
     guarded: GuardedTier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not at each further name, or that would cost as much as all before it."""
@@ -250,8 +259,8 @@ async def test_what_many_tenants_are_owed_is_taken_together_now_and_then_alone(
     for number in range(5000):
         guarded.defer([f"k:t{number}:x:{other}" for other in range(10)])
     assert len(guarded.deferred) <= 10_000
-    owed = dict(guarded.deferred)
-    assert all({f"t:t{number}", f"k:t{number}:x:9"} & owed.keys() for number in range(5000))
+    deferred = dict(guarded.deferred)
+    assert all({f"t:t{number}", f"k:t{number}:x:9"} & deferred.keys() for number in range(5000))
     monkeypatch.setattr(guarded, "deferred", {})
     guarded.defer([f"k:t1:x:{number}" for number in range(101)])
     assert list(guarded.deferred) == ["t:t1"], "the bound is the usual one again"

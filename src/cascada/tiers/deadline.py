@@ -29,7 +29,7 @@ TICKS: Final = 5
 MOST_TICKS: Final = 20
 """Ticks in all, however the queue moves: who waits must be told at some time."""
 
-LAST_LOOK: Final = 4
+LAST_LOOK: Final = 5
 """Turns of the loop from the last tick to the end: through so many futures an answer that has
 arrived may have to pass."""
 
@@ -43,10 +43,11 @@ class Progress(Protocol):
 
 
 class Deadline:
-    """`async with`, as asyncio.timeout: TimeoutError after `seconds`.
+    """`with` it around what is awaited: TimeoutError after `seconds`.
 
-    `late`: whether the other side has used up its time, so that it is to blame. With `on_late`,
-    which is called at that moment, the call goes on until `at_most` seconds are over in all.
+    `late`: whether the other side has used up its time, so that it is to blame. `expired`: whether
+    the call was given up. With `on_late`, which is called at the moment of lateness, the call goes
+    on until `at_most` seconds are over in all. `began` is on the loop's clock.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class Deadline:
         at_most: float | None = None,
         on_late: Callable[[], None] | None = None,
     ) -> None:
-        self.late = False
+        self.late = self.expired = False
         self._tick = seconds / TICKS
         self._left = TICKS
         self._ticks = 0
@@ -66,31 +67,36 @@ class Deadline:
         self._queue: Progress | None = None
         self._done = 0
         self._most = MOST_TICKS
-        self._limit = asyncio.timeout(None)
 
-    async def __aenter__(self) -> Self:
-        await self._limit.__aenter__()
-        self._loop = loop = asyncio.get_running_loop()
-        now = loop.time()
+    def __enter__(self) -> Self:
+        task = asyncio.current_task()
+        assert task is not None
+        self._task, self._cancelled = task, task.cancelling()
+        self._loop = loop = task.get_loop()
+        self.began = now = loop.time()
         self._end = now + self._at_most
         self._due = min(now + self._tick, self._end)
         self._next: asyncio.Handle = loop.call_at(self._due, self._pass)
         self._outer = _current.set(self)
         return self
 
-    async def __aexit__(
+    def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if self._stop(error):
+            raise TimeoutError from error
+
+    def _stop(self, error: BaseException | None) -> bool:
+        """No more of it. True if `error` is its own doing, and no other cancellation beside it."""
         _current.reset(self._outer)
         self._next.cancel()
-        await self._limit.__aexit__(kind, error, traceback)
-
-    @property
-    def expired(self) -> bool:
-        return self._limit.expired()
+        if not self.expired:
+            return False
+        alone = self._task.uncancel() <= self._cancelled
+        return alone and isinstance(error, asyncio.CancelledError)
 
     def wait_in(self, queue: Progress) -> None:
         """From now on it is this queue that the call waits for."""
@@ -126,7 +132,8 @@ class Deadline:
         if turns:
             self._next = self._loop.call_soon(self._look_again, turns - 1)
         else:
-            self._limit.reschedule(self._loop.time())
+            self.expired = True
+            self._task.cancel()
 
 
 _current: ContextVar[Deadline | None] = ContextVar("cascada_deadline", default=None)

@@ -1,8 +1,8 @@
 """The data of a tier behind that tier's deadline and breaker, with sentences for those who wait.
 
 A server that does not answer is the same server for entries and for data, so both count for one
-breaker. Nothing is owed and nothing is retried: a change whose answer did not come may have been
-made, and only the caller can know what to do about that (`Unanswered`).
+breaker. Nothing is deferred and nothing is retried: a change whose answer did not come may have
+been made, and only the caller can know what to do about that (`Unanswered`).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 from cascada.model.errors import CorruptEntry, Unanswered
+from cascada.tiers.breaker import Call
 from cascada.tiers.datastore import DataStore
 from cascada.tiers.guarded import GuardedTier
 
@@ -65,13 +66,9 @@ class GuardedData:
             ) from error
 
     async def _ask(self, send: Callable[[], Awaitable[T]]) -> T:
-        async def sent() -> T | CorruptEntry:
+        with Call(self._tier.breaker, self._timeout):
             try:
                 return await send()
             except CorruptEntry as error:  # the tier has answered: no failure of its own
-                return error
-
-        answer = await self._tier.call(sent, self._timeout)
-        if isinstance(answer, CorruptEntry):
-            raise answer
-        return answer
+                corrupt = error
+        raise corrupt

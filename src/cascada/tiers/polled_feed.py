@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -81,7 +82,7 @@ class PolledFeed:
         # may not be in it, and must not find memory trusted for longer than one lease.
         started = self._now()
         try:
-            async with asyncio.timeout(None) if self._timeout is None else Deadline(self._timeout):
+            with nullcontext() if self._timeout is None else Deadline(self._timeout):
                 changes = await self._log.changes(self._position)
         except Exception as error:  # noqa: BLE001 - whatever it is, the next look may succeed
             self._on_error(str(error) or f"no answer within {self._timeout} s")
