@@ -15,7 +15,7 @@ from cascada.engine import decide
 from cascada.engine.kinds import Kind, Kinds
 from cascada.engine.request import Request
 from cascada.engine.tasks.background import Background
-from cascada.engine.tasks.coalesce import Coalescer
+from cascada.tiers.coalesce import Coalescer
 from cascada.engine.tasks.limits import Limits
 from cascada.engine.tasks.singleflight import Flights
 from cascada.engine.trace import Trace

@@ -6,7 +6,7 @@ from contextvars import ContextVar
 import pytest
 
 from cascada.engine.tasks.background import Background
-from cascada.engine.tasks.coalesce import Coalescer
+from cascada.tiers.coalesce import Coalescer
 
 asker: ContextVar[int | None] = ContextVar("asker", default=None)
 
