@@ -1,7 +1,7 @@
 """What one turn of the loop asks for is done together, and nobody harms another."""
 
 import asyncio
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 
 import pytest
 
@@ -17,7 +17,9 @@ class Work:
 
     def __init__(self) -> None:
         self.background = Background()
-        self.turns = Coalescer(self.background, self)
+        self.turns: Coalescer[int, int] = Coalescer(
+            self, start=lambda work: self.background.answer(work, "work", Context())
+        )
         self.batches: list[list[int]] = []
         self.contexts: list[int | None] = []
         self.go = asyncio.Event()

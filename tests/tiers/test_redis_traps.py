@@ -323,17 +323,17 @@ async def test_a_stopped_server_finds_an_invalidation_and_a_set_in_two_sockets(
 
 def between_the_reads(process: Process, act: Callable[[], Awaitable[object]]) -> None:
     """Let something happen between the two MGETs of a read whose names were not hinted."""
-    batcher = inside_redis(process.tier).batcher
-    get, rounds = batcher.get, 0
+    mgets = inside_redis(process.tier).mgets
+    ask, rounds = mgets.ask, 0
 
-    async def get_and_act(keys: Any) -> Any:
+    async def ask_and_act(keys: Any) -> Any:
         nonlocal rounds
         rounds += 1
         if rounds == 2:
             await act()
-        return await get(keys)
+        return await ask(keys)
 
-    batcher.get = get_and_act  # type: ignore[method-assign]
+    mgets.ask = ask_and_act  # type: ignore[method-assign]
 
 
 @pytest.mark.parametrize(

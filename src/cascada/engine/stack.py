@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from contextvars import Context
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
@@ -15,7 +16,6 @@ from cascada.engine import decide
 from cascada.engine.kinds import Kind, Kinds
 from cascada.engine.request import Request
 from cascada.engine.tasks.background import Background
-from cascada.tiers.coalesce import Coalescer
 from cascada.engine.tasks.limits import Limits
 from cascada.engine.tasks.singleflight import Flights
 from cascada.engine.trace import Trace
@@ -26,6 +26,7 @@ from cascada.model.errors import SerializationError
 from cascada.model.freshness import Freshness, Watched
 from cascada.model.keys import Key
 from cascada.model.options import MAX_VALUE_BYTES, OnPending
+from cascada.tiers.coalesce import Coalescer
 from cascada.tiers.contract import Tier
 from cascada.tiers.guarded import GuardedTier
 from cascada.tiers.memory.tier import MemoryTier
@@ -108,7 +109,10 @@ class Stack:
     def settle(self, limits: Limits, look: Callable[[list[Request]], Awaitable[Any]]) -> None:
         """Start on an event loop, with nothing under way."""
         self.background = Background(self.trace.failed_aside)
-        self.shared_reads = Coalescer(self.background, look)
+        # What is read for many callers is read in the context of none.
+        self.shared_reads = Coalescer(
+            look, start=lambda work: self.background.answer(work, "reads", Context())
+        )
         self.flights = Flights()
         self.limits = limits
         self.discarding = WeakValueDictionary()

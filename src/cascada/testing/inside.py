@@ -100,7 +100,7 @@ class InsideRedis:
 
     def __init__(self, tier: Any) -> None:
         self.link = tier._link
-        self.batcher = tier._reads._batcher
+        self.mgets = tier._reads._mgets
         self.lanes_of_large = tier._large
         self.aside = tier._aside
         self._reads = tier._reads

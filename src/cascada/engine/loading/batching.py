@@ -1,12 +1,12 @@
-"""Small requests gathered into large ones: what is asked within a moment is asked in one call.
+"""Texts gathered into batches: what is asked within a moment is asked in one call of the source.
 
-Promise: every text that is asked for while a request for it waits is asked once; a request holds at
-most `max_batch` texts and leaves `max_wait` seconds after its first (or as soon as it is full); at
-most `max_calls` requests are under way. Who leaves takes nothing from the others. A request that
-fails, or brings another number of results than texts, fails for its texts alone.
+Promise: every text that is asked for while its batch waits is asked once; a batch holds at most
+`max_batch` texts and leaves `max_wait` seconds after its first (or as soon as it is full); at most
+`max_calls` are under way. Who leaves takes nothing from the others. A batch that fails, or brings
+another number of results than texts, fails for its texts alone.
 
-A request that is under way is nobody's who comes later: what it brings may be older than an
-invalidation that his load would not hear of, since its lease is younger. And a request is part of
+A batch that is under way is nobody's who comes later: what it brings may be older than an
+invalidation that his load would not hear of, since its lease is younger. And a batch is part of
 all loads that wait for it, not of the one that began it: what the source reads through the cache
 becomes a source of all their results, and it must wait for none of them.
 """
@@ -14,47 +14,28 @@ becomes a source of all their results, and it must wait for none of them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 from cascada.engine.loading.dependencies import LoadContext, current, loading
 from cascada.engine.stack import Stack
 from cascada.engine.tasks.singleflight import LoadTask
 from cascada.model.errors import BadInput, LoadError
+from cascada.tiers.coalesce import Coalescer
 
 Call = Callable[[list[str]], Awaitable[Any]]
 
 
-class Request:
-    """One call of the source, what it reads (`context`), and what came of it once it is `over`."""
+class _Asked(NamedTuple):
+    """A text that is asked for: its result to come, and what its batch reads."""
 
-    def __init__(self, over: asyncio.Future[None], context: LoadContext) -> None:
-        self.texts: list[str] = []
-        self.over = over
-        self.context = context
-        self.results: dict[str, Any] = {}
-        self.error: BaseException | None = None
-
-    def result_of(self, text: str) -> Any:
-        return self.results[text] if self.error is None else self.error
-
-    async def wait(self, context: LoadContext | None) -> None:
-        """Until it is over, as part of the load of `context`."""
-        # Shielded: it is shared with whoever else has asked for the same.
-        over = asyncio.shield(self.over)
-        if context is None:
-            await over
-            return
-        context.owner.wait_for(self.context.owner)
-        try:
-            await over
-        finally:
-            context.owner.wait_no_more(self.context.owner)
-        context.join(self.context)
+    result: asyncio.Future[Any]
+    batch: LoadContext
 
 
 class Gatherer:
-    """The requests of one tenant to one source, on one event loop."""
+    """The texts that one tenant asks of one source, on one event loop."""
 
     def __init__(
         self,
@@ -69,63 +50,74 @@ class Gatherer:
         self._call = call
         self._stack = stack
         self._tenant = tenant
-        self._background = stack.background
-        self._max_batch = max_batch
-        self._max_wait = max_wait
         self._slots = asyncio.Semaphore(max_calls)
-        self._asked: dict[str, Request] = {}
-        self._waiting: Request | None = None
-        self._timer: asyncio.Handle | None = None
+        self._asked: dict[str, _Asked] = {}
+        self._batch = self._new_batch()
+        self._texts: Coalescer[str, Any] = Coalescer(
+            self._leave,
+            start=partial(stack.background.answer, name="batch"),
+            delay=max_wait,
+            most=max_batch,
+        )
+
+    def _new_batch(self) -> LoadContext:
+        return LoadContext(self._stack, LoadTask(), self._tenant)
 
     async def ask(self, texts: Sequence[str]) -> list[Any]:
         """One result for each text, in their order: what the source made, or the exception."""
-        requests = [self._asked.get(text) or self._enter(text) for text in texts]
-        context = current(self._stack)
-        for request in dict.fromkeys(requests):
-            await request.wait(context)
-        return [request.result_of(text) for request, text in zip(requests, texts, strict=True)]
+        asked = [self._asked.get(text) or self._enter(text) for text in texts]
+        if (context := current(self._stack)) is None:
+            await _over(asked)
+            return [_result_of(each) for each in asked]
+        batches = dict.fromkeys(each.batch for each in asked)
+        for batch in batches:
+            context.owner.wait_for(batch.owner)
+        try:
+            await _over(asked)
+        finally:
+            for batch in batches:
+                context.owner.wait_no_more(batch.owner)
+        for batch in batches:
+            context.join(batch)
+        return [_result_of(each) for each in asked]
 
-    def _enter(self, text: str) -> Request:
-        loop = asyncio.get_running_loop()
-        if self._waiting is None:
-            context = LoadContext(self._stack, LoadTask(), self._tenant)
-            self._waiting = Request(loop.create_future(), context)
-            self._timer = loop.call_later(self._max_wait, self._leave)
-        request = self._asked[text] = self._waiting
-        request.texts.append(text)
-        if self._max_batch is not None and len(request.texts) >= self._max_batch:
-            self._leave()
-        return request
+    def _enter(self, text: str) -> _Asked:
+        # The batch first: with this text it may be full, and leave.
+        batch = self._batch
+        asked = self._asked[text] = _Asked(self._texts.join(text), batch)
+        return asked
 
-    def _leave(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        request, self._waiting, self._timer = self._waiting, None, None
-        if request is not None:
-            self._background.run(self._send(request), "request")
+    def _leave(self, texts: list[str]) -> Coroutine[Any, Any, list[Any]]:
+        batch, self._batch = self._batch, self._new_batch()
+        return self._send(texts, batch)
 
-    async def _send(self, request: Request) -> None:
-        texts = request.texts
+    async def _send(self, texts: list[str], batch: LoadContext) -> list[Any]:
         try:
             async with self._slots:
-                self._close(request)
-                with loading(request.context):
-                    results = _one_for_each(texts, await self._call(list(texts)))
-            request.results = dict(zip(texts, results, strict=True))
-        except asyncio.CancelledError:
-            request.error = _ended()
-            raise
-        except BaseException as error:  # noqa: BLE001 - it is theirs who wait, whatever it is
-            request.error = error
+                self._close(texts, batch)
+                with loading(batch):
+                    return _one_for_each(texts, await self._call(list(texts)))
         finally:
-            self._close(request)
-            request.over.set_result(None)
+            self._close(texts, batch)
 
-    def _close(self, request: Request) -> None:
+    def _close(self, texts: list[str], batch: LoadContext) -> None:
         """Let nobody join it any more."""
-        for text in request.texts:
-            if self._asked.get(text) is request:
+        for text in texts:
+            if (asked := self._asked.get(text)) is not None and asked.batch is batch:
                 del self._asked[text]
+
+
+async def _over(asked: Sequence[_Asked]) -> None:
+    """Until there are results. Not awaited themselves: others may wait for the same."""
+    if asked:
+        await asyncio.wait([each.result for each in asked])
+
+
+def _result_of(asked: _Asked) -> Any:
+    if asked.result.cancelled():
+        return LoadError("the batch was cancelled: the cache is closing, or its source did it")
+    error = asked.result.exception()
+    return asked.result.result() if error is None else error
 
 
 def _one_for_each(texts: list[str], results: Any) -> list[Any]:
@@ -136,7 +128,3 @@ def _one_for_each(texts: list[str], results: Any) -> list[Any]:
             "it has to return one for each, in their order"
         )
     return found
-
-
-def _ended() -> Exception:
-    return LoadError("the request was cancelled: the cache is closing, or its source did it")

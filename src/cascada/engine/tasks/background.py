@@ -12,7 +12,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from contextvars import Context
+from typing import Any, Final, TypeVar
 
 from cascada.model.secret import traced
 
@@ -28,6 +29,8 @@ STUBBORN: Final = 5.0
 
 logger = logging.getLogger("cascada")
 
+T = TypeVar("T")
+
 
 class Background:
     """The tasks of one engine on one event loop.
@@ -42,17 +45,23 @@ class Background:
 
     def run(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Start work that ends by itself, and that `drain` waits for."""
-        return self._start(self._finishing, work, name)
+        return _logged(self._start(self._finishing, work, name))
+
+    def answer(
+        self, work: Coroutine[Any, Any, T], name: str, context: Context | None = None
+    ) -> asyncio.Task[T]:
+        """Start work that somebody waits for, as `run` does: what it raises is told to him."""
+        return self._start(self._finishing, work, name, context)
 
     def run_aside(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Start work that ends by itself, and that closing ends at once."""
-        return self._start(self._aside, work, name)
+        return _logged(self._start(self._aside, work, name))
 
     def keep_running(
         self, work: Callable[[], Coroutine[Any, Any, None]], name: str
     ) -> asyncio.Task[None]:
         """Start work that goes on until the engine closes; what fails is begun again."""
-        return self._start(self._aside, self._again_and_again(work, name), name)
+        return _logged(self._start(self._aside, self._again_and_again(work, name), name))
 
     async def drain(self, seconds: float) -> None:
         """Let the work under way finish for at most so many seconds, then end everything.
@@ -97,13 +106,16 @@ class Background:
             await asyncio.sleep(pause)
             pause, level = min(2 * pause, LONGEST_PAUSE), logging.DEBUG
 
+    @staticmethod
     def _start(
-        self, owned: set[asyncio.Task[Any]], work: Coroutine[Any, Any, None], name: str
-    ) -> asyncio.Task[None]:
-        task = asyncio.create_task(work, name=f"cascada:{name}")
+        owned: set[asyncio.Task[Any]],
+        work: Coroutine[Any, Any, T],
+        name: str,
+        context: Context | None = None,
+    ) -> asyncio.Task[T]:
+        task = asyncio.create_task(work, name=f"cascada:{name}", context=context)
         owned.add(task)
         task.add_done_callback(owned.discard)
-        task.add_done_callback(_log_failure)
         return task
 
 
@@ -118,6 +130,11 @@ def end(task: asyncio.Task[Any]) -> None:
 def _cancel(task: asyncio.Task[Any]) -> None:
     if not task.cancelling():
         task.cancel()
+
+
+def _logged(task: asyncio.Task[T]) -> asyncio.Task[T]:
+    task.add_done_callback(_log_failure)
+    return task
 
 
 def _log_failure(task: asyncio.Task[Any]) -> None:

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from cascada.model.errors import TierUnavailable
+from cascada.tiers.coalesce import Coalescer
 from cascada.tiers.deadline import wait_in
 from cascada.tiers.redis.connection import Link
 from cascada.tiers.redis.lanes import Lanes
@@ -27,7 +28,9 @@ class Calls:
     def __init__(self, link: Link, lanes: Lanes) -> None:
         self._link = link
         self._lanes = lanes
-        self._settling: list[asyncio.Future[None]] = []
+        self._pings: Coalescer[None, bytes] = Coalescer(
+            lambda asked: link.send(b"PING"), share=lambda asked, pong: [pong] * len(asked)
+        )
 
     async def run(
         self,
@@ -70,25 +73,13 @@ class Calls:
         """Run a script that publishes, and wait until its message has left the server.
 
         A server writes what it has published before it reads the next commands. So one PING that
-        is sent after the script's reply settles it; calls in one turn of the loop share it.
+        is sent after the script's reply settles it, also those of all who wait for one.
         """
         reply = await self.run(script, keys, arguments, fits)
-        loop = asyncio.get_running_loop()
-        if not self._settling:
-            try:
-                answered = self._link.send(b"PING")
-            except TierUnavailable:
-                return reply  # the message is on its way; the feed knows when it is not
-            answered.add_done_callback(partial(_settle, self._settling))
-            loop.call_soon(self._begin_another)
-        settled: asyncio.Future[None] = loop.create_future()
-        self._settling.append(settled)
-        await settled
+        # Without an answer the message is on its way all the same; the feed knows when it is not.
+        with suppress(TierUnavailable, ServerError):
+            await self._pings.ask(None)
         return reply
-
-    def _begin_another(self) -> None:
-        """What is replied to in the next turn has not been there when the PING was sent."""
-        self._settling = []
 
     def _send(self, *command: Argument, fits: Fits | None = None) -> asyncio.Future[Any]:
         wait_in(self._link)
@@ -101,9 +92,3 @@ class Calls:
             return await reply
         except ServerError as error:
             raise refusal(command[0], error) from error
-
-
-def _settle(waiting: list[asyncio.Future[None]], answered: asyncio.Future[Any]) -> None:
-    for each in waiting:
-        if not each.done():
-            each.set_result(None)

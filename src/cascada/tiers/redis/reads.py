@@ -9,8 +9,9 @@ is read anew, with their generations in the first one this time.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
-from typing import Final, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate, chain
+from typing import Any, Final, NamedTuple
 
 from cascada.codecs.envelope import (
     MARK,
@@ -25,9 +26,12 @@ from cascada.model.entry import Entry
 from cascada.model.errors import CorruptEntry
 from cascada.model.keys import Key
 from cascada.tiers.clock_skew import ahead_of
+from cascada.tiers.coalesce import Coalescer
 from cascada.tiers.contract import Found, Missing, NotPermitted, Why
-from cascada.tiers.redis.batch import Batcher, Values
-from cascada.tiers.redis.layout import NEWER, NONCE, Epoch, Layout
+from cascada.tiers.deadline import wait_in
+from cascada.tiers.redis.connection import Link
+from cascada.tiers.redis.layout import NEWER, NONCE, Epoch, Layout, ServerError
+from cascada.tiers.redis.refusals import refusal
 
 HINTS: Final = 16_384
 """Keys whose dynamic names are remembered, so that their generations come in the first MGET."""
@@ -38,11 +42,14 @@ HINTED_NAMES: Final = 131_072
 PLANS: Final = 16_384
 """Keys whose reads are worked out in advance; beyond it they are worked out anew."""
 
+Value = bytes | None
+
 
 class Plan(NamedTuple):
     """What a read of one key asks for, as Redis keys, and what it expects to find.
 
-    `late`: the dynamic names that a hint told, `packed` as an entry has them.
+    `generations` are those of the `names` that the key bears anyway, then those of the dynamic ones
+    that a hint told: these are `late`, and `packed` as an entry has them.
     """
 
     entry: bytes
@@ -50,9 +57,7 @@ class Plan(NamedTuple):
     names: tuple[str, ...]
     generations: tuple[bytes, ...]
     late: tuple[str, ...]
-    late_generations: tuple[bytes, ...]
     packed: bytes
-    wanted: tuple[bytes, ...]
 
 
 class _Late(NamedTuple):
@@ -63,70 +68,126 @@ class _Late(NamedTuple):
     mark: bytes
 
 
-class Reads:
-    """The reads of one connection."""
+class _Moment:
+    """What one MGET has brought.
 
-    def __init__(self, layout: Layout, batcher: Batcher, clock: Clock) -> None:
+    `expected`: what the usual entry bears, by the generations of its names: the epoch's nonce, then
+    theirs. Where one is missing this is too short for any. `late`: see there, by place.
+    """
+
+    __slots__ = ("_wanted", "epoch", "expected", "late", "reply")
+
+    def __init__(
+        self,
+        epoch: Epoch,
+        wanted: list[bytes],
+        reply: list[Value],
+        places: Mapping[tuple[bytes, ...], int],
+    ) -> None:
+        self.epoch = epoch
+        self.expected = {
+            generations: epoch.nonce
+            + b"".join([(each or b"")[:NONCE] for each in reply[at : at + len(generations)]])
+            for generations, at in places.items()
+        }
+        self.late: dict[int, _Late] = {}
+        self.reply = reply
+        self._wanted: list[bytes] | dict[bytes, Value] = wanted
+
+    @property
+    def values(self) -> Mapping[bytes, Value]:
+        """By key: worked out where something is not as usual."""
+        if isinstance(self._wanted, list):
+            self._wanted = dict(zip(self._wanted, self.reply, strict=True))
+        return self._wanted
+
+
+class Reads:
+    """The reads of one connection.
+
+    Those of one turn of the event loop go as one MGET, once one is under way.
+    """
+
+    def __init__(self, layout: Layout, link: Link, clock: Clock) -> None:
         self._layout = layout
-        self._batcher = batcher
+        self._link = link
         self._time = clock.time
         self._ahead = ahead_of(clock)
-        self._hints: OrderedDict[Key, tuple[str, ...]] = OrderedDict()
-        self._hinted_names = 0
-        self._plans: dict[Key, Plan] = {}
         self._met: bytes | None = None
         self._epoch: Epoch | None = None
         self.corrupt = 0
         """Entries that were met and cannot be read."""
+        self.forget()
 
-    def forget(self, batcher: Batcher) -> None:
+    def forget(self) -> None:
         """Begin anew, on another connection."""
-        self._batcher = batcher
-        self._hints.clear()
+        self._mgets: Coalescer[list[bytes], list[Value]] = Coalescer(self._mget, share=_shares)
+        self._hints: OrderedDict[Key, tuple[str, ...]] = OrderedDict()
         self._hinted_names = 0
-        self._plans.clear()
+        self._plans: dict[Key, Plan] = {}
 
     async def read(
         self, keys: Sequence[Key], run_id: bytes, *, anew: bool = False
     ) -> list[Found | Missing]:
         """What is there; `anew`: for the second time, because it was not of one moment."""
-        layout = self._layout
         plans = [self._plans.get(key) or self._plan(key) for key in keys]
-        wanted: list[bytes] = [layout.epoch]
-        for plan in plans:
-            wanted += plan.wanted
-        if len(plans) > 1:  # most of them share their generations
-            wanted = list(dict.fromkeys(wanted))
-        values = await self._batcher.get(wanted)
-        epoch = self._epoch_of(values[layout.epoch])
+        wanted = [self._layout.epoch]
+        places: dict[tuple[bytes, ...], int] = {}
+        for plan in plans:  # most of them share their generations
+            if plan.generations not in places:
+                places[plan.generations] = len(wanted)
+                wanted += plan.generations
+        first = len(wanted)
+        wanted += [plan.entry for plan in plans]
+        reply = await self._ask(wanted)
+        epoch = self._epoch_of(reply[0])
         if epoch is None or not self._is_ours(epoch, run_id):
             return [Missing(0, Why.ABSENT) for _ in keys]
+        moment = _Moment(epoch, wanted, reply, places)
         answers: list[Found | Missing] = []
-        unknown: dict[int, _Late] = {}
-        nothing, now = Missing(epoch.q, epoch=epoch.nonce), self._time()
-        stamps: dict[tuple[bytes, ...], bytes] = {}
-        for index, (key, plan) in enumerate(zip(keys, plans, strict=True)):
-            blob = values[plan.entry]
-            if blob is None:
-                answers.append(nothing)
-                continue
-            stamp = stamps.get(plan.generations)
-            if stamp is None:
-                nonces = [(values[each] or b"")[:NONCE] for each in plan.generations]
-                stamp = stamps[plan.generations] = epoch.nonce + b"".join(nonces)
-            expected = self._if_expected(epoch, key, plan, blob, stamp, values, now)
-            if expected is not None:
-                answers.append(expected)
-                continue
-            answer, late = self._judge(epoch, key, plan, blob, values)
-            answers.append(answer)
-            if late is not None:
-                unknown[index] = late
-        seen = values[layout.epoch]
-        if unknown and not await self._judge_late(epoch, seen, keys, answers, unknown) and not anew:
+        self._answer(moment, zip(keys, plans, reply[first:], strict=True), answers)
+        if moment.late and not await self._judge_late(moment, keys, answers) and not anew:
             # All of it: what the first MGET was enough for may have gone together with the rest.
             return await self.read(keys, run_id, anew=True)
         return answers
+
+    def _answer(
+        self,
+        moment: _Moment,
+        each: Iterable[tuple[Key, Plan, Value]],
+        answers: list[Found | Missing],
+    ) -> None:
+        """One answer for each key and what lies there, on the way of every read."""
+        q, nonce = moment.epoch.q, moment.epoch.nonce
+        now, ahead = self._time(), self._ahead
+        nothing = Missing(q, epoch=nonce)
+        for key, plan, blob in each:
+            if blob is None:
+                answers.append(nothing)
+                continue
+            stamps = moment.expected[plan.generations]
+            if blob.startswith(stamps, STAMPS_AT):
+                count = len(stamps) // NONCE
+                entry = unpack_known(blob, plan.home, count, plan.late, plan.packed)
+                if entry is not None:
+                    if entry.created > now or ahead.met:
+                        entry = ahead.dated(key, entry, now)
+                    if now < entry.expires:
+                        answers.append(Found(entry, q, nonce, blob[MARK]))
+                        continue
+            answers.append(self._judge(moment, len(answers), key, plan, blob))
+
+    async def _ask(self, wanted: list[bytes]) -> list[Value]:
+        """The values of these keys, all read in one atomic step."""
+        wait_in(self._link)
+        try:
+            return await self._mgets.ask(wanted)
+        except ServerError as error:
+            raise refusal("a read", error) from error
+
+    def _mget(self, asked: list[list[bytes]]) -> Any:
+        keys = asked[0] if len(asked) == 1 else chain.from_iterable(asked)
+        return self._link.send(b"MGET", *keys)
 
     def _is_ours(self, epoch: Epoch, run_id: bytes) -> bool:
         """Not what another server process has written, nor an older layout.
@@ -135,35 +196,6 @@ class Reads:
         if epoch.layout > self._layout.number:
             raise NotPermitted(NEWER % self._layout.epoch.decode())
         return epoch.run_id == run_id and epoch.layout == self._layout.number
-
-    def _if_expected(
-        self,
-        epoch: Epoch,
-        key: Key,
-        plan: Plan,
-        blob: bytes,
-        stamp: bytes,
-        values: Values,
-        now: float,
-    ) -> Found | None:
-        """The usual entry: it bears the names that the plan knows, and all its stamps are equal.
-
-        None: look closer. Where a generation is missing, `stamp` is too short for the entry's.
-        """
-        if plan.late:
-            late = [(values[each] or b"")[:NONCE] for each in plan.late_generations]
-            stamp += b"".join(late)
-        if not blob.startswith(stamp, STAMPS_AT):
-            return None
-        entry = unpack_known(blob, plan.home, len(stamp) // NONCE, plan.late, plan.packed)
-        if entry is None:
-            return None
-        mark = blob[MARK]
-        if entry.created > now or self._ahead.met:
-            entry = self._ahead.dated(key, entry, now)
-        if now >= entry.expires:
-            return None
-        return Found(entry, epoch.q, epoch.nonce, mark)
 
     def _epoch_of(self, value: bytes | None) -> Epoch | None:
         """It is mostly the one that the last read has met."""
@@ -175,44 +207,43 @@ class Reads:
         """What a read of `key` asks for; kept, since the same keys are asked for again."""
         names, generations = self._layout.borne(key)
         entry = self._layout.entry(key)
-        late = self._hints.get(key, ())
-        of_late = tuple(map(self._layout.generation, late))
-        wanted = (*generations, *of_late, entry)
-        plan = Plan(
-            entry, home_of(entry), names, generations, late, of_late, packed_names(late), wanted
-        )
+        late, packed = self._hints.get(key, ()), b""
+        if late:
+            generations += tuple(map(self._layout.generation, late))
+            packed = packed_names(late)
+        plan = Plan(entry, home_of(entry), names, generations, late, packed)
         if len(self._plans) >= PLANS:
             self._plans.clear()
         self._plans[key] = plan
         return plan
 
     def _judge(
-        self, epoch: Epoch, key: Key, plan: Plan, blob: bytes, values: Values
-    ) -> tuple[Found | Missing, _Late | None]:
-        """The answer for one key, or the entry whose dynamic names were not asked for yet."""
-        mark = blob[MARK]
+        self, moment: _Moment, place: int, key: Key, plan: Plan, blob: bytes
+    ) -> Found | Missing:
+        """The answer for one key. An entry whose dynamic names were not asked for yet is `late`."""
+        epoch, values, mark = moment.epoch, moment.values, blob[MARK]
         try:
             entry, stamps = unpack(blob, plan.home)
         except CorruptEntry:
-            return self._corrupt(epoch, mark), None
+            return self._corrupt(epoch, mark)
         if len(stamps) != 1 + len(plan.names) + len(entry.names):
-            return self._corrupt(epoch, mark), None
+            return self._corrupt(epoch, mark)
         if stamps[0] != epoch.nonce:
-            return Missing(epoch.q, Why.INVALIDATED, "epoch", epoch.nonce), None
-        for index, generation in enumerate(plan.generations, 1):
-            current = values[generation]
+            return Missing(epoch.q, Why.INVALIDATED, "epoch", epoch.nonce)
+        for index, name in enumerate(plan.names, 1):
+            current = values[plan.generations[index - 1]]
             if current is None or not current.startswith(stamps[index]):
-                name = plan.names[index - 1]
-                return Missing(epoch.q, Why.INVALIDATED, name, epoch.nonce), None
+                return Missing(epoch.q, Why.INVALIDATED, name, epoch.nonce)
         first = 1 + len(plan.names)
         for index, name in enumerate(entry.names, first):
             generation = self._layout.generation(name)
             if generation not in values:
-                return Missing(epoch.q, epoch=epoch.nonce), _Late(entry, stamps, mark)
+                moment.late[place] = _Late(entry, stamps, mark)
+                return Missing(epoch.q, epoch=epoch.nonce)
             current = values[generation]
             if current is None or not current.startswith(stamps[index]):
-                return Missing(epoch.q, Why.INVALIDATED, name, epoch.nonce), None
-        return self._unless_expired(epoch, key, entry, mark), None
+                return Missing(epoch.q, Why.INVALIDATED, name, epoch.nonce)
+        return self._unless_expired(epoch, key, entry, mark)
 
     def _corrupt(self, epoch: Epoch, mark: bytes) -> Missing:
         self.corrupt += 1
@@ -230,12 +261,7 @@ class Reads:
         return self._ahead.dated(key, entry, self._time())
 
     async def _judge_late(
-        self,
-        epoch: Epoch,
-        seen_epoch: bytes | None,
-        keys: Sequence[Key],
-        answers: list[Found | Missing],
-        unknown: dict[int, _Late],
+        self, moment: _Moment, keys: Sequence[Key], answers: list[Found | Missing]
     ) -> bool:
         """A second MGET for entries whose dynamic names no hint told.
 
@@ -243,12 +269,14 @@ class Reads:
         returns; else they are missing. Memory keeps the q of the first, since what the second adds
         was valid then too.
         """
+        epoch, unknown = moment.epoch, moment.late
         layout = self._layout
-        wanted = dict.fromkeys(
-            layout.generation(name) for late in unknown.values() for name in late.entry.names
-        )
-        values = await self._batcher.get([layout.epoch, *wanted])
-        together = values[layout.epoch] == seen_epoch
+        wanted = [layout.epoch]
+        for late in unknown.values():
+            wanted += map(layout.generation, late.entry.names)
+        wanted = list(dict.fromkeys(wanted))
+        values = dict(zip(wanted, await self._ask(wanted), strict=True))
+        together = values[layout.epoch] == moment.reply[0]
         for index, (entry, stamps, mark) in unknown.items():
             self.hint(keys[index], entry.names)
             if not together:
@@ -281,3 +309,11 @@ class Reads:
             forgotten, their = self._hints.popitem(last=False)
             self._hinted_names -= len(their)
             self._plans.pop(forgotten, None)
+
+
+def _shares(asked: list[list[bytes]], reply: list[Value]) -> list[list[Value]]:
+    """To each the values of his own keys."""
+    if len(asked) == 1:
+        return [reply]
+    ends = list(accumulate(map(len, asked)))
+    return [reply[end - len(keys) : end] for keys, end in zip(asked, ends, strict=True)]

@@ -56,11 +56,13 @@ class Renewal:
 
     def of(self, keys: Sequence[Key], answers: Iterable[Found | Missing]) -> None:
         """Renew what is due of what was read."""
+        due = self._now() - HALF
         for key, answer in zip(keys, answers, strict=True):
+            # On the way of every read: most entries are younger.
             if (
                 isinstance(answer, Found)
+                and answer.entry.created < due
                 and answer.entry.expires == inf
-                and self._now() - answer.entry.created > HALF
             ):
                 self._renew(key, answer)
 

@@ -40,7 +40,6 @@ from cascada.tiers.contract import (
 )
 from cascada.tiers.redis import replies as redis_replies
 from cascada.tiers.redis import scripts as redis_scripts
-from cascada.tiers.redis.batch import Batcher
 from cascada.tiers.redis.commands import Calls
 from cascada.tiers.redis.connection import Link
 from cascada.tiers.redis.datastore import RedisData
@@ -113,7 +112,7 @@ class RedisTier:
         )
         self._aside = Aside(self._layout, self._large)
         self.data = RedisData(self._link, self._lanes, self._layout)
-        self._reads = Reads(self._layout, Batcher(self._link), clock)
+        self._reads = Reads(self._layout, self._link, clock)
         self._now = clock.time
         self._renewal = Renewal(self._layout, self._link, self._aside, clock.time)
         self._calls, self._leases = self._make_calls()
@@ -143,7 +142,8 @@ class RedisTier:
         return await self._aside.whole(keys, await self.glance(keys))
 
     async def glance(self, keys: Sequence[Key]) -> list[Found | Missing]:
-        await self._need_scripts()
+        if not self._rights.scripts:
+            await self._need_scripts()
         try:
             answers = await self._reads.read(keys, self.run_id)
         except NotPermitted as error:
@@ -334,7 +334,7 @@ class RedisTier:
         self._calls, self._leases = self._make_calls()
         self.hearing.forget()
         self._aside.forget()
-        self._reads.forget(Batcher(self._link))
+        self._reads.forget()
 
     def _make_calls(self) -> tuple[Calls, Leases]:
         calls = Calls(self._link, self._large)
@@ -352,7 +352,7 @@ class RedisTier:
     async def aclose(self) -> None:
         """The connections end with `run`; there is nothing to flush."""
         await self._pool.aclose()
-        self._reads.forget(Batcher(self._link))
+        self._reads.forget()
 
     async def _greet(self, wire: Wire) -> None:
         self._look_again = asyncio.get_running_loop().time() + LOOK_AGAIN
