@@ -10,10 +10,10 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from cascada.api.report import Report, report_of
-from cascada.api.statistics import Statistics, statistics, usage
+from cascada.api.statistics import Statistics, statistics
 from cascada.api.tenant import Tenant
 from cascada.api.urls import database_tier, redis_tier
-from cascada.engine.engine import Engine
+from cascada.engine.build import build
 from cascada.model import arguments
 from cascada.model.clock import Clock, SystemClock
 from cascada.model.dependencies import Dependent
@@ -154,8 +154,7 @@ class Cache:
             if database is not None:
                 url = arguments.secret(database, "database", "a URL or a path of a file")
                 lower.append(database_tier(url, namespace, l3_bytes, clock, op_timeout))
-        self._engine = Engine(self.options, lower, clock)
-        self._check = self._engine.check
+        self._engine = build(self.options, lower, clock)
         self._life = self._engine.life
         self._memory = self._engine.stack.memory
         self._records = self._memory.records
@@ -241,7 +240,7 @@ class Cache:
         data_type = arguments.data_type(data_type)
         policy = arguments.instance(policy, "policy", Policy, "a Policy(...)")
         if policy.type is not None:
-            self._engine.stack.codec.declared(policy.type, "Policy.type")
+            self._engine.declared(policy.type, "Policy.type")
         self._engine.stack.kinds.set_policy(data_type, policy)
         self._handles.clear()  # they have worked out what the keys of the type hold
         self._engine.stack.memory.flush()
@@ -260,8 +259,7 @@ class Cache:
 
     async def usage(self) -> dict[str, Usage]:
         """Entries, bytes, capacity and evictions of each tier that answers."""
-        await self._engine.life.ready()
-        return await usage(self._engine.stack)
+        return await self._engine.usage()
 
     def bypass(self) -> AbstractContextManager[None]:
         """`with cache.bypass():` reads go to their sources, past all tiers, and store nothing."""

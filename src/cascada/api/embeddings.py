@@ -98,7 +98,8 @@ class Embeddings:
         identity = self._identity.copy
         ids = [_id_of(text, identity()) for text in each]
         source = _Missing(self, tenant, dict(zip(ids, each, strict=True)), timer)
-        hits = await tenant.ask_many(DATA_TYPE, ids, source, type=want)
+        requests = tenant._type_keys(DATA_TYPE).requests(ids, tenant._wanted(want))
+        hits = await tenant._engine.load_many(requests, source)
         found = dict(zip(each, hits, strict=True))
         absent = {
             text for text, hit in found.items() if not isinstance(hit, Hit) or hit.tier == "source"
@@ -120,7 +121,7 @@ class Embeddings:
 
     def gatherer(self, tenant: Tenant) -> Gatherer:
         """The requests of one tenant: nobody's texts travel with another's."""
-        stack, name = tenant._stack, tenant.tenant
+        stack, name = tenant._engine.stack, tenant.tenant
         of_loop = self._gatherers.setdefault(stack.background, weakref.WeakValueDictionary())
         gatherer = of_loop.get(name)
         if gatherer is None:
@@ -262,7 +263,7 @@ async def store_vector(
 ) -> bool:
     """Store the vector of one text where a batch finds it, unless there is one; None voids it."""
     resource_id = embedding_id(text, model, params)
-    return await tenant.fill_anew(
+    return await tenant._fill_anew(
         DATA_TYPE, resource_id, None if vector is None else vector_of(vector)
     )
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cascada.engine.kinds import Kind
-from cascada.engine.stack import Stack
-from cascada.model.errors import TierUnavailable
-from cascada.tiers.contract import Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +81,3 @@ def statistics(kinds: list[Kind]) -> Statistics:
 
 def _sum(kinds: list[Kind]) -> TypeStatistics:
     return TypeStatistics(**{name: sum(getattr(kind, name) for kind in kinds) for name in _FIELDS})
-
-
-async def usage(stack: Stack) -> dict[str, Usage]:
-    """How full each tier is; a tier that does not answer is left out."""
-    found: dict[str, Usage] = {}
-    for tier in stack.tiers:
-        try:
-            found[tier.name] = await tier.usage()
-        except TierUnavailable:
-            continue
-    return found

@@ -19,13 +19,10 @@ from cascada.api.tenant_loads import TenantLoads
 from cascada.api.tenant_streams import TenantStreams
 from cascada.api.type_keys import TypeKeys
 from cascada.engine.engine import Engine
-from cascada.engine.writing.invalidate import invalidate
-from cascada.engine.writing.write import to_be_set, write
 from cascada.model import arguments
 from cascada.model.entry import UNSET, Hit, Miss
-from cascada.model.keys import Id, Key, Scope, id_text, scope_of
+from cascada.model.keys import Id, Key, Scope, id_text
 from cascada.model.made_of import Declared, sources_for
-from cascada.model.names import key_name
 from cascada.model.ttl import Duration
 
 T = TypeVar("T")
@@ -37,26 +34,22 @@ class Tenant(TenantLoads, TenantFills, TenantStreams, TenantData, TenantInvalida
     """One tenant's view of the cache. Made by `Cache.tenant`, narrowed by `within`."""
 
     __slots__ = (
-        "_check",
         "_engine",
         "_life",
         "_memory",
         "_now",
         "_records",
-        "_stack",
         "_types",
         "scope",
         "tenant",
     )  # fmt: skip
 
-    def __init__(self, assembly: Engine, tenant: str, scope: Scope) -> None:
-        self._engine = assembly
-        self._check = assembly.check
-        self._life = assembly.life
-        self._stack = assembly.stack
-        self._memory = assembly.stack.memory
-        self._records = assembly.stack.memory.records
-        self._now = assembly.stack.timer
+    def __init__(self, engine: Engine, tenant: str, scope: Scope) -> None:
+        self._engine = engine
+        self._life = engine.life
+        self._memory = engine.stack.memory
+        self._records = engine.stack.memory.records
+        self._now = engine.stack.timer
         self._types: dict[str, TypeKeys] = {}
         self.tenant = tenant
         self.scope = scope
@@ -73,11 +66,7 @@ class Tenant(TenantLoads, TenantFills, TenantStreams, TenantData, TenantInvalida
         collection: Id | None = None,
     ) -> Tenant:
         """This handle, with more of its context known."""
-        given = scope_of(agent, conversation, collection)
-        merged = Scope(
-            *(new if new is not None else old for new, old in zip(given, self.scope, strict=True))
-        )
-        return Tenant(self._engine, self.tenant, merged)
+        return Tenant(self._engine, self.tenant, self._narrowed(agent, conversation, collection))
 
     def key(self, data_type: str, resource_id: Id) -> Key:
         """The key of a value, for `Cache.get`: with it at hand, a hit costs least."""
@@ -198,8 +187,7 @@ class Tenant(TenantLoads, TenantFills, TenantStreams, TenantData, TenantInvalida
         """
         request = self._request(self._type_keys(data_type), resource_id, type)
         made_of = sources_for(self.tenant, sources)
-        entry = to_be_set(
-            self._stack,
+        entry = self._engine.to_be_set(
             request,
             value,
             ttl=arguments.ttl(ttl),
@@ -207,9 +195,4 @@ class Tenant(TenantLoads, TenantFills, TenantStreams, TenantData, TenantInvalida
             sources=made_of,
             version=arguments.version(version),
         )
-        await self._engine.life.ready()
-        if not self._engine.storing:
-            # Other processes must not go on with the value that this one replaces.
-            await invalidate(self._stack, [key_name(request.key)])
-            return False
-        return await write(self._stack, request, entry, made_of)
+        return await self._engine.set(request, entry, made_of)

@@ -31,9 +31,9 @@ class TenantList:
 
     __slots__ = ("_engine", "_home", "_name", "_type")
 
-    def __init__(self, assembly: Engine, name: str, type: Any = None) -> None:
-        self._engine = assembly
-        self._home = home_of(f"{assembly.options.namespace}\0{name}".encode())
+    def __init__(self, engine: Engine, name: str, type: Any = None) -> None:
+        self._engine = engine
+        self._home = home_of(f"{engine.options.namespace}\0{name}".encode())
         self._name = name
         self._type = type
 
@@ -87,8 +87,7 @@ class TenantList:
         return default if item is None else self._decoded(item)
 
     async def _store(self) -> DataStore:
-        await self._engine.life.ready()
-        return self._engine.data
+        return await self._engine.data()
 
     def _decoded(self, item: bytes) -> Any:
         try:
@@ -116,21 +115,19 @@ class TenantData:
         BadInput if it would leave 64 bits. `metadata` goes to the log, at DEBUG, and nowhere else.
         """
         name = counter_text(self.tenant, counter_type, resource_id)
-        assembly, amount = self._engine, _int(amount, "amount")
-        await assembly.life.ready()
-        value = await assembly.data.increment(name, amount)
+        amount = _int(amount, "amount")
+        value = await (await self._engine.data()).increment(name, amount)
         if metadata is not None:
-            assembly.stack.trace.counted(name, amount, metadata)
+            self._engine.trace.counted(name, amount, metadata)
         return value
 
     async def counter(self, counter_type: str, resource_id: Id) -> int:
         """What a counter is; 0 if it never was."""
         name = counter_text(self.tenant, counter_type, resource_id)
-        await self._engine.life.ready()
-        return await self._engine.data.counter(name)
+        return await (await self._engine.data()).counter(name)
 
     def list(self, list_name: Id, *, type: Any = None) -> TenantList:
         """The list of that name. `type` is what its items are, where that cannot be seen."""
         if type is not None:
-            self._engine.stack.codec.declared(type)
+            self._engine.declared(type)
         return TenantList(self._engine, list_text(self.tenant, list_name), type)

@@ -1,24 +1,19 @@
 """`fill`: storing what was made after a miss. A part of `Tenant`.
 
-The embeddings and query results of the documents' names are stored by it, too (`fill_anew`). A fill
-must never replace a value that its miss has not seen, and never void anything: it is for values
-that were made, not written, so that nobody is told of a change that there was not.
+The embeddings and query results of the documents' names are stored by it, too (`_fill_anew`).
+A fill must never replace a value that its miss has not seen, and never void anything: it is for
+values that were made, not written, so that nobody is told of a change that there was not.
 (`docs/protocol.md` rules 1 and 7.)
 """
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
-from cascada.api.type_keys import TypeKeys
-from cascada.engine.engine import Engine
-from cascada.engine.reading import fences as fence
-from cascada.engine.reading import read
+from cascada.api.tenant_requests import TenantRequests
+from cascada.engine.reading.fences import Fence
 from cascada.engine.request import Request
-from cascada.engine.stack import Stack
-from cascada.engine.writing import write
 from cascada.model import arguments
 from cascada.model.entry import Entry, Hit, Miss
 from cascada.model.errors import BadInput
@@ -27,20 +22,10 @@ from cascada.model.made_of import Declared, MadeOf, sources_for
 from cascada.model.ttl import Duration
 
 
-class TenantFills:
+class TenantFills(TenantRequests):
     """The part of a tenant handle that stores by a miss."""
 
     __slots__ = ()
-
-    _engine: Engine
-    _stack: Stack
-    tenant: str
-
-    @abstractmethod
-    def _type_keys(self, data_type: str) -> TypeKeys: ...
-
-    @abstractmethod
-    def _request(self, type_keys: TypeKeys, resource_id: Id) -> Request: ...
 
     async def fill(
         self,
@@ -60,36 +45,25 @@ class TenantFills:
         """
         given: object = miss
         made_after = given.fence if isinstance(given, Miss | Hit) else None
-        if not isinstance(made_after, fence.Fence):
+        if not isinstance(made_after, Fence):
             raise BadInput(
                 f"fill was given a {type(given).__name__} that is no miss of get; "
                 "pass what get returned when it found nothing"
             )
         key = made_after.request.key
-        if made_after.stack is not self._stack or key.tenant != self.tenant:
+        if made_after.stack is not self._engine.stack or key.tenant != self.tenant:
             raise BadInput(f"fill was given a miss of {key}, of another tenant or another cache")
         made_of = sources_for(self.tenant, sources)
         entry = self._to_be_filled(made_after.request, value, ttl, tags, made_of)
-        await self._engine.life.ready()
-        fence.spend(made_after)
-        if entry is None or not self._engine.storing:
-            return False
-        return await write.fill(self._stack, made_after, entry, made_of)
+        return await self._engine.fill(made_after, entry, made_of)
 
-    async def fill_anew(self, data_type: str, resource_id: Id, value: object) -> bool:
+    async def _fill_anew(self, data_type: str, resource_id: Id, value: object) -> bool:
         """`fill` for faces that have no miss to pass on: by that of this task, else of now.
 
         None says that there is no such value, as in `set`.
         """
         request = self._request(self._type_keys(data_type), resource_id)
-        entry = self._to_be_filled(request, value)
-        await self._engine.life.ready()
-        if not self._engine.storing:
-            return False
-        if entry is None:
-            return await write.write(self._stack, request, None)
-        miss = fence.take(self._stack, request.key) or await read.fence_now(self._stack, request)
-        return await write.fill(self._stack, miss, entry)
+        return await self._engine.fill_anew(request, self._to_be_filled(request, value))
 
     def _to_be_filled(
         self,
@@ -99,12 +73,10 @@ class TenantFills:
         tags: Sequence[str] = (),
         sources: Sequence[MadeOf] = (),
     ) -> Entry | None:
-        return write.to_be_set(
-            self._stack,
+        return self._engine.to_be_set(
             request,
             value,
             ttl=arguments.ttl(ttl),
             tags=arguments.names(tags, "tags", "tags"),
             sources=sources,
-            version=None,
         )

@@ -2,55 +2,29 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 
-from cascada.api.type_keys import TypeKeys, names_of_parts, names_of_resources
-from cascada.engine.engine import Engine
-from cascada.engine.stack import Stack
-from cascada.engine.writing.cascade import Cascade, cascade
-from cascada.engine.writing.invalidate import count_entries, invalidate
+from cascada.api.tenant_requests import TenantRequests
+from cascada.api.type_keys import names_of_parts, names_of_resources
+from cascada.engine.writing.cascade import Cascade
 from cascada.model import arguments
 from cascada.model.dependencies import Dependent, Reach, reaches_of
 from cascada.model.entry import Invalidated
 from cascada.model.errors import BadInput, InvalidKey
-from cascada.model.keys import Id, Key, scope_of
-from cascada.model.names import key_name, tag_name, tenant_name
+from cascada.model.keys import Id, id_text, scope_of
+from cascada.model.names import tag_name, tenant_name
 
 
-class TenantInvalidation:
+class TenantInvalidation(TenantRequests):
     """This part of `Tenant`."""
 
     __slots__ = ()
 
-    _engine: Engine
-    _stack: Stack
-    tenant: str
-
-    @abstractmethod
-    def key(self, data_type: str, resource_id: Id) -> Key: ...
-
-    @abstractmethod
-    def _type_keys(self, data_type: str) -> TypeKeys: ...
-
-    @abstractmethod
-    def within(
-        self,
-        *,
-        agent: Id | None = None,
-        conversation: Id | None = None,
-        collection: Id | None = None,
-    ) -> TenantInvalidation: ...
-
     async def delete(self, data_type: str, resource_id: Id) -> bool:
         """Remove exactly that one key; True if there was a value."""
-        key = self.key(data_type, resource_id)
-        strict = self._type_keys(data_type).kind.policy.strict
-        await self._engine.life.ready()
-        # What has been loaded is there to who has loaded it, before any tier has it.
-        flight = self._stack.flights.find(key)
-        loaded = flight is not None and flight.brings_a_value
-        return (await self._invalidate([key_name(key)], strict=strict)).keys > 0 or loaded
+        type_keys = self._type_keys(data_type)
+        (key, *_) = type_keys.keys(id_text(resource_id))
+        return await self._engine.delete(key, strict=type_keys.kind.policy.strict)
 
     async def invalidate(
         self,
@@ -86,25 +60,26 @@ class TenantInvalidation:
                 f"resource_id is a {type(resource_id).__name__}; this version invalidates one id "
                 "at a time: call it for each, give them a tag, or pass their list to `cascade`"
             )
-        merged = self.within(agent=agent, conversation=conversation, collection=collection)
         if data_type is None:
             parts = scope_of(agent, conversation, collection)
             names = names_of_parts(self.tenant, resource_id, parts)
         else:
-            type_keys = merged._type_keys(data_type)
-            names = names_of_resources(self.tenant, data_type, resource_id, type_keys.scope)
+            data_type = arguments.data_type(data_type)
+            policy = self._engine.kinds.of(self.tenant, data_type).policy
+            scope = self._narrowed(agent, conversation, collection)
+            if policy.varies_by is not None:
+                scope = scope.only(policy.varies_by)
+            names = names_of_resources(self.tenant, data_type, resource_id, scope)
         if tag is not None:
             names.append(tag_name(self.tenant, tag))
         if strict is None and data_type is not None:
-            strict = self._type_keys(data_type).kind.policy.strict
+            strict = policy.strict
         elif strict is None:
-            strict = self._stack.kinds.strict
+            strict = self._engine.kinds.strict
         names = names or [tenant_name(self.tenant)]
         if dry_run:
-            await self._engine.life.ready()
-            counts = await count_entries(self._stack, names)
-            return Invalidated(sum(map(sum, counts)), exact=False)
-        return await self._invalidate(names, strict=strict)
+            return Invalidated(await self._engine.count_entries(names), exact=False)
+        return await self._engine.invalidate(names, strict=strict)
 
     async def cascade(
         self,
@@ -124,32 +99,27 @@ class TenantInvalidation:
         subjects = tuple([arguments.data_type(each, "each subject") for each in subjects])
         if not subjects:
             raise BadInput('cascade() names no subject; pass one, such as "agent", and its ids')
-        rows = [row for subject in subjects for row in self._stack.dependencies.of(subject)]
+        rows = [row for subject in subjects for row in self._engine.dependencies.of(subject)]
         if unused := ids.keys() - {name for row in rows for name in (row.by_id, row.within)}:
             raise BadInput(
                 f"nothing of the cascade of {', '.join(subjects)} is reached by {min(unused)}; "
                 "leave it out, or name its subject as well"
             )
-        return await self.void(self.reaches(rows, ids), dry_run=dry_run, strict=strict)
+        return await self._void(self._reaches(rows, ids), dry_run=dry_run, strict=strict)
 
-    def reaches(
+    def _reaches(
         self, rows: Sequence[Dependent], ids: Mapping[str, Id | Sequence[Id]]
     ) -> list[Reach]:
         """What rows of the table come to here, for faces that choose them."""
-        kinds = self._stack.kinds
+        kinds = self._engine.kinds
         return reaches_of(
             rows, self.tenant, ids, lambda name: kinds.of(self.tenant, name).policy.varies_by
         )
 
-    async def void(
+    async def _void(
         self, reaches: Sequence[Reach], *, dry_run: bool = False, strict: bool | None = None
     ) -> Cascade:
         """Carry out a cascade; `strict` None: whether any type's policy is."""
         dry_run = arguments.flag(dry_run, "dry_run")
-        strict = self._stack.kinds.strict if strict is None else arguments.flag(strict, "strict")
-        await self._engine.life.ready()
-        return await cascade(self._stack, reaches, dry_run=dry_run, strict=strict)
-
-    async def _invalidate(self, names: list[str], *, strict: bool) -> Invalidated:
-        await self._engine.life.ready()
-        return await invalidate(self._stack, names, strict=strict)
+        strict = self._engine.kinds.strict if strict is None else arguments.flag(strict, "strict")
+        return await self._engine.cascade(reaches, dry_run=dry_run, strict=strict)

@@ -14,8 +14,7 @@ from typing import Any, Final, TypeVar, Unpack, cast, overload
 from cascada.api.signatures import Async, Loading, LoadingMany, Plain, Rows, Stored
 from cascada.api.tenant_requests import TenantRequests
 from cascada.engine.loading.loaders import PLAIN, BatchLoader, SingleLoader, Terms
-from cascada.engine.reading.levels import alone
-from cascada.engine.selfcheck import SelfCheck
+from cascada.engine.reading.levels import LevelLookup, alone
 from cascada.model import arguments
 from cascada.model.entry import Hit, Miss
 from cascada.model.keys import Id, id_text
@@ -34,8 +33,6 @@ class TenantLoads(TenantRequests):
     """This part of `Tenant`."""
 
     __slots__ = ()
-
-    _check: SelfCheck
 
     @overload
     def load(
@@ -155,7 +152,7 @@ class TenantLoads(TenantRequests):
             stored = self._terms(ttl, tags, sources)
         if not callable(loader) or generator is not None:
             _check_functions(loader, generator)
-        if type is None and not self._check.armed:
+        if type is None and not self._engine.check.armed:
             key: Any = type_keys.prefix + (resource_id,)  # noqa: RUF005 - faster than unpacking
             hit = self._engine.glance(key)
             if hit is not None:
@@ -163,7 +160,8 @@ class TenantLoads(TenantRequests):
         make = partial(SingleLoader, clock=self._engine.clock, stored=stored)
         if type_keys.by_level:
             request = self._request(type_keys, resource_id, type)
-            return await self._engine.load_by_level(request, loader, generator, make)
+            levels = LevelLookup(self._engine.stack, loader, generator, request.candidates, make)
+            return await self._engine.load(request, levels)
         request = self._request(type_keys, resource_id, type, generating=generator is not None)
         return await self._engine.load(request, make(loader, generator))
 
@@ -252,7 +250,8 @@ class TenantLoads(TenantRequests):
                     raise hit
             return cast("list[Hit[Any] | Miss]", hits)
         source = BatchLoader(loader, clock=self._engine.clock, stored=stored)
-        return await self.ask_many(data_type, ids, source, type=type)
+        requests = self._type_keys(data_type).requests(ids, self._wanted(type))
+        return await self._engine.load_many(requests, source)
 
     def _terms(
         self, ttl: Duration | None, tags: Sequence[str], sources: Sequence[Declared]

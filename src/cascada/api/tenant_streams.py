@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
 from typing import Any, TypeVar
 
-from cascada.api.type_keys import TypeKeys
-from cascada.engine.engine import Engine
+from cascada.api.tenant_requests import TenantRequests
 from cascada.engine.request import Request
-from cascada.engine.stack import Stack
-from cascada.engine.streaming import stream
-from cascada.engine.streaming.pieces import MAX_ITEMS, MakePieces, Pieces
+from cascada.engine.streaming.pieces import MAX_ITEMS, MakePieces
 from cascada.model import arguments
 from cascada.model.keys import Id
 from cascada.model.made_of import Declared, sources_of
@@ -21,19 +16,10 @@ from cascada.model.ttl import Duration
 T = TypeVar("T")
 
 
-class TenantStreams:
+class TenantStreams(TenantRequests):
     """This part of `Tenant`."""
 
     __slots__ = ()
-
-    _engine: Engine
-    _stack: Stack
-
-    @abstractmethod
-    def _type_keys(self, data_type: str) -> TypeKeys: ...
-
-    @abstractmethod
-    def _request(self, type_keys: TypeKeys, resource_id: Id, want: Any = None) -> Request: ...
 
     def stream(
         self,
@@ -56,14 +42,13 @@ class TenantStreams:
         later starts anew. Close what you do not read to its end (`contextlib.aclosing`).
         """
         arguments.function(pieces, "pieces", "a function without arguments, of a generator")
-        want = None if type is None else list[self._stack.codec.declared(type)]  # type: ignore[misc]  # a type by now
+        want = None if type is None else list[self._engine.declared(type)]  # type: ignore[misc]  # a type by now
         type_keys = self._type_keys(data_type)
         request = self._request(type_keys, resource_id, want)
         if type_keys.kind.policy.lookup == "strict":
             # No generator is asked level by level: this key alone says that it has the value.
             request = Request(type_keys.kind, request.candidates[:1], type_keys.context, want)
-        source = Pieces(
-            self._stack,
+        return self._engine.stream(
             request,
             pieces,
             ttl=arguments.ttl(ttl),
@@ -71,25 +56,3 @@ class TenantStreams:
             sources=sources_of(sources),
             max_items=arguments.integer(max_items, "max_items", 1),
         )
-        return _flow(self._engine, request, source)
-
-
-async def _flow(assembly: Engine, request: Request, source: Pieces) -> AsyncGenerator[Any]:
-    """The pieces, as the mode says."""
-    hit = None
-    if request.want is None and not assembly.check.armed:
-        hit = assembly.glance(request.key)
-    if hit is not None:
-        for piece in stream.replayed(request, hit.value):
-            yield piece
-        return
-    await assembly.life.ready()
-    if not assembly.passing_by:
-        pieces = stream.follow(assembly.stack, request, source, assembly.check)
-    elif assembly.storing:
-        pieces = stream.observe(assembly.stack, request, source, assembly.check)
-    else:
-        pieces = stream.load_uncached(assembly.stack, request, source)
-    async with aclosing(pieces):
-        async for piece in pieces:
-            yield piece

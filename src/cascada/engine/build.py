@@ -1,17 +1,114 @@
-"""How an engine is put together of the tiers that it was given."""
+"""How an engine is put together: its tiers behind their guards, its feed, its life.
+
+`Cache` calls `build`, once; tests that bring tiers of their own do, too. Nothing else makes an
+`Engine`, and nothing is connected here: that is done at the first use, on its event loop.
+"""
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Sequence
+from functools import partial
 
-from cascada.tiers.capabilities import LoadsByTurns
+from cascada.codecs.values import ValueCodec
+from cascada.engine.bypass import Bypass
+from cascada.engine.engine import Engine
+from cascada.engine.kinds import Kinds
+from cascada.engine.lifecycle import Lifecycle
+from cascada.engine.selfcheck import SelfCheck
+from cascada.engine.stack import Stack
+from cascada.engine.tasks.limits import Limits
+from cascada.engine.trace import Trace
+from cascada.model.clock import Clock, SystemClock
+from cascada.model.dependencies import Dependencies
+from cascada.model.options import Options
+from cascada.model.ttl import seconds
+from cascada.tiers.capabilities import Feed, FeedSource, Forgetful, LoadsByTurns, Outbox
+from cascada.tiers.contract import Tier
 from cascada.tiers.datastore import DataStore, KeepsData
 from cascada.tiers.guarded import GuardedTier
 from cascada.tiers.guarded_datastore import GuardedData
 from cascada.tiers.memory.datastore import MemoryData
+from cascada.tiers.memory.tier import MemoryTier
+
+logger = logging.getLogger("cascada")
 
 
-def data_of(lower: Sequence[GuardedTier]) -> DataStore:
+def build(options: Options, lower: Sequence[Tier], clock: Clock | None = None) -> Engine:
+    """The engine of these options, over the tiers `lower`, top to bottom."""
+    clock = clock or SystemClock()
+    trace = Trace(options.observers, clock.monotonic)
+    kinds = Kinds(options.policies, options.default_policy, seconds(options.default_ttl))
+    memory = MemoryTier(
+        clock,
+        capacity_bytes=options.l1_bytes,
+        kind_of=kinds.of_key,
+        due_at=lambda kind, entry: stack.decide_from(kind, entry),
+    )
+    guarded = [
+        GuardedTier(
+            tier,
+            clock,
+            timeout=options.op_timeout,
+            catches_up=tier is not lower[-1] and isinstance(lower[-1], Outbox),
+            watcher=trace,
+        )
+        for tier in lower
+    ]
+    if lower and options.degraded_l1_ttl == math.inf:
+        logger.warning(
+            "degraded_l1_ttl is inf, which is for a single process: while a tier is away "
+            "memory goes on for ever, and hears of nothing that others change"
+        )
+    stack = Stack(
+        memory,
+        guarded,
+        kinds=kinds,
+        codec=ValueCodec(compress_over=options.compress_over, debug=options.debug),
+        clock=clock,
+        trace=trace,
+        load_timeout=options.load_timeout,
+        degraded_l1_ttl=options.degraded_l1_ttl,
+        invalidate_patience=options.invalidate_patience,
+        on_pending=options.on_pending,
+        max_value_bytes=options.max_value_bytes,
+        dependencies=Dependencies(options.dependencies),
+        watched=options.mode != "on",
+        debug=options.debug,
+    )
+    for data_type, policy in options.policies.items():
+        if policy.type is not None:
+            stack.codec.declared(policy.type, f"the Policy.type of {data_type}")
+    data = _data_of(guarded)
+    _let_one_process_load(guarded)
+    check = SelfCheck(stack, partial(Bypass, stack), options.self_check)
+    feed = _feed(stack, lower[0], options.op_timeout, clock) if lower else None
+    life = Lifecycle(
+        stack,
+        feed,
+        lambda: Limits(options.max_loads, options.max_loads_per_type, options.load_wait),
+        tuple(each for each in (*lower, data) if isinstance(each, Forgetful)),
+        check.settle,
+    )
+    return Engine(options, clock, stack, life, check, feed, data)
+
+
+def _feed(stack: Stack, authority: Tier, timeout: float, clock: Clock) -> Feed:
+    """What tells memory of other processes' invalidations: the first tier below it."""
+    if not isinstance(authority, FeedSource):
+        raise TypeError(f"{authority!r} stands below memory and tells nothing of invalidations")
+    feed = authority.make_feed(
+        stack.memory,
+        clock,
+        timeout=timeout,
+        on_error=lambda why: stack.trace.tier_failed("feed", why),
+    )
+    stack.listen(feed)
+    return feed
+
+
+def _data_of(lower: Sequence[GuardedTier]) -> DataStore:
     """Where lists and counters are kept: by the first shared tier that does, else here."""
     for guarded in lower:
         if isinstance(guarded.tier, KeepsData):
@@ -19,7 +116,7 @@ def data_of(lower: Sequence[GuardedTier]) -> DataStore:
     return MemoryData()
 
 
-def let_one_process_load(lower: Sequence[GuardedTier]) -> None:
+def _let_one_process_load(lower: Sequence[GuardedTier]) -> None:
     """By turns in the lowest tier, while no tier above it can say by a lease whose turn it is."""
     if lower and isinstance(base := lower[-1].tier, LoadsByTurns):
         base.somebody_above = lambda: any(tier.available for tier in lower[:-1])

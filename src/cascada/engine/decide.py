@@ -7,7 +7,7 @@ age, and whether a remembered absence answers this caller.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import Enum, auto
+from enum import Enum
 from typing import Final, NamedTuple
 
 from cascada.engine.kinds import stale_window
@@ -22,13 +22,13 @@ GENERAL_ANSWER_TTL: Final = 5.0
 
 
 class Verdict(Enum):
-    """What may be done with an entry."""
+    """What may be done with an entry; the values are what `explain` calls it."""
 
-    FRESH = auto()  # serve it
-    REFRESH_DUE = auto()  # serve it, and refresh it ahead of its expiry
-    STALE = auto()  # serve it, and refresh it
-    FALLBACK = auto()  # keep it, in case the source fails
-    UNFIT = auto()  # as if it were not there
+    FRESH = "fresh"  # serve it
+    REFRESH_DUE = "due"  # serve it, and refresh it ahead of its expiry
+    STALE = "stale"  # serve it, and refresh it
+    FALLBACK = "spare"  # keep it, in case the source fails
+    UNFIT = "unfit"  # as if it were not there
 
 
 def judge(entry: Entry, policy: Policy, now: float, *, generating: bool) -> Verdict:

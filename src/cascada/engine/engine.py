@@ -1,137 +1,100 @@
-"""One engine, assembled: the tiers that the options name, and the life that runs them."""
+"""The one door: every face, strategy and integration asks the engine, and nothing behind it.
+
+A face checks what its caller passed and makes `Request`s of it; it calls a method here, and gives
+the answer its public shape. The engine is bound to its event loop first (`when_ready`), looks at
+the mode, and hands over to the path: `reading`, `streaming`, `writing`. `build` puts it together.
+A face must not call the paths, nor a tier, by itself.
+"""
 
 from __future__ import annotations
 
-import logging
-import math
-from collections.abc import Callable, Iterable, Sequence
-from contextvars import ContextVar
+from asyncio import get_running_loop
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
+from contextlib import aclosing, suppress
+from functools import wraps
+from itertools import repeat
 from threading import get_ident
-from typing import Any, Final
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
-from cascada.codecs.values import ValueCodec
-from cascada.engine.answers import Lookups
-from cascada.engine.build import data_of, let_one_process_load
-from cascada.engine.kinds import Kind, Kinds
+from cascada.engine.bypass import Bypass, is_bypassed
+from cascada.engine.kinds import Kind
 from cascada.engine.lifecycle import Lifecycle
 from cascada.engine.loading import dependencies as sources
-from cascada.engine.reading import read
+from cascada.engine.reading import fences, read
+from cascada.engine.reading.answers import hit_of, hit_or_miss, value_of
+from cascada.engine.reading.explain import Explanation, explain
 from cascada.engine.reading.fences import Fence
-from cascada.engine.reading.levels import LevelLookup, MakeLoader
-from cascada.engine.request import Answer, Fences, Loader, Request
+from cascada.engine.reading.levels import LevelLookup
+from cascada.engine.request import Answer, Loader, Request
 from cascada.engine.selfcheck import SelfCheck
 from cascada.engine.stack import Stack
-from cascada.engine.tasks.limits import Limits
-from cascada.engine.trace import Trace
-from cascada.model.clock import Clock, SystemClock
-from cascada.model.dependencies import Dependencies
-from cascada.model.entry import UNSET, Flag, Hit, Miss
-from cascada.model.errors import CorruptEntry
+from cascada.engine.streaming import stream
+from cascada.engine.streaming.pieces import MakePieces, Pieces
+from cascada.engine.writing import write
+from cascada.engine.writing.cascade import Cascade, cascade
+from cascada.engine.writing.invalidate import count_entries, delete, discard, invalidate
+from cascada.model.clock import Clock
+from cascada.model.dependencies import Reach
+from cascada.model.entry import UNSET, Entry, Hit, Invalidated, Miss
+from cascada.model.errors import CorruptEntry, TierUnavailable
 from cascada.model.keys import Key
+from cascada.model.made_of import MadeOf
+from cascada.model.names import key_name
 from cascada.model.options import Options
-from cascada.model.ttl import seconds
-from cascada.tiers.capabilities import Feed, FeedSource, Forgetful, Outbox
-from cascada.tiers.contract import Tier
-from cascada.tiers.guarded import GuardedTier
+from cascada.model.ttl import Duration
+from cascada.tiers.capabilities import Feed
+from cascada.tiers.contract import Usage
+from cascada.tiers.datastore import DataStore
 from cascada.tiers.memory.record import Record
-from cascada.tiers.memory.tier import MemoryTier
 
-logger = logging.getLogger("cascada")
-
-_bypassed: Final[ContextVar[tuple[Engine, ...]]] = ContextVar("cascada_bypass", default=())
-
-
-class Bypass:
-    """`with` it, reads go to their sources. (No `contextmanager`: that fails for some errors.)"""
-
-    def __init__(self, assembly: Engine) -> None:
-        self._engine = assembly
-
-    def __enter__(self) -> None:
-        self._token = _bypassed.set((*_bypassed.get(), self._engine))
-        self._engine.stack.bypasses += 1
-        self._engine.stack.watchers += 1
-
-    def __exit__(self, *error: object) -> None:
-        self._engine.stack.watchers -= 1
-        self._engine.stack.bypasses -= 1
-        _bypassed.reset(self._token)
+P = ParamSpec("P")
+R = TypeVar("R")
+Method = Callable[Concatenate["Engine", P], Coroutine[Any, Any, R]]
 
 
-class Engine(Lookups):
-    """A stack, its life, and the calls that all faces make of them."""
+def when_ready(method: Method[P, R]) -> Method[P, R]:
+    """Run it once the engine is bound to the running loop. Mostly it is, and nothing is awaited."""
 
-    def __init__(self, options: Options, lower: Sequence[Tier], clock: Clock | None = None) -> None:
+    @wraps(method)
+    def call(self: Engine, /, *args: P.args, **named: P.kwargs) -> Coroutine[Any, Any, R]:
+        if self.life.settled is get_running_loop():
+            return method(self, *args, **named)
+        return bound_first(self, *args, **named)
+
+    async def bound_first(self: Engine, /, *args: P.args, **named: P.kwargs) -> R:
+        await self.life.ready()
+        return await method(self, *args, **named)
+
+    return call
+
+
+class Engine:
+    """A stack of tiers, its life on an event loop, and the calls that all faces make of them."""
+
+    def __init__(
+        self,
+        options: Options,
+        clock: Clock,
+        stack: Stack,
+        life: Lifecycle,
+        check: SelfCheck,
+        feed: Feed | None,
+        data: DataStore,
+    ) -> None:
         self.options = options
-        self.clock = clock = clock or SystemClock()
-        trace = Trace(options.observers, clock.monotonic)
-        kinds = Kinds(options.policies, options.default_policy, seconds(options.default_ttl))
-        memory = MemoryTier(
-            clock,
-            capacity_bytes=options.l1_bytes,
-            kind_of=kinds.of_key,
-            due_at=lambda kind, entry: self.stack.decide_from(kind, entry),
-        )
-        guarded = [
-            GuardedTier(
-                tier,
-                clock,
-                timeout=options.op_timeout,
-                catches_up=tier is not lower[-1] and isinstance(lower[-1], Outbox),
-                watcher=trace,
-            )
-            for tier in lower
-        ]
-        if lower and options.degraded_l1_ttl == math.inf:
-            logger.warning(
-                "degraded_l1_ttl is inf, which is for a single process: while a tier is away "
-                "memory goes on for ever, and hears of nothing that others change"
-            )
-        self.stack = Stack(
-            memory,
-            guarded,
-            kinds=kinds,
-            codec=ValueCodec(compress_over=options.compress_over, debug=options.debug),
-            clock=clock,
-            trace=trace,
-            load_timeout=options.load_timeout,
-            degraded_l1_ttl=options.degraded_l1_ttl,
-            invalidate_patience=options.invalidate_patience,
-            on_pending=options.on_pending,
-            max_value_bytes=options.max_value_bytes,
-            dependencies=Dependencies(options.dependencies),
-            watched=options.mode != "on",
-            debug=options.debug,
-        )
-        for data_type, policy in options.policies.items():
-            if policy.type is not None:
-                self.stack.codec.declared(policy.type, f"the Policy.type of {data_type}")
-        self.data = data_of(guarded)
-        let_one_process_load(guarded)
-        self._decode = self.stack.codec.decode
-        self.check = SelfCheck(self.stack, self.bypass, options.self_check)
-        self.feed = self._feed(lower[0]) if lower else None
-        self.life = Lifecycle(
-            self.stack,
-            self.feed,
-            lambda: Limits(options.max_loads, options.max_loads_per_type, options.load_wait),
-            tuple(each for each in (*lower, self.data) if isinstance(each, Forgetful)),
-            self.check.settle,
-        )
-
-    def _feed(self, authority: Tier) -> Feed:
-        """What tells memory of other processes' invalidations: the first tier below it."""
-        if not isinstance(authority, FeedSource):
-            raise TypeError(f"{authority!r} stands below memory and tells nothing of invalidations")
-        trace = self.stack.trace
-        feed = authority.make_feed(
-            self.stack.memory,
-            self.clock,
-            timeout=self.options.op_timeout,
-            on_error=lambda why: trace.tier_failed("feed", why),
-        )
-        self.stack.listen(feed)
-        return feed
+        self.clock = clock
+        self.stack = stack
+        self.life = life
+        self.check = check
+        self.feed = feed
+        self._data = data
+        self._decode = stack.codec.decode
+        # What faces have to know: policies, the table of cascades, types that can be decoded to,
+        # and where measurements of the application's own are counted.
+        self.kinds = stack.kinds
+        self.dependencies = stack.dependencies
+        self.declared = stack.codec.declared
+        self.trace = stack.trace
 
     # --- hits ---------------------------------------------------------------------------------
 
@@ -190,113 +153,235 @@ class Engine(Lookups):
         kind.l1 += written_out
         return found
 
-    async def load(self, request: Request, loader: Loader) -> Hit[Any] | Miss:
-        """The slow path of `load`."""
-        (answer,) = await self.answers([request], loader)
-        return self.answered(request, answer)
+    # --- reading ------------------------------------------------------------------------------
 
-    async def load_many(self, requests: Sequence[Request], loader: Loader) -> list[Hit[Any] | Miss]:
-        answers = await self.answers(requests, loader)
+    @when_ready
+    async def get(self, request: Request, default: Any = None) -> Hit[Any] | Miss:
+        """What the tiers have, beyond what memory answers at once."""
+        if not self.storing:
+            return Miss(default, Fence(self.stack, request, {}))
+        if self.passing_by:
+            (fence,) = await read.get_hidden(self.stack, [request])
+            return Miss(default, fence)
+        found = await read.get_one(self.stack, request)
+        return hit_or_miss(self.stack, request, found, default)
+
+    async def get_many(
+        self,
+        kind: Kind,
+        prefix: tuple[str | None, ...],
+        ids: Sequence[str],
+        requests_of: Callable[[Sequence[str]], list[Request]],
+        want: Any,
+        default: Any = None,
+    ) -> list[Hit[Any] | Miss]:
+        """Hits in memory at one moment, all the rest in one lookup."""
+        glanced: list[Hit[Any] | None] = [None] * len(ids)
+        if want is None:
+            # Equal to Key tuples, and made in C.
+            keys: Any = zip(*map(repeat, prefix), ids, strict=False)
+            glanced = self.glance_many(kind, keys)
+        if None not in glanced:
+            return cast("list[Hit[Any] | Miss]", glanced)
+        found: dict[int, Hit[Any] | Miss] = {
+            index: hit for index, hit in enumerate(glanced) if hit is not None
+        }
+        # Of a strict type all answers are of one moment. Memory may not have heard yet of what the
+        # tier below it shows already: of a cascade, half would be seen. So memory answers none of
+        # them, also not those that it has missed here. It may have them all the same (as another
+        # type, as an absence, as something that is due), and would answer further on.
+        below = self.stack.authority is not self.stack.memory
+        at_once = kind.policy.strict and below
+        if at_once:
+            found.clear()
+        missing = [index for index in range(len(ids)) if index not in found]
+        requests = requests_of([ids[index] for index in missing])
+        answers = await self._get_all(requests, default, at_once=at_once)
+        found.update(zip(missing, answers, strict=True))
+        return [found[index] for index in range(len(ids))]
+
+    @when_ready
+    async def _get_all(
+        self, requests: Sequence[Request], default: Any, *, at_once: bool
+    ) -> list[Hit[Any] | Miss]:
+        if not self.storing:
+            return [Miss(default, Fence(self.stack, request, {})) for request in requests]
+        if self.passing_by:
+            misses = await read.get_hidden(self.stack, requests, at_once=at_once)
+            return [Miss(default, fence) for fence in misses]
+        answers = await read.get(self.stack, requests, at_once=at_once)
         return [
-            self.answered(request, answer)
+            hit_or_miss(self.stack, request, answer, default)
             for request, answer in zip(requests, answers, strict=True)
         ]
 
-    async def answers(self, requests: Sequence[Request], loader: Loader) -> list[Answer]:
-        """Answers with all that is known of them, as the mode says."""
-        if not self.passing_by:
-            await self.life.ready()
-            answers = await read.load(self.stack, requests, loader)
-            if self.check.armed:
-                self.check.sample(requests, answers, loader)
-            return answers
-        await self.life.ready()
-        if self.options.mode != "observe" or self._bypassed:
+    async def load(self, request: Request, loader: Loader | LevelLookup) -> Hit[Any] | Miss:
+        """What the tiers have, else what the loader brings."""
+        (answer,) = await self._answers([request], loader)
+        return hit_of(self.stack, request, answer)
+
+    async def load_many(self, requests: Sequence[Request], loader: Loader) -> list[Hit[Any] | Miss]:
+        """`load` of many, whose loader is called once for all that nobody has."""
+        answers = await self._answers(requests, loader)
+        return [hit_of(self.stack, *each) for each in zip(requests, answers, strict=True)]
+
+    async def ask(self, request: Request, loader: Loader | LevelLookup) -> tuple[Any, Answer]:
+        """`load` with all that is known of the answer, for faces that report it."""
+        (answer,) = await self._answers([request], loader)
+        return value_of(self.stack, request, answer), answer
+
+    @when_ready
+    async def _answers(
+        self, requests: Sequence[Request], loader: Loader | LevelLookup
+    ) -> list[Answer]:
+        """The answers of a load, as the mode says."""
+        if isinstance(loader, LevelLookup):
+            (request,) = requests
+            wanted, storing = not self.passing_by, self.storing
+            return [await loader.ask(request, self._answers, wanted=wanted, storing=storing)]
+        if not self.storing:
             return await read.load_uncached(self.stack, requests, loader)
         answers = await read.load(self.stack, requests, loader)
-        served = [
-            index
-            for index, answer in enumerate(answers)
-            if answer.tier != "source" or answer.coalesced
-        ]
-        if served:
-            asked = [requests[index] for index in served]
-            started = self.stack.timer()
-            truths = await read.load_uncached(self.stack, asked, loader)
-            spent = self.stack.timer() - started
-            self.check.observe(asked, [answers[index] for index in served], truths, loader, spent)
-            for index, truth in zip(served, truths, strict=True):
-                answers[index] = truth
+        if self.options.mode == "observe":
+            return await self.check.observe_load(requests, answers, loader)
+        if self.check.armed:
+            self.check.sample(requests, answers, loader)
         return answers
 
-    async def load_by_level(
-        self,
-        request: Request,
-        loader: Callable[..., Any] | None,
-        generator: Callable[..., Any] | None,
-        make: MakeLoader,
-    ) -> Hit[Any] | Miss:
-        """The slow path of `load` where the lookup is strict."""
-        return self.answered(request, await self.by_level(request, loader, generator, make))
+    def stream(self, request: Request, make: MakePieces[Any], **how: Any) -> AsyncGenerator[Any]:
+        """What the caller's generator yields, item for item; `how` is as of `Pieces`."""
+        return self._flow(request, Pieces(self.stack, request, make, **how))
 
-    async def by_level(
-        self,
-        request: Request,
-        loader: Callable[..., Any] | None,
-        generator: Callable[..., Any] | None,
-        make: MakeLoader,
-    ) -> Answer:
-        """The answer of a strict lookup: what is known, else what the source says by level."""
-        fences: list[Fences] = [{}] * len(request.candidates)
+    async def _flow(self, request: Request, source: Pieces) -> AsyncGenerator[Any]:
+        hit = None
+        if request.want is None and not self.check.armed:
+            hit = self.glance(request.key)
+        if hit is not None:
+            for piece in stream.replayed(request, hit.value):
+                yield piece
+            return
+        async with aclosing(await self._pieces(request, source)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    @when_ready
+    async def _pieces(self, request: Request, source: Pieces) -> AsyncGenerator[Any]:
+        """A stream's pieces, as the mode says."""
+        if not self.passing_by:
+            return stream.follow(self.stack, request, source, self.check)
         if self.storing:
-            await self.life.ready()
-            wanted = not self.passing_by
-            known, fences = await read.known(self.stack, request, wanted=wanted)
-            if known is not None and not (generator and known.entry.flags & Flag.ABSENT):
-                return known
-        levels = LevelLookup(self.stack, loader, request.candidates, make)
-        for key, fence in zip(request.candidates, fences, strict=True):
-            since = fence if levels.asked else None
-            level = Request(request.kind, (key,), request.context, request.want, since=since)
-            (answer,) = await self.answers([level], levels.at(key))
-            if not (answer.absent or answer.entry.flags & Flag.ABSENT):
-                return answer
-        if generator is not None:
-            full = Request(
-                request.kind,
-                request.candidates[:1],
-                request.context,
-                request.want,
-                generating=True,
-            )
-            (answer,) = await self.answers([full], make(None, generator))
-        return answer
+            return stream.observe(self.stack, request, source, self.check)
+        return stream.load_uncached(self.stack, request, source)
 
+    @when_ready
     async def ttl(self, request: Request) -> float | None:
-        await self.life.ready()
+        """Seconds until the value of the request's key is no longer fresh; None if none is."""
         exact = Request(request.kind, request.candidates[:1])
         (answer,) = await read.get(self.stack, [exact], counted=False)
         if isinstance(answer, Fence):
             return None
         return max(0.0, answer.entry.fresh_until - self.stack.now())
 
+    @when_ready
+    async def explain(self, request: Request) -> Explanation:
+        """Why a read is answered as it is."""
+        return await explain(self.stack, request)
+
+    # --- writing ------------------------------------------------------------------------------
+
+    def to_be_set(
+        self,
+        request: Request,
+        value: object,
+        *,
+        ttl: Duration | None = None,
+        tags: Sequence[str] = (),
+        sources: Sequence[MadeOf] = (),
+        version: int | None = None,
+    ) -> Entry | None:
+        """What `set` or `fill` is to store; BadInput if it may not be, in every mode."""
+        return write.to_be_set(
+            self.stack, request, value, ttl=ttl, tags=tags, sources=sources, version=version
+        )
+
+    @when_ready
+    async def set(
+        self, request: Request, entry: Entry | None, sources: Sequence[MadeOf] = ()
+    ) -> bool:
+        """Store it in every tier; whether it is there now."""
+        if not self.storing:
+            # Other processes must not go on with the value that this one replaces.
+            await invalidate(self.stack, [key_name(request.key)])
+            return False
+        return await write.write(self.stack, request, entry, sources)
+
+    @when_ready
+    async def fill(self, miss: Fence, entry: Entry | None, sources: Sequence[MadeOf] = ()) -> bool:
+        """Store what was made after this miss, where no value is; whether it was."""
+        fences.spend(miss)
+        return self.storing and await write.fill(self.stack, miss, entry, sources)
+
+    @when_ready
+    async def fill_anew(self, request: Request, entry: Entry | None) -> bool:
+        """`fill` for who has no miss to pass on: by that of this task, else of now.
+
+        Without an entry what is there goes, as in `set`.
+        """
+        return self.storing and await write.fill_anew(self.stack, request, entry)
+
+    @when_ready
+    async def invalidate(self, names: Sequence[str], *, strict: bool) -> Invalidated:
+        """Void all that bears one of the names, which are all of one tenant."""
+        return await invalidate(self.stack, names, strict=strict)
+
+    @when_ready
+    async def delete(self, key: Key, *, strict: bool) -> bool:
+        """Void this key alone; whether there was a value."""
+        return await delete(self.stack, key, strict=strict)
+
+    @when_ready
+    async def discard(self, request: Request, answer: Answer, *, strict: bool) -> None:
+        """Let go of what its reader could not use, unless it was replaced since."""
+        await discard(self.stack, request, answer, strict=strict)
+
+    @when_ready
+    async def count_entries(self, names: Sequence[str]) -> int:
+        """How many entries an invalidation of these names would void."""
+        return sum(map(sum, await count_entries(self.stack, names)))
+
+    @when_ready
+    async def cascade(self, reaches: Sequence[Reach], *, dry_run: bool, strict: bool) -> Cascade:
+        """Void all that the rows reach, in one atomic step; `dry_run` only says what would go."""
+        return await cascade(self.stack, reaches, dry_run=dry_run, strict=strict)
+
+    # --- data, and how full it all is -----------------------------------------------------------
+
+    @when_ready
+    async def data(self) -> DataStore:
+        """Where lists and counters are."""
+        return self._data
+
+    @when_ready
+    async def usage(self) -> dict[str, Usage]:
+        """How full each tier is; a tier that does not answer is left out."""
+        found: dict[str, Usage] = {}
+        for tier in self.stack.tiers:
+            with suppress(TierUnavailable):
+                found[tier.name] = await tier.usage()
+        return found
+
     # --- modes --------------------------------------------------------------------------------
 
     @property
     def passing_by(self) -> bool:
         """Whether this call goes straight to its source."""
-        return self.options.mode != "on" or self._bypassed
+        return self.options.mode != "on" or is_bypassed(self.stack)
 
     @property
     def storing(self) -> bool:
         """Whether the tiers are used at all: not in mode off, nor inside `bypass()`."""
-        return self.options.mode != "off" and not self._bypassed
+        return self.options.mode != "off" and not is_bypassed(self.stack)
 
     def bypass(self) -> Bypass:
         """Inside the block, in this task and those it starts, reads go to their sources."""
-        return Bypass(self)
-
-    @property
-    def _bypassed(self) -> bool:
-        # A task that was started inside a block keeps its context when the block has ended.
-        return self.stack.bypasses > 0 and self in _bypassed.get()
+        return Bypass(self.stack)

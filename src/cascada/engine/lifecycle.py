@@ -62,6 +62,8 @@ class Lifecycle:
         self._first_look: asyncio.Task[Any] | None = None
         self._closed = False
         self._ending: asyncio.Future[None] | None = None
+        self.settled: asyncio.AbstractEventLoop | None = None
+        """The loop on which `ready` has nothing to wait for."""
         self.home: Any = Home()
         self.bridge: asyncio.AbstractEventLoop | None = None
         _alive.add(self)
@@ -72,7 +74,7 @@ class Lifecycle:
         return None if self._loop is None or self._loop.is_closed() else self._loop
 
     async def ready(self) -> None:
-        """Be bound to the running loop, with memory up to date. Called by every slow path."""
+        """Be bound to the running loop, with memory up to date. `Engine` awaits it."""
         loop = asyncio.get_running_loop()
         while True:
             # What a load under way needs it still gets; who comes new would find half of it closed.
@@ -84,6 +86,7 @@ class Lifecycle:
                 if self._loop is not loop:
                     self._bind()
                 if self._first_look is None or self._first_look.done():
+                    self.settled = None if self._ending else loop
                     return
                 awaited = self._first_look
             # Shielded by `wait`: a caller that is cancelled must not end the look of all others.
@@ -105,6 +108,7 @@ class Lifecycle:
         if self._closed:
             return
         self._closed = for_good
+        self.settled = None
         self._ending = asyncio.get_running_loop().create_future() if here else None
         # All of it, whatever fails or is cancelled on the way: nobody will close the rest later.
         async with AsyncExitStack() as closing:
@@ -122,7 +126,7 @@ class Lifecycle:
         """Belong to no loop any more."""
         if self._feed is not None:
             self._feed.forget()
-        self._loop = None
+        self._loop = self.settled = None
         self.home = Home()
         if self._ending:
             self._ending.set_result(None)
@@ -174,7 +178,7 @@ class Lifecycle:
         # destroyed while pending, on a selector that this process shares with the parent.
         if self._loop is not None:
             _of_the_parent.append((self._loop, vars(self._stack).copy(), self._first_look))
-        self._loop = self._first_look = self._ending = None
+        self._loop = self.settled = self._first_look = self._ending = None
         self.home = Home()
         self._stack.memory.flush()
         if self._feed is not None:

@@ -111,6 +111,26 @@ class SelfCheck:
                     self._start(request, answer.entry, None, loader)
                 return
 
+    async def observe_load(
+        self, requests: Sequence[Request], answers: list[Answer], loader: Loader
+    ) -> list[Answer]:
+        """The answers of a load in mode observe: what a tier served gives way to the source's."""
+        served = [
+            index
+            for index, answer in enumerate(answers)
+            if answer.tier != "source" or answer.coalesced
+        ]
+        if not served:
+            return answers
+        asked = [requests[index] for index in served]
+        started = self._stack.timer()
+        truths = await read.load_uncached(self._stack, asked, loader)
+        spent = self._stack.timer() - started
+        self.observe(asked, [answers[index] for index in served], truths, loader, spent)
+        for index, truth in zip(served, truths, strict=True):
+            answers[index] = truth
+        return answers
+
     def observe(
         self,
         requests: Sequence[Request],

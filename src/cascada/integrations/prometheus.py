@@ -23,7 +23,6 @@ from typing import Final
 from weakref import WeakKeyDictionary
 
 from cascada.api.cache import Cache
-from cascada.api.statistics import usage
 from cascada.engine.kinds import OTHER, Kind
 from cascada.model import arguments
 from cascada.model.errors import MissingExtra
@@ -97,8 +96,7 @@ class CacheCollector(Collector):
 
     async def refresh(self) -> None:
         """Ask the tiers how full they are."""
-        await self._engine.life.ready()
-        self._usage = await usage(self._engine.stack)
+        self._usage = await self._engine.usage()
 
     def describe(self) -> Iterable[Metric]:
         """Nothing: a registry need not scrape to find out the names."""

@@ -79,18 +79,18 @@ class Inside:
 
 def inside(cache: Cache | Tenant) -> Inside:
     """What a cache, or the cache of a handle, is made of."""
-    assembly = cache._engine
-    stack = assembly.stack
+    engine = cache._engine
+    stack = engine.stack
     return Inside(
         memory=stack.memory,
         tiers={"l1": stack.memory, **{guarded.name: guarded.tier for guarded in stack.lower}},
         lower=stack.lower,
-        feed=assembly.feed,
+        feed=engine.feed,
         stack=stack,
         kinds=stack.kinds,
         trace=stack.trace,
-        check=assembly.check,
-        data=assembly.data,
+        check=engine.check,
+        data=engine._data,
         handles=cache._handles if isinstance(cache, Cache) else {},
     )
 

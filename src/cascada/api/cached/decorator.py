@@ -61,7 +61,7 @@ class AsyncForm(Generic[P, T]):
         # The hit of `Cache.get`, without its fall through the tiers, which `load` is about to do.
         if (
             cache._validate is None
-            and not cache._check.armed
+            and not cache._engine.check.armed
             and (hit := cache._engine.glance(key, recipe.wanted)) is not None
         ):
             return cast(T, hit.value)

@@ -6,7 +6,6 @@ caller's serializer and deserializer, and the report.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -15,17 +14,14 @@ from typing import Any, Final, Literal, TypedDict
 from cascada.api.context import Context
 from cascada.api.default import LEFT_OUT, default_cache
 from cascada.api.documents.callbacks import Callback, accepts_any, with_accepted
-from cascada.api.tenant import Tenant
 from cascada.codecs.public import as_lists
 from cascada.engine.loading.loaders import SingleLoader, Terms, call
-from cascada.engine.reading import read
+from cascada.engine.reading.levels import LevelLookup
 from cascada.engine.request import Answer, LoadResult, Origin, Request
-from cascada.engine.writing.invalidate import invalidate
 from cascada.model import arguments
 from cascada.model.entry import Flag
 from cascada.model.errors import BadInput
 from cascada.model.keys import Id, Scope
-from cascada.model.names import key_name
 from cascada.model.secret import without_values
 from cascada.model.ttl import Duration
 
@@ -98,7 +94,7 @@ async def get_with_cache_aside(
     ttl = arguments.ttl(ttl, zero=True)
     clock = cache._engine.clock
     started = clock.monotonic()
-    if serializer is None and deserializer is None and not cache._check.armed:
+    if serializer is None and deserializer is None and not cache._engine.check.armed:
         hit = handle.peek(data_type, resource_id)
         if hit is not None:
             spent = (clock.monotonic() - started) * 1000
@@ -117,13 +113,16 @@ async def get_with_cache_aside(
     turned: list[float] = []
     make = partial(Aside, turned, serializer, clock=clock, stored=Terms(ttl))
 
+    engine, type_keys = cache._engine, handle._type_keys(data_type)
+
     async def ask() -> tuple[Any, Answer]:
-        if not handle.by_level(data_type):
-            return await handle.ask(data_type, resource_id, make(fetch, generate), type=want)
+        generating = generate is not None and not type_keys.by_level
+        request = handle._request(type_keys, resource_id, want, generating=generating)
+        if not type_keys.by_level:
+            return await engine.ask(request, make(fetch, generate))
         at_level = fetch_from_db_func and _by_level(fetch_from_db_func, given)
-        return await handle.ask_by_level(
-            data_type, resource_id, at_level, generate, make, type=want
-        )
+        levels = LevelLookup(engine.stack, at_level, generate, request.candidates, make)
+        return await engine.ask(request, levels)
 
     stored, answer = await ask()
     try:
@@ -134,7 +133,8 @@ async def get_with_cache_aside(
         # Other code than this has stored it. It is a miss, like all that does not decode.
         why = without_values(error)
         logger.warning("%s %s does not deserialize: %s", data_type, resource_id, why)
-        await _discard(handle, data_type, resource_id, want, answer)
+        request = handle._request(type_keys, resource_id, want)
+        await engine.discard(request, answer, strict=type_keys.kind.policy.strict)
         stored, answer = await ask()
         value = _deserialized(stored, answer, data_type, deserializer)
     total = clock.monotonic() - started
@@ -193,26 +193,6 @@ def _deserialized(
     if deserializer is None:
         return as_lists(stored, data_type)
     return deserializer(stored)
-
-
-async def _discard(
-    handle: Tenant, data_type: str, resource_id: Id, want: Any, answer: Answer
-) -> None:
-    """Let go of what does not deserialize, unless it has been replaced since it was read.
-
-    One caller after the other: of many who have met it, each would else end the others' new value.
-    """
-    stack, type_keys = handle._stack, handle._type_keys(data_type)
-    found_at = answer.found_at or handle.key(data_type, resource_id)
-    async with stack.discarding.setdefault(found_at, asyncio.Lock()):
-        request = handle._request(type_keys, resource_id, want)
-        (now,) = await read.get(stack, [request], counted=False)
-        was = answer.entry
-        if isinstance(now, Answer) and (now.entry.created, now.entry.data) == (
-            was.created,
-            was.data,
-        ):
-            await invalidate(stack, [key_name(found_at)], strict=type_keys.kind.policy.strict)
 
 
 def _hit_in_memory(spent: float, data_type: str, resource_id: Id) -> CacheAsideMetrics:

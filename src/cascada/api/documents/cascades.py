@@ -67,7 +67,7 @@ async def invalidate_agent_cache_cascade(
     tenant, agent_id = _tenant_of(tenant_id, ctx), arguments.identity(agent_id, "agent_id")
     invalidate_conversations = arguments.flag(invalidate_conversations, "invalidate_conversations")
     dry_run = arguments.flag(dry_run, "dry_run")
-    table = tenant._stack.dependencies
+    table = tenant._engine.dependencies
     with _Measured(tenant, "agent_cascade", {"agent_id": agent_id}) as measure:
         rows = list(table.of("agent"))
         ids: dict[str, Id | Sequence[Id]] = {"agent": agent_id}
@@ -82,7 +82,7 @@ async def invalidate_agent_cache_cascade(
                 failure = error
                 ids["conversation"] = []
             rows += (*table.of("conversation"), *_within_agent(table.of("conversation")))
-        done = await tenant.void(tenant.reaches(rows, ids), dry_run=dry_run)
+        done = await tenant._void(tenant._reaches(rows, ids), dry_run=dry_run)
         if failure is not None:
             raise failure
         counts = done.counts
@@ -164,16 +164,16 @@ async def _complete(tenant: Tenant, subject: str, part: ContextPart, given: Id) 
     value = arguments.identity(given, f"{part}_id")
     rows = [
         replace(row, within=part)
-        for row in tenant._stack.dependencies.of(subject)
+        for row in tenant._engine.dependencies.of(subject)
         if row.by_id == part
     ]
     # Those within it bear the name of the part as well, which reaches all types.
     whole = Reach(part, part_names(tenant.tenant, scope_of(**{part: value})))
-    for each in tenant.reaches(rows, {part: value}):
+    for each in tenant._reaches(rows, {part: value}):
         whole.names += [name for name in each.names if not name.startswith("q:")]
         whole.twice += each.twice
     with _Measured(tenant, f"{part}_complete", {f"{part}_id": value}) as measure:
-        done = await tenant.void([whole])
+        done = await tenant._void([whole])
         measure(METRIC_CACHE_INVALIDATION_COORDINATED, done.keys, done.counts)
     return done.keys
 
@@ -222,19 +222,20 @@ class _Measured:
     """
 
     def __init__(self, tenant: Tenant, data_type: str, known: Mapping[str, Any]) -> None:
-        self._stack = tenant._stack
+        self._engine = tenant._engine
         self._of = data_type, tenant.tenant
         self._said = {name: value for name, value in known.items() if value is not None}
 
     def __enter__(self) -> Callable[[str, float, Mapping[str, Any]], None]:
-        self._started = self._stack.timer()
+        self._started = self._engine.clock.monotonic()
         return self._measure
 
     def _measure(self, metric: str, value: float, metadata: Mapping[str, Any]) -> None:
-        trace, spent = self._stack.trace, self._stack.timer() - self._started
+        trace = self._engine.trace
+        spent = self._engine.clock.monotonic() - self._started
         trace.track(metric, *self._of, value, {**self._said, **metadata})
         trace.track(METRIC_LATENCY, *self._of, spent * 1000, self._said)
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         if kind is not None and issubclass(kind, Exception):
-            self._stack.trace.track(METRIC_CACHE_INVALIDATION_FAILED, *self._of, 1, self._said)
+            self._engine.trace.track(METRIC_CACHE_INVALIDATION_FAILED, *self._of, 1, self._said)

@@ -213,7 +213,7 @@ class CacheManager(ListsAndCounters):
         collection_id = arguments.identity(collection_id, "collection_id")
         handle = cls._handle(tenant_id, None, None, collection_id)
         resource_id = generate_resource_id_hash(arguments.text(query, "query"), **params)
-        return await handle.fill_anew(CACHE_TYPE_QUERY_RESULT, resource_id, result)
+        return await handle._fill_anew(CACHE_TYPE_QUERY_RESULT, resource_id, result)
 
     @classmethod
     async def get_agent_config(cls, agent_id: Id, tenant_id: Id = LEFT_OUT) -> Any:

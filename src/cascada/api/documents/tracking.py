@@ -59,7 +59,7 @@ async def track_cache_metrics(
             "pass metric_type=METRIC_LATENCY, value=... or operation=..., hit=..., latency_ms=..."
         )
     for metric, each in measured.items():
-        handle._stack.trace.track(metric, data_type, handle.tenant, each, said)
+        handle._engine.trace.track(metric, data_type, handle.tenant, each, said)
 
 
 async def track_agent_cache_metrics(
@@ -81,6 +81,6 @@ async def track_agent_cache_metrics(
         said["agent_id"] = agent_id
     counted = METRIC_CACHE_HIT if arguments.flag(cache_hit, "cache_hit") else METRIC_CACHE_MISS
     latency_ms = arguments.number(latency_ms, "latency_ms", 0)
-    track = handle._stack.trace.track
+    track = handle._engine.trace.track
     track(counted, data_type, handle.tenant, 1.0, {**said, "latency_ms": latency_ms})
     track(METRIC_LATENCY, data_type, handle.tenant, latency_ms, said)

@@ -123,7 +123,7 @@ async def explain(stack: Stack, request: Request) -> Explanation:
         )
         if choice.at is not None and choice.verdict is not decide.Verdict.FALLBACK:
             found = request.candidates[choice.at]
-            verdict = f"a hit in {tier.name} ({choice.verdict.name.lower()}), under {found}"
+            verdict = f"a hit in {tier.name} ({choice.verdict.value}), under {found}"
             decided = True
     unstored = stack.trace.why_unstored(request.key)
     return Explanation(request.key.text, verdict, tuple(findings), unstored)
@@ -194,7 +194,7 @@ def _finding(
     return Finding(
         tier.name,
         key.text,
-        verdict.name.lower(),
+        verdict.value,
         age=max(0.0, now - entry.created),
         fresh_for=entry.fresh_until - now,
         size=len(entry.data),

@@ -9,14 +9,16 @@ needs no source. Several callers share each of these loads as they share any.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
 from cascada.engine.loading import dependencies as sources
 from cascada.engine.loading.dependencies import LoadContext
 from cascada.engine.loading.loaders import call, in_order, is_nothing
-from cascada.engine.request import Loader
+from cascada.engine.reading import read
+from cascada.engine.reading.fences import is_absence
+from cascada.engine.request import Answer, Fences, Loader, Request
 from cascada.engine.stack import Stack
 from cascada.model.errors import BadInput
 from cascada.model.keys import Key, Scope
@@ -37,20 +39,49 @@ class LevelLookup:
         self,
         stack: Stack,
         loader: Callable[..., Any] | None,
+        generator: Callable[..., Any] | None,
         keys: Sequence[Key],
         make: MakeLoader,
     ) -> None:
         self._stack = stack
         self._loader = loader
+        self._generator = None if generator is None else make(None, generator)
         self._scopes = [key.scope for key in keys]
         self._make = make
         self._takes_scope = loader is not None and _takes_scope(loader)
         self._made: Any = None
         self._made_in: LoadContext | None = None
-        self.asked = False
+        self._asked = False
         """Whether what holds for the levels to come is known already."""
 
-    def at(self, key: Key) -> Loader:
+    async def ask(
+        self,
+        request: Request,
+        load: Callable[[Sequence[Request], Loader], Awaitable[list[Answer]]],
+        *,
+        wanted: bool,
+        storing: bool,
+    ) -> Answer:
+        """What is known, if that may be `wanted`; else what the source says, level by level."""
+        seen: list[Fences] = [{}] * len(request.candidates)
+        if storing:
+            known, seen = await read.known(self._stack, request, wanted=wanted)
+            if known is not None and (self._generator is None or not is_absence(known)):
+                return known
+        for key, fence in zip(request.candidates, seen, strict=True):
+            since = fence if self._asked else None
+            level = Request(request.kind, (key,), request.context, request.want, since=since)
+            (answer,) = await load([level], self._at(key))
+            if not (answer.absent or is_absence(answer)):
+                return answer
+        if self._generator is not None:
+            full = Request(
+                request.kind, request.candidates[:1], request.context, request.want, generating=True
+            )
+            (answer,) = await load([full], self._generator)
+        return answer
+
+    def _at(self, key: Key) -> Loader:
         if self._loader is None or self._takes_scope:
             return self._make(self._loader and partial(self._loader, scope=key.scope))
         return self._make(partial(self._once, key.scope))
@@ -58,9 +89,9 @@ class LevelLookup:
     async def _once(self, level: Scope) -> Any:
         assert self._loader is not None
         context = sources.current(self._stack)
-        if not self.asked:
+        if not self._asked:
             self._made = await call(self._loader)
-            self._made_in, self.asked = context, True
+            self._made_in, self._asked = context, True
         elif context is not None and self._made_in is not None:
             context.join(self._made_in)
         made = self._made

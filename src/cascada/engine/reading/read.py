@@ -14,6 +14,7 @@ from cascada.engine.decide import Verdict
 from cascada.engine.loading import dependencies as sources
 from cascada.engine.loading.encode import encoded, is_typed
 from cascada.engine.reading import fences as fence
+from cascada.engine.reading.answers import opens
 from cascada.engine.reading.fast_path import SharedRead, look
 from cascada.engine.reading.fences import Fence
 from cascada.engine.reading.load import run_load
@@ -22,7 +23,6 @@ from cascada.engine.request import Answer, Fences, Loader, Request
 from cascada.engine.stack import Stack
 from cascada.engine.tasks.limits import Ticket
 from cascada.engine.tasks.singleflight import Flight, Waiter
-from cascada.model.entry import UNSET
 from cascada.model.errors import CorruptEntry, SerializationError
 from cascada.tiers.contract import Fence as TierFence
 from cascada.tiers.contract import Found
@@ -348,16 +348,6 @@ def _asked_too_little(request: Request, waiter: Waiter, answer: Answer) -> bool:
     return answer.absent and request.generating and not waiter.flight.request.generating
 
 
-def opens(stack: Stack, request: Request, answer: Answer) -> bool:
-    """Decode another caller's value; one that asked for another type has to look itself."""
-    if answer.value is UNSET and not answer.absent:
-        try:
-            answer.value = stack.decode(answer.entry, request.kind, request.want)
-        except CorruptEntry:
-            return False
-    return True
-
-
 def _refresh(stack: Stack, request: Request, loader: Loader) -> None:
     """Load anew in the background, unless somebody does, or it has just failed."""
     key = request.key
@@ -386,15 +376,3 @@ def account(
     if sources.current(stack) is not None:
         for request, answer in zip(requests, answers, strict=True):
             sources.note(stack, request, answer)
-
-
-def value_of(stack: Stack, request: Request, answer: Answer) -> object:
-    """The answer's value as this caller's own: the object at hand once, then fresh decodings."""
-    if answer.absent:
-        return None
-    if answer.value is not UNSET:
-        value = answer.value
-        if answer.storable:  # else there is no other one to be had
-            answer.value = UNSET
-        return value
-    return stack.decode(answer.entry, request.kind, request.want)

@@ -28,6 +28,7 @@ from typing import Any, Final
 from cascada.codecs.values import Encoded
 from cascada.engine.loading import dependencies as sources
 from cascada.engine.reading import read
+from cascada.engine.reading.answers import opens, value_of
 from cascada.engine.request import UNSTORED, Answer, LoadResult, Request
 from cascada.engine.selfcheck import SelfCheck
 from cascada.engine.stack import Stack
@@ -57,7 +58,7 @@ async def follow(
     read.account(stack, [request], [found], started)
     if check.armed:
         check.sample([request], [found], source)
-    for piece in replayed(request, read.value_of(stack, request, found)):
+    for piece in replayed(request, value_of(stack, request, found)):
         yield piece
 
 
@@ -270,7 +271,7 @@ async def _open(stack: Stack, request: Request, source: Pieces) -> Answer | Foll
         finally:
             if not flows:
                 place.leave()
-        if answer is not None and read.opens(stack, request, answer):
+        if answer is not None and opens(stack, request, answer):
             return answer
 
 

@@ -16,11 +16,14 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from cascada.engine.reading import read
+from cascada.engine.request import Answer, Request
 from cascada.engine.stack import Stack
 from cascada.engine.writing import redelivery
 from cascada.model.entry import Invalidated
 from cascada.model.errors import CacheClosed, InvalidationPending, TierUnavailable
-from cascada.model.names import tenant_of
+from cascada.model.keys import Key
+from cascada.model.names import key_name, tenant_of
 from cascada.tiers.capabilities import L1_LEASE, Acknowledged
 from cascada.tiers.contract import NOTHING, EntryCount, Invalidation
 from cascada.tiers.guarded import GuardedTier
@@ -46,6 +49,29 @@ async def invalidate(
 ) -> Invalidated:
     """`void`, for those who need not know what each name has reached."""
     return (await void(stack, names, insist=insist, strict=strict)).told
+
+
+async def delete(stack: Stack, key: Key, *, strict: bool) -> bool:
+    """Void this key alone; whether there was a value."""
+    # What has been loaded is there to who has loaded it, before any tier has it.
+    flight = stack.flights.find(key)
+    loaded = flight is not None and flight.brings_a_value
+    return (await invalidate(stack, [key_name(key)], strict=strict)).keys > 0 or loaded
+
+
+async def discard(stack: Stack, request: Request, answer: Answer, *, strict: bool) -> None:
+    """Let go of what its reader could not use, unless it was replaced since.
+
+    One caller after the other: of many who have met it, each would else end the others' new value.
+    """
+    found_at, was = answer.found_at or request.key, answer.entry
+    async with stack.discarding.setdefault(found_at, asyncio.Lock()):
+        (now,) = await read.get(stack, [request], counted=False)
+        if isinstance(now, Answer) and (now.entry.created, now.entry.data) == (
+            was.created,
+            was.data,
+        ):
+            await invalidate(stack, [key_name(found_at)], strict=strict)
 
 
 async def void(

@@ -240,7 +240,20 @@ async def _store(stack: Stack, tier: Tier, request: Request, lease: Lease, entry
 # --- after a miss, where no value is ----------------------------------------------------------
 
 
-async def fill(stack: Stack, miss: Fence, entry: Entry, sources: Sequence[MadeOf] = ()) -> bool:
+async def fill_anew(stack: Stack, request: Request, entry: Entry | None) -> bool:
+    """`fill` for who has no miss to pass on: by that of this task, else of now.
+
+    Without an entry what is there goes, as in `write`.
+    """
+    if entry is None:
+        return await write(stack, request, None)
+    miss = fences.take(stack, request.key) or await fence_now(stack, request)
+    return await fill(stack, miss, entry)
+
+
+async def fill(
+    stack: Stack, miss: Fence, entry: Entry | None, sources: Sequence[MadeOf] = ()
+) -> bool:
     """Store what was made after this miss, the lowest tier first, as a load would.
 
     False if the key was named since or has a value, or a tier fails on the way: then those above it
@@ -248,7 +261,7 @@ async def fill(stack: Stack, miss: Fence, entry: Entry, sources: Sequence[MadeOf
     was stored on the way stays: it is as good as what a load has stored.
     """
     request, authority = miss.request, stack.authority
-    if await _unfit(stack, request, sources):
+    if entry is None or await _unfit(stack, request, sources):
         return False
     stack.trace.stored(request.kind, request.key, len(entry.data), stack.timer())
     numbered = miss.seen.get(authority.name)

@@ -1,0 +1,58 @@
+"""From an answer of the engine to what its caller gets: a value of his own, a `Hit` or a `Miss`.
+
+`Engine` and the streams call it, at the end of a read. It reads no tier.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cascada.engine.loading import dependencies as sources
+from cascada.engine.reading.fences import Fence, is_absence
+from cascada.engine.request import Answer, Request
+from cascada.engine.stack import Stack
+from cascada.model.entry import UNSET, Hit, Miss
+from cascada.model.errors import CorruptEntry
+
+
+def value_of(stack: Stack, request: Request, answer: Answer) -> object:
+    """The answer's value as this caller's own: the object at hand once, then fresh decodings."""
+    if answer.absent:
+        return None
+    if answer.value is not UNSET:
+        value = answer.value
+        if answer.storable:  # else there is no other one to be had
+            answer.value = UNSET
+        return value
+    return stack.decode(answer.entry, request.kind, request.want)
+
+
+def hit_of(stack: Stack, request: Request, answer: Answer, default: Any = None) -> Hit[Any] | Miss:
+    """The answer as its caller gets it."""
+    if answer.absent:
+        return Miss(default)
+    absent = is_absence(answer)
+    value = default if absent else value_of(stack, request, answer)
+    age = 0.0 if answer.tier == "source" else max(0.0, stack.now() - answer.entry.created)
+    origin = sources.origin(request, answer)
+    stale, coalesced = answer.stale, answer.coalesced
+    return Hit(value, answer.tier, age, stale, coalesced, origin, absent, answer.fence)
+
+
+def hit_or_miss(
+    stack: Stack, request: Request, found: Answer | Fence, default: Any = None
+) -> Hit[Any] | Miss:
+    """What a `get` found, or the miss that remembers what it saw."""
+    if isinstance(found, Fence):
+        return Miss(default, found)
+    return hit_of(stack, request, found, default)
+
+
+def opens(stack: Stack, request: Request, answer: Answer) -> bool:
+    """Decode another caller's value; one that asked for another type has to look itself."""
+    if answer.value is UNSET and not answer.absent:
+        try:
+            answer.value = stack.decode(answer.entry, request.kind, request.want)
+        except CorruptEntry:
+            return False
+    return True
