@@ -104,7 +104,7 @@ async def test_it_tells_stale_from_kept_in_need_from_expired(
     for wait in (0, 6, 6, 10, 100):
         clock.advance(wait)
         seen.append((await acme.explain("x", "1")).findings[-1].state)
-    assert seen == ["fresh", "due", "stale", "spare", "expired"]
+    assert seen == ["fresh", "refresh_due", "stale", "fallback", "expired"]
     assert not await acme.get("x", "1")
 
 
