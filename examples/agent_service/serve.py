@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     try:
         settings = Settings.from_env()
-        asyncio.run(_serve(settings, chosen.host, chosen.port, bare=chosen.bare))
+        _serve(settings, chosen.host, chosen.port, bare=chosen.bare)
     except (WrongSetting, CascadaError) as error:
         print(f"serve: {error}", file=sys.stderr)
         return 2
@@ -48,18 +48,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-async def _serve(settings: Settings, host: str, port: int, *, bare: bool) -> None:
+def _serve(settings: Settings, host: str, port: int, *, bare: bool) -> None:
     app = create_app(settings)
+    # uvicorn takes uvloop and httptools where they are installed: the loop, too, if it runs it.
+    config = uvicorn.Config(app, host=host, port=port, log_level="warning", access_log=False)
 
     async def announce(address: str) -> None:
         if bare:
             print(address, flush=True)
         else:
             question = await _seed(app.state.service)
-            print(_welcome(address, caller_header(settings, TENANT), question), flush=True)
+            caller = caller_header(settings, TENANT)
+            print(_welcome(address, _runs_on(config), caller, question), flush=True)
 
-    config = uvicorn.Config(app, host=host, port=port, log_level="warning", access_log=False)
-    await _Server(config, announce).serve()
+    _Server(config, announce).run()
 
 
 class _Server(uvicorn.Server):
@@ -103,9 +105,18 @@ async def _seed(service: Service) -> str:
     return next((text.question for text in texts if text.question), "What is this?")
 
 
-def _welcome(address: str, caller: str, question: str) -> str:
+def _runs_on(config: uvicorn.Config) -> str:
+    """The event loop and the HTTP parser that are really used."""
+    loop = type(asyncio.get_running_loop()).__module__.partition(".")[0]
+    parser = config.http_protocol_class.__module__.rpartition(".")[2].removesuffix("_impl")
+    slow = [each for each in (loop, parser) if each in ("asyncio", "h11")]
+    faster = " (faster with `pip install uvloop httptools`)" if slow else ""
+    return f"{loop} and {parser}{faster}"
+
+
+def _welcome(address: str, runs_on: str, caller: str, question: str) -> str:
     body = shlex.quote(json.dumps({"collection_id": "stdlib", "question": question}))
-    return f"""serve: the agent service is at {address}
+    return f"""serve: the agent service is at {address}, on {runs_on}
   documentation  {address}/docs
   statistics     {address}/stats
   metrics        {address}/metrics

@@ -47,11 +47,29 @@ async def welcome(process: Process) -> str:
     return said
 
 
-@pytest.mark.parametrize("secret", ["", "a secret of more than thirty-two bytes"])
-async def test_what_it_prints_can_be_tried(tmp_path: Path, secret: str) -> None:
+def without_speedups(folder: Path) -> Path:
+    """A folder in which uvloop and httptools are found, and cannot be imported."""
+    for name in ("uvloop", "httptools"):
+        (folder / f"{name}.py").write_text(f"raise ImportError('{name}')\n", "utf-8")
+    return folder
+
+
+SLOW = "asyncio and h11 (faster with `pip install uvloop httptools`)"
+
+
+@pytest.mark.parametrize(
+    ("secret", "runs_on"),
+    [("", "uvloop and httptools"), ("a secret of more than thirty-two bytes", SLOW)],
+)
+async def test_what_it_prints_can_be_tried(tmp_path: Path, secret: str, runs_on: str) -> None:
     environment = {"AGENT_SERVICE_JWT_SECRET": secret}
+    if runs_on == SLOW:
+        environment["PYTHONPATH"] = (
+            f"{without_speedups(tmp_path)}:{os.environ.get('PYTHONPATH', '')}"
+        )
     async with serving(tmp_path / "service.db", **environment) as process:
         said = await welcome(process)
+        assert f", on {runs_on}\n" in said
         words = shlex.split(said[said.index("curl") : said.index("Ctrl-C")])
         assert words[:2] == ["curl", "-i"]
         headers = dict(words[place + 1].split(": ") for place, w in enumerate(words) if w == "-H")
