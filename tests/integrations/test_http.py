@@ -143,4 +143,4 @@ async def test_to_ask_how_long_is_no_read() -> None:
         assert await acme.ttl("page", "p1") is not None
         assert await acme.ttl("page", "other") is None
         total = cache.stats().total
-        assert (total.l1, total.misses) == (0, 0)
+        assert (total.hits, total.misses) == (0, 0)

@@ -21,6 +21,7 @@ from cascada.model.policy import Policy
 from cascada.testing.clock import ManualClock
 from cascada.testing.inside import inside
 from cascada.testing.nodes import hear
+from cascada.tiers.sqlite.tier import SqliteTier
 from tests.scenarios.row import Row, all_stored, until
 
 ROOT = Path(__file__).parents[2]
@@ -333,3 +334,33 @@ def test_without_the_library_the_error_says_what_to_install() -> None:
     assert said.returncode == 1
     assert "MissingExtra" in said.stderr
     assert "pip install cascada[prometheus]" in said.stderr
+
+
+async def test_a_tier_of_another_name_is_counted_by_its_name(
+    clock: ManualClock, tmp_path: Path
+) -> None:
+    """A further place for entries is data: nothing in the engine knows the tiers' names."""
+
+    class Archive(SqliteTier):
+        name = "archive"
+
+    def tier() -> Archive:
+        return Archive(tmp_path / "archive.sqlite", namespace="test", clock=clock)
+
+    async with Cache(tiers=[tier()], clock=clock) as writer:
+        await writer.tenant("acme").set("x", "1", "value")
+    async with Cache(tiers=[tier()], clock=clock) as cache:
+        acme = cache.tenant("acme")
+        assert (await acme.get("x", "1")).tier == "archive"
+        assert not await acme.get("x", "2")
+        assert (await acme.load("x", "3", lambda: 3)).tier == "source"
+        assert cache.stats().total.by_tier == {"l1": 0, "archive": 1}
+        assert cache.stats().total.hits == 1
+        said = Scrape(await exposition(cache))
+        assert said("cache_hit_total", layer="archive") == 1
+        assert said("cache_miss_total", layer="archive") == 2
+        assert said("cache_response_time_seconds_count", layer="archive") == 1
+        assert said.labels("cache_response_time_seconds_count", "layer") == {
+            "l1", "archive", "source",
+        }  # fmt: skip
+        assert said("cache_tier_up", layer="archive") == 1

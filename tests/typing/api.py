@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from datetime import timedelta
-from typing import Any, Literal, assert_type
+from typing import Any, assert_type
 
 from cascada import (
     CACHE_TYPE_AGENT_CONFIG,
@@ -80,7 +80,7 @@ async def modern() -> None:
         assert_type(acme, Tenant)
         got = await acme.get("agent_config", "a1")
         if isinstance(got, Hit):
-            assert_type(got.tier, Literal["l1", "l2", "l3", "source"])
+            assert_type(got.tier, str)
         else:
             assert isinstance(got, Miss)
         key = acme.key("agent_config", "a1")

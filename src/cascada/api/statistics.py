@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 
 from cascada.engine.kinds import Kind
+from cascada.model.entry import MEMORY
 
 
 @dataclass(frozen=True, slots=True)
 class TypeStatistics:
     """Counts of one data type, all tenants together."""
 
-    l1: int = 0
-    l2: int = 0
-    l3: int = 0
+    by_tier: Mapping[str, int] = field(default_factory=dict)
+    """Hits, by the name of the tier that answered."""
     misses: int = 0
     coalesced: int = 0
     stale: int = 0
@@ -37,7 +39,7 @@ class TypeStatistics:
 
     @property
     def hits(self) -> int:
-        return self.l1 + self.l2 + self.l3
+        return sum(self.by_tier.values())
 
     @property
     def hit_ratio(self) -> float:
@@ -68,7 +70,7 @@ class Statistics:
         return "\n".join(rows)
 
 
-_FIELDS = tuple(TypeStatistics.__dataclass_fields__)
+_SUMS = [each.name for each in fields(TypeStatistics) if each.name != "by_tier"]
 
 
 def statistics(kinds: list[Kind]) -> Statistics:
@@ -80,4 +82,8 @@ def statistics(kinds: list[Kind]) -> Statistics:
 
 
 def _sum(kinds: list[Kind]) -> TypeStatistics:
-    return TypeStatistics(**{name: sum(getattr(kind, name) for kind in kinds) for name in _FIELDS})
+    hits: Counter[str] = Counter({MEMORY: 0})
+    for kind in kinds:
+        hits.update(kind.by_tier)
+    sums = {name: sum(getattr(kind, name) for kind in kinds) for name in _SUMS}
+    return TypeStatistics(hits, **sums)

@@ -38,7 +38,7 @@ logger = logging.getLogger("cascada")
 def build(options: Options, lower: Sequence[Tier], clock: Clock | None = None) -> Engine:
     """The engine of these options, over the tiers `lower`, top to bottom."""
     clock = clock or SystemClock()
-    trace = Trace(options.observers, clock.monotonic)
+    trace = Trace(options.observers, clock.monotonic, [tier.name for tier in lower])
     kinds = Kinds(options.policies, options.default_policy, seconds(options.default_ttl))
     memory = MemoryTier(
         clock,

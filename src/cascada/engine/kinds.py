@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from cascada.model.entry import MEMORY
 from cascada.model.keys import Key
 from cascada.model.policy import BUILT_IN, Policy, with_built_in
 from cascada.model.ttl import seconds
@@ -20,9 +21,12 @@ MAX_KINDS: Final = 10_000
 MAX_SHARED: Final = 1000
 OTHER: Final = "other"
 
+_NONE: Final[dict[str, int]] = {}
+
 
 class Counters:
-    """Counts since the start of the process; seconds are sums.
+    """Counts since the start of the process; seconds are sums. Hits are `l1` in memory, and those
+    `below` it by the tier's name.
 
     Hits that were compared with their source: `checked`, and how many of those `differed` at once,
     after 1 s, after 10 s; `unchecked` are those whose source did not say. Hits whose source was
@@ -32,14 +36,15 @@ class Counters:
     """
 
     __slots__ = (
-        "bulky", "checked", "coalesced", "corrupt", "differed", "differed_1s", "differed_10s", "l1",
-        "l2", "l3", "load_failures", "load_seconds", "loads", "misses", "oversized", "refused",
-        "stale", "stored", "stored_bytes", "timed_hits", "timed_seconds", "unchecked", "unfit",
-        "unstorable",
+        "below", "bulky", "checked", "coalesced", "corrupt", "differed", "differed_1s",
+        "differed_10s", "l1", "load_failures", "load_seconds", "loads", "misses", "oversized",
+        "refused", "stale", "stored", "stored_bytes", "timed_hits", "timed_seconds", "unchecked",
+        "unfit", "unstorable",
     )  # fmt: skip
 
     def __init__(self) -> None:
-        self.l1 = self.l2 = self.l3 = 0
+        self.l1 = 0
+        self.below = _NONE
         self.misses = self.coalesced = self.stale = 0
         self.loads = self.load_failures = self.refused = self.corrupt = 0
         self.checked = self.unchecked = 0
@@ -51,7 +56,19 @@ class Counters:
 
     @property
     def hits(self) -> int:
-        return self.l1 + self.l2 + self.l3
+        return self.l1 + sum(self.below.values())
+
+    @property
+    def by_tier(self) -> dict[str, int]:
+        """Hits, by the name of the tier that answered."""
+        return {MEMORY: self.l1, **self.below}
+
+    def hit_below(self, tier: str) -> None:
+        """A tier below memory has answered."""
+        try:
+            self.below[tier] += 1
+        except KeyError:  # its first, so that not each of many kinds has a dictionary of its own
+            self.below = {**self.below, tier: 1}
 
 
 class Kind(Counters):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, Protocol
 
 from cascada.engine.kinds import Kind
-from cascada.model.entry import UNSET, Entry, Source
+from cascada.model.entry import UNSET, Entry
 from cascada.model.keys import Key
 from cascada.model.made_of import MadeOf
 from cascada.model.ttl import Duration
@@ -65,7 +65,7 @@ class Answer:
     def __init__(
         self,
         entry: Entry,
-        tier: Source,
+        tier: str,
         *,
         value: object = UNSET,
         stale: bool = False,

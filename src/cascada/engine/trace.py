@@ -16,6 +16,7 @@ from typing import Any, Final
 from cascada.engine.kinds import Kind
 from cascada.engine.request import Answer, Request
 from cascada.model.dependencies import BY_CONTEXT, unreached
+from cascada.model.entry import MEMORY, SOURCE
 from cascada.model.events import Event, EventKind, Observer
 from cascada.model.keys import Key
 from cascada.model.secret import without_values
@@ -41,7 +42,13 @@ _CALLED: Final = {
 class Trace:
     """Counts and events of one engine."""
 
-    def __init__(self, observers: Sequence[Observer], timer: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        observers: Sequence[Observer],
+        timer: Callable[[], float],
+        tiers: Sequence[str] = (),
+    ) -> None:
+        """`tiers`: the names of those below memory."""
         self._timer = timer
         self._said: Warned[str] = Warned()
         self.observers = list(observers)
@@ -50,7 +57,7 @@ class Trace:
         self.tier_errors: Counter[str] = Counter()
         self.restarts: Counter[str] = Counter()
         self.tracked = Tracked()
-        self.latencies = {"l2": Latency(), "l3": Latency(), "source": Latency()}
+        self.latencies = {name: Latency() for name in (*tiers, SOURCE)}
         self._broken: set[int] = set()
         self._told: set[str] = set()
         self._warned: Warned[Key] = Warned()
@@ -61,7 +68,7 @@ class Trace:
         self, requests: Sequence[Request], answers: Sequence[Answer | None], seconds: float
     ) -> None:
         """A read of the slow path got its answers, or none."""
-        from_l2 = from_l3 = from_source = 0
+        timed: dict[str, int] = {}
         for request, answer in zip(requests, answers, strict=True):
             kind = request.kind
             if answer is None:
@@ -69,22 +76,19 @@ class Trace:
                 continue
             kind.stale += answer.stale
             tier = answer.tier
-            if tier == "l2":
-                kind.l2 += 1
-                from_l2 += 1
-            elif tier == "l3":
-                kind.l3 += 1
-                from_l3 += 1
-            elif tier == "l1":
+            if tier == MEMORY:
                 kind.l1 += 1
+                continue
+            if tier != SOURCE:
+                kind.hit_below(tier)
             elif answer.coalesced:
                 kind.coalesced += 1
+                continue
             else:
                 kind.misses += 1
-                from_source += 1
-        for name, times in (("l2", from_l2), ("l3", from_l3), ("source", from_source)):
-            if times:
-                self.latencies[name].add(seconds, times)
+            timed[tier] = timed.get(tier, 0) + 1
+        for name, times in timed.items():
+            self.latencies[name].add(seconds, times)
         if self.observers:
             self._tell(requests, answers, seconds)
 
@@ -97,7 +101,7 @@ class Trace:
 
     def hit_in_memory(self, kind: Kind, key: Key) -> None:
         """A hit on the fast path, which has counted itself; only called if anybody observes."""
-        self._emit("hit", kind, key, "l1")
+        self._emit("hit", kind, key, MEMORY)
 
     def loaded(self, kind: Kind, keys: Sequence[Key], seconds: float) -> None:
         kind.loads += len(keys)

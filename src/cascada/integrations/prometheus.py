@@ -25,6 +25,7 @@ from weakref import WeakKeyDictionary
 from cascada.api.cache import Cache
 from cascada.engine.kinds import OTHER, Kind
 from cascada.model import arguments
+from cascada.model.entry import MEMORY
 from cascada.model.errors import MissingExtra
 from cascada.telemetry.latency import BOUNDS, Latency
 from cascada.tiers.contract import Usage
@@ -146,7 +147,7 @@ class CacheCollector(Collector):
         for layer in reversed([tier.name for tier in self._engine.stack.tiers]):
             found = dict.fromkeys(below, 0)
             for kind in kinds:
-                found[labels[kind]] += getattr(kind, layer)
+                found[labels[kind]] += kind.by_tier.get(layer, 0)
             for label, count in found.items():
                 hits.add_metric([layer, *label], count)
                 misses.add_metric([layer, *label], below[label])
@@ -205,7 +206,7 @@ class CacheCollector(Collector):
             "How long an answer took, by the layer that gave it (l1: estimated at each scrape).",
             labels=["layer"],
         )
-        latencies = {"l1": self._in_memory, **self._engine.stack.trace.latencies}
+        latencies = {MEMORY: self._in_memory, **self._engine.stack.trace.latencies}
         bounds = [*map(str, BOUNDS), "+Inf"]
         for layer, latency in latencies.items():
             totals = zip(bounds, accumulate(latency.counts), strict=True)
@@ -257,7 +258,7 @@ class CacheCollector(Collector):
         up = GaugeMetricFamily(
             "cache_tier_up", "1 while the layer is asked, 0 while it is skipped.", labels=["layer"]
         )
-        up.add_metric(["l1"], 1)
+        up.add_metric([MEMORY], 1)
         for tier in stack.lower:
             up.add_metric([tier.name], float(tier.available))
         yield up

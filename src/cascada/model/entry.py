@@ -16,8 +16,11 @@ from cascada.model.keys import Key
 
 T_co = TypeVar("T_co", covariant=True)
 
-Source = Literal["l1", "l2", "l3", "source"]
-"""Where an answer came from: a tier, or the loader."""
+MEMORY: Final = "l1"
+"""The name of this process's own tier. Shared ones (l2, l3) say theirs themselves."""
+
+SOURCE: Final = "source"
+"""In the place of a tier's name: an answer of the caller's own loader."""
 
 
 @final
@@ -164,7 +167,7 @@ class Hit(msgspec.Struct, Generic[T_co], frozen=True, gc=False, repr_omit_defaul
     """
 
     value: T_co
-    tier: Source
+    tier: str
     age: float = 0.0
     stale: bool = False
     coalesced: bool = False

@@ -46,7 +46,6 @@ from cascada.tiers.contract import (
     Missing,
     Seen,
     Tier,
-    TierName,
     Usage,
 )
 from cascada.tiers.datastore import DataStore, KeepsData
@@ -109,7 +108,7 @@ class FlakyTier:
         self._busy: list[float] = []
 
     @property
-    def name(self) -> TierName:
+    def name(self) -> str:
         return self.tier.name
 
     @property

@@ -83,7 +83,7 @@ def inside(cache: Cache | Tenant) -> Inside:
     stack = engine.stack
     return Inside(
         memory=stack.memory,
-        tiers={"l1": stack.memory, **{guarded.name: guarded.tier for guarded in stack.lower}},
+        tiers={tier.name: getattr(tier, "tier", tier) for tier in stack.tiers},
         lower=stack.lower,
         feed=engine.feed,
         stack=stack,

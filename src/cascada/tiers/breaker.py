@@ -22,7 +22,7 @@ from typing import Final, Protocol, Self
 
 from cascada.model.clock import Clock
 from cascada.model.errors import BadInput, TierUnavailable, Unanswered
-from cascada.tiers.contract import Full, NotPermitted, TierName
+from cascada.tiers.contract import Full, NotPermitted
 from cascada.tiers.deadline import Deadline
 
 FAILURES_TO_OPEN: Final = 3
@@ -35,16 +35,16 @@ MAX_CAUSES: Final = 5
 class Watcher(Protocol):
     """Who is told how a tier fares."""
 
-    def tier_changed(self, tier: TierName, available: bool, why: str) -> None:
+    def tier_changed(self, tier: str, available: bool, why: str) -> None:
         """The breaker has opened, or closed again."""
 
-    def tier_still_away(self, tier: TierName, why: str) -> None:
+    def tier_still_away(self, tier: str, why: str) -> None:
         """It is away for another cause than was told before."""
 
-    def tier_full(self, tier: TierName, why: str) -> None:
+    def tier_full(self, tier: str, why: str) -> None:
         """It answers, and has no room for what is to be stored."""
 
-    def own_fault(self, tier: TierName, error: Exception) -> None:
+    def own_fault(self, tier: str, error: Exception) -> None:
         """A call failed in our own code, or in the driver, before or after the tier had it."""
 
 
@@ -56,7 +56,7 @@ class Breaker:
     """
 
     def __init__(
-        self, name: TierName, clock: Clock, on_open: Callable[[], None], watcher: Watcher | None
+        self, name: str, clock: Clock, on_open: Callable[[], None], watcher: Watcher | None
     ) -> None:
         self.name = name
         self.open = False

@@ -26,13 +26,11 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum, auto
-from typing import Any, Final, Literal, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from cascada.model.entry import Entry, Flag
 from cascada.model.errors import TierUnavailable
 from cascada.model.keys import Key
-
-TierName = Literal["l1", "l2", "l3"]
 
 
 class NotPermitted(TierUnavailable):
@@ -229,7 +227,9 @@ class Tier(Protocol):
     """See the module's text for what the calls promise together."""
 
     @property
-    def name(self) -> TierName: ...
+    def name(self) -> str:
+        """What answers, counts, events and metrics call it by; no two tiers of a cache share it."""
+        ...
 
     async def read(self, keys: Sequence[Key]) -> list[Found | Missing]:
         """What is there and valid now, stale entries included, expired ones not."""

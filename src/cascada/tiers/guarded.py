@@ -30,7 +30,6 @@ from cascada.tiers.contract import (
     Missing,
     Seen,
     Tier,
-    TierName,
     Usage,
 )
 from cascada.tiers.large_values import PER_BYTE, Glances
@@ -78,7 +77,7 @@ class GuardedTier:
         self._untold_since: float | None = None
 
     @property
-    def name(self) -> TierName:
+    def name(self) -> str:
         return self.tier.name
 
     @property

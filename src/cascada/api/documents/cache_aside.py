@@ -49,7 +49,7 @@ class CacheAsideMetrics(TypedDict):
     total_time_ms: float
     data_type: str
     resource_id: Id
-    tier: Literal["l1", "l2", "l3"] | None
+    tier: str | None
     stale: bool
     coalesced: bool
 

@@ -26,7 +26,7 @@ from cascada.model.keys import Key
 from cascada.model.made_of import MadeOf, source_names
 from cascada.model.names import MAX_NAMES, key_name
 from cascada.model.ttl import Duration, seconds
-from cascada.tiers.contract import Filled, Lease, Outcome, Tier, TierName, Why
+from cascada.tiers.contract import Filled, Lease, Outcome, Tier, Why
 from cascada.tiers.guarded import GuardedTier
 
 MOMENT: Final = 1.0
@@ -163,7 +163,7 @@ async def _void(stack: Stack, key: Key) -> None:
 
 async def _store_below(
     stack: Stack, request: Request, entry: Entry, miss: Fence | None
-) -> dict[TierName, Filled]:
+) -> dict[str, Filled]:
     """Hold the key in all lower tiers, then fill them from below: what those say that answer.
 
     If one refuses, or the lowest does not answer, the key is invalidated in all of them instead:
@@ -174,7 +174,7 @@ async def _store_below(
     for tier in stack.lower:
         with _failing(stack, tier):
             held[tier] = await _hold(tier, request, entry, miss)
-    filled: dict[TierName, Filled] = {}
+    filled: dict[str, Filled] = {}
     for tier in reversed(stack.lower):
         if tier in held:
             with _failing(stack, tier):
@@ -194,7 +194,7 @@ async def _store_below(
     return filled
 
 
-def _agreed(filled: Mapping[TierName, Filled]) -> bool:
+def _agreed(filled: Mapping[str, Filled]) -> bool:
     """Whether what was asked so far, the lowest tier first of all, has the value.
 
     Or has nothing, where the lowest has had an equal value before this one came: then the tiers
@@ -209,7 +209,7 @@ def _agreed(filled: Mapping[TierName, Filled]) -> bool:
     )
 
 
-def _is_old(filled: Mapping[TierName, Filled]) -> bool:
+def _is_old(filled: Mapping[str, Filled]) -> bool:
     """Whether the lowest tier, which remembers most, knows a newer version."""
     return next(iter(filled.values())).outcome is Outcome.OLDER if filled else False
 
@@ -269,7 +269,8 @@ async def fill(
     if numbered is None or not (tiers or _was_there(miss, authority)):
         return False
     # Memory hears of invalidations by the numbers of the tier that makes them.
-    (in_memory,) = await stack.memory.lease([request.key], [miss.seen.get("l1")], once=True)
+    seen = miss.seen.get(stack.memory.name)
+    (in_memory,) = await stack.memory.lease([request.key], [seen], once=True)
     assert isinstance(in_memory, Lease)
     in_memory.q = numbered.q
     for tier in reversed(tiers):

@@ -25,7 +25,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from cascada.model.clock import Clock
-from cascada.model.entry import Entry
+from cascada.model.entry import MEMORY, Entry
 from cascada.model.freshness import AlwaysFresh, Freshness
 from cascada.model.keys import Key, quote
 from cascada.model.names import key_name
@@ -40,7 +40,6 @@ from cascada.tiers.contract import (
     Missing,
     Outcome,
     Seen,
-    TierName,
     Usage,
     Why,
 )
@@ -60,7 +59,7 @@ class MemoryTier:
     hit needs a decision (expiry, refresh ahead); both come from the engine.
     """
 
-    name: TierName = "l1"
+    name: str = MEMORY
 
     def __init__(
         self,

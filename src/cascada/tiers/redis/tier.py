@@ -34,7 +34,6 @@ from cascada.tiers.contract import (
     Missing,
     NotPermitted,
     Seen,
-    TierName,
     Usage,
     with_keys,
 )
@@ -79,7 +78,7 @@ class RedisTier:
     background; until it is, and whenever it is not, calls raise TierUnavailable at once.
     """
 
-    name: TierName = "l2"
+    name: str = "l2"
 
     def __init__(
         self,

@@ -55,7 +55,6 @@ from cascada.tiers.contract import (
     Lease,
     Missing,
     Seen,
-    TierName,
     Usage,
     with_keys,
 )
@@ -102,7 +101,7 @@ class SqliteTier:
     above this one and waits for a turn here could wait in a circle.
     """
 
-    name: TierName = "l3"
+    name: str = "l3"
 
     def __init__(
         self,
