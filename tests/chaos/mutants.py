@@ -24,8 +24,8 @@ from cascada.engine.reading.lookup import Lookup
 from cascada.engine.request import Answer
 from cascada.engine.stack import Stack
 from cascada.engine.tasks.singleflight import Waiter
-from cascada.engine.writing import invalidate, write
-from cascada.engine.writing.invalidate import Voided
+from cascada.engine.writing import write
+from cascada.engine.writing.invalidate import Result
 from cascada.model.entry import Entry, Invalidated
 from cascada.tiers.contract import Filled, Lease
 from cascada.tiers.guarded import GuardedTier
@@ -34,7 +34,7 @@ from cascada.tiers.memory.records import Records
 from cascada.tiers.memory.tier import MemoryTier
 from cascada.tiers.polled_feed import Changes, PolledFeed
 from cascada.tiers.sqlite.tier import SqliteTier
-from tests.chaos.mutations import mutant, swap
+from tests.chaos.mutations import mutant, swap, swap_invalidate
 
 
 @mutant("memory: a fill bears the number of its end, not of its beginning", config="memory")
@@ -244,28 +244,28 @@ def unstored_unchecked() -> None:
 @mutant("invalidate: memory alone is told")
 def memory_alone() -> None:
     def through(original: Any) -> Any:
-        async def shallow(stack: Stack, names: Sequence[str], **how: bool) -> Voided:
+        async def shallow(stack: Stack, names: Sequence[str], **how: bool) -> Result:
             found = await stack.memory.invalidate(names)
-            return Voided(Invalidated(found.keys, found.exact), found.counts)
+            return Result(Invalidated(found.keys, found.exact), found.counts)
 
         return shallow
 
-    swap(invalidate, "_through_the_tiers", through)
+    swap_invalidate(through)
 
 
 @mutant("invalidate: memory is told before the database, not after it", workload="contended")
 def memory_first() -> None:
     def through(original: Any) -> Any:
-        async def upside_down(stack: Stack, names: Sequence[str], **how: bool) -> Voided:
+        async def upside_down(stack: Stack, names: Sequence[str], **how: bool) -> Result:
             stack.memory.flush()
             until = asyncio.get_running_loop().time() + stack.invalidate_patience
             for tier in reversed(stack.lower):
-                await invalidate._tell(stack, tier, names, until, strict=False)
-            return Voided(Invalidated(0), ())
+                await tier.invalidate(names, until=until)
+            return Result(Invalidated(0), ())
 
         return upside_down
 
-    swap(invalidate, "_through_the_tiers", through)
+    swap_invalidate(through)
 
 
 @mutant("invalidate: what a failing tier could not be told is forgotten", faults=("siege",))

@@ -23,8 +23,9 @@ from cascada.engine.reading import read
 from cascada.engine.request import Answer
 from cascada.engine.stack import Stack
 from cascada.engine.tasks.singleflight import Waiter
-from cascada.engine.writing import invalidate, redelivery
-from cascada.model.entry import Entry, Invalidated
+from cascada.engine.writing import redelivery
+from cascada.engine.writing.invalidate import Result
+from cascada.model.entry import Entry
 from cascada.tiers.contract import Filled, Lease
 from cascada.tiers.guarded import GuardedTier
 from cascada.tiers.memory.records import Records
@@ -38,7 +39,7 @@ from cascada.tiers.redis.feed import PushFeed
 from cascada.tiers.redis.layout import Epoch
 from cascada.tiers.redis.script_prelude import Script
 from cascada.tiers.redis.tier import RedisTier
-from tests.chaos.mutations import mutant, swap
+from tests.chaos.mutations import mutant, swap, swap_invalidate
 
 CALM: tuple[str, ...] = ()
 
@@ -358,17 +359,17 @@ def no_fence_on_redis() -> None:
 )
 def redis_first() -> None:
     def through(original: Any) -> Any:
-        async def upside_down(stack: Stack, names: Sequence[str], **how: Any) -> Invalidated:
+        async def upside_down(stack: Stack, names: Sequence[str], **how: Any) -> Result:
             lower, stack.lower = stack.lower, stack.lower[::-1]
             try:
-                found: Invalidated = await original(stack, names, **how)
+                found: Result = await original(stack, names, **how)
             finally:
                 stack.lower = lower
             return found
 
         return upside_down
 
-    swap(invalidate, "_through_the_tiers", through)
+    swap_invalidate(through)
 
 
 @mutant(

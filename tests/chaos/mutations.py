@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Final
 
+from cascada.engine import engine
+from cascada.engine.writing import cascade, invalidate, write
+
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
@@ -50,3 +53,9 @@ def mutant(
 def swap(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
     """Put `make(what is there)` in the place of an attribute, which must be there."""
     setattr(owner, name, make(getattr(owner, name)))
+
+
+def swap_invalidate(make: Callable[[Any], Any]) -> None:
+    """Put `make(the engine's invalidate)` in its place, wherever it is called."""
+    for module in (engine, cascade, invalidate, write):
+        swap(module, "invalidate", make)

@@ -9,6 +9,8 @@ from contextlib import suppress
 import pytest
 
 from cascada import Cache, CacheClosed, CascadaError, Embeddings, LoadError, Tenant
+from cascada.model.errors import TierUnavailable
+from cascada.testing.flaky import FlakyTier
 from tests.scenarios.conftest import MakeCache
 from tests.scenarios.row import Row, turns, until
 
@@ -82,6 +84,65 @@ async def test_who_closes_at_the_same_time_waits_as_long(cache: Cache) -> None:
     row.let_go()
     await asyncio.gather(*closings)
     assert (await caller).value == "value"
+
+
+@pytest.mark.parametrize("call", ["invalidate", "fill"])
+async def test_closing_waits_for_who_tells_the_tiers(
+    shaky: Cache, flaky: FlakyTier, call: str
+) -> None:
+    acme = shaky.tenant("acme")
+    await acme.set("x", "1", "old")
+    with flaky.hang(call) as held:
+        telling = asyncio.create_task(
+            acme.set("x", "1", "new") if call == "fill" else acme.invalidate("x", "1")
+        )
+        await held.reached()
+        closing = asyncio.create_task(shaky.aclose())
+        await turns(20)
+        assert not closing.done()
+    assert await telling
+    await closing
+
+
+async def test_an_invalidation_that_outlasts_the_closing_says_that_nobody_goes_on_with_it(
+    shaky: Cache, flaky: FlakyTier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cascada.engine.lifecycle.DRAIN_TIMEOUT", 0.01)
+    acme = shaky.tenant("acme")
+    sent, closed = asyncio.Event(), asyncio.Event()
+
+    async def cut_off(names: list[str]) -> None:
+        sent.set()
+        await closed.wait()
+        raise TierUnavailable("its connection was closed")
+
+    monkeypatch.setattr(flaky, "invalidate", cut_off)
+    telling = asyncio.create_task(acme.invalidate("x", "1"))
+    await sent.wait()
+    await shaky.aclose()
+    closed.set()
+    with pytest.raises(CacheClosed, match="say it once more"):
+        await telling
+
+
+async def test_a_load_that_closing_ends_in_the_middle_of_an_invalidation_leaves_nothing_running(
+    shaky: Cache, flaky: FlakyTier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cascada.engine.lifecycle.DRAIN_TIMEOUT", 0.01)
+    acme = shaky.tenant("acme")
+
+    async def telling() -> str:
+        await acme.invalidate("x", "2")
+        return "value"
+
+    with flaky.hang("invalidate") as held:
+        caller = asyncio.create_task(acme.load("x", "1", telling))
+        await held.reached()
+        await shaky.aclose()
+        with pytest.raises(LoadError, match="closing"):
+            await caller
+    await turns(20)
+    assert not background_tasks()
 
 
 async def test_a_loader_that_does_not_let_itself_be_cancelled_holds_up_no_closing(

@@ -332,7 +332,7 @@ class Engine:
     @when_ready
     async def invalidate(self, names: Sequence[str], *, strict: bool) -> Invalidated:
         """Void all that bears one of the names, which are all of one tenant."""
-        return await invalidate(self.stack, names, strict=strict)
+        return (await invalidate(self.stack, names, strict=strict)).told
 
     @when_ready
     async def delete(self, key: Key, *, strict: bool) -> bool:

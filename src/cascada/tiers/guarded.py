@@ -38,6 +38,9 @@ PER_NAME: Final = 0.0001
 """Seconds by which each name lengthens the deadline: a cascade may have tens of thousands, and is
 one step all the same. It is several times what the slowest tier takes."""
 
+PAUSE: Final = 0.05
+"""Seconds until a tier that could not be sent an invalidation is sent it again."""
+
 MAX_DEFERRED: Final = 10_000
 """Names that are deferred before they are taken together: the tenants that they belong to go whole.
 Of more tenants than that, twice as many names as there were tenants the last time."""
@@ -126,25 +129,47 @@ class GuardedTier:
         *,
         strict: bool = False,
         until: float | None = None,
-        on_late: Callable[[], None] | None = None,
+        on_late: Callable[[], None] = lambda: None,
     ) -> Invalidation:
-        """`until` (on the loop's clock): send it though the breaker is open, and wait so long.
+        """`until` (on the loop's clock): send it again and again, though the breaker is open.
 
-        It is not given up and sent again meanwhile, since the tier may carry out both.
+        The caller's row is committed, and nothing but this tells the others. What was sent is
+        awaited as long, and sent again only when it broke off: the tier may carry out both.
+        `on_late` is called once, when it has been waited for longer than for other calls.
         """
-        tier, started = self.tier, asyncio.get_running_loop().time()
-        try:
-            with Call(self.breaker, self._within(names), until=until, on_late=on_late):
-                if strict and isinstance(tier, Acknowledged):
-                    told = await tier.invalidate(names, strict=True)
-                else:
-                    told = await tier.invalidate(names)
-        except TierUnavailable:
-            if self._untold_since is None:
-                self._untold_since = started
-            raise
-        self._untold_since = None
-        return told
+        tier, now, late = self.tier, asyncio.get_running_loop().time, False
+        insists = until is not None and now() < until
+
+        def tell_late() -> None:
+            nonlocal late
+            if not late:
+                late = True
+                on_late()
+
+        while True:
+            began = now()
+            call = Call(
+                self.breaker,
+                self._within(names),
+                until=until if insists else None,
+                on_late=tell_late,
+            )
+            try:
+                with call:
+                    if strict and isinstance(tier, Acknowledged):
+                        told = await tier.invalidate(names, strict=True)
+                    else:
+                        told = await tier.invalidate(names)
+            except TierUnavailable:
+                if self._untold_since is None:
+                    self._untold_since = began
+                if until is None or not insists or now() + PAUSE >= until:
+                    raise
+            else:
+                self._untold_since = None
+                return told
+            tell_late()
+            await asyncio.sleep(PAUSE)
 
     def worth_waiting_until(self, patience: float) -> float:
         """Until when an invalidation waits: `patience` seconds after the tier fell silent.

@@ -13,6 +13,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from contextvars import Context
+from types import TracebackType
 from typing import Any, Final, TypeVar
 
 from cascada.model.secret import traced
@@ -35,12 +36,15 @@ T = TypeVar("T")
 class Background:
     """The tasks of one engine on one event loop.
 
-    `on_failure` is told the name of what goes on for ever, each time that it failed.
+    `on_failure` is told the name of what goes on for ever, each time that it failed. `closed`: it
+    has been drained.
     """
 
     def __init__(self, on_failure: Callable[[str], None] = lambda name: None) -> None:
         self._on_failure = on_failure
+        self.closed = False
         self._finishing: set[asyncio.Task[Any]] = set()
+        self._unfinished: set[asyncio.Future[None]] = set()
         self._aside: set[asyncio.Task[Any]] = set()
 
     def run(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
@@ -72,9 +76,12 @@ class Background:
         until = loop.time() + seconds
         try:
             # Again and again: what finishes may begin more.
-            while self._finishing and (rest := until - loop.time()) > 0:
-                await asyncio.wait(self._finishing, timeout=rest)
+            while busy := self._finishing | self._unfinished:
+                if (rest := until - loop.time()) <= 0:
+                    break
+                await asyncio.wait(busy, timeout=rest)
         finally:
+            self.closed = True
             left = self._finishing | self._aside
             for task in left:
                 end(task)
@@ -117,6 +124,35 @@ class Background:
         owned.add(task)
         task.add_done_callback(owned.discard)
         return task
+
+
+class Unfinished:
+    """`with` it, a caller does by himself what must not be left half done.
+
+    Closing waits for it. If he is cancelled in the middle, `again` is run in the background: it
+    does all of it once more.
+    """
+
+    def __init__(
+        self, background: Background, again: Callable[[], Coroutine[Any, Any, None]]
+    ) -> None:
+        self._background = background
+        self._again = again
+
+    def __enter__(self) -> None:
+        self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._background._unfinished.add(self._over)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._background._unfinished.discard(self._over)
+        self._over.set_result(None)
+        if isinstance(error, asyncio.CancelledError) and not self._background.closed:
+            self._background.run(self._again(), "invalidate")
 
 
 def end(task: asyncio.Task[Any]) -> None:

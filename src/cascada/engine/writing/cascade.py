@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from cascada.engine.stack import Stack
-from cascada.engine.writing.invalidate import count_entries, void
+from cascada.engine.writing.invalidate import count_entries, invalidate
 from cascada.model.dependencies import Reach
 from cascada.model.entry import Invalidated
 from cascada.tiers.contract import NOTHING, EntryCount
@@ -45,7 +45,7 @@ async def cascade(
     if dry_run:
         reached = await count_entries(stack, names)
     else:
-        told, reached = await void(stack, names, strict=strict)
+        told, reached = await invalidate(stack, names, strict=strict)
     by_name = dict(zip(names, reached, strict=True)) if reached else {}
     made = 0
     for row in rows:

@@ -151,7 +151,7 @@ async def _keep_meanwhile(stack: Stack, request: Request, entry: Entry, lease: L
 async def _nothing(stack: Stack, key: Key) -> bool:
     """Let nobody read the old value; whether every tier has been told."""
     try:
-        return not (await invalidate(stack, [key_name(key)])).pending
+        return not (await invalidate(stack, [key_name(key)])).told.pending
     except InvalidationPending:
         return False
 
