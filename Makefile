@@ -76,9 +76,9 @@ check-rules:
 	@echo "check: rules of the house"
 	@$(PY) -m pytest --quiet tests/house/test_house.py
 
-bench: venv  ## run every script of benchmarks/ and print its ratios
-	@for script in $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py)); do \
-		echo "bench: $$script"; $(PY) "$$script" || exit 1; done
+bench: venv  ## run benchmarks/ and write docs/benchmarks: a table, and a plot (about ten minutes)
+	@echo "bench: every script of benchmarks/ in turn"
+	@$(PY) benchmarks/run.py
 
 chaos: venv  ## attack every configuration for 5 minutes with several processes (MINUTES=, ARGS=)
 	@echo "chaos: python -m tests.chaos, $(MINUTES) minutes for each configuration"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import sys
 import tempfile
 from collections import deque
@@ -15,7 +16,7 @@ import hiredis
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.servers.redis import RedisServer  # the tests' own, found by the line above
+from tests.servers.redis import RedisServer, binary  # the tests' own, found by the line above
 
 
 @contextmanager
@@ -27,6 +28,14 @@ def redis_server() -> Iterator[RedisServer]:
             yield server
         finally:
             server.kill()
+
+
+def server_version() -> str:
+    """What it is, without where it lies."""
+    said = subprocess.run([binary(), "--version"], capture_output=True, text=True, check=True)
+    words = said.stdout.split()
+    number = next(word.partition("=")[2] for word in words if word.startswith("v="))
+    return f"{words[0]} server {number}"
 
 
 class RawClient(asyncio.Protocol):
@@ -59,3 +68,13 @@ class RawClient(asyncio.Protocol):
 
     def close(self) -> None:
         self._transport.close()
+
+
+async def glide_client(port: int, **options: Any) -> Any:
+    """A client of valkey-glide, which speaks in one multiplexed connection."""
+    import glide
+
+    glide.Logger.init(glide.LogLevel.OFF)
+    addresses = [glide.NodeAddress("127.0.0.1", port)]
+    configuration = glide.GlideClientConfiguration(addresses, request_timeout=30_000, **options)
+    return await glide.GlideClient.create(configuration)

@@ -1,0 +1,19 @@
+"""The caches that the benchmarks measure, opened in one place.
+
+They have a long deadline, so that a busy machine makes an operation slow and never makes it another
+one: a tier that misses its deadline is left out.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cascada import Cache
+
+PATIENT = 30.0
+"""Seconds that a tier may take."""
+
+
+def cache_of(**options: Any) -> Cache:
+    """A cache; `l1_bytes` bounds its memory, and all else is as `Cache` has it."""
+    return Cache(op_timeout=PATIENT, **options)
