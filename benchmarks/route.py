@@ -115,9 +115,10 @@ async def with_class(agent_id: AgentId, it: Annotated[Nothing, Depends(Nothing)]
     return AGENT
 
 
-def returning(endpoint: Callable[..., Awaitable[Agent]], app: FastAPI) -> FastAPI:
+def returning(endpoint: Callable[..., Awaitable[Agent]], app: FastAPI, service: Any) -> FastAPI:
     """The application, where this answers `GET /agents/{agent_id}`: the routes of agents once more,
     before their own."""
+    app.state.service = service
     router = APIRouter(prefix="/agents")
     router.add_api_route("", endpoint, methods=["POST"])
     router.add_api_route("/{agent_id}", endpoint)
@@ -135,7 +136,8 @@ async def timed(rounds: int) -> dict[str, Timing]:
         app = create_app(settings)
         app.add_api_route("/constant", plain)
         async with app.router.lifespan_context(app):
-            await app.state.service.tenant("acme").writes.add_agent(AGENT)
+            service = app.state.service
+            await service.tenant("acme").writes.add_agent(AGENT)
             kinds = {
                 INSTEAD: constant,
                 OWN: with_own,
@@ -147,7 +149,7 @@ async def timed(rounds: int) -> dict[str, Timing]:
                 case(CONSTANT, app, "/constant"),
                 case(READ, app, "/agents/a1"),
                 *(
-                    case(name, returning(each, create_app(settings)), "/agents/a1")
+                    case(name, returning(each, create_app(settings), service), "/agents/a1")
                     for name, each in kinds.items()
                 ),
             ]
