@@ -54,7 +54,8 @@ class Wire(asyncio.Protocol):
 
     def take_over(self, transport: asyncio.Transport) -> None:
         self._transport = transport
-        cast(Any, transport).max_size = MAX_READ
+        if hasattr(transport, "max_size"):  # asyncio's own; uvloop's reads as much by itself
+            transport.max_size = MAX_READ
         transport.set_protocol(self)
 
     @property
