@@ -36,10 +36,10 @@ it unreadable; an unknown bit in the high byte is kept and passed on.
 
 from __future__ import annotations
 
-import math
 import struct
 from collections.abc import Sequence
 from hashlib import sha256
+from math import inf
 from typing import Final
 from zlib import crc32
 
@@ -64,6 +64,7 @@ _TIMES: Final = struct.Struct("<qqq")
 _FACTS: Final = struct.Struct("<BHqHH")
 _HEADER: Final = struct.Struct("<3sIIqqqBHqHH")
 _LENGTH: Final = struct.Struct("<H")
+_unpack_header: Final = _HEADER.unpack_from
 _TIMES_AT: Final = 11
 _FACTS_AT: Final = 35
 
@@ -134,16 +135,15 @@ def unpack_known(
 
     None: ask `unpack`.
     """
-    try:
-        (
-            beginning, checksum, of_times, created, fresh_until, expires,
-            codec, flags, version, stamp_count, name_count,
-        ) = _HEADER.unpack_from(blob)  # fmt: skip
-    except struct.error:
+    if len(blob) < STAMPS_AT:
         return None
-    odd = name_count != len(names) or flags & _UNREADABLE or codec > _LAST_CODEC
-    odd = odd or (version and not flags & _VERSIONED)
-    if odd or beginning != _BEGINNING or stamp_count != stamps:
+    (
+        beginning, checksum, of_times, created, fresh_until, expires,
+        codec, flags, version, stamp_count, name_count,
+    ) = _unpack_header(blob)  # fmt: skip
+    if beginning != _BEGINNING or stamp_count != stamps or name_count != len(names):
+        return None
+    if flags & _UNREADABLE or codec > _LAST_CODEC or (version and not flags & _VERSIONED):
         return None
     data = blob[STAMPS_AT + STAMP_SIZE * stamps :]
     if (
@@ -159,9 +159,9 @@ def unpack_known(
         data,
         codec,
         flags & ~_VERSIONED,
-        math.inf if created == _NEVER else created / 1000,
-        math.inf if fresh_until == _NEVER else fresh_until / 1000,
-        math.inf if expires == _NEVER else expires / 1000,
+        inf if created == _NEVER else created / 1000,
+        inf if fresh_until == _NEVER else fresh_until / 1000,
+        inf if expires == _NEVER else expires / 1000,
         names,
         version if flags & _VERSIONED else None,
     )
@@ -195,9 +195,9 @@ def unpack(blob: bytes, home: int) -> tuple[Entry, tuple[bytes, ...]]:
         blob[end:],
         codec,
         flags & ~_VERSIONED,
-        math.inf if created == _NEVER else created / 1000,
-        math.inf if fresh_until == _NEVER else fresh_until / 1000,
-        math.inf if expires == _NEVER else expires / 1000,
+        inf if created == _NEVER else created / 1000,
+        inf if fresh_until == _NEVER else fresh_until / 1000,
+        inf if expires == _NEVER else expires / 1000,
         names,
         version if flags & _VERSIONED else None,
     )

@@ -209,7 +209,11 @@ class Engine:
         if self.passing_by:
             misses = await read.get_hidden(self.stack, requests, at_once=at_once)
             return [Miss(default, fence) for fence in misses]
-        answers = await read.get(self.stack, requests, at_once=at_once)
+        answers: Sequence[Hit[Any] | Answer | Fence] = (
+            await read.get(self.stack, requests, at_once=True)
+            if at_once
+            else await read.get_all(self.stack, requests)
+        )
         return [
             hit_or_miss(self.stack, request, answer, default)
             for request, answer in zip(requests, answers, strict=True)

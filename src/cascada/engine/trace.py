@@ -16,7 +16,7 @@ from typing import Any, Final
 from cascada.engine.kinds import Kind
 from cascada.engine.request import Answer, Request
 from cascada.model.dependencies import BY_CONTEXT, unreached
-from cascada.model.entry import MEMORY, SOURCE
+from cascada.model.entry import MEMORY, SOURCE, Hit
 from cascada.model.events import Event, EventKind, Observer
 from cascada.model.keys import Key
 from cascada.model.secret import without_values
@@ -65,7 +65,10 @@ class Trace:
         self._unreached: set[str] = set()
 
     def answered(
-        self, requests: Sequence[Request], answers: Sequence[Answer | None], seconds: float
+        self,
+        requests: Sequence[Request],
+        answers: Sequence[Hit[Any] | Answer | None],
+        seconds: float,
     ) -> None:
         """A read of the slow path got its answers, or none."""
         timed: dict[str, int] = {}
@@ -93,7 +96,10 @@ class Trace:
             self._tell(requests, answers, seconds)
 
     def _tell(
-        self, requests: Sequence[Request], answers: Sequence[Answer | None], seconds: float
+        self,
+        requests: Sequence[Request],
+        answers: Sequence[Hit[Any] | Answer | None],
+        seconds: float,
     ) -> None:
         for request, answer in zip(requests, answers, strict=True):
             what, tier, stale = _outcome(answer)
@@ -302,7 +308,7 @@ class Trace:
                     logger.warning("observer %s failed; it is told of later events: %s", name, why)
 
 
-def _outcome(answer: Answer | None) -> tuple[EventKind, str | None, bool]:
+def _outcome(answer: Hit[Any] | Answer | None) -> tuple[EventKind, str | None, bool]:
     """What became of a question, the tier that hit, and whether it is stale."""
     if answer is None:
         return "miss", None, False

@@ -25,6 +25,9 @@ from cascada.model.entry import Entry, Origin
 from cascada.model.keys import Key
 from cascada.model.names import static_names
 
+_origin: Final = tuple.__new__
+"""An Origin without its constructor, which is a Python function: twice as fast."""
+
 STALE: Final = "made of something that was served stale"
 
 
@@ -107,9 +110,14 @@ def note(cache: object, request: Request, answer: Answer | None) -> None:
 
 def origin(request: Request, answer: Answer) -> Origin:
     """The key that answered, and all else that what is made of the answer depends on."""
-    found_at, entry = answer.found_at or request.key, answer.entry
+    return origin_of(request, answer.found_at or request.key, answer.entry)
+
+
+def origin_of(request: Request, found_at: Key, entry: Entry) -> Origin:
+    """`origin` of an entry that was found at this key."""
     if found_at == request.key:
-        return Origin(found_at, entry.names, entry.data, entry.lifetime)
+        lifetime = entry.fresh_until - entry.created
+        return _origin(Origin, (found_at, entry.names, entry.data, lifetime))
     # A more specific value, once it is there, answers in its place.
     passed = request.candidates[: request.candidates.index(found_at)]
     names = [name for key in passed for name in static_names(key)]

@@ -40,9 +40,11 @@ def hit_of(stack: Stack, request: Request, answer: Answer, default: Any = None) 
 
 
 def hit_or_miss(
-    stack: Stack, request: Request, found: Answer | Fence, default: Any = None
+    stack: Stack, request: Request, found: Hit[Any] | Answer | Fence, default: Any = None
 ) -> Hit[Any] | Miss:
     """What a `get` found, or the miss that remembers what it saw."""
+    if isinstance(found, Hit):
+        return found
     if isinstance(found, Fence):
         return Miss(default, found)
     return hit_of(stack, request, found, default)

@@ -8,15 +8,17 @@ has answered already.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Final
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar
 
 from cascada.engine import decide
 from cascada.engine.decide import Verdict
 from cascada.engine.loading import dependencies as sources
+from cascada.engine.loading.dependencies import origin_of
 from cascada.engine.request import Answer, Request
 from cascada.engine.stack import Stack
-from cascada.model.entry import Entry, Flag
+from cascada.model.entry import Entry, Flag, Hit
 from cascada.model.errors import CorruptEntry, TierUnavailable
 from cascada.model.keys import Key
 from cascada.tiers.contract import Found, Missing
@@ -24,7 +26,11 @@ from cascada.tiers.large_values import told_of_only
 
 _ABSENT: Final = int(Flag.ABSENT)  # calculating with the enum's member takes half a microsecond
 
+AT_ONCE: Final = 100
+"""Answers that are decoded and kept in one turn of the event loop; others have theirs between."""
+
 Answers = Mapping[Key, Found | Missing]
+T = TypeVar("T")
 
 
 class SharedRead:
@@ -70,82 +76,123 @@ class SharedRead:
         )
 
 
-async def look_for_all(
+async def hits_for_all(
     stack: Stack, requests: Sequence[Request]
-) -> list[tuple[Answer | None, SharedRead | None]]:
-    """`look`, for callers who ask one question each."""
-    answers, known = await look(stack, requests)
-    return [(answer, known) for answer in answers]
+) -> list[tuple[Hit[Any] | None, SharedRead | None]]:
+    """`hits`, for callers who ask one question each."""
+    found, known = await hits(stack, requests)
+    return [(hit, known) for hit in found]
+
+
+async def hits(
+    stack: Stack, requests: Sequence[Request]
+) -> tuple[list[Hit[Any] | None], SharedRead | None]:
+    """The hits that were found so, and what the authority said (None: it was not asked)."""
+    tier, time = stack.authority.name, stack.now
+
+    def hit(request: Request, value: object, entry: Entry, found_at: Key) -> Hit[Any]:
+        age, origin = time() - entry.created, origin_of(request, found_at, entry)
+        return Hit(value, tier, age if age > 0 else 0.0, False, False, origin)
+
+    return await _read(stack, requests, hit)
 
 
 async def look(
     stack: Stack, requests: Sequence[Request]
 ) -> tuple[list[Answer | None], SharedRead | None]:
-    """The answers that were found so, and what the authority said (None: it was not asked)."""
-    answers: list[Answer | None] = [None] * len(requests)
+    """The same for loads, whose answers go through more hands."""
+    tier = stack.authority.name
+
+    def answer(request: Request, value: object, entry: Entry, found_at: Key) -> Answer:
+        return Answer(entry, tier, value=value, found_at=found_at)
+
+    return await _read(stack, requests, answer)
+
+
+async def _read(
+    stack: Stack, requests: Sequence[Request], made: Callable[[Request, object, Entry, Key], T]
+) -> tuple[list[T | None], SharedRead | None]:
+    """What the authority has for these questions, if that is fresh; memory keeps it."""
     memory = stack.memory
+    found: list[T | None] = [None] * len(requests)
     if not stack.lower or sources.current(stack) is not None:
-        return answers, None
+        return found, None
     asked = [
-        (index, request)
+        index
         for index, request in enumerate(requests)
         # Which candidate may answer strictly needs a decision.
         if request.key not in memory.records and request.kind.policy.lookup != "strict"
     ]
     if not asked:
-        return answers, None
+        return found, None
     before = memory.moment()
-    keys = [key for _, request in asked for key in request.candidates]
+    keys = [key for index in asked for key in requests[index].candidates]
     try:
         seen = await stack.lower[0].glance(keys)
     except TierUnavailable as error:
-        return answers, SharedRead(keys, error, before)
+        return found, SharedRead(keys, error, before)
     memory.end_meanwhile()
-    found: list[tuple[Request, Entry, int]] = []
-    now, start = stack.now(), 0
-    for index, request in asked:
-        end = start + len(request.candidates)
-        if (answered := _answer(stack, request, seen[start:end], now)) is not None:
-            answers[index], entry, q = answered
-            found.append((request, entry, q))
-        start = end
-    _keep(stack, found, before)
-    return answers, SharedRead(keys, seen, before)
+    at = 0
+    for first in range(0, len(asked), AT_ONCE):
+        if first:
+            await asyncio.sleep(0)
+        serving = _Serving(stack)
+        for index in asked[first : first + AT_ONCE]:
+            request = requests[index]
+            if (served := serving.of(request, seen, at)) is not None:
+                found[index] = made(request, *served)
+            at += len(request.candidates)
+        serving.keep(before)
+    return found, SharedRead(keys, seen, before)
 
 
-def _answer(
-    stack: Stack, request: Request, seen: Sequence[Found | Missing], now: float
-) -> tuple[Answer, Entry, int] | None:
-    """The answer, and what memory may keep of it at which q, if the first that is there is fresh.
+class _Serving:
+    """Some answers that are served at one moment, and kept in memory together."""
 
-    Anything else needs a decision.
-    """
-    kind = request.kind
-    for at, each in enumerate(seen):
-        if isinstance(each, Missing):
-            continue
-        entry, q = each.entry, each.q
-        verdict = decide.judge(entry, kind.policy, now, generating=request.generating)
-        if verdict is not Verdict.FRESH or entry.flags & _ABSENT:
+    __slots__ = ("_kept", "_now", "_requests", "_stack")
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self._now = stack.now()
+        self._requests: list[Request] = []
+        self._kept: list[tuple[Key, Entry, int]] = []
+
+    def of(
+        self, request: Request, seen: Sequence[Found | Missing], first: int
+    ) -> tuple[object, Entry, Key] | None:
+        """The value, its entry and where it was found, if the first that is there is fresh.
+
+        The answers for the request's candidates begin at the place `first`. Anything else needs a
+        decision.
+        """
+        candidates, at = request.candidates, first
+        last = first + len(candidates) - 1
+        while (found := seen[at]).__class__ is Missing and at < last:
+            at += 1
+        if isinstance(found, Missing):
             return None
-        if told_of_only(each):
+        stack, kind = self._stack, request.kind
+        entry, q, now = found.entry, found.q, self._now
+        verdict = decide.judge(entry, kind.policy, now, generating=request.generating)
+        if verdict is not Verdict.FRESH or entry.flags & _ABSENT or told_of_only(found):
             return None
         try:
             value = stack.decode(entry, kind, request.want)
         except CorruptEntry:
             return None
-        key = request.candidates[at]
-        answer = Answer(entry, stack.authority.name, value=value, found_at=key)
-        if at:
-            entry = decide.as_general_answer(entry, request.candidates[: at + 1], now)
-            q = min(looked_at.q for looked_at in seen[: at + 1])
-        return answer, entry, q
-    return None
+        kept = entry
+        if at > first:
+            looked_at = candidates[: at - first + 1]
+            kept = decide.as_general_answer(entry, looked_at, now)
+            q = min(each.q for each in seen[first : at + 1])
+        self._requests.append(request)
+        self._kept.append((request.key, kept, q))
+        return value, entry, candidates[at - first]
 
-
-def _keep(stack: Stack, found: Sequence[tuple[Request, Entry, int]], before: int) -> None:
-    memory = stack.memory
-    kept = memory.keep([(request.key, entry, q) for request, entry, q in found], before)
-    if stack.trace.observers or False in kept:
-        for (request, _, _), accepted in zip(found, kept, strict=True):
-            stack.trace.filled(request, memory.name, accepted=accepted)
+    def keep(self, since: int) -> None:
+        """Let memory keep what was served, as read after the moment `since`."""
+        memory, trace = self._stack.memory, self._stack.trace
+        accepted = memory.keep(self._kept, since)
+        if trace.observers or False in accepted:
+            for request, each in zip(self._requests, accepted, strict=True):
+                trace.filled(request, memory.name, accepted=each)

@@ -8,6 +8,7 @@ once for all who ask at the same time.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from cascada.engine import decide
 from cascada.engine.decide import Verdict
@@ -15,7 +16,7 @@ from cascada.engine.loading import dependencies as sources
 from cascada.engine.loading.encode import encoded, is_typed
 from cascada.engine.reading import fences as fence
 from cascada.engine.reading.answers import opens
-from cascada.engine.reading.fast_path import SharedRead, look
+from cascada.engine.reading.fast_path import SharedRead, hits, look
 from cascada.engine.reading.fences import Fence
 from cascada.engine.reading.load import run_load
 from cascada.engine.reading.lookup import look_up
@@ -23,28 +24,41 @@ from cascada.engine.request import Answer, Fences, Loader, Request
 from cascada.engine.stack import Stack
 from cascada.engine.tasks.limits import Ticket
 from cascada.engine.tasks.singleflight import Flight, Waiter
+from cascada.model.entry import Hit
 from cascada.model.errors import CorruptEntry, SerializationError
 from cascada.tiers.contract import Fence as TierFence
 from cascada.tiers.contract import Found
 
 
-async def get_one(stack: Stack, request: Request) -> Answer | Fence:
-    """`get`, together with all who ask in this turn of the event loop.
+async def get_one(stack: Stack, request: Request) -> Hit[Any] | Answer | Fence:
+    """`get_all` of one, together with all who ask in this turn of the event loop.
 
     But for values of a declared type: its own code makes them, and may look at its caller's context
     (whose tenant this is, say), so that nobody else makes them.
     """
     if not stack.lower or sources.current(stack) is not None or is_typed(request):
-        return (await get(stack, [request]))[0]
+        return (await get_all(stack, [request]))[0]
     started = stack.timer()
-    await _until_stored(stack, [request])
-    found: Answer | Fence
-    answer, known = await stack.shared_reads.ask(request)
-    if answer is None:
+    if len(stack.flights):
+        await _until_stored(stack, [request])
+    hit, known = await stack.shared_reads.ask(request)
+    if hit is None:
         (found,) = await _fall(stack, [request], known)
-    else:
-        found = answer
-    account(stack, [request], [found], started)
+        account(stack, [request], [found], started)
+        return found
+    stack.trace.answered([request], [hit], stack.timer() - started)
+    return hit  # type: ignore[no-any-return]
+
+
+async def get_all(stack: Stack, requests: Sequence[Request]) -> list[Hit[Any] | Answer | Fence]:
+    """What the tiers have: mostly hits, else what a decision has found; else a fence."""
+    started = stack.timer()
+    await _until_stored(stack, requests)
+    read, known = await hits(stack, requests)
+    open_ = [request for request, hit in zip(requests, read, strict=True) if hit is None]
+    fallen = iter(await _fall(stack, open_, known) if open_ else ())
+    found = [next(fallen) if hit is None else hit for hit in read]
+    account(stack, requests, found, started)
     return found
 
 
@@ -61,22 +75,10 @@ async def get(
     """
     started = stack.timer()
     await _until_stored(stack, requests)
-    answers: list[Answer | None] = [None] * len(requests)
-    known: SharedRead | None = None
-    if not at_once:
-        answers, known = await look(stack, requests)
-    open_ = [index for index, answer in enumerate(answers) if answer is None]
-    found: dict[int, Answer | Fence] = {
-        index: answer for index, answer in enumerate(answers) if answer is not None
-    }
-    if open_:
-        asked = [requests[index] for index in open_]
-        fallen = await _fall(stack, asked, known, at_once=at_once)
-        found.update(zip(open_, fallen, strict=True))
-    in_order = [found[index] for index in range(len(requests))]
+    found = await _fall(stack, requests, None, at_once=at_once)
     if counted:
-        account(stack, requests, in_order, started)
-    return in_order
+        account(stack, requests, found, started)
+    return found
 
 
 async def get_hidden(
@@ -367,12 +369,12 @@ def start_load(
 def account(
     stack: Stack,
     requests: Sequence[Request],
-    found: Sequence[Answer | Fence | None],
+    found: Sequence[Hit[Any] | Answer | Fence | None],
     started: float,
 ) -> None:
     """Count the answers, and tell the load that this runs in what it depends on."""
-    answers = [each if isinstance(each, Answer) else None for each in found]
+    answers = [None if isinstance(each, Fence) else each for each in found]
     stack.trace.answered(requests, answers, stack.timer() - started)
     if sources.current(stack) is not None:
         for request, answer in zip(requests, answers, strict=True):
-            sources.note(stack, request, answer)
+            sources.note(stack, request, answer if isinstance(answer, Answer) else None)

@@ -44,6 +44,9 @@ PLANS: Final = 16_384
 
 Value = bytes | None
 
+_found: Final = tuple.__new__
+"""A Found without its constructor, which is a Python function: twice as fast."""
+
 
 class Plan(NamedTuple):
     """What a read of one key asks for, as Redis keys, and what it expects to find.
@@ -173,7 +176,7 @@ class Reads:
                     if entry.created > now or ahead.met:
                         entry = ahead.dated(key, entry, now)
                     if now < entry.expires:
-                        answers.append(Found(entry, q, nonce, blob[MARK]))
+                        answers.append(_found(Found, (entry, q, nonce, blob[MARK])))
                         continue
             answers.append(self._judge(moment, len(answers), key, plan, blob))
 
