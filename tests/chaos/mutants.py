@@ -47,7 +47,7 @@ def number_at_the_end() -> None:
 
         return late
 
-    swap(MemoryTier, "_fill", fill)
+    swap(MemoryTier, "fill_one", fill)
 
 
 @mutant("memory: late names (tags, sources) are not kept", config="memory", workload="groups")

@@ -157,7 +157,7 @@ def pushed_number_at_the_end() -> None:
 
         return late
 
-    swap(MemoryTier, "_fill", fill)
+    swap(MemoryTier, "fill_one", fill)
 
 
 @mutant(
@@ -202,7 +202,7 @@ def kept_past_the_return() -> None:
 
         return partly
 
-    swap(MemoryTier, "_fill", fill)
+    swap(MemoryTier, "fill_one", fill)
     swap(Records, "clear", clear)
 
 

@@ -65,6 +65,7 @@ class GuardedTier:
         watcher: Watcher | None = None,
     ) -> None:
         self.tier = tier
+        self.name: Final = tier.name
         self.timeout = timeout
         self.breaker = Breaker(tier.name, clock, self._opened, watcher)
         self.deferred: dict[str, int] = {}
@@ -78,10 +79,6 @@ class GuardedTier:
         # On the loop's clock: since when it has taken no invalidation (a replica answers reads all
         # the same).
         self._untold_since: float | None = None
-
-    @property
-    def name(self) -> str:
-        return self.tier.name
 
     @property
     def available(self) -> bool:

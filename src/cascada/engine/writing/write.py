@@ -5,9 +5,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from cascada.codecs.envelope import digest_of
@@ -18,16 +17,19 @@ from cascada.engine.reading.fences import Fence
 from cascada.engine.reading.read import fence_now
 from cascada.engine.request import Request
 from cascada.engine.stack import Stack
+from cascada.engine.tasks.background import Unfinished
 from cascada.engine.writing import redelivery
-from cascada.engine.writing.invalidate import invalidate
+from cascada.engine.writing.invalidate import invalidate, void
 from cascada.model.entry import Entry, Flag
 from cascada.model.errors import BadInput, InvalidationPending, TierUnavailable
 from cascada.model.keys import Key
 from cascada.model.made_of import MadeOf, source_names
 from cascada.model.names import MAX_NAMES, key_name
 from cascada.model.ttl import Duration, seconds
-from cascada.tiers.contract import Filled, Lease, Outcome, Tier, Why
+from cascada.tiers.contract import Filled, Lease, Outcome, Seen, Tier, Why
 from cascada.tiers.guarded import GuardedTier
+
+_ABSENT: Final = int(Flag.ABSENT)  # calculating with the enum's member takes half a microsecond
 
 MOMENT: Final = 1.0
 """Seconds that a versioned "there is nothing" may live until it is voided."""
@@ -50,7 +52,8 @@ def to_be_set(
     the tiers learn its version.
     """
     key, policy = request.key, request.kind.policy
-    names = entry_names(request, tags, source_names(key.tenant, sources))
+    named = source_names(key.tenant, sources) if sources else ()
+    names = entry_names(request, tags, named)
     if len(names) > MAX_NAMES:
         raise BadInput(f"{key} would bear {len(names)} tags and sources; at most {MAX_NAMES} may")
     if fitness.lacks_sources(policy, sources):
@@ -74,127 +77,112 @@ async def write(
 ) -> bool:
     """Store it in every tier. False if something newer stood against it, or a tier was away.
 
-    A tier that fails is not the caller's business, but it may still hold the old value: it is owed
-    an invalidation, and not read until it has that. Without an entry the old value goes, and that
-    is all; so it does if one of the sources is not any more what was read of it.
+    A tier that fails is not the caller's business, but it may still hold the old value: its
+    invalidation is deferred, and it is not read until it has that. Without an entry the old value
+    goes, and that is all; so it does if one of the sources is not any more what was read of it.
     """
     key = request.key
     miss = fences.take(stack, key)
-    if any(source.data is not None for source in sources):
+    if sources and any(source.data is not None for source in sources):
         # From this fence on the leases tell of every change, so that the look may come before them.
         miss = miss or await fence_now(stack, request)
         if await _unfit(stack, request, sources):
-            await _void(stack, key)
+            await void(stack, [key_name(key)])
             return False
     if entry is None:
         return await _nothing(stack, key)
-    kept = await _write(stack, request, entry, miss)
-    if entry.flags & Flag.ABSENT and request.kind.policy.none_ttl is None:
+    stack.trace.stored(request.kind, key, len(entry.data), stack.timer())
+    if stack.lower:
+        kept = await _set(stack, request, entry, miss)
+    else:
+        lease = stack.memory.grant(key, _seen(miss, stack.memory), force=True)
+        filled = _keep(stack, request, lease, entry)
+        # What is larger than all of memory is let in and finds no place.
+        kept = filled.accepted and key in stack.memory.records
+    if entry.flags & _ABSENT and request.kind.policy.none_ttl is None:
         # All tiers know its version by now: who comes with an older row brings none back. If they
         # know a newer one, that stays.
         return kept and await _nothing(stack, key)
     return kept
 
 
-async def _write(stack: Stack, request: Request, entry: Entry, miss: Fence | None) -> bool:
-    key = request.key
-    stack.trace.stored(request.kind, key, len(entry.data), stack.timer())
-    if stack.authority is stack.memory:
-        lease = await _hold(stack.memory, request, entry, miss)
-        kept = await _store(stack, stack.memory, request, lease, entry)
-        # What is larger than all of memory is let in and finds no place.
-        return kept.accepted and key in stack.memory.records
-    (memory_lease,) = await stack.memory.lease([key], [None])
-    assert isinstance(memory_lease, Lease)
-    seen = None if miss is None else miss.seen.get(stack.memory.name)
-    without = stack.memory.lease_meanwhile(key, seen, stack.degraded_l1_ttl)
-    try:
-        filled = await _store_below(stack, request, entry, miss)
-    except asyncio.CancelledError:
-        # Some tiers may have the new value, others the old one, whose row is written already.
-        stack.background.run(_void(stack, key), "invalidate")
-        raise
-    if _is_old(filled):
-        return False
-    numbered = filled.get(stack.authority.name)
-    if numbered is None:
-        await _keep_meanwhile(stack, request, entry, without)
-    else:
-        stack.memory.end_meanwhile()
-        stack.memory.apply(numbered.q, [key_name(key)])
-        if _agreed(filled) and numbered.outcome is Outcome.PLAIN:
-            # Where an equal value was there, that one stays, which may live less long.
-            memory_lease.q = numbered.q
-            await _store(stack, stack.memory, request, memory_lease, entry)
-    # What a tier could not be told others may still read there.
-    return _agreed(filled) and len(filled) == len(stack.lower)
-
-
-async def _unfit(stack: Stack, request: Request, sources: Sequence[MadeOf]) -> bool:
-    if not await fitness.changed(stack, sources):
-        return False
-    stack.trace.unstored(request.kind, request.key, fitness.CHANGED)
-    return True
-
-
-async def _keep_meanwhile(stack: Stack, request: Request, entry: Entry, lease: Lease) -> None:
-    """No tier below has taken it: memory drops the old value, and keeps the new one for a while if
-    nothing named the key since `lease`. Nothing else of this process comes in between."""
-    memory, key = stack.memory, request.key
-    (untouched,) = await memory.fill([lease], [None])
-    memory.void([key_name(key)])
-    if untouched.accepted and stack.goes_on_without(request):
-        anew = memory.lease_meanwhile(key, None, stack.degraded_l1_ttl)
-        await _store(stack, memory, request, anew, entry)
-
-
-async def _nothing(stack: Stack, key: Key) -> bool:
-    """Let nobody read the old value; whether every tier has been told."""
-    try:
-        return not (await invalidate(stack, [key_name(key)])).told.pending
-    except InvalidationPending:
-        return False
-
-
-async def _void(stack: Stack, key: Key) -> None:
-    with suppress(InvalidationPending):
-        await invalidate(stack, [key_name(key)], insist=False)
-
-
-async def _store_below(
-    stack: Stack, request: Request, entry: Entry, miss: Fence | None
-) -> dict[str, Filled]:
-    """Hold the key in all lower tiers, then fill them from below: what those say that answer.
+async def _set(stack: Stack, request: Request, entry: Entry, miss: Fence | None) -> bool:
+    """Hold the key in all lower tiers, then fill them from below, and memory last.
 
     If one refuses, or the lowest does not answer, the key is invalidated in all of them instead:
     the tiers must agree, and none may go on with the old value. Not if the lowest knows a newer
-    version: then there is nothing old to go on with.
+    version: then there is nothing old to go on with. The same if the caller is cancelled: some
+    tiers may have the new value by then, others the old one, whose row is written already.
     """
-    held: dict[GuardedTier, Lease] = {}
+    memory, names = stack.memory, [key_name(request.key)]
+    in_memory, meanwhile = memory.grant(request.key), None
+    if stack.goes_on_without(request):
+        seen = _seen(miss, memory)
+        meanwhile = memory.lease_meanwhile(request.key, seen, stack.degraded_l1_ttl)
+    with Unfinished(stack.background, partial(void, stack, names)):
+        held = await _hold(stack, request, entry, miss)
+        filled = await _fill_from_below(stack, request, entry, held)
+        if _is_old(filled):
+            return False
+        agreed, unreached = _agreed(filled), [tier for tier in stack.lower if tier not in filled]
+        if held and len(stack.lower) > 1 and not agreed:
+            await void(stack, names)
+        elif unreached:
+            await redelivery.defer(stack, unreached, names)
+    numbered = filled.get(stack.authority)
+    if numbered is None:
+        _keep_meanwhile(stack, request, entry, meanwhile)
+    else:
+        memory.end_meanwhile()
+        memory.apply(numbered.q, names)
+        # Where an equal value was there, that one stays, which may live less long.
+        if agreed and numbered.outcome is Outcome.PLAIN:
+            in_memory.q = numbered.q
+            _keep(stack, request, in_memory, entry)
+    # What a tier could not be told others may still read there.
+    return agreed and not unreached
+
+
+async def _hold(
+    stack: Stack, request: Request, entry: Entry, miss: Fence | None
+) -> dict[GuardedTier, Lease]:
+    """The leases of the tiers that answer."""
+    held, digests = {}, [digest_of(entry)]
     for tier in stack.lower:
-        with _failing(stack, tier):
-            held[tier] = await _hold(tier, request, entry, miss)
-    filled: dict[str, Filled] = {}
+        seen = _seen(miss, tier)
+        try:
+            (lease,) = await tier.lease([request.key], [seen], force=True, digests=digests)
+        except TierUnavailable as error:
+            stack.trace.tier_failed(tier.name, str(error))
+        else:
+            assert isinstance(lease, Lease)  # it takes over: it is neither Found nor Busy
+            held[tier] = lease
+    return held
+
+
+async def _fill_from_below(
+    stack: Stack, request: Request, entry: Entry, held: Mapping[GuardedTier, Lease]
+) -> dict[Tier, Filled]:
+    """What those say that answer, as long as they agree."""
+    filled: dict[Tier, Filled] = {}
     for tier in reversed(stack.lower):
         if tier in held:
-            with _failing(stack, tier):
-                if _is_old(filled):
-                    await tier.fill([held[tier]], [None])  # others wait for this lease
-                    continue
-                filled[tier.name] = await _store(stack, tier, request, held[tier], entry)
+            old = _is_old(filled)
+            try:
+                # Of an old value the lease is given back: others wait for it.
+                (answer,) = await tier.fill([held[tier]], [None if old else entry])
+            except TierUnavailable as error:
+                stack.trace.tier_failed(tier.name, str(error))
+            else:
+                if not old:
+                    filled[tier] = answer
+                    stack.trace.filled(request, tier.name, accepted=answer.accepted)
         if not _agreed(filled) and not _is_old(filled):
             break
-    if _is_old(filled):
-        return filled
-    unreached = [tier for tier in stack.lower if tier not in held or tier.name not in filled]
-    if held and len(stack.lower) > 1 and not _agreed(filled):
-        await _void(stack, request.key)
-    elif unreached:
-        await redelivery.defer(stack, unreached, [key_name(request.key)])
     return filled
 
 
-def _agreed(filled: Mapping[str, Filled]) -> bool:
+def _agreed(filled: Mapping[Tier, Filled]) -> bool:
     """Whether what was asked so far, the lowest tier first of all, has the value.
 
     Or has nothing, where the lowest has had an equal value before this one came: then the tiers
@@ -203,38 +191,54 @@ def _agreed(filled: Mapping[str, Filled]) -> bool:
     if not filled:
         return False
     lowest, *above = filled.values()
-    return lowest.accepted and all(
-        each.accepted or (each.outcome is Outcome.NOTHING and lowest.outcome is Outcome.EQUAL)
+    return lowest.accepted and not [
+        each
         for each in above
-    )
+        if not each.accepted
+        and not (each.outcome is Outcome.NOTHING and lowest.outcome is Outcome.EQUAL)
+    ]
 
 
-def _is_old(filled: Mapping[str, Filled]) -> bool:
+def _is_old(filled: Mapping[Tier, Filled]) -> bool:
     """Whether the lowest tier, which remembers most, knows a newer version."""
     return next(iter(filled.values())).outcome is Outcome.OLDER if filled else False
 
 
-@contextmanager
-def _failing(stack: Stack, tier: Tier) -> Iterator[None]:
-    """A tier that fails is not the caller's business."""
-    try:
-        yield
-    except TierUnavailable as error:
-        stack.trace.tier_failed(tier.name, str(error))
+def _seen(miss: Fence | None, tier: Tier) -> Seen:
+    """What a tier has answered to the miss that came before."""
+    return None if miss is None else miss.seen.get(tier.name)
 
 
-async def _hold(tier: Tier, request: Request, entry: Entry, miss: Fence | None) -> Lease:
-    seen = None if miss is None else miss.seen.get(tier.name)
-    digest = digest_of(entry)
-    (lease,) = await tier.lease([request.key], [seen], force=True, digests=[digest])
-    assert isinstance(lease, Lease)  # a forced lease takes over: it is neither Found nor Busy
-    return lease
-
-
-async def _store(stack: Stack, tier: Tier, request: Request, lease: Lease, entry: Entry) -> Filled:
-    (filled,) = await tier.fill([lease], [entry])
-    stack.trace.filled(request, tier.name, accepted=filled.accepted)
+def _keep(stack: Stack, request: Request, lease: Lease, entry: Entry) -> Filled:
+    """Store it in memory."""
+    filled = stack.memory.fill_one(lease, entry)
+    stack.trace.filled(request, stack.memory.name, accepted=filled.accepted)
     return filled
+
+
+def _keep_meanwhile(stack: Stack, request: Request, entry: Entry, lease: Lease | None) -> None:
+    """No tier below has taken it: memory drops the old value, and keeps the new one for a while if
+    nothing named the key since this lease. Nothing else of this process comes in between."""
+    memory, key = stack.memory, request.key
+    unnamed = lease is not None and memory.fill_one(lease, None).accepted
+    memory.void([key_name(key)])
+    if unnamed:
+        _keep(stack, request, memory.lease_meanwhile(key, None, stack.degraded_l1_ttl), entry)
+
+
+async def _unfit(stack: Stack, request: Request, sources: Sequence[MadeOf]) -> bool:
+    if not sources or not await fitness.changed(stack, sources):
+        return False
+    stack.trace.unstored(request.kind, request.key, fitness.CHANGED)
+    return True
+
+
+async def _nothing(stack: Stack, key: Key) -> bool:
+    """Let nobody read the old value; whether every tier has been told."""
+    try:
+        return not (await invalidate(stack, [key_name(key)])).told.pending
+    except InvalidationPending:
+        return False
 
 
 # --- after a miss, where no value is ----------------------------------------------------------
@@ -269,23 +273,22 @@ async def fill(
     if numbered is None or not (tiers or _was_there(miss, authority)):
         return False
     # Memory hears of invalidations by the numbers of the tier that makes them.
-    seen = miss.seen.get(stack.memory.name)
-    (in_memory,) = await stack.memory.lease([request.key], [seen], once=True)
-    assert isinstance(in_memory, Lease)
+    in_memory = stack.memory.grant(request.key, _seen(miss, stack.memory), once=True)
     in_memory.q = numbered.q
     for tier in reversed(tiers):
         try:
             (lease,) = await tier.lease([request.key], [miss.seen[tier.name]], once=True)
             assert isinstance(lease, Lease)  # it takes over nothing and waits for nobody
-            filled = await _store(stack, tier, request, lease, entry)
+            (filled,) = await tier.fill([lease], [entry])
         except TierUnavailable as error:
             stack.trace.tier_failed(tier.name, str(error))
             return False
+        stack.trace.filled(request, tier.name, accepted=filled.accepted)
         if not filled.accepted:
             return False
     if not _was_there(miss, authority):
         return True
-    filled = await _store(stack, stack.memory, request, in_memory, entry)
+    filled = _keep(stack, request, in_memory, entry)
     return bool(tiers) or (filled.accepted and request.key in stack.memory.records)
 
 

@@ -119,10 +119,10 @@ class MemoryTier:
         once: bool = False,
         digests: Sequence[bytes] = (),
     ) -> list[Lease | Found | Busy]:
-        return [self._grant(*each, force, once) for each in zip(keys, seen, strict=True)]
+        return [self.grant(*each, force=force, once=once) for each in zip(keys, seen, strict=True)]
 
     async def fill(self, leases: Sequence[Lease], entries: Sequence[Entry | None]) -> list[Filled]:
-        return [self._fill(lease, entry) for lease, entry in zip(leases, entries, strict=True)]
+        return [self.fill_one(lease, entry) for lease, entry in zip(leases, entries, strict=True)]
 
     async def renew(self, leases: Sequence[Lease]) -> None:
         """Memory leases last as long as they are held."""
@@ -232,7 +232,7 @@ class MemoryTier:
 
         Only this process's own invalidations are heard of by then, and void it.
         """
-        lease = self._grant(key, seen, force=False, once=False)
+        lease = self.grant(key, seen)
         lease.meanwhile = longest
         return lease
 
@@ -290,7 +290,10 @@ class MemoryTier:
         # Valid at this moment, so at every number heard of: a lease from here need not be older.
         return Found(record, q)
 
-    def _grant(self, key: Key, seen: Seen, force: bool, once: bool) -> Lease:
+    def grant(
+        self, key: Key, seen: Seen = None, *, force: bool = False, once: bool = False
+    ) -> Lease:
+        """`lease` of one key: nobody is waited for here."""
         q = self._q if seen is None else seen.q
         _, shared, clock = self.names.cells_of(key)
         cells = (self.names.cell(key_name(key)), *shared)
@@ -299,7 +302,8 @@ class MemoryTier:
         bar = MemoryToken(cells, clock, flushes, -1 if flushes < 0 else self._cleared)
         return Lease(key, q, bar, forced=force, once=once, seen=seen)
 
-    def _fill(self, lease: Lease, entry: Entry | None) -> Filled:
+    def fill_one(self, lease: Lease, entry: Entry | None) -> Filled:
+        """`fill` of one lease."""
         bar = lease.token
         assert isinstance(bar, MemoryToken)
         key, q = lease.key, lease.q
