@@ -64,12 +64,13 @@ class TenantInvalidation(TenantRequests):
             parts = scope_of(agent, conversation, collection)
             names = names_of_parts(self.tenant, resource_id, parts)
         else:
-            data_type = arguments.data_type(data_type)
-            policy = self._engine.kinds.of(self.tenant, data_type).policy
-            scope = self._narrowed(agent, conversation, collection)
-            if policy.varies_by is not None:
-                scope = scope.only(policy.varies_by)
-            names = names_of_resources(self.tenant, data_type, resource_id, scope)
+            type_keys = self._type_keys(data_type)
+            scope, policy = type_keys.scope, type_keys.kind.policy
+            if agent is not None or conversation is not None or collection is not None:
+                scope = self._narrowed(agent, conversation, collection)
+                if policy.varies_by is not None:
+                    scope = scope.only(policy.varies_by)
+            names = names_of_resources(*type_keys.prefix[:2], resource_id, scope)
         if tag is not None:
             names.append(tag_name(self.tenant, tag))
         if strict is None and data_type is not None:

@@ -33,7 +33,8 @@ class TenantRequests:
     # --- keys ---------------------------------------------------------------------------------
 
     def _type_keys(self, data_type: str) -> TypeKeys:
-        data_type = arguments.data_type(data_type)
+        if type(data_type) is not str or data_type not in self._types:
+            data_type = arguments.data_type(data_type)
         type_keys = self._types.get(data_type)
         if type_keys is None:
             kind = self._engine.kinds.of(self.tenant, data_type)
@@ -53,7 +54,8 @@ class TenantRequests:
         self, type_keys: TypeKeys, resource_id: Id, want: Any = None, *, generating: bool = False
     ) -> Request:
         keys = type_keys.keys(id_text(resource_id))
-        want = self._wanted(want)
+        if want is not None:
+            want = self._wanted(want)
         return Request(type_keys.kind, keys, type_keys.context, want, generating=generating)
 
     def _wanted(self, type: Any) -> Any:

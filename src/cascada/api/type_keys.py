@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from cascada.engine.kinds import Kind
 from cascada.engine.request import Request
-from cascada.model import arguments
 from cascada.model.errors import BadInput
 from cascada.model.keys import Id, Key, Scope, id_text
 from cascada.model.names import all_of_type, context_names, part_names, resource_names
@@ -83,7 +82,7 @@ def names_of_resources(
             f"invalidate({shown(data_type)}) names no resource; pass its id, "
             'or "*" for every resource of the type'
         )
-    data_type, resource_id = arguments.data_type(data_type), id_text(resource_id)
+    resource_id = id_text(resource_id)
     if resource_id == "*":
         return all_of_type(tenant, data_type, scope)
     return resource_names(tenant, data_type, resource_id, scope)

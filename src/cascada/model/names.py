@@ -86,7 +86,7 @@ def is_own(key: Key, name: str) -> bool:
 
 def resource_names(tenant: str, data_type: str, resource_id: str, scope: Scope) -> list[str]:
     """What `invalidate` of one resource names: that context and all that is more specific."""
-    prefix = f"{quote(tenant)}:{quote(data_type)}:"
+    prefix = text_before(tenant, data_type, None, None, None)
     id_text = quote(resource_id)
     if scope == NO_SCOPE:
         return [f"k:{prefix}{id_text}", f"r:{prefix}{id_text}"]
