@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from cascada import Cache
+from cascada import Cache, Limits
 
 PATIENT = 30.0
 """Seconds that a tier may take."""
 
 
-def cache_of(**options: Any) -> Cache:
+def cache_of(*, l1_bytes: int = Limits.l1_bytes, **options: Any) -> Cache:
     """A cache; `l1_bytes` bounds its memory, and all else is as `Cache` has it."""
-    return Cache(op_timeout=PATIENT, **options)
+    return Cache(limits=Limits(op_timeout=PATIENT, l1_bytes=l1_bytes), **options)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Final, Generic, TypeVar
 
@@ -60,13 +60,13 @@ _POLICIES: Final = {
     "document": Policy(ttl=TTL_STANDARD, varies_by=("collection",)),
     # One agent's work in one conversation: nothing more general answers for it.
     "agent_execution_state": Policy(lookup="exact"),
-    # Dear to make and never wrong: worth the database tier, where it outlives a restart.
-    "embedding": Policy(varies_by=(), durable=True),
+    # Dear to make and never wrong.
+    "embedding": Policy(varies_by=()),
     # Large and read by every search: all of them get the one object, which is immutable.
     "vector_store": Policy(type=VectorStore, shared=True),
     "query_result": Policy(stale_for=60),
     # What was answered outside a conversation is no answer within one.
-    "agent_response": Policy(stale_for=60, stale_if_error=3600, durable=True, lookup="exact"),
+    "agent_response": Policy(stale_for=60, stale_if_error=3600, lookup="exact"),
 }
 
 _KB: Final = 1024
@@ -89,7 +89,9 @@ LARGEST: Final = {
 values memory would hold few others."""
 
 POLICIES: Final = {
-    data_type: replace(_POLICIES.get(data_type, Policy()), bulky_bytes=size, bulky_ttl=TTL_SHORT)
+    data_type: Policy(
+        **{**_POLICIES.get(data_type, Policy()).said, "bulky_bytes": size, "bulky_ttl": TTL_SHORT}
+    )
     for data_type, size in LARGEST.items()
 }
 

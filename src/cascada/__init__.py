@@ -1,9 +1,9 @@
 """cascada: a multi-tenant cache in tiers, coherent across processes, for AI-agent services.
 
-The names in `__all__` are the modern face. The documents' names (`CacheManager`,
-`get_with_cache_aside`, the constants, the errors, ...) are importable from here as well. Each name
-is loaded when it is first asked for, so `import cascada` costs next to nothing. Type checkers read
-the imports, programs the table below them; a test holds the two together.
+The names in `__all__` are the modern face, and all that `dir` shows. The documents' names
+(`CacheManager`, `get_with_cache_aside`, the constants, the errors, ...) are importable from here as
+well. Each name is loaded when it is first asked for, so `import cascada` costs next to nothing.
+Type checkers read the imports, programs the table below them; a test holds the two together.
 """
 
 from importlib import import_module
@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from cascada.model.events import Event as Event
     from cascada.model.keys import Key as Key
     from cascada.model.keys import Scope as Scope
+    from cascada.model.limits import Limits as Limits
     from cascada.model.loaded import Loaded as Loaded
     from cascada.model.policy import CachePriority as CachePriority
     from cascada.model.policy import Policy as Policy
@@ -78,17 +79,14 @@ __version__ = "0.1.0"
 __all__ = [
     "FOREVER",
     "Cache",
-    "CachePriority",
     "CascadaError",
     "Context",
     "Event",
     "Hit",
-    "Invalidated",
-    "Key",
+    "Limits",
     "Loaded",
     "Miss",
     "Policy",
-    "Scope",
     "Tenant",
     "cached",
 ]
@@ -132,6 +130,7 @@ _NAMES = {
     """,
     "model.events": "Event",
     "model.keys": "Key Scope",
+    "model.limits": "Limits",
     "model.loaded": "Loaded",
     "model.policy": "CachePriority Policy",
     "model.ttl": """
@@ -153,4 +152,4 @@ if not TYPE_CHECKING:  # a checker would take it to mean that every name is ther
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME})
+    return __all__

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from cascada import Cache, Policy, configure
-from cascada.api.settings import Settings
+from cascada import Cache, Limits, Policy, configure
+from cascada.api.settings import VARIABLES
 from cascada.testing.clock import ManualClock
 
 POLICIES = {
@@ -19,8 +19,8 @@ POLICIES = {
 
 @pytest.fixture(autouse=True)
 def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    for field in Settings.model_fields:
-        monkeypatch.delenv(field.upper(), raising=False)
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ async def cache(
     """The default cache of a test."""
     database = None if request.param == "memory" else str(tmp_path / "cache.db")
     # A slow machine must not look like a failing tier.
-    made = Cache(database=database, policies=POLICIES, clock=clock, op_timeout=10)
+    made = Cache(database=database, policies=POLICIES, clock=clock, limits=Limits(op_timeout=10))
     configure(made)
     yield made
     configure(None)

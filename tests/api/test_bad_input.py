@@ -183,7 +183,7 @@ def test_policies(field: str, wrong: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "known"), [("lookup", "nearest, exact, strict"), ("codec", "f32, f64")]
+    ("field", "known"), [("lookup", "nearest, exact, by_level"), ("codec", "f32, f64")]
 )
 def test_what_a_policy_may_choose(field: str, known: str) -> None:
     with pytest.raises(InvalidPolicy, match=f"Policy.{field} is 'most'; pass one of {known}"):

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from cascada import Cache, Context, WrongLoop, cached, configure
+from cascada import Cache, Context, Limits, WrongLoop, cached, configure
 from cascada.api.cached import portal
 from tests.api.settled import settled
 
@@ -132,11 +132,11 @@ def test_cached_functions_may_call_each_other_from_many_threads(plain_cache: Cac
     calls = 3 * ((os.cpu_count() or 1) + 4)
     barrier = threading.Barrier(calls)
 
-    @cached("inner", cache=Cache(max_loads=200, max_loads_per_type=200))
+    @cached("inner", cache=Cache(limits=Limits(max_loads=200, max_loads_per_type=200)))
     def inner(n: int) -> int:
         return n + 1
 
-    @cached("outer", cache=Cache(max_loads=200, max_loads_per_type=200))
+    @cached("outer", cache=Cache(limits=Limits(max_loads=200, max_loads_per_type=200)))
     def outer(n: int) -> int:
         barrier.wait(10)
         return inner(n)
@@ -331,9 +331,9 @@ def test_the_portal_starts_when_needed_and_ends_when_closed() -> None:
 
 PROGRAM = """
 import os, sys, threading
-from cascada import Cache, cached, configure
+from cascada import Cache, Limits, cached, configure
 os.environ["CASCADA_TENANT"] = "acme"
-configure(Cache(database={database!r}, op_timeout=10))
+configure(Cache(database={database!r}, limits=Limits(op_timeout=10)))
 
 @cached("sum")
 def add(a, b):

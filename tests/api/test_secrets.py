@@ -15,8 +15,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from cascada import Cache, CascadaError, TierUnavailable
-from cascada.api.settings import Settings
+from cascada import Cache, CascadaError, Limits, TierUnavailable
+from cascada.api.settings import cache_arguments, read
 from cascada.model.errors import BadInput
 from cascada.model.secret import Secret, Url
 from cascada.testing.inside import inside
@@ -154,9 +154,8 @@ def test_the_environment_shows_no_password(
         monkeypatch.setenv(variable, form.format(password))
         held: dict[str, object] = {}
         with nothing_seen(held):
-            held["settings"] = chosen = Settings.from_env()
-            held["written out"] = chosen.model_dump_json(), chosen.model_dump()
-            held["arguments"] = chosen.cache_arguments()
+            held["settings"] = read()
+            held["arguments"] = cache_arguments()
             cache = held["cache"] = Cache.from_env()
             assert isinstance(cache, Cache)
             held["parts"] = cache.options, inside(cache)
@@ -179,7 +178,7 @@ def test_no_local_variable_shows_one(wrap: Any) -> None:
         for form in forms:
             given = wrap(form.format(f"{MARK}/{MARK}"))
             with nothing_seen({}):
-                Cache(**{name: given}, op_timeout=0)
+                Cache(**{name: given}, limits=Limits(op_timeout=0))
             with nothing_seen({}):
                 Cache.from_env(**{name: given})
 
@@ -195,7 +194,9 @@ async def test_neither_does_a_cache_that_cannot_connect() -> None:
         for password in ODD:
             for form in REDIS:
                 with suppress(BadInput):
-                    caches.append(Cache(redis=form.format(password), op_timeout=0.05))
+                    caches.append(
+                        Cache(redis=form.format(password), limits=Limits(op_timeout=0.05))
+                    )
             caches.append(Cache(redis="redis://127.0.0.1:1/0", redis_password=password))
         assert len(caches) > len(ODD) * 5
         told = await asyncio.gather(*map(use, caches))

@@ -1,11 +1,13 @@
 """The environment: every documented variable, its default, and the sentence for a wrong value."""
 
+import re
 import traceback
+from pathlib import Path
 
 import pytest
 
-from cascada import Cache, InvalidSettings
-from cascada.api.settings import Settings
+from cascada import BadInput, Cache, InvalidSettings, Limits
+from cascada.api import settings
 from cascada.model.ttl import FOREVER
 
 DOCUMENTED = {
@@ -93,7 +95,7 @@ WRONG = [
 
 
 def test_the_documented_variables_and_defaults() -> None:
-    assert {name.upper(): value for name, value in Settings.from_env()} == DOCUMENTED
+    assert settings.read() == DOCUMENTED
 
 
 @pytest.mark.parametrize(("variable", "value", "holds", "may_hold"), WRONG)
@@ -127,7 +129,7 @@ SECRETS = [
 def test_no_password_is_shown(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
     monkeypatch.setenv(variable, value)
     with pytest.raises(InvalidSettings) as caught:
-        Settings.from_env()
+        settings.read()
     assert caught.value.__context__ is None, "the parser's error holds the value"
     assert "hunter2" not in "".join(traceback.format_exception(caught.value))
 
@@ -135,45 +137,33 @@ def test_no_password_is_shown(monkeypatch: pytest.MonkeyPatch, variable: str, va
 def test_no_password_is_in_the_repr(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_URL", "redis://app:hunter2@cache:6379/0")
     monkeypatch.setenv("REDIS_PASSWORD", "hunter2")
-    settings = Settings.from_env()
-    assert "hunter2" not in repr(settings) + str(settings) + repr(settings.model_dump())
-    assert "redis_max_connections=50" in repr(settings)
+    said = settings.read(), settings.cache_arguments()
+    assert "hunter2" not in repr(said) + str(said)
+    assert "redis_max_connections=50" in repr(said)
 
 
 def test_sentinels_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_URL", "redis+sentinel://one:26379,two:26379/main/0")
-    assert Settings.from_env().redis_url is not None
+    assert settings.read()["REDIS_URL"] is not None
     monkeypatch.setenv("REDIS_URL", "redis+sentinel://one:26379,two:port/main/0")
     with pytest.raises(InvalidSettings, match="SERVICE/NUMBER"):
-        Settings.from_env()
+        settings.read()
 
 
 def test_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in DOCUMENTED:
         monkeypatch.setenv(variable, "")
-    assert {name.upper(): value for name, value in Settings.from_env()} == DOCUMENTED
+    assert settings.read() == DOCUMENTED
 
 
 def test_what_a_cache_is_made_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert Settings.from_env().cache_arguments() == {
+    assert settings.cache_arguments() == {
         "redis": None,
         "redis_password": None,
-        "redis_connection_timeout": 20,
-        "redis_socket_timeout": 5,
-        "redis_max_connections": 50,
-        "redis_pool_timeout": 30,
         "database": None,
-        "default_ttl": 3600,
         "namespace": "cascada",
         "mode": "on",
-        "l1_bytes": 50 * 2**20,
-        "l3_bytes": 2000 * 2**20,
-        "op_timeout": 0.25,
-        "invalidate_patience": 5,
-        "on_pending": "raise",
-        "degraded_l1_ttl": 30,
-        "self_check": None,
-        "max_value_bytes": 16 * 2**20,
+        "limits": Limits(),
     }
     monkeypatch.setenv("REDIS_URL", "redis://cache:6379/2")
     monkeypatch.setenv("REDIS_PASSWORD", "hunter2")
@@ -182,24 +172,49 @@ def test_what_a_cache_is_made_of(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CASCADA_MODE", "observe")
     monkeypatch.setenv("L1_CACHE_SIZE_MB", "7")
     monkeypatch.setenv("CASCADA_SELF_CHECK", "10")
-    arguments = Settings.from_env().cache_arguments()
+    arguments = settings.cache_arguments()
     assert arguments["redis"].reveal() == "redis://cache:6379/2"
     assert arguments["redis_password"].reveal() == "hunter2"
     assert arguments["database"].reveal() == "sqlite:////var/cache.db"
-    assert arguments["default_ttl"] == FOREVER
+    limits = arguments["limits"]
+    assert limits.default_ttl == FOREVER
     assert arguments["mode"] == "observe"
-    assert arguments["l1_bytes"] == 7 * 2**20
-    assert arguments["self_check"] == 10
+    assert limits.l1_bytes == 7 * 2**20
+    assert limits.self_check == 10
 
 
 def test_a_cache_takes_what_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CASCADA_NAMESPACE", "shop-test")
     monkeypatch.setenv("REDIS_CACHE_TTL", "60")
-    options = Cache.from_env(default_ttl=5).options
-    assert (options.namespace, options.default_ttl) == ("shop-test", 5)
+    options = Cache.from_env(limits=Limits(default_ttl=5)).options
+    assert (options.namespace, options.limits.default_ttl) == ("shop-test", 5)
+
+
+def test_of_the_limits_each_that_is_given_goes_before_its_variable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("REDIS_CACHE_TTL", "60")
+    monkeypatch.setenv("L1_CACHE_SIZE_MB", "7")
+    limits = Cache.from_env(limits=Limits(default_ttl=3600, max_loads=4)).options.limits
+    assert (limits.default_ttl, limits.max_loads) == (3600, 4), "a default that is said is said"
+    assert limits.l1_bytes == 7 * 2**20
+    with pytest.raises(BadInput, match=r"limits is \{'max_loads': 4\}; pass a Limits"):
+        Cache.from_env(limits={"max_loads": 4})
+
+
+def test_the_page_of_variables_says_what_the_list_does() -> None:
+    """Each variable that acts has a row with its default, and no other has one."""
+    page = (Path(__file__).parents[2] / "docs" / "settings.md").read_text()
+    rows = dict(re.findall(r"^\| `([A-Z][A-Z0-9_]+)` \| ([^|]+) \|", page, re.M))
+    acting = {
+        name: "none" if each.default is None else str(each.default).removesuffix(".0")
+        for name, each in settings.VARIABLES.items()
+        if each.argument is not None or name == "CASCADA_TENANT"
+    }
+    assert {name: shown.strip("`") for name, shown in rows.items()} == acting
 
 
 def test_the_environment_of_the_documents_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     for line in OF_THE_DOCUMENTS.split():
         monkeypatch.setenv(*line.split("=", 1))
-    assert Settings.from_env().redis_url is not None
+    assert settings.read()["REDIS_URL"] is not None

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import pytest
 
-from cascada import Cache, CacheManager, InvalidSettings, MissingTenant
+from cascada import Cache, CacheManager, InvalidSettings, Limits, MissingTenant
 from cascada.model.errors import TierUnavailable
 from cascada.testing.inside import inside, inside_redis
 from tests.scenarios.row import until
@@ -63,10 +63,10 @@ def silent_listener() -> Iterator[tuple[str, list[Any]]]:
 
 @acts
 async def redis_url(env: pytest.MonkeyPatch, server: RedisServer, folder: Path) -> None:
-    async with Cache.from_env(op_timeout=10) as cache:
+    async with Cache.from_env(limits=Limits(op_timeout=10)) as cache:
         assert await stored(cache) is None
     env.setenv("REDIS_URL", server.url)
-    async with Cache.from_env(op_timeout=10) as cache:
+    async with Cache.from_env(limits=Limits(op_timeout=10)) as cache:
         assert await stored(cache) == "l2"
 
 
@@ -74,10 +74,10 @@ async def redis_url(env: pytest.MonkeyPatch, server: RedisServer, folder: Path) 
 async def redis_password(env: pytest.MonkeyPatch, server: RedisServer, folder: Path) -> None:
     server.say("CONFIG", "SET", "requirepass", "hunter2")
     env.setenv("REDIS_URL", server.url)
-    async with Cache.from_env(op_timeout=10) as cache:
+    async with Cache.from_env(limits=Limits(op_timeout=10)) as cache:
         assert await stored(cache) is None
     env.setenv("REDIS_PASSWORD", "hunter2")
-    async with Cache.from_env(op_timeout=10) as cache:
+    async with Cache.from_env(limits=Limits(op_timeout=10)) as cache:
         assert await stored(cache) == "l2"
 
 
@@ -85,7 +85,7 @@ async def redis_password(env: pytest.MonkeyPatch, server: RedisServer, folder: P
 async def redis_max_connections(env: pytest.MonkeyPatch, server: RedisServer, folder: Path) -> None:
     env.setenv("REDIS_URL", server.url)
     env.setenv("REDIS_MAX_CONNECTIONS", "2")
-    async with Cache.from_env(op_timeout=10) as cache:
+    async with Cache.from_env(limits=Limits(op_timeout=10)) as cache:
         acme = cache.tenant("acme")
         await asyncio.gather(*(acme.increment("calls", f"{number}") for number in range(30)))
         assert clients(server) == 2 + 2, "beside those of the cache and of what it hears"
@@ -96,7 +96,7 @@ async def redis_pool_timeout(env: pytest.MonkeyPatch, server: RedisServer, folde
     env.setenv("REDIS_URL", server.url)
     env.setenv("REDIS_MAX_CONNECTIONS", "1")
     env.setenv("REDIS_POOL_TIMEOUT", "0.05")
-    async with Cache.from_env(op_timeout=10) as cache:
+    async with Cache.from_env(limits=Limits(op_timeout=10)) as cache:
         acme = cache.tenant("acme")
         await acme.increment("calls", "a")
         server.signal(signal.SIGSTOP)
@@ -123,7 +123,7 @@ async def redis_connection_timeout(
                 taken.append(listener.accept()[0])
             return len(taken) > 4
 
-        async with Cache.from_env(op_timeout=10):
+        async with Cache.from_env(limits=Limits(op_timeout=10)):
             await until(again)
 
 
@@ -131,7 +131,7 @@ async def redis_connection_timeout(
 async def redis_socket_timeout(env: pytest.MonkeyPatch, server: RedisServer, folder: Path) -> None:
     env.setenv("REDIS_URL", server.url)
     env.setenv("REDIS_SOCKET_TIMEOUT", "0.1")
-    async with Cache.from_env(op_timeout=10) as cache:
+    async with Cache.from_env(limits=Limits(op_timeout=10)) as cache:
         await stored(cache)
         server.signal(signal.SIGSTOP)
         await cache.tenant("acme").get("row", "2")
@@ -144,7 +144,7 @@ async def redis_socket_timeout(env: pytest.MonkeyPatch, server: RedisServer, fol
 @acts
 async def redis_cache_ttl(env: pytest.MonkeyPatch, server: RedisServer, folder: Path) -> None:
     env.setenv("REDIS_CACHE_TTL", "77")
-    async with Cache.from_env(op_timeout=10) as cache:
+    async with Cache.from_env(limits=Limits(op_timeout=10)) as cache:
         acme = cache.tenant("acme")
         await acme.set("row", "1", "value")
         assert 70 < await acme.ttl("row", "1") <= 77
@@ -153,7 +153,7 @@ async def redis_cache_ttl(env: pytest.MonkeyPatch, server: RedisServer, folder: 
 @acts
 async def cache_database_url(env: pytest.MonkeyPatch, server: RedisServer, folder: Path) -> None:
     env.setenv("CACHE_DATABASE_URL", f"sqlite:///{folder / 'cache.db'}")
-    async with Cache.from_env(op_timeout=10) as cache:
+    async with Cache.from_env(limits=Limits(op_timeout=10)) as cache:
         assert await stored(cache) == "l3"
     assert (folder / "cache.db").exists()
 
@@ -181,7 +181,7 @@ async def cache_eviction_policy(env: pytest.MonkeyPatch, server: RedisServer, fo
 @acts
 async def l1_cache_size_mb(env: pytest.MonkeyPatch, server: RedisServer, folder: Path) -> None:
     env.setenv("L1_CACHE_SIZE_MB", "3")
-    async with Cache.from_env(op_timeout=10) as cache:
+    async with Cache.from_env(limits=Limits(op_timeout=10)) as cache:
         assert (await cache.usage())["l1"].capacity_bytes == 3 * 2**20
 
 
@@ -189,7 +189,7 @@ async def l1_cache_size_mb(env: pytest.MonkeyPatch, server: RedisServer, folder:
 async def l3_cache_size_mb(env: pytest.MonkeyPatch, server: RedisServer, folder: Path) -> None:
     env.setenv("CACHE_DATABASE_URL", str(folder / "cache.db"))
     env.setenv("L3_CACHE_SIZE_MB", "3")
-    async with Cache.from_env(op_timeout=10) as cache:
+    async with Cache.from_env(limits=Limits(op_timeout=10)) as cache:
         assert (await cache.usage())["l3"].capacity_bytes == 3 * 2**20
 
 
@@ -201,7 +201,7 @@ async def cascada_tenant(env: pytest.MonkeyPatch, server: RedisServer, folder: P
     async def row(number: int) -> int:
         return number
 
-    async with Cache.from_env(op_timeout=10) as cache:
+    async with Cache.from_env(limits=Limits(op_timeout=10)) as cache:
         CacheManager.configure(cache)
         with pytest.raises(MissingTenant):
             await row(1)
@@ -213,7 +213,7 @@ async def cascada_tenant(env: pytest.MonkeyPatch, server: RedisServer, folder: P
 async def cascada_namespace(env: pytest.MonkeyPatch, server: RedisServer, folder: Path) -> None:
     env.setenv("REDIS_URL", server.url)
     env.setenv("CASCADA_NAMESPACE", "shop-test")
-    async with Cache.from_env(op_timeout=10) as cache:
+    async with Cache.from_env(limits=Limits(op_timeout=10)) as cache:
         await stored(cache)
         assert b"shop-test." in server.say("KEYS", "*")
 
@@ -221,7 +221,7 @@ async def cascada_namespace(env: pytest.MonkeyPatch, server: RedisServer, folder
 @acts
 async def cascada_mode(env: pytest.MonkeyPatch, server: RedisServer, folder: Path) -> None:
     env.setenv("CASCADA_MODE", "off")
-    async with Cache.from_env(op_timeout=10) as cache:
+    async with Cache.from_env(limits=Limits(op_timeout=10)) as cache:
         acme = cache.tenant("acme")
         answers = [(await acme.load("row", "1", lambda: "value")).tier for _ in range(2)]
         assert answers == ["source", "source"]
@@ -237,7 +237,7 @@ async def cascada_op_timeout(env: pytest.MonkeyPatch, server: RedisServer, folde
 @acts
 async def cascada_self_check(env: pytest.MonkeyPatch, server: RedisServer, folder: Path) -> None:
     env.setenv("CASCADA_SELF_CHECK", "0.001")
-    async with Cache.from_env(op_timeout=10) as cache:
+    async with Cache.from_env(limits=Limits(op_timeout=10)) as cache:
         await until(lambda: inside(cache).check.armed)
 
 
@@ -256,9 +256,9 @@ async def test_it_acts(
 
 
 def test_none_is_left_out() -> None:
-    from cascada.api.settings import Settings
+    from cascada.api.settings import VARIABLES
 
-    documented = {name.upper() for name in Settings.model_fields}
+    documented = VARIABLES.keys()
     # Those of the documents; what is cascada's own besides has tests where it is made.
     own = {name for name in documented if name.startswith("CASCADA_")}
     assert documented - own <= {*ACTS, *NOT_YET}

@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from cascada import Cache
+from cascada import Cache, Limits
 from cascada.model.clock import SystemClock
 from cascada.testing.inside import inside, inside_poll
 from cascada.tiers.capabilities import L1_LEASE
@@ -63,7 +63,7 @@ class Configuration:
 
 
 # So short that an outage outlasts it, and what is pending is met, too.
-_HASTY: Final[Mapping[str, Any]] = {"degraded_l1_ttl": 0, "invalidate_patience": 0.5}
+_HASTY: Final = Limits(degraded_l1_ttl=0, invalidate_patience=0.5)
 
 
 def _memory(folder: Path, slot: int) -> Cache:
@@ -71,7 +71,7 @@ def _memory(folder: Path, slot: int) -> Cache:
 
 
 def _sqlite(folder: Path, slot: int) -> Cache:
-    return Cache(database=str(folder / DATABASE), policies=POLICIES, **_HASTY)
+    return Cache(database=str(folder / DATABASE), policies=POLICIES, limits=_HASTY)
 
 
 def _tight(folder: Path, slot: int) -> Cache:
@@ -83,21 +83,23 @@ def _tight(folder: Path, slot: int) -> Cache:
         capacity_bytes=50_000,
         max_tombstones=24,
     )
-    return Cache(tiers=[tier], policies=POLICIES, l1_bytes=60_000, **_HASTY)
+    return Cache(
+        tiers=[tier], policies=POLICIES, limits=Limits(**{**_HASTY.said, "l1_bytes": 60_000})
+    )
 
 
 def _redis(folder: Path, slot: int) -> Cache:
-    return Cache(tiers=[ProxiedTier(folder, slot)], policies=POLICIES, **_HASTY)
+    return Cache(tiers=[ProxiedTier(folder, slot)], policies=POLICIES, limits=_HASTY)
 
 
 def _cut_off(folder: Path, slot: int) -> Cache:
     tier = ProxiedTier(folder, slot, whole=True)
-    return Cache(tiers=[tier], policies=POLICIES, **_HASTY)
+    return Cache(tiers=[tier], policies=POLICIES, limits=_HASTY)
 
 
 def _three(folder: Path, slot: int) -> Cache:
     database = SqliteTier(folder / DATABASE, namespace="chaos", clock=SystemClock())
-    return Cache(tiers=[ProxiedTier(folder, slot), database], policies=POLICIES, **_HASTY)
+    return Cache(tiers=[ProxiedTier(folder, slot), database], policies=POLICIES, limits=_HASTY)
 
 
 def _alone(folder: Path, slot: int) -> Cache:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cascada import BadInput, Cache, __version__
+from cascada import BadInput, Cache, Limits, __version__
 from cascada.cli.pages import report
 from cascada.integrations.prometheus import CONTENT_TYPE_LATEST, exposition
 from cascada.testing.inside import inside
@@ -103,7 +103,7 @@ def test_the_pages_of_several_workers_are_added_up(observed: str, tmp_path: Path
 
 def test_a_database_below_changes_nothing_in_the_sums(tmp_path: Path) -> None:
     async def exposed() -> str:
-        async with Cache(database=str(tmp_path / "l3.db"), op_timeout=10) as cache:
+        async with Cache(database=str(tmp_path / "l3.db"), limits=Limits(op_timeout=10)) as cache:
             acme = cache.tenant("acme")
             await acme.set("x", "1", "text")
             await acme.get("x", "1")

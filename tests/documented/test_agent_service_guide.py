@@ -16,6 +16,7 @@ from cascada import (
     TTL_STANDARD,
     Cache,
     CacheManager,
+    Limits,
     SerializationError,
     generate_resource_id_hash,
     get_with_cache_aside,
@@ -65,7 +66,7 @@ async def test_a_1_introduccion(cache: Cache, database: Database) -> None:
 
 
 async def test_a_2_1_componentes_principales(make_cache: MakeCache, tiers: str) -> None:
-    cache = make_cache(l1_bytes=100_000)
+    cache = make_cache(limits=Limits(l1_bytes=100_000))
     CacheManager.configure(cache)
     # 1. Bounded memory; 2. what it gave up is still in the tiers below.
     for number in range(100):

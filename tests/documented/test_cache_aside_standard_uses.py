@@ -11,6 +11,7 @@ from cascada import (
     Cache,
     CacheManager,
     Context,
+    Limits,
     MissingContext,
     MissingTenant,
     get_embeddings_batch_with_cache,
@@ -249,7 +250,7 @@ async def test_s_12_2_organizacion_de_codigo(
     flaky: FlakyTier, clock: ManualClock, nothing_left_behind: None
 ) -> None:
     """A cache whose tier fails interrupts nothing."""
-    cache = Cache(tiers=[flaky], clock=clock, op_timeout=TIMEOUT)
+    cache = Cache(tiers=[flaky], clock=clock, limits=Limits(op_timeout=TIMEOUT))
     CacheManager.configure(cache)
     flaky.fail()
     for resource_id in ("r1", "r2"):
@@ -346,7 +347,7 @@ async def test_s_13_1_perdida_de_datos(cache: Cache, clock: ManualClock, tiers: 
 async def test_s_13_1_perdida_de_datos_of_a_tier_that_is_away(
     flaky: FlakyTier, clock: ManualClock, nothing_left_behind: None
 ) -> None:
-    async with Cache(tiers=[flaky], clock=clock, op_timeout=TIMEOUT) as cache:
+    async with Cache(tiers=[flaky], clock=clock, limits=Limits(op_timeout=TIMEOUT)) as cache:
         flaky.fail()
         assert set(await cache.usage()) == {"l1"}
         explained = await cache.tenant("tenant_id").explain("data_type", "resource_id")
@@ -392,8 +393,7 @@ async def test_s_13_3_problemas_de_rendimiento(cache: Cache, clock: ManualClock)
             clock.advance(100)
         return sum(sources) / 5, spent
 
-    short = await read(ttl=60)
-    assert short == (0, pytest.approx(400))
+    assert await read(ttl=60) == (0, pytest.approx(400))
     assert (cache.stats().types["x"].hits, cache.stats().types["x"].misses) == (0, 5)
     longer = await read(ttl=3600)  # 3. adjusting the ttl
     assert longer == (0.8, pytest.approx(80))

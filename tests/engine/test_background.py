@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from cascada import Cache
+from cascada import Cache, Limits
 from cascada.engine.tasks import background
 from cascada.engine.tasks.background import Background
 from cascada.testing.inside import inside
@@ -125,7 +125,7 @@ class Unlucky:
 async def test_every_endless_task_of_a_cache_survives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with Cache(database=str(tmp_path / "cache.db"), self_check=0.001) as cache:
+    async with Cache(database=str(tmp_path / "cache.db"), limits=Limits(self_check=0.001)) as cache:
         parts = inside(cache)
         feed = parts.feed
         assert feed is not None

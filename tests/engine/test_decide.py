@@ -117,7 +117,7 @@ def test_the_first_that_may_be_served_answers_else_the_first_spare(
     assert choose(answers, BOTH, 1000.0, generating=False, candidates=3) == choice
 
 
-STRICT = Policy(stale_for=50, stale_if_error=80, lookup="strict")
+STRICT = Policy(stale_for=50, stale_if_error=80, lookup="by_level")
 NOTHING = Found(entry(100, 180, ABSENT), 0)
 OLD_NOTHING = Found(Entry(b"", flags=ABSENT, created=0, fresh_until=990, expires=1180), 0)
 

@@ -6,17 +6,17 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from cascada.engine.tasks.limits import Limits, Ticket
+from cascada.engine.tasks.limits import LoadLimits, Ticket
 from cascada.model.errors import SourceBusy
 
 
-async def hold(limits: Limits, data_type: str = "x") -> AsyncExitStack:
+async def hold(limits: LoadLimits, data_type: str = "x") -> AsyncExitStack:
     stack = AsyncExitStack()
     await stack.enter_async_context(limits.slot(data_type, Ticket()))
     return stack
 
 
-async def queue(limits: Limits, data_type: str = "x") -> "asyncio.Task[AsyncExitStack]":
+async def queue(limits: LoadLimits, data_type: str = "x") -> "asyncio.Task[AsyncExitStack]":
     waiting = asyncio.create_task(hold(limits, data_type))
     for _ in range(3):
         await asyncio.sleep(0)
@@ -24,7 +24,7 @@ async def queue(limits: Limits, data_type: str = "x") -> "asyncio.Task[AsyncExit
 
 
 async def test_slots_are_given_in_the_order_in_which_they_were_asked_for() -> None:
-    limits = Limits(1, 1)
+    limits = LoadLimits(1, 1)
     first = await hold(limits)
     waiting = [await queue(limits) for _ in range(3)]
     for expected in range(3):
@@ -35,7 +35,7 @@ async def test_slots_are_given_in_the_order_in_which_they_were_asked_for() -> No
 
 
 async def test_a_type_that_is_full_does_not_hold_up_another() -> None:
-    limits = Limits(3, 1)
+    limits = LoadLimits(3, 1)
     held = await hold(limits, "x")
     waiting = await queue(limits, "x")
     other = await hold(limits, "y")
@@ -47,7 +47,7 @@ async def test_a_type_that_is_full_does_not_hold_up_another() -> None:
 
 
 async def test_who_gives_up_loses_no_slot() -> None:
-    limits = Limits(1, 1)
+    limits = LoadLimits(1, 1)
     held = await hold(limits)
     waiting = [await queue(limits) for _ in range(3)]
     waiting[0].cancel()
@@ -60,7 +60,7 @@ async def test_who_gives_up_loses_no_slot() -> None:
 
 
 async def test_a_slot_that_was_given_in_the_moment_of_giving_up_goes_to_the_next() -> None:
-    limits = Limits(1, 1)
+    limits = LoadLimits(1, 1)
     held = await hold(limits)
     giving_up = await queue(limits)
     following = await queue(limits)
@@ -74,7 +74,7 @@ async def test_a_slot_that_was_given_in_the_moment_of_giving_up_goes_to_the_next
 
 
 async def test_who_waits_too_long_is_told_so_and_leaves_the_queue() -> None:
-    limits = Limits(1, 1, patience=0.01)
+    limits = LoadLimits(1, 1, patience=0.01)
     held = await hold(limits)
     with pytest.raises(SourceBusy, match=r"1 loads of x or 1 in all run already.*0\.01 s"):
         await hold(limits)
@@ -83,7 +83,7 @@ async def test_who_waits_too_long_is_told_so_and_leaves_the_queue() -> None:
 
 
 async def test_an_urgent_load_needs_no_slot_whenever_it_becomes_urgent() -> None:
-    limits = Limits(1, 1)
+    limits = LoadLimits(1, 1)
     held = await hold(limits)
     async with limits.slot("x", Ticket(urgent=True)):
         pass
@@ -108,7 +108,7 @@ async def test_an_urgent_load_needs_no_slot_whenever_it_becomes_urgent() -> None
 
 
 async def test_an_error_inside_gives_the_slot_back() -> None:
-    limits = Limits(1, 1)
+    limits = LoadLimits(1, 1)
     with pytest.raises(KeyError):
         async with limits.slot("x", Ticket()):
             raise KeyError
@@ -117,7 +117,7 @@ async def test_an_error_inside_gives_the_slot_back() -> None:
 
 async def test_a_function_that_goes_on_in_its_thread_keeps_its_slot() -> None:
     """Nothing ends it: else the next ones would take all threads, and who comes then hangs."""
-    limits, running = Limits(1, 1, patience=0.01), Future[None]()
+    limits, running = LoadLimits(1, 1, patience=0.01), Future[None]()
     ticket = Ticket()
     async with limits.slot("x", ticket):
         ticket.threads.append(running)

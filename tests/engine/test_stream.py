@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from cascada import Limits
 from cascada.api.cache import Cache
 from cascada.codecs.values import Encoded
 from cascada.engine.tasks.replay import OVERHEAD, Live, TooLong
@@ -96,7 +97,7 @@ async def flaky(tmp_path: Path) -> FlakyTier:
 
 @pytest.fixture
 async def cache(flaky: FlakyTier) -> AsyncGenerator[Cache]:
-    cache = Cache(tiers=[flaky], clock=ManualClock(), op_timeout=10)
+    cache = Cache(tiers=[flaky], clock=ManualClock(), limits=Limits(op_timeout=10))
     yield cache
     flaky.heal()
     await cache.aclose()
@@ -249,7 +250,7 @@ async def test_what_another_process_invalidated_before_the_stream_began_ends_no_
     def shared() -> SqliteTier:
         return SqliteTier(str(tmp_path / "nodes.db"), namespace="test", clock=clock)
 
-    async with Nodes(2, shared, clock=clock, op_timeout=10) as nodes:
+    async with Nodes(2, shared, clock=clock, limits=Limits(op_timeout=10)) as nodes:
         here, there = (node.tenant("acme") for node in nodes)
         await here.get("x", "warm")
         await there.invalidate("x", "1")
@@ -313,7 +314,9 @@ async def test_a_refresh_whose_stale_value_has_gone_is_followed(
     clock = ManualClock()
     tier = SqliteTier(str(tmp_path / "stale.db"), namespace="test", clock=clock)
     policies = {"x": Policy(ttl=10, stale_for=100)}
-    async with Cache(tiers=[tier], clock=clock, op_timeout=10, policies=policies) as cache:
+    async with Cache(
+        tiers=[tier], clock=clock, limits=Limits(op_timeout=10), policies=policies
+    ) as cache:
         acme = cache.tenant("acme")
         await acme.set("x", "1", ["old"])
         inside(cache).memory.flush()

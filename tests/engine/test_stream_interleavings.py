@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cascada import Limits
 from cascada.api.cache import Cache
 from cascada.model.errors import LoadError
 from cascada.testing.clock import ManualClock
@@ -139,7 +140,7 @@ async def test_nor_over_a_shared_tier_that_takes_its_time(
 ) -> None:
     dice, clock = random.Random(seed), ManualClock()
     tier = Restless(tmp_path / "restless.db", clock, dice)
-    async with Cache(tiers=[tier], clock=clock, op_timeout=10) as cache:
+    async with Cache(tiers=[tier], clock=clock, limits=Limits(op_timeout=10)) as cache:
         play = Play(cache, most)
         async with asyncio.timeout(60):
             for _ in range(150):

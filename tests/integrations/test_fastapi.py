@@ -9,6 +9,7 @@ from typing import Annotated
 import httpx
 from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException, Request
 
+from cascada import Limits
 from cascada.api.cache import Cache
 from cascada.api.cached.decorator import cached
 from cascada.api.context import Context, current_context
@@ -241,7 +242,7 @@ async def test_a_writer_whose_change_cannot_be_told_gets_503_and_when_to_come_ag
     tmp_path: Path,
 ) -> None:
     tier = FlakyTier(SqliteTier(tmp_path / "cache.db", namespace="test", clock=SystemClock()))
-    cache = Cache(tiers=[tier], invalidate_patience=0)
+    cache = Cache(tiers=[tier], limits=Limits(invalidate_patience=0))
     app = FastAPI(lifespan=lifespan(cache))
     app.add_exception_handler(InvalidationPending, pending_handler)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from cascada import Cache, Hit, Policy
+from cascada import Cache, Hit, Limits, Policy
 from cascada.integrations.fastapi import lifespan
 
 SOURCE = Path(os.environ["TEST_SOURCE"])
@@ -22,7 +22,7 @@ MASTER = os.getpid()
 cache = Cache(
     database=os.environ["TEST_DATABASE"],
     policies={"row": Policy(ttl=3600)},
-    op_timeout=5.0,  # a busy machine must not look like a broken database
+    limits=Limits(op_timeout=5.0),  # a busy machine must not look like a broken database
 )
 acme = cache.tenant("acme")
 app = FastAPI(lifespan=lifespan(cache))

@@ -22,6 +22,7 @@ from cascada import (
     Dependent,
     Embeddings,
     Hit,
+    Limits,
     Policy,
     Scope,
     Tenant,
@@ -207,17 +208,19 @@ _WAITING: Final = {("PlainCached", "invalidate"), ("PlainCached", "refresh")}
 COVERED: Final[dict[str, dict[str, Any]]] = {
     # --- the modern face
     "Cache": {
-        "redis": LEFT, "redis_password": LEFT, "redis_connection_timeout": 20.0,
-        "redis_socket_timeout": 5.0, "redis_max_connections": 4,
-        "redis_pool_timeout": 5.0, "database": LEFT, "policies": {"x": Policy()},
-        "default_policy": Policy(), "default_ttl": 60.0, "namespace": "n", "mode": "on",
+        "redis": LEFT, "redis_password": LEFT, "database": LEFT, "policies": {"x": Policy()},
+        "default_policy": Policy(), "limits": Limits(), "namespace": "n", "mode": "on",
+        "dependencies": {"plan": [Dependent(data_type="plan", by_id="plan")]},
+        "tenant_validator": same, "observers": [same], "debug": False, "clock": SystemClock(),
+        "tiers": [],
+    },
+    "Limits": {
+        "redis_connection_timeout": 20.0, "redis_socket_timeout": 5.0, "redis_max_connections": 4,
+        "redis_pool_timeout": 5.0, "default_ttl": 60.0,
         "l1_bytes": 2**20, "l3_bytes": 2**20, "op_timeout": 1.0, "degraded_l1_ttl": 1.0,
         "load_timeout": 1.0, "invalidate_patience": 1.0, "on_pending": "warn",
         "max_loads": 4, "max_loads_per_type": 4, "load_wait": 1.0,
         "compress_over": 4096, "max_value_bytes": 2**20, "self_check": 0.0,
-        "dependencies": {"plan": [Dependent(data_type="plan", by_id="plan")]},
-        "tenant_validator": same, "observers": [same], "debug": False, "clock": SystemClock(),
-        "tiers": [],
     },
     "Cache.bypass": {}, "Cache.get": {}, "Cache.report": {}, "Cache.stats": {},
     "Cache.tenant": {}, "Cache.tracked": {}, "Cache.usage": {},
@@ -232,7 +235,7 @@ COVERED: Final[dict[str, dict[str, Any]]] = {
     "TenantList.range": {}, "TenantList.rpop": {}, "TenantList.rpush": {}, "TenantList.trim": {},
     "Policy": {
         "ttl": 60.0, "stale_for": 5.0, "stale_if_error": 5.0, "refresh_at": 0.5, "none_ttl": 5.0,
-        "varies_by": ("agent",), "lookup": "exact", "priority": CachePriority.HIGH,
+        "varies_by": ("agent",), "lookup": "exact",
         "durable": False, "strict": False, "shared": False, "sensitive": False, "max_ttl": 60.0,
         "bulky_bytes": 1000, "bulky_ttl": 60.0, "codec": "f64", "version": 1,
         "checkable": True, "sources": "required",

@@ -11,7 +11,17 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import cascada
-from cascada import FOREVER, BadInput, Cache, CascadaError, Context, Hit, Invalidated, Policy
+from cascada import (
+    FOREVER,
+    BadInput,
+    Cache,
+    CascadaError,
+    Context,
+    Hit,
+    Invalidated,
+    Limits,
+    Policy,
+)
 from cascada.model.shown import shown
 from cascada.testing.inside import inside
 from cascada.tiers.breaker import Call
@@ -218,7 +228,7 @@ async def world_of(folder: Path, tiers: str, redis: str | None, mode: Any) -> As
         database=str(folder / "cache.db") if "sqlite" in tiers else None,
         namespace=f"door-{tiers.replace(' ', '-')}-{mode}",
         mode=mode,
-        op_timeout=30.0,  # a slow machine must not look like a failing tier
+        limits=Limits(op_timeout=30.0),  # a slow machine must not look like a failing tier
         policies={"x": Policy(ttl=60)},
     )
     world = World(cache)

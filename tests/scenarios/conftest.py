@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cascada import Limits
 from cascada.api.cache import Cache
 from cascada.model.events import Event
 from cascada.model.policy import Policy
@@ -15,6 +16,7 @@ from cascada.testing.inside import inside, inside_push
 from cascada.testing.nodes import Nodes
 from cascada.tiers.redis.feed import PushFeed
 from cascada.tiers.sqlite.tier import SqliteTier
+from tests.options import grouped, nearest
 from tests.scenarios.row import until
 from tests.servers.redis import RedisServer
 
@@ -68,7 +70,8 @@ async def make_cache(
 
     def make(*, policy: Policy | None = None, **options: object) -> Cache:
         options.setdefault("op_timeout", TIMEOUT)
-        options.setdefault("policies", {} if policy is None else {"x": policy})
+        options.setdefault("policies", {} if policy is None else {"x": nearest(policy)})
+        options.setdefault("default_policy", nearest())
         if "sqlite" in tiers:
             options.setdefault("database", str(tmp_path / "cache.db"))
         if "redis" in tiers:
@@ -77,7 +80,7 @@ async def make_cache(
                 server.flush()
             options.setdefault("redis", server.url)
         options.setdefault("clock", clock)
-        cache = Cache(**options)  # type: ignore[arg-type]
+        cache = Cache(**grouped(options))
         made.append(cache)
         return cache
 
@@ -121,8 +124,7 @@ async def shaky(
     cache = Cache(
         tiers=[flaky],
         clock=clock,
-        op_timeout=TIMEOUT,
-        invalidate_patience=PATIENCE,
+        limits=Limits(op_timeout=TIMEOUT, invalidate_patience=PATIENCE),
         policies=policies,
         observers=[events.append],
     )
@@ -140,10 +142,14 @@ async def nodes(
     made: list[Nodes] = []
 
     def make(count: int = 2, **options: object) -> Nodes:
+        options.setdefault("default_policy", nearest())
         path = str(tmp_path / "nodes.db")
         options.setdefault("op_timeout", TIMEOUT)
         group = Nodes(
-            count, lambda: SqliteTier(path, namespace="test", clock=clock), clock=clock, **options
+            count,
+            lambda: SqliteTier(path, namespace="test", clock=clock),
+            clock=clock,
+            **grouped(options),
         )
         made.append(group)
         return group
@@ -160,7 +166,9 @@ async def pair(
     """Two processes' caches over one SQLite file, and the tier of the first: it can be cut off."""
     path = tmp_path / "pair.db"
     tiers = [FlakyTier(SqliteTier(path, namespace="test", clock=clock)) for _ in range(2)]
-    here, there = (Cache(tiers=[tier], clock=clock, op_timeout=TIMEOUT) for tier in tiers)
+    here, there = (
+        Cache(tiers=[tier], clock=clock, limits=Limits(op_timeout=TIMEOUT)) for tier in tiers
+    )
     yield here, there, tiers[0]
     tiers[0].heal()
     await here.aclose()

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from cascada import Limits
 from cascada.api.cache import Cache
 from cascada.api.tenant import Tenant
 from cascada.model.loaded import Loaded
@@ -139,7 +140,12 @@ async def world(
     dice = random.Random(seed)
     tiers = [] if request.param == "memory" else [Restless(tmp_path / "cache.db", clock, dice)]
     policy = Policy(ttl=5, stale_for=3, stale_if_error=3, refresh_at=0.5)
-    cache = Cache(tiers=tiers, clock=clock, op_timeout=TIMEOUT, policies={"x": policy, "y": policy})
+    cache = Cache(
+        tiers=tiers,
+        clock=clock,
+        limits=Limits(op_timeout=TIMEOUT),
+        policies={"x": policy, "y": policy},
+    )
     async with cache:
         yield World(cache.tenant("acme"), clock, dice)
 

@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from cascada import Cache, Hit, InvalidationPending
+from cascada import Cache, Hit, InvalidationPending, Limits
 from cascada.model.events import Event
 from cascada.testing.inside import inside, inside_sqlite
 from cascada.tiers.capabilities import L1_LEASE
+from tests.options import grouped
 from tests.scenarios.row import until
 from tests.servers.redis import RedisServer
 
@@ -80,7 +81,7 @@ async def test_a_redis_that_pauses_makes_no_writer_raise_and_no_reader_read_old(
     options: dict[str, Any] = {"redis": server.url, "invalidate_patience": 30.0}
     if below:
         options["database"] = str(tmp_path / "cache.db")
-    async with Cache(**options) as here, Cache(**options) as there:
+    async with Cache(**grouped(options)) as here, Cache(**grouped(options)) as there:
         service = Service(here, there)
         async with asyncio.TaskGroup() as group:
             for number in range(MANY):
@@ -105,7 +106,7 @@ async def test_in_a_long_outage_later_writers_do_not_wait(
     options: dict[str, Any] = {"redis": server.url, "invalidate_patience": 0.5}
     if below:
         options["database"] = str(tmp_path / "cache.db")
-    async with Cache(**options) as cache:
+    async with Cache(**grouped(options)) as cache:
         acme = cache.tenant("acme")
         await acme.set("doc", "1", "old")
         server.kill()
@@ -163,7 +164,9 @@ async def test_a_hundred_jobs_before_ones_own_are_no_failure_of_the_disk(
     """Each takes a fifth of the deadline; together they take far longer than one call may."""
     events: list[Event] = []
     database = str(tmp_path / "cache.db")
-    async with Cache(database=database, op_timeout=0.1, observers=[events.append]) as cache:
+    async with Cache(
+        database=database, limits=Limits(op_timeout=0.1), observers=[events.append]
+    ) as cache:
         acme = cache.tenant("acme")
         make_slow(cache, 0.02)
         await asyncio.gather(*(acme.load("doc", f"{n}", lambda: "made") for n in range(30)))

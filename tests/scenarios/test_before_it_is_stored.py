@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cascada import Cache, Loaded
+from cascada import Cache, Limits, Loaded
 from cascada.api.tenant import Tenant
 from cascada.testing.flaky import FlakyTier
 from tests.scenarios.conftest import TIMEOUT
@@ -52,7 +52,7 @@ async def test_who_has_loaded_is_told_that_he_deletes_something(cache: Cache) ->
 async def test_what_is_invalidated_while_it_is_stored_is_not_found(
     flaky: FlakyTier, nothing_left_behind: None
 ) -> None:
-    async with Cache(tiers=[flaky], op_timeout=TIMEOUT) as cache:
+    async with Cache(tiers=[flaky], limits=Limits(op_timeout=TIMEOUT)) as cache:
         acme = cache.tenant("acme")
         await acme.get("warm", "up")
         with flaky.hang("fill"):
@@ -68,7 +68,7 @@ async def test_what_is_invalidated_while_it_is_stored_is_not_found(
 async def test_a_tier_that_does_not_take_it_is_not_waited_for_for_ever(
     flaky: FlakyTier, nothing_left_behind: None
 ) -> None:
-    async with Cache(tiers=[flaky], op_timeout=TIMEOUT) as cache:
+    async with Cache(tiers=[flaky], limits=Limits(op_timeout=TIMEOUT)) as cache:
         acme = cache.tenant("acme")
         await acme.get("warm", "up")
         flaky.fail("fill", times=1)

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from cascada import Cache, Dependent, Policy
+from cascada import Cache, Dependent, Limits, Policy
 from tests.api.settled import settled
 from tests.servers.redis import RedisServer
 
@@ -16,12 +16,13 @@ PROCESSES, CONVERSATIONS, CASCADES = 2, 40, 6
 
 READER = """
 import asyncio, sys
-from cascada import Cache, Policy
+from cascada import Cache, Limits, Policy
 
 async def main():
     url, l1_bytes, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     policies = {"note": Policy(ttl=600, varies_by=(), strict=True)}
-    async with Cache(redis=url, policies=policies, l1_bytes=l1_bytes, op_timeout=5.0) as cache:
+    limits = Limits(l1_bytes=l1_bytes, op_timeout=5.0)
+    async with Cache(redis=url, policies=policies, limits=limits) as cache:
         acme = cache.tenant("acme")
         ids = [f"n{number}" for number in range(count)]
         await acme.get_many("note", ids)
@@ -79,7 +80,7 @@ async def test_all_values_of_a_cascade_are_old_or_none_is(
         policies={"note": Policy(ttl=600, varies_by=())},
         # Each note is reached by the name of its own conversation: one cascade, forty names.
         dependencies={"conversation": [Dependent(data_type="note", within="conversation")]},
-        op_timeout=5.0,
+        limits=Limits(op_timeout=5.0),
     )
     async with cache, readers(redis_server.url, 50 * 2**20 if strict else 1) as children:
         acme = cache.tenant("acme")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from cascada import Limits
 from cascada.api.cache import Cache
 from cascada.testing.inside import inside, inside_sqlite
 from tests.scenarios.row import Row, turns, until
@@ -18,14 +19,14 @@ PATIENCE = 20.0
 async def test_closing_stores_what_is_under_way(tmp_path: Path) -> None:
     path = str(tmp_path / "cache.db")
     row = Row("value")
-    async with Cache(database=path, op_timeout=PATIENCE) as cache:
+    async with Cache(database=path, limits=Limits(op_timeout=PATIENCE)) as cache:
         row.hold()
         acme = cache.tenant("acme")
         waiting = [asyncio.create_task(acme.load("x", name, row.read)) for name in "abc"]
         await row.being_read(3)
         asyncio.get_running_loop().call_later(0.05, row.let_go)
     assert [(await caller).value for caller in waiting] == ["value"] * 3
-    async with Cache(database=path, op_timeout=PATIENCE) as cache:
+    async with Cache(database=path, limits=Limits(op_timeout=PATIENCE)) as cache:
         hits = await cache.tenant("acme").get_many("x", [*"abc"])
         assert [(hit.value, hit.tier) for hit in hits] == [("value", "l3")] * 3
 
@@ -51,7 +52,7 @@ async def test_what_is_under_way_leaves_no_file_open_behind_the_closing(
     tmp_path: Path, later: int
 ) -> None:
     """Python warns of a connection that only its garbage collector closes, since 3.13."""
-    cache = Cache(database=str(tmp_path / "cache.db"), op_timeout=PATIENCE)
+    cache = Cache(database=str(tmp_path / "cache.db"), limits=Limits(op_timeout=PATIENCE))
     acme = cache.tenant("acme")
     await acme.set("x", "0", 0)
     row = Row()
@@ -67,7 +68,7 @@ async def test_what_is_under_way_leaves_no_file_open_behind_the_closing(
 
 async def test_a_cache_that_goes_on_after_a_reset_keeps_its_connection(tmp_path: Path) -> None:
     """One that was closed behind each call would be made for each."""
-    cache = Cache(database=str(tmp_path / "cache.db"), op_timeout=PATIENCE)
+    cache = Cache(database=str(tmp_path / "cache.db"), limits=Limits(op_timeout=PATIENCE))
     await cache.tenant("acme").set("x", "1", 1)
     await cache.reset()
     assert not open_files(tmp_path)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from cascada import Cache, CacheClosed, CorruptEntry
+from cascada import Cache, CacheClosed, CorruptEntry, Limits
 from cascada.testing.clock import ManualClock
 from cascada.testing.inside import inside
 from tests.scenarios.conftest import TIMEOUT, MakeCache
@@ -261,7 +261,7 @@ def test_parent_and_child_count_together(
 ) -> None:
     redis_server.flush()
     url = redis_server.url if place == "redis" else str(tmp_path / "cache.db")
-    cache = Cache(**{place: url}, op_timeout=TIMEOUT)  # type: ignore[arg-type]
+    cache = Cache(**{place: url}, limits=Limits(op_timeout=TIMEOUT))  # type: ignore[arg-type]
 
     async def count() -> None:
         acme = cache.tenant("acme")

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from cascada import Cache, Tenant, TierUnavailable, Unanswered
+from cascada import Cache, Limits, Tenant, TierUnavailable, Unanswered
 from cascada.testing.inside import inside, inside_redis
 from tests.scenarios.row import until
 from tests.servers.redis import RedisServer, free_port
@@ -21,7 +21,7 @@ from tests.servers.redis import RedisServer, free_port
 
 @pytest.fixture
 async def cache(server: RedisServer) -> AsyncIterator[Cache]:
-    async with Cache(redis=server.url, op_timeout=0.1) as cache:
+    async with Cache(redis=server.url, limits=Limits(op_timeout=0.1)) as cache:
         yield cache
 
 
@@ -97,14 +97,18 @@ async def test_a_killed_redis(server: RedisServer, cache: Cache, tmp_path: Path)
 
 
 async def test_a_redis_that_is_not_there_yet() -> None:
-    async with Cache(redis=f"redis://127.0.0.1:{free_port()}/0", op_timeout=0.1) as cache:
+    async with Cache(
+        redis=f"redis://127.0.0.1:{free_port()}/0", limits=Limits(op_timeout=0.1)
+    ) as cache:
         for error in (await refusals(cache)).values():
             assert not isinstance(error, Unanswered)
 
 
 async def test_they_do_not_move_into_the_database(server: RedisServer, tmp_path: Path) -> None:
     database = tmp_path / "cache.db"
-    async with Cache(redis=server.url, database=str(database), op_timeout=0.1) as cache:
+    async with Cache(
+        redis=server.url, database=str(database), limits=Limits(op_timeout=0.1)
+    ) as cache:
         acme = cache.tenant("acme")
         await acme.set("doc", "1", "opens every tier")
         server.kill()
@@ -134,7 +138,7 @@ async def test_a_locked_database_has_changed_nothing_and_says_so(tmp_path: Path)
 
 async def test_who_grants_a_call_more_time_waits_longer_for_another_process(tmp_path: Path) -> None:
     database = tmp_path / "cache.db"
-    async with Cache(database=str(database), op_timeout=60.0) as cache:
+    async with Cache(database=str(database), limits=Limits(op_timeout=60.0)) as cache:
         acme = cache.tenant("acme")
         await acme.increment("calls", "chat", 7)
         with closing(sqlite3.connect(database, isolation_level=None)) as other:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cascada import Cache, CacheManager, Loaded
+from cascada import Cache, CacheManager, Limits, Loaded
 from cascada.testing.flaky import FlakyTier
 from tests.scenarios.conftest import TIMEOUT, MakeNodes
 from tests.scenarios.row import Row, all_stored
@@ -161,7 +161,7 @@ async def test_an_older_version_leaves_the_newer_one_in_all_tiers(cache: Cache) 
 async def test_a_set_whose_tier_fails_owes_as_before(
     flaky: FlakyTier, nothing_left_behind: None
 ) -> None:
-    async with Cache(tiers=[flaky], op_timeout=TIMEOUT) as cache:
+    async with Cache(tiers=[flaky], limits=Limits(op_timeout=TIMEOUT)) as cache:
         acme = cache.tenant("acme")
         await acme.set("x", "1", "old")
         flaky.fail("fill", times=1)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from cascada import Limits
 from cascada.api.cache import Cache
 from cascada.engine.reading.explain import Explanation
 from cascada.model.policy import Policy
@@ -111,7 +112,7 @@ async def test_it_tells_stale_from_kept_in_need_from_expired(
 async def test_a_tier_that_does_not_answer_is_unavailable(
     flaky: FlakyTier, clock: ManualClock, nothing_left_behind: None
 ) -> None:
-    async with Cache(tiers=[flaky], clock=clock, op_timeout=TIMEOUT) as cache:
+    async with Cache(tiers=[flaky], clock=clock, limits=Limits(op_timeout=TIMEOUT)) as cache:
         acme = cache.tenant("acme")
         await acme.set("x", "1", "value")
         flaky.fail("read")
@@ -193,7 +194,7 @@ async def test_when_it_was_is_forgotten_with_the_names(
     tmp_path: Path, redis_server: RedisServer
 ) -> None:
     redis_server.flush()
-    async with Cache(redis=redis_server.url, op_timeout=TIMEOUT) as cache:
+    async with Cache(redis=redis_server.url, limits=Limits(op_timeout=TIMEOUT)) as cache:
         acme = cache.tenant("acme")
         await acme.invalidate("x", "1")
         with contextlib.closing(redis.Redis.from_url(redis_server.url)) as client:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from cascada import Limits
 from cascada.api.cache import Cache
 from cascada.model.errors import TierUnavailable
 from cascada.model.events import Event
@@ -16,6 +17,7 @@ from cascada.testing.inside import inside
 from cascada.testing.nodes import hear
 from cascada.tiers.breaker import FAILURES_TO_OPEN, RETRY_AFTER
 from cascada.tiers.sqlite.tier import SqliteTier
+from tests.options import grouped
 from tests.scenarios.conftest import TIMEOUT
 from tests.scenarios.row import Row, all_stored, kept, turns, until
 
@@ -65,7 +67,7 @@ async def test_no_single_failure_reaches_a_reader(
 async def test_a_tier_that_hangs_costs_its_time_and_no_more(
     flaky: FlakyTier, clock: ManualClock, nothing_left_behind: None
 ) -> None:
-    async with Cache(tiers=[flaky], clock=clock, op_timeout=0.05) as cache:
+    async with Cache(tiers=[flaky], clock=clock, limits=Limits(op_timeout=0.05)) as cache:
         acme = cache.tenant("acme")
         with flaky.hang("read", "lease", "fill"):
             async with asyncio.timeout(TIMEOUT):
@@ -79,7 +81,7 @@ async def test_a_tier_that_hangs_from_the_start_does_not_keep_a_cache_from_start
 ) -> None:
     with flaky.hang():
         async with asyncio.timeout(TIMEOUT):
-            async with Cache(tiers=[flaky], clock=clock, op_timeout=0.05) as cache:
+            async with Cache(tiers=[flaky], clock=clock, limits=Limits(op_timeout=0.05)) as cache:
                 answer = await cache.tenant("acme").load("x", "1", Row("there").read)
                 assert answer.value == "there"
 
@@ -87,7 +89,7 @@ async def test_a_tier_that_hangs_from_the_start_does_not_keep_a_cache_from_start
 async def test_a_feed_that_has_hung_comes_back(
     flaky: FlakyTier, clock: ManualClock, nothing_left_behind: None
 ) -> None:
-    async with Cache(tiers=[flaky], clock=clock, op_timeout=0.2) as cache:
+    async with Cache(tiers=[flaky], clock=clock, limits=Limits(op_timeout=0.2)) as cache:
         acme = cache.tenant("acme")
         await acme.set("x", "1", "value")
         with flaky.hang("changes") as held:
@@ -138,8 +140,11 @@ async def test_what_was_forgotten_before_it_was_heard_of_costs_memory_all_it_has
         for _ in range(2)
     ]
     deaf = FlakyTier(tiers[0])
-    here = Cache(tiers=[deaf], clock=clock, op_timeout=TIMEOUT)
-    async with here, Cache(tiers=tiers[1:], clock=clock, op_timeout=TIMEOUT) as there:
+    here = Cache(tiers=[deaf], clock=clock, limits=Limits(op_timeout=TIMEOUT))
+    async with (
+        here,
+        Cache(tiers=tiers[1:], clock=clock, limits=Limits(op_timeout=TIMEOUT)) as there,
+    ):
         await here.tenant("acme").set("x", "1", "old")
         await hear(here)
         deaf.fail("changes")
@@ -161,7 +166,7 @@ async def test_a_look_that_takes_long_extends_trust_from_its_start_only(
     with flaky.hang("changes", carried_out=True) as held:
         await held.reached()
         other = SqliteTier(tmp_path / "flaky.db", namespace="test", clock=clock)
-        async with Cache(tiers=[other], clock=clock, op_timeout=TIMEOUT) as there:
+        async with Cache(tiers=[other], clock=clock, limits=Limits(op_timeout=TIMEOUT)) as there:
             await there.tenant("acme").invalidate("x", "1")
         clock.advance(0.6)
         flaky.fail("changes")
@@ -199,7 +204,7 @@ async def test_a_cascade_of_thousands_has_the_time_that_it_takes(
 ) -> None:
     """It is no sign of a tier that fails, whose breaker would open for all others."""
     options: Any = {"clock": clock, "op_timeout": 0.05, "invalidate_patience": 0}
-    async with Cache(tiers=[flaky], **options) as cache:
+    async with Cache(tiers=[flaky], **grouped(options)) as cache:
         acme = cache.tenant("acme")
         await acme.get("warm", "up")
         flaky.delay("invalidate", "count_entries", seconds=0.1)
@@ -282,7 +287,7 @@ async def test_a_busy_tier_is_asked_again_and_what_the_other_process_brought_is_
     loading = asyncio.create_task(acme.load("x", "2", row.read))
     await until(lambda: flaky.made["lease"] > 5)
     other = SqliteTier(tmp_path / "flaky.db", namespace="test", clock=clock)
-    async with Cache(tiers=[other], clock=clock, op_timeout=TIMEOUT) as there:
+    async with Cache(tiers=[other], clock=clock, limits=Limits(op_timeout=TIMEOUT)) as there:
         await there.tenant("acme").set("x", "2", "theirs")
         assert (await loading).value == "theirs"
     assert row.reads == 1
@@ -292,7 +297,9 @@ async def test_a_busy_tier_leaves_the_refresh_of_a_stale_value_to_the_other_proc
     flaky: FlakyTier, clock: ManualClock, nothing_left_behind: None
 ) -> None:
     policies = {"x": Policy(ttl=10, stale_for=60)}
-    async with Cache(tiers=[flaky], clock=clock, op_timeout=TIMEOUT, policies=policies) as cache:
+    async with Cache(
+        tiers=[flaky], clock=clock, limits=Limits(op_timeout=TIMEOUT), policies=policies
+    ) as cache:
         acme = cache.tenant("acme")
         await acme.set("x", "1", "old")
         clock.advance(20)

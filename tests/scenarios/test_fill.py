@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cascada import BadInput, Cache, Loaded, Miss, Policy, SerializationError
+from cascada import BadInput, Cache, Limits, Loaded, Miss, Policy, SerializationError
 from cascada.model.entry import Hit
 from cascada.testing.clock import ManualClock
 from cascada.testing.flaky import FlakyTier
@@ -217,7 +217,7 @@ async def test_what_hides_in_mode_observe_is_not_replaced(make_cache: MakeCache)
 async def test_after_a_miss_that_could_not_be_read_nothing_is_stored(
     flaky: FlakyTier, clock: ManualClock, nothing_left_behind: None
 ) -> None:
-    async with Cache(tiers=[flaky], clock=clock, op_timeout=TIMEOUT) as cache:
+    async with Cache(tiers=[flaky], clock=clock, limits=Limits(op_timeout=TIMEOUT)) as cache:
         acme = cache.tenant("acme")
         flaky.fail("read", times=1)
         miss = await acme.get("x", "1")

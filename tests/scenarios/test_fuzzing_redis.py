@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import pytest
 
-from cascada import Cache, CascadaError
+from cascada import Cache, CascadaError, Limits
 from cascada.testing.inside import inside
 from tests.servers.fuzzing_redis import FAULTS, FuzzingRedis, Plan
 from tests.servers.redis import RedisServer
@@ -125,9 +125,9 @@ class Attack:
         async with FuzzingRedis(self.port) as server:
             async with Cache(
                 redis=server.url,
-                redis_connection_timeout=1,
-                redis_socket_timeout=1,
-                invalidate_patience=0.3,
+                limits=Limits(
+                    redis_connection_timeout=1, redis_socket_timeout=1, invalidate_patience=0.3
+                ),
                 namespace=self.name.replace(" ", "-").encode("ascii", "replace").decode()[:40],
             ) as cache:
                 callers = [Caller(cache, tenant) for tenant in UNITS]

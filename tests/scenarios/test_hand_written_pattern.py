@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from cascada import Limits
 from cascada.api.cache import Cache
 from cascada.model.policy import Policy
 from cascada.testing.clock import ManualClock
@@ -120,7 +121,7 @@ async def test_after_a_miss_that_could_not_be_read_nothing_is_set(
     flaky: FlakyTier, clock: ManualClock, nothing_left_behind: None
 ) -> None:
     """Nobody knows what was invalidated since."""
-    async with Cache(tiers=[flaky], clock=clock, op_timeout=TIMEOUT) as cache:
+    async with Cache(tiers=[flaky], clock=clock, limits=Limits(op_timeout=TIMEOUT)) as cache:
         acme = cache.tenant("acme")
         flaky.fail("read", times=1)
         assert not await acme.get("x", "1")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from cascada import Cache
+from cascada import Cache, Limits
 from cascada.model.clock import SystemClock
 from cascada.model.entry import Entry
 from cascada.model.keys import Key
@@ -20,6 +20,7 @@ from cascada.tiers.contract import Filled, Lease
 from cascada.tiers.guarded import GuardedTier
 from cascada.tiers.large_values import BULKY
 from cascada.tiers.redis import writes as redis_leases
+from tests.options import grouped
 from tests.scenarios.row import all_stored, until
 from tests.servers.redis import RedisServer
 
@@ -43,9 +44,9 @@ def a_process(
 ) -> Callable[[], Cache]:
     """Caches that share what is stored, each with an empty memory at first."""
     if request.param == "sqlite":
-        return lambda: Cache(database=str(tmp_path / "cache.db"), op_timeout=1)
+        return lambda: Cache(database=str(tmp_path / "cache.db"), limits=Limits(op_timeout=1))
     redis_server.flush()
-    return lambda: Cache(redis=redis_server.url, op_timeout=1)
+    return lambda: Cache(redis=redis_server.url, limits=Limits(op_timeout=1))
 
 
 async def test_nine_tenants_with_large_values_keep_two_hundred_with_small_ones_waiting_for_nothing(
@@ -75,7 +76,7 @@ async def two(redis_server: RedisServer) -> AsyncIterator[tuple[Cache, Cache]]:
     """Two processes on one Redis. Nothing is compressed, so that a size is a size."""
     redis_server.flush()
     how: dict[str, Any] = {"redis": redis_server.url, "compress_over": 2**40, "op_timeout": 5}
-    async with Cache(**how) as one, Cache(**how) as other:
+    async with Cache(**grouped(how)) as one, Cache(**grouped(how)) as other:
         yield one, other
 
 
@@ -323,7 +324,7 @@ async def test_twenty_who_read_the_same_large_value_have_it_brought_once(
     redis_server.flush()
     value, most = os.urandom(20 * MIB), 32 * MIB
     how: dict[str, Any] = {"redis": redis_server.url, "max_value_bytes": most}
-    async with Cache(**how) as one, Cache(**how) as other:
+    async with Cache(**grouped(how)) as one, Cache(**grouped(how)) as other:
         assert await one.tenant("acme").set("blob", "1", value)
         first = asyncio.create_task(other.tenant("acme").get("blob", "1"))
         others = [asyncio.create_task(other.tenant("acme").get("blob", "1")) for _ in range(5)]
@@ -344,7 +345,7 @@ async def test_large_items_of_a_list_come_back(two: tuple[Cache, Cache]) -> None
 
 async def test_a_server_that_stops_within_a_large_reply_is_late(server: RedisServer) -> None:
     """What arrives lengthens nobody's wait once it has ceased to arrive."""
-    async with Cache(redis=server.url, compress_over=2**40) as one:
+    async with Cache(redis=server.url, limits=Limits(compress_over=2**40)) as one:
         acme = one.tenant("acme")
         assert await acme.set("blob", "1", os.urandom(LARGE))
         inside(one).memory.flush()

@@ -11,6 +11,7 @@ import pytest
 
 from cascada import (
     Context,
+    Limits,
     cached,
     configure,
     get_with_cache_aside,
@@ -32,7 +33,7 @@ def cache(request: pytest.FixtureRequest, tmp_path: Path) -> Cache:
     """A cache that no loop has seen yet."""
     if request.param == "memory":
         return Cache()
-    return Cache(database=str(tmp_path / "cache.db"), op_timeout=PATIENCE)
+    return Cache(database=str(tmp_path / "cache.db"), limits=Limits(op_timeout=PATIENCE))
 
 
 def run(work: Coroutine[Any, Any, Any]) -> Any:
@@ -73,7 +74,7 @@ def test_a_run_that_ends_waits_for_what_its_loads_let_go_of(
 ) -> None:
     """A task of its own for that would be destroyed while it is pending, and complain of it."""
     tier = FlakyTier(SqliteTier(tmp_path / "cache.db", namespace="test", clock=SystemClock()))
-    cache = Cache(tiers=[tier], op_timeout=PATIENCE)
+    cache = Cache(tiers=[tier], limits=Limits(op_timeout=PATIENCE))
 
     async def break_off() -> None:
         row = Row()
@@ -242,7 +243,7 @@ async def test_a_background_task_that_raises_is_logged_and_ends_nothing_else(
 async def test_a_first_use_that_is_cancelled_does_not_keep_others_from_theirs(
     tmp_path: Path,
 ) -> None:
-    cache = Cache(database=str(tmp_path / "cache.db"), op_timeout=PATIENCE)
+    cache = Cache(database=str(tmp_path / "cache.db"), limits=Limits(op_timeout=PATIENCE))
     acme = cache.tenant("acme")
     callers = [asyncio.create_task(acme.get("x", "1")) for _ in range(3)]
     await asyncio.sleep(0)
@@ -314,7 +315,9 @@ def test_a_child_that_is_forked_while_a_loop_runs_works_and_harms_nothing(cache:
 def test_a_preloaded_cache_is_seen_by_its_children_as_one(tmp_path: Path) -> None:
     """As under gunicorn --preload: what one child invalidates the parent and the other see."""
     clock = ManualClock()
-    cache = Cache(database=str(tmp_path / "cache.db"), op_timeout=PATIENCE, clock=clock)
+    cache = Cache(
+        database=str(tmp_path / "cache.db"), limits=Limits(op_timeout=PATIENCE), clock=clock
+    )
     acme = cache.tenant("acme")
 
     async def invalidate() -> bool:

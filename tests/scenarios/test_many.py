@@ -7,6 +7,7 @@ from uuid import UUID
 
 import pytest
 
+from cascada import Limits
 from cascada.api.cache import Cache
 from cascada.model.entry import Hit, Miss
 from cascada.model.errors import BadInput
@@ -209,7 +210,7 @@ async def test_what_a_row_brings_with_it_is_its_own(cache: Cache) -> None:
 async def test_get_many_answers_in_order_and_asks_the_shared_tier_once(
     flaky: FlakyTier, clock: ManualClock, nothing_left_behind: None
 ) -> None:
-    async with Cache(tiers=[flaky], clock=clock, op_timeout=TIMEOUT) as cache:
+    async with Cache(tiers=[flaky], clock=clock, limits=Limits(op_timeout=TIMEOUT)) as cache:
         acme = cache.tenant("acme")
         for name in "abcd":
             await acme.set("x", name, name.upper())
@@ -228,7 +229,7 @@ async def test_get_many_answers_in_order_and_asks_the_shared_tier_once(
 async def test_a_full_miss_of_many_costs_the_shared_tier_one_call_of_each_kind(
     flaky: FlakyTier, clock: ManualClock, nothing_left_behind: None
 ) -> None:
-    async with Cache(tiers=[flaky], clock=clock, op_timeout=TIMEOUT) as cache:
+    async with Cache(tiers=[flaky], clock=clock, limits=Limits(op_timeout=TIMEOUT)) as cache:
         acme = cache.tenant("acme")
         await acme.load_many("x", range(200), Table().read)
         await all_stored(acme)
@@ -242,7 +243,7 @@ async def test_what_was_read_before_memory_was_emptied_is_asked_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its number may be another epoch's: what memory kept by it, nothing there would end."""
-    async with Cache(tiers=[flaky], clock=clock, op_timeout=TIMEOUT) as cache:
+    async with Cache(tiers=[flaky], clock=clock, limits=Limits(op_timeout=TIMEOUT)) as cache:
         acme = cache.tenant("acme")
         await acme.get("x", "warm")
         flaky.made.clear()

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from cascada import Limits
 from cascada.api.cache import Cache
 from cascada.api.tenant import Tenant
 from cascada.model.loaded import Loaded
@@ -147,7 +148,7 @@ async def test_an_invalidation_while_the_value_is_stored_is_heard_by_who_asks_af
 ) -> None:
     """The fill was carried out and accepted, its answer is still on the way: who asks now cannot
     take that for a proof that nothing has named the key since."""
-    async with Cache(tiers=[flaky], clock=clock, op_timeout=TIMEOUT) as cache:
+    async with Cache(tiers=[flaky], clock=clock, limits=Limits(op_timeout=TIMEOUT)) as cache:
         acme = cache.tenant("acme")
         row = Row("old")
         with flaky.hang("fill", carried_out=True) as held:
@@ -165,7 +166,7 @@ async def test_an_invalidation_while_the_value_is_stored_is_heard_by_who_asks_af
 async def test_a_read_of_the_shared_tier_that_an_invalidation_overtakes_is_not_kept_in_memory(
     flaky: FlakyTier, clock: ManualClock, nothing_left_behind: None
 ) -> None:
-    async with Cache(tiers=[flaky], clock=clock, op_timeout=TIMEOUT) as cache:
+    async with Cache(tiers=[flaky], clock=clock, limits=Limits(op_timeout=TIMEOUT)) as cache:
         acme = cache.tenant("acme")
         await acme.set("x", "1", "old", tags=["news"])
         for invalidation in ({"tag": "news"}, {"data_type": "x", "resource_id": "1"}):
@@ -183,7 +184,7 @@ async def test_a_read_under_way_when_memory_is_emptied_is_not_kept(
     flaky: FlakyTier, clock: ManualClock, nothing_left_behind: None
 ) -> None:
     """Memory is emptied when messages were lost: what a read brought from before may be old."""
-    async with Cache(tiers=[flaky], clock=clock, op_timeout=TIMEOUT) as cache:
+    async with Cache(tiers=[flaky], clock=clock, limits=Limits(op_timeout=TIMEOUT)) as cache:
         acme = cache.tenant("acme")
         await acme.set("x", "1", "old")
         inside(cache).memory.flush()

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from cascada import Limits
 from cascada.api.cache import Cache
 from cascada.engine.writing.redelivery import remind
 from cascada.model.errors import BadInput, InvalidationPending
@@ -13,6 +14,7 @@ from cascada.testing.clock import ManualClock
 from cascada.testing.flaky import FlakyTier
 from cascada.testing.inside import inside
 from cascada.tiers.breaker import RETRY_AFTER
+from tests.options import grouped
 from tests.scenarios.conftest import TIMEOUT
 from tests.scenarios.row import Row, kept, turns, until
 
@@ -155,7 +157,7 @@ async def test_what_only_this_process_remembers_may_be_warned_of_instead(
     flaky: FlakyTier, clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     options: Any = {"clock": clock, "on_pending": "warn", "invalidate_patience": 0}
-    async with Cache(tiers=[flaky], **options) as cache:
+    async with Cache(tiers=[flaky], **grouped(options)) as cache:
         acme = cache.tenant("acme")
         await acme.set("x", "1", "old")
         flaky.fail("invalidate")
@@ -204,10 +206,10 @@ async def test_what_goes_on_pending_is_said_once_a_minute_with_its_number(
 @pytest.mark.parametrize("value", [-1, math.inf, math.nan, True, "5", None])
 def test_a_patience_that_is_none_is_refused(value: Any) -> None:
     with pytest.raises(BadInput, match=r"invalidate_patience is .*; pass seconds of at least 0"):
-        Cache(invalidate_patience=value)
+        Cache(limits=Limits(invalidate_patience=value))
 
 
 @pytest.mark.parametrize("value", ["ignore", None, True, ["raise"]])
 def test_an_answer_to_pending_that_is_none_is_refused(value: Any) -> None:
     with pytest.raises(BadInput, match=r"on_pending is .*; pass one of raise, warn"):
-        Cache(on_pending=value)
+        Cache(limits=Limits(on_pending=value))

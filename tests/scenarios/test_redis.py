@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from cascada import Cache
+from cascada import Cache, Limits
 from cascada.model.clock import SystemClock
 from cascada.testing.inside import inside
 from cascada.tiers.redis.tier import RedisTier
 from cascada.tiers.sqlite.tier import SqliteTier
+from tests.options import nearest
 from tests.scenarios.row import until
 from tests.servers.redis import RedisServer
 
@@ -31,7 +32,11 @@ async def pair(
         clock = SystemClock()
         l2 = RedisTier(redis_server.url, namespace="test", clock=clock)
         l3 = SqliteTier(tmp_path / "cache.db", namespace="test", clock=clock)
-        return Cache(tiers=[l2, l3] if request.param == "redis+sqlite" else [l2], op_timeout=5.0)
+        return Cache(
+            tiers=[l2, l3] if request.param == "redis+sqlite" else [l2],
+            limits=Limits(op_timeout=5.0),
+            default_policy=nearest(),
+        )
 
     async with cache() as here, cache() as there:
         yield here, there

@@ -15,6 +15,7 @@ from cascada.testing.clock import ManualClock
 from cascada.testing.inside import inside
 from cascada.tiers.contract import Missing
 from cascada.tiers.memory.tier import MemoryTier
+from tests.options import grouped
 from tests.scenarios.row import Row, all_stored, until
 from tests.servers.redis import RedisServer, free_port
 
@@ -23,8 +24,8 @@ LONGEST = 30.0
 
 def away(clock: ManualClock, **options: Any) -> Cache:
     """A cache whose Redis nobody has started."""
-    options.setdefault("invalidate_patience", 0.0)
-    return Cache(redis=f"redis://127.0.0.1:{free_port()}/0", op_timeout=0.1, clock=clock, **options)
+    options = {"invalidate_patience": 0.0, "op_timeout": 0.1, **options}
+    return Cache(redis=f"redis://127.0.0.1:{free_port()}/0", clock=clock, **grouped(options))
 
 
 @pytest.fixture
@@ -134,7 +135,7 @@ async def test_it_goes_when_redis_is_there_and_not_before_it_was_asked(
     """Another process invalidates what this one keeps; this one has heard of nothing."""
     server.kill()
     options: dict[str, Any] = {"op_timeout": 1.0, "clock": clock, "invalidate_patience": 0.0}
-    async with Cache(redis=server.url, degraded_l1_ttl=3600, **options) as cache:
+    async with Cache(redis=server.url, **grouped({**options, "degraded_l1_ttl": 3600})) as cache:
         acme, row = cache.tenant("acme"), Row("old")
         for name in ("1", "2"):
             await acme.load("doc", name, row.read)
@@ -143,7 +144,7 @@ async def test_it_goes_when_redis_is_there_and_not_before_it_was_asked(
         assert len(inside(cache).memory.meanwhile) == 3
         row.value = "new"
         server.start()
-        async with Cache(redis=server.url, **options) as other:
+        async with Cache(redis=server.url, **grouped(options)) as other:
             await until_told(other, clock)
             await other.tenant("acme").invalidate("doc", "*")
         await until_told(cache, clock)
@@ -169,7 +170,7 @@ async def test_it_is_said_once(
 ) -> None:
     with caplog.at_level(logging.WARNING, logger="cascada"):
         options: dict[str, Any] = {"op_timeout": 1.0, "clock": clock, "invalidate_patience": 0.0}
-        async with Cache(redis=server.url, **options) as cache:
+        async with Cache(redis=server.url, **grouped(options)) as cache:
             acme = cache.tenant("acme")
             await until_told(cache, clock)
             server.kill()

@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
-from cascada import Cache, InvalidationPending, SourceBusy
+from cascada import Cache, InvalidationPending, Limits, SourceBusy
 from cascada.testing.clock import ManualClock
 from cascada.testing.inside import inside
+from tests.options import grouped
 from tests.scenarios.row import Row, until
 from tests.servers.redis import RedisServer, free_port
 
@@ -30,7 +31,7 @@ OUTAGE = float(os.environ.get("CASCADA_OUTAGE_SECONDS", "2"))
 
 @pytest.fixture
 async def cache(server: RedisServer) -> AsyncIterator[Cache]:
-    async with Cache(redis=server.url, op_timeout=0.1) as cache:
+    async with Cache(redis=server.url, limits=Limits(op_timeout=0.1)) as cache:
         yield cache
 
 
@@ -81,7 +82,7 @@ async def test_memory_goes_on_for_a_while_and_says_that_it_may_be_stale(
 ) -> None:
     clock = ManualClock()
     options: Any = {"op_timeout": 0.1, "invalidate_patience": 0.1, "clock": clock}
-    async with Cache(redis=server.url, **options) as cache:
+    async with Cache(redis=server.url, **grouped(options)) as cache:
         acme = cache.tenant("acme")
         for name in ("1", "2"):
             await acme.set("doc", name, "old", ttl=3600)
@@ -103,7 +104,7 @@ async def test_memory_goes_on_for_a_while_and_says_that_it_may_be_stale(
 
 async def test_what_is_made_of_a_stale_answer_is_not_kept(server: RedisServer) -> None:
     clock = ManualClock()
-    async with Cache(redis=server.url, op_timeout=0.1, clock=clock) as cache:
+    async with Cache(redis=server.url, limits=Limits(op_timeout=0.1), clock=clock) as cache:
         acme = cache.tenant("acme")
         await acme.set("part", "1", "old")
         server.signal(signal.SIGSTOP)
@@ -119,10 +120,10 @@ async def test_what_is_made_of_a_stale_answer_is_not_kept(server: RedisServer) -
 
 CUT_OFF = """
 import asyncio, os, sys
-from cascada import Cache
+from cascada import Cache, Limits
 
 async def main():
-    cache = Cache(redis=sys.argv[1], database=sys.argv[2], invalidate_patience=0)
+    cache = Cache(redis=sys.argv[1], database=sys.argv[2], limits=Limits(invalidate_patience=0))
     told = await cache.tenant("acme").invalidate("doc", "1")
     print(told.pending, flush=True)
     os._exit(9)
@@ -137,7 +138,9 @@ async def test_the_debts_of_a_process_that_died_are_paid_by_another(
 ) -> None:
     """It was cut off from Redis, left word in the database, and was killed."""
     database = str(tmp_path / "cache.db")
-    cache = Cache(redis=server.url, database=database, op_timeout=0.1, degraded_l1_ttl=0)
+    cache = Cache(
+        redis=server.url, database=database, limits=Limits(op_timeout=0.1, degraded_l1_ttl=0)
+    )
     async with cache:
         acme = cache.tenant("acme")
         await acme.set("doc", "1", "old")
@@ -174,7 +177,7 @@ async def test_a_set_without_redis_is_kept_in_the_database(
     server: RedisServer, tmp_path: Path
 ) -> None:
     database = str(tmp_path / "cache.db")
-    async with Cache(redis=server.url, database=database, op_timeout=0.1) as cache:
+    async with Cache(redis=server.url, database=database, limits=Limits(op_timeout=0.1)) as cache:
         acme = cache.tenant("acme")
         await acme.set("doc", "1", "old")
         server.signal(signal.SIGSTOP)
@@ -192,7 +195,8 @@ async def test_the_source_is_never_asked_by_more_than_the_bound(
     """Ten times as much is asked of it as it can bring, while Redis is away."""
     bound, load_time = 8, 0.1
     besieged = Cache(
-        redis=server.url, op_timeout=0.1, max_loads_per_type=bound, load_wait=0.2, degraded_l1_ttl=0
+        redis=server.url,
+        limits=Limits(op_timeout=0.1, max_loads_per_type=bound, load_wait=0.2, degraded_l1_ttl=0),
     )
     running = most = loads = 0
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from cascada import Limits
 from cascada.api.cache import Cache
 from cascada.api.cached.decorator import cached
 from cascada.api.default import configure
@@ -209,4 +210,4 @@ async def test_without_an_interval_nothing_is_ever_armed(
 @pytest.mark.parametrize("interval", [-1, True, float("nan"), float("inf")])
 def test_an_interval_that_is_none_is_refused(interval: float) -> None:
     with pytest.raises(BadInput, match="seconds of at least 0"):
-        Cache(self_check=interval)
+        Cache(limits=Limits(self_check=interval))

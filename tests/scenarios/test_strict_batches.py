@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from cascada import Limits
 from cascada.api.cache import Cache
 from cascada.model.clock import SystemClock
 from cascada.model.keys import Key
@@ -60,7 +61,9 @@ async def test_what_redis_has_is_no_answer_beside_what_the_database_says(
 ) -> None:
     lower = FlakyTier(SqliteTier(tmp_path / "cache.db", namespace="n", clock=SystemClock()))
     upper = RedisTier(redis_server.url, namespace="n", clock=SystemClock())
-    async with Cache(tiers=[upper, lower], policies={"x": STRICT}, l1_bytes=1) as cache:
+    async with Cache(
+        tiers=[upper, lower], policies={"x": STRICT}, limits=Limits(l1_bytes=1)
+    ) as cache:
         acme = cache.tenant("acme")
         for each in "ab":
             await acme.set("x", each, 1)

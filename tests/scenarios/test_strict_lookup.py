@@ -1,4 +1,4 @@
-"""`lookup="strict"`: a general value answers only where nothing more specific is known to be."""
+"""`lookup="by_level"`: a general value answers only where nothing more specific is known to be."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from cascada.testing.clock import ManualClock
 from tests.api.settled import settled
 
 MakeCache = Callable[..., Cache]
-STRICT = Policy(ttl=100, lookup="strict")
+STRICT = Policy(ttl=100, lookup="by_level")
 
 FULL, AGENT_CONVERSATION = Scope("a1", "c1", "k1"), Scope("a1", "c1")
 AGENT_COLLECTION, COLLECTION, AGENT, NONE = (

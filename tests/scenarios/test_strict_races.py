@@ -14,7 +14,7 @@ MakeCache = Callable[..., Cache]
 async def test_what_was_asked_before_an_invalidation_is_kept_at_no_level(
     make_cache: MakeCache,
 ) -> None:
-    cache = make_cache(policy=Policy(ttl=100, lookup="strict"))
+    cache = make_cache(policy=Policy(ttl=100, lookup="by_level"))
     row = ["old"]
     acme = cache.tenant("acme", agent="a1")
 
@@ -33,7 +33,7 @@ async def test_what_was_asked_before_an_invalidation_is_kept_at_no_level(
 
 
 async def test_what_was_asked_is_kept_with_what_the_loader_has_read(make_cache: MakeCache) -> None:
-    cache = make_cache(policy=Policy(ttl=100, lookup="strict"))
+    cache = make_cache(policy=Policy(ttl=100, lookup="by_level"))
     acme = cache.tenant("acme", agent="a1")
     row = ["old"]
 

@@ -6,6 +6,7 @@ from functools import partial
 
 import pytest
 
+from cascada import Limits
 from cascada.api.cache import Cache
 from cascada.api.tenant import Tenant
 from cascada.model.events import Event
@@ -54,7 +55,11 @@ async def scene(
     heard: list[Event] = []
     policies = {"x": Policy(ttl=10, stale_for=10, stale_if_error=1000, refresh_at=0.8, none_ttl=10)}
     cache = Cache(
-        tiers=[flaky], clock=clock, op_timeout=TIMEOUT, policies=policies, observers=[heard.append]
+        tiers=[flaky],
+        clock=clock,
+        limits=Limits(op_timeout=TIMEOUT),
+        policies=policies,
+        observers=[heard.append],
     )
     async with cache:
         yield Scene(cache, flaky, clock, heard)

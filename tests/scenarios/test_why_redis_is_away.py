@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from cascada import Cache
+from cascada import Cache, Limits
 from cascada.testing.inside import inside, inside_redis
 from tests.scenarios.row import until
 from tests.servers.redis import RedisServer, free_port
@@ -64,7 +64,9 @@ async def test_a_redis_that_cannot_be_reached(
 ) -> None:
     async with (
         where() as url,
-        Cache(redis=url, redis_connection_timeout=0.2 if where is silence else 20.0) as cache,
+        Cache(
+            redis=url, limits=Limits(redis_connection_timeout=0.2 if where is silence else 20.0)
+        ) as cache,
     ):
         await until(lambda: inside_redis(inside(cache).lower[0].tier).link.why.startswith(cause))
         for _ in range(5):
@@ -76,7 +78,7 @@ async def test_a_redis_that_cannot_be_reached(
 
 async def test_a_server_that_takes_the_connection_may_be_silent_no_longer_than_any_other() -> None:
     """Connecting may take 20 s: a line that was dead for a moment would be used no sooner."""
-    async with silence() as url, Cache(redis=url, redis_socket_timeout=0.1) as cache:
+    async with silence() as url, Cache(redis=url, limits=Limits(redis_socket_timeout=0.1)) as cache:
         link = inside_redis(inside(cache).lower[0].tier).link
         await until(lambda: link.why == "no connection within 0.1 s")
 
@@ -99,7 +101,7 @@ async def test_a_password_that_is_not_taken(
 async def test_a_replica_that_takes_no_writes(
     server: RedisServer, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with Cache(redis=server.url, invalidate_patience=0) as cache:
+    async with Cache(redis=server.url, limits=Limits(invalidate_patience=0)) as cache:
         acme = cache.tenant("acme")
         assert await acme.set("x", "1", "value")
         server.say("REPLICAOF", "127.0.0.1", str(redis_server.port))

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy
 
-from cascada import Cache, Policy
+from cascada import Cache, Limits, Policy
 from cascada.testing.inside import inside
 
 SECONDS = 10.0
@@ -60,7 +60,7 @@ SHAPES: dict[str, tuple[Shape, dict[str, Any]]] = {
 async def growth(shape: str) -> tuple[float, float, int]:
     """Bytes allocated and bytes resident over the capacity, and the entries that were kept."""
     make, policy = SHAPES[shape]
-    cache = Cache(l1_bytes=CAPACITY, policies={"x": Policy(**policy)})
+    cache = Cache(limits=Limits(l1_bytes=CAPACITY), policies={"x": Policy(**policy)})
     acme = cache.tenant("acme")
     await acme.set("x", "warm", make(0))
     gc.collect()

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from cascada import Cache
+from cascada import Cache, Limits
 from tests.properties.budget import FACTOR
 from tests.servers.redis import RedisServer
 
 PROGRAM = """
 import asyncio, itertools, json, os, sys
-from cascada import Cache
+from cascada import Cache, Limits
 
 async def count(acme, times):
     left, highest = times, 0
@@ -57,7 +57,7 @@ async def toil(acme, name):
     await asyncio.gather(*(caller() for _ in range(5)))
 
 async def main(where, role, *arguments):
-    async with Cache(**where, op_timeout=30.0) as cache:
+    async with Cache(**where, limits=Limits(op_timeout=30.0)) as cache:
         acme = cache.tenant("acme")
         await acme.counter("calls", "chat")
         print("ready", flush=True)
@@ -133,7 +133,7 @@ async def test_eight_processes_count_exactly(where: Where) -> None:
 async def test_two_processes_append_and_none_is_lost(where: Where) -> None:
     async with children(where, ("produce", "a", 300), ("produce", "b", 300)) as producing:
         await asyncio.gather(*(child.go() for child in producing))
-    async with Cache(**where, op_timeout=30.0) as cache:  # type: ignore[arg-type]
+    async with Cache(**where, limits=Limits(op_timeout=30.0)) as cache:  # type: ignore[arg-type]
         got = await cache.tenant("acme").list("jobs").range()
     assert len(got) == 600
     for name in ("a", "b"):
@@ -143,7 +143,10 @@ async def test_two_processes_append_and_none_is_lost(where: Where) -> None:
 async def test_what_is_pushed_is_popped_once_and_in_order(where: Where) -> None:
     times = 600 if "redis" in where else 200
     roles = [("produce", name, times) for name in ("a", "b")] + [("consume",)] * 3
-    async with children(where, *roles) as both, Cache(**where, op_timeout=30.0) as cache:  # type: ignore[arg-type]
+    async with (
+        children(where, *roles) as both,
+        Cache(**where, limits=Limits(op_timeout=30.0)) as cache,
+    ):  # type: ignore[arg-type]
         consuming = asyncio.gather(*(child.go() for child in both[2:]))
         await asyncio.gather(*(child.go() for child in both[:2]))
         jobs = cache.tenant("acme").list("jobs")
@@ -175,7 +178,7 @@ async def test_what_killed_processes_leave_behind_is_whole(where: Where) -> None
             child.process.kill()
             lines += (await stdout.read()).splitlines()
             acknowledged.append({int(line) for line in lines})
-    async with Cache(**where, op_timeout=30.0) as cache:  # type: ignore[arg-type]
+    async with Cache(**where, limits=Limits(op_timeout=30.0)) as cache:  # type: ignore[arg-type]
         acme = cache.tenant("acme")
         done = [(name, number) for name, number in await acme.list("done").range()]
         counted = await acme.counter("calls", "chat")

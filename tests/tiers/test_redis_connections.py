@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from cascada import Cache
+from cascada import Cache, Limits
 from cascada.model.errors import BadInput, TierUnavailable
 from cascada.testing.inside import inside, inside_redis
 from cascada.tiers.redis import wire as redis_wire
@@ -38,7 +38,7 @@ async def test_a_thousand_callers_share_two_connections_and_none_gets_an_error(
 ) -> None:
     redis_server.flush()
     before = clients(redis_server)
-    async with Cache(redis=redis_server.url, op_timeout=30, l1_bytes=1) as cache:
+    async with Cache(redis=redis_server.url, limits=Limits(op_timeout=30, l1_bytes=1)) as cache:
         await stored(cache, CALLERS)
         acme = cache.tenant("acme")
         hits = await asyncio.gather(*(acme.get("doc", f"{n}") for n in range(CALLERS)))
@@ -54,7 +54,7 @@ def clients(server: RedisServer) -> int:
 async def test_callers_that_leave_take_no_reply_from_the_others(redis_server: RedisServer) -> None:
     redis_server.flush()
     rng = random.Random(1)
-    async with Cache(redis=redis_server.url, op_timeout=30, l1_bytes=1) as cache:
+    async with Cache(redis=redis_server.url, limits=Limits(op_timeout=30, l1_bytes=1)) as cache:
         await stored(cache, 200)
         acme = cache.tenant("acme")
 
@@ -209,7 +209,10 @@ async def test_a_fail_over_that_sentinel_decides_is_followed(tmp_path: Path) -> 
     )
     try:
         await until(lambda: b"slave0" in master.say("INFO", "replication"))
-        cache = Cache(redis=f"redis+sentinel://127.0.0.1:{port}/main/0", l1_bytes=1, op_timeout=0.1)
+        cache = Cache(
+            redis=f"redis+sentinel://127.0.0.1:{port}/main/0",
+            limits=Limits(l1_bytes=1, op_timeout=0.1),
+        )
         async with cache:
             acme = cache.tenant("acme")
             await until(lambda: inside(cache).lower[0].available)

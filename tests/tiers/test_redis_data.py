@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from cascada import FOREVER, Cache
+from cascada import FOREVER, Cache, Limits
 from cascada.model.clock import SystemClock
 from cascada.model.errors import TierUnavailable, Unanswered
 from cascada.tiers.contract import NotPermitted
@@ -217,7 +217,7 @@ async def test_a_server_that_may_evict_data_is_warned_of_once(
 
 
 async def test_a_full_server_that_evicts_by_ttl_leaves_data_alone(server: RedisServer) -> None:
-    async with Cache(redis=server.url, op_timeout=10) as cache:
+    async with Cache(redis=server.url, limits=Limits(op_timeout=10)) as cache:
         acme = cache.tenant("acme")
         for number in range(100):
             await acme.list("inbox").rpush(number)

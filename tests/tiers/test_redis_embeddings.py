@@ -12,7 +12,7 @@ PROCESSES, CALLERS, BATCH, APART = 2, 10, 60, 15
 
 PROGRAM = """
 import asyncio, json, sys
-from cascada import Cache, Embeddings
+from cascada import Cache, Embeddings, Limits
 
 url, callers, batch, apart = sys.argv[1], *map(int, sys.argv[2:])
 
@@ -27,7 +27,7 @@ async def main():
         await asyncio.sleep(0.05)
         return [vector(text) for text in texts]
 
-    async with Cache(redis=url, op_timeout=10.0) as cache:
+    async with Cache(redis=url, limits=Limits(op_timeout=10.0)) as cache:
         acme = cache.tenant("acme")
         await acme.get("embedding", "warm")
         await asyncio.sleep(0.3)  # until the push connection is up, too

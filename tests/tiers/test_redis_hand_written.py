@@ -12,6 +12,7 @@ import redis
 from cascada import Cache
 from cascada.api.tenant import Tenant
 from cascada.testing.inside import inside
+from tests.options import grouped
 from tests.servers.redis import RedisServer
 
 ROUNDS = 40
@@ -24,7 +25,7 @@ async def pair(
     redis_server.flush()
     database = str(tmp_path / "cache.db") if "database" in request.param else None
     options = {"redis": redis_server.url, "database": database, "op_timeout": 5.0}
-    async with Cache(**options) as here, Cache(**options) as there:
+    async with Cache(**grouped(options)) as here, Cache(**grouped(options)) as there:
         yield here.tenant("acme"), there.tenant("acme")
 
 

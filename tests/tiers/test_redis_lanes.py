@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from cascada import Cache
+from cascada import Cache, Limits
 from cascada.model.clock import SystemClock
 from cascada.model.errors import TierUnavailable, Unanswered
 from cascada.testing.inside import inside, inside_redis
@@ -94,7 +94,7 @@ async def test_who_is_refused_a_connection_leaves_the_others_theirs(
     server: RedisServer, order: tuple[str, ...]
 ) -> None:
     """It is the server that says so: it has not failed, and reads go on where they went before."""
-    async with Cache(redis=server.url, op_timeout=5.0) as cache:
+    async with Cache(redis=server.url, limits=Limits(op_timeout=5.0)) as cache:
         acme = cache.tenant("acme")
         assert await acme.set("x", "1", "value")
         await until(lambda: clients(server) == 2)

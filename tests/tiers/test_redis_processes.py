@@ -12,10 +12,10 @@ GOAL, GENEROUS = 1.25, 1.6
 
 PROGRAM = """
 import asyncio, sys, time
-from cascada import Cache
+from cascada import Cache, Limits
 
 async def main():
-    async with Cache(redis=sys.argv[1], op_timeout=5.0) as cache:
+    async with Cache(redis=sys.argv[1], limits=Limits(op_timeout=5.0)) as cache:
         acme = cache.tenant("acme")
         await acme.get("row", "warm")
         await asyncio.sleep(0.3)  # until the push connection is up, too

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from cascada import Cache
+from cascada import Cache, Limits
 from cascada.model.names import key_name, tag_name
 from cascada.testing.inside import inside, inside_push, inside_redis
 from cascada.tiers.contract import NotPermitted
@@ -124,7 +124,7 @@ async def test_scripts_that_are_allowed_later_are_used_on_the_connection_that_is
 
 
 async def test_a_cache_without_scripts_loads_and_invalidates_without_an_error(user: User) -> None:
-    async with Cache(redis=user("-@scripting"), op_timeout=5.0) as cache:
+    async with Cache(redis=user("-@scripting"), limits=Limits(op_timeout=5.0)) as cache:
         acme = cache.tenant("acme")
         for number in range(6):
             assert (await acme.load("row", "1", lambda number=number: number)).value == number

@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from cascada import Cache, Policy
+from cascada import Cache, Limits, Policy
 from cascada.model.names import key_name
 from cascada.testing.inside import inside, inside_push
 from cascada.tiers.capabilities import L1_LEASE
+from tests.options import grouped
 from tests.scenarios.row import until
 from tests.servers.redis import RedisServer
 from tests.tiers.redis_world import KEY, Process, processes
@@ -131,7 +132,7 @@ async def test_after_a_strict_invalidation_nobody_has_the_old_value(
         options["redis"] = redis_server.url
     if "database" in below:
         options["database"] = str(tmp_path / "cache.db")
-    async with Cache(**options) as here, Cache(**options) as there:
+    async with Cache(**grouped(options)) as here, Cache(**grouped(options)) as there:
         acme, other = here.tenant("acme"), there.tenant("acme")
         for call in ("type", "all", "delete", "argument"):
             await other.load("row", "1", lambda: "old")
@@ -171,7 +172,7 @@ async def test_a_strict_type_is_not_served_from_memory_while_redis_is_away(
 ) -> None:
     server = RedisServer(tmp_path)
     policies = {**STRICT, "loose": Policy(ttl=3600)}
-    async with Cache(redis=server.url, policies=policies, op_timeout=0.1) as cache:
+    async with Cache(redis=server.url, policies=policies, limits=Limits(op_timeout=0.1)) as cache:
         acme = cache.tenant("acme")
         for data_type in ("row", "loose"):
             await acme.set(data_type, "1", "old")

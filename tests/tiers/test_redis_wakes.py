@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from cascada import Cache
+from cascada import Cache, Limits
 from cascada.testing.inside import inside, inside_redis
 from cascada.tiers.contract import Lease
 from cascada.tiers.redis import lease_releases as redis_hearing
 from cascada.tiers.redis.tier import RedisTier
+from tests.options import grouped
 from tests.scenarios.row import Row, until
 from tests.servers.redis import RedisServer
 from tests.tiers.redis_world import KEY, Process, processes
@@ -31,7 +32,7 @@ async def pair(
     redis_server.flush()
     monkeypatch.setattr(redis_hearing, "POLL_HEARING", FAR)
     options = {"redis": redis_server.url, "op_timeout": 5.0}
-    async with Cache(**options) as here, Cache(**options) as there:
+    async with Cache(**grouped(options)) as here, Cache(**grouped(options)) as there:
         for cache in (here, there):
             await cache.tenant("acme").get("row", "warm")
             await until(lambda cache=cache: tier_of(cache).hearing.listening)
@@ -209,7 +210,7 @@ async def test_when_the_push_connection_breaks_those_who_wait_ask_again(
 async def test_a_loader_that_died_is_waited_for_no_longer_than_its_lease(tmp_path: Path) -> None:
     server = RedisServer(tmp_path)
     try:
-        async with Cache(redis=server.url, op_timeout=5.0) as here:
+        async with Cache(redis=server.url, limits=Limits(op_timeout=5.0)) as here:
             acme = here.tenant("acme")
             lease = tier_of(here).layout.lease(acme.key("row", "1")).decode()
             await acme.load("row", "1", lambda: "old")

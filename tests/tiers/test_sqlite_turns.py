@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from cascada import Cache, Policy, Scope
+from cascada import Cache, Limits, Policy, Scope
 from cascada.model.entry import Entry
 from cascada.model.keys import Key
 from cascada.testing.clock import ManualClock
@@ -30,7 +30,9 @@ KEY = Key("acme", "x", None, None, None, "1")
 @pytest.fixture
 async def pair(tmp_path: Path) -> AsyncIterator[list[Cache]]:
     """Two processes' caches, as far as the database is concerned."""
-    caches = [Cache(database=str(tmp_path / "cache.db"), op_timeout=10.0) for _ in range(2)]
+    caches = [
+        Cache(database=str(tmp_path / "cache.db"), limits=Limits(op_timeout=10.0)) for _ in range(2)
+    ]
     yield caches
     for cache in caches:
         await cache.aclose()
@@ -176,7 +178,7 @@ async def test_by_level_each_level_is_asked_once(pair: list[Cache]) -> None:
         return None if scope.parts else "value"
 
     for cache in pair:
-        cache.set_policy("x", Policy(lookup="strict", none_ttl=60))
+        cache.set_policy("x", Policy(lookup="by_level", none_ttl=60))
     handles = [cache.tenant("acme", agent="a") for cache in pair for _ in range(3)]
     hits = await asyncio.gather(*[handle.load("x", "1", row) for handle in handles])
     assert {hit.value for hit in hits} == {"value"}
@@ -185,7 +187,7 @@ async def test_by_level_each_level_is_asked_once(pair: list[Cache]) -> None:
 
 async def test_while_redis_is_away_from_above_the_database_its_turns_count(tmp_path: Path) -> None:
     nowhere, path = "redis://127.0.0.1:1", str(tmp_path / "cache.db")
-    caches = [Cache(redis=nowhere, database=path, op_timeout=10.0) for _ in range(3)]
+    caches = [Cache(redis=nowhere, database=path, limits=Limits(op_timeout=10.0)) for _ in range(3)]
 
     async def it_is_away(cache: Cache) -> None:
         while inside(cache).lower[0].available:
@@ -226,8 +228,8 @@ async def test_a_stale_value_is_refreshed_by_one_alone(tmp_path: Path) -> None:
     policies = {"x": Policy(ttl=10, stale_for=60)}
     path = str(tmp_path / "cache.db")
     async with (
-        Cache(database=path, clock=clock, policies=policies, op_timeout=10.0) as one,
-        Cache(database=path, clock=clock, policies=policies, op_timeout=10.0) as two,
+        Cache(database=path, clock=clock, policies=policies, limits=Limits(op_timeout=10.0)) as one,
+        Cache(database=path, clock=clock, policies=policies, limits=Limits(op_timeout=10.0)) as two,
     ):
         await one.tenant("acme").set("x", "1", "old")
         clock.advance(20)
@@ -244,12 +246,12 @@ async def test_a_stale_value_is_refreshed_by_one_alone(tmp_path: Path) -> None:
 
 PROCESS = """
 import asyncio, os, sys, time
-from cascada import Cache
+from cascada import Cache, Limits
 
 path, log, mine = sys.argv[1:]
 
 async def main():
-    async with Cache(database=path, op_timeout=10.0) as cache:
+    async with Cache(database=path, limits=Limits(op_timeout=10.0)) as cache:
         acme = cache.tenant("acme")
 
         async def load(name):

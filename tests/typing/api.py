@@ -13,7 +13,6 @@ from cascada import (
     BadInput,
     Cache,
     CacheManager,
-    CachePriority,
     CascadaError,
     Context,
     Event,
@@ -43,7 +42,7 @@ def observe(event: Event) -> None:
 cache = Cache(
     policies={
         CACHE_TYPE_AGENT_CONFIG: Policy(ttl=timedelta(hours=1), varies_by=("agent",)),
-        "agent_response": Policy(ttl=300, stale_for=60, priority=CachePriority.HIGH),
+        "agent_response": Policy(ttl=300, stale_for=60),
     },
     observers=[observe],
 )

@@ -21,10 +21,10 @@ from cascada.model.entry import UNSET, Hit, Miss
 from cascada.model.errors import BadInput
 from cascada.model.events import Observer
 from cascada.model.keys import Id, Key, scope_of
-from cascada.model.options import MAX_VALUE_BYTES, Mode, OnPending, Options
+from cascada.model.limits import Limits
+from cascada.model.options import Mode, Options
 from cascada.model.policy import Policy
 from cascada.model.secret import Secret, Url, hidden
-from cascada.model.ttl import Duration
 from cascada.telemetry.custom import Series
 from cascada.tiers.contract import Tier, Usage
 
@@ -37,33 +37,20 @@ MAX_HANDLES: Final = 1024
 class Cache:
     """A multi-tenant cache in tiers: memory, and a database below it.
 
-    `Cache()` alone keeps values in memory. `redis` (any URL that redis-py takes) adds the tier that
-    all processes share, on any number of machines; `database` ("sqlite:///path" or a path) the one
-    that survives a restart. Either keeps the processes that use it coherent. `policies` say how
-    each data type is cached; the documented types are built in. Nothing is opened before the first
-    use, and nothing is tied to an event loop before it.
+    `Cache()` alone keeps values in memory. `redis` (any URL that redis-py takes; `redis_password`,
+    if the URL has none) adds the tier that all processes share, on any number of machines;
+    `database` ("sqlite:///path" or a path) the one that survives a restart. Either keeps the
+    processes that use it coherent. `policies` say how each data type is cached; the documented
+    types are built in. `limits` are the numbers: sizes, times, counts. Nothing is opened before the
+    first use, and nothing is tied to an event loop before it.
 
-    redis_password: if the URL has none. redis_connection_timeout: seconds that a connection may
-    take, in the background. redis_socket_timeout: seconds of silence after which one is given up.
-    redis_max_connections: how many lists and counters use at once, beside the one that all else
-    shares; redis_pool_timeout: seconds that more callers wait for one of these (or for op_timeout,
-    at least 2 s, if that is less).
-    l1_bytes, l3_bytes: how much each tier may hold. default_ttl: for types without one.
-    op_timeout: seconds that a tier may take inside a request. degraded_l1_ttl: seconds for which
-    memory goes on answering, marked stale, while the tier that it hears news from is away.
-    invalidate_patience: seconds that `invalidate` waits for a tier that has fallen silent, from
-    that moment on. on_pending: what becomes of an invalidation that no durable tier has after that,
-    only this process: "raise" InvalidationPending, or "warn" and answer with `pending=True`.
-    max_value_bytes: what one value may take, encoded; a larger one is not stored.
-    load_timeout: that a loader may take (None: as long as it needs). max_loads,
-    max_loads_per_type: how many run at once; load_wait: seconds that more wait. namespace: before
-    every stored key, so that environments may share a server. mode: "on", "off" or "observe".
-    self_check: seconds between two hits that are compared with their source (None or 0: none is).
-    dependencies: rows of the application's own for `Tenant.cascade`, by subject.
-    tenant_validator: may raise to refuse a tenant. debug: check what costs too much to be checked
-    always, that values come back as they were stored and that nobody has changed one that is shared
-    (None: in Python's development mode, `python -X dev`). tiers: ready tiers instead of `redis` and
-    `database` (for tests).
+    default_policy: of types without one. namespace: before every stored key, so that environments
+    may share a server. mode: "on", "off" or "observe". dependencies: rows of the application's own
+    for `Tenant.cascade`, by subject. tenant_validator: may raise to refuse a tenant. observers: are
+    called with each `Event`. debug: check what costs too much to be checked always, that values
+    come back as they were stored and that nobody has changed one that is shared (None: in Python's
+    development mode, `python -X dev`). clock: where the time comes from, tiers: ready tiers instead
+    of `redis` and `database` (both for tests).
     """
 
     def __init__(
@@ -71,29 +58,12 @@ class Cache:
         *,
         redis: str | Url | None = None,
         redis_password: str | Secret | None = None,
-        redis_connection_timeout: float = 20.0,
-        redis_socket_timeout: float = 5.0,
-        redis_max_connections: int = 50,
-        redis_pool_timeout: float = 30.0,
         database: str | Url | None = None,
         policies: Mapping[str, Policy] | None = None,
         default_policy: Policy | None = None,
-        default_ttl: Duration = 3600,
+        limits: Limits | None = None,
         namespace: str = "cascada",
         mode: Mode = "on",
-        l1_bytes: int = 50 * 2**20,
-        l3_bytes: int = 2000 * 2**20,
-        op_timeout: float = 0.25,
-        degraded_l1_ttl: float = 30.0,
-        invalidate_patience: float = 5.0,
-        on_pending: OnPending = "raise",
-        load_timeout: float | None = None,
-        max_loads: int = 64,
-        max_loads_per_type: int = 16,
-        load_wait: float = 5.0,
-        compress_over: int = 4096,
-        max_value_bytes: int = MAX_VALUE_BYTES,
-        self_check: float | None = None,
         dependencies: Mapping[str, Sequence[Dependent]] | None = None,
         tenant_validator: Callable[[str], None] | None = None,
         observers: Sequence[Observer] = (),
@@ -113,32 +83,12 @@ class Cache:
         self.options = Options(
             policies={} if policies is None else policies,
             default_policy=Policy() if default_policy is None else default_policy,
-            default_ttl=default_ttl,
+            limits=Limits() if limits is None else limits,
             namespace=namespace,
             mode=mode,
-            l1_bytes=l1_bytes,
-            op_timeout=op_timeout,
-            degraded_l1_ttl=degraded_l1_ttl,
-            invalidate_patience=invalidate_patience,
-            on_pending=on_pending,
-            load_timeout=load_timeout,
-            max_loads=max_loads,
-            max_loads_per_type=max_loads_per_type,
-            load_wait=load_wait,
-            compress_over=compress_over,
-            max_value_bytes=max_value_bytes,
-            self_check=self_check,
             dependencies={} if dependencies is None else dependencies,
             observers=observers,
             debug=sys.flags.dev_mode if debug is None else debug,
-        )
-        namespace = self.options.namespace
-        l3_bytes = arguments.integer(l3_bytes, "l3_bytes", 1, of="a whole number of bytes")
-        connecting = (
-            arguments.seconds(redis_connection_timeout, "redis_connection_timeout"),
-            arguments.seconds(redis_socket_timeout, "redis_socket_timeout"),
-            arguments.integer(redis_max_connections, "redis_max_connections", 1),
-            arguments.seconds(redis_pool_timeout, "redis_pool_timeout"),
         )
         if redis_password is not None:
             redis_password = arguments.secret(redis_password, "redis_password", "a str")
@@ -150,10 +100,10 @@ class Cache:
         else:
             if redis is not None:
                 url = arguments.secret(redis, "redis", "a URL, such as redis://HOST:PORT/DB")
-                lower.append(redis_tier(url, namespace, clock, redis_password, *connecting))
+                lower.append(redis_tier(url, redis_password, self.options, clock))
             if database is not None:
                 url = arguments.secret(database, "database", "a URL or a path of a file")
-                lower.append(database_tier(url, namespace, l3_bytes, clock, op_timeout))
+                lower.append(database_tier(url, self.options, clock))
         self._engine = build(self.options, lower, clock)
         self._life = self._engine.life
         self._memory = self._engine.stack.memory
@@ -163,16 +113,17 @@ class Cache:
         self._validate = tenant_validator
 
     @classmethod
-    def from_env(cls, **overrides: Any) -> Self:
-        """A cache as the environment describes it; arguments go before variables.
+    def from_env(cls, **given: Any) -> Self:
+        """A cache as the environment describes it; arguments go before variables, and of `limits`
+        each that is given.
 
         InvalidSettings names the variable, what it holds and what it may hold.
         """
-        from cascada.api.settings import Settings  # the parser of settings loads lazily
+        from cascada.api.settings import cache_arguments  # the names of variables load lazily
 
-        for name in {"redis", "redis_password", "database"} & overrides.keys():
-            overrides[name] = hidden(overrides[name], Secret if "password" in name else Url)
-        return cls(**{**Settings.from_env().cache_arguments(), **overrides})
+        for name in {"redis", "redis_password", "database"} & given.keys():
+            given[name] = hidden(given[name], Secret if "password" in name else Url)
+        return cls(**cache_arguments(**given))
 
     def tenant(
         self,

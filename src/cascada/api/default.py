@@ -10,7 +10,9 @@ from threading import Lock
 from typing import Final
 
 from cascada.api.cache import Cache
+from cascada.api.tenant import Tenant
 from cascada.model import arguments
+from cascada.model.keys import Id
 
 LEFT_OUT: Final = ""
 """A tenant that was not given: the same MissingTenant as for a blank one."""
@@ -41,6 +43,21 @@ def default_cache() -> Cache:
             if _from_env is None:
                 _from_env = Cache.from_env()
     return _from_env
+
+
+def documents_tenant(
+    tenant_id: Id | None,
+    agent_id: Id | None = None,
+    conversation_id: Id | None = None,
+    collection_id: Id | None = None,
+) -> Tenant:
+    """Who the documents' functions ask, whatever the data type: a handle of the default cache that
+    also answers with what was stored in a more general context."""
+    return (
+        default_cache()
+        .tenant(tenant_id, agent=agent_id, conversation=conversation_id, collection=collection_id)
+        ._as_documented()
+    )
 
 
 async def reset() -> None:

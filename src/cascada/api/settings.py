@@ -1,246 +1,221 @@
 """The environment's say: every documented variable, checked when the process starts.
 
 A wrong value raises InvalidSettings with one sentence: the variable, what it holds, what it may
-hold. What may carry a password is never shown, neither there nor in `repr`: of a URL no more than
-its scheme. Variables of tiers and strategies that this version does not have yet are checked too,
-so that an environment written for them works unchanged; only what would silently be something else
-than it says (another strategy, encryption) is refused.
+hold. What may carry a password is never shown: of a URL no more than its scheme. Variables of tiers
+and strategies that this version does not have yet are checked too, so that an environment written
+for them works unchanged; only what would silently be something else than it says (another strategy,
+encryption) is refused.
 
-A field is named after its variable, and its description ends the sentence "it may hold ...".
+`VARIABLES` is the one list of them; `docs/settings.md` shows it, and a test compares the two. What
+a number may be, and what it is if nobody says, is in `model/limits.py`.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from typing import Annotated, Any, Final, Literal, Self, get_args
+from typing import Any, Final, NamedTuple, get_args
 
-from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+import msgspec
 
 from cascada.api.urls import DATABASE, sqlite_path
 from cascada.model import arguments
-from cascada.model.errors import BadInput, InvalidSettings
-from cascada.model.options import LARGEST_VALUE
-from cascada.model.secret import Secret, Url
-from cascada.model.ttl import FOREVER
+from cascada.model.errors import InvalidSettings
+from cascada.model.limits import LARGEST_VALUE, Limits
+from cascada.model.options import Mode
+from cascada.model.secret import Secret, Url, hidden
 from cascada.tiers.redis.urls import EXPECTED, what_is_wrong
 
 _MEGABYTE: Final = 2**20
 _LONGEST: Final = 60
 
 
-def _url(is_one: Callable[[Url], bool]) -> Callable[[object], Url | None]:
-    """A check of what is a URL, and never shown."""
+class Variable(NamedTuple):
+    """One variable: how its text is read (ValueError: it is wrong) and what it may hold.
 
-    def check(given: object) -> Url | None:
-        if given is None:
-            return None
-        url = Url(given) if isinstance(given, str | Url) else Url("")
-        if not is_one(url):
-            raise ValueError
-        return url
+    argument: of `Cache`, or the field of `Limits`, that it becomes; None for what nothing acts on
+    by way of `Cache`. default: as `read` would give it. times: units of the field in one of it.
+    """
 
-    return check
-
-
-def _tenant(text: str) -> str:
-    try:
-        return arguments.tenant(text)
-    except BadInput as error:
-        raise ValueError from error
+    holds: str
+    read: Callable[[str], Any]
+    argument: str | None = None
+    default: Any = None
+    times: int = 1
 
 
-def _named(text: str) -> str:
-    if not text.strip():
+def _limit(holds: str, field: str, kind: type = float, times: int = 1) -> Variable:
+    """A variable that is a field of `Limits`: checked there, with the default from there."""
+    check, default = Limits.checks[field], getattr(Limits, field)
+
+    def read(text: str) -> Any:
+        value = msgspec.convert(text, kind, strict=False) if kind is not str else text
+        check(value * times if times > 1 else value, field)
+        return value
+
+    return Variable(holds, read, field, default // times if times > 1 else default, times)
+
+
+def _later(holds: str, kind: type, default: Any, least: int) -> Variable:
+    """A number that a later version acts on."""
+
+    def read(text: str) -> Any:
+        return arguments.number(msgspec.convert(text, kind, strict=False), "it", least)
+
+    return Variable(holds, read, default=default)
+
+
+def _only(*known: str, holds: str) -> Variable:
+    """The one way of several, all documented, that this version has; the default comes first."""
+    return Variable(holds, lambda text: _one_of(text, known), default=known[0])
+
+
+def _one_of(text: str, known: tuple[str, ...]) -> str:
+    return arguments.choice(text, "it", known)
+
+
+def _url(text: str, is_one: Callable[[Url], bool]) -> Url:
+    if not is_one(url := Url(text)):
         raise ValueError
-    return text
+    return url
 
 
-def _password(given: object) -> Secret | None:
-    if given is not None and not isinstance(given, str | Secret):
-        raise ValueError
-    return None if given is None else Secret(given)
+def _ttl(text: str) -> float:
+    length = arguments.number(msgspec.convert(text, float, strict=False), "it", 0)
+    return arguments.duration(length, zero=True)
 
 
-def _refused(given: object) -> None:
-    if given is not None:
-        raise ValueError
+def _pause(text: str) -> float:
+    return arguments.seconds(msgspec.convert(text, float, strict=False), "it", zero=True)
 
 
-# Never more than is shown of it, in whatever form settings are written out.
-_HIDDEN: Final = PlainSerializer(lambda given: None if given is None else str(given), str | None)
+def _refused(text: str) -> None:
+    raise ValueError
 
 
-# What a variable may hold, and how that is said.
-_Count = Annotated[int, Field(ge=1, description="a whole number of at least 1")]
-_Seconds = Annotated[
-    float, Field(gt=0, allow_inf_nan=False, description="seconds, a number greater than 0")
-]
-_Megabytes = Annotated[
-    int, Field(ge=1, description="megabytes, a whole number of at least 1 (such as 50)")
-]
-_Bytes = Annotated[
-    int, Field(ge=1, le=LARGEST_VALUE, description=f"bytes, a whole number up to {LARGEST_VALUE}")
-]
-_Ttl = Annotated[
-    float,
-    Field(ge=0, allow_inf_nan=False, description="seconds, a number of at least 0 (0 means never)"),
-]
-_Pause = Annotated[
-    float | None,
-    Field(ge=0, allow_inf_nan=False, description="seconds, a number of at least 0 (0 means off)"),
-]
-_Patience = Annotated[
-    float,
-    Field(ge=0, allow_inf_nan=False, description="seconds, a number of at least 0 (0: no waiting)"),
-]
-_Degraded = Annotated[
-    float,
-    Field(
-        ge=0,
-        description="seconds, a number of at least 0 (0: memory serves nothing meanwhile), or inf, "
+_COUNT: Final = "a whole number of at least 1"
+_SECONDS: Final = "seconds, a number greater than 0"
+_MEGABYTES: Final = "megabytes, a whole number of at least 1 (such as 50)"
+
+VARIABLES: Final[dict[str, Variable]] = {
+    "REDIS_URL": Variable(
+        f"{EXPECTED}; in a password, % and two digits for each of /?#@",
+        lambda text: _url(text, lambda url: what_is_wrong(url) is None),
+        "redis",
+    ),
+    "REDIS_PASSWORD": Variable("a password", Secret, "redis_password"),
+    "REDIS_MAX_CONNECTIONS": _limit(_COUNT, "redis_max_connections", int),
+    "REDIS_CONNECTION_TIMEOUT": _limit(_SECONDS, "redis_connection_timeout"),
+    "REDIS_SOCKET_TIMEOUT": _limit(_SECONDS, "redis_socket_timeout"),
+    "REDIS_POOL_TIMEOUT": _limit(_SECONDS, "redis_pool_timeout"),
+    "REDIS_CACHE_TTL": Variable(
+        "seconds, a number of at least 0 (0 means never)",
+        _ttl,
+        "default_ttl",
+        Limits.default_ttl,
+    ),
+    "REDIS_SYNC_INTERVAL": _later(_SECONDS, float, 300, 0),
+    "CACHE_DATABASE_URL": Variable(
+        f"the file of an SQLite database, {DATABASE}, which is what this version takes",
+        lambda text: _url(text, lambda url: sqlite_path(url) is not None),
+        "database",
+    ),
+    "CACHE_ENCRYPTION_KEYS": Variable(
+        "nothing: this version stores values unencrypted, so unset it", _refused
+    ),
+    "CACHE_READ_STRATEGY": _only(
+        "READ_THROUGH",
+        holds="READ_THROUGH, which is what this version takes "
+        "(READ_AROUND and REFRESH_AHEAD come later)",
+    ),
+    "CACHE_WRITE_STRATEGY": _only(
+        "WRITE_THROUGH",
+        holds="WRITE_THROUGH, which is what this version takes "
+        "(WRITE_BEHIND and WRITE_AROUND come later)",
+    ),
+    # ADAPTIVE leaves the choice to cascada, which at present chooses LRU.
+    "CACHE_EVICTION_POLICY": _only(
+        "ADAPTIVE",
+        "LRU",
+        holds="ADAPTIVE or LRU, which is what this version takes (LFU comes later)",
+    ),
+    "L1_CACHE_SIZE_MB": _limit(_MEGABYTES, "l1_bytes", int, _MEGABYTE),
+    "L2_CACHE_SIZE_MB": _later(_MEGABYTES, int, 500, 1),
+    "L3_CACHE_SIZE_MB": _limit(_MEGABYTES, "l3_bytes", int, _MEGABYTE),
+    "CASCADA_TENANT": Variable("the id of a tenant, at most 1024 characters", arguments.tenant),
+    "CASCADA_NAMESPACE": Variable(
+        "a name such as shop-prod",
+        lambda text: arguments.name(text, "it"),
+        "namespace",
+        "cascada",
+    ),
+    "CASCADA_MODE": Variable(
+        "on, observe or off", lambda text: _one_of(text, get_args(Mode)), "mode", "on"
+    ),
+    "CASCADA_OP_TIMEOUT": _limit(_SECONDS, "op_timeout"),
+    "CASCADA_INVALIDATE_PATIENCE": _limit(
+        "seconds, a number of at least 0 (0: no waiting)", "invalidate_patience"
+    ),
+    "CASCADA_ON_PENDING": _limit("raise or warn", "on_pending", str),
+    "CASCADA_DEGRADED_L1_TTL": _limit(
+        "seconds, a number of at least 0 (0: memory serves nothing meanwhile), or inf, "
         "for a single process",
+        "degraded_l1_ttl",
     ),
-]
-_OnPending = Annotated[Literal["raise", "warn"], Field(description="raise or warn")]
-_RedisUrl = Annotated[
-    Url | None,
-    PlainValidator(_url(lambda url: what_is_wrong(url) is None)),
-    _HIDDEN,
-    Field(description=f"{EXPECTED}; in a password, % and two digits for each of /?#@"),
-]
-_Password = Annotated[Secret | None, PlainValidator(_password), _HIDDEN, Field()]
-_DatabaseUrl = Annotated[
-    Url | None,
-    PlainValidator(_url(lambda url: sqlite_path(url) is not None)),
-    _HIDDEN,
-    Field(
-        description=f"the file of an SQLite database, {DATABASE}, which is what this version takes"
+    "CASCADA_SELF_CHECK": _limit("seconds, a number of at least 0 (0 means off)", "self_check"),
+    "CASCADA_MAX_VALUE_BYTES": _limit(
+        f"bytes, a whole number up to {LARGEST_VALUE}", "max_value_bytes", int
     ),
-]
-_Keys = Annotated[
-    Secret | None,
-    PlainValidator(_refused),
-    _HIDDEN,
-    Field(description="nothing: this version stores values unencrypted, so unset it"),
-]
-_Tenant = Annotated[
-    Annotated[str, AfterValidator(_tenant)] | None,
-    Field(description="the id of a tenant, at most 1024 characters"),
-]
-_Name = Annotated[str, AfterValidator(_named), Field(description="a name such as shop-prod")]
-_Read = Annotated[
-    Literal["READ_THROUGH"],
-    Field(
-        description="READ_THROUGH, which is what this version takes "
-        "(READ_AROUND and REFRESH_AHEAD come later)"
-    ),
-]
-_Write = Annotated[
-    Literal["WRITE_THROUGH"],
-    Field(
-        description="WRITE_THROUGH, which is what this version takes "
-        "(WRITE_BEHIND and WRITE_AROUND come later)"
-    ),
-]
-# ADAPTIVE leaves the choice to cascada, which at present chooses LRU.
-_Eviction = Annotated[
-    Literal["ADAPTIVE", "LRU"],
-    Field(description="ADAPTIVE or LRU, which is what this version takes (LFU comes later)"),
-]
-_Mode = Annotated[Literal["on", "observe", "off"], Field(description="on, observe or off")]
+}
+"""The documented variables, in the order in which they are checked; an empty one is not set."""
 
 
-class Settings(BaseSettings):
-    """The documented variables, their types and defaults; an empty one counts as not set."""
+def read() -> dict[str, Any]:
+    """What each variable says, or its default; InvalidSettings for the first that is wrong."""
+    return {name: _said(name, hidden(os.environ.get(name), Secret)) for name in VARIABLES}
 
-    model_config = SettingsConfigDict(
-        env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
-    )
 
-    redis_url: _RedisUrl = None
-    redis_password: _Password = None
-    redis_max_connections: _Count = 50
-    redis_connection_timeout: _Seconds = 20
-    redis_socket_timeout: _Seconds = 5
-    redis_pool_timeout: _Seconds = 30
-    redis_cache_ttl: _Ttl = 3600
-    redis_sync_interval: _Seconds = 300
-
-    cache_database_url: _DatabaseUrl = None
-    cache_encryption_keys: _Keys = None
-    cache_read_strategy: _Read = "READ_THROUGH"
-    cache_write_strategy: _Write = "WRITE_THROUGH"
-    cache_eviction_policy: _Eviction = "ADAPTIVE"
-
-    l1_cache_size_mb: _Megabytes = 50
-    l2_cache_size_mb: _Megabytes = 500
-    l3_cache_size_mb: _Megabytes = 2000
-
-    cascada_tenant: _Tenant = None
-    cascada_namespace: _Name = "cascada"
-    cascada_mode: _Mode = "on"
-    cascada_op_timeout: _Seconds = 0.25
-    cascada_invalidate_patience: _Patience = 5
-    cascada_on_pending: _OnPending = "raise"
-    cascada_degraded_l1_ttl: _Degraded = 30
-    cascada_self_check: _Pause = None
-    cascada_max_value_bytes: _Bytes = 16 * _MEGABYTE
-
-    @classmethod
-    def from_env(cls) -> Self:
-        """What the environment says; InvalidSettings for the first value that is wrong."""
-        try:
-            settings = cls()
-        except ValidationError as error:
-            sentence = _sentence(error)
+def cache_arguments(**given: Any) -> dict[str, Any]:
+    """The arguments of `Cache` that the environment comes to; those that are given go first, each
+    of `limits` by itself."""
+    said: dict[str, Any] = {}
+    limits: dict[str, Any] = {}
+    for name, value in read().items():
+        _, _, argument, _, times = VARIABLES[name]
+        if argument is None:
+            continue
+        if argument in Limits.checks:
+            limits[argument] = value * times if times > 1 else value
         else:
-            return settings
-        # Outside of the except block: the error above holds the value, and would be its context.
-        raise InvalidSettings(sentence)
-
-    def cache_arguments(self) -> dict[str, Any]:
-        """The arguments of `Cache` that these settings come to."""
-        return {
-            "redis": self.redis_url,
-            "redis_password": self.redis_password,
-            "redis_connection_timeout": self.redis_connection_timeout,
-            "redis_socket_timeout": self.redis_socket_timeout,
-            "redis_max_connections": self.redis_max_connections,
-            "redis_pool_timeout": self.redis_pool_timeout,
-            "database": self.cache_database_url,
-            "default_ttl": self.redis_cache_ttl or FOREVER,
-            "namespace": self.cascada_namespace,
-            "mode": self.cascada_mode,
-            "l1_bytes": self.l1_cache_size_mb * _MEGABYTE,
-            "l3_bytes": self.l3_cache_size_mb * _MEGABYTE,
-            "op_timeout": self.cascada_op_timeout,
-            "invalidate_patience": self.cascada_invalidate_patience,
-            "on_pending": self.cascada_on_pending,
-            "degraded_l1_ttl": self.cascada_degraded_l1_ttl,
-            "self_check": self.cascada_self_check,
-            "max_value_bytes": self.cascada_max_value_bytes,
-        }
+            said[argument] = value
+    own = arguments.instance(given.pop("limits", Limits()), "limits", Limits, "a Limits(...)")
+    return {**said, **given, "limits": Limits(**{**limits, **own.said})}
 
 
-def _sentence(error: ValidationError) -> str:
-    """The first value that is wrong, said so that it can be put right."""
-    wrong = error.errors(include_url=False, include_context=False)[0]
-    field = str(wrong["loc"][0])
-    declared = Settings.model_fields[field]
-    holds = _shown(str(wrong["input"]), secret=Secret in _classes(declared.annotation))
-    return f"{field.upper()} {holds}; it may hold {declared.description}"
+def _said(name: str, text: Secret | None) -> Any:
+    """`text` is hidden, as an error may be reported with the local variables of its frames."""
+    variable = VARIABLES[name]
+    if not text:
+        return variable.default
+    try:
+        return variable.read(text.reveal())
+    except (ValueError, msgspec.ValidationError):
+        pass
+    # Outside of the except block: the error above holds the value, and would be its context.
+    raise InvalidSettings(f"{name} {_shown(name, text.reveal())}; it may hold {variable.holds}")
 
 
-def _classes(annotation: object) -> set[type]:
-    return {base for each in get_args(annotation) for base in getattr(each, "__mro__", ())}
-
-
-def _shown(text: str, *, secret: bool) -> str:
+def _shown(name: str, text: str) -> str:
     # A URL may have come to the wrong variable.
-    if not secret and "://" not in text and "@" not in text:
+    if name not in _SECRET and "://" not in text and "@" not in text:
         return f"is {text!r}" if len(text) <= _LONGEST else f"is {text[:_LONGEST]!r}..."
     scheme = Url(text).scheme
     if not scheme:
         return "holds a value that is not shown here"
     return f"begins with {scheme}:// (the rest is not shown here)"
+
+
+_SECRET: Final = frozenset(
+    {"REDIS_URL", "REDIS_PASSWORD", "CACHE_DATABASE_URL", "CACHE_ENCRYPTION_KEYS"}
+)
+"""Whose values are never shown, right or wrong."""

@@ -37,6 +37,7 @@ class Tenant(TenantLoads, TenantFills, TenantStreams, TenantData, TenantInvalida
         "_engine",
         "_life",
         "_memory",
+        "_nearest",
         "_now",
         "_records",
         "_types",
@@ -50,6 +51,7 @@ class Tenant(TenantLoads, TenantFills, TenantStreams, TenantData, TenantInvalida
         self._memory = engine.stack.memory
         self._records = engine.stack.memory.records
         self._now = engine.stack.timer
+        self._nearest: Tenant | None = None
         self._types: dict[str, TypeKeys] = {}
         self.tenant = tenant
         self.scope = scope
@@ -67,6 +69,14 @@ class Tenant(TenantLoads, TenantFills, TenantStreams, TenantData, TenantInvalida
     ) -> Tenant:
         """This handle, with more of its context known."""
         return Tenant(self._engine, self.tenant, self._narrowed(agent, conversation, collection))
+
+    def _as_documented(self) -> Tenant:
+        """The same tenant as the documents' functions ask it: a more general context answers for
+        any type whose policy says nothing else. (A handle that is such a one is its own.)"""
+        if self._nearest is None:
+            twin = Tenant(self._engine, self.tenant, self.scope)
+            self._nearest = twin._nearest = twin
+        return self._nearest
 
     def key(self, data_type: str, resource_id: Id) -> Key:
         """The key of a value, for `Cache.get`: with it at hand, a hit costs least."""

@@ -237,7 +237,7 @@ class TenantLoads(TenantRequests):
         """One answer for each id; `loader` is called once, with the ids that nobody has.
 
         It returns a mapping from id to value, or a sequence with one value for each id asked.
-        With `lookup="strict"` it is called for each id by itself, as the levels differ.
+        With `lookup="by_level"` it is called for each id by itself, as the levels differ.
         """
         ids, stored = arguments.ids(resource_ids), self._terms(ttl, tags, sources)
         arguments.function(loader, "loader", "a function of a list of ids")

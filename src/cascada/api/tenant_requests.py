@@ -26,6 +26,7 @@ class TenantRequests:
     __slots__ = ()
 
     _engine: Engine
+    _nearest: TenantRequests | None
     _types: dict[str, TypeKeys]
     tenant: str
     scope: Scope
@@ -40,7 +41,9 @@ class TenantRequests:
             kind = self._engine.kinds.of(self.tenant, data_type)
             if len(self._types) >= MAX_TYPES:
                 self._types.clear()
-            type_keys = self._types[data_type] = TypeKeys(kind, self.tenant, data_type, self.scope)
+            type_keys = self._types[data_type] = TypeKeys(
+                kind, self.tenant, data_type, self.scope, nearest=self._nearest is self
+            )
         return type_keys
 
     def _narrowed(self, agent: Id | None, conversation: Id | None, collection: Id | None) -> Scope:

@@ -45,7 +45,7 @@ class TenantStreams(TenantRequests):
         want = None if type is None else list[self._engine.declared(type)]  # type: ignore[misc]  # a type by now
         type_keys = self._type_keys(data_type)
         request = self._request(type_keys, resource_id, want)
-        if type_keys.kind.policy.lookup == "strict":
+        if type_keys.kind.policy.lookup == "by_level":
             # No generator is asked level by level: this key alone says that it has the value.
             request = Request(type_keys.kind, request.candidates[:1], type_keys.context, want)
         return self._engine.stream(

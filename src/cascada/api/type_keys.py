@@ -27,10 +27,13 @@ class TypeKeys:
     the rest is worked out at the first miss.
     """
 
-    __slots__ = ("_given", "_policy", "_rest", "kind", "prefix", "scope")
+    __slots__ = ("_given", "_nearest", "_policy", "_rest", "kind", "prefix", "scope")
 
-    def __init__(self, kind: Kind, tenant: str, data_type: str, scope: Scope) -> None:
+    def __init__(
+        self, kind: Kind, tenant: str, data_type: str, scope: Scope, *, nearest: bool = False
+    ) -> None:
         self.kind = kind
+        self._nearest = nearest
         self._policy = kind.policy  # a type may be given another one meanwhile
         self._given = scope
         varies_by = kind.policy.varies_by
@@ -41,7 +44,7 @@ class TypeKeys:
     @property
     def by_level(self) -> bool:
         """Whether each level of the context is asked for by itself."""
-        return self._policy.lookup == "strict" and len(self._worked_out()[0]) > 1
+        return self._policy.lookup == "by_level" and len(self._worked_out()[0]) > 1
 
     @property
     def context(self) -> tuple[str, ...]:
@@ -61,7 +64,9 @@ class TypeKeys:
     def _worked_out(self) -> tuple[tuple[Prefix, ...], tuple[str, ...]]:
         if self._rest is None:
             tenant, data_type = self.prefix[:2]
-            keys = candidates(self._policy, tenant, data_type, self._given, "id")
+            keys = candidates(
+                self._policy, tenant, data_type, self._given, "id", nearest=self._nearest
+            )
             left_out = Scope(
                 *(
                     None if kept else part

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Final
 
 from cascada.model.clock import Clock
 from cascada.model.errors import BadInput
+from cascada.model.options import Options
 from cascada.model.secret import Secret, Url
-from cascada.tiers.sqlite.tier import SqliteTier
 
 if TYPE_CHECKING:
     from cascada.tiers.redis.tier import RedisTier
+    from cascada.tiers.sqlite.tier import SqliteTier
 
 DATABASE: Final = "sqlite:///PATH (four slashes for an absolute path) or a bare path"
 SHORTEST_WAIT: Final = 1.0
@@ -21,14 +22,7 @@ _NO_PATH: Final = re.compile(r":.*@|[?#]|;.*=", re.S)
 
 
 def redis_tier(
-    url: str | Url,
-    namespace: str,
-    clock: Clock,
-    password: str | Secret | None,
-    connection_timeout: float,
-    socket_timeout: float,
-    max_connections: int,
-    pool_timeout: float,
+    url: str | Url, password: str | Secret | None, options: Options, clock: Clock
 ) -> RedisTier:
     """The tier on the Redis server that a URL names."""
     url = _url(url, "redis", "redis://HOST:PORT/NUMBER")
@@ -38,25 +32,26 @@ def redis_tier(
         raise BadInput(
             f"redis is {url!r}, but {error.name} is not installed: pip install 'cascada[redis]'"
         ) from error
+    limits = options.limits
     return RedisTier(
         url,
-        namespace=namespace,
+        namespace=options.namespace,
         clock=clock,
         password=password,
-        connect_timeout=connection_timeout,
-        silence=socket_timeout,
-        max_connections=max_connections,
-        pool_timeout=pool_timeout,
+        connect_timeout=limits.redis_connection_timeout,
+        silence=limits.redis_socket_timeout,
+        max_connections=limits.redis_max_connections,
+        pool_timeout=limits.redis_pool_timeout,
     )
 
 
-def database_tier(
-    url: str | Url, namespace: str, capacity: int, clock: Clock, patience: float
-) -> SqliteTier:
+def database_tier(url: str | Url, options: Options, clock: Clock) -> SqliteTier:
     """The database tier that a URL names.
 
-    patience: seconds that a call may take. Who grants it more grants other processes more.
+    Who grants a call more time than usual grants other processes' transactions more, too.
     """
+    from cascada.tiers.sqlite.tier import SqliteTier  # nor is SQLite read where none is asked for
+
     url = _url(url, "database", DATABASE)
     path = sqlite_path(url)
     if path is None:
@@ -66,10 +61,10 @@ def database_tier(
         )
     return SqliteTier(
         path,
-        namespace=namespace,
+        namespace=options.namespace,
         clock=clock,
-        capacity_bytes=capacity,
-        busy_timeout=min(max(SHORTEST_WAIT, patience), LONGEST_WAIT),
+        capacity_bytes=options.limits.l3_bytes,
+        busy_timeout=min(max(SHORTEST_WAIT, options.limits.op_timeout), LONGEST_WAIT),
         turns=True,
     )
 

@@ -18,7 +18,7 @@ from cascada.engine.kinds import Kinds
 from cascada.engine.lifecycle import Lifecycle
 from cascada.engine.selfcheck import SelfCheck
 from cascada.engine.stack import Stack
-from cascada.engine.tasks.limits import Limits
+from cascada.engine.tasks.limits import LoadLimits
 from cascada.engine.trace import Trace
 from cascada.model.clock import Clock, SystemClock
 from cascada.model.dependencies import Dependencies
@@ -38,11 +38,12 @@ logger = logging.getLogger("cascada")
 def build(options: Options, lower: Sequence[Tier], clock: Clock | None = None) -> Engine:
     """The engine of these options, over the tiers `lower`, top to bottom."""
     clock = clock or SystemClock()
+    limits = options.limits
     trace = Trace(options.observers, clock.monotonic, [tier.name for tier in lower])
-    kinds = Kinds(options.policies, options.default_policy, seconds(options.default_ttl))
+    kinds = Kinds(options.policies, options.default_policy, seconds(limits.default_ttl))
     memory = MemoryTier(
         clock,
-        capacity_bytes=options.l1_bytes,
+        capacity_bytes=limits.l1_bytes,
         kind_of=kinds.of_key,
         due_at=lambda kind, entry: stack.decide_from(kind, entry),
     )
@@ -50,13 +51,13 @@ def build(options: Options, lower: Sequence[Tier], clock: Clock | None = None) -
         GuardedTier(
             tier,
             clock,
-            timeout=options.op_timeout,
+            timeout=limits.op_timeout,
             catches_up=tier is not lower[-1] and isinstance(lower[-1], Outbox),
             watcher=trace,
         )
         for tier in lower
     ]
-    if lower and options.degraded_l1_ttl == math.inf:
+    if lower and limits.degraded_l1_ttl == math.inf:
         logger.warning(
             "degraded_l1_ttl is inf, which is for a single process: while a tier is away "
             "memory goes on for ever, and hears of nothing that others change"
@@ -65,14 +66,10 @@ def build(options: Options, lower: Sequence[Tier], clock: Clock | None = None) -
         memory,
         guarded,
         kinds=kinds,
-        codec=ValueCodec(compress_over=options.compress_over, debug=options.debug),
+        codec=ValueCodec(compress_over=limits.compress_over, debug=options.debug),
         clock=clock,
         trace=trace,
-        load_timeout=options.load_timeout,
-        degraded_l1_ttl=options.degraded_l1_ttl,
-        invalidate_patience=options.invalidate_patience,
-        on_pending=options.on_pending,
-        max_value_bytes=options.max_value_bytes,
+        limits=limits,
         dependencies=Dependencies(options.dependencies),
         watched=options.mode != "on",
         debug=options.debug,
@@ -82,12 +79,12 @@ def build(options: Options, lower: Sequence[Tier], clock: Clock | None = None) -
             stack.codec.declared(policy.type, f"the Policy.type of {data_type}")
     data = _data_of(guarded)
     _let_one_process_load(guarded)
-    check = SelfCheck(stack, partial(Bypass, stack), options.self_check)
-    feed = _feed(stack, lower[0], options.op_timeout, clock) if lower else None
+    check = SelfCheck(stack, partial(Bypass, stack), limits.self_check)
+    feed = _feed(stack, lower[0], limits.op_timeout, clock) if lower else None
     life = Lifecycle(
         stack,
         feed,
-        lambda: Limits(options.max_loads, options.max_loads_per_type, options.load_wait),
+        lambda: LoadLimits(limits.max_loads, limits.max_loads_per_type, limits.load_wait),
         tuple(each for each in (*lower, data) if isinstance(each, Forgetful)),
         check.settle,
     )

@@ -76,8 +76,8 @@ def choose(
 
     `candidates`: how many there are, though this tier may have been asked for the first alone.
     """
-    if policy.lookup == "strict":
-        return _choose_strictly(answers, policy, now, generating, candidates)
+    if policy.lookup == "by_level":
+        return _choose_by_level(answers, policy, now, generating, candidates)
     spare: int | None = None
     for index, answer in enumerate(answers):
         if isinstance(answer, Found):
@@ -89,7 +89,7 @@ def choose(
     return Choice(spare, Verdict.FALLBACK if spare is not None else Verdict.UNFIT)
 
 
-def _choose_strictly(
+def _choose_by_level(
     answers: Sequence[Found | Missing],
     policy: Policy,
     now: float,

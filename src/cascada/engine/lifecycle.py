@@ -23,7 +23,7 @@ from weakref import WeakSet
 from cascada.engine.loading import dependencies as sources
 from cascada.engine.reading.fast_path import hits_for_all
 from cascada.engine.stack import Stack
-from cascada.engine.tasks.limits import Limits
+from cascada.engine.tasks.limits import LoadLimits
 from cascada.engine.writing.redelivery import keep_redelivering
 from cascada.model.errors import CacheClosed, WrongLoop
 from cascada.tiers.capabilities import Begun, Connected, Feed, Forgetful
@@ -49,7 +49,7 @@ class Lifecycle:
         self,
         stack: Stack,
         feed: Feed | None,
-        make_limits: Callable[[], Limits],
+        make_limits: Callable[[], LoadLimits],
         forgetful: tuple[Forgetful, ...] = (),
         on_bind: Callable[[], None] = lambda: None,
     ) -> None:

@@ -16,7 +16,7 @@ from cascada.engine import decide
 from cascada.engine.kinds import Kind, Kinds
 from cascada.engine.request import Request
 from cascada.engine.tasks.background import Background
-from cascada.engine.tasks.limits import Limits
+from cascada.engine.tasks.limits import LoadLimits
 from cascada.engine.tasks.singleflight import Flights
 from cascada.engine.trace import Trace
 from cascada.model.clock import Clock
@@ -25,7 +25,7 @@ from cascada.model.entry import UNSET, Entry, Flag
 from cascada.model.errors import SerializationError
 from cascada.model.freshness import Freshness, Watched
 from cascada.model.keys import Key
-from cascada.model.options import MAX_VALUE_BYTES, OnPending
+from cascada.model.limits import Limits
 from cascada.tiers.coalesce import Coalescer
 from cascada.tiers.contract import Tier
 from cascada.tiers.guarded import GuardedTier
@@ -48,7 +48,7 @@ class Stack:
 
     background: Background
     flights: Flights
-    limits: Limits
+    limits: LoadLimits
     shared_reads: Coalescer[Request, Any]
     discarding: WeakValueDictionary[Key, asyncio.Lock]
 
@@ -61,11 +61,7 @@ class Stack:
         codec: ValueCodec,
         clock: Clock,
         trace: Trace,
-        load_timeout: float | None = None,
-        degraded_l1_ttl: float = 30.0,
-        invalidate_patience: float = 5.0,
-        on_pending: OnPending = "raise",
-        max_value_bytes: int = MAX_VALUE_BYTES,
+        limits: Limits,
         dependencies: Dependencies | None = None,
         watched: bool = False,
         debug: bool = False,
@@ -80,11 +76,11 @@ class Stack:
         self.now = clock.time
         self.timer = clock.monotonic
         self.trace = trace
-        self.load_timeout = load_timeout
-        self.degraded_l1_ttl = degraded_l1_ttl
-        self.invalidate_patience = invalidate_patience
-        self.on_pending = on_pending
-        self.max_value_bytes = max_value_bytes
+        self.load_timeout = limits.load_timeout
+        self.degraded_l1_ttl = limits.degraded_l1_ttl
+        self.invalidate_patience = limits.invalidate_patience
+        self.on_pending = limits.on_pending
+        self.max_value_bytes = limits.max_value_bytes
         self.dependencies = dependencies or Dependencies()
         self.debug = debug
         self._always_watching = len(trace.observers) + watched
@@ -106,7 +102,7 @@ class Stack:
         self._watchers = count
         self.memory.freshness = self._watched if count else self._freshness
 
-    def settle(self, limits: Limits, look: Callable[[list[Request]], Awaitable[Any]]) -> None:
+    def settle(self, limits: LoadLimits, look: Callable[[list[Request]], Awaitable[Any]]) -> None:
         """Start on an event loop, with nothing under way."""
         self.background = Background(self.trace.failed_aside)
         # What is read for many callers is read in the context of none.

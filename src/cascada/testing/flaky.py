@@ -4,13 +4,13 @@ The nastiest fault is the lost answer: the call was carried out, and the caller 
 and `hang(..., carried_out=True)` make it. A fault stays until `heal`, or for `times` calls.
 
     import asyncio
-    from cascada import Cache
+    from cascada import Cache, Limits
     from cascada.model.clock import SystemClock
     from cascada.testing import FlakyTier
     from cascada.tiers.sqlite.tier import SqliteTier
 
     flaky = FlakyTier(SqliteTier("cache.db", namespace="test", clock=SystemClock()))
-    async with Cache(tiers=[flaky], op_timeout=10) as cache:
+    async with Cache(tiers=[flaky], limits=Limits(op_timeout=10)) as cache:
         acme = cache.tenant("acme")
         flaky.fail("read")                         # every read raises TierUnavailable
         assert not await acme.get("document", "d1")

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Final, Literal, TypedDict
 
 from cascada.api.context import Context
-from cascada.api.default import LEFT_OUT, default_cache
+from cascada.api.default import LEFT_OUT, documents_tenant
 from cascada.api.documents.callbacks import Callback, accepts_any, with_accepted
 from cascada.codecs.public import as_lists
 from cascada.engine.loading.loaders import SingleLoader, Terms, call
@@ -76,10 +76,7 @@ async def get_with_cache_aside(
     the serializer makes is what is stored; every caller gets what the deserializer makes of a copy
     of its own. `ttl`: None as the data type says, 0 never.
     """
-    cache = default_cache()
-    handle = cache.tenant(
-        tenant_id, agent=agent_id, conversation=conversation_id, collection=collection_id
-    )
+    handle = documents_tenant(tenant_id, agent_id, conversation_id, collection_id)
     known = _known(ctx, handle.tenant, (agent_id, conversation_id, collection_id))
     if fetch_from_db_func is None and generate_func is None:
         raise BadInput("get_with_cache_aside has nothing to ask; pass fetch_from_db_func")
@@ -92,9 +89,10 @@ async def get_with_cache_aside(
         if each is not None:
             check(each, name)
     ttl = arguments.ttl(ttl, zero=True)
-    clock = cache._engine.clock
+    engine = handle._engine
+    clock = engine.clock
     started = clock.monotonic()
-    if serializer is None and deserializer is None and not cache._engine.check.armed:
+    if serializer is None and deserializer is None and not engine.check.armed:
         hit = handle.peek(data_type, resource_id)
         if hit is not None:
             spent = (clock.monotonic() - started) * 1000
@@ -113,7 +111,7 @@ async def get_with_cache_aside(
     turned: list[float] = []
     make = partial(Aside, turned, serializer, clock=clock, stored=Terms(ttl))
 
-    engine, type_keys = cache._engine, handle._type_keys(data_type)
+    type_keys = handle._type_keys(data_type)
 
     async def ask() -> tuple[Any, Answer]:
         generating = generate is not None and not type_keys.by_level

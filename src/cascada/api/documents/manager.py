@@ -11,12 +11,11 @@ from typing import Any, ClassVar
 
 from cascada.api import default
 from cascada.api.cache import Cache
-from cascada.api.default import LEFT_OUT
+from cascada.api.default import LEFT_OUT, documents_tenant
 from cascada.api.documents import cascades
 from cascada.api.documents.constants import CACHE_TYPE_AGENT_CONFIG, CACHE_TYPE_QUERY_RESULT
 from cascada.api.documents.manager_data import ListsAndCounters
 from cascada.api.embeddings import store_vector, stored_vector
-from cascada.api.tenant import Tenant
 from cascada.codecs.digest import generate_resource_id_hash
 from cascada.codecs.public import as_lists
 from cascada.model import arguments
@@ -57,7 +56,7 @@ class CacheManager(ListsAndCounters):
         default: Any = None,
     ) -> Any:
         """The value, or `default`. Vectors come as lists."""
-        handle = cls._handle(tenant_id, agent_id, conversation_id, collection_id)
+        handle = documents_tenant(tenant_id, agent_id, conversation_id, collection_id)
         hit = await handle.get(data_type, resource_id)
         return as_lists(hit.value, data_type) if hit else default
 
@@ -86,7 +85,7 @@ class CacheManager(ListsAndCounters):
         if priority is not None:
             arguments.instance(priority, "priority", CachePriority, "a CachePriority, such as HIGH")
         ttl = arguments.ttl(ttl, zero=True)
-        handle = cls._handle(tenant_id, agent_id, conversation_id, collection_id)
+        handle = documents_tenant(tenant_id, agent_id, conversation_id, collection_id)
         return await handle.set(data_type, resource_id, value, ttl=ttl, tags=tags, version=version)
 
     @classmethod
@@ -100,7 +99,7 @@ class CacheManager(ListsAndCounters):
         collection_id: Id | None = None,
     ) -> bool:
         """Remove exactly that one key; True if there was a value."""
-        handle = cls._handle(tenant_id, agent_id, conversation_id, collection_id)
+        handle = documents_tenant(tenant_id, agent_id, conversation_id, collection_id)
         return await handle.delete(data_type, resource_id)
 
     @classmethod
@@ -117,7 +116,7 @@ class CacheManager(ListsAndCounters):
 
         `"*"` is every resource of the type. What was made from them goes as well.
         """
-        handle = cls._handle(tenant_id, agent_id, conversation_id, collection_id)
+        handle = documents_tenant(tenant_id, agent_id, conversation_id, collection_id)
         return (await handle.invalidate(data_type, resource_id)).keys
 
     @classmethod
@@ -131,7 +130,7 @@ class CacheManager(ListsAndCounters):
         collection_id: Id | None = None,
     ) -> float | None:
         """Seconds until that one key is no longer fresh; None if absent, `inf` if permanent."""
-        handle = cls._handle(tenant_id, agent_id, conversation_id, collection_id)
+        handle = documents_tenant(tenant_id, agent_id, conversation_id, collection_id)
         return await handle.ttl(data_type, resource_id)
 
     @classmethod
@@ -160,7 +159,7 @@ class CacheManager(ListsAndCounters):
         Other keywords (dimensions, input_type, ...) are part of its identity, here and in
         `set_embedding`. `get_embeddings_batch_with_cache` reads and stores the same vectors.
         """
-        handle = cls._handle(tenant_id, None, None, None)
+        handle = documents_tenant(tenant_id)
         return await stored_vector(handle, text, model_name, params, as_array=as_array)
 
     @classmethod
@@ -178,7 +177,7 @@ class CacheManager(ListsAndCounters):
         task that found none: of several callers that make it at the same time, the first one's
         stays.
         """
-        handle = cls._handle(tenant_id, None, None, None)
+        handle = documents_tenant(tenant_id)
         return await store_vector(handle, text, embedding, model_name, params)
 
     @classmethod
@@ -211,7 +210,7 @@ class CacheManager(ListsAndCounters):
         `get_query_result` of this task that found none: what was made then may be outdated.
         """
         collection_id = arguments.identity(collection_id, "collection_id")
-        handle = cls._handle(tenant_id, None, None, collection_id)
+        handle = documents_tenant(tenant_id, collection_id=collection_id)
         resource_id = generate_resource_id_hash(arguments.text(query, "query"), **params)
         return await handle._fill_anew(CACHE_TYPE_QUERY_RESULT, resource_id, result)
 
@@ -235,11 +234,3 @@ class CacheManager(ListsAndCounters):
         # the two gets the old value once more, and none gets it once both are done.
         await cls.delete(CACHE_TYPE_AGENT_CONFIG, agent_id, tenant_id, agent_id=agent_id)
         return stored
-
-    @staticmethod
-    def _handle(
-        tenant_id: Id, agent_id: Id | None, conversation_id: Id | None, collection_id: Id | None
-    ) -> Tenant:
-        return default.default_cache().tenant(
-            tenant_id, agent=agent_id, conversation=conversation_id, collection=collection_id
-        )

@@ -11,8 +11,7 @@ from functools import update_wrapper
 from types import MethodType
 from typing import Any, NoReturn, TypeVar, cast
 
-from cascada.api.default import LEFT_OUT, default_cache
-from cascada.api.tenant import Tenant
+from cascada.api.default import LEFT_OUT, documents_tenant
 from cascada.model import arguments
 from cascada.model.errors import BadInput
 from cascada.model.keys import Id
@@ -63,7 +62,7 @@ class ListsAndCounters:
         TierUnavailable, if nobody answers, is not swallowed; `Unanswered` says that the counter may
         have changed. `metadata` goes to the log, at DEBUG.
         """
-        handle, kind = _handle(tenant_id), _kind(counter_type, scope)
+        handle, kind = documents_tenant(tenant_id), _kind(counter_type, scope)
         return await handle.increment(kind, cast(Id, resource_id), amount, metadata=metadata)
 
     @classmethod
@@ -77,48 +76,44 @@ class ListsAndCounters:
     ) -> int:
         """What a counter is; 0 if it never was. `scope` is its `counter_type`."""
         kind = _kind(counter_type, scope)
-        return await _handle(tenant_id).counter(kind, cast(Id, resource_id))
+        return await documents_tenant(tenant_id).counter(kind, cast(Id, resource_id))
 
     @on_instance
     async def rpush(self, list_name: Id, value: object, tenant_id: Id = LEFT_OUT) -> int:
         """Append at the right end; how many there are now."""
-        return await _handle(tenant_id).list(list_name).rpush(value)
+        return await documents_tenant(tenant_id).list(list_name).rpush(value)
 
     @on_instance
     async def lpush(self, list_name: Id, value: object, tenant_id: Id = LEFT_OUT) -> int:
         """Put before the first; how many there are now."""
-        return await _handle(tenant_id).list(list_name).lpush(value)
+        return await documents_tenant(tenant_id).list(list_name).lpush(value)
 
     @on_instance
     async def lpop(self, list_name: Id, tenant_id: Id = LEFT_OUT) -> Any:
         """Take the first; None if there is none."""
-        return await _handle(tenant_id).list(list_name).lpop()
+        return await documents_tenant(tenant_id).list(list_name).lpop()
 
     @on_instance
     async def rpop(self, list_name: Id, tenant_id: Id = LEFT_OUT) -> Any:
         """Take the last; None if there is none."""
-        return await _handle(tenant_id).list(list_name).rpop()
+        return await documents_tenant(tenant_id).list(list_name).rpop()
 
     @on_instance
     async def lrange(
         self, list_name: Id, start: int, end: int, tenant_id: Id = LEFT_OUT
     ) -> list[Any]:
         """The items from `start` to `end`, both included; negative indices count from the end."""
-        return await _handle(tenant_id).list(list_name).range(start, end)
+        return await documents_tenant(tenant_id).list(list_name).range(start, end)
 
     @on_instance
     async def llen(self, list_name: Id, tenant_id: Id = LEFT_OUT) -> int:
         """How many items there are."""
-        return await _handle(tenant_id).list(list_name).length()
+        return await documents_tenant(tenant_id).list(list_name).length()
 
     @on_instance
     async def ltrim(self, list_name: Id, start: int, end: int, tenant_id: Id = LEFT_OUT) -> None:
         """Keep only the items from `start` to `end`, both included."""
-        await _handle(tenant_id).list(list_name).trim(start, end)
-
-
-def _handle(tenant_id: Id) -> Tenant:
-    return default_cache().tenant(tenant_id)
+        await documents_tenant(tenant_id).list(list_name).trim(start, end)
 
 
 def _kind(counter_type: str | None, scope: str | None) -> str:

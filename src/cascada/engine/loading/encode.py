@@ -70,8 +70,10 @@ def _absence_lasts(stack: Stack, policy: Policy) -> float:
     """Seconds for which "there is nothing" is remembered; 0 is not at all."""
     if policy.none_ttl is not None:
         return seconds(policy.none_ttl)
-    # A strict read has to know what is not there.
-    return policy.lifetimes(None, stack.kinds.default_ttl)[0] if policy.lookup == "strict" else 0.0
+    # A read by level has to know what is not there.
+    return (
+        policy.lifetimes(None, stack.kinds.default_ttl)[0] if policy.lookup == "by_level" else 0.0
+    )
 
 
 def is_typed(request: Request) -> bool:

@@ -60,7 +60,7 @@ def _where(stack: Stack, source: MadeOf) -> tuple[Key, ...]:
     """The keys that may have it: memory keeps a general value under the key that was asked for."""
     key = source.key
     policy = stack.kinds.of(key.tenant, key.data_type).policy
-    return candidates(policy, key.tenant, key.data_type, key.scope, key.resource_id)
+    return candidates(policy, key.tenant, key.data_type, key.scope, key.resource_id, nearest=True)
 
 
 def _data(answers: Sequence[object]) -> bytes | None:

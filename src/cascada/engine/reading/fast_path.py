@@ -121,7 +121,7 @@ async def _read(
         index
         for index, request in enumerate(requests)
         # Which candidate may answer strictly needs a decision.
-        if request.key not in memory.records and request.kind.policy.lookup != "strict"
+        if request.key not in memory.records and request.kind.policy.lookup != "by_level"
     ]
     if not asked:
         return found, None

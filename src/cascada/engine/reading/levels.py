@@ -1,4 +1,4 @@
-"""`lookup="strict"`: a general value answers only where no more specific one is known to be.
+"""`lookup="by_level"`: a general value answers only where no more specific one is known to be.
 
 What the tiers know is one read of all candidates. Where they do not know enough, the source is
 asked level by level, from the full context to none. Each level is a load of its own, under its own

@@ -47,7 +47,7 @@ class Slot:
     next ones would take all threads, and whoever came then would wait for ever, not for a while.
     """
 
-    def __init__(self, limits: Limits, data_type: str, ticket: Ticket) -> None:
+    def __init__(self, limits: LoadLimits, data_type: str, ticket: Ticket) -> None:
         self._limits = limits
         self._data_type = data_type
         self._ticket = ticket
@@ -69,7 +69,7 @@ class Slot:
             loop.call_soon_threadsafe(self._limits.leave, self._data_type)
 
 
-class Limits:
+class LoadLimits:
     """The slots of one event loop."""
 
     def __init__(self, in_all: int = 64, of_a_type: int = 16, patience: float = 5.0) -> None:

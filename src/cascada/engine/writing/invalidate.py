@@ -48,7 +48,7 @@ async def invalidate(
     A tier that could not be told yet is told as soon as it can be, and not read here before; this
     process serves the old value no more either way. The answer is then `pending` if a durable tier
     keeps what is to be told; else only this process remembers, and InvalidationPending is raised
-    (or warned of: `Cache(on_pending=)`). `insist`: wait for a tier that has fallen silent, for
+    (or warned of: `Limits.on_pending`). `insist`: wait for a tier that has fallen silent, for
     `invalidate_patience` from then on. `strict`: wait until no process serves the old value from
     its memory, either; what is pending is not waited for.
     """

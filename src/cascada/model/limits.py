@@ -1,0 +1,74 @@
+"""The numbers of one cache: how large, how many, how long. Each is written down here, once.
+
+`Cache(limits=Limits(...))` takes them, the engine and the tiers are built with them, and the
+environment's variables (`api/settings.py`) are read as them. What belongs to one data type is in
+its `Policy`.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Final, Literal, get_args
+
+from cascada.model import arguments
+from cascada.model.checked import Checked, field, or_none
+from cascada.model.ttl import Duration
+
+OnPending = Literal["raise", "warn"]
+"""What becomes of an invalidation that only this process remembers so far."""
+
+MAX_VALUE_BYTES: Final = 16 * 2**20
+"""What one value may take, encoded. A larger one would keep its neighbours waiting."""
+
+LARGEST_VALUE: Final = 256 * 2**20
+"""Beyond it no server takes a value in one piece, and no event loop should."""
+
+_bytes = partial(arguments.integer, least=1, of="a whole number of bytes")
+_count = partial(arguments.integer, least=1)
+_seconds = arguments.seconds
+
+
+class Limits(Checked):
+    """The numbers of a cache, all with defaults. Times are seconds, sizes are bytes.
+
+    l1_bytes, l3_bytes: how much memory, and the database, may hold.
+    max_value_bytes: what one value may take, encoded; a larger one is not stored.
+    compress_over: the size from which a value is compressed, where that makes it smaller.
+    default_ttl: how long a value is fresh whose policy does not say.
+    op_timeout: what a tier may take inside a request.
+    degraded_l1_ttl: how long memory goes on answering, marked stale, while the tier that it hears
+        news from is away (0: not at all; inf: for ever, for a single process).
+    invalidate_patience: how long `invalidate` waits for a tier that has fallen silent, from that
+        moment on.
+    on_pending: what becomes of an invalidation that no durable tier has after that, only this
+        process: "raise" InvalidationPending, or "warn" and answer with `pending=True`.
+    load_timeout: what a loader may take (None: as long as it needs).
+    max_loads, max_loads_per_type: how many loaders run at once.
+    load_wait: how long more of them wait for their turn.
+    self_check: how far apart two hits are that are compared with their source (None or 0: none is).
+    redis_connection_timeout: what a connection may take, in the background.
+    redis_socket_timeout: how long a connection may be silent before it is given up.
+    redis_max_connections: how many lists and counters use at once, beside the one that all else
+        shares.
+    redis_pool_timeout: how long more callers wait for one of these (or for op_timeout, at least
+        2 s, if that is less).
+    """
+
+    l1_bytes: int = field(50 * 2**20, _bytes)
+    l3_bytes: int = field(2000 * 2**20, _bytes)
+    max_value_bytes: int = field(MAX_VALUE_BYTES, partial(_bytes, most=LARGEST_VALUE))
+    compress_over: int = field(4096, partial(_bytes, least=0))
+    default_ttl: Duration = field(3600, arguments.duration)
+    op_timeout: float = field(0.25, _seconds)
+    degraded_l1_ttl: float = field(30.0, partial(_seconds, zero=True, endless=True))
+    invalidate_patience: float = field(5.0, partial(_seconds, zero=True))
+    on_pending: OnPending = field("raise", partial(arguments.choice, known=get_args(OnPending)))
+    load_timeout: float | None = field(None, or_none(_seconds))
+    max_loads: int = field(64, _count)
+    max_loads_per_type: int = field(16, _count)
+    load_wait: float = field(5.0, _seconds)
+    self_check: float | None = field(None, or_none(partial(_seconds, zero=True)))
+    redis_connection_timeout: float = field(20.0, _seconds)
+    redis_socket_timeout: float = field(5.0, _seconds)
+    redis_max_connections: int = field(50, _count)
+    redis_pool_timeout: float = field(30.0, _seconds)
