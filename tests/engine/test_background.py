@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 
 from cascada import Cache, Limits
 from cascada.engine.tasks import background
-from cascada.engine.tasks.background import Background
+from cascada.engine.tasks.background import Background, Unfinished
 from cascada.testing.inside import inside
 from tests.scenarios.row import until
 
@@ -149,6 +150,58 @@ async def test_every_endless_task_of_a_cache_survives(
         async with asyncio.timeout(10):
             await polled.wait()
         await until(lambda: parts.check.armed)
+
+
+@pytest.mark.parametrize("left", [False, True], ids=["done", "left in the middle"])
+async def test_closing_waits_for_who_does_something_by_himself(
+    tasks: Background, left: bool
+) -> None:
+    again: list[str] = []
+
+    async def once_more() -> None:
+        await asyncio.sleep(0)
+        again.append("all of it")
+
+    half, go_on = asyncio.Event(), asyncio.Event()
+
+    async def caller() -> None:
+        with Unfinished(tasks, once_more):
+            half.set()
+            await go_on.wait()
+
+    calling = asyncio.create_task(caller())
+    await half.wait()
+    closing = asyncio.create_task(tasks.drain(60))
+    await asyncio.sleep(0.01)
+    assert not closing.done()
+    if left:
+        calling.cancel()
+    go_on.set()
+    await closing
+    assert again == (["all of it"] if left else [])
+    assert calling.cancelled() == left
+
+
+@pytest.mark.parametrize("error", [ValueError("odd"), KeyboardInterrupt()])
+async def test_who_fails_by_himself_has_nothing_done_once_more(
+    tasks: Background, error: BaseException
+) -> None:
+    async def once_more() -> None:
+        pytest.fail("nobody has left")
+
+    with pytest.raises(type(error)), Unfinished(tasks, once_more):
+        raise error
+    await tasks.drain(0)
+
+
+async def test_after_the_closing_nothing_is_begun_for_who_leaves(tasks: Background) -> None:
+    async def once_more() -> None:
+        pytest.fail("there are no tiers any more")
+
+    with suppress(asyncio.CancelledError), Unfinished(tasks, once_more):
+        await tasks.drain(0)
+        raise asyncio.CancelledError
+    await tasks.drain(0)
 
 
 async def test_what_is_ended_before_its_first_step_tells_who_waits_for_it(

@@ -1,9 +1,9 @@
-"""What tiers could not be told: who remembers it, and who tells them.
+"""Redelivery: an invalidation that a tier could not be told is told as soon as it can be.
 
-A tier that could not be told of an invalidation is owed it. This process remembers (`owe`), and
-does not read the tier before it was told. Where the lowest tier is durable and was told, it also
-keeps the names for all processes, in its outbox; each of them looks there, and sends what it finds,
-so that a process that dies with its debts leaves nothing behind. Sending twice harms nobody.
+This process remembers it (`defer`), and does not read the tier before it was told. Where the lowest
+tier is durable and was told, it also keeps the names for all processes, in its outbox; each of them
+looks there, and sends what it finds, so that a process that dies leaves nothing behind. Sending
+twice harms nobody.
 """
 
 from __future__ import annotations
@@ -48,17 +48,17 @@ async def defer(stack: Stack, tiers: Sequence[GuardedTier], names: Sequence[str]
 
 
 async def keep_redelivering(stack: Stack) -> None:
-    """Tell every tier what it is owed as soon as it can be told, for ever."""
+    """Tell every tier what was deferred as soon as it can be told, for ever."""
     looked_at = stack.timer()
     while True:
         await asyncio.sleep(REDELIVER_EVERY)
         # The lowest first, and none before all below it are told: it would be filled again from
-        # there. So what comes to be owed meanwhile has to wait for the next time.
+        # there. So what is deferred meanwhile has to wait for the next time.
         due = [(tier, dict(tier.deferred)) for tier in reversed(stack.lower)]
         remind(stack)
         with suppress(TierUnavailable):
-            for tier, owed in due:
-                await tier.redeliver(owed)
+            for tier, deferred in due:
+                await tier.redeliver(deferred)
         look = stack.timer() - looked_at >= LOOK_EVERY
         if look or any(tier.behind for tier in stack.lower):
             looked_at = stack.timer()
@@ -70,9 +70,9 @@ def remind(stack: Stack) -> None:
     """Say what still waits after the patience of an invalidation, once a minute."""
     now = stack.timer()
     for tier in stack.lower:
-        owing = tier.deferred_for(now)
-        if owing is not None and owing >= stack.invalidate_patience:
-            stack.trace.still_pending(tier.name, len(tier.deferred), owing)
+        waited = tier.deferred_for(now)
+        if waited is not None and waited >= stack.invalidate_patience:
+            stack.trace.still_pending(tier.name, len(tier.deferred), waited)
 
 
 async def _empty_the_outbox(stack: Stack) -> None:
@@ -86,7 +86,7 @@ async def _empty_the_outbox(stack: Stack) -> None:
     for tier in behind:
         await tier.answers()
     while waiting := await base.tier.posted():
-        # Together, tenant by tenant: one by one they would keep what is owed to the base waiting.
+        # Together, tenant by tenant: one by one they would keep what the base was not told waiting.
         by_tenant: dict[str, dict[str, None]] = defaultdict(dict)
         for each in waiting:
             for name in each.names:
