@@ -248,6 +248,23 @@ async def test_a_set_of_the_same_key_twice_in_a_batch(world: World) -> None:
     world.check_sums()
 
 
+async def test_what_one_batch_has_stored_the_same_batch_compares_with(world: World) -> None:
+    """An equal set under a void lease stays, also where the row was written a moment before."""
+    tier = world.tier()
+    first, second = await grant(tier, key(), force=True), await grant(tier, key(), force=True)
+    once = await tier.lease([key()], [(await tier.read([key()]))[0]], once=True)
+    assert isinstance(once[0], Lease)
+    equal = entry(b"a", names=("#:acme:t",), expires=9e9)
+    equal.fresh_until = 9e9
+    answers = await tier.fill([first, second, once[0]], [equal, equal, entry(b"late")])
+    assert [answer.accepted for answer in answers] == [True, True, False]
+    assert answers[1].outcome is Outcome.EQUAL
+    assert await look(tier, key()) == b"a"
+    world.check_sums()
+    assert (await tier.invalidate(["#:acme:t"])).keys == 1
+    world.check_sums()
+
+
 async def test_an_older_version_never_replaces_a_newer_one(world: World) -> None:
     tier = world.tier()
     await put(tier, key(), entry(b"five", version=5))

@@ -76,9 +76,12 @@ _VERSIONED: Final = int(Flag.VERSIONED)
 _LAST_CODEC: Final = int(max(Codec))
 
 
-def home_of(place: bytes) -> int:
-    """What binds an entry to the place where it lies: all that names it there."""
-    return crc32(place)
+def home_of(place: bytes, within: int = 0) -> int:
+    """What binds an entry to the place where it lies: all that names it there.
+
+    `within`: the home of what stands before this in the place's name.
+    """
+    return crc32(place, within)
 
 
 def pack(entry: Entry, home: int, stamps: Sequence[bytes] = ()) -> bytes:

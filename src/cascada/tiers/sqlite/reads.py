@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from cascada.codecs.envelope import unpack
+from cascada.codecs.envelope import unpack, unpack_known
 from cascada.model.errors import CorruptEntry
 from cascada.model.keys import Key, quote
 from cascada.model.names import static_names
@@ -139,19 +139,17 @@ class Reader:
             (key,) = keys
             where = (namespace, quote(key.tenant), key.text)
             # fetchall: a cursor that is not read to its end would keep the snapshot open.
-            rows = connection.execute(one, where).fetchall()
-            return [self._judge(row, key, now, brief=brief) for row in rows]
-        by_tenant: dict[str, list[int]] = {}
-        for index, key in enumerate(keys):
-            by_tenant.setdefault(quote(key.tenant), []).append(index)
-        answers: dict[int, Found | Missing] = {}
-        for tenant, indexes in by_tenant.items():
+            (row,) = connection.execute(one, where).fetchall()
+            return [self._judge(row, key, where[2], now, brief=brief)]
+        answers: list[Any] = [None] * len(keys)
+        for tenant, indexes in _by_tenant(keys).items():
             texts = [keys[index].text for index in indexes]
             asked = (namespace, tenant, as_json(texts))
             for row in connection.execute(many, asked).fetchall():
-                index = indexes[row[0]]
-                answers[index] = self._judge(row, keys[index], now, brief=brief)
-        return [answers[index] for index in range(len(keys))]
+                at = row[0]
+                index = indexes[at]
+                answers[index] = self._judge(row, keys[index], texts[at], now, brief=brief)
+        return answers
 
     def read_again(
         self, connection: sqlite3.Connection, keys: Sequence[Key]
@@ -173,10 +171,7 @@ class Reader:
     def named(self, connection: sqlite3.Connection, keys: Sequence[Key]) -> list[int]:
         """The number of the latest invalidation that named each key, as far as is remembered."""
         numbers = [0] * len(keys)
-        by_tenant: dict[str, list[int]] = {}
-        for index, key in enumerate(keys):
-            by_tenant.setdefault(quote(key.tenant), []).append(index)
-        for tenant, indexes in by_tenant.items():
+        for tenant, indexes in _by_tenant(keys).items():
             names = msgspec.json.encode([static_names(keys[index]) for index in indexes]).decode()
             where = (self._rules.namespace, tenant, names)
             for place, latest in connection.execute(_NAMED, where).fetchall():
@@ -200,7 +195,9 @@ class Reader:
         ).fetchall()
         return Usage(entries, size, self._rules.capacity_bytes, evictions)
 
-    def _judge(self, row: tuple[Any, ...], key: Key, now: float, *, brief: bool) -> Found | Missing:
+    def _judge(
+        self, row: tuple[Any, ...], key: Key, text: str, now: float, *, brief: bool
+    ) -> Found | Missing:
         _, q, floor, written, expires, used, ident, envelope, killer = row
         if written is None:
             return Missing(q)
@@ -210,10 +207,13 @@ class Reader:
             return self._corrupt(q, ident)
         if killer is not None or written < floor:
             return Missing(q, Why.INVALIDATED, killer)
-        try:
-            entry, _ = unpack(envelope, home_in(self._rules.namespace, key.text))
-        except CorruptEntry:
-            return self._corrupt(q, ident)
+        home = home_in(self._rules.namespace, text)
+        entry = unpack_known(envelope, home, 0)
+        if entry is None:  # it bears dynamic names, or is damaged
+            try:
+                entry, _ = unpack(envelope, home)
+            except CorruptEntry:
+                return self._corrupt(q, ident)
         # By the envelope: the row's own time of expiry is for who tidies up.
         entry = self._ahead.dated(key, entry, now)
         if now >= entry.expires:
@@ -228,12 +228,22 @@ class Reader:
         return Missing(q, Why.CORRUPT)
 
 
-def is_legible(killer: object, *columns: object) -> bool:
+def is_legible(
+    killer: object, written: object, expires: object, used: object, envelope: object
+) -> bool:
     """Whether a row's names and its q, expires, used and envelope are what they should be.
 
     SQLite's columns take values of any type.
     """
-    return killer != "" and tuple(map(type, columns)) == _TYPES
+    return killer != "" and (type(written), type(expires), type(used), type(envelope)) == _TYPES
+
+
+def _by_tenant(keys: Sequence[Key]) -> dict[str, list[int]]:
+    """Where the keys of each tenant (quoted) stand among these."""
+    by_tenant: dict[str, list[int]] = {}
+    for index, key in enumerate(keys):
+        by_tenant.setdefault(key.tenant, []).append(index)
+    return {quote(tenant): indexes for tenant, indexes in by_tenant.items()}
 
 
 class Feed:

@@ -71,13 +71,12 @@ from cascada.tiers.sqlite.maintenance import Upkeep
 from cascada.tiers.sqlite.reads import Feed, Notes, Reader
 from cascada.tiers.sqlite.schema import Writing, renew
 from cascada.tiers.sqlite.transaction import Options
-from cascada.tiers.sqlite.worker import Inline, Worker, Writer
+from cascada.tiers.sqlite.worker import GROUP, Inline, Worker, Writer
 from cascada.tiers.sqlite.writes import Write
 
 T = TypeVar("T")
 
-READ_CHUNK: Final = 100
-WRITE_CHUNK: Final = 250
+CHUNK: Final = 100
 """Keys of a batch that are done in one go; between two, others have their turn."""
 
 UPKEEP_EVERY: Final = 64
@@ -135,12 +134,12 @@ class SqliteTier:
     # --- the tier contract ------------------------------------------------------------------
 
     async def read(self, keys: Sequence[Key]) -> list[Found | Missing]:
-        if len(keys) <= READ_CHUNK:
+        if len(keys) <= CHUNK:
             answers = await self._read(keys)
         else:
             answers = []
-            for start in range(0, len(keys), READ_CHUNK):
-                answers += await self._read(keys[start : start + READ_CHUNK])
+            for start in range(0, len(keys), CHUNK):
+                answers += await self._read(keys[start : start + CHUNK])
                 await asyncio.sleep(0)  # an inline read has not let the loop breathe
             numbers = {(key.tenant, answer.q) for key, answer in zip(keys, answers, strict=True)}
             if len(numbers) > len({tenant for tenant, _ in numbers}):
@@ -202,12 +201,10 @@ class SqliteTier:
             given_up = [leases[index] for index in released]
             standing = await self._look(lambda c: self._questions.standing(c, given_up))
             answers.update(zip(released, standing, strict=True))
-        for start in range(0, len(stored), WRITE_CHUNK):
-            chunk = stored[start : start + WRITE_CHUNK]
-            filled = await self._fill(
-                [Write.of(self._rules.namespace, lease, entry) for _, lease, entry in chunk]
-            )
-            answers.update(zip((index for index, *_ in chunk), filled, strict=True))
+        for start in range(0, len(stored), GROUP):
+            group = stored[start : start + GROUP]
+            filled = await self._fill([(lease, entry) for _, lease, entry in group])
+            answers.update(zip((index for index, *_ in group), filled, strict=True))
         return [answers[index] for index in range(len(leases))]
 
     async def renew(self, leases: Sequence[Lease]) -> None:
@@ -361,12 +358,19 @@ class SqliteTier:
             answers = await reader.run(lambda c: self._questions.read(c, keys))
         return answers
 
-    async def _fill(self, writes: Sequence[Write]) -> list[Filled]:
-        return await self._writer.run(
-            lambda c: rules.fill(c, self._rules, writes),
-            rows=sum(write.rows for write in writes),
-            durable=any(write.lease.forced for write in writes),
-        )
+    async def _fill(self, fills: Sequence[tuple[Lease, Entry]]) -> list[Filled]:
+        """Up to a group of fills, packed and carried out in chunks that share a commit."""
+        chunks = []
+        for start in range(0, len(fills), CHUNK):
+            if start:
+                await asyncio.sleep(0)
+            chunk = fills[start : start + CHUNK]
+            writes = [Write.of(self._rules.namespace, *each) for each in chunk]
+            work = partial(rules.fill, rules=self._rules, writes=writes)
+            chunks.append((work, sum(write.rows for write in writes)))
+        durable = any(lease.forced for lease, _ in fills)
+        filled = await self._writer.run_together(chunks, durable)
+        return [answer for answers in filled for answer in answers]
 
     def _restart(self, connection: sqlite3.Connection, since: int | None) -> None:
         # Asked again under the write lock: another process may have noticed it as well.

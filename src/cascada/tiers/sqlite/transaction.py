@@ -2,7 +2,7 @@
 
 A `Transaction` holds the sums of the whole file and a `TenantState` for each tenant that is
 touched. All of it is read from the transaction's own snapshot, and `save` writes back what
-changed, so that nothing here outlives the transaction or is known to another.
+changed, one statement for all rows of a sort. Nothing here outlives the transaction.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -25,6 +26,8 @@ from cascada.model.policy import CachePriority
 
 ROW_OVERHEAD: Final = 200
 """Bytes of a row beside its envelope, key and names: columns and five index entries."""
+
+_NORMAL: Final = CachePriority.NORMAL.value
 
 MADE: Final = "+"
 """Before a name: the count of what was made from what it names. No name begins so."""
@@ -88,6 +91,7 @@ class TenantState:
 
     `tombstones` and `rows` hold what `learn` has read and what was done since; a name that was
     learned and is not in `tombstones` was never invalidated, or so long ago that `floor` covers it.
+    `stored` and `bumped` are the rows and tombstones that `save` is to write.
     """
 
     def __init__(self, ledger: Transaction, tenant: int, q: int, floor: int, sums: tuple[int, int]):
@@ -98,6 +102,8 @@ class TenantState:
         self.tombstone_count, self.sweep = sums
         self.tombstones: dict[str, Tombstone] = {}
         self.rows: dict[str, Row] = {}
+        self.stored: dict[str, tuple[Any, ...]] = {}
+        self.bumped: dict[str, tuple[Any, ...]] = {}
 
     def learn(self, keys: Sequence[str], names: Iterable[str]) -> None:
         """Read the rows of these keys, and the tombstones of these names and of the rows'."""
@@ -122,7 +128,10 @@ class TenantState:
 
         A q above the tenant's own comes from a database that was here before this one.
         """
-        return q <= self.q and all(self._bumped(name) <= q for name in names)
+        if not self.floor <= q <= self.q:
+            return False
+        tombstones = self.tombstones
+        return not any(name in tombstones and tombstones[name].q > q for name in names)
 
     def is_live(self, row: Row) -> bool:
         """Whether a read would find this row."""
@@ -134,11 +143,13 @@ class TenantState:
 
     def entry_of(self, key: str) -> Entry | None:
         """What the row of a key holds; None if there is none, or nothing legible."""
-        found = self.ledger.connection.execute(_ENVELOPE, (self.id, key)).fetchone()
+        found = self.stored.get(key)
+        if found is None:
+            found = self.ledger.connection.execute(_ENVELOPE, (self.id, key)).fetchone()
         if found is None:
             return None
         try:
-            return unpack(found[0], self.ledger.home_of(key))[0]
+            return unpack(found[-1], self.ledger.home_of(key))[0]
         except CorruptEntry:
             return None
 
@@ -151,24 +162,16 @@ class TenantState:
     def bump(
         self, name: str, q: int, version: int | None = None, *, at: float | None = None
     ) -> int:
-        """Void everything that bears `name` and is older than `q`; returns how many rows did."""
+        """Void everything that bears `name` and is older than `q`.
+
+        How many rows bear it begins anew; returns how many more this transaction has counted.
+        """
         if name not in self.tombstones:
             self.tombstone_count += 1
         self.tombstones[name] = Tombstone(q, version)
-        execute = self.ledger.connection.execute
-        execute(_BUMP, (self.id, name, q, version, at))
-        return self._taken(name) + self._taken(MADE + name)
-
-    def _taken(self, counted: str) -> int:
-        """A count, which begins anew."""
-        where = (self.id, counted)
-        execute = self.ledger.connection.execute
-        rows = self.ledger.counts.pop(where, 0)
-        found = execute("SELECT rows FROM counts WHERE tenant = ? AND name = ?", where).fetchone()
-        if found is not None:
-            execute("DELETE FROM counts WHERE tenant = ? AND name = ?", where)
-            rows += found[0]
-        return rows
+        self.bumped[name] = (self.id, name, q, version, at)
+        counts = self.ledger.counts
+        return counts.pop((self.id, name), 0) + counts.pop((self.id, MADE + name), 0)
 
     def store(
         self, key: str, q: int, names: tuple[str, ...], entry: Entry, envelope: bytes
@@ -178,21 +181,23 @@ class TenantState:
         text = as_json(names)
         size = len(envelope) + len(key) + len(text) + ROW_OVERHEAD
         old = self.rows.get(key)
-        if old is not None:
-            self._count(old, -1)
-        ledger.connection.execute(
-            _STORE,
-            (self.id, key, q, entry.expires, int(ledger.now), CachePriority.NORMAL.value, size,
-             entry.version, text, envelope),
+        row = Row(key, q, entry.expires, size, entry.version, names)
+        if old is None or old.names != names or not self.stands(old.q, names):
+            if old is not None:
+                self._count(old, -1)
+            self._count(row, 1)
+        self.stored[key] = (
+            self.id, key, q, entry.expires, int(ledger.now), _NORMAL, size,
+            entry.version, text, envelope,
         )  # fmt: skip
         ledger.entries += old is None
         ledger.bytes += size - (0 if old is None else old.size)
-        self.rows[key] = row = Row(key, q, entry.expires, size, entry.version, names)
-        self._count(row, 1)
+        self.rows[key] = row
 
     def remove(self, row: Row) -> None:
         self._count(row, -1)
         self.rows.pop(row.key, None)
+        self.stored.pop(row.key, None)
         self.ledger.connection.execute(
             "DELETE FROM entries WHERE tenant = ? AND key = ?", (self.id, row.key)
         )
@@ -277,19 +282,24 @@ class Transaction:
         """What binds an entry to its row."""
         return home_in(self._rules.namespace, key)
 
-    def _save_counts(self) -> None:
+    def _save_rows(self) -> None:
+        many = self.connection.executemany
+        for book in self._books.values():
+            many(_STORE, book.stored.values())
+            many(_BUMP, book.bumped.values())
+            anew = [(book.id, counted) for name in book.bumped for counted in (name, MADE + name)]
+            many("DELETE FROM counts WHERE tenant = ? AND name = ?", anew)
         changed = [(tenant, name, by) for (tenant, name), by in self.counts.items() if by]
         self.counts.clear()
-        if changed:
-            self.connection.executemany(_COUNT, changed)
-            self.connection.executemany(
-                "DELETE FROM counts WHERE tenant = ? AND name = ? AND rows <= 0",
-                [(tenant, name) for tenant, name, by in changed if by < 0],
-            )
+        many(_COUNT, changed)
+        many(
+            "DELETE FROM counts WHERE tenant = ? AND name = ? AND rows <= 0",
+            [(tenant, name) for tenant, name, by in changed if by < 0],
+        )
 
     def save(self) -> None:
         """Write back what has changed, and close all books."""
-        self._save_counts()
+        self._save_rows()
         for book in self._books.values():
             if book.tombstone_count > self._rules.max_tombstones and not book.sweep:
                 book.begin_sweep(self._rules.max_tombstones // 4)
@@ -317,7 +327,12 @@ class Transaction:
 
 def home_in(namespace: str, key: str) -> int:
     """What binds an envelope to its row."""
-    return home_of(f"{namespace}\0{key}".encode())
+    return home_of(key.encode(), _home_of_namespace(namespace))
+
+
+@lru_cache(maxsize=16)
+def _home_of_namespace(namespace: str) -> int:
+    return home_of(f"{namespace}\0".encode())
 
 
 def row_of(found: Sequence[Any]) -> Row:

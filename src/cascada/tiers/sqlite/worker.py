@@ -18,7 +18,7 @@ import asyncio
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, Final, TypeVar
 
@@ -29,7 +29,9 @@ from cascada.tiers.sqlite.schema import Writing
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
 
-_GROUP: Final = 500  # rows that share one commit; more would keep other processes waiting
+GROUP: Final = 1000
+"""Rows that share one commit, and that one caller asks for at a time; more would keep other
+processes waiting, and other callers."""
 
 
 class Job:
@@ -73,9 +75,18 @@ class Worker:
         """What `work` returns, given the connection; `durable` outlives a power cut."""
         job = Job(work, rows, durable)
         wait_in(self)
-        self._start(job)
+        self._start([job])
         result: T = await job.future
         return result
+
+    async def run_together(self, works: Sequence[tuple[Work[T], int]], durable: bool) -> list[T]:
+        """What each returns, given its rows. They begin together, so that a writer commits them so;
+        `done` grows with each."""
+        jobs = [Job(work, rows, durable) for work, rows in works]
+        wait_in(self)
+        self._start(jobs)
+        results: list[T] = await asyncio.gather(*[job.future for job in jobs])
+        return results
 
     def begin(self) -> None:
         """Keep the connection and the thread from one job to the next, until `end`."""
@@ -105,9 +116,9 @@ class Worker:
             wait((after,))
         self.link.close()
 
-    def _start(self, job: Job) -> None:
+    def _start(self, jobs: list[Job]) -> None:
         with self._lock:
-            self._jobs.append(job)
+            self._jobs += jobs
             if not self._running:
                 self._running = True
                 self._thread().submit(self._drain)
@@ -142,7 +153,7 @@ class Worker:
         taken: list[Job] = []
         rows = 0
         with self._lock:
-            while self._jobs and rows < _GROUP:
+            while self._jobs and rows < GROUP:
                 taken.append(self._jobs.popleft())
                 rows += taken[-1].rows
             self._running = bool(taken)

@@ -120,7 +120,8 @@ def invalidate(
     # After the keys' own rows, which are then not counted for their groups again. What was made
     # of a key bears that key's name, and is counted here.
     q = book.next()
-    rows = sum(book.bump(name, q, versions.get(name), at=ledger.now) for name in distinct)
+    rows = sum(each.own + each.made for each in reached)
+    rows += sum(book.bump(name, q, versions.get(name), at=ledger.now) for name in distinct)
     ledger.save()
     exact = len(keys) == len(distinct) and not rows
     by_name = {
