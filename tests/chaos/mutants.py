@@ -19,8 +19,8 @@ from cascada.engine import decide
 from cascada.engine.loading import dependencies as sources
 from cascada.engine.loading import encode as store
 from cascada.engine.reading import fences as fence
-from cascada.engine.reading import load, read
-from cascada.engine.reading.lookup import Lookup
+from cascada.engine.reading import load_task, read
+from cascada.engine.reading.item import Item
 from cascada.engine.request import Answer
 from cascada.engine.stack import Stack
 from cascada.engine.tasks.singleflight import Waiter
@@ -164,7 +164,7 @@ def served_in_need() -> None:
     async def trusting(stack: Stack, spares: Sequence[Answer]) -> list[bool]:
         return [True] * len(spares)
 
-    swap(load, "still_there", lambda original: trusting)
+    swap(load_task, "still_there", lambda original: trusting)
 
 
 @mutant("load: what is read inside a load may come from memory", workload="answers")
@@ -226,19 +226,19 @@ def fill_without_fence() -> None:
     workload="unstored",
 )
 def unstored_unchecked() -> None:
-    def rise(original: Any) -> Any:
+    def backfill(original: Any) -> Any:
         async def blind(
-            stack: Stack, descents: Sequence[Lookup], entries: Sequence[Entry | None]
+            stack: Stack, items: Sequence[Item], entries: Sequence[Entry | None]
         ) -> list[bool]:
-            for descent in descents:
-                for lease in descent.leases.values():
+            for item in items:
+                for lease in item.leases.values():
                     lease.names = ()
-            proofs: list[bool] = await original(stack, descents, entries)
+            proofs: list[bool] = await original(stack, items, entries)
             return proofs
 
         return blind
 
-    swap(load, "rise", rise)
+    swap(load_task, "backfill", backfill)
 
 
 @mutant("invalidate: memory alone is told")

@@ -18,8 +18,7 @@ from typing import Any
 
 from cascada.engine.loading import dependencies as sources
 from cascada.engine.reading import fences as fence
-from cascada.engine.reading import lookup as descent
-from cascada.engine.reading import read
+from cascada.engine.reading import load, lookup
 from cascada.engine.request import Answer
 from cascada.engine.stack import Stack
 from cascada.engine.tasks.singleflight import Waiter
@@ -272,7 +271,7 @@ def followers_trust_on_redis() -> None:
     workload="answers",
 )
 def sources_from_redis() -> None:
-    for module in (descent, read):
+    for module in (lookup, load):
         assert module.sources is sources
 
     def but_memory(original: Any) -> Any:

@@ -12,7 +12,7 @@ from cascada.model.errors import SourceBusy
 
 async def hold(limits: LoadLimits, data_type: str = "x") -> AsyncExitStack:
     stack = AsyncExitStack()
-    await stack.enter_async_context(limits.slot(data_type, Ticket()))
+    stack.enter_context(await limits.slot(data_type, Ticket()))
     return stack
 
 
@@ -85,13 +85,13 @@ async def test_who_waits_too_long_is_told_so_and_leaves_the_queue() -> None:
 async def test_an_urgent_load_needs_no_slot_whenever_it_becomes_urgent() -> None:
     limits = LoadLimits(1, 1)
     held = await hold(limits)
-    async with limits.slot("x", Ticket(urgent=True)):
+    with await limits.slot("x", Ticket(urgent=True)):
         pass
     ticket = Ticket()
     running = asyncio.Event()
 
     async def run() -> None:
-        async with limits.slot("x", ticket):
+        with await limits.slot("x", ticket):
             running.set()
 
     waiting = asyncio.create_task(run())
@@ -109,9 +109,8 @@ async def test_an_urgent_load_needs_no_slot_whenever_it_becomes_urgent() -> None
 
 async def test_an_error_inside_gives_the_slot_back() -> None:
     limits = LoadLimits(1, 1)
-    with pytest.raises(KeyError):
-        async with limits.slot("x", Ticket()):
-            raise KeyError
+    with pytest.raises(KeyError), await limits.slot("x", Ticket()):
+        raise KeyError
     await (await hold(limits)).aclose()
 
 
@@ -119,7 +118,7 @@ async def test_a_function_that_goes_on_in_its_thread_keeps_its_slot() -> None:
     """Nothing ends it: else the next ones would take all threads, and who comes then hangs."""
     limits, running = LoadLimits(1, 1, patience=0.01), Future[None]()
     ticket = Ticket()
-    async with limits.slot("x", ticket):
+    with await limits.slot("x", ticket):
         ticket.threads.append(running)
     with pytest.raises(SourceBusy):
         await hold(limits)

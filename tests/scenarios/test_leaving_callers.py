@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cascada.api.cache import Cache
-from cascada.engine.reading import load
+from cascada.engine.reading import load_task
 from cascada.testing.flaky import FlakyTier
 from tests.scenarios.row import Row, kept, turns, until
 
@@ -88,14 +88,14 @@ async def test_a_load_that_has_its_value_stores_it_although_all_have_left(
     cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held, storing = asyncio.Event(), asyncio.Event()
-    rise = load.rise
+    backfill = load_task.backfill
 
     async def late(*args: Any) -> list[bool]:
         storing.set()
         await held.wait()
-        return await rise(*args)
+        return await backfill(*args)
 
-    monkeypatch.setattr(load, "rise", late)
+    monkeypatch.setattr(load_task, "backfill", late)
     acme = cache.tenant("acme")
     row = Row(seconds=0.001)
     waiting = [asyncio.create_task(acme.load("x", "1", row.read)) for _ in range(3)]

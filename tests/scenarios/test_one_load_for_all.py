@@ -7,7 +7,7 @@ from contextvars import ContextVar
 import pytest
 
 from cascada.api.cache import Cache
-from cascada.engine.reading.lookup import rise
+from cascada.engine.reading.backfill import backfill
 from cascada.model.loaded import Loaded
 from cascada.model.policy import Policy
 from tests.scenarios.conftest import MakeCache
@@ -138,9 +138,9 @@ async def test_a_caller_has_its_value_before_it_is_stored(
 
     async def late(*args: object) -> list[bool]:
         await storing.wait()
-        return await rise(*args)  # type: ignore[arg-type]
+        return await backfill(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("cascada.engine.reading.load.rise", late)
+    monkeypatch.setattr("cascada.engine.reading.load_task.backfill", late)
     row = Row()
     assert (await acme.load("x", "1", row.read)).value == "old"
     asking = asyncio.ensure_future(acme.get("x", "1"))

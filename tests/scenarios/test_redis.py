@@ -117,7 +117,7 @@ async def test_what_a_get_finds_in_the_database_is_stored_in_redis(
     assert (await here.get("doc", "1")).tier == "l3"
     if invalidated:
         await here.invalidate("doc", "1")
-    await until(lambda: "cascada:promote" not in {task.get_name() for task in asyncio.all_tasks()})
+    await until(lambda: "cascada:backfill" not in {task.get_name() for task in asyncio.all_tasks()})
     hit = await there.get("doc", "1")
     assert not hit if invalidated else (hit.value, hit.tier) == ("value", "l2")
 

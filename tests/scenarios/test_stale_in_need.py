@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from cascada.api.cache import Cache
-from cascada.engine.reading.load import COOL_DOWN
+from cascada.engine.reading.load_task import COOL_DOWN
 from cascada.model.policy import Policy
 from cascada.testing.clock import ManualClock
 from cascada.testing.flaky import FlakyTier

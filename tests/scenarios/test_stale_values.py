@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from cascada.engine.reading.load import COOL_DOWN
+from cascada.engine.reading.load_task import COOL_DOWN
 from cascada.model.entry import Hit
 from cascada.model.errors import TierUnavailable
 from cascada.model.policy import Policy

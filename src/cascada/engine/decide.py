@@ -25,9 +25,9 @@ class Verdict(Enum):
     """What may be done with an entry; the values are what `explain` calls it."""
 
     FRESH = "fresh"  # serve it
-    REFRESH_DUE = "due"  # serve it, and refresh it ahead of its expiry
+    REFRESH_DUE = "refresh_due"  # serve it, and refresh it ahead of its expiry
     STALE = "stale"  # serve it, and refresh it
-    FALLBACK = "spare"  # keep it, in case the source fails
+    FALLBACK = "fallback"  # keep it, in case the source fails
     UNFIT = "unfit"  # as if it were not there
 
 

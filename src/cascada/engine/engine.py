@@ -25,6 +25,7 @@ from cascada.engine.reading.answers import hit_of, hit_or_miss, value_of
 from cascada.engine.reading.explain import Explanation, explain
 from cascada.engine.reading.fences import Fence
 from cascada.engine.reading.levels import LevelLookup
+from cascada.engine.reading.load import load, load_uncached
 from cascada.engine.request import Answer, Loader, Request
 from cascada.engine.selfcheck import SelfCheck
 from cascada.engine.stack import Stack
@@ -158,13 +159,20 @@ class Engine:
     @when_ready
     async def get(self, request: Request, default: Any = None) -> Hit[Any] | Miss:
         """What the tiers have, beyond what memory answers at once."""
-        if not self.storing:
-            return Miss(default, Fence(self.stack, request, {}))
         if self.passing_by:
-            (fence,) = await read.get_hidden(self.stack, [request])
-            return Miss(default, fence)
+            (miss,) = await self._pass_by([request], default)
+            return miss
         found = await read.get_one(self.stack, request)
         return hit_or_miss(self.stack, request, found, default)
+
+    async def _pass_by(
+        self, requests: Sequence[Request], default: Any, *, at_once: bool = False
+    ) -> list[Miss]:
+        """Misses for callers who are to ask their sources, whatever the tiers have."""
+        if not self.storing:
+            return [Miss(default, Fence(self.stack, request, {})) for request in requests]
+        misses = await read.get_hidden(self.stack, requests, at_once=at_once)
+        return [Miss(default, fence) for fence in misses]
 
     async def get_many(
         self,
@@ -187,11 +195,9 @@ class Engine:
             index: hit for index, hit in enumerate(glanced) if hit is not None
         }
         # Of a strict type all answers are of one moment. Memory may not have heard yet of what the
-        # tier below it shows already: of a cascade, half would be seen. So memory answers none of
-        # them, also not those that it has missed here. It may have them all the same (as another
-        # type, as an absence, as something that is due), and would answer further on.
-        below = self.stack.authority is not self.stack.memory
-        at_once = kind.policy.strict and below
+        # tier below it shows already: half of a cascade would be seen. So memory answers none of
+        # them, nor what it has missed here and has all the same (as another type, as an absence).
+        at_once = kind.policy.strict and bool(self.stack.lower)
         if at_once:
             found.clear()
         missing = [index for index in range(len(ids)) if index not in found]
@@ -203,12 +209,9 @@ class Engine:
     @when_ready
     async def _get_all(
         self, requests: Sequence[Request], default: Any, *, at_once: bool
-    ) -> list[Hit[Any] | Miss]:
-        if not self.storing:
-            return [Miss(default, Fence(self.stack, request, {})) for request in requests]
+    ) -> Sequence[Hit[Any] | Miss]:
         if self.passing_by:
-            misses = await read.get_hidden(self.stack, requests, at_once=at_once)
-            return [Miss(default, fence) for fence in misses]
+            return await self._pass_by(requests, default, at_once=at_once)
         answers: Sequence[Hit[Any] | Answer | Fence] = (
             await read.get(self.stack, requests, at_once=True)
             if at_once
@@ -219,37 +222,46 @@ class Engine:
             for request, answer in zip(requests, answers, strict=True)
         ]
 
+    @when_ready
     async def load(self, request: Request, loader: Loader | LevelLookup) -> Hit[Any] | Miss:
         """What the tiers have, else what the loader brings."""
         (answer,) = await self._answers([request], loader)
         return hit_of(self.stack, request, answer)
 
+    @when_ready
     async def load_many(self, requests: Sequence[Request], loader: Loader) -> list[Hit[Any] | Miss]:
         """`load` of many, whose loader is called once for all that nobody has."""
         answers = await self._answers(requests, loader)
         return [hit_of(self.stack, *each) for each in zip(requests, answers, strict=True)]
 
+    @when_ready
     async def ask(self, request: Request, loader: Loader | LevelLookup) -> tuple[Any, Answer]:
         """`load` with all that is known of the answer, for faces that report it."""
         (answer,) = await self._answers([request], loader)
         return value_of(self.stack, request, answer), answer
 
-    @when_ready
-    async def _answers(
+    def _answers(
+        self, requests: Sequence[Request], loader: Loader | LevelLookup
+    ) -> Coroutine[Any, Any, list[Answer]]:
+        """The answers of a load."""
+        if self.passing_by or self.check.armed or isinstance(loader, LevelLookup):
+            return self._unusual(requests, loader)
+        return load(self.stack, requests, loader)
+
+    async def _unusual(
         self, requests: Sequence[Request], loader: Loader | LevelLookup
     ) -> list[Answer]:
-        """The answers of a load, as the mode says."""
+        """The same by level, in another mode, or with a hit to be compared with its source."""
         if isinstance(loader, LevelLookup):
             (request,) = requests
             wanted, storing = not self.passing_by, self.storing
             return [await loader.ask(request, self._answers, wanted=wanted, storing=storing)]
         if not self.storing:
-            return await read.load_uncached(self.stack, requests, loader)
-        answers = await read.load(self.stack, requests, loader)
+            return await load_uncached(self.stack, requests, loader)
+        answers = await load(self.stack, requests, loader)
         if self.options.mode == "observe":
             return await self.check.observe_load(requests, answers, loader)
-        if self.check.armed:
-            self.check.sample(requests, answers, loader)
+        self.check.sample(requests, answers, loader)
         return answers
 
     def stream(self, request: Request, make: MakePieces[Any], **how: Any) -> AsyncGenerator[Any]:
@@ -327,10 +339,7 @@ class Engine:
 
     @when_ready
     async def fill_anew(self, request: Request, entry: Entry | None) -> bool:
-        """`fill` for who has no miss to pass on: by that of this task, else of now.
-
-        Without an entry what is there goes, as in `set`.
-        """
+        """`fill` for who has no miss to pass on. Without an entry what is there goes."""
         return self.storing and await write.fill_anew(self.stack, request, entry)
 
     @when_ready

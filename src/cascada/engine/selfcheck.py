@@ -34,8 +34,8 @@ from typing import Final
 
 from cascada.engine.loading import dependencies as sources
 from cascada.engine.loading.encode import encoded
-from cascada.engine.reading import read
-from cascada.engine.reading.lookup import look_up
+from cascada.engine.reading.load import load_uncached
+from cascada.engine.reading.lookup import Lookup
 from cascada.engine.request import Answer, Loader, Request
 from cascada.engine.stack import Stack
 from cascada.model.entry import Codec, Entry, Flag
@@ -124,7 +124,7 @@ class SelfCheck:
             return answers
         asked = [requests[index] for index in served]
         started = self._stack.timer()
-        truths = await read.load_uncached(self._stack, asked, loader)
+        truths = await load_uncached(self._stack, asked, loader)
         spent = self._stack.timer() - started
         self.observe(asked, [answers[index] for index in served], truths, loader, spent)
         for index, truth in zip(served, truths, strict=True):
@@ -234,8 +234,9 @@ class SelfCheck:
 
     async def _held(self, request: Request) -> Entry | None:
         """What a read would be served now, without counting it."""
-        (descent,) = await look_up(self._stack, [request], loading=False)
-        answer = descent.answer
+        lookup = Lookup(self._stack, [request])
+        await lookup.run()
+        answer = lookup.items[0].answer
         return answer.entry if answer is not None and _is_plain_hit(answer) else None
 
     async def _ask(self, request: Request, loader: Loader) -> Entry | None:
@@ -245,7 +246,7 @@ class SelfCheck:
             # What the loader itself reads through the cache comes from its source as well.
             with self._bypass():
                 async with asyncio.timeout(self._stack.load_timeout or PATIENCE):
-                    (truth,) = await read.load_uncached(self._stack, [plain], loader)
+                    (truth,) = await load_uncached(self._stack, [plain], loader)
             return self._said(request, truth)
         except (asyncio.CancelledError, KeyboardInterrupt):
             raise

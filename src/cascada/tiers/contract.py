@@ -91,6 +91,9 @@ class Fence(NamedTuple):
     mark: bytes = b""
 
 
+NEVER: Final = Fence()
+"""From before everything."""
+
 Seen = Found | Missing | Fence | None
 
 

@@ -11,7 +11,7 @@ import contextvars
 import functools
 import inspect
 import os
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
 from typing import Any, Final, NamedTuple
@@ -28,13 +28,14 @@ from cascada.model.ttl import Duration
 LOADER_THREADS: Final = 64
 
 
-async def call(function: Callable[..., Any], *args: Any, **named: Any) -> Any:
-    """Call `function`, wherever it has to run, and await what it returns."""
+def call(function: Callable[..., Any], *args: Any, **named: Any) -> Awaitable[Any]:
+    """Call `function`, wherever it has to run; to be awaited at once."""
     if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         getattr(function, "__call__", None)  # noqa: B004 - an object with an async __call__
     ):
-        return await function(*args, **named)
-    return await call_in(_threads(), functools.partial(function, *args, **named))
+        made: Awaitable[Any] = function(*args, **named)
+        return made
+    return call_in(_threads(), functools.partial(function, *args, **named))
 
 
 async def call_in(threads: ThreadPoolExecutor, function: Callable[[], Any]) -> Any:

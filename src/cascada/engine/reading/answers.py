@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from cascada.engine.loading import dependencies as sources
-from cascada.engine.reading.fences import Fence, is_absence
+from cascada.engine.reading.fences import Fence
+from cascada.engine.reading.item import is_absence
 from cascada.engine.request import Answer, Request
 from cascada.engine.stack import Stack
 from cascada.model.entry import UNSET, Hit, Miss
@@ -58,3 +60,17 @@ def opens(stack: Stack, request: Request, answer: Answer) -> bool:
         except CorruptEntry:
             return False
     return True
+
+
+def account(
+    stack: Stack,
+    requests: Sequence[Request],
+    found: Sequence[Hit[Any] | Answer | Fence | None],
+    started: float,
+) -> None:
+    """Count the answers, and tell the load that this runs in what it depends on."""
+    answers = [None if isinstance(each, Fence) else each for each in found]
+    stack.trace.answered(requests, answers, stack.timer() - started)
+    if sources.current(stack) is not None:
+        for request, answer in zip(requests, answers, strict=True):
+            sources.note(stack, request, answer if isinstance(answer, Answer) else None)

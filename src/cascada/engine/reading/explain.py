@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from cascada.engine import decide
+from cascada.engine.reading.lookup import choose
 from cascada.engine.request import Request
 from cascada.engine.stack import Stack
 from cascada.model.entry import Flag
@@ -114,13 +115,7 @@ async def explain(stack: Stack, request: Request) -> Explanation:
         if decided:
             continue
         looked_at = len(stack.keys_for(tier, request.candidates))
-        choice = decide.choose(
-            answers[:looked_at],
-            request.kind.policy,
-            stack.now(),
-            generating=request.generating,
-            candidates=len(request.candidates),
-        )
+        choice = choose(stack, request, answers[:looked_at])
         if choice.at is not None and choice.verdict is not decide.Verdict.FALLBACK:
             found = request.candidates[choice.at]
             verdict = f"a hit in {tier.name} ({choice.verdict.value}), under {found}"

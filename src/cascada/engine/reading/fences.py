@@ -17,10 +17,9 @@ from collections.abc import Sequence
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from cascada.engine.reading.lookup import Lookup
-from cascada.engine.request import Answer, Request
+from cascada.engine.reading.item import Item, is_absence
+from cascada.engine.request import Request
 from cascada.engine.stack import Stack
-from cascada.model.entry import Flag
 from cascada.model.errors import TierUnavailable
 from cascada.model.keys import Key
 from cascada.tiers.contract import Fence as TierFence
@@ -47,43 +46,44 @@ class Fence:
 _fences: WeakKeyDictionary[asyncio.Task[Any], dict[tuple[int, Key], Fence]] = WeakKeyDictionary()
 
 
-async def remember(stack: Stack, descents: Sequence[Lookup]) -> list[Fence]:
-    """These reads of the current task found nothing, or nothing that they are given."""
-    fences = [Fence(stack, descent.request, _seen_by(descent)) for descent in descents]
+def remember(stack: Stack, item: Item) -> Fence:
+    """This read of the current task found nothing, or nothing that it is given."""
+    fence = Fence(stack, item.request, _seen_by(item))
     task = asyncio.current_task()
-    if task is not None and fences:
-        of_task = _fences.setdefault(task, {})
-        for fence in fences:
-            of_task[id(stack), fence.request.key] = fence
-            if len(of_task) > MAX_FENCES:
-                del of_task[next(iter(of_task))]
-    # A read that is hidden from its caller may have been ended by a tier above. The caller reads
-    # its row after this, so that what the others say now is early enough.
+    if task is not None:
+        of_task = _fences.get(task)
+        if of_task is None:
+            of_task = _fences[task] = {}
+        of_task[id(stack), item.request.key] = fence
+        if len(of_task) > MAX_FENCES:
+            del of_task[next(iter(of_task))]
+    return fence
+
+
+async def complete(stack: Stack, fences: Sequence[Fence]) -> None:
+    """Ask the tiers that these reads have not: a tier above may have ended them.
+
+    Their caller reads its row after this, so that what the tiers say now is early enough.
+    """
     for tier in stack.lower:
         unasked = [fence for fence in fences if tier.name not in fence.seen]
         if unasked:
             await _ask(tier, unasked)
-    return fences
 
 
-def _seen_by(descent: Lookup) -> dict[str, Answered]:
+def _seen_by(item: Item) -> dict[str, Answered]:
     """What the tiers have answered, of the key itself.
 
     What was found and may not be served (kept in case its source fails) is a miss, too, and what is
     made may take its place. Not that of a value that is only hidden from this caller.
     """
-    seen: dict[str, Answered] = {tier: answers[0] for tier, answers in descent.seen.items()}
-    if descent.answer is None or is_absence(descent.answer):
+    seen: dict[str, Answered] = {tier: answers[0] for tier, answers in item.seen.items()}
+    if item.answer is None or is_absence(item.answer):
         return seen
     return {
         tier: TierFence(each.q, each.epoch) if isinstance(each, Found) else each
         for tier, each in seen.items()
     }
-
-
-def is_absence(answer: Answer) -> bool:
-    """Whether it is known that there is nothing."""
-    return bool(answer.entry.flags & Flag.ABSENT)
 
 
 async def _ask(tier: Tier, unasked: Sequence[Fence]) -> None:

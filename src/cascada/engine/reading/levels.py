@@ -17,7 +17,7 @@ from cascada.engine.loading import dependencies as sources
 from cascada.engine.loading.dependencies import LoadContext
 from cascada.engine.loading.loaders import call, in_order, is_nothing
 from cascada.engine.reading import read
-from cascada.engine.reading.fences import is_absence
+from cascada.engine.reading.item import is_absence
 from cascada.engine.request import Answer, Fences, Loader, Request
 from cascada.engine.stack import Stack
 from cascada.model.errors import BadInput

@@ -1,8 +1,7 @@
-"""The read path, top to bottom.
+"""`get`: what the tiers have, and of what they lack a fence, by which it may be stored later.
 
-The usual hit never gets here: `MemoryTier.peek` answers it inside the caller's own coroutine.
-`get` falls through the tiers; `load` does too, and lets the source fill in what none of them has,
-once for all who ask at the same time.
+The engine calls it. The usual hit never gets here: memory answers it inside the caller's own
+coroutine. It asks no source, and takes no lease of a shared tier.
 """
 
 from __future__ import annotations
@@ -10,24 +9,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from cascada.engine import decide
-from cascada.engine.decide import Verdict
 from cascada.engine.loading import dependencies as sources
-from cascada.engine.loading.encode import encoded, is_typed
+from cascada.engine.loading.encode import is_typed
 from cascada.engine.reading import fences as fence
-from cascada.engine.reading.answers import opens
-from cascada.engine.reading.fast_path import SharedRead, hits, look
+from cascada.engine.reading.answers import account
+from cascada.engine.reading.fast_path import SharedRead, hits
 from cascada.engine.reading.fences import Fence
-from cascada.engine.reading.load import run_load
-from cascada.engine.reading.lookup import look_up
-from cascada.engine.request import Answer, Fences, Loader, Request
+from cascada.engine.reading.item import is_absence
+from cascada.engine.reading.lookup import Lookup
+from cascada.engine.request import Answer, Fences, Request
 from cascada.engine.stack import Stack
-from cascada.engine.tasks.limits import Ticket
-from cascada.engine.tasks.singleflight import Flight, Waiter
 from cascada.model.entry import Hit
-from cascada.model.errors import CorruptEntry, SerializationError
 from cascada.tiers.contract import Fence as TierFence
-from cascada.tiers.contract import Found
 
 
 async def get_one(stack: Stack, request: Request) -> Hit[Any] | Answer | Fence:
@@ -41,9 +34,9 @@ async def get_one(stack: Stack, request: Request) -> Hit[Any] | Answer | Fence:
     started = stack.timer()
     if len(stack.flights):
         await _until_stored(stack, [request])
-    hit, known = await stack.shared_reads.ask(request)
+    hit, shared = await stack.shared_reads.ask(request)
     if hit is None:
-        (found,) = await _fall(stack, [request], known)
+        (found,) = await _look_up(stack, [request], shared)
         account(stack, [request], [found], started)
         return found
     stack.trace.answered([request], [hit], stack.timer() - started)
@@ -53,11 +46,18 @@ async def get_one(stack: Stack, request: Request) -> Hit[Any] | Answer | Fence:
 async def get_all(stack: Stack, requests: Sequence[Request]) -> list[Hit[Any] | Answer | Fence]:
     """What the tiers have: mostly hits, else what a decision has found; else a fence."""
     started = stack.timer()
-    await _until_stored(stack, requests)
-    read, known = await hits(stack, requests)
-    open_ = [request for request, hit in zip(requests, read, strict=True) if hit is None]
-    fallen = iter(await _fall(stack, open_, known) if open_ else ())
-    found = [next(fallen) if hit is None else hit for hit in read]
+    if len(stack.flights):
+        await _until_stored(stack, requests)
+    found: list[Hit[Any] | Answer | Fence]
+    if stack.lower:
+        read, shared = await hits(stack, requests)
+        open_ = [request for request, hit in zip(requests, read, strict=True) if hit is None]
+        rest = iter(await _look_up(stack, open_, shared) if open_ else ())
+        found = [next(rest) if hit is None else hit for hit in read]
+    else:
+        lookup = Lookup(stack, requests)
+        lookup.in_memory()
+        found = [*_outcome(lookup)]
     account(stack, requests, found, started)
     return found
 
@@ -69,13 +69,14 @@ async def get(
     counted: bool = True,
     at_once: bool = False,
 ) -> list[Answer | Fence]:
-    """What the tiers have, each question's first candidate that may be served; else its fence.
+    """What the tiers have, each request's first candidate that may be served; else its fence.
 
     Not `counted`: it is asked about a value, not for it. `at_once`: all of one moment.
     """
     started = stack.timer()
-    await _until_stored(stack, requests)
-    found = await _fall(stack, requests, None, at_once=at_once)
+    if len(stack.flights):
+        await _until_stored(stack, requests)
+    found = await _look_up(stack, requests, at_once=at_once)
     if counted:
         account(stack, requests, found, started)
     return found
@@ -89,16 +90,20 @@ async def get_hidden(
     So all of them may store what they read themselves.
     """
     started = stack.timer()
-    descents = await look_up(stack, requests, loading=False, at_once=at_once)
-    fences = await fence.remember(stack, descents)
-    account(stack, requests, [descent.answer for descent in descents], started)
+    lookup = Lookup(stack, requests, at_once=at_once)
+    await lookup.run()
+    fences = [fence.remember(stack, item) for item in lookup.items]
+    await fence.complete(stack, fences)
+    account(stack, requests, [item.answer for item in lookup.items], started)
     return fences
 
 
 async def fence_now(stack: Stack, request: Request) -> Fence:
     """The fence of a miss at this moment, whatever the tiers have."""
-    descents = await look_up(stack, [request], loading=False)
-    (now,) = await fence.remember(stack, descents)
+    lookup = Lookup(stack, [request])
+    await lookup.run()
+    now = fence.remember(stack, lookup.items[0])
+    await fence.complete(stack, [now])
     fence.take(stack, request.key)  # it serves this caller alone
     return now
 
@@ -109,8 +114,6 @@ async def _until_stored(stack: Stack, requests: Sequence[Request]) -> None:
     So a value that is being stored is waited for, which its tiers bound. What is then found there
     is valid by their rules, whenever this caller has asked.
     """
-    if not len(stack.flights):
-        return
     for request in requests:
         for key in request.candidates:
             flight = stack.flights.find(key)
@@ -118,26 +121,33 @@ async def _until_stored(stack: Stack, requests: Sequence[Request]) -> None:
                 await flight.over()
 
 
-async def _fall(
+async def _look_up(
     stack: Stack,
     requests: Sequence[Request],
-    known: SharedRead | None,
+    shared: SharedRead | None = None,
     *,
     at_once: bool = False,
 ) -> list[Answer | Fence]:
-    """What the fall through the tiers finds; what it misses leaves a fence."""
-    if known is not None and not known.tells(requests):
-        known = None
-    descents = await look_up(stack, requests, loading=False, known=known, at_once=at_once)
-    missed = [each for each in descents if each.answer is None or fence.is_absence(each.answer)]
-    fences = dict(zip(missed, await fence.remember(stack, missed), strict=True))
+    """What the tiers have; what they lack leaves a fence."""
+    lookup = Lookup(stack, requests, at_once=at_once)
+    await lookup.run(shared if shared is not None and shared.tells(requests) else None)
+    found = _outcome(lookup)
+    fences = [each if isinstance(each, Fence) else each.fence for each in found]
+    await fence.complete(stack, [each for each in fences if isinstance(each, Fence)])
+    return found
+
+
+def _outcome(lookup: Lookup) -> list[Answer | Fence]:
+    """The answers, and the fences of those that there are none to. An absence has both."""
     found: list[Answer | Fence] = []
-    for each in descents:
-        if each.answer is None:
-            found.append(fences[each])
-        else:
-            each.answer.fence = fences.get(each)
-            found.append(each.answer)
+    for item in lookup.items:
+        answer = item.answer
+        if answer is None:
+            found.append(fence.remember(lookup.stack, item))
+            continue
+        if is_absence(answer):
+            answer.fence = fence.remember(lookup.stack, item)
+        found.append(answer)
     return found
 
 
@@ -149,232 +159,19 @@ async def known(
     And the fence of each candidate for what is made from now on.
     """
     started = stack.timer()
-    (descent,) = await look_up(stack, [request], loading=False)
+    lookup = Lookup(stack, [request])
+    await lookup.run()
+    (item,) = lookup.items
     fences: list[Fences] = [
         {
             tier: TierFence(seen[index].q, seen[index].epoch, seen[index].mark)
-            for tier, seen in descent.seen.items()
+            for tier, seen in item.seen.items()
             if index < len(seen)  # memory above another tier is not asked for all
         }
         for index in range(len(request.candidates))
     ]
-    answer = descent.answer
+    answer = item.answer
     if not wanted or answer is None or answer.stale:
         return None, fences
     account(stack, [request], [answer], started)
     return answer, fences
-
-
-async def load(stack: Stack, requests: Sequence[Request], loader: Loader) -> list[Answer]:
-    """What the tiers have, else what the loader brings; one load per key, whoever asks."""
-    started = stack.timer()
-    asked = stack.flights.moment()
-    answers: dict[int, Answer] = {}
-    known: SharedRead | None = None
-    if len(requests) > 1:
-        answers, known = await _look_first(stack, requests, loader)
-    while len(answers) < len(requests):
-        answers |= await at_hand(stack, requests, answers, loader)
-        waiting = _board(stack, requests, answers, loader, asked, known)
-        known = None
-        try:
-            for index, waiter in waiting:
-                answer = await waiter.wait()
-                if answer is not None and _asked_too_little(requests[index], waiter, answer):
-                    continue  # look again: the next flight asks this caller's generator, too
-                if answer is not None and opens(stack, requests[index], answer):
-                    answers[index] = answer
-        finally:
-            for _, waiter in waiting:
-                waiter.leave()
-    in_order = [answers[index] for index in range(len(requests))]
-    account(stack, requests, in_order, started)
-    return in_order
-
-
-async def load_uncached(stack: Stack, requests: Sequence[Request], loader: Loader) -> list[Answer]:
-    """What the source says, past all tiers; only the bound on its concurrency is kept."""
-    if not requests:
-        return []
-    urgent = sources.current(stack) is not None
-    async with stack.limits.slot(requests[0].key.data_type, Ticket(urgent=urgent)):
-        produced = await loader.load(requests)
-    answers = []
-    for request, made in zip(requests, produced, strict=True):
-        if made.error is not None:
-            raise made.error
-        if is_typed(request) and not made.absent:
-            try:
-                entry = encoded(stack, request, made.value, None, (), None)
-            except SerializationError as error:
-                if stack.debug:
-                    raise
-                stack.trace.unstorable(request.kind, request.key, str(error))
-            else:
-                made.value = stack.decode(entry, request.kind, request.want)
-        answers.append(made.answer())
-        sources.note(stack, request, answers[-1])
-    return answers
-
-
-async def _look_first(
-    stack: Stack, requests: Sequence[Request], loader: Loader
-) -> tuple[dict[int, Answer], SharedRead | None]:
-    """What memory has of many, and the tier below it, without a flight for each.
-
-    Not of one alone: its callers may be many, and share a flight.
-    """
-    answers = _glance(stack, requests, {}, loader)
-    open_ = [index for index in range(len(requests)) if index not in answers]
-    found, known = await look(stack, [requests[index] for index in open_])
-    answers.update(
-        (index, answer) for index, answer in zip(open_, found, strict=True) if answer is not None
-    )
-    return answers, known
-
-
-async def at_hand(
-    stack: Stack, requests: Sequence[Request], answers: dict[int, Answer], loader: Loader
-) -> dict[int, Answer]:
-    """What may be served without waiting for a load, of the questions that have no answer yet."""
-    found = _glance(stack, requests, answers, loader)
-    if refreshed := _under_refresh(stack, requests, answers | found):
-        found |= await _look_below(stack, refreshed)
-    return found
-
-
-def _glance(
-    stack: Stack, requests: Sequence[Request], answers: dict[int, Answer], loader: Loader
-) -> dict[int, Answer]:
-    """What memory may serve at once. A value that is due or stale starts its refresh."""
-    found: dict[int, Answer] = {}
-    if sources.must_ask_below(stack):
-        return found
-    for index, request in enumerate(requests):
-        if index in answers:
-            continue
-        keys = stack.keys_for(stack.memory, request.candidates)
-        if not any(key in stack.memory.records for key in keys):
-            continue
-        seen = [stack.memory.look(key) for key in keys]
-        choice = decide.choose(
-            seen,
-            request.kind.policy,
-            stack.now(),
-            generating=request.generating,
-            candidates=len(request.candidates),
-        )
-        if choice.at is None or choice.verdict is Verdict.FALLBACK:
-            continue
-        hit = seen[choice.at]
-        assert isinstance(hit, Found)
-        try:
-            value = stack.decode(hit.entry, request.kind, request.want)
-        except CorruptEntry:
-            continue  # the fall through the tiers meets it again, counts it and replaces it
-        stale = choice.verdict is Verdict.STALE
-        found[index] = Answer(hit.entry, "l1", value=value, stale=stale, found_at=keys[choice.at])
-        if choice.verdict is not Verdict.FRESH:
-            _refresh(stack, request, loader)
-    return found
-
-
-def _under_refresh(
-    stack: Stack, requests: Sequence[Request], answers: dict[int, Answer]
-) -> dict[int, Request]:
-    """The open questions whose flight goes on to refresh what a tier had."""
-    return {
-        index: request
-        for index, request in enumerate(requests)
-        if index not in answers
-        and (flight := stack.flights.find(request.key)) is not None
-        and flight.found
-    }
-
-
-async def _look_below(stack: Stack, asking: dict[int, Request]) -> dict[int, Answer]:
-    """What the tiers have of the keys that are being refreshed, though memory has not."""
-    descents = await look_up(stack, list(asking.values()), loading=False)
-    return {
-        index: descent.answer
-        for index, descent in zip(asking, descents, strict=True)
-        if descent.answer is not None
-    }
-
-
-def _board(
-    stack: Stack,
-    requests: Sequence[Request],
-    answers: dict[int, Answer],
-    loader: Loader,
-    asked: int,
-    known: SharedRead | None,
-) -> list[tuple[int, Waiter]]:
-    """A place on a flight for every open request; those without a flight share a new task."""
-    context = sources.current(stack)
-    parent = None if context is None else context.owner
-    refused = sources.not_for_this(stack)
-    waiting: list[tuple[int, Waiter]] = []
-    alone: dict[object, list[int]] = {}
-    try:
-        for index, request in enumerate(requests):
-            if index in answers:
-                continue
-            flight = stack.flights.find(request.key)
-            if flight is None:
-                alone.setdefault(request.key, []).append(index)
-            else:
-                waiting.append((index, Waiter(flight, asked, parent, own=False, refused=refused)))
-    except BaseException:
-        for _, waiter in waiting:
-            waiter.leave()
-        raise
-    if not alone:
-        return waiting
-    firsts = [indexes[0] for indexes in alone.values()]
-    flights = stack.flights.prepare((requests[index] for index in firsts), kept=False)
-    for flight, indexes in zip(flights, alone.values(), strict=True):
-        for index in indexes:
-            own = index == indexes[0]
-            waiting.append((index, Waiter(flight, asked, parent, own=own, refused=refused)))
-    # What was there before these flights began must not land: who asked since may not have it.
-    lacking = (
-        known if known is not None and known.lacks([each.request for each in flights]) else None
-    )
-    start_load(stack, flights, loader, lacking)
-    return waiting
-
-
-def _asked_too_little(request: Request, waiter: Waiter, answer: Answer) -> bool:
-    """Whether a flight found nothing without asking a generator, which this caller has."""
-    return answer.absent and request.generating and not waiter.flight.request.generating
-
-
-def _refresh(stack: Stack, request: Request, loader: Loader) -> None:
-    """Load anew in the background, unless somebody does, or it has just failed."""
-    key = request.key
-    if stack.flights.find(key) is None and not stack.flights.cooling(key, stack.timer()):
-        start_load(stack, stack.flights.prepare([request], kept=True), loader)
-
-
-def start_load(
-    stack: Stack, flights: list[Flight], loader: Loader, known: SharedRead | None = None
-) -> None:
-    owner = flights[0].owner
-    owner.task = stack.background.run(
-        run_load(stack, flights, loader, known), f"load {flights[0].request.key}"
-    )
-
-
-def account(
-    stack: Stack,
-    requests: Sequence[Request],
-    found: Sequence[Hit[Any] | Answer | Fence | None],
-    started: float,
-) -> None:
-    """Count the answers, and tell the load that this runs in what it depends on."""
-    answers = [None if isinstance(each, Fence) else each for each in found]
-    stack.trace.answered(requests, answers, stack.timer() - started)
-    if sources.current(stack) is not None:
-        for request, answer in zip(requests, answers, strict=True):
-            sources.note(stack, request, answer if isinstance(answer, Answer) else None)

@@ -27,8 +27,9 @@ from typing import Any, Final
 
 from cascada.codecs.values import Encoded
 from cascada.engine.loading import dependencies as sources
-from cascada.engine.reading import read
-from cascada.engine.reading.answers import opens, value_of
+from cascada.engine.reading.answers import account, opens, value_of
+from cascada.engine.reading.load import at_hand, look_past_refreshes, start_load
+from cascada.engine.reading.lookup import Lookup
 from cascada.engine.request import UNSTORED, Answer, LoadResult, Request
 from cascada.engine.selfcheck import SelfCheck
 from cascada.engine.stack import Stack
@@ -55,7 +56,7 @@ async def follow(
             async for piece in pieces:
                 yield piece
         return
-    read.account(stack, [request], [found], started)
+    account(stack, [request], [found], started)
     if check.armed:
         check.sample([request], [found], source)
     for piece in replayed(request, value_of(stack, request, found)):
@@ -65,7 +66,7 @@ async def follow(
 async def load_uncached(stack: Stack, request: Request, source: Pieces) -> AsyncGenerator[Any]:
     """What the source says, past all tiers; only the bound on its concurrency is kept."""
     urgent = sources.current(stack) is not None
-    async with stack.limits.slot(request.key.data_type, Ticket(urgent=urgent)):
+    with await stack.limits.slot(request.key.data_type, Ticket(urgent=urgent)):
         sources.note(stack, request, Answer(UNSTORED, "source"))
         async with aclosing(source.items()) as items:
             async for item in items:
@@ -88,7 +89,7 @@ async def observe(
         stack.trace.answered([request], [found.answer], stack.timer() - started)
         served = None
     else:
-        read.account(stack, [request], [found], started)
+        account(stack, [request], [found], started)
         served = found
     said, spent, since = source.live(), 0.0, stack.timer()
     async with aclosing(load_uncached(stack, request, source)) as items:
@@ -191,7 +192,8 @@ class Follower(Waiter):
                 if not live.complete:
                     raise LoadError(f"the stream of {self.flight.request.key} was broken off")
                 return None
-            await self.settled()
+            if not self.is_settled:
+                await self.turn()
         return piece
 
     def leave(self) -> None:
@@ -252,17 +254,20 @@ async def _open(stack: Stack, request: Request, source: Pieces) -> Answer | Foll
     """A value that is there, or a place on a stream whose pieces this caller may have."""
     asked = stack.flights.moment()
     while True:
-        found = await read.at_hand(stack, [request], {}, source)
-        if found:
+        lookup = Lookup(stack, [request], loading=True)
+        found = at_hand(lookup, source)
+        waited = await look_past_refreshes(lookup, found)
+        if found[0] is not None:
             return found[0]
-        place = _board(stack, request, source, asked)
+        place = _join(lookup, source, asked, waited=waited)
         flows = False
         try:
             for _ in range(TURNS):
                 if place.is_settled:
                     break
                 await asyncio.sleep(0)
-            await place.settled()
+            if not place.is_settled:
+                await place.turn()
             if flows := place.flows:
                 return place
             answer = await place.wait()
@@ -275,8 +280,10 @@ async def _open(stack: Stack, request: Request, source: Pieces) -> Answer | Foll
             return answer
 
 
-def _board(stack: Stack, request: Request, source: Pieces, asked: int) -> Follower:
+def _join(lookup: Lookup, source: Pieces, asked: int, *, waited: bool) -> Follower:
     """A place on the key's flight, if there is one that is still good; else on a new one."""
+    stack, (item,) = lookup.stack, lookup.items
+    request = item.request
     flight = stack.flights.find(request.key)
     if flight is not None and flight.live is not None and _is_lost(flight.live):
         _forsake(stack, flight)
@@ -286,7 +293,8 @@ def _board(stack: Stack, request: Request, source: Pieces, asked: int) -> Follow
     (flight,) = stack.flights.prepare([request], kept=False)
     flight.live = live = source.live()
     place = Follower(stack, flight, asked, own=True)
-    read.start_load(stack, [flight], Feeding(stack, source, flight, live))
+    item.flight = flight
+    start_load(lookup.again([item]) if waited else lookup, Feeding(stack, source, flight, live))
     return place
 
 

@@ -41,21 +41,22 @@ class Ticket:
 
 
 class Slot:
-    """One load's slot, from `enter` to `leave`: until what it runs is over, though it has given up.
+    """One load's slot. `with` it, it is held until what it runs is over, though it has given up.
 
     A plain function that hangs keeps its thread for good. If it did not keep its slot as well, the
     next ones would take all threads, and whoever came then would wait for ever, not for a while.
     """
 
-    def __init__(self, limits: LoadLimits, data_type: str, ticket: Ticket) -> None:
+    def __init__(self, limits: LoadLimits, data_type: str, ticket: Ticket, *, holds: bool) -> None:
         self._limits = limits
         self._data_type = data_type
         self._ticket = ticket
+        self._holds = holds
 
-    async def __aenter__(self) -> None:
-        self._holds = await self._limits.enter(self._data_type, self._ticket)
+    def __enter__(self) -> None:
+        """It is held already: `LoadLimits.slot` gives none else."""
 
-    async def __aexit__(self, *error: object) -> None:
+    def __exit__(self, *error: object) -> None:
         if not self._holds:
             return
         running = next((each for each in self._ticket.threads if not each.done()), None)
@@ -80,17 +81,17 @@ class LoadLimits:
         self._of_type: Counter[str] = Counter()
         self._queue: dict[asyncio.Future[bool], str] = {}
 
-    def slot(self, data_type: str, ticket: Ticket) -> Slot:
-        """Hold a slot while loading. SourceBusy when none came free in time."""
-        return Slot(self, data_type, ticket)
-
-    async def enter(self, data_type: str, ticket: Ticket) -> bool:
-        """Whether a slot is held: an urgent load runs without one."""
-        if ticket.urgent:
-            return False
-        if self._has_room(data_type):
+    async def slot(self, data_type: str, ticket: Ticket) -> Slot:
+        """A slot, to be held `with` while loading. SourceBusy when none came free in time."""
+        holds = not ticket.urgent  # an urgent load runs without one
+        if holds and self._has_room(data_type):
             self._take(data_type)
-            return True
+        elif holds:
+            holds = await self._turn(data_type, ticket)
+        return Slot(self, data_type, ticket, holds=holds)
+
+    async def _turn(self, data_type: str, ticket: Ticket) -> bool:
+        """Wait for a slot; False if the load has become urgent meanwhile."""
         turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         ticket.turn = turn
         self._queue[turn] = data_type

@@ -203,15 +203,10 @@ class Waiter:
             return flight.ended if self._is_refused else flight.has_result
         return flight.ended or (flight.found and not self._looked)
 
-    async def settled(self) -> None:
-        """Wait until `is_settled`."""
-        if not self.is_settled:
-            waiting = self.flight.waiting
-            waiting[self] = turn = asyncio.get_running_loop().create_future()
-            try:
-                await turn
-            finally:
-                del waiting[self]
+    def turn(self) -> asyncio.Future[None]:
+        """What is done as soon as `is_settled`, if it is not yet; one at a time."""
+        turn = self.flight.waiting[self] = asyncio.get_running_loop().create_future()
+        return turn
 
     async def wait(self) -> Answer | None:
         """The flight's answer, if this caller may have it; None: look again.
@@ -220,7 +215,8 @@ class Waiter:
         touches no other.
         """
         flight = self.flight
-        await self.settled()
+        if not self.is_settled:
+            await self.turn()
         if flight.error is not None:
             raise flight.failure()
         if self._is_refused:
@@ -238,6 +234,7 @@ class Waiter:
     def leave(self) -> None:
         """The caller no longer waits (it has its answer, or was cancelled)."""
         owner = self.flight.owner
+        self.flight.waiting.pop(self, None)
         owner.waiters -= 1
         if self._parent is not None:
             self._parent.wait_no_more(owner)

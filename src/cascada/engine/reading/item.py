@@ -1,0 +1,44 @@
+"""One request on its way through the tiers: `Lookup` holds a batch of them, `backfill` fills.
+
+It remembers, and decides nothing.
+"""
+
+from __future__ import annotations
+
+from cascada.engine.request import Answer, Request
+from cascada.engine.tasks.singleflight import Flight
+from cascada.model.entry import Flag
+from cascada.tiers.contract import Busy, Found, Lease, Missing, Tier
+
+
+class Item:
+    """What was found so far for one request, and which tiers wait to be filled.
+
+    `answer` ends its lookup. `servable` is due or stale: it may be served at once, but a load goes
+    on. `fallback` may be served only if the source fails. `busy`: another process is loading, so
+    ask again when that is over. `leases` are of the tiers that were passed. `seen` keeps what each
+    tier answered, by its name. `flight`, of a load: whose callers wait for this item.
+    """
+
+    __slots__ = ("answer", "busy", "fallback", "flight", "leases", "request", "seen", "servable")
+
+    flight: Flight
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.answer: Answer | None = None
+        self.servable: Answer | None = None
+        self.fallback: Answer | None = None
+        self.busy: Busy | None = None
+        self.leases: dict[Tier, Lease] = {}
+        self.seen: dict[str, list[Found | Missing]] = {}
+
+    @property
+    def has_to_wait(self) -> bool:
+        """Whether another process is loading, and there is nothing to serve meanwhile."""
+        return self.busy is not None and self.answer is None and self.servable is None
+
+
+def is_absence(answer: Answer) -> bool:
+    """Whether it is known that there is nothing."""
+    return bool(answer.entry.flags & Flag.ABSENT)
