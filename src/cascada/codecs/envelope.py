@@ -120,7 +120,8 @@ def digest_of(entry: Entry) -> bytes:
     flags = int(entry.flags) if entry.version is None else int(entry.flags) | _VERSIONED
     facts = _FACTS.pack(int(entry.codec), flags, entry.version or 0, 0, len(entry.names))
     # Of all strong ones the fastest over megabytes, which processors have instructions for.
-    said = sha256(b"cascada entry 1" + facts + packed_names(entry.names), usedforsecurity=False)
+    names = packed_names(entry.names) if entry.names else b""
+    said = sha256(b"cascada entry 1" + facts + names, usedforsecurity=False)
     said.update(entry.data)
     return said.digest()[:16]
 

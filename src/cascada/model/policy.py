@@ -156,11 +156,9 @@ class Policy(Checked):
             fresh = min(fresh, seconds(self.max_ttl))
         if self.is_bulky(size):
             fresh = min(fresh, seconds(self.bulky_ttl))
-        grace = max(
-            (seconds(extra) for extra in (self.stale_for, self.stale_if_error) if extra),
-            default=0.0,
-        )
-        return fresh, fresh + grace
+        if not (self.stale_for or self.stale_if_error):
+            return fresh, fresh
+        return fresh, fresh + max(seconds(self.stale_for or 0), seconds(self.stale_if_error or 0))
 
 
 _VARIES_BY: Final[dict[str, tuple[ContextPart, ...]]] = {
