@@ -135,7 +135,8 @@ class GuardedTier:
         `on_late` is called once, when it has been waited for longer than for other calls.
         """
         tier, now, late = self.tier, asyncio.get_running_loop().time, False
-        insists = until is not None and now() < until
+        if until is not None and until <= now():
+            until = None
 
         def tell_late() -> None:
             nonlocal late
@@ -145,14 +146,8 @@ class GuardedTier:
 
         while True:
             began = now()
-            call = Call(
-                self.breaker,
-                self._within(names),
-                until=until if insists else None,
-                on_late=tell_late,
-            )
             try:
-                with call:
+                with Call(self.breaker, self._within(names), until=until, on_late=tell_late):
                     if strict and isinstance(tier, Acknowledged):
                         told = await tier.invalidate(names, strict=True)
                     else:
@@ -160,7 +155,7 @@ class GuardedTier:
             except TierUnavailable:
                 if self._untold_since is None:
                     self._untold_since = began
-                if until is None or not insists or now() + PAUSE >= until:
+                if until is None or now() + PAUSE >= until:
                     raise
             else:
                 self._untold_since = None
