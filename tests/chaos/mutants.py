@@ -53,12 +53,12 @@ def number_at_the_end() -> None:
 @mutant("memory: late names (tags, sources) are not kept", config="memory", workload="groups")
 def memory_without_late_names() -> None:
     def keep(original: Any) -> Any:
-        def bare(self: Records, key: Any, entry: Entry, *standing: Any) -> None:
+        def bare(self: Records, partition: Any, resource_id: str, entry: Entry, *at: Any) -> Any:
             without = Entry(
                 entry.data, entry.codec, entry.flags, entry.created, entry.fresh_until,
                 entry.expires, (), entry.version, entry.value,
             )  # fmt: skip
-            original(self, key, without, *standing)
+            return original(self, partition, resource_id, without, *at)
 
         return bare
 
@@ -71,12 +71,12 @@ def heard_too_much() -> None:
         def rash(self: MemoryTier, record: Record) -> bool:
             valid = bool(original(self, record))
             if valid:
-                record.q = max(record.q, record.clock.q)
+                record.q = max(record.q, record.seq.q)
             return valid
 
         return rash
 
-    swap(MemoryTier, "_still_valid", still_valid)
+    swap(MemoryTier, "still_valid", still_valid)
 
 
 @mutant(

@@ -186,7 +186,7 @@ def kept_past_the_return() -> None:
         def fresh(self: MemoryTier, lease: Lease, entry: Entry | None) -> Filled:
             filled: Filled = original(self, lease, entry)
             if lease.meanwhile is not None and filled.accepted and lease.key in self.meanwhile:
-                self.meanwhile.discard(lease.key)
+                del self.meanwhile[lease.key]
                 self.records[lease.key].due = math.inf
                 outlasting.add(lease.key)
             return filled
@@ -195,8 +195,8 @@ def kept_past_the_return() -> None:
 
     def clear(original: Any) -> Any:
         def partly(self: Records) -> None:
-            for key, record in list(self.by_key.items()):
-                if key not in outlasting:
+            for record in list(self):
+                if record.key not in outlasting:
                     self.drop(record)
 
         return partly

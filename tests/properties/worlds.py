@@ -12,8 +12,10 @@ from typing import Any, TypeVar, cast
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
+from cascada.engine.kinds import Kind
 from cascada.model.keys import Key
-from cascada.testing.inside import inside_sqlite
+from cascada.model.policy import Policy
+from cascada.testing.inside import hits_of, inside_sqlite
 from cascada.tiers.memory.tier import MemoryTier
 from cascada.tiers.sqlite import maintenance as sqlite_upkeep
 from cascada.tiers.sqlite.tier import SqliteTier
@@ -39,17 +41,24 @@ class MemoryMachine(TierMachine):
 
     async def open_world(self, *, roomy: bool, forgetful: bool) -> int:
         ring = 3 if forgetful else 64
-        self.tier = MemoryTier(self.clock, capacity_bytes=MUCH if roomy else 3000, ring=ring)
+        self.tier = MemoryTier(
+            self.clock,
+            capacity_bytes=MUCH if roomy else 3000,
+            ring=ring,
+            kind_of=lambda prefix: Kind(prefix[0], prefix[1], Policy()),
+        )
+        self.hits = hits_of(self.tier, self.clock)
         self.nodes = [self.tier]
         return ring
 
     @rule(key=keys)
     def peek(self, key: Key) -> None:
         self.node(0)
-        record = self.tier.peek(key)
+        record = self.tier.records.get(key)
+        hit = None if record is None else self.hits.one(record)
         load = None
-        if record is not None:
-            load = self.truth.judge(int(record.data), key, self.clock.time())
+        if hit is not None:
+            load = self.truth.judge(int(hit.origin.data), key, self.clock.time())
             assert self.clock.time() < load.fresh_until, "a hit on what is due"
         kept = self.truth.kept.get(key)
         if self.roomy and kept is not None and self.clock.time() < kept.fresh_until:

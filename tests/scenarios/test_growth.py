@@ -33,6 +33,7 @@ MANY = 200_000
 BOUNDS = {
     "cascada.api.cache.MAX_HANDLES": 16,
     "cascada.api.tenant_requests.MAX_TYPES": 8,
+    "cascada.api.cache.MAX_KEYS": 16,
     "cascada.engine.kinds.MAX_KINDS": 64,
     "cascada.engine.kinds.MAX_SHARED": 8,
     "cascada.engine.reading.fences.MAX_FENCES": 16,
@@ -40,7 +41,6 @@ BOUNDS = {
     "cascada.telemetry.custom.MAX_SERIES": 32,
     "cascada.telemetry.throttle.MAX_KEYS": 16,
     "cascada.tiers.memory.eviction.SLACK": 1000,
-    "cascada.tiers.memory.invalidations.MAX_SHARED": 16,
     "cascada.tiers.memory.versions.MAX_VERSIONS": 16,
     "cascada.tiers.redis.lease_releases.MAX_RELEASED": 16,
     "cascada.tiers.redis.layout.MAX_BORNE": 16,

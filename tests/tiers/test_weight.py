@@ -81,9 +81,8 @@ def test_a_shared_container_is_estimated_with_all_that_is_in_it() -> None:
     values = [codec.decode(each.data, each.codec, 0) for each in made]
     real, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    key = Key("acme", "document", *NO_SCOPE, "1")
     counted = sum(
-        weight_of(key, Entry(each.data, value=value), []) - weight_of(key, Entry(each.data), [])
+        weight_of("1", Entry(each.data, value=value), []) - weight_of("1", Entry(each.data), [])
         for each, value in zip(made, values, strict=True)
     )
     assert 0.5 < counted / real < 1.5
@@ -93,9 +92,8 @@ def test_a_shared_model_weighs_what_is_in_it() -> None:
     text = os.urandom(5000).hex()
     data = ValueCodec(compress_over=2**20).encode(text).data
     entry = Entry(data, value=SimpleNamespace(text=text))
-    key = Key("acme", "document", *NO_SCOPE, "1")
-    without = weight_of(key, Entry(entry.data), [])
-    assert 1 <= (weight_of(key, entry, []) - without) / len(text) < 1.2
+    without = weight_of("1", Entry(entry.data), [])
+    assert 1 <= (weight_of("1", entry, []) - without) / len(text) < 1.2
 
 
 ROWS: dict[str, Callable[[int], Any]] = {
@@ -118,7 +116,7 @@ def test_what_is_heavy_at_regular_places_is_weighed_too(
     made = [row(number) for number in range(20_000)]
     value = dict(enumerate(made)) if kind is dict else kind(made)
     entry = Entry(b"", value=value)
-    assert 0.9 < weight_of(Key("a", "x", *NO_SCOPE, "1"), entry, ()) / really(value) < 1.4
+    assert 0.9 < weight_of("1", entry, ()) / really(value) < 1.4
 
 
 def really(value: object) -> int:

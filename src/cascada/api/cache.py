@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from threading import get_ident
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -17,7 +16,7 @@ from cascada.engine.build import build
 from cascada.model import arguments
 from cascada.model.clock import Clock, SystemClock
 from cascada.model.dependencies import Dependent
-from cascada.model.entry import UNSET, Hit, Miss
+from cascada.model.entry import Hit, Miss
 from cascada.model.errors import BadInput
 from cascada.model.events import Observer
 from cascada.model.keys import Id, Key, scope_of
@@ -27,11 +26,15 @@ from cascada.model.policy import Policy
 from cascada.model.secret import Secret, Url, hidden
 from cascada.telemetry.custom import Series
 from cascada.tiers.contract import Tier, Usage
+from cascada.tiers.memory.record import Partition
 
 _PLAIN: Final = frozenset({str, type(None)})
 
 MAX_HANDLES: Final = 1024
 """Handles that are kept for those who ask for the same again, as every request does."""
+
+MAX_KEYS: Final = 10_000
+"""Keys of which it is remembered where memory keeps what they stand for."""
 
 
 class Cache:
@@ -105,11 +108,10 @@ class Cache:
                 url = arguments.secret(database, "database", "a URL or a path of a file")
                 lower.append(database_tier(url, self.options, clock))
         self._engine = build(self.options, lower, clock)
-        self._life = self._engine.life
-        self._memory = self._engine.stack.memory
-        self._records = self._memory.records
-        self._now = clock.monotonic
+        self._records = self._engine.stack.memory.records
+        self._hits = self._engine.hits
         self._handles: dict[Any, Tenant] = {}
+        self._at_hand: dict[Key, Partition] = {}
         self._validate = tenant_validator
 
     @classmethod
@@ -155,26 +157,11 @@ class Cache:
         if key.__class__ is not Key or too_many:
             raise _no_key(key)
         try:
-            record = self._records[key]
+            record = self._at_hand[key].records[key[5]]
         except Exception:  # noqa: BLE001 - mostly that there is none; or a part that has no hash
             return await self._beyond(key, default)
-        clock = self._now
-        now = clock()
-        # `Engine.glance`, its usual case written out.
-        if (
-            now < record.due
-            and now < self._memory.freshness.until
-            and record.q >= record.clock.q
-            and (
-                (value := record.value) is not UNSET
-                or (value := self._engine.decoded(record)) is not UNSET
-            )
-            and get_ident() == self._life.home._thread_id
-        ):
-            record.used = now
-            record.kind.l1 += 1
-            age = now - record.born
-            return Hit(value, "l1", age, False, False, record)
+        if (hit := self._hits.one(record)) is not None:
+            return hit
         return await self._beyond(key, default)
 
     async def _beyond(self, key: Key, default: Any) -> Hit[Any] | Miss:
@@ -184,7 +171,11 @@ class Cache:
             conversation=key.conversation,
             collection=key.collection,
         )
-        return await handle.get(key.data_type, key.resource_id, default=default)
+        answer = await handle.get(key.data_type, key.resource_id, default=default)
+        if len(self._at_hand) >= MAX_KEYS:
+            self._at_hand.clear()
+        self._at_hand[key] = self._engine.partition_of(key[:5])
+        return answer
 
     def set_policy(self, data_type: str, policy: Policy) -> None:
         """Say how a type is cached from now on. Memory starts anew; other tiers keep theirs."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from threading import get_ident
 from typing import Any, TypeVar, overload
 
 from cascada.api.tenant_data import TenantData
@@ -20,7 +19,7 @@ from cascada.api.tenant_streams import TenantStreams
 from cascada.api.type_keys import TypeKeys
 from cascada.engine.engine import Engine
 from cascada.model import arguments
-from cascada.model.entry import UNSET, Hit, Miss
+from cascada.model.entry import Hit, Miss
 from cascada.model.keys import Id, Key, Scope, id_text
 from cascada.model.made_of import Declared, sources_for
 from cascada.model.ttl import Duration
@@ -33,24 +32,11 @@ class_of = type  # a public parameter is called `type`
 class Tenant(TenantLoads, TenantFills, TenantStreams, TenantData, TenantInvalidation):
     """One tenant's view of the cache. Made by `Cache.tenant`, narrowed by `within`."""
 
-    __slots__ = (
-        "_engine",
-        "_life",
-        "_memory",
-        "_nearest",
-        "_now",
-        "_records",
-        "_types",
-        "scope",
-        "tenant",
-    )  # fmt: skip
+    __slots__ = ("_engine", "_hits", "_nearest", "_types", "scope", "tenant")
 
     def __init__(self, engine: Engine, tenant: str, scope: Scope) -> None:
         self._engine = engine
-        self._life = engine.life
-        self._memory = engine.stack.memory
-        self._records = engine.stack.memory.records
-        self._now = engine.stack.timer
+        self._hits = engine.hits
         self._nearest: Tenant | None = None
         self._types: dict[str, TypeKeys] = {}
         self.tenant = tenant
@@ -80,10 +66,7 @@ class Tenant(TenantLoads, TenantFills, TenantStreams, TenantData, TenantInvalida
 
     def key(self, data_type: str, resource_id: Id) -> Key:
         """The key of a value, for `Cache.get`: with it at hand, a hit costs least."""
-        key = Key(*self._type_keys(data_type).prefix, id_text(resource_id))
-        record = self._records.get(key)
-        # The very object that a record is stored under is found without a comparison.
-        return key if record is None else record.key
+        return Key(*self._type_keys(data_type).prefix, id_text(resource_id))
 
     # --- reading ------------------------------------------------------------------------------
 
@@ -107,34 +90,16 @@ class Tenant(TenantLoads, TenantFills, TenantStreams, TenantData, TenantInvalida
         `lookup="exact"`. A value past its ttl is returned with `stale=True` within `stale_for`.
         `type` is what stored data is decoded to; what does not decode is a miss.
         """
-        type_keys = self._types.get(data_type) if class_of(data_type) is str else None
-        if type_keys is None:
-            type_keys = self._type_keys(data_type)
-        if class_of(resource_id) is not str:
-            resource_id = id_text(resource_id)
-        key: Any = type_keys.prefix + (resource_id,)  # noqa: RUF005 - faster than unpacking
-        record = self._records.get(key)
-        if record is not None and type is None:
-            clock = self._now
-            now = clock()
-            # `Engine.glance`, its usual case written out.
-            if (
-                now < record.due
-                and now < self._memory.freshness.until
-                and record.q >= record.clock.q
-                and (
-                    (value := record.value) is not UNSET
-                    or (value := self._engine.decoded(record)) is not UNSET
-                )
-                and get_ident() == self._life.home._thread_id
-            ):
-                record.used = now
-                record.kind.l1 += 1
-                age = now - record.born
-                return Hit(value, "l1", age, False, False, record)
-            hit = self._engine.glance(key)
-            if hit is not None:
-                return hit
+        # What is equal to an id need not be one, and what is no id is told so further on.
+        if type is None and class_of(data_type) is str and class_of(resource_id) is str:
+            try:
+                record = self._types[data_type].records[resource_id]
+            except KeyError:
+                pass  # memory has not got it, or this is the first use of the type
+            else:
+                if (hit := self._hits.one(record)) is not None:
+                    return hit
+        type_keys = self._type_keys(data_type)
         return await self._engine.get(self._request(type_keys, resource_id, type), default)
 
     def peek(self, data_type: str, resource_id: Id) -> Hit[Any] | None:
@@ -144,8 +109,8 @@ class Tenant(TenantLoads, TenantFills, TenantStreams, TenantData, TenantInvalida
             type_keys = self._type_keys(data_type)
         if class_of(resource_id) is not str:
             resource_id = id_text(resource_id)
-        key: Any = type_keys.prefix + (resource_id,)  # noqa: RUF005 - faster than unpacking
-        return self._engine.glance(key)
+        record = type_keys.records.get(resource_id)
+        return None if record is None else self._hits.one(record)
 
     @overload
     async def get_many(
@@ -167,7 +132,7 @@ class Tenant(TenantLoads, TenantFills, TenantStreams, TenantData, TenantInvalida
         type_keys = self._type_keys(data_type)
         return await self._engine.get_many(
             type_keys.kind,
-            type_keys.prefix,
+            type_keys.partition,
             arguments.ids(resource_ids),
             partial(type_keys.requests, want=self._wanted(type)),
             type,

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar, Unpack, cast, overload
 
 from cascada.api.signatures import Async, Loading, LoadingMany, Plain, Rows, Stored
 from cascada.api.tenant_requests import TenantRequests
+from cascada.engine.hits import Hits
 from cascada.engine.loading.loaders import PLAIN, BatchLoader, SingleLoader, Terms
 from cascada.engine.reading.levels import LevelLookup, alone
 from cascada.model import arguments
@@ -33,6 +34,8 @@ class TenantLoads(TenantRequests):
     """This part of `Tenant`."""
 
     __slots__ = ()
+
+    _hits: Hits
 
     @overload
     def load(
@@ -153,9 +156,8 @@ class TenantLoads(TenantRequests):
         if not callable(loader) or generator is not None:
             _check_functions(loader, generator)
         if type is None and not self._engine.check.armed:
-            key: Any = type_keys.prefix + (resource_id,)  # noqa: RUF005 - faster than unpacking
-            hit = self._engine.glance(key)
-            if hit is not None:
+            record = type_keys.records.get(resource_id)
+            if record is not None and (hit := self._hits.one(record)) is not None:
                 return hit
         make = partial(SingleLoader, clock=self._engine.clock, stored=stored)
         if type_keys.by_level:

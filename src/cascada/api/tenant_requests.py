@@ -42,7 +42,12 @@ class TenantRequests:
             if len(self._types) >= MAX_TYPES:
                 self._types.clear()
             type_keys = self._types[data_type] = TypeKeys(
-                kind, self.tenant, data_type, self.scope, nearest=self._nearest is self
+                kind,
+                self.tenant,
+                data_type,
+                self.scope,
+                self._engine.partition_of,
+                nearest=self._nearest is self,
             )
         return type_keys
 

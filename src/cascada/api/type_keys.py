@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from cascada.engine.kinds import Kind
 from cascada.engine.request import Request
 from cascada.model.errors import BadInput
-from cascada.model.keys import Id, Key, Scope, id_text
+from cascada.model.keys import Id, Key, Prefix, Scope, id_text
 from cascada.model.names import all_of_type, context_names, part_names, resource_names
 from cascada.model.policy import candidates
 from cascada.model.shown import shown
-
-Prefix = tuple[str, str, str | None, str | None, str | None]
-"""A key without its id."""
+from cascada.tiers.memory.record import Partition
 
 _key: Final = tuple.__new__
 """A Key without its constructor, which is a Python function: thrice as fast."""
@@ -24,13 +22,23 @@ class TypeKeys:
     """What a handle knows of one data type: the key's fixed part, and the names left out of it.
 
     Most handles are made for one request and answer one hit, which asks for the `prefix` alone. So
-    the rest is worked out at the first miss.
+    the rest is worked out at the first miss. `records` is what memory has of it, by id: the one
+    dict of its `partition`.
     """
 
-    __slots__ = ("_given", "_nearest", "_policy", "_rest", "kind", "prefix", "scope")
+    __slots__ = (
+        "_given", "_nearest", "_policy", "_rest", "kind", "partition", "prefix", "records", "scope",
+    )  # fmt: skip
 
     def __init__(
-        self, kind: Kind, tenant: str, data_type: str, scope: Scope, *, nearest: bool = False
+        self,
+        kind: Kind,
+        tenant: str,
+        data_type: str,
+        scope: Scope,
+        partition_of: Callable[[Prefix], Partition],
+        *,
+        nearest: bool = False,
     ) -> None:
         self.kind = kind
         self._nearest = nearest
@@ -38,7 +46,10 @@ class TypeKeys:
         self._given = scope
         varies_by = kind.policy.varies_by
         self.scope = scope if varies_by is None else scope.only(varies_by)
-        self.prefix = (tenant, data_type, *self.scope)
+        self.prefix: Prefix = (tenant, data_type, *self.scope)
+        self.partition = partition_of(self.prefix)
+        self.prefix = self.partition.prefix  # one tuple for all handles
+        self.records = self.partition.records
         self._rest: tuple[tuple[Prefix, ...], tuple[str, ...]] | None = None
 
     @property

@@ -44,7 +44,7 @@ def build(options: Options, lower: Sequence[Tier], clock: Clock | None = None) -
     memory = MemoryTier(
         clock,
         capacity_bytes=limits.l1_bytes,
-        kind_of=kinds.of_key,
+        kind_of=kinds.of_prefix,
         due_at=lambda kind, entry: stack.decide_from(kind, entry),
     )
     guarded = [

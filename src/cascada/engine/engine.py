@@ -9,17 +9,15 @@ A face must not call the paths, nor a tier, by itself.
 from __future__ import annotations
 
 from asyncio import get_running_loop
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import aclosing, suppress
 from functools import wraps
-from itertools import repeat
-from threading import get_ident
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from cascada.engine.bypass import Bypass, is_bypassed
+from cascada.engine.hits import Hits
 from cascada.engine.kinds import Kind
 from cascada.engine.lifecycle import Lifecycle
-from cascada.engine.loading import dependencies as sources
 from cascada.engine.reading import fences, read
 from cascada.engine.reading.answers import hit_of, hit_or_miss, value_of
 from cascada.engine.reading.explain import Explanation, explain
@@ -36,8 +34,8 @@ from cascada.engine.writing.cascade import Cascade, cascade
 from cascada.engine.writing.invalidate import count_entries, delete, discard, invalidate
 from cascada.model.clock import Clock
 from cascada.model.dependencies import Reach
-from cascada.model.entry import UNSET, Entry, Hit, Invalidated, Miss
-from cascada.model.errors import CorruptEntry, TierUnavailable
+from cascada.model.entry import Entry, Hit, Invalidated, Miss
+from cascada.model.errors import TierUnavailable
 from cascada.model.keys import Key
 from cascada.model.made_of import MadeOf
 from cascada.model.names import key_name
@@ -46,7 +44,7 @@ from cascada.model.ttl import Duration
 from cascada.tiers.capabilities import Feed
 from cascada.tiers.contract import Usage
 from cascada.tiers.datastore import DataStore
-from cascada.tiers.memory.record import Record
+from cascada.tiers.memory.record import Partition
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -89,70 +87,15 @@ class Engine:
         self.check = check
         self.feed = feed
         self._data = data
-        self._decode = stack.codec.decode
         # What faces have to know: policies, the table of cascades, types that can be decoded to,
         # and where measurements of the application's own are counted.
         self.kinds = stack.kinds
         self.dependencies = stack.dependencies
         self.declared = stack.codec.declared
         self.trace = stack.trace
-
-    # --- hits ---------------------------------------------------------------------------------
-
-    def glance(self, key: Key, want: Any = None) -> Hit[Any] | None:
-        """What memory answers at once; None sends the caller to the slow path."""
-        record = self.stack.memory.peek(key)
-        if record is None or get_ident() != self.life.home._thread_id:
-            return None
-        return self.hit(record, want)
-
-    def hit(self, record: Record, want: Any = None) -> Hit[Any] | None:
-        """A record that `peek` let through, decoded to `want`, else to what the policy says.
-
-        This runs on every hit: it counts, and looks further only if anybody watches."""
-        value = record.value if want is None else UNSET
-        if value is UNSET and (value := self.decoded(record, want)) is UNSET:
-            return None
-        if self.stack.watchers:
-            if self.passing_by or sources.must_ask_below(self.stack):
-                return None
-            sources.note_key(self.stack, record.key, record)
-            self.stack.trace.hit_in_memory(record.kind, record.key)
-        record.kind.l1 += 1
-        age = record.used - record.born
-        return Hit(value, "l1", age, False, False, record)
-
-    def decoded(self, record: Record, want: Any = None) -> object:
-        """The value of a record that keeps only its bytes; UNSET if they do not decode."""
-        wanted = record.kind.policy.type if want is None else want
-        try:
-            return self._decode(record.data, record.codec, record.flags, type=wanted)
-        except CorruptEntry:
-            return UNSET  # the slow path counts it and replaces it
-
-    def glance_many(self, kind: Kind, keys: Iterable[Key]) -> list[Hit[Any] | None]:
-        """`glance` at many keys of one kind, at one moment."""
-        memory, now = self.stack.memory, self.stack.timer()
-        if now >= memory.freshness.until or get_ident() != self.life.home._thread_id:
-            return [self.glance(key) for key in keys]
-        found: list[Hit[Any] | None] = []
-        written_out = 0
-        for record in map(memory.records.get, keys):
-            if record is None:
-                found.append(None)
-            elif (
-                now < record.due
-                and record.q >= record.clock.q
-                and (value := record.value) is not UNSET
-            ):
-                record.used = now
-                written_out += 1
-                age = now - record.born
-                found.append(Hit(value, "l1", age, False, False, record))
-            else:
-                found.append(self.glance(record.key))
-        kind.l1 += written_out
-        return found
+        # Where memory keeps what a prefix of keys stands for, and what it answers at once.
+        self.partition_of = stack.memory.records.partition
+        self.hits = Hits(stack, life, lambda: self.passing_by)
 
     # --- reading ------------------------------------------------------------------------------
 
@@ -177,7 +120,7 @@ class Engine:
     async def get_many(
         self,
         kind: Kind,
-        prefix: tuple[str | None, ...],
+        partition: Partition,
         ids: Sequence[str],
         requests_of: Callable[[Sequence[str]], list[Request]],
         want: Any,
@@ -186,9 +129,7 @@ class Engine:
         """Hits in memory at one moment, all the rest in one lookup."""
         glanced: list[Hit[Any] | None] = [None] * len(ids)
         if want is None:
-            # Equal to Key tuples, and made in C.
-            keys: Any = zip(*map(repeat, prefix), ids, strict=False)
-            glanced = self.glance_many(kind, keys)
+            glanced = self.hits.many(partition, ids)
         if None not in glanced:
             return cast("list[Hit[Any] | Miss]", glanced)
         found: dict[int, Hit[Any] | Miss] = {
@@ -271,7 +212,8 @@ class Engine:
     async def _flow(self, request: Request, source: Pieces) -> AsyncGenerator[Any]:
         hit = None
         if request.want is None and not self.check.armed:
-            hit = self.glance(request.key)
+            record = self.stack.memory.records.get(request.key)
+            hit = None if record is None else self.hits.one(record)
         if hit is not None:
             for piece in stream.replayed(request, hit.value):
                 yield piece

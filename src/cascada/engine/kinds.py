@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from cascada.model.entry import MEMORY
-from cascada.model.keys import Key
+from cascada.model.keys import Prefix
 from cascada.model.policy import BUILT_IN, Policy, with_built_in
 from cascada.model.ttl import seconds
 
@@ -119,8 +119,8 @@ class Kinds:
             kind = self._shared[data_type] = Kind(OTHER, data_type, policy or self._default)
         return kind
 
-    def of_key(self, key: Key) -> Kind:
-        return self.of(key.tenant, key.data_type)
+    def of_prefix(self, prefix: Prefix) -> Kind:
+        return self.of(prefix[0], prefix[1])
 
     def all(self) -> list[Kind]:
         rest = () if self._rest is None else (self._rest,)

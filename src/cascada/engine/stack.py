@@ -23,7 +23,7 @@ from cascada.model.clock import Clock
 from cascada.model.dependencies import Dependencies
 from cascada.model.entry import UNSET, Entry, Flag
 from cascada.model.errors import SerializationError
-from cascada.model.freshness import Freshness, Watched
+from cascada.model.freshness import Freshness
 from cascada.model.keys import Key
 from cascada.model.limits import Limits
 from cascada.tiers.coalesce import Coalescer
@@ -43,7 +43,7 @@ class Stack:
     and so does `discarding`: of what is there and of no use, who lets go of it.
     `watchers` counts what makes a hit in memory more than an answer: loaders that run now (it may
     be a source), observers, and open `bypass()` blocks (`bypasses` of them). While it is 0, a hit
-    looks at none of them; else no hit is a matter of course (`Watched`).
+    looks at none of them.
     """
 
     background: Background
@@ -84,23 +84,12 @@ class Stack:
         self.dependencies = dependencies or Dependencies()
         self.debug = debug
         self._always_watching = len(trace.observers) + watched
+        self.watchers = self._always_watching
         self.bypasses = 0
-        self.listen(memory.freshness)
 
     def listen(self, freshness: Freshness) -> None:
         """Let `freshness` say until when memory may be trusted."""
-        self._freshness = freshness
-        self._watched = Watched(freshness)
-        self.watchers = self._always_watching
-
-    @property
-    def watchers(self) -> int:
-        return self._watchers
-
-    @watchers.setter
-    def watchers(self, count: int) -> None:
-        self._watchers = count
-        self.memory.freshness = self._watched if count else self._freshness
+        self.memory.freshness = freshness
 
     def settle(self, limits: LoadLimits, look: Callable[[list[Request]], Awaitable[Any]]) -> None:
         """Start on an event loop, with nothing under way."""

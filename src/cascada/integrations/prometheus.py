@@ -218,7 +218,7 @@ class CacheCollector(Collector):
         memory, now = self._engine.stack.memory, self._engine.clock.monotonic
         times = []
         try:
-            probes = list(islice(memory.records.values(), PROBES))
+            probes = list(islice(memory.records, PROBES))
         except RuntimeError:  # from another thread: memory has changed under the walk
             return
         for record in probes:

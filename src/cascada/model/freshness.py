@@ -36,17 +36,3 @@ class AlwaysFresh:
 
     def distrusted(self, now: float) -> float:
         return 0.0
-
-
-class Watched:
-    """What `real` says, asked on every hit: none may pass unseen while somebody watches."""
-
-    def __init__(self, real: Freshness) -> None:
-        self.until = -math.inf
-        self._real = real
-
-    def extend(self, now: float) -> bool:
-        return now < self._real.until or self._real.extend(now)
-
-    def distrusted(self, now: float) -> float:
-        return self._real.distrusted(now)

@@ -54,6 +54,10 @@ class Scope(NamedTuple):
 NO_SCOPE = Scope()
 
 
+Prefix = tuple[str, str, str | None, str | None, str | None]
+"""A key without its id: the tenant, the data type and the context."""
+
+
 class Key(NamedTuple):
     """One cached value. A plain tuple with the same items is equal to it and hashes alike."""
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from cascada.model.keys import LABELS, NO_SCOPE, Key, Scope, id_text, quote, text_before
+from cascada.model.keys import LABELS, NO_SCOPE, Key, Scope, id_text, quote
 
 MAX_NAMES = 1024
 """Dynamic names that one entry may bear. What was made of more is not stored: coarser names in
@@ -46,29 +46,41 @@ def type_name(tenant: str, data_type: str) -> str:
 
 def static_names(key: Key) -> list[str]:
     """All names that follow from the key, its own first."""
-    shared, resource, at_parts = _shared_names(*key[:5])
+    return [key_name(key), *shared_names(*key[:5]), *resource_names_of(key)]
+
+
+def resource_names_of(key: Key) -> list[str]:
+    """The names of its resource that the key bears beside its own: none without a context."""
+    resource, at_parts = _resource_names(*key[:5])
+    if resource is None:
+        return []
     id_text = quote(key.resource_id)
-    names = [f"k:{text_before(*key[:5])}{id_text}", *shared]
-    if resource is not None:
-        names.append(resource + id_text)
-    names += [f"s{resource[1:]}{id_text}{part}" for part in at_parts if resource is not None]
-    return names
+    return [resource + id_text, *[f"s{resource[1:]}{id_text}{part}" for part in at_parts]]
 
 
 @lru_cache(maxsize=4096)
-def _shared_names(
+def shared_names(
     tenant: str, data_type: str, agent: str | None, conversation: str | None, collection: str | None
-) -> tuple[tuple[str, ...], str | None, tuple[str, ...]]:
-    """What all keys of one tenant, type and context share: their names without an id, and what
-    comes before and after the id in the others."""
+) -> tuple[str, ...]:
+    """The names that all keys of one tenant, type and context bear: the tenant's is the first."""
     tenant, data_type = quote(tenant), quote(data_type)
     names = [f"t:{tenant}", f"y:{tenant}:{data_type}"]
-    parts = [(label, quote(part)) for label, part in Scope(agent, conversation, collection).parts]
-    for label, part in parts:
+    for label, part in Scope(agent, conversation, collection).parts:
+        part = quote(part)
         names += (f"p:{tenant}:{label}:{part}", f"q:{tenant}:{data_type}:{label}:{part}")
-    resource = f"r:{tenant}:{data_type}:" if parts else None
-    at_parts = [f":{label}:{part}" for label, part in parts] if len(parts) > 1 else []
-    return tuple(names), resource, tuple(at_parts)
+    return tuple(names)
+
+
+@lru_cache(maxsize=4096)
+def _resource_names(
+    tenant: str, data_type: str, agent: str | None, conversation: str | None, collection: str | None
+) -> tuple[str | None, tuple[str, ...]]:
+    """What comes before the id in the name of a resource, and after it in those at one part."""
+    given = Scope(agent, conversation, collection).parts
+    if not given:
+        return None, ()
+    parts = [f":{label}:{quote(part)}" for label, part in given]
+    return f"r:{quote(tenant)}:{quote(data_type)}:", tuple(parts if len(parts) > 1 else ())
 
 
 def context_names(tenant: str, data_type: str, scope: Scope) -> list[str]:

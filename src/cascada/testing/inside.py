@@ -15,16 +15,20 @@ from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import count
+from threading import get_ident
+from types import SimpleNamespace
 from typing import Any
 
 from cascada.api.cache import Cache
 from cascada.api.tenant import Tenant
+from cascada.engine.hits import Hits
 from cascada.engine.kinds import Kinds
 from cascada.engine.selfcheck import SelfCheck
 from cascada.engine.stack import Stack
 from cascada.engine.tasks.background import Background
 from cascada.engine.tasks.singleflight import Flights
 from cascada.engine.trace import Trace
+from cascada.model.clock import Clock
 from cascada.model.keys import Key
 from cascada.tiers.capabilities import Feed
 from cascada.tiers.contract import Tier
@@ -93,6 +97,18 @@ def inside(cache: Cache | Tenant) -> Inside:
         data=engine._data,
         handles=cache._handles if isinstance(cache, Cache) else {},
     )
+
+
+def hits_of(memory: MemoryTier, clock: Clock) -> Hits:
+    """The hits of a memory tier without an engine, in this thread; a value is its own bytes."""
+    stack: Any = SimpleNamespace(
+        memory=memory,
+        timer=clock.monotonic,
+        watchers=0,
+        codec=SimpleNamespace(decode=lambda data, *how, **wanted: data),
+    )
+    life: Any = SimpleNamespace(home=SimpleNamespace(_thread_id=get_ident()))
+    return Hits(stack, life, lambda: False)
 
 
 class InsideRedis:

@@ -62,7 +62,8 @@ class AsyncForm(Generic[P, T]):
         if (
             cache._validate is None
             and not cache._engine.check.armed
-            and (hit := cache._engine.glance(key, recipe.wanted)) is not None
+            and (record := cache._records.get(key)) is not None
+            and (hit := cache._hits.one(record, recipe.wanted)) is not None
         ):
             return cast(T, hit.value)
         found = await cache.tenant(key.tenant).load(

@@ -1,4 +1,8 @@
-"""What the memory tier keeps: records, and the marks that tell whether they are still valid."""
+"""What the memory tier keeps: records by prefix and id, and the marks that tell if they are valid.
+
+A `Partition` holds the records of one prefix (tenant, type and context), so that who knows the
+prefix finds a record by its id alone: a handle keeps the partition of each type that it has met.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from typing import Any, Final
 
 from cascada.model.clock import Clock
 from cascada.model.entry import Entry
-from cascada.model.keys import Key
+from cascada.model.keys import Key, Prefix
 from cascada.model.names import is_own
 from cascada.tiers.capabilities import NameState
 from cascada.tiers.contract import EntryCount
@@ -18,18 +22,22 @@ VOID: Final = sys.maxsize
 STEP: Final = 0.01
 """Seconds by which the wall clock has been set; less is how clocks go."""
 
+MOMENT: Final = 0.001
+"""Seconds that are one moment where nobody compares them."""
+
+_key: Final = tuple.__new__
+"""A Key without its constructor, which is a Python function: thrice as fast."""
+
 
 class Cell:
     """The latest invalidation of one name.
 
-    `live` records bear it, `made` of them because they were made from what it names. `pair`: see
-    `_store`.
+    `live` records bear it, `made` of them because they were made from what it names.
     """
 
-    __slots__ = ("__weakref__", "live", "made", "name", "pair", "q")
+    __slots__ = ("__weakref__", "live", "made", "name", "q")
 
     def __init__(self, name: str, q: int) -> None:
-        self.pair: tuple[Cell, ...] | None = None
         self.name = name
         self.q = q
         self.live = self.made = 0
@@ -48,33 +56,94 @@ class Cell:
 class TenantSeq:
     """The latest invalidation of anything of one tenant."""
 
-    __slots__ = ("__weakref__", "q")
+    __slots__ = ("q",)
 
-    def __init__(self, q: int) -> None:
-        self.q = q
+    def __init__(self) -> None:
+        self.q = 0
+
+
+class TenantCell(Cell):
+    """The cell of a tenant's own name; all records of the tenant bear it.
+
+    `seq` is what they are compared with first. It begins at 0: no record of the tenant is left that
+    it could vouch for wrongly, or its cell would be here still.
+    """
+
+    __slots__ = ("seq",)
+
+    def __init__(self, name: str, q: int) -> None:
+        super().__init__(name, q)
+        self.seq = TenantSeq()
+
+
+class Partition:
+    """What the records of one prefix share. It stays the same while anybody holds it.
+
+    `records` are they, by id. `kind` is the engine's, for all of them. `cells` are those of the
+    names that all of them bear, the tenant's first, as of `epoch` (`InvalidationLog.cells_of`).
+    """
+
+    __slots__ = ("__weakref__", "cells", "epoch", "kind", "prefix", "records")
+
+    def __init__(self, prefix: Prefix, kind: Any) -> None:
+        self.prefix = prefix
+        self.kind = kind
+        self.records: dict[str, Record] = {}
+        self.detach()
+
+    def detach(self) -> None:
+        """Hold no cells: nothing here bears their names."""
+        self.cells: tuple[Cell, ...] = ()
+        self.epoch = -1
+
+    def key(self, resource_id: str) -> Key:
+        return _key(Key, (*self.prefix, resource_id))
 
 
 class Record(Entry):
     """An entry as memory holds it; monotonic seconds.
 
-    `born` is when it was loaded, `due` when a hit on it needs a decision.
+    `born` is when it was loaded, `due` when a hit on it needs a decision. `q` is the number that it
+    was read at, `seq` its tenant's, which vouches for it as long as it is no higher.
     """
 
     __slots__ = (
-        "born", "cells", "clock", "due", "gone", "key", "kind", "q", "score", "used", "weight",
+        "born", "cells", "due", "gone", "partition", "q", "resource_id", "score", "seq", "used",
+        "weight",
     )  # fmt: skip
 
-    key: Key
-    cells: tuple[Cell, ...]
-    clock: TenantSeq
-    kind: Any
-    q: int
-    born: float
-    due: float
-    used: float
-    score: float
-    weight: int
-    gone: bool
+    def __init__(
+        self,
+        partition: Partition,
+        resource_id: str,
+        entry: Entry,
+        q: int,
+        cells: tuple[Cell, ...],
+        seq: TenantSeq,
+        now: float,
+    ) -> None:
+        self.data = entry.data
+        self.codec = entry.codec
+        self.flags = entry.flags
+        self.created = entry.created
+        self.fresh_until = entry.fresh_until
+        self.expires = entry.expires
+        self.names = entry.names
+        self.version = entry.version
+        self.value = entry.value
+        self.partition = partition
+        self.resource_id = resource_id
+        self.q = q
+        self.cells = cells
+        self.seq = seq
+        self.used = self.score = self.born = now
+        self.due = now
+        self.weight = 0
+        self.gone = False
+
+    @property
+    def key(self) -> Key:
+        return self.partition.key(self.resource_id)
 
     @property
     def marks(self) -> tuple[NameState, ...]:
@@ -89,23 +158,18 @@ class Record(Entry):
         """The cells of what it was made from."""
         if not self.names:
             return []
-        made = {name for name in self.names if not is_own(self.key, name)}
+        key = self.key
+        made = {name for name in self.names if not is_own(key, name)}
         return [cell for cell in self.cells if cell.name in made]
 
-    def __init__(self, key: Key, kind: Any, entry: Entry, q: int) -> None:
-        self.data = entry.data
-        self.codec = entry.codec
-        self.flags = entry.flags
-        self.created = entry.created
-        self.fresh_until = entry.fresh_until
-        self.expires = entry.expires
-        self.names = entry.names
-        self.version = entry.version
-        self.value = entry.value
-        self.key = key
-        self.kind = kind
-        self.q = q
-        self.gone = False
+    @property
+    def is_valid(self) -> bool:
+        """Whether nothing that it bears was invalidated since it was read, as far as is known."""
+        q = self.q
+        for cell in self.cells:  # noqa: SIM110 - a generator takes longer than all of this
+            if cell.q > q:
+                return False
+        return True
 
     def is_over(self, clock: Clock) -> bool:
         """Whether its life has ended. When the wall clock is set, its times move along."""
@@ -122,18 +186,15 @@ class Record(Entry):
 
 
 class MemoryToken:
-    """What a memory lease watches: its cells, and how often memory was flushed.
+    """What a memory lease watches: how often memory was flushed.
 
     `flushes` counts what was invalidated without a number as well, `cleared` does not; -1 is from
-    before the latest.
+    before the latest. `cells` are the key's own, of a lease that outlasts the former.
     """
 
-    __slots__ = ("cells", "cleared", "clock", "flushes")
+    __slots__ = ("cells", "cleared", "flushes")
 
-    def __init__(
-        self, cells: tuple[Cell, ...], clock: TenantSeq, flushes: int, cleared: int
-    ) -> None:
-        self.cells = cells
-        self.clock = clock
+    def __init__(self, flushes: int, cleared: int, cells: tuple[Cell, ...] = ()) -> None:
         self.flushes = flushes
         self.cleared = cleared
+        self.cells = cells

@@ -1,5 +1,9 @@
 """The records that memory keeps: bounded in bytes, and each counted in the cells that it bears.
 
+They lie in partitions, one for each prefix of a key. A partition is there as long as it has a
+record or somebody holds it, so that what tenants leave behind does not grow, and who holds one
+always looks where records are stored.
+
 `MemoryTier` owns the one `Records` of a cache. It asks first whether a record is still valid,
 which is not known here. Nothing else may add or remove a record, or the bytes and the counts go
 wrong.
@@ -7,21 +11,23 @@ wrong.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Any
+from weakref import WeakValueDictionary
 
 from cascada.model.clock import Clock
 from cascada.model.entry import Entry
-from cascada.model.keys import Key
+from cascada.model.keys import Key, Prefix
 from cascada.tiers.memory.eviction import Eviction
 from cascada.tiers.memory.invalidations import InvalidationLog
-from cascada.tiers.memory.record import Cell, Record, TenantSeq
+from cascada.tiers.memory.record import MOMENT, Partition, Record, TenantCell
 from cascada.tiers.memory.versions import Versions
 from cascada.tiers.memory.weight import weight_of
 
 
 class Records:
-    """`meanwhile` are the keys of what was stored while the tier below was away.
+    """`meanwhile` are those that were stored while the tier below was away, by key.
 
     `names`, `kind_of` and `due_at` are the memory tier's.
     """
@@ -32,7 +38,7 @@ class Records:
         capacity: int,
         eviction: Eviction,
         names: InvalidationLog,
-        kind_of: Callable[[Key], Any],
+        kind_of: Callable[[Prefix], Any],
         due_at: Callable[[Any, Entry], float],
     ) -> None:
         self._clock = clock
@@ -42,68 +48,102 @@ class Records:
         self._kind_of = kind_of
         self._due_at = due_at
         self._versions = Versions()
-        self.by_key: dict[Key, Record] = {}
-        self.meanwhile: set[Key] = set()
+        self._partitions: WeakValueDictionary[Prefix, Partition] = WeakValueDictionary()
+        self._count = 0
+        self.meanwhile: dict[Key, Record] = {}
         self.size = 0
         self.evictions = 0
 
+    # --- finding ----------------------------------------------------------------------------
+
+    def partition(self, prefix: Prefix) -> Partition:
+        """Where the records of a prefix are and will be, for as long as it is held."""
+        partition = self._partitions.get(prefix)
+        if partition is None:
+            partition = self._partitions[prefix] = Partition(prefix, self._kind_of(prefix))
+        return partition
+
+    def get(self, key: Key) -> Record | None:
+        partition = self._partitions.get(key[:5])
+        return None if partition is None else partition.records.get(key[5])
+
+    def __contains__(self, key: Key) -> bool:
+        return self.get(key) is not None
+
+    def __getitem__(self, key: Key) -> Record:
+        if (record := self.get(key)) is None:
+            raise KeyError(key)
+        return record
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Record]:
+        """All of them: nothing may be stored meanwhile."""
+        return chain.from_iterable(
+            partition.records.values() for partition in list(self._partitions.values())
+        )
+
+    # --- keeping ----------------------------------------------------------------------------
+
     def clear(self) -> None:
         """Keep nothing, and know of no versions."""
-        for record in list(self.by_key.values()):
+        for record in list(self):
             self.drop(record)
         self._versions.clear()
 
-    def outdated(self, key: Key, entry: Entry) -> bool:
+    def outdated(self, partition: Partition, resource_id: str, entry: Entry) -> bool:
         """Whether a newer version of the value is here already, or was."""
         if entry.version is None:
             return False
-        held = self.by_key.get(key)
-        known = (self._versions.newest(key), None if held is None else held.version)
+        held = partition.records.get(resource_id)
+        newest = self._versions.newest(partition.key(resource_id))
+        known = (newest, None if held is None else held.version)
         return any(entry.version < version for version in known if version is not None)
 
     def store(
-        self,
-        key: Key,
-        entry: Entry,
-        q: int,
-        cells: tuple[Cell, ...],
-        clock: TenantSeq,
-        now: float,
-    ) -> None:
-        """Keep `entry`, valid at `q`, in the place of what is there; make room for it."""
-        old = self.by_key.get(key)
+        self, partition: Partition, resource_id: str, entry: Entry, q: int, now: float
+    ) -> Record | None:
+        """Keep `entry`, valid at `q`, in the place of what is there; make room for it.
+
+        None if it is larger than all the room.
+        """
+        # The key itself needs no cell while its record is here: `apply` finds it by its key.
+        cells = self._names.cells_of(partition, resource_id)
+        tenant = cells[0]
+        assert isinstance(tenant, TenantCell)
+        old = partition.records.get(resource_id)
         if old is not None:
             self.drop(old)
-        record = Record(key, self._kind_of(key), entry, q)
-        # The key itself needs no cell while its record is here: `apply` finds it by its key.
-        record.cells = cells
         if entry.names:
-            record.cells += tuple(map(self._names.cell, entry.names))
-        if len(record.cells) == 2:  # most bear their tenant's and type's names alone: one tuple
-            pair = record.cells[1].pair
-            if pair is None or pair[0] is not record.cells[0]:  # `void` may have renewed that one
-                pair = record.cells[1].pair = record.cells
-            record.cells = pair
-        record.clock = clock
-        record.used = now
+            cells += tuple(map(self._names.cell, entry.names))
+        record = Record(partition, resource_id, entry, q, cells, tenant.seq, now)
         to_monotonic = now - self._clock.time()
-        record.born = entry.created + to_monotonic
-        record.due = self._due_at(record.kind, entry) + to_monotonic
-        record.weight = weight_of(key, entry, [cell.name for cell in record.cells if not cell.live])
-        if record.weight > self.capacity:
-            return
-        for cell in record.cells:
+        born = entry.created + to_monotonic
+        if abs(born - now) > MOMENT:  # else one float is enough, of which there may be millions
+            record.born = born
+        record.due = self._due_at(partition.kind, entry) + to_monotonic
+        own_names = [cell.name for cell in cells if not cell.live]
+        record.weight = weight = weight_of(
+            resource_id, entry, own_names, first=not partition.records
+        )
+        if weight > self.capacity:
+            return None
+        for cell in cells:
             cell.live += 1
-        for cell in record.made_of:
-            cell.made += 1
-        self.by_key[key] = record
-        self.size += record.weight
+        if entry.names:
+            for cell in record.made_of:
+                cell.made += 1
+        partition.records[resource_id] = record
+        self._count += 1
+        self.size += weight
         self._eviction.admit(record)
         while self.size > self.capacity:
             victim = self._eviction.victim()
             assert isinstance(victim, Record)
             self._remove(victim)
             self.evictions += 1
+        return record
 
     def drop(self, record: Record) -> None:
         """It is not kept any more."""
@@ -112,14 +152,22 @@ class Records:
 
     def _remove(self, record: Record) -> None:
         record.gone = True
-        del self.by_key[record.key]
-        self.meanwhile.discard(record.key)
-        self._versions.went(record.key, record.version)
+        partition = record.partition
+        del partition.records[record.resource_id]
+        if not partition.records:
+            partition.detach()
+        self._count -= 1
+        if self.meanwhile:
+            self.meanwhile.pop(record.key, None)
+        if record.version is not None:
+            self._versions.went(record.key, record.version)
         self.size -= record.weight
+        q = record.q
         for cell in record.cells:
             # A cell that was invalidated after this record counts from zero again.
-            if cell.q <= record.q and cell.live:
+            if cell.q <= q and cell.live:
                 cell.live -= 1
-        for cell in record.made_of:
-            if cell.q <= record.q and cell.made:
-                cell.made -= 1
+        if record.names:
+            for cell in record.made_of:
+                if cell.q <= q and cell.made:
+                    cell.made -= 1

@@ -1,21 +1,22 @@
 """The memory tier (L1): this process's own copy, bounded in bytes, valid against what it hears.
 
 A record remembers q, the number of the latest invalidation that its read had seen. What can be
-invalidated has a cell, shared by the records that bear the name and the leases in flight; an
-invalidation writes its q into the cells of its names, and a record is valid while none of its
-cells holds a higher one. Above the cells stands one clock per tenant: a record whose q is not
-below it is valid without a look at its cells, which is the usual hit.
+invalidated has a cell, shared by the records that bear the name; an invalidation writes its q into
+the cells of its names, and a record is valid while none of its cells holds a higher one. Above the
+cells stands one number per tenant: a record whose q is not below it is valid without a look at its
+cells, which is the usual hit.
 
-Names that no cell stands for are remembered in a ring of the latest ones, because a lease may be
-as old as a read that came before it, and because tags and sources are only known at the fill. What
-has left the ring raises the tenant's low-water mark: a lease older than that is void.
+A lease remembers q as well. Names that no cell stands for are in a ring of the latest ones, because
+a lease may be as old as a read that came before it, and because tags and sources are only known at
+the fill. What has left the ring raises the tenant's low-water mark: a lease older than that is
+void.
 
 While the only tier below is away, memory keeps what is loaded and set MEANWHILE, too. No read finds
 it that the tier below could answer (`last_known` alone gives it), and it goes as soon as that tier
 answers again: others may have invalidated it where this process could not hear of it.
 
-`peek` is the hit path: one lookup, three comparisons, one write. `Cache.get` and `Tenant.get` have
-its usual case written out, because a call takes as long as all of that.
+A hit does not pass here: who knows its partition takes the record from there, and `engine/hits`
+decides whether it is good, in one place for all who ask.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from typing import Any
 from cascada.model.clock import Clock
 from cascada.model.entry import MEMORY, Entry
 from cascada.model.freshness import AlwaysFresh, Freshness
-from cascada.model.keys import Key, quote
+from cascada.model.keys import Key, Prefix
 from cascada.model.names import key_name
 from cascada.tiers.capabilities import Ending, Stored
 from cascada.tiers.contract import (
@@ -46,7 +47,7 @@ from cascada.tiers.contract import (
 from cascada.tiers.fill_rules import decided
 from cascada.tiers.memory.eviction import Eviction, LeastRecentlyUsed
 from cascada.tiers.memory.invalidations import RING, InvalidationLog
-from cascada.tiers.memory.record import MemoryToken, Record
+from cascada.tiers.memory.record import MemoryToken, Partition, Record
 from cascada.tiers.memory.records import Records
 from cascada.tiers.memory.weight import RECORD
 
@@ -54,9 +55,9 @@ from cascada.tiers.memory.weight import RECORD
 class MemoryTier:
     """See the module's text. `capacity_bytes` bounds the weight of all records, `ring` the names.
 
-    `freshness` says until when invalidations have been heard of. `kind_of` is asked once per
-    record for what the engine wants to find on a hit, and `due_at` for the moment from which a
-    hit needs a decision (expiry, refresh ahead); both come from the engine.
+    `freshness` says until when invalidations have been heard of. `kind_of` is asked once per prefix
+    for what the engine wants to find on a hit, and `due_at` once per record for the moment from
+    which a hit needs a decision (expiry, refresh ahead); both come from the engine.
     """
 
     name: str = MEMORY
@@ -69,7 +70,7 @@ class MemoryTier:
         ring: int = RING,
         freshness: Freshness | None = None,
         eviction: Eviction | None = None,
-        kind_of: Callable[[Key], Any] = lambda key: None,
+        kind_of: Callable[[Prefix], Any] = lambda prefix: None,
         due_at: Callable[[Any, Entry], float] = lambda kind, entry: entry.fresh_until,
     ) -> None:
         self.freshness = freshness or AlwaysFresh()
@@ -77,33 +78,21 @@ class MemoryTier:
         self._now = clock.monotonic
         self.capacity = capacity_bytes
         self.names = InvalidationLog(ring)
-        self._kept = Records(
+        self.records = Records(
             clock, capacity_bytes, eviction or LeastRecentlyUsed(), self.names, kind_of, due_at
         )
-        self.records = self._kept.by_key
-        self.meanwhile = self._kept.meanwhile
+        self.meanwhile = self.records.meanwhile
         self._q = 0
         self._heard = 0
         self._flushes = self._cleared = 0
         self._flushed_at = 0
 
-    # --- the hit path -----------------------------------------------------------------------
-
     def peek(self, key: Key) -> Record | None:
-        """The record if it is fresh and valid at this moment; None sends the caller to `read`."""
+        """The record if it is fresh and valid at this moment, for who wants to know. No hit."""
         record = self.records.get(key)
-        if record is None:
+        if record is None or self._now() >= record.due:
             return None
-        now = self._now()
-        if now >= record.due:
-            return None
-        freshness = self.freshness
-        if now >= freshness.until and not freshness.extend(now):
-            return None
-        if record.q < record.clock.q and not self._still_valid(record):
-            return None
-        record.used = now
-        return record
+        return record if isinstance(self.look(key), Found) else None
 
     # --- the tier contract ------------------------------------------------------------------
 
@@ -158,7 +147,7 @@ class MemoryTier:
         return self.names.ended(names, self._now())
 
     async def usage(self) -> Usage:
-        return Usage(len(self.records), self._kept.size, self.capacity, self._kept.evictions)
+        return Usage(len(self.records), self.records.size, self.capacity, self.records.evictions)
 
     async def aclose(self) -> None:
         self.flush()
@@ -172,21 +161,23 @@ class MemoryTier:
     def keep(self, found: Sequence[tuple[Key, Entry, int]], since: int) -> list[bool]:
         """Store what was read below, each at the number that its read saw, after `since`.
 
-        As a lease from before the read would, only that its cells are looked up now: whatever was
-        invalidated since is in them, or in the ring that new cells begin with.
+        As a lease from before the read would.
         """
         if since != self._flushes:
             return [False] * len(found)
-        names, now = self.names, self._now()
+        names, records, now = self.names, self.records, self._now()
         kept = []
+        partition: Partition | None = None
         for key, entry, q in found:
-            # Mostly nothing at all was named since: then there is no need to look at its names.
-            valid = names.highest <= q or names.none_since(q, key, entry.names)
-            if RECORD + len(entry.data) > self.capacity and key not in self.records:
+            prefix = key[:5]
+            if partition is None or partition.prefix != prefix:  # mostly all are of one
+                partition = records.partition(prefix)
+            resource_id = key[5]
+            valid = names.none_since(q, key, entry.names)
+            if RECORD + len(entry.data) > self.capacity and resource_id not in partition.records:
                 pass  # there is no room for it, whatever goes
-            elif valid := valid and not self._kept.outdated(key, entry):
-                _, cells, clock = names.cells_of(key)
-                self._kept.store(key, entry, q, cells, clock, now)
+            elif valid := valid and not records.outdated(partition, resource_id, entry):
+                records.store(partition, resource_id, entry, q, now)
             kept.append(valid)
         return kept
 
@@ -200,14 +191,14 @@ class MemoryTier:
         """
         self._q = max(self._q, q)
         # Keys after groups: what goes by a group's name is not counted by its key again.
-        ended = self.names.told(names, q, self._now() if dated else None)
+        ended = self.names.record(names, q, self._now() if dated else None)
         for name in names:
             if name.startswith("k:"):
                 record = self.records.get(Key.parse(name[2:]))
                 # A record that its own `set` has just stored bears that set's q: it stays.
                 if record is not None and record.q < q:
-                    ended += self._valid(record) and not record.is_over(self._clock)
-                    self._kept.drop(record)
+                    ended += record.is_valid and not record.is_over(self._clock)
+                    self.records.drop(record)
         return ended
 
     def caught_up(self, q: int) -> None:
@@ -224,7 +215,7 @@ class MemoryTier:
         for name in names:
             own = Key.parse(name[2:]) if name.startswith("k:") else None
             if own is not None and (record := self.records.get(own)) is not None:
-                self._kept.drop(record)
+                self.records.drop(record)
             self.names.void(name)
 
     def lease_meanwhile(self, key: Key, seen: Seen, longest: float) -> Lease:
@@ -233,13 +224,18 @@ class MemoryTier:
         Only this process's own invalidations are heard of by then, and void it.
         """
         lease = self.grant(key, seen)
+        partition = self.records.partition(key[:5])
+        lease.token.cells = (
+            self.names.cell(key_name(key)),
+            *self.names.cells_of(partition, key.resource_id),
+        )
         lease.meanwhile = longest
         return lease
 
     def end_meanwhile(self) -> None:
         """The tier below answers again: what was kept without it goes."""
         while self.meanwhile:
-            self._kept.drop(self.records[next(iter(self.meanwhile))])
+            self.records.drop(next(iter(self.meanwhile.values())))
 
     def last_known(self, key: Key, longest: float) -> Record | None:
         """A record that memory may no longer vouch for, because it hears nothing any more.
@@ -261,7 +257,7 @@ class MemoryTier:
         self._bar_what_is_under_way()
         self._cleared += 1
         self._heard = 0
-        self._kept.clear()
+        self.records.clear()
         self.names.clear()
 
     def _bar_what_is_under_way(self) -> None:
@@ -279,12 +275,12 @@ class MemoryTier:
         now = self._now()
         if now >= self.freshness.until and not self.freshness.extend(now):
             return Missing(q, Why.UNAVAILABLE)
-        if not self._valid(record):
+        if not record.is_valid:
             by = next((cell.name for cell in record.cells if cell.q > record.q), None)
-            self._kept.drop(record)
+            self.records.drop(record)
             return Missing(q, Why.INVALIDATED, by)
         if record.is_over(self._clock):
-            self._kept.drop(record)
+            self.records.drop(record)
             return Missing(q, Why.EXPIRED)
         record.used = now
         # Valid at this moment, so at every number heard of: a lease from here need not be older.
@@ -295,30 +291,21 @@ class MemoryTier:
     ) -> Lease:
         """`lease` of one key: nobody is waited for here."""
         q = self._q if seen is None else seen.q
-        _, shared, clock = self.names.cells_of(key)
-        cells = (self.names.cell(key_name(key)), *shared)
         # An answer from before a flush vouches for nothing: what was named since is forgotten.
         flushes = self._flushes if q >= self._flushed_at else -1
-        bar = MemoryToken(cells, clock, flushes, -1 if flushes < 0 else self._cleared)
-        return Lease(key, q, bar, forced=force, once=once, seen=seen)
+        token = MemoryToken(flushes, -1 if flushes < 0 else self._cleared)
+        return Lease(key, q, token, forced=force, once=once, seen=seen)
 
     def fill_one(self, lease: Lease, entry: Entry | None) -> Filled:
         """`fill` of one lease."""
-        bar = lease.token
-        assert isinstance(bar, MemoryToken)
         key, q = lease.key, lease.q
+        resource_id = key.resource_id
+        partition = self.records.partition(key[:5])
         names = lease.names if entry is None else entry.names
-        # Cells hold what came since the lease was granted, the ring what came between the read
-        # that the lease goes back to and the lease, and what named a tag or a source meanwhile.
-        valid = (
-            self._stands(bar, lease, names)
-            and self.names.low(quote(key.tenant)) <= q
-            and all(cell.q <= q for cell in bar.cells)
-            and all(self.names.latest(name) <= q for name in names)
-        )
+        valid = self._stands(lease, names) and self.names.none_since(q, key, names)
         if entry is None:
             return Filled(valid, q)
-        if self._kept.outdated(key, entry):
+        if self.records.outdated(partition, resource_id, entry):
             # Who brings an older version has learned nothing new: what is here stays.
             return Filled(accepted=False, q=q, outcome=Outcome.OLDER)
         there = self._there(key) if lease.once or lease.forced else None
@@ -326,44 +313,47 @@ class MemoryTier:
         if lease.forced:
             # Whatever becomes of a set, all other leases and older values of its key are void.
             self._heard = self._q = q = self._q + 1
-            self.apply(q, [bar.cells[0].name])
+            self.apply(q, [key_name(key)])
         if stored is not None:
             if lease.meanwhile is not None:
                 stored = stored.ending(self._clock.time() + lease.meanwhile)
-            _, cells, clock = self.names.cells_of(key)
-            self._kept.store(key, stored, q, cells, clock, self._now())
-            if lease.meanwhile is not None and (record := self.records.get(key)) is not None:
+            record = self.records.store(partition, resource_id, stored, q, self._now())
+            if lease.meanwhile is not None and record is not None:
                 record.due = -math.inf  # it is no hit
-                self.meanwhile.add(key)
+                self.meanwhile[key] = record
         return Filled(stored is not None, q, outcome)
 
-    def _stands(self, bar: MemoryToken, lease: Lease, names: Sequence[str]) -> bool:
+    def _stands(self, lease: Lease, names: Sequence[str]) -> bool:
         """Whether no invalidation without a number has come since a lease that could concern it.
 
         While the tier below is away, none has a number, and each voids the cells of what it names.
         So who bears static names alone, whose cells the lease holds, need not care for the others.
         """
-        if bar.flushes == self._flushes:
+        token = lease.token
+        assert isinstance(token, MemoryToken)
+        if token.flushes == self._flushes:
             return True
-        return lease.meanwhile is not None and not names and bar.cleared == self._cleared
+        return (
+            lease.meanwhile is not None
+            and not names
+            and token.cleared == self._cleared
+            and all(cell.q <= lease.q for cell in token.cells)
+        )
 
     def _there(self, key: Key) -> Record | None:
         """The valid record of a key, if there is one."""
         record = self.records.get(key)
-        if record is None or not self._valid(record) or record.is_over(self._clock):
+        if record is None or not record.is_valid or record.is_over(self._clock):
             return None
         return record
 
-    def _valid(self, record: Record) -> bool:
-        return all(cell.q <= record.q for cell in record.cells)
+    def still_valid(self, record: Record) -> bool:
+        """The slower half of a hit's check; what passes it is as good as read just now.
 
-    def _still_valid(self, record: Record) -> bool:
-        """The slower half of the check; what passes it is as good as read just now.
-
-        But not at the clock's q: this process's own invalidations are applied at once, and one
-        with a lower number that another process has made may still be on its way.
+        But not at its tenant's number: this process's own invalidations are applied at once, and
+        one with a lower number that another process has made may still be on its way.
         """
-        if not self._valid(record):
+        if not record.is_valid:
             return False
         record.q = max(record.q, self._heard)
         return True

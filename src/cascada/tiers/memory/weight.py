@@ -15,10 +15,12 @@ from typing import Any, Final
 
 from cascada.codecs.compression import size_of
 from cascada.model.entry import UNSET, Entry, Flag
-from cascada.model.keys import Key
 
-RECORD: Final = 500
-"""A record with its numbers, key tuple, tuple of cells, and slots in dictionary and heap."""
+RECORD: Final = 390
+"""A record with its numbers, and its slots in dictionary and heap."""
+
+PARTITION: Final = 600
+"""A partition with its prefix and its place among the others, before it has two records."""
 
 NAME: Final = 300
 """A name that no other record bears: its cell, its text, and the weak reference to it."""
@@ -37,9 +39,13 @@ _ATOMS: Final = frozenset({int, float, complex, str, bytes, bytearray})
 BYTES: Final = sys.getsizeof(b"")
 
 
-def weight_of(key: Key, entry: Entry, own_names: Sequence[str]) -> int:
-    """`own_names` are those that no record has borne before."""
-    weight = RECORD + BYTES + len(entry.data) + sys.getsizeof(key.resource_id)
+def weight_of(
+    resource_id: str, entry: Entry, own_names: Sequence[str], *, first: bool = False
+) -> int:
+    """`own_names` are those that no record has borne before; `first`: of its partition."""
+    weight = RECORD + BYTES + len(entry.data) + sys.getsizeof(resource_id)
+    if first:
+        weight += PARTITION
     if entry.value is not UNSET:
         weight += _decoded(entry)
     if own_names:
