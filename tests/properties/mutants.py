@@ -126,8 +126,6 @@ MUTANTS = [
            "cell.q, cell.live, cell.made = q,", "_, cell.live, cell.made = q,"),
     Mutant("the ring is told", "MemoryMachine", HEARD,
            "            if ring.get(name, 0) < q:\n", "            if False:\n"),
-    Mutant("a new cell knows the ring", "MemoryMachine", HEARD,
-           "kind(name, self._ring.get(name, 0))", "kind(name, 0)"),
     Mutant("a lease is as old as what was seen", "MemoryMachine", MEMORY,
            "self._q if seen is None else seen.q", "self._q"),
     Mutant("dynamic names are borne", "MemoryMachine", KEPT,
