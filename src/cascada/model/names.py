@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from cascada.model.keys import LABELS, NO_SCOPE, Key, Scope, id_text, quote
+from cascada.model.keys import LABELS, NO_SCOPE, Key, Scope, id_text, quote, text_before
 
 MAX_NAMES = 1024
 """Dynamic names that one entry may bear. What was made of more is not stored: coarser names in
