@@ -150,5 +150,6 @@ async def test_whatever_a_tenant_does_leaves_nothing_behind_for_it(
         same.peek(kind, "1")
         await all_stored(tenant)
 
-    # A name and its place are two blocks for each tenant.
-    assert await growth(use, 200, 350) < 200
+    # A name and its place are two blocks for each tenant. What is kept within a bound of 8 or 16 is
+    # as full after the last step as after the first ones.
+    assert await growth(use, 200, 344) < 200
