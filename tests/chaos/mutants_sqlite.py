@@ -41,12 +41,12 @@ def number_at_the_write() -> None:
 
 @mutant("database: every fill is accepted, whatever came meanwhile", workload="contended")
 def every_fill_is_accepted() -> None:
-    _in_fills(lambda book, write: {"stands": lambda q, names: True})
+    _in_fills(lambda state, write: {"stands": lambda q, names: True})
 
 
 @mutant("database: a set leaves no tombstone", workload="sets")
 def set_without_tombstone() -> None:
-    def silent(book: TenantState, write: Write) -> dict[str, Any]:
+    def silent(state: TenantState, write: Write) -> dict[str, Any]:
         return {"bump": lambda *bumped: 0} if write.lease.forced else {}
 
     _in_fills(silent)
@@ -55,10 +55,10 @@ def set_without_tombstone() -> None:
 @mutant("database: a refused set leaves the old value", workload="sets")
 def refused_set_leaves_the_old() -> None:
     def fill(original: Any) -> Any:
-        def lazy(book: TenantState, write: Write) -> Filled:
-            if write.lease.forced and not book.stands(write.lease.q, write.names):
-                return Filled(accepted=False, q=book.q)
-            filled: Filled = original(book, write)
+        def lazy(state: TenantState, write: Write) -> Filled:
+            if write.lease.forced and not state.stands(write.lease.q, write.names):
+                return Filled(accepted=False, q=state.q)
+            filled: Filled = original(state, write)
             return filled
 
         return lazy
@@ -99,9 +99,9 @@ def sweep_does_not_look() -> None:
 @mutant("database: the sweep drops tombstones and raises no floor", config="sqlite-tight")
 def sweep_without_floor() -> None:
     def drop(original: Any) -> Any:
-        def low(book: TenantState) -> None:
-            original(book)
-            book.floor = 0
+        def low(state: TenantState) -> None:
+            original(state)
+            state.floor = 0
 
         return low
 
@@ -109,18 +109,18 @@ def sweep_without_floor() -> None:
 
 
 def _in_fills(changed: Any) -> None:
-    """Let `changed(book, write)` say what a book does differently while it fills."""
+    """Let `changed(state, write)` say what a state does differently while it fills."""
 
     def fill(original: Any) -> Any:
-        def different(book: TenantState, write: Write) -> Filled:
-            swapped = changed(book, write)
-            vars(book).update(swapped)
+        def different(state: TenantState, write: Write) -> Filled:
+            swapped = changed(state, write)
+            vars(state).update(swapped)
             try:
-                filled: Filled = original(book, write)
+                filled: Filled = original(state, write)
                 return filled
             finally:
                 for name in swapped:
-                    del vars(book)[name]
+                    del vars(state)[name]
 
         return different
 

@@ -8,7 +8,8 @@ call is batch first; answers stand in the order of the keys.
 database) draws it; `read` and `lease` tell the q that they saw, so that the memory tier above can
 compare what it keeps with the invalidations that it hears of.
 
-The contract in words, which `tests/contracts` holds against every tier:
+The contract in words, which `tests/contracts` holds against every tier (`docs/protocol.md` rules 13
+to 17 say against which interleavings):
 
 - What `read` finds is valid now: no invalidation that returned before the read began names it.
 - `fill` is refused if any of the entry's names (static or dynamic) was invalidated after its lease

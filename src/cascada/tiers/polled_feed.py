@@ -6,6 +6,7 @@ is asked what was invalidated since the last look, and memory takes it. Memory i
 it began is in its answer, so that no older one can be unheard of for longer. When the tier does not
 answer, or this process was stopped for a while, the trust runs out by itself; it comes back with
 the next look, which reports all that was missed, or `lost`, and then memory is emptied.
+(`docs/protocol.md` rules 25 and 26.)
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ them may cease to:
 
 A gap in q, or another nonce, flushes. Besides, the server must be the one that the tier's own
 connection leads to, or nothing that is read there is ever pushed here; and the layout must not be
-newer than this process.
+newer than this process. (`docs/protocol.md` rules 26 to 28.)
 """
 
 from __future__ import annotations

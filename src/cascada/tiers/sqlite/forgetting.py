@@ -8,7 +8,7 @@ well, once, and its key is loaded again.
 
 To keep the price low, a tenant that was invalidated among the newest (`KEPT`) is never forgotten,
 and `born` rises once in a round. A round begins when many tenants have come or many rows have gone,
-and looks at all tenants, a few at a time. `sqlite_upkeep` takes its steps.
+and looks at all tenants, a few at a time. `maintenance` takes its steps.
 
 A tenant that has rows keeps its counter. Its tombstones are swept when they are as old.
 """
@@ -61,18 +61,18 @@ class Forgetting:
         self._newest = min(self._newest, newest)  # it is another file, or the newest has gone
         return bool(newest - self._newest + self._removed > max(NEWS, self._left // 2))
 
-    def step(self, ledger: Transaction) -> bool:
+    def step(self, transaction: Transaction) -> bool:
         """Look at some more tenants; True if there are others."""
-        self._removed += ledger.removed
-        if not self.is_due(ledger.connection):
+        self._removed += transaction.removed
+        if not self.is_due(transaction.connection):
             return False
-        oldest_kept = ledger.q - KEPT
+        oldest_kept = transaction.q - KEPT
         if self._at is None:
             self._at, self._left, self._removed = 0, 0, 0
             self._limit = oldest_kept
         # The file may have been replaced meanwhile, and its numbers with it.
-        limit = max(ledger.born, min(self._limit, oldest_kept))
-        found = ledger.connection.execute(_TENANTS, (self._at, CHUNK)).fetchall()
+        limit = max(transaction.born, min(self._limit, oldest_kept))
+        found = transaction.connection.execute(_TENANTS, (self._at, CHUNK)).fetchall()
         gone = []
         for tenant, q, tombstones, sweep, has_rows in found:
             if q > limit:
@@ -80,23 +80,23 @@ class Forgetting:
             if not has_rows and tombstones <= TOMBSTONES:
                 gone.append((tenant, q))
             elif tombstones and not sweep:
-                ledger.book_of(tenant).sweep = q
-        self._forget(ledger, gone, limit)
+                transaction.state_of(tenant).sweep = q
+        self._forget(transaction, gone, limit)
         self._left += len(found) - len(gone)
         if len(found) == CHUNK:
             self._at = found[-1][0]
             return True
         self._at = None
-        ((self._newest,),) = ledger.connection.execute(_NEWEST).fetchall()
+        ((self._newest,),) = transaction.connection.execute(_NEWEST).fetchall()
         return False
 
-    def _forget(self, ledger: Transaction, gone: list[tuple[int, int]], limit: int) -> None:
+    def _forget(self, transaction: Transaction, gone: list[tuple[int, int]], limit: int) -> None:
         if not gone:
             return
         for statement in _LEFT:
-            ledger.connection.executemany(statement, [(tenant,) for tenant, _ in gone])
+            transaction.connection.executemany(statement, [(tenant,) for tenant, _ in gone])
         last = max(q for _, q in gone)
         # Whoever polls the feed and has not heard of these must be told that he missed some.
-        ledger.lost = max(ledger.lost, last)
-        if last > ledger.born:
-            ledger.born = limit
+        transaction.lost = max(transaction.lost, last)
+        if last > transaction.born:
+            transaction.born = limit

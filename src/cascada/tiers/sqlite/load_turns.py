@@ -5,6 +5,7 @@ key's turn as well: a lock on one byte of a file beside the database. The kernel
 its process ends, in whatever way. Turns only decide how often the source is asked. What is stored
 is decided by the numbers alone, so that nothing here can make an answer wrong. Without turns (on
 another system than Linux, or in a folder that may not be written) each process loads for itself.
+(`docs/protocol.md` rule 39.)
 
 The byte is chosen by the key and by the number that has named it last. So who asks after an
 invalidation does not wait for a load that began before it. A process that stands still keeps its

@@ -7,7 +7,7 @@ time, for each looks at what it finds and leaves nothing half done.
 The sweep drops tombstones that are older than a new floor. A row older than the floor is void, so
 before the floor is raised every row below it is looked at: what is valid is lifted to the floor,
 what is not is removed. Lifting without looking would revive what was invalidated; a floor without
-lifting would void everything that the tenant holds.
+lifting would void everything that the tenant holds. (`docs/protocol.md` rule 37.)
 """
 
 from __future__ import annotations
@@ -61,13 +61,13 @@ class Upkeep:
 
     def step(self, connection: sqlite3.Connection) -> bool:
         """Do some of what is due, in a transaction that is open already; True if there is more."""
-        ledger = Transaction(connection, self._rules)
-        _take_along(ledger, self._rules.namespace, self._notes)
-        more = _sweep(ledger)
-        more |= _make_room(ledger, self._rules.capacity_bytes)
-        ledger.save()  # before tenants are looked at as they are stored
-        more |= self._forgetting.step(ledger)
-        ledger.save()
+        transaction = Transaction(connection, self._rules)
+        _take_along(transaction, self._rules.namespace, self._notes)
+        more = _sweep(transaction)
+        more |= _make_room(transaction, self._rules.capacity_bytes)
+        transaction.save()  # before tenants are looked at as they are stored
+        more |= self._forgetting.step(transaction)
+        transaction.save()
         return more
 
     def is_due(self, connection: sqlite3.Connection) -> bool:
@@ -81,13 +81,13 @@ class Upkeep:
         return bool(sweeping or full or self._forgetting.is_due(connection))
 
 
-def _take_along(ledger: Transaction, namespace: str, notes: Notes) -> None:
+def _take_along(transaction: Transaction, namespace: str, notes: Notes) -> None:
     used, damaged = notes.take()
-    ledger.connection.executemany("UPDATE entries SET used = ? WHERE id = ?", used)
+    transaction.connection.executemany("UPDATE entries SET used = ? WHERE id = ?", used)
     for row in damaged:
         # Looked at again: by now somebody may have stored a good one over it, or in its place.
-        found = ledger.connection.execute(_NOTED, (namespace, row)).fetchall()
-        _remove(ledger, [columns[4:] for columns in found if _is_damaged(namespace, columns)])
+        found = transaction.connection.execute(_NOTED, (namespace, row)).fetchall()
+        _remove(transaction, [columns[4:] for columns in found if _is_damaged(namespace, columns)])
 
 
 def _is_damaged(namespace: str, columns: tuple[Any, ...]) -> bool:
@@ -101,74 +101,76 @@ def _is_damaged(namespace: str, columns: tuple[Any, ...]) -> bool:
     return False
 
 
-def _sweep(ledger: Transaction) -> bool:
-    found = ledger.connection.execute("SELECT id FROM tenants WHERE sweep > 0 LIMIT 1").fetchall()
+def _sweep(transaction: Transaction) -> bool:
+    found = transaction.connection.execute(
+        "SELECT id FROM tenants WHERE sweep > 0 LIMIT 1"
+    ).fetchall()
     if not found:
         return False
-    book = ledger.book_of(found[0][0])
-    below = ledger.connection.execute(_BELOW, (book.id, book.sweep, CHUNK)).fetchall()
+    state = transaction.state_of(found[0][0])
+    below = transaction.connection.execute(_BELOW, (state.id, state.sweep, CHUNK)).fetchall()
     dead = [row_of(columns) for void, *columns in below if void]
-    book.learn((), {name for row in dead for name in row.names or ()})
+    state.learn((), {name for row in dead for name in row.names or ()})
     for row in dead:
-        book.remove(row)
-    ledger.connection.executemany(
+        state.remove(row)
+    transaction.connection.executemany(
         "UPDATE entries SET q = ? WHERE tenant = ? AND key = ?",
-        [(book.sweep, book.id, key) for void, key, *_ in below if not void],
+        [(state.sweep, state.id, key) for void, key, *_ in below if not void],
     )
     if len(below) == CHUNK:
         return True
     # Nothing is left below, in this very transaction: fills under older leases are refused now.
-    book.floor = max(book.floor, book.sweep)
-    _drop_tombstones(book)
+    state.floor = max(state.floor, state.sweep)
+    _drop_tombstones(state)
     return True
 
 
-def _drop_tombstones(book: TenantState) -> None:
-    execute = book.ledger.connection.execute
+def _drop_tombstones(state: TenantState) -> None:
+    execute = state.transaction.connection.execute
     dropped = execute(
         "SELECT q, name FROM tombstones WHERE tenant = ? AND q <= ? ORDER BY q LIMIT ?",
-        (book.id, book.floor, TOMBSTONES),
+        (state.id, state.floor, TOMBSTONES),
     ).fetchall()
-    book.ledger.connection.executemany(
+    state.transaction.connection.executemany(
         "DELETE FROM tombstones WHERE tenant = ? AND name = ?",
-        [(book.id, name) for _, name in dropped],
+        [(state.id, name) for _, name in dropped],
     )
-    book.tombstone_count -= len(dropped)
+    state.tombstone_count -= len(dropped)
     if dropped:
         # Whoever polls the feed and has not heard of these yet must be told that he missed some.
-        book.ledger.lost = max(book.ledger.lost, dropped[-1][0])
+        state.transaction.lost = max(state.transaction.lost, dropped[-1][0])
     if len(dropped) < TOMBSTONES:
-        book.sweep = 0
+        state.sweep = 0
 
 
-def _make_room(ledger: Transaction, capacity: int) -> bool:
+def _make_room(transaction: Transaction, capacity: int) -> bool:
     """Expired rows go first, then LOW ones, then those not used for longest, until there is room.
 
     A hundredth more than needed goes, so that a full database does not evict at every write.
     """
-    expired = ledger.connection.execute(_EXPIRED, (ledger.now, CHUNK)).fetchall()
-    _remove(ledger, expired)
+    expired = transaction.connection.execute(_EXPIRED, (transaction.now, CHUNK)).fetchall()
+    _remove(transaction, expired)
     more = len(expired) == CHUNK
-    if more or not 0 < capacity < ledger.bytes:
+    if more or not 0 < capacity < transaction.bytes:
         return more
-    over = ledger.bytes - (capacity - capacity // 100)
+    over = transaction.bytes - (capacity - capacity // 100)
     victims = []
-    for columns in ledger.connection.execute(_LEAST_USED, (VICTIMS,)).fetchall():
+    for columns in transaction.connection.execute(_LEAST_USED, (VICTIMS,)).fetchall():
         if over <= 0:
             break
         victims.append(columns)
         over -= columns[4]
-    _remove(ledger, victims)
-    ledger.evictions += len(victims)
+    _remove(transaction, victims)
+    transaction.evictions += len(victims)
     return len(victims) == VICTIMS
 
 
-def _remove(ledger: Transaction, found: Iterable[tuple[Any, ...]]) -> None:
+def _remove(transaction: Transaction, found: Iterable[tuple[Any, ...]]) -> None:
     by_tenant: dict[int, list[Row]] = {}
     for tenant, *columns in found:
         by_tenant.setdefault(tenant, []).append(row_of(columns))
     for tenant, rows in by_tenant.items():
-        book = ledger.book_of(tenant)
-        book.learn((), {name for row in rows for name in row.names or ()})
+        state = transaction.state_of(tenant)
+        state.learn((), {name for row in rows for name in row.names or ()})
         for row in rows:
-            book.remove(row)
+            state.remove(row)

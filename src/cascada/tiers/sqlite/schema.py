@@ -14,12 +14,13 @@ transaction that looks again first. Layout 1:
 - `counts`: how many rows bear a name and are not older than its tombstone. For answers to the
   caller only, no rule of coherence leans on it.
 - `outbox`: names that a tier above could not be told.
-- `counters`, `lists`, `items`: data (`sqlite_data`), which neither `renew` nor the upkeep touches.
+- `counters`, `lists`, `items`: data (`datastore`), which neither `renew` nor the upkeep touches.
   They came after the first files of layout 1, and older versions do not mind them.
 
 Numbers are drawn from one counter for all tenants, and a database counts from a random place
 (`beginning`). A lease or a feed position of a deleted, replaced or restored database is therefore
 outside `born..q` of the one that is there now, and nothing else is needed to recognise it.
+(`docs/protocol.md` rule 38.)
 """
 
 from __future__ import annotations

@@ -6,18 +6,18 @@ that the entry bears. The row is valid while no tombstone of its names is higher
 nothing: it is the counter that a read has seen, and whatever was invalidated since is found when
 the entry comes to be stored, in the same transaction.
 
-    sqlite_schema    the tables, and how a file is opened, recognised and renewed
-    sqlite_link      a connection that finds its way back to the file
-    sqlite_worker    the threads, transactions and group commits
-    sqlite_rules     fill and invalidate, inside a write transaction
-    sqlite_ledger    what a write transaction knows and changes
-    sqlite_turns     which process loads a key
-    sqlite_holding   what is stored, valid or not, for people who ask why
-    sqlite_forks     what open tiers do around a fork
-    sqlite_outbox    what a tier above could not be told
-    sqlite_data      lists and counters, which are no cache
-    sqlite_reads     read and the feed, each from one snapshot
-    sqlite_upkeep    eviction, the sweep of old tombstones (and sqlite_forgetting, of tenants)
+    schema       the tables, and how a file is recognised and renewed
+    connection   a connection that finds its way back to the file
+    worker       the threads, transactions and group commits
+    reads        read and the feed, each from one snapshot
+    writes       fill and invalidate, inside a write transaction
+    transaction  what a write transaction knows and changes
+    load_turns   which process loads a key
+    maintenance  eviction, the sweep of old tombstones (and `forgetting`, of tenants)
+    outbox       what a tier above could not be told
+    inspect      what is stored, valid or not, for people who ask why
+    forks        what open tiers do around a fork
+    datastore    lists and counters, which are no cache
 
 What it does not cover: `version` is known as long as the row or its key's tombstone is there; once
 both were evicted or swept, an older version is stored again.

@@ -94,8 +94,10 @@ class TenantState:
     `stored` and `bumped` are the rows and tombstones that `save` is to write.
     """
 
-    def __init__(self, ledger: Transaction, tenant: int, q: int, floor: int, sums: tuple[int, int]):
-        self.ledger = ledger
+    def __init__(
+        self, transaction: Transaction, tenant: int, q: int, floor: int, sums: tuple[int, int]
+    ):
+        self.transaction = transaction
         self.id = tenant
         self.q = q
         self.floor = floor
@@ -107,7 +109,7 @@ class TenantState:
 
     def learn(self, keys: Sequence[str], names: Iterable[str]) -> None:
         """Read the rows of these keys, and the tombstones of these names and of the rows'."""
-        execute = self.ledger.connection.execute
+        execute = self.transaction.connection.execute
         wanted = dict.fromkeys(names)
         if keys:
             for found in execute(_ROWS, (as_json(keys), self.id)):
@@ -119,8 +121,8 @@ class TenantState:
 
     def next(self) -> int:
         """The number of a new invalidation of this tenant."""
-        self.ledger.q += 1
-        self.q = self.ledger.q
+        self.transaction.q += 1
+        self.q = self.transaction.q
         return self.q
 
     def stands(self, q: int, names: Iterable[str]) -> bool:
@@ -137,7 +139,7 @@ class TenantState:
         """Whether a read would find this row."""
         return (
             row.names is not None
-            and row.expires > self.ledger.now
+            and row.expires > self.transaction.now
             and self.stands(row.q, row.names)
         )
 
@@ -145,11 +147,11 @@ class TenantState:
         """What the row of a key holds; None if there is none, or nothing legible."""
         found = self.stored.get(key)
         if found is None:
-            found = self.ledger.connection.execute(_ENVELOPE, (self.id, key)).fetchone()
+            found = self.transaction.connection.execute(_ENVELOPE, (self.id, key)).fetchone()
         if found is None:
             return None
         try:
-            return unpack(found[-1], self.ledger.home_of(key))[0]
+            return unpack(found[-1], self.transaction.home_of(key))[0]
         except CorruptEntry:
             return None
 
@@ -170,14 +172,14 @@ class TenantState:
             self.tombstone_count += 1
         self.tombstones[name] = Tombstone(q, version)
         self.bumped[name] = (self.id, name, q, version, at)
-        counts = self.ledger.counts
+        counts = self.transaction.counts
         return counts.pop((self.id, name), 0) + counts.pop((self.id, MADE + name), 0)
 
     def store(
         self, key: str, q: int, names: tuple[str, ...], entry: Entry, envelope: bytes
     ) -> None:
         """Write the row, in place of the key's former one."""
-        ledger = self.ledger
+        transaction = self.transaction
         text = as_json(names)
         size = len(envelope) + len(key) + len(text) + ROW_OVERHEAD
         old = self.rows.get(key)
@@ -187,30 +189,30 @@ class TenantState:
                 self._count(old, -1)
             self._count(row, 1)
         self.stored[key] = (
-            self.id, key, q, entry.expires, int(ledger.now), _NORMAL, size,
+            self.id, key, q, entry.expires, int(transaction.now), _NORMAL, size,
             entry.version, text, envelope,
         )  # fmt: skip
-        ledger.entries += old is None
-        ledger.bytes += size - (0 if old is None else old.size)
+        transaction.entries += old is None
+        transaction.bytes += size - (0 if old is None else old.size)
         self.rows[key] = row
 
     def remove(self, row: Row) -> None:
         self._count(row, -1)
         self.rows.pop(row.key, None)
         self.stored.pop(row.key, None)
-        self.ledger.connection.execute(
+        self.transaction.connection.execute(
             "DELETE FROM entries WHERE tenant = ? AND key = ?", (self.id, row.key)
         )
-        self.ledger.entries -= 1
-        self.ledger.removed += 1
-        self.ledger.bytes -= row.size
+        self.transaction.entries -= 1
+        self.transaction.removed += 1
+        self.transaction.bytes -= row.size
 
     def begin_sweep(self, keep: int) -> None:
         """Aim at a floor that leaves the newest `keep` tombstones above it.
 
         Not higher, because a load that is under way is refused when the floor passes its lease.
         """
-        found = self.ledger.connection.execute(
+        found = self.transaction.connection.execute(
             "SELECT q FROM tombstones WHERE tenant = ? ORDER BY q DESC LIMIT 1 OFFSET ?",
             (self.id, keep),
         ).fetchone()
@@ -229,7 +231,7 @@ class TenantState:
         for name in row.names:
             if name != key_name(key) and row.q >= self._bumped(name):
                 own = name in static or is_own(key, name)
-                self.ledger.counts[self.id, name if own else MADE + name] += by
+                self.transaction.counts[self.id, name if own else MADE + name] += by
 
 
 class Transaction:
@@ -239,7 +241,7 @@ class Transaction:
         self.connection = connection
         self.now = rules.clock.time()
         self._rules = rules
-        self._books: dict[str | int, TenantState] = {}
+        self._states: dict[str | int, TenantState] = {}
         self._opened: dict[int, tuple[int, ...]] = {}
         self.counts: Counter[tuple[int, str]] = Counter()
         self.removed = 0
@@ -248,10 +250,10 @@ class Transaction:
         ).fetchone()
         self.born, self.q, self.lost, self.entries, self.bytes, self.evictions = self._sums
 
-    def book(self, tenant: str) -> TenantState:
-        """The book of a tenant of our namespace (its name quoted); it is begun if need be."""
-        book = self._books.get(tenant)
-        if book is None:
+    def state(self, tenant: str) -> TenantState:
+        """The state of a tenant of our namespace (its name quoted); it is begun if need be."""
+        state = self._states.get(tenant)
+        if state is None:
             where = (self._rules.namespace, tenant)
             found = self.connection.execute(
                 "SELECT id, q, floor, tombstones, sweep FROM tenants"
@@ -265,18 +267,18 @@ class Transaction:
                     " VALUES (?, ?, ?, ?, ?, ?)", (*where, *fresh)
                 )  # fmt: skip
                 found = (cursor.lastrowid, *fresh)
-            self._books[tenant] = book = self._open(found)
-        return book
+            self._states[tenant] = state = self._open(found)
+        return state
 
-    def book_of(self, tenant: int) -> TenantState:
-        """The book of a tenant of any namespace."""
-        book = self._books.get(tenant)
-        if book is None:
+    def state_of(self, tenant: int) -> TenantState:
+        """The state of a tenant of any namespace."""
+        state = self._states.get(tenant)
+        if state is None:
             found = self.connection.execute(
                 "SELECT id, q, floor, tombstones, sweep FROM tenants WHERE id = ?", (tenant,)
             ).fetchone()
-            self._books[tenant] = book = self._open(found)
-        return book
+            self._states[tenant] = state = self._open(found)
+        return state
 
     def home_of(self, key: str) -> int:
         """What binds an entry to its row."""
@@ -284,10 +286,10 @@ class Transaction:
 
     def _save_rows(self) -> None:
         many = self.connection.executemany
-        for book in self._books.values():
-            many(_STORE, book.stored.values())
-            many(_BUMP, book.bumped.values())
-            anew = [(book.id, counted) for name in book.bumped for counted in (name, MADE + name)]
+        for state in self._states.values():
+            many(_STORE, state.stored.values())
+            many(_BUMP, state.bumped.values())
+            anew = [(state.id, counted) for name in state.bumped for counted in (name, MADE + name)]
             many("DELETE FROM counts WHERE tenant = ? AND name = ?", anew)
         changed = [(tenant, name, by) for (tenant, name), by in self.counts.items() if by]
         self.counts.clear()
@@ -298,18 +300,18 @@ class Transaction:
         )
 
     def save(self) -> None:
-        """Write back what has changed, and close all books."""
+        """Write back what has changed, and close all states."""
         self._save_rows()
-        for book in self._books.values():
-            if book.tombstone_count > self._rules.max_tombstones and not book.sweep:
-                book.begin_sweep(self._rules.max_tombstones // 4)
-            state = (book.q, book.floor, book.tombstone_count, book.sweep)
-            if state != self._opened[book.id]:
+        for state in self._states.values():
+            if state.tombstone_count > self._rules.max_tombstones and not state.sweep:
+                state.begin_sweep(self._rules.max_tombstones // 4)
+            columns = (state.q, state.floor, state.tombstone_count, state.sweep)
+            if columns != self._opened[state.id]:
                 self.connection.execute(
                     "UPDATE tenants SET q = ?, floor = ?, tombstones = ?, sweep = ? WHERE id = ?",
-                    (*state, book.id),
+                    (*columns, state.id),
                 )
-        self._books.clear()
+        self._states.clear()
         self._opened.clear()
         sums = (self.born, self.q, self.lost, self.entries, self.bytes, self.evictions)
         if sums != self._sums:

@@ -2,7 +2,7 @@
 
 There is one question: was one of these names invalidated after that number? A fill asks it with
 the q of its lease, which is from before the source was read; a read will ask it with the q that the
-row has kept of that.
+row has kept of that. (`docs/protocol.md` rules 35 and 36.)
 """
 
 from __future__ import annotations
@@ -51,78 +51,78 @@ class Write(NamedTuple):
 
 def fill(connection: sqlite3.Connection, rules: Options, writes: Sequence[Write]) -> list[Filled]:
     """Store each entry whose lease still stands."""
-    ledger = Transaction(connection, rules)
+    transaction = Transaction(connection, rules)
     by_tenant: dict[str, list[Write]] = {}
     for write in writes:
         by_tenant.setdefault(quote(write.lease.key.tenant), []).append(write)
     for tenant, group in by_tenant.items():
-        ledger.book(tenant).learn(
+        transaction.state(tenant).learn(
             [write.key for write in group], [name for write in group for name in write.names]
         )
-    answers = [_fill(ledger.book(quote(write.lease.key.tenant)), write) for write in writes]
-    ledger.save()
+    answers = [_fill(transaction.state(quote(write.lease.key.tenant)), write) for write in writes]
+    transaction.save()
     return answers
 
 
-def _fill(book: TenantState, write: Write) -> Filled:
+def _fill(state: TenantState, write: Write) -> Filled:
     lease, key = write.lease, write.key
-    newest = book.newest_version(key)
+    newest = state.newest_version(key)
     if write.entry.version is not None and newest is not None and write.entry.version < newest:
         # Whoever brings an old version has learned nothing new: what is here, stays.
-        return Filled(accepted=False, q=book.q, outcome=Outcome.OLDER)
-    stands = book.stands(lease.q, write.names)
-    old = book.rows.get(key)
-    live = old if old is not None and book.is_live(old) else None
+        return Filled(accepted=False, q=state.q, outcome=Outcome.OLDER)
+    stands = state.stands(lease.q, write.names)
+    old = state.rows.get(key)
+    live = old if old is not None and state.is_live(old) else None
     if not lease.forced and not lease.once and live is not None and live.q > lease.q:
         # Somebody whose load began later was faster. Both values stand, but callers may have seen
         # the later one already: refused, so that whoever joined this load looks again and finds it.
-        return Filled(accepted=False, q=book.q)
+        return Filled(accepted=False, q=state.q)
     looked_at = live is not None and (lease.once or (lease.forced and not stands))
-    there = book.entry_of(key) if looked_at else None
-    now = book.ledger.now
+    there = state.entry_of(key) if looked_at else None
+    now = state.transaction.now
     stored, outcome = decided(lease, write.entry, there, stands=stands, now=now)
-    q = book.next() if lease.forced else lease.q
+    q = state.next() if lease.forced else lease.q
     if stored is not None:
         same = stored is write.entry
-        envelope = write.envelope if same else pack(stored, book.ledger.home_of(key))
-        book.store(key, q, write.names, stored, envelope)
+        envelope = write.envelope if same else pack(stored, state.transaction.home_of(key))
+        state.store(key, q, write.names, stored, envelope)
     if lease.forced:
         if stored is None and old is not None:
-            book.remove(old)
+            state.remove(old)
         # The tombstone voids all other leases of the key, those that are granted already and
         # those whose entry will come when this row is long gone: without it a load that began
         # before this set would put the old value back as soon as the row is pruned.
         # Its version counts though it is refused: an older one that was overtaken must not pass.
         version = newest if write.entry.version is None else write.entry.version
-        book.bump(f"k:{key}", q, version)
-    return Filled(stored is not None, q if lease.forced else book.q, outcome)
+        state.bump(f"k:{key}", q, version)
+    return Filled(stored is not None, q if lease.forced else state.q, outcome)
 
 
 def invalidate(
     connection: sqlite3.Connection, rules: Options, tenant: str, names: Sequence[str]
 ) -> Invalidation:
     """Void all that bears one of the names."""
-    ledger = Transaction(connection, rules)
-    book = ledger.book(tenant)
+    transaction = Transaction(connection, rules)
+    state = transaction.state(tenant)
     distinct = list(dict.fromkeys(names))
     keys = [name[2:] for name in distinct if name.startswith("k:")]
-    book.learn(keys, distinct)
+    state.learn(keys, distinct)
     # Before anything goes: a row may bear several of the names.
     reached = count_entries(connection, rules.namespace, tenant, distinct)
     gone: Counter[str] = Counter()
     versions: dict[str, int | None] = {}
     for key in keys:
-        versions[f"k:{key}"] = book.newest_version(key)
-        row = book.rows.get(key)
+        versions[f"k:{key}"] = state.newest_version(key)
+        row = state.rows.get(key)
         if row is not None:
-            gone[f"k:{key}"] += book.is_live(row)
-            book.remove(row)
+            gone[f"k:{key}"] += state.is_live(row)
+            state.remove(row)
     # After the keys' own rows, which are then not counted for their groups again. What was made
     # of a key bears that key's name, and is counted here.
-    q = book.next()
+    q = state.next()
     rows = sum(each.own + each.made for each in reached)
-    rows += sum(book.bump(name, q, versions.get(name), at=ledger.now) for name in distinct)
-    ledger.save()
+    rows += sum(state.bump(name, q, versions.get(name), at=transaction.now) for name in distinct)
+    transaction.save()
     exact = len(keys) == len(distinct) and not rows
     by_name = {
         name: EntryCount(each.own + gone[name], each.made)
