@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from cascada.model.clock import SystemClock
 from cascada.tiers.redis.connection import Link
-from cascada.tiers.redis.pool import pool_of
+from cascada.tiers.redis.server import pool_of
 from cascada.tiers.redis.tier import RedisTier
 from tests.servers.redis import RedisServer
 

@@ -16,7 +16,7 @@ import pytest
 from cascada.model.names import key_name
 from cascada.testing.clock import ManualClock
 from cascada.testing.inside import inside_push
-from cascada.tiers.redis.pool import Pool, pool_of
+from cascada.tiers.redis.server import Pool, pool_of
 from tests.scenarios.row import until
 from tests.servers.redis import RedisServer
 from tests.tiers.redis_world import KEY, Process, processes

@@ -3,7 +3,7 @@
 import asyncio
 
 from cascada.tiers.redis.connection import Link
-from cascada.tiers.redis.pool import pool_of
+from cascada.tiers.redis.server import pool_of
 from cascada.tiers.redis.wire import Wire
 from tests.servers.redis import RedisServer
 

@@ -18,7 +18,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from cascada.model.errors import TierUnavailable
-from cascada.tiers.redis.pool import Opened, Pool, end_if_cancelled
+from cascada.tiers.redis.server import Opened, Pool, end_if_cancelled
 from cascada.tiers.redis.refusals import cause
 from cascada.tiers.redis.replies import Argument, Fits
 from cascada.tiers.redis.wire import Wire

@@ -25,7 +25,7 @@ from cascada.tiers.contract import NotPermitted
 from cascada.tiers.deadline import wait_in
 from cascada.tiers.redis.connection import Link
 from cascada.tiers.redis.layout import ServerError
-from cascada.tiers.redis.pool import Opened, Pool
+from cascada.tiers.redis.server import Opened, Pool
 from cascada.tiers.redis.replies import Argument, Fits, exactly
 from cascada.tiers.redis.wire import Wire
 

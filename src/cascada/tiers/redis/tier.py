@@ -54,7 +54,7 @@ from cascada.tiers.redis.layout import (
 )
 from cascada.tiers.redis.lease_releases import LeaseReleases
 from cascada.tiers.redis.permissions import NO_SCRIPTS, Rights, find_out
-from cascada.tiers.redis.pool import pool_of
+from cascada.tiers.redis.server import pool_of
 from cascada.tiers.redis.reads import Reads
 from cascada.tiers.redis.refusals import refusal
 from cascada.tiers.redis.renewal import Renewal
