@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from cascada.model.clock import SystemClock
 from cascada.tiers.redis.connection import Link
-from cascada.tiers.redis.server import pool_of
+from cascada.tiers.redis.server import server_of
 from cascada.tiers.redis.tier import RedisTier
 from tests.servers.redis import RedisServer
 
@@ -160,7 +160,7 @@ class ProxiedTier(RedisTier):
     def __init__(self, folder: Path, slot: int, *, whole: bool = False) -> None:
         ports = json.loads((folder / ADDRESSES).read_text())
         through = ports["proxies"][slot]
-        self._pushes = pool_of(f"redis://127.0.0.1:{through}/0")
+        self._pushes = server_of(f"redis://127.0.0.1:{through}/0")
         port = through if whole else ports["server"]
         super().__init__(f"redis://127.0.0.1:{port}/0", namespace=NAMESPACE, clock=SystemClock())
 

@@ -16,7 +16,7 @@ import pytest
 from cascada.model.names import key_name
 from cascada.testing.clock import ManualClock
 from cascada.testing.inside import inside_push
-from cascada.tiers.redis.server import Pool, pool_of
+from cascada.tiers.redis.server import Server, server_of
 from tests.scenarios.row import until
 from tests.servers.redis import RedisServer
 from tests.tiers.redis_world import KEY, Process, processes
@@ -31,20 +31,20 @@ async def pair(redis_server: RedisServer) -> AsyncIterator[tuple[Process, Proces
 
 
 class Gate:
-    """A pool that opens no connection while it is shut."""
+    """A server that opens no connection while it is shut."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, server: Server) -> None:
         self.shut = True
-        self._pool = pool
-        self.greet = pool.greet
+        self._server = server
+        self.greet = server.greet
 
     async def open(self, *hooks: Any) -> Any:
         if self.shut:
             raise OSError("shut")
-        return await self._pool.open(*hooks)
+        return await self._server.open(*hooks)
 
     def said(self, error: BaseException) -> str:
-        return self._pool.said(error)
+        return self._server.said(error)
 
 
 async def test_a_reconnect_compares_with_what_was_applied_not_with_what_was_read(
@@ -54,8 +54,8 @@ async def test_a_reconnect_compares_with_what_was_applied_not_with_what_was_read
     here, there = pair
     assert await there.store()
     assert await there.keep()
-    gate = Gate(inside_push(there.feed).pool)
-    inside_push(there.feed).pool = gate
+    gate = Gate(inside_push(there.feed).server)
+    inside_push(there.feed).server = gate
     inside_push(there.feed).link.wire.close()
     await until(lambda: inside_push(there.feed).link.wire is None)
     await here.tier.invalidate([key_name(KEY)])
@@ -84,7 +84,7 @@ async def test_pushes_of_another_live_server_keep_nothing_fresh(
     """An address that leads elsewhere by now: whatever is read here, nobody publishes it there."""
     redis_server.flush()
     elsewhere, process = Process(server.url), Process(redis_server.url)
-    inside_push(process.feed).pool = pool_of(server.url)
+    inside_push(process.feed).server = server_of(server.url)
     async with processes(elsewhere), processes(process, listening=False):
         await until(lambda: inside_push(process.feed).up.is_set())
         assert await process.store()
@@ -92,7 +92,7 @@ async def test_pushes_of_another_live_server_keep_nothing_fresh(
             await process.keep()
             assert not process.has()
             await asyncio.sleep(0.01)
-        inside_push(process.feed).pool = pool_of(redis_server.url)
+        inside_push(process.feed).server = server_of(redis_server.url)
         await process.trusted()
         assert await process.keep()
         assert process.has()

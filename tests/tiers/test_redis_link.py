@@ -3,7 +3,7 @@
 import asyncio
 
 from cascada.tiers.redis.connection import Link
-from cascada.tiers.redis.server import pool_of
+from cascada.tiers.redis.server import server_of
 from cascada.tiers.redis.wire import Wire
 from tests.servers.redis import RedisServer
 
@@ -15,7 +15,7 @@ async def test_a_link_that_is_cancelled_while_it_connects_ends(redis_server: Red
         await wire.send((b"PING",))
 
     for turns in range(60):
-        running = asyncio.create_task(Link(pool_of(redis_server.url), greet=greet).run())
+        running = asyncio.create_task(Link(server_of(redis_server.url), greet=greet).run())
         for _ in range(turns % 20):
             await asyncio.sleep(0)
         running.cancel()

@@ -30,8 +30,7 @@ async def wire(redis_server: RedisServer) -> AsyncIterator[Wire]:
     loop = asyncio.get_running_loop()
     lost = asyncio.Event()
     made = Wire(lambda message: None, lost.set)
-    transport, _ = await loop.create_connection(lambda: made, "127.0.0.1", redis_server.port)
-    made.take_over(transport)
+    await loop.create_connection(lambda: made, "127.0.0.1", redis_server.port)
     await made.send((b"FLUSHALL",))
     yield made
     made.close()
@@ -125,10 +124,7 @@ async def test_a_reply_that_does_not_fit_ends_the_connection(
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
         port = server.sockets[0].getsockname()[1]
-        transport, _ = await asyncio.get_running_loop().create_connection(
-            lambda: wire, "127.0.0.1", port
-        )
-        wire.take_over(transport)
+        await asyncio.get_running_loop().create_connection(lambda: wire, "127.0.0.1", port)
         first, second = wire.send(command), wire.send((b"GET", b"next"))
         with pytest.raises(Unanswered):
             await first

@@ -212,13 +212,13 @@ class InsidePush:
         return self._feed._nonce
 
     @property
-    def pool(self) -> Any:
+    def server(self) -> Any:
         """What makes its connections."""
-        return self.link._pool
+        return self.link._server
 
-    @pool.setter
-    def pool(self, pool: Any) -> None:
-        self.link._pool = pool
+    @server.setter
+    def server(self, server: Any) -> None:
+        self.link._server = server
 
     @property
     def socket(self) -> int:

@@ -1,7 +1,7 @@
 """One connection to one Redis server that is renewed when it breaks.
 
-redis-py opens it (URL forms, TLS, unix sockets, Sentinel); then its transport is taken over by a
-`Wire`, which greets the server itself: redis-py's parser would believe whatever a header says.
+`Server` opens and greets a `Wire`; `RedisTier` and the feed have a `Link` each, which their tasks
+run.
 
 - A connection that says nothing for `silence` seconds while it owes a reply is closed, and with it
   everything that waits for it.
@@ -18,9 +18,9 @@ from contextlib import suppress
 from typing import Any, Final
 
 from cascada.model.errors import TierUnavailable
-from cascada.tiers.redis.server import Opened, Pool, end_if_cancelled
 from cascada.tiers.redis.refusals import cause
 from cascada.tiers.redis.replies import Argument, Fits
+from cascada.tiers.redis.server import Server
 from cascada.tiers.redis.wire import Wire
 
 FIRST_PAUSE: Final = 0.02
@@ -41,7 +41,7 @@ class Link:
 
     def __init__(
         self,
-        pool: Pool,
+        server: Server,
         *,
         connect_timeout: float = 20.0,
         silence: float = 5.0,
@@ -49,7 +49,7 @@ class Link:
         on_push: Callable[[list[Any]], None] = lambda message: None,
         on_change: Callable[[bool, str], None] = lambda up, why: None,
     ) -> None:
-        self._pool = pool
+        self._server = server
         self._connect_timeout = connect_timeout
         self._silence = silence
         self._greeting = min(silence, connect_timeout)
@@ -59,7 +59,7 @@ class Link:
         self._lost = asyncio.Event()
         self.up = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._opened: Opened | None = None
+        self._opened: Wire | None = None
         self.wire: Wire | None = None
         self._pause = FIRST_PAUSE
         self.why = "it is being made"
@@ -81,7 +81,7 @@ class Link:
 
     def forget(self) -> None:
         """After a fork: drop the parent's connection without a word on it."""
-        _of_the_parent.append((self.wire, self._opened))
+        _of_the_parent.append(self._opened)
         self.wire = self._opened = None
         self._lost, self.up = asyncio.Event(), asyncio.Event()
 
@@ -105,19 +105,18 @@ class Link:
         """Of one connection, from its making until it breaks; why it ended."""
         try:
             wire = await self._connect()
-            end_if_cancelled()
             self._on_change(True, "")
             await self._watch(wire)
         except asyncio.CancelledError as error:
-            end_if_cancelled()
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
             return repr(error)  # of something that it waited for, not of this task
         except TimeoutError:
-            end_if_cancelled()
             silent = self._connect_timeout if self._opened is None else self._greeting
             return f"no connection within {silent} s"
         except Exception as error:  # noqa: BLE001 - whatever it is, the next try may succeed
-            end_if_cancelled()
-            return cause(error) or self._pool.said(error)
+            return cause(error) or self._server.said(error)
         if not wire.at_fault:
             self._pause = FIRST_PAUSE
         return wire.why
@@ -125,11 +124,10 @@ class Link:
     async def _connect(self) -> Wire:
         async with asyncio.timeout(self._connect_timeout):
             self._lost.clear()
-            self._opened = await self._pool.open(self._on_push, self._lost.set)
-            wire = self._opened.wire
+            self._opened = wire = await self._server.open(self._on_push, self._lost.set)
             # A server that took the connection is silent no longer than any other.
             async with asyncio.timeout(self._greeting):
-                await self._pool.greet(wire)
+                await self._server.greet(wire)
                 await self._greet(wire)
             self.wire = wire
             self.up.set()
@@ -159,7 +157,7 @@ class Link:
         wire, self.wire = self.wire, None
         opened, self._opened = self._opened, None
         if opened is not None:
-            opened.end(why)
+            opened.close(why)
         if wire is not None:
             self.up.clear()
             self._on_change(False, why)

@@ -18,15 +18,13 @@ import os
 from collections.abc import Awaitable, Sequence
 from typing import Any, Final
 
-from redis.exceptions import RedisError
-
 from cascada.model.errors import TierUnavailable, Unanswered
 from cascada.tiers.contract import NotPermitted
 from cascada.tiers.deadline import wait_in
 from cascada.tiers.redis.connection import Link
 from cascada.tiers.redis.layout import ServerError
-from cascada.tiers.redis.server import Opened, Pool
 from cascada.tiers.redis.replies import Argument, Fits, exactly
+from cascada.tiers.redis.server import Server
 from cascada.tiers.redis.wire import Wire
 
 IDLE: Final = 60.0
@@ -36,11 +34,10 @@ IDLE: Final = 60.0
 class Lane:
     """One connection; `main` is the multiplexed one that was there when it was opened."""
 
-    def __init__(self, main: Wire, opened: Opened, turns: asyncio.Semaphore) -> None:
+    def __init__(self, main: Wire, wire: Wire, turns: asyncio.Semaphore) -> None:
         self.main = main
         self.turns = turns
-        self.opened = opened
-        self.wire = opened.wire
+        self.wire = wire
         self.users = 0
         self.since = 0.0
 
@@ -65,7 +62,7 @@ class Lanes:
 
     def __init__(
         self,
-        pool: Pool,
+        server: Server,
         link: Link,
         *,
         what: str,
@@ -74,7 +71,7 @@ class Lanes:
     ) -> None:
         self._what = what
         self._moved = 0
-        self._pool = pool
+        self._server = server
         self._link = link
         self._most = most
         self._patience = patience
@@ -120,7 +117,7 @@ class Lanes:
 
     def close(self) -> None:
         for lane in self._free:
-            lane.opened.end("the cache is closing")
+            lane.wire.close("the cache is closing")
         self._begin_anew()
 
     def forget(self) -> None:
@@ -162,39 +159,41 @@ class Lanes:
         lane.turns.release()
         now = asyncio.get_running_loop().time()
         while self._free and now - self._free[0].since > IDLE:
-            self._free.pop(0).opened.end("nobody needed it")
+            self._free.pop(0).wire.close("nobody needed it")
         if self._link.wire is lane.main and lane.wire.is_open and lane.wire.oldest is None:
             lane.since = now
             self._free.append(lane)
         else:
             # Also where a caller was cancelled: his reply must not be the next one's.
-            lane.opened.end("its caller has left")
+            lane.wire.close("its caller has left")
 
     def _one_free(self, main: Wire) -> Lane | None:
         while self._free:
             lane = self._free.pop()
             if lane.serves(main):
                 return lane
-            lane.opened.end("it may lead to another server than the cache's")
+            lane.wire.close("it may lead to another server than the cache's")
         return None
 
-    async def _open(self) -> Opened:
+    async def _open(self) -> Wire:
         try:
-            opened = await self._pool.open()
+            wire = await self._server.open()
             try:
-                await self._pool.greet(opened.wire)
-                await _can_prove(opened.wire)
+                await self._server.greet(wire)
+                await _can_prove(wire)
             except BaseException:
-                opened.end("it was not greeted")
+                wire.close("it was not greeted")
                 raise
         except ServerError as error:
             # It answers, if only to say that it takes no more clients, or another password by now:
             # no reason to give up the connection that is there, and all who use it.
-            raise NotPermitted(f"Redis refused a connection: {self._pool.said(error)}") from None
-        except (OSError, RedisError, Unanswered) as error:
+            raise NotPermitted(f"Redis refused a connection: {self._server.said(error)}") from None
+        except (OSError, Unanswered) as error:
             # Not Unanswered to the caller: nothing of his was sent.
-            raise TierUnavailable(f"Redis refused a connection: {self._pool.said(error)}") from None
-        return opened
+            raise TierUnavailable(
+                f"Redis refused a connection: {self._server.said(error)}"
+            ) from None
+        return wire
 
 
 async def _can_prove(wire: Wire) -> None:

@@ -10,8 +10,6 @@ import ssl
 from collections.abc import Iterator
 from typing import Final
 
-from redis.exceptions import AuthenticationError
-
 from cascada.model.errors import TierUnavailable
 from cascada.tiers.contract import Full, NotPermitted
 from cascada.tiers.redis.layout import ServerError
@@ -49,9 +47,6 @@ def cause(error: BaseException) -> str | None:
             return f"TLS failed: {each.reason or each}"
         if isinstance(each, ConnectionRefusedError):
             return f"connection refused: {each.strerror or each}"
-        if isinstance(each, AuthenticationError):
-            code = "NOAUTH" if "HELLO must be called" in str(each) else "WRONGPASS"
-            return f"{code}: the user or password of the URL is not taken"
         if isinstance(each, TimeoutError):
             return "time-out while connecting (a firewall, or TLS on one side alone?)"
     return None

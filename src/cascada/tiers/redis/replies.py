@@ -46,6 +46,10 @@ def texts(reply: Any) -> bool:
     return type(reply) is list and all(map(text, reply))
 
 
+def texts_or_none(reply: Any) -> bool:
+    return reply is None or texts(reply)
+
+
 def values(count: int) -> Fits:
     """So many values, each of which may be missing."""
     return lambda reply: (

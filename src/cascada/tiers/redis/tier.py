@@ -54,10 +54,10 @@ from cascada.tiers.redis.layout import (
 )
 from cascada.tiers.redis.lease_releases import LeaseReleases
 from cascada.tiers.redis.permissions import NO_SCRIPTS, Rights, find_out
-from cascada.tiers.redis.server import pool_of
 from cascada.tiers.redis.reads import Reads
 from cascada.tiers.redis.refusals import refusal
 from cascada.tiers.redis.renewal import Renewal
+from cascada.tiers.redis.server import server_of
 from cascada.tiers.redis.wire import Wire
 from cascada.tiers.redis.writes import Leases
 
@@ -73,9 +73,9 @@ LOOK_AGAIN: Final = 1.0
 class RedisTier:
     """See the module's text.
 
-    `url` is any that redis-py takes (redis://, rediss://, unix://, with ACL user and password,
-    database number, TLS options). Nothing is connected before `run`, which belongs to the engine's
-    background; until it is, and whenever it is not, calls raise TierUnavailable at once.
+    `url` is redis://, rediss://, unix:// or redis+sentinel://, with ACL user and password, database
+    number and the options of TLS (`urls`). Nothing is connected before `run`, which belongs to the
+    engine's background; until it is, and whenever it is not, calls raise TierUnavailable at once.
     """
 
     name: str = "l2"
@@ -94,20 +94,20 @@ class RedisTier:
         layout: int = LAYOUT,
     ) -> None:
         self._connect_timeout, self._silence = connect_timeout, silence
-        self._pool = pool_of(url, password)
-        self.layout = self._layout = Layout(namespace, self._pool.database, layout)
+        self._server = server_of(url, password)
+        self.layout = self._layout = Layout(namespace, self._server.database, layout)
         self.hearing = LeaseReleases()
         self._feed: PushFeed | None = None
         self._link = self.make_link(greet=self._greet)
         self._lanes = Lanes(
-            self._pool,
+            self._server,
             self._link,
             what="lists and counters",
             most=max_connections,
             patience=pool_timeout,
         )
         self._large = Lanes(
-            self._pool, self._link, what="large values", most=AT_ONCE, patience=PATIENCE
+            self._server, self._link, what="large values", most=AT_ONCE, patience=PATIENCE
         )
         self._aside = Aside(self._layout, self._large)
         self.data = RedisData(self._link, self._lanes, self._layout)
@@ -299,7 +299,7 @@ class RedisTier:
     def make_link(self, **hooks: Any) -> Link:
         """Another connection to the same server, for the feed."""
         return Link(
-            self._pool, connect_timeout=self._connect_timeout, silence=self._silence, **hooks
+            self._server, connect_timeout=self._connect_timeout, silence=self._silence, **hooks
         )
 
     def make_feed(
@@ -350,7 +350,6 @@ class RedisTier:
 
     async def aclose(self) -> None:
         """The connections end with `run`; there is nothing to flush."""
-        await self._pool.aclose()
         self._reads.forget()
 
     async def _greet(self, wire: Wire) -> None:

@@ -52,11 +52,10 @@ class Wire(asyncio.Protocol):
         self.why = "the connection to Redis broke"
         self.at_fault = False
 
-    def take_over(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
         if hasattr(transport, "max_size"):  # asyncio's own; uvloop's reads as much by itself
             transport.max_size = MAX_READ
-        transport.set_protocol(self)
 
     @property
     def oldest(self) -> asyncio.Future[Any] | None:
