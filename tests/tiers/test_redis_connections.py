@@ -10,7 +10,8 @@ import signal
 import socket
 import ssl
 import subprocess
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -156,34 +157,57 @@ def certificate(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def encrypted(tmp_path: Path, certificate: Path) -> Iterator[int]:
-    """The port of a server that speaks TLS."""
-    port = free_port()
-    options = (
-        "--tls-port", f"{port}", "--tls-cert-file", str(certificate),
-        "--tls-key-file", str(certificate.with_name("key.pem")),
-        "--tls-ca-cert-file", str(certificate), "--tls-auth-clients", "no",
-    )  # fmt: skip
-    try:
-        server = RedisServer(tmp_path, *options)
-    except AssertionError:
-        pytest.skip("this Redis server was built without TLS")
-    yield port
-    server.kill()
+async def encrypted(redis_server: RedisServer, certificate: Path) -> AsyncIterator[int]:
+    """The port of what speaks TLS before a server, as stunnel does: ours was built without it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, certificate.with_name("key.pem"))
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                writer.write(data)
+        writer.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there = await asyncio.open_connection("127.0.0.1", redis_server.port)
+        await asyncio.gather(pump(reader, there[1]), pump(there[0], writer))
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
 
 
 async def test_tls(encrypted: int, certificate: Path) -> None:
-    assert ssl.create_default_context(cafile=str(certificate))
-    url = f"rediss://127.0.0.1:{encrypted}/0?ssl_ca_certs={certificate}"
-    async with Cache(redis=url) as cache:
+    url = f"rediss://127.0.0.1:{encrypted}/0?ssl_ca_certs={certificate}&ssl_min_version=771"
+    async with Cache(redis=url, op_timeout=5) as cache:
         await keeps_a_value(cache)
 
 
-async def test_a_certificate_that_nobody_vouches_for_is_not_trusted(encrypted: int) -> None:
-    async with Cache(redis=f"rediss://127.0.0.1:{encrypted}/0") as cache:
+async def test_whom_nobody_looks_at_is_let_in(encrypted: int) -> None:
+    url = f"rediss://127.0.0.1:{encrypted}/0?ssl_cert_reqs=none"
+    async with Cache(redis=url, op_timeout=5) as cache:
+        await keeps_a_value(cache)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_a_certificate_that_nobody_vouches_for_is_not_trusted(
+    encrypted: int, certificate: Path, host: str
+) -> None:
+    """Nor one of another host."""
+    known = f"?ssl_ca_certs={certificate}" if host == "localhost" else ""
+    async with Cache(redis=f"rediss://{host}:{encrypted}/0{known}") as cache:
+        link = inside_redis(inside(cache).tiers["l2"]).link
+        await until(lambda: link.why == "TLS failed: CERTIFICATE_VERIFY_FAILED")
         acme = cache.tenant("acme")
         assert (await acme.load("doc", "1", lambda: "loaded")).value == "loaded"
         assert not inside(cache).lower[0].tier.run_id
+
+
+async def test_a_file_that_is_not_there_says_so(encrypted: int) -> None:
+    url = f"rediss://127.0.0.1:{encrypted}/0?ssl_ca_certs=/no/such/file"
+    async with Cache(redis=url) as cache:
+        link = inside_redis(inside(cache).tiers["l2"]).link
+        await until(lambda: "No such file" in link.why)
 
 
 @pytest.mark.parametrize("url", ["http://cache:6379", "cache:6379", "redis://", "redis://h:port/0"])
