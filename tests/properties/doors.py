@@ -28,7 +28,7 @@ from cascada import (
     Tenant,
     cached,
 )
-from cascada.api.cached.decorator import AsyncCached, PlainCached
+from cascada.api.cached.forms import AsyncCached, PlainCached
 from cascada.api.cached.streams import StreamCached
 from cascada.integrations.prometheus import CacheCollector
 from cascada.model.clock import SystemClock

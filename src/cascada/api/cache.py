@@ -1,4 +1,9 @@
-"""`Cache`: the whole of cascada in one object."""
+"""`Cache`: the whole of cascada in one object.
+
+The engine is imported when the first cache is made, not with this module: a program that imports
+`Cache`, `Policy` and `cached` starts nearly as fast as one that does not, and pays for what it
+uses. What is below is built in `engine/build.py`; nothing here decides how a value is read.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +11,8 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
-from cascada.api.report import Report, report_of
-from cascada.api.statistics import Statistics, statistics
-from cascada.api.tenant import Tenant
-from cascada.api.urls import database_tier, redis_tier
-from cascada.engine.build import build
 from cascada.model import arguments
 from cascada.model.clock import Clock, SystemClock
 from cascada.model.dependencies import Dependent
@@ -24,9 +24,14 @@ from cascada.model.limits import Limits
 from cascada.model.options import Mode, Options
 from cascada.model.policy import Policy
 from cascada.model.secret import Secret, Url, hidden
-from cascada.telemetry.custom import Series
-from cascada.tiers.contract import Tier, Usage
-from cascada.tiers.memory.record import Partition
+
+if TYPE_CHECKING:
+    from cascada.api.report import Report
+    from cascada.api.statistics import Statistics
+    from cascada.api.tenant import Tenant
+    from cascada.telemetry.custom import Series
+    from cascada.tiers.contract import Tier, Usage
+    from cascada.tiers.memory.record import Partition
 
 _PLAIN: Final = frozenset({str, type(None)})
 
@@ -74,6 +79,10 @@ class Cache:
         clock: Clock | None = None,
         tiers: Sequence[Tier] | None = None,
     ) -> None:
+        from cascada.api import urls
+        from cascada.api.tenant import Tenant
+        from cascada.engine.build import build
+
         redis, redis_password, database = (
             hidden(redis),
             hidden(redis_password, Secret),
@@ -103,13 +112,14 @@ class Cache:
         else:
             if redis is not None:
                 url = arguments.secret(redis, "redis", "a URL, such as redis://HOST:PORT/DB")
-                lower.append(redis_tier(url, redis_password, self.options, clock))
+                lower.append(urls.redis_tier(url, redis_password, self.options, clock))
             if database is not None:
                 url = arguments.secret(database, "database", "a URL or a path of a file")
-                lower.append(database_tier(url, self.options, clock))
+                lower.append(urls.database_tier(url, self.options, clock))
         self._engine = build(self.options, lower, clock)
         self._records = self._engine.stack.memory.records
         self._hits = self._engine.hits
+        self._handle_of = Tenant  # imported above, and made for each request
         self._handles: dict[Any, Tenant] = {}
         self._at_hand: dict[Key, Partition] = {}
         self._validate = tenant_validator
@@ -141,7 +151,7 @@ class Cache:
         handle = self._handles.get(given) if _PLAIN.issuperset(map(type, given)) else None
         if handle is None:
             text, scope = arguments.tenant(tenant), scope_of(agent, conversation, collection)
-            handle = Tenant(self._engine, text, scope)
+            handle = self._handle_of(self._engine, text, scope)
             if len(self._handles) >= MAX_HANDLES:
                 self._handles.clear()
             self._handles[text, *scope] = handle
@@ -189,10 +199,14 @@ class Cache:
 
     def stats(self) -> Statistics:
         """Counts since this process started."""
+        from cascada.api.statistics import statistics
+
         return statistics(self._engine.stack.kinds.all())
 
     def report(self) -> Report:
         """What the cache is worth, and whether it is right, by data type; print it."""
+        from cascada.api.report import report_of
+
         return report_of(self._engine.stack.kinds.all(), self.options.mode)
 
     def tracked(self) -> list[Series]:

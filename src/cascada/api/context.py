@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Final, Self
+
+import msgspec
 
 from cascada.model import arguments
 from cascada.model.errors import BadInput, MissingTenant
@@ -19,8 +20,7 @@ PARTS: Final = ("tenant", "agent", "conversation", "collection")
 TENANT_VARIABLE: Final = "CASCADA_TENANT"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Context:
+class Context(msgspec.Struct, frozen=True, kw_only=True):
     """What a request says of itself. Absent parts are None."""
 
     tenant_id: Id | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from functools import cached_property, lru_cache
 from typing import Any
@@ -78,8 +77,10 @@ def is_model(kind: Any) -> bool:
 
 @lru_cache(maxsize=512)
 def _declared_fields(kind: Any) -> tuple[str, ...] | None:
-    if dataclasses.is_dataclass(kind):
-        return tuple(field.name for field in dataclasses.fields(kind))
+    if hasattr(kind, "__dataclass_fields__"):
+        from dataclasses import fields  # there by now: it has made the class
+
+        return tuple(field.name for field in fields(kind))
     if is_model(kind):
         return tuple(getattr(kind, "model_fields", ()))
     of_struct: tuple[str, ...] | None = getattr(kind, "__struct_fields__", None)

@@ -8,9 +8,11 @@ half of it. The functions that start cascades name rows of this table and hold n
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import chain, product
 from typing import Final
+
+import msgspec
+from msgspec.structs import force_setattr
 
 from cascada.model import arguments
 from cascada.model.errors import BadInput
@@ -20,8 +22,7 @@ from cascada.model.policy import CONTEXT_PARTS, ContextPart
 from cascada.model.shown import shown
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dependent:
+class Dependent(msgspec.Struct, frozen=True, kw_only=True):
     """Values of one data type that depend on a subject; one row of the table.
 
     by_id: the argument whose id is these values' own id (in whatever context). within: the part of
@@ -39,7 +40,7 @@ class Dependent:
             given = getattr(self, name)
             if given is not None or name == "data_type":
                 plain = arguments.name(given, f"Dependent.{name}", "a name, such as 'agent_config'")
-                object.__setattr__(self, name, plain)
+                force_setattr(self, name, plain)
         if self.by_id is None and self.within is None:
             raise BadInput(
                 f"Dependent({self.data_type!r}) says not which values are meant; "
@@ -51,16 +52,15 @@ class Dependent:
             )
 
 
-@dataclass(slots=True)
-class Reach:
+class Reach(msgspec.Struct):
     """The names that a row comes to, and how to count what they reach.
 
     An entry may bear two of the names: those in `twice` are borne by just these, once more.
     """
 
     label: str
-    names: list[str] = field(default_factory=list)
-    twice: list[str] = field(default_factory=list)
+    names: list[str] = msgspec.field(default_factory=list)
+    twice: list[str] = msgspec.field(default_factory=list)
 
     @property
     def all(self) -> Iterator[str]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from typing import NamedTuple
-from urllib.parse import unquote
 from uuid import UUID
 
 from cascada.model import arguments
@@ -86,6 +85,8 @@ class Key(NamedTuple):
         segments = text.split(":") if type(text) is str else []
         if len(segments) == 3 and "%" not in text:  # most are without context: thrice as fast
             return cls(segments[0], segments[1], None, None, None, segments[2])
+        from urllib.parse import unquote  # which a start that parses no key does without
+
         try:
             tenant, data_type, *middle, resource_id = map(unquote, segments)
             parts = dict(zip(middle[::2], middle[1::2], strict=True))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import traceback
-from pathlib import PurePath
+from os.path import basename
 from typing import Any, Final, NoReturn
 
 from cascada.model.errors import CascadaError
@@ -127,7 +127,7 @@ def without_values(error: BaseException) -> str:
     if not frames:
         return name
     last = frames[-1]
-    return f"{name} in {last.name} ({PurePath(last.filename).name}:{last.lineno})"
+    return f"{name} in {last.name} ({basename(last.filename)}:{last.lineno})"
 
 
 def traced(error: BaseException) -> str:

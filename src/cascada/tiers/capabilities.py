@@ -22,8 +22,9 @@ Two more lie beside what they are about: `datastore.KeepsData` (lists and counte
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol, runtime_checkable
+
+import msgspec
 
 from cascada.model.clock import Clock
 from cascada.model.entry import Entry
@@ -92,8 +93,7 @@ class FeedSource(Protocol):
         ...
 
 
-@dataclass(slots=True, frozen=True)
-class NameState:
+class NameState(msgspec.Struct, frozen=True):
     """One name that an entry bears: what it was stored under, and what holds now.
 
     What is compared is the tier's own (a nonce, a number), as text for people. `valid` says whether
@@ -106,8 +106,7 @@ class NameState:
     valid: bool
 
 
-@dataclass(slots=True, frozen=True)
-class Stored:
+class Stored(msgspec.Struct, frozen=True):
     """What a tier physically holds under a key, valid or not."""
 
     entry: Entry
@@ -152,8 +151,7 @@ class Acknowledged(Protocol):
         ...
 
 
-@dataclass(slots=True, frozen=True)
-class Posted:
+class Posted(msgspec.Struct, frozen=True):
     """Names that a tier above could not be told, of one tenant."""
 
     number: int

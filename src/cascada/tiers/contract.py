@@ -25,9 +25,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from enum import Enum, StrEnum, auto
 from typing import Any, Final, NamedTuple, Protocol
+
+import msgspec
 
 from cascada.model.entry import Entry, Flag
 from cascada.model.errors import TierUnavailable
@@ -137,15 +138,20 @@ class Lease:
         return seen is not None and (seen.created, seen.data) == (entry.created, entry.data)
 
 
-@dataclass(slots=True, frozen=True)
-class Busy:
+class Busy(msgspec.Struct, frozen=True, eq=False):
     """Another process holds the lease; ask again after `retry_after` seconds.
 
     Or as soon as `released` is set, where the tier hears of that.
     """
 
     retry_after: float
-    released: asyncio.Event | None = field(default=None, compare=False)
+    released: asyncio.Event | None = None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Busy) and other.retry_after == self.retry_after
+
+    def __hash__(self) -> int:
+        return hash(self.retry_after)
 
     async def over(self) -> None:
         """Wait until it is worth asking again; the caller bounds this by `retry_after`."""
@@ -201,8 +207,7 @@ def with_keys(
     ]
 
 
-@dataclass(slots=True, frozen=True)
-class Invalidation:
+class Invalidation(msgspec.Struct, frozen=True):
     """`keys` entries went (at most, if not `exact`); `q` is the number of this invalidation.
 
     `receivers` processes were sent it; `epoch` says whose number q is, as in `Found`. `counts`:
@@ -217,8 +222,7 @@ class Invalidation:
     counts: tuple[EntryCount, ...] = ()
 
 
-@dataclass(slots=True, frozen=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True):
     """How full a tier is. `capacity_bytes` 0 is unbounded."""
 
     entries: int

@@ -15,8 +15,9 @@ import asyncio
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import Final, Protocol
+
+import msgspec
 
 from cascada.model.clock import Clock
 from cascada.tiers.capabilities import L1_LEASE, InvalidationSink
@@ -26,8 +27,7 @@ POLL_INTERVAL: Final = 0.1
 """Seconds between two looks at a feed that is polled."""
 
 
-@dataclass(slots=True, frozen=True)
-class Changes:
+class Changes(msgspec.Struct, frozen=True):
     """Invalidations since a position, for a process that polls: (name, q) in the order made.
 
     `lost` says that some are no longer known, so that all memory of before must go.

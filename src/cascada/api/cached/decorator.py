@@ -18,20 +18,15 @@ a function that returns it is asked again, unless its policy has a `none_ttl`.
 
 from __future__ import annotations
 
-import functools
 import inspect
-import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from cascada.api.cache import Cache
-from cascada.api.cached import portal
-from cascada.api.cached.function import CachedFunction, SourcesOf, look_like
-from cascada.api.cached.streams import StreamCached
 from cascada.model import arguments
-from cascada.model.entry import UNSET, Invalidated, Unset
+from cascada.model.entry import UNSET, Unset
 from cascada.model.errors import Misuse
-from cascada.model.keys import Id, Key
+from cascada.model.keys import Id
 from cascada.model.loaded import Loaded
 from cascada.model.made_of import sources_of
 from cascada.model.plain import text_of
@@ -39,119 +34,13 @@ from cascada.model.policy import Policy
 from cascada.model.shown import shown
 from cascada.model.ttl import FOREVER, Duration
 
+if TYPE_CHECKING:
+    from cascada.api.cached.forms import AsyncCached, PlainCached
+    from cascada.api.cached.function import SourcesOf
+    from cascada.api.cached.streams import StreamCached
+
 P = ParamSpec("P")
-Q = ParamSpec("Q")
-R = TypeVar("R")
 T = TypeVar("T")
-
-
-class AsyncForm(Generic[P, T]):
-    """A cached function to be awaited."""
-
-    def __init__(self, recipe: CachedFunction, *bound: Any) -> None:
-        look_like(self, recipe, bound)
-        self._recipe = recipe
-        self._bound = bound
-        if sys.version_info >= (3, 12):
-            inspect.markcoroutinefunction(self)
-
-    async def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        recipe, args_ = self._recipe, (*self._bound, *args)
-        cache, key = recipe.cache(), recipe.key(args_, kwargs)
-        # The hit of `Cache.get`, without its fall through the tiers, which `load` is about to do.
-        if (
-            cache._validate is None
-            and not cache._engine.check.armed
-            and (record := cache._records.get(key)) is not None
-            and (hit := cache._hits.one(record, recipe.wanted)) is not None
-        ):
-            return cast(T, hit.value)
-        found = await cache.tenant(key.tenant).load(
-            key.data_type,
-            key.resource_id,
-            recipe.loader(args_, kwargs),
-            ttl=recipe.ttl,
-            tags=recipe.tags,
-            sources=recipe.sources(args_, kwargs),
-            type=recipe.wanted,
-        )
-        return cast(T, found.value)
-
-    async def invalidate(self, /, *args: P.args, **kwargs: P.kwargs) -> Invalidated:
-        """Void the result for these arguments, and all that was made from it."""
-        cache, key = self._recipe.cache(), self.cache_key(*args, **kwargs)
-        return await cache.tenant(key.tenant).invalidate(key.data_type, key.resource_id)
-
-    async def refresh(self, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call the function anew and return what it says; what was made from the old result goes.
-
-        It voids and loads, rather than loads and sets: what was read before somebody else's
-        invalidation would be set after it.
-        """
-        await self.invalidate(*args, **kwargs)
-        return await self(*args, **kwargs)
-
-    def cache_key(self, /, *args: P.args, **kwargs: P.kwargs) -> Key:
-        """The key of the result for these arguments, for `Cache.get`."""
-        return self._recipe.key((*self._bound, *args), kwargs)
-
-
-class AsyncCached(AsyncForm[P, T]):
-    """A cached async function, which may be a method."""
-
-    @overload
-    def __get__(self, instance: None, owner: Any = None) -> Self: ...
-
-    @overload
-    def __get__(
-        self: AsyncCached[Concatenate[Any, Q], T], instance: object, owner: Any = None
-    ) -> AsyncCached[Q, T]: ...
-
-    def __get__(self, instance: Any, owner: Any = None) -> Any:
-        return self if instance is None else AsyncCached(self._recipe, instance)
-
-
-class PlainCached(Generic[P, T]):
-    """A cached plain function: a call waits, in the caller's thread, for what `aio` brings."""
-
-    def __init__(self, recipe: CachedFunction, *bound: Any) -> None:
-        look_like(self, recipe, bound)
-        self._recipe = recipe
-        self._aio: AsyncForm[P, T] = AsyncForm(recipe, *bound)
-
-    @property
-    def aio(self) -> AsyncForm[P, T]:
-        """Its form to be awaited."""
-        return self._aio
-
-    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return self._wait_for(functools.partial(self.aio, *args, **kwargs))
-
-    def invalidate(self, /, *args: P.args, **kwargs: P.kwargs) -> Invalidated:
-        """Void the result for these arguments, and all that was made from it."""
-        return self._wait_for(functools.partial(self.aio.invalidate, *args, **kwargs))
-
-    def refresh(self, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call the function anew and return what it says (see `AsyncForm.refresh`)."""
-        return self._wait_for(functools.partial(self.aio.refresh, *args, **kwargs))
-
-    def cache_key(self, /, *args: P.args, **kwargs: P.kwargs) -> Key:
-        """The key of the result for these arguments, for `Cache.get`."""
-        return self.aio.cache_key(*args, **kwargs)
-
-    def _wait_for(self, work: Callable[[], Coroutine[Any, Any, R]]) -> R:
-        return portal.run(self._recipe.cache(), work, self._recipe.name)
-
-    @overload
-    def __get__(self, instance: None, owner: Any = None) -> Self: ...
-
-    @overload
-    def __get__(
-        self: PlainCached[Concatenate[Any, Q], T], instance: object, owner: Any = None
-    ) -> PlainCached[Q, T]: ...
-
-    def __get__(self, instance: Any, owner: Any = None) -> Any:
-        return self if instance is None else PlainCached(self._recipe, instance)
 
 
 class Decorator:
@@ -191,6 +80,11 @@ class Decorator:
 
     def __call__(self, function: Callable[..., Any]) -> Any:
         _refuse_what_cannot_be_cached(function)
+        # With the first function that is cached, not with `cached`: see `api/cache.py`.
+        from cascada.api.cached.forms import AsyncCached, PlainCached
+        from cascada.api.cached.function import CachedFunction
+        from cascada.api.cached.streams import StreamCached
+
         recipe = CachedFunction(function, **self._options)
         if inspect.isasyncgenfunction(function):
             return StreamCached(recipe)

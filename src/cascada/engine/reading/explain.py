@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Final
+
+import msgspec
+from msgspec.structs import replace
 
 from cascada.engine import decide
 from cascada.engine.reading.lookup import choose
@@ -30,8 +32,7 @@ SHOWN: Final = 8
 """Sources of an entry that are written out; an answer may have a thousand."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(msgspec.Struct, frozen=True):
     """What one tier has for one candidate. Ages and lifetimes are seconds.
 
     `marks` are the names that the stored entry bears, each with what it was stored under and what
@@ -77,8 +78,7 @@ class Finding:
         return "\n".join([line, *shown, *lines])
 
 
-@dataclass(frozen=True, slots=True)
-class Explanation:
+class Explanation(msgspec.Struct, frozen=True):
     """Every finding, in the order in which a read looks, and what it comes to.
 
     `unstored`: why this process did not store what it has loaded last, if it did not.

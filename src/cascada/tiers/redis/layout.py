@@ -27,8 +27,9 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from cascada.codecs.envelope import home_of
 from cascada.model.entry import Entry
@@ -63,8 +64,7 @@ MAX_BORNE: Final = 1024
 Borne = tuple[tuple[str, ...], tuple[bytes, ...]]
 
 
-@dataclass(slots=True, frozen=True)
-class Epoch:
+class Epoch(msgspec.Struct, frozen=True):
     """The value of `e`."""
 
     nonce: bytes

@@ -17,8 +17,9 @@ those that know the run_id and those that do not go on emptying Redis for each o
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import Any, Final, Protocol
+
+import msgspec
 
 from cascada.tiers.redis.layout import NONCE, RUN_ID, Layout, ServerError, run_id_of
 from cascada.tiers.redis.replies import Fits, begun
@@ -45,8 +46,7 @@ NO_SUBSCRIBE: Final = (
 )
 
 
-@dataclass(slots=True, frozen=True)
-class Rights:
+class Rights(msgspec.Struct, frozen=True):
     """What one connection may do; `wanting` says what is missing, in sentences."""
 
     run_id: bytes

@@ -14,8 +14,9 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from cascada.model.clock import Clock
 from cascada.model.entry import Entry
