@@ -42,6 +42,7 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "many parts": lambda: [[] for _ in range(MAX_PARTS)],
     "many tuples": lambda: [()] * MAX_PARTS,
     "many numbers": lambda: [0] * (MAX_ITEMS + 1),
+    "many keys": lambda: dict.fromkeys(range(MAX_ITEMS // 2 + 1)),
     "many big numbers": lambda: [2**70] * (MAX_PARTS + 1),
     "numbers alike": lambda: {k * MOD for k in range(MAX_ALIKE + 2)},
     "keys alike": lambda: {"d": dict.fromkeys(tuples_alike(MAX_ALIKE + 1))},

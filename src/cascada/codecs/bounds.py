@@ -6,7 +6,7 @@ them. So parts are counted, when a value is stored and when it is read: what wou
 not stored.
 
 The codec (`codecs/values.py`) asks here before it encodes or decodes. When it decodes there are
-only bytes. A short text is let through: it can hold nothing bad. In a longer one, the bytes that
+only bytes. Short ones are let through: they can become nothing bad. In longer ones, the bytes that
 may begin a part are counted first, in C. Floats and texts hold such bytes, too; so only if there
 are many of them, the text is followed from item to item, as msgpack says how long each one is.
 Nothing is decoded here but a key of a dict, whose hash is needed.
@@ -35,11 +35,21 @@ MAX_ALIKE: Final = 32
 """Elements of one set, or keys of one dict, that have the same hash: each is compared with all of
 them, so that 20,000 take 12 seconds. (-1 and -2 have one hash, and so tuples of them.)"""
 
-_SHORT: Final = 16 * 1024
+MAX_LEVELS: Final = 500
+"""Levels of a plain value, though Python's own bound is higher: it differs between versions, and
+what one process stores another one has to be able to read."""
+
+SHORT: Final = 16 * 1024
+"""Bytes that can become nothing bad, whatever they are; so who decodes looks at longer ones only.
+Each part takes one byte at least, so that these become 1 MB of empty lists at most."""
+
+SCALARS: Final = frozenset({type(None), bool, int, float, str, bytes})
+"""Types that msgpack gives back as they are, and that hold nothing else."""
+
+_DEEPEST: Final = 2000
 _FEW: Final = 2000
 _CHUNK: Final = 64 * 1024
 
-_SCALARS: Final = frozenset({type(None), bool, int, float, str, bytes})
 _COLLECTIONS: Final = (list, tuple, set, frozenset)
 
 # Of msgpack: bytes that begin a list, a dict or an extension.
@@ -50,32 +60,43 @@ _OF_ODD_KEYS: Final = bytes(first for first in _HEADS if first >= 0x90 and first
 _PAYLOAD_IS_A_VALUE: Final = (1, 2, 3, 13)  # of extensions; see codecs/extended.py
 
 
-def refuse_endless(value: Any) -> None:
-    """TooMany if an object holds more parts or items than may be; what is deep is not gone into."""
-    parts = items = 0
+def survey(value: Any) -> bool:  # noqa: C901 - one loop over all parts, for its speed
+    """Whether all of `value` is plain: of types that msgpack gives back as they are, and not deep.
+
+    TooMany if it holds more parts or items than may be. This is the only look at every type before
+    something is encoded, and most of what encoding costs: so its loops are written out.
+    """
+    is_plain, parts, items = True, 0, 0
     level = [value]
-    for _ in range(2000):
+    for depth in range(_DEEPEST):  # what is deeper is not gone into: nothing writes it
         below: list[Any] = []
         for part in level:
-            kind = type(part)
+            kind, inside = type(part), part
             if kind is dict:
-                inside: Collection[Any] = [*part, *part.values()]
-            elif kind in _COLLECTIONS:
-                inside = part
-            else:
-                names = fields_of(part) or ()
-                inside = [getattr(part, name, None) for name in names]
+                inside = part.values()
+                items += len(part)  # its keys
+                for key in part:
+                    if type(key) not in SCALARS:
+                        is_plain = False
+                        below.append(key)
+            elif kind is not list:
+                is_plain = False
+                if kind not in _COLLECTIONS:
+                    inside = [getattr(part, name, None) for name in fields_of(part) or ()]
+            parts += 1
             items += len(inside)
-            below += [item for item in inside if type(item) not in _SCALARS]
-            if parts + len(below) > MAX_PARTS or items > MAX_ITEMS:
+            if parts > MAX_PARTS or items > MAX_ITEMS:
                 raise TooMany(
                     f"holds itself, or more than {MAX_PARTS} lists, dicts and the like, or "
                     f"{MAX_ITEMS} items; pass it in parts, or numbers as an array"
                 )
+            for item in inside:
+                if type(item) not in SCALARS:
+                    below.append(item)
         if not below:
-            return
-        parts += len(below)
+            return is_plain and depth < MAX_LEVELS
         level = below
+    return False
 
 
 def alike(elements: Collection[Any]) -> bool:
@@ -90,7 +111,7 @@ def alike(elements: Collection[Any]) -> bool:
 
 def check_packed(data: bytes) -> None:
     """CorruptEntry if msgpack's bytes would become more than may be."""
-    if len(data) <= _SHORT:
+    if len(data) <= SHORT:
         return
     with suppress(IndexError):  # cut off, as the decoder will say
         if len(data) > MAX_ITEMS or _has_over(data, MAX_PARTS, _HEADS):

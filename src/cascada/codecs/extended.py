@@ -31,7 +31,7 @@ import msgspec
 from msgspec.msgpack import Ext
 
 from cascada.codecs.arrays import is_array, pack_array, unpack_array
-from cascada.codecs.bounds import MAX_ALIKE, MAX_ITEMS, MAX_PARTS, alike
+from cascada.codecs.bounds import MAX_ALIKE, SCALARS, alike
 from cascada.codecs.hints import hint
 from cascada.codecs.shapes import TooDeep, Unstorable
 from cascada.codecs.zones import restored, told
@@ -41,49 +41,11 @@ MAX_DEPTH: Final = 100
 """Levels of a rewritten value. Decoding takes more of the stack than encoding did: without a bound
 a value could be stored that can never be read."""
 
-MAX_LEVELS: Final = 500
-"""Levels of a plain value, though Python's own bound is higher: it differs between versions, and
-what one process stores another one has to be able to read."""
-
-SCALARS: Final = frozenset({type(None), bool, int, float, str, bytes})
-PLAIN: Final = SCALARS | {list, dict}
-
 _TIME: Final = struct.Struct("<BBBIBq")  # hour, minute, second, microsecond, fold, offset
 _DATETIME: Final = struct.Struct("<HBBBBBIBq")  # year, month, day, then the same
 _TIMEDELTA: Final = struct.Struct("<iii")
 _COMPLEX: Final = struct.Struct("<dd")
 _NAIVE: Final = -(2**63)  # the offset (in microseconds) of what has no zone
-
-
-def plain(value: object) -> bool:
-    """Whether it holds nothing but the types that msgpack gives back as they are, and not too much.
-
-    The look at every type costs less than a third of decoding and comparing.
-    """
-    if type(value) in SCALARS:
-        return True
-    level: list[Any] = [value]
-    parts, items = 1, 0
-    for _ in range(MAX_LEVELS):
-        below: list[Any] = []
-        for part in level:
-            kind = type(part)
-            inside = part
-            if kind is dict:
-                if not SCALARS.issuperset(map(type, part)):
-                    return False
-                inside = part.values()
-            elif kind is not list:
-                return False
-            items += len(part)
-            below += [item for item in inside if type(item) not in SCALARS]
-            if parts + len(below) > MAX_PARTS or items > MAX_ITEMS:
-                return False
-        if not below:
-            return True
-        parts += len(below)
-        level = below
-    return False
 
 
 def extend(value: Any, depth: int = 0) -> Any:

@@ -14,11 +14,12 @@ from typing import Any, Final
 from uuid import UUID
 
 from cascada.codecs.arrays import is_array
-from cascada.codecs.extended import PLAIN, SCALARS
+from cascada.codecs.bounds import SCALARS
 from cascada.codecs.hints import name_of
 from cascada.codecs.shapes import beside, fields_of
 from cascada.codecs.zones import told
 
+_PLAIN: Final = SCALARS | {list, dict}
 _DATA: Final = ("builtins", "datetime", "decimal", "uuid")
 
 
@@ -46,7 +47,7 @@ def lost(before: Any, after: Any, path: str = "value") -> str | None:
 
 def _coerced(before: Any, after: Any, path: str) -> str | None:
     kind = type(before)
-    if kind not in PLAIN:
+    if kind not in _PLAIN:
         # A driver's own UUIDs come back as the equal ones. What else is derived from a class says
         # more than that class, as a member of an enum does.
         if is_array(before) or (isinstance(before, UUID) and before == after):

@@ -18,8 +18,7 @@ from enum import Enum
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
-from cascada.codecs.bounds import refuse_endless
-from cascada.codecs.extended import SCALARS
+from cascada.codecs.bounds import SCALARS, survey
 from cascada.codecs.hints import hint
 from cascada.codecs.shapes import Unstorable, fields_of
 from cascada.codecs.values import ValueCodec
@@ -45,7 +44,7 @@ def serialize_for_cache(value: Any, data_type: str) -> Any:
     """
     data_type = arguments.data_type(data_type)
     try:
-        refuse_endless(value)
+        survey(value)
         return _written(value, data_type in _VECTOR_TYPES, "value")
     except Unstorable as error:
         raise SerializationError(f"value {error}") from error

@@ -13,15 +13,15 @@ declared `type`; anything else is refused with the path inside the value. Nothin
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple, final, get_origin
+from typing import Any, Final, final, get_origin
 
 import msgspec
 
 from cascada.codecs import typed
 from cascada.codecs.arrays import array_of_list, is_array, pack_array, unpack_array
-from cascada.codecs.bounds import check_packed, refuse_endless
+from cascada.codecs.bounds import SCALARS, SHORT, check_packed, survey
 from cascada.codecs.compression import compressed, decompressed
-from cascada.codecs.extended import SCALARS, decode, encode, extend, plain
+from cascada.codecs.extended import decode, encode, extend
 from cascada.codecs.fidelity import lost
 from cascada.codecs.floats import pack_floats, unpack_floats
 from cascada.codecs.hints import hint
@@ -36,8 +36,7 @@ from cascada.model.shown import shown
 _NOTHING: Final = Codec.NOTHING
 _MSGPACK: Final = Codec.MSGPACK
 _EXTENDED: Final = Codec.EXTENDED
-_MSGPACKED: Final = (int(Codec.MSGPACK), int(Codec.EXTENDED))
-_OF_PARTS: Final = (*_MSGPACKED, int(Codec.CUSTOM))
+_OF_PARTS: Final = (int(Codec.MSGPACK), int(Codec.EXTENDED), int(Codec.CUSTOM))
 _ARRAY: Final = Codec.ARRAY
 _FLOATS: Final = Codec.FLOATS
 _CUSTOM: Final = Codec.CUSTOM
@@ -45,6 +44,7 @@ _MUTABLE: Final = (list, dict, set)
 _NO_FLAGS: Final = Flag(0)
 _COMPRESSED: Final = int(Flag.COMPRESSED)
 _ENCRYPTED: Final = int(Flag.ENCRYPTED)
+_CHANGED: Final = _COMPRESSED | _ENCRYPTED
 _VECTOR_TYPES: Final = (None, list, list[float])
 
 
@@ -57,7 +57,7 @@ AS_ARRAY: Final = AsArray()
 """As `type`: lists of numbers come as read-only arrays (MissingExtra without numpy)."""
 
 
-class Encoded(NamedTuple):
+class Encoded(msgspec.Struct, frozen=True):
     """A value as bytes. `value` is the decoded object if it may be shared, else UNSET."""
 
     data: bytes
@@ -115,27 +115,22 @@ class ValueCodec:
 
     def decode(self, data: bytes, codec: int, flags: int, *, type: Any = None) -> Any:
         """The value; CorruptEntry for anything that does not decode to `type`."""
-        as_array = type is AS_ARRAY
-        if as_array:
-            type = None
         try:
-            if flags:
+            if flags & _CHANGED:
                 data = self._opened(data, flags)
             if codec in _OF_PARTS:
-                value = _read_parts(data, codec, type)
-            else:
-                value = _read(data, codec, type, as_array)
-            if as_array and value.__class__ is list:
-                value = array_of_list(value)
+                if len(data) > SHORT:
+                    check_packed(data)
+                if type is None:  # the usual hit: nothing else may come before this
+                    return decode(data)
+            return _read(data, codec, type)
         except (CorruptEntry, MissingExtra):
             raise
         except Exception as error:  # noqa: BLE001 - see below
             # Foreign bytes meet a user's validators here: what they raise cannot be listed, and
             # may hold the value, so that it is not kept behind this.
-            raise CorruptEntry(
-                f"an entry does not decode{_to(type)}: {typed.reason(error)}"
-            ) from None
-        return value
+            to = "" if type is None or type is AS_ARRAY else f" to {typed.type_name(type)}"
+            raise CorruptEntry(f"an entry does not decode{to}: {typed.reason(error)}") from None
 
     def declared(self, wanted: Any, what: str = "type") -> Any:
         """The type that a caller declared; BadInput if nothing could be decoded to it.
@@ -161,7 +156,7 @@ class ValueCodec:
     def _opened(self, data: bytes, flags: int) -> bytes:
         if flags & _ENCRYPTED:
             raise CorruptEntry("an entry is encrypted, and no key is at hand")
-        return decompressed(data, self._max_decoded) if flags & _COMPRESSED else data
+        return decompressed(data, self._max_decoded)
 
     def _untyped(self, value: Any) -> tuple[bytes, Codec, object]:
         try:
@@ -172,7 +167,9 @@ class ValueCodec:
         if value.__class__ in SCALARS:
             shared = value
         elif codec is _ARRAY:
-            shared = _unless_list(unpack_array(data))
+            # One over the entry's own bytes; the lists that are made without numpy are not shared.
+            decoded = unpack_array(data)
+            shared = UNSET if decoded.__class__ is list else decoded
         elif codec is _EXTENDED and value.__class__ not in _MUTABLE:
             # What decoding gives, not the value: it may hold a zone or an id of another class.
             decoded = decode(data)
@@ -193,7 +190,7 @@ class ValueCodec:
                 f"type={typed.type_name(wanted)} cannot be decoded to: {error}"
             ) from error
         try:
-            refuse_endless(value)
+            survey(value)
             data = form.encode(value)
             check_packed(data)
         except Exception as error:
@@ -227,29 +224,22 @@ def _in_parts(value: Any, form: typed.Form) -> tuple[bytes, Any] | None:
 
 def _encode_untyped(value: Any) -> tuple[bytes, Codec]:
     try:
-        if plain(value):
+        if value.__class__ in SCALARS or survey(value):
             return encode(value), _MSGPACK
     except OverflowError:  # an int beyond 64 bits
         pass
     if is_array(value):
         return pack_array(value), _ARRAY
-    refuse_endless(value)
     data = encode(extend(value))
     check_packed(data)
     return data, _EXTENDED
 
 
-def _read_parts(data: bytes, codec: int, wanted: Any) -> Any:
-    """msgpack, with what it becomes bounded before it becomes it."""
-    check_packed(data)
-    if wanted is None or codec == _CUSTOM:
-        return decode(data)
-    form = typed.form(wanted)
-    return form.from_parts(decode(data)) if codec == _EXTENDED else form.decode(data)
-
-
-def _read(data: bytes, codec: int, wanted: Any, as_array: bool) -> Any:
-    """The payload of the rarer codecs."""
+def _read(data: bytes, codec: int, wanted: Any) -> Any:
+    """What is not msgpack, or is wanted as more than that gives."""
+    as_array = wanted is AS_ARRAY
+    if as_array:
+        wanted = None
     if codec == _FLOATS:
         value = unpack_floats(data, as_array=as_array)
         return value if as_array or wanted in _VECTOR_TYPES else msgspec.convert(value, wanted)
@@ -257,15 +247,18 @@ def _read(data: bytes, codec: int, wanted: Any, as_array: bool) -> Any:
         value = unpack_array(data)
         if wanted is not None and not _fits(value, wanted):
             raise CorruptEntry(f"an array was stored, {typed.type_name(wanted)} is asked for")
-        return value
-    if codec == _NOTHING and not data:
+    elif codec in _OF_PARTS:
+        value = decode(data) if as_array or codec == _CUSTOM else _read_typed(data, codec, wanted)
+    elif codec == _NOTHING and not data:
         return None
-    raise CorruptEntry(f"an entry has codec {codec} and {len(data)} bytes")
+    else:
+        raise CorruptEntry(f"an entry has codec {codec} and {len(data)} bytes")
+    return array_of_list(value) if as_array and value.__class__ is list else value
 
 
-def _unless_list(decoded: object) -> object:
-    """An array over the entry's own bytes can be shared; the lists made without numpy cannot."""
-    return UNSET if decoded.__class__ is list else decoded
+def _read_typed(data: bytes, codec: int, wanted: Any) -> Any:
+    form = typed.form(wanted)
+    return form.from_parts(decode(data)) if codec == _EXTENDED else form.decode(data)
 
 
 def _lost(value: object, decoded: object) -> str | None:
@@ -288,10 +281,6 @@ def _is_array_type(wanted: Any) -> bool:
 def _fits(value: object, wanted: Any) -> bool:
     kind = get_origin(wanted) or wanted
     return wanted is Any or (isinstance(kind, type) and isinstance(value, kind))
-
-
-def _to(wanted: Any) -> str:
-    return "" if wanted is None else f" to {typed.type_name(wanted)}"
 
 
 def _refusal(value: object, error: Exception, attempt: Any) -> SerializationError:

@@ -134,8 +134,10 @@ class Pieces:
             return Encoded(b"", Codec.NOTHING, Flag(0), item), getsizeof(item)
         size = len(made.data)
         if self._request.kind.policy.shared and made.value is UNSET:
-            made = made._replace(value=self.decode(made))
-        return (made if made.value is UNSET else made._replace(data=b"")), size
+            made = Encoded(made.data, made.codec, made.flags, self.decode(made))
+        if made.value is not UNSET:  # its bytes are not needed then
+            made = Encoded(b"", made.codec, made.flags, made.value)
+        return made, size
 
     def decode(self, piece: Encoded) -> Any:
         """A reader's own, unless nobody can change it."""
