@@ -18,8 +18,7 @@ from typing import Any
 from cascada.engine import decide
 from cascada.engine.loading import dependencies as sources
 from cascada.engine.loading import encode as store
-from cascada.engine.reading import fences as fence
-from cascada.engine.reading import load_task, read
+from cascada.engine.reading import load_task, read, snapshots
 from cascada.engine.reading.item import Item
 from cascada.engine.request import Answer
 from cascada.engine.stack import Stack
@@ -200,7 +199,7 @@ def general_without_names() -> None:
 
 @mutant("set: no fence after a miss of the same key", workload="sets")
 def no_fence() -> None:
-    swap(fence, "take", lambda original: lambda stack, key: None)
+    swap(snapshots, "take", lambda original: lambda stack, key: None)
 
 
 @mutant("set: what is there is kept, whatever it says", workload="hands")
@@ -211,8 +210,8 @@ def kept_whatever_it_says() -> None:
 @mutant("fill: no fence", workload="hands")
 def fill_without_fence() -> None:
     def fill(original: Any) -> Any:
-        async def late(stack: Stack, miss: fence.Fence, *what: Any) -> bool:
-            now = await read.fence_now(stack, miss.request)
+        async def late(stack: Stack, miss: snapshots.Snapshot, *what: Any) -> bool:
+            now = await read.snapshot_now(stack, miss.request)
             return bool(await original(stack, now, *what))
 
         return late

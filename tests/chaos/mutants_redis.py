@@ -17,8 +17,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cascada.engine.loading import dependencies as sources
-from cascada.engine.reading import fences as fence
-from cascada.engine.reading import load, lookup
+from cascada.engine.reading import load, lookup, snapshots
 from cascada.engine.request import Answer
 from cascada.engine.stack import Stack
 from cascada.engine.tasks.singleflight import Waiter
@@ -347,7 +346,7 @@ def unstored_unchecked_on_redis() -> None:
 
 @mutant("set on redis: no fence after a miss", config="redis", workload="sets")
 def no_fence_on_redis() -> None:
-    swap(fence, "take", lambda original: lambda stack, key: None)
+    swap(snapshots, "take", lambda original: lambda stack, key: None)
 
 
 @mutant(

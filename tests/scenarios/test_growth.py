@@ -36,7 +36,7 @@ BOUNDS = {
     "cascada.api.cache.MAX_KEYS": 16,
     "cascada.engine.kinds.MAX_KINDS": 64,
     "cascada.engine.kinds.MAX_SHARED": 8,
-    "cascada.engine.reading.fences.MAX_FENCES": 16,
+    "cascada.engine.reading.snapshots.MAX_SNAPSHOTS": 16,
     "cascada.engine.tasks.singleflight.MAX_COOLING": 16,
     "cascada.telemetry.custom.MAX_SERIES": 32,
     "cascada.telemetry.throttle.MAX_KEYS": 16,

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cascada.api.tenant_requests import TenantRequests
-from cascada.engine.reading.fences import Fence
+from cascada.engine.reading.snapshots import Snapshot
 from cascada.engine.request import Request
 from cascada.model import arguments
 from cascada.model.entry import Entry, Hit, Miss
@@ -44,8 +44,8 @@ class TenantFills(TenantRequests):
         nothing, and what was made from the key's value stays.
         """
         given: object = miss
-        made_after = given.fence if isinstance(given, Miss | Hit) else None
-        if not isinstance(made_after, Fence):
+        made_after = given.snapshot if isinstance(given, Miss | Hit) else None
+        if not isinstance(made_after, Snapshot):
             raise BadInput(
                 f"fill was given a {type(given).__name__} that is no miss of get; "
                 "pass what get returned when it found nothing"

@@ -18,12 +18,12 @@ from cascada.engine.bypass import Bypass, is_bypassed
 from cascada.engine.hits import Hits
 from cascada.engine.kinds import Kind
 from cascada.engine.lifecycle import Lifecycle
-from cascada.engine.reading import fences, read
+from cascada.engine.reading import read, snapshots
 from cascada.engine.reading.answers import hit_of, hit_or_miss, value_of
 from cascada.engine.reading.explain import Explanation, explain
-from cascada.engine.reading.fences import Fence
 from cascada.engine.reading.levels import LevelLookup
 from cascada.engine.reading.load import load, load_uncached
+from cascada.engine.reading.snapshots import Snapshot
 from cascada.engine.request import Answer, Loader, Request
 from cascada.engine.selfcheck import SelfCheck
 from cascada.engine.stack import Stack
@@ -113,9 +113,9 @@ class Engine:
     ) -> list[Miss]:
         """Misses for callers who are to ask their sources, whatever the tiers have."""
         if not self.storing:
-            return [Miss(default, Fence(self.stack, request, {})) for request in requests]
+            return [Miss(default, Snapshot(self.stack, request, {})) for request in requests]
         misses = await read.get_hidden(self.stack, requests, at_once=at_once)
-        return [Miss(default, fence) for fence in misses]
+        return [Miss(default, snapshot) for snapshot in misses]
 
     async def get_many(
         self,
@@ -153,7 +153,7 @@ class Engine:
     ) -> Sequence[Hit[Any] | Miss]:
         if self.passing_by:
             return await self._pass_by(requests, default, at_once=at_once)
-        answers: Sequence[Hit[Any] | Answer | Fence] = (
+        answers: Sequence[Hit[Any] | Answer | Snapshot] = (
             await read.get(self.stack, requests, at_once=True)
             if at_once
             else await read.get_all(self.stack, requests)
@@ -236,7 +236,7 @@ class Engine:
         """Seconds until the value of the request's key is no longer fresh; None if none is."""
         exact = Request(request.kind, request.candidates[:1])
         (answer,) = await read.get(self.stack, [exact], counted=False)
-        if isinstance(answer, Fence):
+        if isinstance(answer, Snapshot):
             return None
         return max(0.0, answer.entry.fresh_until - self.stack.now())
 
@@ -274,9 +274,11 @@ class Engine:
         return await write.write(self.stack, request, entry, sources)
 
     @when_ready
-    async def fill(self, miss: Fence, entry: Entry | None, sources: Sequence[MadeOf] = ()) -> bool:
+    async def fill(
+        self, miss: Snapshot, entry: Entry | None, sources: Sequence[MadeOf] = ()
+    ) -> bool:
         """Store what was made after this miss, where no value is; whether it was."""
-        fences.spend(miss)
+        snapshots.spend(miss)
         return self.storing and await write.fill(self.stack, miss, entry, sources)
 
     @when_ready

@@ -54,12 +54,12 @@ class Answer:
 
     `value` is an object that exactly one caller may have as its own (a fresh decoding); whoever
     comes later decodes `entry` again. `foreign`: another tenant's is in it.
-    `fence`: of a known absence, which is a miss to who can make the value.
+    `snapshot`: of a known absence, which is a miss to who can make the value.
     """
 
     __slots__ = (
-        "coalesced", "entry", "fence", "foreign", "found_at", "generator_seconds", "loader_seconds",
-        "origin", "stale", "storable", "tier", "value",
+        "coalesced", "entry", "foreign", "found_at", "generator_seconds", "loader_seconds",
+        "origin", "snapshot", "stale", "storable", "tier", "value",
     )  # fmt: skip
 
     def __init__(
@@ -84,7 +84,7 @@ class Answer:
         self.origin = origin
         self.coalesced = False
         self.storable = True
-        self.fence: object = None
+        self.snapshot: object = None
         self.loader_seconds = loader_seconds
         self.generator_seconds = generator_seconds
 

@@ -162,8 +162,8 @@ class Hit(msgspec.Struct, Generic[T_co], frozen=True, gc=False, repr_omit_defaul
     it came from; `age` is the seconds since it was loaded; `stale` that it is past its ttl (never
     that it was invalidated); `coalesced` that another caller's load brought it. `key` says which
     value it is, and `origin` as what it was read, for what is made of it (`sources=[hit]`).
-    `absent`: it is known that there is nothing, which is falsy, as a `Miss` is, and has a `fence`
-    like it; every other hit is true.
+    `absent`: it is known that there is nothing, which is falsy, as a `Miss` is, and has what it has
+    seen in a `snapshot` like it; every other hit is true.
     """
 
     value: T_co
@@ -173,7 +173,7 @@ class Hit(msgspec.Struct, Generic[T_co], frozen=True, gc=False, repr_omit_defaul
     coalesced: bool = False
     origin: Any = None
     absent: bool = False
-    fence: object = None
+    snapshot: object = None
 
     @property
     def key(self) -> Key | None:
@@ -212,12 +212,12 @@ class Miss:
     made since is still good.
     """
 
-    __slots__ = ("fence", "value")
+    __slots__ = ("snapshot", "value")
     absent: Final = False
 
-    def __init__(self, value: Any = None, fence: object = None) -> None:
+    def __init__(self, value: Any = None, snapshot: object = None) -> None:
         self.value = value
-        self.fence = fence
+        self.snapshot = snapshot
 
     def __bool__(self) -> Literal[False]:
         return False

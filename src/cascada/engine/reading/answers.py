@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from cascada.engine.loading import dependencies as sources
-from cascada.engine.reading.fences import Fence
 from cascada.engine.reading.item import is_absence
+from cascada.engine.reading.snapshots import Snapshot
 from cascada.engine.request import Answer, Request
 from cascada.engine.stack import Stack
 from cascada.model.entry import UNSET, Hit, Miss
@@ -38,16 +38,16 @@ def hit_of(stack: Stack, request: Request, answer: Answer, default: Any = None) 
     age = 0.0 if answer.tier == "source" else max(0.0, stack.now() - answer.entry.created)
     origin = sources.origin(request, answer)
     stale, coalesced = answer.stale, answer.coalesced
-    return Hit(value, answer.tier, age, stale, coalesced, origin, absent, answer.fence)
+    return Hit(value, answer.tier, age, stale, coalesced, origin, absent, answer.snapshot)
 
 
 def hit_or_miss(
-    stack: Stack, request: Request, found: Hit[Any] | Answer | Fence, default: Any = None
+    stack: Stack, request: Request, found: Hit[Any] | Answer | Snapshot, default: Any = None
 ) -> Hit[Any] | Miss:
     """What a `get` found, or the miss that remembers what it saw."""
     if isinstance(found, Hit):
         return found
-    if isinstance(found, Fence):
+    if isinstance(found, Snapshot):
         return Miss(default, found)
     return hit_of(stack, request, found, default)
 
@@ -65,11 +65,11 @@ def opens(stack: Stack, request: Request, answer: Answer) -> bool:
 def account(
     stack: Stack,
     requests: Sequence[Request],
-    found: Sequence[Hit[Any] | Answer | Fence | None],
+    found: Sequence[Hit[Any] | Answer | Snapshot | None],
     started: float,
 ) -> None:
     """Count the answers, and tell the load that this runs in what it depends on."""
-    answers = [None if isinstance(each, Fence) else each for each in found]
+    answers = [None if isinstance(each, Snapshot) else each for each in found]
     stack.trace.answered(requests, answers, stack.timer() - started)
     if sources.current(stack) is not None:
         for request, answer in zip(requests, answers, strict=True):

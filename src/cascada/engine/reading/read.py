@@ -1,4 +1,4 @@
-"""`get`: what the tiers have, and of what they lack a fence, by which it may be stored later.
+"""`get`: what the tiers have, and of what they lack a snapshot, by which it may be stored later.
 
 The engine calls it. The usual hit never gets here: memory answers it inside the caller's own
 coroutine. It asks no source, and takes no lease of a shared tier.
@@ -11,19 +11,19 @@ from typing import Any
 
 from cascada.engine.loading import dependencies as sources
 from cascada.engine.loading.encode import is_typed
-from cascada.engine.reading import fences as fence
+from cascada.engine.reading import snapshots
 from cascada.engine.reading.answers import account
 from cascada.engine.reading.fast_path import SharedRead, hits
-from cascada.engine.reading.fences import Fence
 from cascada.engine.reading.item import is_absence
 from cascada.engine.reading.lookup import Lookup
+from cascada.engine.reading.snapshots import Snapshot
 from cascada.engine.request import Answer, Fences, Request
 from cascada.engine.stack import Stack
 from cascada.model.entry import Hit
-from cascada.tiers.contract import Fence as TierFence
+from cascada.tiers.contract import Fence
 
 
-async def get_one(stack: Stack, request: Request) -> Hit[Any] | Answer | Fence:
+async def get_one(stack: Stack, request: Request) -> Hit[Any] | Answer | Snapshot:
     """`get_all` of one, together with all who ask in this turn of the event loop.
 
     But for values of a declared type: its own code makes them, and may look at its caller's context
@@ -43,12 +43,12 @@ async def get_one(stack: Stack, request: Request) -> Hit[Any] | Answer | Fence:
     return hit  # type: ignore[no-any-return]
 
 
-async def get_all(stack: Stack, requests: Sequence[Request]) -> list[Hit[Any] | Answer | Fence]:
-    """What the tiers have: mostly hits, else what a decision has found; else a fence."""
+async def get_all(stack: Stack, requests: Sequence[Request]) -> list[Hit[Any] | Answer | Snapshot]:
+    """What the tiers have: mostly hits, else what a decision has found; else a snapshot."""
     started = stack.timer()
     if len(stack.flights):
         await _until_stored(stack, requests)
-    found: list[Hit[Any] | Answer | Fence]
+    found: list[Hit[Any] | Answer | Snapshot]
     if stack.lower:
         read, shared = await hits(stack, requests)
         open_ = [request for request, hit in zip(requests, read, strict=True) if hit is None]
@@ -68,8 +68,8 @@ async def get(
     *,
     counted: bool = True,
     at_once: bool = False,
-) -> list[Answer | Fence]:
-    """What the tiers have, each request's first candidate that may be served; else its fence.
+) -> list[Answer | Snapshot]:
+    """What the tiers have, each request's first candidate that may be served; else its snapshot.
 
     Not `counted`: it is asked about a value, not for it. `at_once`: all of one moment.
     """
@@ -84,7 +84,7 @@ async def get(
 
 async def get_hidden(
     stack: Stack, requests: Sequence[Request], *, at_once: bool = False
-) -> list[Fence]:
+) -> list[Snapshot]:
     """Read and count as `get` does, for callers who are not given what is found.
 
     So all of them may store what they read themselves.
@@ -92,19 +92,19 @@ async def get_hidden(
     started = stack.timer()
     lookup = Lookup(stack, requests, at_once=at_once)
     await lookup.run()
-    fences = [fence.remember(stack, item) for item in lookup.items]
-    await fence.complete(stack, fences)
+    missed = [snapshots.remember(stack, item) for item in lookup.items]
+    await snapshots.complete(stack, missed)
     account(stack, requests, [item.answer for item in lookup.items], started)
-    return fences
+    return missed
 
 
-async def fence_now(stack: Stack, request: Request) -> Fence:
-    """The fence of a miss at this moment, whatever the tiers have."""
+async def snapshot_now(stack: Stack, request: Request) -> Snapshot:
+    """The snapshot of a miss at this moment, whatever the tiers have."""
     lookup = Lookup(stack, [request])
     await lookup.run()
-    now = fence.remember(stack, lookup.items[0])
-    await fence.complete(stack, [now])
-    fence.take(stack, request.key)  # it serves this caller alone
+    now = snapshots.remember(stack, lookup.items[0])
+    await snapshots.complete(stack, [now])
+    snapshots.take(stack, request.key)  # it serves this caller alone
     return now
 
 
@@ -127,26 +127,26 @@ async def _look_up(
     shared: SharedRead | None = None,
     *,
     at_once: bool = False,
-) -> list[Answer | Fence]:
-    """What the tiers have; what they lack leaves a fence."""
+) -> list[Answer | Snapshot]:
+    """What the tiers have; what they lack leaves a snapshot."""
     lookup = Lookup(stack, requests, at_once=at_once)
     await lookup.run(shared if shared is not None and shared.tells(requests) else None)
     found = _outcome(lookup)
-    fences = [each if isinstance(each, Fence) else each.fence for each in found]
-    await fence.complete(stack, [each for each in fences if isinstance(each, Fence)])
+    missed = [each if isinstance(each, Snapshot) else each.snapshot for each in found]
+    await snapshots.complete(stack, [each for each in missed if isinstance(each, Snapshot)])
     return found
 
 
-def _outcome(lookup: Lookup) -> list[Answer | Fence]:
-    """The answers, and the fences of those that there are none to. An absence has both."""
-    found: list[Answer | Fence] = []
+def _outcome(lookup: Lookup) -> list[Answer | Snapshot]:
+    """The answers, and the snapshots of those that there are none to. An absence has both."""
+    found: list[Answer | Snapshot] = []
     for item in lookup.items:
         answer = item.answer
         if answer is None:
-            found.append(fence.remember(lookup.stack, item))
+            found.append(snapshots.remember(lookup.stack, item))
             continue
         if is_absence(answer):
-            answer.fence = fence.remember(lookup.stack, item)
+            answer.snapshot = snapshots.remember(lookup.stack, item)
         found.append(answer)
     return found
 
@@ -164,7 +164,7 @@ async def known(
     (item,) = lookup.items
     fences: list[Fences] = [
         {
-            tier: TierFence(seen[index].q, seen[index].epoch, seen[index].mark)
+            tier: Fence(seen[index].q, seen[index].epoch, seen[index].mark)
             for tier, seen in item.seen.items()
             if index < len(seen)  # memory above another tier is not asked for all
         }

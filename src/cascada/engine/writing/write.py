@@ -12,9 +12,9 @@ from typing import Final
 from cascada.codecs.envelope import digest_of
 from cascada.engine.loading import fitness
 from cascada.engine.loading.encode import absence, encoded, entry_names, over
-from cascada.engine.reading import fences
-from cascada.engine.reading.fences import Fence
-from cascada.engine.reading.read import fence_now
+from cascada.engine.reading import snapshots
+from cascada.engine.reading.read import snapshot_now
+from cascada.engine.reading.snapshots import Snapshot
 from cascada.engine.request import Request
 from cascada.engine.stack import Stack
 from cascada.engine.tasks.background import Unfinished
@@ -82,10 +82,10 @@ async def write(
     goes, and that is all; so it does if one of the sources is not any more what was read of it.
     """
     key = request.key
-    miss = fences.take(stack, key)
+    miss = snapshots.take(stack, key)
     if sources and any(source.data is not None for source in sources):
-        # From this fence on the leases tell of every change, so that the look may come before them.
-        miss = miss or await fence_now(stack, request)
+        # From this moment on the leases tell of every change, so that the look may come before.
+        miss = miss or await snapshot_now(stack, request)
         if await _unfit(stack, request, sources):
             await void(stack, [key_name(key)])
             return False
@@ -106,7 +106,7 @@ async def write(
     return kept
 
 
-async def _set(stack: Stack, request: Request, entry: Entry, miss: Fence | None) -> bool:
+async def _set(stack: Stack, request: Request, entry: Entry, miss: Snapshot | None) -> bool:
     """Hold the key in all lower tiers, then fill them from below, and memory last.
 
     If one refuses, or the lowest does not answer, the key is invalidated in all of them instead:
@@ -144,7 +144,7 @@ async def _set(stack: Stack, request: Request, entry: Entry, miss: Fence | None)
 
 
 async def _hold(
-    stack: Stack, request: Request, entry: Entry, miss: Fence | None
+    stack: Stack, request: Request, entry: Entry, miss: Snapshot | None
 ) -> dict[GuardedTier, Lease]:
     """The leases of the tiers that answer."""
     held, digests = {}, [digest_of(entry)]
@@ -204,7 +204,7 @@ def _is_old(filled: Mapping[Tier, Filled]) -> bool:
     return next(iter(filled.values())).outcome is Outcome.OLDER if filled else False
 
 
-def _seen(miss: Fence | None, tier: Tier) -> Seen:
+def _seen(miss: Snapshot | None, tier: Tier) -> Seen:
     """What a tier has answered to the miss that came before."""
     return None if miss is None else miss.seen.get(tier.name)
 
@@ -251,12 +251,12 @@ async def fill_anew(stack: Stack, request: Request, entry: Entry | None) -> bool
     """
     if entry is None:
         return await write(stack, request, None)
-    miss = fences.take(stack, request.key) or await fence_now(stack, request)
+    miss = snapshots.take(stack, request.key) or await snapshot_now(stack, request)
     return await fill(stack, miss, entry)
 
 
 async def fill(
-    stack: Stack, miss: Fence, entry: Entry | None, sources: Sequence[MadeOf] = ()
+    stack: Stack, miss: Snapshot, entry: Entry | None, sources: Sequence[MadeOf] = ()
 ) -> bool:
     """Store what was made after this miss, the lowest tier first, as a load would.
 
@@ -292,7 +292,7 @@ async def fill(
     return bool(tiers) or (filled.accepted and request.key in stack.memory.records)
 
 
-def _was_there(miss: Fence, tier: Tier) -> bool:
+def _was_there(miss: Snapshot, tier: Tier) -> bool:
     """Whether a tier has answered the read that missed."""
     answer = miss.seen.get(tier.name)
     return answer is not None and getattr(answer, "why", None) is not Why.UNAVAILABLE

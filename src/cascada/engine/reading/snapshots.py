@@ -1,12 +1,12 @@
 """The hand-written pattern, made safe: get, a miss, read the row, store.
 
 What is stored so was read after the miss, but perhaps before an invalidation that came after it. So
-a miss carries a fence, the answers that the tiers gave, and what is stored by it takes its leases
-as of then: it is refused if anything named the key in between. A miss whose tier could not be read
-leaves a fence that always refuses. (`docs/protocol.md` rules 1 and 2.)
+a miss carries a snapshot, the answers that the tiers gave, and what is stored by it takes its
+leases as of then: it is refused if anything named the key in between. A miss whose tier could not
+be read leaves one that always refuses. (`docs/protocol.md` rules 1 and 2.)
 
-`fill` is given the miss itself. `set` finds it by its task: fences belong to the task, not to the
-context: contexts are copied into tasks, and two requests that share a fence would each rob the
+`fill` is given the miss itself. `set` finds it by its task: snapshots belong to the task, not to
+the context: contexts are copied into tasks, and two requests that share one would each rob the
 other of it.
 """
 
@@ -22,17 +22,16 @@ from cascada.engine.request import Request
 from cascada.engine.stack import Stack
 from cascada.model.errors import TierUnavailable
 from cascada.model.keys import Key
-from cascada.tiers.contract import Fence as TierFence
-from cascada.tiers.contract import Found, Missing, Tier, Why
+from cascada.tiers.contract import Fence, Found, Missing, Tier, Why
 
-MAX_FENCES: Final = 256
+MAX_SNAPSHOTS: Final = 256
 """Misses that one task may leave behind without setting them; the oldest are forgotten."""
 
-Answered = Found | Missing | TierFence
+Answered = Found | Missing | Fence
 """What a tier answered to the read that missed."""
 
 
-class Fence:
+class Snapshot:
     """What a miss remembers: `request` found nothing, or nothing to be given, in this `stack`."""
 
     __slots__ = ("request", "seen", "stack")
@@ -43,30 +42,32 @@ class Fence:
         self.seen = seen
 
 
-_fences: WeakKeyDictionary[asyncio.Task[Any], dict[tuple[int, Key], Fence]] = WeakKeyDictionary()
+_of_tasks: WeakKeyDictionary[asyncio.Task[Any], dict[tuple[int, Key], Snapshot]] = (
+    WeakKeyDictionary()
+)
 
 
-def remember(stack: Stack, item: Item) -> Fence:
+def remember(stack: Stack, item: Item) -> Snapshot:
     """This read of the current task found nothing, or nothing that it is given."""
-    fence = Fence(stack, item.request, _seen_by(item))
+    snapshot = Snapshot(stack, item.request, _seen_by(item))
     task = asyncio.current_task()
     if task is not None:
-        of_task = _fences.get(task)
+        of_task = _of_tasks.get(task)
         if of_task is None:
-            of_task = _fences[task] = {}
-        of_task[id(stack), item.request.key] = fence
-        if len(of_task) > MAX_FENCES:
+            of_task = _of_tasks[task] = {}
+        of_task[id(stack), item.request.key] = snapshot
+        if len(of_task) > MAX_SNAPSHOTS:
             del of_task[next(iter(of_task))]
-    return fence
+    return snapshot
 
 
-async def complete(stack: Stack, fences: Sequence[Fence]) -> None:
+async def complete(stack: Stack, snapshots: Sequence[Snapshot]) -> None:
     """Ask the tiers that these reads have not: a tier above may have ended them.
 
     Their caller reads its row after this, so that what the tiers say now is early enough.
     """
     for tier in stack.lower:
-        unasked = [fence for fence in fences if tier.name not in fence.seen]
+        unasked = [snapshot for snapshot in snapshots if tier.name not in snapshot.seen]
         if unasked:
             await _ask(tier, unasked)
 
@@ -81,33 +82,33 @@ def _seen_by(item: Item) -> dict[str, Answered]:
     if item.answer is None or is_absence(item.answer):
         return seen
     return {
-        tier: TierFence(each.q, each.epoch) if isinstance(each, Found) else each
+        tier: Fence(each.q, each.epoch) if isinstance(each, Found) else each
         for tier, each in seen.items()
     }
 
 
-async def _ask(tier: Tier, unasked: Sequence[Fence]) -> None:
+async def _ask(tier: Tier, unasked: Sequence[Snapshot]) -> None:
     try:
-        answers = await tier.read([fence.request.key for fence in unasked])
+        answers = await tier.read([snapshot.request.key for snapshot in unasked])
     except TierUnavailable:
         answers = [Missing(-1, Why.UNAVAILABLE)] * len(unasked)
-    for fence, answer in zip(unasked, answers, strict=True):
+    for snapshot, answer in zip(unasked, answers, strict=True):
         hidden = isinstance(answer, Found)
-        fence.seen[tier.name] = TierFence(answer.q, answer.epoch) if hidden else answer
+        snapshot.seen[tier.name] = Fence(answer.q, answer.epoch) if hidden else answer
 
 
-def take(stack: Stack, key: Key) -> Fence | None:
-    """The fence that a miss of `key` in this task has left; it serves one `set`."""
+def take(stack: Stack, key: Key) -> Snapshot | None:
+    """The snapshot that a miss of `key` in this task has left; it serves one `set`."""
     task = asyncio.current_task()
-    if task is None or (fences := _fences.get(task)) is None:
+    if task is None or (snapshots := _of_tasks.get(task)) is None:
         return None
-    return fences.pop((id(stack), key), None)
+    return snapshots.pop((id(stack), key), None)
 
 
-def spend(fence: Fence) -> None:
+def spend(snapshot: Snapshot) -> None:
     """It has served: a later `set` in this task is not held to it."""
     task = asyncio.current_task()
-    fences = None if task is None else _fences.get(task)
-    where = id(fence.stack), fence.request.key
-    if fences is not None and fences.get(where) is fence:
-        del fences[where]
+    snapshots = None if task is None else _of_tasks.get(task)
+    where = id(snapshot.stack), snapshot.request.key
+    if snapshots is not None and snapshots.get(where) is snapshot:
+        del snapshots[where]
