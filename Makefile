@@ -1,15 +1,15 @@
 # The commands of the project; `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: venv demo serve test check bench chaos busy docs help
+.PHONY: venv demo serve test check bench rivals chaos busy docs help
 
 PY := .venv/bin/python
 # A module is compiled once, not in each of the hundreds of processes that the tests start.
 export PYTHONDONTWRITEBYTECODE :=
 MINUTES ?= 5
 PORT ?= 8000
-TIMED := $(addprefix tests/,scenarios tiers processes examples chaos benchmarks)
-TYPED := src $(wildcard examples tests/typing tests/chaos)
+TIMED := $(addprefix tests/,scenarios tiers processes examples chaos rivals benchmarks)
+TYPED := src $(wildcard examples tests/typing tests/chaos tests/rivals)
 
 # The first interpreter that really runs (a pyenv shim may not), is new enough and can make an environment.
 SUITS := import sys, ensurepip; sys.exit(sys.version_info < (3, 11))
@@ -79,6 +79,12 @@ check-rules:
 bench: venv  ## run benchmarks/ and write docs/benchmarks: a table, and a plot (about ten minutes)
 	@echo "bench: every script of benchmarks/ in turn"
 	@$(PY) benchmarks/run.py
+	@$(PY) benchmarks/comparison.py
+
+rivals: venv  ## put other libraries under the checker, and write docs/comparison.md (about ten minutes)
+	@echo "rivals: python benchmarks/rivals.py"
+	@$(PY) benchmarks/rivals.py
+	@$(PY) benchmarks/comparison.py
 
 chaos: venv  ## attack every configuration for 5 minutes with several processes (MINUTES=, ARGS=)
 	@echo "chaos: python -m tests.chaos, $(MINUTES) minutes for each configuration"

@@ -70,6 +70,16 @@ class RawClient(asyncio.Protocol):
         self._transport.close()
 
 
+def client_side_cache() -> dict[str, Any]:
+    """Options with which valkey-glide keeps what it has read, and is told when it changes."""
+    import glide
+
+    local = glide.ClientSideCache.create(
+        max_cache_kb=50 * 1024, entry_ttl_ms=600_000, server_assisted=True
+    )
+    return {"client_side_cache": local, "protocol": glide.ProtocolVersion.RESP3}
+
+
 async def glide_client(port: int, **options: Any) -> Any:
     """A client of valkey-glide, which speaks in one multiplexed connection."""
     import glide

@@ -20,20 +20,23 @@ from typing import Any, Final
 
 from _caches import cache_of
 from _rows import Row, ns, script
-from _servers import RawClient, glide_client, redis_server
+from _servers import RawClient, client_side_cache, glide_client, redis_server
 from _timing import ALL_CPU, CPU, Case, Timing, in_turn
 from aiocache import RedisCache
 from aiocache.serializers import NullSerializer
 from cashews import Cache as Cashews
 from redis.asyncio import BlockingConnectionPool, Redis
 
-from cascada import Cache, Tenant
+from cascada import Cache, Policy, Tenant
 
 MANY: Final = 1000
 WORKERS: Final = 64
 POOL: Final = 64
 VALUE: Final = b"x" * 1024
 IDS: Final = [f"d{number}" for number in range(MANY)]
+
+LEVELS: Final = {"document": Policy(lookup="nearest")}
+"""A more general context's value answers, too: what six levels are looked through for."""
 
 LONE: Final = "a lone get"
 AT_ONCE: Final = "1000 gets at once"
@@ -96,11 +99,13 @@ class Clients:
     pool: Any
     raw: RawClient
     glide: Any
+    locals: dict[str, Get]
+    """Those that keep what they have read in the process, and are told when it changes."""
 
 
 async def connect(port: int, url: str, stack: AsyncExitStack) -> Clients:
-    empty = await stack.enter_async_context(cache_of(redis=url, l1_bytes=1))
-    filled = await stack.enter_async_context(cache_of(redis=url))
+    empty = await stack.enter_async_context(cache_of(redis=url, l1_bytes=1, policies=LEVELS))
+    filled = await stack.enter_async_context(cache_of(redis=url, policies=LEVELS))
     # Its usual pool raises when a thousand callers come; this one lets them wait.
     waiting = BlockingConnectionPool(port=port, max_connections=POOL, timeout=60)
     pool = Redis.from_pool(waiting)
@@ -109,7 +114,9 @@ async def connect(port: int, url: str, stack: AsyncExitStack) -> Clients:
     stack.callback(raw.close)
     glide = await glide_client(port)
     stack.push_async_callback(glide.close)
-    aio = RedisCache(endpoint="127.0.0.1", port=port, serializer=NullSerializer())
+    aio = RedisCache(
+        endpoint="127.0.0.1", port=port, serializer=NullSerializer(), pool_max_size=2 * WORKERS
+    )
     stack.push_async_callback(aio.close)
     cashews = Cashews()
     cashews.setup(f"redis://127.0.0.1:{port}/0", client_side=False)
@@ -128,7 +135,23 @@ async def connect(port: int, url: str, stack: AsyncExitStack) -> Clients:
         "cashews": lambda each: cashews.get(f"c:{each}"),
         "cascada": lambda each: acme.get("document", each),
     }
-    return Clients(gets, empty, filled, pool, raw, glide)
+    return Clients(gets, empty, filled, pool, raw, glide, await keeping(port, url, stack))
+
+
+async def keeping(port: int, url: str, stack: AsyncExitStack) -> dict[str, Get]:
+    kept = (await stack.enter_async_context(cache_of(redis=url))).tenant("acme")
+    glide = await glide_client(port, **client_side_cache())
+    stack.push_async_callback(glide.close)
+    cashews = Cashews()
+    cashews.setup(f"redis://127.0.0.1:{port}/0", client_side=True)
+    stack.push_async_callback(cashews.close)
+    for each in IDS:
+        await cashews.set(each, VALUE, expire=3600)
+    return {
+        "cascada": lambda each: kept.get("document", each),
+        "cashews": cashews.get,
+        "valkey-glide": glide.get,
+    }
 
 
 async def checked(handle: Tenant) -> Tenant:
@@ -140,11 +163,12 @@ async def checked(handle: Tenant) -> Tenant:
 
 async def cases_of(clients: Clients) -> list[Case]:
     gets = clients.gets
-    few = {name: gets[name] for name in (PY, "raw protocol", "valkey-glide", "cashews", "cascada")}
+    few = {name: get for name, get in gets.items() if name != "aiocache"}
     return [
         *(alone(f"{name}: {LONE}", get) for name, get in gets.items()),
         *(together(f"{name}: {AT_ONCE}", get) for name, get in few.items()),
-        *(sustained(f"{name}: {SUSTAINED}", get) for name, get in few.items()),
+        *(sustained(f"{name}: {SUSTAINED}", get) for name, get in gets.items()),
+        *(alone(f"{name}, client-side: {LONE}", get) for name, get in clients.locals.items()),
         *await batches(clients),
         *await levels(clients),
     ]

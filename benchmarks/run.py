@@ -11,14 +11,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 from _plot import plot
 from _rows import HEADING, Row
-from _timing import machine
+from _taken import pretty, sentence, taken
 
 HERE: Final = Path(__file__).parent
 ROOT: Final = HERE.parent
@@ -39,10 +38,6 @@ SCRIPTS: Final = {
     "startup": "Start-up",
     "route": "A route of the example service",
 }
-PEERS: Final = (
-    "redis", "hiredis", "valkey-glide", "cashews", "aiocache", "async-lru", "cachetools", "msgspec",
-    "fastapi",
-)  # fmt: skip
 
 
 def main() -> int:
@@ -60,7 +55,7 @@ def main() -> int:
         missed = sum(row.verdict == "missed" for row in rows)
         spent = time.perf_counter() - began
         print(f": {len(rows)} rows, {missed} over their reach, {spent:.0f} s", flush=True)
-    told = {"taken": taken(), "sections": sections}
+    told = {"taken": taken(quick=options.quick), "sections": sections}
     options.into.mkdir(parents=True, exist_ok=True)
     (options.into / "benchmarks.json").write_bytes(pretty(told))
     (options.into / "README.md").write_text(markdown(told), "utf-8")
@@ -83,36 +78,14 @@ def rows_of(script: str, *, quick: bool) -> list[Row]:
         return msgspec.json.decode(path.read_bytes(), type=list[Row])
 
 
-def taken() -> dict[str, Any]:
-    """Where and with what the figures were taken: no name of a machine or a person."""
-    from _servers import server_version
-
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
-    return {
-        "machine": machine(),
-        "redis server": server_version(),
-        "versions": {name: version(name) for name in PEERS},
-        "commit": commit.stdout.strip() or "unknown",
-    }
-
-
-def pretty(told: Any) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(told), indent=1) + b"\n"
-
-
 def markdown(told: dict[str, Any]) -> str:
     """The one table, a part of it for each script."""
-    where = told["taken"]
-    versions = ", ".join(f"{name} {number}" for name, number in where["versions"].items())
     parts = [
         "# Benchmarks\n",
         "Written by `make bench`; do not edit. The figures are medians of what was measured in "
         "turn in one process; what counts are the ratios. `of` says what a ratio is to, `reach` "
         "what cascada is held to. Each part is a script that runs alone.\n",
-        f"{where['machine']}; {where['redis server']}; {versions}; commit {where['commit']}.\n",
+        f"{sentence(told['taken'])}\n",
         "![Figures that have a reach, as a share of it](benchmarks.png)\n",
     ]
     for section in told["sections"]:

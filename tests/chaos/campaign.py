@@ -30,7 +30,8 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to run. `mutant`: the rule to leave out; `faults` None: the configuration's own."""
+    """What to run. `mutant`: the rule to leave out; `faults` None: the configuration's own;
+    `program`: the module that each worker is."""
 
     config: str
     seconds: float
@@ -38,6 +39,7 @@ class Plan:
     workload: str = "usual"
     mutant: str = ""
     faults: tuple[str, ...] | None = None
+    program: str = "tests.chaos.worker"
 
     @property
     def configuration(self) -> Configuration:
@@ -88,7 +90,9 @@ def run(plan: Plan, progress: Progress = lambda text: None) -> Outcome:
         Truth.create(folder / "truth", len(Keyspace(rows).rows)).close()
         board = Board.create(folder / "board", config.workers)
         with config.stand(folder, config.workers) as ground:
-            fleet = Fleet(folder, board, plan.config, plan.workload, plan.mutant, plan.seed)
+            fleet = Fleet(
+                folder, board, plan.config, plan.workload, plan.mutant, plan.seed, plan.program
+            )
             arena = Arena(fleet, folder, ground)
             began = time.monotonic()
             hung = ""

@@ -25,10 +25,18 @@ class Hung(Exception):
 
 
 class Fleet:
-    """All workers of one run. A worker's lock is held by whatever fault is upon it."""
+    """All workers of one run, each a process of the module `program`. A worker's lock is held by
+    whatever fault is upon it."""
 
     def __init__(
-        self, folder: Path, board: Board, config: str, workload: str, mutant: str, seed: int
+        self,
+        folder: Path,
+        board: Board,
+        config: str,
+        workload: str,
+        mutant: str,
+        seed: int,
+        program: str = "tests.chaos.worker",
     ) -> None:
         self.folder = folder
         self.board = board
@@ -39,6 +47,7 @@ class Fleet:
         self._workload = workload
         self._mutant = mutant
         self._seed = seed
+        self._program = program
         self._log = (folder / "workers.log").open("ab")
         self._processes: list[subprocess.Popen[bytes]] = []
 
@@ -100,7 +109,7 @@ class Fleet:
             words[Word.INCARNATION],
         )  # fmt: skip
         return subprocess.Popen(
-            [sys.executable, "-m", "tests.chaos.worker", spec.text()],
+            [sys.executable, "-m", self._program, spec.text()],
             cwd=ROOT,
             stdout=self._log,
             stderr=self._log,

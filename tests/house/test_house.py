@@ -20,7 +20,19 @@ PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf
 
 LONGEST = 400
 MEDIAN = 150
-TARGETS = ["venv", "demo", "serve", "test", "check", "bench", "chaos", "busy", "docs", "help"]
+TARGETS = [
+    "venv",
+    "demo",
+    "serve",
+    "test",
+    "check",
+    "bench",
+    "rivals",
+    "chaos",
+    "busy",
+    "docs",
+    "help",
+]
 
 
 def kept(*patterns: str) -> list[Path]:
