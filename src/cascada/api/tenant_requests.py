@@ -61,10 +61,9 @@ class TenantRequests:
     def _request(
         self, type_keys: TypeKeys, resource_id: Id, want: Any = None, *, generating: bool = False
     ) -> Request:
-        keys = type_keys.keys(id_text(resource_id))
         if want is not None:
             want = self._wanted(want)
-        return Request(type_keys.kind, keys, type_keys.context, want, generating=generating)
+        return type_keys.request(id_text(resource_id), want, generating=generating)
 
     def _wanted(self, type: Any) -> Any:
         """The type that a caller declared; what nothing can be decoded to would never be a hit."""

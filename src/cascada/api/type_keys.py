@@ -62,6 +62,12 @@ class TypeKeys:
         """The names of the context parts that the key leaves out."""
         return self._worked_out()[1]
 
+    def request(self, last: str, want: Any = None, *, generating: bool = False) -> Request:
+        """What is asked for one canonical id."""
+        prefixes, context = self._rest or self._worked_out()
+        keys = tuple([_key(Key, (*prefix, last)) for prefix in prefixes])
+        return Request(self.kind, keys, context, want, generating=generating)
+
     def requests(self, ids: Sequence[str], want: Any = None) -> list[Request]:
         """One for each canonical id; there may be thousands."""
         kind, context, keys = self.kind, self.context, self.keys

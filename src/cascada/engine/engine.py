@@ -337,7 +337,8 @@ class Engine:
     @property
     def storing(self) -> bool:
         """Whether the tiers are used at all: not in mode off, nor inside `bypass()`."""
-        return self.options.mode != "off" and not is_bypassed(self.stack)
+        stack = self.stack
+        return self.options.mode != "off" and not (stack.bypasses and is_bypassed(stack))
 
     def bypass(self) -> Bypass:
         """Inside the block, in this task and those it starts, reads go to their sources."""

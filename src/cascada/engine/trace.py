@@ -19,6 +19,7 @@ from cascada.model.dependencies import BY_CONTEXT, unreached
 from cascada.model.entry import MEMORY, SOURCE, Hit
 from cascada.model.events import Event, EventKind, Observer
 from cascada.model.keys import Key
+from cascada.model.names import tenant_of
 from cascada.model.secret import without_values
 from cascada.telemetry.custom import Tracked
 from cascada.telemetry.latency import Latency
@@ -202,10 +203,12 @@ class Trace:
         self._unreached.add(key.data_type)
         logger.warning("%s %s; of this type it is said once", key, why)
 
-    def invalidated(self, tenant: str, names: Sequence[str], keys: int) -> None:
+    def invalidated(self, names: Sequence[str], keys: int) -> None:
         self.invalidations += 1
         self.invalidated_entries += keys
-        self._send(Event("invalidate", tenant=tenant, count=keys, detail=" ".join(names[:8])))
+        if self.observers:
+            tenant, detail = tenant_of(names[0]), " ".join(names[:8])
+            self._send(Event("invalidate", tenant=tenant, count=keys, detail=detail))
 
     def track(
         self, metric: str, data_type: str, tenant: str, value: float, metadata: Mapping[str, Any]

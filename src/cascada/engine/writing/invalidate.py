@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from functools import partial
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 from cascada.engine.reading import read
@@ -22,7 +23,7 @@ from cascada.engine.writing import redelivery
 from cascada.model.entry import Invalidated
 from cascada.model.errors import CacheClosed, InvalidationPending, TierUnavailable
 from cascada.model.keys import Key
-from cascada.model.names import key_name, tenant_of
+from cascada.model.names import key_name
 from cascada.tiers.capabilities import L1_LEASE, Acknowledged
 from cascada.tiers.contract import NOTHING, EntryCount, Invalidation
 from cascada.tiers.guarded import GuardedTier
@@ -72,7 +73,7 @@ async def invalidate(
             if tier is stack.authority:
                 numbered = told
         if not stack.lower:
-            results.append(await stack.memory.invalidate(names))
+            results.append(stack.memory.invalidate_now(names))
         elif numbered is not None:
             stack.memory.apply(numbered.q, names, dated=True)
         else:
@@ -82,8 +83,8 @@ async def invalidate(
         if strict and numbered is not None:
             await _heard_by_all(stack, numbered)
     nobody = Invalidation(0, exact=False, q=0, counts=(NOTHING,) * len(names))
-    most = max(results, key=lambda result: result.keys, default=nobody)
-    stack.trace.invalidated(tenant_of(names[0]), names, most.keys)
+    most = max(results, key=attrgetter("keys"), default=nobody)
+    stack.trace.invalidated(names, most.keys)
     return Result(Invalidated(most.keys, most.exact, pending=bool(unreached)), most.counts)
 
 

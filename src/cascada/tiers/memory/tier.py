@@ -117,15 +117,20 @@ class MemoryTier:
         """Memory leases last as long as they are held."""
 
     async def invalidate(self, names: Sequence[str]) -> Invalidation:
+        return self.invalidate_now(names)
+
+    def invalidate_now(self, names: Sequence[str]) -> Invalidation:
+        """`invalidate`: nobody is waited for here."""
         self._heard = self._q = self._q + 1
+        counts = tuple([self._count(name) for name in names])
         # Of a group it is not known how many have expired, nor of two how much they overlap; and
         # what was made of a key bears its name as well, so that a key may have a group too.
-        exact = all(
-            name.startswith("k:")
-            and ((cell := self.names.cells.get(name)) is None or not cell.live)
+        exact = not [
+            name
             for name in names
-        )
-        counts = tuple(self._count(name) for name in names)
+            if not name.startswith("k:")
+            or ((cell := self.names.cells.get(name)) is not None and cell.live)
+        ]
         keys = self.apply(self._q, names, dated=True)
         return Invalidation(keys, exact=exact, q=self._q, counts=counts)
 
@@ -313,7 +318,9 @@ class MemoryTier:
         if lease.forced:
             # Whatever becomes of a set, all other leases and older values of its key are void.
             self._heard = self._q = q = self._q + 1
-            self.apply(q, [key_name(key)])
+            self.names.record([key_name(key)], q)
+            if stored is None and (old := self.records.get(key)) is not None:
+                self.records.drop(old)
         if stored is not None:
             if lease.meanwhile is not None:
                 stored = stored.ending(self._clock.time() + lease.meanwhile)
