@@ -6,19 +6,6 @@ that the entry bears. The row is valid while no tombstone of its names is higher
 nothing: it is the counter that a read has seen, and whatever was invalidated since is found when
 the entry comes to be stored, in the same transaction.
 
-    schema       the tables, and how a file is recognised and renewed
-    connection   a connection that finds its way back to the file
-    worker       the threads, transactions and group commits
-    reads        read and the feed, each from one snapshot
-    writes       fill and invalidate, inside a write transaction
-    transaction  what a write transaction knows and changes
-    load_turns   which process loads a key
-    maintenance  eviction, the sweep of old tombstones (and `forgetting`, of tenants)
-    outbox       what a tier above could not be told
-    inspect      what is stored, valid or not, for people who ask why
-    forks        what open tiers do around a fork
-    datastore    lists and counters, which are no cache
-
 What it does not cover: `version` is known as long as the row or its key's tombstone is there; once
 both were evicted or swept, an older version is stored again.
 """
@@ -29,7 +16,7 @@ import asyncio
 import logging
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
@@ -74,6 +61,7 @@ from cascada.tiers.sqlite.transaction import Options
 from cascada.tiers.sqlite.worker import GROUP, Inline, Worker, Writer
 from cascada.tiers.sqlite.writes import Write
 
+Item = TypeVar("Item")
 T = TypeVar("T")
 
 CHUNK: Final = 100
@@ -137,10 +125,7 @@ class SqliteTier:
         if len(keys) <= CHUNK:
             answers = await self._read(keys)
         else:
-            answers = []
-            for start in range(0, len(keys), CHUNK):
-                answers += await self._read(keys[start : start + CHUNK])
-                await asyncio.sleep(0)  # an inline read has not let the loop breathe
+            answers = await _by_chunks(self._read, keys)
             numbers = {(key.tenant, answer.q) for key, answer in zip(keys, answers, strict=True)}
             if len(numbers) > len({tenant for tenant, _ in numbers}):
                 # Something was invalidated meanwhile. In one go it is of one moment, or half of
@@ -176,36 +161,30 @@ class SqliteTier:
         ]
         if force or once or self._turns is None or self.somebody_above():
             return [*leases]
+        take = partial(take_turns, self._turns, self._questions)
         asked = list(zip(leases, seen, strict=True))
-        return await self._look(partial(take_turns, self._turns, self._questions, asked=asked))
+        return await _by_chunks(lambda some: self._look(partial(take, asked=some)), asked)
 
     async def fill(self, leases: Sequence[Lease], entries: Sequence[Entry | None]) -> list[Filled]:
         """Also refused: what is older than the valid row, by its version or by its lease."""
         try:
-            return await self._fill_all(leases, entries)
+            released = [at for at, entry in enumerate(entries) if entry is None]
+            stored = [(at, entry) for at, entry in enumerate(entries) if entry is not None]
+            answers: dict[int, Filled] = {}
+            if released:
+                ask = self._questions.standing
+                standing = await _by_chunks(
+                    lambda some: self._look(partial(ask, leases=some)),
+                    [leases[at] for at in released],
+                )
+                answers.update(zip(released, standing, strict=True))
+            for start in range(0, len(stored), GROUP):
+                group = stored[start : start + GROUP]
+                filled = await self._fill([(leases[at], entry) for at, entry in group])
+                answers.update(zip((at for at, _ in group), filled, strict=True))
+            return [answers[at] for at in range(len(leases))]
         finally:
             end_turns(leases)
-
-    async def _fill_all(
-        self, leases: Sequence[Lease], entries: Sequence[Entry | None]
-    ) -> list[Filled]:
-        answers: dict[int, Filled] = {}
-        released: list[int] = []
-        stored: list[tuple[int, Lease, Entry]] = []
-        for index, (lease, entry) in enumerate(zip(leases, entries, strict=True)):
-            if entry is None:
-                released.append(index)
-            else:
-                stored.append((index, lease, entry))
-        if released:
-            given_up = [leases[index] for index in released]
-            standing = await self._look(lambda c: self._questions.standing(c, given_up))
-            answers.update(zip(released, standing, strict=True))
-        for start in range(0, len(stored), GROUP):
-            group = stored[start : start + GROUP]
-            filled = await self._fill([(lease, entry) for _, lease, entry in group])
-            answers.update(zip((index for index, *_ in group), filled, strict=True))
-        return [answers[index] for index in range(len(leases))]
 
     async def renew(self, leases: Sequence[Lease]) -> None:
         """A lease is a number and does not end; its turn does, where nobody renews it."""
@@ -338,24 +317,23 @@ class SqliteTier:
             else Worker(Link(self._path, self._rules.clock, self._busy_timeout), "l3-reader")
         )
 
-    async def _opened(self) -> Worker | Inline:
-        """The reader; the file is made and recognised by a thread, also for inline reads."""
+    def _look(self, work: Callable[[sqlite3.Connection], T]) -> Awaitable[T]:
         if self._inline and not self._reader.link.is_open:
-            await self._writer.run(lambda c: None)
-        return self._reader
+            return self._open_and_look(work)
+        return self._reader.run(work)
 
-    async def _look(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        reader = await self._opened()
-        return await reader.run(work)
+    async def _open_and_look(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """A thread makes the file, or recognises it, for inline reads as well."""
+        await self._writer.run(lambda c: None)
+        return await self._reader.run(work)
 
-    async def _change(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        return await self._writer.run(work, durable=True)
+    def _change(self, work: Callable[[sqlite3.Connection], T]) -> Awaitable[T]:
+        return self._writer.run(work, durable=True)
 
     async def _read(self, keys: Sequence[Key]) -> list[Found | Missing]:
-        reader = self._reader if self._reader.link.is_open else await self._opened()
-        answers = await reader.run(lambda c: self._questions.read(c, keys, brief=True))
+        answers = await self._look(lambda c: self._questions.read(c, keys, brief=True))
         if wait_for_told(answers):
-            answers = await reader.run(lambda c: self._questions.read(c, keys))
+            answers = await self._look(lambda c: self._questions.read(c, keys))
         return answers
 
     async def _fill(self, fills: Sequence[tuple[Lease, Entry]]) -> list[Filled]:
@@ -392,3 +370,14 @@ class SqliteTier:
             if (why := traced(error)) != self._said:  # once: it is tried again after each write
                 self._said = why
                 _log.error("upkeep of the cache database %s failed: %s", self._path, why)
+
+
+async def _by_chunks(
+    ask: Callable[[Sequence[Item]], Awaitable[list[T]]], items: Sequence[Item]
+) -> list[T]:
+    """What `ask` answers to all items, a chunk at a time."""
+    answers: list[T] = []
+    for start in range(0, len(items), CHUNK):
+        answers += await ask(items[start : start + CHUNK])
+        await asyncio.sleep(0)  # who asks inline has not let the loop breathe
+    return answers

@@ -71,22 +71,22 @@ class Worker:
         self._executor: ThreadPoolExecutor | None = None
         self._after: Callable[[], None] | None = None
 
-    async def run(self, work: Work[T], rows: int = 1, durable: bool = False) -> T:
+    def run(self, work: Work[T], rows: int = 1, durable: bool = False) -> asyncio.Future[T]:
         """What `work` returns, given the connection; `durable` outlives a power cut."""
         job = Job(work, rows, durable)
         wait_in(self)
         self._start([job])
-        result: T = await job.future
-        return result
+        return job.future
 
-    async def run_together(self, works: Sequence[tuple[Work[T], int]], durable: bool) -> list[T]:
+    def run_together(
+        self, works: Sequence[tuple[Work[T], int]], durable: bool
+    ) -> asyncio.Future[list[T]]:
         """What each returns, given its rows. They begin together, so that a writer commits them so;
         `done` grows with each."""
         jobs = [Job(work, rows, durable) for work, rows in works]
         wait_in(self)
         self._start(jobs)
-        results: list[T] = await asyncio.gather(*[job.future for job in jobs])
-        return results
+        return asyncio.gather(*[job.future for job in jobs])
 
     def begin(self) -> None:
         """Keep the connection and the thread from one job to the next, until `end`."""
