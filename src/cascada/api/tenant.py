@@ -125,7 +125,8 @@ class Tenant(TenantLoads, TenantFills, TenantStreams, TenantData, TenantInvalida
     async def get_many(
         self, data_type: str, resource_ids: Sequence[Id], *, type: Any = None, default: Any = None
     ) -> list[Hit[Any] | Miss]:
-        """One answer for each id, in their order; what memory lacks is read in one round trip.
+        """One answer for each id, in their order; what memory lacks is read in one round trip (a
+        thousand at a time).
 
         `default` is the `value` of each that there is none of.
         """

@@ -12,7 +12,7 @@ from asyncio import get_running_loop
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import aclosing, suppress
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar, cast
 
 from cascada.engine.bypass import Bypass, is_bypassed
 from cascada.engine.hits import Hits
@@ -45,6 +45,9 @@ from cascada.tiers.capabilities import Feed
 from cascada.tiers.contract import Usage
 from cascada.tiers.datastore import DataStore
 from cascada.tiers.memory.record import Partition
+
+LOOKED_UP: Final = 1000
+"""Keys of one lookup: what its steps do with all of them at once blocks the loop for so long."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -126,7 +129,7 @@ class Engine:
         want: Any,
         default: Any = None,
     ) -> list[Hit[Any] | Miss]:
-        """Hits in memory at one moment, all the rest in one lookup."""
+        """Hits in memory at one moment, all the rest in one lookup for each LOOKED_UP."""
         glanced: list[Hit[Any] | None] = [None] * len(ids)
         if want is None:
             glanced = self.hits.many(partition, ids)
@@ -142,9 +145,12 @@ class Engine:
         if at_once:
             found.clear()
         missing = [index for index in range(len(ids)) if index not in found]
-        requests = requests_of([ids[index] for index in missing])
-        answers = await self._get_all(requests, default, at_once=at_once)
-        found.update(zip(missing, answers, strict=True))
+        step = len(missing) if at_once else LOOKED_UP
+        for first in range(0, len(missing), step):
+            part = missing[first : first + step]
+            requests = requests_of([ids[index] for index in part])
+            answers = await self._get_all(requests, default, at_once=at_once)
+            found.update(zip(part, answers, strict=True))
         return [found[index] for index in range(len(ids))]
 
     @when_ready

@@ -11,7 +11,7 @@ As long as that moves, the other side is not late.
 
 `tiers/guarded.py` puts one around every call of a tier, and the polled feed one around each look.
 Code further in tells it what it waits for (`wait_in`, `lengthen`), without knowing whether there is
-one.
+one; long work of this process's own takes turns with others (`take_turns`).
 """
 
 from __future__ import annotations
@@ -32,6 +32,14 @@ MOST_TICKS: Final = 20
 LAST_LOOK: Final = 5
 """Turns of the loop from the last tick to the end: through so many futures an answer that has
 arrived may have to pass."""
+
+
+AT_ONCE: Final = 100
+"""Keys that are worked on in one turn of the loop: a millisecond or so, and others have theirs."""
+
+PER_KEY: Final = 0.0002
+"""Seconds by which each key of a longer batch lengthens the deadline: they are this process's own,
+since the other side has answered."""
 
 
 class Progress(Protocol):
@@ -149,3 +157,11 @@ def lengthen(seconds: float, at_most: float) -> None:
     """See `Deadline.lengthen`: for the deadline of this call, if it has one."""
     if (deadline := _current.get()) is not None:
         deadline.lengthen(seconds, at_most)
+
+
+def take_turns(count: int) -> range:
+    """Where the parts of so many keys begin. Between two of them their worker lets others have
+    their turn (`asyncio.sleep(0)`), and the deadline of this call leaves it the time for that."""
+    if count > AT_ONCE:
+        lengthen(PER_KEY * count, PER_KEY * count)
+    return range(0, count, AT_ONCE)

@@ -22,12 +22,10 @@ from cascada.model.entry import Entry, Flag, Hit
 from cascada.model.errors import CorruptEntry, TierUnavailable
 from cascada.model.keys import Key
 from cascada.tiers.contract import Found, Missing
+from cascada.tiers.deadline import AT_ONCE, take_turns
 from cascada.tiers.large_values import told_of_only
 
 _ABSENT: Final = int(Flag.ABSENT)  # calculating with the enum's member takes half a microsecond
-
-AT_ONCE: Final = 100
-"""Answers that are decoded and kept in one turn of the event loop; others have theirs between."""
 
 Answers = Mapping[Key, Found | Missing]
 T = TypeVar("T")
@@ -133,7 +131,7 @@ async def _read(
         return found, SharedRead(keys, error, before)
     memory.end_meanwhile()
     at = 0
-    for first in range(0, len(asked), AT_ONCE):
+    for first in take_turns(len(asked)):
         if first:
             await asyncio.sleep(0)
         serving = _Serving(stack)

@@ -8,6 +8,7 @@ is read anew, with their generations in the first one this time.
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate, chain
@@ -28,7 +29,7 @@ from cascada.model.keys import Key
 from cascada.tiers.clock_skew import ahead_of
 from cascada.tiers.coalesce import Coalescer
 from cascada.tiers.contract import Found, Missing, NotPermitted, Why
-from cascada.tiers.deadline import wait_in
+from cascada.tiers.deadline import AT_ONCE, take_turns, wait_in
 from cascada.tiers.redis.connection import Link
 from cascada.tiers.redis.layout import NEWER, NONCE, Epoch, Layout, ServerError
 from cascada.tiers.redis.refusals import refusal
@@ -133,7 +134,11 @@ class Reads:
         self, keys: Sequence[Key], run_id: bytes, *, anew: bool = False
     ) -> list[Found | Missing]:
         """What is there; `anew`: for the second time, because it was not of one moment."""
-        plans = [self._plans.get(key) or self._plan(key) for key in keys]
+        plans: list[Plan] = []
+        for at in take_turns(len(keys)):
+            if at:
+                await asyncio.sleep(0)
+            plans += [self._plans.get(key) or self._plan(key) for key in keys[at : at + AT_ONCE]]
         wanted = [self._layout.epoch]
         places: dict[tuple[bytes, ...], int] = {}
         for plan in plans:  # most of them share their generations
@@ -148,7 +153,11 @@ class Reads:
             return [Missing(0, Why.ABSENT) for _ in keys]
         moment = _Moment(epoch, wanted, reply, places)
         answers: list[Found | Missing] = []
-        self._answer(moment, zip(keys, plans, reply[first:], strict=True), answers)
+        each = list(zip(keys, plans, reply[first:], strict=True))
+        for at in take_turns(len(each)):
+            if at:
+                await asyncio.sleep(0)
+            self._answer(moment, each[at : at + AT_ONCE], answers)
         if moment.late and not await self._judge_late(moment, keys, answers) and not anew:
             # All of it: what the first MGET was enough for may have gone together with the rest.
             return await self.read(keys, run_id, anew=True)
