@@ -1,17 +1,21 @@
 """What is served because the source fails was not invalidated, whoever had heard of it when."""
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
 from cascada.api.cache import Cache
 from cascada.engine.reading.load_task import COOL_DOWN
+from cascada.model.keys import Key
 from cascada.model.policy import Policy
 from cascada.testing.clock import ManualClock
 from cascada.testing.flaky import FlakyTier
+from cascada.testing.inside import inside
 from cascada.testing.nodes import hear
+from cascada.tiers.contract import Found, Missing
 from tests.scenarios.conftest import MakeCache
-from tests.scenarios.row import Row, all_stored
+from tests.scenarios.row import Row, all_stored, until
 
 POLICY = Policy(ttl=10, stale_if_error=100)
 
@@ -121,3 +125,42 @@ async def test_a_source_that_has_failed_is_left_alone_for_a_moment(
         await read()  # nothing may be served any more, so that the source is all there is
     clock.advance(COOL_DOWN)
     assert (await acme.load("x", "1", Row("new").read)).value == "new"
+
+
+async def test_what_a_batch_saw_before_it_waited_is_not_for_who_asks_meanwhile(
+    pair: tuple[Cache, Cache, FlakyTier], clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had a spare in memory, and waits for the tier below; who comes after an invalidation, and
+    joins its flight as one who asked before that began, must not be handed the spare."""
+    here, _, _ = pair
+    here.set_policy("x", POLICY)
+    mine = here.tenant("acme")
+    await mine.load("x", "1", Row("old").read)
+    await all_stored(mine)
+    clock.advance(20)
+    await hear(here)
+    assert (await mine.load("x", "1", Row(SourceFailed()).read)).value == "old"
+    parts, gates = inside(here), list[asyncio.Event]()
+    below = parts.lower[0]
+    glance = below.glance
+
+    async def held(keys: Sequence[Key]) -> list[Found | Missing]:
+        answers = await glance(keys)
+        gates.append(asyncio.Event())
+        await gates[-1].wait()
+        return answers
+
+    async def rows(ids: list[str]) -> dict[str, str]:
+        return dict.fromkeys(ids, "new")
+
+    monkeypatch.setattr(below, "glance", held)
+    first = asyncio.create_task(mine.load_many("x", ["1", "2"], rows))
+    await until(lambda: len(gates) == 1)
+    await mine.invalidate("x", "1")
+    second = asyncio.create_task(mine.load_many("x", ["1", "2"], rows))
+    await until(lambda: len(gates) == 2)
+    gates[0].set()
+    await until(lambda: parts.flights is not None and len(parts.flights) > 0)
+    gates[1].set()
+    assert [hit.value for hit in await second] == ["new", "new"]
+    await first

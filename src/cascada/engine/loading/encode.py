@@ -24,11 +24,8 @@ def entry_of(stack: Stack, request: Request, result: LoadResult, context: LoadCo
     stored exactly is no failure of the load: it goes to those who wait for it, and is not stored.
     """
     policy, key = request.kind.policy, request.key
-    names = entry_names(
-        request,
-        result.tags,
-        [*source_names(key.tenant, result.sources), *context.names],
-    )
+    made_of = source_names(key.tenant, result.sources) if result.sources else ()
+    names = entry_names(request, result.tags, [*made_of, *context.names])
     if result.absent:
         lasts = _absence_lasts(stack, policy)
         return absence(policy, stack.now(), lasts, names, result.version, asked=request.generating)

@@ -73,9 +73,9 @@ def unfit(
     """Why what was made of these sources, and of what its loader read, must not be stored."""
     if context.unfit is not None:
         return context.unfit
-    if any(source.stale for source in sources):
+    if sources and any(source.stale for source in sources):
         return STALE
-    if not changed.isdisjoint(sources):
+    if changed and not changed.isdisjoint(sources):
         return CHANGED
     return NO_SOURCE if lacks_sources(policy, sources) and not context.names else None
 

@@ -180,7 +180,8 @@ async def _load(stack: Stack, items: Sequence[Item], loader: Loader) -> None:
 async def _keep(stack: Stack, good: Sequence[Good], context: LoadContext) -> None:
     """Hand the values to their callers, then store them."""
     for item, result, entry in good:
-        stale = context.stale or any(source.stale for source in result.sources)
+        made_of = result.sources
+        stale = context.stale or bool(made_of and any(source.stale for source in made_of))
         item.flight.set_result(result.answer(entry, stale=stale, foreign=context.foreign))
         item.flight.seal()
     # Between the leases and the fills: what changes from here on, the leases tell.
