@@ -35,15 +35,15 @@ class Writing(Enum):
 
 
 POLICIES: Final = {
-    "doc": Policy(ttl=120),
-    "note": Policy(ttl=120),
-    "brief": Policy(ttl=0.5, stale_for=0.3, stale_if_error=3.0),
-    "ahead": Policy(ttl=2.0, refresh_at=0.3),
-    "maybe": Policy(ttl=120, none_ttl=60),
-    "config": Policy(ttl=120, varies_by=("agent",)),
-    "owned": Policy(ttl=120),
-    "versioned": Policy(ttl=120),
-    "answer": Policy(ttl=120),
+    "doc": Policy(ttl=120, lookup="nearest"),
+    "note": Policy(ttl=120, lookup="nearest"),
+    "brief": Policy(ttl=0.5, stale_for=0.3, stale_if_error=3.0, lookup="nearest"),
+    "ahead": Policy(ttl=2.0, refresh_at=0.3, lookup="nearest"),
+    "maybe": Policy(ttl=120, none_ttl=60, lookup="nearest"),
+    "config": Policy(ttl=120, varies_by=("agent",), lookup="nearest"),
+    "owned": Policy(ttl=120, lookup="nearest"),
+    "versioned": Policy(ttl=120, lookup="nearest"),
+    "answer": Policy(ttl=120, lookup="nearest"),
 }
 
 
