@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/first-change.md").read_text("utf-8")
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
@@ -81,7 +83,13 @@ def test_the_first_change_works_as_it_is_told(tmp_path: Path) -> None:
     subprocess.run([*ruff, "format", "--check", *python], cwd=tmp_path, check=True)
 
 
-def test_the_way_that_the_page_shows_is_there() -> None:
-    (way,) = [text for language, text in FENCE.findall(PAGE) if language == "text"]
-    for line in way.splitlines():
-        assert (ROOT / "src/cascada" / line.split()[0]).is_file(), line
+@pytest.mark.parametrize("page", ["docs/first-change.md", "ARCHITECTURE.md"])
+def test_the_way_that_a_page_shows_is_there(page: str) -> None:
+    text = (ROOT / page).read_text("utf-8")
+    (way,) = [text for language, text in FENCE.findall(text) if language == "text"]
+    named = re.findall(r"[a-z_]+(?:/[a-z_]+)+\.py", way)
+    assert len(named) > 5
+    assert not [path for path in named if not (ROOT / "src/cascada" / path).is_file()]
+    elsewhere = re.findall(r"`((?:src/cascada/)?[a-z_]+(?:/[a-z_]+)+\.py)`", text)
+    roots = (ROOT, ROOT / "src/cascada")
+    assert not [path for path in elsewhere if not any((root / path).is_file() for root in roots)]
