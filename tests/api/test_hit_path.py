@@ -67,7 +67,7 @@ async def test_a_hit_says_its_age_and_is_counted_once(
     await acme.set("x", "1", "text")
     clock.advance(7)
     assert await ask(cache, acme, "1") == Hit("text", "l1", 7.0)
-    assert cache.stats().types["x"].by_tier["l1"] == 1
+    assert (await cache.stats()).types["x"].by_tier["l1"] == 1
 
 
 async def test_a_value_is_a_hit_until_its_ttl_has_passed(
@@ -128,8 +128,8 @@ async def test_bytes_that_do_not_decode_are_a_counted_miss(
     await acme.set("x", "1", {"n": 1})
     inside(cache).memory.records[acme.key("x", "1")].data = b"\xc1"
     assert (await ask(cache, acme, "1")).value is None
-    assert cache.stats().types["x"].corrupt == 1
-    assert cache.stats().types["x"].by_tier["l1"] == 0
+    assert (await cache.stats()).types["x"].corrupt == 1
+    assert (await cache.stats()).types["x"].by_tier["l1"] == 0
 
 
 async def test_inside_bypass_memory_is_not_asked(cache: Cache, acme: Tenant, ask: Face) -> None:

@@ -3,17 +3,23 @@
 import pytest
 
 from cascada import Cache
-from cascada.api.report import Report, TypeReport
+from cascada.api.statistics import Statistics, TypeStatistics
 from tests.scenarios.row import all_stored
 
-FINE = TypeReport(hits=90, misses=10, saved_seconds=12.34, checked=40)
-STALE = TypeReport(
+
+def row(hits: int = 0, saved_seconds: float = 0.0, **counts: int) -> TypeStatistics:
+    timed = {"timed_hits": hits, "timed_seconds": saved_seconds}
+    return TypeStatistics({"l1": hits}, **counts, **timed)  # type: ignore[arg-type]
+
+
+FINE = row(hits=90, misses=10, saved_seconds=12.34, checked=40)
+STALE = row(
     hits=5, misses=5, saved_seconds=0.5, checked=4, differed=3, differed_1s=2, differed_10s=1
 )
 
 
 def test_the_table_is_aligned_and_adds_up() -> None:
-    assert str(Report("on", {"document": FINE, "agent_config": STALE})) == (
+    assert str(Statistics("on", {"document": FINE, "agent_config": STALE})) == (
         "type          reads  hits  ratio  saved s  checked  differed  1 s  10 s  consistent\n"
         "agent_config     10     5  0.500      0.5        4         3    2     1      0.7500\n"
         "document        100    90  0.900     12.3       40         0    0     0      1.0000\n"
@@ -27,31 +33,33 @@ def test_the_table_is_aligned_and_adds_up() -> None:
 @pytest.mark.parametrize(
     ("mode", "row", "says"),
     [
-        ("on", TypeReport(), "Nothing has been read yet"),
+        ("on", TypeStatistics(), "Nothing has been read yet"),
         ("on", FINE, "90% of the reads were hits, which saved 12.3 s, and none of the 40 compared"),
-        ("on", TypeReport(hits=1), "set CASCADA_SELF_CHECK=10 to compare some."),
-        ("on", TypeReport(hits=1, checked=1, differed=1), "after 10 s, though 1 were late."),
+        ("on", row(hits=1), "set CASCADA_SELF_CHECK=10 to compare some."),
+        ("on", row(hits=1, checked=1, differed=1), "after 10 s, though 1 were late."),
         ("on", STALE, "1 of 4 compared hits were wrong"),
-        ("off", TypeReport(misses=1), "set CASCADA_MODE=observe"),
+        ("off", row(misses=1), "set CASCADA_MODE=observe"),
         ("observe", FINE, "would have been hits, which would have saved 12.3 s, and none of the"),
         ("observe", FINE, "after 10 s: switch it on."),
-        ("observe", TypeReport(hits=1), "no hit was compared with its source yet."),
+        ("observe", row(hits=1), "no hit was compared with its source yet."),
         ("observe", STALE, "1 of 4 compared hits would have been wrong for 10 s"),
     ],
 )
-def test_the_sentence_says_what_the_figures_ask_for(mode: str, row: TypeReport, says: str) -> None:
-    sentence = Report(mode, {"x": row}).advice
+def test_the_sentence_says_what_the_figures_ask_for(
+    mode: str, row: TypeStatistics, says: str
+) -> None:
+    sentence = Statistics(mode, {"x": row}).advice
     assert says in sentence
     assert sentence.endswith(".")
-    assert str(Report(mode, {"x": row})).endswith(f"\n\n{sentence}")
+    assert str(Statistics(mode, {"x": row})).endswith(f"\n\n{sentence}")
 
 
 def test_the_worst_types_are_named_first_and_not_all_of_them() -> None:
     types = {
-        name: TypeReport(hits=9, checked=9, differed_10s=count)
+        name: row(hits=9, checked=9, differed_10s=count)
         for name, count in {"a": 1, "b": 3, "c": 2, "d": 2, "e": 1, "right": 0}.items()
     }
-    assert "find what changes b, c, d and 2 other types without" in Report("on", types).advice
+    assert "find what changes b, c, d and 2 other types without" in Statistics("on", types).advice
 
 
 async def test_a_cache_that_is_on_reports_its_hits(cache: Cache) -> None:
@@ -60,13 +68,14 @@ async def test_a_cache_that_is_on_reports_its_hits(cache: Cache) -> None:
     await all_stored(acme)
     for _ in range(3):
         await acme.load("x", "1", lambda: "row")
-    report = cache.report()
+    report = await cache.stats()
     assert (report.mode, report.total.reads, report.total.hits) == ("on", 4, 3)
     assert report.types["x"].hit_ratio == 0.75
 
 
-def test_a_cache_that_was_not_used_reports_that() -> None:
-    report = Cache().report()
+async def test_a_cache_that_was_not_used_reports_that() -> None:
+    async with Cache() as cache:
+        report = await cache.stats()
     assert report.types == {}
-    assert report.total == TypeReport()
+    assert report.total == TypeStatistics({"l1": 0})
     assert "Nothing has been read yet" in str(report)

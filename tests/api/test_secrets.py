@@ -215,7 +215,7 @@ async def use(cache: Cache) -> object:
         await acme.increment("n", "1")
     except TierUnavailable as error:
         told += traceback.format_exception(error)
-    return told, cache, cache.stats(), cache.report(), await cache.usage(), cache.tracked()
+    return told, cache, await cache.stats()
 
 
 def test_no_copy_of_a_secret_shows_it() -> None:

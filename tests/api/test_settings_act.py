@@ -182,7 +182,7 @@ async def cache_eviction_policy(env: pytest.MonkeyPatch, server: RedisServer, fo
 async def l1_cache_size_mb(env: pytest.MonkeyPatch, server: RedisServer, folder: Path) -> None:
     env.setenv("L1_CACHE_SIZE_MB", "3")
     async with Cache.from_env(limits=Limits(op_timeout=10)) as cache:
-        assert (await cache.usage())["l1"].capacity_bytes == 3 * 2**20
+        assert (await cache.stats()).tiers["l1"].capacity_bytes == 3 * 2**20
 
 
 @acts
@@ -190,7 +190,7 @@ async def l3_cache_size_mb(env: pytest.MonkeyPatch, server: RedisServer, folder:
     env.setenv("CACHE_DATABASE_URL", str(folder / "cache.db"))
     env.setenv("L3_CACHE_SIZE_MB", "3")
     async with Cache.from_env(limits=Limits(op_timeout=10)) as cache:
-        assert (await cache.usage())["l3"].capacity_bytes == 3 * 2**20
+        assert (await cache.stats()).tiers["l3"].capacity_bytes == 3 * 2**20
 
 
 @acts

@@ -19,6 +19,7 @@ from cascada import (
 )
 from cascada.integrations.prometheus import CacheCollector
 from cascada.telemetry.custom import MAX_METRICS, MAX_SERIES, Series, Tracked
+from cascada.testing.inside import inside
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +28,9 @@ def manager(cache: Cache) -> None:
 
 
 def told(cache: Cache) -> dict[tuple[str, str, str], Series]:
-    return {(each.metric, each.data_type, each.tenant): each for each in cache.tracked()}
+    return {
+        (each.metric, each.data_type, each.tenant): each for each in inside(cache).counted.tracked
+    }
 
 
 async def test_measurements_of_one_name_type_and_tenant_add_up(cache: Cache) -> None:
@@ -40,7 +43,7 @@ async def test_measurements_of_one_name_type_and_tenant_add_up(cache: Cache) -> 
             agent_id="a1",
             metadata={"source": "mi_servicio"},
         )
-    (series,) = cache.tracked()
+    (series,) = (await cache.stats()).tracked
     assert (series.metric, series.data_type, series.tenant) == (
         "custom_metric_name", "embedding", "acme",
     )  # fmt: skip
@@ -63,7 +66,7 @@ async def test_the_agent_service_s_form_is_a_hit_or_a_miss_and_a_latency(
     cache: Cache, hit: bool
 ) -> None:
     await track_agent_cache_metrics("acme", "agent_config", "read", hit, 12.5, "a1")
-    counted, latency = cache.tracked()
+    counted, latency = (await cache.stats()).tracked
     assert counted.metric == (METRIC_CACHE_HIT if hit else METRIC_CACHE_MISS)
     assert (counted.total, latency.metric, latency.total) == (1, METRIC_LATENCY, 12.5)
     known = {"operation": "read", "service": "agent", "agent_id": "a1"}
@@ -75,7 +78,7 @@ async def test_the_agent_service_s_form_is_a_hit_or_a_miss_and_a_latency(
 async def test_what_is_no_number_is_refused(cache: Cache, value: Any) -> None:
     with pytest.raises(BadInput, match="pass a number"):
         await track_cache_metrics("agent", "acme", "latency", value)
-    assert cache.tracked() == []
+    assert (await cache.stats()).tracked == []
 
 
 async def test_something_has_to_be_tracked_and_of_somebody() -> None:

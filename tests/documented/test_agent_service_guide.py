@@ -71,7 +71,7 @@ async def test_a_2_1_componentes_principales(make_cache: MakeCache, tiers: str) 
     # 1. Bounded memory; 2. what it gave up is still in the tiers below.
     for number in range(100):
         await CacheManager.set("report", number, "x" * 3000 + str(number), "acme")
-    memory = (await cache.usage())["l1"]
+    memory = (await cache.stats()).tiers["l1"]
     assert memory.evictions > 0
     assert memory.size_bytes <= 100_000
     if tiers != "memory":
@@ -332,9 +332,9 @@ async def test_a_6_implementacion_de_metricas(cache: Cache) -> None:
     assert (latency_of.count, latency_of.total) == (3, 44.0)
     assert latency_of.metadata == {"operation": "get", "service": "agent", "agent_id": "a1"}
     # What the section wants told apart, by type and tenant, the cache counts by itself.
-    assert cache.stats().total.hits == 0
+    assert (await cache.stats()).total.hits == 0
     await get_with_cache_aside("agent_config", "a1", "acme", lambda: "v")
     await settled()
     await get_with_cache_aside("agent_config", "a1", "acme", lambda: "v")
-    counted = cache.stats().types["agent_config"]
+    counted = (await cache.stats()).types["agent_config"]
     assert (counted.hits, counted.misses) == (1, 1)

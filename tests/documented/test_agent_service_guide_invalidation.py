@@ -194,16 +194,16 @@ async def test_a_8_4_uso_de_memoria(
     policy = Policy(bulky_bytes=10_000, bulky_ttl=TTL_SHORT)
     cache = make_cache(policies={"agent_tools": policy})
     CacheManager.configure(cache)
-    sizes = [(await cache.usage())["l1"].size_bytes]
+    sizes = [(await cache.stats()).tiers["l1"].size_bytes]
     for resource_id, numbers in (("small", 10), ("large", 10_000)):
         value = numpy.random.default_rng(1).random(numbers)
         await CacheManager.set("agent_tools", resource_id, value, "acme")
-        sizes.append((await cache.usage())["l1"].size_bytes)
+        sizes.append((await cache.stats()).tiers["l1"].size_bytes)
     assert 80 <= sizes[1] - sizes[0] < 5000
     assert 80_000 <= sizes[2] - sizes[1] < 200_000
     assert await CacheManager.ttl("agent_tools", "small", "acme") == TTL_STANDARD
     assert await CacheManager.ttl("agent_tools", "large", "acme") == TTL_SHORT
-    counted = cache.stats().types["agent_tools"]
+    counted = (await cache.stats()).types["agent_tools"]
     assert (counted.stored, counted.bulky) == (2, 1)
     assert counted.stored_bytes == pytest.approx(80_080, rel=0.01)
     assert "acme:agent_tools:large has 8" in caplog.text

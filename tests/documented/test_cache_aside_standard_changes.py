@@ -251,18 +251,22 @@ async def test_s_9_1_metricas_integradas(make_cache: MakeCache, clock: ManualClo
         await settled()
         sources.append(metrics["source"])
     assert sources == ["supabase", "cache", "cache", "supabase"]
-    counted = cache.stats().types["x"]
+    counted = (await cache.stats()).types["x"]
     assert (counted.hits, counted.misses, counted.hit_ratio) == (2, 2, 0.5)
     assert counted.load_seconds == pytest.approx(0.060)
-    assert (await cache.usage())["l1"].size_bytes >= 2 * counted.stored_bytes / counted.stored > 20
-    assert cache.tracked() == []
+    assert (
+        (await cache.stats()).tiers["l1"].size_bytes
+        >= 2 * counted.stored_bytes / counted.stored
+        > 20
+    )
+    assert (await cache.stats()).tracked == []
     names = (
         cascada.METRIC_CACHE_HIT, cascada.METRIC_CACHE_MISS, cascada.METRIC_LATENCY,
         cascada.METRIC_CACHE_SIZE,
     )  # fmt: skip
     for name in names:
         await cascada.track_cache_metrics("x", "acme", name, 2)
-    assert [each.metric for each in cache.tracked()] == list(names)
+    assert [each.metric for each in (await cache.stats()).tracked] == list(names)
     CacheManager.configure(None)
 
 

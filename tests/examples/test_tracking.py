@@ -1,6 +1,7 @@
 """What the service tracks of its reads: a HIT or a MISS of 1, and a LATENCY."""
 
 from cascada import METRIC_CACHE_HIT, METRIC_CACHE_MISS, METRIC_LATENCY, Cache
+from cascada.testing.inside import inside
 from tests.examples.conftest import Running
 from tests.examples.furniture import ask, furnish
 
@@ -11,7 +12,7 @@ def tracked(cache: Cache, tenant: str = "acme") -> Told:
     """How often each metric of each type was measured, and its sum."""
     return {
         (each.metric, each.data_type): (each.count, each.total)
-        for each in cache.tracked()
+        for each in inside(cache).counted.tracked
         if each.tenant == tenant
     }
 

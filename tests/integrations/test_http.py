@@ -142,5 +142,5 @@ async def test_to_ask_how_long_is_no_read() -> None:
         await acme.set("page", "p1", "text")
         assert await acme.ttl("page", "p1") is not None
         assert await acme.ttl("page", "other") is None
-        total = cache.stats().total
+        total = (await cache.stats()).total
         assert (total.hits, total.misses) == (0, 0)

@@ -354,8 +354,8 @@ async def test_a_tier_of_another_name_is_counted_by_its_name(
         assert (await acme.get("x", "1")).tier == "archive"
         assert not await acme.get("x", "2")
         assert (await acme.load("x", "3", lambda: 3)).tier == "source"
-        assert cache.stats().total.by_tier == {"l1": 0, "archive": 1}
-        assert cache.stats().total.hits == 1
+        assert (await cache.stats()).total.by_tier == {"l1": 0, "archive": 1}
+        assert (await cache.stats()).total.hits == 1
         said = Scrape(await exposition(cache))
         assert said("cache_hit_total", layer="archive") == 1
         assert said("cache_miss_total", layer="archive") == 2

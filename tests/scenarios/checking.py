@@ -45,7 +45,7 @@ def arm(cache: Cache) -> None:
 
 
 def counts(cache: Cache, data_type: str = "x") -> TypeStatistics:
-    return cache.stats().types.get(data_type, TypeStatistics())
+    return inside(cache).counted.types.get(data_type, TypeStatistics())
 
 
 def looks(cache: Cache, data_type: str = "x") -> tuple[int, int, int, int]:

@@ -37,7 +37,7 @@ async def test_a_value_over_the_bound_is_refused_by_set_and_handed_out_by_load(
         hit = await acme.load("x", name, lambda: LARGE)
         assert (hit.value, hit.tier if hit else None) == (LARGE, "source")
     assert not await acme.get("x", "1")
-    assert cache.stats().types["x"].oversized == 2
+    assert (await cache.stats()).types["x"].oversized == 2
     said = [
         text for each in caplog.records if "too large to be stored" in (text := each.getMessage())
     ]

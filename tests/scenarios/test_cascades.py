@@ -68,7 +68,9 @@ async def a_conversation(conversation: str, agent: str = "a1", messages: int = 3
 
 def tracked(cache: Cache, metric: str, data_type: str) -> Series:
     (found,) = [
-        each for each in cache.tracked() if (each.metric, each.data_type) == (metric, data_type)
+        each
+        for each in inside(cache).counted.tracked
+        if (each.metric, each.data_type) == (metric, data_type)
     ]
     return found
 
@@ -215,7 +217,7 @@ async def test_a_dry_run_says_what_would_go_and_lets_it_stay(cache: Cache) -> No
     )
     assert await there("agent", "a1")
     assert await there("conversation_memory", "c1", conversation_id="c1")
-    assert cache.tracked() == []
+    assert (await cache.stats()).tracked == []
     assert await invalidate_agent_cache_cascade("acme", "a1", True) == would
     assert would["agent_tools"] == 2
     assert would["messages"] == 3

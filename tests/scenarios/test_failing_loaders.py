@@ -33,7 +33,7 @@ async def test_a_failure_reaches_every_caller_and_the_next_one_loads_again(cache
     assert await kept(acme) is None
     row.value = "mended"
     assert (await acme.load("x", "1", row.read)).value == "mended"
-    assert cache.stats().total.load_failures == 1
+    assert (await cache.stats()).total.load_failures == 1
 
 
 async def test_who_asks_during_a_load_that_fails_gets_the_failure_too(cache: Cache) -> None:
@@ -142,7 +142,7 @@ async def test_a_loaded_value_that_cannot_be_stored_goes_to_its_callers(
     assert "what was loaded last is not stored: value" in str(await acme.explain("x", "1"))
     told = [record for record in caplog.records if "cannot be stored" in record.getMessage()]
     assert [record.levelname for record in told] == ["WARNING"], "once for a type"
-    assert cache.stats().total.unstorable == 3
+    assert (await cache.stats()).total.unstorable == 3
     with pytest.raises(SerializationError):
         await acme.set("x", "1", value)
 
@@ -189,7 +189,7 @@ async def test_what_is_not_of_its_declared_type_goes_to_its_caller_in_every_mode
     cache = make_cache(policy=Policy(type=int), mode=mode)
     for _ in "twice":
         assert (await cache.tenant("acme").load("x", "1", lambda: "no int")).value == "no int"
-    assert cache.stats().total.unstorable >= 2
+    assert (await cache.stats()).total.unstorable >= 2
 
 
 async def test_the_faces_of_the_documents_give_it_as_well(cache: Cache) -> None:

@@ -42,7 +42,7 @@ async def test_an_error_in_the_middle_reaches_all_after_the_pieces_that_passed(
     assert await kept(acme) is None
     tape.error = None
     assert await heard(acme, tape) == ["a", "b"]
-    total = cache.stats().total
+    total = (await cache.stats()).total
     assert (total.loads, total.load_failures) == (1, 1)
 
 
@@ -66,7 +66,7 @@ async def test_a_stream_with_an_item_that_cannot_be_stored_is_heard_and_not_kept
     assert first.got == second.got == ["a", "\ud800", "b"]
     assert (tape.runs, tape.closed) == (1, 1)
     assert await kept(acme) is None
-    assert cache.stats().total.unstorable == 1
+    assert (await cache.stats()).total.unstorable == 1
 
 
 async def test_in_debug_such_an_item_is_an_error_where_it_stands(make_cache: MakeCache) -> None:

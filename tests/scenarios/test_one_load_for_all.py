@@ -39,8 +39,8 @@ async def test_all_but_the_first_caller_are_told_that_they_shared_a_load(cache: 
     answers = await asyncio.gather(*(acme.load("x", "1", Row().read) for _ in range(5)))
     assert [answer.coalesced for answer in answers] == [False, True, True, True, True]
     assert {answer.tier for answer in answers} == {"source"}
-    assert cache.stats().total.coalesced == 4
-    assert cache.stats().total.misses == 1
+    assert (await cache.stats()).total.coalesced == 4
+    assert (await cache.stats()).total.misses == 1
 
 
 async def test_what_one_caller_does_to_its_value_no_other_caller_sees(cache: Cache) -> None:

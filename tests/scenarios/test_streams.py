@@ -148,7 +148,7 @@ async def test_late_callers_get_what_has_passed_and_then_what_comes(cache: Cache
     assert await first.task == await late.task == ["a", "b", "c"]
     assert tape.runs == 1
     await all_stored(acme)
-    total = cache.stats().total
+    total = (await cache.stats()).total
     assert (total.misses, total.coalesced, total.loads, total.hits) == (1, 1, 1, 0)
 
 

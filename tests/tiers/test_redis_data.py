@@ -222,12 +222,12 @@ async def test_a_full_server_that_evicts_by_ttl_leaves_data_alone(server: RedisS
         for number in range(100):
             await acme.list("inbox").rpush(number)
             await acme.increment("calls", number, number)
-        used = int((await cache.usage())["l2"].size_bytes)
+        used = int((await cache.stats()).tiers["l2"].size_bytes)
         server.say("CONFIG", "SET", "maxmemory-policy", "volatile-lru")
         server.say("CONFIG", "SET", "maxmemory", str(used + 500_000))
         for number in range(200):
             await acme.set("doc", number, os.urandom(10_000), ttl=FOREVER)
-        assert (await cache.usage())["l2"].evictions > 50
+        assert (await cache.stats()).tiers["l2"].evictions > 50
         assert await acme.list("inbox").range() == [*range(100)]
         for number in range(100):
             assert await acme.counter("calls", number) == number

@@ -34,7 +34,7 @@ async def stats(service: RunningService) -> dict[str, Any]:
             "calls": service.embedder.calls,
             "texts": service.embedder.texts,
         },
-        "cache": {"on": service.settings.cache, **asdict(service.cache.stats())},
+        "cache": {"on": service.settings.cache, **asdict(await service.cache.stats())},
     }
 
 

@@ -26,11 +26,9 @@ from cascada.model.policy import Policy
 from cascada.model.secret import Secret, Url, hidden
 
 if TYPE_CHECKING:
-    from cascada.api.report import Report
     from cascada.api.statistics import Statistics
     from cascada.api.tenant import Tenant
-    from cascada.telemetry.custom import Series
-    from cascada.tiers.contract import Tier, Usage
+    from cascada.tiers.contract import Tier
     from cascada.tiers.memory.record import Partition
 
 _PLAIN: Final = frozenset({str, type(None)})
@@ -197,25 +195,11 @@ class Cache:
         self._handles.clear()  # they have worked out what the keys of the type hold
         self._engine.stack.memory.flush()
 
-    def stats(self) -> Statistics:
-        """Counts since this process started."""
+    async def stats(self) -> Statistics:
+        """What it has done since this process started, and what its tiers hold; print it."""
         from cascada.api.statistics import statistics
 
-        return statistics(self._engine.stack.kinds.all())
-
-    def report(self) -> Report:
-        """What the cache is worth, and whether it is right, by data type; print it."""
-        from cascada.api.report import report_of
-
-        return report_of(self._engine.stack.kinds.all(), self.options.mode)
-
-    def tracked(self) -> list[Series]:
-        """What `track_cache_metrics` and the cascades have recorded since this process started."""
-        return self._engine.stack.trace.tracked.all()
-
-    async def usage(self) -> dict[str, Usage]:
-        """Entries, bytes, capacity and evictions of each tier that answers."""
-        return await self._engine.usage()
+        return await statistics(self._engine)
 
     def bypass(self) -> AbstractContextManager[None]:
         """`with cache.bypass():` reads go to their sources, past all tiers, and store nothing."""

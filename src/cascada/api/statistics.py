@@ -1,21 +1,41 @@
-"""What a cache has done since this process started, as plain numbers."""
+"""What a cache has done since this process started, and whether it is worth it and right.
+
+`Cache.stats()` is the one place to ask: it gives a `Statistics`. The table that people read is
+`str()` of it, and `cascada report` makes the same of the metrics pages of many processes. Nothing
+here counts: the engine does.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 
+from cascada.engine.engine import Engine
 from cascada.engine.kinds import Kind
 from cascada.model.entry import MEMORY
+from cascada.telemetry.custom import Series
+
+_HEADINGS = (
+    "reads", "hits", "ratio", "saved s", "checked", "differed", "1 s", "10 s", "consistent",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class TypeStatistics:
-    """Counts of one data type, all tenants together."""
+    """One data type, all tenants together. Reads that shared a load are neither hit nor miss.
+
+    by_tier: hits, by the name of the tier that answered. coalesced: reads that shared another
+    caller's load. stale: answers past their ttl. loads, load_failures, load_seconds: what loaders
+    did, and took. refused: values that a tier did not take, as they were invalidated meanwhile.
+    corrupt: stored bytes that did not decode. checked: hits that were compared with their source;
+    so many differed at once, 1 s and 10 s later; unchecked: whose source did not say. timed_hits,
+    timed_seconds: hits whose source was timed, too. stored, stored_bytes: what was given to the
+    tiers; bulky: of it, what was larger than its type should be. oversized, unstorable: loaded
+    values that only their callers had.
+    """
 
     by_tier: Mapping[str, int] = field(default_factory=dict)
-    """Hits, by the name of the tier that answered."""
     misses: int = 0
     coalesced: int = 0
     stale: int = 0
@@ -42,10 +62,13 @@ class TypeStatistics:
         return sum(self.by_tier.values())
 
     @property
+    def reads(self) -> int:
+        return self.hits + self.misses
+
+    @property
     def hit_ratio(self) -> float:
-        """Hits over hits and misses; reads that shared another caller's load are neither."""
-        asked = self.hits + self.misses
-        return self.hits / asked if asked else 0.0
+        """Hits over hits and misses."""
+        return self.hits / self.reads if self.reads else 0.0
 
     @property
     def saved_seconds(self) -> float:
@@ -53,37 +76,163 @@ class TypeStatistics:
         untimed = max(0, self.hits - self.timed_hits)
         return self.timed_seconds + (untimed * self.load_seconds / self.loads if self.loads else 0)
 
+    @property
+    def consistency(self) -> float | None:
+        """The share of the checked hits that were right within 10 s; None if none was checked."""
+        return 1 - self.differed_10s / self.checked if self.checked else None
+
+
+@dataclass(frozen=True, slots=True)
+class TierStatistics:
+    """One tier. `misses`: reads that came to it and that it did not answer.
+
+    What it holds (all processes' entries, where it is shared) is 0 for one that did not answer
+    (`available` False). `capacity_bytes` 0 is unbounded.
+    """
+
+    hits: int = 0
+    misses: int = 0
+    available: bool = False
+    entries: int = 0
+    size_bytes: int = 0
+    capacity_bytes: int = 0
+    evictions: int = 0
+
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """Totals, and the same by data type."""
+    """Counts since this process started; print it for the table and what it asks for.
 
-    total: TypeStatistics
-    types: dict[str, TypeStatistics]
+    mode: of the cache ("mixed": of caches in several). types: by data type. tiers: by name, from
+    memory down. tracked: the application's own measurements, and those of the cascades.
+    """
+
+    mode: str
+    types: Mapping[str, TypeStatistics]
+    tiers: Mapping[str, TierStatistics] = field(default_factory=dict)
+    tracked: Sequence[Series] = ()
+
+    @property
+    def total(self) -> TypeStatistics:
+        """All types together."""
+        return _sum(list(self.types.values()))
 
     def __str__(self) -> str:
-        rows = [f"{'type':<28}{'hits':>9}{'misses':>9}{'ratio':>8}{'loads':>8}"]
-        for name, row in [*sorted(self.types.items()), ("all", self.total)]:
-            rows.append(
-                f"{name:<28}{row.hits:>9}{row.misses:>9}{row.hit_ratio:>8.3f}{row.loads:>8}"
+        rows: list[tuple[str, ...]] = [("type", *_HEADINGS)]
+        rows += [(name, *_cells(row)) for name, row in sorted(self.types.items())]
+        rows.append(("all", *_cells(self.total)))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ["  ".join(_aligned(row, widths)) for row in rows]
+        return "\n".join([*lines, "", self.advice])
+
+    @property
+    def advice(self) -> str:
+        """One sentence: what the figures ask for."""
+        total, wrong = self.total, self._wrong()
+        would = "would have been" if self.mode == "observe" else "were"
+        if not total.reads:
+            return "Nothing has been read yet: come back when the service has had its traffic."
+        if wrong:
+            return (
+                f"{total.differed_10s} of {total.checked} compared hits {would} wrong for 10 s and "
+                f"longer: find what changes {_listed(wrong)} without invalidating it, or let it "
+                "expire sooner."
             )
-        return "\n".join(rows)
+        if self.mode == "off":
+            return "The cache is off: set CASCADA_MODE=observe to learn what it would do."
+        worth = (
+            f"{total.hit_ratio:.0%} of the reads {would} hits, which "
+            f"{'would have ' if self.mode == 'observe' else ''}saved {total.saved_seconds:.1f} s"
+        )
+        if not total.checked:
+            ask = "" if self.mode == "observe" else _ASK
+            return f"{worth}, and no hit was compared with its source yet{ask}."
+        late = f", though {total.differed} were late" if total.differed else ""
+        advice = f"{worth}, and none of the {total.checked} compared was wrong after 10 s{late}"
+        return f"{advice}: switch it on." if self.mode == "observe" else f"{advice}."
+
+    def _wrong(self) -> list[str]:
+        """The types with stale values, the worst first."""
+        found = [(row.differed_10s, name) for name, row in self.types.items() if row.differed_10s]
+        return [name for _, name in sorted(found, key=lambda each: (-each[0], each[1]))]
 
 
+_ASK = (
+    "; say Policy(checkable=False) of what a model makes, since a check asks the source again, and "
+    "set CASCADA_SELF_CHECK=10 to compare some"
+)
 _SUMS = [each.name for each in fields(TypeStatistics) if each.name != "by_tier"]
 
 
-def statistics(kinds: list[Kind]) -> Statistics:
-    """The counts of all kinds, added up."""
+async def statistics(engine: Engine) -> Statistics:
+    """What is known of one cache, and what its tiers say of themselves."""
+    usage = await engine.usage()
+    said = counted(engine)
+    total, below = said.total, 0
+    tiers: dict[str, TierStatistics] = {}
+    names = [tier.name for tier in engine.stack.tiers]
+    for name in reversed(names):
+        hits, misses = total.by_tier.get(name, 0), total.misses + below
+        below += hits  # what one tier lacks, the next is asked for
+        used = usage.get(name)
+        tiers[name] = (
+            TierStatistics(hits, misses)
+            if used is None
+            else TierStatistics(
+                hits,
+                misses,
+                True,
+                used.entries,
+                used.size_bytes,
+                used.capacity_bytes,
+                used.evictions,
+            )
+        )
+    return Statistics(said.mode, said.types, {name: tiers[name] for name in names}, said.tracked)
+
+
+def counted(engine: Engine) -> Statistics:
+    """The same without the tiers, which have to be asked: the counts alone, at once."""
     types: dict[str, list[Kind]] = {}
-    for kind in kinds:
+    for kind in engine.kinds.all():
         types.setdefault(kind.data_type, []).append(kind)
-    return Statistics(_sum(kinds), {name: _sum(of_type) for name, of_type in types.items()})
+    return Statistics(
+        engine.options.mode,
+        {name: _sum(of_type) for name, of_type in types.items()},
+        tracked=engine.trace.tracked.all(),
+    )
 
 
-def _sum(kinds: list[Kind]) -> TypeStatistics:
+def _sum(rows: Sequence[Kind | TypeStatistics]) -> TypeStatistics:
     hits: Counter[str] = Counter({MEMORY: 0})
-    for kind in kinds:
-        hits.update(kind.by_tier)
-    sums = {name: sum(getattr(kind, name) for kind in kinds) for name in _SUMS}
+    for row in rows:
+        hits.update(row.by_tier)
+    sums = {name: sum(getattr(row, name) for row in rows) for name in _SUMS}
     return TypeStatistics(hits, **sums)
+
+
+def _cells(row: TypeStatistics) -> tuple[str, ...]:
+    known = row.consistency
+    return (
+        str(row.reads),
+        str(row.hits),
+        f"{row.hit_ratio:.3f}",
+        f"{row.saved_seconds:.1f}",
+        str(row.checked),
+        str(row.differed),
+        str(row.differed_1s),
+        str(row.differed_10s),
+        "-" if known is None else f"{known:.4f}",
+    )
+
+
+def _aligned(row: Sequence[str], widths: Sequence[int]) -> list[str]:
+    name, *numbers = row
+    return [name.ljust(widths[0])] + [
+        cell.rjust(width) for cell, width in zip(numbers, widths[1:], strict=True)
+    ]
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(names[:3])
+    return f"{shown} and {len(names) - 3} other types" if len(names) > 3 else shown

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-from cascada.api.report import Report, TypeReport
+from cascada.api.statistics import Statistics, TypeStatistics
 from cascada.model.errors import BadInput, MissingExtra
 
 try:
@@ -45,7 +45,7 @@ _DIFFERED: Final = {"0s": "differed", "1s": "differed_1s", "10s": "differed_10s"
 _READ: Final = {*_FIELDS, "cache_miss_total", "cache_differed_total"}
 
 
-def report(sources: Sequence[str]) -> Report:
+def report(sources: Sequence[str]) -> Statistics:
     """What all these pages say, added up. BadInput for the first that says nothing."""
     modes: set[str] = set()
     types: defaultdict[str, Counts] = defaultdict(Counts)
@@ -66,14 +66,14 @@ def report(sources: Sequence[str]) -> Report:
         modes |= modes_of_page
         for name, counts in rows.items():
             types[name].add(counts)
-    return Report(
+    return Statistics(
         modes.pop() if len(modes) == 1 else "mixed",
         {name: counts.row() for name, counts in types.items()},
     )
 
 
 class Counts(defaultdict[str, float]):
-    """The figures of one data type, by the field of `TypeReport` that they come to."""
+    """The figures of one data type, by the field of `TypeStatistics` that they come to."""
 
     def __init__(self) -> None:
         super().__init__(float)
@@ -82,10 +82,13 @@ class Counts(defaultdict[str, float]):
         for field, value in others.items():
             self[field] += value
 
-    def row(self) -> TypeReport:
-        saved = self.pop("saved_seconds", 0.0)
-        return TypeReport(
-            saved_seconds=saved, **{field: int(value) for field, value in self.items()}
+    def row(self) -> TypeStatistics:
+        hits, saved = int(self.pop("hits", 0.0)), self.pop("saved_seconds", 0.0)
+        return TypeStatistics(
+            {"all": hits},
+            timed_hits=hits,  # what they saved, the page says
+            timed_seconds=saved,
+            **{field: int(value) for field, value in self.items()},
         )
 
 

@@ -20,7 +20,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from cascada.api.cache import Cache
+from cascada.api.statistics import Statistics, counted
 from cascada.api.tenant import Tenant
+from cascada.engine.engine import Engine
 from cascada.engine.hits import Hits
 from cascada.engine.kinds import Kinds
 from cascada.engine.selfcheck import SelfCheck
@@ -59,6 +61,12 @@ class Inside:
     check: SelfCheck
     data: DataStore
     handles: Mapping[Any, Tenant]
+    engine: Engine
+
+    @property
+    def counted(self) -> Statistics:
+        """What `Cache.stats` tells, but for the tiers, which have to be asked."""
+        return counted(self.engine)
 
     @property
     def flights(self) -> Flights | None:
@@ -96,6 +104,7 @@ def inside(cache: Cache | Tenant) -> Inside:
         check=engine.check,
         data=engine._data,
         handles=cache._handles if isinstance(cache, Cache) else {},
+        engine=engine,
     )
 
 

@@ -32,7 +32,7 @@ async def track_cache_metrics(
     own; or, in the short form, that `operation` was a `hit` or not and took `latency_ms`.
 
     Hits, misses, latencies and sizes of the cache itself are counted without this. What is tracked
-    is in `Cache.tracked()`, and in Prometheus as `cache_tracked_total` and `cache_tracked_sum`.
+    is in `Cache.stats()`, and in Prometheus as `cache_tracked_total` and `cache_tracked_sum`.
     At most 200 names of metrics and 10,000 series are kept apart.
     """
     value = arguments.number(value, "value")
