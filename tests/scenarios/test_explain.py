@@ -13,6 +13,7 @@ from cascada.engine.reading.explain import Explanation
 from cascada.model.policy import Policy
 from cascada.testing.clock import ManualClock
 from cascada.testing.flaky import FlakyTier
+from cascada.testing.inside import inside
 from tests.scenarios.conftest import NAMES, TIMEOUT, MakeCache, MakeNodes
 from tests.scenarios.row import Row, kept
 from tests.servers.redis import RedisServer
