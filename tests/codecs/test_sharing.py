@@ -13,6 +13,7 @@ import msgspec
 import numpy
 import pytest
 
+from cascada.codecs.immutable import immutable
 from cascada.model.entry import UNSET
 from tests.codecs.samples import CODEC, exact
 
@@ -117,19 +118,19 @@ MUTABLE = [
 
 @pytest.mark.parametrize("value", IMMUTABLE, ids=repr)
 def test_what_nobody_can_change_is_shareable(value: Any) -> None:
-    assert CODEC.shareable(value)
+    assert immutable(value)
 
 
 @pytest.mark.parametrize("value", MUTABLE, ids=lambda value: type(value).__name__)
 def test_what_somebody_can_change_is_not(value: Any) -> None:
-    assert not CODEC.shareable(value)
+    assert not immutable(value)
 
 
 def test_what_is_too_deep_to_be_looked_at_is_not() -> None:
     value: Any = ()
     for _ in range(5000):
         value = (value,)
-    assert not CODEC.shareable(value)
+    assert not immutable(value)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +155,7 @@ def test_a_tuple_of_arrays_is_shared_with_arrays_of_its_own() -> None:
     shared: Any = CODEC.encode((mine, 1)).value
     mine[0] = 7
     assert shared[0][0] == 0
-    assert CODEC.shareable(shared)
+    assert immutable(shared)
 
 
 def test_a_typed_value_is_shared_if_all_of_it_is_frozen() -> None:
@@ -174,13 +175,13 @@ def test_a_shared_array_is_not_the_callers() -> None:
         shared: Any = CODEC.encode(value).value
         mine[0] = 7
         assert shared[0] == 0
-        assert CODEC.shareable(shared)
+        assert immutable(shared)
         mine[0] = 0
 
 
 def test_a_shared_datetime_has_its_zone() -> None:
     value = datetime(2024, 1, 1, tzinfo=ZoneInfo("Europe/Madrid"))
-    assert CODEC.shareable(value)
+    assert immutable(value)
     assert exact(CODEC.encode(value).value) == exact(value)
 
 
@@ -189,4 +190,4 @@ def test_the_default_of_a_frozen_field_does_not_make_it_mutable() -> None:
     class Tags:
         tags: tuple[str, ...] = field(default_factory=tuple)
 
-    assert CODEC.shareable(Tags())
+    assert immutable(Tags())

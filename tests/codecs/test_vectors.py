@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from cascada.codecs.immutable import immutable
 from cascada.codecs.values import AS_ARRAY, Encoded
 from cascada.model.entry import UNSET, Codec
 from cascada.model.errors import CorruptEntry, SerializationError
@@ -208,13 +209,13 @@ def test_a_vector_comes_as_list_or_as_read_only_array() -> None:
         array = decoded(encoded, type=AS_ARRAY)
         assert array.tolist() == decoded(encoded)
         assert not array.flags.writeable
-        assert CODEC.shareable(array)
+        assert immutable(array)
 
 
 def test_other_lists_of_numbers_come_as_arrays_too() -> None:
     array = decoded(CODEC.encode([[1, 2], [3, 4]]), type=AS_ARRAY)
     assert array.shape == (2, 2)
-    assert CODEC.shareable(array)
+    assert immutable(array)
     for value in (["a"], [[1.0], [1.0, 2.0]], [None]):
         with pytest.raises(CorruptEntry):
             decoded(CODEC.encode(value), type=AS_ARRAY)

@@ -7,7 +7,7 @@ UUID of a driver's own class, which comes back as the equal UUID.
 
     code  type             payload
     1     tuple            list                   8     time          see _TIME
-    2     set              list, sorted by bytes  9     datetime      see _DATETIME
+    2     set              list, sorted by bytes  9     datetime      _DATE, then as a time
     3     frozenset        list, sorted by bytes  10    timedelta     days, seconds, microseconds
     4     int              signed, little endian  11    complex       two float64
     5     Decimal          text                   12    array         as in codecs/arrays.py
@@ -42,7 +42,7 @@ MAX_DEPTH: Final = 100
 a value could be stored that can never be read."""
 
 _TIME: Final = struct.Struct("<BBBIBq")  # hour, minute, second, microsecond, fold, offset
-_DATETIME: Final = struct.Struct("<HBBBBBIBq")  # year, month, day, then the same
+_DATE: Final = struct.Struct("<HBB")  # year, month, day
 _TIMEDELTA: Final = struct.Struct("<iii")
 _COMPLEX: Final = struct.Struct("<dd")
 _NAIVE: Final = -(2**63)  # the offset (in microseconds) of what has no zone
@@ -135,18 +135,11 @@ def _read_time(data: bytes) -> time:
 
 
 def _datetime_bytes(value: datetime) -> bytes:
-    offset, name = _zone_of(value)
-    fields = _DATETIME.pack(
-        value.year, value.month, value.day, value.hour, value.minute, value.second,
-        value.microsecond, value.fold, offset,
-    )  # fmt: skip
-    return fields + name
+    return _DATE.pack(value.year, value.month, value.day) + _time_bytes(value.timetz())
 
 
 def _read_datetime(data: bytes) -> datetime:
-    year, month, day, hour, minute, second, microsecond, fold, offset = _DATETIME.unpack_from(data)
-    zone = _zone(offset, data[_DATETIME.size :])
-    return datetime(year, month, day, hour, minute, second, microsecond, zone, fold=fold)
+    return datetime.combine(date(*_DATE.unpack_from(data)), _read_time(data[_DATE.size :]))
 
 
 def _uuid_bytes(value: UUID) -> bytes:

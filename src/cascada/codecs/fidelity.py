@@ -23,14 +23,18 @@ _PLAIN: Final = SCALARS | {list, dict}
 _DATA: Final = ("builtins", "datetime", "decimal", "uuid")
 
 
-def lost(before: Any, after: Any, path: str = "value") -> str | None:
+Path = str | tuple[Any, str, object]
+"""Where a part lies: the path to what it lies in, a template, and its name there. It is put into
+words only when something is wrong, as a text for each part would take longer than comparing it."""
+
+
+def lost(before: Any, after: Any, path: Path = "value") -> str | None:
     """A sentence on the first place where `after` says less than `before`, or None."""
     kind = type(before)
     if type(after) is not kind:
         return _coerced(before, after, path)
     if kind in SCALARS:
-        same = before == after or before != before
-        return None if same else f"{path} would come back with another value"
+        return None if before == after or before != before else _other_value(path)
     if kind is dict:
         return _lost_items(before, after, path)
     if kind is list or kind is tuple:
@@ -42,10 +46,10 @@ def lost(before: Any, after: Any, path: str = "value") -> str | None:
         return _lost_elements(before, after, path)
     if is_array(before):  # raw bytes on both sides
         return None
-    return None if _same(before, after) else f"{path} would come back with another value"
+    return None if _same(before, after) else _other_value(path)
 
 
-def _coerced(before: Any, after: Any, path: str) -> str | None:
+def _coerced(before: Any, after: Any, path: Path) -> str | None:
     kind = type(before)
     if kind not in _PLAIN:
         # A driver's own UUIDs come back as the equal ones. What else is derived from a class says
@@ -53,66 +57,78 @@ def _coerced(before: Any, after: Any, path: str) -> str | None:
         if is_array(before) or (isinstance(before, UUID) and before == after):
             return None
         return (
-            f"{path} is a {name_of(kind)} and would come back as a {name_of(type(after))}; "
-            "declare its type more closely, or leave type= out"
+            f"{_text_of(path)} is a {name_of(kind)} and would come back as a "
+            f"{name_of(type(after))}; declare its type more closely, or leave type= out"
         )
     # Plain data that became something richer: right, unless a number or the items changed.
     numbers = isinstance(before, int | float) and isinstance(after, int | float)
     if numbers and before != after and before == before:
-        return f"{path} would come back with another value"
+        return _other_value(path)
     if kind is list and isinstance(after, tuple):
         return _lost_in_sequence(before, after, path)
     return None
 
 
-def _lost_fields(before: Any, after: Any, path: str, fields: tuple[str, ...]) -> str | None:
+def _lost_fields(before: Any, after: Any, path: Path, fields: tuple[str, ...]) -> str | None:
     for name in fields:
         if hasattr(before, name):
-            found = lost(getattr(before, name), getattr(after, name, None), f"{path}.{name}")
+            found = lost(getattr(before, name), getattr(after, name, None), (path, "{}.{}", name))
             if found:
                 return found
-    others = beside(after, fields)
-    for name, item in beside(before, fields).items():
+    further = beside(before, fields)
+    others = beside(after, fields) if further else {}
+    for name, item in further.items():
         # Data that no declaration tells of; a lock or a client is made anew.
         if type(item).__module__ not in _DATA:
             continue
         if name not in others or lost(item, others[name], ""):
-            return f"{path}.{name} is no field, and would be lost"
+            return f"{_text_of(path)}.{name} is no field, and would be lost"
     return None
 
 
-def _lost_items(before: dict[Any, Any], after: dict[Any, Any], path: str) -> str | None:
+def _lost_items(before: dict[Any, Any], after: dict[Any, Any], path: Path) -> str | None:
     if len(before) != len(after):
-        return f"{path} would come back with {len(after)} of its {len(before)} keys"
+        return f"{_text_of(path)} would come back with {len(after)} of its {len(before)} keys"
     # In order: a key may have become something richer, too.
     for (key, item), (other_key, other) in zip(before.items(), after.items(), strict=True):
-        step = f"{path}.{key}" if type(key) is str else f"{path}[{type(key).__name__}]"
-        found = lost(key, other_key, f"a key of {path}") or lost(item, other, step)
+        step = (path, "{}.{}", key) if type(key) is str else (path, "{}[{}]", type(key).__name__)
+        found = lost(key, other_key, (path, "a key of {}", None)) or lost(item, other, step)
         if found:
             return found
     return None
 
 
-def _lost_in_sequence(before: Any, after: Any, path: str) -> str | None:
+def _lost_in_sequence(before: Any, after: Any, path: Path) -> str | None:
     if len(before) != len(after):
-        return f"{path} would come back with {len(after)} of its {len(before)} items"
+        return f"{_text_of(path)} would come back with {len(after)} of its {len(before)} items"
     for position, (item, other) in enumerate(zip(before, after, strict=True)):
-        found = lost(item, other, f"{path}[{position}]")
+        found = lost(item, other, (path, "{}[{}]", position))
         if found:
             return found
     return None
 
 
-def _lost_elements(before: Any, after: Any, path: str) -> str | None:
+def _lost_elements(before: Any, after: Any, path: Path) -> str | None:
     """Of two sets: equal elements are not always the same (times in two zones, a nan)."""
     there = {element: element for element in after}
     for element in before & there.keys():
-        found = lost(element, there[element], f"an element of {path}")
+        found = lost(element, there[element], (path, "an element of {}", None))
         if found:
             return found
     # A nan is equal to none, though it was one.
     same = sorted(map(_text, before - after)) == sorted(map(_text, after - before))
-    return None if same else f"{path} would come back with other elements"
+    return None if same else f"{_text_of(path)} would come back with other elements"
+
+
+def _other_value(path: Path) -> str:
+    return f"{_text_of(path)} would come back with another value"
+
+
+def _text_of(path: Path) -> str:
+    if isinstance(path, str):
+        return path
+    above, template, name = path
+    return template.format(_text_of(above), name)
 
 
 def _same(before: Any, after: Any) -> bool:

@@ -15,13 +15,15 @@ _BASES: Final = (str, int, float, bytes, list, dict, tuple, set, frozenset)
 
 def name_of(kind: type) -> str:
     """A class as people write it."""
-    return kind.__qualname__ if kind.__module__ == "builtins" else _dotted(kind)
+    module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
+    return module + kind.__qualname__
 
 
 def hint(value: object) -> str:
     """`is a ...; pass ...`"""
-    kind = type(value)
-    return f"is {_article(name_of(kind))}, which would not come back as it is; {_advice(value)}"
+    name = name_of(type(value))
+    article = "an" if name[:1].lower() in "aeiou" else "a"
+    return f"is {article} {name}, which would not come back as it is; {_advice(value)}"
 
 
 def _advice(value: object) -> str:
@@ -44,11 +46,3 @@ def _advice(value: object) -> str:
     if isinstance(value, Mapping) or hasattr(value, "keys"):
         return "pass dict of it, or a serializer"
     return "pass type= (a dataclass, a msgspec.Struct or a pydantic model), or a serializer"
-
-
-def _dotted(kind: type) -> str:
-    return f"{kind.__module__}.{kind.__qualname__}"
-
-
-def _article(noun: str) -> str:
-    return f"{'an' if noun[:1].lower() in 'aeiou' else 'a'} {noun}"

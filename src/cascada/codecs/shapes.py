@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 Attempt = Callable[[Any], Exception | None]
 """Tries to store a value; answers what went wrong, or None."""
@@ -20,21 +20,32 @@ class TooDeep(Unstorable):
     """A part that holds itself, or more levels of parts than can be read again."""
 
 
+class TooMany(Unstorable):
+    """A part that holds more parts than one value may."""
+
+
+class _Shape(NamedTuple):
+    """What a class says about its values. `fields`: None if it declares none. `slots`: those that
+    are no fields. `has_dict`: whether they take attributes of any name."""
+
+    fields: tuple[str, ...] | None
+    slots: tuple[str, ...]
+    has_dict: bool
+    is_model: bool
+
+
 def fields_of(value: object) -> tuple[str, ...] | None:
     """The field names of a dataclass, msgspec struct, attrs class or model; None for the rest."""
     kind: Any = type(value)
-    declared = _declared_fields(kind)
-    extra = None if declared is None else getattr(value, "model_extra", None)
-    return (*declared, *extra) if declared is not None and extra else declared
+    shape = _shape(kind)
+    if shape.is_model and shape.fields is not None:
+        return (*shape.fields, *(getattr(value, "model_extra", None) or ()))
+    return shape.fields
 
 
 def has_fields(kind: type) -> bool:
     """Whether a class is one whose values `fields_of` sees into."""
-    return _declared_fields(kind) is not None
-
-
-class TooMany(Unstorable):
-    """A part that holds more parts than one value may."""
+    return _shape(kind).fields is not None
 
 
 def beside(value: object, fields: tuple[str, ...]) -> dict[str, Any]:
@@ -45,29 +56,15 @@ def beside(value: object, fields: tuple[str, ...]) -> dict[str, Any]:
     somebody looks.
     """
     kind: Any = type(value)
-    found = {
-        name: each
-        for name, each in getattr(value, "__dict__", {}).items()
-        if name not in fields and not isinstance(getattr(kind, name, None), cached_property)
-    }
-    for name in _slots(kind):
-        if name not in fields and hasattr(value, name):
-            found[name] = getattr(value, name)
-    return found | (getattr(value, "__pydantic_private__", None) or {})
-
-
-@lru_cache(maxsize=512)
-def _slots(kind: type) -> tuple[str, ...]:
-    """The slots of a class and its bases, by the names that they have from outside."""
-    found = []
-    for base in kind.__mro__:
-        slots = vars(base).get("__slots__", ())
-        for name in (slots,) if isinstance(slots, str) else tuple(slots):
-            if name.startswith("__") and not name.endswith("__"):
-                name = f"_{base.__name__.lstrip('_')}{name}"
-            if not (name.startswith("__") and name.endswith("__")):  # __weakref__, and pydantic's
-                found.append(name)
-    return tuple(found)
+    shape = _shape(kind)
+    if not shape.has_dict and not shape.slots:
+        return {}
+    found = {name: getattr(value, name) for name in shape.slots if hasattr(value, name)}
+    if shape.has_dict:
+        for name, each in getattr(value, "__dict__", {}).items():
+            if name not in fields and not isinstance(getattr(kind, name, None), cached_property):
+                found[name] = each
+    return found | (getattr(value, "__pydantic_private__", None) or {}) if shape.is_model else found
 
 
 def is_model(kind: Any) -> bool:
@@ -76,6 +73,13 @@ def is_model(kind: Any) -> bool:
 
 
 @lru_cache(maxsize=512)
+def _shape(kind: Any) -> _Shape:
+    fields = _declared_fields(kind)
+    slots = tuple(name for name in _slots(kind) if name not in (fields or ()))
+    has_dict = any("__dict__" in vars(base) for base in kind.__mro__)
+    return _Shape(fields, slots, has_dict, is_model(kind))
+
+
 def _declared_fields(kind: Any) -> tuple[str, ...] | None:
     if hasattr(kind, "__dataclass_fields__"):
         from dataclasses import fields  # there by now: it has made the class
@@ -88,6 +92,19 @@ def _declared_fields(kind: Any) -> tuple[str, ...] | None:
         return of_struct
     of_attrs = getattr(kind, "__attrs_attrs__", None)
     return None if of_attrs is None else tuple(attribute.name for attribute in of_attrs)
+
+
+def _slots(kind: type) -> list[str]:
+    """The slots of a class and its bases, by the names that they have from outside."""
+    found = []
+    for base in kind.__mro__:
+        slots = vars(base).get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else tuple(slots):
+            if name.startswith("__") and not name.endswith("__"):
+                name = f"_{base.__name__.lstrip('_')}{name}"
+            if not (name.startswith("__") and name.endswith("__")):  # __weakref__, and pydantic's
+                found.append(name)
+    return found
 
 
 def locate(value: Any, problem: Exception, attempt: Attempt) -> tuple[str, Any, Exception]:

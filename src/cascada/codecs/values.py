@@ -123,6 +123,8 @@ class ValueCodec:
                     check_packed(data)
                 if type is None:  # the usual hit: nothing else may come before this
                     return decode(data)
+                if type is not AS_ARRAY:
+                    return _read_typed(data, codec, type)
             return _read(data, codec, type)
         except (CorruptEntry, MissingExtra):
             raise
@@ -148,10 +150,6 @@ class ValueCodec:
                 raise SerializationError(f"{what} is {named}: {why}; pass {accepted}") from error
             raise arguments.refused(what, wanted, accepted, SerializationError) from error
         return wanted
-
-    def shareable(self, value: object) -> bool:
-        """Whether one decoded object may be handed to all callers, because none can change it."""
-        return immutable(value)
 
     def _opened(self, data: bytes, flags: int) -> bytes:
         if flags & _ENCRYPTED:
@@ -236,7 +234,7 @@ def _encode_untyped(value: Any) -> tuple[bytes, Codec]:
 
 
 def _read(data: bytes, codec: int, wanted: Any) -> Any:
-    """What is not msgpack, or is wanted as more than that gives."""
+    """What is not msgpack, or is wanted as an array."""
     as_array = wanted is AS_ARRAY
     if as_array:
         wanted = None
@@ -248,7 +246,7 @@ def _read(data: bytes, codec: int, wanted: Any) -> Any:
         if wanted is not None and not _fits(value, wanted):
             raise CorruptEntry(f"an array was stored, {typed.type_name(wanted)} is asked for")
     elif codec in _OF_PARTS:
-        value = decode(data) if as_array or codec == _CUSTOM else _read_typed(data, codec, wanted)
+        value = decode(data)
     elif codec == _NOTHING and not data:
         return None
     else:
@@ -257,6 +255,8 @@ def _read(data: bytes, codec: int, wanted: Any) -> Any:
 
 
 def _read_typed(data: bytes, codec: int, wanted: Any) -> Any:
+    if codec == _CUSTOM:
+        return decode(data)
     form = typed.form(wanted)
     return form.from_parts(decode(data)) if codec == _EXTENDED else form.decode(data)
 
