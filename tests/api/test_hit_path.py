@@ -13,6 +13,7 @@ from cascada.model.events import Event
 from cascada.model.policy import Policy
 from cascada.testing.clock import ManualClock
 from cascada.testing.inside import inside
+from tests.scenarios.row import until
 
 Face = Callable[[Cache, Tenant, str], Awaitable[Hit[Any] | Miss]]
 
@@ -149,6 +150,32 @@ async def test_an_observer_is_told_of_every_hit(clock: ManualClock, ask: Face) -
         assert [(event.kind, event.tier, event.key) for event in told if event.kind == "hit"] == [
             ("hit", "l1", "acme:x:1")
         ]
+
+
+async def test_of_many_hits_an_observer_is_told_together_and_none_is_lost(ask: Face) -> None:
+    told: list[Event] = []
+
+    def hits() -> list[Event]:
+        return [event for event in told if event.kind == "hit"]
+
+    async with Cache(observers=[told.append]) as cache:
+        acme = cache.tenant("acme")
+        for each in ("1", "2"):
+            await acme.set("x", each, "text")
+        for _ in range(50):
+            await ask(cache, acme, "1")
+        assert 0 < len(hits()) < 50
+        assert {(event.count, event.key) for event in hits()} == {(1, "acme:x:1")}
+        await until(lambda: sum(event.count for event in hits()) == 50)
+        assert (hits()[-1].tenant, hits()[-1].data_type, hits()[-1].key) == ("acme", "x", None)
+        told.clear()
+        await ask(cache, acme, "2")
+        assert [event.key for event in hits()] == ["acme:x:2"], "one by one, when they are few"
+        for _ in range(49):
+            await ask(cache, acme, "1")
+        misses = len([event for event in told if event.kind == "miss"])
+    assert sum(event.count for event in hits()) == 50, "closing tells the rest"
+    assert misses == (50 if ask is by_many else 0)
 
 
 async def test_a_hit_inside_a_loader_is_a_source_of_its_result(

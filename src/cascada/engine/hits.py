@@ -100,6 +100,8 @@ class Hits:
         stack = self._stack
         if self._passing_by() or sources.must_ask_below(stack):
             return False
-        sources.note_key(stack, record.key, record)
-        stack.trace.hit_in_memory(record.partition.kind, record.key)
+        if sources.current(stack) is not None:
+            sources.note_key(stack, record.key, record)
+        if stack.trace.observers and not stack.hits_are_told_together:
+            stack.tell_hit(record.partition.kind, record.key)
         return True

@@ -72,15 +72,16 @@ class Counters:
 
 
 class Kind(Counters):
-    """One data type of one tenant, and its counts."""
+    """One data type of one tenant, and its counts. `told`: of `l1`, what observers know of."""
 
-    __slots__ = ("data_type", "policy", "tenant", "vectors")
+    __slots__ = ("data_type", "policy", "tenant", "told", "vectors")
 
     def __init__(self, tenant: str, data_type: str, policy: Policy) -> None:
         super().__init__()
         self.tenant = tenant
         self.data_type = data_type
         self.policy = policy
+        self.told = 0
         self.vectors = data_type in ("embedding", "vector_store")
 
 

@@ -18,7 +18,7 @@ from cascada.engine.request import Request
 from cascada.engine.tasks.background import Background
 from cascada.engine.tasks.limits import LoadLimits
 from cascada.engine.tasks.singleflight import Flights
-from cascada.engine.trace import Trace
+from cascada.engine.trace import TOGETHER, Trace
 from cascada.model.clock import Clock
 from cascada.model.dependencies import Dependencies
 from cascada.model.entry import UNSET, Entry, Flag
@@ -83,8 +83,9 @@ class Stack:
         self.max_value_bytes = limits.max_value_bytes
         self.dependencies = dependencies or Dependencies()
         self.debug = debug
-        self._always_watching = len(trace.observers) + watched
+        self._always_watching = bool(trace.observers) + watched
         self.watchers = self._always_watching
+        self.hits_are_told_together = False
         self.bypasses = 0
 
     def listen(self, freshness: Freshness) -> None:
@@ -103,6 +104,24 @@ class Stack:
         self.discarding = WeakValueDictionary()
         # The first use, which settles, may be inside a `bypass()`.
         self.watchers = self._always_watching + self.bypasses
+        self.hits_are_told_together = False
+
+    def tell_hit(self, kind: Kind, key: Key) -> None:
+        """Tell the observers of one hit in memory; of the next ones together, if there are many."""
+        if not self.trace.hit_in_memory(kind, key):
+            # From now on: there may be a thousand more in this turn of the loop.
+            self.hits_are_told_together = True
+            self.watchers -= 1
+            self.background.run(self._tell_hits_together(), "tell hits")
+
+    async def _tell_hits_together(self) -> None:
+        """For a while, hits are only counted, as if nobody watched; then their counts are told."""
+        try:
+            await asyncio.sleep(TOGETHER)
+        finally:
+            self.watchers += 1
+            self.hits_are_told_together = False
+            self.trace.hits_in_memory(self.kinds.all())
 
     def decode(self, entry: Entry, kind: Kind, want: Any = None) -> Any:
         """The value of an entry, the caller's own unless it may be shared. CorruptEntry."""

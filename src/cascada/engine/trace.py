@@ -7,9 +7,10 @@ synchronously and must return at once; what they raise is logged, once each, and
 from __future__ import annotations
 
 import logging
+import math
 import traceback
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import FunctionType, MethodType
 from typing import Any, Final
 
@@ -29,6 +30,13 @@ logger = logging.getLogger("cascada")
 
 MAX_UNSTORED: Final = 1024
 """Keys of which `explain` can tell why their last value was not stored."""
+SINGLY: Final = 16
+"""Hits in memory that observers are told of one by one, each with its key, before the next ones are
+told together."""
+
+TOGETHER: Final = 0.1
+"""Seconds whose hits in memory are told together, and in which so few are told one by one."""
+
 MAX_SAID: Final = 1000
 """Data types and causes that are warned of once; callers may make up any number of types."""
 
@@ -64,6 +72,7 @@ class Trace:
         self._warned: Warned[Key] = Warned()
         self._unstored: dict[Key, str] = {}
         self._unreached: set[str] = set()
+        self._many_since, self._singly = -math.inf, 0
 
     def answered(
         self,
@@ -82,6 +91,7 @@ class Trace:
             tier = answer.tier
             if tier == MEMORY:
                 kind.l1 += 1
+                kind.told += 1
                 continue
             if tier != SOURCE:
                 kind.hit_below(tier)
@@ -106,9 +116,27 @@ class Trace:
             what, tier, stale = _outcome(answer)
             self._emit(what, request.kind, request.key, tier, stale=stale, seconds=seconds)
 
-    def hit_in_memory(self, kind: Kind, key: Key) -> None:
-        """A hit on the fast path, which has counted itself; only called if anybody observes."""
+    def hit_in_memory(self, kind: Kind, key: Key) -> bool:
+        """A hit on the fast path, which counts itself; only called if anybody observes.
+
+        False: there are so many at present that those to come are told together
+        (`hits_in_memory`), or telling them would take thrice as long as they do.
+        """
+        kind.told += 1
         self._emit("hit", kind, key, MEMORY)
+        now = self._timer()
+        if now - self._many_since >= TOGETHER:
+            self._many_since, self._singly = now, 0
+        self._singly += 1
+        return self._singly < SINGLY
+
+    def hits_in_memory(self, kinds: Iterable[Kind]) -> None:
+        """Tell how many hits there were that nobody was told of, by type."""
+        self._many_since = -math.inf
+        for kind in kinds:
+            if (count := kind.l1 - kind.told) > 0:
+                kind.told += count
+                self._send(Event("hit", MEMORY, kind.tenant, kind.data_type, count=count))
 
     def loaded(self, kind: Kind, keys: Sequence[Key], seconds: float) -> None:
         kind.loads += len(keys)

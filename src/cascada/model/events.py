@@ -33,7 +33,8 @@ EventKind = Literal[
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
-    """One thing that happened."""
+    """One thing that happened, or `count` of them: of many hits in memory, most are told together
+    every tenth of a second, by type and without their keys."""
 
     kind: EventKind
     tier: str | None = None
