@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from cascada.api.statistics import Statistics
     from cascada.api.tenant import Tenant
     from cascada.tiers.contract import Tier
-    from cascada.tiers.memory.record import Partition
+    from cascada.tiers.memory.record import Partition, Record
 
 _PLAIN: Final = frozenset({str, type(None)})
 
@@ -38,6 +38,9 @@ MAX_HANDLES: Final = 1024
 
 MAX_KEYS: Final = 10_000
 """Keys of which it is remembered where memory keeps what they stand for."""
+
+Place = tuple["Partition", dict[str, "Record"], str]
+"""A partition, its records, and the id of one of them."""
 
 
 class Cache:
@@ -119,7 +122,7 @@ class Cache:
         self._hits = self._engine.hits
         self._handle_of = Tenant  # imported above, and made for each request
         self._handles: dict[Any, Tenant] = {}
-        self._at_hand: dict[Key, Partition] = {}
+        self._places: dict[Key, Place] = {}
         self._validate = tenant_validator
 
     @classmethod
@@ -165,7 +168,8 @@ class Cache:
         if key.__class__ is not Key or too_many:
             raise _no_key(key)
         try:
-            record = self._at_hand[key].records[key[5]]
+            _, records, resource_id = self._places[key]
+            record = records[resource_id]
         except Exception:  # noqa: BLE001 - mostly that there is none; or a part that has no hash
             return await self._beyond(key, default)
         if (hit := self._hits.one(record)) is not None:
@@ -180,10 +184,22 @@ class Cache:
             collection=key.collection,
         )
         answer = await handle.get(key.data_type, key.resource_id, default=default)
-        if len(self._at_hand) >= MAX_KEYS:
-            self._at_hand.clear()
-        self._at_hand[key] = self._engine.partition_of(key[:5])
+        self._place(key)
         return answer
+
+    def _record(self, key: Key) -> Record | None:
+        _, records, resource_id = self._places.get(key) or self._place(key)
+        return records.get(resource_id)
+
+    def _place(self, key: Key) -> Place:
+        """Where memory keeps what a key stands for, now and later."""
+        place = self._places.get(key)
+        if place is None:
+            if len(self._places) >= MAX_KEYS:
+                self._places.clear()
+            partition = self._engine.partition_of(key[:5])
+            place = self._places[key] = partition, partition.records, key.resource_id
+        return place
 
     def set_policy(self, data_type: str, policy: Policy) -> None:
         """Say how a type is cached from now on. Memory starts anew; other tiers keep theirs."""

@@ -47,9 +47,12 @@ class Hits:
             return None
         value = record.value
         if value is UNSET or want is not None:
-            value = self._decoded(record, want)
-            if value is UNSET:
-                return None
+            decode = self._decode
+            wanted = record.partition.kind.policy.type if want is None else want
+            try:
+                value = decode(record.data, record.codec, record.flags, type=wanted)
+            except CorruptEntry:
+                return None  # the slow path counts it and replaces it
         if self._stack.watchers and not self._is_seen(record):
             return None
         record.used = now
@@ -86,14 +89,6 @@ class Hits:
                 add(one(record))
         partition.kind.l1 += times
         return found
-
-    def _decoded(self, record: Record, want: Any) -> object:
-        """The value of a record that keeps only its bytes; UNSET if they do not decode."""
-        wanted = record.partition.kind.policy.type if want is None else want
-        try:
-            return self._decode(record.data, record.codec, record.flags, type=wanted)
-        except CorruptEntry:
-            return UNSET  # the slow path counts it and replaces it
 
     def _is_seen(self, record: Record) -> bool:
         """Whether it may be given to this caller, though somebody watches: who does is told."""

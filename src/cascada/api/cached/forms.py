@@ -41,7 +41,7 @@ class AsyncForm(Generic[P, T]):
         if (
             cache._validate is None
             and not cache._engine.check.armed
-            and (record := cache._records.get(key)) is not None
+            and (record := cache._record(key)) is not None
             and (hit := cache._hits.one(record, recipe.wanted)) is not None
         ):
             return cast(T, hit.value)

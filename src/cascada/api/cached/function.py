@@ -24,7 +24,7 @@ from weakref import ref
 
 from cascada.api.cache import Cache
 from cascada.api.cached import portal
-from cascada.api.context import current_tenant
+from cascada.api.context import current_context, current_tenant
 from cascada.api.default import default_cache
 from cascada.codecs import typed
 from cascada.codecs.digest import generate_resource_id_hash
@@ -113,18 +113,25 @@ class CachedFunction:
 
     def key(self, args: tuple[Any, ...], named: dict[str, Any]) -> Key:
         """The key of the result for these arguments, of the current tenant."""
-        tenant = current_tenant()
-        given = (*args, *named.values())
+        context = current_context()
+        # As it is said there: it is looked at when its first key is made.
+        stated = None if context is None else context.tenant_id
+        if stated.__class__ is not str:
+            stated = current_tenant()
+        given = (*args, *named.values()) if named else args
         types = tuple(map(type, given))
         if not self._is_plain or not _SCALARS.issuperset(types):
-            return self._make_key(tenant, args, named)
+            return self._make_key(current_tenant(), args, named)
         # Binding and hashing cost twenty times as much as a hit. 1 and True are equal, but not one.
-        call = (tenant, given, types, *named)
+        call = (stated, given, types, *named)
         key = self._keys.get(call)
         if key is None:
-            if len(self._keys) >= MAX_KEYS:
-                self._keys.clear()
-            key = self._keys[call] = self._make_key(tenant, args, named)
+            tenant = current_tenant()
+            key = self._make_key(tenant, args, named)
+            if tenant == stated:  # else the context says nothing, in other words
+                if len(self._keys) >= MAX_KEYS:
+                    self._keys.clear()
+                self._keys[call] = key
         return key
 
     def _make_key(self, tenant: str, args: tuple[Any, ...], named: dict[str, Any]) -> Key:
