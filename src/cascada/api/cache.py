@@ -118,7 +118,6 @@ class Cache:
                 url = arguments.secret(database, "database", "a URL or a path of a file")
                 lower.append(urls.database_tier(url, self.options, clock))
         self._engine = build(self.options, lower, clock)
-        self._records = self._engine.stack.memory.records
         self._hits = self._engine.hits
         self._handle_of = Tenant  # imported above, and made for each request
         self._handles: dict[Any, Tenant] = {}
