@@ -160,7 +160,7 @@ class Cache:
         return handle
 
     async def get(self, key: Key, *too_many: object, default: Any = None) -> Hit[Any] | Miss:
-        """The value of a key that `Tenant.key` made: the cheapest way to ask.
+        """The value of a key that `Tenant.key` made.
 
         `default` is as in `Tenant.get`; what takes a `type` is asked there.
         """

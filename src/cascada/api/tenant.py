@@ -65,7 +65,7 @@ class Tenant(TenantLoads, TenantFills, TenantStreams, TenantData, TenantInvalida
         return self._nearest
 
     def key(self, data_type: str, resource_id: Id) -> Key:
-        """The key of a value, for `Cache.get`: with it at hand, a hit costs least."""
+        """The key of a value, for `Cache.get`, and for whoever shows or keeps it."""
         return Key(*self._type_keys(data_type).prefix, id_text(resource_id))
 
     # --- reading ------------------------------------------------------------------------------
