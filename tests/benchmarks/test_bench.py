@@ -1,4 +1,7 @@
-"""`make bench` in its quick form: every figure with a reach is there, and none is far off."""
+"""`make bench` in its quick form: every figure with a reach is there, and none is far off.
+
+Each script runs by itself, as it does for the runner: a slow machine then hangs in none of them.
+"""
 
 import json
 import subprocess
@@ -73,70 +76,71 @@ HELD = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that a quick run has written."""
-    folder = tmp_path_factory.mktemp("bench")
-    said = subprocess.run(
-        [sys.executable, ROOT / "benchmarks/run.py", "--quick", "--into", folder],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert said.returncode == 0, said.stdout + said.stderr
-    return folder
+PEERS = {
+    "l1": {"async_lru.alru_cache", "cashews: get", "aiocache: get, timeout=0"},
+    "fills": {"aiocache: a set", "cashews: a load of a missing value"},
+    "l2": {
+        "raw protocol: a lone get", "valkey-glide: 64 workers", "aiocache: 64 workers",
+        "redis-py's MGET: 1000 in one call", "valkey-glide, client-side: a lone get",
+    },
+    "stampede": {"cashews: @cache: loader calls", "aiocache: @cached_stampede: loader calls"},
+    "invalidation": {"cashews: delete_tags", "raw protocol: PING"},
+}  # fmt: skip
 
 
-def rows_of(told: Path) -> dict[str, list[dict[str, Any]]]:
-    sections = json.loads((told / "benchmarks.json").read_text("utf-8"))["sections"]
-    return {section["script"]: section["rows"] for section in sections}
+def rows_of(script: str, folder: Path) -> list[dict[str, Any]]:
+    path = folder / "rows.json"
+    command = [sys.executable, ROOT / f"benchmarks/{script}.py", "--quick", "--json", path]
+    said = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert path.exists(), said.stdout + said.stderr
+    rows: list[dict[str, Any]] = json.loads(path.read_bytes())
+    return rows
 
 
-def test_every_figure_with_a_reach_is_there_and_none_is_far_off(told: Path) -> None:
-    rows = rows_of(told)
-    assert rows.keys() == HELD.keys()
-    for script, expected in HELD.items():
-        held = [row for row in rows[script] if row["reach"] is not None]
-        assert {row["name"] for row in held} == expected
-        for row in held:
-            assert row["value"] <= FAR_OFF * row["reach"], row
+def of_base(rows: list[dict[str, Any]]) -> float:
+    """What a hit with its key at hand takes, of the least possible."""
+    return next(float(row["value"]) for row in rows if "the key at hand" in row["name"])
 
 
-def test_the_peers_stand_beside_it(told: Path) -> None:
-    rows = rows_of(told)
-    for script, peer in (
-        ("l1", "async_lru.alru_cache"), ("l1", "cashews: get"), ("l1", "aiocache: get, timeout=0"),
-        ("fills", "aiocache: a set"), ("fills", "cashews: a load of a missing value"),
-        ("l2", "raw protocol: a lone get"), ("l2", "valkey-glide: 64 workers"),
-        ("l2", "redis-py's MGET: 1000 in one call"), ("stampede", "cashews: @cache: loader calls"),
-        ("invalidation", "cashews: delete_tags"), ("invalidation", "raw protocol: PING"),
-    ):  # fmt: skip
-        assert any(row["name"] == peer for row in rows[script]), f"{script}: {peer}"
+@pytest.mark.parametrize("script", HELD)
+def test_every_figure_with_a_reach_is_there_and_none_is_far_off(
+    script: str, tmp_path: Path
+) -> None:
+    rows = rows_of(script, tmp_path)
+    held = [row for row in rows if row["reach"] is not None]
+    assert {row["name"] for row in held} == HELD[script]
+    for row in held:
+        assert row["value"] <= FAR_OFF * row["reach"], row
+    assert {row["name"] for row in rows} >= PEERS.get(script, set())
+    if script == "l1":
+        # A busy machine slows down more who touches more memory: the bound is twice the goal, and
+        # the best attempt counts.
+        attempts = [of_base(rows)]
+        while len(attempts) < ATTEMPTS and attempts[-1] > 4.0:
+            attempts.append(of_base(rows_of(script, tmp_path)))
+        assert 1.0 < min(attempts) <= 4.0
 
 
-def test_it_is_one_table_and_a_plot_that_name_no_machine(told: Path) -> None:
-    text = (told / "README.md").read_text("utf-8")
-    taken = json.loads((told / "benchmarks.json").read_text("utf-8"))["taken"]
+def test_it_is_one_table_and_a_plot_that_name_no_machine(tmp_path: Path) -> None:
+    command = [sys.executable, ROOT / "benchmarks/run.py", "--quick", "--into", tmp_path]
+    subprocess.run([*command, "--only", "sizes", "by_hand"], check=True, capture_output=True)
+    text = (tmp_path / "README.md").read_text("utf-8")
+    taken = json.loads((tmp_path / "benchmarks.json").read_text("utf-8"))["taken"]
     for part in ("cores", "CPython", "server", "valkey-glide", "commit"):
         assert part in text
     assert taken["versions"]["redis"] in text
     assert str(ROOT) not in text
     assert sys.prefix not in text
-    assert (told / "benchmarks.png").read_bytes().startswith(b"\x89PNG")
-    for script in HELD:
+    assert (tmp_path / "benchmarks.png").read_bytes().startswith(b"\x89PNG")
+    for script in ("sizes", "by_hand"):
         assert f"`python benchmarks/{script}.py`" in text
 
 
-def test_a_hit_in_memory_takes_a_small_multiple_of_base(told: Path) -> None:
-    # A busy machine slows down more who touches more memory: the bound is twice the goal, and the
-    # best attempt counts.
-    best = next(row for row in rows_of(told)["l1"] if "the key at hand" in row["name"])["value"]
-    for _ in range(ATTEMPTS):
-        if best <= 4.0:
-            break
-        path = told / "again.json"
-        command = [sys.executable, ROOT / "benchmarks/l1.py", "--quick", "--json", path]
-        subprocess.run(command, capture_output=True, check=False)
-        best = min(best, *(r["value"] for r in json.loads(path.read_bytes())
-                           if "the key at hand" in r["name"]))  # fmt: skip
-    assert 1.0 < best <= 4.0
+def test_the_runner_knows_every_script() -> None:
+    said = subprocess.run(
+        [sys.executable, ROOT / "benchmarks/run.py", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "{" + ",".join(HELD) + "}" in said.stdout.replace("\n", "").replace(" ", "")
