@@ -15,6 +15,7 @@ from cascada import (
     CachePriority,
     MissingTenant,
     SerializationError,
+    get_with_cache_aside,
 )
 from cascada.testing.clock import ManualClock
 
@@ -178,3 +179,17 @@ async def test_vectors_come_back_as_lists(cache: Cache) -> None:
 async def test_a_value_that_cannot_be_stored_says_where(cache: Cache) -> None:
     with pytest.raises(SerializationError, match=r"value\.client is an object"):
         await CacheManager.set("agent", "a1", {"client": object()}, "acme")
+
+
+async def test_a_more_general_context_answers_the_documents_and_not_a_handle(cache: Cache) -> None:
+    """For a type of one's own, whose policy says nothing of it; where it says so, it holds."""
+    for data_type in ("own", "exact"):
+        await CacheManager.set(data_type, "1", "for all", "acme")
+    assert await CacheManager.get("own", "1", "acme", agent_id="a1") == "for all"
+    value, metrics = await get_with_cache_aside("own", "1", "acme", lambda: None, agent_id="a1")
+    assert (value, metrics["cache_hit"]) == ("for all", True)
+    assert await CacheManager.get("exact", "1", "acme", agent_id="a1") is None
+    acme = cache.tenant("acme")
+    assert not await acme.within(agent="a1").get("own", "1")
+    assert not await acme.within(agent="a1").get("own", "1"), "whoever has asked before"
+    assert (await acme.get("own", "1")).value == "for all"
