@@ -1,6 +1,7 @@
 """What one turn of the loop asks for is done together, and nobody harms another."""
 
 import asyncio
+import gc
 from contextvars import Context, ContextVar
 
 import pytest
@@ -134,3 +135,71 @@ async def test_nobody_hangs_on_a_turn_that_is_ended_before_its_first_step(work: 
         await asyncio.wait_for(asked[1], 1)
     work.go.set()
     assert await asked[0] == 0
+
+
+# --- what a batch must never do ----------------------------------------------------------------
+
+
+async def test_work_that_answers_too_few_fails_for_all_and_nobody_hangs(work: Work) -> None:
+    work.go.set()
+    short: Coalescer[int, int] = Coalescer(
+        work, start=asyncio.ensure_future, share=lambda asked, answers: answers[:-1], delay=0
+    )
+    asked = [asyncio.ensure_future(short.ask(number)) for number in range(3)]
+    failed = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 1)
+    assert isinstance(failed[-1], ValueError)
+
+
+async def test_work_that_cannot_begin_fails_for_its_batch_alone() -> None:
+    refused = True
+
+    def send(asked: list[int]) -> asyncio.Future[list[int]]:
+        if refused:
+            raise ConnectionError("there is none")
+        sent: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()
+        sent.set_result(asked)
+        return sent
+
+    turns: Coalescer[int, int] = Coalescer(send)
+    with pytest.raises(ConnectionError):
+        await turns.ask(1)
+    joined = [turns.join(number) for number in range(3)]
+    failed = await asyncio.gather(*joined, return_exceptions=True)
+    assert [type(each) for each in failed] == [ConnectionError] * 3
+    refused = False
+    assert await turns.ask(2) == 2
+    assert await asyncio.gather(turns.join(3), turns.join(4)) == [3, 4]
+
+
+async def test_a_failure_that_nobody_waits_for_any_more_is_not_complained_of(work: Work) -> None:
+    complaints: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, what: complaints.append(what))
+    asked = [asyncio.ensure_future(work.turns.ask(number)) for number in range(3)]
+    await some_turns()
+    asked[1].cancel()
+    asked[2].cancel()
+    work.error = OSError("away")
+    work.go.set()
+    assert isinstance((await asyncio.gather(asked[0], return_exceptions=True))[0], OSError)
+    await some_turns()
+    gc.collect()
+    assert not complaints
+
+
+async def test_with_a_delay_a_batch_waits_for_more_and_leaves_once_it_is_full(work: Work) -> None:
+    work.go.set()
+    turns: Coalescer[int, int] = Coalescer(work, start=asyncio.ensure_future, delay=60, most=3)
+    asked = [asyncio.ensure_future(turns.ask(number)) for number in range(5)]
+    assert await asyncio.gather(*asked[:3]) == [0, 10, 20]
+    await some_turns()
+    assert work.batches == [[0, 1, 2]], "the others wait for one more, or for the minute"
+    last = asyncio.ensure_future(turns.ask(5))
+    assert await asyncio.gather(*asked[3:], last) == [30, 40, 50]
+
+
+async def test_a_thousand_at_once_are_two_batches_and_each_gets_his_own(work: Work) -> None:
+    asked = [asyncio.ensure_future(work.turns.ask(number)) for number in range(1000)]
+    await some_turns()
+    work.go.set()
+    assert await asyncio.gather(*asked) == [10 * number for number in range(1000)]
+    assert [len(batch) for batch in work.batches] == [1, 999]
