@@ -56,7 +56,7 @@ class Codec(IntEnum):
     ARRAY = 3  # dtype, shape, raw bytes
     FLOATS = 4  # a list of floats as raw float32 or float64
     CUSTOM = 5  # bytes that the caller's own serializer made, as msgpack
-    ASIDE = 6  # in Redis: where the payload lies, since it is large (`tiers.redis_aside`)
+    ASIDE = 6  # in Redis: where the payload lies, since it is large (`tiers.redis.large_payloads`)
 
 
 class Entry:

@@ -1,6 +1,6 @@
 """Lists and counters in Redis: one plain command for each call, on connections of their own.
 
-Their keys (`c:` and `d:`, see `redis_layout`) bear no epoch and no layout, are in no script, and
+Their keys (`c:` and `d:`, see `layout`) bear no epoch and no layout, are in no script, and
 have no ttl: what a cache does to its entries never reaches them. Redis itself evicts them only
 under a policy of `allkeys-`, since with one of `volatile-` keys without a ttl stay; a server that
 may do so is warned of, once.

@@ -1,4 +1,4 @@
-"""The script that stores. `redis_leases` runs it for loads, for sets, and for fills by a miss.
+"""The script that stores. `writes` runs it for loads, for sets, and for fills by a miss.
 
 Nothing is stored without a proof that it is not outdated. A load needs a lease that stands. A set
 needs a HOLD that stands, or an equal value that is there. A fill needs a miss after which nothing

@@ -12,7 +12,7 @@ channels ignore databases; the braces keep one tenant's keys in one slot.
     g:<name>  a nonce (8), then how many entries bear it, "own:made" in decimal (`EntryCount`)
     v:<key>   the envelope, whose stamps are: the epoch's nonce, then its names' nonces
     l:<key>   a lease: token (16), then the stamps it was granted with
-    b:<key>:<digest>   the payload of that envelope, if it is large (`redis_aside`)
+    b:<key>:<digest>   the payload of that envelope, if it is large (`large_payloads`)
     n:<key>   the greatest version that was ever written (`ordered`)
     w:<key>   somebody waits for this lease
     c:<name>  a counter, in decimal; d:<name> a list of envelopes. They are data: without a life,
@@ -43,7 +43,7 @@ LAYOUT: Final = 1
 
 LEASE_MS: Final = 5_000
 PERMANENT_MS: Final = 30 * 86_400_000
-"""The physical life of what never expires, so that nothing is orphaned for ever (`redis_renewal`
+"""The physical life of what never expires, so that nothing is orphaned for ever (`renewal`
 gives it another one)."""
 
 LONGEST_MS: Final = 100 * 365 * 86_400_000

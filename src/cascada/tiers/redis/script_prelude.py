@@ -167,7 +167,7 @@ local function change(key, nonce, own, made)
   by[2], by[3] = by[2] + own, by[3] + made
 end
 
--- The digest that entry v, or what it has behind its stamps, refers to a payload by (redis_aside).
+-- The digest by which entry v, or what it has behind its stamps, refers to its payload.
 local function digest_in(v)
   return string.sub(v, -41, -10)
 end
@@ -179,8 +179,8 @@ end
 
 -- Take entry v, of the key with this text, out of what counts it: the generations whose nonces it
 -- bears, though others may have ended it long ago. v may be any bytes; it need not be whole. What
--- lies beside it (redis_aside) goes, unless the entry that comes in its place refers to it too, or
--- would have (`after` is what that has behind its stamps).
+-- lies beside it (`large_payloads`) goes, unless the entry that comes in its place refers to it,
+-- too, or would have (`after` is what that has behind its stamps).
 local function uncount(v, text, after)
   if not v or #v < 50 or string.sub(v, 1, 3) ~= '\202\218\001' then return end
   local stamps = string.byte(v, 47) + 256 * string.byte(v, 48)

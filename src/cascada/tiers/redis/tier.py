@@ -2,7 +2,7 @@
 
 A read is one MGET: the epoch, the generations of the keys' names, and the entries. An entry is
 valid if its stamps are equal to what was read beside it. What changes anything is a script
-(`redis_scripts`), sent once and never again: `TierUnavailable` says that nobody knows whether it
+(`scripts`), sent once and never again: `TierUnavailable` says that nobody knows whether it
 was carried out.
 """
 

@@ -7,7 +7,7 @@ Commands are written as they come and answered in their order; pushes (RESP3) go
   that does not fit its command ends the connection: nobody knows whose the next one would be.
 - Nothing is sent twice. A command whose connection broke may have been carried out; who sent it has
   to know that, and only he can (`Unanswered`).
-- The queue is bounded, and so is what a reply may promise (`redis_frames`).
+- The queue is bounded, and so is what a reply may promise (`frames`).
 """
 
 from __future__ import annotations
