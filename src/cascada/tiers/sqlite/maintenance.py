@@ -54,17 +54,17 @@ _LEAST_USED: Final = (
 class Upkeep:
     """What one process does of it."""
 
-    def __init__(self, rules: Options, notes: Notes) -> None:
-        self._rules = rules
+    def __init__(self, options: Options, notes: Notes) -> None:
+        self._options = options
         self._notes = notes
         self._forgetting = Forgetting()
 
     def step(self, connection: sqlite3.Connection) -> bool:
         """Do some of what is due, in a transaction that is open already; True if there is more."""
-        transaction = Transaction(connection, self._rules)
-        _take_along(transaction, self._rules.namespace, self._notes)
+        transaction = Transaction(connection, self._options)
+        _take_along(transaction, self._options.namespace, self._notes)
         more = _sweep(transaction)
-        more |= _make_room(transaction, self._rules.capacity_bytes)
+        more |= _make_room(transaction, self._options.capacity_bytes)
         transaction.save()  # before tenants are looked at as they are stored
         more |= self._forgetting.step(transaction)
         transaction.save()
@@ -77,7 +77,7 @@ class Upkeep:
         ((size, sweeping),) = connection.execute(
             "SELECT bytes, EXISTS (SELECT 1 FROM tenants WHERE sweep > 0) FROM meta"
         ).fetchall()
-        full = 0 < self._rules.capacity_bytes < size
+        full = 0 < self._options.capacity_bytes < size
         return bool(sweeping or full or self._forgetting.is_due(connection))
 
 

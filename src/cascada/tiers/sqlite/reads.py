@@ -122,10 +122,10 @@ class Notes:
 class Reader:
     """The questions, for one namespace."""
 
-    def __init__(self, rules: Options, notes: Notes) -> None:
-        self._rules = rules
+    def __init__(self, options: Options, notes: Notes) -> None:
+        self._options = options
         self._notes = notes
-        self._ahead = ahead_of(rules.clock)
+        self._ahead = ahead_of(options.clock)
         self.corrupt = 0
 
     def read(
@@ -133,8 +133,8 @@ class Reader:
     ) -> list[Found | Missing]:
         """What is there; `brief`: large values are told of only."""
         one, many = _BRIEFLY if brief else _WHOLLY
-        now = self._rules.clock.time()
-        namespace = self._rules.namespace
+        now = self._options.clock.time()
+        namespace = self._options.namespace
         if len(keys) == 1:
             (key,) = keys
             where = (namespace, quote(key.tenant), key.text)
@@ -164,7 +164,7 @@ class Reader:
         """The q of each tenant (as it is, unquoted)."""
         counters = {}
         for tenant in tenants:
-            where = (self._rules.namespace, quote(tenant))
+            where = (self._options.namespace, quote(tenant))
             ((counters[tenant],),) = connection.execute(_COUNTER, where).fetchall()
         return counters
 
@@ -173,7 +173,7 @@ class Reader:
         numbers = [0] * len(keys)
         for tenant, indexes in _by_tenant(keys).items():
             names = msgspec.json.encode([static_names(keys[index]) for index in indexes]).decode()
-            where = (self._rules.namespace, tenant, names)
+            where = (self._options.namespace, tenant, names)
             for place, latest in connection.execute(_NAMED, where).fetchall():
                 numbers[indexes[place]] = latest or 0
         return numbers
@@ -183,7 +183,7 @@ class Reader:
         answers = []
         for lease in leases:
             names = msgspec.json.encode([*static_names(lease.key), *lease.names]).decode()
-            where = (names, self._rules.namespace, quote(lease.key.tenant))
+            where = (names, self._options.namespace, quote(lease.key.tenant))
             ((q, floor, latest),) = connection.execute(_STANDING, where).fetchall()
             stands = floor <= lease.q <= q and (latest is None or latest <= lease.q)
             answers.append(Filled(stands, q))
@@ -193,7 +193,7 @@ class Reader:
         ((entries, size, evictions),) = connection.execute(
             "SELECT entries, bytes, evictions FROM meta"
         ).fetchall()
-        return Usage(entries, size, self._rules.capacity_bytes, evictions)
+        return Usage(entries, size, self._options.capacity_bytes, evictions)
 
     def _judge(
         self, row: tuple[Any, ...], key: Key, text: str, now: float, *, brief: bool
@@ -207,7 +207,7 @@ class Reader:
             return self._corrupt(q, ident)
         if killer is not None or written < floor:
             return Missing(q, Why.INVALIDATED, killer)
-        home = home_in(self._rules.namespace, text)
+        home = home_in(self._options.namespace, text)
         entry = unpack_known(envelope, home, 0)
         if entry is None:  # it bears dynamic names, or is damaged
             try:
@@ -249,8 +249,8 @@ def _by_tenant(keys: Sequence[Key]) -> dict[str, list[int]]:
 class Feed:
     """What was invalidated since a position, which is the database's latest number at that time."""
 
-    def __init__(self, rules: Options) -> None:
-        self._namespace = rules.namespace
+    def __init__(self, options: Options) -> None:
+        self._namespace = options.namespace
         # The last answer, and SQLite's own number of the state it was given in.
         self._last: tuple[sqlite3.Connection, int, int] | None = None
 

@@ -47,8 +47,7 @@ from cascada.tiers.contract import (
 )
 from cascada.tiers.large_values import wait_for_told
 from cascada.tiers.polled_feed import Changes, PolledFeed
-from cascada.tiers.sqlite import outbox
-from cascada.tiers.sqlite import writes as rules
+from cascada.tiers.sqlite import outbox, writes
 from cascada.tiers.sqlite.connection import Link
 from cascada.tiers.sqlite.datastore import SqliteData
 from cascada.tiers.sqlite.forks import abandoned, open_tiers
@@ -107,7 +106,7 @@ class SqliteTier:
         self._path = Path(path)
         self._inline = inline_reads
         self._busy_timeout = busy_timeout
-        self._rules = Options(namespace, clock, capacity_bytes, max_tombstones)
+        self._options = Options(namespace, clock, capacity_bytes, max_tombstones)
         self.data = SqliteData(namespace, self._look, self._change)
         self._turns = Turns(self._path, namespace, clock) if turns else None
         self.somebody_above: Callable[[], bool] = lambda: False
@@ -199,7 +198,7 @@ class SqliteTier:
             )
         (tenant,) = tenants
         return await self._writer.run(
-            lambda c: rules.invalidate(c, self._rules, tenant, names),
+            lambda c: writes.invalidate(c, self._options, tenant, names),
             rows=len(names),
             durable=True,
         )
@@ -207,7 +206,9 @@ class SqliteTier:
     async def count_entries(self, names: Sequence[str]) -> list[EntryCount]:
         tenant = tenant_of(names[0])
         found = await self.read([Key.parse(name[2:]) for name in names if name.startswith("k:")])
-        counted = await self._look(lambda c: count_entries(c, self._rules.namespace, tenant, names))
+        counted = await self._look(
+            lambda c: count_entries(c, self._options.namespace, tenant, names)
+        )
         return with_keys(names, counted, found)
 
     async def usage(self) -> Usage:
@@ -253,11 +254,13 @@ class SqliteTier:
 
     async def post(self, names: Sequence[str]) -> None:
         """Keep what a tier above could not be told; it outlives this process and a power cut."""
-        await self._writer.run(lambda c: outbox.post(c, self._rules.namespace, names), durable=True)
+        await self._writer.run(
+            lambda c: outbox.post(c, self._options.namespace, names), durable=True
+        )
 
     async def posted(self) -> Sequence[Posted]:
         """What waits in the outbox of this namespace."""
-        return await self._look(lambda c: outbox.posted(c, self._rules.namespace))
+        return await self._look(lambda c: outbox.posted(c, self._options.namespace))
 
     async def sent(self, posted: Sequence[Posted]) -> None:
         """Forget what was sent."""
@@ -265,12 +268,12 @@ class SqliteTier:
 
     async def holding(self, key: Key) -> Stored | None:
         """What is stored under a key, valid or not."""
-        return await self._look(lambda c: holding(c, self._rules.namespace, key))
+        return await self._look(lambda c: holding(c, self._options.namespace, key))
 
     async def ended(self, names: Sequence[str]) -> Ending | None:
         """The latest invalidation of one of the names."""
-        namespace, tenant = self._rules.namespace, tenant_of(names[0])
-        now = self._rules.clock.time()
+        namespace, tenant = self._options.namespace, tenant_of(names[0])
+        now = self._options.clock.time()
         return await self._look(lambda c: ended(c, namespace, tenant, names, now))
 
     async def upkeep(self) -> None:
@@ -304,17 +307,17 @@ class SqliteTier:
 
     def _connect(self) -> None:
         self._notes = Notes()
-        self._upkeep = Upkeep(self._rules, self._notes)
-        self._questions = Reader(self._rules, self._notes)
-        self._feed = Feed(self._rules)
+        self._upkeep = Upkeep(self._options, self._notes)
+        self._questions = Reader(self._options, self._notes)
+        self._feed = Feed(self._options)
         self._groups, self._said = 0, ""
         self._writer = Writer(
-            Link(self._path, self._rules.clock, self._busy_timeout), "l3-writer", self._keep_up
+            Link(self._path, self._options.clock, self._busy_timeout), "l3-writer", self._keep_up
         )
         self._reader: Worker | Inline = (
-            Inline(Link(self._path, self._rules.clock, INLINE_TIMEOUT))
+            Inline(Link(self._path, self._options.clock, INLINE_TIMEOUT))
             if self._inline
-            else Worker(Link(self._path, self._rules.clock, self._busy_timeout), "l3-reader")
+            else Worker(Link(self._path, self._options.clock, self._busy_timeout), "l3-reader")
         )
 
     def _look(self, work: Callable[[sqlite3.Connection], T]) -> Awaitable[T]:
@@ -343,9 +346,9 @@ class SqliteTier:
             if start:
                 await asyncio.sleep(0)
             chunk = fills[start : start + CHUNK]
-            writes = [Write.of(self._rules.namespace, *each) for each in chunk]
-            work = partial(rules.fill, rules=self._rules, writes=writes)
-            chunks.append((work, sum(write.rows for write in writes)))
+            packed = [Write.of(self._options.namespace, *each) for each in chunk]
+            work = partial(writes.fill, options=self._options, writes=packed)
+            chunks.append((work, sum(write.rows for write in packed)))
         durable = any(lease.forced for lease, _ in fills)
         filled = await self._writer.run_together(chunks, durable)
         return [answer for answers in filled for answer in answers]
@@ -354,7 +357,7 @@ class SqliteTier:
         # Asked again under the write lock: another process may have noticed it as well.
         ((q,),) = connection.execute("SELECT q FROM meta").fetchall()
         if since is not None and since > q:
-            renew(connection, self._rules.clock)
+            renew(connection, self._options.clock)
 
     def _keep_up(self) -> None:
         """After a group of writes, on the writer's thread, with nobody waiting."""

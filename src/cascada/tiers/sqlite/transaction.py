@@ -235,10 +235,10 @@ class TenantState:
 class Transaction:
     """What one write transaction knows of the database, and has to write back."""
 
-    def __init__(self, connection: sqlite3.Connection, rules: Options) -> None:
+    def __init__(self, connection: sqlite3.Connection, options: Options) -> None:
         self.connection = connection
-        self.now = rules.clock.time()
-        self._rules = rules
+        self.now = options.clock.time()
+        self._options = options
         self._states: dict[str | int, TenantState] = {}
         self._opened: dict[int, tuple[int, ...]] = {}
         self.counts: Counter[tuple[int, str]] = Counter()
@@ -252,7 +252,7 @@ class Transaction:
         """The state of a tenant of our namespace (its name quoted); it is begun if need be."""
         state = self._states.get(tenant)
         if state is None:
-            where = (self._rules.namespace, tenant)
+            where = (self._options.namespace, tenant)
             found = self.connection.execute(
                 "SELECT id, q, floor, tombstones, sweep FROM tenants"
                 " WHERE namespace = ? AND tenant = ?", where
@@ -280,7 +280,7 @@ class Transaction:
 
     def home_of(self, key: str) -> int:
         """What binds an entry to its row."""
-        return home_in(self._rules.namespace, key)
+        return home_in(self._options.namespace, key)
 
     def _save_rows(self) -> None:
         many = self.connection.executemany
@@ -301,8 +301,8 @@ class Transaction:
         """Write back what has changed, and close all states."""
         self._save_rows()
         for state in self._states.values():
-            if state.tombstone_count > self._rules.max_tombstones and not state.sweep:
-                state.begin_sweep(self._rules.max_tombstones // 4)
+            if state.tombstone_count > self._options.max_tombstones and not state.sweep:
+                state.begin_sweep(self._options.max_tombstones // 4)
             columns = (state.q, state.floor, state.tombstone_count, state.sweep)
             if columns != self._opened[state.id]:
                 self.connection.execute(

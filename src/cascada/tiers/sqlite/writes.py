@@ -49,9 +49,9 @@ class Write(NamedTuple):
         return cls(lease, entry, key, bears, pack(entry, home_in(namespace, key)))
 
 
-def fill(connection: sqlite3.Connection, rules: Options, writes: Sequence[Write]) -> list[Filled]:
+def fill(connection: sqlite3.Connection, options: Options, writes: Sequence[Write]) -> list[Filled]:
     """Store each entry whose lease still stands."""
-    transaction = Transaction(connection, rules)
+    transaction = Transaction(connection, options)
     by_tenant: dict[str, list[Write]] = {}
     for write in writes:
         by_tenant.setdefault(quote(write.lease.key.tenant), []).append(write)
@@ -99,16 +99,16 @@ def _fill(state: TenantState, write: Write) -> Filled:
 
 
 def invalidate(
-    connection: sqlite3.Connection, rules: Options, tenant: str, names: Sequence[str]
+    connection: sqlite3.Connection, options: Options, tenant: str, names: Sequence[str]
 ) -> Invalidation:
     """Void all that bears one of the names."""
-    transaction = Transaction(connection, rules)
+    transaction = Transaction(connection, options)
     state = transaction.state(tenant)
     distinct = list(dict.fromkeys(names))
     keys = [name[2:] for name in distinct if name.startswith("k:")]
     state.learn(keys, distinct)
     # Before anything goes: a row may bear several of the names.
-    reached = count_entries(connection, rules.namespace, tenant, distinct)
+    reached = count_entries(connection, options.namespace, tenant, distinct)
     gone: Counter[str] = Counter()
     versions: dict[str, int | None] = {}
     for key in keys:
