@@ -185,11 +185,10 @@ async def test_a_more_general_context_answers_the_documents_and_not_a_handle(cac
     """For a type of one's own, whose policy says nothing of it; where it says so, it holds."""
     for data_type in ("own", "exact"):
         await CacheManager.set(data_type, "1", "for all", "acme")
+    acme = cache.tenant("acme")
+    assert not await acme.within(agent="a1").get("own", "1")
+    assert (await acme.get("own", "1")).value == "for all"
     assert await CacheManager.get("own", "1", "acme", agent_id="a1") == "for all"
     value, metrics = await get_with_cache_aside("own", "1", "acme", lambda: None, agent_id="a1")
     assert (value, metrics["cache_hit"]) == ("for all", True)
     assert await CacheManager.get("exact", "1", "acme", agent_id="a1") is None
-    acme = cache.tenant("acme")
-    assert not await acme.within(agent="a1").get("own", "1")
-    assert not await acme.within(agent="a1").get("own", "1"), "whoever has asked before"
-    assert (await acme.get("own", "1")).value == "for all"
