@@ -313,7 +313,8 @@ class MemoryTier:
         if self.records.outdated(partition, resource_id, entry):
             # Who brings an older version has learned nothing new: what is here stays.
             return Filled(accepted=False, q=q, outcome=Outcome.OLDER)
-        there = self._there(key) if lease.once or lease.forced else None
+        # What is there decides about what is stored once, and about a set that is void.
+        there = self._there(key) if lease.once or (lease.forced and not valid) else None
         stored, outcome = decided(lease, entry, there, stands=valid, now=self._clock.time())
         if lease.forced:
             # Whatever becomes of a set, all other leases and older values of its key are void.
