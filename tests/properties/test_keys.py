@@ -32,7 +32,8 @@ def named() -> Iterator[tuple[str, Named]]:
         for part, label in product(PIECES, LABELS):
             (name,) = names.part_names(tenant, Scope(**{label: part}))
             yield name, ("part", (tenant, label, part))
-            yield names.type_at(tenant, one, label, part), ("type at", (tenant, one, label, part))
+            name = names.type_at(tenant, one, LABELS[label], part)
+            yield name, ("type at", (tenant, one, label, part))
     for key in keys():
         yield names.key_name(key), ("key", key)
         resource = (key.tenant, key.data_type, key.resource_id)

@@ -77,7 +77,6 @@ def survey(value: Any) -> bool:  # noqa: C901 - one loop over all parts, for its
                 items += len(part)  # its keys
                 for key in part:
                     if type(key) not in SCALARS:
-                        is_plain = False
                         below.append(key)
             elif kind is not list:
                 is_plain = False
@@ -265,20 +264,11 @@ def _size(first: int) -> int:
         return 1
     if 0xA0 <= first < 0xC0:
         return 1 + (first & 0x1F)
-    wide = {
-        0xCA: 5,
-        0xCB: 9,
-        0xCC: 2,
-        0xCD: 3,
-        0xCE: 5,
-        0xCF: 9,
-        0xD0: 2,
-        0xD1: 3,
-        0xD2: 5,
-        0xD3: 9,
-    }
-    return wide.get(first, 0)
+    return _NUMBERS.get(first, 0)
 
 
+_NUMBERS: Final = {
+    0xCA: 5, 0xCB: 9, 0xCC: 2, 0xCD: 3, 0xCE: 5, 0xCF: 9, 0xD0: 2, 0xD1: 3, 0xD2: 5, 0xD3: 9,
+}  # fmt: skip
 _SIZES: Final = [*map(_size, range(256))]
 _PART_AT: Final = [int(first in _HEADS) for first in range(256)]

@@ -51,10 +51,11 @@ _NAIVE: Final = -(2**63)  # the offset (in microseconds) of what has no zone
 def extend(value: Any, depth: int = 0) -> Any:
     """`value` with extensions in place of what msgpack lacks; Unstorable for what cannot be."""
     kind = type(value)
-    if kind is int:
-        return value if -(2**63) <= value < 2**64 else Ext(4, _int_bytes(value))
     if kind in SCALARS:
-        return value
+        if kind is not int or _fits_msgpack(value):
+            return value
+        size = value.bit_length() // 8 + 1
+        return Ext(4, value.to_bytes(size, "little", signed=True))
     if depth == MAX_DEPTH:
         raise TooDeep(f"is nested more than {MAX_DEPTH} levels deep")
     depth += 1
@@ -79,11 +80,14 @@ def _extend_collection(value: Any, depth: int) -> Any:
     if kind is not tuple and alike(value):
         raise Unstorable(_ALIKE)
     items = [extend(item, depth) for item in value]
-    return Ext(_COLLECTIONS[kind], encode(items if kind is tuple else _sorted(items)))
+    if kind is not tuple:
+        # Sets have no order of their own: without this, equal sets would have different bytes.
+        items = [msgspec.Raw(item) for item in sorted(map(encode, items))]
+    return Ext(_COLLECTIONS[kind], encode(items))
 
 
 def _extend_dict(value: dict[Any, Any], depth: int) -> Any:
-    if all(type(key) in SCALARS and not _beyond_64_bits(key) for key in value):
+    if all(type(key) in SCALARS and _fits_msgpack(key) for key in value):
         return {key: extend(item, depth) for key, item in value.items()}
     if alike(value):
         raise Unstorable(_ALIKE)
@@ -93,17 +97,8 @@ def _extend_dict(value: dict[Any, Any], depth: int) -> Any:
 _ALIKE: Final = f"has more than {MAX_ALIKE} elements or keys of one hash; pass it as a list"
 
 
-def _beyond_64_bits(key: object) -> bool:
-    return type(key) is int and not -(2**63) <= key < 2**64
-
-
-def _sorted(items: list[Any]) -> list[msgspec.Raw]:
-    # Sets have no order of their own: without this, equal sets would have different bytes.
-    return [msgspec.Raw(item) for item in sorted(map(encode, items))]
-
-
-def _int_bytes(value: int) -> bytes:
-    return value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True)
+def _fits_msgpack(scalar: Any) -> bool:
+    return type(scalar) is not int or -(2**63) <= scalar < 2**64
 
 
 def _zone_of(value: datetime | time) -> tuple[int, bytes]:

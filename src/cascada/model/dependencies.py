@@ -16,7 +16,7 @@ from msgspec.structs import force_setattr
 
 from cascada.model import arguments
 from cascada.model.errors import BadInput
-from cascada.model.keys import NO_SCOPE, Id, Key, Scope, id_text
+from cascada.model.keys import LABELS, NO_SCOPE, Id, Key, Scope, id_text
 from cascada.model.names import resource_names, type_at
 from cascada.model.policy import CONTEXT_PARTS, ContextPart
 from cascada.model.shown import shown
@@ -194,7 +194,8 @@ def _reach(
         plain, anywhere = resource_names(tenant, row.data_type, resource, NO_SCOPE)
         found.names += [plain] if alone else [plain, anywhere]
     if row.within is not None:
-        found.names += [type_at(tenant, row.data_type, row.within, part) for part in parts]
+        label = LABELS[row.within]
+        found.names += [type_at(tenant, row.data_type, label, part) for part in parts]
     if row.within is not None and not alone:
         same = row.by_id == row.within  # then an id is looked for in its own context alone
         for resource, part in (

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from cascada.model.keys import LABELS, NO_SCOPE, Key, Scope, id_text, quote, text_before
+from cascada.model.keys import NO_SCOPE, Key, Scope, id_text, quote, text_before
 
 MAX_NAMES = 1024
 """Dynamic names that one entry may bear. What was made of more is not stored: coarser names in
@@ -85,10 +85,8 @@ def _resource_names(
 
 def context_names(tenant: str, data_type: str, scope: Scope) -> list[str]:
     """The names of context parts that the key leaves out, so that they still reach the entry."""
-    names = part_names(tenant, scope)
-    return names + [
-        f"q:{quote(tenant)}:{quote(data_type)}:{label}:{quote(part)}" for label, part in scope.parts
-    ]
+    at_parts = [type_at(tenant, data_type, label, part) for label, part in scope.parts]
+    return part_names(tenant, scope) + at_parts
 
 
 def is_own(key: Key, name: str) -> bool:
@@ -112,13 +110,12 @@ def all_of_type(tenant: str, data_type: str, scope: Scope) -> list[str]:
     """What `invalidate` of `"*"` names: every resource of the type (in that context)."""
     if scope == NO_SCOPE:
         return [type_name(tenant, data_type)]
-    label, part = most_selective(scope)
-    return [f"q:{quote(tenant)}:{quote(data_type)}:{label}:{quote(part)}"]
+    return [type_at(tenant, data_type, *most_selective(scope))]
 
 
-def type_at(tenant: str, data_type: str, part: str, value: str) -> str:
-    """A data type at one context part, for whoever has many of them."""
-    return f"q:{quote(tenant)}:{quote(data_type)}:{LABELS[part]}:{quote(value)}"
+def type_at(tenant: str, data_type: str, label: str, part: str) -> str:
+    """A data type at one context part, which is told by its label and its id."""
+    return f"q:{quote(tenant)}:{quote(data_type)}:{label}:{quote(part)}"
 
 
 def most_selective(scope: Scope) -> tuple[str, str]:
