@@ -169,6 +169,7 @@ async def test_closing_waits_for_who_does_something_by_himself(
             half.set()
             await go_on.wait()
 
+    tasks.keep_running(asyncio.Event().wait, "feed")  # type: ignore[arg-type]
     calling = asyncio.create_task(caller())
     await half.wait()
     closing = asyncio.create_task(tasks.drain(60))
@@ -192,6 +193,26 @@ async def test_who_fails_by_himself_has_nothing_done_once_more(
     with pytest.raises(type(error)), Unfinished(tasks, once_more):
         raise error
     await tasks.drain(0)
+
+
+async def test_nothing_is_begun_for_who_leaves_together_with_all_tasks(tasks: Background) -> None:
+    """As at the end of `asyncio.run`: what is begun then stays half begun on a dead loop."""
+
+    async def once_more() -> None:
+        pytest.fail("nobody runs this loop any more")
+
+    endless = tasks.keep_running(asyncio.Event().wait, "feed")  # type: ignore[arg-type]
+
+    async def caller() -> None:
+        with Unfinished(tasks, once_more):
+            await asyncio.Event().wait()
+
+    callers = [asyncio.create_task(caller()) for _ in range(3)]
+    await asyncio.sleep(0)
+    for task in [callers[0], endless, *callers[1:]]:
+        task.cancel()
+    await asyncio.wait([endless, *callers])
+    await tasks.drain(60)
 
 
 async def test_after_the_closing_nothing_is_begun_for_who_leaves(tasks: Background) -> None:

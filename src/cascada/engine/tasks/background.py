@@ -67,6 +67,16 @@ class Background:
         """Start work that goes on until the engine closes; what fails is begun again."""
         return _logged(self._start(self._aside, self._again_and_again(work, name), name))
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether what is started now would be run to its end.
+
+        At the end of `asyncio.run` all tasks are cancelled together: who begins something then
+        leaves it behind, half begun, on a loop that nobody runs any more. What goes on for ever
+        tells that it is so, since nobody else cancels it.
+        """
+        return not self.closed and any(not task.cancelling() for task in self._aside)
+
     async def drain(self, seconds: float) -> None:
         """Let the work under way finish for at most so many seconds, then end everything.
 
@@ -151,7 +161,7 @@ class Unfinished:
     ) -> None:
         self._background._unfinished.discard(self._over)
         self._over.set_result(None)
-        if isinstance(error, asyncio.CancelledError) and not self._background.closed:
+        if isinstance(error, asyncio.CancelledError) and self._background.goes_on:
             self._background.run(self._again(), "invalidate")
 
 
