@@ -110,7 +110,7 @@ MUTANTS = [
     Mutant("an invalidated key's record is dropped", "MemoryMachine", MEMORY,
            "if record is not None and record.q < q:", "if False:"),
     Mutant("a set voids other leases", "MemoryMachine", MEMORY,
-           "            self.apply(q, [key_name(key)])\n"),
+           "            self.names.record([key_name(key)], q)\n"),
     Mutant("a void set leaves nothing", "MemoryMachine", MEMORY,
            "        if lease.forced:\n", "        if lease.forced and valid:\n"),
     Mutant("the clock on a hit", "MemoryMachine", HITS,
