@@ -147,15 +147,15 @@ def kept_although_lost() -> None:
 
 @mutant("load: followers take what lands without a second look", workload="contended")
 def followers_trust() -> None:
-    def wait(original: Any) -> Any:
-        async def trusting(self: Waiter) -> Answer | None:
+    def result(original: Any) -> Any:
+        def trusting(self: Waiter) -> Answer | None:
             self._early = True
-            answer: Answer | None = await original(self)
+            answer: Answer | None = original(self)
             return answer
 
         return trusting
 
-    swap(Waiter, "wait", wait)
+    swap(Waiter, "result", result)
 
 
 @mutant("load: an invalidated value is served when its source fails", workload="failing")

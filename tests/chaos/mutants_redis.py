@@ -16,8 +16,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from cascada.engine.loading import dependencies as sources
-from cascada.engine.reading import load, lookup, snapshots
+from cascada.engine.reading import snapshots
 from cascada.engine.request import Answer
 from cascada.engine.stack import Stack
 from cascada.engine.tasks.singleflight import Waiter
@@ -253,15 +252,15 @@ def another_epoch_unnoticed() -> None:
 
 @mutant("load on redis: followers take what lands", config="redis", workload="contended")
 def followers_trust_on_redis() -> None:
-    def wait(original: Any) -> Any:
-        async def trusting(self: Waiter) -> Answer | None:
+    def result(original: Any) -> Any:
+        def trusting(self: Waiter) -> Answer | None:
             self._early = True
-            answer: Answer | None = await original(self)
+            answer: Answer | None = original(self)
             return answer
 
         return trusting
 
-    swap(Waiter, "wait", wait)
+    swap(Waiter, "result", result)
 
 
 @mutant(
@@ -270,14 +269,12 @@ def followers_trust_on_redis() -> None:
     workload="answers",
 )
 def sources_from_redis() -> None:
-    for module in (lookup, load):
-        assert module.sources is sources
-
     def but_memory(original: Any) -> Any:
-        def above(stack: Stack) -> frozenset[str]:
-            return frozenset(original(stack)) & {"l1"}
+        def made(self: Stack, *tiers: Any, **how: Any) -> None:
+            original(self, *tiers, **how)
+            self.above_the_lowest &= {"l1"}
 
-        return above
+        return made
 
     def invalidate(original: Any) -> Any:
         async def slow(self: RedisTier, *names: Any, **how: Any) -> Any:
@@ -287,7 +284,7 @@ def sources_from_redis() -> None:
 
         return slow
 
-    swap(sources, "not_for_this", but_memory)
+    swap(Stack, "__init__", but_memory)
     swap(RedisTier, "invalidate", invalidate)
 
 

@@ -29,13 +29,19 @@ def board(flight: Flight, asked: int, parent: LoadTask | None = None) -> Waiter:
     return Waiter(flight, asked, parent, own=False)
 
 
+async def wait(waiter: Waiter) -> Answer | None:
+    if not waiter.is_settled:
+        await waiter.turn()
+    return waiter.result()
+
+
 async def test_who_asked_before_it_began_has_the_value_as_soon_as_it_lands() -> None:
     flights = Flights()
     asked = flights.moment()
     flight = take_off(flights)
     waiter = board(flight, asked)
     flight.set_result(answer())
-    taken = await waiter.wait()
+    taken = await wait(waiter)
     assert taken is not None
     assert taken.coalesced
 
@@ -51,12 +57,12 @@ async def test_who_asked_after_it_began_needs_a_proof_that_is_younger_than_the_q
     flight = take_off(flights)
     if sealed:
         flight.set_result(answer())
-        flight.seal()
+        flight.sealed = True
     waiter = board(flight, flights.moment())
-    waiting = asyncio.ensure_future(waiter.wait())
+    waiting = asyncio.ensure_future(wait(waiter))
     await asyncio.sleep(0)
     flight.set_result(answer())
-    flight.seal()
+    flight.sealed = True
     await asyncio.sleep(0)
     assert not waiting.done(), "landing is no proof"
     flight.end(proven=proven)
@@ -68,9 +74,9 @@ async def test_what_was_found_in_a_tier_is_not_waited_for_but_looked_for_there()
     flight = take_off(flights)
     early = board(flight, flights.moment())
     flight.set_result(answer(), found=True)
-    assert await early.wait() is None
+    assert await wait(early) is None
     late = board(flight, flights.moment())
-    waiting = asyncio.ensure_future(late.wait())
+    waiting = asyncio.ensure_future(wait(late))
     await asyncio.sleep(0)
     assert not waiting.done(), "it found nothing in the tiers, so it waits for the refresh"
     flight.end(proven=True)
@@ -173,14 +179,14 @@ async def test_who_may_not_have_what_a_tier_had_waits_for_the_end_and_looks_agai
     from_memory.tier = "l1"
     flight.set_result(from_memory, found=True)
     waiting = asyncio.ensure_future(
-        Waiter(flight, asked, None, own=False, refused=frozenset({"l1"})).wait()
+        wait(Waiter(flight, asked, None, own=False, refused=frozenset({"l1"})))
     )
     for _ in range(5):
         await asyncio.sleep(0)
     assert not waiting.done()
     flight.end(proven=False)
     assert await waiting is None
-    assert await board(flight, asked).wait() is not None, "others may have it"
+    assert await wait(board(flight, asked)) is not None, "others may have it"
 
 
 async def test_nobody_boards_a_flight_that_is_over_while_others_of_its_voyage_fly() -> None:

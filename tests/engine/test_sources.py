@@ -1,7 +1,7 @@
 """What a load depends on, and when its result is unfit to be stored."""
 
 from cascada.engine.kinds import Kind
-from cascada.engine.loading.dependencies import LoadContext, current, loading, note
+from cascada.engine.loading.dependencies import LoadContext, current, note
 from cascada.engine.request import Answer, Request
 from cascada.model.entry import Entry
 from cascada.model.keys import Key
@@ -30,7 +30,7 @@ def test_outside_of_a_load_nothing_is_noted() -> None:
 def test_a_load_of_another_cache_is_not_meant() -> None:
     cache, other = object(), object()
     context = LoadContext(cache, None, "t")
-    with loading(context):
+    with context:
         assert current(cache) is context
         assert current(other) is None
         note(other, request(MINE), answer())
@@ -41,8 +41,8 @@ def test_a_load_of_another_cache_is_not_meant() -> None:
 def test_inner_loads_have_a_frame_of_their_own() -> None:
     cache = object()
     outer, inner = LoadContext(cache, None, "t"), LoadContext(cache, None, "t")
-    with loading(outer):
-        with loading(inner):
+    with outer:
+        with inner:
             note(cache, request(MINE), None)
         assert current(cache) is outer
     assert key_name(MINE) in inner.names
@@ -54,7 +54,7 @@ def test_an_answer_depends_on_every_candidate_that_was_looked_at_before_it() -> 
     asked = request(MINE, GENERAL)
     for found_at, names in ((MINE, {MINE}), (GENERAL, {MINE, GENERAL}), (None, {MINE, GENERAL})):
         context = LoadContext(cache, None, "t")
-        with loading(context):
+        with context:
             note(cache, asked, answer(found_at=found_at))
         assert {key_name(key) for key in (MINE, GENERAL)} & context.names.keys() == {
             key_name(key) for key in names
@@ -72,7 +72,7 @@ def test_what_is_stale_or_of_another_tenant_makes_the_result_unfit() -> None:
         (request(MINE), answer(foreign=True), "another tenant"),
     ):
         context = LoadContext(cache, None, "t")
-        with loading(context):
+        with context:
             note(cache, asked, found)
             note(cache, request(MINE), answer())
         assert context.unfit is not None

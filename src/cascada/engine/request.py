@@ -54,12 +54,13 @@ class Answer:
 
     `value` is an object that exactly one caller may have as its own (a fresh decoding); whoever
     comes later decodes `entry` again. `foreign`: another tenant's is in it.
-    `snapshot`: of a known absence, which is a miss to who can make the value.
+    `snapshot`: of a known absence, which is a miss to who can make the value. `absent`: a loader
+    found nothing just now (a remembered absence is a hit).
     """
 
     __slots__ = (
-        "coalesced", "entry", "foreign", "found_at", "generator_seconds", "loader_seconds",
-        "origin", "snapshot", "stale", "storable", "tier", "value",
+        "absent", "coalesced", "entry", "foreign", "found_at", "generator_seconds",
+        "loader_seconds", "origin", "snapshot", "stale", "storable", "tier", "value",
     )  # fmt: skip
 
     def __init__(
@@ -82,16 +83,12 @@ class Answer:
         self.foreign = foreign
         self.found_at = found_at
         self.origin = origin
+        self.absent = origin == "nothing"
         self.coalesced = False
         self.storable = True
         self.snapshot: object = None
         self.loader_seconds = loader_seconds
         self.generator_seconds = generator_seconds
-
-    @property
-    def absent(self) -> bool:
-        """Whether a loader found nothing just now (a remembered absence is a hit)."""
-        return self.origin == "nothing"
 
     def for_follower(self) -> Answer:
         """The same answer for a caller whose own loader did not run."""

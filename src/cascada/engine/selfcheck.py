@@ -185,25 +185,25 @@ class SelfCheck:
         kind = request.kind
         try:
             # Whoever was served may have been a loader: that load is not made of what is read here.
-            with sources.loading(None):
-                if said is None and (said := await self._ask(request, loader)) is None:
-                    kind.unchecked += 1
-                    return
-                if self._same(request, served, said):
-                    kind.checked += 1
-                    return
-                again = await self._ask(request, loader)
-                if again is None:
-                    kind.unchecked += 1
-                    return
-                if not self._same(request, said, again):
-                    kind.unchecked += 1
-                    if not kind.checked:
-                        self._contradicted[kind.data_type] += 1
-                    return
+            sources.forget_load()
+            if said is None and (said := await self._ask(request, loader)) is None:
+                kind.unchecked += 1
+                return
+            if self._same(request, served, said):
                 kind.checked += 1
-                kind.differed += 1
-                await self._look_again(request, loader)
+                return
+            again = await self._ask(request, loader)
+            if again is None:
+                kind.unchecked += 1
+                return
+            if not self._same(request, said, again):
+                kind.unchecked += 1
+                if not kind.checked:
+                    self._contradicted[kind.data_type] += 1
+                return
+            kind.checked += 1
+            kind.differed += 1
+            await self._look_again(request, loader)
         finally:
             self._under_way[kind.data_type] -= 1
 

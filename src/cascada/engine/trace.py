@@ -141,7 +141,8 @@ class Trace:
     def loaded(self, kind: Kind, keys: Sequence[Key], seconds: float) -> None:
         kind.loads += len(keys)
         kind.load_seconds += seconds
-        self._emit("load", kind, keys[0], seconds=seconds, count=len(keys))
+        if self.observers:
+            self._emit("load", kind, keys[0], seconds=seconds, count=len(keys))
 
     def load_failed(self, kind: Kind, key: Key, error: BaseException, *, refresh: bool) -> None:
         kind.load_failures += 1
@@ -154,7 +155,8 @@ class Trace:
     def filled(self, request: Request, tier: str, *, accepted: bool) -> None:
         if not accepted:
             request.kind.refused += 1
-        self._emit("fill" if accepted else "refused", request.kind, request.key, tier)
+        if self.observers:
+            self._emit("fill" if accepted else "refused", request.kind, request.key, tier)
 
     def corrupt(self, kind: Kind, key: Key, tier: str, why: str) -> None:
         kind.corrupt += 1

@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from cascada.engine.loading.dependencies import LoadContext, current, loading
+from cascada.engine.loading.dependencies import LoadContext, current
 from cascada.engine.stack import Stack
 from cascada.engine.tasks.singleflight import LoadTask
 from cascada.model.errors import BadInput, LoadError
@@ -95,7 +95,7 @@ class Gatherer:
         try:
             async with self._slots:
                 self._close(texts, batch)
-                with loading(batch):
+                with batch:
                     return _one_for_each(texts, await self._call(list(texts)))
         finally:
             self._close(texts, batch)

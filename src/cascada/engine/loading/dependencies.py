@@ -32,9 +32,12 @@ STALE: Final = "made of something that was served stale"
 
 
 class LoadContext:
-    """One load under way: what it has read so far. `owner` is its task."""
+    """One load under way: what it has read so far. `owner` is its task.
 
-    __slots__ = ("cache", "foreign", "names", "owner", "stale", "tenant")
+    `with` it, a loader runs inside it, once.
+    """
+
+    __slots__ = ("_outer", "cache", "foreign", "names", "owner", "stale", "tenant")
 
     def __init__(self, cache: object, owner: Any, tenant: str) -> None:
         self.cache = cache
@@ -43,6 +46,12 @@ class LoadContext:
         self.names: dict[str, None] = {}
         self.stale = False
         self.foreign = False
+
+    def __enter__(self) -> None:
+        self._outer = _frame.set(self)
+
+    def __exit__(self, *error: object) -> None:
+        _frame.reset(self._outer)
 
     @property
     def unfit(self) -> str | None:
@@ -82,11 +91,6 @@ def must_ask_below(stack: Stack) -> bool:
     return stack.authority is not stack.memory and current(stack) is not None
 
 
-def not_for_this(stack: Stack) -> frozenset[str]:
-    """The tiers that are not recent enough for this read: inside a load, all but the lowest."""
-    return frozenset() if current(stack) is None else stack.above_the_lowest
-
-
 def note_key(cache: object, key: Key, entry: Entry) -> None:
     """A hit in memory, seen from inside a load."""
     if (context := current(cache)) is not None:
@@ -108,13 +112,8 @@ def note(cache: object, request: Request, answer: Answer | None) -> None:
     context.foreign = context.foreign or answer.foreign
 
 
-def origin(request: Request, answer: Answer) -> Origin:
-    """The key that answered, and all else that what is made of the answer depends on."""
-    return origin_of(request, answer.found_at or request.key, answer.entry)
-
-
 def origin_of(request: Request, found_at: Key, entry: Entry) -> Origin:
-    """`origin` of an entry that was found at this key."""
+    """The key at which the entry was found, and all else that what is made of it depends on."""
     if found_at == request.key:
         lifetime = entry.fresh_until - entry.created
         return _origin(Origin, (found_at, entry.names, entry.data, lifetime))
@@ -124,17 +123,9 @@ def origin_of(request: Request, found_at: Key, entry: Entry) -> Origin:
     return Origin(found_at, (*entry.names, *names), entry.data, entry.lifetime)
 
 
-class loading:
-    """`with loading(context)`: run a loader inside it; None: what is read is part of no load."""
-
-    def __init__(self, context: LoadContext | None) -> None:
-        self._inside = context
-
-    def __enter__(self) -> None:
-        self._token = _frame.set(self._inside)
-
-    def __exit__(self, *error: object) -> None:
-        _frame.reset(self._token)
+def forget_load() -> None:
+    """What the rest of this task reads is part of no load, wherever the task was started."""
+    _frame.set(None)
 
 
 def outlived_by(running: Future[Any]) -> None:

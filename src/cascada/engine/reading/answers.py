@@ -13,6 +13,7 @@ from cascada.engine.reading.item import is_absence
 from cascada.engine.reading.snapshots import Snapshot
 from cascada.engine.request import Answer, Request
 from cascada.engine.stack import Stack
+from cascada.engine.tasks.singleflight import Flight
 from cascada.model.entry import UNSET, Hit, Miss
 from cascada.model.errors import CorruptEntry
 
@@ -36,7 +37,7 @@ def hit_of(stack: Stack, request: Request, answer: Answer, default: Any = None) 
     absent = is_absence(answer)
     value = default if absent else value_of(stack, request, answer)
     age = 0.0 if answer.tier == "source" else max(0.0, stack.now() - answer.entry.created)
-    origin = sources.origin(request, answer)
+    origin = sources.origin_of(request, answer.found_at or request.key, answer.entry)
     stale, coalesced = answer.stale, answer.coalesced
     return Hit(value, answer.tier, age, stale, coalesced, origin, absent, answer.snapshot)
 
@@ -52,8 +53,11 @@ def hit_or_miss(
     return hit_of(stack, request, found, default)
 
 
-def opens(stack: Stack, request: Request, answer: Answer) -> bool:
-    """Decode another caller's value; one that asked for another type has to look itself."""
+def suits(stack: Stack, request: Request, answer: Answer, flight: Flight) -> bool:
+    """Whether a flight's answer is one to this caller; it is decoded for him. Else he looks again:
+    he has asked for another type, or has a generator, which the flight had not."""
+    if answer.absent and request.generating and not flight.request.generating:
+        return False
     if answer.value is UNSET and not answer.absent:
         try:
             answer.value = stack.decode(answer.entry, request.kind, request.want)

@@ -63,7 +63,7 @@ async def backfill(
     """
     proven = [False] * len(items)
     refused: set[int] = set()
-    for tier in reversed(stack.tiers):
+    for tier in reversed(stack.lower):
         passed = [index for index, item in enumerate(items) if tier in item.leases]
         if not passed:
             continue
@@ -83,7 +83,21 @@ async def backfill(
                 refused.add(index)
             if tier is stack.authority:
                 proven[index] = verdict.accepted and index not in refused
+    for index, item in enumerate(items):
+        entry = None if index in refused else entries[index]
+        proven[index] = _fill_memory(stack, item, entry) or proven[index]
     return proven
+
+
+def _fill_memory(stack: Stack, item: Item, entry: Entry | None) -> bool:
+    """Fill memory, or release its lease; whether it is the authority, and proves the value."""
+    memory = stack.memory
+    if (held := item.leases.get(memory)) is None:
+        return False
+    accepted = memory.fill_one(held, entry).accepted
+    if entry is not None:
+        stack.trace.filled(item.request, memory.name, accepted=accepted)
+    return accepted and memory is stack.authority
 
 
 async def release(stack: Stack, items: Sequence[Item]) -> None:

@@ -33,11 +33,6 @@ class Item:
         self.leases: dict[Tier, Lease] = {}
         self.seen: dict[str, list[Found | Missing]] = {}
 
-    @property
-    def has_to_wait(self) -> bool:
-        """Whether another process is loading, and there is nothing to serve meanwhile."""
-        return self.busy is not None and self.answer is None and self.servable is None
-
 
 def is_absence(answer: Answer) -> bool:
     """Whether it is known that there is nothing."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from cascada.engine.loading import dependencies as sources
 from cascada.engine.loading.encode import encoded, is_typed
-from cascada.engine.reading.answers import account, opens
+from cascada.engine.reading.answers import account, suits
 from cascada.engine.reading.fast_path import SharedRead, look
 from cascada.engine.reading.item import Item
 from cascada.engine.reading.load_task import run_load
@@ -48,10 +48,10 @@ async def load(stack: Stack, requests: Sequence[Request], loader: Loader) -> lis
         places = _join(lookup, lacking, loader, asked, shared, waited=waited)
         try:
             for index, waiter in places:
-                answer = await waiter.wait()
-                if answer is not None and _asked_too_little(requests[index], waiter, answer):
-                    continue  # look again: the next flight asks this caller's generator, too
-                if answer is not None and opens(stack, requests[index], answer):
+                if not waiter.is_settled:
+                    await waiter.turn()
+                answer = waiter.result()
+                if answer is not None and suits(stack, requests[index], answer, waiter.flight):
                     answers[index] = answer
         finally:
             for _, waiter in places:
@@ -108,9 +108,13 @@ async def load_uncached(stack: Stack, requests: Sequence[Request], loader: Loade
     """What the source says, past all tiers; only the bound on its concurrency is kept."""
     if not requests:
         return []
-    urgent = sources.current(stack) is not None
-    with await stack.limits.slot(requests[0].key.data_type, Ticket(urgent=urgent)):
+    data_type, ticket = requests[0].key.data_type, Ticket(urgent=sources.current(stack) is not None)
+    if not stack.limits.enter(data_type, ticket):
+        await stack.limits.wait(data_type, ticket)
+    try:
         produced = await loader.load(requests)
+    finally:
+        stack.limits.leave(data_type, ticket)
     answers = []
     for request, made in zip(requests, produced, strict=True):
         if made.error is not None:
@@ -154,9 +158,8 @@ def _join(
     before they began.
     """
     stack = lookup.stack
-    context = sources.current(stack)
-    parent = None if context is None else context.owner
-    refused = sources.not_for_this(stack)
+    parent = None if lookup.context is None else lookup.context.owner
+    refused = lookup.refused
     places: list[Place] = []
     alone: dict[Key, list[tuple[int, Item]]] = {}
     try:
@@ -185,8 +188,3 @@ def _join(
     lookup.items = items  # from here on they are the task's
     start_load(lookup.again(items) if waited else lookup, loader, nothing)
     return places
-
-
-def _asked_too_little(request: Request, waiter: Waiter, answer: Answer) -> bool:
-    """Whether a flight found nothing without asking a generator, which this caller has."""
-    return answer.absent and request.generating and not waiter.flight.request.generating

@@ -15,13 +15,13 @@ from functools import partial
 from typing import Final
 
 from cascada.engine.loading import fitness
-from cascada.engine.loading.dependencies import LoadContext, loading
+from cascada.engine.loading.dependencies import LoadContext
 from cascada.engine.loading.encode import entry_of, over
 from cascada.engine.reading.backfill import backfill, release, still_there
 from cascada.engine.reading.fast_path import SharedRead
 from cascada.engine.reading.item import Item
 from cascada.engine.reading.lookup import Lookup
-from cascada.engine.request import Loader, LoadResult
+from cascada.engine.request import Loader, LoadResult, Request
 from cascada.engine.stack import Stack
 from cascada.engine.tasks.replay import TooLong
 from cascada.engine.tasks.singleflight import Flight
@@ -54,14 +54,13 @@ async def run_load(lookup: Lookup, loader: Loader, shared: SharedRead | None = N
             if stack.lower:
                 await lookup.below(shared)
             shared = None
-            loads, resting = _hand_out(stack, lookup.items)
+            loads, resting, waiting = _hand_out(stack, lookup.items)
             if resting:
                 await release(stack, resting)
             # Those are loaded before anybody is waited for. Two batches in two processes would else
             # wait for each other's leases, each with some of its own in hand.
             if loads:
                 await _load(stack, loads, loader)
-            waiting = [item for item in lookup.items if item.has_to_wait]
             if not waiting:
                 return
             await _until_over(waiting)
@@ -104,11 +103,12 @@ async def _until_over(waiting: Sequence[Item]) -> None:
             await busy.over()
 
 
-def _hand_out(stack: Stack, items: Sequence[Item]) -> tuple[list[Item], list[Item]]:
-    """Hand out what a tier had; what is to be loaded, unless another process loads it, and what
-    is not, since that has failed a moment ago."""
+def _hand_out(stack: Stack, items: Sequence[Item]) -> tuple[list[Item], list[Item], list[Item]]:
+    """Hand out what a tier had; what is to be loaded, what is not, since that has failed a moment
+    ago, and what has to wait, since another process loads it."""
     loads: list[Item] = []
     resting: list[Item] = []
+    waiting: list[Item] = []
     for item in items:
         answer = item.answer or item.servable
         if item.answer is None and item.busy is None:
@@ -120,9 +120,11 @@ def _hand_out(stack: Stack, items: Sequence[Item]) -> tuple[list[Item], list[Ite
                 resting.append(item)
             else:
                 loads.append(item)
+        elif answer is None:
+            waiting.append(item)
         if answer is not None:
             item.flight.set_result(answer, found=True)
-    return loads, resting
+    return loads, resting, waiting
 
 
 async def _load(stack: Stack, items: Sequence[Item], loader: Loader) -> None:
@@ -137,8 +139,7 @@ async def _load(stack: Stack, items: Sequence[Item], loader: Loader) -> None:
         if (lease := items[0].leases.get(stack.memory)) is not None:
             first.live.seen = lease.q
     try:
-        with await stack.limits.slot(key.data_type, first.owner.ticket):
-            produced = await _run(stack, items, loader, context)
+        produced = await _run(stack, items, loader, context)
         good: list[Good] = [
             (item, result, entry_of(stack, item.request, result, context))
             for item, result in zip(items, produced, strict=True)
@@ -183,7 +184,7 @@ async def _keep(stack: Stack, good: Sequence[Good], context: LoadContext) -> Non
         made_of = result.sources
         stale = context.stale or bool(made_of and any(source.stale for source in made_of))
         item.flight.set_result(result.answer(entry, stale=stale, foreign=context.foreign))
-        item.flight.seal()
+        item.flight.sealed = True
     # Between the leases and the fills: what changes from here on, the leases tell.
     passed = [source for _, result, _ in good for source in result.sources]
     changed = await fitness.changed(stack, passed) if passed else NOTHING_CHANGED
@@ -231,39 +232,48 @@ def _fits(stack: Stack, item: Item, entry: Entry) -> bool:
 async def _run(
     stack: Stack, items: Sequence[Item], loader: Loader, context: LoadContext
 ) -> list[LoadResult]:
-    """The loader itself, within its time, with its leases kept alive."""
-    renewals: list[asyncio.Task[None]] = []
-
-    def start_renewing() -> None:
-        renewals.append(stack.background.keep_running(partial(_renew, items), "renew"))
-
-    waiting: asyncio.TimerHandle | None = None
+    """The loader itself: with a slot, in its context, within its time, with its leases kept."""
+    owner, requests = items[0].flight.owner, [item.request for item in items]
+    key = requests[0].key
+    if not stack.limits.enter(key.data_type, owner.ticket):
+        await stack.limits.wait(key.data_type, owner.ticket)
     if stack.lower:  # the leases of memory last as long as they are held
-        waiting = asyncio.get_running_loop().call_later(RENEW_EVERY, start_renewing)
+        later = asyncio.get_running_loop().call_later
+        owner.renewing = later(RENEW_EVERY, _start_renewing, stack, items)
     stack.watchers += 1
     try:
-        with loading(context):
-            async with asyncio.timeout(stack.load_timeout) as limit:
-                return await loader.load([item.request for item in items])
+        with context:
+            if stack.load_timeout is None:
+                return await loader.load(requests)
+            return await _in_time(stack.load_timeout, requests, loader)
+    except asyncio.CancelledError as error:
+        if owner.task is not None and owner.task.cancelling():
+            raise
+        # The loader cancelled itself (a cancel scope of its own): to its callers that is a failure.
+        raise LoadError(f"the loader of {key} was cancelled") from error
+    finally:
+        stack.watchers -= 1
+        stack.limits.leave(key.data_type, owner.ticket)
+        if owner.renewing is not None:
+            owner.renewing.cancel()
+
+
+async def _in_time(seconds: float, requests: Sequence[Request], loader: Loader) -> list[LoadResult]:
+    """What the loader makes within its time."""
+    try:
+        async with asyncio.timeout(seconds) as limit:
+            return await loader.load(requests)
     except TimeoutError as error:
         if not limit.expired():
             raise
-        key = items[0].request.key
-        raise LoadTimeout(
-            f"loading {key} took longer than load_timeout={stack.load_timeout} s"
-        ) from error
-    except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise
-        # The loader cancelled itself (a cancel scope of its own): to its callers that is a failure.
-        raise LoadError(f"the loader of {items[0].request.key} was cancelled") from error
-    finally:
-        stack.watchers -= 1
-        if waiting is not None:
-            waiting.cancel()
-        for renewal in renewals:
-            renewal.cancel()
+        why = f"loading {requests[0].key} took longer than load_timeout={seconds} s"
+        raise LoadTimeout(why) from error
+
+
+def _start_renewing(stack: Stack, items: Sequence[Item]) -> None:
+    """A load takes long: what it ends at its end is a task from here on, no timer any more."""
+    renewing = stack.background.keep_running(partial(_renew, items), "renew")
+    items[0].flight.owner.renewing = renewing
 
 
 async def _renew(items: Sequence[Item]) -> None:
@@ -293,7 +303,7 @@ async def _fail(stack: Stack, failed: Sequence[tuple[Item, BaseException]]) -> N
     refresh = all(item.servable for item in items)
     stack.trace.load_failed(first.request.kind, first.request.key, error, refresh=refresh)
     for item in items:
-        item.flight.seal()
+        item.flight.sealed = True
     # All of them, before anybody hears of it: who hears leaves, and the last one ends this task.
     await release(stack, items)
     for item, error in failed:

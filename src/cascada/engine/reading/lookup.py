@@ -49,13 +49,17 @@ class Lookup:
         at_once: bool = False,
     ) -> None:
         self.stack = stack
-        self.items = [Item(request) for request in requests]
+        self.items = list(map(Item, requests))
         self._loading = loading
         self._at_once = at_once
-        # Tiers whose values this lookup may not be given; what it has looked at there, it has not.
-        self._refused = sources.not_for_this(stack)
+        # The load that it is a part of, and so the tiers whose values it may not be given: what it
+        # has looked at there, it has not.
+        self.context = sources.current(stack)
+        self.refused: frozenset[str] = (
+            frozenset() if self.context is None else stack.above_the_lowest
+        )
         if at_once:
-            self._refused |= {stack.memory.name}
+            self.refused |= {stack.memory.name}
 
     def pending(self) -> list[Item]:
         """The items that have no answer yet."""
@@ -90,8 +94,10 @@ class Lookup:
         stack, memory = self.stack, self.stack.memory
         for item in self.items:
             request = item.request
-            keys = stack.keys_for(memory, request.candidates)
-            self._take(memory, item, [memory.look(key) for key in keys])
+            keys = request.candidates
+            if len(keys) > 1:
+                keys = stack.keys_for(memory, keys)
+            self._take(memory, item, list(map(memory.look, keys)))
             if item.answer is None and (self._loading or stack.lower):
                 since = request.since
                 seen = item.seen[memory.name][0] if since is None else since.get(memory.name, NEVER)
@@ -124,7 +130,7 @@ class Lookup:
             pending = self.pending()
             if self._loading:
                 for item, found in await lease(self.stack, tier, pending):
-                    if tier.name not in self._refused:
+                    if tier.name not in self.refused:
                         self._take(tier, item, [found])
 
     def _only_of_one_tier(self, tier: Tier, above: list[Answer | None]) -> list[Answer | None]:
@@ -197,7 +203,7 @@ class Lookup:
 
     def _take(self, tier: Tier, item: Item, seen: list[Found | Missing]) -> None:
         """Judge what a tier answered for an item's candidates."""
-        if tier.name in self._refused:
+        if tier.name in self.refused:
             seen = [Missing(answer.q, epoch=answer.epoch) for answer in seen]
         # As it was answered: a lease has to know of an entry that does not decode, to replace it.
         item.seen[tier.name] = seen

@@ -27,7 +27,7 @@ from typing import Any, Final
 
 from cascada.codecs.values import Encoded
 from cascada.engine.loading import dependencies as sources
-from cascada.engine.reading.answers import account, opens, value_of
+from cascada.engine.reading.answers import account, suits, value_of
 from cascada.engine.reading.load import at_hand, look_past_refreshes, start_load
 from cascada.engine.reading.lookup import Lookup
 from cascada.engine.request import UNSTORED, Answer, LoadResult, Request
@@ -65,12 +65,16 @@ async def follow(
 
 async def load_uncached(stack: Stack, request: Request, source: Pieces) -> AsyncGenerator[Any]:
     """What the source says, past all tiers; only the bound on its concurrency is kept."""
-    urgent = sources.current(stack) is not None
-    with await stack.limits.slot(request.key.data_type, Ticket(urgent=urgent)):
+    data_type, ticket = request.key.data_type, Ticket(urgent=sources.current(stack) is not None)
+    if not stack.limits.enter(data_type, ticket):
+        await stack.limits.wait(data_type, ticket)
+    try:
         sources.note(stack, request, Answer(UNSTORED, "source"))
         async with aclosing(source.items()) as items:
             async for item in items:
                 yield source.as_asked(item)
+    finally:
+        stack.limits.leave(data_type, ticket)
 
 
 async def observe(
@@ -117,11 +121,10 @@ class Follower(Waiter):
 
     __slots__ = ("_asked", "_following", "_in_a_load", "_stack", "live", "own")
 
-    def __init__(self, stack: Stack, flight: Flight, asked: int, *, own: bool) -> None:
-        context = sources.current(stack)
-        parent = None if context is None else context.owner
-        super().__init__(flight, asked, parent, own=own, refused=sources.not_for_this(stack))
-        self._stack = stack
+    def __init__(self, lookup: Lookup, flight: Flight, asked: int, *, own: bool) -> None:
+        parent = None if lookup.context is None else lookup.context.owner
+        super().__init__(flight, asked, parent, own=own, refused=lookup.refused)
+        self._stack = stack = lookup.stack
         self._asked = asked
         self._in_a_load = sources.must_ask_below(stack)  # later it is asked in another context
         self._following = False
@@ -147,7 +150,7 @@ class Follower(Waiter):
 
     @property
     def flows(self) -> bool:
-        """Whether there are pieces for this reader; else `wait` says what there is instead."""
+        """Whether there are pieces for this reader; else `result` says what there is instead."""
         # Whether it may follow can change: a push that has not been read yet is, a turn later.
         self._join()
         if self.live is None or not self.live.passed:
@@ -270,13 +273,13 @@ async def _open(stack: Stack, request: Request, source: Pieces) -> Answer | Foll
                 await place.turn()
             if flows := place.flows:
                 return place
-            answer = await place.wait()
+            answer = place.result()
         except TooLong:
             continue  # it cannot be had as one value; the next one is followed
         finally:
             if not flows:
                 place.leave()
-        if answer is not None and opens(stack, request, answer):
+        if answer is not None and suits(stack, request, answer, place.flight):
             return answer
 
 
@@ -289,10 +292,10 @@ def _join(lookup: Lookup, source: Pieces, asked: int, *, waited: bool) -> Follow
         _forsake(stack, flight)
         flight = None
     if flight is not None:
-        return Follower(stack, flight, asked, own=False)
+        return Follower(lookup, flight, asked, own=False)
     (flight,) = stack.flights.prepare([request], kept=False)
     flight.live = live = source.live()
-    place = Follower(stack, flight, asked, own=True)
+    place = Follower(lookup, flight, asked, own=True)
     item.flight = flight
     start_load(lookup.again([item]) if waited else lookup, Feeding(stack, source, flight, live))
     return place

@@ -23,13 +23,15 @@ from cascada.model.errors import SourceBusy
 class Ticket:
     """One load's right to run. `turn` is its place in the queue: True will be a slot.
 
-    `threads` are the plain functions that it has called and could not wait for: nothing ends them.
+    `holds`: it has a slot. `threads` are the plain functions that it has called and could not wait
+    for: nothing ends them.
     """
 
-    __slots__ = ("threads", "turn", "urgent")
+    __slots__ = ("holds", "threads", "turn", "urgent")
 
     def __init__(self, *, urgent: bool = False) -> None:
         self.urgent = urgent
+        self.holds = False
         self.threads: list[Future[Any]] = []
         self.turn: asyncio.Future[bool] | None = None
 
@@ -38,36 +40,6 @@ class Ticket:
         self.urgent = True
         if self.turn is not None and not self.turn.done():
             self.turn.set_result(False)
-
-
-class Slot:
-    """One load's slot. `with` it, it is held until what it runs is over, though it has given up.
-
-    A plain function that hangs keeps its thread for good. If it did not keep its slot as well, the
-    next ones would take all threads, and whoever came then would wait for ever, not for a while.
-    """
-
-    def __init__(self, limits: LoadLimits, data_type: str, ticket: Ticket, *, holds: bool) -> None:
-        self._limits = limits
-        self._data_type = data_type
-        self._ticket = ticket
-        self._holds = holds
-
-    def __enter__(self) -> None:
-        """It is held already: `LoadLimits.slot` gives none else."""
-
-    def __exit__(self, *error: object) -> None:
-        if not self._holds:
-            return
-        running = next((each for each in self._ticket.threads if not each.done()), None)
-        if running is None:
-            self._limits.leave(self._data_type)
-        else:
-            running.add_done_callback(partial(self._leave_later, asyncio.get_running_loop()))
-
-    def _leave_later(self, loop: asyncio.AbstractEventLoop, running: Future[Any]) -> None:
-        with suppress(RuntimeError):  # that loop is closed, and its slots are gone
-            loop.call_soon_threadsafe(self._limits.leave, self._data_type)
 
 
 class LoadLimits:
@@ -81,27 +53,28 @@ class LoadLimits:
         self._of_type: Counter[str] = Counter()
         self._queue: dict[asyncio.Future[bool], str] = {}
 
-    async def slot(self, data_type: str, ticket: Ticket) -> Slot:
-        """A slot, to be held `with` while loading. SourceBusy when none came free in time."""
-        holds = not ticket.urgent  # an urgent load runs without one
-        if holds and self._has_room(data_type):
-            self._take(data_type)
-        elif holds:
-            holds = await self._turn(data_type, ticket)
-        return Slot(self, data_type, ticket, holds=holds)
+    def enter(self, data_type: str, ticket: Ticket) -> bool:
+        """Take a slot, to be given back by `leave`; False: `wait` for it, none is free."""
+        if ticket.urgent:  # it runs without one
+            return True
+        if not self._has_room(data_type):
+            return False
+        self._take(data_type)
+        ticket.holds = True
+        return True
 
-    async def _turn(self, data_type: str, ticket: Ticket) -> bool:
-        """Wait for a slot; False if the load has become urgent meanwhile."""
+    async def wait(self, data_type: str, ticket: Ticket) -> None:
+        """Until there is a slot, or the load has become urgent. SourceBusy: none in time."""
         turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         ticket.turn = turn
         self._queue[turn] = data_type
         try:
             async with asyncio.timeout(self.patience):
-                return await turn
+                ticket.holds = await turn
         except BaseException as error:
             # It may have been given a slot in the very moment in which it stopped waiting.
             if turn.done() and not turn.cancelled() and turn.result():
-                self.leave(data_type)
+                self._give_back(data_type)
             if not isinstance(error, TimeoutError):
                 raise
             raise SourceBusy(
@@ -111,7 +84,30 @@ class LoadLimits:
         finally:
             self._queue.pop(turn, None)
 
-    def leave(self, data_type: str) -> None:
+    def leave(self, data_type: str, ticket: Ticket) -> None:
+        """Give the slot back as soon as what the load runs is over, though it has given up.
+
+        A plain function that hangs keeps its thread for good. If it did not keep its slot as well,
+        the next ones would take all threads, and whoever came then would wait for ever, not for a
+        while.
+        """
+        if not ticket.holds:
+            return
+        ticket.holds = False
+        for running in ticket.threads:
+            if not running.done():
+                loop = asyncio.get_running_loop()
+                running.add_done_callback(partial(self._give_back_later, loop, data_type))
+                return
+        self._give_back(data_type)
+
+    def _give_back_later(
+        self, loop: asyncio.AbstractEventLoop, data_type: str, running: Future[Any]
+    ) -> None:
+        with suppress(RuntimeError):  # that loop is closed, and its slots are gone
+            loop.call_soon_threadsafe(self._give_back, data_type)
+
+    def _give_back(self, data_type: str) -> None:
         self._running -= 1
         self._of_type[data_type] -= 1
         if not self._of_type[data_type]:

@@ -12,8 +12,8 @@ Whose value may a caller take? Let it have asked at moment a, and the flight hav
   it lands, before it is stored.
 - b < a: the flight may have read the old row before an invalidation that returned before a. So the
   caller waits until the value is stored: a fill that the tiers accept AFTER a proves that nothing
-  named the key since b. `seal` marks when the fill is sent; who comes later has no such proof, and
-  looks again. Refused: the caller looks again too, and the next flight begins after a.
+  named the key since b. `sealed` marks when the fill is sent; who comes later has no such proof,
+  and looks again. Refused: the caller looks again too, and the next flight begins after a.
 
 Where a tier had the value, stale but fit to be served, the flight goes on to refresh it. Who comes
 meanwhile does not wait for that, but looks into the tiers; only if nothing is there any more (it
@@ -51,6 +51,7 @@ class LoadTask:
     def __init__(self) -> None:
         self.task: asyncio.Task[None] | None = None
         self.ticket = Ticket()
+        self.renewing: asyncio.TimerHandle | asyncio.Task[None] | None = None
         self.waiters = 0
         self.waits_for: Counter[LoadTask] = Counter()
         self.flying = 0
@@ -90,16 +91,14 @@ class Flight:
         self.answer: Answer | None = None
         self.error: BaseException | None = None
         self._traceback: TracebackType | None = None
+        self.has_result = False
         self.found = False
+        # The fill is about to be sent: who comes from then on cannot rely on its verdict.
         self.sealed = False
         self.ended = False
         self.proven = False
         self.waiting: dict[Waiter, asyncio.Future[None]] = {}
         self._over: asyncio.Event | None = None
-
-    @property
-    def has_result(self) -> bool:
-        return self.answer is not None or self.error is not None
 
     def set_result(self, answer: Answer, *, found: bool = False) -> None:
         """The value is there; those who asked before the flight began may have it.
@@ -107,7 +106,7 @@ class Flight:
         `found`: a tier had it, so that later callers can look there, too, and need not wait.
         """
         if not self.has_result:
-            self.answer, self.found = answer, found
+            self.has_result, self.answer, self.found = True, answer, found
             self.owner.flying -= 1
             # All values are there: what is left, storing them, is the task's own work.
             self.owner.kept = self.owner.kept or not self.owner.flying
@@ -115,17 +114,13 @@ class Flight:
 
     def fail(self, error: BaseException) -> None:
         if not self.has_result:
-            self.error, self._traceback = error, error.__traceback__
+            self.has_result, self.error, self._traceback = True, error, error.__traceback__
             self.wake()
 
     def failure(self) -> BaseException:
         """The error to raise, without the frames of those who have raised it before."""
         assert self.error is not None
         return self.error.with_traceback(self._traceback)
-
-    def seal(self) -> None:
-        """The fill is about to be sent: who comes from now on cannot rely on its verdict."""
-        self.sealed = True
 
     def end(self, *, proven: bool) -> None:
         """All is stored; `proven` says that nothing named the key since the flight began."""
@@ -204,19 +199,19 @@ class Waiter:
         return flight.ended or (flight.found and not self._looked)
 
     def turn(self) -> asyncio.Future[None]:
-        """What is done as soon as `is_settled`, if it is not yet; one at a time."""
+        """What is done as soon as `is_settled`, if it is not yet; one at a time.
+
+        Each caller waits on a future of its own: cancelling one touches no other.
+        """
         turn = self.flight.waiting[self] = asyncio.get_running_loop().create_future()
         return turn
 
-    async def wait(self) -> Answer | None:
-        """The flight's answer, if this caller may have it; None: look again.
+    def result(self) -> Answer | None:
+        """Once it is settled: the flight's answer, if this caller may have it; None: look again.
 
-        Raises what the loader raised. Each caller waits on a future of its own: cancelling one
-        touches no other.
+        Raises what the loader raised.
         """
         flight = self.flight
-        if not self.is_settled:
-            await self.turn()
         if flight.error is not None:
             raise flight.failure()
         if self._is_refused:
