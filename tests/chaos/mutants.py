@@ -274,4 +274,4 @@ def nothing_owed() -> None:
 
 @mutant("invalidate: a tier is read although it is owed", workload="contended", faults=("siege",))
 def read_while_owing() -> None:
-    swap(GuardedTier, "_need_trust", lambda original: lambda self: None)
+    swap(GuardedTier, "_refuse", lambda original: lambda self: None)

@@ -42,7 +42,8 @@ def judge(entry: Entry, policy: Policy, now: float, *, generating: bool) -> Verd
     if generating and entry.flags & Flag.ABSENT and not entry.flags & Flag.GENERATOR_ASKED:
         return Verdict.UNFIT
     if now < entry.fresh_until:
-        return Verdict.FRESH if now < refresh_from(entry, policy) else Verdict.REFRESH_DUE
+        due = policy.refresh_at is not None and now >= refresh_from(entry, policy)
+        return Verdict.REFRESH_DUE if due else Verdict.FRESH
     if now >= entry.expires:
         return Verdict.UNFIT
     if now < entry.fresh_until + stale_window(policy):

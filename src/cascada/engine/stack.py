@@ -92,12 +92,19 @@ class Stack:
         """Let `freshness` say until when memory may be trusted."""
         self.memory.freshness = freshness
 
-    def settle(self, limits: LoadLimits, look: Callable[[list[Request]], Awaitable[Any]]) -> None:
+    def settle(
+        self,
+        limits: LoadLimits,
+        look: Callable[[list[Request]], Awaitable[Any]],
+        for_each: Callable[[list[Request], Any], Sequence[Any]],
+    ) -> None:
         """Start on an event loop, with nothing under way."""
         self.background = Background(self.trace.failed_aside)
         # What is read for many callers is read in the context of none.
         self.shared_reads = Coalescer(
-            look, start=lambda work: self.background.answer(work, "reads", Context())
+            look,
+            start=lambda work: self.background.answer(work, "reads", Context()),
+            share=for_each,
         )
         self.flights = Flights()
         self.limits = limits

@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import Final, Protocol
 
 from cascada.model.clock import Clock
 from cascada.model.errors import BadInput, TierUnavailable, Unanswered
@@ -146,17 +146,14 @@ class Call(Deadline):
         self._breaker = breaker
         self._seconds = seconds
         self._insists = until is not None
+        if breaker.open:
+            breaker.begin_trial(in_any_case=self._insists)
         if until is None:
             super().__init__(seconds)
             return
         left = until - asyncio.get_running_loop().time()
         super().__init__(seconds, at_most=max(left, seconds), on_late=self._fail_late)
         self._also_on_late = on_late
-
-    def __enter__(self) -> Self:
-        if self._breaker.open:
-            self._breaker.begin_trial(in_any_case=self._insists)
-        return super().__enter__()
 
     def __exit__(
         self,

@@ -11,7 +11,7 @@ As long as that moves, the other side is not late.
 
 `tiers/guarded.py` puts one around every call of a tier, and the polled feed one around each look.
 Code further in tells it what it waits for (`wait_in`, `lengthen`), without knowing whether there is
-one; long work of this process's own takes turns with others (`take_turns`).
+one. Long work of this process's own lets others have a turn after AT_ONCE keys.
 """
 
 from __future__ import annotations
@@ -36,10 +36,6 @@ arrived may have to pass."""
 
 AT_ONCE: Final = 100
 """Keys that are worked on in one turn of the loop: a millisecond or so, and others have theirs."""
-
-PER_KEY: Final = 0.0002
-"""Seconds by which each key of a longer batch lengthens the deadline: they are this process's own,
-since the other side has answered."""
 
 
 class Progress(Protocol):
@@ -106,15 +102,6 @@ class Deadline:
         alone = self._task.uncancel() <= self._cancelled
         return alone and isinstance(error, asyncio.CancelledError)
 
-    def wait_in(self, queue: Progress) -> None:
-        """From now on it is this queue that the call waits for."""
-        self._queue, self._done = queue, queue.done
-
-    def lengthen(self, seconds: float, at_most: float) -> None:
-        """So much longer may the other side take, and so much in all while the queue moves."""
-        self._left += math.ceil(seconds / self._tick)
-        self._most += math.ceil(at_most / self._tick)
-
     def _pass(self) -> None:
         """A tick is over."""
         now = self._loop.time()
@@ -148,20 +135,14 @@ _current: ContextVar[Deadline | None] = ContextVar("cascada_deadline", default=N
 
 
 def wait_in(queue: Progress) -> None:
-    """Tell the deadline of this call, if it has one, that its work waits in `queue`."""
+    """Tell the deadline of this call, if it has one, that its work waits in `queue` from now on."""
     if (deadline := _current.get()) is not None:
-        deadline.wait_in(queue)
+        deadline._queue, deadline._done = queue, queue.done
 
 
 def lengthen(seconds: float, at_most: float) -> None:
-    """See `Deadline.lengthen`: for the deadline of this call, if it has one."""
+    """If this call has a deadline, let the other side take so much longer, and so much in all while
+    its queue moves."""
     if (deadline := _current.get()) is not None:
-        deadline.lengthen(seconds, at_most)
-
-
-def take_turns(count: int) -> range:
-    """Where the parts of so many keys begin. Between two of them their worker lets others have
-    their turn (`asyncio.sleep(0)`), and the deadline of this call leaves it the time for that."""
-    if count > AT_ONCE:
-        lengthen(PER_KEY * count, PER_KEY * count)
-    return range(0, count, AT_ONCE)
+        deadline._left += math.ceil(seconds / deadline._tick)
+        deadline._most += math.ceil(at_most / deadline._tick)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, NoReturn
 
 from cascada.model.clock import Clock
 from cascada.model.entry import Entry
@@ -37,6 +37,10 @@ from cascada.tiers.large_values import PER_BYTE, Glances
 PER_NAME: Final = 0.0001
 """Seconds by which each name lengthens the deadline: a cascade may have tens of thousands, and is
 one step all the same. It is several times what the slowest tier takes."""
+
+PER_KEY: Final = 0.0004
+"""Seconds by which each key lengthens the deadline of a read. Most of them are this process's own:
+it works on the keys of a long batch in turns with others, before and after the tier answers."""
 
 PAUSE: Final = 0.05
 """Seconds until a tier that could not be sent an invalidation is sent it again."""
@@ -86,15 +90,17 @@ class GuardedTier:
         return not self.breaker.open and not self.deferred and not self.behind
 
     async def read(self, keys: Sequence[Key]) -> list[Found | Missing]:
-        self._need_trust()
-        with Call(self.breaker, self.timeout):
+        if self.deferred or self.behind:
+            self._refuse()
+        with Call(self.breaker, self.timeout + PER_KEY * len(keys)):
             return await self.tier.read(keys)
 
     async def glance(self, keys: Sequence[Key]) -> list[Found | Missing]:
         if self._glances is None:
             return await self.read(keys)
-        self._need_trust()
-        with Call(self.breaker, self.timeout):
+        if self.deferred or self.behind:
+            self._refuse()
+        with Call(self.breaker, self.timeout + PER_KEY * len(keys)):
             return await self._glances.glance(keys)
 
     async def lease(
@@ -106,12 +112,14 @@ class GuardedTier:
         once: bool = False,
         digests: Sequence[bytes] = (),
     ) -> list[Lease | Found | Busy]:
-        self._need_trust()
+        if self.deferred or self.behind:
+            self._refuse()
         with Call(self.breaker, self.timeout):
             return await self.tier.lease(keys, seen, force=force, once=once, digests=digests)
 
     async def fill(self, leases: Sequence[Lease], entries: Sequence[Entry | None]) -> list[Filled]:
-        self._need_trust()
+        if self.deferred or self.behind:
+            self._refuse()
         size = sum([len(entry.data) for entry in entries if entry is not None])
         with Call(self.breaker, self.timeout + PER_BYTE * size):
             return await self.tier.fill(leases, entries)
@@ -232,14 +240,14 @@ class GuardedTier:
                 if self.deferred.get(name) == number:
                     del self.deferred[name]
 
-    def _need_trust(self) -> None:
+    def _refuse(self) -> NoReturn:
+        """While anything is deferred, or the tier has been away, it is not trusted."""
         if self.deferred:
             raise TierUnavailable(
                 f"{self.name} is not trusted: {len(self.deferred)} invalidations wait to be sent "
                 "to it"
             )
-        if self.behind:
-            raise TierUnavailable(f"{self.name} is not trusted yet: it was away a moment ago")
+        raise TierUnavailable(f"{self.name} is not trusted yet: it was away a moment ago")
 
     def _opened(self) -> None:
         self.behind = self._catches_up

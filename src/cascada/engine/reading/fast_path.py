@@ -9,7 +9,7 @@ has answered already.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from cascada.engine import decide
@@ -22,13 +22,14 @@ from cascada.model.entry import Entry, Flag, Hit
 from cascada.model.errors import CorruptEntry, TierUnavailable
 from cascada.model.keys import Key
 from cascada.tiers.contract import Found, Missing
-from cascada.tiers.deadline import AT_ONCE, take_turns
+from cascada.tiers.deadline import AT_ONCE
 from cascada.tiers.large_values import told_of_only
 
 _ABSENT: Final = int(Flag.ABSENT)  # calculating with the enum's member takes half a microsecond
 
 Answers = Mapping[Key, Found | Missing]
 T = TypeVar("T")
+Read = Coroutine[Any, Any, tuple[list[T | None], "SharedRead | None"]]
 
 
 class SharedRead:
@@ -74,43 +75,43 @@ class SharedRead:
         )
 
 
-async def hits_for_all(
-    stack: Stack, requests: Sequence[Request]
-) -> list[tuple[Hit[Any] | None, SharedRead | None]]:
-    """`hits`, for callers who ask one question each."""
-    found, known = await hits(stack, requests)
-    return [(hit, known) for hit in found]
-
-
-async def hits(
-    stack: Stack, requests: Sequence[Request]
-) -> tuple[list[Hit[Any] | None], SharedRead | None]:
-    """The hits that were found so, and what the authority said (None: it was not asked)."""
+def hits(stack: Stack, requests: Sequence[Request]) -> Read[Hit[Any]]:
+    """The hits that were found so, and what the authority said."""
     tier, time = stack.authority.name, stack.now
 
     def hit(request: Request, value: object, entry: Entry, found_at: Key) -> Hit[Any]:
         age, origin = time() - entry.created, origin_of(request, found_at, entry)
         return Hit(value, tier, age if age > 0 else 0.0, False, False, origin)
 
-    return await _read(stack, requests, hit)
+    return _read(stack, requests, hit)
 
 
-async def look(
-    stack: Stack, requests: Sequence[Request]
-) -> tuple[list[Answer | None], SharedRead | None]:
+def look(stack: Stack, requests: Sequence[Request]) -> Read[Answer]:
     """The same for loads, whose answers go through more hands."""
     tier = stack.authority.name
 
     def answer(request: Request, value: object, entry: Entry, found_at: Key) -> Answer:
         return Answer(entry, tier, value=value, found_at=found_at)
 
-    return await _read(stack, requests, answer)
+    return _read(stack, requests, answer)
+
+
+def for_each(
+    requests: Sequence[Request], read: tuple[Sequence[Hit[Any] | None], SharedRead | None]
+) -> list[tuple[Hit[Any] | None, SharedRead | None]]:
+    """`hits`, shared out to callers who ask one question each."""
+    found, shared = read
+    return [(hit, shared) for hit in found]
 
 
 async def _read(
     stack: Stack, requests: Sequence[Request], made: Callable[[Request, object, Entry, Key], T]
 ) -> tuple[list[T | None], SharedRead | None]:
-    """What the authority has for these questions, if that is fresh; memory keeps it."""
+    """What the authority has for these questions, if that is fresh; memory keeps it.
+
+    Beside it what the authority has said, for those that are left. None: it was not asked, or
+    nothing is left. Inside a load the authority may not be recent enough, so that nobody asks here.
+    """
     memory = stack.memory
     found: list[T | None] = [None] * len(requests)
     if not stack.lower or sources.current(stack) is not None:
@@ -123,74 +124,66 @@ async def _read(
     ]
     if not asked:
         return found, None
-    before = memory.moment()
     keys = [key for index in asked for key in requests[index].candidates]
+    before = memory.moment()
     try:
         seen = await stack.lower[0].glance(keys)
     except TierUnavailable as error:
         return found, SharedRead(keys, error, before)
     memory.end_meanwhile()
     at = 0
-    for first in take_turns(len(asked)):
+    for first in range(0, len(asked), AT_ONCE):
         if first:
             await asyncio.sleep(0)
-        serving = _Serving(stack)
+        now, served, kept = stack.now(), list[Request](), list[tuple[Key, Entry, int]]()
         for index in asked[first : first + AT_ONCE]:
             request = requests[index]
-            if (served := serving.of(request, seen, at)) is not None:
-                found[index] = made(request, *served)
+            there = _fresh(stack, request, seen, at, now)
             at += len(request.candidates)
-        serving.keep(before)
-    return found, SharedRead(keys, seen, before)
+            if there is not None:
+                value, entry, found_at, keep = there
+                found[index] = made(request, value, entry, found_at)
+                served.append(request)
+                kept.append(keep)
+        if kept:
+            _keep(stack, served, kept, before)
+    return found, SharedRead(keys, seen, before) if None in found else None
 
 
-class _Serving:
-    """Some answers that are served at one moment, and kept in memory together."""
+def _fresh(
+    stack: Stack, request: Request, seen: Sequence[Found | Missing], first: int, now: float
+) -> tuple[object, Entry, Key, tuple[Key, Entry, int]] | None:
+    """What is served if the first candidate that is there is fresh: anything else needs a decision.
 
-    __slots__ = ("_kept", "_now", "_requests", "_stack")
+    The value, its entry, where it was found, and what memory may keep of it. The answers for the
+    request's candidates begin at the place `first`.
+    """
+    candidates, kind, at = request.candidates, request.kind, first
+    last = first + len(candidates) - 1
+    while (found := seen[at]).__class__ is Missing and at < last:
+        at += 1
+    if isinstance(found, Missing):
+        return None
+    entry, q = found.entry, found.q
+    verdict = decide.judge(entry, kind.policy, now, generating=request.generating)
+    if verdict is not Verdict.FRESH or entry.flags & _ABSENT or told_of_only(found):
+        return None
+    try:
+        value = stack.decode(entry, kind, request.want)
+    except CorruptEntry:
+        return None
+    kept = entry
+    if at > first:
+        kept = decide.as_general_answer(entry, candidates[: at - first + 1], now)
+        q = min(each.q for each in seen[first : at + 1])
+    return value, entry, candidates[at - first], (request.key, kept, q)
 
-    def __init__(self, stack: Stack) -> None:
-        self._stack = stack
-        self._now = stack.now()
-        self._requests: list[Request] = []
-        self._kept: list[tuple[Key, Entry, int]] = []
 
-    def of(
-        self, request: Request, seen: Sequence[Found | Missing], first: int
-    ) -> tuple[object, Entry, Key] | None:
-        """The value, its entry and where it was found, if the first that is there is fresh.
-
-        The answers for the request's candidates begin at the place `first`. Anything else needs a
-        decision.
-        """
-        candidates, at = request.candidates, first
-        last = first + len(candidates) - 1
-        while (found := seen[at]).__class__ is Missing and at < last:
-            at += 1
-        if isinstance(found, Missing):
-            return None
-        stack, kind = self._stack, request.kind
-        entry, q, now = found.entry, found.q, self._now
-        verdict = decide.judge(entry, kind.policy, now, generating=request.generating)
-        if verdict is not Verdict.FRESH or entry.flags & _ABSENT or told_of_only(found):
-            return None
-        try:
-            value = stack.decode(entry, kind, request.want)
-        except CorruptEntry:
-            return None
-        kept = entry
-        if at > first:
-            looked_at = candidates[: at - first + 1]
-            kept = decide.as_general_answer(entry, looked_at, now)
-            q = min(each.q for each in seen[first : at + 1])
-        self._requests.append(request)
-        self._kept.append((request.key, kept, q))
-        return value, entry, candidates[at - first]
-
-    def keep(self, since: int) -> None:
-        """Let memory keep what was served, as read after the moment `since`."""
-        memory, trace = self._stack.memory, self._stack.trace
-        accepted = memory.keep(self._kept, since)
-        if trace.observers or False in accepted:
-            for request, each in zip(self._requests, accepted, strict=True):
-                trace.filled(request, memory.name, accepted=each)
+def _keep(
+    stack: Stack, served: Sequence[Request], kept: Sequence[tuple[Key, Entry, int]], since: int
+) -> None:
+    """Let memory keep what was served, as read after the moment `since`."""
+    accepted = stack.memory.keep(kept, since)
+    if stack.trace.observers or False in accepted:
+        for request, each in zip(served, accepted, strict=True):
+            stack.trace.filled(request, stack.memory.name, accepted=each)

@@ -66,7 +66,7 @@ class Link:
 
     def send(self, *command: Argument, fits: Fits | None = None) -> asyncio.Future[Any]:
         """Send on the present wire; TierUnavailable at once if there is none."""
-        return self.need().send(command, fits)
+        return (self.wire or self.need()).send(command, fits)
 
     def need(self) -> Wire:
         """The present wire."""

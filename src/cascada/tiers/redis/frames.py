@@ -62,20 +62,11 @@ class Frames:
         if elements > self._most:
             self._most = elements
 
-    @property
-    def within(self) -> int:
-        """How many bytes are here of a reply that is not here whole."""
-        return 0 if self.between else self._bytes
+    def look(self, data: bytes) -> int:
+        """How many bytes are here now of a reply that is not here whole.
 
-    @property
-    def between(self) -> bool:
-        """Whether the last reply is here whole, and nothing of the next."""
-        return not (self._left or self._skip or self._line)
-
-    def look(self, data: bytes) -> None:
-        """TooMuch, or ValueError, if these bytes are no reply, or promise more than one may hold.
-
-        On the way of every read: what is usual comes first, and nothing is called for it.
+        TooMuch, or ValueError, if these are no reply, or promise more than one may hold. On the way
+        of every read: what is usual comes first, and nothing is called for it.
         """
         at, self._skip = self._skip, 0
         self._bytes += len(data)
@@ -90,7 +81,7 @@ class Frames:
                 self._line, self._left = data[at:], left
                 if size - at >= MAX_LINE:
                     raise TooMuch(f"a line of more than {MAX_LINE} bytes")
-                return
+                return self._bytes
             usual = _USUAL.get(data[at:end])
             if usual is not None:
                 at = end + usual
@@ -105,6 +96,7 @@ class Frames:
             if left <= 0:
                 left = self._after_list(size - at)
         self._skip, self._left = at - size, left
+        return self._bytes if left or at > size else 0
 
     def _after_list(self, rest: int) -> int:
         """What is left of the lists around one that has ended; `rest` bytes behind it are here."""
@@ -120,14 +112,10 @@ class Frames:
         if kind in _LINES:
             return end + 2, 0
         count = int(data[at + 1 : end])
-        if kind not in _STRINGS:
-            return end + 2, self._promised(kind, count)
-        if count > MAX_STRING:
-            raise TooMuch(f"a string of {count} bytes")
-        return end + 2 if count < 0 else end + 4 + count, 0
-
-    def _promised(self, kind: int, count: int) -> int:
-        """How many elements a list of so many, or a map, has."""
+        if kind in _STRINGS:
+            if count > MAX_STRING:
+                raise TooMuch(f"a string of {count} bytes")
+            return end + 2 if count < 0 else end + 4 + count, 0
         if kind in _PAIRS:
             if count > MAX_PAIRS:
                 raise TooMuch(f"a map of {count} pairs")
@@ -138,4 +126,4 @@ class Frames:
         self._elements += count
         if self._elements > self._most or len(self._above) >= MAX_DEPTH:
             raise TooMuch(f"{self._elements} elements, over {self._most} or too deep")
-        return count
+        return end + 2, count

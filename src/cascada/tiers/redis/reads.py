@@ -29,7 +29,7 @@ from cascada.model.keys import Key
 from cascada.tiers.clock_skew import ahead_of
 from cascada.tiers.coalesce import Coalescer
 from cascada.tiers.contract import Found, Missing, NotPermitted, Why
-from cascada.tiers.deadline import AT_ONCE, take_turns, wait_in
+from cascada.tiers.deadline import AT_ONCE, wait_in
 from cascada.tiers.redis.connection import Link
 from cascada.tiers.redis.layout import NEWER, NONCE, Epoch, Layout, ServerError
 from cascada.tiers.redis.refusals import refusal
@@ -89,11 +89,12 @@ class _Moment:
         places: Mapping[tuple[bytes, ...], int],
     ) -> None:
         self.epoch = epoch
-        self.expected = {
-            generations: epoch.nonce
-            + b"".join([(each or b"")[:NONCE] for each in reply[at : at + len(generations)]])
-            for generations, at in places.items()
-        }
+        self.expected: dict[tuple[bytes, ...], bytes] = {}
+        for generations, at in places.items():
+            stamps = epoch.nonce
+            for value in reply[at : at + len(generations)]:
+                stamps += (value or b"")[:NONCE]
+            self.expected[generations] = stamps
         self.late: dict[int, _Late] = {}
         self.reply = reply
         self._wanted: list[bytes] | dict[bytes, Value] = wanted
@@ -135,26 +136,28 @@ class Reads:
     ) -> list[Found | Missing]:
         """What is there; `anew`: for the second time, because it was not of one moment."""
         plans: list[Plan] = []
-        for at in take_turns(len(keys)):
+        wanted, entries = [self._layout.epoch], list[bytes]()
+        places: dict[tuple[bytes, ...], int] = {}
+        for at in range(0, len(keys), AT_ONCE):
             if at:
                 await asyncio.sleep(0)
-            plans += [self._plans.get(key) or self._plan(key) for key in keys[at : at + AT_ONCE]]
-        wanted = [self._layout.epoch]
-        places: dict[tuple[bytes, ...], int] = {}
-        for plan in plans:  # most of them share their generations
-            if plan.generations not in places:
-                places[plan.generations] = len(wanted)
-                wanted += plan.generations
+            for key in keys[at : at + AT_ONCE]:
+                plan = self._plans.get(key) or self._plan(key)
+                plans.append(plan)
+                entries.append(plan.entry)
+                if plan.generations not in places:  # most keys share theirs
+                    places[plan.generations] = len(wanted)
+                    wanted += plan.generations
         first = len(wanted)
-        wanted += [plan.entry for plan in plans]
+        wanted += entries
         reply = await self._ask(wanted)
-        epoch = self._epoch_of(reply[0])
-        if epoch is None or not self._is_ours(epoch, run_id):
+        epoch = self._epoch_of(reply[0], run_id)
+        if epoch is None:
             return [Missing(0, Why.ABSENT) for _ in keys]
         moment = _Moment(epoch, wanted, reply, places)
         answers: list[Found | Missing] = []
         each = list(zip(keys, plans, reply[first:], strict=True))
-        for at in take_turns(len(each)):
+        for at in range(0, len(each), AT_ONCE):
             if at:
                 await asyncio.sleep(0)
             self._answer(moment, each[at : at + AT_ONCE], answers)
@@ -201,19 +204,18 @@ class Reads:
         keys = asked[0] if len(asked) == 1 else chain.from_iterable(asked)
         return self._link.send(b"MGET", *keys)
 
-    def _is_ours(self, epoch: Epoch, run_id: bytes) -> bool:
+    def _epoch_of(self, value: bytes | None, run_id: bytes) -> Epoch | None:
         """Not what another server process has written, nor an older layout.
 
         NotPermitted by a newer one."""
-        if epoch.layout > self._layout.number:
-            raise NotPermitted(NEWER % self._layout.epoch.decode())
-        return epoch.run_id == run_id and epoch.layout == self._layout.number
-
-    def _epoch_of(self, value: bytes | None) -> Epoch | None:
-        """It is mostly the one that the last read has met."""
-        if value != self._met:
+        if value != self._met:  # mostly it is the one that the last read has met
             self._met, self._epoch = value, Epoch.parse(value)
-        return self._epoch
+        epoch, number = self._epoch, self._layout.number
+        if epoch is None:
+            return None
+        if epoch.layout > number:
+            raise NotPermitted(NEWER % self._layout.epoch.decode())
+        return epoch if epoch.run_id == run_id and epoch.layout == number else None
 
     def _plan(self, key: Key) -> Plan:
         """What a read of `key` asks for; kept, since the same keys are asked for again."""

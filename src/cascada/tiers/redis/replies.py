@@ -17,6 +17,9 @@ Argument = bytes | str | int | float
 Fits = Callable[[Any], bool]
 
 
+_TEXT_OR_NONE: Final = frozenset([bytes, type(None)])
+
+
 def anything(reply: Any) -> bool:
     """For a command whose reply nobody uses."""
     return True
@@ -53,7 +56,7 @@ def texts_or_none(reply: Any) -> bool:
 def values(count: int) -> Fits:
     """So many values, each of which may be missing."""
     return lambda reply: (
-        type(reply) is list and len(reply) == count and all(map(text_or_none, reply))
+        type(reply) is list and len(reply) == count and _TEXT_OR_NONE.issuperset(map(type, reply))
     )
 
 

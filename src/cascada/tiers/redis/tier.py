@@ -145,7 +145,7 @@ class RedisTier:
         if not self._rights.scripts:
             await self._need_scripts()
         try:
-            answers = await self._reads.read(keys, self.run_id)
+            answers = await self._reads.read(keys, self._rights.run_id)
         except NotPermitted as error:
             self._say(str(error))
             raise

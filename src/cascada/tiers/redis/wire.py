@@ -123,8 +123,7 @@ class Wire(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._received += len(data)
         try:
-            self._frames.look(data)
-            if self._frames.within > PIECE:
+            if self._frames.look(data) > PIECE:
                 self._of_large += len(data)
             self._reader.feed(data)
             while (reply := self._reader.gets()) is not False:
