@@ -2,6 +2,7 @@
 
 from cascada.engine.kinds import Kind
 from cascada.engine.loading.dependencies import LoadContext, current, note
+from cascada.engine.loading.fitness import unfit
 from cascada.engine.request import Answer, Request
 from cascada.model.entry import Entry
 from cascada.model.keys import Key
@@ -60,7 +61,7 @@ def test_an_answer_depends_on_every_candidate_that_was_looked_at_before_it() -> 
             key_name(key) for key in names
         }
         assert "#:t:news" in context.names
-        assert context.unfit is None
+        assert unfit(Policy(), (), context, frozenset()) is None
 
 
 def test_what_is_stale_or_of_another_tenant_makes_the_result_unfit() -> None:
@@ -75,5 +76,6 @@ def test_what_is_stale_or_of_another_tenant_makes_the_result_unfit() -> None:
         with context:
             note(cache, asked, found)
             note(cache, request(MINE), answer())
-        assert context.unfit is not None
-        assert why in context.unfit
+        said = unfit(Policy(), (), context, frozenset())
+        assert said is not None
+        assert why in said

@@ -13,6 +13,7 @@ from functools import partial
 
 from cascada.codecs.values import ValueCodec
 from cascada.engine.bypass import Bypass
+from cascada.engine.decide import due_at
 from cascada.engine.engine import Engine
 from cascada.engine.kinds import Kinds
 from cascada.engine.lifecycle import Lifecycle
@@ -45,7 +46,7 @@ def build(options: Options, lower: Sequence[Tier], clock: Clock | None = None) -
         clock,
         capacity_bytes=limits.l1_bytes,
         kind_of=kinds.of_prefix,
-        due_at=lambda kind, entry: stack.decide_from(kind, entry),
+        due_at=partial(due_at, debug=options.debug),
     )
     guarded = [
         GuardedTier(

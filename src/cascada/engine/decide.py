@@ -6,16 +6,19 @@ age, and whether a remembered absence answers this caller.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from enum import Enum
 from typing import Final, NamedTuple
 
-from cascada.engine.kinds import stale_window
+from cascada.engine.kinds import Kind, stale_window
 from cascada.model.entry import Entry, Flag
 from cascada.model.keys import Key
 from cascada.model.names import key_name
 from cascada.model.policy import Policy
 from cascada.tiers.contract import Found, Missing
+
+_ABSENT: Final = int(Flag.ABSENT)  # calculating with the enum's member takes half a microsecond
 
 GENERAL_ANSWER_TTL: Final = 5.0
 """Seconds that memory keeps a more general context's value for the context that was asked."""
@@ -56,6 +59,17 @@ def refresh_from(entry: Entry, policy: Policy) -> float:
     if policy.refresh_at is None:
         return entry.fresh_until
     return entry.created + (entry.fresh_until - entry.created) * policy.refresh_at
+
+
+def due_at(kind: Kind, entry: Entry, *, debug: bool) -> float:
+    """When a hit on `entry` stops being a matter of course (wall clock)."""
+    policy = kind.policy
+    if entry.flags & _ABSENT:
+        return -math.inf  # whether an absence answers depends on who asks
+    if debug and policy.shared:
+        return -math.inf  # each hit is looked at by `Stack.decode`
+    due = entry.fresh_until if policy.refresh_at is None else refresh_from(entry, policy)
+    return min(due, entry.expires)
 
 
 class Choice(NamedTuple):

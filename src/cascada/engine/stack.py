@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from contextvars import Context
@@ -12,7 +11,6 @@ from typing import Any, Final
 from weakref import WeakValueDictionary
 
 from cascada.codecs.values import ValueCodec
-from cascada.engine import decide
 from cascada.engine.kinds import Kind, Kinds
 from cascada.engine.request import Request
 from cascada.engine.tasks.background import Background
@@ -163,14 +161,6 @@ class Stack:
             kind.data_type,
         )
         entry.value = self.codec.decode(entry.data, entry.codec, entry.flags, type=policy.type)
-
-    def decide_from(self, kind: Kind, entry: Entry) -> float:
-        """When a hit on `entry` stops being a matter of course (wall clock)."""
-        if entry.flags & _ABSENT:
-            return -math.inf  # whether an absence answers depends on who asks
-        if self.debug and kind.policy.shared:
-            return -math.inf  # each hit is looked at by `decode`
-        return min(decide.refresh_from(entry, kind.policy), entry.expires)
 
     def goes_on_without(self, request: Request) -> bool:
         """Whether memory keeps what is loaded and set while the tier below it is away.

@@ -138,11 +138,12 @@ class Trace:
                 kind.told += count
                 self._send(Event("hit", MEMORY, kind.tenant, kind.data_type, count=count))
 
-    def loaded(self, kind: Kind, keys: Sequence[Key], seconds: float) -> None:
-        kind.loads += len(keys)
+    def loaded(self, kind: Kind, key: Key, seconds: float, count: int = 1) -> None:
+        """`count` values were loaded together; `key` is the first one's."""
+        kind.loads += count
         kind.load_seconds += seconds
         if self.observers:
-            self._emit("load", kind, keys[0], seconds=seconds, count=len(keys))
+            self._emit("load", kind, key, seconds=seconds, count=count)
 
     def load_failed(self, kind: Kind, key: Key, error: BaseException, *, refresh: bool) -> None:
         kind.load_failures += 1

@@ -28,8 +28,6 @@ from cascada.model.names import static_names
 _origin: Final = tuple.__new__
 """An Origin without its constructor, which is a Python function: twice as fast."""
 
-STALE: Final = "made of something that was served stale"
-
 
 class LoadContext:
     """One load under way: what it has read so far. `owner` is its task.
@@ -52,13 +50,6 @@ class LoadContext:
 
     def __exit__(self, *error: object) -> None:
         _frame.reset(self._outer)
-
-    @property
-    def unfit(self) -> str | None:
-        """Why what is made of all this must not be stored; None if it may be."""
-        if self.stale:
-            return STALE
-        return "made of what another tenant has" if self.foreign else None
 
     def note(self, question_keys: Iterable[Key], entry: Entry | None) -> None:
         """A read looked at these keys and found `entry` (None: nothing)."""

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Final
 
-from cascada.engine.loading.dependencies import STALE, LoadContext
+from cascada.engine.loading.dependencies import LoadContext
 from cascada.engine.stack import Stack
 from cascada.model.errors import TierUnavailable
 from cascada.model.keys import Key
@@ -25,6 +25,8 @@ from cascada.tiers.contract import Found
 BEING_STORED: Final = 0.5
 """Seconds that a source which is being stored is waited for."""
 
+STALE = "made of something that was served stale"
+FOREIGN = "made of what another tenant has"
 NO_SOURCE = 'it has no source, and its policy says sources="required"'
 CHANGED = "a source that was passed has changed since it was read, or is not stored any more"
 
@@ -71,15 +73,12 @@ def unfit(
     policy: Policy, sources: Sequence[MadeOf], context: LoadContext, changed: frozenset[MadeOf]
 ) -> str | None:
     """Why what was made of these sources, and of what its loader read, must not be stored."""
-    if context.unfit is not None:
-        return context.unfit
-    if sources and any(source.stale for source in sources):
+    if context.stale or (sources and any(source.stale for source in sources)):
         return STALE
+    if context.foreign:
+        return FOREIGN
     if changed and not changed.isdisjoint(sources):
         return CHANGED
-    return NO_SOURCE if lacks_sources(policy, sources) and not context.names else None
-
-
-def lacks_sources(policy: Policy, sources: Sequence[MadeOf]) -> bool:
-    """Whether a type that must have sources is given none."""
-    return policy.sources == "required" and not sources
+    if not sources and not context.names and policy.sources == "required":
+        return NO_SOURCE
+    return None

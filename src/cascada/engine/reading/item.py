@@ -5,10 +5,14 @@ It remembers, and decides nothing.
 
 from __future__ import annotations
 
+from typing import Final
+
 from cascada.engine.request import Answer, Request
 from cascada.engine.tasks.singleflight import Flight
 from cascada.model.entry import Flag
 from cascada.tiers.contract import Busy, Found, Lease, Missing, Tier
+
+_ABSENT: Final = int(Flag.ABSENT)  # calculating with the enum's member takes half a microsecond
 
 
 class Item:
@@ -36,4 +40,4 @@ class Item:
 
 def is_absence(answer: Answer) -> bool:
     """Whether it is known that there is nothing."""
-    return bool(answer.entry.flags & Flag.ABSENT)
+    return bool(answer.entry.flags & _ABSENT)

@@ -147,7 +147,7 @@ async def _load(stack: Stack, items: Sequence[Item], loader: Loader) -> None:
         ]
     except TooLong as error:
         # It ended well for those who follow it; nobody else can have it.
-        stack.trace.loaded(kind, [key], stack.timer() - started)
+        stack.trace.loaded(kind, key, stack.timer() - started)
         stack.flights.cool(key, stack.timer() + COOL_DOWN)
         await release(stack, items)
         first.fail(error)
@@ -166,27 +166,25 @@ async def _load(stack: Stack, items: Sequence[Item], loader: Loader) -> None:
         await release(stack, items)
         raise
     if good:
-        keys = [item.request.key for item, *_ in good]
-        stack.trace.loaded(kind, keys, stack.timer() - started)
+        loaded = good[0][0].request.key
+        stack.trace.loaded(kind, loaded, stack.timer() - started, len(good))
         await _keep(stack, good, context)
-    failed = [
-        (item, result.error)
-        for item, result in zip(items, produced, strict=True)
-        if result.error is not None
-    ]
-    if failed:
-        await _fail(stack, failed)
+    if len(good) < len(items):
+        results = zip(items, produced, strict=True)
+        await _fail(stack, [(item, made.error) for item, made in results if made.error is not None])
 
 
 async def _keep(stack: Stack, good: Sequence[Good], context: LoadContext) -> None:
     """Hand the values to their callers, then store them."""
+    passed: list[MadeOf] = []
     for item, result, entry in good:
-        made_of = result.sources
-        stale = context.stale or bool(made_of and any(source.stale for source in made_of))
+        stale = context.stale
+        if result.sources:
+            passed += result.sources
+            stale = stale or any(source.stale for source in result.sources)
         item.flight.set_result(result.answer(entry, stale=stale, foreign=context.foreign))
         item.flight.sealed = True
     # Between the leases and the fills: what changes from here on, the leases tell.
-    passed = [source for _, result, _ in good for source in result.sources]
     changed = await fitness.changed(stack, passed) if passed else NOTHING_CHANGED
     keep: list[Entry | None] = []
     for item, result, entry in good:

@@ -13,6 +13,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from contextvars import Context
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
@@ -49,23 +50,23 @@ class Background:
 
     def run(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Start work that ends by itself, and that `drain` waits for."""
-        return _logged(self._start(self._finishing, work, name))
+        return self._start(self._finishing, work, name)
 
     def answer(
         self, work: Coroutine[Any, Any, T], name: str, context: Context | None = None
     ) -> asyncio.Task[T]:
         """Start work that somebody waits for, as `run` does: what it raises is told to him."""
-        return self._start(self._finishing, work, name, context)
+        return self._start(self._finishing, work, name, context, told=True)
 
     def run_aside(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Start work that ends by itself, and that closing ends at once."""
-        return _logged(self._start(self._aside, work, name))
+        return self._start(self._aside, work, name)
 
     def keep_running(
         self, work: Callable[[], Coroutine[Any, Any, None]], name: str
     ) -> asyncio.Task[None]:
         """Start work that goes on until the engine closes; what fails is begun again."""
-        return _logged(self._start(self._aside, self._again_and_again(work, name), name))
+        return self._start(self._aside, self._again_and_again(work, name), name)
 
     @property
     def goes_on(self) -> bool:
@@ -129,10 +130,13 @@ class Background:
         work: Coroutine[Any, Any, T],
         name: str,
         context: Context | None = None,
+        *,
+        told: bool = False,
     ) -> asyncio.Task[T]:
+        """`told`: somebody waits for it, who is told what it raises; else it is logged."""
         task = asyncio.create_task(work, name=f"cascada:{name}", context=context)
         owned.add(task)
-        task.add_done_callback(owned.discard)
+        task.add_done_callback(owned.discard if told else partial(_over, owned))
         return task
 
 
@@ -178,11 +182,7 @@ def _cancel(task: asyncio.Task[Any]) -> None:
         task.cancel()
 
 
-def _logged(task: asyncio.Task[T]) -> asyncio.Task[T]:
-    task.add_done_callback(_log_failure)
-    return task
-
-
-def _log_failure(task: asyncio.Task[Any]) -> None:
+def _over(owned: set[asyncio.Task[Any]], task: asyncio.Task[Any]) -> None:
+    owned.discard(task)
     if not task.cancelled() and (error := task.exception()) is not None:
         logger.error("%s failed: %s", task.get_name(), traced(error))

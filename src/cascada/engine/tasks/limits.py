@@ -57,11 +57,8 @@ class LoadLimits:
         """Take a slot, to be given back by `leave`; False: `wait` for it, none is free."""
         if ticket.urgent:  # it runs without one
             return True
-        if not self._has_room(data_type):
-            return False
-        self._take(data_type)
-        ticket.holds = True
-        return True
+        ticket.holds = self._take(data_type)
+        return ticket.holds
 
     async def wait(self, data_type: str, ticket: Ticket) -> None:
         """Until there is a slot, or the load has become urgent. SourceBusy: none in time."""
@@ -113,15 +110,16 @@ class LoadLimits:
         if not self._of_type[data_type]:
             del self._of_type[data_type]
         for turn, waiting in self._queue.items():
-            if not turn.done() and self._has_room(waiting):
-                # Taken here, so that nobody who comes before the waiter's turn can have it.
-                self._take(waiting)
+            # Taken here, so that nobody who comes before the waiter's turn can have it.
+            if not turn.done() and self._take(waiting):
                 turn.set_result(True)
                 break
 
-    def _has_room(self, data_type: str) -> bool:
-        return self._running < self.in_all and self._of_type[data_type] < self.of_a_type
-
-    def _take(self, data_type: str) -> None:
+    def _take(self, data_type: str) -> bool:
+        """Take a slot, if there is one."""
+        of_type = self._of_type.get(data_type, 0)
+        if self._running >= self.in_all or of_type >= self.of_a_type:
+            return False
         self._running += 1
-        self._of_type[data_type] += 1
+        self._of_type[data_type] = of_type + 1
+        return True

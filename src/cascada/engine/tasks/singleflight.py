@@ -29,7 +29,6 @@ are followed from there along "whose loader waits for whom"; if that leads back,
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Iterable
 from types import TracebackType
 from typing import Final
@@ -53,13 +52,13 @@ class LoadTask:
         self.ticket = Ticket()
         self.renewing: asyncio.TimerHandle | asyncio.Task[None] | None = None
         self.waiters = 0
-        self.waits_for: Counter[LoadTask] = Counter()
+        self.waits_for: dict[LoadTask, int] = {}
         self.flying = 0
         self.kept = False
 
     def wait_for(self, other: LoadTask) -> None:
         """Its loader waits for the other one from now on."""
-        self.waits_for[other] += 1
+        self.waits_for[other] = self.waits_for.get(other, 0) + 1
 
     def wait_no_more(self, other: LoadTask) -> None:
         self.waits_for[other] -= 1
@@ -195,7 +194,7 @@ class Waiter:
         flight = self.flight
         if self._early or flight.error is not None:
             # To look again while it still flies would be to find it again, without end.
-            return flight.ended if self._is_refused else flight.has_result
+            return flight.ended if self._refused and self._is_refused else flight.has_result
         return flight.ended or (flight.found and not self._looked)
 
     def turn(self) -> asyncio.Future[None]:
@@ -214,7 +213,7 @@ class Waiter:
         flight = self.flight
         if flight.error is not None:
             raise flight.failure()
-        if self._is_refused:
+        if self._refused and self._is_refused:
             return None
         may_have = self._early or (flight.proven and not flight.found and not self._after_seal)
         if not may_have or flight.answer is None:

@@ -56,7 +56,7 @@ def to_be_set(
     names = entry_names(request, tags, named)
     if len(names) > MAX_NAMES:
         raise BadInput(f"{key} would bear {len(names)} tags and sources; at most {MAX_NAMES} may")
-    if fitness.lacks_sources(policy, sources):
+    if policy.sources == "required" and not sources:
         raise BadInput(
             f"sources is (), but {key.data_type} has Policy(sources={policy.sources!r}); pass the "
             "hits, or the types and ids, that the value was made from"
