@@ -288,9 +288,7 @@ LEFT_OUT: Final[dict[str, str]] = {
         "made by a call that checks what it was given",
     ),
     **dict.fromkeys(
-        ("Tenant.ask", "Tenant.ask_by_level", "Tenant.ask_many", "Tenant.by_level",
-         "Tenant.fill_anew", "Context.must_be_of",
-         "Tenant.reaches", "Tenant.void", "Embeddings.gatherer", "Embeddings.stored",
+        ("Context.must_be_of", "Embeddings.gatherer", "Embeddings.stored",
          "Policy.is_bulky", "Policy.lifetimes", "Scope.only"),
         _ENGINE,
     ),
@@ -309,6 +307,7 @@ LEFT_OUT: Final[dict[str, str]] = {
     "Nodes": "its options are those of Cache; a test's author passes the rest",
     "context_of": "FastAPI calls it with what it has read from a request",
     "tenant_of": "FastAPI calls it with what it has read from a request",
+    "tenant_in": "a dependency gives it the request that FastAPI has read",
     "Resolver": "a type, to be written in annotations",
     "pending_handler": "FastAPI calls it with what a route has raised",
 }  # fmt: skip
