@@ -15,6 +15,7 @@ import pytest
 from cascada import BadInput, Cache, Limits, __version__
 from cascada.cli.pages import report
 from cascada.integrations.prometheus import CONTENT_TYPE_LATEST, exposition
+from cascada.testing.clock import ManualClock
 from cascada.testing.inside import inside
 from tests.scenarios.row import all_stored, until
 
@@ -44,7 +45,7 @@ def refused(*arguments: str | Path, stdin: str = "") -> str:
 
 async def page(mode: str = "observe", tenants: int = 0) -> str:
     """What a worker exposes: per tenant 1 miss, 3 hits, of which the last is stale."""
-    async with Cache(mode=mode) as cache:  # type: ignore[arg-type]
+    async with Cache(mode=mode, clock=ManualClock()) as cache:  # type: ignore[arg-type]
         inside(cache).check.pauses = (0.0, 0.0)
         for name in ("acme", "initech"):
             handle = cache.tenant(name)

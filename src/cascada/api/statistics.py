@@ -8,13 +8,18 @@ here counts: the engine does.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from typing import TypeVar
+
+from msgspec.structs import astuple
 
 from cascada.engine.engine import Engine
 from cascada.engine.kinds import Kind
 from cascada.model.entry import MEMORY
 from cascada.telemetry.custom import Series
+
+L = TypeVar("L", bound=Hashable)
 
 _HEADINGS = (
     "reads", "hits", "ratio", "saved s", "checked", "differed", "1 s", "10 s", "consistent",
@@ -115,27 +120,29 @@ class Statistics:
     @property
     def total(self) -> TypeStatistics:
         """All types together."""
-        return _sum(list(self.types.values()))
+        return added_up(list(self.types.values()))
 
     def __str__(self) -> str:
         rows: list[tuple[str, ...]] = [("type", *_HEADINGS)]
         rows += [(name, *_cells(row)) for name, row in sorted(self.types.items())]
         rows.append(("all", *_cells(self.total)))
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ["  ".join(_aligned(row, widths)) for row in rows]
+        first, *others = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = [
+            "  ".join([name.ljust(first), *map(str.rjust, cells, others)]) for name, *cells in rows
+        ]
         return "\n".join([*lines, "", self.advice])
 
     @property
     def advice(self) -> str:
         """One sentence: what the figures ask for."""
-        total, wrong = self.total, self._wrong()
+        total, wrong = self.total, self._wrong
         would = "would have been" if self.mode == "observe" else "were"
         if not total.reads:
             return "Nothing has been read yet: come back when the service has had its traffic."
         if wrong:
             return (
                 f"{total.differed_10s} of {total.checked} compared hits {would} wrong for 10 s and "
-                f"longer: find what changes {_listed(wrong)} without invalidating it, or let it "
+                f"longer: find what changes {wrong} without invalidating it, or let it "
                 "expire sooner."
             )
         if self.mode == "off":
@@ -151,10 +158,13 @@ class Statistics:
         advice = f"{worth}, and none of the {total.checked} compared was wrong after 10 s{late}"
         return f"{advice}: switch it on." if self.mode == "observe" else f"{advice}."
 
-    def _wrong(self) -> list[str]:
-        """The types with stale values, the worst first."""
-        found = [(row.differed_10s, name) for name, row in self.types.items() if row.differed_10s]
-        return [name for _, name in sorted(found, key=lambda each: (-each[0], each[1]))]
+    @property
+    def _wrong(self) -> str:
+        """The types with stale values, the worst first; "" if there is none."""
+        found = {name: row.differed_10s for name, row in self.types.items() if row.differed_10s}
+        names = sorted(found, key=lambda name: (-found[name], name))
+        more = f" and {len(names) - 3} other types" if len(names) > 3 else ""
+        return ", ".join(names[:3]) + more
 
 
 _ASK = (
@@ -168,42 +178,45 @@ async def statistics(engine: Engine) -> Statistics:
     """What is known of one cache, and what its tiers say of themselves."""
     usage = await engine.usage()
     said = counted(engine)
-    total, below = said.total, 0
     tiers: dict[str, TierStatistics] = {}
-    names = [tier.name for tier in engine.stack.tiers]
-    for name in reversed(names):
-        hits, misses = total.by_tier.get(name, 0), total.misses + below
-        below += hits  # what one tier lacks, the next is asked for
+    for name, hits, misses in by_tier(said.total, engine):
         used = usage.get(name)
-        tiers[name] = (
-            TierStatistics(hits, misses)
-            if used is None
-            else TierStatistics(
-                hits,
-                misses,
-                True,
-                used.entries,
-                used.size_bytes,
-                used.capacity_bytes,
-                used.evictions,
-            )
-        )
-    return Statistics(said.mode, said.types, {name: tiers[name] for name in names}, said.tracked)
+        held = () if used is None else astuple(used)
+        tiers[name] = TierStatistics(hits, misses, used is not None, *held)
+    return Statistics(said.mode, said.types, tiers, said.tracked)
 
 
 def counted(engine: Engine) -> Statistics:
     """The same without the tiers, which have to be asked: the counts alone, at once."""
-    types: dict[str, list[Kind]] = {}
-    for kind in engine.kinds.all():
-        types.setdefault(kind.data_type, []).append(kind)
     return Statistics(
         engine.options.mode,
-        {name: _sum(of_type) for name, of_type in types.items()},
+        counts_by(engine, lambda kind: kind.data_type),
         tracked=engine.trace.tracked.all(),
     )
 
 
-def _sum(rows: Sequence[Kind | TypeStatistics]) -> TypeStatistics:
+def counts_by(engine: Engine, label: Callable[[Kind], L]) -> dict[L, TypeStatistics]:
+    """What the engine has counted, added up by a label of each type of each tenant."""
+    kinds: dict[L, list[Kind]] = {}
+    for kind in engine.kinds.all():
+        kinds.setdefault(label(kind), []).append(kind)
+    return {name: added_up(of_label) for name, of_label in kinds.items()}
+
+
+def by_tier(row: TypeStatistics, engine: Engine) -> list[tuple[str, int, int]]:
+    """The tiers from memory down, with hits, and with misses as each sees them: what one lacks, the
+    next is asked for."""
+    found: list[tuple[str, int, int]] = []
+    missed = row.misses
+    for tier in reversed(engine.stack.tiers):
+        hits = row.by_tier.get(tier.name, 0)
+        found.append((tier.name, hits, missed))
+        missed += hits
+    return found[::-1]
+
+
+def added_up(rows: Sequence[Kind | TypeStatistics]) -> TypeStatistics:
+    """The counts of all these together."""
     hits: Counter[str] = Counter({MEMORY: 0})
     for row in rows:
         hits.update(row.by_tier)
@@ -224,15 +237,3 @@ def _cells(row: TypeStatistics) -> tuple[str, ...]:
         str(row.differed_10s),
         "-" if known is None else f"{known:.4f}",
     )
-
-
-def _aligned(row: Sequence[str], widths: Sequence[int]) -> list[str]:
-    name, *numbers = row
-    return [name.ljust(widths[0])] + [
-        cell.rjust(width) for cell, width in zip(numbers, widths[1:], strict=True)
-    ]
-
-
-def _listed(names: list[str]) -> str:
-    shown = ", ".join(names[:3])
-    return f"{shown} and {len(names) - 3} other types" if len(names) > 3 else shown

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-from cascada.api.statistics import Statistics, TypeStatistics
+from cascada.api.statistics import Statistics, TypeStatistics, added_up
 from cascada.model.errors import BadInput, MissingExtra
 
 try:
@@ -36,19 +36,23 @@ _URL: Final = re.compile(
 """Read strictly: with a `/` or `@` in a password, a part of it stands where the page is looked for.
 Not by `urlsplit`, which shows what it cannot read in its errors."""
 
-_FIELDS: Final = {
-    "cache_hit_total": "hits",
-    "cache_saved_seconds_total": "saved_seconds",
-    "cache_checked_total": "checked",
+_READ: Final = {
+    "cache_hit_total": "layer",
+    "cache_miss_total": "layer",
+    "cache_differed_total": "after",
+    "cache_checked_total": None,
+    "cache_saved_seconds_total": None,
 }
-_DIFFERED: Final = {"0s": "differed", "1s": "differed_1s", "10s": "differed_10s"}
-_READ: Final = {*_FIELDS, "cache_miss_total", "cache_differed_total"}
+"""The counters that a report is made of, and the label of each beside the data type."""
+
+Counts = defaultdict[tuple[str, str | None], float]
+"""What a page says of one data type, by counter and label."""
 
 
 def report(sources: Sequence[str]) -> Statistics:
     """What all these pages say, added up. BadInput for the first that says nothing."""
     modes: set[str] = set()
-    types: defaultdict[str, Counts] = defaultdict(Counts)
+    types: defaultdict[str, list[TypeStatistics]] = defaultdict(list)
     for source in sources:
         text = _text(source)
         try:
@@ -64,53 +68,41 @@ def report(sources: Sequence[str]) -> Statistics:
                 "cascada.integrations.prometheus"
             )
         modes |= modes_of_page
-        for name, counts in rows.items():
-            types[name].add(counts)
-    return Statistics(
-        modes.pop() if len(modes) == 1 else "mixed",
-        {name: counts.row() for name, counts in types.items()},
-    )
+        for name, row in rows.items():
+            types[name].append(row)
+    mode = modes.pop() if len(modes) == 1 else "mixed"
+    return Statistics(mode, {name: added_up(rows) for name, rows in types.items()})
 
 
-class Counts(defaultdict[str, float]):
-    """The figures of one data type, by the field of `TypeStatistics` that they come to."""
-
-    def __init__(self) -> None:
-        super().__init__(float)
-
-    def add(self, others: Counts) -> None:
-        for field, value in others.items():
-            self[field] += value
-
-    def row(self) -> TypeStatistics:
-        hits, saved = int(self.pop("hits", 0.0)), self.pop("saved_seconds", 0.0)
-        return TypeStatistics(
-            {"all": hits},
-            timed_hits=hits,  # what they saved, the page says
-            timed_seconds=saved,
-            **{field: int(value) for field, value in self.items()},
-        )
-
-
-def _by_type(samples: Iterable[Sample]) -> dict[str, Counts]:
+def _by_type(samples: Iterable[Sample]) -> dict[str, TypeStatistics]:
     """One page's figures by data type, whatever other labels they have."""
-    types: defaultdict[str, Counts] = defaultdict(Counts)
-    missed: defaultdict[str, Counts] = defaultdict(Counts)
+    types: defaultdict[str, Counts] = defaultdict(lambda: defaultdict(float))
     for name, labels, value, *_ in samples:
         if name not in _READ:
             continue
         if not math.isfinite(value):
             raise ValueError(name)
-        if name == "cache_miss_total":
-            missed[labels["data_type"]][labels["layer"]] += value
-        elif name == "cache_differed_total":
-            types[labels["data_type"]][_DIFFERED[labels["after"]]] += value
-        else:
-            types[labels["data_type"]][_FIELDS[name]] += value
-    for data_type, layers in missed.items():
-        # What one layer lacks, the next is asked for: a miss is what the lowest lacks, too.
-        types[data_type]["misses"] = min(layers.values())
-    return types
+        label = _READ[name]
+        types[labels["data_type"]][name, label and labels[label]] += value
+    return {data_type: _row(counts) for data_type, counts in types.items()}
+
+
+def _row(counts: Counts) -> TypeStatistics:
+    layers = [layer or "" for name, layer in counts if name == "cache_hit_total"]
+    hits = {layer: int(counts["cache_hit_total", layer]) for layer in layers}
+    # What one layer lacks, the next is asked for: a miss is what the lowest lacks, too.
+    missed = [count for (name, _), count in counts.items() if name == "cache_miss_total"]
+    differed = [int(counts["cache_differed_total", after]) for after in ("0s", "1s", "10s")]
+    return TypeStatistics(
+        hits,
+        misses=int(min(missed, default=0)),
+        checked=int(counts["cache_checked_total", None]),
+        differed=differed[0],
+        differed_1s=differed[1],
+        differed_10s=differed[2],
+        timed_hits=sum(hits.values()),  # what they saved, the page says
+        timed_seconds=counts["cache_saved_seconds_total", None],
+    )
 
 
 def _text(source: str) -> str:

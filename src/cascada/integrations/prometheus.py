@@ -1,7 +1,7 @@
 """Prometheus: what a cache has counted, read when it is scraped. `docs/metrics.md` lists the names.
 
-Nothing here runs on a hit. The engine's counters are turned into metrics at the scrape, and two of
-them are worked out then:
+Nothing here runs on a hit. What `Cache.stats()` tells is turned into metrics at the scrape, and two
+of them are worked out then:
 
 - Response times of L1. To read the clock on a hit would cost as much as the hit, so that a scrape
   looks up a few of the entries in memory, times that, and lets those times stand for all the hits
@@ -16,17 +16,19 @@ in which they were first met; what comes later is `other`, as a label and only t
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import accumulate, islice
-from typing import Final
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from cascada.api.cache import Cache
+from cascada.api.statistics import TypeStatistics, by_tier, counts_by
 from cascada.engine.kinds import OTHER, Kind
 from cascada.model import arguments
 from cascada.model.entry import MEMORY
 from cascada.model.errors import MissingExtra
+from cascada.telemetry.custom import Series
 from cascada.telemetry.latency import BOUNDS, Latency
 from cascada.tiers.contract import Usage
 
@@ -46,6 +48,11 @@ except ImportError as error:
     ) from error
 
 __all__ = ["CONTENT_TYPE_LATEST", "CacheCollector", "exposition"]
+
+Label = tuple[str, ...]
+"""The values of a sample's labels."""
+
+Rows = Mapping[Label, TypeStatistics]
 
 PROBES: Final = 16
 """Entries that a scrape looks up to tell how long a hit in memory takes."""
@@ -92,8 +99,8 @@ class CacheCollector(Collector):
         self._usage: dict[str, Usage] = {}
         self._in_memory = Latency()
         self._timed = 0
-        self._credited: dict[Kind, int] = {}
-        self._saved: defaultdict[Kind, float] = defaultdict(float)
+        self._credited: dict[Label, int] = {}
+        self._saved: defaultdict[Label, float] = defaultdict(float)
 
     async def refresh(self) -> None:
         """Ask the tiers how full they are."""
@@ -106,12 +113,10 @@ class CacheCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """All metrics, as of now."""
         self._refresh_from_another_thread()
-        kinds = self._engine.stack.kinds.all()
-        labels = self._labels(kinds)
-        yield from self._reads(kinds, labels)
-        yield from self._counted(kinds, labels)
-        yield from self._checked(kinds, labels)
-        yield self._response_times(sum(kind.l1 for kind in kinds))
+        rows = counts_by(self._engine, self._labels())
+        yield from self._reads(rows)
+        yield from self._counted(rows)
+        yield self._response_times(sum(row.by_tier[MEMORY] for row in rows.values()))
         yield from self._tiers()
         yield from self._tracked()
 
@@ -124,80 +129,71 @@ class CacheCollector(Collector):
         sums = GaugeMetricFamily(
             "cache_tracked_sum", "The values of those measurements, added up.", labels=names
         )
-        shown: dict[str, str] = {}
-        series = self._engine.stack.trace.tracked.all()
+        series = self._engine.trace.tracked.all()
+        shown = _first(self._data_types, (each.data_type for each in series))
+        measured: defaultdict[Label, list[Series]] = defaultdict(list)
         for each in series:
-            room = len(shown) < self._data_types
-            shown.setdefault(each.data_type, each.data_type if room else OTHER)
-        _add_up(counts, (((each.metric, shown[each.data_type]), each.count) for each in series))
-        _add_up(sums, (((each.metric, shown[each.data_type]), each.total) for each in series))
+            measured[each.metric, shown.get(each.data_type, OTHER)].append(each)
+        for label, found in measured.items():
+            counts.add_metric(label, sum(each.count for each in found))
+            sums.add_metric(label, sum(each.total for each in found))
         yield counts
         yield sums
 
-    def _reads(self, kinds: list[Kind], labels: dict[Kind, tuple[str, ...]]) -> Iterator[Metric]:
-        """Hits, and misses as each layer sees them: what one lacks, the next is asked for."""
+    def _reads(self, rows: Rows) -> Iterator[Metric]:
         names = ["layer", *self._label_names]
         hits = CounterMetricFamily("cache_hit", "Reads that the layer answered.", labels=names)
         misses = CounterMetricFamily(
             "cache_miss", "Reads that the layer was asked and did not answer.", labels=names
         )
-        below = {labels[kind]: 0 for kind in kinds}
-        for kind in kinds:
-            below[labels[kind]] += kind.misses
-        for layer in reversed([tier.name for tier in self._engine.stack.tiers]):
-            found = dict.fromkeys(below, 0)
-            for kind in kinds:
-                found[labels[kind]] += kind.by_tier.get(layer, 0)
-            for label, count in found.items():
-                hits.add_metric([layer, *label], count)
-                misses.add_metric([layer, *label], below[label])
-                below[label] += count
+        for label, row in rows.items():
+            for layer, found, missed in by_tier(row, self._engine):
+                hits.add_metric([layer, *label], found)
+                misses.add_metric([layer, *label], missed)
         yield hits
         yield misses
 
-    def _counted(self, kinds: list[Kind], labels: dict[Kind, tuple[str, ...]]) -> Iterator[Metric]:
+    def _counted(self, rows: Rows) -> Iterator[Metric]:
+        """The counts of each data type, and what came of comparing hits with their source."""
+        names = self._label_names
         for name, text in COUNTED.items():
-            family = CounterMetricFamily(f"cache_{name}", text, labels=self._label_names)
-            _add_up(family, ((labels[kind], getattr(kind, name)) for kind in kinds))
-            yield family
-        for kind in kinds:
+            counts = ((label, getattr(row, name)) for label, row in rows.items())
+            yield _family(CounterMetricFamily(f"cache_{name}", text, labels=names), counts)
+        for label, row in rows.items():
             # A hit whose source is being timed is credited at a scrape, and not once more later.
-            new = kind.hits - kind.timed_hits - self._credited.get(kind, 0)
-            if kind.loads and new > 0:
-                self._credited[kind] = kind.hits - kind.timed_hits
-                self._saved[kind] += new * kind.load_seconds / kind.loads
-        saved = CounterMetricFamily(
-            "cache_saved_seconds",
-            "Seconds of loading that hits have saved, at what loads of the type have taken.",
-            labels=self._label_names,
+            new = row.hits - row.timed_hits - self._credited.get(label, 0)
+            if row.loads and new > 0:
+                self._credited[label] = row.hits - row.timed_hits
+                self._saved[label] += new * row.load_seconds / row.loads
+        yield _family(
+            CounterMetricFamily(
+                "cache_saved_seconds",
+                "Seconds of loading that hits have saved, at what loads of the type have taken.",
+                labels=names,
+            ),
+            ((label, self._saved[label] + row.timed_seconds) for label, row in rows.items()),
         )
-        _add_up(saved, ((labels[kind], self._saved[kind] + kind.timed_seconds) for kind in kinds))
-        yield saved
-
-    def _checked(self, kinds: list[Kind], labels: dict[Kind, tuple[str, ...]]) -> Iterator[Metric]:
-        """What came of comparing hits with their source."""
-        differed = CounterMetricFamily(
-            "cache_differed",
-            "Checked hits that differed from their source, still so long after they were served.",
-            labels=["after", *self._label_names],
+        yield _family(
+            CounterMetricFamily(
+                "cache_differed",
+                "Checked hits that differed from their source, still so long after they were "
+                "served.",
+                labels=["after", *names],
+            ),
+            (
+                ((after, *label), getattr(row, name))
+                for after, name in LOOKS.items()
+                for label, row in rows.items()
+            ),
         )
-        for after, name in LOOKS.items():
-            _add_up(differed, (((after, *labels[kind]), getattr(kind, name)) for kind in kinds))
-        yield differed
-        ratio = GaugeMetricFamily(
-            "cache_consistency_ratio",
-            "The share of the checked hits that were right within 10 s.",
-            labels=self._label_names,
+        yield _family(
+            GaugeMetricFamily(
+                "cache_consistency_ratio",
+                "The share of the checked hits that were right within 10 s.",
+                labels=names,
+            ),
+            ((label, row.consistency) for label, row in rows.items() if row.checked),
         )
-        checked: Counter[tuple[str, ...]] = Counter()
-        wrong: Counter[tuple[str, ...]] = Counter()
-        for kind in kinds:
-            checked[labels[kind]] += kind.checked
-            wrong[labels[kind]] += kind.differed_10s
-        for label, count in checked.items():
-            if count:
-                ratio.add_metric(label, 1 - wrong[label] / count)
-        yield ratio
 
     def _response_times(self, hits: int) -> Metric:
         self._time_hits(hits - self._timed)
@@ -236,68 +232,56 @@ class CacheCollector(Collector):
             self._timed += count  # else they wait for a scrape that finds something to look up
 
     def _tiers(self) -> Iterator[Metric]:
-        stack = self._engine.stack
-        mode = GaugeMetricFamily("cache_mode", "1 for the mode of the cache.", labels=["mode"])
-        mode.add_metric([self._engine.options.mode], 1)
-        yield mode
-        for name, text in {
-            "size_bytes": "Bytes that the layer holds.",
-            "capacity_bytes": "Bytes that the layer may hold; 0 is unbounded.",
-            "entries": "Entries that the layer holds.",
-        }.items():
-            gauge = GaugeMetricFamily(f"cache_{name}", text, labels=["layer"])
-            for layer, used in self._usage.items():
-                gauge.add_metric([layer], getattr(used, name))
-            yield gauge
-        evictions = CounterMetricFamily(
-            "cache_evictions", "Entries given up to make room.", labels=["layer"]
+        stack, trace = self._engine.stack, self._engine.trace
+        gauge, counter, layer = GaugeMetricFamily, CounterMetricFamily, ["layer"]
+        mode = gauge("cache_mode", "1 for the mode of the cache.", labels=["mode"])
+        yield _family(mode, [((self._engine.options.mode,), 1)])
+        for family, name, text in (
+            (gauge, "size_bytes", "Bytes that the layer holds."),
+            (gauge, "capacity_bytes", "Bytes that the layer may hold; 0 is unbounded."),
+            (gauge, "entries", "Entries that the layer holds."),
+            (counter, "evictions", "Entries given up to make room."),
+        ):
+            used = (((tier,), getattr(usage, name)) for tier, usage in self._usage.items())
+            yield _family(family(f"cache_{name}", text, labels=layer), used)
+        up = gauge(
+            "cache_tier_up", "1 while the layer is asked, 0 while it is skipped.", labels=layer
         )
-        for layer, used in self._usage.items():
-            evictions.add_metric([layer], used.evictions)
-        yield evictions
-        up = GaugeMetricFamily(
-            "cache_tier_up", "1 while the layer is asked, 0 while it is skipped.", labels=["layer"]
-        )
-        up.add_metric([MEMORY], 1)
-        for tier in stack.lower:
-            up.add_metric([tier.name], float(tier.available))
-        yield up
-        errors = CounterMetricFamily(
-            "cache_tier_errors", "Calls that a lower tier failed, by what called.", labels=["where"]
-        )
-        for where, count in stack.trace.tier_errors.items():
-            errors.add_metric([where], count)
-        yield errors
-        restarts = CounterMetricFamily(
-            "cache_task_restarts",
-            "Failures of work that goes on for ever, which has begun again.",
-            labels=["task"],
-        )
-        for task, count in stack.trace.restarts.items():
-            restarts.add_metric([task], count)
-        yield restarts
-        yield CounterMetricFamily(
-            "cache_invalidations", "Invalidations made here.", stack.trace.invalidations
-        )
-        yield CounterMetricFamily(
+        lower = (((tier.name,), float(tier.available)) for tier in stack.lower)
+        yield _family(up, [((MEMORY,), 1), *lower])
+        for name, label, text, counts in (
+            (
+                "tier_errors", "where", "Calls that a lower tier failed, by what called.",
+                trace.tier_errors,
+            ),
+            (
+                "task_restarts", "task",
+                "Failures of work that goes on for ever, which has begun again.",
+                trace.restarts,
+            ),
+        ):  # fmt: skip
+            told = counter(f"cache_{name}", text, labels=[label])
+            yield _family(told, (((said,), count) for said, count in counts.items()))
+        yield counter("cache_invalidations", "Invalidations made here.", trace.invalidations)
+        yield counter(
             "cache_invalidated_entries",
             "Entries that they ended (at most; see docs/invalidation.md).",
-            stack.trace.invalidated_entries,
+            trace.invalidated_entries,
         )
 
     @property
     def _label_names(self) -> list[str]:
         return ["data_type", "tenant"] if self._tenants else ["data_type"]
 
-    def _labels(self, kinds: list[Kind]) -> dict[Kind, tuple[str, ...]]:
+    def _labels(self) -> Callable[[Kind], Label]:
+        """What each type of each tenant is called."""
+        kinds = self._engine.kinds.all()
         types = _first(self._data_types, (kind.data_type for kind in kinds))
         tenants = _first(self._tenants, (kind.tenant for kind in kinds))
-        return {
-            kind: (types.get(kind.data_type, OTHER), tenants.get(kind.tenant, OTHER))
-            if self._tenants
-            else (types.get(kind.data_type, OTHER),)
-            for kind in kinds
-        }
+        named = len(self._label_names)
+        return lambda kind: (
+            types.get(kind.data_type, OTHER), tenants.get(kind.tenant, OTHER)
+        )[:named]  # fmt: skip
 
     def _refresh_from_another_thread(self) -> None:
         loop = self._engine.life.loop
@@ -336,12 +320,10 @@ def _first(count: int, names: Iterable[str]) -> dict[str, str]:
     return {name: name for name in islice(dict.fromkeys(names), count)}
 
 
-def _add_up(
-    family: CounterMetricFamily | GaugeMetricFamily, values: Iterable[tuple[tuple[str, ...], float]]
-) -> None:
-    """One sample for each set of labels."""
-    sums: defaultdict[tuple[str, ...], float] = defaultdict(float)
-    for label, value in values:
-        sums[label] += value
-    for label, value in sums.items():
+def _family(
+    family: CounterMetricFamily | GaugeMetricFamily, samples: Iterable[tuple[Label, Any]]
+) -> Metric:
+    """A family with one sample for each set of labels."""
+    for label, value in samples:
         family.add_metric(label, value)
+    return family
