@@ -15,7 +15,7 @@ import pytest
 
 from cascada import Cache, CacheManager, InvalidSettings, Limits, MissingTenant
 from cascada.model.errors import TierUnavailable
-from cascada.testing.inside import inside, inside_redis
+from cascada.testing.inside import InsideRedis, inside
 from tests.scenarios.row import until
 from tests.servers.redis import RedisServer
 
@@ -135,7 +135,7 @@ async def redis_socket_timeout(env: pytest.MonkeyPatch, server: RedisServer, fol
         await stored(cache)
         server.signal(signal.SIGSTOP)
         await cache.tenant("acme").get("row", "2")
-        link = inside_redis(inside(cache).tiers["l2"]).link
+        link = InsideRedis(inside(cache).tiers["l2"]).link
         await until(lambda: link.wire is None)
         assert "said nothing for 0.1 s" in link.why
         server.signal(signal.SIGCONT)

@@ -18,7 +18,7 @@ from typing import Final
 
 from cascada import Cache, Limits
 from cascada.model.clock import SystemClock
-from cascada.testing.inside import inside, inside_poll
+from cascada.testing.inside import InsidePoll, inside
 from cascada.tiers.capabilities import L1_LEASE
 from cascada.tiers.polled_feed import Changes, PolledFeed
 from cascada.tiers.sqlite.tier import SqliteTier
@@ -214,7 +214,7 @@ def watch(cache: Cache, witness: Witness, late: float, rng: random.Random) -> No
     feed = inside(cache).feed
     if not isinstance(feed, PolledFeed):
         return
-    poll, log = feed.poll, inside_poll(feed).log
+    poll, log = feed.poll, InsidePoll(feed).log
 
     class LateLog:
         async def changes(self, since: int | None) -> Changes:
@@ -224,7 +224,7 @@ def watch(cache: Cache, witness: Witness, late: float, rng: random.Random) -> No
             return answer
 
     if late:
-        inside_poll(feed).log = LateLog()
+        InsidePoll(feed).log = LateLog()
 
     async def watched() -> bool:
         started = time.monotonic_ns()

@@ -15,7 +15,7 @@ from hypothesis.stateful import rule
 from cascada.engine.kinds import Kind
 from cascada.model.keys import Key
 from cascada.model.policy import Policy
-from cascada.testing.inside import hits_of, inside_sqlite
+from cascada.testing.inside import InsideSqlite, hits_of
 from cascada.tiers.memory.tier import MemoryTier
 from cascada.tiers.sqlite import maintenance as sqlite_upkeep
 from cascada.tiers.sqlite.tier import SqliteTier
@@ -152,11 +152,11 @@ def open_sqlite(path: Path, clock: Any, capacity: int, tombstones: int) -> Sqlit
         path, namespace="test", clock=clock, capacity_bytes=capacity, max_tombstones=tombstones
     )
     # What runs after writes on the tier's own thread would make each run another one.
-    inside_sqlite(tier).without_upkeep()
+    InsideSqlite(tier).without_upkeep()
     return tier
 
 
 async def keep_up(tier: Any, *, whole: bool) -> None:
     if whole:
         return await tier.upkeep()
-    await inside_sqlite(tier).upkeep_step()
+    await InsideSqlite(tier).upkeep_step()

@@ -12,7 +12,7 @@ from cascada.model.events import Event
 from cascada.model.policy import Policy
 from cascada.testing.clock import ManualClock
 from cascada.testing.flaky import FlakyTier
-from cascada.testing.inside import inside, inside_push
+from cascada.testing.inside import InsidePush, inside
 from cascada.testing.nodes import Nodes
 from cascada.tiers.redis.feed import PushFeed
 from cascada.tiers.sqlite.tier import SqliteTier
@@ -100,7 +100,7 @@ async def warm(cache: Cache) -> Cache:
     await cache.tenant("acme").set("warm", "up", 1)
     feed = inside(cache).feed
     if isinstance(feed, PushFeed):
-        await until(lambda: inside_push(feed).nonce != b"")
+        await until(lambda: InsidePush(feed).nonce != b"")
     return cache
 
 

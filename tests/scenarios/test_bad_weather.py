@@ -15,7 +15,7 @@ import pytest
 
 from cascada import Cache, Hit, InvalidationPending, Limits
 from cascada.model.events import Event
-from cascada.testing.inside import inside, inside_sqlite
+from cascada.testing.inside import InsideSqlite, inside
 from cascada.tiers.capabilities import L1_LEASE
 from tests.options import grouped
 from tests.scenarios.row import until
@@ -176,7 +176,7 @@ async def test_a_hundred_jobs_before_ones_own_are_no_failure_of_the_disk(
 @pytest.fixture
 def make_slow() -> Callable[[Cache, float], None]:
     def slow(cache: Cache, seconds: float) -> None:
-        questions = inside_sqlite(inside(cache).lower[0].tier).questions
+        questions = InsideSqlite(inside(cache).lower[0].tier).questions
         read = questions.read
 
         def slowly(*arguments: Any, **how: Any) -> Any:

@@ -9,7 +9,7 @@ import pytest
 
 from cascada import Limits
 from cascada.api.cache import Cache
-from cascada.testing.inside import inside, inside_sqlite
+from cascada.testing.inside import InsideSqlite, inside
 from tests.scenarios.row import Row, turns, until
 from tests.tiers.sqlite_world import open_files
 
@@ -42,7 +42,7 @@ async def test_a_tier_that_cannot_be_closed_keeps_no_other_open(
     monkeypatch.setattr(inside(cache).memory, "aclose", fails)
     with pytest.raises(RuntimeError, match="cannot be closed"):
         await cache.aclose()
-    database = inside_sqlite(inside(cache).tiers["l3"])
+    database = InsideSqlite(inside(cache).tiers["l3"])
     assert not database.reader.link.is_open
     assert not database.writer.link.is_open
 
@@ -73,7 +73,7 @@ async def test_a_cache_that_goes_on_after_a_reset_keeps_its_connection(tmp_path:
     await cache.reset()
     assert not open_files(tmp_path)
     await cache.tenant("acme").set("x", "1", 2)
-    database = inside_sqlite(inside(cache).tiers["l3"])
+    database = InsideSqlite(inside(cache).tiers["l3"])
     with database.writer.link as first:
         pass
     await cache.tenant("acme").set("x", "1", 3)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from cascada import Cache, Limits, Tenant, TierUnavailable, Unanswered
-from cascada.testing.inside import inside, inside_redis
+from cascada.testing.inside import InsideRedis, inside
 from tests.scenarios.row import until
 from tests.servers.redis import RedisServer, free_port
 
@@ -88,7 +88,7 @@ async def test_a_killed_redis(server: RedisServer, cache: Cache, tmp_path: Path)
     assert server.say("SAVE") == b"+OK\r\n"
     server.kill()
     await refusals(cache)
-    await until(lambda: not inside_redis(inside(cache).tiers["l2"]).link.wire)
+    await until(lambda: not InsideRedis(inside(cache).tiers["l2"]).link.wire)
     for error in (await refusals(cache)).values():
         assert not isinstance(error, Unanswered), "without a connection nothing was sent"
     server.start()

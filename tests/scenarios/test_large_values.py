@@ -15,7 +15,7 @@ from cascada import Cache, Limits
 from cascada.model.clock import SystemClock
 from cascada.model.entry import Entry
 from cascada.model.keys import Key
-from cascada.testing.inside import inside, inside_redis
+from cascada.testing.inside import InsideRedis, inside
 from cascada.tiers.contract import Filled, Lease
 from cascada.tiers.guarded import GuardedTier
 from cascada.tiers.large_values import BULKY
@@ -35,7 +35,7 @@ def is_trusted(cache: Cache) -> bool:
 def is_there(cache: Cache) -> bool:
     """Whether the first connection has been made; who asks before goes on without it."""
     tier = inside(cache).tiers.get("l2")
-    return tier is None or inside_redis(tier).link.wire is not None
+    return tier is None or InsideRedis(tier).link.wire is not None
 
 
 @pytest.fixture(params=["redis", "sqlite"])
@@ -86,7 +86,7 @@ async def test_a_large_value_never_goes_where_all_others_do(
     """Neither as it is stored, nor as it is read, nor as another process's load brings it."""
     went: list[int] = []
     for cache in two:
-        wire = inside_redis(inside(cache).tiers["l2"]).link.wire
+        wire = InsideRedis(inside(cache).tiers["l2"]).link.wire
         assert wire is not None
         watch(wire, went, monkeypatch)
     one, other = (cache.tenant("acme") for cache in two)
@@ -122,7 +122,7 @@ async def test_who_asks_together_with_one_who_reads_a_large_value_does_not_wait_
     """What is asked for in one turn of the loop is read together."""
     for number in range(3):
         await two[0].tenant(f"{number}").set("row", "1", bytes(MIB) if number == 1 else number)
-    lanes, go_on = inside_redis(inside(two[1]).tiers["l2"]).lanes_of_large, asyncio.Event()
+    lanes, go_on = InsideRedis(inside(two[1]).tiers["l2"]).lanes_of_large, asyncio.Event()
     ask = lanes.ask
 
     async def held(*command: Any, **how: Any) -> Any:
@@ -246,7 +246,7 @@ async def test_an_entry_is_not_stored_without_its_payload(
     two: tuple[Cache, Cache], redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Evicted between the two steps."""
-    aside = inside_redis(inside(two[0]).tiers["l2"]).aside
+    aside = InsideRedis(inside(two[0]).tiers["l2"]).aside
     put = aside.put
 
     async def losing(*args: Any) -> Any:
@@ -265,7 +265,7 @@ async def test_a_lease_lasts_as_long_as_a_large_value_takes(
 ) -> None:
     """Over a slow line that is longer than a lease; and what was set would be refused."""
     monkeypatch.setattr(redis_leases, "LEASE_MS", 300)
-    lanes = inside_redis(inside(two[0]).tiers["l2"]).lanes_of_large
+    lanes = InsideRedis(inside(two[0]).tiers["l2"]).lanes_of_large
     ask = lanes.ask
 
     async def slowly(*command: Any, **how: Any) -> Any:

@@ -10,7 +10,7 @@ from cascada.model.entry import Hit
 from cascada.model.errors import TierUnavailable
 from cascada.model.policy import Policy
 from cascada.testing.clock import ManualClock
-from cascada.testing.inside import inside, inside_poll
+from cascada.testing.inside import InsidePoll, inside
 from cascada.testing.nodes import hear
 from cascada.tiers.polled_feed import Changes
 from tests.scenarios.conftest import MakeCache, MakeNodes
@@ -249,7 +249,7 @@ async def test_what_memory_has_kept_is_replaced_though_memory_may_not_be_trusted
         await hear(here)
         assert (await acme.get("x", "1")).tier == "l1"
         clock.advance(20)
-        feed = inside_poll(inside(here).feed)
+        feed = InsidePoll(inside(here).feed)
         log, feed.log = feed.log, Deaf()
         refresher = acme if call == "load" else there.tenant("acme")
         assert (await refresher.load("x", "1", row.read)).value == "old"

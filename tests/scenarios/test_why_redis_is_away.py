@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from cascada import Cache, Limits
-from cascada.testing.inside import inside, inside_redis
+from cascada.testing.inside import InsideRedis, inside
 from tests.scenarios.row import until
 from tests.servers.redis import RedisServer, free_port
 
@@ -68,7 +68,7 @@ async def test_a_redis_that_cannot_be_reached(
             redis=url, limits=Limits(redis_connection_timeout=0.2 if where is silence else 20.0)
         ) as cache,
     ):
-        await until(lambda: inside_redis(inside(cache).lower[0].tier).link.why.startswith(cause))
+        await until(lambda: InsideRedis(inside(cache).lower[0].tier).link.why.startswith(cause))
         for _ in range(5):
             await cache.tenant("acme").get("x", "1")
         (said,) = warnings(caplog)
@@ -79,7 +79,7 @@ async def test_a_redis_that_cannot_be_reached(
 async def test_a_server_that_takes_the_connection_may_be_silent_no_longer_than_any_other() -> None:
     """Connecting may take 20 s: a line that was dead for a moment would be used no sooner."""
     async with silence() as url, Cache(redis=url, limits=Limits(redis_socket_timeout=0.1)) as cache:
-        link = inside_redis(inside(cache).lower[0].tier).link
+        link = InsideRedis(inside(cache).lower[0].tier).link
         await until(lambda: link.why == "no connection within 0.1 s")
 
 

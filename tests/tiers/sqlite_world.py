@@ -21,7 +21,7 @@ from cascada.model.entry import Entry
 from cascada.model.keys import Key
 from cascada.model.names import static_names
 from cascada.testing.clock import ManualClock
-from cascada.testing.inside import inside_sqlite
+from cascada.testing.inside import InsideSqlite
 from cascada.tiers.contract import Filled, Found, Lease, Missing
 from cascada.tiers.sqlite.tier import SqliteTier
 
@@ -158,6 +158,6 @@ def pause_writer(tier: SqliteTier) -> threading.Event:
         entered.set()
         go_on.wait(10)
 
-    inside_sqlite(tier).before_the_next_write(wait)
+    InsideSqlite(tier).before_the_next_write(wait)
     entered.wait(10)
     return go_on

@@ -12,7 +12,7 @@ import pytest
 from cascada.model.clock import SystemClock
 from cascada.model.errors import BadInput, CascadaError, TierUnavailable, Unanswered
 from cascada.testing.clock import ManualClock
-from cascada.testing.inside import inside_sqlite
+from cascada.testing.inside import InsideSqlite
 from cascada.tiers import guarded as guarded_module
 from cascada.tiers.breaker import FAILURES_TO_OPEN, MAX_CAUSES, RETRY_AFTER, Call
 from cascada.tiers.contract import Full, NotPermitted
@@ -234,7 +234,7 @@ async def test_a_value_that_sqlite_does_not_take_harms_nobody_who_writes_with_it
         connection.execute("SELECT ?", (Odd(),))
 
     others = [guarded.invalidate([f"k:acme:x:{number}"]) for number in range(5)]
-    writer = inside_sqlite(tier).writer
+    writer = InsideSqlite(tier).writer
     outcomes = await asyncio.gather(writer.run(odd), *others, return_exceptions=True)
     assert [isinstance(each, Exception) for each in outcomes] == [True] + [False] * 5
     await tier.aclose()

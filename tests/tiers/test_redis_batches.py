@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cascada.model.names import key_name, tag_name, type_name
-from cascada.testing.inside import inside_redis
+from cascada.testing.inside import InsideRedis
 from cascada.tiers.contract import Busy, Found, Lease
 from cascada.tiers.redis.writes import AT_ONCE
 from tests.servers.redis import RedisServer
@@ -38,7 +38,7 @@ async def test_a_long_batch_is_sent_in_few_parts_and_all_of_it_is_there(
 ) -> None:
     here, there = pair
     sent: list[Any] = []
-    send = inside_redis(here.tier).link.send
+    send = InsideRedis(here.tier).link.send
 
     def record(*command: Any, **options: Any) -> Any:
         sent.append(command[0])
@@ -46,7 +46,7 @@ async def test_a_long_batch_is_sent_in_few_parts_and_all_of_it_is_there(
 
     await here.store()  # the server knows the scripts from now on
     await here.tier.invalidate([key_name(KEY)])
-    inside_redis(here.tier).link.send = record
+    InsideRedis(here.tier).link.send = record
     leases = await granted(here, MANY)
     entries = [here.entry(key.resource_id.encode()) for key in MANY]
     filled = await here.tier.fill(leases, entries)

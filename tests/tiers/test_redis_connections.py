@@ -18,7 +18,7 @@ import pytest
 
 from cascada import Cache, Limits
 from cascada.model.errors import BadInput, TierUnavailable
-from cascada.testing.inside import inside, inside_redis
+from cascada.testing.inside import InsideRedis, inside
 from cascada.tiers.redis import wire as redis_wire
 from tests.scenarios.row import until
 from tests.servers.redis import RedisServer, binary, free_port
@@ -80,7 +80,7 @@ async def test_a_server_that_stands_still_is_not_sent_commands_without_end(
     server = RedisServer(tmp_path)
     async with Cache(redis=server.url) as cache:
         await cache.tenant("acme").set("doc", "1", "value")
-        link = inside_redis(inside(cache).tiers["l2"]).link
+        link = InsideRedis(inside(cache).tiers["l2"]).link
         server.signal(signal.SIGSTOP)
         for _ in range(50):
             link.send(b"PING")
@@ -180,7 +180,7 @@ async def encrypted(redis_server: RedisServer, certificate: Path) -> AsyncIterat
 async def test_tls(encrypted: int, certificate: Path) -> None:
     url = f"rediss://127.0.0.1:{encrypted}/0?ssl_ca_certs={certificate}&ssl_min_version=771"
     async with Cache(redis=url, limits=Limits(op_timeout=5)) as cache:
-        link = inside_redis(inside(cache).tiers["l2"]).link
+        link = InsideRedis(inside(cache).tiers["l2"]).link
         await until(lambda: link.wire is not None)  # a busy machine takes its time to shake hands
         await keeps_a_value(cache)
 
@@ -188,7 +188,7 @@ async def test_tls(encrypted: int, certificate: Path) -> None:
 async def test_whom_nobody_looks_at_is_let_in(encrypted: int) -> None:
     url = f"rediss://127.0.0.1:{encrypted}/0?ssl_cert_reqs=none"
     async with Cache(redis=url, limits=Limits(op_timeout=5)) as cache:
-        link = inside_redis(inside(cache).tiers["l2"]).link
+        link = InsideRedis(inside(cache).tiers["l2"]).link
         await until(lambda: link.wire is not None)  # a busy machine takes its time to shake hands
         await keeps_a_value(cache)
 
@@ -200,7 +200,7 @@ async def test_a_certificate_that_nobody_vouches_for_is_not_trusted(
     """Nor one of another host."""
     known = f"?ssl_ca_certs={certificate}" if host == "localhost" else ""
     async with Cache(redis=f"rediss://{host}:{encrypted}/0{known}") as cache:
-        link = inside_redis(inside(cache).tiers["l2"]).link
+        link = InsideRedis(inside(cache).tiers["l2"]).link
         await until(lambda: link.why == "TLS failed: CERTIFICATE_VERIFY_FAILED")
         acme = cache.tenant("acme")
         assert (await acme.load("doc", "1", lambda: "loaded")).value == "loaded"
@@ -210,7 +210,7 @@ async def test_a_certificate_that_nobody_vouches_for_is_not_trusted(
 async def test_a_file_that_is_not_there_says_so(encrypted: int) -> None:
     url = f"rediss://127.0.0.1:{encrypted}/0?ssl_ca_certs=/no/such/file"
     async with Cache(redis=url) as cache:
-        link = inside_redis(inside(cache).tiers["l2"]).link
+        link = InsideRedis(inside(cache).tiers["l2"]).link
         await until(lambda: "No such file" in link.why)
 
 

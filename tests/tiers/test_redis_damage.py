@@ -8,7 +8,7 @@ import pytest
 from cascada.codecs.envelope import STAMPS_AT
 from cascada.model.keys import Key
 from cascada.model.names import key_name, tag_name
-from cascada.testing.inside import inside_redis
+from cascada.testing.inside import InsideRedis
 from cascada.tiers.contract import Found, Lease, Missing, Why
 from tests.servers.redis import RedisServer
 from tests.tiers.redis_world import KEY, OTHER, Process, processes
@@ -25,12 +25,12 @@ async def process(redis_server: RedisServer) -> AsyncIterator[Process]:
 
 
 async def blob_of(process: Process, key: Key) -> bytes:
-    blob: bytes = await inside_redis(process.tier).link.send(b"GET", process.tier.layout.entry(key))
+    blob: bytes = await InsideRedis(process.tier).link.send(b"GET", process.tier.layout.entry(key))
     return blob
 
 
 async def put(process: Process, key: Key, blob: bytes) -> None:
-    await inside_redis(process.tier).link.send(b"SET", process.tier.layout.entry(key), blob)
+    await InsideRedis(process.tier).link.send(b"SET", process.tier.layout.entry(key), blob)
 
 
 def with_stamps_of(blob: bytes, other: bytes) -> bytes:
@@ -76,7 +76,7 @@ async def test_a_namespace_that_was_copied_whole_holds_nothing(
 ) -> None:
     assert await process.store(KEY, b"secret", names=(TAG,))
     other = Process(redis_server.url, namespace="copy")
-    send = inside_redis(process.tier).link.send
+    send = InsideRedis(process.tier).link.send
     for key in await send(b"KEYS", b"test.*"):
         copied = key.replace(b"test.", b"copy.", 1)
         await send(b"RESTORE", copied, 0, await send(b"DUMP", key), b"REPLACE")
@@ -101,7 +101,7 @@ async def test_junk_is_a_counted_miss(process: Process, name: str) -> None:
 
 
 async def test_what_is_no_string_is_missing_and_is_replaced(process: Process) -> None:
-    send, layout = inside_redis(process.tier).link.send, process.tier.layout
+    send, layout = InsideRedis(process.tier).link.send, process.tier.layout
     assert await process.store(KEY)
     for name in (layout.entry(KEY), layout.lease(KEY), layout.fill_keys(KEY.text.encode())[4]):
         await send(b"UNLINK", name)
@@ -126,8 +126,8 @@ async def test_one_damaged_entry_of_a_batch_harms_no_other(process: Process) -> 
     good = await blob_of(process, keys[0])
     for key, junk in zip(keys[1:6], JUNK.values(), strict=True):
         await put(process, key, with_stamps_of(junk, good) if len(junk) > STAMPS_AT else junk)
-    await inside_redis(process.tier).link.send(b"UNLINK", process.tier.layout.entry(keys[6]))
-    await inside_redis(process.tier).link.send(
+    await InsideRedis(process.tier).link.send(b"UNLINK", process.tier.layout.entry(keys[6]))
+    await InsideRedis(process.tier).link.send(
         b"HSET", process.tier.layout.entry(keys[6]), b"a", b"hash"
     )
     first, *others = await process.tier.lease(keys, [None] * 100)

@@ -15,7 +15,7 @@ import pytest
 
 from cascada.model.names import key_name
 from cascada.testing.clock import ManualClock
-from cascada.testing.inside import inside_push
+from cascada.testing.inside import InsidePush
 from cascada.tiers.redis.server import Server, server_of
 from tests.scenarios.row import until
 from tests.servers.redis import RedisServer
@@ -54,10 +54,10 @@ async def test_a_reconnect_compares_with_what_was_applied_not_with_what_was_read
     here, there = pair
     assert await there.store()
     assert await there.keep()
-    gate = Gate(inside_push(there.feed).server)
-    inside_push(there.feed).server = gate
-    inside_push(there.feed).link.wire.close()
-    await until(lambda: inside_push(there.feed).link.wire is None)
+    gate = Gate(InsidePush(there.feed).server)
+    InsidePush(there.feed).server = gate
+    InsidePush(there.feed).link.wire.close()
+    await until(lambda: InsidePush(there.feed).link.wire is None)
     await here.tier.invalidate([key_name(KEY)])
     (missed,) = await there.tier.read([KEY])
     assert missed.q == 1
@@ -84,15 +84,15 @@ async def test_pushes_of_another_live_server_keep_nothing_fresh(
     """An address that leads elsewhere by now: whatever is read here, nobody publishes it there."""
     redis_server.flush()
     elsewhere, process = Process(server.url), Process(redis_server.url)
-    inside_push(process.feed).server = server_of(server.url)
+    InsidePush(process.feed).server = server_of(server.url)
     async with processes(elsewhere), processes(process, listening=False):
-        await until(lambda: inside_push(process.feed).up.is_set())
+        await until(lambda: InsidePush(process.feed).up.is_set())
         assert await process.store()
         for _ in range(20):
             await process.keep()
             assert not process.has()
             await asyncio.sleep(0.01)
-        inside_push(process.feed).server = server_of(redis_server.url)
+        InsidePush(process.feed).server = server_of(redis_server.url)
         await process.trusted()
         assert await process.keep()
         assert process.has()
@@ -109,7 +109,7 @@ def test_the_time_of_a_look_is_that_before_it(redis_server: RedisServer) -> None
             clock.advance(0.2)
             return []
 
-    inside_push(feed).trust(clock.monotonic() + 10, Slow())
+    InsidePush(feed).trust(clock.monotonic() + 10, Slow())
     asked = clock.monotonic()
     feed.extend(asked)
     assert feed.until <= asked + 0.0051
@@ -123,7 +123,7 @@ async def test_a_push_that_waits_in_the_socket_is_not_overtaken_by_a_hit(
     assert await there.store()
     assert await there.keep()
     assert there.has()
-    nonce = inside_push(there.feed).nonce
+    nonce = InsidePush(there.feed).nonce
     # Without a turn of the loop: as in a process that is busy with something else.
     body = b"i" + nonce + b"1\n" + key_name(KEY).encode()
     with socket.create_connection(("127.0.0.1", redis_server.port)) as wire:
@@ -133,7 +133,7 @@ async def test_a_push_that_waits_in_the_socket_is_not_overtaken_by_a_hit(
             % (len(channel), channel, len(body), body)
         )
         assert wire.recv(100) == b":2\r\n"
-    assert select.select([inside_push(there.feed).socket], [], [], 5)[0], "the push is there"
+    assert select.select([InsidePush(there.feed).socket], [], [], 5)[0], "the push is there"
     there.feed.until = 0.0  # the 5 ms for which the last look counted are over
     assert not there.has()
 

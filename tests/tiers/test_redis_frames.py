@@ -8,7 +8,7 @@ import hiredis
 import pytest
 
 from cascada import Cache, Limits
-from cascada.testing.inside import inside, inside_redis
+from cascada.testing.inside import InsideRedis, inside
 from cascada.tiers.redis import frames as redis_frames
 from cascada.tiers.redis.frames import Frames, TooMuch
 from tests.servers.redis import RedisServer
@@ -110,6 +110,6 @@ def test_a_reply_may_be_as_long_as_its_command_makes_it() -> None:
 async def test_a_hundred_thousand_keys_are_read_at_once(redis_server: RedisServer) -> None:
     redis_server.flush()
     async with Cache(redis=redis_server.url, limits=Limits(op_timeout=30)) as cache:
-        wire = inside_redis(inside(cache).tiers["l2"]).link.need()
+        wire = InsideRedis(inside(cache).tiers["l2"]).link.need()
         names = [b"%d" % number for number in range(100_000)]
         assert await wire.send((b"MGET", *names)) == [None] * 100_000

@@ -16,7 +16,7 @@ import pytest
 from cascada import Cache, Limits
 from cascada.model.clock import SystemClock
 from cascada.model.errors import TierUnavailable, Unanswered
-from cascada.testing.inside import inside, inside_redis
+from cascada.testing.inside import InsideRedis, inside
 from cascada.tiers.contract import NotPermitted
 from cascada.tiers.redis.tier import RedisTier
 from tests.scenarios.row import until
@@ -154,7 +154,7 @@ async def test_an_outage_costs_callers_nothing(server: RedisServer) -> None:
         with contextlib.suppress(TierUnavailable):
             await tier.data.increment("acme:a", 1)
         for _ in range(1000):
-            if inside_redis(tier).link.wire is None:
+            if InsideRedis(tier).link.wire is None:
                 break
             await asyncio.sleep(0.005)
         started = time.thread_time()

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from cascada.model.names import MAX_NAMES, key_name, tag_name
-from cascada.testing.inside import inside_redis
+from cascada.testing.inside import InsideRedis
 from cascada.tiers.contract import Found, Lease, Missing, Why
 from cascada.tiers.redis import reads as redis_reads
 from tests.servers.redis import RedisServer
@@ -26,13 +26,13 @@ async def pair(redis_server: RedisServer) -> AsyncIterator[tuple[Process, Proces
 def commands(process: Process) -> list[Any]:
     """What the process sends from now on."""
     sent: list[Any] = []
-    send = inside_redis(process.tier).link.send
+    send = InsideRedis(process.tier).link.send
 
     def record(*command: Any, **options: Any) -> Any:
         sent.append(command[0])
         return send(*command, **options)
 
-    inside_redis(process.tier).link.send = record
+    InsideRedis(process.tier).link.send = record
     return sent
 
 
@@ -96,7 +96,7 @@ async def test_the_names_that_are_remembered_for_all_keys_are_bounded(
     for key in (KEY, OTHER, KEY):
         assert await here.store(key, names=NAMES[:1000])
         assert await there.found(key) == b"value"
-    remembered = inside_redis(there.tier)
+    remembered = InsideRedis(there.tier)
     assert remembered.hinted_keys == [KEY]
     assert remembered.hinted_names == 1000
     assert remembered.planned_names <= 1000

@@ -12,7 +12,7 @@ import pytest
 
 from cascada import Cache, Limits
 from cascada.model.names import key_name, tag_name
-from cascada.testing.inside import inside, inside_push, inside_redis
+from cascada.testing.inside import InsidePush, InsideRedis, inside
 from cascada.tiers.contract import NotPermitted
 from cascada.tiers.guarded import GuardedTier
 from cascada.tiers.redis import permissions as redis_rights
@@ -59,8 +59,8 @@ async def test_without_info_every_connection_begins_an_epoch(
                 await here.tier.invalidate([key_name(KEY)])
                 await until(lambda: not there.has())
                 assert await there.found() is None
-                inside_redis(here.tier).link.wire.close()
-                await until(lambda: inside_redis(here.tier).link.wire is not None)
+                InsideRedis(here.tier).link.wire.close()
+                await until(lambda: InsideRedis(here.tier).link.wire is not None)
     assert sentences(caplog) == [f"l2: {redis_rights.NO_RUN_ID}"] * 2, "once for each tier"
 
 
@@ -161,7 +161,7 @@ async def test_without_subscribe_nothing_is_served_from_memory(
     deaf = Process(user(rule))
     with caplog.at_level(logging.WARNING, "cascada"):
         async with processes(deaf, listening=False):
-            await until(lambda: inside_push(deaf.feed).up.is_set())
+            await until(lambda: InsidePush(deaf.feed).up.is_set())
             assert await deaf.store()
             assert await deaf.found() == b"value", "Redis goes on"
             assert await deaf.keep()

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from cascada import Cache, Limits, Policy
 from cascada.model.names import key_name
-from cascada.testing.inside import inside, inside_push
+from cascada.testing.inside import InsidePush, inside
 from cascada.tiers.capabilities import L1_LEASE
 from tests.options import grouped
 from tests.scenarios.row import until
@@ -38,7 +38,7 @@ async def pair(redis_server: RedisServer) -> AsyncIterator[tuple[Process, Proces
 @contextmanager
 def held_back(process: Process) -> Iterator[None]:
     """Pushes arrive at the process, which does not look at them."""
-    transport: Any = inside_push(process.feed).transport
+    transport: Any = InsidePush(process.feed).transport
     transport.pause_reading()
     try:
         yield

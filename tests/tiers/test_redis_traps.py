@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from cascada.model.names import key_name, tag_name, tenant_name, type_name
-from cascada.testing.inside import inside_push, inside_redis
+from cascada.testing.inside import InsidePush, InsideRedis
 from cascada.tiers.contract import Found, Lease, Missing, Why
 from cascada.tiers.redis.fill_script import FILL
 from cascada.tiers.redis.scripts import ACQUIRE
@@ -70,7 +70,7 @@ async def test_an_own_invalidation_of_another_epoch_counts_before_it_is_pushed(
     assert await there.store()
     assert await there.keep()
     redis_server.say("DEL", there.tier.layout.epoch.decode())
-    inside_push(there.feed).transport.pause_reading()
+    InsidePush(there.feed).transport.pause_reading()
     told = await there.tier.invalidate([key_name(KEY)])
     there.memory.apply(told.q, [key_name(KEY)])
     there.feed.until = math.inf  # the last look was less than 5 ms ago
@@ -105,7 +105,7 @@ async def test_an_older_snapshot_is_dead_on_arrival(server: RedisServer) -> None
         server.kill()
         shutil.copy(server.folder / "older.rdb", server.folder / "dump.rdb")
         server.start()
-        await until(lambda: inside_redis(process.tier).link.wire is None)
+        await until(lambda: InsideRedis(process.tier).link.wire is None)
         await process.tier.up()
         assert await process.found() is None
         await process.trusted()
@@ -182,14 +182,14 @@ class Recorder:
 
     def __init__(self, process: Process) -> None:
         self.sent: list[tuple[Any, ...]] = []
-        send = inside_redis(process.tier).link.send
+        send = InsideRedis(process.tier).link.send
 
         def record(*command: Any, **options: Any) -> Any:
             if command[0] in (b"EVALSHA", b"EVAL"):
                 self.sent.append(command)
             return send(*command, **options)
 
-        inside_redis(process.tier).link.send = record
+        InsideRedis(process.tier).link.send = record
         self.again = send
 
     def of(self, digest: str, text: str) -> tuple[Any, ...]:
@@ -205,10 +205,10 @@ async def test_a_script_that_is_sent_twice_does_nothing_the_second_time(
     assert await here.store(data=b"old")
     acquire = recorder.of(ACQUIRE.digest, ACQUIRE.text)
     fill = recorder.of(FILL.digest, FILL.text)
-    blob = await inside_redis(here.tier).link.send(b"GET", here.tier.layout.entry(KEY))
+    blob = await InsideRedis(here.tier).link.send(b"GET", here.tier.layout.entry(KEY))
     await there.tier.invalidate([TENANT, TYPE])
     await recorder.again(*acquire)  # makes the generations again, and grants the very same token
-    await inside_redis(here.tier).link.send(b"SET", here.tier.layout.entry(KEY), blob)
+    await InsideRedis(here.tier).link.send(b"SET", here.tier.layout.entry(KEY), blob)
     assert await here.found() is None, "the old nonce must not come back"
     await recorder.again(*fill)
     assert await here.found() is None
@@ -323,7 +323,7 @@ async def test_a_stopped_server_finds_an_invalidation_and_a_set_in_two_sockets(
 
 def between_the_reads(process: Process, act: Callable[[], Awaitable[object]]) -> None:
     """Let something happen between the two MGETs of a read whose names were not hinted."""
-    mgets = inside_redis(process.tier).mgets
+    mgets = InsideRedis(process.tier).mgets
     ask, rounds = mgets.ask, 0
 
     async def ask_and_act(keys: Any) -> Any:

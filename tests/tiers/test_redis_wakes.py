@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from cascada import Cache, Limits
-from cascada.testing.inside import inside, inside_redis
+from cascada.testing.inside import InsideRedis, inside
 from cascada.tiers.contract import Lease
 from cascada.tiers.redis import lease_releases as redis_hearing
 from cascada.tiers.redis.tier import RedisTier
@@ -47,7 +47,7 @@ def tier_of(cache: Cache) -> RedisTier:
 
 async def waiting(cache: Cache) -> None:
     """Until a load of this cache waits for another's."""
-    await until(lambda: inside_redis(tier_of(cache)).waited_for)
+    await until(lambda: InsideRedis(tier_of(cache)).waited_for)
 
 
 async def test_who_waits_for_a_lease_that_nobody_has_received_goes_on(
@@ -56,7 +56,7 @@ async def test_who_waits_for_a_lease_that_nobody_has_received_goes_on(
     here, there = map(tier_of, pair)
     acme = pair[0].tenant("acme")
     await acme.load("row", "known", lambda: "the server knows the script from now on")
-    link = inside_redis(here).link
+    link = InsideRedis(here).link
     send, never = link.send, asyncio.get_running_loop().create_future()
     with monkeypatch.context() as late:
         late.setattr(
@@ -65,7 +65,7 @@ async def test_who_waits_for_a_lease_that_nobody_has_received_goes_on(
         asking = asyncio.create_task(here.lease([acme.key("row", "1")], [None]))
         await asyncio.sleep(0)
     asked = asyncio.create_task(pair[1].tenant("acme").load("row", "1", lambda: "value"))
-    await until(lambda: inside_redis(there).waited_for)
+    await until(lambda: InsideRedis(there).waited_for)
     asking.cancel()
     async with asyncio.timeout(2):
         assert (await asked).value == "value"
@@ -186,7 +186,7 @@ async def test_nothing_is_left_of_those_who_leave(pair: tuple[Cache, Cache]) -> 
     await loading
     await pair[1].aclose()
     gc.collect()
-    assert not inside_redis(tier_of(pair[1])).waited_for
+    assert not InsideRedis(tier_of(pair[1])).waited_for
 
 
 async def test_when_the_push_connection_breaks_those_who_wait_ask_again(

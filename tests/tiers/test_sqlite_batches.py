@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from cascada.model.names import type_name
-from cascada.testing.inside import inside_sqlite
+from cascada.testing.inside import InsideSqlite
 from cascada.tiers.contract import Found, Lease
 from tests.tiers.sqlite_world import (
     World,
@@ -44,7 +44,7 @@ async def test_a_thousand_writes_are_one_commit_and_let_the_loop_breathe(world: 
     keys = [key(i) for i in range(1000)]
     leases = await tier.lease(keys, await tier.read(keys), force=True)
     statements: list[str] = []
-    with inside_sqlite(tier).writer.link as connection:
+    with InsideSqlite(tier).writer.link as connection:
         connection.set_trace_callback(statements.append)
     turns = 0
 
@@ -89,7 +89,7 @@ async def test_a_batch_that_is_overtaken_is_read_in_one_go_and_tells_its_own_cou
     a, b = world.tier(), world.tier()
     keys = [key(i) for i in range(300)]
     (first,) = await a.read([keys[0]])
-    reading = inside_sqlite(a).questions.read
+    reading = InsideSqlite(a).questions.read
     numbers: list[int] = []
 
     def read_and_be_overtaken(*args: object, **how: object) -> object:
@@ -106,7 +106,7 @@ async def test_a_batch_that_is_overtaken_is_read_in_one_go_and_tells_its_own_cou
         return answers
 
     loop = asyncio.get_running_loop()
-    inside_sqlite(a).questions.read = read_and_be_overtaken
+    InsideSqlite(a).questions.read = read_and_be_overtaken
     answers = await a.read(keys)
     assert numbers == [first.q, first.q + 1, first.q + 2, first.q + 3]
     assert [answer.q for answer in answers] == [numbers[-1]] * 300

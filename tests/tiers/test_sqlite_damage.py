@@ -11,7 +11,7 @@ import pytest
 from cascada.codecs.envelope import STAMPS_AT
 from cascada.model.keys import Key
 from cascada.model.names import tag_name
-from cascada.testing.inside import inside_sqlite
+from cascada.testing.inside import InsideSqlite
 from cascada.tiers.contract import Found, Lease, Missing, Why
 from cascada.tiers.sqlite.tier import SqliteTier
 from tests.tiers.sqlite_world import World, entry, key, load, look
@@ -85,7 +85,7 @@ async def test_damage_of_any_kind_is_a_miss_and_nothing_else(world: World) -> No
     """Bits flipped, ends cut off or added, counts and lengths that lie."""
     chance = random.Random(7)
     tier = world.tier()
-    inside_sqlite(tier).without_upkeep()
+    InsideSqlite(tier).without_upkeep()
     keys = [key(number) for number in range(300)]
     sound = entry(b"value", names=(TAG, tag_name("acme", "ñ" * 40)), version=3)
     leases = [each for each in await tier.lease(keys, [None] * 300) if isinstance(each, Lease)]

@@ -12,7 +12,7 @@ import pytest
 
 from cascada.model.errors import TierUnavailable
 from cascada.model.names import key_name, tenant_name
-from cascada.testing.inside import inside_sqlite
+from cascada.testing.inside import InsideSqlite
 from tests.tiers.sqlite_world import World, entry, key, load
 
 TABLES = ("counters", "lists", "items")
@@ -88,7 +88,7 @@ async def test_the_ends_of_a_long_list_cost_what_those_of_a_short_one_do(world: 
     for number in range(5):
         await tier.data.push("acme:l", b"%d" % number, left=False)
     await tier.data.length("acme:l")
-    for worker in (inside_sqlite(tier).writer, inside_sqlite(tier).reader):
+    for worker in (InsideSqlite(tier).writer, InsideSqlite(tier).reader):
         with worker.link as connection:
             connection.set_trace_callback(said.append)
     await tier.data.push("acme:l", b"5", left=True)
@@ -121,10 +121,10 @@ async def test_a_range_is_of_one_moment(world: World) -> None:
 
     loop = asyncio.get_running_loop()
     await tier.data.length("acme:l")
-    with inside_sqlite(tier).reader.link as connection:
+    with InsideSqlite(tier).reader.link as connection:
         connection.set_trace_callback(interfere)
     assert await tier.data.range("acme:l", 0, -1) == [b"a", b"b"]
-    with inside_sqlite(tier).reader.link as connection:
+    with InsideSqlite(tier).reader.link as connection:
         connection.set_trace_callback(None)
     assert await tier.data.range("acme:l", 0, -1) == [b"x", b"y", b"z"]
 
@@ -144,10 +144,10 @@ async def test_a_change_that_has_returned_outlives_a_power_cut(world: World) -> 
     tier = world.tier()
     full = 2  # PRAGMA synchronous: commits wait until the disk has them
     await load(tier, key())
-    with inside_sqlite(tier).writer.link as connection:
+    with InsideSqlite(tier).writer.link as connection:
         assert connection.execute("PRAGMA synchronous").fetchone() != (full,)
     await tier.data.increment("acme:c", 1)
-    with inside_sqlite(tier).writer.link as connection:
+    with InsideSqlite(tier).writer.link as connection:
         assert connection.execute("PRAGMA synchronous").fetchone() == (full,)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from cascada.model.errors import BadInput, TierUnavailable
 from cascada.model.names import key_name, tenant_name, type_name
-from cascada.testing.inside import inside_sqlite
+from cascada.testing.inside import InsideSqlite
 from cascada.tiers.capabilities import FeedSource
 from cascada.tiers.contract import (
     Lease,
@@ -56,7 +56,7 @@ async def test_a_quiet_database_is_looked_at_without_reading_it(world: World) ->
     tier, other = world.tier(), world.tier()
     start = await position(tier)
     seen: list[str] = []
-    with inside_sqlite(tier).reader.link as connection:
+    with InsideSqlite(tier).reader.link as connection:
         connection.set_trace_callback(seen.append)
     await tier.changes(start)
     assert seen == ["PRAGMA data_version"]
@@ -173,7 +173,7 @@ async def test_two_that_notice_it_at_once_begin_anew_once(world: World) -> None:
     future = await position(a) + 5
     positions = set()
     for tier in (a, b):  # both have read the position of before
-        await inside_sqlite(tier).restart(future)
+        await InsideSqlite(tier).restart(future)
         positions.add(await position(tier))
     assert len(positions) == 1
     assert (await load(a, key())).accepted

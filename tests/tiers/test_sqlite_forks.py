@@ -15,7 +15,7 @@ import pytest
 
 from cascada.model.names import key_name
 from cascada.testing.clock import ManualClock
-from cascada.testing.inside import inside_sqlite
+from cascada.testing.inside import InsideSqlite
 from cascada.tiers.contract import Why
 from cascada.tiers.sqlite.tier import SqliteTier
 from tests.tiers.sqlite_world import (
@@ -106,13 +106,13 @@ def test_a_fork_waits_for_the_transaction_under_way(tmp_path: Path) -> None:
             entered.set()
             go_on.wait(10)
 
-        task = asyncio.ensure_future(inside_sqlite(tier).writer.run(slowly))
+        task = asyncio.ensure_future(InsideSqlite(tier).writer.run(slowly))
         await asyncio.to_thread(entered.wait, 10)
         threading.Timer(0.1, go_on.set).start()
 
         def child() -> None:
-            assert not inside_sqlite(tier).reader.link.is_open
-            assert not inside_sqlite(tier).writer.link.is_open
+            assert not InsideSqlite(tier).reader.link.is_open
+            assert not InsideSqlite(tier).writer.link.is_open
             with closing(sqlite3.connect(tmp_path / "cache.db")) as connection:
                 assert connection.execute("SELECT evictions FROM meta").fetchall() == [(7,)]
 
@@ -126,15 +126,15 @@ def test_a_fork_waits_for_the_transaction_under_way(tmp_path: Path) -> None:
 async def test_forget_lets_go_without_closing(world: World) -> None:
     tier = world.tier()
     await load(tier, key())
-    links = (inside_sqlite(tier).reader.link, inside_sqlite(tier).writer.link)
+    links = (InsideSqlite(tier).reader.link, InsideSqlite(tier).writer.link)
     tier.forget()
     assert [link.is_open for link in links] == [True, True]
-    assert inside_sqlite(tier).abandoned[-1][0].link is links[0]
-    assert not inside_sqlite(tier).reader.link.is_open
+    assert InsideSqlite(tier).abandoned[-1][0].link is links[0]
+    assert not InsideSqlite(tier).reader.link.is_open
     assert await look(tier, key()) == b"value"
     tier.forget()
     await tier.aclose()
-    abandoned = inside_sqlite(tier).abandoned
+    abandoned = InsideSqlite(tier).abandoned
     for reader, writer in abandoned:  # this process is the one that may close them
         await reader.close()
         await writer.close()

@@ -19,7 +19,7 @@ from cascada.model.names import (
     tenant_name,
     type_name,
 )
-from cascada.testing.inside import inside_sqlite
+from cascada.testing.inside import InsideSqlite
 from cascada.tiers.contract import EntryCount, Filled, Found, Lease, Missing, Outcome, Why
 from tests.tiers.sqlite_world import World, entry, fill, grant, key, load, look, put
 
@@ -63,7 +63,7 @@ async def test_a_long_batch_is_of_one_moment(world: World) -> None:
         if go == 2:
             await b.invalidate([key_name(keys[0]), key_name(keys[-1])])
 
-    inside_sqlite(a).before_each_go(invalidate)
+    InsideSqlite(a).before_each_go(invalidate)
     assert [each for each in await a.read(keys) if isinstance(each, Found)] == []
 
 
@@ -128,7 +128,7 @@ async def test_a_lease_costs_no_io_when_the_read_is_known(world: World) -> None:
     assert known == seen[0].q < unread
     closed = world.tier()
     await closed.lease([key()], seen)
-    assert inside_sqlite(closed).reader.link.is_open is False
+    assert InsideSqlite(closed).reader.link.is_open is False
 
 
 @pytest.mark.parametrize("name_of", ["static", "dynamic"])

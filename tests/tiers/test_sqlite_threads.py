@@ -16,7 +16,7 @@ import pytest
 from cascada.model.errors import TierUnavailable
 from cascada.model.names import key_name
 from cascada.testing.clock import ManualClock
-from cascada.testing.inside import inside_sqlite
+from cascada.testing.inside import InsideSqlite
 from cascada.tiers.contract import Found, Why
 from cascada.tiers.sqlite.tier import SqliteTier
 from tests.scenarios.row import until
@@ -139,7 +139,7 @@ async def test_a_writer_that_has_waited_for_long_is_not_the_last_to_notice(world
 async def test_an_inline_reader_lets_a_thread_make_the_file(world: World) -> None:
     tier = world.tier(inline_reads=True)
     assert await look(tier, key()) == Why.ABSENT
-    assert inside_sqlite(tier).writer.link.is_open
+    assert InsideSqlite(tier).writer.link.is_open
 
 
 async def test_another_program_that_comes_and_goes_takes_nothing_away(world: World) -> None:
@@ -177,7 +177,7 @@ async def test_a_cancelled_reader_leaves_nothing_open(world: World) -> None:
     assert all(isinstance(answers[0], Found) for answers in done[1::2])
     await put(tier, key(), entry(b"new"))
     assert await look(tier, key()) == b"new"
-    with inside_sqlite(tier).reader.link as connection:
+    with InsideSqlite(tier).reader.link as connection:
         assert not connection.in_transaction
 
 
@@ -205,7 +205,7 @@ async def test_waiting_writers_share_a_commit_and_not_their_failures(world: Worl
     await load(tier, key(0))
     leases = [await grant(tier, key(i)) for i in range(10)]
     statements: list[str] = []
-    with inside_sqlite(tier).writer.link as connection:
+    with InsideSqlite(tier).writer.link as connection:
         connection.set_trace_callback(statements.append)
 
     def fails(connection: sqlite3.Connection) -> None:
@@ -214,7 +214,7 @@ async def test_waiting_writers_share_a_commit_and_not_their_failures(world: Worl
 
     go_on = pause_writer(tier)
     tasks = [asyncio.ensure_future(fill(tier, lease, entry())) for lease in leases]
-    bad = asyncio.ensure_future(inside_sqlite(tier).writer.run(fails))
+    bad = asyncio.ensure_future(InsideSqlite(tier).writer.run(fails))
     tasks.append(asyncio.ensure_future(put(tier, key("later"), entry())))
     await asyncio.sleep(0)
     go_on.set()
@@ -238,7 +238,7 @@ async def test_a_commit_that_fails_fails_for_all_who_share_it(world: World) -> N
     go_on = pause_writer(tier)
     tasks: list[asyncio.Future[object]] = [
         asyncio.ensure_future(fill(tier, lease, entry())),
-        asyncio.ensure_future(inside_sqlite(tier).writer.run(breaks)),
+        asyncio.ensure_future(InsideSqlite(tier).writer.run(breaks)),
     ]
     await asyncio.sleep(0)
     go_on.set()
@@ -261,7 +261,7 @@ async def test_invalidations_and_sets_wait_for_the_disk(world: World) -> None:
     ]
     for call, level in calls:
         await call()
-        with inside_sqlite(tier).writer.link as connection:
+        with InsideSqlite(tier).writer.link as connection:
             assert connection.execute("PRAGMA synchronous").fetchall() == [(level,)]
 
 
@@ -269,7 +269,7 @@ async def test_a_closing_that_is_cancelled_leaves_no_connection_open(world: Worl
     """Nobody would close it later but the garbage collector, and that complains."""
     tier = world.tier()
     await load(tier, key())
-    parts = inside_sqlite(tier)
+    parts = InsideSqlite(tier)
     entered, go_on = threading.Event(), threading.Event()
 
     def hang(connection: sqlite3.Connection) -> None:
@@ -300,14 +300,14 @@ async def test_who_comes_after_the_closing_is_served_and_leaves_nothing_open(
     assert not world.open_files
     late = [look(tier, key(1)), tier.invalidate([key_name(key(0))]), load(tier, key(2))]
     assert (await asyncio.gather(*late))[0] == b"value"
-    inside_sqlite(tier).writer.nudge()  # as a read that has found damage does
+    InsideSqlite(tier).writer.nudge()  # as a read that has found damage does
     await tier.changes(None)
     await until(lambda: not world.open_files)
     await until(lambda: set(threading.enumerate()) <= before)
     tier.begin()
     await load(tier, key(3))
     assert world.open_files
-    assert inside_sqlite(tier).reader.link.is_open
+    assert InsideSqlite(tier).reader.link.is_open
 
 
 async def test_closing_among_calls_leaves_nothing_open_whenever_it_comes(world: World) -> None:

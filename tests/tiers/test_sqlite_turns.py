@@ -18,7 +18,7 @@ from cascada import Cache, Limits, Policy, Scope
 from cascada.model.entry import Entry
 from cascada.model.keys import Key
 from cascada.testing.clock import ManualClock
-from cascada.testing.inside import inside, inside_sqlite
+from cascada.testing.inside import InsideSqlite, inside
 from cascada.tiers.contract import Busy, Fence, Found, Lease, Seen
 from cascada.tiers.sqlite.load_turns import BEAT_LIFE, SUSPECTED, Turns
 from cascada.tiers.sqlite.tier import SqliteTier
@@ -129,8 +129,8 @@ async def test_what_replaced_damage_is_found_by_who_has_seen_the_damage(tmp_path
     await first.fill(await leased(first, await first.read([KEY])), [Entry(b"old", created=1.0)])
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("UPDATE entries SET envelope = x'00'")
-    inside_sqlite(first).without_upkeep()
-    inside_sqlite(second).without_upkeep()
+    InsideSqlite(first).without_upkeep()
+    InsideSqlite(second).without_upkeep()
     here, there = await first.read([KEY]), await second.read([KEY])
     lease = await leased(first, here)
     assert isinstance((await second.lease([KEY], there))[0], Busy)

@@ -6,7 +6,7 @@ import pytest
 
 from cascada.model.names import key_name, tag_name, type_name
 from cascada.model.policy import CachePriority
-from cascada.testing.inside import inside_sqlite
+from cascada.testing.inside import InsideSqlite
 from cascada.tiers.contract import Found, Lease, Missing, Usage, Why
 from cascada.tiers.sqlite import maintenance as sqlite_upkeep
 from cascada.tiers.sqlite import reads as sqlite_reads
@@ -137,7 +137,7 @@ async def test_no_bound_is_no_eviction(world: World) -> None:
 async def make_noise(world: World, names: range) -> None:
     """Invalidations, by a tier that begins sweeps and takes no step of them."""
     tier = world.tier(max_tombstones=20)
-    inside_sqlite(tier).without_upkeep()
+    InsideSqlite(tier).without_upkeep()
     for i in names:
         await tier.invalidate([key_name(key(f"noise{i}"))])
 
@@ -204,7 +204,7 @@ async def test_what_happens_between_two_steps_of_a_sweep(
     await many_tombstones(world, 60)
 
     async def one_step() -> bool:
-        return await inside_sqlite(b).upkeep_step()
+        return await InsideSqlite(b).upkeep_step()
 
     assert await one_step()
     assert (await fill(a, early, entry(b"early"))).accepted
@@ -304,7 +304,7 @@ async def test_damaged_names_are_a_miss_and_stop_nothing(world: World, damage: o
 
 async def test_a_row_that_was_replaced_is_not_removed_for_its_forerunner(world: World) -> None:
     a, b = world.tier(), world.tier()
-    inside_sqlite(a).without_upkeep()  # the step that the reader asks for has not run yet
+    InsideSqlite(a).without_upkeep()  # the step that the reader asks for has not run yet
     await load(a, key())
     world.sql("UPDATE entries SET envelope = x'00'")
     assert await look(a, key()) == Why.CORRUPT
@@ -316,7 +316,7 @@ async def test_a_row_that_was_replaced_is_not_removed_for_its_forerunner(world: 
 async def test_a_row_that_was_mended_with_the_same_bytes_stays(world: World) -> None:
     """Its names were damaged, not its envelope, which is the same again."""
     a, b = world.tier(), world.tier()
-    inside_sqlite(a).without_upkeep()
+    InsideSqlite(a).without_upkeep()
     await load(a, key())
     world.sql("UPDATE entries SET names = 'damage'")
     await b.invalidate([key_name(key("other"))])  # from here on names matter
@@ -328,7 +328,7 @@ async def test_a_row_that_was_mended_with_the_same_bytes_stays(world: World) -> 
 
 async def test_another_namespace_loses_no_row_to_a_number_that_is_used_again(world: World) -> None:
     a, other = world.tier(), world.tier(namespace="other")
-    inside_sqlite(a).without_upkeep()
+    InsideSqlite(a).without_upkeep()
     await load(a, key())
     world.sql("UPDATE entries SET envelope = x'00'")
     assert await look(a, key()) == Why.CORRUPT

@@ -17,7 +17,6 @@ from cascada.model import arguments
 from cascada.model.clock import Clock, SystemClock
 from cascada.model.dependencies import Dependent
 from cascada.model.entry import Hit, Miss
-from cascada.model.errors import BadInput
 from cascada.model.events import Observer
 from cascada.model.keys import Id, Key, scope_of
 from cascada.model.limits import Limits
@@ -165,7 +164,12 @@ class Cache:
         `default` is as in `Tenant.get`; what takes a `type` is asked there.
         """
         if key.__class__ is not Key or too_many:
-            raise _no_key(key)
+            raise arguments.refused(
+                "the key of Cache.get",
+                key,
+                "a key that tenant.key(type, id) made, or ask a tenant: "
+                "cache.tenant(...).get(type, id)",
+            )
         try:
             _, records, resource_id = self._places[key]
             record = records[resource_id]
@@ -239,11 +243,3 @@ class Cache:
         traceback: TracebackType | None,
     ) -> None:
         await self.aclose()
-
-
-def _no_key(given: object) -> BadInput:
-    return arguments.refused(
-        "the key of Cache.get",
-        given,
-        "a key that tenant.key(type, id) made, or ask a tenant: cache.tenant(...).get(type, id)",
-    )

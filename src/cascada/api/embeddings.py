@@ -16,7 +16,7 @@ from typing import Any, TypedDict
 
 from cascada.api.default import default_cache
 from cascada.api.tenant import Tenant
-from cascada.api.vectors import DATA_TYPE, vector_of, vectors_of
+from cascada.api.vectors import DATA_TYPE, checked_vector, vectors_of
 from cascada.codecs.arrays import array_of_list, numpy_if_there
 from cascada.codecs.digest import generate_resource_id_hash
 from cascada.codecs.public import lists_of
@@ -74,7 +74,7 @@ class Embeddings:
         self._limits: dict[str, Any] = {
             "max_batch": max_batch, "max_wait": max_wait, "max_calls": max_calls,
         }  # fmt: skip
-        self._half, self.ttl = half, ttl
+        self.half, self.ttl = half, ttl
         # By the tasks of an event loop: a request belongs to the cache and the loop that wait. Held
         # by its requests alone, so that no tenant leaves one behind.
         self._gatherers: weakref.WeakKeyDictionary[
@@ -105,19 +105,15 @@ class Embeddings:
             text for text, hit in found.items() if not isinstance(hit, Hit) or hit.tier == "source"
         }
         misses = sum(map(absent.__contains__, texts))
-        handed = _arrays if as_array else _lists
-        return handed([found[text] for text in texts]), {
+        answers = [found[text] for text in texts]
+        # Arrays are read-only, so that equal texts may share one.
+        vectors = [_as_array(hit.value) for hit in answers] if as_array else _lists(answers)
+        return vectors, {
             "cache_hits": len(texts) - misses,
             "cache_misses": misses,
             "total_time_ms": (timer() - started) * 1000,
             "provider_time_ms": source.spent * 1000,
         }
-
-    def stored(self, vector: Any) -> Any:
-        """What a vector of the provider is stored as."""
-        if self._half:
-            return Half(lists_of(vector))
-        return vector
 
     def gatherer(self, tenant: Tenant) -> Gatherer:
         """The requests of one tenant: nobody's texts travel with another's."""
@@ -152,12 +148,13 @@ class _Missing:
         texts = [self._texts[request.key.resource_id] for request in requests]
         results = await self._embeddings.gatherer(self._tenant).ask(texts)
         self.spent += self._timer() - started
-        return list(map(self._made, results))
-
-    def _made(self, result: Any) -> LoadResult:
-        if isinstance(result, BaseException):
-            return LoadResult(None, error=result)
-        return LoadResult(self._embeddings.stored(result), ttl=self._embeddings.ttl)
+        of = self._embeddings
+        return [
+            LoadResult(None, error=each)
+            if isinstance(each, BaseException)
+            else LoadResult(Half(lists_of(each)) if of.half else each, ttl=of.ttl)
+            for each in results
+        ]
 
 
 def _form(as_array: bool) -> Any:
@@ -165,11 +162,6 @@ def _form(as_array: bool) -> Any:
     if as_array and numpy_if_there() is None:
         raise MissingExtra("as_array needs numpy: pip install 'cascada[numpy]'")
     return AS_ARRAY if as_array else None
-
-
-def _arrays(hits: list[Any]) -> list[Any]:
-    """Arrays are read-only, so that equal texts may share one."""
-    return [_as_array(hit.value) for hit in hits]
 
 
 def _lists(hits: list[Any]) -> list[list[float]]:
@@ -263,9 +255,9 @@ async def store_vector(
 ) -> bool:
     """Store the vector of one text where a batch finds it, unless there is one; None voids it."""
     resource_id = embedding_id(text, model, params)
-    return await tenant._fill_anew(
-        DATA_TYPE, resource_id, None if vector is None else vector_of(vector)
-    )
+    if vector is not None:
+        vector, _ = checked_vector(vector)
+    return await tenant._fill_anew(DATA_TYPE, resource_id, vector)
 
 
 def embedding_id(text: str, model: str, params: Mapping[str, Any]) -> str:

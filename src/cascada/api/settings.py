@@ -85,10 +85,6 @@ def _ttl(text: str) -> float:
     return arguments.duration(length, zero=True)
 
 
-def _pause(text: str) -> float:
-    return arguments.seconds(msgspec.convert(text, float, strict=False), "it", zero=True)
-
-
 def _refused(text: str) -> None:
     raise ValueError
 

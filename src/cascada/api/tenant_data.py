@@ -17,7 +17,6 @@ from cascada.model import arguments
 from cascada.model.entry import Entry
 from cascada.model.errors import BadInput, CorruptEntry
 from cascada.model.keys import Id, counter_text, list_text
-from cascada.tiers.datastore import DataStore
 
 _int = partial(arguments.integer, of="an int")
 
@@ -62,17 +61,17 @@ class TenantList:
     async def range(self, start: int = 0, end: int = -1) -> list[Any]:
         """The items from `start` to `end`, both included. CorruptEntry if one does not decode."""
         first, last = _int(start, "start"), _int(end, "end")
-        items = await (await self._store()).range(self._name, first, last)
+        items = await (await self._engine.data()).range(self._name, first, last)
         return [self._decoded(item) for item in items]
 
     async def length(self) -> int:
         """How many items there are; 0 for a list that never was."""
-        return await (await self._store()).length(self._name)
+        return await (await self._engine.data()).length(self._name)
 
     async def trim(self, start: int, end: int) -> None:
         """Keep only the items from `start` to `end`, both included."""
         first, last = _int(start, "start"), _int(end, "end")
-        await (await self._store()).trim(self._name, first, last)
+        await (await self._engine.data()).trim(self._name, first, last)
 
     async def _push(self, value: object, *, left: bool) -> int:
         stack = self._engine.stack
@@ -80,14 +79,13 @@ class TenantList:
         if (size := len(encoded.data)) > stack.max_value_bytes:
             raise BadInput(f"value has {size} bytes, {over(stack.max_value_bytes)}")
         entry = Entry(encoded.data, encoded.codec, encoded.flags, created=stack.now())
-        return await (await self._store()).push(self._name, pack(entry, self._home), left=left)
+        return await (await self._engine.data()).push(
+            self._name, pack(entry, self._home), left=left
+        )
 
     async def _pop(self, default: Any, *, left: bool) -> Any:
-        item = await (await self._store()).pop(self._name, left=left)
+        item = await (await self._engine.data()).pop(self._name, left=left)
         return default if item is None else self._decoded(item)
-
-    async def _store(self) -> DataStore:
-        return await self._engine.data()
 
     def _decoded(self, item: bytes) -> Any:
         try:

@@ -154,7 +154,9 @@ class TenantLoads(TenantRequests):
         if ttl is not None or tags is not _NONE or sources is not _NONE:
             stored = self._terms(ttl, tags, sources)
         if not callable(loader) or generator is not None:
-            _check_functions(loader, generator)
+            for what, each in (("loader", loader), ("generator", generator)):
+                if each is not None:
+                    arguments.function(each, what)
         if type is None and not self._engine.check.armed:
             record = type_keys.records.get(resource_id)
             if record is not None and (hit := self._hits.one(record)) is not None:
@@ -260,10 +262,3 @@ class TenantLoads(TenantRequests):
     ) -> Terms:
         tags = arguments.names(tags, "tags", "tags")
         return Terms(arguments.ttl(ttl), tags, sources_for(self.tenant, sources))
-
-
-def _check_functions(loader: object, generator: object) -> None:
-    """Either may be left out."""
-    for what, each in (("loader", loader), ("generator", generator)):
-        if each is not None:
-            arguments.function(each, what)

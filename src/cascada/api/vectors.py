@@ -43,7 +43,13 @@ async def vectors_of(provider: Callable[..., Any], texts: list[str]) -> list[Any
             f"the provider returned {described(answer)} for {len(texts)} texts; "
             "it has to return a list with one vector for each, in their order"
         )
-    checked = [_or_error(each) for each in vectors]
+    checked: list[tuple[Any, int] | BadInput] = []
+    for each in vectors:
+        try:
+            checked.append(checked_vector(each, "a vector of the provider"))
+        except BadInput as error:
+            none = BadInput("the provider returned None where a vector was asked for")
+            checked.append(none if each is None else error)
     lengths = {each[1] for each in checked if not isinstance(each, BadInput)}
     if len(lengths) > 1:
         raise BadInput(
@@ -53,22 +59,9 @@ async def vectors_of(provider: Callable[..., Any], texts: list[str]) -> list[Any
     return [each if isinstance(each, BadInput) else each[0] for each in checked]
 
 
-def _or_error(vector: Any) -> tuple[Any, int] | BadInput:
-    if vector is None:
-        return BadInput("the provider returned None where a vector was asked for")
-    try:
-        return _checked(vector, "a vector of the provider")
-    except BadInput as error:
-        return error
-
-
-def vector_of(vector: Any, what: str = "embedding") -> Any:
-    """A vector as it is stored: an array as it is, anything else as a list of floats."""
-    return _checked(vector, what)[0]
-
-
-def _checked(vector: Any, what: str) -> tuple[Any, int]:
-    """The vector, and how many numbers it has: a tensor has no length of its own."""
+def checked_vector(vector: Any, what: str = "embedding") -> tuple[Any, int]:
+    """A vector as it is stored (an array as it is, anything else as a list of floats), and how many
+    numbers it has: a tensor has no length of its own."""
     try:
         listed = lists_of(vector)
         ordered = arguments.is_several(listed) and not isinstance(listed, set | frozenset)
@@ -77,24 +70,15 @@ def _checked(vector: Any, what: str) -> tuple[Any, int]:
         raise arguments.refused(what, vector, "a list of numbers, or an array") from error
     if numbers is None:
         raise arguments.refused(what, vector, "a list of numbers, or an array")
-    numbers = _finite(numbers, what)
-    # As an array, if it is one that can be stored: an array of objects, say, cannot.
-    return vector if is_storable(vector) else numbers, len(numbers)
-
-
-def _finite(numbers: list[Any], what: str) -> list[float]:
     if not numbers:
         raise BadInput(f"{what} is empty; a vector has at least one number")
     if not {float}.issuperset(map(type, numbers)):
-        numbers = [_number(each, what) for each in numbers]
+        given, numbers = numbers, list(map(number_of, numbers))
+        if None in numbers:
+            wrong = given[numbers.index(None)]
+            raise arguments.refused(f"a number of {what}", wrong, "a float")
     # One pass in C: a number that is not finite leaves a sum that is not, either.
     if not math.isfinite(sum(numbers)) and not all(map(math.isfinite, numbers)):
         raise BadInput(f"{what} holds a number that is not finite (nan or inf)")
-    return numbers
-
-
-def _number(value: Any, what: str) -> float:
-    plain = number_of(value)
-    if plain is None:
-        raise arguments.refused(f"a number of {what}", value, "a float")
-    return plain
+    # As an array, if it is one that can be stored: an array of objects, say, cannot.
+    return vector if is_storable(vector) else numbers, len(numbers)

@@ -50,12 +50,8 @@ def cache_status(
     else:
         ttl = math.inf if number_of(ttl) == math.inf else arguments.number(ttl, "ttl")
     stored, bypassed = arguments.flag(stored, "stored"), arguments.flag(bypassed, "bypassed")
-    told = _bypassed() if bypassed else _told(answer, ttl, stored)
+    told = ["fwd=bypass"] if bypassed else _told(answer, ttl, stored)
     return "; ".join([cache, *told])
-
-
-def _bypassed() -> Iterator[str]:
-    yield "fwd=bypass"
 
 
 def _told(

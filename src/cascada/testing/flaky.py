@@ -29,7 +29,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Final, Literal, Protocol, TypeVar, cast, get_args
+from typing import Any, Final, Literal, Protocol, TypeVar, cast, get_args
 
 from cascada.model.clock import Clock
 from cascada.model.entry import Entry
@@ -57,12 +57,6 @@ Call = Literal[
     "read", "lease", "fill", "renew", "invalidate", "count_entries", "usage", "changes", "data"
 ]
 CALLS: Final[tuple[Call, ...]] = get_args(Call)
-
-
-class Through(Protocol):
-    """Where a call meets its faults."""
-
-    def __call__(self, call: Call, carry_out: Callable[[], Awaitable[T]], /) -> Awaitable[T]: ...
 
 
 class SharedTier(Tier, ChangeLog, Protocol):
@@ -114,7 +108,7 @@ class FlakyTier:
     @property
     def data(self) -> DataStore:
         """Lists and counters, as obedient as itself; over a tier that has none, AttributeError."""
-        return FlakyData(cast(KeepsData, self.tier).data, self._through)
+        return cast(DataStore, FlakyData(cast(KeepsData, self.tier).data, self))
 
     # --- commands: without a name, all calls are meant -----------------------------------------
 
@@ -241,30 +235,13 @@ class FlakyTier:
 class FlakyData:
     """The lists and counters of a flaky tier; each of their calls is a call "data"."""
 
-    def __init__(self, data: DataStore, through: Through) -> None:
+    def __init__(self, data: DataStore, tier: FlakyTier) -> None:
         self._data = data
-        self._through = through
+        self._tier = tier
 
-    async def increment(self, name: str, amount: int) -> int:
-        return await self._through("data", lambda: self._data.increment(name, amount))
-
-    async def counter(self, name: str) -> int:
-        return await self._through("data", lambda: self._data.counter(name))
-
-    async def push(self, name: str, item: bytes, *, left: bool) -> int:
-        return await self._through("data", lambda: self._data.push(name, item, left=left))
-
-    async def pop(self, name: str, *, left: bool) -> bytes | None:
-        return await self._through("data", lambda: self._data.pop(name, left=left))
-
-    async def range(self, name: str, start: int, end: int) -> list[bytes]:
-        return await self._through("data", lambda: self._data.range(name, start, end))
-
-    async def length(self, name: str) -> int:
-        return await self._through("data", lambda: self._data.length(name))
-
-    async def trim(self, name: str, start: int, end: int) -> None:
-        await self._through("data", lambda: self._data.trim(name, start, end))
+    def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
+        call = getattr(self._data, name)
+        return lambda *args, **how: self._tier._through("data", lambda: call(*args, **how))
 
 
 def _raiser(error: Exception) -> Callable[[], Awaitable[None]]:

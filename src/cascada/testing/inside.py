@@ -5,7 +5,7 @@ else; a test of the house holds `tests` to it. Nothing here is promised to users
 needs in its own tests is in `cascada.testing`.
 
 `inside(cache)` is what a cache is made of. The tiers and feeds that keep parts of their own have a
-door each, for their own tests: `inside_redis`, `inside_sqlite`, `inside_push`, `inside_poll`.
+door each, for their own tests: `InsideRedis`, `InsideSqlite`, `InsidePush`, `InsidePoll`.
 """
 
 from __future__ import annotations
@@ -153,11 +153,6 @@ class InsideRedis:
         return sum(len(plan.late) for plan in self._reads._plans.values())
 
 
-def inside_redis(tier: Any) -> InsideRedis:
-    """The parts of a RedisTier."""
-    return InsideRedis(tier)
-
-
 class InsideSqlite:
     """A SQLite tier's threads. `tier` is a SqliteTier."""
 
@@ -202,11 +197,6 @@ class InsideSqlite:
         await self.writer.run(lambda connection: self._tier._restart(connection, position))
 
 
-def inside_sqlite(tier: Any) -> InsideSqlite:
-    """The parts of a SqliteTier."""
-    return InsideSqlite(tier)
-
-
 class InsidePush:
     """A pushed feed's connection, and its trust in it."""
 
@@ -246,11 +236,6 @@ class InsidePush:
         self._feed._poll = poll
 
 
-def inside_push(feed: Any) -> InsidePush:
-    """The parts of a PushFeed."""
-    return InsidePush(feed)
-
-
 class InsidePoll:
     """Which tier a polled feed asks."""
 
@@ -265,8 +250,3 @@ class InsidePoll:
     @log.setter
     def log(self, log: ChangeLog) -> None:
         self._feed._log = log
-
-
-def inside_poll(feed: Any) -> InsidePoll:
-    """The parts of a PolledFeed."""
-    return InsidePoll(feed)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, cast, overload
 
 from cascada.api.cached import portal
-from cascada.api.cached.function import CachedFunction, look_like
+from cascada.api.cached.function import CachedForm, CachedFunction, look_like
 from cascada.model.entry import Invalidated
 from cascada.model.keys import Key
 
@@ -24,13 +24,11 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 
-class AsyncForm(Generic[P, T]):
-    """A cached function to be awaited."""
+class AsyncCached(CachedForm[P], Generic[P, T]):
+    """A cached async function, which may be a method, to be awaited."""
 
     def __init__(self, recipe: CachedFunction, *bound: Any) -> None:
-        look_like(self, recipe, bound)
-        self._recipe = recipe
-        self._bound = bound
+        super().__init__(recipe, *bound)
         if sys.version_info >= (3, 12):
             inspect.markcoroutinefunction(self)
 
@@ -56,11 +54,6 @@ class AsyncForm(Generic[P, T]):
         )
         return cast(T, found.value)
 
-    async def invalidate(self, /, *args: P.args, **kwargs: P.kwargs) -> Invalidated:
-        """Void the result for these arguments, and all that was made from it."""
-        cache, key = self._recipe.cache(), self.cache_key(*args, **kwargs)
-        return await cache.tenant(key.tenant).invalidate(key.data_type, key.resource_id)
-
     async def refresh(self, /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call the function anew and return what it says; what was made from the old result goes.
 
@@ -69,14 +62,6 @@ class AsyncForm(Generic[P, T]):
         """
         await self.invalidate(*args, **kwargs)
         return await self(*args, **kwargs)
-
-    def cache_key(self, /, *args: P.args, **kwargs: P.kwargs) -> Key:
-        """The key of the result for these arguments, for `Cache.get`."""
-        return self._recipe.key((*self._bound, *args), kwargs)
-
-
-class AsyncCached(AsyncForm[P, T]):
-    """A cached async function, which may be a method."""
 
     @overload
     def __get__(self, instance: None, owner: Any = None) -> Self: ...
@@ -91,17 +76,15 @@ class AsyncCached(AsyncForm[P, T]):
 
 
 class PlainCached(Generic[P, T]):
-    """A cached plain function: a call waits, in the caller's thread, for what `aio` brings."""
+    """A cached plain function: a call waits, in the caller's thread, for what `aio` brings.
+
+    `aio` is its form to be awaited.
+    """
 
     def __init__(self, recipe: CachedFunction, *bound: Any) -> None:
         look_like(self, recipe, bound)
         self._recipe = recipe
-        self._aio: AsyncForm[P, T] = AsyncForm(recipe, *bound)
-
-    @property
-    def aio(self) -> AsyncForm[P, T]:
-        """Its form to be awaited."""
-        return self._aio
+        self.aio: AsyncCached[P, T] = AsyncCached(recipe, *bound)
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> T:
         return self._wait_for(functools.partial(self.aio, *args, **kwargs))
@@ -111,7 +94,7 @@ class PlainCached(Generic[P, T]):
         return self._wait_for(functools.partial(self.aio.invalidate, *args, **kwargs))
 
     def refresh(self, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call the function anew and return what it says (see `AsyncForm.refresh`)."""
+        """Call the function anew and return what it says (see `AsyncCached.refresh`)."""
         return self._wait_for(functools.partial(self.aio.refresh, *args, **kwargs))
 
     def cache_key(self, /, *args: P.args, **kwargs: P.kwargs) -> Key:

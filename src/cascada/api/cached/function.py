@@ -18,7 +18,7 @@ from collections.abc import (
     Sequence,
 )
 from types import CodeType
-from typing import Any, Final, get_args, get_origin, get_type_hints
+from typing import Any, Final, Generic, ParamSpec, get_args, get_origin, get_type_hints
 from uuid import UUID
 from weakref import ref
 
@@ -29,12 +29,15 @@ from cascada.api.default import default_cache
 from cascada.codecs import typed
 from cascada.codecs.digest import generate_resource_id_hash
 from cascada.model import arguments
+from cascada.model.entry import Invalidated
 from cascada.model.errors import BadInput, Misuse
 from cascada.model.keys import NO_SCOPE, Id, Key, id_text
 from cascada.model.loaded import Loaded
 from cascada.model.made_of import Declared
 from cascada.model.policy import Policy
 from cascada.model.ttl import Duration
+
+P = ParamSpec("P")
 
 MAX_KEYS: Final = 1024
 """Calls of one function whose keys are remembered; beyond it they are made anew, once each."""
@@ -135,19 +138,16 @@ class CachedFunction:
         return key
 
     def _make_key(self, tenant: str, args: tuple[Any, ...], named: dict[str, Any]) -> Key:
-        resource_id = self._resource_id(args, named)
-        return Key(tenant, self.data_type, *NO_SCOPE, id_text(resource_id))
-
-    def _resource_id(self, args: tuple[Any, ...], named: dict[str, Any]) -> Id:
         if self._key is not None:
-            return self._key(*args, **named)
+            return Key(tenant, self.data_type, *NO_SCOPE, id_text(self._key(*args, **named)))
         call = self._signature.bind(*self._brought, *args, **{**self._named, **named})
         call.apply_defaults()
         kept = {name: each for name, each in call.arguments.items() if name not in self._ignore}
         try:
-            return generate_resource_id_hash(*self._identity, **kept)
+            digest = generate_resource_id_hash(*self._identity, **kept)
         except BadInput as error:
             raise BadInput(self._unfit(kept, error)) from error
+        return Key(tenant, self.data_type, *NO_SCOPE, digest)
 
     def sources(self, args: tuple[Any, ...], named: dict[str, Any]) -> Sequence[Declared]:
         """What the result for these arguments is made from, beside what the function reads."""
@@ -239,3 +239,21 @@ def look_like(wrapper: Any, recipe: CachedFunction, bound: tuple[Any, ...]) -> N
     """Name, documentation and signature of the function, as far as it is not bound already."""
     function: Any = recipe.function
     functools.update_wrapper(wrapper, function.__get__(bound[0]) if bound else function)
+
+
+class CachedForm(Generic[P]):
+    """What the forms share that are used on the event loop: a function, and what it is bound to."""
+
+    def __init__(self, recipe: CachedFunction, *bound: Any) -> None:
+        look_like(self, recipe, bound)
+        self._recipe = recipe
+        self._bound = bound
+
+    async def invalidate(self, /, *args: P.args, **kwargs: P.kwargs) -> Invalidated:
+        """Void what is cached for these arguments, and all that was made from it."""
+        cache, key = self._recipe.cache(), self.cache_key(*args, **kwargs)
+        return await cache.tenant(key.tenant).invalidate(key.data_type, key.resource_id)
+
+    def cache_key(self, /, *args: P.args, **kwargs: P.kwargs) -> Key:
+        """The key of it, for `Cache.get` (of a stream: a list of its items)."""
+        return self._recipe.key((*self._bound, *args), kwargs)

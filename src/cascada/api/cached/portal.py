@@ -92,7 +92,7 @@ _of_the_parent: list[Portal] = []
 
 def run(cache: Cache, work: Callable[[], Coroutine[Any, Any, T]], name: str) -> T:
     """Run `work` where `cache` lives, in the caller's context, and wait for it on this thread."""
-    if _loop_runs_here():
+    if asyncio._get_running_loop() is not None:
         raise WrongLoop(
             f"{name}() waits, and would stop the event loop that runs on this thread; "
             f"use its async form: await {name}.aio(...)"
@@ -135,18 +135,6 @@ async def in_worker(function: Callable[[], Any]) -> Any:
     return await call_in(_portal.workers, function)
 
 
-def _loop_runs_here() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
-
-
-def _at_exit() -> None:
-    _portal.close()
-
-
 def _after_fork_in_child() -> None:
     # The thread is the parent's. Its loop is kept: collecting it would close what it shares.
     global _portal
@@ -155,5 +143,5 @@ def _after_fork_in_child() -> None:
 
 
 # Before the pools of threads are shut down, which tiers store with; `atexit` comes after that.
-getattr(threading, "_register_atexit", atexit.register)(_at_exit)
+getattr(threading, "_register_atexit", atexit.register)(lambda: _portal.close())
 os.register_at_fork(after_in_child=_after_fork_in_child)

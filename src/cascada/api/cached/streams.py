@@ -11,22 +11,15 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, overload
 
-from cascada.api.cached.function import CachedFunction, look_like
-from cascada.model.entry import Invalidated
-from cascada.model.keys import Key
+from cascada.api.cached.function import CachedForm
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
 T = TypeVar("T")
 
 
-class StreamCached(Generic[P, T]):
+class StreamCached(CachedForm[P], Generic[P, T]):
     """A cached async generator function, which may be a method."""
-
-    def __init__(self, recipe: CachedFunction, *bound: Any) -> None:
-        look_like(self, recipe, bound)
-        self._recipe = recipe
-        self._bound = bound
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[T]:
         recipe, args_ = self._recipe, (*self._bound, *args)
@@ -41,21 +34,12 @@ class StreamCached(Generic[P, T]):
             type=recipe.wanted,
         )
 
-    async def invalidate(self, /, *args: P.args, **kwargs: P.kwargs) -> Invalidated:
-        """Void the stream for these arguments, and all that was made from it."""
-        cache, key = self._recipe.cache(), self.cache_key(*args, **kwargs)
-        return await cache.tenant(key.tenant).invalidate(key.data_type, key.resource_id)
-
     async def refresh(self, /, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[T]:
         """Make the stream anew, and give its items; what was made from the old one goes."""
         await self.invalidate(*args, **kwargs)
         async with aclosing(self(*args, **kwargs)) as items:
             async for item in items:
                 yield item
-
-    def cache_key(self, /, *args: P.args, **kwargs: P.kwargs) -> Key:
-        """The key of the stream for these arguments, for `Cache.get`: a list of its items."""
-        return self._recipe.key((*self._bound, *args), kwargs)
 
     @overload
     def __get__(self, instance: None, owner: Any = None) -> Self: ...

@@ -7,7 +7,7 @@ Their arguments, their counts and their metrics are here. What depends on what i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from msgspec.structs import replace
@@ -24,7 +24,7 @@ from cascada.api.documents.constants import (
 from cascada.api.tenant import Tenant
 from cascada.engine.loading.loaders import call
 from cascada.model import arguments
-from cascada.model.dependencies import Dependent, Reach
+from cascada.model.dependencies import Reach
 from cascada.model.errors import BadInput
 from cascada.model.keys import Id, scope_of
 from cascada.model.names import part_names
@@ -70,8 +70,9 @@ async def invalidate_agent_cache_cascade(
     dry_run = arguments.flag(dry_run, "dry_run")
     table = tenant._engine.dependencies
     with _Measured(tenant, "agent_cascade", {"agent_id": agent_id}) as measure:
-        rows = list(table.of("agent"))
-        ids: dict[str, Id | Sequence[Id]] = {"agent": agent_id}
+        of_agent = table.of("agent")
+        rows = list(of_agent)
+        ids: dict[str, list[Id]] = {"agent": [agent_id]}
         failure: BaseException | None = None
         if invalidate_conversations:
             try:
@@ -82,14 +83,23 @@ async def invalidate_agent_cache_cascade(
                 # What is known goes all the same: the agent has changed already.
                 failure = error
                 ids["conversation"] = []
-            rows += (*table.of("conversation"), *_within_agent(table.of("conversation")))
+            # And those whose ids are not known, by their agent.
+            rows += table.of("conversation")
+            rows += [
+                replace(
+                    row, by_id=None, within="agent", label=_AT_AGENT + (row.label or row.data_type)
+                )
+                for row in table.of("conversation")
+            ]
         done = await tenant._void(tenant._reaches(rows, ids), dry_run=dry_run)
         if failure is not None:
             raise failure
         counts = done.counts
-        resolved = ids.get("conversation", [])
-        result = {label: counts[label] for label in _labels(table.of("agent"))}
-        result["conversations"] = max(_length(resolved), counts.get(_AT_AGENT + "memory", 0))
+        result = {
+            label: counts[label] for label in (row.label or row.data_type for row in of_agent)
+        }
+        resolved = len(ids.get("conversation", ()))
+        result["conversations"] = max(resolved, counts.get(_AT_AGENT + "memory", 0))
         result["messages"] = max(counts.get("messages", 0), counts.get(_AT_AGENT + "messages", 0))
         if not dry_run:
             measure(METRIC_CACHE_INVALIDATION_COORDINATED, sum(result.values()), result)
@@ -180,22 +190,6 @@ async def _complete(tenant: Tenant, subject: str, part: ContextPart, given: Id) 
 
 
 _AT_AGENT = "at the agent: "
-
-
-def _within_agent(rows: Iterable[Dependent]) -> list[Dependent]:
-    """Rows of conversations, for all those of an agent whose ids are not known."""
-    return [
-        replace(row, by_id=None, within="agent", label=_AT_AGENT + (row.label or row.data_type))
-        for row in rows
-    ]
-
-
-def _labels(rows: Iterable[Dependent]) -> list[str]:
-    return list(dict.fromkeys(row.label or row.data_type for row in rows))
-
-
-def _length(ids: Id | Sequence[Id]) -> int:
-    return len(ids) if isinstance(ids, Sequence) else 1
 
 
 async def _conversations(tenant: Tenant, agent_id: Id) -> list[Id]:
