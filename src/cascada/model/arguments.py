@@ -152,11 +152,12 @@ def several(values: object, what: str, of: str = "ids") -> list[Any]:
     A str is one text and bytes are one value; of a mapping it is not clear which half is meant; and
     a generator could be read only once, though it may be needed twice.
     """
-    kind = type(values)
-    if kind is list or kind is tuple:
-        found: list[Any] = list(values[: MAX_MANY + 1])  # type: ignore[index]  # one of the two
-    else:
-        found = _items(values, what, of)
+    if not is_several(values):
+        raise refused(what, values, f"a list of {of}")
+    try:
+        found = list(islice(values, MAX_MANY + 1))  # type: ignore[call-overload]  # as just seen
+    except Exception as error:
+        raise refused(what, values, f"a list of {of}") from error
     if len(found) > MAX_MANY:
         raise BadInput(f"{what} holds over {MAX_MANY} {of}; pass them in parts")
     return found
@@ -165,15 +166,6 @@ def several(values: object, what: str, of: str = "ids") -> list[Any]:
 def is_several(value: object) -> bool:
     """Whether it is a collection of items at all, and no single one."""
     return issubclass(type(value), Collection) and not issubclass(type(value), _SINGLE)
-
-
-def _items(values: Any, what: str, of: str) -> list[Any]:
-    if not is_several(values):
-        raise refused(what, values, f"a list of {of}")
-    try:
-        return list(islice(values, MAX_MANY + 1))
-    except Exception as error:
-        raise refused(what, values, f"a list of {of}") from error
 
 
 def ids(values: object, what: str = "resource_ids") -> list[str]:

@@ -139,15 +139,11 @@ class Dependencies:
     def __init__(self, declared: Mapping[str, Sequence[Dependent]] | None = None) -> None:
         self._rows = dict(BUILT_IN)
         for subject, rows in (declared or {}).items():
-            self.declare(subject, *rows)
-
-    def declare(self, subject: str, *rows: Dependent) -> None:
-        """Add rows to a subject, a built-in one or one of the application's own."""
-        for row in rows:
-            arguments.instance(
-                row, f"a row of {subject!r}", Dependent, "Dependent(data_type=..., ...)"
-            )
-        self._rows[subject] = (*self._rows.get(subject, ()), *rows)
+            for row in rows:
+                arguments.instance(
+                    row, f"a row of {subject!r}", Dependent, "Dependent(data_type=..., ...)"
+                )
+            self._rows[subject] = (*self._rows.get(subject, ()), *rows)
 
     def of(self, subject: str) -> tuple[Dependent, ...]:
         """The rows of a subject; BadInput if none were declared."""
@@ -168,15 +164,13 @@ def reaches_of(
     varies_by: Callable[[str], tuple[ContextPart, ...] | None],
 ) -> list[Reach]:
     """What the rows come to. An argument may be a list of ids: each of them is meant, once."""
-    lists = {name: _ids(given, name) for name, given in ids.items()}
+    lists = {
+        name: list(dict.fromkeys(arguments.ids(given, name)))
+        if arguments.is_several(given)
+        else [id_text(given, name)]
+        for name, given in ids.items()
+    }
     return [_reach(row, tenant, lists, varies_by(row.data_type)) for row in dict.fromkeys(rows)]
-
-
-def _ids(given: object, name: str) -> list[str]:
-    """One id, or each of several once."""
-    if arguments.is_several(given):
-        return list(dict.fromkeys(arguments.ids(given, name)))
-    return [id_text(given, name)]
 
 
 def _reach(
@@ -186,8 +180,14 @@ def _reach(
     varies_by: tuple[ContextPart, ...] | None,
 ) -> Reach:
     found = Reach(row.label or row.data_type)
-    resources = [] if row.by_id is None else _given(ids, row.by_id, row)
-    parts = [] if row.within is None else _given(ids, row.within, row)
+    for argument in (row.by_id, row.within):
+        if argument is not None and argument not in ids:
+            raise BadInput(
+                f"the cascade reaches {row.data_type} by {argument}, which was not given; "
+                f"pass {argument}=..."
+            )
+    resources = [] if row.by_id is None else ids[row.by_id]
+    parts = [] if row.within is None else ids[row.within]
     # Where the context has no other part, its entries of an id are among those within it.
     alone = row.within is not None and varies_by == (row.within,)
     for resource in resources:
@@ -205,13 +205,3 @@ def _reach(
             scope = Scope(**{row.within: part})
             found.twice += resource_names(tenant, row.data_type, resource, scope)
     return found
-
-
-def _given(ids: Mapping[str, list[str]], argument: str, row: Dependent) -> list[str]:
-    try:
-        return ids[argument]
-    except KeyError:
-        raise BadInput(
-            f"the cascade reaches {row.data_type} by {argument}, which was not given; "
-            f"pass {argument}=..."
-        ) from None

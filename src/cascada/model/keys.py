@@ -111,7 +111,9 @@ def quote(segment: str) -> str:
     """`segment` with every character that has a meaning in key text percent-encoded."""
     if segment.isalnum() or _SPECIAL.search(segment) is None:
         return segment
-    return _SPECIAL.sub(_percent, segment)
+    return _SPECIAL.sub(
+        lambda match: "".join(f"%{byte:02X}" for byte in match[0].encode()), segment
+    )
 
 
 def id_text(value: object, what: str = "resource_id") -> str:
@@ -143,7 +145,3 @@ def scope_of(
         None if conversation is None else id_text(conversation, "conversation"),
         None if collection is None else id_text(collection, "collection"),
     )
-
-
-def _percent(match: re.Match[str]) -> str:
-    return "".join(f"%{byte:02X}" for byte in match.group().encode())

@@ -26,8 +26,7 @@ tiers are read, filled, counted and compared with the source, so that it can be 
 been hit, and whether it would have been right."""
 
 
-def _policy(given: Any, what: str) -> Policy:
-    return arguments.instance(given, what, Policy, "a Policy(...)")
+_policy = partial(arguments.instance, kind=Policy, accepted="a Policy(...)")
 
 
 def _policies(given: Any, what: str) -> dict[str, Policy]:
@@ -60,7 +59,7 @@ class Options(Checked):
 
     policies: Mapping[str, Policy] = field({}, _policies)
     default_policy: Policy = field(
-        Policy(), lambda given, what: _policy(given, "the policy of 'default'")
+        Policy(), lambda given, _: _policy(given, "the policy of 'default'")
     )
     limits: Limits = field(
         Limits(), partial(arguments.instance, kind=Limits, accepted="a Limits(...)")

@@ -57,11 +57,8 @@ def _shown(value: Any, depth: int) -> str:
         return _listed(value, *_BRACKETS[kind], depth=depth - 1)
     if depth and kind is dict:
         return _paired(value, depth - 1)
-    return f"a {kind.__name__}" if kind.__module__ == "builtins" else _named(kind)
-
-
-def _named(kind: type) -> str:
-    return f"a {kind.__module__}.{kind.__qualname__}"
+    where = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
+    return f"a {where}{kind.__qualname__}"
 
 
 def _listed(values: Any, opening: str, closing: str, *, depth: int) -> str:

@@ -19,7 +19,7 @@ from cascada.engine.loading.loaders import SingleLoader, Terms, call
 from cascada.engine.reading.levels import LevelLookup
 from cascada.engine.request import Answer, LoadResult, Origin, Request
 from cascada.model import arguments
-from cascada.model.entry import Flag
+from cascada.model.entry import MEMORY, Flag
 from cascada.model.errors import BadInput
 from cascada.model.keys import Id, Scope
 from cascada.model.secret import without_values
@@ -95,9 +95,9 @@ async def get_with_cache_aside(
     if serializer is None and deserializer is None and not engine.check.armed:
         hit = handle.peek(data_type, resource_id)
         if hit is not None:
-            spent = (clock.monotonic() - started) * 1000
+            spent = clock.monotonic() - started
             value = as_lists(hit.value, data_type)
-            return value, _hit_in_memory(spent, data_type, resource_id)
+            return value, _metrics(None, spent, spent, data_type, resource_id)
     given = {
         "resource_id": resource_id,
         "tenant_id": tenant_id,
@@ -193,49 +193,36 @@ def _deserialized(
     return deserializer(stored)
 
 
-def _hit_in_memory(spent: float, data_type: str, resource_id: Id) -> CacheAsideMetrics:
-    return {
-        "source": "cache",
-        "cache_hit": True,
-        "cache_check_time_ms": spent,
-        "db_check_time_ms": 0.0,
-        "generation_time_ms": 0.0,
-        "total_time_ms": spent,
-        "data_type": data_type,
-        "resource_id": resource_id,
-        "tier": "l1",
-        "stale": False,
-        "coalesced": False,
-    }
-
-
 def _metrics(
-    answer: Answer, check: float, total: float, data_type: str, resource_id: Id
+    answer: Answer | None, check: float, total: float, data_type: str, resource_id: Id
 ) -> CacheAsideMetrics:
-    """The report. A follower's waiting is in its total alone: another caller spent the times."""
-    tier = None if answer.tier == "source" else answer.tier
+    """The report; without an answer, of a hit in memory.
+
+    A follower's waiting is in its total alone: another caller spent the times.
+    """
+    tier: str | None = MEMORY
+    source: Source = "cache"
     fetched = generated = 0.0
-    source: Source
-    if answer.origin is not None:
-        source = _SOURCES[answer.origin]
-    else:
-        source = "none" if answer.entry.flags & Flag.ABSENT else "cache"
-    if tier is not None:
-        check = total
-    elif answer.coalesced:
-        check = 0.0
-    else:
-        fetched, generated = answer.loader_seconds, answer.generator_seconds
+    if answer is not None:
+        tier = None if answer.tier == "source" else answer.tier
+        if answer.origin is not None:
+            source = _SOURCES[answer.origin]
+        elif answer.entry.flags & Flag.ABSENT:
+            source = "none"
+        if tier is None and answer.coalesced:
+            check = 0.0
+        elif tier is None:
+            fetched, generated = answer.loader_seconds, answer.generator_seconds
     return {
         "source": source,
         "cache_hit": tier is not None,
-        "cache_check_time_ms": check * 1000,
+        "cache_check_time_ms": (check if tier is None else total) * 1000,
         "db_check_time_ms": fetched * 1000,
         "generation_time_ms": generated * 1000,
         "total_time_ms": total * 1000,
         "data_type": data_type,
         "resource_id": resource_id,
         "tier": tier,
-        "stale": answer.stale,
-        "coalesced": answer.coalesced,
+        "stale": answer is not None and answer.stale,
+        "coalesced": answer is not None and answer.coalesced,
     }
