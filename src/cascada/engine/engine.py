@@ -159,11 +159,7 @@ class Engine:
     ) -> Sequence[Hit[Any] | Miss]:
         if self.passing_by:
             return await self._pass_by(requests, default, at_once=at_once)
-        answers: Sequence[Hit[Any] | Answer | Snapshot] = (
-            await read.get(self.stack, requests, at_once=True)
-            if at_once
-            else await read.get_all(self.stack, requests)
-        )
+        answers = await read.get(self.stack, requests, at_once=at_once)
         return [
             hit_or_miss(self.stack, request, answer, default)
             for request, answer in zip(requests, answers, strict=True)
@@ -241,10 +237,8 @@ class Engine:
     async def ttl(self, request: Request) -> float | None:
         """Seconds until the value of the request's key is no longer fresh; None if none is."""
         exact = Request(request.kind, request.candidates[:1])
-        (answer,) = await read.get(self.stack, [exact], counted=False)
-        if isinstance(answer, Snapshot):
-            return None
-        return max(0.0, answer.entry.fresh_until - self.stack.now())
+        answer = await read.find(self.stack, exact)
+        return None if answer is None else max(0.0, answer.entry.fresh_until - self.stack.now())
 
     @when_ready
     async def explain(self, request: Request) -> Explanation:

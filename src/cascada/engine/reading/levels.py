@@ -16,13 +16,15 @@ from typing import Any
 from cascada.engine.loading import dependencies as sources
 from cascada.engine.loading.dependencies import LoadContext
 from cascada.engine.loading.loaders import call, in_order, is_nothing
-from cascada.engine.reading import read
-from cascada.engine.reading.item import is_absence
+from cascada.engine.reading.answers import account
+from cascada.engine.reading.item import Item, is_absence
+from cascada.engine.reading.lookup import Lookup
 from cascada.engine.request import Answer, Fences, Loader, Request
 from cascada.engine.stack import Stack
 from cascada.model.errors import BadInput
 from cascada.model.keys import Key, Scope
 from cascada.model.loaded import Loaded
+from cascada.tiers.contract import Fence
 
 MakeLoader = Callable[..., Loader]
 """Makes the engine's loader of a function, and of a generator if there is one."""
@@ -65,9 +67,15 @@ class LevelLookup:
         """What is known, if that may be `wanted`; else what the source says, level by level."""
         seen: list[Fences] = [{}] * len(request.candidates)
         if storing:
-            known, seen = await read.known(self._stack, request, wanted=wanted)
-            if known is not None and (self._generator is None or not is_absence(known)):
-                return known
+            started = self._stack.timer()
+            lookup = Lookup(self._stack, [request])
+            await lookup.run()
+            (item,) = lookup.items
+            known, seen = item.answer, _fences(item)
+            if wanted and known is not None and not known.stale:
+                account(self._stack, [request], [known], started)
+                if self._generator is None or not is_absence(known):
+                    return known
         for key, fence in zip(request.candidates, seen, strict=True):
             since = fence if self._asked else None
             level = Request(request.kind, (key,), request.context, request.want, since=since)
@@ -130,3 +138,15 @@ def alone(loader: Callable[..., Any], resource_id: str) -> Callable[..., Any]:
 def _of(rows: Any, resource_id: str) -> Any:
     (row,) = in_order(rows, [resource_id])
     return row
+
+
+def _fences(item: Item) -> list[Fences]:
+    """For each candidate what the tiers said, for what is made from now on."""
+    return [
+        {
+            tier: Fence(seen[index].q, seen[index].epoch, seen[index].mark)
+            for tier, seen in item.seen.items()
+            if index < len(seen)  # memory above another tier is not asked for all
+        }
+        for index in range(len(item.request.candidates))
+    ]

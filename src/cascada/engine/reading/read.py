@@ -17,20 +17,19 @@ from cascada.engine.reading.fast_path import SharedRead, hits
 from cascada.engine.reading.item import is_absence
 from cascada.engine.reading.lookup import Lookup
 from cascada.engine.reading.snapshots import Snapshot
-from cascada.engine.request import Answer, Fences, Request
+from cascada.engine.request import Answer, Request
 from cascada.engine.stack import Stack
 from cascada.model.entry import Hit
-from cascada.tiers.contract import Fence
 
 
 async def get_one(stack: Stack, request: Request) -> Hit[Any] | Answer | Snapshot:
-    """`get_all` of one, together with all who ask in this turn of the event loop.
+    """`get` of one, together with all who ask in this turn of the event loop.
 
     But for values of a declared type: its own code makes them, and may look at its caller's context
     (whose tenant this is, say), so that nobody else makes them.
     """
     if not stack.lower or sources.current(stack) is not None or is_typed(request):
-        return (await get_all(stack, [request]))[0]
+        return (await get(stack, [request]))[0]
     started = stack.timer()
     if len(stack.flights):
         await _until_stored(stack, [request])
@@ -43,43 +42,42 @@ async def get_one(stack: Stack, request: Request) -> Hit[Any] | Answer | Snapsho
     return hit  # type: ignore[no-any-return]
 
 
-async def get_all(stack: Stack, requests: Sequence[Request]) -> list[Hit[Any] | Answer | Snapshot]:
-    """What the tiers have: mostly hits, else what a decision has found; else a snapshot."""
-    started = stack.timer()
-    if len(stack.flights):
-        await _until_stored(stack, requests)
-    found: list[Hit[Any] | Answer | Snapshot]
-    if stack.lower:
-        read, shared = await hits(stack, requests)
-        open_ = [request for request, hit in zip(requests, read, strict=True) if hit is None]
-        rest = iter(await _look_up(stack, open_, shared) if open_ else ())
-        found = [next(rest) if hit is None else hit for hit in read]
-    else:
-        lookup = Lookup(stack, requests)
-        lookup.in_memory()
-        found = [*_outcome(lookup)]
-    account(stack, requests, found, started)
-    return found
-
-
 async def get(
-    stack: Stack,
-    requests: Sequence[Request],
-    *,
-    counted: bool = True,
-    at_once: bool = False,
-) -> list[Answer | Snapshot]:
-    """What the tiers have, each request's first candidate that may be served; else its snapshot.
+    stack: Stack, requests: Sequence[Request], *, at_once: bool = False
+) -> list[Hit[Any] | Answer | Snapshot]:
+    """What the tiers have: mostly hits, else what a decision has found; else a snapshot.
 
-    Not `counted`: it is asked about a value, not for it. `at_once`: all of one moment.
+    `at_once`: all of one moment.
     """
     started = stack.timer()
     if len(stack.flights):
         await _until_stored(stack, requests)
-    found = await _look_up(stack, requests, at_once=at_once)
-    if counted:
-        account(stack, requests, found, started)
+    found: list[Hit[Any] | Answer | Snapshot]
+    if not stack.lower:
+        lookup = Lookup(stack, requests)
+        lookup.in_memory()
+        found, _ = _outcome(lookup)
+    elif at_once:
+        found = await _look_up(stack, requests, None, at_once=True)
+    else:
+        read, shared = await hits(stack, requests)
+        open_ = [request for request, hit in zip(requests, read, strict=True) if hit is None]
+        rest = iter(await _look_up(stack, open_, shared) if open_ else ())
+        found = [next(rest) if hit is None else hit for hit in read]
+    account(stack, requests, found, started)
     return found
+
+
+async def find(stack: Stack, request: Request) -> Answer | None:
+    """What the tiers have, for who asks about a value and not for it: nobody is told of that.
+
+    Nor is a miss remembered, by which its caller would store something.
+    """
+    if len(stack.flights):
+        await _until_stored(stack, [request])
+    lookup = Lookup(stack, [request])
+    await lookup.run()
+    return lookup.items[0].answer
 
 
 async def get_hidden(
@@ -124,54 +122,30 @@ async def _until_stored(stack: Stack, requests: Sequence[Request]) -> None:
 async def _look_up(
     stack: Stack,
     requests: Sequence[Request],
-    shared: SharedRead | None = None,
+    shared: SharedRead | None,
     *,
     at_once: bool = False,
-) -> list[Answer | Snapshot]:
+) -> list[Hit[Any] | Answer | Snapshot]:
     """What the tiers have; what they lack leaves a snapshot."""
     lookup = Lookup(stack, requests, at_once=at_once)
     await lookup.run(shared if shared is not None and shared.tells(requests) else None)
-    found = _outcome(lookup)
-    missed = [each if isinstance(each, Snapshot) else each.snapshot for each in found]
-    await snapshots.complete(stack, [each for each in missed if isinstance(each, Snapshot)])
+    found, missed = _outcome(lookup)
+    await snapshots.complete(stack, missed)
     return found
 
 
-def _outcome(lookup: Lookup) -> list[Answer | Snapshot]:
-    """The answers, and the snapshots of those that there are none to. An absence has both."""
-    found: list[Answer | Snapshot] = []
+def _outcome(lookup: Lookup) -> tuple[list[Hit[Any] | Answer | Snapshot], list[Snapshot]]:
+    """The answers, or snapshots where there are none; and all snapshots, those of absences too."""
+    found: list[Hit[Any] | Answer | Snapshot] = []
+    missed: list[Snapshot] = []
     for item in lookup.items:
         answer = item.answer
-        if answer is None:
-            found.append(snapshots.remember(lookup.stack, item))
-            continue
-        if is_absence(answer):
-            answer.snapshot = snapshots.remember(lookup.stack, item)
+        if answer is None or is_absence(answer):
+            snapshot = snapshots.remember(lookup.stack, item)
+            missed.append(snapshot)
+            if answer is None:
+                found.append(snapshot)
+                continue
+            answer.snapshot = snapshot
         found.append(answer)
-    return found
-
-
-async def known(
-    stack: Stack, request: Request, *, wanted: bool
-) -> tuple[Answer | None, list[Fences]]:
-    """What the tiers have, if that is `wanted` and fresh: else nobody is told of the look.
-
-    And the fence of each candidate for what is made from now on.
-    """
-    started = stack.timer()
-    lookup = Lookup(stack, [request])
-    await lookup.run()
-    (item,) = lookup.items
-    fences: list[Fences] = [
-        {
-            tier: Fence(seen[index].q, seen[index].epoch, seen[index].mark)
-            for tier, seen in item.seen.items()
-            if index < len(seen)  # memory above another tier is not asked for all
-        }
-        for index in range(len(request.candidates))
-    ]
-    answer = item.answer
-    if not wanted or answer is None or answer.stale:
-        return None, fences
-    account(stack, [request], [answer], started)
-    return answer, fences
+    return found, missed

@@ -126,11 +126,8 @@ async def discard(stack: Stack, request: Request, answer: Answer, *, strict: boo
     """
     found_at, was = answer.found_at or request.key, answer.entry
     async with stack.discarding.setdefault(found_at, asyncio.Lock()):
-        (now,) = await read.get(stack, [request], counted=False)
-        if isinstance(now, Answer) and (now.entry.created, now.entry.data) == (
-            was.created,
-            was.data,
-        ):
+        now = await read.find(stack, request)
+        if now and (now.entry.created, now.entry.data) == (was.created, was.data):
             await invalidate(stack, [key_name(found_at)], strict=strict)
 
 
