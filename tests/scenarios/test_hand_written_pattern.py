@@ -42,6 +42,17 @@ async def test_what_was_read_before_an_invalidation_is_not_set_after_it(
     assert not await mine.get("x", "1")
 
 
+async def test_who_asks_for_the_ttl_in_between_is_held_to_the_miss_all_the_same(
+    cache: Cache,
+) -> None:
+    acme = cache.tenant("acme")
+    assert not await acme.get("x", "1")
+    await asyncio.create_task(acme.invalidate("x", "1"))
+    assert await acme.ttl("x", "1") is None
+    assert not await acme.set("x", "1", "old row")
+    assert not await acme.get("x", "1")
+
+
 async def test_what_another_process_has_invalidated_is_not_set_either(nodes: MakeNodes) -> None:
     async with nodes(2) as group:
         here, there = (node.tenant("acme") for node in group)
