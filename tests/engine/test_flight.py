@@ -21,8 +21,7 @@ def answer() -> Answer:
 
 
 def take_off(flights: Flights) -> Flight:
-    (flight,) = flights.prepare([QUESTION], kept=False)
-    return flight
+    return flights.begin(QUESTION, LoadTask())
 
 
 def board(flight: Flight, asked: int, parent: LoadTask | None = None) -> Waiter:
@@ -104,7 +103,8 @@ async def test_a_flight_without_callers_is_cancelled_and_takes_no_more() -> None
 async def test_a_flight_whose_values_are_all_there_is_not_cancelled() -> None:
     flights = Flights()
     other = Request(QUESTION.kind, (KEY._replace(resource_id="2"),))
-    one, two = flights.prepare([QUESTION, other], kept=False)
+    task = LoadTask()
+    one, two = flights.begin(QUESTION, task), flights.begin(other, task)
     one.owner.task = asyncio.ensure_future(asyncio.sleep(60))
     waiters = [board(one, 0), board(two, 0)]
     one.set_result(answer())
@@ -121,7 +121,7 @@ async def test_a_flight_whose_values_are_all_there_is_not_cancelled() -> None:
 async def test_a_circle_of_waiting_is_refused_before_it_is_closed() -> None:
     flights = Flights()
     flown = [
-        flights.prepare([Request(QUESTION.kind, (KEY._replace(resource_id=name),))], kept=False)[0]
+        flights.begin(Request(QUESTION.kind, (KEY._replace(resource_id=name),)), LoadTask())
         for name in "abcd"
     ]
     a, b, c, d = flown
@@ -192,7 +192,8 @@ async def test_who_may_not_have_what_a_tier_had_waits_for_the_end_and_looks_agai
 async def test_nobody_boards_a_flight_that_is_over_while_others_of_its_voyage_fly() -> None:
     flights = Flights()
     other = Request(QUESTION.kind, (KEY._replace(resource_id="2"),))
-    ended, flying = flights.prepare([QUESTION, other], kept=False)
+    task = LoadTask()
+    ended, flying = flights.begin(QUESTION, task), flights.begin(other, task)
     ended.set_result(answer())
     ended.end(proven=True)
     assert flights.find(KEY) is None

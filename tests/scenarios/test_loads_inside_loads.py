@@ -70,6 +70,21 @@ async def test_a_circle_inside_one_call_for_many_is_found(cache: Cache) -> None:
     assert isinstance(error, LoadCycle)
 
 
+async def test_what_was_asked_for_beside_a_circle_can_be_loaded_afterwards(cache: Cache) -> None:
+    acme = cache.tenant("acme")
+
+    async def rows(ids: list[str]) -> Any:
+        return {each: each for each in ids}
+
+    async def both() -> Any:
+        return await acme.load_many("x", ["beside", "a"], rows)
+
+    (error,) = await in_time(acme.load("x", "a", both))
+    assert isinstance(error, LoadCycle)
+    (beside,) = await in_time(acme.load("x", "beside", Row("there").read))
+    assert beside.value == "there"
+
+
 async def test_loaders_that_share_what_they_need_are_no_circle(cache: Cache) -> None:
     acme = cache.tenant("acme")
     shared = Row("base", seconds=0.01)

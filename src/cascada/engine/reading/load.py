@@ -7,6 +7,7 @@ and leaves whenever it likes. Streams use the same steps, with places of their o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 from cascada.engine.loading import dependencies as sources
 from cascada.engine.loading.encode import encoded, is_typed
@@ -18,9 +19,8 @@ from cascada.engine.reading.lookup import Lookup
 from cascada.engine.request import Answer, Loader, Request
 from cascada.engine.stack import Stack
 from cascada.engine.tasks.limits import Ticket
-from cascada.engine.tasks.singleflight import Waiter
+from cascada.engine.tasks.singleflight import LoadTask, Waiter
 from cascada.model.errors import SerializationError
-from cascada.model.keys import Key
 
 Place = tuple[int, Waiter]
 """Which request waits, and its place on a flight."""
@@ -40,9 +40,11 @@ async def load(stack: Stack, requests: Sequence[Request], loader: Loader) -> lis
         waited = await look_past_refreshes(lookup, found) if len(stack.flights) else False
         if unread:
             waited, unread, shared = True, False, await _read_together(lookup, found)
-        for index, answer in zip(open_, found, strict=True):
+        lacking = []
+        for index, item, answer in zip(open_, lookup.items, found, strict=True):
             answers[index] = answer
-        lacking = [each for each in zip(open_, lookup.items, strict=True) if not answers[each[0]]]
+            if answer is None:
+                lacking.append((index, item))
         if not lacking:
             break
         places = _join(lookup, lacking, loader, asked, shared, waited=waited)
@@ -56,22 +58,24 @@ async def load(stack: Stack, requests: Sequence[Request], loader: Loader) -> lis
         finally:
             for _, waiter in places:
                 waiter.leave()
-    in_order = [answer for answer in answers if answer is not None]
-    account(stack, requests, in_order, started)
-    return in_order
+    all_of_them = cast("list[Answer]", answers)
+    account(stack, requests, all_of_them, started)
+    return all_of_them
 
 
 def at_hand(lookup: Lookup, loader: Loader) -> list[Answer | None]:
     """What memory may serve. What is due or stale starts its refresh, unless somebody loads it, or
     that has just failed."""
     flights, timer = lookup.stack.flights, lookup.stack.timer
+    found: list[Answer | None] = []
     lookup.in_memory()
     for item in lookup.items:
+        found.append(item.answer or item.servable)
         key = item.request.key
         if item.servable and flights.find(key) is None and not flights.cooling(key, timer()):
-            (item.flight,) = flights.prepare([item.request], kept=True)
+            item.flight = flights.begin(item.request, LoadTask(kept=True))
             start_load(lookup.of([item]), loader)
-    return [item.answer or item.servable for item in lookup.items]
+    return found
 
 
 async def look_past_refreshes(lookup: Lookup, found: list[Answer | None]) -> bool:
@@ -159,32 +163,27 @@ def _join(
     """
     stack = lookup.stack
     parent = None if lookup.context is None else lookup.context.owner
-    refused = lookup.refused
+    refused, owner = lookup.refused, LoadTask()
     places: list[Place] = []
-    alone: dict[Key, list[tuple[int, Item]]] = {}
+    mine: list[Item] = []
     try:
         for index, item in lacking:
             flight = stack.flights.find(item.request.key)
-            if flight is None:
-                alone.setdefault(item.request.key, []).append((index, item))
-            else:
-                places.append((index, Waiter(flight, asked, parent, own=False, refused=refused)))
+            if own := flight is None:
+                item.flight = flight = stack.flights.begin(item.request, owner)
+                mine.append(item)
+            places.append((index, Waiter(flight, asked, parent, own=own, refused=refused)))
     except BaseException:
         for _, waiter in places:
             waiter.leave()
+        stack.flights.remove([item.flight for item in mine])
         raise
-    if not alone:
+    if not mine:
         return places
-    items = [each[0][1] for each in alone.values()]
-    requests = [item.request for item in items]
-    flights = stack.flights.prepare(requests, kept=False)
-    for item, flight, equal in zip(items, flights, alone.values(), strict=True):
-        item.flight = flight
-        for index, each in equal:
-            own = each is item
-            places.append((index, Waiter(flight, asked, parent, own=own, refused=refused)))
     # For the same reason only what the tier below had not is taken over from then.
-    nothing = shared if shared is not None and shared.lacks(requests) else None
-    lookup.items = items  # from here on they are the task's
-    start_load(lookup.again(items) if waited else lookup, loader, nothing)
+    nothing = shared
+    if shared is not None and not shared.lacks([item.request for item in mine]):
+        nothing = None
+    lookup.items = mine  # from here on they are the task's
+    start_load(lookup.again(mine) if waited else lookup, loader, nothing)
     return places

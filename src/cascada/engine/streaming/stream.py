@@ -36,7 +36,7 @@ from cascada.engine.stack import Stack
 from cascada.engine.streaming.pieces import Pieces
 from cascada.engine.tasks.limits import Ticket
 from cascada.engine.tasks.replay import Live, TooLong
-from cascada.engine.tasks.singleflight import Flight, Waiter
+from cascada.engine.tasks.singleflight import Flight, LoadTask, Waiter
 from cascada.model.entry import Entry
 from cascada.model.errors import BadInput, LoadError
 from cascada.tiers.memory.watch import Watch
@@ -293,7 +293,7 @@ def _join(lookup: Lookup, source: Pieces, asked: int, *, waited: bool) -> Follow
         flight = None
     if flight is not None:
         return Follower(lookup, flight, asked, own=False)
-    (flight,) = stack.flights.prepare([request], kept=False)
+    flight = stack.flights.begin(request, LoadTask())
     flight.live = live = source.live()
     place = Follower(lookup, flight, asked, own=True)
     item.flight = flight

@@ -47,14 +47,15 @@ MAX_COOLING: Final = 4096
 class LoadTask:
     """The task that carries flights, the callers that wait, and whom its own loader waits for."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, kept: bool = False) -> None:
+        """`kept`: it goes on although nobody waits."""
         self.task: asyncio.Task[None] | None = None
         self.ticket = Ticket()
         self.renewing: asyncio.TimerHandle | asyncio.Task[None] | None = None
         self.waiters = 0
         self.waits_for: dict[LoadTask, int] = {}
         self.flying = 0
-        self.kept = False
+        self.kept = kept
 
     def wait_for(self, other: LoadTask) -> None:
         """Its loader waits for the other one from now on."""
@@ -264,17 +265,11 @@ class Flights:
                 return None
         return flight
 
-    def prepare(self, requests: Iterable[Request], *, kept: bool) -> list[Flight]:
-        """Enter flights of one task into the table. `kept`: go on although nobody waits."""
-        owner = LoadTask()
-        owner.kept = kept
-        flights = []
-        for request in requests:
-            flight = Flight(request, self.moment(), owner)
-            self._by_key[request.key] = flight
-            flights.append(flight)
-        owner.flying = len(flights)
-        return flights
+    def begin(self, request: Request, owner: LoadTask) -> Flight:
+        """Enter a flight of this task, which is about to start, into the table."""
+        flight = self._by_key[request.key] = Flight(request, self.moment(), owner)
+        owner.flying += 1
+        return flight
 
     def cool(self, key: Key, until: float) -> None:
         """A refresh failed: hits start no other one until then (monotonic seconds)."""
