@@ -30,7 +30,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
 
     def get_tenant_id(self) -> str:
         """The tenant; MissingTenant if there is none."""
-        if _blank(self.tenant_id):
+        if arguments.is_blank(self.tenant_id):
             raise MissingTenant(
                 "this context names no tenant; make it with Context(tenant_id=...), "
                 "or have the request name one"
@@ -58,7 +58,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
 
     def lacks(self, part: str) -> bool:
         """Whether `part` ("tenant", "agent", "conversation", "collection") is not there."""
-        return _blank(getattr(self, f"{arguments.choice(part, 'part', PARTS)}_id"))
+        return arguments.is_blank(getattr(self, f"{arguments.choice(part, 'part', PARTS)}_id"))
 
     def __enter__(self) -> Self:
         _current.set((self, _current.get()))
@@ -85,15 +85,11 @@ def current_tenant() -> str:
     """The tenant of the current context, else CASCADA_TENANT, else MissingTenant naming both."""
     context = current_context()
     tenant = None if context is None else context.tenant_id
-    if _blank(tenant):
+    if arguments.is_blank(tenant):
         tenant = os.environ.get(TENANT_VARIABLE)
-    if not _blank(tenant):
+    if not arguments.is_blank(tenant):
         return arguments.tenant(tenant)
     raise MissingTenant(
         "there is no tenant: the current context names none, and CASCADA_TENANT is not set; "
         "run this inside `with Context(tenant_id=...):`, or set CASCADA_TENANT"
     )
-
-
-def _blank(given: object) -> bool:
-    return given is None or arguments.is_blank(given)

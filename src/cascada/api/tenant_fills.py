@@ -13,12 +13,11 @@ from typing import Any
 
 from cascada.api.tenant_requests import TenantRequests
 from cascada.engine.reading.snapshots import Snapshot
-from cascada.engine.request import Request
 from cascada.model import arguments
-from cascada.model.entry import Entry, Hit, Miss
+from cascada.model.entry import Hit, Miss
 from cascada.model.errors import BadInput
 from cascada.model.keys import Id
-from cascada.model.made_of import Declared, MadeOf, sources_for
+from cascada.model.made_of import Declared, sources_for
 from cascada.model.ttl import Duration
 
 
@@ -54,7 +53,13 @@ class TenantFills(TenantRequests):
         if made_after.stack is not self._engine.stack or key.tenant != self.tenant:
             raise BadInput(f"fill was given a miss of {key}, of another tenant or another cache")
         made_of = sources_for(self.tenant, sources)
-        entry = self._to_be_filled(made_after.request, value, ttl, tags, made_of)
+        entry = self._engine.to_be_set(
+            made_after.request,
+            value,
+            ttl=arguments.ttl(ttl),
+            tags=arguments.names(tags, "tags", "tags"),
+            sources=made_of,
+        )
         return await self._engine.fill(made_after, entry, made_of)
 
     async def _fill_anew(self, data_type: str, resource_id: Id, value: object) -> bool:
@@ -63,20 +68,4 @@ class TenantFills(TenantRequests):
         None says that there is no such value, as in `set`.
         """
         request = self._request(self._type_keys(data_type), resource_id)
-        return await self._engine.fill_anew(request, self._to_be_filled(request, value))
-
-    def _to_be_filled(
-        self,
-        request: Request,
-        value: object,
-        ttl: Duration | None = None,
-        tags: Sequence[str] = (),
-        sources: Sequence[MadeOf] = (),
-    ) -> Entry | None:
-        return self._engine.to_be_set(
-            request,
-            value,
-            ttl=arguments.ttl(ttl),
-            tags=arguments.names(tags, "tags", "tags"),
-            sources=sources,
-        )
+        return await self._engine.fill_anew(request, self._engine.to_be_set(request, value))

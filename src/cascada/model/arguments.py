@@ -82,9 +82,9 @@ def name(value: object, what: str, accepted: str = "a name") -> str:
 
 
 def is_blank(value: object) -> bool:
-    """Whether it is a text that says nothing."""
+    """Whether it is None, or a text that says nothing."""
     plain = text_of(value)
-    return plain is not None and not plain.strip()
+    return value is None or (plain is not None and not plain.strip())
 
 
 _OPTIONAL: Final = ("agent", "conversation", "collection")
@@ -127,8 +127,7 @@ def _short(plain: str, what: str) -> str:
 
 def tenant(value: object) -> str:
     """The canonical text of a tenant; there is no default."""
-    plain = text_of(value)
-    if value is None or (plain is not None and not plain.strip()):
+    if is_blank(value):
         raise MissingTenant(
             f"tenant is {shown(value)}; pass the id of the tenant whose data this is "
             "(there is no default, so that no tenant ever sees another's values)"
