@@ -63,23 +63,15 @@ class Calls:
         with suppress(TierUnavailable):
             self._link.send(b"EVAL", script.text, len(keys), *keys, *arguments, fits=anything)
 
-    async def settled(
-        self,
-        script: Script,
-        keys: Sequence[Argument],
-        arguments: Sequence[Argument],
-        fits: Fits,
-    ) -> Any:
-        """Run a script that publishes, and wait until its message has left the server.
+    async def settle(self) -> None:
+        """Wait until what was published before has left the server.
 
         A server writes what it has published before it reads the next commands. So one PING that
         is sent after the script's reply settles it, also those of all who wait for one.
         """
-        reply = await self.run(script, keys, arguments, fits)
         # Without an answer the message is on its way all the same; the feed knows when it is not.
         with suppress(TierUnavailable, ServerError):
             await self._pings.ask(None)
-        return reply
 
     def _send(self, *command: Argument, fits: Fits | None = None) -> asyncio.Future[Any]:
         wait_in(self._link)

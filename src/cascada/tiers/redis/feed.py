@@ -62,7 +62,7 @@ class Publisher(Protocol):
 
 
 class PushFeed:
-    """A `Feed` that pushes keep young."""
+    """A `Feed` that pushes keep young. `heard`: the nonce and number of the latest push."""
 
     def __init__(
         self,
@@ -83,6 +83,7 @@ class PushFeed:
             greet=self._greet, on_push=self._pushed, on_change=self._changed
         )
         self._nonce, self._q = b"", 0
+        self.heard = b"", 0
         self._server = b""
         self._deaf = self._said = False
         self._trusted_until = -math.inf
@@ -220,7 +221,7 @@ class PushFeed:
         else:
             self._sink.apply(q, named, dated=True)
             self._sink.caught_up(q)
-        self._nonce, self._q = nonce, q
+        self._nonce, self._q = self.heard = nonce, q
         for name in named:
             if name.startswith("k:"):
                 self._releases.released(name[2:])  # its lease went with it

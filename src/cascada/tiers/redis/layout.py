@@ -115,6 +115,7 @@ class Layout:
         self.times = self.prefix + b"t"
         self.channel = self.prefix + b"i"
         self.common = (self.epoch, self.names_ring, self.keys_ring)
+        self.generations = self.prefix + b"g:"
         self._entries = self.prefix + b"v:"
         self._borne: dict[tuple[str | None, ...], Borne] = {}
 
@@ -124,15 +125,16 @@ class Layout:
     def lease(self, key: Key) -> bytes:
         return self.prefix + b"l:" + key.text.encode()
 
-    def lease_keys(self, text: bytes) -> tuple[bytes, bytes, bytes]:
-        """v, l and w of the key with this text."""
+    def fill_keys(self, text: bytes) -> tuple[bytes, bytes, bytes, bytes, bytes]:
+        """v, l and w of the key with this text, the generation of what was made of it, and n."""
         prefix = self.prefix
-        return prefix + b"v:" + text, prefix + b"l:" + text, prefix + b"w:" + text
-
-    def fill_keys(self, text: bytes) -> tuple[bytes, ...]:
-        """v, l and w, the generation of what was made of it, and n."""
-        prefix = self.prefix
-        return (*self.lease_keys(text), prefix + b"g:k:" + text, prefix + b"n:" + text)
+        return (
+            prefix + b"v:" + text,
+            prefix + b"l:" + text,
+            prefix + b"w:" + text,
+            prefix + b"g:k:" + text,
+            prefix + b"n:" + text,
+        )
 
     def aside(self, key: Key, digest: bytes) -> bytes:
         """Where a large payload of this key lies."""
@@ -142,7 +144,7 @@ class Layout:
         return self.prefix + b"a:%s:%d" % (nonce.hex().encode(), q)
 
     def generation(self, name: str) -> bytes:
-        return self.prefix + b"g:" + name.encode()
+        return self.generations + name.encode()
 
     def counter(self, name: str) -> bytes:
         return self.prefix + b"c:" + name.encode()

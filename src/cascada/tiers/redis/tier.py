@@ -12,7 +12,7 @@ import asyncio
 import logging
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -182,14 +182,17 @@ class RedisTier:
         once: bool = False,
         digests: Sequence[bytes] = (),
     ) -> list[Lease | Found | Busy]:
-        await self._need_scripts()
+        if not self._rights.scripts:
+            await self._need_scripts()
         asked = list(zip(keys, seen, strict=True))
         if once:
             return [*self._leases.once(asked)]
-        return await self._leases.acquire(self.run_id, asked, force=force, digests=digests)
+        return await self._leases.acquire(self._rights.run_id, asked, force=force, tokens=digests)
 
-    async def fill(self, leases: Sequence[Lease], entries: Sequence[Entry | None]) -> list[Filled]:
-        return await self._leases.fill(self.run_id, list(zip(leases, entries, strict=True)))
+    def fill(
+        self, leases: Sequence[Lease], entries: Sequence[Entry | None]
+    ) -> Coroutine[Any, Any, list[Filled]]:
+        return self._leases.fill(self._rights.run_id, leases, entries)
 
     async def renew(self, leases: Sequence[Lease]) -> None:
         if leases:
@@ -202,34 +205,46 @@ class RedisTier:
         if not self._rights.scripts:
             return await self._invalidate_everything(names)
         layout = self._layout
-        keys = [name for name in names if name.startswith("k:")]
-        ordered = [*keys, *(name for name in names if not name.startswith("k:"))]
+        keys: list[bytes] = []
+        groups: list[bytes] = []
+        own: list[bytes] = []
+        for name in names:
+            encoded = name.encode()
+            if name.startswith("k:"):
+                keys.append(encoded)
+                own += layout.fill_keys(encoded[2:])[:2]
+            else:
+                groups.append(encoded)
+        ordered = keys + groups
         # A key's own generation as well: what was made from the key bears its name.
-        encoded = [name.encode() for name in ordered]
-        own = [each for name in encoded[: len(keys)] for each in layout.lease_keys(name[2:])[:2]]
-        prefix = layout.generation("")
-        q, receivers, nonce, reached, total = await self._calls.settled(
+        generations = [layout.generations + each for each in ordered]
+        q, receivers, nonce, reached, total = await self._calls.run(
             redis_scripts.INVALIDATE,
-            [*layout.common, *own, *[prefix + name for name in encoded]],
+            [*layout.common, *own, *generations],
             [
-                self.run_id,
+                self._rights.run_id,
                 b"%04d" % layout.number,
                 os.urandom(NONCE),
                 layout.channel,
                 len(keys),
                 b"s" if strict else b"i",
-                prefix,
-                *encoded,
+                layout.generations,
+                *ordered,
             ],
             redis_replies.invalidated(len(ordered)),
         )
         self._numbered_in(nonce)
-        found = {
-            ordered[at - 1]: EntryCount(says, made)
-            for at, says, made in zip(reached[::3], reached[1::3], reached[2::3], strict=True)
-        }
-        exact = len(keys) == len(ordered) and not any(each.made for each in found.values())
-        counts = tuple([found.get(name, NOTHING) for name in names])
+        # Who else was sent it must have it before this returns. A lone process waits for nobody.
+        if receivers > self._heard(nonce, q):
+            await self._calls.settle()
+        exact, counts = not groups, (NOTHING,) * len(names)
+        if reached:
+            found = {
+                ordered[at - 1]: EntryCount(says, made)
+                for at, says, made in zip(reached[::3], reached[1::3], reached[2::3], strict=True)
+            }
+            exact = exact and not any(reached[2::3])
+            counts = tuple([found.get(name.encode(), NOTHING) for name in names])
         return Invalidation(total, exact, q, receivers, nonce, counts)
 
     async def count_entries(self, names: Sequence[str]) -> list[EntryCount]:
@@ -314,6 +329,10 @@ class RedisTier:
         """The feed of what is published; its connection says itself what fails."""
         self._feed = PushFeed(self, sink, clock)
         return self._feed
+
+    def _heard(self, nonce: bytes, q: int) -> bool:
+        """Whether this process's own feed was sent this very invalidation, and has applied it."""
+        return self._feed is not None and self._feed.heard == (nonce, q)
 
     def _numbered_in(self, nonce: bytes | None) -> None:
         if self._feed is not None:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
 
 from cascada.codecs.envelope import MARK, pack_around, unpack
 from cascada.model.entry import Entry
@@ -46,8 +46,6 @@ from cascada.tiers.redis.layout import (
 )
 from cascada.tiers.redis.lease_releases import LeaseReleases
 from cascada.tiers.redis.replies import Argument
-
-T = TypeVar("T")
 
 AT_ONCE: Final = 100
 """Keys of one script: its run then takes about a millisecond of the server."""
@@ -94,12 +92,21 @@ class Leases:
         self.corrupt = 0
 
     async def acquire(
-        self, run_id: bytes, asked: Sequence[Ask], *, force: bool, digests: Sequence[bytes] = ()
+        self, run_id: bytes, asked: Sequence[Ask], *, force: bool, tokens: Sequence[bytes] = ()
     ) -> list[Lease | Found | Busy]:
+        """`tokens`: of the leases, one for each key; else one of its own for all of them."""
         # A load has the lease by itself; what it brings is not known yet.
-        tokens = digests or [os.urandom(TOKEN)] * len(asked)
-        whole = list(zip(asked, tokens, strict=True))
-        return await _in_parts(whole, lambda part: self._acquire(run_id, part, force=force))
+        wanted = list(zip(asked, tokens or [os.urandom(TOKEN)] * len(asked), strict=True))
+        if len(wanted) <= AT_ONCE:
+            answers = await self._ask(run_id, wanted, force=force) if wanted else []
+        else:
+            parts = [wanted[start : start + AT_ONCE] for start in range(0, len(wanted), AT_ONCE)]
+            asking = [self._ask(run_id, part, force=force) for part in parts]
+            answers = [answer for part in await asyncio.gather(*asking) for answer in part]
+        final = [answer for answer in answers if isinstance(answer, Lease | Busy)]
+        if len(final) == len(answers):
+            return [*final]
+        return await self._usable(run_id, wanted, answers, force=force)
 
     def once(self, asked: Sequence[Ask]) -> list[Lease]:
         """Leases of what is stored where nothing is: its script looks for all that it needs."""
@@ -114,7 +121,10 @@ class Leases:
             for key, seen in asked
         ]
 
-    async def fill(self, run_id: bytes, fills: Sequence[Fill]) -> list[Filled]:
+    async def fill(
+        self, run_id: bytes, leases: Sequence[Lease], entries: Sequence[Entry | None]
+    ) -> list[Filled]:
+        fills: Sequence[Fill] = list(zip(leases, entries, strict=True))
         if any(map(is_large, fills)):
             fills = await self._put_aside(fills)
         parts: list[list[Fill]] = [[]]
@@ -127,7 +137,9 @@ class Leases:
                 parts.append([])
                 names = mine
             parts[-1].append(fill)
-        answers = await asyncio.gather(*[self._fill(run_id, part) for part in parts if part])
+        if len(parts) == 1:
+            return await self._fill(run_id, parts[0]) if fills else []
+        answers = await asyncio.gather(*[self._fill(run_id, part) for part in parts])
         return [answer for part in answers for answer in part]
 
     async def renew(self, leases: Sequence[Lease]) -> None:
@@ -148,34 +160,42 @@ class Leases:
             putting.cancel()
         return referring
 
-    async def _acquire(
-        self, run_id: bytes, asked: Sequence[tuple[Ask, bytes]], *, force: bool
+    async def _usable(
+        self,
+        run_id: bytes,
+        wanted: Sequence[tuple[Ask, bytes]],
+        answers: Sequence[Lease | Found | Busy | Missing],
+        *,
+        force: bool,
     ) -> list[Lease | Found | Busy]:
-        keys = [key for (key, _), _ in asked]
-        answers = await self._aside.whole(keys, await self._ask(run_id, asked, force=force))
+        """The same, with payloads in the place of references, and nothing that is damaged."""
+        whole = await self._aside.whole([key for (key, _), _ in wanted], answers)
         unusable = [
             ((key, (seen or Missing(answer.q))._replace(mark=answer.mark)), token)
-            for ((key, seen), token), answer in zip(asked, answers, strict=True)
+            for ((key, seen), token), answer in zip(wanted, whole, strict=True)
             if isinstance(answer, Missing)
         ]
         # A script cannot tell. Asked again, it knows which entry will not do.
-        granted = iter(await self._acquire(run_id, unusable, force=force) if unusable else ())
-        return [next(granted) if isinstance(answer, Missing) else answer for answer in answers]
+        again = [each for each, _ in unusable]
+        granted = iter(
+            await self.acquire(run_id, again, force=force, tokens=[token for _, token in unusable])
+        )
+        return [next(granted) if isinstance(answer, Missing) else answer for answer in whole]
 
     async def _ask(
         self, run_id: bytes, asked: Sequence[tuple[Ask, bytes]], *, force: bool
     ) -> list[Lease | Found | Busy | Missing]:
         """Missing: what is there is damaged."""
         layout = self._layout
-        places = Places(layout)
+        generations: dict[bytes, int] = {}
         keys: list[Argument] = []
         each: list[Argument] = []
         # A load's value is made after its lease, whatever was seen.
         fences = [seen if force or isinstance(seen, Fence) else None for (_, seen), _ in asked]
         for ((key, seen), token), fence in zip(asked, fences, strict=True):
             text = key.text.encode()
-            keys += layout.lease_keys(text)
-            mine = places.of_key(key)
+            keys += layout.fill_keys(text)[:3]
+            mine = _places(generations, layout.borne(key)[1])
             each += (
                 b"" if seen is None else seen.mark,
                 b"" if fence is None else fence.epoch or _UNKNOWN,
@@ -189,10 +209,11 @@ class Leases:
         try:
             reply = await self._calls.run(
                 redis_scripts.ACQUIRE,
-                [*layout.common, *places.generations, *keys],
+                [*layout.common, *generations, *keys],
                 [
                     run_id, b"%04d" % layout.number, os.urandom(NONCE), b"1" if force else b"0",
-                    LEASE_MS, layout.generation(""), len(places.names), *places.names, *each,
+                    LEASE_MS, layout.generations, len(generations),
+                    *_names(layout, generations), *each,
                 ],
                 redis_replies.granted(len(asked)),
             )  # fmt: skip
@@ -232,26 +253,30 @@ class Leases:
     def _give_back(self, token: bytes, keys: Sequence[Key]) -> None:
         """Release what was asked for under `token`. On one connection it is carried out later."""
         texts = [key.text.encode() for key in keys]
-        released = [each for text in texts for each in self._layout.lease_keys(text)[1:]]
+        released = [each for text in texts for each in self._layout.fill_keys(text)[1:3]]
         self._calls.post(redis_scripts.RELEASE, released, [token, self._layout.channel, *texts])
 
     async def _fill(self, run_id: bytes, fills: Sequence[Fill]) -> list[Filled]:
         layout, now = self._layout, self._now()
-        places = Places(layout)
+        generations: dict[bytes, int] = {}
         keys: list[Argument] = []
         each: list[Argument] = []
+        size = 0
         for lease, entry in fills:
             key = lease.key
             text = key.text.encode()
-            static = places.of_key(key)
-            before, after, life = b"", b"", 1
-            late = places.of_names(lease.names if entry is None else entry.names)
-            kind = b""
+            static = _places(generations, layout.borne(key)[1])
+            names = lease.names if entry is None else entry.names
+            late = _places(generations, map(layout.generation, names))
+            kind, version, life, before, after, own = b"", b"", 1, b"", b"", b""
             if entry is not None:
                 kind = b"once" if lease.once else b"k:" + text if lease.forced else b""
-                before, after = pack_around(entry, layout.home(text), 1 + len(static) + len(late))
+                version = b"" if entry.version is None else ordered(entry.version)
                 life = life_ms(entry, now)
-                self._hint(key, entry.names)
+                before, after = pack_around(entry, layout.home(text), 1 + len(static) + len(late))
+                own = bytes([48 + is_own(key, name) for name in names])
+                size += len(entry.data)
+                self._hint(key, names)
             keys += layout.fill_keys(text)
             each += (
                 lease.token,
@@ -259,12 +284,12 @@ class Leases:
                 text,
                 kind,
                 b"0" if entry is None else b"1",
-                b"" if entry is None or entry.version is None else ordered(entry.version),
+                version,
                 life,
                 max(GENERATION_MS, min(2 * life, LONGEST_MS)),
                 before,
                 after,
-                b"" if entry is None else bytes(48 + is_own(key, name) for name in entry.names),
+                own,
                 len(static),
                 len(late),
                 *static,
@@ -272,13 +297,13 @@ class Leases:
             )
         reply = await self._calls.run(
             FILL,
-            [*layout.common, *places.generations, *keys],
+            [*layout.common, *generations, *keys],
             [
                 run_id, b"%04d" % layout.number, os.urandom(NONCE), layout.channel,
-                layout.generation(""), len(places.names), *places.names, *each,
+                layout.generations, len(generations), *_names(layout, generations), *each,
             ],
             redis_replies.filled(len(fills)),
-            aside=fills[0][0].token if _size(fills) > BULKY else b"",
+            aside=fills[0][0].token if size > BULKY else b"",
         )  # fmt: skip
         filled = []
         for (lease, _), (said, q, nonce) in zip(fills, reply, strict=True):
@@ -288,48 +313,18 @@ class Leases:
         return filled
 
 
-class Places:
-    """The names of a batch, each once, and where they stand in it, counted from 1."""
+def _places(generations: dict[bytes, int], wanted: Iterable[bytes]) -> list[int]:
+    """Where these stand among a batch's generations, each of them once, counted from 1."""
+    return [generations.setdefault(each, len(generations) + 1) for each in wanted]
 
-    def __init__(self, layout: Layout) -> None:
-        self._layout = layout
-        self._place: dict[str, int] = {}
-        self._of_keys: dict[tuple[str, ...], tuple[int, ...]] = {}
-        self.generations: list[bytes] = []
 
-    @property
-    def names(self) -> list[str]:
-        return list(self._place)
-
-    def of_key(self, key: Key) -> tuple[int, ...]:
-        """The places of a key's names, less its own, which has no generation that it bears."""
-        names, _ = self._layout.borne(key)
-        places = self._of_keys.get(names)
-        if places is None:
-            places = self._of_keys[names] = self.of_names(names)
-        return places
-
-    def of_names(self, names: Sequence[str]) -> tuple[int, ...]:
-        for name in names:
-            if name not in self._place:
-                self._place[name] = len(self._place) + 1
-                self.generations.append(self._layout.generation(name))
-        return tuple([self._place[name] for name in names])
+def _names(layout: Layout, generations: Iterable[bytes]) -> list[bytes]:
+    """The names that have these generations."""
+    start = len(layout.generations)
+    return [each[start:] for each in generations]
 
 
 def _renewing(layout: Layout, leases: Sequence[Lease]) -> tuple[list[Argument], list[Argument]]:
     """Keys and arguments of the script that renews."""
     keys: list[Argument] = [layout.lease(lease.key) for lease in leases]
     return keys, [LEASE_MS, *[lease.token for lease in leases]]
-
-
-async def _in_parts(whole: Sequence[T], send: Callable[[Sequence[T]], Any]) -> list[Any]:
-    """What `send` answers to all of them, in their order."""
-    if len(whole) <= AT_ONCE:
-        return list(await send(whole)) if whole else []
-    parts = [whole[start : start + AT_ONCE] for start in range(0, len(whole), AT_ONCE)]
-    return [answer for answers in await asyncio.gather(*map(send, parts)) for answer in answers]
-
-
-def _size(fills: Sequence[Fill]) -> int:
-    return sum(len(entry.data) for _, entry in fills if entry is not None)
