@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from cascada.model.names import key_name
+from cascada.model.names import key_name, tenant_name
 from cascada.testing.clock import ManualClock
-from cascada.testing.inside import InsidePush
+from cascada.testing.inside import InsidePush, InsideRedis
 from cascada.tiers.redis.server import Server, server_of
 from tests.scenarios.row import until
 from tests.servers.redis import RedisServer
@@ -150,3 +150,52 @@ async def test_pushes_arrive_whatever_protocol_the_url_asks_for(
         assert await process.keep()
         await process.tier.invalidate([key_name(KEY)])
         await until(lambda: not process.has())
+
+
+@pytest.mark.parametrize(
+    ("listeners", "heard", "pings"),
+    [(0, False, 0), (1, True, 0), (1, False, 1), (2, True, 1)],
+    ids=["nobody", "itself alone", "another alone", "itself and another"],
+)
+async def test_an_invalidation_waits_until_its_push_has_left_for_others(
+    redis_server: RedisServer, listeners: int, heard: bool, pings: int
+) -> None:
+    redis_server.flush()
+    here, there = Process(redis_server.url), Process(redis_server.url)
+    async with processes(here, there):
+        link, sent = InsideRedis(here.tier).link, list[bytes]()
+        send = link.send
+
+        def record(*command: Any, **options: Any) -> Any:
+            sent.append(command[0])
+            if command[0] not in (b"EVALSHA", b"EVAL"):
+                return send(*command, **options)
+            # Its own push is at hand before its reply, or is not: as if that depended on luck.
+            feed = here.feed
+            before = feed.heard
+
+            def answered(reply: Any) -> None:
+                q, _, *rest = reply.result()
+                reply.result()[1] = listeners
+                feed.heard = (rest[0], q) if heard else before
+
+            reply = send(*command, **options)
+            reply.add_done_callback(answered)
+            return reply
+
+        link.send = record
+        await here.tier.invalidate([tenant_name("acme")])
+        assert sent.count(b"PING") == pings
+
+
+async def test_a_feed_that_connects_anew_has_not_heard_what_it_reads_of_the_number(
+    pair: tuple[Process, Process], redis_server: RedisServer
+) -> None:
+    here, there = pair
+    await there.tier.invalidate([tenant_name("acme")])
+    await until(lambda: here.feed.heard == there.feed.heard != (b"", 0))
+    anew = Process(redis_server.url)
+    async with processes(anew):
+        await until(
+            lambda: anew.feed.heard == (b"", 0) and anew.feed.extend(anew.clock.monotonic())
+        )

@@ -196,55 +196,6 @@ class Recorder:
         return next(each for each in reversed(self.sent) if each[1] in (digest, text))
 
 
-@pytest.mark.parametrize(
-    ("listeners", "heard", "pings"),
-    [(0, False, 0), (1, True, 0), (1, False, 1), (2, True, 1)],
-    ids=["nobody", "itself alone", "another alone", "itself and another"],
-)
-async def test_an_invalidation_waits_until_its_push_has_left_for_others(
-    redis_server: RedisServer, listeners: int, heard: bool, pings: int
-) -> None:
-    redis_server.flush()
-    here, there = Process(redis_server.url), Process(redis_server.url)
-    async with processes(here, there):
-        link, sent = InsideRedis(here.tier).link, list[bytes]()
-        send = link.send
-
-        def record(*command: Any, **options: Any) -> Any:
-            sent.append(command[0])
-            if command[0] not in (b"EVALSHA", b"EVAL"):
-                return send(*command, **options)
-            # Its own push is at hand before its reply, or is not: as if that depended on luck.
-            feed = here.feed
-            before = feed.heard
-
-            def answered(reply: Any) -> None:
-                q, _, *rest = reply.result()
-                reply.result()[1] = listeners
-                feed.heard = (rest[0], q) if heard else before
-
-            reply = send(*command, **options)
-            reply.add_done_callback(answered)
-            return reply
-
-        link.send = record
-        await here.tier.invalidate([TENANT])
-        assert sent.count(b"PING") == pings
-
-
-async def test_a_feed_that_connects_anew_has_not_heard_what_it_reads_of_the_number(
-    pair: tuple[Process, Process], redis_server: RedisServer
-) -> None:
-    here, there = pair
-    await there.tier.invalidate([TENANT])
-    await until(lambda: here.feed.heard == there.feed.heard != (b"", 0))
-    anew = Process(redis_server.url)
-    async with processes(anew):
-        await until(
-            lambda: anew.feed.heard == (b"", 0) and anew.feed.extend(anew.clock.monotonic())
-        )
-
-
 async def test_a_script_that_is_sent_twice_does_nothing_the_second_time(
     pair: tuple[Process, Process],
 ) -> None:

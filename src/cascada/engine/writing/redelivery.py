@@ -17,13 +17,14 @@ from typing import Final
 from cascada.engine.stack import Stack
 from cascada.model.errors import TierUnavailable
 from cascada.model.names import tenant_of
+from cascada.tiers.breaker import Call
 from cascada.tiers.capabilities import Outbox
 from cascada.tiers.guarded import GuardedTier
 
 REDELIVER_EVERY: Final = 0.2
 
 PATIENCE: Final = 1.0
-"""Seconds that a caller waits for what it could not tell to be durable, in the outbox."""
+"""Seconds that one call of the outbox may take: a commit that waits for the disk, behind others."""
 
 LOOK_EVERY: Final = 1.0
 """Seconds between two looks into the outbox; a tier that comes back is waited for by a look."""
@@ -39,9 +40,9 @@ async def defer(stack: Stack, tiers: Sequence[GuardedTier], names: Sequence[str]
     if base in tiers or not isinstance(base.tier, Outbox):
         return False
     try:
-        async with asyncio.timeout(PATIENCE):
+        with Call(base.breaker, PATIENCE):
             await base.tier.post(names)
-    except (TierUnavailable, TimeoutError) as error:
+    except TierUnavailable as error:
         stack.trace.tier_failed(base.name, str(error))
         return False
     return True
@@ -77,7 +78,8 @@ def remind(stack: Stack) -> None:
 
 async def _empty_the_outbox(stack: Stack) -> None:
     base = stack.lower[-1]
-    if len(stack.lower) < 2 or not isinstance(base.tier, Outbox):
+    outbox = base.tier
+    if len(stack.lower) < 2 or not isinstance(outbox, Outbox):
         return
     upper = stack.lower[:-1]
     behind = [tier for tier in upper if tier.behind]
@@ -85,7 +87,12 @@ async def _empty_the_outbox(stack: Stack) -> None:
     # who could not reach it although this process does, and waits for the next look.
     for tier in behind:
         await tier.answers()
-    while waiting := await base.tier.posted():
+    while True:
+        # One that never answers would else keep this process from all that is still to be told.
+        with Call(base.breaker, PATIENCE):
+            waiting = await outbox.posted()
+        if not waiting:
+            break
         # Together, tenant by tenant: one by one they would keep what the base was not told waiting.
         by_tenant: dict[str, dict[str, None]] = defaultdict(dict)
         for each in waiting:
@@ -94,6 +101,7 @@ async def _empty_the_outbox(stack: Stack) -> None:
         for names in by_tenant.values():
             for tier in upper:
                 await tier.invalidate(list(names))
-        await base.tier.sent(waiting)
+        with Call(base.breaker, PATIENCE):
+            await outbox.sent(waiting)
     for tier in behind:
         tier.behind = False

@@ -92,10 +92,11 @@ async def write(
     if entry is None:
         return await _nothing(stack, key)
     stack.trace.stored(request.kind, key, len(entry.data), stack.timer())
+    seen: Mapping[str, Seen] = {} if miss is None else miss.seen
     if stack.lower:
-        kept = await _set(stack, request, entry, miss)
+        kept = await _set(stack, request, entry, seen)
     else:
-        lease = stack.memory.grant(key, _seen(miss, stack.memory), force=True)
+        lease = stack.memory.grant(key, seen.get(stack.memory.name), force=True)
         filled = _keep(stack, request, lease, entry)
         # What is larger than all of memory is let in and finds no place.
         kept = filled.accepted and key in stack.memory.records
@@ -106,7 +107,7 @@ async def write(
     return kept
 
 
-async def _set(stack: Stack, request: Request, entry: Entry, miss: Snapshot | None) -> bool:
+async def _set(stack: Stack, request: Request, entry: Entry, seen: Mapping[str, Seen]) -> bool:
     """Hold the key in all lower tiers, then fill them from below, and memory last.
 
     If one refuses, or the lowest does not answer, the key is invalidated in all of them instead:
@@ -117,14 +118,16 @@ async def _set(stack: Stack, request: Request, entry: Entry, miss: Snapshot | No
     memory, names = stack.memory, [key_name(request.key)]
     in_memory, meanwhile = memory.grant(request.key), None
     if stack.goes_on_without(request):
-        seen = _seen(miss, memory)
-        meanwhile = memory.lease_meanwhile(request.key, seen, stack.degraded_l1_ttl)
+        meanwhile = memory.lease_meanwhile(
+            request.key, seen.get(memory.name), stack.degraded_l1_ttl
+        )
     with Unfinished(stack.background, partial(void, stack, names)):
-        held = await _hold(stack, request, entry, miss)
-        filled = await _fill_from_below(stack, request, entry, held)
-        if _is_old(filled):
+        held = await _hold(stack, request, entry, seen)
+        filled, agreed = await _fill_from_below(stack, request, entry, held)
+        lowest = filled.get(stack.lower[-1])
+        if lowest is not None and lowest.outcome is Outcome.OLDER:
             return False
-        agreed, unreached = _agreed(filled), [tier for tier in stack.lower if tier not in filled]
+        unreached = [tier for tier in stack.lower if tier not in filled]
         if held and len(stack.lower) > 1 and not agreed:
             await void(stack, names)
         elif unreached:
@@ -144,14 +147,14 @@ async def _set(stack: Stack, request: Request, entry: Entry, miss: Snapshot | No
 
 
 async def _hold(
-    stack: Stack, request: Request, entry: Entry, miss: Snapshot | None
+    stack: Stack, request: Request, entry: Entry, seen: Mapping[str, Seen]
 ) -> dict[GuardedTier, Lease]:
-    """The leases of the tiers that answer."""
+    """The leases of the tiers that answer. `seen`: what each has answered to the miss before."""
     held, digests = {}, [digest_of(entry)]
     for tier in stack.lower:
-        seen = _seen(miss, tier)
+        miss = seen.get(tier.name)
         try:
-            (lease,) = await tier.lease([request.key], [seen], force=True, digests=digests)
+            (lease,) = await tier.lease([request.key], [miss], force=True, digests=digests)
         except TierUnavailable as error:
             stack.trace.tier_failed(tier.name, str(error))
         else:
@@ -162,12 +165,17 @@ async def _hold(
 
 async def _fill_from_below(
     stack: Stack, request: Request, entry: Entry, held: Mapping[GuardedTier, Lease]
-) -> dict[Tier, Filled]:
-    """What those say that answer, as long as they agree."""
+) -> tuple[dict[Tier, Filled], bool]:
+    """What those say that answer, as long as they agree, and whether all of them do.
+
+    They do if what was asked, the lowest tier first of all, has the value. Or has nothing, where
+    the lowest has had an equal value before this one came: then the tiers above are filled by who
+    reads it there.
+    """
     filled: dict[Tier, Filled] = {}
+    agreed = old = equal = False
     for tier in reversed(stack.lower):
         if tier in held:
-            old = _is_old(filled)
             try:
                 # Of an old value the lease is given back: others wait for it.
                 (answer,) = await tier.fill([held[tier]], [None if old else entry])
@@ -175,38 +183,16 @@ async def _fill_from_below(
                 stack.trace.tier_failed(tier.name, str(error))
             else:
                 if not old:
+                    if not filled:
+                        agreed, old = answer.accepted, answer.outcome is Outcome.OLDER
+                        equal = answer.outcome is Outcome.EQUAL
+                    elif not answer.accepted:
+                        agreed = agreed and equal and answer.outcome is Outcome.NOTHING
                     filled[tier] = answer
                     stack.trace.filled(request, tier.name, accepted=answer.accepted)
-        if not _agreed(filled) and not _is_old(filled):
+        if not agreed and not old:
             break
-    return filled
-
-
-def _agreed(filled: Mapping[Tier, Filled]) -> bool:
-    """Whether what was asked so far, the lowest tier first of all, has the value.
-
-    Or has nothing, where the lowest has had an equal value before this one came: then the tiers
-    above are filled by who reads it there.
-    """
-    if not filled:
-        return False
-    lowest, *above = filled.values()
-    return lowest.accepted and not [
-        each
-        for each in above
-        if not each.accepted
-        and not (each.outcome is Outcome.NOTHING and lowest.outcome is Outcome.EQUAL)
-    ]
-
-
-def _is_old(filled: Mapping[Tier, Filled]) -> bool:
-    """Whether the lowest tier, which remembers most, knows a newer version."""
-    return next(iter(filled.values())).outcome is Outcome.OLDER if filled else False
-
-
-def _seen(miss: Snapshot | None, tier: Tier) -> Seen:
-    """What a tier has answered to the miss that came before."""
-    return None if miss is None else miss.seen.get(tier.name)
+    return filled, agreed
 
 
 def _keep(stack: Stack, request: Request, lease: Lease, entry: Entry) -> Filled:
@@ -273,7 +259,7 @@ async def fill(
     if numbered is None or not (tiers or _was_there(miss, authority)):
         return False
     # Memory hears of invalidations by the numbers of the tier that makes them.
-    in_memory = stack.memory.grant(request.key, _seen(miss, stack.memory), once=True)
+    in_memory = stack.memory.grant(request.key, miss.seen.get(stack.memory.name), once=True)
     in_memory.q = numbered.q
     for tier in reversed(tiers):
         try:

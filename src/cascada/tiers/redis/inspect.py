@@ -1,7 +1,9 @@
-"""What Redis holds under a key, valid or not, and which of its stamps are still equal."""
+"""What Redis holds, for people: under a key, valid or not, and which of its stamps are still equal;
+how much there is in all."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -9,6 +11,7 @@ from cascada.codecs.envelope import unpack
 from cascada.model.errors import CorruptEntry
 from cascada.model.keys import Key
 from cascada.tiers.capabilities import NameState, Stored
+from cascada.tiers.contract import NotPermitted, Usage
 from cascada.tiers.redis.layout import NONCE, Epoch, Layout, generations_of
 
 Command = Callable[..., Awaitable[Any]]
@@ -39,3 +42,20 @@ async def holding(command: Command, layout: Layout, key: Key, run_id: bytes) -> 
 
 def _mark(name: str, stored: bytes, current: bytes) -> NameState:
     return NameState(name, stored.hex(), current.hex() or "gone", stored == current)
+
+
+async def usage(command: Command) -> Usage:
+    """How full it is, with all that others keep there."""
+    try:
+        memory = await command(b"INFO", b"memory")
+        size = await command(b"DBSIZE")
+        stats = await command(b"INFO", b"stats")
+    except NotPermitted as error:
+        raise NotPermitted(f"Redis does not tell how full it is: {error}") from error
+    used, limit = _field(memory, b"used_memory"), _field(memory, b"maxmemory")
+    return Usage(size, used, limit, _field(stats, b"evicted_keys"))
+
+
+def _field(info: bytes, name: bytes) -> int:
+    found = re.search(rb"^" + name + rb":(\d{1,18})", info, re.MULTILINE)
+    return int(found.group(1)) if found else 0

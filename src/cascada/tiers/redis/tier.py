@@ -44,7 +44,7 @@ from cascada.tiers.redis.commands import Calls
 from cascada.tiers.redis.connection import Link
 from cascada.tiers.redis.datastore import RedisData
 from cascada.tiers.redis.feed import PushFeed
-from cascada.tiers.redis.inspect import holding
+from cascada.tiers.redis.inspect import holding, usage
 from cascada.tiers.redis.lanes import Lanes
 from cascada.tiers.redis.large_payloads import AT_ONCE, PATIENCE, Aside
 from cascada.tiers.redis.layout import (
@@ -290,14 +290,7 @@ class RedisTier:
         return Invalidation(0, exact=False, q=0, receivers=-1)
 
     async def usage(self) -> Usage:
-        try:
-            memory = await self._calls.command(b"INFO", b"memory")
-            size = await self._calls.command(b"DBSIZE")
-            stats = await self._calls.command(b"INFO", b"stats")
-        except NotPermitted as error:
-            raise NotPermitted(f"Redis does not tell how full it is: {error}") from error
-        used, limit = _field(memory, b"used_memory"), _field(memory, b"maxmemory")
-        return Usage(size, used, limit, _field(stats, b"evicted_keys"))
+        return await usage(self._calls.command)
 
     async def run(self) -> None:
         """Stay connected, for ever. What an event loop before has left under way is forgotten."""
@@ -403,8 +396,3 @@ class RedisTier:
 def _counted(generation: bytes | None) -> EntryCount:
     found = re.match(rb"(\d{1,15}):(\d{1,15})$", (generation or b"")[NONCE:])
     return NOTHING if found is None else EntryCount(int(found[1]), int(found[2]))
-
-
-def _field(info: bytes, name: bytes) -> int:
-    found = re.search(rb"^" + name + rb":(\d{1,18})", info, re.MULTILINE)
-    return int(found.group(1)) if found else 0

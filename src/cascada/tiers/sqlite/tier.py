@@ -167,21 +167,22 @@ class SqliteTier:
     async def fill(self, leases: Sequence[Lease], entries: Sequence[Entry | None]) -> list[Filled]:
         """Also refused: what is older than the valid row, by its version or by its lease."""
         try:
-            released = [at for at, entry in enumerate(entries) if entry is None]
-            stored = [(at, entry) for at, entry in enumerate(entries) if entry is not None]
-            answers: dict[int, Filled] = {}
+            fills = list(zip(leases, entries, strict=True))
+            released = [lease for lease, entry in fills if entry is None]
+            stored = [(lease, entry) for lease, entry in fills if entry is not None]
+            standing: list[Filled] = []
             if released:
                 ask = self._questions.standing
                 standing = await _by_chunks(
-                    lambda some: self._look(partial(ask, leases=some)),
-                    [leases[at] for at in released],
+                    lambda some: self._look(partial(ask, leases=some)), released
                 )
-                answers.update(zip(released, standing, strict=True))
+            filled: list[Filled] = []
             for start in range(0, len(stored), GROUP):
-                group = stored[start : start + GROUP]
-                filled = await self._fill([(leases[at], entry) for at, entry in group])
-                answers.update(zip((at for at, _ in group), filled, strict=True))
-            return [answers[at] for at in range(len(leases))]
+                filled += await self._fill(stored[start : start + GROUP])
+            if not released:
+                return filled
+            of_released, of_stored = iter(standing), iter(filled)
+            return [next(of_released if entry is None else of_stored) for _, entry in fills]
         finally:
             end_turns(leases)
 
@@ -348,8 +349,8 @@ class SqliteTier:
             chunk = fills[start : start + CHUNK]
             packed = [Write.of(self._options.namespace, *each) for each in chunk]
             work = partial(writes.fill, options=self._options, writes=packed)
-            chunks.append((work, sum(write.rows for write in packed)))
-        durable = any(lease.forced for lease, _ in fills)
+            chunks.append((work, sum([write.rows for write in packed])))
+        durable = any([lease.forced for lease, _ in fills])
         filled = await self._writer.run_together(chunks, durable)
         return [answer for answers in filled for answer in answers]
 
