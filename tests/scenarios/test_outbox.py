@@ -129,3 +129,26 @@ async def test_an_invalidation_is_told_to_the_database_first(
             assert tier.told == []
         await invalidating
         assert len(tier.told) == 1
+
+
+async def test_a_look_into_the_outbox_that_never_ends_is_given_up(
+    redis_server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redelivery, "PATIENCE", 0.05)
+    monkeypatch.setattr(redelivery, "LOOK_EVERY", 0.0)
+    tier = CountingTier(redis_server.url)
+    database = SqliteTier(tmp_path / "cache.db", namespace="outbox", clock=SystemClock())
+    posted, looks = database.posted, 0
+
+    async def hang_once() -> object:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            await asyncio.get_running_loop().create_future()
+        return await posted()
+
+    monkeypatch.setattr(database, "posted", hang_once)
+    await database.post([key_name(key_of("a", 1))])
+    async with Cache(tiers=[tier, database]):
+        await until(lambda: bool(tier.told))
+    assert looks > 1
