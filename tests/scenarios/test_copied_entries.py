@@ -51,7 +51,7 @@ async def test_a_copied_entry_is_a_counted_miss_that_the_next_load_replaces(
     there = reader.tenant(tenant)
     lower = 0 if tiers == "memory" else tiers.count(" and ") + 1
     assert isinstance(await there.get("x", number), Miss)
-    assert reader.stats().types["x"].corrupt == lower
+    assert (await reader.stats()).types["x"].corrupt == lower
     # The database drops what was found damaged, at some moment from here on.
     states = [each.state for each in (await there.explain("x", number)).findings]
     assert states[:2] == ["absent", "corrupt"] if "redis" in tiers else "fresh" not in states

@@ -185,7 +185,7 @@ async def test_a_closed_cache_says_that_it_is_closed(cache: Cache) -> None:
         lambda: acme.invalidate(),
         lambda: acme.explain("x", "1"),
         lambda: acme.ttl("x", "1"),
-        cache.usage,
+        cache.stats,
         cache.__aenter__,
     ):
         with pytest.raises(CacheClosed, match="make a new one"):

@@ -8,6 +8,7 @@ so that neither memory nor labels grow with what callers make up.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 MAX_SERIES: Final = 10_000
@@ -15,19 +16,20 @@ MAX_METRICS: Final = 200
 OTHER: Final = "other"
 
 
+@dataclass(slots=True)
 class Series:
     """One metric of one data type of one tenant: how often it was measured, and what.
 
     `metadata` is that of the last measurement.
     """
 
-    __slots__ = ("count", "data_type", "last", "metadata", "metric", "tenant", "total")
-
-    def __init__(self, metric: str, data_type: str, tenant: str) -> None:
-        self.metric, self.data_type, self.tenant = metric, data_type, tenant
-        self.count = 0
-        self.total = self.last = 0.0
-        self.metadata: Mapping[str, Any] = {}
+    metric: str
+    data_type: str
+    tenant: str
+    count: int = 0
+    total: float = 0.0
+    last: float = 0.0
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Tracked:
