@@ -28,12 +28,12 @@ class Figures:
     model_calls: int
     embedding_calls: int
     tokens: int
-    cache: dict[str, int]
+    cache: dict[str, Any]
 
     @property
     def hit_ratio(self) -> float:
         """Hits over hits and misses of loading reads; coalesced reads are neither."""
-        hits = sum(self.cache[tier] for tier in ("l1", "l2", "l3"))
+        hits = sum(self.cache["by_tier"].values())
         return hits / ((hits + self.cache["misses"]) or 1)
 
 
@@ -135,9 +135,9 @@ _COMPARED: Final[dict[str, Callable[[Figures], float]]] = {
 }
 _OF_THE_CACHE: Final[dict[str, Callable[[Figures], float]]] = {
     "hit ratio": lambda run: run.hit_ratio,
-    "hits in L1": lambda run: run.cache["l1"],
-    "hits in L2": lambda run: run.cache["l2"],
-    "hits in L3": lambda run: run.cache["l3"],
+    "hits in L1": lambda run: run.cache["by_tier"].get("l1", 0),
+    "hits in L2": lambda run: run.cache["by_tier"].get("l2", 0),
+    "hits in L3": lambda run: run.cache["by_tier"].get("l3", 0),
     "misses": lambda run: run.cache["misses"],
     "(stale)": lambda run: run.cache["stale"],
     "(coalesced)": lambda run: run.cache["coalesced"],

@@ -22,6 +22,7 @@ import httpx
 import pytest
 
 from cascada import Tenant
+from cascada.engine.engine import Engine
 from cascada.engine.writing.cascade import Cascade
 from examples.agent_service.answering import Answer, LocalStandIn, Prompt
 from examples.agent_service.settings import Settings
@@ -153,7 +154,7 @@ async def test_a_service_that_forgets_its_cascades_is_found_out(
         return Cascade(Counter())
 
     monkeypatch.setattr(Tenant, "invalidate", forget)
-    monkeypatch.setattr(Tenant, "void", forget)
+    monkeypatch.setattr(Engine, "cascade", forget)
     async with service(tmp_path) as client:
         lanes = await interleavings(client, 40, seed=2)
     assert len([sentence for each in lanes for sentence in each.old]) > 20

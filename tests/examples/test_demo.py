@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from cascada import Tenant
+from cascada.engine.engine import Engine
 from cascada.engine.writing.cascade import Cascade
 from examples.agent_service import demo
 from examples.agent_service.baseline import Baseline
@@ -92,7 +93,7 @@ async def test_a_service_that_forgets_to_invalidate_is_found_out(
         return Cascade(Counter())
 
     monkeypatch.setattr(Tenant, "invalidate", forget)
-    monkeypatch.setattr(Tenant, "void", forget)
+    monkeypatch.setattr(Engine, "cascade", forget)
     forgetful = await one_run(tmp_path / "forgetful", cache=True)
     assert len(compare(without.answers, forgetful.answers).wrong) > 10
 
@@ -107,7 +108,7 @@ def figures(mean_ms: float, db: int, calls: int, hits: int, misses: int) -> Figu
         model_calls=calls,
         embedding_calls=calls,
         tokens=calls * 100,
-        cache={"l1": hits, "l2": 0, "l3": 0, "misses": misses, "stale": 0, "coalesced": 9},
+        cache={"by_tier": {"l1": hits}, "misses": misses, "stale": 0, "coalesced": 9},
     )
 
 

@@ -213,7 +213,7 @@ async def test_statistics_count_what_was_asked(service: Running, acme: httpx.Asy
     assert stats["embedding"]["calls"] == 2  # the documents, the question
     assert stats["database"]["queries"] == service.service.database.queries
     total = stats["cache"]["total"]
-    assert total["l1"] + total["coalesced"] == 4
+    assert total["by_tier"].get("l1", 0) + total["coalesced"] == 4
     # the answer, the agent, its tools, the passages, the collection, its vectors, the embedding
     assert total["misses"] == 7
     assert (await acme.get("/health")).json() == {"status": "ok"}

@@ -23,7 +23,8 @@ async def health() -> dict[str, str]:
 async def stats(service: RunningService) -> dict[str, Any]:
     """What was asked of the database, the embedder and the model, and what the cache answered."""
     # Measurements of the application's own are by tenant, and this is open to all.
-    cache = asdict(replace(await service.cache.stats(), tracked=()))
+    statistics = replace(await service.cache.stats(), tracked=())
+    cache = asdict(statistics) | {"total": asdict(statistics.total)}
     return {
         "database": {"queries": service.database.queries},
         "model": {
