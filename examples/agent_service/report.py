@@ -33,8 +33,9 @@ class Figures:
     @property
     def hit_ratio(self) -> float:
         """Hits over hits and misses of loading reads; coalesced reads are neither."""
-        hits = sum(self.cache["by_tier"].values())
-        return hits / ((hits + self.cache["misses"]) or 1)
+        hits: int = sum(self.cache["by_tier"].values())
+        misses: int = self.cache["misses"]
+        return hits / ((hits + misses) or 1)
 
 
 @dataclass(frozen=True, slots=True)

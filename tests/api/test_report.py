@@ -1,5 +1,8 @@
 """The report as people read it: the table, and the one sentence that says what to do."""
 
+import json
+from dataclasses import asdict
+
 import pytest
 
 from cascada import Cache
@@ -79,3 +82,15 @@ async def test_a_cache_that_was_not_used_reports_that() -> None:
     assert report.types == {}
     assert report.total == TypeStatistics({"l1": 0})
     assert "Nothing has been read yet" in str(report)
+
+
+async def test_what_stats_says_can_be_sent_as_json() -> None:
+    async with Cache() as cache:
+        acme = cache.tenant("acme")
+        await acme.load("doc", "1", lambda: "value")
+        await acme.get("doc", "1")
+        cache_stats = await cache.stats()
+    sent = json.loads(json.dumps(asdict(cache_stats)))
+    assert sent["types"]["doc"]["by_tier"] == {"l1": 1}
+    assert sent["tiers"]["l1"]["hits"] == 1
+    assert asdict(cache_stats.total)["by_tier"] == {"l1": 1}

@@ -221,7 +221,8 @@ def added_up(rows: Sequence[Kind | TypeStatistics]) -> TypeStatistics:
     for row in rows:
         hits.update(row.by_tier)
     sums = {name: sum(getattr(row, name) for row in rows) for name in _SUMS}
-    return TypeStatistics(hits, **sums)
+    # A plain dict: `dataclasses.asdict` makes of a Counter another one, which counts its pairs.
+    return TypeStatistics(dict(hits), **sums)
 
 
 def _cells(row: TypeStatistics) -> tuple[str, ...]:
