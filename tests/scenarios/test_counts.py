@@ -59,8 +59,8 @@ async def test_what_went_alone_is_not_counted_again(cache: Cache) -> None:
 
 async def test_a_tag_that_a_value_bears_no_more_does_not_count_it(cache: Cache) -> None:
     acme = cache.tenant("acme")
-    await acme.set("x", "1", "value", tags=["old", "both"])
-    await acme.set("x", "1", "value", tags=["both", "new"])
+    assert await acme.set("x", "1", "value", tags=["old", "both"])
+    assert await acme.set("x", "1", "value", tags=["both", "new"])
     await acme.load("x", "2", lambda: Loaded("value", tags=["both"]))
     assert await kept(acme, "2") == "value"
     assert (await acme.invalidate(tag="old")).keys == 0

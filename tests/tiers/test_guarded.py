@@ -3,7 +3,7 @@
 import asyncio
 import re
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,11 +11,12 @@ import pytest
 
 from cascada.model.clock import SystemClock
 from cascada.model.errors import BadInput, CascadaError, TierUnavailable, Unanswered
+from cascada.model.keys import Key
 from cascada.testing.clock import ManualClock
 from cascada.testing.inside import InsideSqlite
 from cascada.tiers import guarded as guarded_module
 from cascada.tiers.breaker import FAILURES_TO_OPEN, MAX_CAUSES, RETRY_AFTER, Call
-from cascada.tiers.contract import Full, NotPermitted
+from cascada.tiers.contract import Full, Missing, NotPermitted
 from cascada.tiers.guarded import GuardedTier
 from cascada.tiers.redis.layout import ServerError
 from cascada.tiers.redis.refusals import refusal
@@ -157,6 +158,21 @@ async def test_a_tier_that_says_nothing_is_away(guarded: GuardedTier, told: Told
         with pytest.raises(Unanswered, match=r"no answer within 0\.05 s"):
             await call(guarded, silent)
     assert told.said == [("down", "no answer within 0.05 s")]
+
+
+async def test_a_read_of_many_keys_may_take_longer(
+    guarded: GuardedTier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def slow(keys: Sequence[Key]) -> list[Missing]:
+        await asyncio.sleep(4 * SHORT)
+        return [Missing(0)] * len(keys)
+
+    monkeypatch.setattr(guarded.tier, "read", slow)
+    guarded.timeout = SHORT
+    key = Key("acme", "doc", None, None, None, "1")
+    with pytest.raises(Unanswered, match=r"no answer within 0\.05 s"):
+        await guarded.read([key])
+    assert len(await guarded.read([key] * 10_000)) == 10_000
 
 
 async def test_another_cause_of_the_same_outage_is_told_once(

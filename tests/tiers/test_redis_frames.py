@@ -76,6 +76,22 @@ def test_replies_pass_in_whatever_pieces(size: int) -> None:
     assert not unfinished
 
 
+@pytest.mark.parametrize("piece", [b"*2\r\n$1\r\na\r\n", b"*1\r\n$99", b":12"])
+def test_it_says_how_much_is_here_of_a_reply_that_is_not_whole(piece: bytes) -> None:
+    """By that the wire knows that something large is on its way."""
+    frames = Frames()
+    assert frames.look(b"+OK\r\n") == 0
+    assert frames.look(piece) == len(piece)
+
+
+@pytest.mark.parametrize("header", [b"", b"*1\r\n"])
+def test_it_says_so_of_a_large_string_until_it_is_whole(header: bytes) -> None:
+    frames = Frames()
+    frames.look(header + b"$200000\r\n" + 50_000 * b"x")
+    assert [frames.look(50_000 * b"x") for _ in range(2)] == [50_000, 100_000]
+    assert frames.look(50_000 * b"x" + b"\r\n+OK\r\n") == 0
+
+
 @pytest.mark.parametrize("size", [1_000, 10_000_000])
 @pytest.mark.parametrize("promise", TOO_MUCH, ids=lambda promise: repr(promise[:12]))
 def test_what_promises_too_much_is_refused(promise: bytes, size: int) -> None:

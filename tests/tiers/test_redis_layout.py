@@ -37,6 +37,27 @@ async def deploy(redis_server: RedisServer) -> AsyncIterator[tuple[Process, Proc
             yield old, new
 
 
+async def test_what_another_server_process_has_numbered_is_not_there(
+    redis_server: RedisServer,
+) -> None:
+    """A restored dump brings `e` along: what it numbers was pushed by a process that is gone."""
+    process = Process(redis_server.url)
+    async with processes(process):
+        assert await process.store()
+        assert await process.found() == b"value"
+        run_id, epoch = process.tier.run_id, process.tier.layout.epoch
+        # By a script: the nonce before it is no text.
+        script = (
+            "local e = redis.call('GET', KEYS[1]); local at, last = e:find(ARGV[1], 1, true); "
+            "redis.call('SET', KEYS[1], e:sub(1, at - 1) .. ARGV[2] .. e:sub(last + 1))"
+        )
+        swap = [run_id.decode(), "0" * len(run_id)]
+        redis_server.say("EVAL", script, "1", epoch.decode(), *swap)
+        assert await process.found() is None
+        redis_server.say("EVAL", script, "1", epoch.decode(), *reversed(swap))
+        assert await process.found() == b"value"
+
+
 async def test_a_newer_layout_finds_nothing_of_the_older_one(
     deploy: tuple[Process, Process],
 ) -> None:

@@ -65,6 +65,8 @@ class Frames:
     def look(self, data: bytes) -> int:
         """How many bytes are here now of a reply that is not here whole.
 
+        Of the last string of a reply the first piece is not among them.
+
         TooMuch, or ValueError, if these are no reply, or promise more than one may hold. On the way
         of every read: what is usual comes first, and nothing is called for it.
         """
