@@ -66,7 +66,7 @@ class Checked:
         fields = {name: each for name, each in vars(cls).items() if isinstance(each, _Field)}
         for name, each in fields.items():
             setattr(cls, name, each.default)
-        cls.checks = {name: each.check for name, each in fields.items()}
+        cls.checks = {**cls.checks, **{name: each.check for name, each in fields.items()}}
 
     def __init__(self, **given: Any) -> None:
         checks = self.checks
@@ -82,10 +82,10 @@ class Checked:
         """The fields that were given, by name."""
         return dict(self.__dict__)
 
-    def __setattr__(self, name: str, value: object) -> NoReturn:
+    def __setattr__(self, name: str, value: object = None) -> NoReturn:
         raise AttributeError(f"{type(self).__name__} does not change; make another one")
 
-    __delattr__ = cast(Any, __setattr__)
+    __delattr__ = __setattr__
 
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and self._values() == cast(Self, other)._values()
