@@ -127,7 +127,9 @@ async def test_bytes_that_do_not_decode_are_a_counted_miss(
     cache: Cache, acme: Tenant, ask: Face
 ) -> None:
     await acme.set("x", "1", {"n": 1})
-    inside(cache).memory.records[acme.key("x", "1")].data = b"\xc1"
+    record = inside(cache).memory.records.get(acme.key("x", "1"))
+    assert record is not None
+    record.data = b"\xc1"
     assert (await ask(cache, acme, "1")).value is None
     assert (await cache.stats()).types["x"].corrupt == 1
     assert (await cache.stats()).types["x"].by_tier["l1"] == 0

@@ -70,7 +70,7 @@ def heard_too_much() -> None:
         def rash(self: MemoryTier, record: Record) -> bool:
             valid = bool(original(self, record))
             if valid:
-                record.q = max(record.q, record.seq.q)
+                record.q = max(record.q, self.names.highest)
             return valid
 
         return rash

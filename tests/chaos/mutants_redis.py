@@ -185,7 +185,8 @@ def kept_past_the_return() -> None:
             filled: Filled = original(self, lease, entry)
             if lease.meanwhile is not None and filled.accepted and lease.key in self.meanwhile:
                 del self.meanwhile[lease.key]
-                self.records[lease.key].due = math.inf
+                if (record := self.records.get(lease.key)) is not None:
+                    record.due = math.inf
                 outlasting.add(lease.key)
             return filled
 

@@ -120,7 +120,9 @@ async def test_stale_corrupt_and_invalidated_entries(
 ) -> None:
     await acme.set("x", "1", {"n": 1})
     await acme.set("x", "2", {"n": 2})
-    inside(cache).memory.records[acme.key("x", "2")].data = b"\xc1"
+    record = inside(cache).memory.records.get(acme.key("x", "2"))
+    assert record is not None
+    record.data = b"\xc1"
     await acme.get("x", "2")
     clock.advance(61)
     assert (await acme.get("x", "1")).value == {"n": 1}
@@ -157,7 +159,8 @@ async def test_a_scrape_is_no_use_of_an_entry(
 ) -> None:
     await acme.set("x", "1", "text")
     await acme.get("x", "1")
-    record = inside(cache).memory.records[acme.key("x", "1")]
+    record = inside(cache).memory.records.get(acme.key("x", "1"))
+    assert record is not None
     before = record.used
     clock.advance(5)
     await hear(cache)

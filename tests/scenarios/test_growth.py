@@ -41,7 +41,7 @@ BOUNDS = {
     "cascada.telemetry.custom.MAX_SERIES": 32,
     "cascada.telemetry.throttle.MAX_KEYS": 16,
     "cascada.tiers.memory.eviction.SLACK": 1000,
-    "cascada.tiers.memory.versions.MAX_VERSIONS": 16,
+    "cascada.tiers.memory.records.MAX_VERSIONS": 16,
     "cascada.tiers.redis.lease_releases.MAX_RELEASED": 16,
     "cascada.tiers.redis.layout.MAX_BORNE": 16,
     "cascada.tiers.redis.reads.HINTS": 16,

@@ -42,7 +42,7 @@ class Hits:
             # Memory has no locks: another thread is told so by the slow path.
             or get_ident() != self._life.home._thread_id
             or (now >= memory.freshness.until and not memory.freshness.extend(now))
-            or (record.q < record.seq.q and not memory.still_valid(record))
+            or (record.checked != record.tenant.changes and not memory.still_valid(record))
         ):
             return None
         value = record.value
@@ -79,7 +79,7 @@ class Hits:
                 add(None)
             elif (
                 now < record.due
-                and record.q >= record.seq.q
+                and record.checked == record.tenant.changes
                 and (value := record.value) is not UNSET
             ):
                 record.used = now

@@ -46,10 +46,6 @@ class InvalidationSink(Protocol):
         """
         ...
 
-    def caught_up(self, q: int) -> None:
-        """All invalidations up to number `q` have been applied, none is on its way any more."""
-        ...
-
     def flush(self) -> None:
         """Forget everything: what was missed is not known, or the numbers begin anew."""
         ...

@@ -94,7 +94,6 @@ class PolledFeed:
         else:
             for name, q in changes.names:
                 self._sink.apply(q, [name], dated=True)
-        self._sink.caught_up(changes.position)
         self._position = changes.position
         self.until = started + self._lease
         return True

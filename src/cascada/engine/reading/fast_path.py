@@ -120,7 +120,7 @@ async def _read(
         index
         for index, request in enumerate(requests)
         # Which candidate may answer strictly needs a decision.
-        if request.key not in memory.records and request.kind.policy.lookup != "by_level"
+        if memory.records.get(request.key) is None and request.kind.policy.lookup != "by_level"
     ]
     if not asked:
         return found, None

@@ -97,9 +97,8 @@ async def write(
         kept = await _set(stack, request, entry, seen)
     else:
         lease = stack.memory.grant(key, seen.get(stack.memory.name), force=True)
-        filled = _keep(stack, request, lease, entry)
         # What is larger than all of memory is let in and finds no place.
-        kept = filled.accepted and key in stack.memory.records
+        kept = _keep(stack, request, lease, entry) and stack.memory.records.get(key) is not None
     if entry.flags & _ABSENT and request.kind.policy.none_ttl is None:
         # All tiers know its version by now: who comes with an older row brings none back. If they
         # know a newer one, that stays.
@@ -195,11 +194,11 @@ async def _fill_from_below(
     return filled, agreed
 
 
-def _keep(stack: Stack, request: Request, lease: Lease, entry: Entry) -> Filled:
-    """Store it in memory."""
-    filled = stack.memory.fill_one(lease, entry)
-    stack.trace.filled(request, stack.memory.name, accepted=filled.accepted)
-    return filled
+def _keep(stack: Stack, request: Request, lease: Lease, entry: Entry) -> bool:
+    """Store it in memory; whether it is let in."""
+    accepted = stack.memory.fill_one(lease, entry).accepted
+    stack.trace.filled(request, stack.memory.name, accepted=accepted)
+    return accepted
 
 
 def _keep_meanwhile(stack: Stack, request: Request, entry: Entry, lease: Lease | None) -> None:
@@ -274,8 +273,8 @@ async def fill(
             return False
     if not _was_there(miss, authority):
         return True
-    filled = _keep(stack, request, in_memory, entry)
-    return bool(tiers) or (filled.accepted and request.key in stack.memory.records)
+    accepted = _keep(stack, request, in_memory, entry)
+    return bool(tiers) or (accepted and stack.memory.records.get(request.key) is not None)
 
 
 def _was_there(miss: Snapshot, tier: Tier) -> bool:

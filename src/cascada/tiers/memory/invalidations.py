@@ -24,28 +24,26 @@ from cascada.model.names import (
     whole_tenant_of,
 )
 from cascada.tiers.capabilities import Ending
-from cascada.tiers.memory.record import VOID, Cell, Partition, TenantCell, TenantSeq
+from cascada.tiers.memory.record import VOID, Cell, Partition
 
 RING: Final = 4096
 """Latest invalidated names that are remembered, for leases that are older than their cells."""
 
 
 class InvalidationLog:
-    """See the module's text. `ring_size`: names in the ring. `highest`: the number heard of.
-
-    `epoch` goes up when cells are exchanged: what a partition has at hand is of an older one then.
-    """
+    """See the module's text. `ring_size`: names in the ring. `highest`: the number heard of."""
 
     def __init__(self, ring_size: int) -> None:
         self.ring_size = ring_size
-        self.epoch = 0
+        self.cells: WeakValueDictionary[str, Cell] = WeakValueDictionary()
         self.clear()
 
     def clear(self) -> None:
         """Begin anew, with other cells: who holds an old one holds nothing."""
-        self.epoch += 1
+        for cell in self.cells.values():
+            cell.q = VOID
         self.highest = 0
-        self.cells: WeakValueDictionary[str, Cell] = WeakValueDictionary()
+        self.cells.clear()
         self._ring: OrderedDict[str, int] = OrderedDict()
         self._when: dict[str, float] = {}
         self._low: OrderedDict[str, int] = OrderedDict()
@@ -56,21 +54,21 @@ class InvalidationLog:
     def cell(self, name: str) -> Cell:
         cell = self.cells.get(name)
         if cell is None:
-            kind = TenantCell if name.startswith("t:") else Cell
-            self.cells[name] = cell = kind(name, self._ring.get(name, 0))
+            self.cells[name] = cell = Cell(name, self._ring.get(name, 0))
         return cell
 
     def cells_of(self, partition: Partition, resource_id: str) -> tuple[Cell, ...]:
         """What a record of this key stands under, its own name left out; the tenant's is first."""
-        if partition.epoch != self.epoch:
-            partition.cells = tuple(map(self.cell, shared_names(*partition.prefix)))
-            partition.epoch = self.epoch
-        if len(partition.cells) == 2:  # a key without a context bears no other names
-            return partition.cells
-        return (
-            *partition.cells,
-            *map(self.cell, resource_names_of(partition.key(resource_id))),
-        )
+        cells = partition.cells
+        for cell in cells:
+            if cell.q == VOID:  # there is another one by now
+                cells = ()
+                break
+        if not cells:
+            partition.cells = cells = tuple(map(self.cell, shared_names(*partition.prefix)))
+        if len(cells) == 2:  # a key without a context bears no other names
+            return cells
+        return *cells, *map(self.cell, resource_names_of(partition.key(resource_id)))
 
     # --- invalidations ----------------------------------------------------------------------
 
@@ -81,7 +79,7 @@ class InvalidationLog:
         """
         if not names:
             return 0
-        ended = 0
+        ended, risen = 0, False
         ring, cells = self._ring, self.cells
         for name in names:
             if ring.get(name, 0) < q:
@@ -95,30 +93,29 @@ class InvalidationLog:
             if cell is not None and cell.q < q:
                 ended += cell.live
                 cell.q, cell.live, cell.made = q, 0, 0
+                risen = True
         while len(ring) > self.ring_size:
             oldest, gone = ring.popitem(last=False)
             self._when.pop(oldest, None)
             self._raise_low(tenant_of(oldest), gone)
         self.highest = max(self.highest, q)
-        tenant = cells.get(whole_tenant_of(names[0]))
-        if isinstance(tenant, TenantCell) and tenant.seq.q < q:
-            tenant.seq.q = q
+        # A name that no record bears ends none, and lets the next hits be as short as before.
+        if risen and (tenant := cells.get(whole_tenant_of(names[0]))) is not None:
+            tenant.changes += 1
         return ended
 
     def void(self, name: str) -> None:
         """A name was invalidated, and nobody knows at which number.
 
-        What bears it goes on holding its cell, which is void from now on, and what its tenant has
-        goes on being compared with a number that vouches for nothing; who comes later gets others.
+        What bears it goes on holding its cell, which is void from now on; who comes later gets
+        another one.
         """
-        self.epoch += 1
-        cell, whole = self.cells.pop(name, None), whole_tenant_of(name)
-        if cell is not None:
-            cell.q, cell.live, cell.made = VOID, 0, 0
-        tenant = cell if name == whole else self.cells.get(whole)
-        if isinstance(tenant, TenantCell):
-            tenant.seq.q = VOID
-            tenant.seq = TenantSeq()
+        if (cell := self.cells.get(name)) is None:
+            return
+        cell.q, cell.live, cell.made = VOID, 0, 0
+        if (tenant := self.cells.get(whole_tenant_of(name))) is not None:
+            tenant.changes += 1
+        del self.cells[name]
 
     # --- questions --------------------------------------------------------------------------
 

@@ -14,10 +14,9 @@ from cascada.model.entry import Entry
 from cascada.model.keys import Key, Prefix
 from cascada.model.names import is_own
 from cascada.tiers.capabilities import NameState
-from cascada.tiers.contract import EntryCount
 
 VOID: Final = sys.maxsize
-"""The q of a cell or clock that nothing is valid under any more."""
+"""The q of a cell that nothing is valid under any more."""
 
 STEP: Final = 0.01
 """Seconds by which the wall clock has been set; less is how clocks go."""
@@ -32,69 +31,32 @@ _key: Final = tuple.__new__
 class Cell:
     """The latest invalidation of one name.
 
-    `live` records bear it, `made` of them because they were made from what it names.
+    `live` records bear it, `made` of them because they were made from what it names. `changes` is
+    of a tenant's own name, which all its records bear: how often one of their cells has risen.
     """
 
-    __slots__ = ("__weakref__", "live", "made", "name", "q")
+    __slots__ = ("__weakref__", "changes", "live", "made", "name", "q")
 
     def __init__(self, name: str, q: int) -> None:
         self.name = name
         self.q = q
-        self.live = self.made = 0
-
-    @property
-    def counts(self) -> EntryCount:
-        return EntryCount(self.live - self.made, self.made)
-
-    @property
-    def told(self) -> str:
-        if self.q == VOID:
-            return "invalidated without a number"
-        return f"last invalidated at {self.q}" if self.q else "never"
-
-
-class TenantSeq:
-    """The latest invalidation of anything of one tenant."""
-
-    __slots__ = ("q",)
-
-    def __init__(self) -> None:
-        self.q = 0
-
-
-class TenantCell(Cell):
-    """The cell of a tenant's own name; all records of the tenant bear it.
-
-    `seq` is what they are compared with first. It begins at 0: no record of the tenant is left that
-    it could vouch for wrongly, or its cell would be here still.
-    """
-
-    __slots__ = ("seq",)
-
-    def __init__(self, name: str, q: int) -> None:
-        super().__init__(name, q)
-        self.seq = TenantSeq()
+        self.live = self.made = self.changes = 0
 
 
 class Partition:
     """What the records of one prefix share. It stays the same while anybody holds it.
 
     `records` are they, by id. `kind` is the engine's, for all of them. `cells` are those of the
-    names that all of them bear, the tenant's first, as of `epoch` (`InvalidationLog.cells_of`).
+    names that all of them bear, the tenant's first, while there are any.
     """
 
-    __slots__ = ("__weakref__", "cells", "epoch", "kind", "prefix", "records")
+    __slots__ = ("__weakref__", "cells", "kind", "prefix", "records")
 
     def __init__(self, prefix: Prefix, kind: Any) -> None:
         self.prefix = prefix
         self.kind = kind
         self.records: dict[str, Record] = {}
-        self.detach()
-
-    def detach(self) -> None:
-        """Hold no cells: nothing here bears their names."""
         self.cells: tuple[Cell, ...] = ()
-        self.epoch = -1
 
     def key(self, resource_id: str) -> Key:
         return _key(Key, (*self.prefix, resource_id))
@@ -104,12 +66,13 @@ class Record(Entry):
     """An entry as memory holds it; monotonic seconds.
 
     `born` is when it was loaded, `due` when a hit on it needs a decision. `q` is the number that it
-    was read at, `seq` its tenant's, which vouches for it as long as it is no higher.
+    was read at. `checked` are the changes of its tenant's cell when its cells were last looked at:
+    until there is another one, they vouch for it.
     """
 
     __slots__ = (
-        "born", "cells", "due", "gone", "partition", "q", "resource_id", "score", "seq", "used",
-        "weight",
+        "born", "cells", "checked", "due", "gone", "partition", "q", "resource_id", "score",
+        "tenant", "used", "weight",
     )  # fmt: skip
 
     def __init__(
@@ -119,7 +82,6 @@ class Record(Entry):
         entry: Entry,
         q: int,
         cells: tuple[Cell, ...],
-        seq: TenantSeq,
         now: float,
     ) -> None:
         self.data = entry.data
@@ -135,7 +97,8 @@ class Record(Entry):
         self.resource_id = resource_id
         self.q = q
         self.cells = cells
-        self.seq = seq
+        self.tenant = tenant = cells[0]
+        self.checked = tenant.changes
         self.used = self.score = self.born = now
         self.due = now
         self.weight = 0
@@ -149,7 +112,16 @@ class Record(Entry):
     def marks(self) -> tuple[NameState, ...]:
         """Its names, for people: the number that it was read at, and the latest of each name."""
         return tuple(
-            NameState(cell.name, f"read at {self.q}", cell.told, cell.q <= self.q)
+            NameState(
+                cell.name,
+                f"read at {self.q}",
+                "invalidated without a number"
+                if cell.q == VOID
+                else f"last invalidated at {cell.q}"
+                if cell.q
+                else "never",
+                cell.q <= self.q,
+            )
             for cell in self.cells
         )
 
@@ -183,18 +155,3 @@ class Record(Entry):
 
     def __lt__(self, other: Any) -> bool:
         return bool(self.score < other.score)
-
-
-class MemoryToken:
-    """What a memory lease watches: how often memory was flushed.
-
-    `flushes` counts what was invalidated without a number as well, `cleared` does not; -1 is from
-    before the latest. `cells` are the key's own, of a lease that outlasts the former.
-    """
-
-    __slots__ = ("cells", "cleared", "flushes")
-
-    def __init__(self, flushes: int, cleared: int, cells: tuple[Cell, ...] = ()) -> None:
-        self.flushes = flushes
-        self.cleared = cleared
-        self.cells = cells

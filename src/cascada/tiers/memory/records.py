@@ -11,19 +11,26 @@ wrong.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from itertools import chain
-from typing import Any
+from typing import Any, Final
 from weakref import WeakValueDictionary
 
 from cascada.model.clock import Clock
 from cascada.model.entry import Entry
 from cascada.model.keys import Key, Prefix
-from cascada.tiers.memory.eviction import Eviction
+from cascada.tiers.memory.eviction import LeastRecentlyUsed
 from cascada.tiers.memory.invalidations import InvalidationLog
-from cascada.tiers.memory.record import MOMENT, Partition, Record, TenantCell
-from cascada.tiers.memory.versions import Versions
+from cascada.tiers.memory.record import MOMENT, Partition, Record
 from cascada.tiers.memory.weight import weight_of
+
+MAX_VERSIONS: Final = 4096
+"""Keys whose greatest version is remembered when their record has gone.
+
+An invalidation ends the newest value, and eviction may; neither makes an older one the newest. (The
+tiers below remember theirs for longer.)
+"""
 
 
 class Records:
@@ -36,18 +43,17 @@ class Records:
         self,
         clock: Clock,
         capacity: int,
-        eviction: Eviction,
         names: InvalidationLog,
         kind_of: Callable[[Prefix], Any],
         due_at: Callable[[Any, Entry], float],
     ) -> None:
         self._clock = clock
         self.capacity = capacity
-        self._eviction = eviction
+        self._eviction = LeastRecentlyUsed()
         self._names = names
         self._kind_of = kind_of
         self._due_at = due_at
-        self._versions = Versions()
+        self._versions: OrderedDict[Key, int] = OrderedDict()
         self._partitions: WeakValueDictionary[Prefix, Partition] = WeakValueDictionary()
         self._count = 0
         self.meanwhile: dict[Key, Record] = {}
@@ -67,14 +73,6 @@ class Records:
         partition = self._partitions.get(key[:5])
         return None if partition is None else partition.records.get(key[5])
 
-    def __contains__(self, key: Key) -> bool:
-        return self.get(key) is not None
-
-    def __getitem__(self, key: Key) -> Record:
-        if (record := self.get(key)) is None:
-            raise KeyError(key)
-        return record
-
     def __len__(self) -> int:
         return self._count
 
@@ -92,14 +90,12 @@ class Records:
             self.drop(record)
         self._versions.clear()
 
-    def outdated(self, partition: Partition, resource_id: str, entry: Entry) -> bool:
+    def outdated(self, partition: Partition, resource_id: str, version: int) -> bool:
         """Whether a newer version of the value is here already, or was."""
-        if entry.version is None:
-            return False
         held = partition.records.get(resource_id)
-        newest = self._versions.newest(partition.key(resource_id))
-        known = (newest, None if held is None else held.version)
-        return any(entry.version < version for version in known if version is not None)
+        if held is not None and held.version is not None and version < held.version:
+            return True
+        return version < self._versions.get(partition.key(resource_id), version)
 
     def store(
         self, partition: Partition, resource_id: str, entry: Entry, q: int, now: float
@@ -110,23 +106,21 @@ class Records:
         """
         # The key itself needs no cell while its record is here: `apply` finds it by its key.
         cells = self._names.cells_of(partition, resource_id)
-        tenant = cells[0]
-        assert isinstance(tenant, TenantCell)
         old = partition.records.get(resource_id)
         if old is not None:
             self.drop(old)
         if entry.names:
             cells += tuple(map(self._names.cell, entry.names))
-        record = Record(partition, resource_id, entry, q, cells, tenant.seq, now)
+        record = Record(partition, resource_id, entry, q, cells, now)
         to_monotonic = now - self._clock.time()
         born = entry.created + to_monotonic
         if abs(born - now) > MOMENT:  # else one float is enough, of which there may be millions
             record.born = born
         record.due = self._due_at(partition.kind, entry) + to_monotonic
-        own_names = [cell.name for cell in cells if not cell.live]
-        record.weight = weight = weight_of(
-            resource_id, entry, own_names, first=not partition.records
-        )
+        # What a partition has a record under already is shared, whatever names it is.
+        first = not partition.records
+        own = cells if first else cells[len(partition.cells) :]
+        record.weight = weight = weight_of(resource_id, entry, own, first=first)
         if weight > self.capacity:
             return None
         for cell in cells:
@@ -139,9 +133,7 @@ class Records:
         self.size += weight
         self._eviction.admit(record)
         while self.size > self.capacity:
-            victim = self._eviction.victim()
-            assert isinstance(victim, Record)
-            self._remove(victim)
+            self._remove(self._eviction.victim())
             self.evictions += 1
         return record
 
@@ -155,12 +147,16 @@ class Records:
         partition = record.partition
         del partition.records[record.resource_id]
         if not partition.records:
-            partition.detach()
+            partition.cells = ()
         self._count -= 1
         if self.meanwhile:
             self.meanwhile.pop(record.key, None)
         if record.version is not None:
-            self._versions.went(record.key, record.version)
+            known, key = self._versions, record.key
+            known[key] = max(record.version, known.get(key, record.version))
+            known.move_to_end(key)
+            if len(known) > MAX_VERSIONS:
+                known.popitem(last=False)
         self.size -= record.weight
         q = record.q
         for cell in record.cells:

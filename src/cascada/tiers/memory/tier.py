@@ -2,9 +2,9 @@
 
 A record remembers q, the number of the latest invalidation that its read had seen. What can be
 invalidated has a cell, shared by the records that bear the name; an invalidation writes its q into
-the cells of its names, and a record is valid while none of its cells holds a higher one. Above the
-cells stands one number per tenant: a record whose q is not below it is valid without a look at its
-cells, which is the usual hit.
+the cells of its names, and a record is valid while none of its cells holds a higher one. The cell
+of the tenant's own name counts how often a cell of the tenant has risen: a record whose cells were
+looked at since is valid without another look, which is the usual hit.
 
 A lease remembers q as well. Names that no cell stands for are in a ring of the latest ones, because
 a lease may be as old as a read that came before it, and because tags and sources are only known at
@@ -29,9 +29,10 @@ from cascada.model.clock import Clock
 from cascada.model.entry import MEMORY, Entry
 from cascada.model.freshness import AlwaysFresh, Freshness
 from cascada.model.keys import Key, Prefix
-from cascada.model.names import key_name
+from cascada.model.names import key_name, static_names
 from cascada.tiers.capabilities import Ending, Stored
 from cascada.tiers.contract import (
+    NOTHING,
     Busy,
     EntryCount,
     Filled,
@@ -45,9 +46,8 @@ from cascada.tiers.contract import (
     Why,
 )
 from cascada.tiers.fill_rules import decided
-from cascada.tiers.memory.eviction import Eviction, LeastRecentlyUsed
 from cascada.tiers.memory.invalidations import RING, InvalidationLog
-from cascada.tiers.memory.record import MemoryToken, Partition, Record
+from cascada.tiers.memory.record import Partition, Record
 from cascada.tiers.memory.records import Records
 from cascada.tiers.memory.weight import RECORD
 
@@ -69,7 +69,6 @@ class MemoryTier:
         capacity_bytes: int = 50 * 2**20,
         ring: int = RING,
         freshness: Freshness | None = None,
-        eviction: Eviction | None = None,
         kind_of: Callable[[Prefix], Any] = lambda prefix: None,
         due_at: Callable[[Any, Entry], float] = lambda kind, entry: entry.fresh_until,
     ) -> None:
@@ -78,14 +77,11 @@ class MemoryTier:
         self._now = clock.monotonic
         self.capacity = capacity_bytes
         self.names = InvalidationLog(ring)
-        self.records = Records(
-            clock, capacity_bytes, eviction or LeastRecentlyUsed(), self.names, kind_of, due_at
-        )
+        self.records = Records(clock, capacity_bytes, self.names, kind_of, due_at)
         self.meanwhile = self.records.meanwhile
         self._q = 0
-        self._heard = 0
-        self._flushes = self._cleared = 0
-        self._flushed_at = 0
+        # How often what is under way was barred, and at which number last.
+        self._flushes = self._flushed_at = 0
 
     def peek(self, key: Key) -> Record | None:
         """The record if it is fresh and valid at this moment, for who wants to know. No hit."""
@@ -121,7 +117,7 @@ class MemoryTier:
 
     def invalidate_now(self, names: Sequence[str]) -> Invalidation:
         """`invalidate`: nobody is waited for here."""
-        self._heard = self._q = self._q + 1
+        self._q += 1
         counts = tuple([self._count(name) for name in names])
         # Of a group it is not known how many have expired, nor of two how much they overlap; and
         # what was made of a key bears its name as well, so that a key may have a group too.
@@ -140,7 +136,7 @@ class MemoryTier:
     def _count(self, name: str) -> EntryCount:
         cell = self.names.cells.get(name)
         if not name.startswith("k:"):
-            return EntryCount(0, 0) if cell is None else cell.counts
+            return NOTHING if cell is None else EntryCount(cell.live - cell.made, cell.made)
         there = self._there(Key.parse(name[2:])) is not None
         return EntryCount(there, 0 if cell is None else cell.live)
 
@@ -181,7 +177,9 @@ class MemoryTier:
             valid = names.none_since(q, key, entry.names)
             if RECORD + len(entry.data) > self.capacity and resource_id not in partition.records:
                 pass  # there is no room for it, whatever goes
-            elif valid := valid and not records.outdated(partition, resource_id, entry):
+            elif valid := valid and (
+                entry.version is None or not records.outdated(partition, resource_id, entry.version)
+            ):
                 records.store(partition, resource_id, entry, q, now)
             kept.append(valid)
         return kept
@@ -206,10 +204,6 @@ class MemoryTier:
                     self.records.drop(record)
         return ended
 
-    def caught_up(self, q: int) -> None:
-        """All invalidations up to number `q` have been applied, none is on its way any more."""
-        self._heard = max(self._heard, q)
-
     def void(self, names: Sequence[str]) -> None:
         """Drop what bears one of the names, though no tier has numbered the invalidation yet.
 
@@ -229,12 +223,10 @@ class MemoryTier:
         Only this process's own invalidations are heard of by then, and void it.
         """
         lease = self.grant(key, seen)
-        partition = self.records.partition(key[:5])
-        lease.token.cells = (
-            self.names.cell(key_name(key)),
-            *self.names.cells_of(partition, key.resource_id),
-        )
         lease.meanwhile = longest
+        flushes, _ = lease.token
+        if flushes >= 0:
+            lease.token = flushes, tuple(map(self.names.cell, static_names(key)))
         return lease
 
     def end_meanwhile(self) -> None:
@@ -260,8 +252,6 @@ class MemoryTier:
         would refuse everything read under the new numbers.
         """
         self._bar_what_is_under_way()
-        self._cleared += 1
-        self._heard = 0
         self.records.clear()
         self.names.clear()
 
@@ -298,8 +288,7 @@ class MemoryTier:
         q = self._q if seen is None else seen.q
         # An answer from before a flush vouches for nothing: what was named since is forgotten.
         flushes = self._flushes if q >= self._flushed_at else -1
-        token = MemoryToken(flushes, -1 if flushes < 0 else self._cleared)
-        return Lease(key, q, token, forced=force, once=once, seen=seen)
+        return Lease(key, q, (flushes, ()), forced=force, once=once, seen=seen)
 
     def fill_one(self, lease: Lease, entry: Entry | None) -> Filled:
         """`fill` of one lease."""
@@ -310,15 +299,19 @@ class MemoryTier:
         valid = self._stands(lease, names) and self.names.none_since(q, key, names)
         if entry is None:
             return Filled(valid, q)
-        if self.records.outdated(partition, resource_id, entry):
+        version = entry.version
+        if version is not None and self.records.outdated(partition, resource_id, version):
             # Who brings an older version has learned nothing new: what is here stays.
             return Filled(accepted=False, q=q, outcome=Outcome.OLDER)
-        # What is there decides about what is stored once, and about a set that is void.
-        there = self._there(key) if lease.once or (lease.forced and not valid) else None
-        stored, outcome = decided(lease, entry, there, stands=valid, now=self._clock.time())
+        stored: Entry | None = entry
+        outcome = Outcome.PLAIN
+        if lease.once or not valid:
+            # What is there decides about what is stored once, and about a set that is void.
+            there = self._there(key) if lease.once or lease.forced else None
+            stored, outcome = decided(lease, entry, there, stands=valid, now=self._clock.time())
         if lease.forced:
             # Whatever becomes of a set, all other leases and older values of its key are void.
-            self._heard = self._q = q = self._q + 1
+            self._q = q = self._q + 1
             self.names.record([key_name(key)], q)
             if stored is None and (old := self.records.get(key)) is not None:
                 self.records.drop(old)
@@ -337,16 +330,10 @@ class MemoryTier:
         While the tier below is away, none has a number, and each voids the cells of what it names.
         So who bears static names alone, whose cells the lease holds, need not care for the others.
         """
-        token = lease.token
-        assert isinstance(token, MemoryToken)
-        if token.flushes == self._flushes:
+        flushes, cells = lease.token
+        if flushes == self._flushes:
             return True
-        return (
-            lease.meanwhile is not None
-            and not names
-            and token.cleared == self._cleared
-            and all(cell.q <= lease.q for cell in token.cells)
-        )
+        return bool(cells) and not names and all(cell.q <= lease.q for cell in cells)
 
     def _there(self, key: Key) -> Record | None:
         """The valid record of a key, if there is one."""
@@ -356,12 +343,12 @@ class MemoryTier:
         return record
 
     def still_valid(self, record: Record) -> bool:
-        """The slower half of a hit's check; what passes it is as good as read just now.
+        """The slower half of a hit's check; what passes it needs none until a cell has risen again.
 
-        But not at its tenant's number: this process's own invalidations are applied at once, and
+        It keeps the number of its read: this process's own invalidations are applied at once, and
         one with a lower number that another process has made may still be on its way.
         """
         if not record.is_valid:
             return False
-        record.q = max(record.q, self._heard)
+        record.checked = record.tenant.changes
         return True

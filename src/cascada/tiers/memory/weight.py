@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from cascada.codecs.compression import size_of
 from cascada.model.entry import UNSET, Entry, Flag
+from cascada.tiers.memory.record import Cell
 
 RECORD: Final = 390
 """A record with its numbers, and its slots in dictionary and heap."""
@@ -39,17 +40,16 @@ _ATOMS: Final = frozenset({int, float, complex, str, bytes, bytearray})
 BYTES: Final = sys.getsizeof(b"")
 
 
-def weight_of(
-    resource_id: str, entry: Entry, own_names: Sequence[str], *, first: bool = False
-) -> int:
-    """`own_names` are those that no record has borne before; `first`: of its partition."""
+def weight_of(resource_id: str, entry: Entry, cells: Sequence[Cell], *, first: bool = False) -> int:
+    """`cells`: of these names those weigh that no record bears yet; `first`: of its partition."""
     weight = RECORD + BYTES + len(entry.data) + sys.getsizeof(resource_id)
     if first:
         weight += PARTITION
     if entry.value is not UNSET:
         weight += _decoded(entry)
-    if own_names:
-        weight += sum(map(len, own_names)) + NAME * len(own_names)
+    for cell in cells:
+        if not cell.live:
+            weight += NAME + len(cell.name)
     return weight
 
 

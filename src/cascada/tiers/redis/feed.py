@@ -32,11 +32,10 @@ from typing import Any, Final, Protocol
 from cascada.model.clock import Clock
 from cascada.model.errors import TierUnavailable
 from cascada.tiers.capabilities import L1_LEASE, InvalidationSink
-from cascada.tiers.contract import NotPermitted
 from cascada.tiers.redis.connection import Link
-from cascada.tiers.redis.layout import NONCE, Epoch, Layout
+from cascada.tiers.redis.layout import NONCE, Epoch, Layout, ServerError
 from cascada.tiers.redis.lease_releases import LeaseReleases
-from cascada.tiers.redis.permissions import ANY_SERVER, NO_SUBSCRIBE, forbidden, run_id_on
+from cascada.tiers.redis.permissions import ANY_SERVER, NO_SUBSCRIBE, refused, run_id_on
 from cascada.tiers.redis.wire import Wire
 
 logger = logging.getLogger("cascada")
@@ -151,8 +150,8 @@ class PushFeed:
         started = self._now()
         try:
             await wire.send((b"PING",))
-        except NotPermitted as error:
-            if forbidden(error):
+        except ServerError as error:
+            if refused(error):
                 # That was the answer to SUBSCRIBE: all later ones are shifted by one. The next
                 # connection goes without it.
                 self._deaf = True
@@ -164,7 +163,6 @@ class PushFeed:
             self._flush(epoch)
         elif (epoch.nonce, epoch.q) != (self._nonce, self._q):
             self._flush(epoch)
-        self._sink.caught_up(self._q)
         self._socket = wire.socket
         self._poll = select.poll()
         self._poll.register(self._socket.fileno(), select.POLLIN)
@@ -221,7 +219,6 @@ class PushFeed:
             self._sink.flush()
         else:
             self._sink.apply(q, named, dated=True)
-            self._sink.caught_up(q)
         self._nonce, self._q = self.heard = nonce, q
         for name in named:
             if name.startswith("k:"):
@@ -260,7 +257,6 @@ class PushFeed:
         nonce, q = (b"", 0) if epoch is None else (epoch.nonce, epoch.q)
         if nonce != self._nonce or q > self._q:
             self._flush(epoch)
-            self._sink.caught_up(self._q)
         # Counted from when it was sent: what was published before the server answered it has
         # arrived before the answer did.
         self._trust(sent, epoch)
