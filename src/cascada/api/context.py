@@ -14,7 +14,7 @@ import msgspec
 
 from cascada.model import arguments
 from cascada.model.errors import BadInput, MissingTenant
-from cascada.model.keys import Id, id_text
+from cascada.model.keys import Id
 
 PARTS: Final = ("tenant", "agent", "conversation", "collection")
 TENANT_VARIABLE: Final = "CASCADA_TENANT"
@@ -38,14 +38,18 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
         return arguments.tenant(self.tenant_id)
 
     def get_agent_id(self) -> str | None:
-        return None if self.agent_id is None else id_text(self.agent_id, "agent_id")
+        return None if self.agent_id is None else arguments.identity(self.agent_id, "agent_id")
 
     def get_conversation_id(self) -> str | None:
         given = self.conversation_id
-        return None if given is None else id_text(given, "conversation_id")
+        return None if given is None else arguments.identity(given, "conversation_id")
 
     def get_collection_id(self) -> str | None:
-        return None if self.collection_id is None else id_text(self.collection_id, "collection_id")
+        return (
+            None
+            if self.collection_id is None
+            else arguments.identity(self.collection_id, "collection_id")
+        )
 
     def must_be_of(self, tenant: str) -> None:
         """BadInput if this is another tenant's: one call stays within one tenant."""

@@ -98,7 +98,8 @@ class Embeddings:
         identity = self._identity.copy
         ids = [_id_of(text, identity()) for text in each]
         source = _Missing(self, tenant, dict(zip(ids, each, strict=True)), timer)
-        requests = tenant._type_keys(DATA_TYPE).requests(ids, tenant._wanted(want))
+        request_of = tenant._type_keys(DATA_TYPE).request
+        requests = [request_of(each, want) for each in ids]
         hits = await tenant._engine.load_many(requests, source)
         found = dict(zip(each, hits, strict=True))
         absent = {

@@ -12,7 +12,6 @@ from typing import Final, Protocol
 from cascada.api.context import Context
 from cascada.model import arguments
 from cascada.model.errors import BadInput
-from cascada.model.keys import id_text
 
 HEADERS: Final = {
     "tenant": "X-Tenant-ID",
@@ -52,7 +51,7 @@ def context_in(headers: Headers) -> Context:
 def _id_in(headers: Headers, header: str) -> str | None:
     said = _once(headers, header)
     try:
-        return None if said is None else id_text(said, "the id")
+        return None if said is None else arguments.identity(said, "the id")
     except BadInput as error:
         raise BadInput(f"{header}: {error}") from error
 

@@ -9,19 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, TypeVar, overload
+from typing import Any, Self, TypeVar, overload
 
 from cascada.api.tenant_data import TenantData
 from cascada.api.tenant_fills import TenantFills
 from cascada.api.tenant_invalidation import TenantInvalidation
 from cascada.api.tenant_loads import TenantLoads
+from cascada.api.tenant_requests import NONE
 from cascada.api.tenant_streams import TenantStreams
-from cascada.api.type_keys import TypeKeys
-from cascada.engine.engine import Engine
 from cascada.model import arguments
 from cascada.model.entry import Hit, Miss
-from cascada.model.keys import Id, Key, Scope, id_text
-from cascada.model.made_of import Declared, sources_for
+from cascada.model.keys import Id, Key
+from cascada.model.made_of import Declared
 from cascada.model.ttl import Duration
 
 T = TypeVar("T")
@@ -32,41 +31,22 @@ class_of = type  # a public parameter is called `type`
 class Tenant(TenantLoads, TenantFills, TenantStreams, TenantData, TenantInvalidation):
     """One tenant's view of the cache. Made by `Cache.tenant`, narrowed by `within`."""
 
-    __slots__ = ("_engine", "_hits", "_nearest", "_types", "scope", "tenant")
-
-    def __init__(self, engine: Engine, tenant: str, scope: Scope) -> None:
-        self._engine = engine
-        self._hits = engine.hits
-        self._nearest: Tenant | None = None
-        self._types: dict[str, TypeKeys] = {}
-        self.tenant = tenant
-        self.scope = scope
+    __slots__ = ()
 
     def __repr__(self) -> str:
         parts = "".join(f", {label}={part!r}" for label, part in self.scope.parts)
         return f"Tenant({self.tenant!r}{parts})"
 
-    def within(
-        self,
-        *,
-        agent: Id | None = None,
-        conversation: Id | None = None,
-        collection: Id | None = None,
-    ) -> Tenant:
-        """This handle, with more of its context known."""
-        return Tenant(self._engine, self.tenant, self._narrowed(agent, conversation, collection))
-
-    def _as_documented(self) -> Tenant:
+    def _as_documented(self) -> Self:
         """The same tenant as the documents' functions ask it: a more general context answers for
-        any type whose policy says nothing else. (A handle that is such a one is its own.)"""
-        if self._nearest is None:
-            twin = Tenant(self._engine, self.tenant, self.scope)
-            self._nearest = twin._nearest = twin
-        return self._nearest
+        any type whose policy says nothing else."""
+        if self._documented is None:
+            self._documented = type(self)(self._engine, self.tenant, self.scope, nearest=True)
+        return self._documented
 
     def key(self, data_type: str, resource_id: Id) -> Key:
         """The key of a value, for `Cache.get`, and for whoever shows or keeps it."""
-        return Key(*self._type_keys(data_type).prefix, id_text(resource_id))
+        return Key(*self._type_keys(data_type).prefix, arguments.identity(resource_id))
 
     # --- reading ------------------------------------------------------------------------------
 
@@ -99,8 +79,7 @@ class Tenant(TenantLoads, TenantFills, TenantStreams, TenantData, TenantInvalida
             else:
                 if (hit := self._hits.one(record)) is not None:
                     return hit
-        type_keys = self._type_keys(data_type)
-        return await self._engine.get(self._request(type_keys, resource_id, type), default)
+        return await self._engine.get(self._request(data_type, resource_id, type), default)
 
     def peek(self, data_type: str, resource_id: Id) -> Hit[Any] | None:
         """What memory answers at once, or None: then ask `get`, which also looks further."""
@@ -108,7 +87,7 @@ class Tenant(TenantLoads, TenantFills, TenantStreams, TenantData, TenantInvalida
         if type_keys is None:
             type_keys = self._type_keys(data_type)
         if class_of(resource_id) is not str:
-            resource_id = id_text(resource_id)
+            resource_id = arguments.identity(resource_id)
         record = type_keys.records.get(resource_id)
         return None if record is None else self._hits.one(record)
 
@@ -131,11 +110,13 @@ class Tenant(TenantLoads, TenantFills, TenantStreams, TenantData, TenantInvalida
         `default` is the `value` of each that there is none of.
         """
         type_keys = self._type_keys(data_type)
+        if type is not None:
+            self._engine.declared(type)
         return await self._engine.get_many(
             type_keys.kind,
             type_keys.partition,
             arguments.ids(resource_ids),
-            partial(type_keys.requests, want=self._wanted(type)),
+            partial(type_keys.request, want=type),
             type,
             default,
         )
@@ -149,8 +130,8 @@ class Tenant(TenantLoads, TenantFills, TenantStreams, TenantData, TenantInvalida
         value: object,
         *,
         ttl: Duration | None = None,
-        tags: Sequence[str] = (),
-        sources: Sequence[Declared] = (),
+        tags: Sequence[str] = NONE,
+        sources: Sequence[Declared] = NONE,
         version: int | None = None,
         type: Any = None,
     ) -> bool:
@@ -161,14 +142,9 @@ class Tenant(TenantLoads, TenantFills, TenantStreams, TenantData, TenantInvalida
         False if it was not stored in every tier that others read: something newer stood against it,
         or a tier did not answer. SerializationError if it cannot be stored exactly.
         """
-        request = self._request(self._type_keys(data_type), resource_id, type)
-        made_of = sources_for(self.tenant, sources)
-        entry = self._engine.to_be_set(
-            request,
-            value,
-            ttl=arguments.ttl(ttl),
-            tags=arguments.names(tags, "tags", "tags"),
-            sources=made_of,
-            version=arguments.version(version),
-        )
-        return await self._engine.set(request, entry, made_of)
+        request = self._request(data_type, resource_id, type)
+        stored = self._terms(ttl, tags, sources)
+        if version is not None:
+            version = arguments.integer(version, "version")
+        entry = self._engine.to_be_set(request, value, stored, version)
+        return await self._engine.set(request, entry, stored.sources)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from cascada.api.tenant_requests import TenantRequests
 from cascada.codecs.envelope import home_of, pack, unpack
 from cascada.engine.engine import Engine
 from cascada.engine.loading.encode import over
@@ -97,13 +98,10 @@ class TenantList:
             raise CorruptEntry(f"an item of the list {self._name}: {error}") from error
 
 
-class TenantData:
+class TenantData(TenantRequests):
     """What a tenant's handle knows of lists and counters, whatever context it is narrowed to."""
 
     __slots__ = ()
-
-    _engine: Engine
-    tenant: str
 
     async def increment(
         self, counter_type: str, resource_id: Id, amount: int = 1, *, metadata: object = None

@@ -11,13 +11,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from cascada.api.tenant_requests import TenantRequests
+from cascada.api.tenant_requests import NONE, TenantRequests
 from cascada.engine.reading.snapshots import Snapshot
-from cascada.model import arguments
 from cascada.model.entry import Hit, Miss
 from cascada.model.errors import BadInput
 from cascada.model.keys import Id
-from cascada.model.made_of import Declared, sources_for
+from cascada.model.made_of import Declared
 from cascada.model.ttl import Duration
 
 
@@ -32,8 +31,8 @@ class TenantFills(TenantRequests):
         value: object,
         *,
         ttl: Duration | None = None,
-        tags: Sequence[str] = (),
-        sources: Sequence[Declared] = (),
+        tags: Sequence[str] = NONE,
+        sources: Sequence[Declared] = NONE,
     ) -> bool:
         """Store what was made after `miss = await get(...)`, in any task or thread.
 
@@ -52,20 +51,14 @@ class TenantFills(TenantRequests):
         key = made_after.request.key
         if made_after.stack is not self._engine.stack or key.tenant != self.tenant:
             raise BadInput(f"fill was given a miss of {key}, of another tenant or another cache")
-        made_of = sources_for(self.tenant, sources)
-        entry = self._engine.to_be_set(
-            made_after.request,
-            value,
-            ttl=arguments.ttl(ttl),
-            tags=arguments.names(tags, "tags", "tags"),
-            sources=made_of,
-        )
-        return await self._engine.fill(made_after, entry, made_of)
+        stored = self._terms(ttl, tags, sources)
+        entry = self._engine.to_be_set(made_after.request, value, stored)
+        return await self._engine.fill(made_after, entry, stored.sources)
 
     async def _fill_anew(self, data_type: str, resource_id: Id, value: object) -> bool:
         """`fill` for faces that have no miss to pass on: by that of this task, else of now.
 
         None says that there is no such value, as in `set`.
         """
-        request = self._request(self._type_keys(data_type), resource_id)
+        request = self._request(data_type, resource_id)
         return await self._engine.fill_anew(request, self._engine.to_be_set(request, value))

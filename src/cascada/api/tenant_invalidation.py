@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from cascada.api.tenant_requests import TenantRequests
-from cascada.api.type_keys import names_of_parts, names_of_resources
 from cascada.engine.writing.cascade import Cascade
 from cascada.model import arguments
 from cascada.model.dependencies import Dependent, Reach, reaches_of
 from cascada.model.entry import Invalidated
 from cascada.model.errors import BadInput, InvalidKey
-from cascada.model.keys import Id, id_text, scope_of
-from cascada.model.names import tag_name, tenant_name
+from cascada.model.keys import Id, Prefix, Scope, scope_of
+from cascada.model.names import all_of_type, part_names, resource_names, tag_name, tenant_name
+from cascada.model.shown import shown
 
 
 class TenantInvalidation(TenantRequests):
@@ -22,9 +22,8 @@ class TenantInvalidation(TenantRequests):
 
     async def delete(self, data_type: str, resource_id: Id) -> bool:
         """Remove exactly that one key; True if there was a value."""
-        type_keys = self._type_keys(data_type)
-        (key, *_) = type_keys.keys(id_text(resource_id))
-        return await self._engine.delete(key, strict=type_keys.kind.policy.strict)
+        request = self._request(data_type, resource_id)
+        return await self._engine.delete(request.key, strict=request.kind.policy.strict)
 
     async def invalidate(
         self,
@@ -52,8 +51,6 @@ class TenantInvalidation(TenantRequests):
         well (`docs/coherence.md`); None asks the policy of the type, or, where no type is named,
         whether any type's policy is strict. `dry_run` only says how many would go.
         """
-        if strict is not None:
-            strict = arguments.flag(strict, "strict")
         dry_run = arguments.flag(dry_run, "dry_run")
         if isinstance(resource_id, list | tuple | set | frozenset | dict):
             raise InvalidKey(
@@ -61,22 +58,23 @@ class TenantInvalidation(TenantRequests):
                 "at a time: call it for each, give them a tag, or pass their list to `cascade`"
             )
         if data_type is None:
-            parts = scope_of(agent, conversation, collection)
-            names = names_of_parts(self.tenant, resource_id, parts)
+            if resource_id is not None:
+                raise BadInput(
+                    f"invalidate() got resource_id={shown(resource_id)} without a data_type; "
+                    "pass both"
+                )
+            names = part_names(self.tenant, scope_of(agent, conversation, collection))
+            by_default = self._engine.kinds.strict
         else:
-            type_keys = self._type_keys(data_type)
-            scope, policy = type_keys.scope, type_keys.kind.policy
+            handle = self
             if agent is not None or conversation is not None or collection is not None:
-                scope = self._narrowed(agent, conversation, collection)
-                if policy.varies_by is not None:
-                    scope = scope.only(policy.varies_by)
-            names = names_of_resources(*type_keys.prefix[:2], resource_id, scope)
+                handle = self.within(agent=agent, conversation=conversation, collection=collection)
+            type_keys = handle._type_keys(data_type)
+            names = _names_of(type_keys.prefix, resource_id)
+            by_default = type_keys.kind.policy.strict
         if tag is not None:
             names.append(tag_name(self.tenant, tag))
-        if strict is None and data_type is not None:
-            strict = policy.strict
-        elif strict is None:
-            strict = self._engine.kinds.strict
+        strict = by_default if strict is None else arguments.flag(strict, "strict")
         names = names or [tenant_name(self.tenant)]
         if dry_run:
             return Invalidated(await self._engine.count_entries(names), exact=False)
@@ -124,3 +122,17 @@ class TenantInvalidation(TenantRequests):
         dry_run = arguments.flag(dry_run, "dry_run")
         strict = self._engine.kinds.strict if strict is None else arguments.flag(strict, "strict")
         return await self._engine.cascade(reaches, dry_run=dry_run, strict=strict)
+
+
+def _names_of(prefix: Prefix, resource_id: Id | None) -> list[str]:
+    """What an invalidation of a type and an id means, in a context; the id may be "*"."""
+    tenant, data_type, *scope = prefix
+    if resource_id is None:
+        raise BadInput(
+            f"invalidate({shown(data_type)}) names no resource; pass its id, "
+            'or "*" for every resource of the type'
+        )
+    resource_id = arguments.identity(resource_id)
+    if resource_id == "*":
+        return all_of_type(tenant, data_type, Scope(*scope))
+    return resource_names(tenant, data_type, resource_id, Scope(*scope))

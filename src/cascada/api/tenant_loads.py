@@ -9,33 +9,28 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, Final, TypeVar, Unpack, cast, overload
+from typing import Any, TypeVar, Unpack, cast, overload
 
 from cascada.api.signatures import Async, Loading, LoadingMany, Plain, Rows, Stored
-from cascada.api.tenant_requests import TenantRequests
-from cascada.engine.hits import Hits
-from cascada.engine.loading.loaders import PLAIN, BatchLoader, SingleLoader, Terms
+from cascada.api.tenant_requests import NONE, TenantRequests
+from cascada.engine.loading.loaders import PLAIN, BatchLoader, SingleLoader
 from cascada.engine.reading.levels import LevelLookup, alone
 from cascada.model import arguments
 from cascada.model.entry import Hit, Miss
-from cascada.model.keys import Id, id_text
+from cascada.model.keys import Id
 from cascada.model.loaded import Loaded
-from cascada.model.made_of import Declared, sources_for
+from cascada.model.made_of import Declared
 from cascada.model.ttl import Duration
 
 T = TypeVar("T")
 
 class_of = type  # a public parameter is called `type`
-_NONE: Final[tuple[str, ...]] = ()
-"""The default of `tags` and `sources`: whatever else they are has to be looked at."""
 
 
 class TenantLoads(TenantRequests):
     """This part of `Tenant`."""
 
     __slots__ = ()
-
-    _hits: Hits
 
     @overload
     def load(
@@ -129,8 +124,8 @@ class TenantLoads(TenantRequests):
         generator: Callable[..., Any] | None = None,
         *,
         ttl: Duration | None = None,
-        tags: Sequence[str] = (),
-        sources: Sequence[Declared] = (),
+        tags: Sequence[str] = NONE,
+        sources: Sequence[Declared] = NONE,
         type: Any = None,
     ) -> Hit[Any] | Miss:
         """The value, from the first of memory, the shared tiers, `loader` and `generator`.
@@ -148,25 +143,26 @@ class TenantLoads(TenantRequests):
         if type_keys is None:
             type_keys = self._type_keys(data_type)
         if class_of(resource_id) is not str:
-            resource_id = id_text(resource_id)
+            resource_id = arguments.identity(resource_id)
         # On a hit as well, or what is wrong would be told on the first miss alone.
         stored = PLAIN
-        if ttl is not None or tags is not _NONE or sources is not _NONE:
+        if ttl is not None or tags is not NONE or sources is not NONE:
             stored = self._terms(ttl, tags, sources)
         if not callable(loader) or generator is not None:
             for what, each in (("loader", loader), ("generator", generator)):
                 if each is not None:
                     arguments.function(each, what)
-        if type is None and not self._engine.check.armed:
+        want = None if type is None else self._engine.declared(type)
+        if want is None and not self._engine.check.armed:
             record = type_keys.records.get(resource_id)
             if record is not None and (hit := self._hits.one(record)) is not None:
                 return hit
         make = partial(SingleLoader, clock=self._engine.clock, stored=stored)
         if type_keys.by_level:
-            request = self._request(type_keys, resource_id, type)
+            request = type_keys.request(resource_id, want)
             levels = LevelLookup(self._engine.stack, loader, generator, request.candidates, make)
             return await self._engine.load(request, levels)
-        request = self._request(type_keys, resource_id, type, generating=generator is not None)
+        request = type_keys.request(resource_id, want, generating=generator is not None)
         return await self._engine.load(request, make(loader, generator))
 
     @overload
@@ -234,8 +230,8 @@ class TenantLoads(TenantRequests):
         loader: Callable[[list[str]], Any],
         *,
         ttl: Duration | None = None,
-        tags: Sequence[str] = (),
-        sources: Sequence[Declared] = (),
+        tags: Sequence[str] = NONE,
+        sources: Sequence[Declared] = NONE,
         type: Any = None,
     ) -> list[Hit[Any] | Miss]:
         """One answer for each id; `loader` is called once, with the ids that nobody has.
@@ -245,7 +241,8 @@ class TenantLoads(TenantRequests):
         """
         ids, stored = arguments.ids(resource_ids), self._terms(ttl, tags, sources)
         arguments.function(loader, "loader", "a function of a list of ids")
-        if self._type_keys(data_type).by_level:
+        type_keys = self._type_keys(data_type)
+        if type_keys.by_level:
             one = partial(self.load, data_type, ttl=ttl, tags=tags, sources=sources, type=type)
             asked = [one(each, alone(loader, each)) for each in ids]
             hits = await asyncio.gather(*asked, return_exceptions=True)
@@ -254,11 +251,6 @@ class TenantLoads(TenantRequests):
                     raise hit
             return cast("list[Hit[Any] | Miss]", hits)
         source = BatchLoader(loader, clock=self._engine.clock, stored=stored)
-        requests = self._type_keys(data_type).requests(ids, self._wanted(type))
+        want = None if type is None else self._engine.declared(type)
+        requests = [type_keys.request(each, want) for each in ids]
         return await self._engine.load_many(requests, source)
-
-    def _terms(
-        self, ttl: Duration | None, tags: Sequence[str], sources: Sequence[Declared]
-    ) -> Terms:
-        tags = arguments.names(tags, "tags", "tags")
-        return Terms(arguments.ttl(ttl), tags, sources_for(self.tenant, sources))

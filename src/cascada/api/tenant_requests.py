@@ -7,31 +7,53 @@ them to the engine. Nothing here looks into a tier, or stores anything: the engi
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any, Final, Self
 
 from cascada.api.type_keys import TypeKeys
 from cascada.engine.engine import Engine
+from cascada.engine.loading.loaders import PLAIN, Terms
 from cascada.engine.reading.explain import Explanation
 from cascada.engine.request import Request
 from cascada.model import arguments
-from cascada.model.keys import Id, Scope, id_text, scope_of
+from cascada.model.keys import Id, Scope, scope_of
+from cascada.model.made_of import Declared, sources_for
+from cascada.model.ttl import Duration
 
 MAX_TYPES: Final = 128
 """Data types of which a handle remembers what their keys hold; beyond it, it begins anew."""
+
+NONE: Final[tuple[str, ...]] = ()
+"""The default of `tags` and `sources`: whatever else they are has to be looked at."""
 
 
 class TenantRequests:
     """This part of `Tenant`, which all others inherit."""
 
-    __slots__ = ()
+    __slots__ = ("_documented", "_engine", "_hits", "_nearest", "_types", "scope", "tenant")
 
-    _engine: Engine
-    _nearest: TenantRequests | None
-    _types: dict[str, TypeKeys]
-    tenant: str
-    scope: Scope
+    def __init__(self, engine: Engine, tenant: str, scope: Scope, *, nearest: bool = False) -> None:
+        self._engine = engine
+        self._hits = engine.hits
+        self._nearest = nearest
+        self._documented: Self | None = None
+        self._types: dict[str, TypeKeys] = {}
+        self.tenant = tenant
+        self.scope = scope
 
-    # --- keys ---------------------------------------------------------------------------------
+    def within(
+        self,
+        *,
+        agent: Id | None = None,
+        conversation: Id | None = None,
+        collection: Id | None = None,
+    ) -> Self:
+        """This handle, with more of its context known."""
+        given = scope_of(agent, conversation, collection)
+        scope = [old if new is None else new for new, old in zip(given, self.scope, strict=True)]
+        return type(self)(self._engine, self.tenant, Scope(*scope))
+
+    # --- keys and requests --------------------------------------------------------------------
 
     def _type_keys(self, data_type: str) -> TypeKeys:
         if type(data_type) is not str or data_type not in self._types:
@@ -47,33 +69,29 @@ class TenantRequests:
                 data_type,
                 self.scope,
                 self._engine.partition_of,
-                nearest=self._nearest is self,
+                nearest=self._nearest,
             )
         return type_keys
 
-    def _narrowed(self, agent: Id | None, conversation: Id | None, collection: Id | None) -> Scope:
-        """The handle's context, with more of it known."""
-        given = scope_of(agent, conversation, collection)
-        return Scope(
-            *(new if new is not None else old for new, old in zip(given, self.scope, strict=True))
-        )
-
-    def _request(
-        self, type_keys: TypeKeys, resource_id: Id, want: Any = None, *, generating: bool = False
-    ) -> Request:
+    def _request(self, data_type: str, resource_id: Id, want: Any = None) -> Request:
         if want is not None:
-            want = self._wanted(want)
-        return type_keys.request(id_text(resource_id), want, generating=generating)
+            want = self._engine.declared(want)
+        type_keys = self._types.get(data_type) if type(data_type) is str else None
+        return (type_keys or self._type_keys(data_type)).request(resource_id, want)
 
-    def _wanted(self, type: Any) -> Any:
-        """The type that a caller declared; what nothing can be decoded to would never be a hit."""
-        return None if type is None else self._engine.declared(type)
+    def _terms(
+        self, ttl: Duration | None, tags: Sequence[str], sources: Sequence[Declared]
+    ) -> Terms:
+        """How a value is to be stored, as its caller says it."""
+        if ttl is None and tags is NONE and sources is NONE:
+            return PLAIN
+        tags = arguments.names(tags, "tags", "tags")
+        return Terms(arguments.ttl(ttl), tags, sources_for(self.tenant, sources))
 
     async def ttl(self, data_type: str, resource_id: Id) -> float | None:
         """Seconds until the value of this one key is no longer fresh; None if there is none."""
-        return await self._engine.ttl(self._request(self._type_keys(data_type), resource_id))
+        return await self._engine.ttl(self._request(data_type, resource_id))
 
     async def explain(self, data_type: str, resource_id: Id) -> Explanation:
         """Why a read of this value is answered as it is: candidates, tiers, ages, reasons."""
-        request = self._request(self._type_keys(data_type), resource_id)
-        return await self._engine.explain(request)
+        return await self._engine.explain(self._request(data_type, resource_id))

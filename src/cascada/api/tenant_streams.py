@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any, TypeVar
 
-from cascada.api.tenant_requests import TenantRequests
-from cascada.engine.request import Request
+from cascada.api.tenant_requests import NONE, TenantRequests
 from cascada.engine.streaming.pieces import MAX_ITEMS, MakePieces
 from cascada.model import arguments
 from cascada.model.keys import Id
-from cascada.model.made_of import Declared, sources_of
+from cascada.model.made_of import Declared
 from cascada.model.ttl import Duration
 
 T = TypeVar("T")
@@ -28,8 +27,8 @@ class TenantStreams(TenantRequests):
         pieces: MakePieces[T],
         *,
         ttl: Duration | None = None,
-        tags: Sequence[str] = (),
-        sources: Sequence[Declared] = (),
+        tags: Sequence[str] = NONE,
+        sources: Sequence[Declared] = NONE,
         type: Any = None,
         max_items: int = MAX_ITEMS,
     ) -> AsyncGenerator[T]:
@@ -43,16 +42,13 @@ class TenantStreams(TenantRequests):
         """
         arguments.function(pieces, "pieces", "a function without arguments, of a generator")
         want = None if type is None else list[self._engine.declared(type)]  # type: ignore[misc]  # a type by now
-        type_keys = self._type_keys(data_type)
-        request = self._request(type_keys, resource_id, want)
-        if type_keys.kind.policy.lookup == "by_level":
+        request = self._request(data_type, resource_id, want)
+        if request.kind.policy.lookup == "by_level":
             # No generator is asked level by level: this key alone says that it has the value.
-            request = Request(type_keys.kind, request.candidates[:1], type_keys.context, want)
+            request.candidates = request.candidates[:1]
         return self._engine.stream(
             request,
             pieces,
-            ttl=arguments.ttl(ttl),
-            tags=arguments.names(tags, "tags", "tags"),
-            sources=sources_of(sources),
+            **self._terms(ttl, tags, sources)._asdict(),
             max_items=arguments.integer(max_items, "max_items", 1),
         )

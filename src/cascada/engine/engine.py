@@ -18,6 +18,7 @@ from cascada.engine.bypass import Bypass, is_bypassed
 from cascada.engine.hits import Hits
 from cascada.engine.kinds import Kind
 from cascada.engine.lifecycle import Lifecycle
+from cascada.engine.loading.loaders import PLAIN, Terms
 from cascada.engine.reading import read, snapshots
 from cascada.engine.reading.answers import hit_of, hit_or_miss, value_of
 from cascada.engine.reading.explain import Explanation, explain
@@ -40,7 +41,6 @@ from cascada.model.keys import Key
 from cascada.model.made_of import MadeOf
 from cascada.model.names import key_name
 from cascada.model.options import Options
-from cascada.model.ttl import Duration
 from cascada.tiers.capabilities import Feed
 from cascada.tiers.contract import Usage
 from cascada.tiers.datastore import DataStore
@@ -125,7 +125,7 @@ class Engine:
         kind: Kind,
         partition: Partition,
         ids: Sequence[str],
-        requests_of: Callable[[Sequence[str]], list[Request]],
+        request_of: Callable[[str], Request],
         want: Any,
         default: Any = None,
     ) -> list[Hit[Any] | Miss]:
@@ -148,7 +148,7 @@ class Engine:
         step = len(missing) if at_once else LOOKED_UP
         for first in range(0, len(missing), step):
             part = missing[first : first + step]
-            requests = requests_of([ids[index] for index in part])
+            requests = [request_of(ids[index]) for index in part]
             answers = await self._get_all(requests, default, at_once=at_once)
             found.update(zip(part, answers, strict=True))
         return [found[index] for index in range(len(ids))]
@@ -251,16 +251,11 @@ class Engine:
         self,
         request: Request,
         value: object,
-        *,
-        ttl: Duration | None = None,
-        tags: Sequence[str] = (),
-        sources: Sequence[MadeOf] = (),
+        stored: Terms = PLAIN,
         version: int | None = None,
     ) -> Entry | None:
         """What `set` or `fill` is to store; BadInput if it may not be, in every mode."""
-        return write.to_be_set(
-            self.stack, request, value, ttl=ttl, tags=tags, sources=sources, version=version
-        )
+        return write.to_be_set(self.stack, request, value, stored, version)
 
     @when_ready
     async def set(

@@ -228,11 +228,6 @@ def integer(
     return plain
 
 
-def version(value: object, what: str = "version") -> int | None:
-    """The version of a row: any number that every tier can compare exactly."""
-    return None if value is None else integer(value, what)
-
-
 def number(
     value: object, what: str, least: float = -math.inf, *, above: bool = False, of: str = "a number"
 ) -> float:

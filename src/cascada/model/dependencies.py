@@ -16,7 +16,7 @@ from msgspec.structs import force_setattr
 
 from cascada.model import arguments
 from cascada.model.errors import BadInput
-from cascada.model.keys import LABELS, NO_SCOPE, Id, Key, Scope, id_text
+from cascada.model.keys import LABELS, NO_SCOPE, Id, Key, Scope
 from cascada.model.names import resource_names, type_at
 from cascada.model.policy import CONTEXT_PARTS, ContextPart
 from cascada.model.shown import shown
@@ -167,7 +167,7 @@ def reaches_of(
     lists = {
         name: list(dict.fromkeys(arguments.ids(given, name)))
         if arguments.is_several(given)
-        else [id_text(given, name)]
+        else [arguments.identity(given, name)]
         for name, given in ids.items()
     }
     return [_reach(row, tenant, lists, varies_by(row.data_type)) for row in dict.fromkeys(rows)]

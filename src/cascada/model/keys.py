@@ -14,7 +14,6 @@ from typing import NamedTuple
 from uuid import UUID
 
 from cascada.model import arguments
-from cascada.model.arguments import MAX_ID_LENGTH
 from cascada.model.errors import InvalidKey
 
 Id = str | int | UUID
@@ -116,22 +115,19 @@ def quote(segment: str) -> str:
     )
 
 
-def id_text(value: object, what: str = "resource_id") -> str:
-    """The canonical text of an id, or InvalidKey with a sentence that names the value."""
-    if type(value) is str and value.isascii() and 0 < len(value) <= MAX_ID_LENGTH:
-        return value
-    return arguments.identity(value, what)
-
-
 def counter_text(tenant: str, counter_type: object, resource_id: object) -> str:
     """`tenant:type:id`, the name of a counter among counters."""
-    parts = tenant, arguments.data_type(counter_type, "counter_type"), id_text(resource_id)
+    parts = (
+        tenant,
+        arguments.data_type(counter_type, "counter_type"),
+        arguments.identity(resource_id),
+    )
     return ":".join(map(quote, parts))
 
 
 def list_text(tenant: str, list_name: object) -> str:
     """`tenant:name`, the name of a list among lists."""
-    return f"{quote(tenant)}:{quote(id_text(list_name, 'list_name'))}"
+    return f"{quote(tenant)}:{quote(arguments.identity(list_name, 'list_name'))}"
 
 
 def scope_of(
@@ -141,7 +137,7 @@ def scope_of(
 ) -> Scope:
     """A scope of canonical ids; None is an absent part."""
     return Scope(
-        None if agent is None else id_text(agent, "agent"),
-        None if conversation is None else id_text(conversation, "conversation"),
-        None if collection is None else id_text(collection, "collection"),
+        None if agent is None else arguments.identity(agent, "agent"),
+        None if conversation is None else arguments.identity(conversation, "conversation"),
+        None if collection is None else arguments.identity(collection, "collection"),
     )

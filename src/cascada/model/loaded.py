@@ -42,7 +42,8 @@ class Loaded(msgspec.Struct, Generic[T_co], frozen=True):
         force_setattr(self, "sources", sources_of(self.sources))
         if self.scope is not None:
             force_setattr(self, "scope", scope_given(self.scope, "Loaded.scope"))
-        force_setattr(self, "version", arguments.version(self.version, "Loaded.version"))
+        if self.version is not None:
+            force_setattr(self, "version", arguments.integer(self.version, "Loaded.version"))
         if self.cost is not None:
             force_setattr(self, "cost", arguments.number(self.cost, "Loaded.cost", 0))
         force_setattr(self, "store", arguments.flag(self.store, "Loaded.store"))

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from cascada.model.keys import NO_SCOPE, Key, Scope, id_text, quote, text_before
+from cascada.model import arguments
+from cascada.model.keys import NO_SCOPE, Key, Scope, quote, text_before
 
 MAX_NAMES = 1024
 """Dynamic names that one entry may bear. What was made of more is not stored: coarser names in
@@ -28,7 +29,7 @@ def key_name(key: Key) -> str:
 
 
 def tag_name(tenant: str, tag: str) -> str:
-    return f"#:{quote(tenant)}:{quote(id_text(tag, 'tag'))}"
+    return f"#:{quote(tenant)}:{quote(arguments.identity(tag, 'tag'))}"
 
 
 def part_names(tenant: str, scope: Scope) -> list[str]:

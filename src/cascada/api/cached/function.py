@@ -31,7 +31,7 @@ from cascada.codecs.digest import generate_resource_id_hash
 from cascada.model import arguments
 from cascada.model.entry import Invalidated
 from cascada.model.errors import BadInput, Misuse
-from cascada.model.keys import NO_SCOPE, Id, Key, id_text
+from cascada.model.keys import NO_SCOPE, Id, Key
 from cascada.model.loaded import Loaded
 from cascada.model.made_of import Declared
 from cascada.model.policy import Policy
@@ -139,7 +139,9 @@ class CachedFunction:
 
     def _make_key(self, tenant: str, args: tuple[Any, ...], named: dict[str, Any]) -> Key:
         if self._key is not None:
-            return Key(tenant, self.data_type, *NO_SCOPE, id_text(self._key(*args, **named)))
+            return Key(
+                tenant, self.data_type, *NO_SCOPE, arguments.identity(self._key(*args, **named))
+            )
         call = self._signature.bind(*self._brought, *args, **{**self._named, **named})
         call.apply_defaults()
         kept = {name: each for name, each in call.arguments.items() if name not in self._ignore}

@@ -115,7 +115,7 @@ async def get_with_cache_aside(
 
     async def ask() -> tuple[Any, Answer]:
         generating = generate is not None and not type_keys.by_level
-        request = handle._request(type_keys, resource_id, want, generating=generating)
+        request = type_keys.request(resource_id, want, generating=generating)
         if not type_keys.by_level:
             return await engine.ask(request, make(fetch, generate))
         at_level = fetch_from_db_func and _by_level(fetch_from_db_func, given)
@@ -131,7 +131,7 @@ async def get_with_cache_aside(
         # Other code than this has stored it. It is a miss, like all that does not decode.
         why = without_values(error)
         logger.warning("%s %s does not deserialize: %s", data_type, resource_id, why)
-        request = handle._request(type_keys, resource_id, want)
+        request = type_keys.request(resource_id, want)
         await engine.discard(request, answer, strict=type_keys.kind.policy.strict)
         stored, answer = await ask()
         value = _deserialized(stored, answer, data_type, deserializer)

@@ -12,6 +12,7 @@ from typing import Final
 from cascada.codecs.envelope import digest_of
 from cascada.engine.loading import fitness
 from cascada.engine.loading.encode import absence, encoded, entry_names, over
+from cascada.engine.loading.loaders import Terms
 from cascada.engine.reading import snapshots
 from cascada.engine.reading.read import snapshot_now
 from cascada.engine.reading.snapshots import Snapshot
@@ -25,7 +26,7 @@ from cascada.model.errors import BadInput, InvalidationPending, TierUnavailable
 from cascada.model.keys import Key
 from cascada.model.made_of import MadeOf, source_names
 from cascada.model.names import MAX_NAMES, key_name
-from cascada.model.ttl import Duration, seconds
+from cascada.model.ttl import seconds
 from cascada.tiers.contract import Filled, Lease, Outcome, Seen, Tier, Why
 from cascada.tiers.guarded import GuardedTier
 
@@ -39,10 +40,7 @@ def to_be_set(
     stack: Stack,
     request: Request,
     value: object,
-    *,
-    ttl: Duration | None,
-    tags: Sequence[str],
-    sources: Sequence[MadeOf],
+    stored: Terms,
     version: int | None,
 ) -> Entry | None:
     """What `write` or `fill` is to store; BadInput (SerializationError) if it may not be.
@@ -52,6 +50,7 @@ def to_be_set(
     the tiers learn its version.
     """
     key, policy = request.key, request.kind.policy
+    ttl, tags, sources = stored
     named = source_names(key.tenant, sources) if sources else ()
     names = entry_names(request, tags, named)
     if len(names) > MAX_NAMES:
