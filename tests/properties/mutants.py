@@ -203,5 +203,5 @@ MUTANTS += [
     Mutant("[liveness] a fill is kept", "SqliteMachine", RULES,
            "        state.store(key, q, write.names, stored, envelope)\n"),
     Mutant("[liveness] a sweep keeps the newest tombstones", "SqliteMachine", LEDGER,
-           "begin_sweep(self._options.max_tombstones // 4)", "begin_sweep(0)"),
+           "newest = max_tombstones // 4", "newest = 0"),
 ]  # fmt: skip

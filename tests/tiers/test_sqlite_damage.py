@@ -27,9 +27,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 
 
 async def is_replaced(tier: SqliteTier, wanted: Key) -> None:
-    before = tier.corrupt
     assert await look(tier, wanted) == Why.CORRUPT
-    assert tier.corrupt == before + 1
     assert await tier.holding(wanted) is None
     await tier.upkeep()
     assert await look(tier, wanted) == Why.ABSENT
@@ -97,9 +95,7 @@ async def test_damage_of_any_kind_is_a_miss_and_nothing_else(world: World) -> No
             [(damaged(chance, whole), row) for row, whole in rows],
         )
     answers = await tier.read(keys)
-    assert {each.why for each in answers if isinstance(each, Missing)} == {Why.CORRUPT}
-    assert not [each for each in answers if isinstance(each, Found)]
-    assert tier.corrupt == 300
+    assert [each.why for each in answers if isinstance(each, Missing)] == [Why.CORRUPT] * 300
     for each in keys:
         assert await tier.holding(each) is None
     granted = [each for each in await tier.lease(keys, answers) if isinstance(each, Lease)]

@@ -136,6 +136,6 @@ async def test_forget_lets_go_without_closing(world: World) -> None:
     await tier.aclose()
     abandoned = InsideSqlite(tier).abandoned
     for reader, writer in abandoned:  # this process is the one that may close them
-        await reader.close()
-        await writer.close()
+        reader.end().result(10)
+        writer.end().result(10)
     abandoned.clear()

@@ -138,7 +138,6 @@ async def test_what_replaced_damage_is_found_by_who_has_seen_the_damage(tmp_path
     (found,) = await second.lease([KEY], there)
     assert isinstance(found, Found)
     assert found.entry.data == b"good"
-    assert (first.corrupt, second.corrupt) == (1, 1)
     await first.aclose()
     await second.aclose()
 

@@ -280,7 +280,6 @@ async def test_a_damaged_envelope_is_a_miss_that_goes_away(world: World) -> None
         await b.upkeep()
         assert await look(b, key(1)) == Why.ABSENT
         await load(a, key(1), entry(b"x" * 100))
-    assert b.corrupt == len(range(0, len(envelope), 7))
     assert [await look(b, key(i)) for i in range(3)] == [b"x" * 100] * 3
     world.check_sums()
 

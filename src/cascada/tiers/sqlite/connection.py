@@ -21,7 +21,6 @@ from cascada.tiers.sqlite.schema import (
     check_layout,
     connect,
     inode_of,
-    layout_of,
     prepare,
 )
 
@@ -95,7 +94,7 @@ class Link:
                 # Deleted or replaced: others work on the new file, to stay would be to part ways.
                 self._close()
             else:
-                check_layout(layout_of(self._connection), self._path)
+                check_layout(self._connection, self._path)
         if self._connection is None:
             self._connection = self._open()
             self._look_at = now + _LOOK_AGAIN
@@ -103,7 +102,14 @@ class Link:
 
     def _open(self) -> sqlite3.Connection:
         for _ in range(5):
-            inode = inode_of(self._path) or _create(self._path)
+            inode = inode_of(self._path)
+            if inode is None:
+                # An empty file, whose inode is then known before SQLite opens it. Only ever a new
+                # one: to open and close what a connection of this process has open would drop all
+                # locks that the process holds on it, by the rules of POSIX.
+                with suppress(FileExistsError):
+                    os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666))
+                inode = inode_of(self._path) or ""
             connection = connect(self._path, self._timeout)
             try:
                 prepare(connection, self._path, inode, self._clock)
@@ -121,14 +127,3 @@ class Link:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
-
-
-def _create(path: Path) -> str:
-    """Make an empty file and tell its inode, which is then known before SQLite opens it.
-
-    Only ever a new file: to open and close one that a connection of this process has open would
-    drop all locks that the process holds on it, by the rules of POSIX.
-    """
-    with suppress(FileExistsError):
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666))
-    return inode_of(path) or ""

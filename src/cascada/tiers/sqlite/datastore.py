@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from cascada.model.arguments import LEAST, MOST
 from cascada.tiers.datastore import overflow, span
@@ -67,7 +67,7 @@ Where = tuple[str, str]
 
 
 class _List(NamedTuple):
-    """One row of `lists`."""
+    """One row of `lists`; one that is not there has id 0 and no items."""
 
     id: int
     head: int
@@ -87,13 +87,16 @@ def _increment(connection: sqlite3.Connection, where: Where, amount: int) -> int
 
 
 def _counter(connection: sqlite3.Connection, where: Where) -> int:
-    found = _all(connection, "SELECT value FROM counters WHERE namespace = ? AND name = ?", *where)
+    # fetchall, as below: a cursor that is not read to its end would keep the snapshot open.
+    found = connection.execute(
+        "SELECT value FROM counters WHERE namespace = ? AND name = ?", where
+    ).fetchall()
     return int(found[0][0]) if found else 0
 
 
 def _push(connection: sqlite3.Connection, where: Where, item: bytes, left: bool) -> int:
     found = _list(connection, where)
-    if found is None:
+    if not found.id:
         added = connection.execute(
             "INSERT INTO lists (namespace, name, head, tail) VALUES (?, ?, 0, 0)", where
         )
@@ -110,10 +113,11 @@ def _push(connection: sqlite3.Connection, where: Where, item: bytes, left: bool)
 
 def _pop(connection: sqlite3.Connection, where: Where, left: bool) -> bytes | None:
     found = _list(connection, where)
-    if found is None:
+    if not found.id:
         return None
     head, tail = (found.head + 1, found.tail) if left else (found.head, found.tail - 1)
-    ((item,),) = _items(connection, found.id, *((head - 1, head) if left else (tail, tail + 1)))
+    at = found.head if left else tail
+    (item,) = _items(connection, found.id, at, at + 1)
     _keep(connection, found, head, tail)
     return bytes(item)
 
@@ -122,41 +126,37 @@ def _range(connection: sqlite3.Connection, where: Where, start: int, end: int) -
     connection.execute("BEGIN")  # both looks at one moment
     try:
         found = _list(connection, where)
-        if found is None:
-            return []
         first, after = span(start, end, found.tail - found.head)
-        rows = _items(connection, found.id, found.head + first, found.head + after)
+        return _items(connection, found.id, found.head + first, found.head + after)
     finally:
         connection.execute("COMMIT")
-    return [item for (item,) in rows]
 
 
 def _length(connection: sqlite3.Connection, where: Where) -> int:
     found = _list(connection, where)
-    return 0 if found is None else found.tail - found.head
+    return found.tail - found.head
 
 
 def _trim(connection: sqlite3.Connection, where: Where, start: int, end: int) -> None:
     found = _list(connection, where)
-    if found is not None:
-        first, after = span(start, end, found.tail - found.head)
-        _keep(connection, found, found.head + first, found.head + after)
+    first, after = span(start, end, found.tail - found.head)
+    _keep(connection, found, found.head + first, found.head + after)
 
 
-def _list(connection: sqlite3.Connection, where: Where) -> _List | None:
-    found = _all(
-        connection, "SELECT id, head, tail FROM lists WHERE namespace = ? AND name = ?", *where
-    )
-    return _List(*found[0]) if found else None
+def _list(connection: sqlite3.Connection, where: Where) -> _List:
+    found = connection.execute(
+        "SELECT id, head, tail FROM lists WHERE namespace = ? AND name = ?", where
+    ).fetchall()
+    return _List(*found[0]) if found else _List(0, 0, 0)
 
 
-def _items(connection: sqlite3.Connection, number: int, head: int, tail: int) -> list[Any]:
-    return _all(
-        connection,
+def _items(connection: sqlite3.Connection, number: int, head: int, tail: int) -> list[bytes]:
+    rows = connection.execute(
         "SELECT item FROM items WHERE list = ? AND position >= ? AND position < ?"
         " ORDER BY position",
-        *(number, head, tail),
-    )
+        (number, head, tail),
+    ).fetchall()
+    return [item for (item,) in rows]
 
 
 def _keep(connection: sqlite3.Connection, found: _List, head: int, tail: int) -> None:
@@ -170,8 +170,3 @@ def _keep(connection: sqlite3.Connection, found: _List, head: int, tail: int) ->
         connection.execute("DELETE FROM items WHERE list = ? AND position < ?", (found.id, head))
     if tail < found.tail:
         connection.execute("DELETE FROM items WHERE list = ? AND position >= ?", (found.id, tail))
-
-
-def _all(connection: sqlite3.Connection, question: str, *values: object) -> list[Any]:
-    # fetchall: a cursor that is not read to its end would keep the snapshot open.
-    return connection.execute(question, values).fetchall()

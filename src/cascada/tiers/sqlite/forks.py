@@ -7,45 +7,24 @@ the locks, so that it must never use, nor even close, a connection that was open
 from __future__ import annotations
 
 import os
-from typing import Any, Final, Protocol
+from collections.abc import Callable
+from typing import Any, Final
 from weakref import WeakSet
 
+open_tiers: Final[WeakSet[Any]] = WeakSet()
+"""Each `SqliteTier`; its module imports this one."""
 
-class Forking(Protocol):
-    """A tier with connections of its own."""
-
-    def hold(self) -> None:
-        """Before a fork: close them and open none."""
-
-    def release(self) -> None:
-        """After it, in the parent: they may be opened again."""
-
-    def forget(self) -> None:
-        """After it, in the child: let go of them without closing them."""
-
-
-open_tiers: Final[WeakSet[Forking]] = WeakSet()
 abandoned: Final[list[Any]] = []
 """What children have let go of: referenced for ever, or it would be closed after all."""
 
 
-def _before_fork() -> None:
+def _each(act: Callable[[Any], None]) -> None:
     for tier in list(open_tiers):
-        tier.hold()
-
-
-def _after_fork_in_parent() -> None:
-    for tier in list(open_tiers):
-        tier.release()
-
-
-def _after_fork_in_child() -> None:
-    for tier in list(open_tiers):
-        tier.forget()
+        act(tier)
 
 
 os.register_at_fork(
-    before=_before_fork,
-    after_in_parent=_after_fork_in_parent,
-    after_in_child=_after_fork_in_child,
+    before=lambda: _each(lambda tier: tier.hold()),
+    after_in_parent=lambda: _each(lambda tier: tier.release()),
+    after_in_child=lambda: _each(lambda tier: tier.forget()),
 )

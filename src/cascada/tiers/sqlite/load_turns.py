@@ -78,7 +78,7 @@ def take_turns(
             taken.append((at, lease, seen))
     # Who had the turn before may have stored its value after this caller has looked, also in place
     # of what was damaged then.
-    again = questions.read_again(connection, [lease.key for _, lease, _ in taken])
+    again = questions.read(connection, [lease.key for _, lease, _ in taken])
     for (at, lease, seen), now in zip(taken, again, strict=True):
         if isinstance(now, Found) and not _is_same(now, seen):
             end_turns([lease])

@@ -29,6 +29,8 @@ import os
 import random
 import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -103,7 +105,7 @@ def prepare(connection: sqlite3.Connection, path: Path, inode: str, clock: Clock
     """See that the file is ours, of a layout we know, and still where its numbers were drawn."""
     if _is_current(connection, path, inode):
         return
-    with Writing(connection):
+    with writing(connection):
         # Looked at again under the write lock: another process may have been faster.
         if _is_current(connection, path, inode):
             return
@@ -118,7 +120,7 @@ def prepare(connection: sqlite3.Connection, path: Path, inode: str, clock: Clock
             )
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {LAYOUT}")
-        elif _inode_in(connection) != inode:
+        elif connection.execute("SELECT inode FROM meta").fetchone() != (inode,):
             renew(connection, clock)
             connection.execute("UPDATE meta SET inode = ?", (inode,))
 
@@ -161,71 +163,49 @@ def inode_of(path: Path) -> str | None:
 _GLANCE: Final = 8  # milliseconds, of which SQLite makes three looks
 
 
-class Writing:
-    """A write transaction; it is rolled back when its block raises."""
-
-    __slots__ = ("_connection",)
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-
-    def __enter__(self) -> None:
-        execute = self._connection.execute
-        ((patience,),) = execute("PRAGMA busy_timeout").fetchall()
-        # SQLite soon looks at a lock only every 100 ms, and whoever has just let go of it is back
-        # before: under load some would wait for seconds. Begun anew, it looks after 1 and 3 ms.
-        execute(f"PRAGMA busy_timeout = {_GLANCE}")
-        try:
-            for left in range(patience // _GLANCE, -1, -1):
-                try:
-                    execute("BEGIN IMMEDIATE")
-                    break
-                except sqlite3.OperationalError as error:
-                    if not left or error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
-                        raise
-        finally:
-            execute(f"PRAGMA busy_timeout = {patience}")
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        # Some errors (a full disk) end the transaction by themselves.
-        if self._connection.in_transaction:
-            if kind is None:
-                try:
-                    self._connection.execute("COMMIT")
-                except sqlite3.Error:
-                    self._connection.rollback()
+@contextmanager
+def writing(connection: sqlite3.Connection) -> Iterator[None]:
+    """A write transaction; it is rolled back when its block raises, or the commit itself."""
+    ((patience,),) = connection.execute("PRAGMA busy_timeout").fetchall()
+    # SQLite soon looks at a lock only every 100 ms, and whoever has just let go of it is back
+    # before: under load some would wait for seconds. Begun anew, it looks after 1 and 3 ms.
+    connection.execute(f"PRAGMA busy_timeout = {_GLANCE}")
+    try:
+        for left in range(patience // _GLANCE, -1, -1):
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                break
+            except sqlite3.OperationalError as error:
+                if not left or error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
                     raise
-            else:
-                self._connection.rollback()
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {patience}")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.rollback()  # nothing, where the error (a full disk) has ended it by itself
+        raise
 
 
 def _is_current(connection: sqlite3.Connection, path: Path, inode: str) -> bool:
     layout = layout_of(connection)
-    if layout == 0:
-        if connection.execute("SELECT 1 FROM sqlite_schema").fetchone() is not None:
+    ours = connection.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
+    if layout == 0 or not ours:
+        if layout or connection.execute("SELECT 1 FROM sqlite_schema").fetchone() is not None:
             raise TierUnavailable(
                 f"{path} is a database of another program; give the cache a file of its own"
             )
         return False
-    if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
-        raise TierUnavailable(
-            f"{path} is a database of another program; give the cache a file of its own"
-        )
-    check_layout(layout, path)
-    return _inode_in(connection) == inode and _has_all(connection)
+    check_layout(connection, path)
+    newest = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'items'").fetchone()
+    where = connection.execute("SELECT inode FROM meta").fetchone()
+    return where == (inode,) and newest is not None
 
 
-def _inode_in(connection: sqlite3.Connection) -> str:
-    inode: str = connection.execute("SELECT inode FROM meta").fetchone()[0]
-    return inode
-
-
-def _has_all(connection: sqlite3.Connection) -> bool:
-    newest = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'items'")
-    return newest.fetchone() is not None
-
-
-def check_layout(layout: int, path: Path) -> None:
+def check_layout(connection: sqlite3.Connection, path: Path) -> None:
+    """See that no newer version has taken the file over."""
+    layout = layout_of(connection)
     if layout > LAYOUT:
         raise TierUnavailable(
             f"{path} has layout {layout} and this cascada knows layouts up to {LAYOUT}: a newer "

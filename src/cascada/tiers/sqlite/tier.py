@@ -27,12 +27,7 @@ from cascada.model.errors import BadInput, TierUnavailable
 from cascada.model.keys import Key
 from cascada.model.names import tenant_of
 from cascada.model.secret import traced
-from cascada.tiers.capabilities import (
-    Ending,
-    InvalidationSink,
-    Posted,
-    Stored,
-)
+from cascada.tiers.capabilities import Ending, InvalidationSink, Posted, Stored
 from cascada.tiers.contract import (
     Busy,
     EntryCount,
@@ -55,7 +50,7 @@ from cascada.tiers.sqlite.inspect import count_entries, ended, holding
 from cascada.tiers.sqlite.load_turns import Turns, end_turns, renew_turns, take_turns
 from cascada.tiers.sqlite.maintenance import Upkeep
 from cascada.tiers.sqlite.reads import Feed, Notes, Reader
-from cascada.tiers.sqlite.schema import Writing, renew
+from cascada.tiers.sqlite.schema import renew, writing
 from cascada.tiers.sqlite.transaction import Options
 from cascada.tiers.sqlite.worker import GROUP, Inline, Worker, Writer
 from cascada.tiers.sqlite.writes import Write
@@ -113,11 +108,6 @@ class SqliteTier:
         self._connect()
         open_tiers.add(self)
 
-    @property
-    def corrupt(self) -> int:
-        """Damaged rows that reads have come upon."""
-        return self._questions.corrupt
-
     # --- the tier contract ------------------------------------------------------------------
 
     async def read(self, keys: Sequence[Key]) -> list[Found | Missing]:
@@ -144,20 +134,14 @@ class SqliteTier:
         digests: Sequence[bytes] = (),
     ) -> list[Lease | Found | Busy]:
         """The q that `seen` has reported is the lease; only an unread key costs a look."""
-        unread = {key.tenant for key, answer in zip(keys, seen, strict=True) if answer is None}
         counters: dict[str, int] = {}
-        if unread:
+        if None in seen:
+            unread = {key.tenant for key, answer in zip(keys, seen, strict=True) if answer is None}
             counters = await self._look(lambda c: self._questions.counters(c, unread))
-        leases = [
-            Lease(
-                key,
-                counters[key.tenant] if answer is None else answer.q,
-                forced=force,
-                once=once,
-                seen=answer,
-            )
-            for key, answer in zip(keys, seen, strict=True)
-        ]
+        leases = []
+        for key, answer in zip(keys, seen, strict=True):
+            q = counters[key.tenant] if answer is None else answer.q
+            leases.append(Lease(key, q, forced=force, once=once, seen=answer))
         if force or once or self._turns is None or self.somebody_above():
             return [*leases]
         take = partial(take_turns, self._turns, self._questions)
@@ -191,7 +175,7 @@ class SqliteTier:
         renew_turns(leases)
 
     async def invalidate(self, names: Sequence[str]) -> Invalidation:
-        tenants = {tenant_of(name) for name in names}
+        tenants = set(map(tenant_of, names))
         if len(tenants) != 1:
             raise BadInput(
                 f"{len(names)} names of {len(tenants)} tenants were to be invalidated at once; "
@@ -343,14 +327,19 @@ class SqliteTier:
     async def _fill(self, fills: Sequence[tuple[Lease, Entry]]) -> list[Filled]:
         """Up to a group of fills, packed and carried out in chunks that share a commit."""
         chunks = []
+        durable = False
         for start in range(0, len(fills), CHUNK):
             if start:
                 await asyncio.sleep(0)
-            chunk = fills[start : start + CHUNK]
-            packed = [Write.of(self._options.namespace, *each) for each in chunk]
-            work = partial(writes.fill, options=self._options, writes=packed)
-            chunks.append((work, sum([write.rows for write in packed])))
-        durable = any([lease.forced for lease, _ in fills])
+            packed, rows = [], 0
+            for lease, entry in fills[start : start + CHUNK]:
+                write = Write.of(self._options.namespace, lease, entry)
+                packed.append(write)
+                rows += 1 + len(write.envelope) // writes.ROW
+                durable |= lease.forced
+            chunks.append((partial(writes.fill, options=self._options, writes=packed), rows))
+        if len(chunks) == 1:
+            return await self._writer.run(*chunks[0], durable)
         filled = await self._writer.run_together(chunks, durable)
         return [answer for answers in filled for answer in answers]
 
@@ -366,7 +355,7 @@ class SqliteTier:
         try:
             with self._writer.link as connection:
                 if self._groups % UPKEEP_EVERY == 0 or self._upkeep.is_due(connection):
-                    with Writing(connection):
+                    with writing(connection):
                         self._upkeep.step(connection)
         except TierUnavailable:
             pass  # the next write says so to somebody who can do something about it

@@ -10,7 +10,6 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -20,7 +19,7 @@ from cascada.model.clock import Clock
 from cascada.model.entry import Entry
 from cascada.model.errors import CorruptEntry
 from cascada.model.keys import Key
-from cascada.model.names import is_own, key_name, static_names
+from cascada.model.names import is_own, static_names
 from cascada.model.policy import CachePriority
 
 ROW_OVERHEAD: Final = 200
@@ -92,14 +91,10 @@ class TenantState:
     `stored` and `bumped` are the rows and tombstones that `save` is to write.
     """
 
-    def __init__(
-        self, transaction: Transaction, tenant: int, q: int, floor: int, sums: tuple[int, int]
-    ):
+    def __init__(self, transaction: Transaction, columns: tuple[int, int, int, int, int]) -> None:
         self.transaction = transaction
-        self.id = tenant
-        self.q = q
-        self.floor = floor
-        self.tombstone_count, self.sweep = sums
+        self.found_as = columns
+        self.id, self.q, self.floor, self.tombstone_count, self.sweep = columns
         self.tombstones: dict[str, Tombstone] = {}
         self.rows: dict[str, Row] = {}
         self.stored: dict[str, tuple[Any, ...]] = {}
@@ -149,7 +144,7 @@ class TenantState:
         if found is None:
             return None
         try:
-            return unpack(found[-1], self.transaction.home_of(key))[0]
+            return unpack(found[-1], home_in(self.transaction.namespace, key))[0]
         except CorruptEntry:
             return None
 
@@ -205,30 +200,40 @@ class TenantState:
         self.transaction.removed += 1
         self.transaction.bytes -= row.size
 
-    def begin_sweep(self, keep: int) -> None:
-        """Aim at a floor that leaves the newest `keep` tombstones above it.
-
-        Not higher, because a load that is under way is refused when the floor passes its lease.
-        """
-        found = self.transaction.connection.execute(
-            "SELECT q FROM tombstones WHERE tenant = ? ORDER BY q DESC LIMIT 1 OFFSET ?",
-            (self.id, keep),
-        ).fetchone()
-        self.sweep = self.sweep if found is None else found[0]
-
-    def _bumped(self, name: str) -> int:
-        tombstone = self.tombstones.get(name)
-        return self.floor if tombstone is None else max(self.floor, tombstone.q)
+    def save(self, max_tombstones: int) -> None:
+        """Write back what has changed, and let a sweep begin if there are too many tombstones."""
+        connection = self.transaction.connection
+        connection.executemany(_STORE, self.stored.values())
+        connection.executemany(_BUMP, self.bumped.values())
+        anew = [(self.id, counted) for name in self.bumped for counted in (name, MADE + name)]
+        connection.executemany("DELETE FROM counts WHERE tenant = ? AND name = ?", anew)
+        if self.tombstone_count > max_tombstones and not self.sweep:
+            # The newest stay above the new floor: a load that is under way is refused when the
+            # floor passes its lease.
+            newest = max_tombstones // 4
+            found = connection.execute(
+                "SELECT q FROM tombstones WHERE tenant = ? ORDER BY q DESC LIMIT 1 OFFSET ?",
+                (self.id, newest),
+            ).fetchone()
+            self.sweep = self.sweep if found is None else found[0]
+        columns = (self.id, self.q, self.floor, self.tombstone_count, self.sweep)
+        if columns != self.found_as:
+            connection.execute(
+                "UPDATE tenants SET q = ?, floor = ?, tombstones = ?, sweep = ? WHERE id = ?",
+                (*columns[1:], self.id),
+            )
 
     def _count(self, row: Row, by: int) -> None:
         # What a tombstone voided was taken out of its name's count when it was written.
         if row.names is None:
             return
         key = Key.parse(row.key)
-        static = set(static_names(key))
+        own_name, *shared = static_names(key)
         for name in row.names:
-            if name != key_name(key) and row.q >= self._bumped(name):
-                own = name in static or is_own(key, name)
+            tombstone = self.tombstones.get(name)
+            bumped = self.floor if tombstone is None else max(self.floor, tombstone.q)
+            if name != own_name and row.q >= bumped:
+                own = name in shared or is_own(key, name)
                 self.transaction.counts[self.id, name if own else MADE + name] += by
 
 
@@ -237,10 +242,10 @@ class Transaction:
 
     def __init__(self, connection: sqlite3.Connection, options: Options) -> None:
         self.connection = connection
+        self.namespace = options.namespace
         self.now = options.clock.time()
-        self._options = options
+        self._max_tombstones = options.max_tombstones
         self._states: dict[str | int, TenantState] = {}
-        self._opened: dict[int, tuple[int, ...]] = {}
         self.counts: Counter[tuple[int, str]] = Counter()
         self.removed = 0
         self._sums = connection.execute(
@@ -252,7 +257,7 @@ class Transaction:
         """The state of a tenant of our namespace (its name quoted); it is begun if need be."""
         state = self._states.get(tenant)
         if state is None:
-            where = (self._options.namespace, tenant)
+            where = (self.namespace, tenant)
             found = self.connection.execute(
                 "SELECT id, q, floor, tombstones, sweep FROM tenants"
                 " WHERE namespace = ? AND tenant = ?", where
@@ -265,7 +270,7 @@ class Transaction:
                     " VALUES (?, ?, ?, ?, ?, ?)", (*where, *fresh)
                 )  # fmt: skip
                 found = (cursor.lastrowid, *fresh)
-            self._states[tenant] = state = self._open(found)
+            self._states[tenant] = state = TenantState(self, found)
         return state
 
     def state_of(self, tenant: int) -> TenantState:
@@ -275,42 +280,21 @@ class Transaction:
             found = self.connection.execute(
                 "SELECT id, q, floor, tombstones, sweep FROM tenants WHERE id = ?", (tenant,)
             ).fetchone()
-            self._states[tenant] = state = self._open(found)
+            self._states[tenant] = state = TenantState(self, found)
         return state
-
-    def home_of(self, key: str) -> int:
-        """What binds an entry to its row."""
-        return home_in(self._options.namespace, key)
-
-    def _save_rows(self) -> None:
-        many = self.connection.executemany
-        for state in self._states.values():
-            many(_STORE, state.stored.values())
-            many(_BUMP, state.bumped.values())
-            anew = [(state.id, counted) for name in state.bumped for counted in (name, MADE + name)]
-            many("DELETE FROM counts WHERE tenant = ? AND name = ?", anew)
-        changed = [(tenant, name, by) for (tenant, name), by in self.counts.items() if by]
-        self.counts.clear()
-        many(_COUNT, changed)
-        many(
-            "DELETE FROM counts WHERE tenant = ? AND name = ? AND rows <= 0",
-            [(tenant, name) for tenant, name, by in changed if by < 0],
-        )
 
     def save(self) -> None:
         """Write back what has changed, and close all states."""
-        self._save_rows()
         for state in self._states.values():
-            if state.tombstone_count > self._options.max_tombstones and not state.sweep:
-                state.begin_sweep(self._options.max_tombstones // 4)
-            columns = (state.q, state.floor, state.tombstone_count, state.sweep)
-            if columns != self._opened[state.id]:
-                self.connection.execute(
-                    "UPDATE tenants SET q = ?, floor = ?, tombstones = ?, sweep = ? WHERE id = ?",
-                    (*columns, state.id),
-                )
+            state.save(self._max_tombstones)
         self._states.clear()
-        self._opened.clear()
+        changed = [(tenant, name, by) for (tenant, name), by in self.counts.items() if by]
+        self.counts.clear()
+        self.connection.executemany(_COUNT, changed)
+        self.connection.executemany(
+            "DELETE FROM counts WHERE tenant = ? AND name = ? AND rows <= 0",
+            [(tenant, name) for tenant, name, by in changed if by < 0],
+        )
         sums = (self.born, self.q, self.lost, self.entries, self.bytes, self.evictions)
         if sums != self._sums:
             self.connection.execute(
@@ -319,20 +303,10 @@ class Transaction:
             )
             self._sums = sums
 
-    def _open(self, found: tuple[int, int, int, int, int]) -> TenantState:
-        tenant, q, floor, tombstones, sweep = found
-        self._opened[tenant] = (q, floor, tombstones, sweep)
-        return TenantState(self, tenant, q, floor, (tombstones, sweep))
-
 
 def home_in(namespace: str, key: str) -> int:
     """What binds an envelope to its row."""
-    return home_of(key.encode(), _home_of_namespace(namespace))
-
-
-@lru_cache(maxsize=16)
-def _home_of_namespace(namespace: str) -> int:
-    return home_of(f"{namespace}\0".encode())
+    return home_of(f"{namespace}\0{key}".encode())
 
 
 def row_of(found: Sequence[Any]) -> Row:

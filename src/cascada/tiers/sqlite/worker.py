@@ -17,14 +17,15 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 from cascada.tiers.deadline import wait_in
 from cascada.tiers.sqlite.connection import MISUSE, Link
-from cascada.tiers.sqlite.schema import Writing
+from cascada.tiers.sqlite.schema import writing
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
@@ -37,30 +38,24 @@ processes waiting, and other callers."""
 class Job:
     """Something to do, and who waits for the outcome."""
 
-    __slots__ = ("durable", "error", "future", "loop", "result", "rows", "work")
+    __slots__ = ("durable", "error", "future", "result", "rows", "work")
 
     def __init__(self, work: Work[Any], rows: int, durable: bool) -> None:
         self.work = work
         self.rows = rows
         self.durable = durable
-        self.loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[Any] = self.loop.create_future()
+        self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.result: object = None
         self.error: Exception | None = None
 
-    def settle(self) -> None:
-        if self.future.done():  # the caller was cancelled
-            return
-        if self.error is not None:
-            self.future.set_exception(self.error)
-        else:
-            self.future.set_result(self.result)
-
 
 class Worker:
-    """One thread that runs jobs in turn; it starts with the first job."""
+    """One thread that runs jobs in turn; it starts with the first job.
 
-    def __init__(self, link: Link, name: str) -> None:
+    `after` runs behind each go, when nobody waits for it.
+    """
+
+    def __init__(self, link: Link, name: str, after: Callable[[], None] | None = None) -> None:
         self.link = link
         self.done = 0
         self._name = name
@@ -69,12 +64,11 @@ class Worker:
         self._running = False
         self._ended = False
         self._executor: ThreadPoolExecutor | None = None
-        self._after: Callable[[], None] | None = None
+        self._after = after
 
     def run(self, work: Work[T], rows: int = 1, durable: bool = False) -> asyncio.Future[T]:
         """What `work` returns, given the connection; `durable` outlives a power cut."""
         job = Job(work, rows, durable)
-        wait_in(self)
         self._start([job])
         return job.future
 
@@ -84,7 +78,6 @@ class Worker:
         """What each returns, given its rows. They begin together, so that a writer commits them so;
         `done` grows with each."""
         jobs = [Job(work, rows, durable) for work, rows in works]
-        wait_in(self)
         self._start(jobs)
         return asyncio.gather(*[job.future for job in jobs])
 
@@ -93,12 +86,9 @@ class Worker:
         with self._lock:
             self._ended = False
 
-    async def close(self) -> None:
-        """Run what waits, then close the connection on its thread and end the thread."""
-        await asyncio.shield(asyncio.wrap_future(self.end()))
-
     def end(self, after: Future[None] | None = None) -> Future[None]:
-        """Begin what `close` waits for: it comes to its end whether anybody waits or not.
+        """Run what waits, then close the connection on its thread and end the thread. It comes to
+        its end whether anybody waits or not.
 
         `after`: another connection's end, which comes first.
         """
@@ -117,6 +107,7 @@ class Worker:
         self.link.close()
 
     def _start(self, jobs: list[Job]) -> None:
+        wait_in(self)
         with self._lock:
             self._jobs += jobs
             if not self._running:
@@ -189,21 +180,15 @@ class Inline:
     def begin(self) -> None:
         self._ended = False
 
-    async def close(self) -> None:
-        self.end()
-
     def end(self) -> Future[None]:
         self._ended = True
         return _closed(self.link)
 
 
 class Writer(Worker):
-    """A worker whose waiting jobs share a commit; `after` runs when nobody waits for it."""
+    """A worker whose waiting jobs share a commit."""
 
-    def __init__(self, link: Link, name: str, after: Callable[[], None]) -> None:
-        super().__init__(link, name)
-        self._after = after
-        self._nudged = False
+    _nudged = False
 
     def nudge(self) -> None:
         """Run `after` soon, though nobody writes."""
@@ -224,7 +209,7 @@ class Writer(Worker):
                 # would leave its entry valid for good, so its commit waits for the disk.
                 full = any(job.durable for job in jobs)
                 connection.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
-                with Writing(connection):
+                with writing(connection):
                     for job in jobs:
                         _attempt(connection, job)
                         self.done += 1
@@ -259,14 +244,19 @@ def _closed(link: Link) -> Future[None]:
 
 
 def _deliver(jobs: list[Job]) -> None:
-    for loop in {job.loop for job in jobs}:
-        settled = [job for job in jobs if job.loop is loop]
-        try:
+    by_loop: defaultdict[asyncio.AbstractEventLoop, list[Job]] = defaultdict(list)
+    for job in jobs:
+        by_loop[job.future.get_loop()].append(job)
+    for loop, settled in by_loop.items():
+        with suppress(RuntimeError):  # that loop was closed, nobody waits any more
             loop.call_soon_threadsafe(_settle, settled)
-        except RuntimeError:
-            continue  # that loop was closed, nobody waits any more
 
 
 def _settle(jobs: list[Job]) -> None:
     for job in jobs:
-        job.settle()
+        if job.future.done():  # the caller was cancelled
+            continue
+        if job.error is not None:
+            job.future.set_exception(job.error)
+        else:
+            job.future.set_result(job.result)

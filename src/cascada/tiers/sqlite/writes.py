@@ -22,7 +22,8 @@ from cascada.tiers.sqlite.inspect import count_entries
 from cascada.tiers.sqlite.transaction import Options, TenantState, Transaction, home_in
 
 ROW: Final = 2**15
-"""Bytes of an envelope that count as one more row."""
+"""Bytes of an envelope that count as one more row: a commit of several large ones would have no
+end."""
 
 
 class Write(NamedTuple):
@@ -33,11 +34,6 @@ class Write(NamedTuple):
     key: str
     names: tuple[str, ...]  # the key's own first
     envelope: bytes
-
-    @property
-    def rows(self) -> int:
-        """How many usual rows cost as much: a commit of several large ones would have no end."""
-        return 1 + len(self.envelope) // ROW
 
     @classmethod
     def of(cls, namespace: str, lease: Lease, entry: Entry) -> Write:
@@ -84,7 +80,9 @@ def _fill(state: TenantState, write: Write) -> Filled:
     q = state.next() if lease.forced else lease.q
     if stored is not None:
         same = stored is write.entry
-        envelope = write.envelope if same else pack(stored, state.transaction.home_of(key))
+        envelope = (
+            write.envelope if same else pack(stored, home_in(state.transaction.namespace, key))
+        )
         state.store(key, q, write.names, stored, envelope)
     if lease.forced:
         if stored is None and old is not None:
