@@ -80,9 +80,9 @@ def heard_too_much() -> None:
 
 @mutant(
     "memory: fills under way survive a flush",
-    config="sqlite-tight",
-    workload="groups",
-    faults=("freeze",),
+    config="redis",
+    workload="contended",
+    faults=("cut again and again", "freeze"),
 )
 def fills_survive_a_flush() -> None:
     def flush(original: Any) -> Any:

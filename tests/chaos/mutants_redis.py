@@ -268,6 +268,7 @@ def followers_trust_on_redis() -> None:
     "load: what is read inside a load may come from Redis, above a database",
     config="redis-sqlite",
     workload="answers",
+    faults=(),
 )
 def sources_from_redis() -> None:
     def but_memory(original: Any) -> Any:
