@@ -8,10 +8,10 @@
         async def open_tier(self, clock):
             return MyTier(f"{mkdtemp()}/cache.db", namespace="test", clock=clock)
 
-pytest then runs every test below against a new tier each. They need no plugin (each test runs its
-own event loop), and time moves only by the clock that `open_tier` is given. What it holds of `set`
-is in `set_contract`; a tier with lists and counters has `data_contract` as well. Each test names
-one promise of `cascada.tiers.contract`.
+pytest then runs every test below, and those of your own that take a `tier`, against a new tier
+each. They need no plugin (each test runs its own event loop), and time moves only by the clock that
+`open_tier` is given, `self.clock`. What it holds of `set` is in `set_contract`; a tier with lists
+and counters has `data_contract` as well. Each test names one promise of `cascada.tiers.contract`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from cascada.model.names import (
     static_names,
     tenant_name,
 )
-from cascada.testing.clock import ManualClock
 from cascada.testing.set_contract import SetContract
 from cascada.testing.steps import (
     HOSTILE_IDS,
@@ -39,7 +38,6 @@ from cascada.testing.steps import (
     grant,
     is_missing,
     key_of,
-    of_a_tier,
     store,
 )
 from cascada.tiers.contract import Fence, Found, Tier
@@ -64,9 +62,8 @@ class TierContract(SetContract):
 
     # --- what is stored -----------------------------------------------------------------------
 
-    @of_a_tier
-    async def test_what_was_filled_is_found_as_it_was(self, tier: Tier, clock: ManualClock) -> None:
-        now = clock.time()
+    async def test_what_was_filled_is_found_as_it_was(self, tier: Tier) -> None:
+        now = self.clock.time()
         for name, (data, codec, flags) in PAYLOADS.items():
             key = key_of(name)
             sent = Entry(data, codec, flags, now - 1.25, now + 60.5, now + 90.75, (TAG,), 7)
@@ -76,34 +73,26 @@ class TierContract(SetContract):
             assert (got.created, got.fresh_until) == (now - 1.25, now + 60.5), name
             assert (got.expires, got.names, got.version) == (now + 90.75, (TAG,), 7), name
 
-    @of_a_tier
-    async def test_what_never_expires_is_there_for_ever(
-        self, tier: Tier, clock: ManualClock
-    ) -> None:
-        await store(tier, key_of("a"), Entry(b"x", created=clock.time()))
-        clock.advance(100 * 365 * 86400)
+    async def test_what_never_expires_is_there_for_ever(self, tier: Tier) -> None:
+        await store(tier, key_of("a"), Entry(b"x", created=self.clock.time()))
+        self.clock.advance(100 * 365 * 86400)
         got = await found(tier, key_of("a"))
         assert (got.fresh_until, got.expires) == (math.inf, math.inf)
 
-    @of_a_tier
-    async def test_stale_is_found_and_expired_is_not(self, tier: Tier, clock: ManualClock) -> None:
-        now = clock.time()
+    async def test_stale_is_found_and_expired_is_not(self, tier: Tier) -> None:
+        now = self.clock.time()
         await store(tier, key_of("a"), Entry(b"x", 1, 0, now, now + 10, now + 20))
-        clock.advance(15)
-        assert (await found(tier, key_of("a"))).fresh_until < clock.time()
-        clock.advance(5)
+        self.clock.advance(15)
+        assert (await found(tier, key_of("a"))).fresh_until < self.clock.time()
+        self.clock.advance(5)
         assert await is_missing(tier, key_of("a")), "at its expiry an entry is gone"
 
-    @of_a_tier
-    async def test_the_latest_fill_is_what_is_found(self, tier: Tier, clock: ManualClock) -> None:
+    async def test_the_latest_fill_is_what_is_found(self, tier: Tier) -> None:
         for data in (b"first", b"second", b"third"):
             await store(tier, key_of("a"), Entry(data))
             assert (await found(tier, key_of("a"))).data == data
 
-    @of_a_tier
-    async def test_answers_stand_in_the_order_of_the_keys(
-        self, tier: Tier, clock: ManualClock
-    ) -> None:
+    async def test_answers_stand_in_the_order_of_the_keys(self, tier: Tier) -> None:
         keys = [key_of("a"), key_of("b", tenant="other"), key_of("c")]
         leases = [await grant(tier, key) for key in keys]
         filled = await tier.fill(leases, [Entry(b"a"), None, Entry(b"c")])
@@ -114,8 +103,7 @@ class TierContract(SetContract):
         assert await tier.lease([], []) == []
         assert await tier.fill([], []) == []
 
-    @of_a_tier
-    async def test_no_id_is_taken_for_another(self, tier: Tier, clock: ManualClock) -> None:
+    async def test_no_id_is_taken_for_another(self, tier: Tier) -> None:
         keys = [
             Key(tenant, data_type, *scope, resource)
             for tenant, data_type, scope, resource in [
@@ -133,23 +121,16 @@ class TierContract(SetContract):
 
     # --- leases -------------------------------------------------------------------------------
 
-    @of_a_tier
-    async def test_a_release_stores_nothing(self, tier: Tier, clock: ManualClock) -> None:
+    async def test_a_release_stores_nothing(self, tier: Tier) -> None:
         assert (await fill(tier, await grant(tier, key_of("a")), None)).accepted
         assert await is_missing(tier, key_of("a"))
 
-    @of_a_tier
-    async def test_a_release_says_whether_the_lease_was_void(
-        self, tier: Tier, clock: ManualClock
-    ) -> None:
+    async def test_a_release_says_whether_the_lease_was_void(self, tier: Tier) -> None:
         lease = await grant(tier, key_of("a"))
         await tier.invalidate([tenant_name("acme")])
         assert not (await fill(tier, lease, None)).accepted
 
-    @of_a_tier
-    async def test_a_release_says_so_of_names_that_are_not_stored_too(
-        self, tier: Tier, clock: ManualClock
-    ) -> None:
+    async def test_a_release_says_so_of_names_that_are_not_stored_too(self, tier: Tier) -> None:
         for invalidated in (TAG, key_name(key_of("source"))):
             void, good = await grant(tier, key_of("a")), await grant(tier, key_of("b"))
             void.names = (invalidated,)
@@ -158,10 +139,7 @@ class TierContract(SetContract):
             assert not (await fill(tier, void, None)).accepted
             assert (await fill(tier, good, None)).accepted
 
-    @of_a_tier
-    async def test_a_lease_is_void_once_a_name_of_its_key_is_invalidated(
-        self, tier: Tier, clock: ManualClock
-    ) -> None:
+    async def test_a_lease_is_void_once_a_name_of_its_key_is_invalidated(self, tier: Tier) -> None:
         for scope in SCOPES:
             key = Key("acme", "document", *scope, "a")
             for name in static_names(key):
@@ -171,20 +149,14 @@ class TierContract(SetContract):
                 assert await is_missing(tier, key), name
                 await store(tier, key, Entry(b"new"))
 
-    @of_a_tier
-    async def test_a_lease_is_void_for_an_entry_whose_tag_was_invalidated(
-        self, tier: Tier, clock: ManualClock
-    ) -> None:
+    async def test_a_lease_is_void_for_an_entry_whose_tag_was_invalidated(self, tier: Tier) -> None:
         tagged, plain = await grant(tier, key_of("a")), await grant(tier, key_of("b"))
         await tier.invalidate([TAG])
         assert not (await fill(tier, tagged, Entry(b"old", names=(TAG,)))).accepted
         assert await is_missing(tier, key_of("a"))
         assert (await fill(tier, plain, Entry(b"x"))).accepted, "it does not bear the tag"
 
-    @of_a_tier
-    async def test_a_lease_is_as_old_as_the_answer_that_it_continues(
-        self, tier: Tier, clock: ManualClock
-    ) -> None:
+    async def test_a_lease_is_as_old_as_the_answer_that_it_continues(self, tier: Tier) -> None:
         key = key_of("a")
         for names in ((), (TAG,)):
             (seen,) = await tier.read([key])
@@ -196,10 +168,7 @@ class TierContract(SetContract):
             else:
                 await tier.fill([lease], [None])
 
-    @of_a_tier
-    async def test_a_lease_behind_a_fence_is_as_old_as_the_fence(
-        self, tier: Tier, clock: ManualClock
-    ) -> None:
+    async def test_a_lease_behind_a_fence_is_as_old_as_the_fence(self, tier: Tier) -> None:
         key = key_of("a")
         for name in (key_name(key), static_names(key)[-1], TAG):
             (seen,) = await tier.read([key])
@@ -214,39 +183,33 @@ class TierContract(SetContract):
         lease = await grant(tier, key, Fence(seen.q, seen.epoch))
         assert (await fill(tier, lease, Entry(b"new", names=(TAG,)))).accepted
 
-    @of_a_tier
-    async def test_a_lease_taken_after_the_invalidation_is_good(
-        self, tier: Tier, clock: ManualClock
-    ) -> None:
+    async def test_a_lease_taken_after_the_invalidation_is_good(self, tier: Tier) -> None:
         key = key_of("a", agent="a1")
         await tier.invalidate([*static_names(key), TAG])
         (seen,) = await tier.read([key])
         await store(tier, key, Entry(b"x", names=(TAG,)), seen)
 
-    @of_a_tier
-    async def test_a_stale_entry_can_be_refreshed(self, tier: Tier, clock: ManualClock) -> None:
-        now = clock.time()
+    async def test_a_stale_entry_can_be_refreshed(self, tier: Tier) -> None:
+        now = self.clock.time()
         await store(tier, key_of("a"), Entry(b"old", 1, 0, now, now + 1, now + 99))
-        clock.advance(2)
+        self.clock.advance(2)
         (stale,) = await tier.read([key_of("a")])
         assert data_of(stale) == b"old"
-        await store(tier, key_of("a"), Entry(b"new", created=clock.time()), stale)
+        await store(tier, key_of("a"), Entry(b"new", created=self.clock.time()), stale)
         assert (await found(tier, key_of("a"))).data == b"new"
 
-    @of_a_tier
-    async def test_a_renewed_lease_lives_on(self, tier: Tier, clock: ManualClock) -> None:
+    async def test_a_renewed_lease_lives_on(self, tier: Tier) -> None:
         lease = await grant(tier, key_of("a"))
         for _ in range(20):
-            clock.advance(1.5)
+            self.clock.advance(1.5)
             await tier.renew([lease])
         assert (await fill(tier, lease, Entry(b"x"))).accepted
         assert (await found(tier, key_of("a"))).data == b"x"
 
     # --- invalidation -------------------------------------------------------------------------
 
-    @of_a_tier
     async def test_an_invalidation_reaches_what_bears_its_name_and_nothing_else(
-        self, tier: Tier, clock: ManualClock
+        self, tier: Tier
     ) -> None:
         keys = [Key("acme", "document", *scope, rid) for scope in SCOPES for rid in ("a", "b")]
         keys += [key_of("a", tenant="other"), key_of("a", data_type="agent")]
@@ -259,8 +222,7 @@ class TierContract(SetContract):
             left = [key for key, answer in answers if isinstance(answer, Found)]
             assert left == [key for key in keys if name not in bears[key]], name
 
-    @of_a_tier
-    async def test_several_names_go_in_one_step(self, tier: Tier, clock: ManualClock) -> None:
+    async def test_several_names_go_in_one_step(self, tier: Tier) -> None:
         tagged, named, other = key_of("a"), key_of("b"), key_of("c")
         await store(tier, tagged, Entry(b"x", names=(TAG,)))
         await store(tier, named, Entry(b"x"))
@@ -269,10 +231,7 @@ class TierContract(SetContract):
         answers = [data_of(each) for each in await tier.read([tagged, named, other])]
         assert answers == [None, None, b"x"]
 
-    @of_a_tier
-    async def test_what_was_made_of_a_source_goes_with_it(
-        self, tier: Tier, clock: ManualClock
-    ) -> None:
+    async def test_what_was_made_of_a_source_goes_with_it(self, tier: Tier) -> None:
         source, made = key_of("a"), key_of("b", data_type="answer")
         await store(tier, source, Entry(b"x"))
         await store(tier, made, Entry(b"x", names=(key_name(source),)))
@@ -280,8 +239,7 @@ class TierContract(SetContract):
         assert await is_missing(tier, source)
         assert await is_missing(tier, made)
 
-    @of_a_tier
-    async def test_numbers_rise_and_answers_know_them(self, tier: Tier, clock: ManualClock) -> None:
+    async def test_numbers_rise_and_answers_know_them(self, tier: Tier) -> None:
         key, last = key_of("a"), -1
         for _ in range(3):
             number = (await tier.invalidate([key_name(key)])).q
@@ -293,8 +251,7 @@ class TierContract(SetContract):
             (answer,) = await tier.read([key])
             assert answer.q >= number
 
-    @of_a_tier
-    async def test_counts_are_exact_or_upper_bounds(self, tier: Tier, clock: ManualClock) -> None:
+    async def test_counts_are_exact_or_upper_bounds(self, tier: Tier) -> None:
         source, tagged, made = key_of("a"), key_of("b"), key_of("c", data_type="answer")
         of_source = resource_names("acme", "document", "a", NO_SCOPE)
         for names, ended in [
@@ -320,8 +277,7 @@ class TierContract(SetContract):
 
     # --- the tier itself ------------------------------------------------------------------------
 
-    @of_a_tier
-    async def test_usage_counts_what_is_there(self, tier: Tier, clock: ManualClock) -> None:
+    async def test_usage_counts_what_is_there(self, tier: Tier) -> None:
         empty = await tier.usage()
         assert not self.own_usage or (empty.entries, empty.size_bytes, empty.evictions) == (0, 0, 0)
         for rid in "ab":
@@ -330,8 +286,7 @@ class TierContract(SetContract):
         assert full.entries == 2 or (not self.own_usage and full.entries > 2)
         assert full.size_bytes > 2000
 
-    @of_a_tier
-    async def test_closing_twice_is_harmless(self, tier: Tier, clock: ManualClock) -> None:
+    async def test_closing_twice_is_harmless(self, tier: Tier) -> None:
         await store(tier, key_of("a"), Entry(b"x"))
         await tier.aclose()
         await tier.aclose()

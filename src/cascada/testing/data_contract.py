@@ -16,16 +16,15 @@ own event loop. Each names one promise of `cascada.tiers.datastore`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
 from cascada.model.arguments import LEAST, MOST
 from cascada.model.errors import BadInput
 from cascada.model.keys import quote
-from cascada.testing.steps import HOSTILE_IDS
+from cascada.testing.steps import HOSTILE_IDS, Contract
 from cascada.tiers.datastore import DataStore
 
 ITEMS: Final = (b"", b"\x00", b"one", bytes(range(256)) * 16, b"x" * 100_000, b"one")
@@ -34,40 +33,24 @@ ITEMS: Final = (b"", b"\x00", b"one", bytes(range(256)) * 16, b"x" * 100_000, b"
 ENDS: Final = (0, 1, 2, 4, 5, 6, 7, 100, MOST, -1, -2, -5, -6, -7, -100, LEAST)
 """Indices at, near and beyond the ends of a list of six."""
 
-Body = Callable[[Any, DataStore], Awaitable[None]]
 
-
-def of_a_store(body: Body) -> Callable[[Any], None]:
-    """A test of one new store, run to its end on an event loop of its own."""
-
-    def test(self: Any) -> None:
-        async def whole() -> None:
-            async with self.open_data() as store:
-                await body(self, store)
-
-        asyncio.run(whole())
-
-    # Not functools.wraps: pytest would look through it and take `store` for a fixture.
-    test.__name__, test.__doc__ = body.__name__, body.__doc__
-    return test
-
-
-class DataContract:
+class DataContract(Contract):
     """See the module's text."""
 
     def open_data(self) -> AbstractAsyncContextManager[DataStore]:
         """A new, empty store."""
         raise NotImplementedError
 
+    def opened(self) -> AbstractAsyncContextManager[DataStore]:
+        return self.open_data()
+
     # --- counters -----------------------------------------------------------------------------
 
-    @of_a_store
     async def test_a_counter_that_never_was_is_0(self, store: DataStore) -> None:
         assert await store.counter("acme:a:b") == 0
         assert await store.increment("acme:a:b", 0) == 0
         assert await store.counter("acme:a:b") == 0
 
-    @of_a_store
     async def test_a_counter_is_the_sum_of_what_was_added(self, store: DataStore) -> None:
         total = 0
         for amount in (1, 41, -50, 0, 2**40, -(2**40), 8):
@@ -75,13 +58,11 @@ class DataContract:
             assert await store.increment("acme:a:b", amount) == total
             assert await store.counter("acme:a:b") == total
 
-    @of_a_store
     async def test_increments_at_once_are_all_counted(self, store: DataStore) -> None:
         seen = await asyncio.gather(*(store.increment("acme:a:b", 1) for _ in range(300)))
         assert sorted(seen) == [*range(1, 301)], "each saw a number of its own"
         assert await store.counter("acme:a:b") == 300
 
-    @of_a_store
     async def test_a_counter_has_64_bits_and_no_more(self, store: DataStore) -> None:
         for limit, beyond in ((MOST, 1), (LEAST, -1)):
             name = f"acme:a:{beyond}"
@@ -94,7 +75,6 @@ class DataContract:
 
     # --- lists --------------------------------------------------------------------------------
 
-    @of_a_store
     async def test_a_list_that_never_was_is_empty(self, store: DataStore) -> None:
         assert await store.length("acme:l") == 0
         assert await store.range("acme:l", 0, -1) == []
@@ -103,7 +83,6 @@ class DataContract:
         await store.trim("acme:l", 0, -1)
         assert await store.length("acme:l") == 0
 
-    @of_a_store
     async def test_items_come_back_as_they_were(self, store: DataStore) -> None:
         for number, item in enumerate(ITEMS, 1):
             assert await store.push("acme:l", item, left=False) == number
@@ -111,7 +90,6 @@ class DataContract:
         assert [await store.pop("acme:l", left=True) for _ in ITEMS] == [*ITEMS]
         assert await store.pop("acme:l", left=True) is None
 
-    @of_a_store
     async def test_each_end_is_an_end(self, store: DataStore) -> None:
         for item, left in ((b"c", True), (b"d", False), (b"b", True), (b"a", True)):
             await store.push("acme:l", item, left=left)
@@ -123,7 +101,6 @@ class DataContract:
             await store.pop("acme:l", left=False)
         assert await store.push("acme:l", b"anew", left=False) == 1
 
-    @of_a_store
     async def test_indices_are_those_of_redis(self, store: DataStore) -> None:
         for item in ITEMS:
             await store.push("acme:l", item, left=False)
@@ -132,7 +109,6 @@ class DataContract:
                 got = await store.range("acme:l", start, end)
                 assert got == between([*ITEMS], start, end), (start, end)
 
-    @of_a_store
     async def test_trimming_keeps_what_the_range_holds(self, store: DataStore) -> None:
         for start in ENDS[::2]:
             for end in ENDS[1::2]:
@@ -146,7 +122,6 @@ class DataContract:
                     assert await store.push(name, b"next", left=left) == len(kept) + 1
                     assert await store.pop(name, left=left) == b"next"
 
-    @of_a_store
     async def test_nothing_is_lost_or_taken_twice_by_many_at_once(self, store: DataStore) -> None:
         items = [b"%d" % number for number in range(200)]
         pushes = (store.push("acme:l", item, left=False) for item in items)
@@ -160,7 +135,6 @@ class DataContract:
 
     # --- names --------------------------------------------------------------------------------
 
-    @of_a_store
     async def test_no_name_is_taken_for_another(self, store: DataStore) -> None:
         names = [f"{tenant}:{quote(each)}" for each in HOSTILE_IDS for tenant in ("acme", "globex")]
         for number, name in enumerate(names):
@@ -170,7 +144,6 @@ class DataContract:
             assert await store.counter(name) == number, name
             assert await store.range(name, 0, -1) == [b"%d" % number], name
 
-    @of_a_store
     async def test_a_list_and_a_counter_of_one_name_do_not_meet(self, store: DataStore) -> None:
         await store.increment("acme:x", 7)
         await store.push("acme:x", b"item", left=False)

@@ -5,6 +5,8 @@ Part of `TierContract` (in `contract`), which says how to use it.
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from itertools import permutations
 from typing import Any, Final
 
@@ -13,13 +15,13 @@ from cascada.model.names import key_name, static_names
 from cascada.testing.clock import ManualClock
 from cascada.testing.steps import (
     TAG,
+    Contract,
     data_of,
     fill,
     found,
     grant,
     is_missing,
     key_of,
-    of_a_tier,
     store,
 )
 from cascada.tiers.contract import Fence, Found, Lease, Outcome, Tier
@@ -39,19 +41,27 @@ OTHERS: Final[dict[str, dict[str, Any]]] = {
 """What makes a value another one."""
 
 
-class EqualContract:
+class EqualContract(Contract):
     """See the module's text."""
+
+    clock: ManualClock
 
     async def open_tier(self, clock: ManualClock) -> Tier:
         """A new, empty tier that takes its time from `clock`."""
         raise NotImplementedError
 
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[Tier]:
+        self.clock = ManualClock()
+        tier = await self.open_tier(self.clock)
+        try:
+            yield tier
+        finally:
+            await tier.aclose()
+
     # --- sets of equal values -----------------------------------------------------------------
 
-    @of_a_tier
-    async def test_of_crossing_sets_of_an_equal_value_all_are_accepted(
-        self, tier: Tier, clock: ManualClock
-    ) -> None:
+    async def test_of_crossing_sets_of_an_equal_value_all_are_accepted(self, tier: Tier) -> None:
         for number, order in enumerate(permutations(range(3))):
             key, entry = key_of(f"{number}"), Entry(b"same", names=(TAG,))
             held = [await grant(tier, key, force=True, entry=entry) for _ in order]
@@ -59,13 +69,11 @@ class EqualContract:
                 assert (await fill(tier, held[each], entry)).accepted, order
                 assert (await found(tier, key)).data == b"same", order
 
-    @of_a_tier
-    async def test_a_set_that_comes_too_late_leaves_what_equals_it(
-        self, tier: Tier, clock: ManualClock
-    ) -> None:
+    async def test_a_set_that_comes_too_late_leaves_what_equals_it(self, tier: Tier) -> None:
         key, made = key_of("a"), key_of("b", data_type="answer")
         (miss,) = await tier.read([key])
-        entry = Entry(b"row", names=(TAG,), created=clock.time(), expires=clock.time() + 99)
+        now = self.clock.time()
+        entry = Entry(b"row", names=(TAG,), created=now, expires=now + 99)
         await fill(tier, await grant(tier, key, force=True, entry=entry), entry)
         await store(tier, made, Entry(b"x", names=(key_name(key),)))
         load = await grant(tier, key)
@@ -80,10 +88,7 @@ class EqualContract:
         await tier.invalidate([TAG])
         assert await is_missing(tier, key), "what has stayed bears its names as before"
 
-    @of_a_tier
-    async def test_what_differs_in_anything_but_its_life_is_not_equal(
-        self, tier: Tier, clock: ManualClock
-    ) -> None:
+    async def test_what_differs_in_anything_but_its_life_is_not_equal(self, tier: Tier) -> None:
         for what, different in OTHERS.items():
             for first, second in ((VALUE, {**VALUE, **different}), ({**VALUE, **different}, VALUE)):
                 if (second["version"] or 9) < (first["version"] or 0):
@@ -97,11 +102,8 @@ class EqualContract:
                 assert not (await fill(tier, lease, late)).accepted, what
                 assert await is_missing(tier, key), what
 
-    @of_a_tier
-    async def test_the_shorter_life_of_two_equal_values_stays(
-        self, tier: Tier, clock: ManualClock
-    ) -> None:
-        now = clock.time()
+    async def test_the_shorter_life_of_two_equal_values_stays(self, tier: Tier) -> None:
+        now = self.clock.time()
         short, long = (now + 5, now + 10), (now + 50, now + 60)
         for first, second in ((short, long), (long, short)):
             key = key_of(f"{first[0]}")
@@ -114,11 +116,10 @@ class EqualContract:
             left = await found(tier, key)
             assert (left.fresh_until, left.expires) == short
 
-    @of_a_tier
     async def test_an_equal_value_that_is_not_valid_or_not_fresh_does_not_stay(
-        self, tier: Tier, clock: ManualClock
+        self, tier: Tier
     ) -> None:
-        now = clock.time()
+        now = self.clock.time()
         for what in ("invalidated", "stale", "expired"):
             key, entry = key_of(what), Entry(b"row", 1, 0, now, now + 5, now + 9, (TAG,))
             (miss,) = await tier.read([key])
@@ -126,16 +127,14 @@ class EqualContract:
             if what == "invalidated":
                 await tier.invalidate([TAG])
             else:
-                clock.advance(6 if what == "stale" else 4)
-            again = Entry(b"row", 1, 0, clock.time(), clock.time() + 5, clock.time() + 9, (TAG,))
+                self.clock.advance(6 if what == "stale" else 4)
+            later = self.clock.time()
+            again = Entry(b"row", 1, 0, later, later + 5, later + 9, (TAG,))
             lease = await grant(tier, key, miss, force=True, entry=again)
             assert not (await fill(tier, lease, again)).accepted, what
             assert await is_missing(tier, key), what
 
-    @of_a_tier
-    async def test_a_refused_set_says_whether_anything_was_there(
-        self, tier: Tier, clock: ManualClock
-    ) -> None:
+    async def test_a_refused_set_says_whether_anything_was_there(self, tier: Tier) -> None:
         entry = Entry(b"row")
         for rid in ("nothing", "another"):
             key = key_of(rid)
@@ -148,10 +147,7 @@ class EqualContract:
             assert (filled.accepted, filled.outcome) == (False, nothing)
             assert await is_missing(tier, key)
 
-    @of_a_tier
-    async def test_a_late_set_lands_under_an_equal_hold_alone(
-        self, tier: Tier, clock: ManualClock
-    ) -> None:
+    async def test_a_late_set_lands_under_an_equal_hold_alone(self, tier: Tier) -> None:
         entry = Entry(**{**VALUE, "version": None})
         for what, different in OTHERS.items():
             other, key = Entry(**{**VALUE, "version": None, **different}), key_of(what)
@@ -175,10 +171,7 @@ class EqualContract:
             (left,) = await tier.read([key])
             assert data_of(left) in (entry.data, None), "who holds the key now says the same"
 
-    @of_a_tier
-    async def test_what_is_older_says_so_and_changes_nothing(
-        self, tier: Tier, clock: ManualClock
-    ) -> None:
+    async def test_what_is_older_says_so_and_changes_nothing(self, tier: Tier) -> None:
         key = key_of("a")
         new, old = Entry(b"5", version=5), Entry(b"4", version=4)
         await fill(tier, await grant(tier, key, force=True, entry=new), new)
@@ -188,8 +181,7 @@ class EqualContract:
 
     # --- what is stored where nothing is ------------------------------------------------------
 
-    @of_a_tier
-    async def test_what_is_stored_once_voids_nothing(self, tier: Tier, clock: ManualClock) -> None:
+    async def test_what_is_stored_once_voids_nothing(self, tier: Tier) -> None:
         key, made = key_of("a"), key_of("b", data_type="answer")
         load = await grant(tier, key)
         await store(tier, made, Entry(b"x", names=(key_name(key),)))
@@ -201,19 +193,13 @@ class EqualContract:
         assert not await is_missing(tier, made)
         assert (await fill(tier, load, Entry(b"load"))).accepted
 
-    @of_a_tier
-    async def test_nobody_waits_for_what_is_to_be_stored_once(
-        self, tier: Tier, clock: ManualClock
-    ) -> None:
+    async def test_nobody_waits_for_what_is_to_be_stored_once(self, tier: Tier) -> None:
         (miss,) = await tier.read([key_of("a")])
         once = await grant(tier, key_of("a"), miss, once=True)
         assert isinstance(await grant(tier, key_of("a")), Lease)
         assert (await fill(tier, once, Entry(b"once"))).accepted
 
-    @of_a_tier
-    async def test_of_two_that_are_stored_once_the_first_stays(
-        self, tier: Tier, clock: ManualClock
-    ) -> None:
+    async def test_of_two_that_are_stored_once_the_first_stays(self, tier: Tier) -> None:
         (miss,) = await tier.read([key_of("a")])
         first, second, third = [await grant(tier, key_of("a"), miss, once=True) for _ in range(3)]
         assert (await fill(tier, second, Entry(b"second"))).accepted
@@ -221,9 +207,8 @@ class EqualContract:
         assert not (await fill(tier, third, Entry(b"second"))).accepted
         assert (await found(tier, key_of("a"))).data == b"second"
 
-    @of_a_tier
     async def test_what_was_made_before_an_invalidation_is_not_stored_once(
-        self, tier: Tier, clock: ManualClock
+        self, tier: Tier
     ) -> None:
         for agent in (None, "a1"):
             key = key_of("a", agent=agent)
@@ -239,27 +224,23 @@ class EqualContract:
         never = await grant(tier, key_of("b"), Fence(), once=True)
         assert not (await fill(tier, never, Entry(b"old"))).accepted, "from before everything"
 
-    @of_a_tier
     async def test_what_is_stored_once_takes_the_place_of_an_absence_and_of_what_was_seen(
-        self, tier: Tier, clock: ManualClock
+        self, tier: Tier
     ) -> None:
-        now, key = clock.time(), key_of("a")
+        now, key = self.clock.time(), key_of("a")
         (miss,) = await tier.read([key])
         await store(tier, key, Entry(b"", Codec.NOTHING, int(Flag.ABSENT)))
         once = await grant(tier, key, miss, once=True)
         assert (await fill(tier, once, Entry(b"there", 1, 0, now, now + 1, now + 99))).accepted
-        clock.advance(5)
+        self.clock.advance(5)
         (stale,) = await tier.read([key])
         assert isinstance(stale, Found)
         first, second = [await grant(tier, key, stale, once=True) for _ in range(2)]
-        assert (await fill(tier, first, Entry(b"fresh", created=clock.time()))).accepted
-        assert not (await fill(tier, second, Entry(b"late", created=clock.time()))).accepted
+        assert (await fill(tier, first, Entry(b"fresh", created=self.clock.time()))).accepted
+        assert not (await fill(tier, second, Entry(b"late", created=self.clock.time()))).accepted
         assert (await found(tier, key)).data == b"fresh"
 
-    @of_a_tier
-    async def test_an_older_version_is_not_stored_once(
-        self, tier: Tier, clock: ManualClock
-    ) -> None:
+    async def test_an_older_version_is_not_stored_once(self, tier: Tier) -> None:
         key, new = key_of("a"), Entry(b"5", version=5)
         await fill(tier, await grant(tier, key, force=True, entry=new), new)
         await tier.invalidate([key_name(key)])

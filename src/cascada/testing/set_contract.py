@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from cascada.model.entry import Entry
 from cascada.model.names import key_name, tenant_name
-from cascada.testing.clock import ManualClock
 from cascada.testing.equal_contract import EqualContract
 from cascada.testing.steps import (
     TAG,
@@ -19,7 +18,6 @@ from cascada.testing.steps import (
     grant,
     is_missing,
     key_of,
-    of_a_tier,
     store,
 )
 from cascada.tiers.contract import Tier
@@ -34,10 +32,7 @@ class SetContract(EqualContract):
 
     leases_continue = True
 
-    @of_a_tier
-    async def test_a_set_takes_over_and_voids_the_loads_under_way(
-        self, tier: Tier, clock: ManualClock
-    ) -> None:
+    async def test_a_set_takes_over_and_voids_the_loads_under_way(self, tier: Tier) -> None:
         for key, earlier in ((key_of("a"), True), (key_of("b"), False)):
             load = await grant(tier, key) if earlier else None
             by_set = await grant(tier, key, force=True)
@@ -46,10 +41,7 @@ class SetContract(EqualContract):
                 assert not (await fill(tier, load, Entry(b"old"))).accepted
             assert (await found(tier, key)).data == b"set"
 
-    @of_a_tier
-    async def test_of_crossing_sets_the_older_value_does_not_survive(
-        self, tier: Tier, clock: ManualClock
-    ) -> None:
+    async def test_of_crossing_sets_the_older_value_does_not_survive(self, tier: Tier) -> None:
         older = await grant(tier, key_of("a"), force=True)
         newer = await grant(tier, key_of("a"), force=True)
         assert (await fill(tier, newer, Entry(b"newer"))).accepted
@@ -64,10 +56,7 @@ class SetContract(EqualContract):
         (left,) = await tier.read([key_of("b")])
         assert data_of(left) in (b"newer", None)
 
-    @of_a_tier
-    async def test_a_set_is_an_invalidation_of_its_key(
-        self, tier: Tier, clock: ManualClock
-    ) -> None:
+    async def test_a_set_is_an_invalidation_of_its_key(self, tier: Tier) -> None:
         source, made = key_of("a"), key_of("b", data_type="answer")
         await store(tier, made, Entry(b"x", names=(key_name(source),)))
         (before,) = await tier.read([source])
@@ -80,10 +69,7 @@ class SetContract(EqualContract):
             )
             assert not late.accepted
 
-    @of_a_tier
-    async def test_a_set_that_comes_too_late_leaves_nothing(
-        self, tier: Tier, clock: ManualClock
-    ) -> None:
+    async def test_a_set_that_comes_too_late_leaves_nothing(self, tier: Tier) -> None:
         for rid, names, invalidated in [
             ("a", (), key_name(key_of("a"))),
             ("b", (), tenant_name("acme")),
@@ -95,20 +81,14 @@ class SetContract(EqualContract):
             assert not (await fill(tier, lease, Entry(b"set", names=names))).accepted
             assert await is_missing(tier, key_of(rid)), "what it was to replace is outdated too"
 
-    @of_a_tier
-    async def test_a_set_is_fenced_by_the_miss_that_it_follows(
-        self, tier: Tier, clock: ManualClock
-    ) -> None:
+    async def test_a_set_is_fenced_by_the_miss_that_it_follows(self, tier: Tier) -> None:
         (miss,) = await tier.read([key_of("a")])
         await tier.invalidate([key_name(key_of("a"))])
         lease = await grant(tier, key_of("a"), miss, force=True)
         assert not (await fill(tier, lease, Entry(b"old"))).accepted
         assert await is_missing(tier, key_of("a"))
 
-    @of_a_tier
-    async def test_an_older_version_never_replaces_a_newer_one(
-        self, tier: Tier, clock: ManualClock
-    ) -> None:
+    async def test_an_older_version_never_replaces_a_newer_one(self, tier: Tier) -> None:
         for force in (False, True):
             older = await grant(tier, key_of("a"), force=force)
             lease = await grant(tier, key_of("a"), force=True)

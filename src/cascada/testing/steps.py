@@ -1,4 +1,4 @@
-"""What the tests of the tier contract are made of: payloads, ids, and the steps of a load.
+"""What the tests of the contracts are made of: how one is run, payloads, ids, and a load's steps.
 
 Made for the contracts beside it; a tier's own tests may use them as well.
 """
@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from inspect import iscoroutinefunction, signature
 from typing import Any, Final
 
 from cascada.codecs.envelope import digest_of
 from cascada.model.entry import Codec, Entry, Flag
 from cascada.model.keys import Key
 from cascada.model.names import tag_name
-from cascada.testing.clock import ManualClock
 from cascada.tiers.contract import Filled, Found, Lease, Missing, Seen, Tier
 
 TAG: Final = tag_name("acme", "news")
@@ -40,24 +41,34 @@ HOSTILE_IDS: Final = (
 )  # fmt: skip
 """Ids that some store or other would take for something else."""
 
-Body = Callable[[Any, Tier, ManualClock], Awaitable[None]]
+
+class Contract:
+    """Promises as tests: each test that is a coroutine gets what `opened` makes, new for it.
+
+    It is run to its end on an event loop of its own, so that no plugin of pytest's is needed. A
+    subclass's own tests are run likewise, unless they ask for fixtures.
+    """
+
+    def __init_subclass__(cls) -> None:
+        for name, body in [*vars(cls).items()]:
+            is_test = name.startswith("test_") and iscoroutinefunction(body)
+            if is_test and len(signature(body).parameters) == 2:
+                setattr(cls, name, _run(body))
+
+    def opened(self) -> AbstractAsyncContextManager[Any]:
+        """What a test is about, closed behind it."""
+        raise NotImplementedError
 
 
-def of_a_tier(body: Body) -> Callable[[Any], None]:
-    """A test of one new tier, run to its end on an event loop of its own."""
-
-    def test(self: Any) -> None:
+def _run(body: Callable[[Any, Any], Awaitable[None]]) -> Callable[[Any], None]:
+    def test(self: Contract) -> None:
         async def whole() -> None:
-            clock = ManualClock()
-            tier = await self.open_tier(clock)
-            try:
-                await body(self, tier, clock)
-            finally:
-                await tier.aclose()
+            async with self.opened() as made:
+                await body(self, made)
 
         asyncio.run(whole())
 
-    # Not functools.wraps: pytest would look through it and take `tier` for a fixture.
+    # Not functools.wraps: pytest would look through it and take what is made for a fixture.
     test.__name__, test.__doc__ = body.__name__, body.__doc__
     return test
 
