@@ -26,30 +26,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, Protocol, TypeVar, cast, get_args
 
 from cascada.model.clock import Clock
-from cascada.model.entry import Entry
 from cascada.model.errors import BadInput, TierUnavailable, Unanswered
 from cascada.model.keys import Key
 from cascada.tiers.capabilities import InvalidationSink
-from cascada.tiers.contract import (
-    Busy,
-    EntryCount,
-    Filled,
-    Found,
-    Invalidation,
-    Lease,
-    Missing,
-    Seen,
-    Tier,
-    Usage,
-)
+from cascada.tiers.contract import Busy, Found, Lease, Seen, Tier
 from cascada.tiers.datastore import DataStore, KeepsData
-from cascada.tiers.polled_feed import ChangeLog, Changes, PolledFeed
+from cascada.tiers.polled_feed import ChangeLog, PolledFeed
 
 T = TypeVar("T")
 
@@ -90,6 +78,15 @@ class Fault:
     before: Callable[[], Awaitable[None]] | None = None
     after: Callable[[], Awaitable[None]] | None = None
     times: int | None = None
+
+
+def _obedient(call: Call) -> Callable[..., Coroutine[Any, Any, Any]]:
+    """A method that does what the tier's does, unless it is told otherwise."""
+
+    async def through(self: FlakyTier, *args: Any) -> Any:
+        return await self._through(call, lambda: getattr(self.tier, call)(*args))
+
+    return through
 
 
 class FlakyTier:
@@ -150,8 +147,7 @@ class FlakyTier:
 
     # --- the tier --------------------------------------------------------------------------------
 
-    async def read(self, keys: Sequence[Key]) -> list[Found | Missing]:
-        return await self._through("read", lambda: self.tier.read(keys))
+    read = _obedient("read")
 
     async def lease(
         self,
@@ -170,23 +166,12 @@ class FlakyTier:
             lambda: self.tier.lease(keys, seen, force=force, once=once, digests=digests),
         )
 
-    async def fill(self, leases: Sequence[Lease], entries: Sequence[Entry | None]) -> list[Filled]:
-        return await self._through("fill", lambda: self.tier.fill(leases, entries))
-
-    async def renew(self, leases: Sequence[Lease]) -> None:
-        await self._through("renew", lambda: self.tier.renew(leases))
-
-    async def invalidate(self, names: Sequence[str]) -> Invalidation:
-        return await self._through("invalidate", lambda: self.tier.invalidate(names))
-
-    async def count_entries(self, names: Sequence[str]) -> list[EntryCount]:
-        return await self._through("count_entries", lambda: self.tier.count_entries(names))
-
-    async def usage(self) -> Usage:
-        return await self._through("usage", self.tier.usage)
-
-    async def changes(self, since: int | None) -> Changes:
-        return await self._through("changes", lambda: self.tier.changes(since))
+    fill = _obedient("fill")
+    renew = _obedient("renew")
+    invalidate = _obedient("invalidate")
+    count_entries = _obedient("count_entries")
+    usage = _obedient("usage")
+    changes = _obedient("changes")
 
     def make_feed(
         self,
