@@ -18,7 +18,6 @@ from cascada.tiers import guarded as guarded_module
 from cascada.tiers.breaker import FAILURES_TO_OPEN, MAX_CAUSES, RETRY_AFTER, Call
 from cascada.tiers.contract import Full, Missing, NotPermitted
 from cascada.tiers.guarded import GuardedTier
-from cascada.tiers.redis.layout import ServerError
 from cascada.tiers.redis.refusals import refusal
 from cascada.tiers.sqlite.tier import SqliteTier
 
@@ -101,9 +100,9 @@ AWAY = [
     ConnectionResetError("reset"),
     TimeoutError("the system's own"),
     EOFError("cut off"),
-    refusal("a script", ServerError("READONLY You can't write against a read only replica.")),
-    refusal("a read", ServerError("LOADING Redis is loading the dataset in memory")),
-    refusal("a script", ServerError("NOAUTH Authentication required.")),
+    refusal("a script", "READONLY You can't write against a read only replica."),
+    refusal("a read", "LOADING Redis is loading the dataset in memory"),
+    refusal("a script", "NOAUTH Authentication required."),
 ]
 NOT_AWAY = [
     BadInput("a wrong argument"),
@@ -115,11 +114,11 @@ NOT_AWAY = [
     sqlite3.ProgrammingError("a value that SQLite does not take"),
     NotPermitted("another layout"),
     Full("no room"),
-    refusal("a script", ServerError("OOM command not allowed when used memory > 'maxmemory'.")),
-    refusal("a script", ServerError("MISCONF Redis is configured to save RDB snapshots")),
-    refusal("GET", ServerError("NOPERM this user has no permissions")),
-    refusal("INCRBY", ServerError("ERR value is not an integer or out of range")),
-    refusal("SET", ServerError("ERR string exceeds maximum allowed size (proto-max-bulk-len)")),
+    refusal("a script", "OOM command not allowed when used memory > 'maxmemory'."),
+    refusal("a script", "MISCONF Redis is configured to save RDB snapshots"),
+    refusal("GET", "NOPERM this user has no permissions"),
+    refusal("INCRBY", "ERR value is not an integer or out of range"),
+    refusal("SET", "ERR string exceeds maximum allowed size (proto-max-bulk-len)"),
 ]
 
 

@@ -18,6 +18,8 @@ from contextlib import suppress
 from typing import Any, Final
 
 from cascada.model.errors import TierUnavailable
+from cascada.tiers.coalesce import Coalescer
+from cascada.tiers.deadline import wait_in
 from cascada.tiers.redis.refusals import cause
 from cascada.tiers.redis.replies import Argument, Fits
 from cascada.tiers.redis.server import Server
@@ -63,6 +65,19 @@ class Link:
         self.wire: Wire | None = None
         self._pause = FIRST_PAUSE
         self.why = "it is being made"
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        self._pings: Coalescer[None, bytes] = Coalescer(
+            lambda asked: self.send(b"PING"), share=lambda asked, pong: [pong] * len(asked)
+        )
+
+    def ask(self, *command: Argument, fits: Fits | None = None) -> asyncio.Future[Any]:
+        """As `send`, for who awaits the reply: his deadline looks at this connection.
+
+        A caller that is cancelled cancels its own reply, which the wire reads and drops."""
+        wait_in(self.wire or self.need())
+        return self.send(*command, fits=fits)
 
     def send(self, *command: Argument, fits: Fits | None = None) -> asyncio.Future[Any]:
         """Send on the present wire; TierUnavailable at once if there is none."""
@@ -74,15 +89,21 @@ class Link:
             raise TierUnavailable(f"there is no connection to Redis at present: {self.why}")
         return self.wire
 
-    @property
-    def done(self) -> int:
-        """See `Wire.done`."""
-        return 0 if self.wire is None else self.wire.done
+    async def settle(self) -> None:
+        """Wait until what was published before has left the server.
+
+        A server writes what it has published before it reads the next commands. So one PING that
+        is sent after the script's reply settles it, also those of all who wait for one.
+        """
+        # Without an answer the message is on its way all the same; the feed knows when it is not.
+        with suppress(TierUnavailable):
+            await self._pings.ask(None)
 
     def forget(self) -> None:
         """After a fork: drop the parent's connection without a word on it."""
         _of_the_parent.append(self._opened)
         self.wire = self._opened = None
+        self._begin_anew()
         self._lost, self.up = asyncio.Event(), asyncio.Event()
 
     async def run(self) -> None:
@@ -92,6 +113,7 @@ class Link:
             # Events belong to a loop. Only here, since others may wait already for those of this.
             self._lost, self.up = asyncio.Event(), asyncio.Event()
         self._loop = loop
+        self._begin_anew()
         self._pause = FIRST_PAUSE
         try:
             while True:

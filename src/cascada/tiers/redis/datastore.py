@@ -14,11 +14,11 @@ import re
 from typing import Any
 
 from cascada.model.errors import CorruptEntry, TierUnavailable
+from cascada.tiers.contract import NotPermitted
 from cascada.tiers.datastore import overflow
 from cascada.tiers.redis.connection import Link
 from cascada.tiers.redis.lanes import Lanes
-from cascada.tiers.redis.layout import Layout, ServerError
-from cascada.tiers.redis.refusals import refusal
+from cascada.tiers.redis.layout import Layout
 from cascada.tiers.redis.replies import Argument
 
 logger = logging.getLogger("cascada")
@@ -70,18 +70,19 @@ class RedisData:
         await self._send(b"LTRIM", self._layout.items(name), start, end)
 
     async def _send(self, name: bytes, key: bytes, *rest: Argument) -> Any:
-        command = name, key, *rest
         if not self._looked:
             self._look_for_eviction()
         try:
-            return await self._lanes.ask(key, *command)
-        except ServerError as error:
+            return await self._lanes.ask(key, name, key, *rest)
+        except NotPermitted as error:
             text = str(error)
             if "would overflow" in text:
                 raise OverflowError from error
-            if text.startswith("WRONGTYPE") or "is not an integer" in text:
-                raise CorruptEntry(f"{_text(command[1])} holds something else: {text}") from error
-            raise refusal(command[0], error) from error
+            if ": WRONGTYPE" in text or "is not an integer" in text:
+                raise CorruptEntry(
+                    f"{key.decode(errors='replace')} holds something else: {text}"
+                ) from error
+            raise
 
     def _look_for_eviction(self) -> None:
         """Ask how the server makes room; nobody waits for the answer."""
@@ -111,7 +112,3 @@ def _warn_of_eviction(answered: asyncio.Future[Any]) -> None:
             policy,
             policy.removeprefix("allkeys"),
         )
-
-
-def _text(argument: Argument) -> str:
-    return argument.decode(errors="replace") if isinstance(argument, bytes) else str(argument)

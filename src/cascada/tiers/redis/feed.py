@@ -32,10 +32,11 @@ from typing import Any, Final, Protocol
 from cascada.model.clock import Clock
 from cascada.model.errors import TierUnavailable
 from cascada.tiers.capabilities import L1_LEASE, InvalidationSink
+from cascada.tiers.contract import NotPermitted
 from cascada.tiers.redis.connection import Link
-from cascada.tiers.redis.layout import NONCE, Epoch, Layout, ServerError
+from cascada.tiers.redis.layout import NONCE, Epoch, Layout
 from cascada.tiers.redis.lease_releases import LeaseReleases
-from cascada.tiers.redis.permissions import ANY_SERVER, NO_SUBSCRIBE, refused, run_id_on
+from cascada.tiers.redis.permissions import ANY_SERVER, NO_SUBSCRIBE, forbidden, run_id_on
 from cascada.tiers.redis.wire import Wire
 
 logger = logging.getLogger("cascada")
@@ -150,8 +151,8 @@ class PushFeed:
         started = self._now()
         try:
             await wire.send((b"PING",))
-        except ServerError as error:
-            if refused(error):
+        except NotPermitted as error:
+            if forbidden(error):
                 # That was the answer to SUBSCRIBE: all later ones are shifted by one. The next
                 # connection goes without it.
                 self._deaf = True

@@ -22,7 +22,7 @@ from cascada.model.errors import TierUnavailable, Unanswered
 from cascada.tiers.contract import NotPermitted
 from cascada.tiers.deadline import wait_in
 from cascada.tiers.redis.connection import Link
-from cascada.tiers.redis.layout import ServerError
+from cascada.tiers.redis.refusals import Away
 from cascada.tiers.redis.replies import Argument, Fits, exactly
 from cascada.tiers.redis.server import Server
 from cascada.tiers.redis.wire import Wire
@@ -90,7 +90,7 @@ class Lanes:
         return self._moved + sum(lane.wire.done for lane in self._used)
 
     async def ask(self, name: bytes, *command: Argument, fits: Fits | None = None) -> Any:
-        """The reply to a command about `name`. ServerError if it was refused."""
+        """The reply to a command about `name`."""
         wait_in(self)
         self._moved += 1
         main = self._link.need()
@@ -180,14 +180,18 @@ class Lanes:
             wire = await self._server.open()
             try:
                 await self._server.greet(wire)
-                await _can_prove(wire)
+                # Where PING is forbidden, this is found out before a command is carried out, whose
+                # caller could not be told so.
+                await _ping(wire)
             except BaseException:
                 wire.close("it was not greeted")
                 raise
-        except ServerError as error:
+        except (NotPermitted, Away) as error:
             # It answers, if only to say that it takes no more clients, or another password by now:
             # no reason to give up the connection that is there, and all who use it.
-            raise NotPermitted(f"Redis refused a connection: {self._server.said(error)}") from None
+            raise NotPermitted(
+                f"no connection for {self._what}: {self._server.said(error)}"
+            ) from None
         except (OSError, Unanswered) as error:
             # Not Unanswered to the caller: nothing of his was sent.
             raise TierUnavailable(
@@ -196,16 +200,10 @@ class Lanes:
         return wire
 
 
-async def _can_prove(wire: Wire) -> None:
-    """NotPermitted where the server forbids PING: found out before a command is carried out,
-    whose caller could not be told so."""
+def _ping(wire: Wire) -> asyncio.Future[Any]:
+    """A reply that fits nothing else."""
     word = os.urandom(8).hex().encode()
-    try:
-        await wire.send((b"PING", word), exactly(word))
-    except ServerError as error:
-        raise NotPermitted(
-            f"Redis refused PING, by which lists and counters tell whose a reply is: {error}"
-        ) from error
+    return wire.send((b"PING", word), exactly(word))
 
 
 async def _take(reply: asyncio.Future[Any], said: asyncio.Future[Any]) -> Any:
@@ -221,10 +219,9 @@ async def _take(reply: asyncio.Future[Any], said: asyncio.Future[Any]) -> Any:
 
 def _proven(wire: Wire, command: Sequence[Argument], fits: Fits | None) -> Awaitable[Any]:
     """Send at once; what it gives is the reply, once it is known to be that."""
-    word = os.urandom(8).hex().encode()
     reply = wire.send(command, fits)
     try:
-        said = wire.send((b"PING", word), exactly(word))
+        said = _ping(wire)
     except TierUnavailable as error:
         raise Unanswered(str(error)) from error
     return _take(reply, said)

@@ -33,9 +33,8 @@ from cascada.tiers.contract import Found, Lease, Missing
 from cascada.tiers.deadline import wait_in
 from cascada.tiers.large_values import BULKY, wait_for_bytes
 from cascada.tiers.redis.lanes import Lanes
-from cascada.tiers.redis.layout import Layout, ServerError, life_ms
-from cascada.tiers.redis.refusals import refusal
-from cascada.tiers.redis.replies import Argument, Fits, exactly, values
+from cascada.tiers.redis.layout import Layout, life_ms
+from cascada.tiers.redis.replies import Argument, exactly, values
 
 T = TypeVar("T")
 Fill = tuple[Lease, Entry | None]
@@ -93,7 +92,8 @@ class Aside:
             referring.append((lease, _with(entry, _REFERENCE.pack(*reference), _ASIDE)))
             place = self._layout.aside(lease.key, reference.digest)
             commands.append((b"SET", place, entry.data, b"PX", life_ms(entry, now) + _LONGER))
-        await self._ask(place, commands, exactly(b"OK"))
+        stored = exactly(b"OK")
+        await asyncio.gather(*[self._lanes.ask(place, *each, fits=stored) for each in commands])
         return referring
 
     async def whole(self, keys: Sequence[Key], answers: Sequence[T]) -> list[T | Missing]:
@@ -138,7 +138,7 @@ class Aside:
         self._fetching[place] = fetching
         try:
             # MGET, to which what is no string is nothing.
-            ((payload,),) = await self._ask(name, [(b"MGET", place)], values(1))
+            (payload,) = await self._lanes.ask(name, b"MGET", place, fits=values(1))
             entry = None if payload is None else _with(referring, payload, reference.codec)
             if entry is not None and _digest(entry) != reference.digest:
                 entry = None
@@ -153,16 +153,6 @@ class Aside:
         if entry.codec != _ASIDE:
             return ()
         return (self._layout.aside(key, _reference(entry).digest),)
-
-    async def _ask(
-        self, name: bytes, commands: Sequence[tuple[Argument, ...]], fits: Fits
-    ) -> list[Any]:
-        """The replies to some commands, all sent on the connection that `name` has."""
-        asked = [self._lanes.ask(name, *command, fits=fits) for command in commands]
-        try:
-            return await asyncio.gather(*asked)
-        except ServerError as error:
-            raise refusal("a large value", error) from error
 
 
 def is_large(fill: Fill) -> bool:

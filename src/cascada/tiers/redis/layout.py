@@ -86,18 +86,6 @@ class Epoch(msgspec.Struct, frozen=True):
             return None
 
 
-class ServerError(Exception):
-    """An error reply: the command was refused, the connection is sound."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(without_arguments(text))
-
-
-def without_arguments(text: str) -> str:
-    """An error reply less the arguments that it repeats: keys, values, of HELLO the password."""
-    return text.partition(", with args beginning with")[0]
-
-
 class Layout:
     """The keys of one namespace in one database, and the number of what is written there.
 

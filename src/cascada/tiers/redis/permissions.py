@@ -17,13 +17,15 @@ those that know the run_id and those that do not go on emptying Redis for each o
 from __future__ import annotations
 
 import os
-from typing import Any, Final, Protocol
+from typing import Final
 
 import msgspec
 
-from cascada.tiers.redis.layout import NONCE, RUN_ID, Layout, ServerError, run_id_of
-from cascada.tiers.redis.replies import Fits, begun
+from cascada.tiers.contract import NotPermitted
+from cascada.tiers.redis.layout import NONCE, RUN_ID, Layout, run_id_of
+from cascada.tiers.redis.replies import begun
 from cascada.tiers.redis.scripts import BEGIN
+from cascada.tiers.redis.wire import Wire
 
 ANY_SERVER: Final = b"?" * RUN_ID
 """In the place of a run_id that the server does not tell, the same for all processes."""
@@ -54,27 +56,20 @@ class Rights(msgspec.Struct, frozen=True):
     wanting: tuple[str, ...] = ()
 
 
-class Wire(Protocol):
-    """One connection, as far as this needs it."""
-
-    def send(self, command: Any, fits: Fits | None = None) -> Any: ...
-
-
-def refused(error: ServerError) -> bool:
+def forbidden(error: NotPermitted) -> bool:
     """Whether the server does not let this user do it, or has no such command."""
     text = str(error)
     # The last two are what 7 and 6.2 say of a command inside a script.
-    return text.startswith("NOPERM") or any(
-        sign in text for sign in ("unknown command", "ACL failure", "can't run this command")
-    )
+    signs = (": NOPERM", "unknown command", "ACL failure", "can't run this command")
+    return any(sign in text for sign in signs)
 
 
 async def run_id_on(wire: Wire) -> bytes:
     """The identity of the server at the other end; `ANY_SERVER` if it does not tell."""
     try:
         return run_id_of(await wire.send((b"INFO", b"server"))) or ANY_SERVER
-    except ServerError as error:
-        if refused(error):
+    except NotPermitted as error:
+        if forbidden(error):
             return ANY_SERVER
         raise
 
@@ -89,16 +84,16 @@ async def find_out(wire: Wire, layout: Layout) -> Rights:
         anew = b"1" if run_id == ANY_SERVER else b"0"
         await wire.send((b"EVAL", BEGIN.text, *begin, anew), begun)
         await wire.send((b"EVALSHA", BEGIN.digest, *begin, b"0"), begun)
-    except ServerError as error:
-        if not refused(error):
+    except NotPermitted as error:
+        if not forbidden(error):
             raise
         # In its own words as well: it may be the keys that this user may not use.
         return Rights(run_id, scripts=False, wanting=(*wanting, f"{NO_SCRIPTS} ({error})"))
     try:
         # A wake-up for nobody, which listeners of every layout pass over.
         await wire.send((b"PUBLISH", layout.channel, b"w"))
-    except ServerError as error:
-        if not refused(error):
+    except NotPermitted as error:
+        if not forbidden(error):
             raise
         wanting.append(NO_PUBLISH)
     return Rights(run_id, wanting=tuple(wanting))

@@ -31,8 +31,7 @@ from cascada.tiers.coalesce import Coalescer
 from cascada.tiers.contract import Found, Missing, NotPermitted, Why
 from cascada.tiers.deadline import AT_ONCE, wait_in
 from cascada.tiers.redis.connection import Link
-from cascada.tiers.redis.layout import NEWER, NONCE, Epoch, Layout, ServerError
-from cascada.tiers.redis.refusals import refusal
+from cascada.tiers.redis.layout import NEWER, NONCE, Epoch, Layout
 
 HINTS: Final = 16_384
 """Keys whose dynamic names are remembered, so that their generations come in the first MGET."""
@@ -194,11 +193,8 @@ class Reads:
 
     async def _ask(self, wanted: list[bytes]) -> list[Value]:
         """The values of these keys, all read in one atomic step."""
-        wait_in(self._link)
-        try:
-            return await self._mgets.ask(wanted)
-        except ServerError as error:
-            raise refusal("a read", error) from error
+        wait_in(self._link.wire or self._link.need())
+        return await self._mgets.ask(wanted)
 
     def _mget(self, asked: list[list[bytes]]) -> Any:
         keys = asked[0] if len(asked) == 1 else chain.from_iterable(asked)

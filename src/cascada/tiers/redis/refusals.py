@@ -1,7 +1,8 @@
 """Why Redis does not do what it is asked, in words for a log.
 
-`refusal` turns an error reply into the tier's own error, and decides whether it counts as a failure
-of the tier. `cause` says why there is no connection. Neither ever holds a password or a value.
+`refusal` makes of an error reply the tier's own error, and decides whether it counts as a failure
+of the tier: the wire calls it, so that nobody meets the reply itself. `cause` says why there is no
+connection. Neither ever holds a password or a value.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from typing import Final
 
 from cascada.model.errors import TierUnavailable
 from cascada.tiers.contract import Full, NotPermitted
-from cascada.tiers.redis.layout import ServerError
 
 _NO_ROOM: Final = ("OOM", "MISCONF", "NOREPLICAS")
 """It reads, and stores nothing: full, or not able to save or to replicate."""
@@ -23,21 +23,30 @@ _AWAY: Final = (
 """It cannot work at present, whatever it is asked."""
 
 
-def refusal(what: object, error: ServerError) -> TierUnavailable:
+class Away(TierUnavailable):
+    """The server has answered that it cannot work at present: the connection is sound."""
+
+
+def refusal(command: object, reply: str) -> NotPermitted | Away:
     """An error reply as the tier's own error. Only what says that the server cannot work counts as
     a failure of the tier; the rest is about this one command."""
-    said = str(error)
-    asked = what.decode() if isinstance(what, bytes) else what
+    said = without_arguments(reply)
+    asked = command.decode() if isinstance(command, bytes) else command
     # An error inside a script is quoted behind the script's own words, in older servers.
     codes = {word.strip("-:") for word in said.split()}
     kind = (
         Full
         if not codes.isdisjoint(_NO_ROOM)
-        else TierUnavailable
+        else Away
         if not codes.isdisjoint(_AWAY)
         else NotPermitted
     )
     return kind(f"Redis refused {asked}: {said}")
+
+
+def without_arguments(text: str) -> str:
+    """An error reply less the arguments that it repeats: keys, values, of HELLO the password."""
+    return text.partition(", with args beginning with")[0]
 
 
 def cause(error: BaseException) -> str | None:

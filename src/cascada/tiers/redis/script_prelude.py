@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Final
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final
+
+from cascada.tiers.contract import NotPermitted
+from cascada.tiers.redis.replies import Argument, Fits
+
+Ask = Callable[..., Awaitable[Any]]
+"""What sends a command on some connection, and gives its reply."""
 
 
 class Script:
@@ -12,6 +19,19 @@ class Script:
     def __init__(self, text: str) -> None:
         self.text = text
         self.digest = hashlib.sha1(text.encode()).hexdigest()
+
+    async def run(
+        self, ask: Ask, keys: Sequence[Argument], arguments: Sequence[Argument], fits: Fits
+    ) -> Any:
+        """Run it once, and never again: TierUnavailable says that nobody knows whether it was
+        carried out. A server that does not know it yet has not run it."""
+        what = len(keys), *keys, *arguments
+        try:
+            return await ask(b"EVALSHA", self.digest, *what, fits=fits)
+        except NotPermitted as error:
+            if ": NOSCRIPT" not in str(error):
+                raise
+        return await ask(b"EVAL", self.text, *what, fits=fits)
 
 
 COMMON: Final = r"""

@@ -12,9 +12,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
-from cascada.model.errors import BadInput
+from cascada.model.errors import BadInput, TierUnavailable
 from cascada.model.secret import Secret, Url
-from cascada.tiers.redis.layout import ServerError, without_arguments
+from cascada.tiers.redis.refusals import without_arguments
 from cascada.tiers.redis.replies import Argument, exactly, greeted, texts_or_none
 from cascada.tiers.redis.urls import Address, address_of, what_is_wrong
 from cascada.tiers.redis.wire import Wire
@@ -83,7 +83,7 @@ class Server:
             try:
                 async with asyncio.timeout(SENTINEL_SILENCE):
                     return await self._ask(*sentinel)
-            except (OSError, ServerError, ValueError) as error:
+            except (OSError, TierUnavailable, ValueError) as error:
                 whys.append(self.said(error))
         raise ConnectionError(f"no Sentinel knows the master: {'; '.join(whys)}")
 

@@ -40,7 +40,6 @@ from cascada.tiers.contract import (
 )
 from cascada.tiers.redis import replies as redis_replies
 from cascada.tiers.redis import scripts as redis_scripts
-from cascada.tiers.redis.commands import Calls
 from cascada.tiers.redis.connection import Link
 from cascada.tiers.redis.datastore import RedisData
 from cascada.tiers.redis.feed import PushFeed
@@ -51,12 +50,10 @@ from cascada.tiers.redis.layout import (
     LAYOUT,
     NONCE,
     Layout,
-    ServerError,
 )
 from cascada.tiers.redis.lease_releases import LeaseReleases
 from cascada.tiers.redis.permissions import NO_SCRIPTS, Rights, find_out
 from cascada.tiers.redis.reads import Reads
-from cascada.tiers.redis.refusals import refusal
 from cascada.tiers.redis.renewal import Renewal
 from cascada.tiers.redis.server import server_of
 from cascada.tiers.redis.wire import Wire
@@ -115,7 +112,17 @@ class RedisTier:
         self._reads = Reads(self._layout, self._link, clock)
         self._now = clock.time
         self._renewal = Renewal(self._layout, self._link, self._aside, clock.time)
-        self._calls, self._leases = self._make_calls()
+        self._leases = Leases(
+            self._layout,
+            self._link,
+            self._large,
+            self._aside,
+            self.hearing,
+            now=self._now,
+            hint=self._reads.hint,
+            dated=self._reads.dated,
+            numbered_in=self._numbered_in,
+        )
         self._rights = Rights(b"")
         self._look_again = 0.0
         self._said: set[str] = set()
@@ -154,7 +161,7 @@ class RedisTier:
 
     async def holding(self, key: Key) -> Stored | None:
         """What is stored under a key, valid or not."""
-        held = await holding(self._calls.command, self._layout, key, self.run_id)
+        held = await holding(self._link.ask, self._layout, key, self.run_id)
         if held is None:
             return None
         (found,) = await self._aside.whole([key], [Found(held.entry, 0)])
@@ -163,8 +170,8 @@ class RedisTier:
     async def ended(self, names: Sequence[str]) -> Ending | None:
         """The latest invalidation of one of the names, as far as the rings go back."""
         layout = self._layout
-        place, ago = await self._calls.run(
-            redis_scripts.ENDED,
+        place, ago = await redis_scripts.ENDED.run(
+            self._link.ask,
             [*layout.common, layout.times],
             [name.encode() for name in names],
             redis_replies.ended(len(names)),
@@ -218,8 +225,8 @@ class RedisTier:
         ordered = keys + groups
         # A key's own generation as well: what was made from the key bears its name.
         generations = [layout.generations + each for each in ordered]
-        q, receivers, nonce, reached, total = await self._calls.run(
-            redis_scripts.INVALIDATE,
+        q, receivers, nonce, reached, total = await redis_scripts.INVALIDATE.run(
+            self._link.ask,
             [*layout.common, *own, *generations],
             [
                 self._rights.run_id,
@@ -236,7 +243,7 @@ class RedisTier:
         self._numbered_in(nonce)
         # Who else was sent it must have it before this returns. A lone process waits for nobody.
         if receivers > self._heard(nonce, q):
-            await self._calls.settle()
+            await self._link.settle()
         exact, counts = not groups, (NOTHING,) * len(names)
         if reached:
             found = {
@@ -249,7 +256,7 @@ class RedisTier:
 
     async def count_entries(self, names: Sequence[str]) -> list[EntryCount]:
         found = await self.glance([Key.parse(name[2:]) for name in names if name.startswith("k:")])
-        stored = await self._calls.command(b"MGET", *map(self._layout.generation, names))
+        stored = await self._link.ask(b"MGET", *map(self._layout.generation, names))
         return with_keys(names, [_counted(generation) for generation in stored], found)
 
     async def acknowledged(self, told: Invalidation) -> None:
@@ -266,7 +273,7 @@ class RedisTier:
                         # ValueError: no number. Nobody wrote it there but another user of the keys.
                         with suppress(TierUnavailable, ValueError):
                             key = self._layout.applied(told.epoch, told.q)
-                            if int(await self._calls.command(b"GET", key) or 0) >= told.receivers:
+                            if int(await self._link.ask(b"GET", key) or 0) >= told.receivers:
                                 return
                     pause = next(pauses, pause)
                     await asyncio.sleep(pause)
@@ -282,15 +289,12 @@ class RedisTier:
         said = b"i" + os.urandom(NONCE) + b"0\n" + "\n".join(names).encode()
         with suppress(TierUnavailable):
             self._link.send(b"PUBLISH", layout.channel, said)
-        try:
-            await asyncio.shield(gone)
-        except ServerError as error:
-            raise refusal("to invalidate", error) from error
+        await asyncio.shield(gone)
         self._numbered_in(None)
         return Invalidation(0, exact=False, q=0, receivers=-1)
 
     async def usage(self) -> Usage:
-        return await usage(self._calls.command)
+        return await usage(self._link.ask)
 
     async def run(self) -> None:
         """Stay connected, for ever. What an event loop before has left under way is forgotten."""
@@ -343,23 +347,9 @@ class RedisTier:
         self._begin_anew()
 
     def _begin_anew(self) -> None:
-        self._calls, self._leases = self._make_calls()
         self.hearing.forget()
         self._aside.forget()
         self._reads.forget()
-
-    def _make_calls(self) -> tuple[Calls, Leases]:
-        calls = Calls(self._link, self._large)
-        return calls, Leases(
-            self._layout,
-            calls,
-            self._aside,
-            self.hearing,
-            now=self._now,
-            hint=self._reads.hint,
-            dated=self._reads.dated,
-            numbered_in=self._numbered_in,
-        )
 
     async def aclose(self) -> None:
         """The connections end with `run`; there is nothing to flush."""
@@ -380,10 +370,7 @@ class RedisTier:
         They are looked for once more now and then, since a user may be given rights while the
         connection stands, and a server says odd things while it starts."""
         if not self._rights.scripts and asyncio.get_running_loop().time() >= self._look_again:
-            try:
-                await self._greet(self._link.need())
-            except ServerError as error:
-                raise refusal("to say what it allows", error) from error
+            await self._greet(self._link.need())
         if not self._rights.scripts:
             raise NotPermitted(NO_SCRIPTS)
 

@@ -21,7 +21,7 @@ import hiredis
 
 from cascada.model.errors import BadInput, TierUnavailable, Unanswered
 from cascada.tiers.redis.frames import MAX_ITEMS, PER_ARGUMENT, Frames, TooMuch
-from cascada.tiers.redis.layout import ServerError
+from cascada.tiers.redis.refusals import refusal
 from cascada.tiers.redis.replies import Argument, Fits, fitting
 
 MAX_WAITING: Final = 10_000
@@ -44,7 +44,7 @@ class Wire(asyncio.Protocol):
     def __init__(self, on_push: Callable[[list[Any]], None], on_lost: Callable[[], None]) -> None:
         self._frames = Frames()
         self._reader = hiredis.Reader()
-        self._waiting: deque[tuple[asyncio.Future[Any], Fits]] = deque()
+        self._waiting: deque[tuple[asyncio.Future[Any], Fits, Argument]] = deque()
         self._on_push = on_push
         self._on_lost = on_lost
         self._transport: asyncio.Transport | None = None
@@ -101,7 +101,7 @@ class Wire(asyncio.Protocol):
         if len(data) > PIECE:
             self._large_sent += len(data)
         reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        place = reply, fits or fitting(command)
+        place = reply, fits or fitting(command), command[0]
         try:
             self._waiting.append(place)
             transport.write(data)
@@ -144,7 +144,7 @@ class Wire(asyncio.Protocol):
         if error is not None:
             self.why = f"the connection to Redis broke: {str(error) or repr(error)}"
         waiting, self._waiting = self._waiting, deque()
-        for reply, _ in waiting:
+        for reply, _, _ in waiting:
             if not reply.done():
                 reply.set_exception(Unanswered(self.why))
                 reply.exception()
@@ -157,7 +157,7 @@ class Wire(asyncio.Protocol):
             self._transport.abort()
 
     @staticmethod
-    def _answer(waiting: asyncio.Future[Any], fits: Fits, reply: Any) -> None:
+    def _answer(waiting: asyncio.Future[Any], fits: Fits, command: Argument, reply: Any) -> None:
         """Give a reply to its caller. Unanswered if it can be no reply to his command."""
         refused = isinstance(reply, hiredis.ReplyError)
         misfit = (
@@ -166,7 +166,7 @@ class Wire(asyncio.Protocol):
         if waiting.done():  # its caller was cancelled: the reply is nobody's
             pass
         elif refused:
-            waiting.set_exception(ServerError(str(reply)))
+            waiting.set_exception(refusal(command, str(reply)))
             waiting.exception()
         elif misfit:
             waiting.set_exception(misfit)

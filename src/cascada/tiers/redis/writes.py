@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from cascada.codecs.envelope import MARK, pack_around, unpack
 from cascada.model.entry import Entry
-from cascada.model.errors import CorruptEntry
+from cascada.model.errors import CorruptEntry, TierUnavailable
 from cascada.model.keys import Key
 from cascada.model.names import is_own
 from cascada.tiers.contract import (
@@ -30,8 +32,9 @@ from cascada.tiers.contract import (
 from cascada.tiers.large_values import BULKY
 from cascada.tiers.redis import replies as redis_replies
 from cascada.tiers.redis import scripts as redis_scripts
-from cascada.tiers.redis.commands import Calls
+from cascada.tiers.redis.connection import Link
 from cascada.tiers.redis.fill_script import FILL
+from cascada.tiers.redis.lanes import Lanes
 from cascada.tiers.redis.large_payloads import Aside, Fill, is_large
 from cascada.tiers.redis.layout import (
     GENERATION_MS,
@@ -46,6 +49,7 @@ from cascada.tiers.redis.layout import (
 )
 from cascada.tiers.redis.lease_releases import LeaseReleases
 from cascada.tiers.redis.replies import Argument
+from cascada.tiers.redis.script_prelude import Script
 
 AT_ONCE: Final = 100
 """Keys of one script: its run then takes about a millisecond of the server."""
@@ -72,7 +76,8 @@ class Leases:
     def __init__(
         self,
         layout: Layout,
-        calls: Calls,
+        link: Link,
+        lanes: Lanes,
         aside: Aside,
         hearing: LeaseReleases,
         *,
@@ -82,7 +87,8 @@ class Leases:
         numbered_in: Callable[[bytes], None],
     ) -> None:
         self._layout = layout
-        self._calls = calls
+        self._link = link
+        self._lanes = lanes
         self._aside = aside
         self._hearing = hearing
         self._now = now
@@ -144,7 +150,7 @@ class Leases:
 
     async def renew(self, leases: Sequence[Lease]) -> None:
         fits = redis_replies.at_least(0)
-        await self._calls.run(redis_scripts.RENEW, *_renewing(self._layout, leases), fits)
+        await redis_scripts.RENEW.run(self._link.ask, *_renewing(self._layout, leases), fits)
 
     async def _put_aside(self, fills: Sequence[Fill]) -> list[Fill]:
         """What is large is stored first, which may take longer than a lease lasts."""
@@ -154,7 +160,7 @@ class Leases:
         try:
             while not (await asyncio.wait([putting], timeout=LEASE_MS / 1000 / 3))[0]:
                 # Unheard: the deadline is to look at what is being put, not at this.
-                self._calls.post(redis_scripts.RENEW, *_renewing(self._layout, held))
+                self._post(redis_scripts.RENEW, *_renewing(self._layout, held))
             (referring,) = putting.result()
         finally:
             putting.cancel()
@@ -207,8 +213,8 @@ class Leases:
             )
         since = self._hearing.moment()
         try:
-            reply = await self._calls.run(
-                redis_scripts.ACQUIRE,
+            reply = await redis_scripts.ACQUIRE.run(
+                self._link.ask,
                 [*layout.common, *generations, *keys],
                 [
                     run_id, b"%04d" % layout.number, os.urandom(NONCE), b"1" if force else b"0",
@@ -254,7 +260,16 @@ class Leases:
         """Release what was asked for under `token`. On one connection it is carried out later."""
         texts = [key.text.encode() for key in keys]
         released = [each for text in texts for each in self._layout.fill_keys(text)[1:3]]
-        self._calls.post(redis_scripts.RELEASE, released, [token, self._layout.channel, *texts])
+        self._post(redis_scripts.RELEASE, released, [token, self._layout.channel, *texts])
+
+    def _post(
+        self, script: Script, keys: Sequence[Argument], arguments: Sequence[Argument]
+    ) -> None:
+        """Send a script whose reply nobody waits for, if there is a connection."""
+        with suppress(TierUnavailable):
+            self._link.send(
+                b"EVAL", script.text, len(keys), *keys, *arguments, fits=redis_replies.anything
+            )
 
     async def _fill(self, run_id: bytes, fills: Sequence[Fill]) -> list[Filled]:
         layout, now = self._layout, self._now()
@@ -295,15 +310,16 @@ class Leases:
                 *static,
                 *late,
             )
-        reply = await self._calls.run(
-            FILL,
+        # What is large goes aside, so that nobody else has to wait until it has left.
+        ask = partial(self._lanes.ask, fills[0][0].token) if size > BULKY else self._link.ask
+        reply = await FILL.run(
+            ask,
             [*layout.common, *generations, *keys],
             [
                 run_id, b"%04d" % layout.number, os.urandom(NONCE), layout.channel,
                 layout.generations, len(generations), *_names(layout, generations), *each,
             ],
             redis_replies.filled(len(fills)),
-            aside=fills[0][0].token if size > BULKY else b"",
         )  # fmt: skip
         filled = []
         for (lease, _), (said, q, nonce) in zip(fills, reply, strict=True):
