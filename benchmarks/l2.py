@@ -143,7 +143,7 @@ async def keeping(port: int, url: str, stack: AsyncExitStack) -> dict[str, Get]:
     glide = await glide_client(port, **client_side_cache())
     stack.push_async_callback(glide.close)
     cashews = Cashews()
-    cashews.setup(f"redis://127.0.0.1:{port}/0", client_side=True)
+    cashews.setup(f"redis://127.0.0.1:{port}/0", client_side=True, protocol=2)
     stack.push_async_callback(cashews.close)
     for each in IDS:
         await cashews.set(each, VALUE, expire=3600)
