@@ -129,16 +129,26 @@ def run_id_not_compared() -> None:
 
 @mutant("redis: a read does not look at the entry's own names", config="redis", workload="groups")
 def read_without_dynamic_names() -> None:
+    own = 0
+
     def unpack(original: Any) -> Any:
-        def nameless(blob: bytes, home: int) -> tuple[Entry, tuple[bytes, ...]]:
-            entry, stamps = original(blob, home)
-            kept = len(stamps) - len(entry.names)
-            entry.names = ()
-            return entry, stamps[:kept]
+        def nameless(*asked: Any) -> Entry:
+            nonlocal own
+            entry: Entry = original(*asked)
+            own, entry.names = len(entry.names), ()
+            return entry
 
         return nameless
 
+    def stamps_of(original: Any) -> Any:
+        def fewer(blob: bytes) -> tuple[bytes, ...]:
+            stamps: tuple[bytes, ...] = original(blob)
+            return stamps[: len(stamps) - own]
+
+        return fewer
+
     swap(redis_reads, "unpack", unpack)
+    swap(redis_reads, "stamps_of", stamps_of)
 
 
 # --- memory and its feed -------------------------------------------------------------------------

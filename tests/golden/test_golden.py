@@ -5,7 +5,7 @@ from typing import Any
 import numpy
 import pytest
 
-from cascada.codecs.envelope import pack, unpack
+from cascada.codecs.envelope import pack, stamps_of, unpack
 from cascada.model.entry import Codec, Flag
 from tests.golden import make
 from tests.golden.make import ABSENCE, CASES, CODEC, CREATED, EXPIRES, FOLDER, FRESH, HOME, STAMPS
@@ -35,7 +35,7 @@ def test_every_file_has_a_case_and_every_case_a_file() -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_a_stored_entry_is_read(name: str) -> None:
     case = CASES[name]
-    entry, stamps = unpack(stored(name), HOME)
+    entry, stamps = unpack(stored(name), HOME), stamps_of(stored(name))
     value = CODEC.decode(entry.data, entry.codec, entry.flags, type=case.how.get("type"))
     assert same(value, case.value)
     facts = {"created": CREATED, "fresh_until": FRESH, "expires": EXPIRES, **case.entry}
@@ -45,7 +45,7 @@ def test_a_stored_entry_is_read(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["absence", *CASES])
 def test_todays_envelope_is_the_same(name: str) -> None:
-    entry, stamps = unpack(stored(name), HOME)
+    entry, stamps = unpack(stored(name), HOME), stamps_of(stored(name))
     assert pack(entry, HOME, stamps) == stored(name)
 
 
@@ -56,7 +56,7 @@ def test_todays_bytes_are_the_same(name: str) -> None:
 
 
 def test_a_stored_absence_is_read() -> None:
-    entry, stamps = unpack(stored("absence"), HOME)
+    entry, stamps = unpack(stored("absence"), HOME), stamps_of(stored("absence"))
     assert entry.codec == Codec.NOTHING
     assert entry.flags == Flag.ABSENT | Flag.GENERATOR_ASKED
     assert CODEC.decode(entry.data, entry.codec, entry.flags) is None

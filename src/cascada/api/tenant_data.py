@@ -90,7 +90,7 @@ class TenantList:
 
     def _decoded(self, item: bytes) -> Any:
         try:
-            entry, _ = unpack(item, self._home)
+            entry = unpack(item, self._home)
             return self._engine.stack.codec.decode(
                 entry.data, entry.codec, entry.flags, type=self._type
             )

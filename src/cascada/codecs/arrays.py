@@ -81,17 +81,12 @@ def unpack_array(data: bytes) -> Any:
     return numpy.ndarray(shape, dtype, data)
 
 
-def array_over(data: bytes, dtype: str, count: int) -> Any:
-    """A read-only array of the first `count` items in `data`; MissingExtra without numpy."""
-    return _numpy().frombuffer(data, dtype, count)
-
-
 def array_of_list(value: Any, dtype: Any = None) -> Any:
     """A read-only array with the numbers of a (nested) list; MissingExtra without numpy."""
-    array = _numpy().array(value, dtype)
+    array = numpy_wanted().array(value, dtype)
     if array.dtype.kind not in "biuf":
         raise CorruptEntry("an array was asked for, and the entry holds no list of numbers")
-    return _numpy().ndarray(array.shape, array.dtype, array.tobytes())
+    return numpy_wanted().ndarray(array.shape, array.dtype, array.tobytes())
 
 
 def _array_of(value: Any) -> Any:
@@ -166,7 +161,8 @@ def _nested(items: Iterator[Any], shape: tuple[int, ...]) -> Any:
     return [_nested(items, shape[1:]) for _ in range(shape[0])]
 
 
-def _numpy() -> Any:
+def numpy_wanted() -> Any:
+    """The numpy module; MissingExtra without it."""
     numpy = numpy_if_there()
     if numpy is None:
         raise MissingExtra("as_array=True needs numpy; install cascada[numpy]")

@@ -24,15 +24,14 @@ def _zstandard() -> Any:
         return None
 
 
-def compressed(data: bytes, level: int) -> bytes | None:
+def compressed(data: bytes) -> bytes | None:
     """`data` compressed; None if that is not smaller, or zstandard is not installed."""
     zstandard = _zstandard()
     if zstandard is None:
         return None
-    compressor = getattr(_of_thread, f"compressor{level}", None)
+    compressor = getattr(_of_thread, "compressor", None)
     if compressor is None:
-        compressor = zstandard.ZstdCompressor(level=level)
-        setattr(_of_thread, f"compressor{level}", compressor)
+        compressor = _of_thread.compressor = zstandard.ZstdCompressor(level=1)
     smaller: bytes = compressor.compress(data)
     # zstandard sets aside as much as might be needed, and keeps it: a copy takes what it says.
     return bytes(memoryview(smaller)) if len(smaller) < len(data) else None

@@ -67,6 +67,7 @@ _LENGTH: Final = struct.Struct("<H")
 _unpack_header: Final = _HEADER.unpack_from
 _TIMES_AT: Final = 11
 _FACTS_AT: Final = 35
+_STAMP_COUNT: Final = slice(46, 48)
 
 _NEVER: Final = 2**63 - 1
 
@@ -132,60 +133,25 @@ def packed_names(names: Sequence[str]) -> bytes:
     return b"".join([part for name in encoded for part in (_LENGTH.pack(len(name)), name)])
 
 
-def unpack_known(
-    blob: bytes, home: int, stamps: int, names: tuple[str, ...] = (), packed: bytes = b""
-) -> Entry | None:
-    """The entry, if it has so many stamps, these names (also `packed`), and nothing odd.
+def unpack(blob: bytes, home: int, names: tuple[str, ...] = (), packed: bytes = b"") -> Entry:
+    """The entry that lies there.
 
-    None: ask `unpack`.
+    names: those that it bears, probably, and `packed`: they are read in one step if it does.
     """
-    if len(blob) < STAMPS_AT:
-        return None
-    (
-        beginning, checksum, of_times, created, fresh_until, expires,
-        codec, flags, version, stamp_count, name_count,
-    ) = _unpack_header(blob)  # fmt: skip
-    if beginning != _BEGINNING or stamp_count != stamps or name_count != len(names):
-        return None
-    if flags & _UNREADABLE or codec > _LAST_CODEC or (version and not flags & _VERSIONED):
-        return None
-    data = blob[STAMPS_AT + STAMP_SIZE * stamps :]
-    if (
-        crc32(data, crc32(blob[_FACTS_AT:STAMPS_AT], home)) != checksum
-        or crc32(blob[_TIMES_AT:_FACTS_AT], checksum) != of_times
-    ):
-        return None
-    if names:
-        if not data.startswith(packed):
-            return None
-        data = data[len(packed) :]
-    return Entry(
-        data,
-        codec,
-        flags & ~_VERSIONED,
-        inf if created == _NEVER else created / 1000,
-        inf if fresh_until == _NEVER else fresh_until / 1000,
-        inf if expires == _NEVER else expires / 1000,
-        names,
-        version if flags & _VERSIONED else None,
-    )
-
-
-def unpack(blob: bytes, home: int) -> tuple[Entry, tuple[bytes, ...]]:
-    """The entry that lies there, and its stamps."""
     try:
         (
             beginning, checksum, of_times, created, fresh_until, expires,
             codec, flags, version, stamp_count, name_count,
-        ) = _HEADER.unpack_from(blob)  # fmt: skip
-        if beginning != _BEGINNING:
-            raise CorruptEntry(_unknown(beginning))
+        ) = _unpack_header(blob)  # fmt: skip
     except struct.error as error:
         raise CorruptEntry(f"an entry of {len(blob)} bytes is cut off in its header") from error
+    if beginning != _BEGINNING:
+        raise CorruptEntry(_unknown(beginning))
     end = STAMPS_AT + STAMP_SIZE * stamp_count
+    data = blob[end:]
     # Before anything is believed of what it says: how long its names are, for one.
     if (
-        crc32(blob[end:], crc32(blob[_FACTS_AT:STAMPS_AT], home)) != checksum
+        crc32(data, crc32(blob[_FACTS_AT:STAMPS_AT], home)) != checksum
         or crc32(blob[_TIMES_AT:_FACTS_AT], checksum) != of_times
     ):
         raise CorruptEntry("an entry is damaged, or was written for another key")
@@ -193,10 +159,12 @@ def unpack(blob: bytes, home: int) -> tuple[Entry, tuple[bytes, ...]]:
         raise CorruptEntry(f"an entry has flags {flags:#x} and codec {codec}: unknown here")
     if end > len(blob):
         raise CorruptEntry("an entry is cut off in its stamps")
-    stamps = tuple([blob[at : at + STAMP_SIZE] for at in range(STAMPS_AT, end, STAMP_SIZE)])
-    names, end = _names(blob, name_count, end)
-    entry = Entry(
-        blob[end:],
+    if name_count == len(names) and data.startswith(packed):
+        start = len(packed)
+    else:
+        names, start = _names(data, name_count)
+    return Entry(
+        data[start:] if start else data,
         codec,
         flags & ~_VERSIONED,
         inf if created == _NEVER else created / 1000,
@@ -205,7 +173,12 @@ def unpack(blob: bytes, home: int) -> tuple[Entry, tuple[bytes, ...]]:
         names,
         version if flags & _VERSIONED else None,
     )
-    return entry, stamps
+
+
+def stamps_of(blob: bytes) -> tuple[bytes, ...]:
+    """The stamps of what `unpack` has taken for an entry."""
+    end = STAMPS_AT + STAMP_SIZE * int.from_bytes(blob[_STAMP_COUNT], "little")
+    return tuple([blob[at : at + STAMP_SIZE] for at in range(STAMPS_AT, end, STAMP_SIZE)])
 
 
 def _milliseconds(seconds: float) -> int:
@@ -214,15 +187,16 @@ def _milliseconds(seconds: float) -> int:
     return round(seconds * 1000)
 
 
-def _names(blob: bytes, count: int, start: int) -> tuple[tuple[str, ...], int]:
-    names = []
+def _names(data: bytes, count: int) -> tuple[tuple[str, ...], int]:
+    """The names that the data begins with, and where they end."""
+    names, start = [], 0
     try:
         for _ in range(count):
-            (length,) = _LENGTH.unpack_from(blob, start)
+            (length,) = _LENGTH.unpack_from(data, start)
             start += 2 + length
-            if start > len(blob):
+            if start > len(data):
                 raise CorruptEntry("an entry is cut off in its names")
-            names.append(blob[start - length : start].decode())
+            names.append(data[start - length : start].decode())
     except struct.error as error:
         raise CorruptEntry("an entry is cut off in its names") from error
     except UnicodeDecodeError as error:

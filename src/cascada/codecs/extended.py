@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from datetime import date, datetime, time, timedelta, tzinfo
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID, SafeUUID
@@ -111,10 +111,6 @@ def _zone_of(value: datetime | time) -> tuple[int, bytes]:
     return offset, zone.name.encode()
 
 
-def _zone(offset: int, name: bytes) -> tzinfo | None:
-    return restored(None if offset == _NAIVE else timedelta(microseconds=offset), name.decode())
-
-
 def _time_bytes(value: time) -> bytes:
     offset, name = _zone_of(value)
     fields = _TIME.pack(
@@ -123,9 +119,10 @@ def _time_bytes(value: time) -> bytes:
     return fields + name
 
 
-def _read_time(data: bytes) -> time:
+def _read_time(data: memoryview) -> time:
     hour, minute, second, microsecond, fold, offset = _TIME.unpack_from(data)
-    zone = _zone(offset, data[_TIME.size :])
+    fixed = None if offset == _NAIVE else timedelta(microseconds=offset)
+    zone = restored(fixed, str(data[_TIME.size :], "utf-8"))
     return time(hour, minute, second, microsecond, zone, fold=fold)
 
 
@@ -133,7 +130,7 @@ def _datetime_bytes(value: datetime) -> bytes:
     return _DATE.pack(value.year, value.month, value.day) + _time_bytes(value.timetz())
 
 
-def _read_datetime(data: bytes) -> datetime:
+def _read_datetime(data: memoryview) -> datetime:
     return datetime.combine(date(*_DATE.unpack_from(data)), _read_time(data[_DATE.size :]))
 
 
@@ -142,10 +139,11 @@ def _uuid_bytes(value: UUID) -> bytes:
     return value.bytes if safe is None else value.bytes + (safe & 0xFF).to_bytes(1, "little")
 
 
-def _read_uuid(data: bytes) -> UUID:
-    if len(data) == 16:
-        return UUID(bytes=data)
-    return UUID(bytes=data[:16], is_safe=SafeUUID(int.from_bytes(data[16:], "little", signed=True)))
+def _read_uuid(data: memoryview) -> UUID:
+    raw, safe = bytes(data[:16]), data[16:]
+    if not safe:
+        return UUID(bytes=raw)
+    return UUID(bytes=raw, is_safe=SafeUUID(int.from_bytes(safe, "little", signed=True)))
 
 
 def _items(data: memoryview) -> list[Any]:
@@ -181,35 +179,30 @@ _ATOMS: Final[dict[type, tuple[int, Callable[[Any], bytes]]]] = {
     complex: (11, lambda value: _COMPLEX.pack(value.real, value.imag)),
 }
 
-# Of values, whose bytes are not copied at each level that they lie in.
-_OUTER_READERS: Final[dict[int, Callable[[memoryview], Any]]] = {
+# They get the bytes where they lie: those of values would be copied at each level.
+_READERS: Final[dict[int, Callable[[memoryview], Any]]] = {
     1: lambda data: tuple(_items(data)),
     2: lambda data: set(_elements(data)),
     3: lambda data: frozenset(_elements(data)),
-    13: _read_dict,
-}
-
-_READERS: Final[dict[int, Callable[[bytes], Any]]] = {
     4: lambda data: int.from_bytes(data, "little", signed=True),
-    5: lambda data: Decimal(data.decode("ascii")),
+    5: lambda data: Decimal(str(data, "ascii")),
     6: _read_uuid,
     7: lambda data: date.fromordinal(int.from_bytes(data, "little")),
     8: _read_time,
     9: _read_datetime,
     10: lambda data: timedelta(*_TIMEDELTA.unpack(data)),
     11: lambda data: complex(*_COMPLEX.unpack(data)),
-    12: unpack_array,
+    12: lambda data: unpack_array(bytes(data)),
+    13: _read_dict,
 }
 
 
 def read_extension(code: int, data: memoryview) -> Any:
     """What an extension stands for: the `ext_hook` of every decoder."""
-    if (outer := _OUTER_READERS.get(code)) is not None:
-        return outer(data)
     reader = _READERS.get(code)
     if reader is None:
         raise CorruptEntry(f"a value has the unknown extension {code}")
-    return reader(bytes(data))
+    return reader(data)
 
 
 encode: Callable[[Any], bytes] = msgspec.msgpack.Encoder().encode

@@ -11,12 +11,11 @@ from __future__ import annotations
 import struct
 import sys
 from array import array
-from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
 
-from cascada.codecs.arrays import array_over
+from cascada.codecs.arrays import numpy_wanted
 from cascada.model.errors import CorruptEntry
 
 _SMALLEST_NORMAL: Final = 2.0**-126
@@ -34,13 +33,13 @@ def pack_floats(values: list[Any], *, exact: bool) -> bytes | None:
         if (usual := _usual(packed, count)) is not None:
             return usual + b"\x04"
         try:
-            raw = _struct(f"<{count}f").pack(*values)
+            raw = struct.pack(f"<{count}f", *values)
         except OverflowError:
             pass
         else:
             if not _near_zero(raw, values):
                 return raw + b"\x04"
-    return _struct(f"<{count}d").pack(*values) + b"\x08"
+    return struct.pack(f"<{count}d", *values) + b"\x08"
 
 
 def unpack_floats(data: bytes, *, as_array: bool) -> Any:
@@ -49,7 +48,7 @@ def unpack_floats(data: bytes, *, as_array: bool) -> Any:
     if size not in (4, 8) or len(data) % size != 1 or len(data) == 1:
         raise CorruptEntry(f"{len(data)} bytes are no list of floats")
     if as_array:
-        return array_over(data, "<f4" if size == 4 else "<f8", len(data) // size)
+        return numpy_wanted().frombuffer(data, "<f4" if size == 4 else "<f8", len(data) // size)
     items = array("f" if size == 4 else "d", data[:-1])
     if sys.byteorder == "big":
         items.byteswap()
@@ -97,8 +96,3 @@ def _near_zero(raw: bytes, values: list[Any]) -> bool:
     if b"\x00" not in tops and b"\x80" not in tops:
         return False
     return any(0.0 < abs(value) < _SMALLEST_NORMAL for value in values)
-
-
-@lru_cache(maxsize=256)
-def _struct(layout: str) -> struct.Struct:
-    return struct.Struct(layout)

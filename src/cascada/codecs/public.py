@@ -14,13 +14,12 @@ import sys
 from base64 import b64decode, b64encode
 from collections.abc import Callable
 from decimal import Decimal
-from enum import Enum
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
 from cascada.codecs.bounds import SCALARS, survey
 from cascada.codecs.hints import hint
-from cascada.codecs.shapes import Unstorable, fields_of
+from cascada.codecs.shapes import Unstorable, is_declared
 from cascada.codecs.values import ValueCodec
 from cascada.model import arguments
 from cascada.model.errors import CorruptEntry, SerializationError
@@ -109,7 +108,7 @@ def _written(value: Any, lists: bool, path: str) -> Any:
         return _written(listed, False, path)  # complex numbers and times are in lists as well
     if kind is Decimal:
         return {_TAG: ["decimal", str(value)]}
-    if _is_declared(value):
+    if is_declared(kind):
         return _written_object(value, path)
     try:
         made = _codec.encode(value)
@@ -132,11 +131,6 @@ def _written_dict(value: dict[Any, Any], lists: bool, path: str) -> Any:
         for key, item in value.items()
     ]
     return {_TAG: ["dict", pairs]}
-
-
-def _is_declared(value: Any) -> bool:
-    is_named_tuple = isinstance(value, tuple) and hasattr(value, "_fields")
-    return isinstance(value, Enum) or is_named_tuple or fields_of(value) is not None
 
 
 def _written_object(value: Any, path: str) -> Any:

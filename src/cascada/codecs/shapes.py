@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from enum import Enum
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
@@ -43,9 +44,13 @@ def fields_of(value: object) -> tuple[str, ...] | None:
     return shape.fields
 
 
-def has_fields(kind: type) -> bool:
-    """Whether a class is one whose values `fields_of` sees into."""
-    return _shape(kind).fields is not None
+def is_declared(kind: Any) -> bool:
+    """Whether it is a class that plain data would not come back as: one of fields, or an enum."""
+    return isinstance(kind, type) and (
+        _shape(kind).fields is not None
+        or issubclass(kind, Enum)
+        or (issubclass(kind, tuple) and hasattr(kind, "_fields"))
+    )
 
 
 def beside(value: object, fields: tuple[str, ...]) -> dict[str, Any]:

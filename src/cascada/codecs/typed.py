@@ -21,7 +21,6 @@ import sys
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from enum import Enum
 from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple, get_args, get_origin, get_type_hints
 from uuid import UUID
@@ -31,7 +30,7 @@ import msgspec
 from cascada.codecs import extended
 from cascada.codecs.extended import extend, read_extension
 from cascada.codecs.hints import name_of
-from cascada.codecs.shapes import TooDeep, Unstorable, has_fields, is_model
+from cascada.codecs.shapes import TooDeep, Unstorable, is_declared, is_model
 
 _KEPT: Final = (bytes, datetime, date, time, timedelta, UUID, Decimal)
 _CONTAINERS: Final = (list, tuple, set, frozenset)
@@ -84,21 +83,13 @@ _cached = lru_cache(maxsize=512)(_build)
 
 def declares(wanted: Any) -> bool:
     """Whether a type names a class that data alone would not come back as, and can be decoded."""
-    if not _names(wanted, _is_declared, set()):
+    if not _names(wanted, is_declared, set()):
         return False
     try:
         form(wanted)
     except TypeError:
         return False
     return True
-
-
-def _is_declared(wanted: Any) -> bool:
-    if is_model(wanted):
-        return True
-    return isinstance(wanted, type) and (
-        has_fields(wanted) or issubclass(wanted, Enum) or hasattr(wanted, "_field_defaults")
-    )
 
 
 def _names(wanted: Any, is_one: Callable[[Any], bool], seen: set[int]) -> bool:

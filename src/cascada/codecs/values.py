@@ -13,7 +13,7 @@ declared `type`; anything else is refused with the path inside the value. Nothin
 
 from __future__ import annotations
 
-from typing import Any, Final, final, get_origin
+from typing import Any, Final, get_origin
 
 import msgspec
 
@@ -48,13 +48,9 @@ _CHANGED: Final = _COMPRESSED | _ENCRYPTED
 _VECTOR_TYPES: Final = (None, list, list[float])
 
 
-@final
-class AsArray:
-    """The type of `AS_ARRAY`: not what a value is, but the form in which its reader wants it."""
-
-
-AS_ARRAY: Final = AsArray()
-"""As `type`: lists of numbers come as read-only arrays (MissingExtra without numpy)."""
+AS_ARRAY: Final = object()
+"""As `type`: lists of numbers come as read-only arrays (MissingExtra without numpy). It is not what
+a value is, but the form in which its reader wants it."""
 
 
 class Encoded(msgspec.Struct, frozen=True):
@@ -69,20 +65,18 @@ class Encoded(msgspec.Struct, frozen=True):
 class ValueCodec:
     """How one cache encodes.
 
-    compress_over: bytes from which on zstd is tried. level: zstd's. max_decoded: the most bytes
-    that an entry may decompress to. debug: every value is decoded and compared when it is encoded.
+    compress_over: bytes from which on zstd is tried. max_decoded: the most bytes that an entry may
+    decompress to. debug: every value is decoded and compared when it is encoded.
     """
 
     def __init__(
         self,
         *,
         compress_over: int = 4096,
-        level: int = 1,
         max_decoded: int = 32 * 1024 * 1024,
         debug: bool = False,
     ) -> None:
         self._compress_over = compress_over
-        self._level = level
         self._max_decoded = max_decoded
         self._debug = debug
 
@@ -108,7 +102,7 @@ class ValueCodec:
         else:
             data, codec, shared = self._typed(value, wanted)
         if codec is not _ARRAY and self._compress_over <= len(data) <= self._max_decoded:
-            smaller = compressed(data, self._level)
+            smaller = compressed(data)
             if smaller is not None:
                 return Encoded(smaller, codec, Flag.COMPRESSED, shared)
         return Encoded(data, codec, _NO_FLAGS, shared)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from cascada.codecs.envelope import unpack
+from cascada.codecs.envelope import stamps_of, unpack
 from cascada.model.errors import CorruptEntry
 from cascada.model.keys import Key
 from cascada.tiers.capabilities import NameState, Stored
@@ -24,10 +24,11 @@ async def holding(command: Command, layout: Layout, key: Key, run_id: bytes) -> 
     if blob is None:
         return None
     try:
-        entry, stamps = unpack(blob, layout.home(key.text.encode()))
+        entry = unpack(blob, layout.home(key.text.encode()))
     except CorruptEntry:
         return None
     names = [*generations_of(key), *entry.names]
+    stamps = stamps_of(blob)
     if len(stamps) != 1 + len(names):
         return None
     current, *nonces = await command(b"MGET", layout.epoch, *map(layout.generation, names))

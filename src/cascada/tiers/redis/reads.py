@@ -19,8 +19,8 @@ from cascada.codecs.envelope import (
     STAMPS_AT,
     home_of,
     packed_names,
+    stamps_of,
     unpack,
-    unpack_known,
 )
 from cascada.model.clock import Clock
 from cascada.model.entry import Entry
@@ -179,17 +179,22 @@ class Reads:
             if blob is None:
                 answers.append(nothing)
                 continue
+            try:
+                entry = unpack(blob, plan.home, plan.late, plan.packed)
+            except CorruptEntry:
+                answers.append(self._corrupt(moment.epoch, blob[MARK]))
+                continue
             stamps = moment.expected[plan.generations]
-            if blob.startswith(stamps, STAMPS_AT):
-                count = len(stamps) // NONCE
-                entry = unpack_known(blob, plan.home, count, plan.late, plan.packed)
-                if entry is not None:
-                    if entry.created > now or ahead.met:
-                        entry = ahead.dated(key, entry, now)
-                    if now < entry.expires:
-                        answers.append(_found(Found, (entry, q, nonce, blob[MARK])))
-                        continue
-            answers.append(self._judge(moment, len(answers), key, plan, blob))
+            # As many stamps as that, and no more: what it bears beside them is as long as it is.
+            size = STAMPS_AT + len(stamps) + len(plan.packed) + len(entry.data)
+            as_usual = blob.startswith(stamps, STAMPS_AT) and size == len(blob)
+            if as_usual and entry.names == plan.late:
+                if entry.created > now or ahead.met:
+                    entry = ahead.dated(key, entry, now)
+                if now < entry.expires:
+                    answers.append(_found(Found, (entry, q, nonce, blob[MARK])))
+                    continue
+            answers.append(self._judge(moment, len(answers), key, plan, blob, entry))
 
     async def _ask(self, wanted: list[bytes]) -> list[Value]:
         """The values of these keys, all read in one atomic step."""
@@ -228,14 +233,10 @@ class Reads:
         return plan
 
     def _judge(
-        self, moment: _Moment, place: int, key: Key, plan: Plan, blob: bytes
+        self, moment: _Moment, place: int, key: Key, plan: Plan, blob: bytes, entry: Entry
     ) -> Found | Missing:
         """The answer for one key. An entry whose dynamic names were not asked for yet is `late`."""
-        epoch, values, mark = moment.epoch, moment.values, blob[MARK]
-        try:
-            entry, stamps = unpack(blob, plan.home)
-        except CorruptEntry:
-            return self._corrupt(epoch, mark)
+        epoch, values, mark, stamps = moment.epoch, moment.values, blob[MARK], stamps_of(blob)
         if len(stamps) != 1 + len(plan.names) + len(entry.names):
             return self._corrupt(epoch, mark)
         if stamps[0] != epoch.nonce:

@@ -250,7 +250,7 @@ class Leases:
 
     def _found(self, key: Key, blob: bytes, q: int, epoch: bytes) -> Found | Missing:
         try:
-            entry, _ = unpack(blob, self._layout.home(key.text.encode()))
+            entry = unpack(blob, self._layout.home(key.text.encode()))
         except CorruptEntry:
             self.corrupt += 1
             return Missing(q, Why.CORRUPT, epoch=epoch, mark=blob[MARK])

@@ -63,7 +63,7 @@ def holding(connection: sqlite3.Connection, namespace: str, key: Key) -> Stored 
     if type(q) is not int or type(envelope) is not bytes:
         return None
     try:
-        entry, _ = unpack(envelope, home_in(namespace, key.text))
+        entry = unpack(envelope, home_in(namespace, key.text))
         msgspec.json.decode(names)
     except (CorruptEntry, msgspec.DecodeError, TypeError):
         return None

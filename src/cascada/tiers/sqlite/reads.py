@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from cascada.codecs.envelope import unpack, unpack_known
+from cascada.codecs.envelope import unpack
 from cascada.model.errors import CorruptEntry
 from cascada.model.keys import Key, quote
 from cascada.model.names import static_names
@@ -199,13 +199,10 @@ class Reader:
             return self._corrupt(q, ident)
         if killer is not None or written < floor:
             return Missing(q, Why.INVALIDATED, killer)
-        home = home_in(self._options.namespace, text)
-        entry = unpack_known(envelope, home, 0)
-        if entry is None:  # it bears dynamic names, or is damaged
-            try:
-                entry, _ = unpack(envelope, home)
-            except CorruptEntry:
-                return self._corrupt(q, ident)
+        try:
+            entry = unpack(envelope, home_in(self._options.namespace, text))
+        except CorruptEntry:
+            return self._corrupt(q, ident)
         # By the envelope: the row's own time of expiry is for who tidies up.
         if entry.created > now or self._ahead.met:
             entry = self._ahead.dated(key, entry, now)

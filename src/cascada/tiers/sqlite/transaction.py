@@ -144,7 +144,7 @@ class TenantState:
         if found is None:
             return None
         try:
-            return unpack(found[-1], home_in(self.transaction.namespace, key))[0]
+            return unpack(found[-1], home_in(self.transaction.namespace, key))
         except CorruptEntry:
             return None
 
