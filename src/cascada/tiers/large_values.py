@@ -54,10 +54,10 @@ def wait_for_bytes(size: int) -> None:
 
 def wait_for_told(answers: Sequence[Found | Missing]) -> bool:
     """Whether a large value is among these; if so, the deadline grows, since it will be brought."""
-    told = [
-        int(answer.entry.data)
-        for answer in answers
-        if answer.__class__ is Found and answer.entry.codec == _ASIDE
-    ]
-    wait_for_bytes(sum(told))
-    return bool(told)
+    size = 0
+    for answer in answers:
+        if answer.__class__ is Found and answer.entry.codec == _ASIDE:
+            size += int(answer.entry.data)
+    if size:
+        wait_for_bytes(size)
+    return size > 0

@@ -8,59 +8,54 @@ Rows of data count for no capacity and are in no sweep.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Awaitable, Callable
-from typing import NamedTuple, Protocol, TypeVar
+from collections.abc import Callable
+from typing import NamedTuple
 
 from cascada.model.arguments import LEAST, MOST
 from cascada.tiers.datastore import overflow, span
-
-T = TypeVar("T")
-
-
-class Run(Protocol):
-    """Where work on a connection is done."""
-
-    def __call__(self, work: Callable[[sqlite3.Connection], T], /) -> Awaitable[T]: ...
+from cascada.tiers.sqlite.worker import Inline, Worker, Writer
 
 
 class SqliteData:
-    """See `DataStore`. `look` runs what only reads, `change` what is one write transaction."""
+    """See `DataStore`. `reader` and `writer` say who runs what now: after a fork, it is others."""
 
-    def __init__(self, namespace: str, look: Run, change: Run) -> None:
+    def __init__(
+        self, namespace: str, reader: Callable[[], Worker | Inline], writer: Callable[[], Writer]
+    ) -> None:
         self._namespace = namespace
-        self._look = look
-        self._change = change
+        self._reader = reader
+        self._writer = writer
 
     async def increment(self, name: str, amount: int) -> int:
         where = (self._namespace, name)
-        return await self._change(lambda c: _increment(c, where, amount))
+        return await self._writer().run(lambda c: _increment(c, where, amount), durable=True)
 
     async def counter(self, name: str) -> int:
         where = (self._namespace, name)
-        return await self._look(lambda c: _counter(c, where))
+        return await self._reader().run(lambda c: _counter(c, where))
 
     async def push(self, name: str, item: bytes, *, left: bool) -> int:
         where = (self._namespace, name)
-        return await self._change(lambda c: _push(c, where, item, left))
+        return await self._writer().run(lambda c: _push(c, where, item, left), durable=True)
 
     async def pop(self, name: str, *, left: bool) -> bytes | None:
         where = (self._namespace, name)
         # Who asks an empty list again and again keeps nobody from writing.
-        if not await self._look(lambda c: _length(c, where)):
+        if not await self._reader().run(lambda c: _length(c, where)):
             return None
-        return await self._change(lambda c: _pop(c, where, left))
+        return await self._writer().run(lambda c: _pop(c, where, left), durable=True)
 
     async def range(self, name: str, start: int, end: int) -> list[bytes]:
         where = (self._namespace, name)
-        return await self._look(lambda c: _range(c, where, start, end))
+        return await self._reader().run(lambda c: _range(c, where, start, end))
 
     async def length(self, name: str) -> int:
         where = (self._namespace, name)
-        return await self._look(lambda c: _length(c, where))
+        return await self._reader().run(lambda c: _length(c, where))
 
     async def trim(self, name: str, start: int, end: int) -> None:
         where = (self._namespace, name)
-        await self._change(lambda c: _trim(c, where, start, end))
+        await self._writer().run(lambda c: _trim(c, where, start, end), durable=True)
 
 
 Where = tuple[str, str]

@@ -109,10 +109,7 @@ def _sweep(transaction: Transaction) -> bool:
         return False
     state = transaction.state_of(found[0][0])
     below = transaction.connection.execute(_BELOW, (state.id, state.sweep, CHUNK)).fetchall()
-    dead = [row_of(columns) for void, *columns in below if void]
-    state.learn((), {name for row in dead for name in row.names or ()})
-    for row in dead:
-        state.remove(row)
+    _remove(transaction, [(state.id, *columns) for void, *columns in below if void])
     transaction.connection.executemany(
         "UPDATE entries SET q = ? WHERE tenant = ? AND key = ?",
         [(state.sweep, state.id, key) for void, key, *_ in below if not void],

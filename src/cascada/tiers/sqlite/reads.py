@@ -249,24 +249,19 @@ class Feed:
         ((version,),) = connection.execute("PRAGMA data_version").fetchall()
         if since is not None and self._last == (connection, version, since):
             return Changes(since, (), lost=False), False
+        names: list[tuple[str, int]] = []
         connection.execute("BEGIN")  # the low-water mark must be of the same moment as the names
         try:
-            answer = self._look(connection, since)
+            ((q, lost),) = connection.execute("SELECT q, lost FROM meta").fetchall()
+            if since is not None and lost <= since < q:
+                asked = (since, self._namespace, since, MOST_CHANGES + 1)
+                names = connection.execute(_CHANGED, asked).fetchall()
         finally:
             connection.execute("COMMIT")
-        self._last = (connection, version, answer[0].position)
-        return answer
-
-    def _look(self, connection: sqlite3.Connection, since: int | None) -> tuple[Changes, bool]:
-        ((q, lost),) = connection.execute("SELECT q, lost FROM meta").fetchall()
+        self._last = (connection, version, q)
         if since is None or since == q:
             return Changes(q, (), lost=False), False
-        if not lost <= since < q:
+        if not lost <= since < q or len(names) > MOST_CHANGES:
             return Changes(q, (), lost=True), since > q
-        names = connection.execute(
-            _CHANGED, (since, self._namespace, since, MOST_CHANGES + 1)
-        ).fetchall()
-        if len(names) > MOST_CHANGES:
-            return Changes(q, (), lost=True), False
         names.sort(key=lambda change: change[1])
         return Changes(q, tuple(names), lost=False), False

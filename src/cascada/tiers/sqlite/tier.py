@@ -102,7 +102,7 @@ class SqliteTier:
         self._inline = inline_reads
         self._busy_timeout = busy_timeout
         self._options = Options(namespace, clock, capacity_bytes, max_tombstones)
-        self.data = SqliteData(namespace, self._look, self._change)
+        self.data = SqliteData(namespace, lambda: self._reader, lambda: self._writer)
         self._turns = Turns(self._path, namespace, clock) if turns else None
         self.somebody_above: Callable[[], bool] = lambda: False
         self._connect()
@@ -137,7 +137,7 @@ class SqliteTier:
         counters: dict[str, int] = {}
         if None in seen:
             unread = {key.tenant for key, answer in zip(keys, seen, strict=True) if answer is None}
-            counters = await self._look(lambda c: self._questions.counters(c, unread))
+            counters = await self._reader.run(lambda c: self._questions.counters(c, unread))
         leases = []
         for key, answer in zip(keys, seen, strict=True):
             q = counters[key.tenant] if answer is None else answer.q
@@ -146,7 +146,7 @@ class SqliteTier:
             return [*leases]
         take = partial(take_turns, self._turns, self._questions)
         asked = list(zip(leases, seen, strict=True))
-        return await _by_chunks(lambda some: self._look(partial(take, asked=some)), asked)
+        return await _by_chunks(lambda some: self._reader.run(partial(take, asked=some)), asked)
 
     async def fill(self, leases: Sequence[Lease], entries: Sequence[Entry | None]) -> list[Filled]:
         """Also refused: what is older than the valid row, by its version or by its lease."""
@@ -158,7 +158,7 @@ class SqliteTier:
             if released:
                 ask = self._questions.standing
                 standing = await _by_chunks(
-                    lambda some: self._look(partial(ask, leases=some)), released
+                    lambda some: self._reader.run(partial(ask, leases=some)), released
                 )
             filled: list[Filled] = []
             for start in range(0, len(stored), GROUP):
@@ -191,14 +191,14 @@ class SqliteTier:
     async def count_entries(self, names: Sequence[str]) -> list[EntryCount]:
         tenant = tenant_of(names[0])
         found = await self.read([Key.parse(name[2:]) for name in names if name.startswith("k:")])
-        counted = await self._look(
+        counted = await self._reader.run(
             lambda c: count_entries(c, self._options.namespace, tenant, names)
         )
         return with_keys(names, counted, found)
 
     async def usage(self) -> Usage:
         """Rows that have expired or were invalidated count until they are removed."""
-        return await self._look(self._questions.usage)
+        return await self._reader.run(self._questions.usage)
 
     def begin(self) -> None:
         """Keep connections from one call to the next again, though `aclose` was called."""
@@ -220,7 +220,7 @@ class SqliteTier:
 
     async def changes(self, since: int | None) -> Changes:
         """What was invalidated in this namespace after `since` (of another process as well)."""
-        answer, went_back = await self._look(lambda c: self._feed.changes(c, since))
+        answer, went_back = await self._reader.run(lambda c: self._feed.changes(c, since))
         if went_back:
             await self._writer.run(lambda c: self._restart(c, since), durable=True)
             answer = Changes((await self.changes(None)).position, (), lost=True)
@@ -245,7 +245,7 @@ class SqliteTier:
 
     async def posted(self) -> Sequence[Posted]:
         """What waits in the outbox of this namespace."""
-        return await self._look(lambda c: outbox.posted(c, self._options.namespace))
+        return await self._reader.run(lambda c: outbox.posted(c, self._options.namespace))
 
     async def sent(self, posted: Sequence[Posted]) -> None:
         """Forget what was sent."""
@@ -253,13 +253,13 @@ class SqliteTier:
 
     async def holding(self, key: Key) -> Stored | None:
         """What is stored under a key, valid or not."""
-        return await self._look(lambda c: holding(c, self._options.namespace, key))
+        return await self._reader.run(lambda c: holding(c, self._options.namespace, key))
 
     async def ended(self, names: Sequence[str]) -> Ending | None:
         """The latest invalidation of one of the names."""
         namespace, tenant = self._options.namespace, tenant_of(names[0])
         now = self._options.clock.time()
-        return await self._look(lambda c: ended(c, namespace, tenant, names, now))
+        return await self._reader.run(lambda c: ended(c, namespace, tenant, names, now))
 
     async def upkeep(self) -> None:
         """Evict, sweep and note all that is due, in short transactions."""
@@ -300,28 +300,15 @@ class SqliteTier:
             Link(self._path, self._options.clock, self._busy_timeout), "l3-writer", self._keep_up
         )
         self._reader: Worker | Inline = (
-            Inline(Link(self._path, self._options.clock, INLINE_TIMEOUT))
+            Inline(Link(self._path, self._options.clock, INLINE_TIMEOUT), self._writer)
             if self._inline
             else Worker(Link(self._path, self._options.clock, self._busy_timeout), "l3-reader")
         )
 
-    def _look(self, work: Callable[[sqlite3.Connection], T]) -> Awaitable[T]:
-        if self._inline and not self._reader.link.is_open:
-            return self._open_and_look(work)
-        return self._reader.run(work)
-
-    async def _open_and_look(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """A thread makes the file, or recognises it, for inline reads as well."""
-        await self._writer.run(lambda c: None)
-        return await self._reader.run(work)
-
-    def _change(self, work: Callable[[sqlite3.Connection], T]) -> Awaitable[T]:
-        return self._writer.run(work, durable=True)
-
     async def _read(self, keys: Sequence[Key]) -> list[Found | Missing]:
-        answers = await self._look(lambda c: self._questions.read(c, keys, brief=True))
+        answers = await self._reader.run(lambda c: self._questions.read(c, keys, brief=True))
         if wait_for_told(answers):
-            answers = await self._look(lambda c: self._questions.read(c, keys))
+            answers = await self._reader.run(lambda c: self._questions.read(c, keys))
         return answers
 
     async def _fill(self, fills: Sequence[tuple[Lease, Entry]]) -> list[Filled]:

@@ -163,13 +163,19 @@ class Worker:
 
 
 class Inline:
-    """The same calls on the caller's own thread: faster, but a cold page blocks the loop."""
+    """The same calls on the caller's own thread: faster, but a cold page blocks the loop.
 
-    def __init__(self, link: Link) -> None:
+    `opener`: its thread makes the file, or recognises it.
+    """
+
+    def __init__(self, link: Link, opener: Worker) -> None:
         self.link = link
+        self._opener = opener
         self._ended = False
 
     async def run(self, work: Work[T]) -> T:
+        if not self.link.is_open:
+            await self._opener.run(lambda c: None)
         try:
             with self.link as connection:
                 return work(connection)
