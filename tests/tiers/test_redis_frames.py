@@ -119,7 +119,7 @@ def test_a_reply_may_be_as_long_as_its_command_makes_it() -> None:
     with pytest.raises(TooMuch):
         frames.look(b"*%d\r\n" % (2 * redis_frames.MAX_ELEMENTS))
     frames = Frames()
-    frames.allow(2 * redis_frames.MAX_ELEMENTS)
+    frames.most = 2 * redis_frames.MAX_ELEMENTS
     frames.look(b"*%d\r\n" % (2 * redis_frames.MAX_ELEMENTS))
 
 

@@ -148,12 +148,11 @@ class Call(Deadline):
         self._insists = until is not None
         if breaker.open:
             breaker.begin_trial(in_any_case=self._insists)
-        if until is None:
-            super().__init__(seconds)
-            return
-        left = until - asyncio.get_running_loop().time()
-        super().__init__(seconds, at_most=max(left, seconds), on_late=self._fail_late)
-        self._also_on_late = on_late
+        if until is not None:
+            left = until - asyncio.get_running_loop().time()
+            self._at_most = max(left, seconds)
+            self._on_late = self._fail_late
+            self._also_on_late = on_late
 
     def __exit__(
         self,

@@ -54,6 +54,16 @@ class Deadline:
     on until `at_most` seconds are over in all. `began` is on the loop's clock.
     """
 
+    # What most deadlines leave as it is: one is made for every call of a tier.
+    late = expired = False
+    _left = TICKS
+    _most = MOST_TICKS
+    _ticks = _done = 0
+    _one_more = False
+    _at_most = math.inf
+    _on_late: Callable[[], None] | None = None
+    _queue: Progress | None = None
+
     def __init__(
         self,
         seconds: float,
@@ -61,22 +71,18 @@ class Deadline:
         at_most: float | None = None,
         on_late: Callable[[], None] | None = None,
     ) -> None:
-        self.late = self.expired = False
-        self._tick = seconds / TICKS
-        self._left = TICKS
-        self._ticks = 0
-        self._one_more = False
-        self._at_most = math.inf if at_most is None else at_most
-        self._on_late = on_late
-        self._queue: Progress | None = None
-        self._done = 0
-        self._most = MOST_TICKS
+        self._seconds = seconds
+        if at_most is not None:
+            self._at_most = at_most
+        if on_late is not None:
+            self._on_late = on_late
 
     def __enter__(self) -> Self:
         task = asyncio.current_task()
         assert task is not None
         self._task, self._cancelled = task, task.cancelling()
         self._loop = loop = task.get_loop()
+        self._tick = self._seconds / TICKS
         self.began = now = loop.time()
         self._end = now + self._at_most
         self._due = min(now + self._tick, self._end)

@@ -45,22 +45,19 @@ class TooMuch(Exception):
 class Frames:
     """Walks through the bytes of one connection, in whatever pieces they come.
 
+    `most`: elements of one reply, which whoever sends a command of many arguments raises.
+
     `_left` elements of the innermost list are still to come; `_above` are those of the lists that
     it is in.
     """
 
     def __init__(self) -> None:
-        self._most = MAX_ELEMENTS
+        self.most = MAX_ELEMENTS
         self._line = b""
         self._skip = 0
         self._left = 0
         self._above: list[int] = []
         self._elements = self._bytes = 0
-
-    def allow(self, elements: int) -> None:
-        """A command was sent whose reply may have so many."""
-        if elements > self._most:
-            self._most = elements
 
     def look(self, data: bytes) -> int:
         """How many bytes are here now of a reply that is not here whole.
@@ -126,6 +123,6 @@ class Frames:
             raise TooMuch(f"something that begins with {bytes([kind])!r}")
         count = max(count, 0)
         self._elements += count
-        if self._elements > self._most or len(self._above) >= MAX_DEPTH:
-            raise TooMuch(f"{self._elements} elements, over {self._most} or too deep")
+        if self._elements > self.most or len(self._above) >= MAX_DEPTH:
+            raise TooMuch(f"{self._elements} elements, over {self.most} or too deep")
         return end + 2, count

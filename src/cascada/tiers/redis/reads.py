@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from itertools import accumulate, chain
+from math import inf
 from typing import Any, Final, NamedTuple
 
 from cascada.codecs.envelope import (
@@ -32,6 +33,8 @@ from cascada.tiers.contract import Found, Missing, NotPermitted, Why
 from cascada.tiers.deadline import AT_ONCE, wait_in
 from cascada.tiers.redis.connection import Link
 from cascada.tiers.redis.layout import NEWER, NONCE, Epoch, Layout
+from cascada.tiers.redis.renewal import HALF, Renewal
+from cascada.tiers.redis.replies import values
 
 HINTS: Final = 16_384
 """Keys whose dynamic names are remembered, so that their generations come in the first MGET."""
@@ -112,9 +115,10 @@ class Reads:
     Those of one turn of the event loop go as one MGET, once one is under way.
     """
 
-    def __init__(self, layout: Layout, link: Link, clock: Clock) -> None:
+    def __init__(self, layout: Layout, link: Link, renewal: Renewal, clock: Clock) -> None:
         self._layout = layout
         self._link = link
+        self._renewal = renewal
         self._time = clock.time
         self._ahead = ahead_of(clock)
         self._met: bytes | None = None
@@ -174,6 +178,7 @@ class Reads:
         """One answer for each key and what lies there, on the way of every read."""
         q, nonce = moment.epoch.q, moment.epoch.nonce
         now, ahead = self._time(), self._ahead
+        due = now - HALF
         nothing = Missing(q, epoch=nonce)
         for key, plan, blob in each:
             if blob is None:
@@ -192,18 +197,21 @@ class Reads:
                 if entry.created > now or ahead.met:
                     entry = ahead.dated(key, entry, now)
                 if now < entry.expires:
-                    answers.append(_found(Found, (entry, q, nonce, blob[MARK])))
+                    found = _found(Found, (entry, q, nonce, blob[MARK]))
+                    answers.append(found)
+                    if entry.created < due and entry.expires == inf:
+                        self._renewal.renew(key, found, now)
                     continue
             answers.append(self._judge(moment, len(answers), key, plan, blob, entry))
 
-    async def _ask(self, wanted: list[bytes]) -> list[Value]:
+    def _ask(self, wanted: list[bytes]) -> Awaitable[list[Value]]:
         """The values of these keys, all read in one atomic step."""
         wait_in(self._link.wire or self._link.need())
-        return await self._mgets.ask(wanted)
+        return self._mgets.ask(wanted)
 
     def _mget(self, asked: list[list[bytes]]) -> Any:
-        keys = asked[0] if len(asked) == 1 else chain.from_iterable(asked)
-        return self._link.send(b"MGET", *keys)
+        keys = asked[0] if len(asked) == 1 else [*chain.from_iterable(asked)]
+        return self._link.send(b"MGET", *keys, fits=values(len(keys)))
 
     def _epoch_of(self, value: bytes | None, run_id: bytes) -> Epoch | None:
         """Not what another server process has written, nor an older layout.
@@ -265,7 +273,10 @@ class Reads:
         entry = self._ahead.dated(key, entry, now)
         if now >= entry.expires:
             return Missing(epoch.q, Why.EXPIRED, epoch=epoch.nonce, mark=mark)
-        return Found(entry, epoch.q, epoch.nonce, mark)
+        found = Found(entry, epoch.q, epoch.nonce, mark)
+        if entry.created < now - HALF and entry.expires == inf:
+            self._renewal.renew(key, found, now)
+        return found
 
     def dated(self, key: Key, entry: Entry) -> Entry:
         """What a script has found, with times of this process's clock."""

@@ -4,14 +4,12 @@ ever: whoever reads it in the second half of that life renews it."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from math import inf
 from typing import Final
 
 from cascada.model.errors import TierUnavailable
 from cascada.model.keys import Key
-from cascada.tiers.contract import Found, Missing
+from cascada.tiers.contract import Found
 from cascada.tiers.redis.connection import Link
 from cascada.tiers.redis.large_payloads import Aside
 from cascada.tiers.redis.layout import PERMANENT_MS, Layout
@@ -47,27 +45,15 @@ return 1
 class Renewal:
     """Of the entries that one tier reads. Nobody waits for it."""
 
-    def __init__(self, layout: Layout, link: Link, aside: Aside, now: Callable[[], float]) -> None:
+    def __init__(self, layout: Layout, link: Link, aside: Aside) -> None:
         self._layout = layout
         self._link = link
         self._aside = aside
-        self._now = now
         self._renewed: dict[bytes, float] = {}
 
-    def of(self, keys: Sequence[Key], answers: Iterable[Found | Missing]) -> None:
-        """Renew what is due of what was read."""
-        due = self._now() - HALF
-        for key, answer in zip(keys, answers, strict=True):
-            # On the way of every read: most entries are younger.
-            if (
-                isinstance(answer, Found)
-                and answer.entry.created < due
-                and answer.entry.expires == inf
-            ):
-                self._renew(key, answer)
-
-    def _renew(self, key: Key, found: Found) -> None:
-        layout, now = self._layout, self._now()
+    def renew(self, key: Key, found: Found, now: float) -> None:
+        """What never expires, is older than HALF, and was read just now."""
+        layout = self._layout
         entry, _, _, _, version = layout.fill_keys(key.text.encode())
         if now < self._renewed.get(entry, 0.0):
             return

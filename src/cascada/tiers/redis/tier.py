@@ -109,9 +109,9 @@ class RedisTier:
         )
         self._aside = Aside(self._layout, self._large)
         self.data = RedisData(self._link, self._lanes, self._layout)
-        self._reads = Reads(self._layout, self._link, clock)
+        renewal = Renewal(self._layout, self._link, self._aside)
+        self._reads = Reads(self._layout, self._link, renewal, clock)
         self._now = clock.time
-        self._renewal = Renewal(self._layout, self._link, self._aside, clock.time)
         self._leases = Leases(
             self._layout,
             self._link,
@@ -152,12 +152,10 @@ class RedisTier:
         if not self._rights.scripts:
             await self._need_scripts()
         try:
-            answers = await self._reads.read(keys, self._rights.run_id)
+            return await self._reads.read(keys, self._rights.run_id)
         except NotPermitted as error:
             self._say(str(error))
             raise
-        self._renewal.of(keys, answers)
-        return answers
 
     async def holding(self, key: Key) -> Stored | None:
         """What is stored under a key, valid or not."""

@@ -90,14 +90,18 @@ class Wire(asyncio.Protocol):
 
         `fits` tells a reply to this command from a reply to another one.
         """
-        transport = self._open()
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            raise TierUnavailable(f"the connection to Redis is closed: {self.why}")
         if len(self._waiting) >= MAX_WAITING:
             raise TierUnavailable(
                 f"{MAX_WAITING} commands wait for Redis already; it is too slow, or stopped"
             )
         # All that may fail comes first: a place without a command would shift every later reply.
         data = packed(command)
-        self._frames.allow(MAX_ITEMS if command[0] == b"LRANGE" else PER_ARGUMENT * len(command))
+        elements = MAX_ITEMS if command[0] == b"LRANGE" else PER_ARGUMENT * len(command)
+        if elements > self._frames.most:
+            self._frames.most = elements
         if len(data) > PIECE:
             self._large_sent += len(data)
         reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -113,12 +117,8 @@ class Wire(asyncio.Protocol):
 
     def send_unanswered(self, command: Sequence[Argument]) -> None:
         """Write a command that RESP3 confirms with a push, not with a reply (SUBSCRIBE)."""
-        self._open().write(packed(command))
-
-    def _open(self) -> asyncio.Transport:
-        if self._transport is None or self._transport.is_closing():
-            raise TierUnavailable(f"the connection to Redis is closed: {self.why}")
-        return self._transport
+        if self._transport is not None:
+            self._transport.write(packed(command))
 
     def data_received(self, data: bytes) -> None:
         self._received += len(data)
@@ -129,11 +129,17 @@ class Wire(asyncio.Protocol):
             while (reply := self._reader.gets()) is not False:
                 if isinstance(reply, hiredis.PushNotification):
                     self._on_push(reply)
-                elif self._waiting:
-                    self._answer(*self._waiting.popleft(), reply)
-                else:
+                    continue
+                if not self._waiting:
                     self.close("Redis answered what nobody had asked")
                     return
+                waiting, fits, command = self._waiting.popleft()
+                if isinstance(reply, hiredis.ReplyError):
+                    _refuse(waiting, command, str(reply))
+                elif not fits(reply):
+                    _disown(waiting)
+                elif not waiting.done():  # else its caller was cancelled: the reply is nobody's
+                    waiting.set_result(reply)
         except Exception as error:  # noqa: BLE001 - the reader, and who hears of pushes, may raise any
             # What comes next fits nobody. A parser's own words may repeat what was sent.
             known = isinstance(error, (TooMuch, Unanswered))
@@ -145,9 +151,7 @@ class Wire(asyncio.Protocol):
             self.why = f"the connection to Redis broke: {str(error) or repr(error)}"
         waiting, self._waiting = self._waiting, deque()
         for reply, _, _ in waiting:
-            if not reply.done():
-                reply.set_exception(Unanswered(self.why))
-                reply.exception()
+            _tell(reply, Unanswered(self.why))
         self._on_lost()
 
     def close(self, why: str = "the connection was closed") -> None:
@@ -156,28 +160,27 @@ class Wire(asyncio.Protocol):
             self.why, self.at_fault = why, True
             self._transport.abort()
 
-    @staticmethod
-    def _answer(waiting: asyncio.Future[Any], fits: Fits, command: Argument, reply: Any) -> None:
-        """Give a reply to its caller. Unanswered if it can be no reply to his command."""
-        refused = isinstance(reply, hiredis.ReplyError)
-        misfit = (
-            None if refused or fits(reply) else Unanswered("a reply that does not fit its command")
-        )
-        if waiting.done():  # its caller was cancelled: the reply is nobody's
-            pass
-        elif refused:
-            waiting.set_exception(refusal(command, str(reply)))
-            waiting.exception()
-        elif misfit:
-            waiting.set_exception(misfit)
-            waiting.exception()
-        else:
-            waiting.set_result(reply)
-        if misfit:
-            raise misfit
-        if refused and str(reply).startswith("READONLY"):
-            # The master is another one now: who connects anew is led to it.
-            raise Unanswered("word that it is a replica now")
+
+def _refuse(waiting: asyncio.Future[Any], command: Argument, said: str) -> None:
+    """Unanswered if it is no server to stay with."""
+    _tell(waiting, refusal(command, said))
+    if said.startswith("READONLY"):
+        # The master is another one now: who connects anew is led to it.
+        raise Unanswered("word that it is a replica now")
+
+
+def _disown(waiting: asyncio.Future[Any]) -> None:
+    """What came can be no reply to his command."""
+    misfit = Unanswered("a reply that does not fit its command")
+    _tell(waiting, misfit)
+    raise misfit
+
+
+def _tell(waiting: asyncio.Future[Any], error: Exception) -> None:
+    """Its caller may have been cancelled, or never look at it."""
+    if not waiting.done():
+        waiting.set_exception(error)
+        waiting.exception()
 
 
 def packed(command: Sequence[Argument]) -> bytes:
