@@ -83,7 +83,8 @@ class Key(NamedTuple):
         """The key whose `text` this is."""
         segments = text.split(":") if type(text) is str else []
         if len(segments) == 3 and "%" not in text:  # most are without context: thrice as fast
-            return cls(segments[0], segments[1], None, None, None, segments[2])
+            # Past the constructor, which is a Python function.
+            return tuple.__new__(cls, (segments[0], segments[1], None, None, None, segments[2]))
         from urllib.parse import unquote  # which a start that parses no key does without
 
         try:

@@ -14,6 +14,7 @@ Every face that takes `sources=` brings them into one form here (`MadeOf`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from cascada.model import arguments
@@ -86,38 +87,28 @@ def _names(tenant: str, source: MadeOf) -> list[str]:
 def _source(given: Any) -> MadeOf:
     kind = type(given)
     if issubclass(kind, Hit) and given.origin is not None:
-        key, origin = given.origin.key, given.origin
-        return _of_key(key)._replace(names=origin.names, data=origin.data, stale=given.stale)
+        read = given.origin
+        return _source(read.key)._replace(names=read.names, data=read.data, stale=given.stale)
+    tenant: str | None = None
+    parts: Sequence[Any] = ()
     if issubclass(kind, Key):
-        return _of_key(given)
-    if issubclass(kind, str):
-        return _of_text(arguments.text(given, "source"))
-    if kind in (tuple, list) and len(given) in (2, 3):
-        data_type, resource_id, scope = (*given, None)[:3]
-        return MadeOf(
-            arguments.data_type(data_type, "the type of a source"),
-            arguments.identity(resource_id, "the id of a source"),
-            NO_SCOPE if scope is None else scope_given(scope, "the context of a source"),
-        )
-    raise arguments.refused("source", given, _ACCEPTED, InvalidKey)
-
-
-def _of_key(key: Key) -> MadeOf:
-    return MadeOf(
-        arguments.data_type(key.data_type, "the type of a source"),
-        arguments.identity(key.resource_id, "the id of a source"),
-        scope_given(key.scope, "the context of a source"),
-        arguments.tenant(key.tenant),
-    )
-
-
-def _of_text(text: str) -> MadeOf:
-    data_type, _, resource_id = text.partition(":")
-    if not data_type or not resource_id or ":" in resource_id:
-        raise arguments.refused("source", text, _ACCEPTED, InvalidKey)
+        tenant = arguments.tenant(given.tenant)
+        parts = given.data_type, given.resource_id, given.scope
+    elif issubclass(kind, str):
+        given = arguments.text(given, "source")
+        before, _, after = given.partition(":")
+        if before and after and ":" not in after:
+            parts = before, after
+    elif kind in (tuple, list) and len(given) in (2, 3):
+        parts = given
+    if not parts:
+        raise arguments.refused("source", given, _ACCEPTED, InvalidKey)
+    data_type, resource_id, scope = (*parts, None)[:3]
     return MadeOf(
         arguments.data_type(data_type, "the type of a source"),
         arguments.identity(resource_id, "the id of a source"),
+        NO_SCOPE if scope is None else scope_given(scope, "the context of a source"),
+        tenant,
     )
 
 

@@ -25,7 +25,7 @@ their place would not be reached by the invalidation of one source (docs/decisio
 
 
 def key_name(key: Key) -> str:
-    return f"k:{key.text}"
+    return f"k:{text_before(*key[:5])}{quote(key[5])}"
 
 
 def tag_name(tenant: str, tag: str) -> str:

@@ -12,7 +12,8 @@ longer counted by the store, so the heap is swept before it holds an eighth more
 
 from __future__ import annotations
 
-from heapq import heapify, heappop, heappush, heapreplace
+from heapq import heappop, heapreplace
+from operator import attrgetter
 from typing import Final
 
 from cascada.tiers.memory.record import Record
@@ -31,16 +32,17 @@ class LeastRecentlyUsed:
 
     def admit(self, record: Record) -> None:
         """A record was stored."""
-        record.score = record.used
-        heappush(self._heap, record)
+        # It is used last of all, so that the end of the heap is its place.
+        self._heap.append(record)
         self._held += record.weight
 
     def left(self, record: Record) -> None:
         """A record went for another reason (`gone` is set): it must never be a victim."""
         self._departed += record.weight
         if self._departed > SLACK and self._departed > self._held // 8:
+            # What is sorted is a heap, too, and to sort calls no method of a record.
             self._heap = [kept for kept in self._heap if not kept.gone]
-            heapify(self._heap)
+            self._heap.sort(key=attrgetter("score"))
             self._held -= self._departed
             self._departed = 0
 

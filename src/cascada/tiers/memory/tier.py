@@ -117,18 +117,16 @@ class MemoryTier:
 
     def invalidate_now(self, names: Sequence[str]) -> Invalidation:
         """`invalidate`: nobody is waited for here."""
-        self._q += 1
-        counts = tuple([self._count(name) for name in names])
-        # Of a group it is not known how many have expired, nor of two how much they overlap; and
-        # what was made of a key bears its name as well, so that a key may have a group too.
-        exact = not [
-            name
-            for name in names
-            if not name.startswith("k:")
-            or ((cell := self.names.cells.get(name)) is not None and cell.live)
-        ]
-        keys = self.apply(self._q, names, dated=True)
-        return Invalidation(keys, exact=exact, q=self._q, counts=counts)
+        self._q = q = self._q + 1
+        counts, exact = [], True
+        for name in names:
+            count = self._count(name)
+            counts.append(count)
+            # Of a group it is not known how many have expired, nor of two how much they overlap;
+            # and what was made of a key bears its name as well: a key may have a group too.
+            exact = exact and name.startswith("k:") and not count.made
+        keys = self.apply(q, names, dated=True)
+        return Invalidation(keys, exact=exact, q=q, counts=tuple(counts))
 
     async def count_entries(self, names: Sequence[str]) -> list[EntryCount]:
         return [self._count(name) for name in names]
