@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from enum import Enum
-from typing import Final
+from typing import Any, Final
 
 from cascada.codecs.shapes import fields_of
 from cascada.model.entry import Hit, Miss
@@ -13,8 +13,10 @@ from cascada.model.entry import Hit, Miss
 _BASES: Final = (str, int, float, bytes, list, dict, tuple, set, frozenset)
 
 
-def name_of(kind: type) -> str:
-    """A class as people write it."""
+def name_of(kind: Any) -> str:
+    """A class, or a type of any other kind, as people write it."""
+    if not isinstance(kind, type):
+        return str(kind)
     module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
     return module + kind.__qualname__
 

@@ -44,7 +44,7 @@ def serialize_for_cache(value: Any, data_type: str) -> Any:
     data_type = arguments.data_type(data_type)
     try:
         survey(value)
-        return _written(value, data_type in _VECTOR_TYPES, "value")
+        return _written(as_lists(value, data_type), "value")
     except Unstorable as error:
         raise SerializationError(f"value {error}") from error
     except RecursionError as error:
@@ -73,12 +73,12 @@ def _listed(value: Any) -> Any:
     kind = type(value)
     if kind in SCALARS:
         return value
-    if kind is list or kind is tuple:
+    if kind is list or kind in _COLLECTIONS:
         if SCALARS.issuperset(map(type, value)):
             return value
         return kind(map(_listed, value))
     if kind is dict:
-        return {key: _listed(item) for key, item in value.items()}
+        return {_listed(key): _listed(item) for key, item in value.items()}
     return lists_of(value)
 
 
@@ -93,19 +93,17 @@ def lists_of(value: Any) -> Any:
     return value.numpy().tolist() if hasattr(value, "numpy") else value
 
 
-def _written(value: Any, lists: bool, path: str) -> Any:
+def _written(value: Any, path: str) -> Any:
     kind = type(value)
     if kind is int and value.bit_length() > _LONGEST_INT:
         return {_TAG: ["int", hex(value)]}
     if kind in SCALARS and kind is not bytes:
         return value
     if kind is dict:
-        return _written_dict(value, lists, path)
+        return _written_dict(value, path)
     if kind is list or kind in _COLLECTIONS:
-        items = [_written(item, lists, f"{path}[{at}]") for at, item in enumerate(value)]
+        items = [_written(item, f"{path}[{at}]") for at, item in enumerate(value)]
         return items if kind is list else {_TAG: [_COLLECTIONS[kind], items]}
-    if lists and (listed := lists_of(value)) is not value:
-        return _written(listed, False, path)  # complex numbers and times are in lists as well
     if kind is Decimal:
         return {_TAG: ["decimal", str(value)]}
     if is_declared(kind):
@@ -123,11 +121,11 @@ def _at(path: str, error: SerializationError) -> str:
     return path + said.removeprefix("value") if said.startswith("value") else f"{path}: {said}"
 
 
-def _written_dict(value: dict[Any, Any], lists: bool, path: str) -> Any:
+def _written_dict(value: dict[Any, Any], path: str) -> Any:
     if {str}.issuperset(map(type, value)) and _TAG not in value:
-        return {key: _written(item, lists, f"{path}.{key}") for key, item in value.items()}
+        return {key: _written(item, f"{path}.{key}") for key, item in value.items()}
     pairs = [
-        [_written(key, lists, f"a key of {path}"), _written(item, lists, f"{path}[{key!r:.40}]")]
+        [_written(key, f"a key of {path}"), _written(item, f"{path}[{key!r:.40}]")]
         for key, item in value.items()
     ]
     return {_TAG: ["dict", pairs]}

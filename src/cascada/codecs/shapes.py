@@ -7,9 +7,6 @@ from enum import Enum
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
-Attempt = Callable[[Any], Exception | None]
-"""Tries to store a value; answers what went wrong, or None."""
-
 _MAX_PATH = 200
 
 
@@ -112,7 +109,9 @@ def _slots(kind: type) -> list[str]:
     return found
 
 
-def locate(value: Any, problem: Exception, attempt: Attempt) -> tuple[str, Any, Exception]:
+def locate(
+    value: Any, problem: Exception, attempt: Callable[[Any], object]
+) -> tuple[str, Any, Exception]:
     """The path to the innermost part that `attempt` refuses, that part, and what is wrong with it.
 
     It only asks which child fails where its parent failed, so it serves every way of storing.
@@ -122,23 +121,18 @@ def locate(value: Any, problem: Exception, attempt: Attempt) -> tuple[str, Any, 
     if isinstance(problem, TooMany):  # it is all of them together
         return path, value, problem
     while not isinstance(problem, RecursionError | TooDeep):
-        worse = _first_refused(value, attempt)
-        if worse is None:
+        for step, child in _children(value):
+            try:
+                attempt(child)
+            except Exception as wrong:  # noqa: BLE001 - a model may raise anything
+                path, value, problem = path + step, child, wrong
+                break
+        else:
             return _shortened(path), value, problem
-        step, value, problem = worse
-        path += step
     cycle = _cycle(value)
     if cycle is None:
         return _shortened(path), value, TooDeep("is nested too deeply; pass it in parts")
     return _shortened(path + cycle), value, TooDeep("is one of the values that it lies in")
-
-
-def _first_refused(value: Any, attempt: Attempt) -> tuple[str, Any, Exception] | None:
-    for step, child in _children(value):
-        problem = attempt(child)
-        if problem is not None:
-            return step, child, problem
-    return None
 
 
 def _cycle(value: Any) -> str | None:

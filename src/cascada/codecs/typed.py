@@ -61,11 +61,6 @@ def parts_of(value: Any) -> Any:
     return msgspec.to_builtins(value, builtin_types=_KEPT, enc_hook=_dumped)
 
 
-def type_name(wanted: Any) -> str:
-    """A type as its user wrote it."""
-    return name_of(wanted) if type(wanted) is type and not get_origin(wanted) else str(wanted)
-
-
 def _build(wanted: Any) -> Form:
     try:
         decoder = msgspec.msgpack.Decoder(wanted, dec_hook=_from_builtins, ext_hook=read_extension)
@@ -184,7 +179,7 @@ def _from_builtins(wanted: Any, value: Any) -> Any:
         return _validated(wanted.model_validate, value, _dialect(wanted)[1])
     if isinstance(value, get_origin(wanted) or wanted):
         return value
-    raise ModelMismatch(f"{type_name(wanted)} is none of the types that can be decoded")
+    raise ModelMismatch(f"{name_of(wanted)} is none of the types that can be decoded")
 
 
 def _validated(validate: Callable[..., Any], value: Any, how: dict[str, bool]) -> Any:

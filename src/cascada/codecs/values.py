@@ -24,7 +24,7 @@ from cascada.codecs.compression import compressed, decompressed
 from cascada.codecs.extended import decode, encode, extend
 from cascada.codecs.fidelity import lost
 from cascada.codecs.floats import pack_floats, unpack_floats
-from cascada.codecs.hints import hint
+from cascada.codecs.hints import hint, name_of
 from cascada.codecs.immutable import immutable
 from cascada.codecs.shapes import Unstorable, locate
 from cascada.model import arguments
@@ -125,7 +125,7 @@ class ValueCodec:
         except Exception as error:  # noqa: BLE001 - see below
             # Foreign bytes meet a user's validators here: what they raise cannot be listed, and
             # may hold the value, so that it is not kept behind this.
-            to = "" if type is None or type is AS_ARRAY else f" to {typed.type_name(type)}"
+            to = "" if type is None or type is AS_ARRAY else f" to {name_of(type)}"
             raise CorruptEntry(f"an entry does not decode{to}: {typed.reason(error)}") from None
 
     def declared(self, wanted: Any, what: str = "type") -> Any:
@@ -140,7 +140,7 @@ class ValueCodec:
             accepted = "a type that values can be decoded to, such as list[int] or a dataclass"
             if _is_type(wanted) and isinstance(error, TypeError):
                 why = str(error).partition(" - type")[0]
-                named = typed.type_name(wanted)
+                named = name_of(wanted)
                 raise SerializationError(f"{what} is {named}: {why}; pass {accepted}") from error
             raise arguments.refused(what, wanted, accepted, SerializationError) from error
         return wanted
@@ -179,7 +179,7 @@ class ValueCodec:
             form = typed.form(wanted)
         except TypeError as error:
             raise SerializationError(
-                f"type={typed.type_name(wanted)} cannot be decoded to: {error}"
+                f"type={name_of(wanted)} cannot be decoded to: {error}"
             ) from error
         try:
             survey(value)
@@ -191,7 +191,7 @@ class ValueCodec:
             decoded = form.decode(data)
         except Exception as error:
             raise SerializationError(
-                f"value does not fit type={typed.type_name(wanted)}: "
+                f"value does not fit type={name_of(wanted)}: "
                 f"{typed.reason(error).replace('`$', '`value')}"
             ) from error
         codec, where = _MSGPACK, _lost(value, decoded)
@@ -237,8 +237,10 @@ def _read(data: bytes, codec: int, wanted: Any) -> Any:
         return value if as_array or wanted in _VECTOR_TYPES else msgspec.convert(value, wanted)
     if codec == _ARRAY:
         value = unpack_array(data)
-        if wanted is not None and not _fits(value, wanted):
-            raise CorruptEntry(f"an array was stored, {typed.type_name(wanted)} is asked for")
+        kind = get_origin(wanted) or wanted
+        fits = wanted in (None, Any) or (isinstance(kind, type) and isinstance(value, kind))
+        if not fits:
+            raise CorruptEntry(f"an array was stored, {name_of(wanted)} is asked for")
     elif codec in _OF_PARTS:
         value = decode(data)
     elif codec == _NOTHING and not data:
@@ -272,23 +274,10 @@ def _is_array_type(wanted: Any) -> bool:
     return getattr(get_origin(wanted) or wanted, "__name__", None) == "ndarray"
 
 
-def _fits(value: object, wanted: Any) -> bool:
-    kind = get_origin(wanted) or wanted
-    return wanted is Any or (isinstance(kind, type) and isinstance(value, kind))
-
-
 def _refusal(value: object, error: Exception, attempt: Any) -> SerializationError:
     """The sentence about a value that could not be encoded."""
-
-    def problem(part: Any) -> Exception | None:
-        try:
-            attempt(part)
-        except Exception as wrong:  # noqa: BLE001 - a model may raise anything
-            return wrong
-        return None
-
     try:
-        path, part, wrong = locate(value, error, problem)
+        path, part, wrong = locate(value, error, attempt)
         return SerializationError(f"{path} {_what_is_wrong(part, wrong)}")
     except Exception:  # noqa: BLE001 - it is found by looking into the value, whose code may raise
         return SerializationError(f"value is {shown(value)}, and raises when it is looked into")
@@ -306,12 +295,8 @@ def _what_is_wrong(part: object, wrong: Exception) -> str:
             return "is an int beyond 64 bits, which no declared type holds; leave type= out"
         case TypeError() | NotImplementedError():
             return hint(part)
-    return f"cannot be stored: {_said(wrong)}; pass a serializer"
-
-
-def _said(wrong: Exception) -> str:
-    """What a codec has against a value; of what a user's own code raised, which may hold it, the
-    class."""
+    # What a codec has against it; of what a user's own code raised, which may hold it, the class.
     kind = type(wrong)
-    own = kind.__module__.partition(".")[0] in ("msgspec", "pydantic", "pydantic_core")
-    return f"{kind.__name__}: {wrong}" if own else kind.__name__
+    of_codec = kind.__module__.partition(".")[0] in ("msgspec", "pydantic", "pydantic_core")
+    said = f"{kind.__name__}: {wrong}" if of_codec else kind.__name__
+    return f"cannot be stored: {said}; pass a serializer"

@@ -11,9 +11,8 @@ door each, for their own tests: `InsideRedis`, `InsideSqlite`, `InsidePush`, `In
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
 from itertools import count
 from threading import get_ident
 from types import SimpleNamespace
@@ -22,46 +21,40 @@ from typing import Any
 from cascada.api.cache import Cache
 from cascada.api.statistics import Statistics, counted
 from cascada.api.tenant import Tenant
-from cascada.engine.engine import Engine
 from cascada.engine.hits import Hits
-from cascada.engine.kinds import Kinds
-from cascada.engine.selfcheck import SelfCheck
-from cascada.engine.stack import Stack
 from cascada.engine.tasks.background import Background
 from cascada.engine.tasks.singleflight import Flights
-from cascada.engine.trace import Trace
 from cascada.model.clock import Clock
 from cascada.model.keys import Key
-from cascada.tiers.capabilities import Feed
 from cascada.tiers.contract import Tier
-from cascada.tiers.datastore import DataStore
-from cascada.tiers.guarded import GuardedTier
 from cascada.tiers.memory.tier import MemoryTier
 from cascada.tiers.polled_feed import ChangeLog, PolledFeed
 from cascada.tiers.redis.feed import PushFeed
 from cascada.tiers.sqlite import forks as sqlite_forks
 
 
-@dataclass(frozen=True, slots=True)
 class Inside:
-    """What a cache is made of.
+    """What a cache, or the cache of a handle, is made of.
 
     `tiers` are the tiers by name as they were given; `lower` the shared ones, top to bottom, each
     behind its deadline and breaker. `feed` is None if there is none. `handles` are the handles that
     are kept for those who ask for the same again.
     """
 
-    memory: MemoryTier
-    tiers: Mapping[str, Tier]
-    lower: tuple[GuardedTier, ...]
-    feed: Feed | None
-    stack: Stack
-    kinds: Kinds
-    trace: Trace
-    check: SelfCheck
-    data: DataStore
-    handles: Mapping[Any, Tenant]
-    engine: Engine
+    def __init__(self, cache: Cache | Tenant) -> None:
+        self.engine = engine = cache._engine
+        self.stack = stack = engine.stack
+        self.memory = stack.memory
+        self.tiers: dict[str, Tier] = {
+            tier.name: getattr(tier, "tier", tier) for tier in stack.tiers
+        }
+        self.lower = stack.lower
+        self.feed = engine.feed
+        self.kinds = stack.kinds
+        self.trace = stack.trace
+        self.check = engine.check
+        self.data = engine._data
+        self.handles = cache._handles if isinstance(cache, Cache) else {}
 
     @property
     def counted(self) -> Statistics:
@@ -89,23 +82,8 @@ class Inside:
         return bool(+self.check._under_way)
 
 
-def inside(cache: Cache | Tenant) -> Inside:
-    """What a cache, or the cache of a handle, is made of."""
-    engine = cache._engine
-    stack = engine.stack
-    return Inside(
-        memory=stack.memory,
-        tiers={tier.name: getattr(tier, "tier", tier) for tier in stack.tiers},
-        lower=stack.lower,
-        feed=engine.feed,
-        stack=stack,
-        kinds=stack.kinds,
-        trace=stack.trace,
-        check=engine.check,
-        data=engine._data,
-        handles=cache._handles if isinstance(cache, Cache) else {},
-        engine=engine,
-    )
+inside = Inside
+"""As tests ask: `inside(cache).memory`."""
 
 
 def hits_of(memory: MemoryTier, clock: Clock) -> Hits:
