@@ -52,36 +52,33 @@ _NOBODY: Final = b"\0" * 8
 
 
 def take_turns(
-    turns: Turns,
-    questions: Reader,
-    connection: sqlite3.Connection,
-    asked: Sequence[tuple[Lease, Seen]],
+    turns: Turns, questions: Reader, connection: sqlite3.Connection, leases: Sequence[Lease]
 ) -> list[Lease | Found | Busy]:
     """The leases with their turns, but for what another process loads, or has just loaded.
 
     A fence belongs to a value that has been made already: it waits for nobody, but others may wait
     for it. What was not read is not loaded.
     """
-    answers: list[Lease | Found | Busy] = [lease for lease, _ in asked]
-    loads = [at for at, (_, seen) in enumerate(asked) if seen is not None]
-    keys = [asked[at][0].key for at in loads]
+    answers: list[Lease | Found | Busy] = [*leases]
+    loads = [at for at, lease in enumerate(leases) if lease.seen is not None]
     taken = []
-    for at, named in zip(loads, questions.named(connection, keys), strict=True):
-        lease, seen = asked[at]
-        turn, busy = turns.take(turns.place(lease.key, named))
-        if isinstance(seen, Fence):
+    named = questions.named(connection, [leases[at].key for at in loads])
+    for at, number in zip(loads, named, strict=True):
+        lease = leases[at]
+        turn, busy = turns.take(turns.place(lease.key, number))
+        if isinstance(lease.seen, Fence):
             lease.token = turn
         elif busy:
             answers[at] = Busy(POLL)
         elif turn is not None:
             lease.token = turn
-            taken.append((at, lease, seen))
+            taken.append(at)
     # Who had the turn before may have stored its value after this caller has looked, also in place
     # of what was damaged then.
-    again = questions.read(connection, [lease.key for _, lease, _ in taken])
-    for (at, lease, seen), now in zip(taken, again, strict=True):
-        if isinstance(now, Found) and not _is_same(now, seen):
-            end_turns([lease])
+    again = questions.read(connection, [leases[at].key for at in taken])
+    for at, now in zip(taken, again, strict=True):
+        if isinstance(now, Found) and not _is_same(now, leases[at].seen):
+            end_turns([leases[at]])
             answers[at] = now
     return answers
 

@@ -243,12 +243,12 @@ class Feed:
         # The last answer, and SQLite's own number of the state it was given in.
         self._last: tuple[sqlite3.Connection, int, int] | None = None
 
-    def changes(self, connection: sqlite3.Connection, since: int | None) -> tuple[Changes, bool]:
-        """The changes, and whether the database has gone back behind `since`."""
+    def changes(self, connection: sqlite3.Connection, since: int | None) -> Changes:
+        """The changes; their position is below `since` where the database has gone back."""
         # Read before the rest: what is committed in between is then looked at twice, never missed.
         ((version,),) = connection.execute("PRAGMA data_version").fetchall()
         if since is not None and self._last == (connection, version, since):
-            return Changes(since, (), lost=False), False
+            return Changes(since, (), lost=False)
         names: list[tuple[str, int]] = []
         connection.execute("BEGIN")  # the low-water mark must be of the same moment as the names
         try:
@@ -260,8 +260,8 @@ class Feed:
             connection.execute("COMMIT")
         self._last = (connection, version, q)
         if since is None or since == q:
-            return Changes(q, (), lost=False), False
+            return Changes(q, (), lost=False)
         if not lost <= since < q or len(names) > MOST_CHANGES:
-            return Changes(q, (), lost=True), since > q
+            return Changes(q, (), lost=True)
         names.sort(key=lambda change: change[1])
-        return Changes(q, tuple(names), lost=False), False
+        return Changes(q, tuple(names), lost=False)

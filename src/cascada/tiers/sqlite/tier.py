@@ -145,28 +145,26 @@ class SqliteTier:
         if force or once or self._turns is None or self.somebody_above():
             return [*leases]
         take = partial(take_turns, self._turns, self._questions)
-        asked = list(zip(leases, seen, strict=True))
-        return await _by_chunks(lambda some: self._reader.run(partial(take, asked=some)), asked)
+        return await _by_chunks(lambda some: self._reader.run(partial(take, leases=some)), leases)
 
     async def fill(self, leases: Sequence[Lease], entries: Sequence[Entry | None]) -> list[Filled]:
         """Also refused: what is older than the valid row, by its version or by its lease."""
         try:
-            fills = list(zip(leases, entries, strict=True))
-            released = [lease for lease, entry in fills if entry is None]
-            stored = [(lease, entry) for lease, entry in fills if entry is not None]
-            standing: list[Filled] = []
-            if released:
-                ask = self._questions.standing
-                standing = await _by_chunks(
-                    lambda some: self._reader.run(partial(ask, leases=some)), released
-                )
-            filled: list[Filled] = []
-            for start in range(0, len(stored), GROUP):
-                filled += await self._fill(stored[start : start + GROUP])
+            released, stored = [], []
+            for lease, entry in zip(leases, entries, strict=True):
+                if entry is None:
+                    released.append(lease)
+                else:
+                    stored.append((lease, entry))
+            ask = self._questions.standing
+            standing = await _by_chunks(
+                lambda some: self._reader.run(partial(ask, leases=some)), released
+            )
+            filled = await _by_chunks(self._fill, stored, GROUP)
             if not released:
                 return filled
             of_released, of_stored = iter(standing), iter(filled)
-            return [next(of_released if entry is None else of_stored) for _, entry in fills]
+            return [next(of_released if entry is None else of_stored) for entry in entries]
         finally:
             end_turns(leases)
 
@@ -220,8 +218,8 @@ class SqliteTier:
 
     async def changes(self, since: int | None) -> Changes:
         """What was invalidated in this namespace after `since` (of another process as well)."""
-        answer, went_back = await self._reader.run(lambda c: self._feed.changes(c, since))
-        if went_back:
+        answer = await self._reader.run(lambda c: self._feed.changes(c, since))
+        if since is not None and since > answer.position:  # the database has gone back
             await self._writer.run(lambda c: self._restart(c, since), durable=True)
             answer = Changes((await self.changes(None)).position, (), lost=True)
         return answer
@@ -330,10 +328,10 @@ class SqliteTier:
         filled = await self._writer.run_together(chunks, durable)
         return [answer for answers in filled for answer in answers]
 
-    def _restart(self, connection: sqlite3.Connection, since: int | None) -> None:
+    def _restart(self, connection: sqlite3.Connection, since: int) -> None:
         # Asked again under the write lock: another process may have noticed it as well.
         ((q,),) = connection.execute("SELECT q FROM meta").fetchall()
-        if since is not None and since > q:
+        if since > q:
             renew(connection, self._options.clock)
 
     def _keep_up(self) -> None:
@@ -353,11 +351,12 @@ class SqliteTier:
 
 
 async def _by_chunks(
-    ask: Callable[[Sequence[Item]], Awaitable[list[T]]], items: Sequence[Item]
+    ask: Callable[[Sequence[Item]], Awaitable[list[T]]], items: Sequence[Item], most: int = CHUNK
 ) -> list[T]:
-    """What `ask` answers to all items, a chunk at a time."""
+    """What `ask` answers to all items, `most` of them at a time."""
     answers: list[T] = []
-    for start in range(0, len(items), CHUNK):
-        answers += await ask(items[start : start + CHUNK])
-        await asyncio.sleep(0)  # who asks inline has not let the loop breathe
+    for start in range(0, len(items), most):
+        answers += await ask(items[start : start + most])
+        if len(items) > most:
+            await asyncio.sleep(0)  # who asks inline has not let the loop breathe
     return answers
