@@ -122,4 +122,4 @@ def forget_load() -> None:
 def outlived_by(running: Future[Any]) -> None:
     """The load under way in this task has given up a plain function that goes on in its thread."""
     if (context := _frame.get()) is not None:
-        context.owner.ticket.threads.append(running)
+        context.owner.threads.append(running)

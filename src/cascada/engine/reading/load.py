@@ -37,7 +37,7 @@ async def load(stack: Stack, requests: Sequence[Request], loader: Loader) -> lis
         open_ = [index for index, answer in enumerate(answers) if answer is None]
         lookup = Lookup(stack, [requests[index] for index in open_], loading=True)
         found, shared = at_hand(lookup, loader), None
-        waited = await look_past_refreshes(lookup, found) if len(stack.flights) else False
+        waited = await look_past_refreshes(lookup, found) if stack.flights else False
         if unread:
             waited, unread, shared = True, False, await _read_together(lookup, found)
         lacking = []
@@ -112,13 +112,9 @@ async def load_uncached(stack: Stack, requests: Sequence[Request], loader: Loade
     """What the source says, past all tiers; only the bound on its concurrency is kept."""
     if not requests:
         return []
-    data_type, ticket = requests[0].key.data_type, Ticket(urgent=sources.current(stack) is not None)
-    if not stack.limits.enter(data_type, ticket):
-        await stack.limits.wait(data_type, ticket)
-    try:
+    urgent = sources.current(stack) is not None
+    async with stack.limits.slot(requests[0].key.data_type, Ticket(urgent=urgent)):
         produced = await loader.load(requests)
-    finally:
-        stack.limits.leave(data_type, ticket)
     answers = []
     for request, made in zip(requests, produced, strict=True):
         if made.error is not None:

@@ -233,8 +233,8 @@ async def _run(
     """The loader itself: with a slot, in its context, within its time, with its leases kept."""
     owner, requests = items[0].flight.owner, [item.request for item in items]
     key = requests[0].key
-    if not stack.limits.enter(key.data_type, owner.ticket):
-        await stack.limits.wait(key.data_type, owner.ticket)
+    if not stack.limits.enter(key.data_type, owner):
+        await stack.limits.wait(key.data_type, owner)
     if stack.lower:  # the leases of memory last as long as they are held
         later = asyncio.get_running_loop().call_later
         owner.renewing = later(RENEW_EVERY, _start_renewing, stack, items)
@@ -251,7 +251,7 @@ async def _run(
         raise LoadError(f"the loader of {key} was cancelled") from error
     finally:
         stack.watchers -= 1
-        stack.limits.leave(key.data_type, owner.ticket)
+        stack.limits.leave(key.data_type, owner)
         if owner.renewing is not None:
             owner.renewing.cancel()
 

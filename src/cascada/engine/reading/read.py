@@ -31,7 +31,7 @@ async def get_one(stack: Stack, request: Request) -> Hit[Any] | Answer | Snapsho
     if not stack.lower or sources.current(stack) is not None or is_typed(request):
         return (await get(stack, [request]))[0]
     started = stack.timer()
-    if len(stack.flights):
+    if stack.flights:
         await _until_stored(stack, [request])
     hit, shared = await stack.shared_reads.ask(request)
     if hit is None:
@@ -50,7 +50,7 @@ async def get(
     `at_once`: all of one moment.
     """
     started = stack.timer()
-    if len(stack.flights):
+    if stack.flights:
         await _until_stored(stack, requests)
     found: list[Hit[Any] | Answer | Snapshot]
     if not stack.lower:
@@ -73,7 +73,7 @@ async def find(stack: Stack, request: Request) -> Answer | None:
 
     Nor is a miss remembered, by which its caller would store something.
     """
-    if len(stack.flights):
+    if stack.flights:
         await _until_stored(stack, [request])
     lookup = Lookup(stack, [request])
     await lookup.run()

@@ -50,23 +50,26 @@ class Background:
 
     def run(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Start work that ends by itself, and that `drain` waits for."""
-        return self._start(self._finishing, work, name)
+        return _start(self._finishing, work, name)
 
     def answer(
         self, work: Coroutine[Any, Any, T], name: str, context: Context | None = None
     ) -> asyncio.Task[T]:
         """Start work that somebody waits for, as `run` does: what it raises is told to him."""
-        return self._start(self._finishing, work, name, context, told=True)
+        task = asyncio.create_task(work, name=f"cascada:{name}", context=context)
+        self._finishing.add(task)
+        task.add_done_callback(self._finishing.discard)
+        return task
 
     def run_aside(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Start work that ends by itself, and that closing ends at once."""
-        return self._start(self._aside, work, name)
+        return _start(self._aside, work, name)
 
     def keep_running(
         self, work: Callable[[], Coroutine[Any, Any, None]], name: str
     ) -> asyncio.Task[None]:
         """Start work that goes on until the engine closes; what fails is begun again."""
-        return self._start(self._aside, self._again_and_again(work, name), name)
+        return _start(self._aside, self._again_and_again(work, name), name)
 
     @property
     def goes_on(self) -> bool:
@@ -124,21 +127,6 @@ class Background:
             await asyncio.sleep(pause)
             pause, level = min(2 * pause, LONGEST_PAUSE), logging.DEBUG
 
-    @staticmethod
-    def _start(
-        owned: set[asyncio.Task[Any]],
-        work: Coroutine[Any, Any, T],
-        name: str,
-        context: Context | None = None,
-        *,
-        told: bool = False,
-    ) -> asyncio.Task[T]:
-        """`told`: somebody waits for it, who is told what it raises; else it is logged."""
-        task = asyncio.create_task(work, name=f"cascada:{name}", context=context)
-        owned.add(task)
-        task.add_done_callback(owned.discard if told else partial(_over, owned))
-        return task
-
 
 class Unfinished:
     """`with` it, a caller does by himself what must not be left half done.
@@ -167,6 +155,16 @@ class Unfinished:
         self._over.set_result(None)
         if isinstance(error, asyncio.CancelledError) and self._background.goes_on:
             self._background.run(self._again(), "invalidate")
+
+
+def _start(
+    owned: set[asyncio.Task[Any]], work: Coroutine[Any, Any, None], name: str
+) -> asyncio.Task[None]:
+    """Start work that nobody waits for, so that what it raises is logged."""
+    task = asyncio.create_task(work, name=f"cascada:{name}")
+    owned.add(task)
+    task.add_done_callback(partial(_over, owned))
+    return task
 
 
 def end(task: asyncio.Task[Any]) -> None:

@@ -30,6 +30,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from itertools import count
 from types import TracebackType
 from typing import Final
 
@@ -44,13 +45,16 @@ MAX_COOLING: Final = 4096
 """Keys whose refresh failed that are remembered; beyond it the pauses are given up, not memory."""
 
 
-class LoadTask:
-    """The task that carries flights, the callers that wait, and whom its own loader waits for."""
+class LoadTask(Ticket):
+    """The task that carries flights, the callers that wait, and whom its own loader waits for.
+
+    It is its own right to run.
+    """
 
     def __init__(self, *, kept: bool = False) -> None:
         """`kept`: it goes on although nobody waits."""
+        super().__init__()
         self.task: asyncio.Task[None] | None = None
-        self.ticket = Ticket()
         self.renewing: asyncio.TimerHandle | asyncio.Task[None] | None = None
         self.waiters = 0
         self.waits_for: dict[LoadTask, int] = {}
@@ -128,7 +132,8 @@ class Flight:
             self.ended, self.proven = True, proven
             if self._over is not None:
                 self._over.set()
-            self.wake()
+            if self.waiting:
+                self.wake()
 
     @property
     def is_being_stored(self) -> bool:
@@ -187,7 +192,7 @@ class Waiter:
         owner.waiters += 1
         if parent is not None:
             parent.wait_for(owner)
-            owner.ticket.hurry()
+            owner.hurry()
 
     @property
     def is_settled(self) -> bool:
@@ -237,26 +242,18 @@ class Waiter:
             end(owner.task)
 
 
-class Flights:
-    """All flights of one event loop."""
+class Flights(dict[Key, Flight]):
+    """All flights of one event loop, by key."""
 
     def __init__(self) -> None:
-        self._by_key: dict[Key, Flight] = {}
         self._cooling: dict[Key, float] = {}
-        self._moment = 0
-
-    def __len__(self) -> int:
-        return len(self._by_key)
-
-    def moment(self) -> int:
-        """A point in time, later than all before it."""
-        self._moment += 1
-        return self._moment
+        # A point in time, later than all before it.
+        self.moment = count(1).__next__
 
     def find(self, key: Key) -> Flight | None:
         """The flight that a caller may join: none that is over, though others of its task still
         fly, and none whose last caller has left."""
-        flight = self._by_key.get(key)
+        flight = self.get(key)
         if flight is not None and (flight.ended or flight.error is not None):
             return None
         if flight is not None and flight.owner.task is not None:
@@ -267,7 +264,7 @@ class Flights:
 
     def begin(self, request: Request, owner: LoadTask) -> Flight:
         """Enter a flight of this task, which is about to start, into the table."""
-        flight = self._by_key[request.key] = Flight(request, self.moment(), owner)
+        flight = self[request.key] = Flight(request, self.moment(), owner)
         owner.flying += 1
         return flight
 
@@ -289,5 +286,5 @@ class Flights:
     def remove(self, flights: Iterable[Flight]) -> None:
         for flight in flights:
             # A cancelled flight's place may have been taken by its successor.
-            if self._by_key.get(flight.request.key) is flight:
-                del self._by_key[flight.request.key]
+            if self.get(flight.request.key) is flight:
+                del self[flight.request.key]
