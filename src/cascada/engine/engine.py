@@ -20,7 +20,7 @@ from cascada.engine.kinds import Kind
 from cascada.engine.lifecycle import Lifecycle
 from cascada.engine.loading.loaders import PLAIN, Terms
 from cascada.engine.reading import read, snapshots
-from cascada.engine.reading.answers import hit_of, hit_or_miss, value_of
+from cascada.engine.reading.answers import hit_of, value_of
 from cascada.engine.reading.explain import Explanation, explain
 from cascada.engine.reading.levels import LevelLookup
 from cascada.engine.reading.load import load, load_uncached
@@ -108,8 +108,7 @@ class Engine:
         if self.passing_by:
             (miss,) = await self._pass_by([request], default)
             return miss
-        found = await read.get_one(self.stack, request)
-        return hit_or_miss(self.stack, request, found, default)
+        return await read.get_one(self.stack, request, default)
 
     async def _pass_by(
         self, requests: Sequence[Request], default: Any, *, at_once: bool = False
@@ -117,8 +116,7 @@ class Engine:
         """Misses for callers who are to ask their sources, whatever the tiers have."""
         if not self.storing:
             return [Miss(default, Snapshot(self.stack, request, {})) for request in requests]
-        misses = await read.get_hidden(self.stack, requests, at_once=at_once)
-        return [Miss(default, snapshot) for snapshot in misses]
+        return await read.get_hidden(self.stack, requests, default, at_once=at_once)
 
     async def get_many(
         self,
@@ -159,11 +157,7 @@ class Engine:
     ) -> Sequence[Hit[Any] | Miss]:
         if self.passing_by:
             return await self._pass_by(requests, default, at_once=at_once)
-        answers = await read.get(self.stack, requests, at_once=at_once)
-        return [
-            hit_or_miss(self.stack, request, answer, default)
-            for request, answer in zip(requests, answers, strict=True)
-        ]
+        return await read.get(self.stack, requests, default, at_once=at_once)
 
     @when_ready
     async def load(self, request: Request, loader: Loader | LevelLookup) -> Hit[Any] | Miss:
@@ -327,7 +321,8 @@ class Engine:
     @property
     def passing_by(self) -> bool:
         """Whether this call goes straight to its source."""
-        return self.options.mode != "on" or is_bypassed(self.stack)
+        stack = self.stack
+        return self.options.mode != "on" or (stack.bypasses > 0 and is_bypassed(stack))
 
     @property
     def storing(self) -> bool:

@@ -21,7 +21,7 @@ from typing import Any, Final
 from weakref import WeakSet
 
 from cascada.engine.loading import dependencies as sources
-from cascada.engine.reading.fast_path import for_each, hits
+from cascada.engine.reading.fast_path import hits
 from cascada.engine.stack import Stack
 from cascada.engine.tasks.limits import LoadLimits
 from cascada.engine.writing.redelivery import keep_redelivering
@@ -148,7 +148,7 @@ class Lifecycle:
                 "each loop, or end the first use with `await cache.reset()` (aclose() is for good)"
             )
         stack = self._stack
-        stack.settle(self._make_limits(), partial(hits, stack), for_each)
+        stack.settle(self._make_limits(), partial(hits, stack))
         self._on_bind()
         self._loop = loop = asyncio.get_running_loop()
         # Other loops than asyncio's own do not tell their thread; they are taken for running.

@@ -234,9 +234,8 @@ class SelfCheck:
 
     async def _held(self, request: Request) -> Entry | None:
         """What a read would be served now, without counting it."""
-        lookup = Lookup(self._stack, [request])
-        await lookup.run()
-        answer = lookup.items[0].answer
+        (item,) = await Lookup(self._stack, [request]).run()
+        answer = item.answer
         return answer.entry if answer is not None and _is_plain_hit(answer) else None
 
     async def _ask(self, request: Request, loader: Loader) -> Entry | None:

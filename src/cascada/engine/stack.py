@@ -90,19 +90,12 @@ class Stack:
         """Let `freshness` say until when memory may be trusted."""
         self.memory.freshness = freshness
 
-    def settle(
-        self,
-        limits: LoadLimits,
-        look: Callable[[list[Request]], Awaitable[Any]],
-        for_each: Callable[[list[Request], Any], Sequence[Any]],
-    ) -> None:
+    def settle(self, limits: LoadLimits, look: Callable[[list[Request]], Awaitable[Any]]) -> None:
         """Start on an event loop, with nothing under way."""
         self.background = Background(self.trace.failed_aside)
         # What is read for many callers is read in the context of none.
         self.shared_reads = Coalescer(
-            look,
-            start=lambda work: self.background.answer(work, "reads", Context()),
-            share=for_each,
+            look, start=lambda work: self.background.answer(work, "reads", Context())
         )
         self.flights = Flights()
         self.limits = limits

@@ -17,7 +17,7 @@ from typing import Any, Final
 from cascada.engine.kinds import Kind
 from cascada.engine.request import Answer, Request
 from cascada.model.dependencies import BY_CONTEXT, unreached
-from cascada.model.entry import MEMORY, SOURCE, Hit
+from cascada.model.entry import MEMORY, SOURCE, Hit, Miss
 from cascada.model.events import Event, EventKind, Observer
 from cascada.model.keys import Key
 from cascada.model.names import tenant_of
@@ -77,14 +77,14 @@ class Trace:
     def answered(
         self,
         requests: Sequence[Request],
-        answers: Sequence[Hit[Any] | Answer | None],
+        answers: Sequence[Hit[Any] | Answer | Miss],
         seconds: float,
     ) -> None:
         """A read of the slow path got its answers, or none."""
         timed: dict[str, int] = {}
         for request, answer in zip(requests, answers, strict=True):
             kind = request.kind
-            if answer is None:
+            if isinstance(answer, Miss):
                 kind.misses += 1
                 continue
             kind.stale += answer.stale
@@ -109,7 +109,7 @@ class Trace:
     def _tell(
         self,
         requests: Sequence[Request],
-        answers: Sequence[Hit[Any] | Answer | None],
+        answers: Sequence[Hit[Any] | Answer | Miss],
         seconds: float,
     ) -> None:
         for request, answer in zip(requests, answers, strict=True):
@@ -342,9 +342,9 @@ class Trace:
                     logger.warning("observer %s failed; it is told of later events: %s", name, why)
 
 
-def _outcome(answer: Hit[Any] | Answer | None) -> tuple[EventKind, str | None, bool]:
+def _outcome(answer: Hit[Any] | Answer | Miss) -> tuple[EventKind, str | None, bool]:
     """What became of a question, the tier that hit, and whether it is stale."""
-    if answer is None:
+    if isinstance(answer, Miss):
         return "miss", None, False
     if answer.tier != "source":
         return "hit", answer.tier, answer.stale

@@ -10,7 +10,6 @@ from typing import Any
 
 from cascada.engine.loading import dependencies as sources
 from cascada.engine.reading.item import is_absence
-from cascada.engine.reading.snapshots import Snapshot
 from cascada.engine.request import Answer, Request
 from cascada.engine.stack import Stack
 from cascada.engine.tasks.singleflight import Flight
@@ -42,17 +41,6 @@ def hit_of(stack: Stack, request: Request, answer: Answer, default: Any = None) 
     return Hit(value, answer.tier, age, stale, coalesced, origin, absent, answer.snapshot)
 
 
-def hit_or_miss(
-    stack: Stack, request: Request, found: Hit[Any] | Answer | Snapshot, default: Any = None
-) -> Hit[Any] | Miss:
-    """What a `get` found, or the miss that remembers what it saw."""
-    if isinstance(found, Hit):
-        return found
-    if isinstance(found, Snapshot):
-        return Miss(default, found)
-    return hit_of(stack, request, found, default)
-
-
 def suits(stack: Stack, request: Request, answer: Answer, flight: Flight) -> bool:
     """Whether a flight's answer is one to this caller; it is decoded for him. Else he looks again:
     he has asked for another type, or has a generator, which the flight had not."""
@@ -69,11 +57,10 @@ def suits(stack: Stack, request: Request, answer: Answer, flight: Flight) -> boo
 def account(
     stack: Stack,
     requests: Sequence[Request],
-    found: Sequence[Hit[Any] | Answer | Snapshot | None],
+    answers: Sequence[Hit[Any] | Answer | Miss],
     started: float,
 ) -> None:
     """Count the answers, and tell the load that this runs in what it depends on."""
-    answers = [None if isinstance(each, Snapshot) else each for each in found]
     stack.trace.answered(requests, answers, stack.timer() - started)
     if sources.current(stack) is not None:
         for request, answer in zip(requests, answers, strict=True):

@@ -29,7 +29,8 @@ _ABSENT: Final = int(Flag.ABSENT)  # calculating with the enum's member takes ha
 
 Answers = Mapping[Key, Found | Missing]
 T = TypeVar("T")
-Read = Coroutine[Any, Any, tuple[list[T | None], "SharedRead | None"]]
+Read = Coroutine[Any, Any, list["T | SharedRead"]]
+"""For each question what was found so, or what the authority said instead."""
 
 
 class SharedRead:
@@ -75,8 +76,12 @@ class SharedRead:
         )
 
 
+UNASKED: Final = SharedRead((), (), 0)
+"""Nobody has asked, so that it tells nothing."""
+
+
 def hits(stack: Stack, requests: Sequence[Request]) -> Read[Hit[Any]]:
-    """The hits that were found so, and what the authority said."""
+    """The hits that were found so."""
     tier, time = stack.authority.name, stack.now
 
     def hit(request: Request, value: object, entry: Entry, found_at: Key) -> Hit[Any]:
@@ -96,41 +101,31 @@ def look(stack: Stack, requests: Sequence[Request]) -> Read[Answer]:
     return _read(stack, requests, answer)
 
 
-def for_each(
-    requests: Sequence[Request], read: tuple[Sequence[Hit[Any] | None], SharedRead | None]
-) -> list[tuple[Hit[Any] | None, SharedRead | None]]:
-    """`hits`, shared out to callers who ask one question each."""
-    found, shared = read
-    return [(hit, shared) for hit in found]
-
-
 async def _read(
     stack: Stack, requests: Sequence[Request], made: Callable[[Request, object, Entry, Key], T]
-) -> tuple[list[T | None], SharedRead | None]:
+) -> list[T | SharedRead]:
     """What the authority has for these questions, if that is fresh; memory keeps it.
 
-    Beside it what the authority has said, for those that are left. None: it was not asked, or
-    nothing is left. Inside a load the authority may not be recent enough, so that nobody asks here.
+    Inside a load the authority may not be recent enough, so that nobody asks here.
     """
     memory = stack.memory
-    found: list[T | None] = [None] * len(requests)
-    if not stack.lower or sources.current(stack) is not None:
-        return found, None
-    asked = [
-        index
-        for index, request in enumerate(requests)
-        # Which candidate may answer strictly needs a decision.
-        if memory.records.get(request.key) is None and request.kind.policy.lookup != "by_level"
-    ]
+    asked: list[int] = []
+    keys: list[Key] = []
+    if stack.lower and sources.current(stack) is None:
+        for index, request in enumerate(requests):
+            # Which candidate may answer strictly needs a decision.
+            if memory.records.get(request.key) is None and request.kind.policy.lookup != "by_level":
+                asked.append(index)
+                keys += request.candidates
     if not asked:
-        return found, None
-    keys = [key for index in asked for key in requests[index].candidates]
+        return [UNASKED] * len(requests)
     before = memory.moment()
     try:
         seen = await stack.lower[0].glance(keys)
     except TierUnavailable as error:
-        return found, SharedRead(keys, error, before)
+        return [SharedRead(keys, error, before)] * len(requests)
     memory.end_meanwhile()
+    found: list[T | SharedRead] = [SharedRead(keys, seen, before)] * len(requests)
     at = 0
     for first in range(0, len(asked), AT_ONCE):
         if first:
@@ -145,9 +140,8 @@ async def _read(
                 found[index] = made(request, value, entry, found_at)
                 served.append(request)
                 kept.append(keep)
-        if kept:
-            _keep(stack, served, kept, before)
-    return found, SharedRead(keys, seen, before) if None in found else None
+        _keep(stack, served, kept, before)
+    return found
 
 
 def _fresh(
@@ -183,6 +177,8 @@ def _keep(
     stack: Stack, served: Sequence[Request], kept: Sequence[tuple[Key, Entry, int]], since: int
 ) -> None:
     """Let memory keep what was served, as read after the moment `since`."""
+    if not kept:
+        return
     accepted = stack.memory.keep(kept, since)
     if stack.trace.observers or False in accepted:
         for request, each in zip(served, accepted, strict=True):

@@ -68,9 +68,7 @@ class LevelLookup:
         seen: list[Fences] = [{}] * len(request.candidates)
         if storing:
             started = self._stack.timer()
-            lookup = Lookup(self._stack, [request])
-            await lookup.run()
-            (item,) = lookup.items
+            (item,) = await Lookup(self._stack, [request]).run()
             known, seen = item.answer, _fences(item)
             if wanted and known is not None and not known.stale:
                 account(self._stack, [request], [known], started)

@@ -94,8 +94,7 @@ async def look_past_refreshes(lookup: Lookup, found: list[Answer | None]) -> boo
     if not refreshed:
         return False
     anew = Lookup(lookup.stack, [lookup.items[index].request for index in refreshed])
-    await anew.run()
-    for index, item in zip(refreshed, anew.items, strict=True):
+    for index, item in zip(refreshed, await anew.run(), strict=True):
         found[index] = item.answer
     return True
 
@@ -136,9 +135,13 @@ async def load_uncached(stack: Stack, requests: Sequence[Request], loader: Loade
 async def _read_together(lookup: Lookup, found: list[Answer | None]) -> SharedRead | None:
     """Add what the tier below memory has of many, without a flight for each."""
     open_ = [index for index, answer in enumerate(found) if answer is None]
-    answers, shared = await look(lookup.stack, [lookup.items[index].request for index in open_])
+    answers = await look(lookup.stack, [lookup.items[index].request for index in open_])
+    shared = None
     for index, answer in zip(open_, answers, strict=True):
-        found[index] = answer
+        if isinstance(answer, SharedRead):
+            shared = answer
+        else:
+            found[index] = answer
     return shared
 
 

@@ -79,15 +79,12 @@ class Lookup:
         anew.in_memory()
         return anew
 
-    async def run(self, shared: SharedRead | None = None) -> None:
-        """Ask tier after tier until each item has an answer, and fill what was passed.
-
-        `shared` is what the authority has answered a moment ago, or that it did not answer, so that
-        it need not be asked again.
-        """
+    async def run(self) -> list[Item]:
+        """Ask tier after tier until each item has an answer, and fill what was passed."""
         self.in_memory()
         if self.stack.lower:
-            await self.below(shared)
+            await self.below()
+        return self.items
 
     def in_memory(self) -> None:
         """Ask memory, and take its leases for what it lacks and something further down may have."""
@@ -106,7 +103,11 @@ class Lookup:
                 item.leases[memory] = memory.grant(request.key, seen)
 
     async def below(self, shared: SharedRead | None = None) -> None:
-        """Go on from memory to the tiers below it."""
+        """Go on from memory to the tiers below it.
+
+        `shared` is what the authority has answered a moment ago, or that it did not answer, so that
+        it need not be asked again.
+        """
         try:
             await self._ask_below(shared)
         except BaseException:
@@ -207,6 +208,11 @@ class Lookup:
             seen = [Missing(answer.q, epoch=answer.epoch) for answer in seen]
         # As it was answered: a lease has to know of an entry that does not decode, to replace it.
         item.seen[tier.name] = seen
+        for each in seen:
+            if not isinstance(each, Missing) or each.why is Why.CORRUPT:
+                break
+        else:
+            return
         if (served := self._served(tier, item, seen)) is None:
             return
         answer, verdict = served
@@ -221,17 +227,12 @@ class Lookup:
         self, tier: Tier, item: Item, seen: Sequence[Found | Missing]
     ) -> tuple[Answer, Verdict] | None:
         """The candidate that may be served, decoded. One that does not decode counts as missing."""
-        stack, request, there = self.stack, item.request, False
+        stack, request = self.stack, item.request
         for index, each in enumerate(seen):
-            if not isinstance(each, Missing):
-                there = True
-            elif each.why is Why.CORRUPT:
+            if isinstance(each, Missing) and each.why is Why.CORRUPT:
                 why = "it is damaged, or another key's"
                 stack.trace.corrupt(request.kind, request.candidates[index], tier.name, why)
-        while there:
-            choice = choose(stack, request, seen)
-            if choice.at is None:
-                break
+        while (choice := choose(stack, request, seen)).at is not None:
             found, key = seen[choice.at], request.candidates[choice.at]
             assert isinstance(found, Found)
             try:

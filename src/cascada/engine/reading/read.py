@@ -12,60 +12,59 @@ from typing import Any
 from cascada.engine.loading import dependencies as sources
 from cascada.engine.loading.encode import is_typed
 from cascada.engine.reading import snapshots
-from cascada.engine.reading.answers import account
-from cascada.engine.reading.fast_path import SharedRead, hits
+from cascada.engine.reading.answers import account, hit_of
+from cascada.engine.reading.fast_path import UNASKED, SharedRead, hits
 from cascada.engine.reading.item import is_absence
 from cascada.engine.reading.lookup import Lookup
 from cascada.engine.reading.snapshots import Snapshot
 from cascada.engine.request import Answer, Request
 from cascada.engine.stack import Stack
-from cascada.model.entry import Hit
+from cascada.model.entry import Hit, Miss
 
 
-async def get_one(stack: Stack, request: Request) -> Hit[Any] | Answer | Snapshot:
+async def get_one(stack: Stack, request: Request, default: Any) -> Hit[Any] | Miss:
     """`get` of one, together with all who ask in this turn of the event loop.
 
     But for values of a declared type: its own code makes them, and may look at its caller's context
     (whose tenant this is, say), so that nobody else makes them.
     """
     if not stack.lower or sources.current(stack) is not None or is_typed(request):
-        return (await get(stack, [request]))[0]
+        return (await get(stack, [request], default))[0]
     started = stack.timer()
     if stack.flights:
         await _until_stored(stack, [request])
-    hit, shared = await stack.shared_reads.ask(request)
-    if hit is None:
-        (found,) = await _look_up(stack, [request], shared)
-        account(stack, [request], [found], started)
-        return found
+    hit: Hit[Any] | SharedRead = await stack.shared_reads.ask(request)
+    if isinstance(hit, SharedRead):
+        found = await _look_up(stack, [request], default, hit)
+        return _told(stack, [request], found, default, started)[0]
     stack.trace.answered([request], [hit], stack.timer() - started)
-    return hit  # type: ignore[no-any-return]
+    return hit
 
 
 async def get(
-    stack: Stack, requests: Sequence[Request], *, at_once: bool = False
-) -> list[Hit[Any] | Answer | Snapshot]:
-    """What the tiers have: mostly hits, else what a decision has found; else a snapshot.
-
-    `at_once`: all of one moment.
-    """
+    stack: Stack, requests: Sequence[Request], default: Any, *, at_once: bool = False
+) -> list[Hit[Any] | Miss]:
+    """What the tiers have; a miss remembers what it saw. `at_once`: all of one moment."""
     started = stack.timer()
     if stack.flights:
         await _until_stored(stack, requests)
-    found: list[Hit[Any] | Answer | Snapshot]
-    if not stack.lower:
-        lookup = Lookup(stack, requests)
-        lookup.in_memory()
-        found, _ = _outcome(lookup)
-    elif at_once:
-        found = await _look_up(stack, requests, None, at_once=True)
+    found: list[Hit[Any] | Answer | Miss]
+    if not stack.lower or at_once:
+        found = await _look_up(stack, requests, default, at_once=at_once)
     else:
-        read, shared = await hits(stack, requests)
-        open_ = [request for request, hit in zip(requests, read, strict=True) if hit is None]
-        rest = iter(await _look_up(stack, open_, shared) if open_ else ())
-        found = [next(rest) if hit is None else hit for hit in read]
-    account(stack, requests, found, started)
-    return found
+        read = await hits(stack, requests)
+        open_ = [
+            (request, said)
+            for request, said in zip(requests, read, strict=True)
+            if isinstance(said, SharedRead)
+        ]
+        rest = iter(
+            await _look_up(stack, [request for request, _ in open_], default, open_[0][1])
+            if open_
+            else ()
+        )
+        found = [next(rest) if isinstance(hit, SharedRead) else hit for hit in read]
+    return _told(stack, requests, found, default, started)
 
 
 async def find(stack: Stack, request: Request) -> Answer | None:
@@ -75,32 +74,31 @@ async def find(stack: Stack, request: Request) -> Answer | None:
     """
     if stack.flights:
         await _until_stored(stack, [request])
-    lookup = Lookup(stack, [request])
-    await lookup.run()
-    return lookup.items[0].answer
+    (item,) = await Lookup(stack, [request]).run()
+    return item.answer
 
 
 async def get_hidden(
-    stack: Stack, requests: Sequence[Request], *, at_once: bool = False
-) -> list[Snapshot]:
+    stack: Stack, requests: Sequence[Request], default: Any, *, at_once: bool = False
+) -> list[Miss]:
     """Read and count as `get` does, for callers who are not given what is found.
 
     So all of them may store what they read themselves.
     """
     started = stack.timer()
-    lookup = Lookup(stack, requests, at_once=at_once)
-    await lookup.run()
-    missed = [snapshots.remember(stack, item) for item in lookup.items]
+    items = await Lookup(stack, requests, at_once=at_once).run()
+    missed = [snapshots.remember(stack, item) for item in items]
     await snapshots.complete(stack, missed)
-    account(stack, requests, [item.answer for item in lookup.items], started)
-    return missed
+    misses = [Miss(default, snapshot) for snapshot in missed]
+    found = [item.answer or miss for item, miss in zip(items, misses, strict=True)]
+    account(stack, requests, found, started)
+    return misses
 
 
 async def snapshot_now(stack: Stack, request: Request) -> Snapshot:
     """The snapshot of a miss at this moment, whatever the tiers have."""
-    lookup = Lookup(stack, [request])
-    await lookup.run()
-    now = snapshots.remember(stack, lookup.items[0])
+    (item,) = await Lookup(stack, [request]).run()
+    now = snapshots.remember(stack, item)
     await snapshots.complete(stack, [now])
     snapshots.take(stack, request.key)  # it serves this caller alone
     return now
@@ -122,30 +120,44 @@ async def _until_stored(stack: Stack, requests: Sequence[Request]) -> None:
 async def _look_up(
     stack: Stack,
     requests: Sequence[Request],
-    shared: SharedRead | None,
+    default: Any,
+    shared: SharedRead = UNASKED,
     *,
     at_once: bool = False,
-) -> list[Hit[Any] | Answer | Snapshot]:
-    """What the tiers have; what they lack leaves a snapshot."""
+) -> list[Hit[Any] | Answer | Miss]:
+    """What the tiers have; what they lack, or have as an absence, leaves a snapshot."""
     lookup = Lookup(stack, requests, at_once=at_once)
-    await lookup.run(shared if shared is not None and shared.tells(requests) else None)
-    found, missed = _outcome(lookup)
-    await snapshots.complete(stack, missed)
-    return found
-
-
-def _outcome(lookup: Lookup) -> tuple[list[Hit[Any] | Answer | Snapshot], list[Snapshot]]:
-    """The answers, or snapshots where there are none; and all snapshots, those of absences too."""
-    found: list[Hit[Any] | Answer | Snapshot] = []
+    lookup.in_memory()
+    if stack.lower:
+        await lookup.below(shared if shared.tells(requests) else None)
+    found: list[Hit[Any] | Answer | Miss] = []
     missed: list[Snapshot] = []
     for item in lookup.items:
         answer = item.answer
-        if answer is None or is_absence(answer):
-            snapshot = snapshots.remember(lookup.stack, item)
+        if answer is None:
+            snapshot = snapshots.remember(stack, item)
             missed.append(snapshot)
-            if answer is None:
-                found.append(snapshot)
-                continue
-            answer.snapshot = snapshot
+            found.append(Miss(default, snapshot))
+            continue
+        if is_absence(answer):
+            answer.snapshot = snapshots.remember(stack, item)
+            missed.append(answer.snapshot)
         found.append(answer)
-    return found, missed
+    if stack.lower:
+        await snapshots.complete(stack, missed)
+    return found
+
+
+def _told(
+    stack: Stack,
+    requests: Sequence[Request],
+    found: Sequence[Hit[Any] | Answer | Miss],
+    default: Any,
+    started: float,
+) -> list[Hit[Any] | Miss]:
+    """What was found, once it is counted, as its callers get it."""
+    account(stack, requests, found, started)
+    told: list[Hit[Any] | Miss] = []
+    for request, each in zip(requests, found, strict=True):
+        told.append(hit_of(stack, request, each, default) if isinstance(each, Answer) else each)
+    return told

@@ -49,7 +49,14 @@ _of_tasks: WeakKeyDictionary[asyncio.Task[Any], dict[tuple[int, Key], Snapshot]]
 
 def remember(stack: Stack, item: Item) -> Snapshot:
     """This read of the current task found nothing, or nothing that it is given."""
-    snapshot = Snapshot(stack, item.request, _seen_by(item))
+    # Of the key itself. What was found and may not be served (kept in case its source fails) is a
+    # miss, too, and what is made may take its place. Not a value that is only hidden from this
+    # caller.
+    hidden = item.answer is not None and not is_absence(item.answer)
+    seen: dict[str, Answered] = {}
+    for tier, (each, *_) in item.seen.items():
+        seen[tier] = Fence(each.q, each.epoch) if hidden and isinstance(each, Found) else each
+    snapshot = Snapshot(stack, item.request, seen)
     task = asyncio.current_task()
     if task is not None:
         of_task = _of_tasks.get(task)
@@ -70,21 +77,6 @@ async def complete(stack: Stack, snapshots: Sequence[Snapshot]) -> None:
         unasked = [snapshot for snapshot in snapshots if tier.name not in snapshot.seen]
         if unasked:
             await _ask(tier, unasked)
-
-
-def _seen_by(item: Item) -> dict[str, Answered]:
-    """What the tiers have answered, of the key itself.
-
-    What was found and may not be served (kept in case its source fails) is a miss, too, and what is
-    made may take its place. Not that of a value that is only hidden from this caller.
-    """
-    seen: dict[str, Answered] = {tier: answers[0] for tier, answers in item.seen.items()}
-    if item.answer is None or is_absence(item.answer):
-        return seen
-    return {
-        tier: Fence(each.q, each.epoch) if isinstance(each, Found) else each
-        for tier, each in seen.items()
-    }
 
 
 async def _ask(tier: Tier, unasked: Sequence[Snapshot]) -> None:
