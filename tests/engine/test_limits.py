@@ -1,8 +1,9 @@
 """The slots of loads: none is lost, none is given twice, however a load stops waiting."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from concurrent.futures import Future
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
@@ -10,9 +11,19 @@ from cascada.engine.tasks.limits import LoadLimits, Ticket
 from cascada.model.errors import SourceBusy
 
 
+@asynccontextmanager
+async def slot(limits: LoadLimits, data_type: str, ticket: Ticket) -> AsyncIterator[None]:
+    if not limits.enter(data_type, ticket):
+        await limits.wait(data_type, ticket)
+    try:
+        yield
+    finally:
+        limits.leave(data_type, ticket)
+
+
 async def hold(limits: LoadLimits, data_type: str = "x") -> AsyncExitStack:
     stack = AsyncExitStack()
-    await stack.enter_async_context(limits.slot(data_type, Ticket()))
+    await stack.enter_async_context(slot(limits, data_type, Ticket()))
     return stack
 
 
@@ -85,13 +96,13 @@ async def test_who_waits_too_long_is_told_so_and_leaves_the_queue() -> None:
 async def test_an_urgent_load_needs_no_slot_whenever_it_becomes_urgent() -> None:
     limits = LoadLimits(1, 1)
     held = await hold(limits)
-    async with limits.slot("x", Ticket(urgent=True)):
+    async with slot(limits, "x", Ticket(urgent=True)):
         pass
     ticket = Ticket()
     running = asyncio.Event()
 
     async def run() -> None:
-        async with limits.slot("x", ticket):
+        async with slot(limits, "x", ticket):
             running.set()
 
     waiting = asyncio.create_task(run())
@@ -110,7 +121,7 @@ async def test_an_urgent_load_needs_no_slot_whenever_it_becomes_urgent() -> None
 async def test_an_error_inside_gives_the_slot_back() -> None:
     limits = LoadLimits(1, 1)
     with pytest.raises(KeyError):
-        async with limits.slot("x", Ticket()):
+        async with slot(limits, "x", Ticket()):
             raise KeyError
     await (await hold(limits)).aclose()
 
@@ -119,7 +130,7 @@ async def test_a_function_that_goes_on_in_its_thread_keeps_its_slot() -> None:
     """Nothing ends it: else the next ones would take all threads, and who comes then hangs."""
     limits, running = LoadLimits(1, 1, patience=0.01), Future[None]()
     ticket = Ticket()
-    async with limits.slot("x", ticket):
+    async with slot(limits, "x", ticket):
         ticket.threads.append(running)
     with pytest.raises(SourceBusy):
         await hold(limits)
