@@ -88,7 +88,8 @@ class Key(NamedTuple):
         from urllib.parse import unquote  # which a start that parses no key does without
 
         try:
-            tenant, data_type, *middle, resource_id = map(unquote, segments)
+            segments = [unquote(each) if "%" in each else each for each in segments]
+            tenant, data_type, *middle, resource_id = segments
             parts = dict(zip(middle[::2], middle[1::2], strict=True))
         except ValueError as error:
             raise arguments.refused("text", text, "the text of a key", InvalidKey) from error

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from functools import partial
 from operator import attrgetter
 from typing import Final, NamedTuple
@@ -53,10 +53,13 @@ async def invalidate(
     `invalidate_patience` from then on. `strict`: wait until no process serves the old value from
     its memory, either; what is pending is not waited for.
     """
+    if not stack.lower:
+        alone = stack.memory.invalidate_now(names)
+        stack.trace.invalidated(names, alone.keys)
+        return Result(Invalidated(alone.keys, alone.exact), alone.counts)
     results: list[Invalidation] = []
     unreached: dict[GuardedTier, str] = {}
-    again = partial(void, stack, names, insist=insist)
-    with Unfinished(stack.background, again) if stack.lower else nullcontext():
+    with Unfinished(stack.background, partial(void, stack, names, insist=insist)):
         numbered: Invalidation | None = None
         ends = asyncio.get_running_loop().time() + stack.invalidate_patience
         for tier in reversed(stack.lower):
@@ -72,9 +75,7 @@ async def invalidate(
             results.append(told)
             if tier is stack.authority:
                 numbered = told
-        if not stack.lower:
-            results.append(stack.memory.invalidate_now(names))
-        elif numbered is not None:
+        if numbered is not None:
             stack.memory.apply(numbered.q, names, dated=True)
         else:
             stack.memory.void(names)

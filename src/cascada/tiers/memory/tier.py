@@ -22,7 +22,7 @@ decides whether it is good, in one place for all who ask.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from cascada.model.clock import Clock
@@ -119,23 +119,28 @@ class MemoryTier:
         """`invalidate`: nobody is waited for here."""
         self._q = q = self._q + 1
         counts, exact = [], True
-        for name in names:
-            count = self._count(name)
+        own = list(map(self._named, names))
+        for name, record in zip(names, own, strict=True):
+            count = self._count(name, record)
             counts.append(count)
             # Of a group it is not known how many have expired, nor of two how much they overlap;
             # and what was made of a key bears its name as well: a key may have a group too.
             exact = exact and name.startswith("k:") and not count.made
-        keys = self.apply(q, names, dated=True)
+        keys = self._end(q, names, own, self._now())
         return Invalidation(keys, exact=exact, q=q, counts=tuple(counts))
 
     async def count_entries(self, names: Sequence[str]) -> list[EntryCount]:
-        return [self._count(name) for name in names]
+        return [self._count(name, self._named(name)) for name in names]
 
-    def _count(self, name: str) -> EntryCount:
+    def _named(self, name: str) -> Record | None:
+        """The record whose own name this is."""
+        return self.records.get(Key.parse(name[2:])) if name.startswith("k:") else None
+
+    def _count(self, name: str, own: Record | None) -> EntryCount:
         cell = self.names.cells.get(name)
         if not name.startswith("k:"):
             return NOTHING if cell is None else EntryCount(cell.live - cell.made, cell.made)
-        there = self._there(Key.parse(name[2:])) is not None
+        there = own is not None and self._serves(own)
         return EntryCount(there, 0 if cell is None else cell.live)
 
     async def holding(self, key: Key) -> Stored | None:
@@ -191,15 +196,19 @@ class MemoryTier:
         `ended` is to tell of it.
         """
         self._q = max(self._q, q)
+        return self._end(q, names, map(self._named, names), self._now() if dated else None)
+
+    def _end(
+        self, q: int, names: Sequence[str], own: Iterable[Record | None], now: float | None
+    ) -> int:
+        """`own` are the records of those names that are a key's."""
         # Keys after groups: what goes by a group's name is not counted by its key again.
-        ended = self.names.record(names, q, self._now() if dated else None)
-        for name in names:
-            if name.startswith("k:"):
-                record = self.records.get(Key.parse(name[2:]))
-                # A record that its own `set` has just stored bears that set's q: it stays.
-                if record is not None and record.q < q:
-                    ended += record.is_valid and not record.is_over(self._clock)
-                    self.records.drop(record)
+        ended = self.names.record(names, q, now)
+        for record in own:
+            # A record that its own `set` has just stored bears that set's q: it stays.
+            if record is not None and record.q < q and not record.gone:
+                ended += self._serves(record)
+                self.records.drop(record)
         return ended
 
     def void(self, names: Sequence[str]) -> None:
@@ -210,8 +219,7 @@ class MemoryTier:
         """
         self._bar_what_is_under_way()
         for name in names:
-            own = Key.parse(name[2:]) if name.startswith("k:") else None
-            if own is not None and (record := self.records.get(own)) is not None:
+            if (record := self._named(name)) is not None:
                 self.records.drop(record)
             self.names.void(name)
 
@@ -294,7 +302,14 @@ class MemoryTier:
         resource_id = key.resource_id
         partition = self.records.partition(key[:5])
         names = lease.names if entry is None else entry.names
-        valid = self._stands(lease, names) and self.names.none_since(q, key, names)
+        flushes, cells = lease.token
+        # While the tier below is away, no invalidation has a number, and each voids the cells of
+        # what it names. So who bears static names alone, whose cells the lease holds, need not care
+        # for the others.
+        valid = flushes == self._flushes or (
+            bool(cells) and not names and max([cell.q for cell in cells]) <= q
+        )
+        valid = valid and self.names.none_since(q, key, names)
         if entry is None:
             return Filled(valid, q)
         version = entry.version
@@ -322,23 +337,14 @@ class MemoryTier:
                 self.meanwhile[key] = record
         return Filled(stored is not None, q, outcome)
 
-    def _stands(self, lease: Lease, names: Sequence[str]) -> bool:
-        """Whether no invalidation without a number has come since a lease that could concern it.
-
-        While the tier below is away, none has a number, and each voids the cells of what it names.
-        So who bears static names alone, whose cells the lease holds, need not care for the others.
-        """
-        flushes, cells = lease.token
-        if flushes == self._flushes:
-            return True
-        return bool(cells) and not names and all(cell.q <= lease.q for cell in cells)
-
     def _there(self, key: Key) -> Record | None:
         """The valid record of a key, if there is one."""
         record = self.records.get(key)
-        if record is None or not record.is_valid or record.is_over(self._clock):
-            return None
-        return record
+        return record if record is not None and self._serves(record) else None
+
+    def _serves(self, record: Record) -> bool:
+        """Whether it is valid, and its life has not ended."""
+        return record.is_valid and not record.is_over(self._clock)
 
     def still_valid(self, record: Record) -> bool:
         """The slower half of a hit's check; what passes it needs none until a cell has risen again.
