@@ -229,7 +229,7 @@ _CONTENTS: Final[dict[type, Callable[[Any], Any]]] = {
     dict: dict.copy,
     list: list.copy,
     tuple: lambda value: tuple.__getitem__(value, slice(None)),
-    deque: lambda value: deque(deque.__iter__(value), _read(deque, "maxlen", value)),
+    deque: lambda value: deque(deque.__iter__(value), deque.maxlen.__get__(value)),
     set: set.__iter__,
     frozenset: frozenset.__iter__,
     bytes: lambda value: bytes.__getitem__(value, slice(None)),
@@ -239,20 +239,9 @@ _CONTENTS: Final[dict[type, Callable[[Any], Any]]] = {
     Decimal: Decimal,
     datetime: lambda value: datetime.combine(datetime.date(value), datetime.timetz(value)),
     date: lambda value: date.fromordinal(date.toordinal(value)),
-    time: lambda value: time(
-        *[
-            _read(time, each, value)
-            for each in ("hour", "minute", "second", "microsecond", "tzinfo")
-        ],
-        fold=_read(time, "fold", value),
-    ),
+    time: lambda value: time(*time.__reduce_ex__(value, 4)[1]),
     timedelta: timedelta.__pos__,
 }
-
-
-def _read(base: type, name: str, value: Any) -> Any:
-    """An attribute as the base has it."""
-    return getattr(base, name).__get__(value)
 
 
 # Classes of one's own are derived from these, the more special ones first.

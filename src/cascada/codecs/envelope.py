@@ -58,6 +58,10 @@ MARK: Final = slice(3, 11)
 STAMPS_AT: Final = 50
 """Where the stamps begin."""
 
+home_of = crc32
+"""What binds an entry to the place where it lies: all that names it there, in bytes. After it may
+come the home of what stands before this in the place's name."""
+
 _BEGINNING: Final = MAGIC + bytes([VERSION])
 _SUMS: Final = struct.Struct("<II")
 _TIMES: Final = struct.Struct("<qqq")
@@ -70,19 +74,12 @@ _FACTS_AT: Final = 35
 _STAMP_COUNT: Final = slice(46, 48)
 
 _NEVER: Final = 2**63 - 1
+_END: Final = _NEVER / 1000
 
 # Plain ints: arithmetic with enum members costs a microsecond, more than all the rest.
 _UNREADABLE: Final = 0xFF & ~sum(Flag)
 _VERSIONED: Final = int(Flag.VERSIONED)
 _LAST_CODEC: Final = int(max(Codec))
-
-
-def home_of(place: bytes, within: int = 0) -> int:
-    """What binds an entry to the place where it lies: all that names it there.
-
-    `within`: the home of what stands before this in the place's name.
-    """
-    return crc32(place, within)
 
 
 def pack(entry: Entry, home: int, stamps: Sequence[bytes] = ()) -> bytes:
@@ -96,7 +93,7 @@ def pack(entry: Entry, home: int, stamps: Sequence[bytes] = ()) -> bytes:
 
 def pack_around(entry: Entry, home: int, stamps: int) -> tuple[bytes, bytes]:
     """What stands before and after so many stamps, for a writer who learns them later."""
-    names = entry.names
+    names, created, fresh, expires = entry.names, entry.created, entry.fresh_until, entry.expires
     flags, codec, version = int(entry.flags) & ~_VERSIONED, int(entry.codec), entry.version
     if version is not None:
         flags |= _VERSIONED
@@ -106,9 +103,9 @@ def pack_around(entry: Entry, home: int, stamps: int) -> tuple[bytes, bytes]:
         facts = _FACTS.pack(codec, flags, version or 0, stamps, len(names))
         after = packed_names(names) + entry.data if names else entry.data
         times = _TIMES.pack(
-            _milliseconds(entry.created),
-            _milliseconds(entry.fresh_until),
-            _milliseconds(entry.expires),
+            _NEVER if created >= _END else round(created * 1000),
+            _NEVER if fresh >= _END else round(fresh * 1000),
+            _NEVER if expires >= _END else round(expires * 1000),
         )
     except (struct.error, ValueError, OverflowError) as error:
         raise BadInput(_misfit(entry, stamps)) from error
@@ -129,8 +126,11 @@ def digest_of(entry: Entry) -> bytes:
 
 def packed_names(names: Sequence[str]) -> bytes:
     """Names as they stand in an entry."""
-    encoded = [name.encode() for name in names]
-    return b"".join([part for name in encoded for part in (_LENGTH.pack(len(name)), name)])
+    parts: list[bytes] = []
+    for name in names:
+        encoded = name.encode()
+        parts += (_LENGTH.pack(len(encoded)), encoded)
+    return b"".join(parts)
 
 
 def unpack(blob: bytes, home: int, names: tuple[str, ...] = (), packed: bytes = b"") -> Entry:
@@ -179,12 +179,6 @@ def stamps_of(blob: bytes) -> tuple[bytes, ...]:
     """The stamps of what `unpack` has taken for an entry."""
     end = STAMPS_AT + STAMP_SIZE * int.from_bytes(blob[_STAMP_COUNT], "little")
     return tuple([blob[at : at + STAMP_SIZE] for at in range(STAMPS_AT, end, STAMP_SIZE)])
-
-
-def _milliseconds(seconds: float) -> int:
-    if seconds >= _NEVER / 1000:
-        return _NEVER
-    return round(seconds * 1000)
 
 
 def _names(data: bytes, count: int) -> tuple[tuple[str, ...], int]:

@@ -98,9 +98,19 @@ class ValueCodec:
             if floats is not None:
                 return Encoded(floats, _FLOATS, _NO_FLAGS, UNSET)
         if wanted is None or (is_array(value) and _is_array_type(wanted)):
-            data, codec, shared = self._untyped(value)
+            try:
+                data, codec = _encode_untyped(value)
+            except Exception as error:
+                raise _refusal(value, error, _encode_untyped) from error
+            shared: object = UNSET
+            if value.__class__ in SCALARS:
+                shared = value
+            elif codec is not _MSGPACK:
+                shared = _shared(value, data, codec)
+            if self._debug and (where := _lost(value, self.decode(data, codec, 0))) is not None:
+                raise SerializationError(where)
         else:
-            data, codec, shared = self._typed(value, wanted)
+            data, codec, shared = _encode_typed(value, wanted)
         if codec is not _ARRAY and self._compress_over <= len(data) <= self._max_decoded:
             smaller = compressed(data)
             if smaller is not None:
@@ -150,57 +160,46 @@ class ValueCodec:
             raise CorruptEntry("an entry is encrypted, and no key is at hand")
         return decompressed(data, self._max_decoded)
 
-    def _untyped(self, value: Any) -> tuple[bytes, Codec, object]:
-        try:
-            data, codec = _encode_untyped(value)
-        except Exception as error:
-            raise _refusal(value, error, _encode_untyped) from error
-        shared: object = UNSET
-        if value.__class__ in SCALARS:
-            shared = value
-        elif codec is _ARRAY:
-            # One over the entry's own bytes; the lists that are made without numpy are not shared.
-            decoded = unpack_array(data)
-            shared = UNSET if decoded.__class__ is list else decoded
-        elif codec is _EXTENDED and value.__class__ not in _MUTABLE:
-            # What decoding gives, not the value: it may hold a zone or an id of another class.
-            decoded = decode(data)
-            if immutable(decoded):
-                shared = decoded
-        if self._debug:
-            where = _lost(value, self.decode(data, codec, 0))
-            if where is not None:
-                raise SerializationError(where)
-        return data, codec, shared
 
-    def _typed(self, value: Any, wanted: Any) -> tuple[bytes, Codec, object]:
-        """Always decoded again: a value of another type would be a miss for ever, and silently."""
-        try:
-            form = typed.form(wanted)
-        except TypeError as error:
-            raise SerializationError(
-                f"type={name_of(wanted)} cannot be decoded to: {error}"
-            ) from error
-        try:
-            survey(value)
-            data = form.encode(value)
-            check_packed(data)
-        except Exception as error:
-            raise _refusal(value, error, form.encode) from error
-        try:
-            decoded = form.decode(data)
-        except Exception as error:
-            raise SerializationError(
-                f"value does not fit type={name_of(wanted)}: "
-                f"{typed.reason(error).replace('`$', '`value')}"
-            ) from error
-        codec, where = _MSGPACK, _lost(value, decoded)
-        if where is not None:
-            in_parts = _in_parts(value, form)
-            if in_parts is None:
-                raise SerializationError(where)
-            data, decoded, codec = *in_parts, _EXTENDED
-        return data, codec, decoded if immutable(decoded) else UNSET
+def _encode_typed(value: Any, wanted: Any) -> tuple[bytes, Codec, object]:
+    """Always decoded again: a value of another type would be a miss for ever, and silently."""
+    try:
+        form = typed.form(wanted)
+    except TypeError as error:
+        raise SerializationError(f"type={name_of(wanted)} cannot be decoded to: {error}") from error
+    try:
+        survey(value)
+        data = form.encode(value)
+        check_packed(data)
+    except Exception as error:
+        raise _refusal(value, error, form.encode) from error
+    try:
+        decoded = form.decode(data)
+    except Exception as error:
+        raise SerializationError(
+            f"value does not fit type={name_of(wanted)}: "
+            f"{typed.reason(error).replace('`$', '`value')}"
+        ) from error
+    codec, where = _MSGPACK, _lost(value, decoded)
+    if where is not None:
+        in_parts = _in_parts(value, form)
+        if in_parts is None:
+            raise SerializationError(where)
+        data, decoded, codec = *in_parts, _EXTENDED
+    return data, codec, decoded if immutable(decoded) else UNSET
+
+
+def _shared(value: Any, data: bytes, codec: Codec) -> object:
+    """The decoded object, if nobody can change it, else UNSET."""
+    if codec is _ARRAY:
+        # One over the entry's own bytes; the lists that are made without numpy are not shared.
+        decoded = unpack_array(data)
+        return UNSET if decoded.__class__ is list else decoded
+    if value.__class__ in _MUTABLE:
+        return UNSET
+    # What decoding gives, not the value: it may hold a zone or an id of another class.
+    decoded = decode(data)
+    return decoded if immutable(decoded) else UNSET
 
 
 def _in_parts(value: Any, form: typed.Form) -> tuple[bytes, Any] | None:
