@@ -17,7 +17,10 @@ from cascada import Cache, Limits
 from cascada.model.clock import SystemClock
 from cascada.model.errors import TierUnavailable, Unanswered
 from cascada.testing.inside import InsideRedis, inside
+from cascada.tiers import guarded_datastore
 from cascada.tiers.contract import NotPermitted
+from cascada.tiers.guarded import GuardedTier
+from cascada.tiers.guarded_datastore import GuardedData
 from cascada.tiers.redis.tier import RedisTier
 from tests.scenarios.row import until
 from tests.servers.fuzzing_redis import FuzzingRedis, Plan, before
@@ -188,3 +191,29 @@ async def test_a_reply_of_the_right_form_is_taken_only_with_its_proof(
                 await call()
         between.plan = None
         assert await data.increment("acme:n", 1000) >= 2000
+
+
+async def test_a_connection_that_is_never_greeted_costs_its_callers_one_deadline(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others' calls go on beside it: they say nothing about the connection that is waited for."""
+    monkeypatch.setattr(guarded_datastore, "PATIENCE", 0.5)
+    async with FuzzingRedis(server.port) as between, connected(between.url) as tier:
+        data = GuardedData(GuardedTier(tier, SystemClock(), timeout=0.5), tier.data)
+
+        async def go_on() -> None:
+            while True:
+                await tier.data.increment("acme:busy", 1)
+
+        others = [asyncio.create_task(go_on()) for _ in range(8)]
+        assert await tier.data.increment("acme:busy", 1) > 0
+        between.plan = Plan(lambda talk, reply: talk.hush(), 0)
+        began = time.monotonic()
+        calls = [data.push("acme:l", b"item", left=False) for _ in range(3)]
+        told = await asyncio.gather(*calls, return_exceptions=True)
+        took = time.monotonic() - began
+        for other in others:
+            other.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+    assert [type(each) for each in told] == [Unanswered] * 3
+    assert took < 1.2, "each of them would begin anew, or go on for as long as others do"

@@ -48,10 +48,20 @@ class Lane:
 class Queue:
     """The callers of one name: who comes first is sent first."""
 
-    def __init__(self) -> None:
+    def __init__(self, lanes: Lanes) -> None:
+        self._lanes = lanes
         self.order = asyncio.Lock()
         self.callers = 0
         self.lane: Lane | None = None
+        self.opening = False
+
+    @property
+    def done(self) -> int:
+        """See `deadline.Progress`. What others do is none, unless it is they who are waited for:
+        a server that is silent to these callers, from the greeting on, is late for them."""
+        if self.opening:
+            return 0
+        return self._lanes.done if self.lane is None else self.lane.wire.done
 
 
 class Lanes:
@@ -85,17 +95,18 @@ class Lanes:
 
     @property
     def done(self) -> int:
-        """It changes with each call, while something large moves, and when a connection comes to
-        the next who waits for one (see `deadline.Progress`)."""
+        """It changes while something large moves, and when a connection comes to the next who
+        waits for one (see `deadline.Progress`)."""
         return self._moved + sum(lane.wire.done for lane in self._used)
 
     async def ask(self, name: bytes, *command: Argument, fits: Fits | None = None) -> Any:
         """The reply to a command about `name`."""
-        wait_in(self)
-        self._moved += 1
         main = self._link.need()
         queues = self._queues
-        queue = queues.setdefault(name, Queue())
+        queue = queues.get(name)
+        if queue is None:
+            queue = queues[name] = Queue(self)
+        wait_in(queue)
         queue.callers += 1
         try:
             async with queue.order:
@@ -139,10 +150,16 @@ class Lanes:
                 f"{self._patience:g} s (REDIS_MAX_CONNECTIONS, REDIS_POOL_TIMEOUT); it was not sent"
             ) from None
         try:
-            queue.lane = lane = self._one_free(main) or Lane(main, await self._open(), turns)
+            lane = self._one_free(main)
+            if lane is None:
+                queue.opening = True
+                lane = Lane(main, await self._open(), turns)
+            queue.lane = lane
         except BaseException:
             turns.release()
             raise
+        finally:
+            queue.opening = False
         self._used.add(lane)
         self._moved += 1
         return lane
