@@ -190,10 +190,6 @@ class Cache:
         self._place(key)
         return answer
 
-    def _record(self, key: Key) -> Record | None:
-        _, records, resource_id = self._places.get(key) or self._place(key)
-        return records.get(resource_id)
-
     def _place(self, key: Key) -> Place:
         """Where memory keeps what a key stands for, now and later."""
         place = self._places.get(key)

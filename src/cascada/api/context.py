@@ -65,23 +65,24 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
         return arguments.is_blank(getattr(self, f"{arguments.choice(part, 'part', PARTS)}_id"))
 
     def __enter__(self) -> Self:
-        _current.set((self, _current.get()))
+        current.set((self, current.get()))
         return self
 
     def __exit__(self, *error: object) -> None:
         # What was current before stands beside the context, not in it: one context may be entered
         # many times, in many tasks at once.
-        entered = _current.get()
-        _current.set(None if entered is None else entered[1])
+        entered = current.get()
+        current.set(None if entered is None else entered[1])
 
 
 _Entered = tuple[Context, "_Entered | None"]
-_current: ContextVar[_Entered | None] = ContextVar("cascada_context", default=None)
+"""A context, and what was current before it."""
+current: ContextVar[_Entered | None] = ContextVar("cascada_context", default=None)
 
 
 def current_context() -> Context | None:
     """The context of the request that this code runs for."""
-    entered = _current.get()
+    entered = current.get()
     return None if entered is None else entered[0]
 
 

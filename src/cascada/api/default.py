@@ -53,11 +53,11 @@ def documents_tenant(
 ) -> Tenant:
     """Who the documents' functions ask, whatever the data type: a handle of the default cache that
     also answers with what was stored in a more general context."""
-    return (
-        default_cache()
-        .tenant(tenant_id, agent=agent_id, conversation=conversation_id, collection=collection_id)
-        ._as_documented()
+    cache = _configured or default_cache()
+    handle = cache.tenant(
+        tenant_id, agent=agent_id, conversation=conversation_id, collection=collection_id
     )
+    return handle._documented or handle._as_documented()
 
 
 async def reset() -> None:

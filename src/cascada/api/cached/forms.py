@@ -35,14 +35,13 @@ class AsyncCached(CachedForm[P], Generic[P, T]):
     async def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> T:
         recipe, args_ = self._recipe, (*self._bound, *args)
         cache, key = recipe.cache(), recipe.key(args_, kwargs)
-        # The hit of `Cache.get`, without its fall through the tiers, which `load` is about to do.
-        if (
-            cache._validate is None
-            and not cache._engine.check.armed
-            and (record := cache._record(key)) is not None
-            and (hit := cache._hits.one(record, recipe.wanted)) is not None
-        ):
-            return cast(T, hit.value)
+        if cache._validate is None and not cache._engine.check.armed:
+            # The hit of `Cache.get`, without its fall through the tiers, which `load` would repeat.
+            _, records, resource_id = cache._places.get(key) or cache._place(key)
+            record = records.get(resource_id)
+            if record is not None and (hit := cache._hits.one(record, recipe.wanted)) is not None:
+                value: T = hit.value
+                return value
         found = await cache.tenant(key.tenant).load(
             key.data_type,
             key.resource_id,

@@ -24,7 +24,7 @@ from weakref import ref
 
 from cascada.api.cache import Cache
 from cascada.api.cached import portal
-from cascada.api.context import current_context, current_tenant
+from cascada.api.context import current, current_tenant
 from cascada.api.default import default_cache
 from cascada.codecs import typed
 from cascada.codecs.digest import generate_resource_id_hash
@@ -116,9 +116,9 @@ class CachedFunction:
 
     def key(self, args: tuple[Any, ...], named: dict[str, Any]) -> Key:
         """The key of the result for these arguments, of the current tenant."""
-        context = current_context()
+        entered = current.get()
         # As it is said there: it is looked at when its first key is made.
-        stated = None if context is None else context.tenant_id
+        stated = None if entered is None else entered[0].tenant_id
         if stated.__class__ is not str:
             stated = current_tenant()
         given = (*args, *named.values()) if named else args
@@ -126,7 +126,7 @@ class CachedFunction:
         if not self._is_plain or not _SCALARS.issuperset(types):
             return self._make_key(current_tenant(), args, named)
         # Binding and hashing cost twenty times as much as a hit. 1 and True are equal, but not one.
-        call = (stated, given, types, *named)
+        call = (stated, given, types, *named) if named else (stated, given, types)
         key = self._keys.get(call)
         if key is None:
             tenant = current_tenant()

@@ -77,22 +77,18 @@ async def get_with_cache_aside(
     of its own. `ttl`: None as the data type says, 0 never.
     """
     handle = documents_tenant(tenant_id, agent_id, conversation_id, collection_id)
-    known = _known(ctx, handle.tenant, (agent_id, conversation_id, collection_id))
-    if fetch_from_db_func is None and generate_func is None:
-        raise BadInput("get_with_cache_aside has nothing to ask; pass fetch_from_db_func")
-    for name, each, check in (
-        ("fetch_from_db_func", fetch_from_db_func, arguments.function),
-        ("generate_func", generate_func, arguments.function),
-        ("serializer", serializer, arguments.plain_function),
-        ("deserializer", deserializer, arguments.plain_function),
-    ):
-        if each is not None:
-            check(each, name)
-    ttl = arguments.ttl(ttl, zero=True)
+    known: tuple[Id | None, ...] = agent_id, conversation_id, collection_id
+    if ctx is not None:
+        known = _known(ctx, handle.tenant, known)
+    as_stored = serializer is None and deserializer is None
+    if not (as_stored and generate_func is None and callable(fetch_from_db_func)):
+        _check(fetch_from_db_func, generate_func, serializer, deserializer)
+    if ttl is not None:
+        ttl = arguments.duration(ttl, zero=True)
     engine = handle._engine
     clock = engine.clock
     started = clock.monotonic()
-    if serializer is None and deserializer is None and not engine.check.armed:
+    if as_stored and not engine.check.armed:
         hit = handle.peek(data_type, resource_id)
         if hit is not None:
             spent = clock.monotonic() - started
@@ -105,7 +101,7 @@ async def get_with_cache_aside(
         **dict(zip(_CONTEXT, known, strict=True)),
     }
     # What a serializer made is of no declared type.
-    want = None if serializer is None and deserializer is None else Any
+    want = None if as_stored else Any
     fetch = fetch_from_db_func and with_accepted(fetch_from_db_func, given)
     generate = generate_func and with_accepted(generate_func, given)
     turned: list[float] = []
@@ -160,6 +156,23 @@ class Aside(SingleLoader):
         if self._serializer is not None and not made.absent:
             made.value = self._serializer(made.value)
         return [made]
+
+
+def _check(
+    fetch: Callback | None,
+    generate: Callback | None,
+    serializer: Callback | None,
+    deserializer: Callback | None,
+) -> None:
+    """Refuse what cannot be called. The usual callbacks, one to fetch, do not come here."""
+    if fetch is None and generate is None:
+        raise BadInput("get_with_cache_aside has nothing to ask; pass fetch_from_db_func")
+    for name, each in (("fetch_from_db_func", fetch), ("generate_func", generate)):
+        if each is not None:
+            arguments.function(each, name)
+    for name, each in (("serializer", serializer), ("deserializer", deserializer)):
+        if each is not None:
+            arguments.plain_function(each, name)
 
 
 def _known(ctx: object, tenant: str, given: tuple[Id | None, ...]) -> tuple[Id | None, ...]:
