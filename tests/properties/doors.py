@@ -288,8 +288,7 @@ LEFT_OUT: Final[dict[str, str]] = {
         "made by a call that checks what it was given",
     ),
     **dict.fromkeys(
-        ("Context.must_be_of", "Embeddings.gatherer",
-         "Policy.is_bulky", "Policy.lifetimes", "Scope.only"),
+        ("Context.must_be_of", "Policy.is_bulky", "Policy.lifetimes", "Scope.only"),
         _ENGINE,
     ),
     **dict.fromkeys(

@@ -111,10 +111,11 @@ class Cache:
                 arguments.offers(tier, "each of tiers", ("read", "lease", "fill"), "a tier")
         else:
             if redis is not None:
-                url = arguments.secret(redis, "redis", "a URL, such as redis://HOST:PORT/DB")
+                accepted = "a URL, such as redis://HOST:PORT/DB"
+                url = arguments.secret(redis, "redis", accepted, Url)
                 lower.append(urls.redis_tier(url, redis_password, self.options, clock))
             if database is not None:
-                url = arguments.secret(database, "database", "a URL or a path of a file")
+                url = arguments.secret(database, "database", "a URL or a path of a file", Url)
                 lower.append(urls.database_tier(url, self.options, clock))
         self._engine = build(self.options, lower, clock)
         self._hits = self._engine.hits
@@ -174,12 +175,10 @@ class Cache:
             _, records, resource_id = self._places[key]
             record = records[resource_id]
         except Exception:  # noqa: BLE001 - mostly that there is none; or a part that has no hash
-            return await self._beyond(key, default)
-        if (hit := self._hits.one(record)) is not None:
-            return hit
-        return await self._beyond(key, default)
-
-    async def _beyond(self, key: Key, default: Any) -> Hit[Any] | Miss:
+            pass
+        else:
+            if (hit := self._hits.one(record)) is not None:
+                return hit
         handle = self.tenant(
             key.tenant,
             agent=key.agent,

@@ -116,15 +116,6 @@ class Embeddings:
             "provider_time_ms": source.spent * 1000,
         }
 
-    def gatherer(self, tenant: Tenant) -> Gatherer:
-        """The requests of one tenant: nobody's texts travel with another's."""
-        stack, name = tenant._engine.stack, tenant.tenant
-        of_loop = self._gatherers.setdefault(stack.background, weakref.WeakValueDictionary())
-        gatherer = of_loop.get(name)
-        if gatherer is None:
-            gatherer = of_loop[name] = Gatherer(self._ask, stack, name, **self._limits)
-        return gatherer
-
 
 class _Missing:
     """The engine's loader of the vectors that no tier has. `spent`: seconds in the provider."""
@@ -147,9 +138,13 @@ class _Missing:
     async def load(self, requests: Sequence[Request]) -> list[LoadResult]:
         started = self._timer()
         texts = [self._texts[request.key.resource_id] for request in requests]
-        results = await self._embeddings.gatherer(self._tenant).ask(texts)
+        of, stack, name = self._embeddings, self._tenant._engine.stack, self._tenant.tenant
+        of_loop = of._gatherers.setdefault(stack.background, weakref.WeakValueDictionary())
+        gatherer = of_loop.get(name)
+        if gatherer is None:  # one for each tenant: nobody's texts travel with another's
+            gatherer = of_loop[name] = Gatherer(of._ask, stack, name, **of._limits)
+        results = await gatherer.ask(texts)
         self.spent += self._timer() - started
-        of = self._embeddings
         return [
             LoadResult(None, error=each)
             if isinstance(each, BaseException)

@@ -7,6 +7,8 @@ error.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Final, Protocol
 
 from cascada.api.context import Context
@@ -21,6 +23,9 @@ HEADERS: Final = {
 }
 
 
+_identity = partial(arguments.identity, what="the id")
+
+
 class Headers(Protocol):
     """Of a request, as Starlette has them."""
 
@@ -29,36 +34,26 @@ class Headers(Protocol):
 
 def tenant_in(headers: Headers) -> str:
     """The tenant that a request names; BadInput, with the header's name, if it names none."""
-    header = HEADERS["tenant"]
-    said = _once(headers, header)
-    try:
-        return arguments.tenant(said)
-    except BadInput as error:
-        raise BadInput(f"{header}: {error}") from error
+    return _checked(headers, "tenant", arguments.tenant)
 
 
 def context_in(headers: Headers) -> Context:
     """What a request says of itself, a tenant or not; BadInput for what cannot be an id."""
-    named = _once(headers, HEADERS["tenant"]) is not None
-    return Context(
-        tenant_id=tenant_in(headers) if named else None,
-        agent_id=_id_in(headers, HEADERS["agent"]),
-        conversation_id=_id_in(headers, HEADERS["conversation"]),
-        collection_id=_id_in(headers, HEADERS["collection"]),
-    )
+    said: dict[str, str] = {}
+    for part, header in HEADERS.items():
+        if headers.getlist(header):
+            check = arguments.tenant if part == "tenant" else _identity
+            said[f"{part}_id"] = _checked(headers, part, check)
+    return Context(**said)
 
 
-def _id_in(headers: Headers, header: str) -> str | None:
-    said = _once(headers, header)
-    try:
-        return None if said is None else arguments.identity(said, "the id")
-    except BadInput as error:
-        raise BadInput(f"{header}: {error}") from error
-
-
-def _once(headers: Headers, header: str) -> str | None:
+def _checked(headers: Headers, part: str, check: Callable[[object], str]) -> str:
+    header = HEADERS[part]
     said = headers.getlist(header)
     if len(said) > 1:
         # What stands in front may have checked one of two, and we would take the other.
         raise BadInput(f"{header}: the request has it more than once; send it once")
-    return said[0] if said else None
+    try:
+        return check(said[0] if said else None)
+    except BadInput as error:
+        raise BadInput(f"{header}: {error}") from error

@@ -58,20 +58,16 @@ def _limit(holds: str, field: str, kind: type = float, times: int = 1) -> Variab
 
 def _later(holds: str, kind: type, default: Any, least: int) -> Variable:
     """A number that a later version acts on."""
-
-    def read(text: str) -> Any:
-        return arguments.number(msgspec.convert(text, kind, strict=False), "it", least)
-
-    return Variable(holds, read, default=default)
+    return Variable(
+        holds,
+        lambda text: arguments.number(msgspec.convert(text, kind, strict=False), "it", least),
+        default=default,
+    )
 
 
 def _only(*known: str, holds: str) -> Variable:
     """The one way of several, all documented, that this version has; the default comes first."""
-    return Variable(holds, lambda text: _one_of(text, known), default=known[0])
-
-
-def _one_of(text: str, known: tuple[str, ...]) -> str:
-    return arguments.choice(text, "it", known)
+    return Variable(holds, lambda text: arguments.choice(text, "it", known), default=known[0])
 
 
 def _url(text: str, is_one: Callable[[Url], bool]) -> Url:
@@ -83,10 +79,6 @@ def _url(text: str, is_one: Callable[[Url], bool]) -> Url:
 def _ttl(text: str) -> float:
     length = arguments.number(msgspec.convert(text, float, strict=False), "it", 0)
     return arguments.duration(length, zero=True)
-
-
-def _refused(text: str) -> None:
-    raise ValueError
 
 
 _COUNT: Final = "a whole number of at least 1"
@@ -117,7 +109,8 @@ VARIABLES: Final[dict[str, Variable]] = {
         "database",
     ),
     "CACHE_ENCRYPTION_KEYS": Variable(
-        "nothing: this version stores values unencrypted, so unset it", _refused
+        "nothing: this version stores values unencrypted, so unset it",
+        lambda text: arguments.choice(text, "it", ()),
     ),
     "CACHE_READ_STRATEGY": _only(
         "READ_THROUGH",
@@ -146,7 +139,10 @@ VARIABLES: Final[dict[str, Variable]] = {
         "cascada",
     ),
     "CASCADA_MODE": Variable(
-        "on, observe or off", lambda text: _one_of(text, get_args(Mode)), "mode", "on"
+        "on, observe or off",
+        lambda text: arguments.choice(text, "it", get_args(Mode)),
+        "mode",
+        "on",
     ),
     "CASCADA_OP_TIMEOUT": _limit(_SECONDS, "op_timeout"),
     "CASCADA_INVALIDATE_PATIENCE": _limit(

@@ -22,10 +22,9 @@ _NO_PATH: Final = re.compile(r":.*@|[?#]|;.*=", re.S)
 
 
 def redis_tier(
-    url: str | Url, password: str | Secret | None, options: Options, clock: Clock
+    url: Url, password: str | Secret | None, options: Options, clock: Clock
 ) -> RedisTier:
     """The tier on the Redis server that a URL names."""
-    url = _url(url, "redis", "redis://HOST:PORT/NUMBER")
     try:
         from cascada.tiers.redis.tier import RedisTier
     except ImportError as error:
@@ -45,14 +44,13 @@ def redis_tier(
     )
 
 
-def database_tier(url: str | Url, options: Options, clock: Clock) -> SqliteTier:
+def database_tier(url: Url, options: Options, clock: Clock) -> SqliteTier:
     """The database tier that a URL names.
 
     Who grants a call more time than usual grants other processes' transactions more, too.
     """
     from cascada.tiers.sqlite.tier import SqliteTier  # nor is SQLite read where none is asked for
 
-    url = _url(url, "database", DATABASE)
     path = sqlite_path(url)
     if path is None:
         raise BadInput(
@@ -83,9 +81,3 @@ def sqlite_path(url: Url) -> str | None:
     if path.strip("/ ") in ("", ":memory:") or _NO_PATH.search(path):
         return None
     return path
-
-
-def _url(given: object, name: str, expected: str) -> Url:
-    if not isinstance(given, str | Url):
-        raise BadInput(f"{name} is a {type(given).__name__}; pass a URL, such as {expected}")
-    return Url(given)

@@ -22,7 +22,21 @@ observe, or with CASCADA_SELF_CHECK set."""
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit status."""
-    chosen = _parser().parse_args(arguments)
+    parser = argparse.ArgumentParser(
+        prog="cascada", description="Looks after caches made with cascada."
+    )
+    parser.add_argument("--version", action="version", version=f"cascada {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    of_pages = commands.add_parser(
+        "report", help="what caches are worth, and whether they are right", description=_REPORT
+    )
+    of_pages.add_argument(
+        "sources",
+        nargs="+",
+        metavar="SOURCE",
+        help="the URL of a /metrics page, a file that holds one, or - for standard input",
+    )
+    chosen = parser.parse_args(arguments)
     try:
         from cascada.cli.pages import report  # needs an extra: `--help` does not
 
@@ -36,21 +50,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `cascada report ... | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="cascada", description="Looks after caches made with cascada."
-    )
-    parser.add_argument("--version", action="version", version=f"cascada {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    report = commands.add_parser(
-        "report", help="what caches are worth, and whether they are right", description=_REPORT
-    )
-    report.add_argument(
-        "sources",
-        nargs="+",
-        metavar="SOURCE",
-        help="the URL of a /metrics page, a file that holds one, or - for standard input",
-    )
-    return parser

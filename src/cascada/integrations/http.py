@@ -57,7 +57,18 @@ def cache_status(
 def _told(
     answer: Hit[Any] | Miss | CacheAsideMetrics, ttl: float | None, stored: bool
 ) -> Iterator[str]:
-    tier, stale, coalesced, there = _facts(answer)
+    tier: str | None = None
+    stale = coalesced = there = False
+    if isinstance(answer, Hit):
+        tier = None if answer.tier == "source" else answer.tier
+        stale, coalesced, there = answer.stale, answer.coalesced, True
+    elif not isinstance(answer, Miss):
+        try:
+            tier, stale, coalesced = answer["tier"], answer["stale"], answer["coalesced"]
+            there = answer["source"] != "none"
+        except Exception as error:
+            accepted = "a Hit, a Miss, or the metrics of get_with_cache_aside"
+            raise arguments.refused("answer", answer, accepted) from error
     if tier is None:
         yield "fwd=miss"
         # What was made of something stale goes to its callers and nowhere else.
@@ -71,18 +82,3 @@ def _told(
         yield f"ttl={max(-_LARGEST, min(math.floor(ttl), _LARGEST))}"
     if tier is not None:
         yield f"detail={tier}"
-
-
-def _facts(answer: Hit[Any] | Miss | CacheAsideMetrics) -> tuple[str | None, bool, bool, bool]:
-    """The tier that had it, if one did; whether it is stale; whether another's load brought it;
-    whether there is anything at all."""
-    if isinstance(answer, Miss):
-        return None, False, False, False
-    if isinstance(answer, Hit):
-        tier = None if answer.tier == "source" else answer.tier
-        return tier, answer.stale, answer.coalesced, True
-    try:
-        return answer["tier"], answer["stale"], answer["coalesced"], answer["source"] != "none"
-    except Exception as error:
-        accepted = "a Hit, a Miss, or the metrics of get_with_cache_aside"
-        raise arguments.refused("answer", answer, accepted) from error

@@ -353,8 +353,8 @@ def offers(value: object, what: str, methods: Sequence[str], accepted: str) -> N
     raise refused(what, value, f"{accepted}, which has {', '.join(methods)}")
 
 
-def secret(value: object, what: str, accepted: str) -> Any:
+def secret(value: object, what: str, accepted: str, kind: type[Secret] = Secret) -> Any:
     """What `hidden` made of a text that may hold a password: nothing of it is ever shown."""
-    if not issubclass(type(value), Secret):
+    if not issubclass(type(value), kind):
         raise BadInput(f"{what} is {value!r}; pass {accepted}")
     return value

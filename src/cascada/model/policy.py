@@ -62,15 +62,11 @@ def _parts(given: Any, what: str) -> tuple[str, ...]:
     return tuple([arguments.choice(each, what, CONTEXT_PARTS, InvalidPolicy) for each in given])
 
 
-def _not_yet(why: str) -> Check:
+def _not_yet(given: Any, what: str, why: str) -> bool:
     """A field that a later version acts on: to take it now would promise what nobody keeps."""
-
-    def check(given: Any, what: str) -> bool:
-        if _flag(given, what):
-            raise InvalidPolicy(f"{what} is True, but {why}")
-        return False
-
-    return check
+    if _flag(given, what):
+        raise InvalidPolicy(f"{what} is True, but {why}")
+    return False
 
 
 def _one_of(*known: str) -> Check:
@@ -128,11 +124,15 @@ class Policy(Checked):
     shared: bool = field(False, _flag)
     sensitive: bool = field(
         False,
-        _not_yet("this version of cascada cannot encrypt; do not cache such values yet"),
+        partial(
+            _not_yet, why="this version of cascada cannot encrypt; do not cache such values yet"
+        ),
     )
     durable: bool = field(
         False,
-        _not_yet("this version of cascada stores every value in all tiers; leave it out"),
+        partial(
+            _not_yet, why="this version of cascada stores every value in all tiers; leave it out"
+        ),
     )
     checkable: bool | None = field(None, or_none(_flag))
     bulky_bytes: int | None = field(

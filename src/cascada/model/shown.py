@@ -6,6 +6,7 @@ secret; so only what Python itself defines is written out, shortened, and of all
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
 from itertools import islice
 from typing import Any, Final
@@ -54,30 +55,25 @@ def _shown(value: Any, depth: int) -> str:
     if kind in (UUID, timedelta):
         return repr(str(value))
     if depth and kind in _BRACKETS:
-        return _listed(value, *_BRACKETS[kind], depth=depth - 1)
+        items = (_shown(each, depth - 1) for each in value)
+        return _listed(items, len(value), *_BRACKETS[kind])
     if depth and kind is dict:
-        return _paired(value, depth - 1)
+        pairs = (
+            f"{_shown(key, depth - 1)}: {_shown(each, depth - 1)}" for key, each in value.items()
+        )
+        return _listed(pairs, len(value), "{", "}")
     where = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
     return f"a {where}{kind.__qualname__}"
 
 
-def _listed(values: Any, opening: str, closing: str, *, depth: int) -> str:
-    texts = [_shown(each, depth) for each in islice(values, ITEMS)]
-    if len(values) > ITEMS:
-        texts.append("...")
-    elif opening == "(" and len(texts) == 1:
-        texts.append("")
-    return f"{opening}{', '.join(texts).rstrip(' ')}{closing}"
-
-
-def _paired(values: dict[Any, Any], depth: int) -> str:
-    texts = [
-        f"{_shown(key, depth)}: {_shown(each, depth)}"
-        for key, each in islice(values.items(), ITEMS)
-    ]
-    if len(values) > ITEMS:
-        texts.append("...")
-    return f"{{{', '.join(texts)}}}"
+def _listed(texts: Iterator[str], count: int, opening: str, closing: str) -> str:
+    """The first of `count` texts, in their brackets."""
+    shown = list(islice(texts, ITEMS))
+    if count > ITEMS:
+        shown.append("...")
+    elif opening == "(" and count == 1:
+        shown.append("")
+    return f"{opening}{', '.join(shown).rstrip(' ')}{closing}"
 
 
 def _cut(text: str) -> str:

@@ -79,7 +79,15 @@ class Decorator:
     def __call__(self, function: Callable[P, T]) -> PlainCached[P, T]: ...
 
     def __call__(self, function: Callable[..., Any]) -> Any:
-        _refuse_what_cannot_be_cached(function)
+        if inspect.isgeneratorfunction(function):
+            raise Misuse(
+                f"{getattr(function, '__qualname__', repr(function))} is a plain generator; "
+                "make it an async one, which is cached as a stream, or return a list"
+            )
+        if isinstance(function, classmethod | staticmethod):
+            raise Misuse(f"@cached stands below @{type(function).__name__}, next to the function")
+        if not callable(function):
+            raise Misuse(f"@cached was given {shown(function)}, which is no function")
         # With the first function that is cached, not with `cached`: see `api/cache.py`.
         from cascada.api.cached.forms import AsyncCached, PlainCached
         from cascada.api.cached.function import CachedFunction
@@ -152,15 +160,3 @@ def _several(given: Sequence[str], what: str) -> tuple[str, ...]:
     if (one := text_of(given)) is not None:
         raise Misuse(f"{what} is a tuple of names; pass ({one!r},)")
     return arguments.names(given, what)
-
-
-def _refuse_what_cannot_be_cached(function: object) -> None:
-    if inspect.isgeneratorfunction(function):
-        raise Misuse(
-            f"{getattr(function, '__qualname__', repr(function))} is a plain generator; "
-            "make it an async one, which is cached as a stream, or return a list"
-        )
-    if isinstance(function, classmethod | staticmethod):
-        raise Misuse(f"@cached stands below @{type(function).__name__}, next to the function")
-    if not callable(function):
-        raise Misuse(f"@cached was given {shown(function)}, which is no function")

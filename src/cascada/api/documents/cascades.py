@@ -161,17 +161,9 @@ async def invalidate_document_update(
     return result
 
 
-async def invalidate_agent_complete(tenant_id: Id, agent_id: Id) -> int:
-    """Void everything that is cached of an agent: by its id and in its context."""
-    return await _complete(_tenant_of(tenant_id), "agent", "agent", agent_id)
-
-
-async def invalidate_collection_complete(tenant_id: Id, collection_id: Id) -> int:
-    """Void everything that is cached of a collection: by its id and in its context."""
-    return await _complete(_tenant_of(tenant_id), "document", "collection", collection_id)
-
-
-async def _complete(tenant: Tenant, subject: str, part: ContextPart, given: Id) -> int:
+async def invalidate_complete(tenant_id: Id, subject: str, part: ContextPart, given: Id) -> int:
+    """Void everything that is cached of an agent or a collection: by its id and in its context."""
+    tenant = _tenant_of(tenant_id)
     value = arguments.identity(given, f"{part}_id")
     rows = [
         replace(row, within=part)

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from cascada.api import default
 from cascada.api.cache import Cache
 from cascada.api.default import LEFT_OUT, documents_tenant
-from cascada.api.documents import cascades
+from cascada.api.documents.cascades import invalidate_complete
 from cascada.api.documents.constants import CACHE_TYPE_AGENT_CONFIG, CACHE_TYPE_QUERY_RESULT
 from cascada.api.documents.manager_data import ListsAndCounters
 from cascada.api.embeddings import store_vector, stored_vector
@@ -136,12 +136,12 @@ class CacheManager(ListsAndCounters):
     @classmethod
     async def invalidate_agent_complete(cls, tenant_id: Id, agent_id: Id) -> int:
         """Void everything cached of an agent: by its id, and in its context."""
-        return await cascades.invalidate_agent_complete(tenant_id, agent_id)
+        return await invalidate_complete(tenant_id, "agent", "agent", agent_id)
 
     @classmethod
     async def invalidate_collection_complete(cls, tenant_id: Id, collection_id: Id) -> int:
         """Void everything cached of a collection: by its id, and in its context."""
-        return await cascades.invalidate_collection_complete(tenant_id, collection_id)
+        return await invalidate_complete(tenant_id, "document", "collection", collection_id)
 
     # --- by the documents' types --------------------------------------------------------------
 
