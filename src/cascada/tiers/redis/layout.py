@@ -26,7 +26,6 @@ miss.
 from __future__ import annotations
 
 import math
-import re
 from typing import Final
 
 import msgspec
@@ -173,9 +172,3 @@ def life_ms(entry: Entry, now: float) -> int:
 def ordered(version: int) -> bytes:
     """A version of 64 bits as text that scripts can compare: their numbers have but 53 bits."""
     return b"%020d" % (version + 2**63)
-
-
-def run_id_of(info: bytes) -> bytes:
-    """The identity of the server process, from its INFO."""
-    found = re.search(rb"^run_id:([0-9a-f]{40})", info, re.MULTILINE)
-    return found.group(1) if found else b""

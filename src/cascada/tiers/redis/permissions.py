@@ -17,12 +17,13 @@ those that know the run_id and those that do not go on emptying Redis for each o
 from __future__ import annotations
 
 import os
+import re
 from typing import Final
 
 import msgspec
 
 from cascada.tiers.contract import NotPermitted
-from cascada.tiers.redis.layout import NONCE, RUN_ID, Layout, run_id_of
+from cascada.tiers.redis.layout import NONCE, RUN_ID, Layout
 from cascada.tiers.redis.replies import begun
 from cascada.tiers.redis.scripts import BEGIN
 from cascada.tiers.redis.wire import Wire
@@ -67,11 +68,13 @@ def forbidden(error: NotPermitted) -> bool:
 async def run_id_on(wire: Wire) -> bytes:
     """The identity of the server at the other end; `ANY_SERVER` if it does not tell."""
     try:
-        return run_id_of(await wire.send((b"INFO", b"server"))) or ANY_SERVER
+        info = await wire.send((b"INFO", b"server"))
     except NotPermitted as error:
         if forbidden(error):
             return ANY_SERVER
         raise
+    found = re.search(rb"^run_id:([0-9a-f]{40})", info, re.MULTILINE)
+    return found.group(1) if found else ANY_SERVER
 
 
 async def find_out(wire: Wire, layout: Layout) -> Rights:

@@ -8,7 +8,6 @@ connection. Neither ever holds a password or a value.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
 from typing import Final
 
 from cascada.model.errors import TierUnavailable
@@ -51,17 +50,13 @@ def without_arguments(text: str) -> str:
 
 def cause(error: BaseException) -> str | None:
     """Why connecting failed, where that can be said better than the driver does."""
-    for each in _chain(error):
+    each: BaseException | None = error
+    while each is not None:
         if isinstance(each, ssl.SSLError):
             return f"TLS failed: {each.reason or each}"
         if isinstance(each, ConnectionRefusedError):
             return f"connection refused: {each.strerror or each}"
         if isinstance(each, TimeoutError):
             return "time-out while connecting (a firewall, or TLS on one side alone?)"
+        each = each.__cause__ or each.__context__
     return None
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__

@@ -99,7 +99,8 @@ class Tls(NamedTuple):
         """It reads files, and raises what that raises."""
         context = ssl.create_default_context()
         verified = _VERIFIED[self.ssl_cert_reqs]
-        context.check_hostname = verified is not ssl.CERT_NONE and _is_on(self.ssl_check_hostname)
+        asked = self.ssl_check_hostname.upper() not in ("0", "F", "FALSE", "N", "NO")
+        context.check_hostname = asked and verified is not ssl.CERT_NONE
         context.verify_mode = verified
         for name in _flags(self.ssl_include_verify_flags):
             context.verify_flags |= ssl.VerifyFlags[name]
@@ -182,7 +183,3 @@ def _secret(text: str | None) -> Secret | None:
 def _flags(text: str) -> list[str]:
     """Names, as in a list."""
     return [name for each in text.strip("[]").split(",") if (name := each.strip())]
-
-
-def _is_on(text: str) -> bool:
-    return text.upper() not in ("0", "F", "FALSE", "N", "NO")
