@@ -216,7 +216,10 @@ def _walk(data: bytes) -> None:  # noqa: C901 - one loop over a format, for its 
         ended = key_at
         left, in_dict, key_at, hashes = above.pop()
         if ended >= 0:
-            _note(hashes, data[ended:place])
+            with suppress(Exception):  # the decoder will say it
+                # As a key, since the decoder makes tuples of lists there.
+                (key,) = msgspec.msgpack.decode(b"\x81" + data[ended:place] + b"\xc0")
+                hashes.append(hash(key))
 
 
 def _bound(parts: int, items: int) -> None:
@@ -234,18 +237,6 @@ def _run(data: bytes, place: int, count: int) -> int:
     run = data[place : place + count]
     alone = run.isascii() or (first in (0x80, 0x90) and run.count(first) == count)
     return count if alone and len(run) == count else 0
-
-
-def _note(hashes: list[int], key: bytes) -> None:
-    """The hash of a key that is no scalar, as the decoder would make it."""
-    try:
-        hashes.append(hash(_hashable(msgspec.msgpack.decode(key))))
-    except Exception:  # noqa: BLE001 - the decoder will say it
-        return
-
-
-def _hashable(key: Any) -> Any:
-    return tuple(map(_hashable, key)) if isinstance(key, list) else key
 
 
 _LENGTHS: Final = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4}

@@ -87,10 +87,10 @@ def _object(value: Any) -> bytes:
         return _zone(value)
     if is_array(value):
         return _array(value)
-    for base in _BASES:
+    for base, contents in _CONTENTS.items():
         if isinstance(value, base):
-            contents = _CONTENTS[base](value) if base in _CONTENTS else value
-            return _tagged(b"K", _class(kind), _WRITERS[base](contents), _state(value, base))
+            held = _WRITERS[base](contents(value))
+            return _tagged(b"K", _class(kind), held, _state(value, base))
     fields = fields_of(value)
     if fields is None:
         raise BadInput(
@@ -117,8 +117,8 @@ def _state(value: Any, base: type) -> bytes:
 
 
 def _int(value: int) -> bytes:
-    size = int.bit_length(value) // 8 + 1
-    return _tagged(b"I", int.to_bytes(value, size, "little", signed=True))
+    size = value.bit_length() // 8 + 1
+    return _tagged(b"I", value.to_bytes(size, "little", signed=True))
 
 
 def _float(value: float) -> bytes:
@@ -126,7 +126,7 @@ def _float(value: float) -> bytes:
 
 
 def _str(value: str) -> bytes:
-    return _tagged(b"S", str.encode(value, "utf-8", "surrogatepass"))
+    return _tagged(b"S", value.encode("utf-8", "surrogatepass"))
 
 
 def _sequence(tag: bytes) -> Writer:
@@ -222,7 +222,8 @@ _WRITERS: Final[dict[type, Writer]] = {
 }
 
 # What is really in them, whatever a class derived from them says: an amount of money may be written
-# with two digits, and have more. (Of str and int the writers themselves ask the base.)
+# with two digits, and have more. Classes of one's own are derived from these, the more special ones
+# first.
 _CONTENTS: Final[dict[type, Callable[[Any], Any]]] = {
     OrderedDict: lambda value: OrderedDict(OrderedDict.items(value)),
     Counter: dict.copy,
@@ -232,8 +233,10 @@ _CONTENTS: Final[dict[type, Callable[[Any], Any]]] = {
     deque: lambda value: deque(deque.__iter__(value), deque.maxlen.__get__(value)),
     set: set.__iter__,
     frozenset: frozenset.__iter__,
+    str: str.__str__,
     bytes: lambda value: bytes.__getitem__(value, slice(None)),
     bytearray: lambda value: bytearray.__getitem__(value, slice(None)),
+    int: int.__pos__,
     float: float.__pos__,
     complex: complex.__pos__,
     Decimal: Decimal,
@@ -242,10 +245,3 @@ _CONTENTS: Final[dict[type, Callable[[Any], Any]]] = {
     time: lambda value: time(*time.__reduce_ex__(value, 4)[1]),
     timedelta: timedelta.__pos__,
 }
-
-
-# Classes of one's own are derived from these, the more special ones first.
-_BASES: Final = (
-    OrderedDict, Counter, dict, list, tuple, deque, set, frozenset, str, bytes, bytearray, int,
-    float, complex, Decimal, datetime, date, time, timedelta,
-)  # fmt: skip

@@ -26,10 +26,10 @@ from cascada.model.errors import CorruptEntry, SerializationError
 
 _VECTOR_TYPES: Final = frozenset({"embedding", "vector_store"})
 _TAG: Final = "$cascada"
-_COLLECTIONS: Final[dict[type, str]] = {tuple: "tuple", set: "set", frozenset: "frozenset"}
+_COLLECTIONS: Final = (tuple, set, frozenset)
 _MADE_OF: Final[dict[str, Callable[[Any], Any]]] = {
-    "tuple": tuple, "set": set, "frozenset": frozenset, "dict": dict,
-}  # fmt: skip
+    kind.__name__: kind for kind in (*_COLLECTIONS, dict)
+}
 _LONGEST_INT: Final = 10_000  # bits; Python writes no int of 4,300 digits as text
 _codec: Final = ValueCodec(compress_over=sys.maxsize)
 _written_classes: WeakValueDictionary[str, type] = WeakValueDictionary()
@@ -103,7 +103,7 @@ def _written(value: Any, path: str) -> Any:
         return _written_dict(value, path)
     if kind is list or kind in _COLLECTIONS:
         items = [_written(item, f"{path}[{at}]") for at, item in enumerate(value)]
-        return items if kind is list else {_TAG: [_COLLECTIONS[kind], items]}
+        return items if kind is list else {_TAG: [kind.__name__, items]}
     if kind is Decimal:
         return {_TAG: ["decimal", str(value)]}
     if is_declared(kind):

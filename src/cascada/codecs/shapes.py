@@ -137,25 +137,18 @@ def locate(
 
 def _cycle(value: Any) -> str | None:
     """The steps down to a part that is one of those it lies in, or None."""
-    steps: list[str] = []
-    line, above, done = [id(value)], {id(value)}, set[int]()
-    open_parts = [_children(value)]
-    while open_parts:
-        for step, child in open_parts[-1]:
+    above, done = {id(value): ("", _children(value))}, set[int]()
+    while above:
+        last = next(reversed(above))
+        for step, child in above[last][1]:
             if id(child) in above:
-                return "".join([*steps, step])
+                return "".join([*(each for each, _ in above.values()), step])
             if id(child) not in done:
-                steps.append(step)
-                line.append(id(child))
-                above.add(id(child))
-                open_parts.append(_children(child))
+                above[id(child)] = step, _children(child)
                 break
         else:
-            open_parts.pop()
-            del steps[-1:]
-            left = line.pop()
-            above.remove(left)
-            done.add(left)
+            above.popitem()
+            done.add(last)
     return None
 
 

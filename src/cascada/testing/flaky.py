@@ -94,13 +94,10 @@ class FlakyTier:
 
     def __init__(self, tier: SharedTier) -> None:
         self.tier = tier
+        self.name = tier.name
         self.made: Counter[Call] = Counter()
         self._faults: dict[Call, Fault] = {}
         self._busy: list[float] = []
-
-    @property
-    def name(self) -> str:
-        return self.tier.name
 
     @property
     def data(self) -> DataStore:
