@@ -111,10 +111,8 @@ class SqliteTier:
     # --- the tier contract ------------------------------------------------------------------
 
     async def read(self, keys: Sequence[Key]) -> list[Found | Missing]:
-        if len(keys) <= CHUNK:
-            answers = await self._read(keys)
-        else:
-            answers = await _by_chunks(self._read, keys)
+        answers = await _by_chunks(self._read, keys)
+        if len(keys) > CHUNK:
             numbers = {(key.tenant, answer.q) for key, answer in zip(keys, answers, strict=True)}
             if len(numbers) > len({tenant for tenant, _ in numbers}):
                 # Something was invalidated meanwhile. In one go it is of one moment, or half of
@@ -156,14 +154,14 @@ class SqliteTier:
                     released.append(lease)
                 else:
                     stored.append((lease, entry))
+            if not released:
+                return await _by_chunks(self._fill, stored, GROUP)
             ask = self._questions.standing
             standing = await _by_chunks(
                 lambda some: self._reader.run(partial(ask, leases=some)), released
             )
-            filled = await _by_chunks(self._fill, stored, GROUP)
-            if not released:
-                return filled
-            of_released, of_stored = iter(standing), iter(filled)
+            of_released = iter(standing)
+            of_stored = iter(await _by_chunks(self._fill, stored, GROUP))
             return [next(of_released if entry is None else of_stored) for entry in entries]
         finally:
             end_turns(leases)
@@ -350,13 +348,18 @@ class SqliteTier:
                 _log.error("upkeep of the cache database %s failed: %s", self._path, why)
 
 
-async def _by_chunks(
+def _by_chunks(
     ask: Callable[[Sequence[Item]], Awaitable[list[T]]], items: Sequence[Item], most: int = CHUNK
-) -> list[T]:
+) -> Awaitable[list[T]]:
     """What `ask` answers to all items, `most` of them at a time."""
+    return ask(items) if 0 < len(items) <= most else _one_after_another(ask, items, most)
+
+
+async def _one_after_another(
+    ask: Callable[[Sequence[Item]], Awaitable[list[T]]], items: Sequence[Item], most: int
+) -> list[T]:
     answers: list[T] = []
     for start in range(0, len(items), most):
         answers += await ask(items[start : start + most])
-        if len(items) > most:
-            await asyncio.sleep(0)  # who asks inline has not let the loop breathe
+        await asyncio.sleep(0)  # who asks inline has not let the loop breathe
     return answers
