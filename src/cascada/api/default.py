@@ -57,7 +57,9 @@ def documents_tenant(
     handle = cache.tenant(
         tenant_id, agent=agent_id, conversation=conversation_id, collection=collection_id
     )
-    return handle._documented or handle._as_documented()
+    if handle._documented is None:  # the same handle, but for that; made once
+        handle._documented = Tenant(handle._engine, handle.tenant, handle.scope, nearest=True)
+    return handle._documented
 
 
 async def reset() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 import weakref
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from hashlib import blake2b
 from typing import Any, TypedDict
@@ -69,7 +69,13 @@ class Embeddings:
         max_wait = arguments.seconds(max_wait, "max_wait", zero=True)
         max_calls = arguments.integer(max_calls, "max_calls", 1)
         half, ttl = arguments.flag(half, "half"), arguments.ttl(ttl)
-        self._ask = _function_of(provider)
+        accepted = "a function of a list of texts, or an object with a method embed"
+        try:
+            function = getattr(provider, "embed", provider)
+        except Exception as error:
+            raise arguments.refused("embedding_provider", provider, accepted) from error
+        arguments.function(function, "embedding_provider", accepted)
+        self._ask = partial(vectors_of, function)
         self._identity = _identity(model, {**params, "half": True} if half else params)
         self._limits: dict[str, Any] = {
             "max_batch": max_batch, "max_wait": max_wait, "max_calls": max_calls,
@@ -270,13 +276,3 @@ def _identity(model: str, params: Mapping[str, Any]) -> Any:
     """A hash that has taken all but the text, which comes last and so needs no length."""
     head = generate_resource_id_hash(arguments.text(model, "model_name"), **params)
     return blake2b(head.encode(), digest_size=16, person=b"cascada embed 1")
-
-
-def _function_of(provider: Any) -> Callable[[list[str]], Awaitable[Any]]:
-    accepted = "a function of a list of texts, or an object with a method embed"
-    try:
-        function = getattr(provider, "embed", provider)
-    except Exception as error:
-        raise arguments.refused("embedding_provider", provider, accepted) from error
-    arguments.function(function, "embedding_provider", accepted)
-    return partial(vectors_of, function)

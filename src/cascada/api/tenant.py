@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Self, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 from cascada.api.tenant_data import TenantData
 from cascada.api.tenant_fills import TenantFills
@@ -36,13 +36,6 @@ class Tenant(TenantLoads, TenantFills, TenantStreams, TenantData, TenantInvalida
     def __repr__(self) -> str:
         parts = "".join(f", {label}={part!r}" for label, part in self.scope.parts)
         return f"Tenant({self.tenant!r}{parts})"
-
-    def _as_documented(self) -> Self:
-        """The same tenant as the documents' functions ask it: a more general context answers for
-        any type whose policy says nothing else."""
-        if self._documented is None:
-            self._documented = type(self)(self._engine, self.tenant, self.scope, nearest=True)
-        return self._documented
 
     def key(self, data_type: str, resource_id: Id) -> Key:
         """The key of a value, for `Cache.get`, and for whoever shows or keeps it."""

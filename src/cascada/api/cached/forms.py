@@ -42,10 +42,11 @@ class AsyncCached(CachedForm[P], Generic[P, T]):
             if record is not None and (hit := cache._hits.one(record, recipe.wanted)) is not None:
                 value: T = hit.value
                 return value
+        loader = functools.partial(recipe.function, *args_, **kwargs)
         found = await cache.tenant(key.tenant).load(
             key.data_type,
             key.resource_id,
-            recipe.loader(args_, kwargs),
+            loader if recipe.is_async else functools.partial(portal.in_worker, loader),
             ttl=recipe.ttl,
             tags=recipe.tags,
             sources=recipe.sources(args_, kwargs),

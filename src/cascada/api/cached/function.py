@@ -23,7 +23,6 @@ from uuid import UUID
 from weakref import ref
 
 from cascada.api.cache import Cache
-from cascada.api.cached import portal
 from cascada.api.context import current, current_tenant
 from cascada.api.default import default_cache
 from cascada.codecs import typed
@@ -72,7 +71,10 @@ class CachedFunction:
         self._base, self._brought, self._named = _apart(function)
         self.name = getattr(self._base, "__qualname__", type(self._base).__qualname__)
         identity = f"{getattr(self._base, '__module__', 'builtins')}.{self.name}"
-        self._identity: tuple[Any, ...] = (identity, *_code_of_unnamed(self._base))
+        self._identity: tuple[Any, ...] = (identity,)
+        code = getattr(self._base, "__code__", None)
+        if code is not None and code.co_name == "<lambda>":  # no name tells it from another one
+            self._identity = identity, _said(code)
         self.data_type = arguments.data_type(identity if data_type is None else data_type)
         self.ttl = ttl
         self.tags = tuple(tags)
@@ -155,11 +157,6 @@ class CachedFunction:
         """What the result for these arguments is made from, beside what the function reads."""
         return self._sources(*args, **named) if callable(self._sources) else self._sources
 
-    def loader(self, args: tuple[Any, ...], named: dict[str, Any]) -> Callable[[], Any]:
-        """The call itself, to be made if nobody has its result."""
-        call = functools.partial(self.function, *args, **named)
-        return call if self.is_async else functools.partial(portal.in_worker, call)
-
     def _unfit(self, arguments: dict[str, Any], error: BadInput) -> str:
         """Which argument it was, and what to do; to leave data out would merge all results."""
         for name, each in arguments.items():
@@ -212,12 +209,6 @@ def _apart(function: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
             return type(function).__call__, (function, *args), named
         else:
             return function, args, named
-
-
-def _code_of_unnamed(function: Any) -> tuple[Any, ...]:
-    """What tells a lambda from another one, since no name does."""
-    code = getattr(function, "__code__", None)
-    return () if code is None or code.co_name != "<lambda>" else (_said(code),)
 
 
 def _said(code: CodeType) -> Any:
