@@ -93,11 +93,11 @@ KEPT = "tiers.memory.records"
 HITS = "engine.hits"
 MUTANTS = [
     Mutant("ring for the key's names", "MemoryMachine", HEARD,
-           "            and all(self.latest(name) <= q for name in static_names(key))\n"),
+           "(*static_names(key), *names)", "names"),
     Mutant("ring for late names", "MemoryMachine", HEARD,
-           "            and all(self.latest(name) <= q for name in names)\n"),
+           "(*static_names(key), *names)", "static_names(key)"),
     Mutant("low-water mark at the fill", "MemoryMachine", HEARD,
-           "            self.low(quote(key.tenant)) <= q\n            and", "            "),
+           "        if self.low(quote(key.tenant)) > q:\n", "        if False:\n"),
     Mutant("low-water mark raised", "MemoryMachine", HEARD,
            "            self._raise_low(tenant_of(oldest), gone)\n", "            pass\n"),
     Mutant("flush ends leases", "MemoryMachine", MEMORY,

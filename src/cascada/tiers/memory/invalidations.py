@@ -123,11 +123,13 @@ class InvalidationLog:
         """Whether neither the key's own names nor these were invalidated after `q`."""
         if self.highest <= q:
             return True
-        return (
-            self.low(quote(key.tenant)) <= q
-            and all(self.latest(name) <= q for name in static_names(key))
-            and all(self.latest(name) <= q for name in names)
-        )
+        if self.low(quote(key.tenant)) > q:
+            return False
+        ring = self._ring
+        for name in (*static_names(key), *names):  # noqa: SIM110 - a generator takes twice as long
+            if ring.get(name, 0) > q:
+                return False
+        return True
 
     def latest(self, name: str) -> int:
         """When a name was invalidated last, as far as the ring goes back."""

@@ -106,6 +106,7 @@ class Records:
         """
         # The key itself needs no cell while its record is here: `apply` finds it by its key.
         cells = self._names.cells_of(partition, resource_id)
+        shared = partition.cells
         old = partition.records.get(resource_id)
         if old is not None:
             self.drop(old)
@@ -119,7 +120,7 @@ class Records:
         record.due = self._due_at(partition.kind, entry) + to_monotonic
         # What a partition has a record under already is shared, whatever names it is.
         first = not partition.records
-        own = cells if first else cells[len(partition.cells) :]
+        own = cells if first else cells[len(shared) :]
         record.weight = weight = weight_of(resource_id, entry, own, first=first)
         if weight > self.capacity:
             return None
@@ -129,6 +130,7 @@ class Records:
             for cell in record.made_of:
                 cell.made += 1
         partition.records[resource_id] = record
+        partition.cells = shared  # they have gone with what was here alone
         self._count += 1
         self.size += weight
         self._eviction.admit(record)
