@@ -107,7 +107,7 @@ class ValueCodec:
                 shared = value
             elif codec is not _MSGPACK:
                 shared = _shared(value, data, codec)
-            if self._debug and (where := _lost(value, self.decode(data, codec, 0))) is not None:
+            if self._debug and (where := lost(value, self.decode(data, codec, 0))) is not None:
                 raise SerializationError(where)
         else:
             data, codec, shared = _encode_typed(value, wanted)
@@ -180,7 +180,7 @@ def _encode_typed(value: Any, wanted: Any) -> tuple[bytes, Codec, object]:
             f"value does not fit type={name_of(wanted)}: "
             f"{typed.reason(error).replace('`$', '`value')}"
         ) from error
-    codec, where = _MSGPACK, _lost(value, decoded)
+    codec, where = _MSGPACK, lost(value, decoded)
     if where is not None:
         in_parts = _in_parts(value, form)
         if in_parts is None:
@@ -210,7 +210,7 @@ def _in_parts(value: Any, form: typed.Form) -> tuple[bytes, Any] | None:
         decoded = form.from_parts(decode(data))
     except Exception:  # noqa: BLE001 - a model may raise anything; what is wrong is known already
         return None
-    return (data, decoded) if _lost(value, decoded) is None else None
+    return (data, decoded) if lost(value, decoded) is None else None
 
 
 def _encode_untyped(value: Any) -> tuple[bytes, Codec]:
@@ -254,13 +254,6 @@ def _read_typed(data: bytes, codec: int, wanted: Any) -> Any:
         return decode(data)
     form = typed.form(wanted)
     return form.from_parts(decode(data)) if codec == _EXTENDED else form.decode(data)
-
-
-def _lost(value: object, decoded: object) -> str | None:
-    try:
-        return lost(value, decoded)
-    except RecursionError:
-        return "value is nested too deeply; pass it in parts"
 
 
 def _is_type(wanted: Any) -> bool:
