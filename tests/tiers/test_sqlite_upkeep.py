@@ -10,6 +10,7 @@ from cascada.testing.inside import InsideSqlite
 from cascada.tiers.contract import Found, Lease, Missing, Usage, Why
 from cascada.tiers.sqlite import maintenance as sqlite_upkeep
 from cascada.tiers.sqlite import reads as sqlite_reads
+from cascada.tiers.sqlite.forgetting import Forgetting
 from tests.tiers.sqlite_world import World, entry, fill, grant, key, load, look
 
 ROW = 1400  # a little more than a row with a value of 1000 bytes weighs
@@ -336,3 +337,21 @@ async def test_another_namespace_loses_no_row_to_a_number_that_is_used_again(wor
     assert world.sql("SELECT id FROM entries") == [(1,)]
     await a.upkeep()
     assert await look(other, key()) == b"good"
+
+
+async def test_a_step_that_fails_is_undone_and_keeps_nobody_from_writing(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It fails when it has evicted already, in a transaction that must not stay open."""
+
+    def fails(*arguments: object) -> bool:
+        raise ValueError("a step that fails")
+
+    monkeypatch.setattr(Forgetting, "step", fails)
+    tier, other = world.tier(capacity_bytes=1), world.tier()
+    assert (await load(tier, key(1))).accepted
+    assert (await load(tier, key(2))).accepted  # after the step, on the same thread
+    assert "a step that fails" in caplog.text
+    assert await look(other, key(1)) == b"value"
+    assert (await load(other, key(3))).accepted
+    world.check_sums()
