@@ -33,7 +33,7 @@ class AsyncCached(CachedForm[P], Generic[P, T]):
             inspect.markcoroutinefunction(self)
 
     async def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        recipe, args_ = self._recipe, (*self._bound, *args)
+        recipe, args_ = self._recipe, (*self._bound, *args) if self._bound else args
         cache, key = recipe.cache(), recipe.key(args_, kwargs)
         if cache._validate is None and not cache._engine.check.armed:
             # The hit of `Cache.get`, without its fall through the tiers, which `load` would repeat.

@@ -47,7 +47,11 @@ SourcesOf = Sequence[Declared] | Callable[..., Sequence[Declared]]
 _AROUND: Final = (Loaded, AsyncIterator, AsyncGenerator, AsyncIterable)
 """What a result, or an item, is annotated with around it."""
 
-_SCALARS: Final = frozenset({str, int, bool, bytes, UUID, type(None)})
+_UNLIKE: Final = frozenset({str, int, bytes, UUID, type(None)})
+"""Of two of these types no values are equal."""
+
+_SCALARS: Final = _UNLIKE | {bool}
+"""What may be remembered: it neither changes, nor says itself what it is equal to."""
 
 
 class CachedFunction:
@@ -123,12 +127,16 @@ class CachedFunction:
         stated = None if entered is None else entered[0].tenant_id
         if stated.__class__ is not str:
             stated = current_tenant()
-        given = (*args, *named.values()) if named else args
-        types = tuple(map(type, given))
-        if not self._is_plain or not _SCALARS.issuperset(types):
+        if not self._is_plain:
             return self._make_key(current_tenant(), args, named)
-        # Binding and hashing cost twenty times as much as a hit. 1 and True are equal, but not one.
-        call = (stated, given, types, *named) if named else (stated, given, types)
+        given = (*args, *named.values()) if named else args
+        # Binding and hashing cost twenty times as much as a hit.
+        call: tuple[Any, ...] = (stated, given, *named) if named else (stated, given)
+        if not _UNLIKE.issuperset(map(type, given)):
+            types = tuple(map(type, given))
+            if not _SCALARS.issuperset(types):
+                return self._make_key(current_tenant(), args, named)
+            call = (*call, types)  # 1 and True are equal, but not one
         key = self._keys.get(call)
         if key is None:
             tenant = current_tenant()
