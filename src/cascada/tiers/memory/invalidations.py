@@ -31,7 +31,10 @@ RING: Final = 4096
 
 
 class InvalidationLog:
-    """See the module's text. `ring_size`: names in the ring. `highest`: the number heard of."""
+    """See the module's text. `ring_size`: names in the ring. `highest`: the number heard of.
+
+    `numbering`: another one since all was forgotten.
+    """
 
     def __init__(self, ring_size: int) -> None:
         self.ring_size = ring_size
@@ -43,6 +46,7 @@ class InvalidationLog:
         for cell in self.cells.values():
             cell.q = VOID
         self.highest = 0
+        self.numbering = object()
         self.cells.clear()
         self._ring: OrderedDict[str, int] = OrderedDict()
         self._when: dict[str, float] = {}

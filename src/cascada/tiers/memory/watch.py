@@ -15,11 +15,12 @@ from cascada.tiers.memory.tier import MemoryTier
 class Watch:
     """Begins when it is made. `seen` is a number of the tier below that is known by then."""
 
-    __slots__ = ("_cells", "_memory", "_q", "_since", "_tenant")
+    __slots__ = ("_cells", "_memory", "_numbering", "_q", "_since", "_tenant")
 
     def __init__(self, memory: MemoryTier, key: Key, seen: int) -> None:
         self._memory = memory
         self._since = memory.moment()
+        self._numbering = memory.names.numbering
         # An invalidation that is made from now on gets a higher number; one that is still on its
         # way with a lower one was made before.
         self._q = max(seen, memory.names.highest)
@@ -28,6 +29,8 @@ class Watch:
 
     def is_void(self, names: Iterable[str]) -> bool:
         """Whether something heard of since names the key, or one of the (dynamic) names."""
+        if self._numbering is not self._memory.names.numbering:
+            return False  # all was forgotten: the cells held here are void, and name nothing
         latest = self._memory.names.latest
         return any(cell.q > self._q for cell in self._cells) or any(
             latest(name) > self._q for name in names
