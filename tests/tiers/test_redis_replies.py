@@ -13,6 +13,7 @@ import pytest
 
 from cascada import Cache
 from cascada.model.errors import CascadaError, TierUnavailable, Unanswered
+from cascada.tiers.redis.refusals import Away
 from cascada.tiers.redis.wire import Wire
 from tests.servers.redis import RedisServer
 
@@ -147,3 +148,19 @@ async def test_an_odd_version_costs_no_neighbour_his_answers(redis_server: Redis
             answers = await asyncio.gather(*(each.list("l").range() for each in tenants))
             assert answers == [[f"of {each}"] for each in tenants]
             assert isinstance(await tenants[1].increment("c", "n"), int)
+
+
+async def test_a_master_that_is_a_replica_now_is_left(
+    wire: Wire, redis_server: RedisServer
+) -> None:
+    """Who asked is told what the server said, and who connects anew is led to the new master."""
+    redis_server.say("REPLICAOF", "127.0.0.1", "1")
+    try:
+        asked, behind = wire.send((b"INCRBY", b"n", 5)), wire.send((b"GET", b"n"))
+        with pytest.raises(Away, match="Redis refused INCRBY: READONLY"):
+            await asked
+        with pytest.raises(Unanswered):
+            await behind
+        assert not wire.is_open
+    finally:
+        redis_server.say("REPLICAOF", "NO", "ONE")

@@ -68,14 +68,12 @@ class Deadline:
         self,
         seconds: float,
         *,
-        at_most: float | None = None,
+        at_most: float = math.inf,
         on_late: Callable[[], None] | None = None,
     ) -> None:
         self._seconds = seconds
-        if at_most is not None:
-            self._at_most = at_most
-        if on_late is not None:
-            self._on_late = on_late
+        self._at_most = at_most
+        self._on_late = on_late
 
     def __enter__(self) -> Self:
         task = asyncio.current_task()

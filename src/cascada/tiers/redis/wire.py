@@ -116,7 +116,8 @@ class Wire(asyncio.Protocol):
         return reply
 
     def send_unanswered(self, command: Sequence[Argument]) -> None:
-        """Write a command that RESP3 confirms with a push, not with a reply (SUBSCRIBE)."""
+        """Write a command that RESP3 confirms with a push, not with a reply (SUBSCRIBE). Where the
+        connection is gone, the next command says so."""
         if self._transport is not None:
             self._transport.write(packed(command))
 
