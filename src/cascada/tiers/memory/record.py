@@ -111,15 +111,12 @@ class Record(Entry):
     @property
     def marks(self) -> tuple[NameState, ...]:
         """Its names, for people: the number that it was read at, and the latest of each name."""
+        told = {VOID: "invalidated without a number", 0: "never"}
         return tuple(
             NameState(
                 cell.name,
                 f"read at {self.q}",
-                "invalidated without a number"
-                if cell.q == VOID
-                else f"last invalidated at {cell.q}"
-                if cell.q
-                else "never",
+                told.get(cell.q, f"last invalidated at {cell.q}"),
                 cell.q <= self.q,
             )
             for cell in self.cells

@@ -23,7 +23,7 @@ from cascada.model.keys import Key, Prefix
 from cascada.tiers.memory.eviction import LeastRecentlyUsed
 from cascada.tiers.memory.invalidations import InvalidationLog
 from cascada.tiers.memory.record import MOMENT, Partition, Record
-from cascada.tiers.memory.weight import weight_of
+from cascada.tiers.memory.weight import PARTITION, weight_of
 
 MAX_VERSIONS: Final = 4096
 """Keys whose greatest version is remembered when their record has gone.
@@ -118,10 +118,12 @@ class Records:
         if abs(born - now) > MOMENT:  # else one float is enough, of which there may be millions
             record.born = born
         record.due = self._due_at(partition.kind, entry) + to_monotonic
-        # What a partition has a record under already is shared, whatever names it is.
-        first = not partition.records
-        own = cells if first else cells[len(shared) :]
-        record.weight = weight = weight_of(resource_id, entry, own, first=first)
+        # Who is the first of a partition weighs what all of it share.
+        if partition.records:
+            weight = weight_of(resource_id, entry, cells[len(shared) :])
+        else:
+            weight = weight_of(resource_id, entry, cells) + PARTITION
+        record.weight = weight
         if weight > self.capacity:
             return None
         for cell in cells:

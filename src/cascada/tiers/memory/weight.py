@@ -40,11 +40,9 @@ _ATOMS: Final = frozenset({int, float, complex, str, bytes, bytearray})
 BYTES: Final = sys.getsizeof(b"")
 
 
-def weight_of(resource_id: str, entry: Entry, cells: Sequence[Cell], *, first: bool = False) -> int:
-    """`cells`: of these names those weigh that no record bears yet; `first`: of its partition."""
+def weight_of(resource_id: str, entry: Entry, cells: Sequence[Cell]) -> int:
+    """`cells` are of the names that may be its alone: those weigh that no record bears yet."""
     weight = RECORD + BYTES + len(entry.data) + sys.getsizeof(resource_id)
-    if first:
-        weight += PARTITION
     if entry.value is not UNSET:
         weight += _decoded(entry)
     for cell in cells:
