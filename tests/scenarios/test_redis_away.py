@@ -11,9 +11,10 @@ import pytest
 from cascada import Cache, InvalidationPending, Policy
 from cascada.model.entry import Entry
 from cascada.model.keys import Key
+from cascada.model.names import type_name
 from cascada.testing.clock import ManualClock
 from cascada.testing.inside import inside
-from cascada.tiers.contract import Missing
+from cascada.tiers.contract import Found, Missing
 from cascada.tiers.memory.tier import MemoryTier
 from tests.options import grouped
 from tests.scenarios.row import Row, all_stored, until
@@ -193,3 +194,22 @@ async def test_no_read_finds_it_that_redis_could_answer(clock: ManualClock) -> N
     assert memory.last_known(key, 0.0) is not None
     memory.end_meanwhile()
     assert memory.last_known(key, LONGEST) is None
+
+
+async def test_what_is_kept_after_a_type_was_voided_is_found(clock: ManualClock) -> None:
+    memory = MemoryTier(clock)
+    first, second = (Key("acme", "doc", None, None, None, name) for name in "12")
+    await memory.fill([memory.grant(first)], [Entry(b"\xa1a")])
+    memory.void([type_name("acme", "doc")])
+    await memory.fill([memory.grant(second)], [Entry(b"\xa1a")])
+    gone, there = await memory.read([first, second])
+    assert isinstance(gone, Missing)
+    assert isinstance(there, Found)
+
+
+async def test_what_is_made_over_a_flush_is_not_kept_either(clock: ManualClock) -> None:
+    memory, key = MemoryTier(clock), Key("acme", "doc", None, None, None, "1")
+    lease = memory.lease_meanwhile(key, None, LONGEST)
+    memory.flush()
+    (filled,) = await memory.fill([lease], [Entry(b"\xa1a")])
+    assert not filled.accepted
