@@ -254,7 +254,7 @@ class MemoryTier:
         """Forget everything; reads that began before are not kept either.
 
         The numbering below may begin anew after this (a restored database, another server), so
-        cells and clocks are new ones too: an old high number in a cell that somebody still holds
+        cells are new ones too: an old high number in a cell that somebody still holds
         would refuse everything read under the new numbers.
         """
         self._bar_what_is_under_way()
