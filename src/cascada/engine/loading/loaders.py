@@ -146,7 +146,7 @@ class SingleLoader:
         origin: Origin = "loader"
         generated = 0.0
         # A question may leave the generator out: then it is the source alone that is asked.
-        if is_nothing(loaded) and self._generator is not None and requests[0].generating:
+        if self._generator is not None and requests[0].generating and is_nothing(loaded):
             loaded, origin = await call(self._generator), "generator"
             generated = self._timer() - between
         made = produced(loaded, origin, self._stored)

@@ -95,7 +95,7 @@ def _fill_memory(stack: Stack, item: Item, entry: Entry | None) -> bool:
     if (held := item.leases.get(memory)) is None:
         return False
     accepted = memory.fill_one(held, entry).accepted
-    if entry is not None:
+    if entry is not None and (stack.trace.observers or not accepted):
         stack.trace.filled(item.request, memory.name, accepted=accepted)
     return accepted and memory is stack.authority
 
