@@ -148,7 +148,7 @@ async def test_a_push_that_overtakes_the_answer_is_not_missed(meanwhile: str) ->
     hearing = redis_hearing.LeaseReleases()
     hearing.listening = True
     hearing.released("key")
-    since = hearing.moment()
+    since = hearing.moment
     if meanwhile == "released":
         hearing.released("key")
     elif meanwhile == "forgotten":
@@ -162,7 +162,7 @@ async def test_a_push_that_overtakes_the_answer_is_not_missed(meanwhile: str) ->
     busy = hearing.busy("key", since, 5.0)
     assert busy.released is not None
     assert busy.released.is_set() == (meanwhile != "another")
-    later = hearing.busy("key", hearing.moment(), 5.0)
+    later = hearing.busy("key", hearing.moment, 5.0)
     assert later.released is not None
     assert not later.released.is_set()
     hearing.released("key")

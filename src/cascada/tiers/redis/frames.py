@@ -81,8 +81,8 @@ class Frames:
                 if size - at >= MAX_LINE:
                     raise TooMuch(f"a line of more than {MAX_LINE} bytes")
                 return self._bytes
-            usual = _USUAL.get(data[at:end])
-            if usual is not None:
+            usual = _USUAL.get(data[at:end]) or (2 if data[at] in _LINES else 0)
+            if usual:
                 at = end + usual
             else:
                 at, follow = self._unusual(data, at, end)
@@ -108,8 +108,6 @@ class Frames:
     def _unusual(self, data: bytes, at: int, end: int) -> tuple[int, int]:
         """Where the next header begins, and how many elements of this one follow."""
         kind = data[at]
-        if kind in _LINES:
-            return end + 2, 0
         count = int(data[at + 1 : end])
         if kind in _STRINGS:
             if count > MAX_STRING:

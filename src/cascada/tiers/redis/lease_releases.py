@@ -27,13 +27,16 @@ MAX_RELEASED: Final = 1024
 class LeaseReleases:
     """The releases that one process has heard of. `listening`: pushes arrive at present.
 
+    `moment` is now, for `busy`. It is taken before a lease is asked for: the push that it is
+    released may overtake the answer that it is busy.
+
     Events are held by those who wait alone, so that whoever is cancelled leaves nothing behind.
     """
 
     def __init__(self) -> None:
         self._listening = False
         self._events: WeakValueDictionary[str, asyncio.Event] = WeakValueDictionary()
-        self._moment = self._unknown = 0
+        self.moment = self._unknown = 0
         self._released: OrderedDict[str, int] = OrderedDict()
 
     @property
@@ -45,21 +48,16 @@ class LeaseReleases:
         self._listening = hears
         if not hears:
             # What is released now is pushed to nobody: who waits has to ask.
-            self._moment += 1
-            self._unknown = self._moment
+            self.moment += 1
+            self._unknown = self.moment
             for event in list(self._events.values()):
                 event.set()
             self._events.clear()
 
-    def moment(self) -> int:
-        """Now, for `busy`. Taken before a lease is asked for: the push that it is released may
-        overtake the answer that it is busy."""
-        return self._moment
-
     def released(self, key: str) -> None:
         """The lease of `key` (its text) is gone, or void."""
-        self._moment += 1
-        self._released[key] = self._moment
+        self.moment += 1
+        self._released[key] = self.moment
         self._released.move_to_end(key)
         if len(self._released) > MAX_RELEASED:
             _, self._unknown = self._released.popitem(last=False)
@@ -83,5 +81,5 @@ class LeaseReleases:
         """After a fork: those who wait are the parent's."""
         self._listening = False
         self._events = WeakValueDictionary()
-        self._moment = self._unknown = 0
+        self.moment = self._unknown = 0
         self._released.clear()

@@ -70,30 +70,23 @@ def begun(reply: Any) -> bool:
     return type(reply) is bytes and len(reply) > NONCE
 
 
+_GRANTED: Final = {b"LEASE": bytes, b"FOUND": bytes, b"FENCED": bytes, b"BUSY": int}
+"""The words of ACQUIRE's answers, and of which type is what each says."""
+
+
 def granted(count: int) -> Fits:
     """What ACQUIRE answers for so many keys."""
-    ways: Mapping[Any, Fits] = {
-        b"LEASE": text,
-        b"FOUND": text,
-        b"FENCED": text,
-        b"BUSY": number,
-    }
-
-    def one(answer: Any) -> bool:
-        if type(answer) is not list or len(answer) != 2 or type(answer[0]) is not bytes:
-            return False
-        way = ways.get(answer[0])
-        return way is not None and way(answer[1])
 
     def fits(reply: Any) -> bool:
-        if type(reply) is not list or not reply:
-            return False
-        if reply == [b"LAYOUT"]:
-            return True
-        if len(reply) != 4 or reply[0] != b"OK" or not number(reply[1]) or not text(reply[2]):
-            return False
-        answers = reply[3]
-        return type(answers) is list and len(answers) == count and all(map(one, answers))
+        if type(reply) is not list or [*map(type, reply)] != [bytes, int, bytes, list]:
+            return bool(reply == [b"LAYOUT"])
+        word, _, _, answers = reply
+        for answer in answers:
+            if type(answer) is not list or len(answer) != 2 or type(answer[0]) is not bytes:
+                return False
+            if type(answer[1]) is not _GRANTED.get(answer[0]):
+                return False
+        return word == b"OK" and len(answers) == count
 
     return fits
 
@@ -101,16 +94,15 @@ def granted(count: int) -> Fits:
 def filled(count: int) -> Fits:
     """What FILL answers for so many keys."""
 
-    def one(answer: Any) -> bool:
-        return (
-            type(answer) is list
-            and len(answer) == 3
-            and number(answer[0])
-            and number(answer[1])
-            and text(answer[2])
-        )
+    def fits(reply: Any) -> bool:
+        if type(reply) is not list or len(reply) != count:
+            return False
+        for answer in reply:
+            if type(answer) is not list or [*map(type, answer)] != [int, int, bytes]:
+                return False
+        return True
 
-    return lambda reply: type(reply) is list and len(reply) == count and all(map(one, reply))
+    return fits
 
 
 def ended(count: int) -> Fits:
@@ -127,19 +119,13 @@ def invalidated(count: int) -> Fits:
     """What INVALIDATE answers for so many names."""
 
     def fits(reply: Any) -> bool:
-        if type(reply) is not list or len(reply) != 5:
+        if type(reply) is not list or [*map(type, reply)] != [int, int, bytes, list, int]:
             return False
-        q, receivers, nonce, reached, total = reply
-        return (
-            at_least(0)(total)
-            and number(q)
-            and number(receivers)
-            and text(nonce)
-            and type(reached) is list
-            and len(reached) % 3 == 0
-            and all(map(at_least(0), reached))
-            and all(1 <= place <= count for place in reached[::3])
-        )
+        *_, reached, total = reply
+        for at, each in enumerate(reached):
+            if type(each) is not int or each < 0 or (at % 3 == 0 and not 1 <= each <= count):
+                return False
+        return len(reached) % 3 == 0 and total >= 0
 
     return fits
 

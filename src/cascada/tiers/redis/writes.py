@@ -211,7 +211,7 @@ class Leases:
                 len(mine),
                 *mine,
             )
-        since = self._hearing.moment()
+        since = self._hearing.moment
         try:
             reply = await redis_scripts.ACQUIRE.run(
                 self._link.ask,
@@ -331,7 +331,10 @@ class Leases:
 
 def _places(generations: dict[bytes, int], wanted: Iterable[bytes]) -> list[int]:
     """Where these stand among a batch's generations, each of them once, counted from 1."""
-    return [generations.setdefault(each, len(generations) + 1) for each in wanted]
+    places = []
+    for each in wanted:
+        places.append(generations.setdefault(each, len(generations) + 1))
+    return places
 
 
 def _names(layout: Layout, generations: Iterable[bytes]) -> list[bytes]:
