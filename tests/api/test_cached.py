@@ -92,11 +92,11 @@ async def test_without_a_name_it_is_the_function_s(cache: Cache) -> None:
 
 async def test_functions_of_one_data_type_do_not_mix_their_values(cache: Cache) -> None:
     @cached("agent_response")
-    async def short(q: str) -> str:
+    async def short(seq: str) -> str:
         return "short"
 
     @cached("agent_response")
-    async def long(q: str) -> str:
+    async def long(seq: str) -> str:
         return "long"
 
     assert (await short("q"), await long("q")) == ("short", "long")

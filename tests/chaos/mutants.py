@@ -41,7 +41,7 @@ def number_at_the_end() -> None:
     def fill(original: Any) -> Any:
         def late(self: MemoryTier, lease: Lease, entry: Entry | None) -> Filled:
             if not lease.forced:
-                lease.q = max(lease.q, self._q)
+                lease.seq = max(lease.seq, self._seq)
             return original(self, lease, entry)  # type: ignore[no-any-return]
 
         return late
@@ -70,7 +70,7 @@ def heard_too_much() -> None:
         def rash(self: MemoryTier, record: Record) -> bool:
             valid = bool(original(self, record))
             if valid:
-                record.q = max(record.q, self.names.highest)
+                record.seq = max(record.seq, self.names.highest)
             return valid
 
         return rash

@@ -1,12 +1,12 @@
 """The protocol on Redis less one rule at a time; see `mutants`.
 
 Not here, because no run is likely to meet them; each has a deterministic test in
-`tests/tiers/test_redis_traps.py`: q lost alone or kept alone, the fence of a degraded miss, q of
-the second MGET, a second MGET without `e`, the time of the look taken after it, "last seen" q from
-an MGET, a push connection at another live server, a delayed one-script set, a forgotten version.
-Nor what is right again at the next write; `tests/contracts/test_less_one_rule.py` has it: equality
-without names, flags or version; a set that lands under another value's HOLD; a fill that replaces,
-or draws a number.
+`tests/tiers/test_redis_traps.py`: a seq lost alone or kept alone, the fence of a degraded miss, the
+seq of the second MGET, a second MGET without `e`, the time of the look taken after it, a "last
+seen" seq from an MGET, a push connection at another live server, a delayed one-script set, a
+forgotten version. Nor what is right again at the next write, which
+`tests/contracts/test_less_one_rule.py` has: equality without names, flags or version; a set that
+lands under another value's HOLD; a fill that replaces, or draws a number.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def run_id_not_compared() -> None:
             epoch: Epoch | None = original(value)
             if epoch is None:
                 return None
-            return Epoch(epoch.nonce, _AnyServer(epoch.run_id), epoch.layout, epoch.q)
+            return Epoch(epoch.nonce, _AnyServer(epoch.run_id), epoch.layout, epoch.seq)
 
         return staticmethod(trusting)
 
@@ -159,7 +159,7 @@ def pushed_number_at_the_end() -> None:
     def fill(original: Any) -> Any:
         def late(self: MemoryTier, lease: Lease, entry: Entry | None) -> Filled:
             if not lease.forced:
-                lease.q = max(lease.q, self._q)
+                lease.seq = max(lease.seq, self._seq)
             return original(self, lease, entry)  # type: ignore[no-any-return]
 
         return late
@@ -175,7 +175,7 @@ def pushed_number_at_the_end() -> None:
 def kept_at_reconnect() -> None:
     def flush(original: Any) -> Any:
         def adopting(self: PushFeed, epoch: Epoch | None) -> None:
-            self._nonce, self._q = (b"", 0) if epoch is None else (epoch.nonce, epoch.q)
+            self._nonce, self._seq = (b"", 0) if epoch is None else (epoch.nonce, epoch.seq)
 
         return adopting
 
@@ -312,7 +312,7 @@ def set_without_hold() -> None:
                     await asyncio.sleep(0.03)
                     (held,) = await self.lease([lease.key], [None], force=True)
                     assert isinstance(held, Lease)
-                    lease.token, lease.q = held.token, held.q
+                    lease.token, lease.seq = held.token, held.seq
             answers: list[Filled] = await original(self, leases, entries)
             return answers
 

@@ -30,7 +30,7 @@ def number_at_the_write() -> None:
             ):
                 if not lease.forced:
                     assert isinstance(fresh, Lease)
-                    lease.q = fresh.q
+                    lease.seq = fresh.seq
             filled: list[Filled] = await original(self, leases, entries)
             return filled
 
@@ -41,7 +41,7 @@ def number_at_the_write() -> None:
 
 @mutant("database: every fill is accepted, whatever came meanwhile", workload="contended")
 def every_fill_is_accepted() -> None:
-    _in_fills(lambda state, write: {"stands": lambda q, names: True})
+    _in_fills(lambda state, write: {"stands": lambda seq, names: True})
 
 
 @mutant("database: a set leaves no tombstone", workload="sets")
@@ -56,8 +56,8 @@ def set_without_tombstone() -> None:
 def refused_set_leaves_the_old() -> None:
     def fill(original: Any) -> Any:
         def lazy(state: TenantState, write: Write) -> Filled:
-            if write.lease.forced and not state.stands(write.lease.q, write.names):
-                return Filled(accepted=False, q=state.q)
+            if write.lease.forced and not state.stands(write.lease.seq, write.names):
+                return Filled(accepted=False, seq=state.seq)
             filled: Filled = original(state, write)
             return filled
 

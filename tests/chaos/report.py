@@ -68,7 +68,7 @@ def ages(outcome: Outcome) -> str:
     rows = [("stale reads from", "count", "p50", "p90", "p99", "oldest")]
     for tier in sorted({record["tier"] for record in outcome.stale}):
         found = sorted(record["age"] for record in outcome.stale if record["tier"] == tier)
-        marks = [found[min(len(found) - 1, int(len(found) * q))] for q in (0.5, 0.9, 0.99, 1.0)]
+        marks = [found[min(len(found) - 1, int(len(found) * seq))] for seq in (0.5, 0.9, 0.99, 1.0)]
         rows.append((tier, f"{len(found):,}", *map(seconds, marks)))
     return table(rows) if len(rows) > 1 else "no stale read"
 

@@ -110,7 +110,7 @@ class TierMachine(RuleBasedStateMachine):
         if isinstance(answer, Found):
             load = self.truth.judge(int(answer.entry.data), key, self.clock.time())
             assert answer.entry.names == load.names
-        assert answer.q >= self.truth.q.get(key.tenant, 0), "a number from before"
+        assert answer.seq >= self.truth.seq.get(key.tenant, 0), "a number from before"
         kept = self.truth.kept.get(key)
         if self.roomy and kept is not None and self.clock.time() < kept.expires:
             assert load is kept, f"LOST: {key} was accepted and is not found"
@@ -172,7 +172,7 @@ class TierMachine(RuleBasedStateMachine):
         if load.lease.forced:
             truth.end([key_name(key)], load.saw)
         if filled.accepted:
-            truth.q[key.tenant] = max(truth.q.get(key.tenant, 0), filled.q)
+            truth.seq[key.tenant] = max(truth.seq.get(key.tenant, 0), filled.seq)
             truth.kept[key] = load
             truth.busy[key] = truth.step
 
@@ -263,8 +263,8 @@ class TierMachine(RuleBasedStateMachine):
         assert not self.roomy or done.keys >= ended, "fewer were counted than went"
         truth.end(names)
         tenant = names[0].split(":")[1]
-        assert done.q > truth.q.get(tenant, 0)
-        truth.q[tenant] = done.q
+        assert done.seq > truth.seq.get(tenant, 0)
+        truth.seq[tenant] = done.seq
 
     @rule(key=keys)
     def write_without_telling(self, key: Key) -> None:

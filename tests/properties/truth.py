@@ -72,7 +72,7 @@ class Truth:
     ended: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     named: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     busy: dict[Key, int] = field(default_factory=lambda: defaultdict(int))
-    q: dict[str, int] = field(default_factory=dict)
+    seq: dict[str, int] = field(default_factory=dict)
     loads: list[Load] = field(default_factory=list)
     kept: dict[Key, Load] = field(default_factory=dict)
 

@@ -125,7 +125,7 @@ class SqliteMachine(TierMachine):
         if old.exists() and not deleted:
             shutil.copy(old, path)
         self.truth.forget()
-        self.truth.q.clear()
+        self.truth.seq.clear()
 
     def shut(self) -> None:
         for which in range(self.handles):

@@ -68,7 +68,7 @@ class Process:
         assert isinstance(bar, Lease)
         (found,) = await self.tier.read([key])
         assert isinstance(found, Found)
-        bar.q = found.q
+        bar.seq = found.seq
         (filled,) = await self.memory.fill([bar], [found.entry])
         return filled.accepted
 

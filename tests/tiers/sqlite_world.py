@@ -88,7 +88,7 @@ class World:
         try:
             rows = ask("SELECT tenant, key, q, names, size FROM entries").fetchall()
             sums = ask("SELECT entries, bytes FROM meta").fetchall()
-            bumps = {(t, n): q for t, n, q in ask("SELECT tenant, name, q FROM tombstones")}
+            bumps = {(t, n): seq for t, n, seq in ask("SELECT tenant, name, q FROM tombstones")}
             floors = dict(ask("SELECT id, floor FROM tenants"))
             kept = {(t, n): rows for t, n, rows in ask("SELECT tenant, name, rows FROM counts")}
             tombstones = dict(ask("SELECT id, tombstones FROM tenants"))
@@ -96,12 +96,12 @@ class World:
             connection.close()
         assert sums == [(len(rows), sum(size for *_, size in rows))]
         counts: Counter[tuple[int, str]] = Counter()
-        for tenant, text, q, names, _ in rows:
+        for tenant, text, seq, names, _ in rows:
             own = static_names(Key.parse(text))
             for name in msgspec.json.decode(names, type=list[str]):
                 bump = max(floors[tenant], bumps.get((tenant, name), 0))
                 counted = name if name in own else f"+{name}"
-                counts[tenant, counted] += name != f"k:{text}" and q >= bump
+                counts[tenant, counted] += name != f"k:{text}" and seq >= bump
         assert kept == {bearer: count for bearer, count in counts.items() if count}
         there = Counter(tenant for tenant, _ in bumps)
         assert tombstones == {tenant: there[tenant] for tenant in tombstones}

@@ -52,7 +52,7 @@ async def test_nor_what_is_loaded_for_an_answer_of_before() -> None:
     """What was named between the answer and the lease is forgotten along with all else."""
     tier = memory()
     (before,) = await tier.read([KEY])
-    tier.apply(before.q + 1, [key_name(KEY)])
+    tier.apply(before.seq + 1, [key_name(KEY)])
     tier.flush()
     (late, now) = [(await tier.lease([KEY], [seen]))[0] for seen in (before, None)]
     assert isinstance(late, Lease)

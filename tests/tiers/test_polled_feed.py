@@ -26,17 +26,17 @@ class Database:
         self.while_asked: Callable[[], None] = lambda: None
 
     @property
-    def q(self) -> int:
+    def seq(self) -> int:
         return len(self.made)
 
     def invalidate(self, name: str) -> int:
-        self.made.append((name, self.q + 1))
-        return self.q
+        self.made.append((name, self.seq + 1))
+        return self.seq
 
     async def changes(self, since: int | None) -> Changes:
         if self.down:
             raise TierUnavailable("the database is down")
-        position, made = self.q, tuple(self.made)
+        position, made = self.seq, tuple(self.made)
         self.while_asked()
         if since is None:
             return Changes(position, (), lost=False)
@@ -55,12 +55,12 @@ class Node:
         self.feed = PolledFeed(database, self.memory, self.clock)
         self.memory.freshness = self.feed
 
-    async def keep(self, key: Key, q: int, names: tuple[str, ...] = ()) -> bool:
-        """Fill memory with what was read from the database at its number `q`."""
+    async def keep(self, key: Key, seq: int, names: tuple[str, ...] = ()) -> bool:
+        """Fill memory with what was read from the database at its number `seq`."""
         (seen,) = await self.memory.read([key])
         (lease,) = await self.memory.lease([key], [seen])
         assert isinstance(lease, Lease)
-        lease.q = q
+        lease.seq = seq
         (filled,) = await self.memory.fill([lease], [Entry(b"x", names=names)])
         return filled.accepted
 
@@ -74,8 +74,8 @@ class Node:
 async def test_an_invalidation_by_another_process_is_heard_at_the_next_look() -> None:
     node = Node(database := Database())
     assert await node.feed.poll()
-    assert await node.keep(KEY, database.q, (tag_name("acme", "news"),))
-    assert await node.keep(OTHER, database.q)
+    assert await node.keep(KEY, database.seq, (tag_name("acme", "news"),))
+    assert await node.keep(OTHER, database.seq)
     database.invalidate(tag_name("acme", "news"))
     assert await node.feed.poll()
     assert not await node.has(KEY)
@@ -84,10 +84,10 @@ async def test_an_invalidation_by_another_process_is_heard_at_the_next_look() ->
 
 async def test_memory_is_not_trusted_before_the_first_look_nor_one_lease_after_the_last() -> None:
     node = Node(database := Database())
-    assert await node.keep(KEY, database.q)
+    assert await node.keep(KEY, database.seq)
     assert not await node.has(KEY)
     assert await node.feed.poll()
-    assert await node.keep(KEY, database.q)
+    assert await node.keep(KEY, database.seq)
     node.clock.advance(L1_LEASE * 0.99)
     assert await node.has(KEY)
     node.clock.advance(L1_LEASE * 0.02)
@@ -99,7 +99,7 @@ async def test_memory_is_not_trusted_before_the_first_look_nor_one_lease_after_t
 async def test_trust_runs_from_the_start_of_the_look_not_from_its_answer() -> None:
     node = Node(database := Database())
     assert await node.feed.poll()
-    assert await node.keep(KEY, database.q)
+    assert await node.keep(KEY, database.seq)
 
     def meanwhile() -> None:
         database.invalidate(key_name(KEY))
@@ -116,7 +116,7 @@ async def test_what_was_read_before_the_first_look_is_not_kept() -> None:
     node = Node(database := Database())
     database.down = True
     assert not await node.feed.poll()
-    assert await node.keep(KEY, database.q)
+    assert await node.keep(KEY, database.seq)
     database.invalidate(key_name(KEY))
     database.down = False
     assert await node.feed.poll()
@@ -127,8 +127,8 @@ async def test_an_own_invalidation_does_not_hide_an_earlier_one_of_another_proce
     """Own ones are applied at once, out of order: number 2 is here before number 1 is heard."""
     node = Node(database := Database())
     assert await node.feed.poll()
-    assert await node.keep(KEY, database.q, (tag_name("acme", "news"),))
-    assert await node.keep(OTHER, database.q)
+    assert await node.keep(KEY, database.seq, (tag_name("acme", "news"),))
+    assert await node.keep(OTHER, database.seq)
     database.invalidate(tag_name("acme", "news"))
     database.invalidate(key_name(OTHER))
     node.memory.apply(database.invalidate(tag_name("acme", "own")), [tag_name("acme", "own")])
@@ -142,9 +142,9 @@ async def test_an_own_invalidation_does_not_hide_an_earlier_one_of_another_proce
 async def test_what_can_no_longer_be_told_empties_memory() -> None:
     node = Node(database := Database())
     assert await node.feed.poll()
-    assert await node.keep(KEY, database.q)
+    assert await node.keep(KEY, database.seq)
     database.invalidate(key_name(KEY))
-    database.first = database.q
+    database.first = database.seq
     assert await node.feed.poll()
     assert not await node.has(KEY)
 
@@ -152,7 +152,7 @@ async def test_what_can_no_longer_be_told_empties_memory() -> None:
 async def test_a_database_that_does_not_answer_lets_the_trust_run_out() -> None:
     node = Node(database := Database())
     assert await node.feed.poll()
-    assert await node.keep(KEY, database.q)
+    assert await node.keep(KEY, database.seq)
     database.down = True
     node.clock.advance(L1_LEASE / 2)
     assert not await node.feed.poll()

@@ -60,7 +60,7 @@ async def test_a_reconnect_compares_with_what_was_applied_not_with_what_was_read
     await until(lambda: InsidePush(there.feed).link.wire is None)
     await here.tier.invalidate([key_name(KEY)])
     (missed,) = await there.tier.read([KEY])
-    assert missed.q == 1
+    assert missed.seq == 1
     gate.shut = False
     await there.trusted()
     assert not there.has()
@@ -175,9 +175,9 @@ async def test_an_invalidation_waits_until_its_push_has_left_for_others(
             before = feed.heard
 
             def answered(reply: Any) -> None:
-                q, _, *rest = reply.result()
+                seq, _, *rest = reply.result()
                 reply.result()[1] = listeners
-                feed.heard = (rest[0], q) if heard else before
+                feed.heard = (rest[0], seq) if heard else before
 
             reply = send(*command, **options)
             reply.add_done_callback(answered)

@@ -110,11 +110,11 @@ async def test_acknowledgements_leave_nothing_behind(
     here, _ = pair
     told = await here.tier.invalidate([key_name(KEY)], strict=True)
     await here.tier.acknowledged(told)
-    applied = here.tier.layout.applied(told.epoch, told.q).decode()
+    applied = here.tier.layout.applied(told.epoch, told.seq).decode()
     left = int(redis_server.say("PTTL", applied)[1:])
     assert 0 < left <= 2000
     told = await here.tier.invalidate([key_name(KEY)])
-    applied = here.tier.layout.applied(told.epoch, told.q).decode()
+    applied = here.tier.layout.applied(told.epoch, told.seq).decode()
     await asyncio.sleep(0.05)
     assert redis_server.say("EXISTS", applied) == b":0\r\n", "nobody asked"
 

@@ -49,10 +49,10 @@ async def test_numbers_that_begin_anew_are_not_taken_for_old_ones(
     assert await there.store()
     assert await there.keep()
     (missed,) = await there.tier.read([OTHER])
-    assert missed.q == 5
+    assert missed.seq == 5
     redis_server.say("DEL", there.tier.layout.epoch.decode())
     told = await here.tier.invalidate([key_name(KEY), key_name(OTHER)])
-    assert told.q == 1
+    assert told.seq == 1
     await until(lambda: not there.has())
     (held,) = await there.tier.lease([OTHER], [missed], force=True)
     assert isinstance(held, Lease)
@@ -72,7 +72,7 @@ async def test_an_own_invalidation_of_another_epoch_counts_before_it_is_pushed(
     redis_server.say("DEL", there.tier.layout.epoch.decode())
     InsidePush(there.feed).transport.pause_reading()
     told = await there.tier.invalidate([key_name(KEY)])
-    there.memory.apply(told.q, [key_name(KEY)])
+    there.memory.apply(told.seq, [key_name(KEY)])
     there.feed.until = math.inf  # the last look was less than 5 ms ago
     assert not there.has()
 
@@ -367,7 +367,7 @@ async def test_what_a_second_read_has_completed_is_of_the_first_one_s_number(
     assert await here.store(names=(TAG,))
     (found,) = await there.tier.read([KEY])
     assert isinstance(found, Found)
-    assert found.q == 0
+    assert found.seq == 0
     await here.tier.invalidate([TAG])
     assert await there.found() is None
 

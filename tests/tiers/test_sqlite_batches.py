@@ -94,7 +94,7 @@ async def test_a_batch_that_is_overtaken_is_read_in_one_go_and_tells_its_own_cou
 
     def read_and_be_overtaken(*args: object, **how: object) -> object:
         answers = reading(*args, **how)
-        numbers.append(answers[0].q)
+        numbers.append(answers[0].seq)
         done = threading.Event()
 
         async def invalidate() -> None:
@@ -108,8 +108,8 @@ async def test_a_batch_that_is_overtaken_is_read_in_one_go_and_tells_its_own_cou
     loop = asyncio.get_running_loop()
     InsideSqlite(a).questions.read = read_and_be_overtaken
     answers = await a.read(keys)
-    assert numbers == [first.q, first.q + 1, first.q + 2, first.q + 3]
-    assert [answer.q for answer in answers] == [numbers[-1]] * 300
+    assert numbers == [first.seq, first.seq + 1, first.seq + 2, first.seq + 3]
+    assert [answer.seq for answer in answers] == [numbers[-1]] * 300
 
 
 # --- closing ------------------------------------------------------------------------------

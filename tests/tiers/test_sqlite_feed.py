@@ -46,9 +46,9 @@ async def test_invalidations_of_all_processes_are_heard_in_their_order(
     stored = await put(b, key(2), entry())
     heard = await a.changes(start)
     assert not heard.lost
-    assert sorted(heard.names[:2]) == [(key_name(key(1)), first.q), ("t:acme", first.q)]
-    assert heard.names[2:] == (("t:acme2", second.q), (key_name(key(2)), stored.q))
-    assert heard.position >= stored.q
+    assert sorted(heard.names[:2]) == [(key_name(key(1)), first.seq), ("t:acme", first.seq)]
+    assert heard.names[2:] == (("t:acme2", second.seq), (key_name(key(2)), stored.seq))
+    assert heard.position >= stored.seq
     assert await a.changes(heard.position) == Changes(heard.position, (), lost=False)
 
 
@@ -65,9 +65,9 @@ async def test_a_quiet_database_is_looked_at_without_reading_it(world: World) ->
     await tier.changes(start)
     assert seen[-1] == "PRAGMA data_version"
     gone = await other.invalidate([key_name(key())])
-    assert (await tier.changes(start)).names == ((key_name(key()), gone.q),)
+    assert (await tier.changes(start)).names == ((key_name(key()), gone.seq),)
     # The position before: asked again after a failure, nothing may be left out.
-    assert (await tier.changes(start)).names == ((key_name(key()), gone.q),)
+    assert (await tier.changes(start)).names == ((key_name(key()), gone.seq),)
 
 
 async def test_more_changes_than_are_told_one_by_one_are_lost(
@@ -79,13 +79,13 @@ async def test_more_changes_than_are_told_one_by_one_are_lost(
     await tier.invalidate([key_name(key(i)) for i in range(3)])
     assert len((await tier.changes(start)).names) == 3
     last = await tier.invalidate([key_name(key(3))])
-    assert await tier.changes(start) == Changes(last.q, (), lost=True)
+    assert await tier.changes(start) == Changes(last.seq, (), lost=True)
 
 
 async def test_who_missed_swept_tombstones_is_told(world: World) -> None:
     tier, poller = world.tier(max_tombstones=20), world.tier()
     start = await position(poller)
-    numbers = [(await tier.invalidate([key_name(key(i))])).q for i in range(21)]
+    numbers = [(await tier.invalidate([key_name(key(i))])).seq for i in range(21)]
     await tier.upkeep()
     left = world.sql("SELECT min(q), count(*) FROM tombstones")
     assert left == [(numbers[16], 5)]
@@ -93,7 +93,7 @@ async def test_who_missed_swept_tombstones_is_told(world: World) -> None:
     assert (await poller.changes(numbers[14])).lost
     heard = await poller.changes(numbers[15])
     assert not heard.lost
-    assert [q for _, q in heard.names] == numbers[16:]
+    assert [seq for _, seq in heard.names] == numbers[16:]
 
 
 async def test_a_sweep_of_one_tenant_does_not_cost_a_poller_that_keeps_up(world: World) -> None:
@@ -216,9 +216,9 @@ async def test_other_peoples_files_are_left_alone(world: World, tmp_path: Path) 
 async def test_a_number_from_nowhere_is_refused(world: World) -> None:
     tier = world.tier()
     real = await grant(tier, key())
-    for q in (0, real.q - 1, real.q + 1):
-        assert not (await fill(tier, Lease(key(), q), entry())).accepted
-        assert not (await fill(tier, Lease(key(), q), None)).accepted
+    for seq in (0, real.seq - 1, real.seq + 1):
+        assert not (await fill(tier, Lease(key(), seq), entry())).accepted
+        assert not (await fill(tier, Lease(key(), seq), None)).accepted
     (lease,) = await tier.lease([key()], [Missing(0, Why.UNAVAILABLE)], force=True)
     assert isinstance(lease, Lease)
     assert not (await fill(tier, lease, entry())).accepted
@@ -240,4 +240,4 @@ async def test_type_names_of_one_process_reach_another_only_through_the_feed(wor
     a, b = world.tier(), world.tier()
     start = await position(b)
     gone = await a.invalidate([type_name("acme", "document")])
-    assert (await b.changes(start)).names == ((type_name("acme", "document"), gone.q),)
+    assert (await b.changes(start)).names == ((type_name("acme", "document"), gone.seq),)

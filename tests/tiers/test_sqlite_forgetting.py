@@ -102,8 +102,8 @@ async def test_numbers_of_the_forgotten_go_on_rising(world: World) -> None:
     (seen,) = await tier.read([key()])
     (lease,) = await tier.lease([key()], [None])
     assert isinstance(lease, Lease)
-    assert seen.q == lease.q >= before.q
-    assert (await tier.invalidate([tenant_name("acme")])).q > seen.q
+    assert seen.seq == lease.seq >= before.seq
+    assert (await tier.invalidate([tenant_name("acme")])).seq > seen.seq
 
 
 async def test_a_load_of_somebody_who_was_never_invalidated_goes_on(world: World) -> None:
@@ -167,6 +167,6 @@ async def test_a_file_that_was_replaced_in_the_middle_of_a_round_is_not_taken_fo
         world.path.with_name(world.path.name + name).unlink(missing_ok=True)
     await load(world.tier(), key(), entry(b"in the new file"))
     await all_is_looked_at(world, world.tiers[-1])
-    ((born, q),) = world.sql("SELECT born, q FROM meta")
-    assert born <= q
+    ((born, seq),) = world.sql("SELECT born, q FROM meta")
+    assert born <= seq
     assert await look(world.tiers[-1], key()) == b"in the new file"

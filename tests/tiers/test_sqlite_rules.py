@@ -98,15 +98,15 @@ async def test_every_name_that_an_entry_bears_voids_it(world: World) -> None:
     for name in [*static_names(wanted), *tags]:
         assert (await load(a, wanted, entry(names=tags))).accepted
         assert await look(a, wanted) == b"value"
-        before = (await b.read([key("bystander")]))[0].q
+        before = (await b.read([key("bystander")]))[0].seq
         gone = await b.invalidate([name])
-        assert gone.q > before
+        assert gone.seq > before
         assert gone.keys == 1
         (answer,) = await a.read([wanted])
         if name == key_name(wanted):
-            assert answer == Missing(gone.q, Why.ABSENT)
+            assert answer == Missing(gone.seq, Why.ABSENT)
         else:
-            assert answer == Missing(gone.q, Why.INVALIDATED, name)
+            assert answer == Missing(gone.seq, Why.INVALIDATED, name)
 
 
 async def test_names_that_it_does_not_bear_leave_it(world: World) -> None:
@@ -124,8 +124,8 @@ async def test_a_lease_costs_no_io_when_the_read_is_known(world: World) -> None:
     seen = await a.read([key()])
     await b.invalidate([key_name(key("other"))])
     leases = await a.lease([key(), key("unread")], [seen[0], None])
-    known, unread = (lease.q for lease in leases if isinstance(lease, Lease))
-    assert known == seen[0].q < unread
+    known, unread = (lease.seq for lease in leases if isinstance(lease, Lease))
+    assert known == seen[0].seq < unread
     closed = world.tier()
     await closed.lease([key()], seen)
     assert InsideSqlite(closed).reader.link.is_open is False
@@ -137,7 +137,7 @@ async def test_a_slow_load_is_refused_after_an_invalidation(world: World, name_o
     tag = tag_name("acme", "news")
     lease = await grant(a, key())
     gone = await b.invalidate([type_name("acme", "document") if name_of == "static" else tag])
-    assert await fill(a, lease, entry(names=(tag,))) == Filled(accepted=False, q=gone.q)
+    assert await fill(a, lease, entry(names=(tag,))) == Filled(accepted=False, seq=gone.seq)
     assert await look(b, key()) == Why.ABSENT
 
 
@@ -153,10 +153,10 @@ async def test_a_lease_is_as_old_as_its_read(world: World) -> None:
 async def test_a_release_stores_nothing_and_tells_whether_the_lease_stood(world: World) -> None:
     a, b = world.tier(), world.tier()
     lease, unknown = await grant(a, key()), await grant(a, key(tenant="nobody"))
-    assert await fill(a, lease, None) == Filled(accepted=True, q=lease.q)
-    assert await fill(a, unknown, None) == Filled(accepted=True, q=unknown.q)
+    assert await fill(a, lease, None) == Filled(accepted=True, seq=lease.seq)
+    assert await fill(a, unknown, None) == Filled(accepted=True, seq=unknown.seq)
     gone = await b.invalidate([key_name(key())])
-    assert await fill(a, lease, None) == Filled(accepted=False, q=gone.q)
+    assert await fill(a, lease, None) == Filled(accepted=False, seq=gone.seq)
     assert await look(a, key()) == Why.ABSENT
     assert world.sql("SELECT tenant FROM tenants") == [("acme",)]
 
@@ -173,7 +173,7 @@ async def test_an_older_lease_does_not_replace_a_newer_row(world: World) -> None
     early = await grant(a, key())
     gone = await b.invalidate([key_name(key("other"))])
     assert (await load(b, key(), entry(b"later load"))).accepted
-    assert await fill(a, early, entry(b"earlier load")) == Filled(accepted=False, q=gone.q)
+    assert await fill(a, early, entry(b"earlier load")) == Filled(accepted=False, seq=gone.seq)
     assert await look(a, key()) == b"later load"
 
 
@@ -197,8 +197,8 @@ async def test_a_set_voids_every_other_lease_of_its_key(world: World) -> None:
     slow = await grant(a, key())
     stored = await put(b, key(), entry(b"set"))
     assert stored.accepted
-    assert stored.q > slow.q
-    assert await fill(a, slow, entry(b"old")) == Filled(accepted=False, q=stored.q)
+    assert stored.seq > slow.seq
+    assert await fill(a, slow, entry(b"old")) == Filled(accepted=False, seq=stored.seq)
     assert await look(a, key()) == b"set"
 
 
@@ -223,7 +223,7 @@ async def test_a_set_that_was_overtaken_leaves_nothing(world: World, what: str) 
     await load(b, key(), entry(b"row of after the invalidation"))
     answer = await fill(a, lease, entry(b"set", names=(tag,)))
     assert not answer.accepted
-    assert answer.q > gone.q
+    assert answer.seq > gone.seq
     # What it would have stored may be outdated, and so may be what others are loading.
     assert await look(b, key()) == Why.ABSENT
 
@@ -268,9 +268,9 @@ async def test_what_one_batch_has_stored_the_same_batch_compares_with(world: Wor
 async def test_an_older_version_never_replaces_a_newer_one(world: World) -> None:
     tier = world.tier()
     await put(tier, key(), entry(b"five", version=5))
-    before = (await tier.read([key()]))[0].q
+    before = (await tier.read([key()]))[0].seq
     assert await put(tier, key(), entry(b"four", version=4)) == Filled(
-        accepted=False, q=before, outcome=Outcome.OLDER
+        accepted=False, seq=before, outcome=Outcome.OLDER
     )
     assert not (await load(tier, key(), entry(b"four", version=4))).accepted
     assert await look(tier, key()) == b"five"
@@ -326,7 +326,7 @@ async def test_counts_of_groups_are_upper_bounds(world: World) -> None:
         await load(tier, key(i), entry(names=(tag,) if i < 4 else ()))
     await load(tier, key(0), entry(names=(tag,)))  # a refresh is no further row
     told = await tier.invalidate([tag])
-    assert (told.keys, told.exact, told.q) == (4, False, (await tier.read([key()]))[0].q)
+    assert (told.keys, told.exact, told.seq) == (4, False, (await tier.read([key()]))[0].seq)
     assert told.counts == (EntryCount(0, 4),)
     await load(tier, key(0))  # the row is refilled, without the tag
     assert (await tier.invalidate([tag])).keys == 0

@@ -246,7 +246,7 @@ async def test_a_noisy_tenant_empties_nobody_else(world: World) -> None:
     await load(tier, key("row", tenant="quiet"))
     lease = await grant(tier, key("lease", tenant="quiet"))
     gone = await tier.invalidate([key_name(key("gone", tenant="quiet"))])
-    old = Lease(key("gone", tenant="quiet"), gone.q - 1)
+    old = Lease(key("gone", tenant="quiet"), gone.seq - 1)
     for i in range(100):
         await noisy.invalidate([key_name(key(i))])
     await noisy.upkeep()

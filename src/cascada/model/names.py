@@ -9,7 +9,7 @@ has at most 12 static names.
     t:T              the tenant                  r:T:type:id          the resource, any context
     y:T:type         a data type                 s:T:type:id:agent:A  the resource at one part
     p:T:agent:A      a context part              k:<key text>         one key
-    q:T:type:agent:A a data type at one part     #:T:tag              a tag
+    seq:T:type:agent:A a data type at one part     #:T:tag              a tag
 """
 
 from __future__ import annotations

@@ -173,14 +173,14 @@ class TierContract(SetContract):
         for name in (key_name(key), static_names(key)[-1], TAG):
             (seen,) = await tier.read([key])
             await tier.invalidate([name])
-            lease = await grant(tier, key, Fence(seen.q, seen.epoch))
+            lease = await grant(tier, key, Fence(seen.seq, seen.epoch))
             assert not (await fill(tier, lease, Entry(b"old", names=(TAG,)))).accepted
             assert await is_missing(tier, key)
         lease = await grant(tier, key, Fence())
         assert not (await fill(tier, lease, Entry(b"old"))).accepted, "from before everything"
         (seen,) = await tier.read([key])
         await tier.invalidate([key_name(key_of("b"))])
-        lease = await grant(tier, key, Fence(seen.q, seen.epoch))
+        lease = await grant(tier, key, Fence(seen.seq, seen.epoch))
         assert (await fill(tier, lease, Entry(b"new", names=(TAG,)))).accepted
 
     async def test_a_lease_taken_after_the_invalidation_is_good(self, tier: Tier) -> None:
@@ -242,14 +242,14 @@ class TierContract(SetContract):
     async def test_numbers_rise_and_answers_know_them(self, tier: Tier) -> None:
         key, last = key_of("a"), -1
         for _ in range(3):
-            number = (await tier.invalidate([key_name(key)])).q
+            number = (await tier.invalidate([key_name(key)])).seq
             assert number > last
             last = number
             (missing,) = await tier.read([key])
-            assert missing.q >= number
+            assert missing.seq >= number
             await store(tier, key, Entry(b"x"))
             (answer,) = await tier.read([key])
-            assert answer.q >= number
+            assert answer.seq >= number
 
     async def test_counts_are_exact_or_upper_bounds(self, tier: Tier) -> None:
         source, tagged, made = key_of("a"), key_of("b"), key_of("c", data_type="answer")

@@ -82,7 +82,7 @@ class EqualContract(Contract):
         assert (filled.accepted, filled.outcome) == (True, Outcome.EQUAL)
         assert (await found(tier, key)).names == (TAG,)
         # In all else it is a set: its caller may have written the row.
-        assert filled.q > before.q
+        assert filled.seq > before.seq
         assert await is_missing(tier, made), "what was made of the value before went"
         assert not (await fill(tier, load, Entry(b"old"))).accepted, "so did the loads under way"
         await tier.invalidate([TAG])
@@ -189,7 +189,7 @@ class EqualContract(Contract):
         once = await grant(tier, key, miss, once=True)
         assert (await fill(tier, once, Entry(b"once", names=(TAG,)))).accepted
         (now,) = await tier.read([key])
-        assert (data_of(now), now.q) == (b"once", miss.q), "nothing was numbered"
+        assert (data_of(now), now.seq) == (b"once", miss.seq), "nothing was numbered"
         assert not await is_missing(tier, made)
         assert (await fill(tier, load, Entry(b"load"))).accepted
 

@@ -61,7 +61,7 @@ class SetContract(EqualContract):
         await store(tier, made, Entry(b"x", names=(key_name(source),)))
         (before,) = await tier.read([source])
         filled = await fill(tier, await grant(tier, source, force=True), Entry(b"set"))
-        assert filled.q > before.q
+        assert filled.seq > before.seq
         assert await is_missing(tier, made), "what was made of the old value went with it"
         if self.leases_continue:
             late = await fill(

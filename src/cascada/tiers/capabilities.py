@@ -39,8 +39,8 @@ L1_LEASE: Final = 0.5
 class InvalidationSink(Protocol):
     """What a feed tells of other processes' invalidations: memory. Called on the event loop."""
 
-    def apply(self, q: int, names: Sequence[str], *, dated: bool = False) -> int:
-        """Void what bears one of the names (of one tenant) and is older than `q`.
+    def apply(self, seq: int, names: Sequence[str], *, dated: bool = False) -> int:
+        """Void what bears one of the names (of one tenant) and is older than `seq`.
 
         `dated`: people may be told when that was (`Remembers`).
         """

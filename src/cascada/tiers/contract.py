@@ -4,8 +4,8 @@ One idea keeps the tiers equal, the LEASE: permission to fill a key, taken befor
 obtained from further down, and void as soon as anything that names the key is invalidated. Every
 call is batch first; answers stand in the order of the keys.
 
-`q` is the number of a tenant's latest invalidation. A tier with a feed of its own (Redis, the
-database) draws it; `read` and `lease` tell the q that they saw, so that the memory tier above can
+`seq` is the number of a tenant's latest invalidation. A tier with a feed of its own (Redis, the
+database) draws it; `read` and `lease` tell the seq that they saw, so that the memory tier above can
 compare what it keeps with the invalidations that it hears of.
 
 The contract in words, which `tests/contracts` holds against every tier (`docs/protocol.md` rules 13
@@ -57,14 +57,14 @@ class Why(StrEnum):
 
 
 class Found(NamedTuple):
-    """A valid entry, and the q at which it is known to be valid.
+    """A valid entry, and the seq at which it is known to be valid.
 
     `epoch` says whose numbers these are, where a tier's numbering may begin anew. `mark` is a
     tier's own, to tell this very entry from one that has replaced it.
     """
 
     entry: Entry
-    q: int
+    seq: int
     epoch: bytes = b""
     mark: bytes = b""
 
@@ -75,7 +75,7 @@ class Missing(NamedTuple):
     `mark`: as in `Found`, of what is there and cannot be served.
     """
 
-    q: int
+    seq: int
     why: Why = Why.ABSENT
     by: str | None = None
     epoch: bytes = b""
@@ -83,12 +83,12 @@ class Missing(NamedTuple):
 
 
 class Fence(NamedTuple):
-    """What a tier had numbered last (q, of `epoch`) before a value was made that is stored later.
+    """What a tier had numbered last (seq, of `epoch`) before a value was made that is stored later.
 
     The default is from before everything: nothing can be stored behind it. `mark`: as in `Missing`.
     """
 
-    q: int = -1
+    seq: int = -1
     epoch: bytes = b""
     mark: bytes = b""
 
@@ -108,12 +108,12 @@ class Lease:
     memory may keep it while the tier below is away (None: it is not).
     """
 
-    __slots__ = ("forced", "key", "meanwhile", "names", "once", "q", "seen", "token")
+    __slots__ = ("forced", "key", "meanwhile", "names", "once", "seen", "seq", "token")
 
     def __init__(
         self,
         key: Key,
-        q: int,
+        seq: int,
         token: Any = None,
         *,
         forced: bool = False,
@@ -121,7 +121,7 @@ class Lease:
         seen: Seen = None,
     ) -> None:
         self.key = key
-        self.q = q
+        self.seq = seq
         self.token = token
         self.meanwhile: float | None = None
         self.forced = forced
@@ -176,10 +176,10 @@ class Outcome(Enum):
 
 
 class Filled(NamedTuple):
-    """Whether the value is there now, and the q that its key has (a `set` advances it)."""
+    """Whether the value is there now, and the seq that its key has (a `set` advances it)."""
 
     accepted: bool
-    q: int
+    seq: int
     outcome: Outcome = Outcome.PLAIN
 
 
@@ -208,15 +208,15 @@ def with_keys(
 
 
 class Invalidation(msgspec.Struct, frozen=True):
-    """`keys` entries went (at most, if not `exact`); `q` is the number of this invalidation.
+    """`keys` entries went (at most, if not `exact`); `seq` is the number of this invalidation.
 
-    `receivers` processes were sent it; `epoch` says whose number q is, as in `Found`. `counts`:
+    `receivers` processes were sent it; `epoch` says whose number seq is, as in `Found`. `counts`:
     what each name has reached, in the order of the names.
     """
 
     keys: int
     exact: bool
-    q: int
+    seq: int
     receivers: int = 0
     epoch: bytes = b""
     counts: tuple[EntryCount, ...] = ()

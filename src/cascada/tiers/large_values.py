@@ -42,9 +42,9 @@ def told_of_only(answer: Found | Missing) -> bool:
     return answer.__class__ is Found and answer.entry.codec == _ASIDE
 
 
-def told_of(size: int, q: int) -> Found:
+def told_of(size: int, seq: int) -> Found:
     """What says that a value of so many bytes is there."""
-    return Found(Entry(b"%d" % size, _ASIDE), q)
+    return Found(Entry(b"%d" % size, _ASIDE), seq)
 
 
 def wait_for_bytes(size: int) -> None:

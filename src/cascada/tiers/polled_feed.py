@@ -28,7 +28,7 @@ POLL_INTERVAL: Final = 0.1
 
 
 class Changes(msgspec.Struct, frozen=True):
-    """Invalidations since a position, for a process that polls: (name, q) in the order made.
+    """Invalidations since a position, for a process that polls: (name, seq) in the order made.
 
     `lost` says that some are no longer known, so that all memory of before must go.
     """
@@ -92,8 +92,8 @@ class PolledFeed:
             # At the first look memory may already hold what was read while no look succeeded.
             self._sink.flush()
         else:
-            for name, q in changes.names:
-                self._sink.apply(q, [name], dated=True)
+            for name, seq in changes.names:
+                self._sink.apply(seq, [name], dated=True)
         self._position = changes.position
         self.until = started + self._lease
         return True

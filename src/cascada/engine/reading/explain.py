@@ -108,7 +108,7 @@ async def explain(stack: Stack, request: Request) -> Explanation:
         for index, (key, holding) in enumerate(zip(request.candidates, held, strict=True)):
             said = refusal
             if (damage := _damage(stack, request, answers[index])) is not None:
-                answers[index], said = Missing(answers[index].q, Why.CORRUPT), damage
+                answers[index], said = Missing(answers[index].seq, Why.CORRUPT), damage
             answer = answers[index]
             finding = _finding(stack, request, tier, key, answer, holding, said)
             findings.append(await _with_ending(tier, key, finding))

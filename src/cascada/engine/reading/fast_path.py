@@ -158,7 +158,7 @@ def _fresh(
         at += 1
     if isinstance(found, Missing):
         return None
-    entry, q = found.entry, found.q
+    entry, seq = found.entry, found.seq
     verdict = decide.judge(entry, kind.policy, now, generating=request.generating)
     if verdict is not Verdict.FRESH or entry.flags & _ABSENT or told_of_only(found):
         return None
@@ -169,8 +169,8 @@ def _fresh(
     kept = entry
     if at > first:
         kept = decide.as_general_answer(entry, candidates[: at - first + 1], now)
-        q = min(each.q for each in seen[first : at + 1])
-    return value, entry, candidates[at - first], (request.key, kept, q)
+        seq = min(each.seq for each in seen[first : at + 1])
+    return value, entry, candidates[at - first], (request.key, kept, seq)
 
 
 def _keep(

@@ -142,7 +142,7 @@ def _fences(item: Item) -> list[Fences]:
     """For each candidate what the tiers said, for what is made from now on."""
     return [
         {
-            tier: Fence(seen[index].q, seen[index].epoch, seen[index].mark)
+            tier: Fence(seen[index].seq, seen[index].epoch, seen[index].mark)
             for tier, seen in item.seen.items()
             if index < len(seen)  # memory above another tier is not asked for all
         }

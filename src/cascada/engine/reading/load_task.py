@@ -137,7 +137,7 @@ async def _load(stack: Stack, items: Sequence[Item], loader: Loader) -> None:
     if first.live is not None:
         first.live.release = partial(release, stack, items)
         if (lease := items[0].leases.get(stack.memory)) is not None:
-            first.live.seen = lease.q
+            first.live.seen = lease.seq
     try:
         produced = await _run(stack, items, loader, context)
         good: list[Good] = [

@@ -6,7 +6,7 @@ tier has no answer and something further down may, its lease is taken before goi
 whatever is found below can be filled in (`backfill`), unless it is invalidated meanwhile.
 
 Memory is filled only where the tier that numbers the invalidations (the authority: the first below
-memory, or memory itself if it is alone) answered, with the q of that answer: without a number,
+memory, or memory itself if it is alone) answered, with the seq of that answer: without a number,
 nothing later could tell whether an invalidation came before or after the value was read. Where the
 authority is away and no other tier is below it, memory keeps what is loaded for a while all the
 same, apart from the rest (`MemoryTier.lease_meanwhile`).
@@ -174,10 +174,10 @@ class Lookup:
         for item in items:
             seen = [answers[key] for key in item.request.candidates]
             if tier is stack.authority:
-                number = min(answer.q for answer in seen)
+                number = min(answer.seq for answer in seen)
                 if (since := item.request.since) is not None:
-                    number = min(number, since.get(tier.name, NEVER).q)
-                item.leases[memory].q = number
+                    number = min(number, since.get(tier.name, NEVER).seq)
+                item.leases[memory].seq = number
             self._take(tier, item, seen)
 
     def _do_without(self, item: Item) -> None:
@@ -191,7 +191,7 @@ class Lookup:
         item.leases.pop(memory, None)
         record = memory.last_known(request.key, stack.degraded_l1_ttl)
         if record is not None and not policy.strict and not sources.must_ask_below(stack):
-            served = self._served(memory, item, [Found(record, record.q)])
+            served = self._served(memory, item, [Found(record, record.seq)])
             if served is not None and served[1] is not Verdict.FALLBACK:
                 item.answer = served[0]
                 item.answer.stale = True
@@ -205,7 +205,7 @@ class Lookup:
     def _take(self, tier: Tier, item: Item, seen: list[Found | Missing]) -> None:
         """Judge what a tier answered for an item's candidates."""
         if tier.name in self.refused:
-            seen = [Missing(answer.q, epoch=answer.epoch) for answer in seen]
+            seen = [Missing(answer.seq, epoch=answer.epoch) for answer in seen]
         # As it was answered: a lease has to know of an entry that does not decode, to replace it.
         item.seen[tier.name] = seen
         for each in seen:
@@ -240,7 +240,7 @@ class Lookup:
             except CorruptEntry as error:
                 stack.trace.corrupt(request.kind, key, tier.name, str(error))
                 seen = list(seen)
-                seen[choice.at] = Missing(found.q, Why.CORRUPT)
+                seen[choice.at] = Missing(found.seq, Why.CORRUPT)
                 continue
             stale = choice.verdict in (Verdict.STALE, Verdict.FALLBACK)
             answer = Answer(found.entry, tier.name, value=value, stale=stale, found_at=key)

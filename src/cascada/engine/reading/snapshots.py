@@ -55,7 +55,7 @@ def remember(stack: Stack, item: Item) -> Snapshot:
     hidden = item.answer is not None and not is_absence(item.answer)
     seen: dict[str, Answered] = {}
     for tier, (each, *_) in item.seen.items():
-        seen[tier] = Fence(each.q, each.epoch) if hidden and isinstance(each, Found) else each
+        seen[tier] = Fence(each.seq, each.epoch) if hidden and isinstance(each, Found) else each
     snapshot = Snapshot(stack, item.request, seen)
     task = asyncio.current_task()
     if task is not None:
@@ -86,7 +86,7 @@ async def _ask(tier: Tier, unasked: Sequence[Snapshot]) -> None:
         answers = [Missing(-1, Why.UNAVAILABLE)] * len(unasked)
     for snapshot, answer in zip(unasked, answers, strict=True):
         hidden = isinstance(answer, Found)
-        snapshot.seen[tier.name] = Fence(answer.q, answer.epoch) if hidden else answer
+        snapshot.seen[tier.name] = Fence(answer.seq, answer.epoch) if hidden else answer
 
 
 def take(stack: Stack, key: Key) -> Snapshot | None:

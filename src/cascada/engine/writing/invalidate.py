@@ -76,14 +76,14 @@ async def invalidate(
             if tier is stack.authority:
                 numbered = told
         if numbered is not None:
-            stack.memory.apply(numbered.q, names, dated=True)
+            stack.memory.apply(numbered.seq, names, dated=True)
         else:
             stack.memory.void(names)
         if unreached:
             await _defer(stack, unreached, names)
         if strict and numbered is not None:
             await _heard_by_all(stack, numbered)
-    nobody = Invalidation(0, exact=False, q=0, counts=(NOTHING,) * len(names))
+    nobody = Invalidation(0, exact=False, seq=0, counts=(NOTHING,) * len(names))
     most = max(results, key=attrgetter("keys"), default=nobody)
     stack.trace.invalidated(names, most.keys)
     return Result(Invalidated(most.keys, most.exact, pending=bool(unreached)), most.counts)

@@ -135,10 +135,10 @@ async def _set(stack: Stack, request: Request, entry: Entry, seen: Mapping[str, 
         _keep_meanwhile(stack, request, entry, meanwhile)
     else:
         memory.end_meanwhile()
-        memory.apply(numbered.q, names)
+        memory.apply(numbered.seq, names)
         # Where an equal value was there, that one stays, which may live less long.
         if agreed and numbered.outcome is Outcome.PLAIN:
-            in_memory.q = numbered.q
+            in_memory.seq = numbered.seq
             _keep(stack, request, in_memory, entry)
     # What a tier could not be told others may still read there.
     return agreed and not unreached
@@ -258,7 +258,7 @@ async def fill(
         return False
     # Memory hears of invalidations by the numbers of the tier that makes them.
     in_memory = stack.memory.grant(request.key, miss.seen.get(stack.memory.name), once=True)
-    in_memory.q = numbered.q
+    in_memory.seq = numbered.seq
     for tier in reversed(tiers):
         try:
             (lease,) = await tier.lease([request.key], [miss.seen[tier.name]], once=True)

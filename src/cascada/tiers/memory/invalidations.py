@@ -44,7 +44,7 @@ class InvalidationLog:
     def clear(self) -> None:
         """Begin anew, with other cells: who holds an old one holds nothing."""
         for cell in self.cells.values():
-            cell.q = VOID
+            cell.seq = VOID
         self.highest = 0
         self.numbering = object()
         self.cells.clear()
@@ -65,7 +65,7 @@ class InvalidationLog:
         """What a record of this key stands under, its own name left out; the tenant's is first."""
         cells = partition.cells
         for cell in cells:
-            if cell.q == VOID:  # there is another one by now
+            if cell.seq == VOID:  # there is another one by now
                 cells = ()
                 break
         if not cells:
@@ -76,8 +76,8 @@ class InvalidationLog:
 
     # --- invalidations ----------------------------------------------------------------------
 
-    def record(self, names: Sequence[str], q: int, now: float | None = None) -> int:
-        """These names of one tenant were invalidated at `q`; how many live records bore them.
+    def record(self, names: Sequence[str], seq: int, now: float | None = None) -> int:
+        """These names of one tenant were invalidated at `seq`; how many live records bore them.
 
         `now`: for people who ask when that was. A `set` gives none.
         """
@@ -86,23 +86,23 @@ class InvalidationLog:
         ended, risen = 0, False
         ring, cells = self._ring, self.cells
         for name in names:
-            if ring.get(name, 0) < q:
-                ring[name] = q
+            if ring.get(name, 0) < seq:
+                ring[name] = seq
                 ring.move_to_end(name)
                 if now is not None:
                     self._when[name] = now
                 elif self._when:
                     self._when.pop(name, None)
             cell = cells.get(name)
-            if cell is not None and cell.q < q:
+            if cell is not None and cell.seq < seq:
                 ended += cell.live
-                cell.q, cell.live, cell.made = q, 0, 0
+                cell.seq, cell.live, cell.made = seq, 0, 0
                 risen = True
         while len(ring) > self.ring_size:
             oldest, gone = ring.popitem(last=False)
             self._when.pop(oldest, None)
             self._raise_low(tenant_of(oldest), gone)
-        self.highest = max(self.highest, q)
+        self.highest = max(self.highest, seq)
         # A name that no record bears ends none, and lets the next hits be as short as before.
         if risen and (tenant := cells.get(whole_tenant_of(names[0]))) is not None:
             tenant.changes += 1
@@ -116,22 +116,22 @@ class InvalidationLog:
         """
         if (cell := self.cells.get(name)) is None:
             return
-        cell.q, cell.live, cell.made = VOID, 0, 0
+        cell.seq, cell.live, cell.made = VOID, 0, 0
         if (tenant := self.cells.get(whole_tenant_of(name))) is not None:
             tenant.changes += 1
         del self.cells[name]
 
     # --- questions --------------------------------------------------------------------------
 
-    def none_since(self, q: int, key: Key, names: Sequence[str]) -> bool:
-        """Whether neither the key's own names nor these were invalidated after `q`."""
-        if self.highest <= q:
+    def none_since(self, seq: int, key: Key, names: Sequence[str]) -> bool:
+        """Whether neither the key's own names nor these were invalidated after `seq`."""
+        if self.highest <= seq:
             return True
-        if self.low(quote(key.tenant)) > q:
+        if self.low(quote(key.tenant)) > seq:
             return False
         ring = self._ring
         for name in (*static_names(key), *names):  # noqa: SIM110 - a generator takes twice as long
-            if ring.get(name, 0) > q:
+            if ring.get(name, 0) > seq:
                 return False
         return True
 
@@ -149,9 +149,9 @@ class InvalidationLog:
         when = self._when.get(name)
         return None if when is None else Ending(name, now - when)
 
-    def _raise_low(self, tenant: str, q: int) -> None:
+    def _raise_low(self, tenant: str, seq: int) -> None:
         low = self._low
-        low[tenant] = max(low.get(tenant, 0), q)
+        low[tenant] = max(low.get(tenant, 0), seq)
         low.move_to_end(tenant)
         if len(low) > self.ring_size:
             _, mark = low.popitem(last=False)

@@ -16,7 +16,7 @@ from cascada.model.names import is_own
 from cascada.tiers.capabilities import NameState
 
 VOID: Final = sys.maxsize
-"""The q of a cell that nothing is valid under any more."""
+"""The seq of a cell that nothing is valid under any more."""
 
 STEP: Final = 0.01
 """Seconds by which the wall clock has been set; less is how clocks go."""
@@ -35,11 +35,11 @@ class Cell:
     of a tenant's own name, which all its records bear: how often one of their cells has risen.
     """
 
-    __slots__ = ("__weakref__", "changes", "live", "made", "name", "q")
+    __slots__ = ("__weakref__", "changes", "live", "made", "name", "seq")
 
-    def __init__(self, name: str, q: int) -> None:
+    def __init__(self, name: str, seq: int) -> None:
         self.name = name
-        self.q = q
+        self.seq = seq
         self.live = self.made = self.changes = 0
 
 
@@ -65,13 +65,13 @@ class Partition:
 class Record(Entry):
     """An entry as memory holds it; monotonic seconds.
 
-    `born` is when it was loaded, `due` when a hit on it needs a decision. `q` is the number that it
-    was read at. `checked` are the changes of its tenant's cell when its cells were last looked at:
-    until there is another one, they vouch for it.
+    `born` is when it was loaded, `due` when a hit on it needs a decision. `seq` is the number that
+    it was read at. `checked` are the changes of its tenant's cell when its cells were last looked
+    at: until there is another one, they vouch for it.
     """
 
     __slots__ = (
-        "born", "cells", "checked", "due", "gone", "partition", "q", "resource_id", "score",
+        "born", "cells", "checked", "due", "gone", "partition", "resource_id", "score", "seq",
         "tenant", "used", "weight",
     )  # fmt: skip
 
@@ -80,7 +80,7 @@ class Record(Entry):
         partition: Partition,
         resource_id: str,
         entry: Entry,
-        q: int,
+        seq: int,
         cells: tuple[Cell, ...],
         now: float,
     ) -> None:
@@ -95,7 +95,7 @@ class Record(Entry):
         self.value = entry.value
         self.partition = partition
         self.resource_id = resource_id
-        self.q = q
+        self.seq = seq
         self.cells = cells
         self.tenant = tenant = cells[0]
         self.checked = tenant.changes
@@ -115,9 +115,9 @@ class Record(Entry):
         return tuple(
             NameState(
                 cell.name,
-                f"read at {self.q}",
-                told.get(cell.q, f"last invalidated at {cell.q}"),
-                cell.q <= self.q,
+                f"read at {self.seq}",
+                told.get(cell.seq, f"last invalidated at {cell.seq}"),
+                cell.seq <= self.seq,
             )
             for cell in self.cells
         )
@@ -134,9 +134,9 @@ class Record(Entry):
     @property
     def is_valid(self) -> bool:
         """Whether nothing that it bears was invalidated since it was read, as far as is known."""
-        q = self.q
+        seq = self.seq
         for cell in self.cells:  # noqa: SIM110 - a generator takes longer than all of this
-            if cell.q > q:
+            if cell.seq > seq:
                 return False
         return True
 

@@ -98,9 +98,9 @@ class Records:
         return version < self._versions.get(partition.key(resource_id), version)
 
     def store(
-        self, partition: Partition, resource_id: str, entry: Entry, q: int, now: float
+        self, partition: Partition, resource_id: str, entry: Entry, seq: int, now: float
     ) -> Record | None:
-        """Keep `entry`, valid at `q`, in the place of what is there; make room for it.
+        """Keep `entry`, valid at `seq`, in the place of what is there; make room for it.
 
         None if it is larger than all the room.
         """
@@ -112,7 +112,7 @@ class Records:
             self.drop(old)
         if entry.names:
             cells += tuple(map(self._names.cell, entry.names))
-        record = Record(partition, resource_id, entry, q, cells, now)
+        record = Record(partition, resource_id, entry, seq, cells, now)
         to_monotonic = now - self._clock.time()
         born = entry.created + to_monotonic
         if abs(born - now) > MOMENT:  # else one float is enough, of which there may be millions
@@ -162,12 +162,12 @@ class Records:
             if len(known) > MAX_VERSIONS:
                 known.popitem(last=False)
         self.size -= record.weight
-        q = record.q
+        seq = record.seq
         for cell in record.cells:
             # A cell that was invalidated after this record counts from zero again.
-            if cell.q <= q and cell.live:
+            if cell.seq <= seq and cell.live:
                 cell.live -= 1
         if record.names:
             for cell in record.made_of:
-                if cell.q <= q and cell.made:
+                if cell.seq <= seq and cell.made:
                     cell.made -= 1

@@ -1,15 +1,15 @@
 """The memory tier (L1): this process's own copy, bounded in bytes, valid against what it hears.
 
-A record remembers q, the number of the latest invalidation that its read had seen. What can be
-invalidated has a cell, shared by the records that bear the name; an invalidation writes its q into
-the cells of its names, and a record is valid while none of its cells holds a higher one. The cell
-of the tenant's own name counts how often a cell of the tenant has risen: a record whose cells were
-looked at since is valid without another look, which is the usual hit.
+A record remembers its seq, the number of the latest invalidation that its read had seen. What can
+be invalidated has a cell, shared by the records that bear the name; an invalidation writes its seq
+into the cells of its names, and a record is valid while none of its cells holds a higher one. The
+cell of the tenant's own name counts how often a cell of the tenant has risen: a record whose cells
+were looked at since is valid without another look, which is the usual hit.
 
-A lease remembers q as well. Names that no cell stands for are in a ring of the latest ones, because
-a lease may be as old as a read that came before it, and because tags and sources are only known at
-the fill. What has left the ring raises the tenant's low-water mark: a lease older than that is
-void.
+A lease remembers a seq as well. Names that no cell stands for are in a ring of the latest ones,
+because a lease may be as old as a read that came before it, and because tags and sources are only
+known at the fill. What has left the ring raises the tenant's low-water mark: a lease older than
+that is void.
 
 While the only tier below is away, memory keeps what is loaded and set MEANWHILE, too. No read finds
 it that the tier below could answer (`last_known` alone gives it), and it goes as soon as that tier
@@ -79,7 +79,7 @@ class MemoryTier:
         self.names = InvalidationLog(ring)
         self.records = Records(clock, capacity_bytes, self.names, kind_of, due_at)
         self.meanwhile = self.records.meanwhile
-        self._q = 0
+        self._seq = 0
         # How often what is under way was barred, and at which number last.
         self._flushes = self._flushed_at = 0
 
@@ -117,7 +117,7 @@ class MemoryTier:
 
     def invalidate_now(self, names: Sequence[str]) -> Invalidation:
         """`invalidate`: nobody is waited for here."""
-        self._q = q = self._q + 1
+        self._seq = seq = self._seq + 1
         counts, exact = [], True
         own = list(map(self._named, names))
         for name, record in zip(names, own, strict=True):
@@ -126,8 +126,8 @@ class MemoryTier:
             # Of a group it is not known how many have expired, nor of two how much they overlap;
             # and what was made of a key bears its name as well: a key may have a group too.
             exact = exact and name.startswith("k:") and not count.made
-        keys = self._end(q, names, own, self._now())
-        return Invalidation(keys, exact=exact, q=q, counts=tuple(counts))
+        keys = self._end(seq, names, own, self._now())
+        return Invalidation(keys, exact=exact, seq=seq, counts=tuple(counts))
 
     async def count_entries(self, names: Sequence[str]) -> list[EntryCount]:
         return [self._count(name, self._named(name)) for name in names]
@@ -172,41 +172,41 @@ class MemoryTier:
         names, records, now = self.names, self.records, self._now()
         kept = []
         partition: Partition | None = None
-        for key, entry, q in found:
+        for key, entry, seq in found:
             prefix = key[:5]
             if partition is None or partition.prefix != prefix:  # mostly all are of one
                 partition = records.partition(prefix)
             resource_id = key[5]
-            valid = names.none_since(q, key, entry.names)
+            valid = names.none_since(seq, key, entry.names)
             if RECORD + len(entry.data) > self.capacity and resource_id not in partition.records:
                 pass  # there is no room for it, whatever goes
             elif valid := valid and (
                 entry.version is None or not records.outdated(partition, resource_id, entry.version)
             ):
-                records.store(partition, resource_id, entry, q, now)
+                records.store(partition, resource_id, entry, seq, now)
             kept.append(valid)
         return kept
 
     # --- what is heard from below -----------------------------------------------------------
 
-    def apply(self, q: int, names: Sequence[str], *, dated: bool = False) -> int:
+    def apply(self, seq: int, names: Sequence[str], *, dated: bool = False) -> int:
         """Take an invalidation that was made below (or in another process) into account.
 
         Returns how many live records it ended; where names overlap, at most that many. `dated`:
         `ended` is to tell of it.
         """
-        self._q = max(self._q, q)
-        return self._end(q, names, map(self._named, names), self._now() if dated else None)
+        self._seq = max(self._seq, seq)
+        return self._end(seq, names, map(self._named, names), self._now() if dated else None)
 
     def _end(
-        self, q: int, names: Sequence[str], own: Iterable[Record | None], now: float | None
+        self, seq: int, names: Sequence[str], own: Iterable[Record | None], now: float | None
     ) -> int:
         """`own` are the records of those names that are a key's."""
         # Keys after groups: what goes by a group's name is not counted by its key again.
-        ended = self.names.record(names, q, now)
+        ended = self.names.record(names, seq, now)
         for record in own:
-            # A record that its own `set` has just stored bears that set's q: it stays.
-            if record is not None and record.q < q and not record.gone:
+            # A record that its own `set` has just stored bears that set's seq: it stays.
+            if record is not None and record.seq < seq and not record.gone:
                 ended += self._serves(record)
                 self.records.drop(record)
         return ended
@@ -263,42 +263,42 @@ class MemoryTier:
 
     def _bar_what_is_under_way(self) -> None:
         self._flushes += 1
-        self._flushed_at = self._q = self._q + 1
+        self._flushed_at = self._seq = self._seq + 1
 
     # --- one key ----------------------------------------------------------------------------
 
     def look(self, key: Key) -> Found | Missing:
         """`read` of one key, without a coroutine around it."""
         record = self.records.get(key)
-        q = self._q
+        seq = self._seq
         if record is None or key in self.meanwhile:
-            return Missing(q)
+            return Missing(seq)
         now = self._now()
         if now >= self.freshness.until and not self.freshness.extend(now):
-            return Missing(q, Why.UNAVAILABLE)
+            return Missing(seq, Why.UNAVAILABLE)
         if not record.is_valid:
-            by = next((cell.name for cell in record.cells if cell.q > record.q), None)
+            by = next((cell.name for cell in record.cells if cell.seq > record.seq), None)
             self.records.drop(record)
-            return Missing(q, Why.INVALIDATED, by)
+            return Missing(seq, Why.INVALIDATED, by)
         if record.is_over(self._clock):
             self.records.drop(record)
-            return Missing(q, Why.EXPIRED)
+            return Missing(seq, Why.EXPIRED)
         record.used = now
         # Valid at this moment, so at every number heard of: a lease from here need not be older.
-        return Found(record, q)
+        return Found(record, seq)
 
     def grant(
         self, key: Key, seen: Seen = None, *, force: bool = False, once: bool = False
     ) -> Lease:
         """`lease` of one key: nobody is waited for here."""
-        q = self._q if seen is None else seen.q
+        seq = self._seq if seen is None else seen.seq
         # An answer from before a flush vouches for nothing: what was named since is forgotten.
-        flushes = self._flushes if q >= self._flushed_at else -1
-        return Lease(key, q, (flushes, ()), forced=force, once=once, seen=seen)
+        flushes = self._flushes if seq >= self._flushed_at else -1
+        return Lease(key, seq, (flushes, ()), forced=force, once=once, seen=seen)
 
     def fill_one(self, lease: Lease, entry: Entry | None) -> Filled:
         """`fill` of one lease."""
-        key, q = lease.key, lease.q
+        key, seq = lease.key, lease.seq
         resource_id = key.resource_id
         partition = self.records.partition(key[:5])
         names = lease.names if entry is None else entry.names
@@ -307,15 +307,15 @@ class MemoryTier:
         # what it names. So who bears static names alone, whose cells the lease holds, need not care
         # for the others.
         valid = flushes == self._flushes or (
-            bool(cells) and not names and max([cell.q for cell in cells]) <= q
+            bool(cells) and not names and max([cell.seq for cell in cells]) <= seq
         )
-        valid = valid and self.names.none_since(q, key, names)
+        valid = valid and self.names.none_since(seq, key, names)
         if entry is None:
-            return Filled(valid, q)
+            return Filled(valid, seq)
         version = entry.version
         if version is not None and self.records.outdated(partition, resource_id, version):
             # Who brings an older version has learned nothing new: what is here stays.
-            return Filled(accepted=False, q=q, outcome=Outcome.OLDER)
+            return Filled(accepted=False, seq=seq, outcome=Outcome.OLDER)
         stored: Entry | None = entry
         outcome = Outcome.PLAIN
         if lease.once or not valid:
@@ -324,18 +324,18 @@ class MemoryTier:
             stored, outcome = decided(lease, entry, there, stands=valid, now=self._clock.time())
         if lease.forced:
             # Whatever becomes of a set, all other leases and older values of its key are void.
-            self._q = q = self._q + 1
-            self.names.record([key_name(key)], q)
+            self._seq = seq = self._seq + 1
+            self.names.record([key_name(key)], seq)
             if stored is None and (old := self.records.get(key)) is not None:
                 self.records.drop(old)
         if stored is not None:
             if lease.meanwhile is not None:
                 stored = stored.ending(self._clock.time() + lease.meanwhile)
-            record = self.records.store(partition, resource_id, stored, q, self._now())
+            record = self.records.store(partition, resource_id, stored, seq, self._now())
             if lease.meanwhile is not None and record is not None:
                 record.due = -math.inf  # it is no hit
                 self.meanwhile[key] = record
-        return Filled(stored is not None, q, outcome)
+        return Filled(stored is not None, seq, outcome)
 
     def _there(self, key: Key) -> Record | None:
         """The valid record of a key, if there is one."""

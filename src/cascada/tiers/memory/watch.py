@@ -15,7 +15,7 @@ from cascada.tiers.memory.tier import MemoryTier
 class Watch:
     """Begins when it is made. `seen` is a number of the tier below that is known by then."""
 
-    __slots__ = ("_cells", "_memory", "_numbering", "_q", "_since", "_tenant")
+    __slots__ = ("_cells", "_memory", "_numbering", "_seq", "_since", "_tenant")
 
     def __init__(self, memory: MemoryTier, key: Key, seen: int) -> None:
         self._memory = memory
@@ -23,7 +23,7 @@ class Watch:
         self._numbering = memory.names.numbering
         # An invalidation that is made from now on gets a higher number; one that is still on its
         # way with a lower one was made before.
-        self._q = max(seen, memory.names.highest)
+        self._seq = max(seen, memory.names.highest)
         self._tenant = quote(key.tenant)
         self._cells = tuple(map(memory.names.cell, static_names(key)))
 
@@ -32,12 +32,12 @@ class Watch:
         if self._numbering is not self._memory.names.numbering:
             return False  # all was forgotten: the cells held here are void, and name nothing
         latest = self._memory.names.latest
-        return any(cell.q > self._q for cell in self._cells) or any(
-            latest(name) > self._q for name in names
+        return any(cell.seq > self._seq for cell in self._cells) or any(
+            latest(name) > self._seq for name in names
         )
 
     @property
     def can_tell(self) -> bool:
         """Whether memory still knows all that it has heard of since: it may have been emptied."""
         low = self._memory.names.low(self._tenant)
-        return self._since == self._memory.moment() and low <= self._q
+        return self._since == self._memory.moment() and low <= self._seq

@@ -1,20 +1,20 @@
 """The push feed: memory hears of invalidations at once, from Redis. `RedisTier.make_feed` makes it.
 
-A connection of its own subscribes to the channel on which INV and PUT publish (nonce, q, names).
+A connection of its own subscribes to the channel on which INV and PUT publish (nonce, seq, names).
 Memory may be trusted while three things hold, and `until` is the nearest moment at which one of
 them may cease to:
 
 - the connection is up, and what it missed while it was down is known to be nothing: after
-  SUBSCRIBE it reads `e`; if nonce and q are those of the last push that was APPLIED, memory is
+  SUBSCRIBE it reads `e`; if nonce and seq are those of the last push that was APPLIED, memory is
   kept, else flushed;
 - its last answered heartbeat was SENT at most one lease ago, so that a frozen network ends the
   trust. The heartbeat reads `e`: what was published before it was answered has arrived before the
-  answer, so a higher q there is an invalidation that nobody could publish, and flushes;
+  answer, so a higher seq there is an invalidation that nobody could publish, and flushes;
 - its socket was looked at within the last 5 ms, and nothing waited in it: a push that has arrived
   while the event loop was blocked must not be overtaken by a hit. The time of the look is taken
   BEFORE it.
 
-A gap in q, or another nonce, flushes. Besides, the server must be the one that the tier's own
+A gap in seq, or another nonce, flushes. Besides, the server must be the one that the tier's own
 connection leads to, or nothing that is read there is ever pushed here; and the layout must not be
 newer than this process. (`docs/protocol.md` rules 26 to 28.)
 """
@@ -83,7 +83,7 @@ class PushFeed:
         self._link = publisher.make_link(
             greet=self._greet, on_push=self._pushed, on_change=self._changed
         )
-        self._nonce, self._q = b"", 0
+        self._nonce, self._seq = b"", 0
         self.heard = b"", 0
         self._server = b""
         self._deaf = self._said = False
@@ -138,7 +138,7 @@ class PushFeed:
     def forget(self) -> None:
         """Start anew, as after a fork."""
         self._changed(False, "")
-        self._nonce, self._q = b"", 0
+        self._nonce, self._seq = b"", 0
         self._releases.forget()
         self._up = asyncio.Event()
 
@@ -162,7 +162,7 @@ class PushFeed:
         if epoch is None or epoch.run_id != self._server or self._server == ANY_SERVER:
             # Whoever does not know which server process this is cannot tell its numbers either.
             self._flush(epoch)
-        elif (epoch.nonce, epoch.q) != (self._nonce, self._q):
+        elif (epoch.nonce, epoch.seq) != (self._nonce, self._seq):
             self._flush(epoch)
         self._socket = wire.socket
         self._poll = select.poll()
@@ -172,7 +172,7 @@ class PushFeed:
     def _flush(self, epoch: Epoch | None) -> None:
         """Nothing that is kept can be vouched for; what comes counts from this epoch on."""
         self._sink.flush()
-        self._nonce, self._q = (b"", 0) if epoch is None else (epoch.nonce, epoch.q)
+        self._nonce, self._seq = (b"", 0) if epoch is None else (epoch.nonce, epoch.seq)
 
     def _trust(self, sent: float, epoch: Epoch | None) -> None:
         """Memory is good for one lease after `sent`, when `e` was asked for."""
@@ -213,24 +213,24 @@ class PushFeed:
             raise ValueError(f"a message that begins with {body[:1]!r}")
         nonce = body[1 : 1 + NONCE]
         number, *names = body[1 + NONCE :].split(b"\n")
-        q = int(number)
+        seq = int(number)
         named = [name.decode() for name in names]
-        if nonce != self._nonce or q != self._q + 1:
+        if nonce != self._nonce or seq != self._seq + 1:
             # A gap: what came between is not known, so nothing that is kept can be vouched for.
             self._sink.flush()
         else:
-            self._sink.apply(q, named, dated=True)
-        self._nonce, self._q = self.heard = nonce, q
+            self._sink.apply(seq, named, dated=True)
+        self._nonce, self._seq = self.heard = nonce, seq
         for name in named:
             if name.startswith("k:"):
                 self._releases.released(name[2:])  # its lease went with it
         if body[:1] == b"s":
-            self._acknowledge(nonce, q)
+            self._acknowledge(nonce, seq)
 
-    def _acknowledge(self, nonce: bytes, q: int) -> None:
+    def _acknowledge(self, nonce: bytes, seq: int) -> None:
         """Say that it has been applied here, to somebody who waits for it."""
         if (wire := self._link.wire) is not None:
-            applied = self._layout.applied(nonce, q)
+            applied = self._layout.applied(nonce, seq)
             with suppress(TierUnavailable):
                 wire.send((b"INCR", applied))
                 wire.send((b"PEXPIRE", applied, b"%d" % ACKNOWLEDGED_MS))
@@ -254,9 +254,9 @@ class PushFeed:
         if wire is not self._link.wire or reply.cancelled() or reply.exception() is not None:
             return
         epoch = Epoch.parse(reply.result())
-        # A lower q is older than a push that came with the answer, and was taken before this call.
-        nonce, q = (b"", 0) if epoch is None else (epoch.nonce, epoch.q)
-        if nonce != self._nonce or q > self._q:
+        # A lower seq is older than a push that came with the answer, taken before this call.
+        nonce, seq = (b"", 0) if epoch is None else (epoch.nonce, epoch.seq)
+        if nonce != self._nonce or seq > self._seq:
             self._flush(epoch)
         # Counted from when it was sent: what was published before the server answered it has
         # arrived before the answer did.

@@ -116,7 +116,7 @@ class Aside:
         )
         for (index, found, _), entry in zip(aside, entries, strict=True):
             whole[index] = (
-                Missing(found.q, epoch=found.epoch, mark=found.mark)
+                Missing(found.seq, epoch=found.epoch, mark=found.mark)
                 if entry is None
                 else found._replace(entry=entry)
             )

@@ -4,11 +4,11 @@ Every key and the channel begin with `<namespace>.<db>:{b0}:`. The database numb
 channels ignore databases; the braces keep one tenant's keys in one slot.
 
     e         epoch and sequence in one value: nonce (8), the server's run_id (40), layout (4
-              digits) and q, the number of the latest invalidation, in decimal. They live and
+              digits) and seq, the number of the latest invalidation, in decimal. They live and
               die together.
-    r, s      the latest invalidated names, and keys: sorted sets by q; the member "" is the
+    r, s      the latest invalidated names, and keys: sorted sets by seq; the member "" is the
               low-water mark, below which they have forgotten
-    t         when the latest invalidations were, by q: "seconds.microseconds q"
+    t         when the latest invalidations were, by seq: "seconds.microseconds q"
     g:<name>  a nonce (8), then how many entries bear it, "own:made" in decimal (`EntryCount`)
     v:<key>   the envelope, whose stamps are: the epoch's nonce, then its names' nonces
     l:<key>   a lease: token (16), then the stamps it was granted with
@@ -17,7 +17,7 @@ channels ignore databases; the braces keep one tenant's keys in one slot.
     w:<key>   somebody waits for this lease
     c:<name>  a counter, in decimal; d:<name> a list of envelopes. They are data: without a life,
               an epoch or a layout, so no change of the layout may ever touch them
-    a:<q>     how many processes have applied a strict invalidation (its epoch's, too), for 2 s
+    a:<seq>     how many processes have applied a strict invalidation (its epoch's, too), for 2 s
 
 A stamp is equal or it is not: whatever is missing (evicted, expired, flushed, restarted) reads as a
 miss.
@@ -69,7 +69,7 @@ class Epoch(msgspec.Struct, frozen=True):
     nonce: bytes
     run_id: bytes
     layout: int
-    q: int
+    seq: int
 
     @classmethod
     def parse(cls, value: bytes | None) -> Epoch | None:
@@ -127,8 +127,8 @@ class Layout:
         """Where a large payload of this key lies."""
         return self.prefix + b"b:" + key.text.encode() + b":" + digest
 
-    def applied(self, nonce: bytes, q: int) -> bytes:
-        return self.prefix + b"a:%s:%d" % (nonce.hex().encode(), q)
+    def applied(self, nonce: bytes, seq: int) -> bytes:
+        return self.prefix + b"a:%s:%d" % (nonce.hex().encode(), seq)
 
     def generation(self, name: str) -> bytes:
         return self.generations + name.encode()

@@ -176,10 +176,10 @@ class Reads:
         answers: list[Found | Missing],
     ) -> None:
         """One answer for each key and what lies there, on the way of every read."""
-        q, nonce = moment.epoch.q, moment.epoch.nonce
+        seq, nonce = moment.epoch.seq, moment.epoch.nonce
         now, ahead = self._time(), self._ahead
         due = now - HALF
-        nothing = Missing(q, epoch=nonce)
+        nothing = Missing(seq, epoch=nonce)
         for key, plan, blob in each:
             if blob is None:
                 answers.append(nothing)
@@ -197,7 +197,7 @@ class Reads:
                 if entry.created > now or ahead.met:
                     entry = ahead.dated(key, entry, now)
                 if now < entry.expires:
-                    found = _found(Found, (entry, q, nonce, blob[MARK]))
+                    found = _found(Found, (entry, seq, nonce, blob[MARK]))
                     answers.append(found)
                     if entry.created < due and entry.expires == inf:
                         self._renewal.renew(key, found, now)
@@ -248,32 +248,32 @@ class Reads:
         if len(stamps) != 1 + len(plan.names) + len(entry.names):
             return self._corrupt(epoch, mark)
         if stamps[0] != epoch.nonce:
-            return Missing(epoch.q, Why.INVALIDATED, "epoch", epoch.nonce)
+            return Missing(epoch.seq, Why.INVALIDATED, "epoch", epoch.nonce)
         for index, name in enumerate(plan.names, 1):
             current = values[plan.generations[index - 1]]
             if current is None or not current.startswith(stamps[index]):
-                return Missing(epoch.q, Why.INVALIDATED, name, epoch.nonce)
+                return Missing(epoch.seq, Why.INVALIDATED, name, epoch.nonce)
         first = 1 + len(plan.names)
         for index, name in enumerate(entry.names, first):
             generation = self._layout.generation(name)
             if generation not in values:
                 moment.late[place] = _Late(entry, stamps, mark)
-                return Missing(epoch.q, epoch=epoch.nonce)
+                return Missing(epoch.seq, epoch=epoch.nonce)
             current = values[generation]
             if current is None or not current.startswith(stamps[index]):
-                return Missing(epoch.q, Why.INVALIDATED, name, epoch.nonce)
+                return Missing(epoch.seq, Why.INVALIDATED, name, epoch.nonce)
         return self._unless_expired(epoch, key, entry, mark)
 
     def _corrupt(self, epoch: Epoch, mark: bytes) -> Missing:
         self.corrupt += 1
-        return Missing(epoch.q, Why.CORRUPT, epoch=epoch.nonce, mark=mark)
+        return Missing(epoch.seq, Why.CORRUPT, epoch=epoch.nonce, mark=mark)
 
     def _unless_expired(self, epoch: Epoch, key: Key, entry: Entry, mark: bytes) -> Found | Missing:
         now = self._time()
         entry = self._ahead.dated(key, entry, now)
         if now >= entry.expires:
-            return Missing(epoch.q, Why.EXPIRED, epoch=epoch.nonce, mark=mark)
-        found = Found(entry, epoch.q, epoch.nonce, mark)
+            return Missing(epoch.seq, Why.EXPIRED, epoch=epoch.nonce, mark=mark)
+        found = Found(entry, epoch.seq, epoch.nonce, mark)
         if entry.created < now - HALF and entry.expires == inf:
             self._renewal.renew(key, found, now)
         return found
@@ -288,8 +288,8 @@ class Reads:
         """A second MGET for entries whose dynamic names no hint told.
 
         It reads `e` again: only if it is equal are both reads of one moment, which is what this
-        returns; else they are missing. Memory keeps the q of the first, since what the second adds
-        was valid then too.
+        returns; else they are missing. Memory keeps the seq of the first, since what the second
+        adds was valid then too.
         """
         epoch, unknown = moment.epoch, moment.late
         layout = self._layout
@@ -302,7 +302,7 @@ class Reads:
         for index, (entry, stamps, mark) in unknown.items():
             self.hint(keys[index], entry.names)
             if not together:
-                answers[index] = Missing(epoch.q, Why.INVALIDATED, "epoch", epoch.nonce)
+                answers[index] = Missing(epoch.seq, Why.INVALIDATED, "epoch", epoch.nonce)
                 continue
             own = stamps[len(stamps) - len(entry.names) :]
             killer = next(
@@ -314,7 +314,7 @@ class Reads:
                 None,
             )
             if killer is not None:
-                answers[index] = Missing(epoch.q, Why.INVALIDATED, killer, epoch.nonce)
+                answers[index] = Missing(epoch.seq, Why.INVALIDATED, killer, epoch.nonce)
             else:
                 answers[index] = self._unless_expired(epoch, keys[index], entry, mark)
         return together

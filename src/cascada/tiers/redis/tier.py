@@ -223,7 +223,7 @@ class RedisTier:
         ordered = keys + groups
         # A key's own generation as well: what was made from the key bears its name.
         generations = [layout.generations + each for each in ordered]
-        q, receivers, nonce, reached, total = await redis_scripts.INVALIDATE.run(
+        seq, receivers, nonce, reached, total = await redis_scripts.INVALIDATE.run(
             self._link.ask,
             [*layout.common, *own, *generations],
             [
@@ -240,7 +240,7 @@ class RedisTier:
         )
         self._numbered_in(nonce)
         # Who else was sent it must have it before this returns. A lone process waits for nobody.
-        if receivers > self._heard(nonce, q):
+        if receivers > self._heard(nonce, seq):
             await self._link.settle()
         exact, counts = not groups, (NOTHING,) * len(names)
         if reached:
@@ -250,7 +250,7 @@ class RedisTier:
             }
             exact = exact and not any(reached[2::3])
             counts = tuple([found.get(name.encode(), NOTHING) for name in names])
-        return Invalidation(total, exact, q, receivers, nonce, counts)
+        return Invalidation(total, exact, seq, receivers, nonce, counts)
 
     async def count_entries(self, names: Sequence[str]) -> list[EntryCount]:
         found = await self.glance([Key.parse(name[2:]) for name in names if name.startswith("k:")])
@@ -270,7 +270,7 @@ class RedisTier:
                     if told.receivers >= 0:
                         # ValueError: no number. Nobody wrote it there but another user of the keys.
                         with suppress(TierUnavailable, ValueError):
-                            key = self._layout.applied(told.epoch, told.q)
+                            key = self._layout.applied(told.epoch, told.seq)
                             if int(await self._link.ask(b"GET", key) or 0) >= told.receivers:
                                 return
                     pause = next(pauses, pause)
@@ -289,7 +289,7 @@ class RedisTier:
             self._link.send(b"PUBLISH", layout.channel, said)
         await asyncio.shield(gone)
         self._numbered_in(None)
-        return Invalidation(0, exact=False, q=0, receivers=-1)
+        return Invalidation(0, exact=False, seq=0, receivers=-1)
 
     async def usage(self) -> Usage:
         return await usage(self._link.ask)
@@ -325,9 +325,9 @@ class RedisTier:
         self._feed = PushFeed(self, sink, clock)
         return self._feed
 
-    def _heard(self, nonce: bytes, q: int) -> bool:
+    def _heard(self, nonce: bytes, seq: int) -> bool:
         """Whether this process's own feed was sent this very invalidation, and has applied it."""
-        return self._feed is not None and self._feed.heard == (nonce, q)
+        return self._feed is not None and self._feed.heard == (nonce, seq)
 
     def _numbered_in(self, nonce: bytes | None) -> None:
         if self._feed is not None:

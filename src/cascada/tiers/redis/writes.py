@@ -119,7 +119,7 @@ class Leases:
         return [
             Lease(
                 key,
-                -1 if seen is None else seen.q,
+                -1 if seen is None else seen.seq,
                 _UNKNOWN if seen is None else (seen.epoch or _UNKNOWN) + seen.mark,
                 once=True,
                 seen=seen,
@@ -177,7 +177,7 @@ class Leases:
         """The same, with payloads in the place of references, and nothing that is damaged."""
         whole = await self._aside.whole([key for (key, _), _ in wanted], answers)
         unusable = [
-            ((key, (seen or Missing(answer.q))._replace(mark=answer.mark)), token)
+            ((key, (seen or Missing(answer.seq))._replace(mark=answer.mark)), token)
             for ((key, seen), token), answer in zip(wanted, whole, strict=True)
             if isinstance(answer, Missing)
         ]
@@ -205,7 +205,7 @@ class Leases:
             each += (
                 b"" if seen is None else seen.mark,
                 b"" if fence is None else fence.epoch or _UNKNOWN,
-                0 if fence is None else fence.q,
+                0 if fence is None else fence.seq,
                 b"k:" + text,
                 token,
                 len(mine),
@@ -231,30 +231,30 @@ class Leases:
             raise
         if reply[0] == b"LAYOUT":
             raise NotPermitted(NEWER % layout.epoch.decode())
-        _, q, nonce, granted = reply
+        _, seq, nonce, granted = reply
         answers: list[Lease | Found | Busy | Missing] = []
         for ((key, seen), token), fence, (verdict, what) in zip(
             asked, fences, granted, strict=True
         ):
             if verdict == b"LEASE":
                 # Names that only the fill brings are checked from the miss on as well.
-                as_of = q if fence is None else fence.q
+                as_of = seq if fence is None else fence.seq
                 answers.append(Lease(key, as_of, token + what, forced=force, seen=seen))
             elif verdict == b"FENCED":  # void: no lease has a token without stamps
-                answers.append(Lease(key, q, token, forced=force, seen=seen))
+                answers.append(Lease(key, seq, token, forced=force, seen=seen))
             elif verdict == b"FOUND":
-                answers.append(self._found(key, what, q, nonce))
+                answers.append(self._found(key, what, seq, nonce))
             else:
                 answers.append(self._hearing.busy(key.text, since, max(what, 1) / 1000))
         return answers
 
-    def _found(self, key: Key, blob: bytes, q: int, epoch: bytes) -> Found | Missing:
+    def _found(self, key: Key, blob: bytes, seq: int, epoch: bytes) -> Found | Missing:
         try:
             entry = unpack(blob, self._layout.home(key.text.encode()))
         except CorruptEntry:
             self.corrupt += 1
-            return Missing(q, Why.CORRUPT, epoch=epoch, mark=blob[MARK])
-        return Found(self._dated(key, entry), q, epoch, blob[MARK])
+            return Missing(seq, Why.CORRUPT, epoch=epoch, mark=blob[MARK])
+        return Found(self._dated(key, entry), seq, epoch, blob[MARK])
 
     def _give_back(self, token: bytes, keys: Sequence[Key]) -> None:
         """Release what was asked for under `token`. On one connection it is carried out later."""
@@ -295,7 +295,7 @@ class Leases:
             keys += layout.fill_keys(text)
             each += (
                 lease.token,
-                lease.q,
+                lease.seq,
                 text,
                 kind,
                 b"0" if entry is None else b"1",
@@ -322,10 +322,10 @@ class Leases:
             redis_replies.filled(len(fills)),
         )  # fmt: skip
         filled = []
-        for (lease, _), (said, q, nonce) in zip(fills, reply, strict=True):
+        for (lease, _), (said, seq, nonce) in zip(fills, reply, strict=True):
             if lease.forced and nonce:
                 self._numbered_in(nonce)
-            filled.append(Filled(said in (1, 2), q, _OUTCOMES.get(said, Outcome.PLAIN)))
+            filled.append(Filled(said in (1, 2), seq, _OUTCOMES.get(said, Outcome.PLAIN)))
         return filled
 
 

@@ -66,7 +66,7 @@ class Forgetting:
         self._removed += transaction.removed
         if not self.is_due(transaction.connection):
             return False
-        oldest_kept = transaction.q - KEPT
+        oldest_kept = transaction.seq - KEPT
         if self._at is None:
             self._at, self._left, self._removed = 0, 0, 0
             self._limit = oldest_kept
@@ -74,13 +74,13 @@ class Forgetting:
         limit = max(transaction.born, min(self._limit, oldest_kept))
         found = transaction.connection.execute(_TENANTS, (self._at, CHUNK)).fetchall()
         gone = []
-        for tenant, q, tombstones, sweep, has_rows in found:
-            if q > limit:
+        for tenant, seq, tombstones, sweep, has_rows in found:
+            if seq > limit:
                 continue
             if not has_rows and tombstones <= TOMBSTONES:
-                gone.append((tenant, q))
+                gone.append((tenant, seq))
             elif tombstones and not sweep:
-                transaction.state_of(tenant).sweep = q
+                transaction.state_of(tenant).sweep = seq
         self._forget(transaction, gone, limit)
         self._left += len(found) - len(gone)
         if len(found) == CHUNK:
@@ -95,7 +95,7 @@ class Forgetting:
             return
         for statement in _LEFT:
             transaction.connection.executemany(statement, [(tenant,) for tenant, _ in gone])
-        last = max(q for _, q in gone)
+        last = max(seq for _, seq in gone)
         # Whoever polls the feed and has not heard of these must be told that he missed some.
         transaction.lost = max(transaction.lost, last)
         if last > transaction.born:

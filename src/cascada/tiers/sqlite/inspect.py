@@ -59,17 +59,17 @@ def holding(connection: sqlite3.Connection, namespace: str, key: Key) -> Stored 
     rows = connection.execute(_ROW, (key.text, namespace, quote(key.tenant))).fetchall()
     if not rows:
         return None
-    ((tenant, floor, q, names, envelope),) = rows
-    if type(q) is not int or type(envelope) is not bytes:
+    ((tenant, floor, seq, names, envelope),) = rows
+    if type(seq) is not int or type(envelope) is not bytes:
         return None
     try:
         entry = unpack(envelope, home_in(namespace, key.text))
         msgspec.json.decode(names)
     except (CorruptEntry, msgspec.DecodeError, TypeError):
         return None
-    stored = f"read at {q}"
-    marks = [NameState("the tenant's floor", stored, f"{floor}", floor <= q)]
+    stored = f"read at {seq}"
+    marks = [NameState("the tenant's floor", stored, f"{floor}", floor <= seq)]
     for name, tombstone in connection.execute(_TOMBSTONES, (names, tenant)).fetchall():
         invalidated = "never" if tombstone is None else f"last invalidated at {tombstone}"
-        marks.append(NameState(name, stored, invalidated, tombstone is None or tombstone <= q))
+        marks.append(NameState(name, stored, invalidated, tombstone is None or tombstone <= seq))
     return Stored(entry, tuple(marks))

@@ -91,8 +91,8 @@ def _take_along(transaction: Transaction, namespace: str, notes: Notes) -> None:
 
 
 def _is_damaged(namespace: str, columns: tuple[Any, ...]) -> bool:
-    killer, expires, used, envelope, _, key, q, *_ = columns
-    if not is_legible(killer, q, expires, used, envelope):
+    killer, expires, used, envelope, _, key, seq, *_ = columns
+    if not is_legible(killer, seq, expires, used, envelope):
         return True
     try:
         unpack(envelope, home_in(namespace, key))

@@ -1,7 +1,7 @@
 """What is asked of the database without changing it.
 
 Every answer comes from one statement or one transaction, that is, from one snapshot: rows,
-tombstones, floor and counter belong together, so that the q of an answer is a moment at which it
+tombstones, floor and counter belong together, so that the seq of an answer is a moment at which it
 was true. What a read notices for later (this row was used, that one is damaged) goes into `Notes`,
 and the next write takes it along: no read ever writes.
 """
@@ -37,7 +37,7 @@ USED_AFTER: Final = 30
 """Seconds in which further reads of a row do not make it more recently used."""
 
 _TYPES: Final = (int, float, int, bytes)
-"""Of the columns q, expires, used and envelope of a sound row."""
+"""Of the columns seq, expires, used and envelope of a sound row."""
 
 MANY_NOTES: Final = 512
 """Notes that are worth a write transaction of their own."""
@@ -153,7 +153,7 @@ class Reader:
         return answers
 
     def counters(self, connection: sqlite3.Connection, tenants: Iterable[str]) -> dict[str, int]:
-        """The q of each tenant (as it is, unquoted)."""
+        """The seq of each tenant (as it is, unquoted)."""
         counters = {}
         for tenant in tenants:
             where = (self._options.namespace, quote(tenant))
@@ -176,9 +176,9 @@ class Reader:
         for lease in leases:
             names = msgspec.json.encode([*static_names(lease.key), *lease.names]).decode()
             where = (names, self._options.namespace, quote(lease.key.tenant))
-            ((q, floor, latest),) = connection.execute(_STANDING, where).fetchall()
-            stands = floor <= lease.q <= q and (latest is None or latest <= lease.q)
-            answers.append(Filled(stands, q))
+            ((seq, floor, latest),) = connection.execute(_STANDING, where).fetchall()
+            stands = floor <= lease.seq <= seq and (latest is None or latest <= lease.seq)
+            answers.append(Filled(stands, seq))
         return answers
 
     def usage(self, connection: sqlite3.Connection) -> Usage:
@@ -190,37 +190,37 @@ class Reader:
     def _judge(
         self, row: tuple[Any, ...], key: Key, text: str, now: float, *, brief: bool
     ) -> Found | Missing:
-        _, q, floor, written, expires, used, ident, envelope, killer = row
+        _, seq, floor, written, expires, used, ident, envelope, killer = row
         if written is None:
-            return Missing(q)
+            return Missing(seq)
         if brief and type(envelope) is int and envelope > BULKY:
-            return told_of(envelope, q)
+            return told_of(envelope, seq)
         if not is_legible(killer, written, expires, used, envelope):
-            return self._corrupt(q, ident)
+            return self._corrupt(seq, ident)
         if killer is not None or written < floor:
-            return Missing(q, Why.INVALIDATED, killer)
+            return Missing(seq, Why.INVALIDATED, killer)
         try:
             entry = unpack(envelope, home_in(self._options.namespace, text))
         except CorruptEntry:
-            return self._corrupt(q, ident)
+            return self._corrupt(seq, ident)
         # By the envelope: the row's own time of expiry is for who tidies up.
         if entry.created > now or self._ahead.met:
             entry = self._ahead.dated(key, entry, now)
         if now >= entry.expires:
-            return Missing(q, Why.EXPIRED)
+            return Missing(seq, Why.EXPIRED)
         if now - used >= USED_AFTER:
             self._notes.used(ident, int(now))
-        return _found(Found, (entry, q, b"", b""))
+        return _found(Found, (entry, seq, b"", b""))
 
-    def _corrupt(self, q: int, row: int) -> Missing:
+    def _corrupt(self, seq: int, row: int) -> Missing:
         self._notes.damaged(row)
-        return Missing(q, Why.CORRUPT)
+        return Missing(seq, Why.CORRUPT)
 
 
 def is_legible(
     killer: object, written: object, expires: object, used: object, envelope: object
 ) -> bool:
-    """Whether a row's names and its q, expires, used and envelope are what they should be.
+    """Whether a row's names and its seq, expires, used and envelope are what they should be.
 
     SQLite's columns take values of any type.
     """
@@ -252,16 +252,16 @@ class Feed:
         names: list[tuple[str, int]] = []
         connection.execute("BEGIN")  # the low-water mark must be of the same moment as the names
         try:
-            ((q, lost),) = connection.execute("SELECT q, lost FROM meta").fetchall()
-            if since is not None and lost <= since < q:
+            ((seq, lost),) = connection.execute("SELECT q, lost FROM meta").fetchall()
+            if since is not None and lost <= since < seq:
                 asked = (since, self._namespace, since, MOST_CHANGES + 1)
                 names = connection.execute(_CHANGED, asked).fetchall()
         finally:
             connection.execute("COMMIT")
-        self._last = (connection, version, q)
-        if since is None or since == q:
-            return Changes(q, (), lost=False)
-        if not lost <= since < q or len(names) > MOST_CHANGES:
-            return Changes(q, (), lost=True)
+        self._last = (connection, version, seq)
+        if since is None or since == seq:
+            return Changes(seq, (), lost=False)
+        if not lost <= since < seq or len(names) > MOST_CHANGES:
+            return Changes(seq, (), lost=True)
         names.sort(key=lambda change: change[1])
-        return Changes(q, tuple(names), lost=False)
+        return Changes(seq, tuple(names), lost=False)

@@ -1,16 +1,16 @@
 """The cache database's layout, and how a connection to it is made.
 
 Every process may open the file at any moment, so whatever is found missing is made inside one write
-transaction that looks again first. Layout 1:
+transaction that looks again first. A column `q` is a seq. Layout 1:
 
 - `meta`, one row. `q` is the number of the latest invalidation of all; `born` is where this
   database's numbers begin, or where what it has forgotten ends; of those up to `lost` the feed can
   no longer tell the names.
 - `tenants`: `q` is the number of that tenant's latest invalidation. Whatever is older than `floor`
   is void. `sweep` is the floor that a sweep under way works towards.
-- `entries`: the envelope, the q from before the source was read, and all names it bears.
-- `tombstones`: the latest q of each invalidated name. The greatest version that its key ever had is
-  kept with it, for when the row itself is gone. `at` is when that was, unless by a `set`.
+- `entries`: the envelope, the seq from before the source was read, and all names it bears.
+- `tombstones`: the latest seq of each invalidated name. The greatest version that its key ever had
+  is kept with it, for when the row itself is gone. `at` is when that was, unless by a `set`.
 - `counts`: how many rows bear a name and are not older than its tombstone. For answers to the
   caller only, no rule of coherence leans on it.
 - `outbox`: names that a tier above could not be told.

@@ -113,7 +113,7 @@ class SqliteTier:
     async def read(self, keys: Sequence[Key]) -> list[Found | Missing]:
         answers = await _by_chunks(self._read, keys)
         if len(keys) > CHUNK:
-            numbers = {(key.tenant, answer.q) for key, answer in zip(keys, answers, strict=True)}
+            numbers = {(key.tenant, answer.seq) for key, answer in zip(keys, answers, strict=True)}
             if len(numbers) > len({tenant for tenant, _ in numbers}):
                 # Something was invalidated meanwhile. In one go it is of one moment, or half of
                 # a cascade would be found.
@@ -131,15 +131,15 @@ class SqliteTier:
         once: bool = False,
         digests: Sequence[bytes] = (),
     ) -> list[Lease | Found | Busy]:
-        """The q that `seen` has reported is the lease; only an unread key costs a look."""
+        """The seq that `seen` has reported is the lease; only an unread key costs a look."""
         counters: dict[str, int] = {}
         if None in seen:
             unread = {key.tenant for key, answer in zip(keys, seen, strict=True) if answer is None}
             counters = await self._reader.run(lambda c: self._questions.counters(c, unread))
         leases = []
         for key, answer in zip(keys, seen, strict=True):
-            q = counters[key.tenant] if answer is None else answer.q
-            leases.append(Lease(key, q, forced=force, once=once, seen=answer))
+            seq = counters[key.tenant] if answer is None else answer.seq
+            leases.append(Lease(key, seq, forced=force, once=once, seen=answer))
         if force or once or self._turns is None or self.somebody_above():
             return [*leases]
         take = partial(take_turns, self._turns, self._questions)
@@ -328,8 +328,8 @@ class SqliteTier:
 
     def _restart(self, connection: sqlite3.Connection, since: int) -> None:
         # Asked again under the write lock: another process may have noticed it as well.
-        ((q,),) = connection.execute("SELECT q FROM meta").fetchall()
-        if since > q:
+        ((seq,),) = connection.execute("SELECT q FROM meta").fetchall()
+        if since > seq:
             renew(connection, self._options.clock)
 
     def _keep_up(self) -> None:

@@ -69,7 +69,7 @@ class Row(NamedTuple):
     """An entry as it lies in the database, less its envelope. `names` None: unreadable."""
 
     key: str
-    q: int
+    seq: int
     expires: float
     size: int
     version: int | None
@@ -79,7 +79,7 @@ class Row(NamedTuple):
 class Tombstone(NamedTuple):
     """The latest invalidation of a name; for a key, with its greatest version."""
 
-    q: int
+    seq: int
     version: int | None
 
 
@@ -94,7 +94,7 @@ class TenantState:
     def __init__(self, transaction: Transaction, columns: tuple[int, int, int, int, int]) -> None:
         self.transaction = transaction
         self.found_as = columns
-        self.id, self.q, self.floor, self.tombstone_count, self.sweep = columns
+        self.id, self.seq, self.floor, self.tombstone_count, self.sweep = columns
         self.tombstones: dict[str, Tombstone] = {}
         self.rows: dict[str, Row] = {}
         self.stored: dict[str, tuple[Any, ...]] = {}
@@ -110,30 +110,30 @@ class TenantState:
                 self.rows[row.key] = row
                 wanted.update(dict.fromkeys(row.names or ()))
         tombstones = execute(_TOMBSTONES, (as_json(wanted), self.id))
-        self.tombstones.update({name: Tombstone(q, version) for name, q, version in tombstones})
+        self.tombstones.update({name: Tombstone(seq, version) for name, seq, version in tombstones})
 
     def next(self) -> int:
         """The number of a new invalidation of this tenant."""
-        self.transaction.q += 1
-        self.q = self.transaction.q
-        return self.q
+        self.transaction.seq += 1
+        self.seq = self.transaction.seq
+        return self.seq
 
-    def stands(self, q: int, names: Iterable[str]) -> bool:
-        """Whether none of the names was invalidated after `q`.
+    def stands(self, seq: int, names: Iterable[str]) -> bool:
+        """Whether none of the names was invalidated after `seq`.
 
-        A q above the tenant's own comes from a database that was here before this one.
+        A seq above the tenant's own comes from a database that was here before this one.
         """
-        if not self.floor <= q <= self.q:
+        if not self.floor <= seq <= self.seq:
             return False
         tombstones = self.tombstones
-        return not any(name in tombstones and tombstones[name].q > q for name in names)
+        return not any(name in tombstones and tombstones[name].seq > seq for name in names)
 
     def is_live(self, row: Row) -> bool:
         """Whether a read would find this row."""
         return (
             row.names is not None
             and row.expires > self.transaction.now
-            and self.stands(row.q, row.names)
+            and self.stands(row.seq, row.names)
         )
 
     def entry_of(self, key: str) -> Entry | None:
@@ -155,34 +155,34 @@ class TenantState:
         return max((version for version in versions if version is not None), default=None)
 
     def bump(
-        self, name: str, q: int, version: int | None = None, *, at: float | None = None
+        self, name: str, seq: int, version: int | None = None, *, at: float | None = None
     ) -> int:
-        """Void everything that bears `name` and is older than `q`.
+        """Void everything that bears `name` and is older than `seq`.
 
         How many rows bear it begins anew; returns how many more this transaction has counted.
         """
         if name not in self.tombstones:
             self.tombstone_count += 1
-        self.tombstones[name] = Tombstone(q, version)
-        self.bumped[name] = (self.id, name, q, version, at)
+        self.tombstones[name] = Tombstone(seq, version)
+        self.bumped[name] = (self.id, name, seq, version, at)
         counts = self.transaction.counts
         return counts.pop((self.id, name), 0) + counts.pop((self.id, MADE + name), 0)
 
     def store(
-        self, key: str, q: int, names: tuple[str, ...], entry: Entry, envelope: bytes
+        self, key: str, seq: int, names: tuple[str, ...], entry: Entry, envelope: bytes
     ) -> None:
         """Write the row, in place of the key's former one."""
         transaction = self.transaction
         text = as_json(names)
         size = len(envelope) + len(key) + len(text) + ROW_OVERHEAD
         old = self.rows.get(key)
-        row = Row(key, q, entry.expires, size, entry.version, names)
-        if old is None or old.names != names or not self.stands(old.q, names):
+        row = Row(key, seq, entry.expires, size, entry.version, names)
+        if old is None or old.names != names or not self.stands(old.seq, names):
             if old is not None:
                 self._count(old, -1)
             self._count(row, 1)
         self.stored[key] = (
-            self.id, key, q, entry.expires, int(transaction.now), _NORMAL, size,
+            self.id, key, seq, entry.expires, int(transaction.now), _NORMAL, size,
             entry.version, text, envelope,
         )  # fmt: skip
         transaction.entries += old is None
@@ -216,7 +216,7 @@ class TenantState:
                 (self.id, newest),
             ).fetchone()
             self.sweep = self.sweep if found is None else found[0]
-        columns = (self.id, self.q, self.floor, self.tombstone_count, self.sweep)
+        columns = (self.id, self.seq, self.floor, self.tombstone_count, self.sweep)
         if columns != self.found_as:
             connection.execute(
                 "UPDATE tenants SET q = ?, floor = ?, tombstones = ?, sweep = ? WHERE id = ?",
@@ -231,8 +231,8 @@ class TenantState:
         own_name, *shared = static_names(key)
         for name in row.names:
             tombstone = self.tombstones.get(name)
-            bumped = self.floor if tombstone is None else max(self.floor, tombstone.q)
-            if name != own_name and row.q >= bumped:
+            bumped = self.floor if tombstone is None else max(self.floor, tombstone.seq)
+            if name != own_name and row.seq >= bumped:
                 own = name in shared or is_own(key, name)
                 self.transaction.counts[self.id, name if own else MADE + name] += by
 
@@ -251,7 +251,7 @@ class Transaction:
         self._sums = connection.execute(
             "SELECT born, q, lost, entries, bytes, evictions FROM meta"
         ).fetchone()
-        self.born, self.q, self.lost, self.entries, self.bytes, self.evictions = self._sums
+        self.born, self.seq, self.lost, self.entries, self.bytes, self.evictions = self._sums
 
     def state(self, tenant: str) -> TenantState:
         """The state of a tenant of our namespace (its name quoted); it is begun if need be."""
@@ -295,7 +295,7 @@ class Transaction:
             "DELETE FROM counts WHERE tenant = ? AND name = ? AND rows <= 0",
             [(tenant, name) for tenant, name, by in changed if by < 0],
         )
-        sums = (self.born, self.q, self.lost, self.entries, self.bytes, self.evictions)
+        sums = (self.born, self.seq, self.lost, self.entries, self.bytes, self.evictions)
         if sums != self._sums:
             self.connection.execute(
                 "UPDATE meta SET born = ?, q = ?, lost = ?, entries = ?, bytes = ?, evictions = ?",
@@ -311,15 +311,17 @@ def home_in(namespace: str, key: str) -> int:
 
 def row_of(found: Sequence[Any]) -> Row:
     """A row from its columns, in the order of `Row`; they may be of any type."""
-    key, q, expires, size, version, text = found
+    key, seq, expires, size, version, text = found
     names: tuple[str, ...] | None
     try:
         names = msgspec.json.decode(text, type=tuple[str, ...])
     except (msgspec.MsgspecError, TypeError):
         names = None
-    if (type(q), type(expires), type(size)) != (int, float, int) or type(version) not in _VERSIONS:
+    if (type(seq), type(expires), type(size)) != (int, float, int) or type(
+        version
+    ) not in _VERSIONS:
         return Row(key, -1, 0.0, size if type(size) is int else 0, None, None)
-    return Row(key, q, expires, size, version, names)
+    return Row(key, seq, expires, size, version, names)
 
 
 _VERSIONS: Final = (int, type(None))

@@ -1,8 +1,8 @@
 """Filling and invalidating, as one write transaction sees it.
 
 There is one question: was one of these names invalidated after that number? A fill asks it with
-the q of its lease, which is from before the source was read; a read will ask it with the q that the
-row has kept of that. (`docs/protocol.md` rules 35 and 36.)
+the seq of its lease, which is from before the source was read; a read will ask it with the seq that
+the row has kept of that. (`docs/protocol.md` rules 35 and 36.)
 """
 
 from __future__ import annotations
@@ -65,25 +65,25 @@ def _fill(state: TenantState, write: Write) -> Filled:
     newest = state.newest_version(key)
     if write.entry.version is not None and newest is not None and write.entry.version < newest:
         # Whoever brings an old version has learned nothing new: what is here, stays.
-        return Filled(accepted=False, q=state.q, outcome=Outcome.OLDER)
-    stands = state.stands(lease.q, write.names)
+        return Filled(accepted=False, seq=state.seq, outcome=Outcome.OLDER)
+    stands = state.stands(lease.seq, write.names)
     old = state.rows.get(key)
     live = old if old is not None and state.is_live(old) else None
-    if not lease.forced and not lease.once and live is not None and live.q > lease.q:
+    if not lease.forced and not lease.once and live is not None and live.seq > lease.seq:
         # Somebody whose load began later was faster. Both values stand, but callers may have seen
         # the later one already: refused, so that whoever joined this load looks again and finds it.
-        return Filled(accepted=False, q=state.q)
+        return Filled(accepted=False, seq=state.seq)
     looked_at = live is not None and (lease.once or (lease.forced and not stands))
     there = state.entry_of(key) if looked_at else None
     now = state.transaction.now
     stored, outcome = decided(lease, write.entry, there, stands=stands, now=now)
-    q = state.next() if lease.forced else lease.q
+    seq = state.next() if lease.forced else lease.seq
     if stored is not None:
         same = stored is write.entry
         envelope = (
             write.envelope if same else pack(stored, home_in(state.transaction.namespace, key))
         )
-        state.store(key, q, write.names, stored, envelope)
+        state.store(key, seq, write.names, stored, envelope)
     if lease.forced:
         if stored is None and old is not None:
             state.remove(old)
@@ -92,8 +92,8 @@ def _fill(state: TenantState, write: Write) -> Filled:
         # before this set would put the old value back as soon as the row is pruned.
         # Its version counts though it is refused: an older one that was overtaken must not pass.
         version = newest if write.entry.version is None else write.entry.version
-        state.bump(f"k:{key}", q, version)
-    return Filled(stored is not None, q if lease.forced else state.q, outcome)
+        state.bump(f"k:{key}", seq, version)
+    return Filled(stored is not None, seq if lease.forced else state.seq, outcome)
 
 
 def invalidate(
@@ -117,9 +117,9 @@ def invalidate(
             state.remove(row)
     # After the keys' own rows, which are then not counted for their groups again. What was made
     # of a key bears that key's name, and is counted here.
-    q = state.next()
+    seq = state.next()
     rows = sum(each.own + each.made for each in reached)
-    rows += sum(state.bump(name, q, versions.get(name), at=transaction.now) for name in distinct)
+    rows += sum(state.bump(name, seq, versions.get(name), at=transaction.now) for name in distinct)
     transaction.save()
     exact = len(keys) == len(distinct) and not rows
     by_name = {
@@ -127,4 +127,4 @@ def invalidate(
         for name, each in zip(distinct, reached, strict=True)
     }
     told = tuple(by_name[name] for name in names)
-    return Invalidation(gone.total() + rows, exact, q, counts=told)
+    return Invalidation(gone.total() + rows, exact, seq, counts=told)
