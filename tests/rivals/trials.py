@@ -13,6 +13,7 @@ import logging
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,8 @@ CALLERS: Final = 500
 LOADER_TAKES: Final = 0.5
 """So long that all have asked before the first load is done, on a busy machine as well."""
 NAMES: Final = 100
+HEARS_WITHIN: Final = 20.0
+"""Seconds, of a machine that is busy with other things."""
 
 Say = Callable[[str], None]
 
@@ -129,10 +132,13 @@ def figures(name: str, races: float, kills: float, say: Say) -> Figures:
     say(f"rivals: {name}, {kills:.0f} s with kills")
     killed = attack(Trial(name, kills, seed=1, faults=KILLS))
     say(f"rivals: {name}, {CALLERS} callers, and names with separators")
-    return Figures(raced, killed, *in_one_process(name))
+    loads, foreign, heard = in_one_process(name)
+    if not heard:
+        raise RuntimeError(f"{name} does not hear what another client changes")
+    return Figures(raced, killed, loads, foreign)
 
 
-def in_one_process(name: str) -> tuple[int, int]:
+def in_one_process(name: str) -> tuple[int, int, bool]:
     """`alone`, in a process of its own: what a library leaves open goes with it."""
     with tempfile.TemporaryDirectory(prefix="rivals-") as folder:
         server = RedisServer(Path(folder))
@@ -143,17 +149,37 @@ def in_one_process(name: str) -> tuple[int, int]:
             )  # fmt: skip
         finally:
             server.kill()
-    loads, foreign = map(int, said.stdout.split())
-    return loads, foreign
+    loads, foreign, heard = map(int, said.stdout.split())
+    return loads, foreign, bool(heard)
 
 
-async def alone(name: str, port: int) -> tuple[int, int]:
+async def alone(name: str, port: int) -> tuple[int, int, bool]:
     """What one process is enough for."""
-    rival = RIVALS[name](port)
+    rival, other = RIVALS[name](port), RIVALS[name](port)
     try:
-        return await loads_of_many(rival), await foreign_answers(rival)
+        heard = await hears(rival, other)
+        return await loads_of_many(rival), await foreign_answers(rival), heard
     finally:
         await rival.aclose()
+        await other.aclose()
+
+
+async def hears(rival: Rival, other: Rival) -> bool:
+    """Whether it comes to have what another client has changed, while nothing else goes on."""
+    row = {"version": 1}
+
+    async def loader() -> dict[str, int]:
+        return dict(row)
+
+    assert await rival.load("acme", "told", loader) == await other.load("acme", "told", loader)
+    row["version"] = 2
+    await other.invalidate("acme", "told")
+    until = time.monotonic() + HEARS_WITHIN
+    while await rival.load("acme", "told", loader) != row:
+        if time.monotonic() > until:
+            return False
+        await asyncio.sleep(0.01)
+    return True
 
 
 async def loads_of_many(rival: Rival) -> int:
@@ -190,4 +216,4 @@ async def foreign_answers(rival: Rival) -> int:
 
 if __name__ == "__main__":
     logging.disable()
-    sys.stdout.write("{} {}".format(*asyncio.run(alone(sys.argv[1], int(sys.argv[2])))))
+    sys.stdout.write("{} {} {:d}".format(*asyncio.run(alone(sys.argv[1], int(sys.argv[2])))))

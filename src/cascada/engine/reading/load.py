@@ -111,9 +111,13 @@ async def load_uncached(stack: Stack, requests: Sequence[Request], loader: Loade
     """What the source says, past all tiers; only the bound on its concurrency is kept."""
     if not requests:
         return []
-    urgent = sources.current(stack) is not None
-    async with stack.limits.slot(requests[0].key.data_type, Ticket(urgent=urgent)):
+    data_type, ticket = requests[0].key.data_type, Ticket(urgent=sources.current(stack) is not None)
+    if not stack.limits.enter(data_type, ticket):
+        await stack.limits.wait(data_type, ticket)
+    try:
         produced = await loader.load(requests)
+    finally:
+        stack.limits.leave(data_type, ticket)
     answers = []
     for request, made in zip(requests, produced, strict=True):
         if made.error is not None:

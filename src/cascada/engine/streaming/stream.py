@@ -65,12 +65,16 @@ async def follow(
 
 async def load_uncached(stack: Stack, request: Request, source: Pieces) -> AsyncGenerator[Any]:
     """What the source says, past all tiers; only the bound on its concurrency is kept."""
-    urgent = sources.current(stack) is not None
-    async with stack.limits.slot(request.key.data_type, Ticket(urgent=urgent)):
+    data_type, ticket = request.key.data_type, Ticket(urgent=sources.current(stack) is not None)
+    if not stack.limits.enter(data_type, ticket):
+        await stack.limits.wait(data_type, ticket)
+    try:
         sources.note(stack, request, Answer(UNSTORED, "source"))
         async with aclosing(source.items()) as items:
             async for item in items:
                 yield source.as_asked(item)
+    finally:
+        stack.limits.leave(data_type, ticket)
 
 
 async def observe(

@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator
 from concurrent.futures import Future
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -53,16 +52,6 @@ class LoadLimits:
         self._running = 0
         self._of_type: Counter[str] = Counter()
         self._queue: dict[asyncio.Future[bool], str] = {}
-
-    @asynccontextmanager
-    async def slot(self, data_type: str, ticket: Ticket) -> AsyncGenerator[None]:
-        """`enter`, `wait` and `leave`, for who is in no hurry."""
-        if not self.enter(data_type, ticket):
-            await self.wait(data_type, ticket)
-        try:
-            yield
-        finally:
-            self.leave(data_type, ticket)
 
     def enter(self, data_type: str, ticket: Ticket) -> bool:
         """Take a slot, to be given back by `leave`; False: `wait` for it, none is free."""
