@@ -76,7 +76,7 @@ check-rules:
 	@echo "check: rules of the house"
 	@$(PY) -m pytest --quiet tests/house/test_house.py
 
-bench: venv  ## run benchmarks/ and write docs/benchmarks: a table, and a plot (about ten minutes)
+bench: venv  ## run benchmarks/ and write docs/benchmarks: a table, and a plot (about a quarter of an hour)
 	@echo "bench: every script of benchmarks/ in turn"
 	@$(PY) benchmarks/run.py
 	@$(PY) benchmarks/comparison.py

@@ -27,7 +27,7 @@ from cascada import (
 )
 
 AGENT = "a1"
-ROUNDS = 3
+ROUNDS = 1
 REACH_MS = 5.0
 """Milliseconds that a cascade may take beyond a PING."""
 
