@@ -62,6 +62,8 @@ async def attack(
     cascades, pings = [], []
     counts: dict[str, int] = {}
     scripts = 0
+    # A script that a server does not know is sent twice.
+    await invalidate_agent_cache_cascade("acme", "nobody", invalidate_conversations=True)
     for _ in range(ROUNDS):
         await fill(acme, ids, messages)
         await asyncio.sleep(1.0)  # what was loaded is being stored, and published

@@ -8,7 +8,7 @@ A face must not call the paths, nor a tier, by itself.
 
 from __future__ import annotations
 
-from asyncio import get_running_loop
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import aclosing, suppress
 from functools import wraps
@@ -44,6 +44,7 @@ from cascada.model.options import Options
 from cascada.tiers.capabilities import Feed
 from cascada.tiers.contract import Usage
 from cascada.tiers.datastore import DataStore
+from cascada.tiers.deadline import AT_ONCE
 from cascada.tiers.memory.record import Partition
 
 LOOKED_UP: Final = 1000
@@ -59,7 +60,7 @@ def when_ready(method: Method[P, R]) -> Method[P, R]:
 
     @wraps(method)
     def call(self: Engine, /, *args: P.args, **named: P.kwargs) -> Coroutine[Any, Any, R]:
-        if self.life.settled is get_running_loop():
+        if self.life.settled is asyncio.get_running_loop():
             return method(self, *args, **named)
         return bound_first(self, *args, **named)
 
@@ -149,6 +150,8 @@ class Engine:
             requests = [request_of(ids[index]) for index in part]
             answers = await self._get_all(requests, default, at_once=at_once)
             found.update(zip(part, answers, strict=True))
+            if first + step < len(missing):
+                await asyncio.sleep(0)  # in memory alone nothing was waited for
         return [found[index] for index in range(len(ids))]
 
     @when_ready
@@ -168,8 +171,12 @@ class Engine:
     @when_ready
     async def load_many(self, requests: Sequence[Request], loader: Loader) -> list[Hit[Any] | Miss]:
         """`load` of many, whose loader is called once for all that nobody has."""
-        answers = await self._answers(requests, loader)
-        return [hit_of(self.stack, *each) for each in zip(requests, answers, strict=True)]
+        found = []
+        for request, answer in zip(requests, await self._answers(requests, loader), strict=True):
+            found.append(hit_of(self.stack, request, answer))
+            if len(found) % AT_ONCE == 0:
+                await asyncio.sleep(0)
+        return found
 
     @when_ready
     async def ask(self, request: Request, loader: Loader | LevelLookup) -> tuple[Any, Answer]:

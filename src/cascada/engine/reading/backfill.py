@@ -7,6 +7,7 @@ source brought. It asks no source, and fills no tier without a lease.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -17,6 +18,7 @@ from cascada.engine.stack import Stack
 from cascada.model.entry import Entry
 from cascada.model.errors import TierUnavailable
 from cascada.tiers.contract import NEVER, Busy, Found, Lease, Missing, Tier, Why
+from cascada.tiers.deadline import AT_ONCE
 
 _UNASKED = [Missing(0, Why.UNAVAILABLE)]
 
@@ -86,6 +88,8 @@ async def backfill(
     for index, item in enumerate(items):
         entry = None if index in refused else entries[index]
         proven[index] = _fill_memory(stack, item, entry) or proven[index]
+        if index % AT_ONCE == AT_ONCE - 1:
+            await asyncio.sleep(0)
     return proven
 
 

@@ -6,6 +6,7 @@ and leaves whenever it likes. Streams use the same steps, with places of their o
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import cast
 
@@ -21,6 +22,7 @@ from cascada.engine.stack import Stack
 from cascada.engine.tasks.limits import Ticket
 from cascada.engine.tasks.singleflight import LoadTask, Waiter
 from cascada.model.errors import SerializationError
+from cascada.tiers.deadline import AT_ONCE
 
 Place = tuple[int, Waiter]
 """Which request waits, and its place on a flight."""
@@ -48,19 +50,28 @@ async def load(stack: Stack, requests: Sequence[Request], loader: Loader) -> lis
         if not lacking:
             break
         places = _join(lookup, lacking, loader, asked, shared, waited=waited)
-        try:
-            for index, waiter in places:
-                if not waiter.is_settled:
-                    await waiter.turn()
-                answer = waiter.result()
-                if answer is not None and suits(stack, requests[index], answer, waiter.flight):
-                    answers[index] = answer
-        finally:
-            for _, waiter in places:
-                waiter.leave()
+        await _wait(stack, requests, places, answers)
     all_of_them = cast("list[Answer]", answers)
     account(stack, requests, all_of_them, started)
     return all_of_them
+
+
+async def _wait(
+    stack: Stack, requests: Sequence[Request], places: Sequence[Place], answers: list[Answer | None]
+) -> None:
+    """Add what the flights bring, as far as it is for these callers, and leave them."""
+    try:
+        for done, (index, waiter) in enumerate(places, 1):
+            if not waiter.is_settled:
+                await waiter.turn()
+            elif done % AT_ONCE == 0:
+                await asyncio.sleep(0)
+            answer = waiter.result()
+            if answer is not None and suits(stack, requests[index], answer, waiter.flight):
+                answers[index] = answer
+    finally:
+        for _, waiter in places:
+            waiter.leave()
 
 
 def at_hand(lookup: Lookup, loader: Loader) -> list[Answer | None]:

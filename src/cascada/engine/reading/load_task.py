@@ -30,6 +30,7 @@ from cascada.model.errors import LoadError, LoadTimeout, TierUnavailable
 from cascada.model.made_of import MadeOf
 from cascada.model.names import MAX_NAMES
 from cascada.tiers.contract import Lease, Tier
+from cascada.tiers.deadline import AT_ONCE
 
 RENEW_EVERY: Final = 1.5
 """Seconds after which a running load renews its leases (they live for 5 in Redis)."""
@@ -140,11 +141,7 @@ async def _load(stack: Stack, items: Sequence[Item], loader: Loader) -> None:
             first.live.seen = lease.seq
     try:
         produced = await _run(stack, items, loader, context)
-        good: list[Good] = [
-            (item, result, entry_of(stack, item.request, result, context))
-            for item, result in zip(items, produced, strict=True)
-            if result.error is None
-        ]
+        good = await _encoded(stack, items, produced, context)
     except TooLong as error:
         # It ended well for those who follow it; nobody else can have it.
         stack.trace.loaded(kind, key, stack.timer() - started)
@@ -172,6 +169,19 @@ async def _load(stack: Stack, items: Sequence[Item], loader: Loader) -> None:
     if len(good) < len(items):
         results = zip(items, produced, strict=True)
         await _fail(stack, [(item, made.error) for item, made in results if made.error is not None])
+
+
+async def _encoded(
+    stack: Stack, items: Sequence[Item], produced: Sequence[LoadResult], context: LoadContext
+) -> list[Good]:
+    """What is stored of those for which the source did not fail."""
+    good: list[Good] = []
+    for item, result in zip(items, produced, strict=True):
+        if result.error is None:
+            good.append((item, result, entry_of(stack, item.request, result, context)))
+            if len(good) % AT_ONCE == 0:
+                await asyncio.sleep(0)
+    return good
 
 
 async def _keep(stack: Stack, good: Sequence[Good], context: LoadContext) -> None:
