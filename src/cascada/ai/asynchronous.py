@@ -1,0 +1,164 @@
+"""Between an SDK and its model: each call once, for all who make it at the same time or later.
+
+An SDK that is built on httpx sends all it asks through a transport. This one looks at each request:
+what is a call to a model is loaded through the cache, under the id of what it asks; all else passes
+by. So nothing of an SDK is wrapped, and what comes back is what the provider sent.
+
+    plain:    tenant.load(type, id, ask)          one request, one answer for all who wait
+    streamed: tenant.stream(type, id, pieces)     followed live; replayed chunk by chunk
+
+What is not to be kept is raised by the loader (`NotKept`) with what came, so that it reaches all
+who wait, and no tier. An answer of another status than 200 is such: the SDK sees it as it was, and
+tries again if it would have.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from functools import partial
+from typing import Any, ClassVar, Final, Self, Unpack
+
+from cascada.ai.answers import Answer, Events
+from cascada.ai.calls import (
+    Call,
+    Keeper,
+    Keeping,
+    NotKept,
+    answered,
+    call_of,
+    is_stream,
+    kept,
+    kept_headers,
+    rebuilt,
+    streamed,
+)
+from cascada.api.cache import Cache
+from cascada.api.tenant import Tenant
+from cascada.model import arguments
+from cascada.model.errors import SourceBusy
+
+_AFTER_THE_END: Final = 0.25
+"""Seconds for what comes behind the end mark: the end of the body, after which the connection can
+be used again. Without it the connection is closed."""
+
+
+class Asynchronous:
+    """The transport of an async client. `library` is httpx or httpx2, `body` a stream of its."""
+
+    library: ClassVar[Any]
+    body: ClassVar[type[AsyncBody]]
+
+    def __init__(self, cache: Cache, *, transport: Any = None, **kept: Unpack[Keeping]) -> None:
+        """`transport`: what asks the provider; the library's own, unless another is given."""
+        self._settings = Keeper(cache, **kept)
+        self._inner = self.library.AsyncHTTPTransport() if transport is None else transport
+        needed = ("handle_async_request", "aclose")
+        arguments.offers(self._inner, "transport", needed, "an async transport of httpx")
+
+    async def __aenter__(self) -> Self:
+        await self._inner.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: Any) -> None:
+        await self._inner.__aexit__(*error)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+    async def handle_async_request(self, request: Any) -> Any:
+        await request.aread()
+        call = call_of(request)
+        if call is None:
+            return await self._inner.handle_async_request(request)
+        settings, tenant = self._settings, self._settings.tenant()
+        try:
+            if call.streamed:
+                pieces = partial(self._pieces, request, call)
+                return await self._followed(tenant, call, pieces)
+            hit = await tenant.load(
+                settings.data_type,
+                call.id,
+                partial(self._answer, request, call),
+                type=Answer,
+                **settings.terms,
+            )
+            return rebuilt(self.library, hit.value)
+        except NotKept as refused:
+            return rebuilt(self.library, refused.answer)
+        except SourceBusy:
+            # So many loads run that this one got no turn: the call does not fail for its cache.
+            return await self._inner.handle_async_request(request)
+
+    async def _answer(self, request: Any, call: Call) -> Answer:
+        response = await self._inner.handle_async_request(request)
+        try:
+            await response.aread()
+        finally:
+            await response.aclose()
+        return kept(response, call)
+
+    async def _followed(self, tenant: Tenant, call: Call, pieces: Any) -> Any:
+        settings = self._settings
+        stream = tenant.stream(settings.data_type, call.id, pieces, **settings.terms)
+        try:
+            head = await anext(stream)
+        except BaseException:
+            await stream.aclose()
+            raise
+        return streamed(self.library, head, self.body(stream))
+
+    async def _pieces(self, request: Any, call: Call) -> AsyncGenerator[Any]:
+        """The head, then the bytes as they come. The last of them come when all is over: who reads
+        them may leave at once, and must not seem to leave a stream that runs."""
+        response = await self._inner.handle_async_request(request)
+        try:
+            if not is_stream(response):
+                await response.aread()
+                raise NotKept(answered(response))
+            yield [response.status_code, kept_headers(response)]
+            events = Events(call.kind, call.asked)
+            chunks = aiter(response.aiter_bytes())
+            async for chunk in chunks:
+                events.feed(chunk)
+                if events.ended:
+                    last = chunk + await _rest(chunks)
+                    await response.aclose()
+                    yield last
+                    break
+                yield chunk
+        finally:
+            await response.aclose()
+        if not events.ended_well:
+            raise NotKept
+
+
+async def _rest(chunks: AsyncIterator[bytes]) -> bytes:
+    """What comes behind the end mark, if it comes at once."""
+    found = b""
+    try:
+        async with asyncio.timeout(_AFTER_THE_END):
+            async for chunk in chunks:
+                found += chunk
+    except Exception:  # noqa: BLE001 - the answer is whole; how its connection ends changes nothing
+        pass
+    return found
+
+
+class AsyncBody:
+    """A stream's bytes for one reader, who may leave at any time."""
+
+    def __init__(self, stream: AsyncGenerator[Any]) -> None:
+        self._stream = stream
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            return await anext(self._stream)
+        except NotKept:  # it ends as the provider ended it
+            raise StopAsyncIteration from None
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()

@@ -1,0 +1,156 @@
+"""A request as a call to a model, and a response as an answer that may be kept.
+
+What both transports do without waiting. References to a library are by `library` alone: httpx and
+httpx2 have the same classes, and an SDK takes those of one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypedDict
+
+from cascada.ai.answers import Answer, Kind, ended_well, kind_of
+from cascada.ai.identity import request_id
+from cascada.api.cache import Cache
+from cascada.api.context import current_tenant
+from cascada.api.tenant import Tenant
+from cascada.codecs.digest import generate_resource_id_hash
+from cascada.model import arguments
+from cascada.model.keys import Id
+from cascada.model.ttl import Duration
+
+DATA_TYPE: Final = "model_answer"
+
+_ASKED_BY_HEADER: Final = ("anthropic-beta", "anthropic-version", "openai-beta")
+"""Headers that change the answer. Keys, organisations and what an SDK says of itself do not."""
+
+_KEPT: Final = ("content-type", "openai-model", "openai-version", "request-id", "x-request-id")
+"""Headers that are the answer's; the others are of the moment (limits, dates, cookies)."""
+
+_OF_THE_WIRE: Final = frozenset(
+    {"connection", "content-encoding", "content-length", "keep-alive", "transfer-encoding"}
+)
+"""Headers that are true of the bytes as they came, which are decoded by now."""
+
+
+class NotKept(Exception):
+    """What came is for those who wait, and for no one later. `answer`: unless they have it."""
+
+    def __init__(self, answer: Answer | None = None) -> None:
+        super().__init__("this answer of a model is not kept" if answer is None else answer.status)
+        self.answer = answer
+
+
+class Call(NamedTuple):
+    """A request that is a call to a model."""
+
+    kind: Kind
+    id: str
+    asked: Mapping[str, Any]
+    streamed: bool
+
+
+def call_of(request: Any) -> Call | None:
+    """What a request, whose body has been read, asks of which model; None if it is no such call."""
+    url = request.url
+    kind = kind_of(url.path) if request.method == "POST" else None
+    if kind is None:
+        return None
+    try:
+        asked = json.loads(request.content)
+        if not isinstance(asked, dict):
+            return None
+        of_the_model = request_id(_provider(url.host), **asked)
+    except (ValueError, RecursionError):  # BadInput is a ValueError
+        return None  # its server will say what is wrong with it, or it is not ours to keep
+    streamed = asked.get("stream") is True
+    headers = [request.headers.get(name) for name in _ASKED_BY_HEADER]
+    how = [streamed, asked.get("stream_options") if streamed else None]
+    where = [url.scheme, url.host, url.port, url.path, bytes(url.query)]
+    return Call(kind, generate_resource_id_hash(of_the_model, where, headers, how), asked, streamed)
+
+
+def _provider(host: str) -> str | None:
+    """Who answers there, if it is one whose defaults are documented."""
+    for provider, domains in _DOMAINS.items():
+        if any(host == domain or host.endswith(f".{domain}") for domain in domains):
+            return provider
+    return None
+
+
+_DOMAINS: Final = {
+    "openai": ("api.openai.com", "openai.azure.com"),
+    "anthropic": ("api.anthropic.com",),
+}
+
+
+class Keeping(TypedDict, total=False):
+    """Whose answers are kept, under which type, and for how long, as both transports are told.
+
+    tenant: whose they are; unless it is given, the tenant of the current context asks. data_type:
+    the type they are stored under, whose policy says how long an answer is given again. ttl, tags:
+    as those of `load`.
+    """
+
+    tenant: Id | None
+    data_type: str
+    ttl: Duration | None
+    tags: Sequence[str]
+
+
+class Keeper:
+    """A cache, and what `Keeping` says, checked."""
+
+    def __init__(
+        self,
+        cache: Cache,
+        tenant: Id | None = None,
+        data_type: str = DATA_TYPE,
+        ttl: Duration | None = None,
+        tags: Sequence[str] = (),
+    ) -> None:
+        self.cache = arguments.instance(cache, "cache", Cache, "a Cache")
+        self._tenant = None if tenant is None else arguments.tenant(tenant)
+        self.data_type = arguments.data_type(data_type)
+        self.terms: dict[str, Any] = {
+            "ttl": arguments.ttl(ttl),
+            "tags": arguments.names(tags, "tags"),
+        }
+
+    def tenant(self) -> Tenant:
+        return self.cache.tenant(current_tenant() if self._tenant is None else self._tenant)
+
+
+def is_stream(response: Any) -> bool:
+    kind = response.headers.get("content-type", "")
+    return bool(response.status_code == 200) and str(kind).lower().startswith("text/event-stream")
+
+
+def kept(response: Any, call: Call) -> Answer:
+    """The answer as it is kept; NotKept, with all of it, if it is not to be."""
+    if response.status_code != 200 or not ended_well(call.kind, response.content, call.asked):
+        raise NotKept(answered(response))
+    return Answer(200, kept_headers(response), response.content)
+
+
+def kept_headers(response: Any) -> tuple[tuple[str, str], ...]:
+    headers = response.headers
+    return tuple((name, headers[name]) for name in _KEPT if name in headers)
+
+
+def answered(response: Any) -> Answer:
+    """All that came: what an SDK does about an error may stand in any header."""
+    headers = response.headers.multi_items()
+    said = tuple((name, value) for name, value in headers if name.lower() not in _OF_THE_WIRE)
+    return Answer(response.status_code, said, response.content)
+
+
+def rebuilt(library: Any, answer: Answer | None) -> Any:
+    assert answer is not None
+    return library.Response(answer.status, headers=list(answer.headers), content=answer.body)
+
+
+def streamed(library: Any, head: Any, body: Any) -> Any:
+    status, headers = head
+    return library.Response(status, headers=list(map(tuple, headers)), stream=body)

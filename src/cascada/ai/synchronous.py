@@ -1,0 +1,158 @@
+"""The transport of plain clients: as `asynchronous`, for threads that wait.
+
+The cache is asked on its own event loop (`api/cached/portal.py`); the provider is asked in a thread
+of its own, with the client's own transport, which is made to be used by several.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator
+from functools import partial
+from typing import Any, ClassVar, Self, Unpack
+
+from cascada.ai.answers import Answer, Events
+from cascada.ai.calls import (
+    Call,
+    Keeper,
+    Keeping,
+    NotKept,
+    answered,
+    call_of,
+    is_stream,
+    kept,
+    kept_headers,
+    rebuilt,
+    streamed,
+)
+from cascada.api.cache import Cache
+from cascada.api.cached import portal
+from cascada.api.tenant import Tenant
+from cascada.model import arguments
+from cascada.model.errors import SourceBusy, WrongLoop
+
+
+class Synchronous:
+    """The transport of a plain client, used from threads; else as the asynchronous one."""
+
+    library: ClassVar[Any]
+    body: ClassVar[type[Body]]
+
+    def __init__(self, cache: Cache, *, transport: Any = None, **kept: Unpack[Keeping]) -> None:
+        self._settings = Keeper(cache, **kept)
+        self._inner = self.library.HTTPTransport() if transport is None else transport
+        needed = ("handle_request", "close")
+        arguments.offers(self._inner, "transport", needed, "a plain transport of httpx")
+
+    def __enter__(self) -> Self:
+        self._inner.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._inner.__exit__(*error)
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def handle_request(self, request: Any) -> Any:
+        request.read()
+        call = call_of(request)
+        if call is None:
+            return self._inner.handle_request(request)
+        if asyncio._get_running_loop() is not None:
+            raise WrongLoop(
+                "a plain client waits for its answer, and would stop the event loop that runs on "
+                "this thread; use the SDK's async client with AsyncModelTransport"
+            )
+        settings, tenant = self._settings, self._settings.tenant()
+        try:
+            if call.streamed:
+                return self._followed(tenant, call, partial(self._pieces, request, call))
+            load = partial(
+                tenant.load,
+                settings.data_type,
+                call.id,
+                partial(self._answer, request, call),
+                type=Answer,
+                **settings.terms,
+            )
+            return rebuilt(self.library, self._run(load).value)
+        except NotKept as refused:
+            return rebuilt(self.library, refused.answer)
+        except SourceBusy:
+            return self._inner.handle_request(request)
+
+    def _run(self, work: Any) -> Any:
+        return portal.run(self._settings.cache, work, "ModelTransport")
+
+    def _answer(self, request: Any, call: Call) -> Answer:
+        response = self._inner.handle_request(request)
+        try:
+            response.read()
+        finally:
+            response.close()
+        return kept(response, call)
+
+    def _followed(self, tenant: Tenant, call: Call, pieces: Any) -> Any:
+        settings = self._settings
+
+        async def begin() -> tuple[AsyncGenerator[Any], Any]:
+            stream = tenant.stream(settings.data_type, call.id, pieces, **settings.terms)
+            try:
+                return stream, await anext(stream)
+            except BaseException:
+                await stream.aclose()
+                raise
+
+        stream, head = self._run(begin)
+        return streamed(self.library, head, self.body(stream, self._run))
+
+    def _pieces(self, request: Any, call: Call) -> Iterator[Any]:
+        """As the async one, but that nothing ends a wait for what may come behind the end mark."""
+        response = self._inner.handle_request(request)
+        try:
+            if not is_stream(response):
+                response.read()
+                raise NotKept(answered(response))
+            yield [response.status_code, kept_headers(response)]
+            events = Events(call.kind, call.asked)
+            for chunk in response.iter_bytes():
+                events.feed(chunk)
+                if events.ended:
+                    response.close()
+                    yield chunk
+                    break
+                yield chunk
+        finally:
+            response.close()
+        if not events.ended_well:
+            raise NotKept
+
+
+class Body:
+    """As `AsyncBody`, for a thread: each piece is waited for on the cache's own loop."""
+
+    def __init__(self, stream: AsyncGenerator[Any], run: Any) -> None:
+        self._stream = stream
+        self._run = run
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        async def step() -> Any:
+            return await anext(self._stream, None)
+
+        try:
+            piece = self._run(step)
+        except NotKept:
+            piece = None
+        if piece is None:
+            raise StopIteration
+        return piece  # type: ignore[no-any-return]  # all after the head
+
+    def close(self) -> None:
+        async def leave() -> None:
+            await self._stream.aclose()
+
+        self._run(leave)
