@@ -77,6 +77,11 @@ def source(data: str, media: str = "image/png") -> Request:
     return block({"type": "image", "source": whole})
 
 
+def document(data: str) -> Request:
+    plain = {"type": "text", "media_type": "text/plain", "data": data}
+    return block({"type": "document", "source": plain})
+
+
 def sound(data: str, kind: str = "wav") -> Request:
     return block({"type": "input_audio", "input_audio": {"data": data, "format": kind}})
 
@@ -283,6 +288,7 @@ OTHER: Pairs = {
         block(text(f"data:image/png;base64,{B64}\n")),
     ),
     "sound": (sound(B64), sound("AAAA")),
+    "a document of plain text": (document("abcd efgh"), document("abcdefgh")),
     "metadata of a message": (said({**HELLO[0], "metadata": 1}), said({**HELLO[0], "metadata": 2})),
     "a user in a message": (said({**HELLO[0], "user": 1}), said({**HELLO[0], "user": 2})),
     "what nobody knows": (ask(top_q=1), ask(top_q=2)),

@@ -144,6 +144,26 @@ async def test_bytes_may_be_cut_anywhere(models: ModelServer, size: int) -> None
         assert len(models.calls) == 1
 
 
+async def test_the_end_mark_may_be_all_of_the_last_line(models: ModelServer) -> None:
+    models.behave = lambda path, body: streaming([*cut(body, slice(-1)), b"data: [DONE]"])
+    async with Cache() as cache, client(models, cache) as openai:
+        for _ in range(2):
+            assert await streamed(openai) == GOOD
+        assert len(models.calls) == 1
+
+
+async def test_a_stream_of_one_endless_line_is_handed_out(models: ModelServer) -> None:
+    models.behave = lambda path, body: streaming([b"x" * 2**20] * 20 + [b"\n", DONE])
+    async with Cache() as cache:
+        transport = AsyncModelTransport(cache, tenant="acme")
+        async with httpx2.AsyncClient(transport=transport) as http:
+            for _ in range(2):
+                body = {"model": "m", "messages": [], "stream": True}
+                answer = await http.post(f"{models.url}/chat/completions", json=body)
+                assert len(answer.content) > 20 * 2**20
+    assert len(models.calls) == 2
+
+
 @BOTH
 async def test_compressed_answers(models: ModelServer, ask: Any) -> None:
     def behave(path: str, body: Body) -> Reply:
@@ -168,7 +188,10 @@ ANSWERS = {
     "no UTF-8": b"\xff\xfe{",
     "choices that are none": b'{"choices": 3}',
     "a choice that is none": b'{"choices": [3]}',
-    "a reason that is none": b'{"choices": [{"finish_reason": ["stop"]}]}',
+    "a reason that is none": b'{"choices": [{"finish_reason": ["stop"]}], "stop_reason": ["x"]}',
+    "no choices": b'{"choices": [], "data": [], "status": "completed", "output": []}',
+    "vectors that are none": b'{"data": [{"embedding": []}], "output": 3, "status": []}',
+    "a refusal": b'{"status": "completed", "output": [{"content": [{"type": "refusal"}]}]}',
 }
 
 
@@ -180,7 +203,7 @@ async def test_whatever_comes_goes_to_who_asked(models: ModelServer, name: str, 
         transport = AsyncModelTransport(cache, tenant="acme")
         async with httpx2.AsyncClient(transport=transport) as http:
             for _ in range(2):
-                body = {"model": "m", "messages": [], "input": "x"}
+                body = {"model": "m", "messages": [], "input": "x", "n": 0}
                 answer = await http.post(f"{models.url}/{path}", json=body)
                 assert answer.content == ANSWERS[name]
     assert len(models.calls) == 2

@@ -21,7 +21,7 @@ from cascada.ai.parameters import ENVELOPE, IDENTITY, MERGED, NEVER
 from cascada.model.errors import BadInput
 from tests.ai.pairs import HELLO, OTHER, SAME, Request
 
-GOLDEN = ["m1-62eb8a6ff22ad9537cd71a98b5adce01", "m1-740820e7ab5bb8bf569a4df639ab55f1"]
+GOLDEN = ["m1-f0cc0d51a1712ac996fd756a98905726", "m1-d772f5efa43b22749856f90bfec2031f"]
 
 
 def of(name: str, request: Request) -> str:
@@ -58,6 +58,7 @@ def test_no_two_of_the_table_clash() -> None:
 # --- at random ------------------------------------------------------------------------------------
 
 WORDS = ["", "a", "b", "ab", "hello", "1", "true", "null", "é", "🙂", "data:,x", "\ud800", "#0"]
+NAMES = [word for word in WORDS if word != "\ud800"]
 
 
 def anything(dice: random.Random, deep: int = 2) -> Any:
@@ -65,7 +66,7 @@ def anything(dice: random.Random, deep: int = 2) -> Any:
     if kind == 6:
         return [anything(dice, deep - 1) for _ in range(dice.randrange(3))]
     if kind == 7:
-        return {dice.choice(WORDS): anything(dice, deep - 1) for _ in range(dice.randrange(3))}
+        return {dice.choice(NAMES): anything(dice, deep - 1) for _ in range(dice.randrange(3))}
     plain = (dice.choice(WORDS), dice.randrange(-2, 3), dice.random(), None, True, False)
     return plain[kind]
 

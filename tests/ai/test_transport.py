@@ -25,6 +25,7 @@ from tests.servers.model import (
     streaming,
     whole,
 )
+from tests.servers.redis import RedisServer
 
 BOTH = pytest.mark.parametrize("ask", [said, streamed])
 GOOD = "a good answer"
@@ -179,6 +180,24 @@ async def test_tenants_are_apart(models: ModelServer, ask: Any) -> None:
         assert len(models.calls) == 3
 
 
+@BOTH
+async def test_a_call_in_a_load_is_its_tenants(models: ModelServer, ask: Any) -> None:
+    async with Cache() as cache, client(models, cache, tenant=None) as openai:
+
+        async def answer() -> str:
+            return str(await ask(openai))
+
+        for tenant in "abab":
+            with Context(tenant_id="somebody else"):
+                hit = await cache.tenant(tenant).load("agent_response", "q", answer)
+                assert hit.value == GOOD
+        assert len(models.calls) == 2
+        for tenant in "ab":
+            assert (await cache.tenant(tenant).invalidate("agent_response", "q")).keys == 1
+            await cache.tenant(tenant).load("agent_response", "q", answer)
+        assert len(models.calls) == 2, "what was made of the answer went, and the answer stayed"
+
+
 async def test_without_a_tenant_nothing_is_asked(models: ModelServer) -> None:
     transport = AsyncModelTransport(Cache())
     async with httpx2.AsyncClient(transport=transport) as http:
@@ -232,6 +251,27 @@ async def test_answers_outlive_their_process(models: ModelServer, tmp_path: Path
         async with Cache(database=url) as cache, client(models, cache) as openai:
             assert await said(openai) == await streamed(openai) == GOOD
     assert len(models.calls) == 2
+
+
+@BOTH
+async def test_processes_that_share_a_redis_ask_once(
+    models: ModelServer, redis_server: RedisServer, ask: Any
+) -> None:
+    redis_server.flush()
+    models.before = 0.2
+    url = redis_server.url
+    async with (
+        Cache(redis=url) as one, client(models, one) as first,
+        Cache(redis=url) as two, client(models, two, "httpx") as second,
+    ):  # fmt: skip
+        answers = await asyncio.gather(*[ask(each) for each in (first, second) * 50])
+        assert set(answers) == {GOOD}
+        assert len(models.calls) == 1
+        models.behave = lambda path, body: whole({}, 429)
+        asked = [ask(each, "again") for each in (first, second)]
+        await asyncio.gather(*asked, return_exceptions=True)
+        models.behave = ordinary
+        assert await asyncio.gather(ask(first, "again"), ask(second, "again")) == [GOOD, GOOD]
 
 
 async def test_answers_are_values_like_others(models: ModelServer) -> None:

@@ -26,6 +26,8 @@ PATHS: Final[Mapping[str, Kind]] = {
 _GOOD: Final = frozenset(
     {"stop", "tool_calls", "function_call", "end_turn", "stop_sequence", "tool_use"}
 )
+_LONGEST_LINE: Final = 16 * 2**20
+"""Of a stream, in bytes: as much as is kept of one. Nothing else of it is held back here."""
 _NOTHING: Final[tuple[object, ...]] = (None, [], {})
 
 
@@ -50,13 +52,13 @@ def ended_well(kind: Kind, body: bytes, asked: Mapping[str, Any]) -> bool:
     if kind == "embeddings":
         return _vectors(answer.get("data"), asked.get("input"))
     if kind == "responses":
-        return answer.get("status") == "completed"
+        return _is_complete(answer)
     if kind == "messages":
-        return answer.get("stop_reason") in _GOOD and bool(answer.get("content"))
+        return _is_good(answer.get("stop_reason")) and bool(answer.get("content"))
     choices = answer.get("choices")
     return (
         isinstance(choices, list)
-        and len(choices) == _wanted(asked)
+        and 0 < len(choices) == _wanted(asked)
         and all(isinstance(each, dict) and _choice(each, "message") for each in choices)
     )
 
@@ -90,6 +92,21 @@ def _is_good(reason: object) -> bool:
     return isinstance(reason, str) and reason in _GOOD
 
 
+def _is_complete(response: dict[str, Any]) -> bool:
+    """Whether a response, of OpenAI's newer kind, came to its end, and refuses nothing."""
+    if response.get("status") != "completed" or response.get("error") not in _NOTHING:
+        return False
+    output = response.get("output")
+    if not isinstance(output, list) or not output:
+        return False
+    for item in output:
+        content = item.get("content") if isinstance(item, dict) else None
+        for part in content if isinstance(content, list) else ():
+            if isinstance(part, dict) and part.get("type") == "refusal":
+                return False
+    return True
+
+
 def _vectors(data: object, texts: object) -> bool:
     several = isinstance(texts, list) and _are_texts(texts)
     wanted = len(texts) if several and isinstance(texts, list) else 1
@@ -107,6 +124,7 @@ class Events:
         self._kind = kind
         self._wanted = _wanted(asked)
         self._line: list[bytes] = []
+        self._held = 0
         self._reasons: dict[object, bool] = {}
         self._failed = False
         self.ended = False
@@ -118,7 +136,7 @@ class Events:
             return False
         if self._kind == "responses":
             return True
-        return len(self._reasons) == self._wanted and all(self._reasons.values())
+        return 0 < len(self._reasons) == self._wanted and all(self._reasons.values())
 
     def feed(self, chunk: bytes) -> None:
         """The next bytes, cut wherever the network cut them."""
@@ -129,6 +147,10 @@ class Events:
             if whole.startswith(b"data:"):
                 self._data(whole[5:].strip())
         self._line.append(rest)
+        self._held = sum(map(len, self._line)) if lines else self._held + len(rest)
+        if self._held > _LONGEST_LINE:
+            self._line.clear()
+            self._failed = True
 
     def _data(self, data: bytes) -> None:
         if data == b"[DONE]":
@@ -152,7 +174,7 @@ class Events:
     def _of_responses(self, name: object, response: object) -> None:
         if name == "response.completed":
             self.ended = True
-            self._failed |= not isinstance(response, dict) or response.get("status") != "completed"
+            self._failed |= not isinstance(response, dict) or not _is_complete(response)
         elif name in ("response.failed", "response.incomplete"):
             self.ended = self._failed = True
 

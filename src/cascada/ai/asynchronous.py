@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import suppress
 from functools import partial
 from typing import Any, ClassVar, Final, Self, Unpack
 
@@ -109,8 +110,7 @@ class Asynchronous:
         return streamed(self.library, head, self.body(stream))
 
     async def _pieces(self, request: Any, call: Call) -> AsyncGenerator[Any]:
-        """The head, then the bytes as they come. The last of them come when all is over: who reads
-        them may leave at once, and must not seem to leave a stream that runs."""
+        """The head, then the bytes as they come; the last of them in a list (`next_of`)."""
         response = await self._inner.handle_async_request(request)
         try:
             if not is_stream(response):
@@ -124,9 +124,11 @@ class Asynchronous:
                 if events.ended:
                     last = chunk + await _rest(chunks)
                     await response.aclose()
-                    yield last
+                    yield [last]
                     break
                 yield chunk
+            else:
+                events.feed(b"\n")  # the last line may have no end
         finally:
             await response.aclose()
         if not events.ended_well:
@@ -145,6 +147,24 @@ async def _rest(chunks: AsyncIterator[bytes]) -> bytes:
     return found
 
 
+async def next_of(stream: AsyncGenerator[Any]) -> bytes | None:
+    """The next bytes; None at the end.
+
+    Who has read the end mark leaves at once, and if nobody else follows, the stream ends: before it
+    was kept, if it were still under way. So the bytes with the end mark, which come in a list, are
+    handed out when all is over. Nothing is waited for by then but the stream itself.
+    """
+    try:
+        piece = await anext(stream, None)
+    except NotKept:  # it ends as the provider ended it
+        return None
+    if isinstance(piece, list):
+        (piece,) = piece
+        with suppress(Exception):  # whether it was kept or not: this is all that was said
+            await anext(stream, None)
+    return piece
+
+
 class AsyncBody:
     """A stream's bytes for one reader, who may leave at any time."""
 
@@ -155,10 +175,9 @@ class AsyncBody:
         return self
 
     async def __anext__(self) -> bytes:
-        try:
-            return await anext(self._stream)
-        except NotKept:  # it ends as the provider ended it
-            raise StopAsyncIteration from None
+        if (piece := await next_of(self._stream)) is None:
+            raise StopAsyncIteration
+        return piece
 
     async def aclose(self) -> None:
         await self._stream.aclose()

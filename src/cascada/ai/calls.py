@@ -16,6 +16,7 @@ from cascada.api.cache import Cache
 from cascada.api.context import current_tenant
 from cascada.api.tenant import Tenant
 from cascada.codecs.digest import generate_resource_id_hash
+from cascada.engine.loading import dependencies
 from cascada.model import arguments
 from cascada.model.keys import Id
 from cascada.model.ttl import Duration
@@ -88,9 +89,9 @@ _DOMAINS: Final = {
 class Keeping(TypedDict, total=False):
     """Whose answers are kept, under which type, and for how long, as both transports are told.
 
-    tenant: whose they are; unless it is given, the tenant of the current context asks. data_type:
-    the type they are stored under, whose policy says how long an answer is given again. ttl, tags:
-    as those of `load`.
+    tenant: whose they are. Unless it is given: the tenant of the load that the call is made in,
+    else of the current context, else CASCADA_TENANT. data_type: the type they are stored under,
+    whose policy says how long an answer is given again. ttl, tags: as those of `load`.
     """
 
     tenant: Id | None
@@ -119,7 +120,11 @@ class Keeper:
         }
 
     def tenant(self) -> Tenant:
-        return self.cache.tenant(current_tenant() if self._tenant is None else self._tenant)
+        """Who asks. A load knows that better than the request that it happens to run in."""
+        if (tenant := self._tenant) is None:
+            load = dependencies.current(self.cache._engine.stack)
+            tenant = current_tenant() if load is None else load.tenant
+        return self.cache.tenant(tenant)
 
 
 def is_stream(response: Any) -> bool:

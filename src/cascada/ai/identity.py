@@ -23,6 +23,9 @@ from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any, Final
 
+import msgspec
+from msgspec.msgpack import Ext
+
 from cascada.ai.parameters import (
     ENVELOPE,
     IN_BLOCKS,
@@ -31,7 +34,6 @@ from cascada.ai.parameters import (
     PROVIDERS,
     without_defaults,
 )
-from cascada.codecs.digest import generate_resource_id_hash
 from cascada.model import arguments
 from cascada.model.errors import BadInput
 from cascada.model.plain import number_of, text_of, whole_of
@@ -46,6 +48,11 @@ _PLACED: Final = frozenset({
 })  # fmt: skip
 """Types of blocks that say all they mean beside their `id`. A `reasoning`, an `item_reference` and
 what a provider's own tools did are there by their id alone: these ids stay as they are."""
+
+_PLACE, _BYTES, _SCHEMA, _LARGE, _BROKEN = range(1, 6)
+"""Codes of marks."""
+
+_packed: Final = msgspec.msgpack.Encoder(order="sorted").encode
 
 _OPAQUE: Final = frozenset({"arguments", "parsed_arguments", "parsed"})
 """What a tool is called with: nothing in it is ours to understand."""
@@ -66,8 +73,9 @@ def request_id(provider: str | None = None, /, **request: Any) -> str:
     if provider is not None:
         provider = arguments.choice(provider, "provider", tuple(PROVIDERS))
     try:
-        canonical = _canonical(provider, request)
-        return f"{VERSION}-{generate_resource_id_hash(VERSION, provider, canonical)}"
+        said = _packed([provider, _canonical(provider, request)])
+        digest = blake2b(said, digest_size=16, person=b"cascada model 1")
+        return f"{VERSION}-{digest.hexdigest()}"
     except BadInput:
         raise
     except RecursionError as error:
@@ -121,8 +129,8 @@ def _is_unsaid(value: object) -> bool:
 class _Walk:
     """Through one request, by sorted keys, so that its places do not depend on their order.
 
-    What comes out consists of dicts, lists, str, int, float, bool and None. A tuple is a mark of
-    our own, which nothing that is passed can look like.
+    What comes out is packed with its keys sorted, which is another text for each other value. An
+    `Ext` is a mark of our own, which nothing that is passed can look like.
     """
 
     def __init__(self, provider: str | None) -> None:
@@ -134,12 +142,12 @@ class _Walk:
             tools = self.plain(value)
             if isinstance(tools, list):
                 tools = [_without(each, IN_BLOCKS) for each in tools]
-                tools.sort(key=generate_resource_id_hash)
+                tools.sort(key=_packed)
             return tools
         if name in ("messages", "input", "system"):
             return self.block(value, shorthand=name == "system")
         plain = self.plain(value)
-        if type(plain) is float and plain.is_integer():
+        if type(plain) is float and plain.is_integer() and abs(plain) < 2**53:
             return int(plain)  # JSON knows one kind of number: 1.0 is 1
         return plain
 
@@ -159,7 +167,8 @@ class _Walk:
         found: dict[str, Any] = {}
         for name in sorted(message):
             value = message[name]
-            if name in IN_BLOCKS or (value is None and self._provider is not None):
+            unsaid = _is_unsaid(value) or (value is None and self._provider is not None)
+            if unsaid or name in IN_BLOCKS:
                 continue
             if name in _PLACES or (name == "id" and type(kind) is str and kind in _PLACED):
                 found[name] = self._place(value)
@@ -167,7 +176,7 @@ class _Walk:
                 found[name] = [self._tool_call(each) for each in value]
             elif name in _OPAQUE or (name == "input" and kind is not None):
                 found[name] = self.plain(value)
-            elif name in ("url", "image_url", "file_data", "data") and text_of(value) is not None:
+            elif _holds_bytes(name, message) and text_of(value) is not None:
                 found[name] = _picture(text_of(value) or "", message, name)
             else:
                 found[name] = self.block(value, shorthand=name == "content" and "role" in message)
@@ -186,29 +195,36 @@ class _Walk:
         text = text_of(value)
         if text is None:
             return self.plain(value)
-        return ("place", self._places.setdefault(text, len(self._places)))
+        return Ext(_PLACE, b"%d" % self._places.setdefault(text, len(self._places)))
 
     def plain(self, value: Any) -> Any:
         """As JSON has it; BadInput for what it has not."""
         kind = type(value)
-        if kind is str or kind is bool or kind is int or value is None:
+        if kind is str:
+            return value if value.isascii() else _text(value)
+        if kind is bool or value is None:
             return value
+        if kind is int:
+            return value if -(2**63) <= value < 2**64 else Ext(_LARGE, b"%d" % value)
         if kind is list or kind is tuple:
             return [self.plain(each) for each in value]
         if (mapping := _mapping(value)) is not None:
             keyed = _keyed(mapping)
             return {name: self.plain(each) for name, each in keyed.items() if not _is_unsaid(each)}
+        return self._other(value)
+
+    def _other(self, value: Any) -> Any:
+        """What JSON has under another class, and the two that SDKs turn into JSON themselves."""
         if isinstance(value, bytes | bytearray | memoryview):
-            return ("bytes", None, _digest(bytes(value)))
-        if isinstance(value, type) and callable(
-            schema := getattr(value, "model_json_schema", None)
-        ):
-            return ("schema", value.__name__, self.plain(schema()))
+            return _bytes(None, bytes(value))
+        schema = getattr(value, "model_json_schema", None) if isinstance(value, type) else None
+        if callable(schema):
+            return Ext(_SCHEMA, _packed([value.__name__, self.plain(schema())]))
         for plain in (text_of(value), whole_of(value), number_of(value)):
             if plain is not None:
                 if isinstance(plain, float) and not math.isfinite(plain):
                     break
-                return plain + 0 if isinstance(plain, float) else plain
+                return plain if isinstance(plain, float) else self.plain(plain)
         raise arguments.refused(
             "a part of the request",
             value,
@@ -246,19 +262,40 @@ def _without(value: Any, names: frozenset[str]) -> Any:
     return {name: each for name, each in value.items() if name not in names}
 
 
+def _holds_bytes(name: str, beside: Mapping[str, Any]) -> bool:
+    """Whether text there may be bytes in base64. A document may be plain text, too."""
+    if name == "data":
+        return beside.get("type") == "base64" or "format" in beside
+    return name in ("url", "image_url", "file_data")
+
+
 def _picture(text: str, beside: Mapping[str, Any], name: str) -> Any:
     """Bytes of an image, a sound or a file by their hash; a URL as it is, and what is no base64."""
     media: object = beside.get("media_type", beside.get("format"))
     if (found := _DATA_URL.fullmatch(text)) is not None:
         media, text = found[1].lower(), found[2]
     elif name in ("url", "image_url"):
-        return text
+        return _text(text)
     try:
         data = base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError):
-        return text if found is None else found[0]
-    return ("bytes", media, _digest(data))
+        return _text(text if found is None else found[0])
+    return _bytes(media, data)
 
 
-def _digest(data: bytes) -> bytes:
-    return blake2b(data, digest_size=32).digest()
+def _bytes(media: object, data: bytes) -> Ext:
+    kind = media if type(media) is str else ""
+    return Ext(_BYTES, blake2b(data, digest_size=32).digest() + _text_bytes(kind))
+
+
+def _text(text: str) -> str | Ext:
+    """The text; one with a lone surrogate, which no packer takes, by its bytes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return Ext(_BROKEN, _text_bytes(text))
+    return text
+
+
+def _text_bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")

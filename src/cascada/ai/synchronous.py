@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, ClassVar, Self, Unpack
 
 from cascada.ai.answers import Answer, Events
+from cascada.ai.asynchronous import next_of
 from cascada.ai.calls import (
     Call,
     Keeper,
@@ -105,7 +106,7 @@ class Synchronous:
                 raise
 
         stream, head = self._run(begin)
-        return streamed(self.library, head, self.body(stream, self._run))
+        return streamed(self.library, head, self.body(stream, settings.cache))
 
     def _pieces(self, request: Any, call: Call) -> Iterator[Any]:
         """As the async one, but that nothing ends a wait for what may come behind the end mark."""
@@ -120,9 +121,11 @@ class Synchronous:
                 events.feed(chunk)
                 if events.ended:
                     response.close()
-                    yield chunk
+                    yield [chunk]
                     break
                 yield chunk
+            else:
+                events.feed(b"\n")  # the last line may have no end
         finally:
             response.close()
         if not events.ended_well:
@@ -132,27 +135,38 @@ class Synchronous:
 class Body:
     """As `AsyncBody`, for a thread: each piece is waited for on the cache's own loop."""
 
-    def __init__(self, stream: AsyncGenerator[Any], run: Any) -> None:
+    def __init__(self, stream: AsyncGenerator[Any], cache: Cache) -> None:
         self._stream = stream
-        self._run = run
+        self._cache = cache
+        self._over = False
 
     def __iter__(self) -> Iterator[bytes]:
         return self
 
     def __next__(self) -> bytes:
-        async def step() -> Any:
-            return await anext(self._stream, None)
-
-        try:
-            piece = self._run(step)
-        except NotKept:
-            piece = None
-        if piece is None:
+        if self._over:
             raise StopIteration
-        return piece  # type: ignore[no-any-return]  # all after the head
+        try:
+            piece = portal.run(self._cache, partial(next_of, self._stream), "ModelTransport")
+        except BaseException:
+            self.close()
+            raise
+        if piece is None:
+            self._over = True
+            raise StopIteration
+        return piece
+
+    async def _leave(self) -> None:
+        await self._stream.aclose()
 
     def close(self) -> None:
-        async def leave() -> None:
-            await self._stream.aclose()
-
-        self._run(leave)
+        """Leave. A generator that holds this one calls it, too, from whatever thread collects it:
+        on one that runs an event loop nothing may wait."""
+        over, self._over = self._over, True
+        loop = self._cache._engine.life.loop
+        if over or loop is None or not loop.is_running():
+            return
+        if asyncio._get_running_loop() is None:
+            portal.run(self._cache, self._leave, "ModelTransport")
+        else:
+            asyncio.run_coroutine_threadsafe(self._leave(), loop)
