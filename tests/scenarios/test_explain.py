@@ -29,6 +29,8 @@ async def test_a_hit_names_its_tier_its_key_its_age_and_its_names(
     acme = make_cache(policy=Policy(ttl=100)).tenant("acme")
     await acme.set("x", "1", "value", tags=["news"])
     clock.advance(0.25)
+    # The push of this set may not be read yet: until it is, memory says nothing.
+    await acme.get("x", "1")
     explanation = await acme.explain("x", "1")
     assert explanation.verdict == "a hit in l1 (fresh), under acme:x:1"
     finding = explanation.findings[0]
