@@ -22,7 +22,7 @@ from tempfile import TemporaryDirectory
 TESTS = Path(__file__).parent
 TOGETHER = (
     ("scenarios", "contracts"),
-    ("examples", "chaos", "processes", "house", "cli"),
+    ("examples", "chaos", "processes", "house", "cli", "ai", "documents"),
 )
 ALONE = ("benchmarks",)
 TELL_EVERY = 30.0
