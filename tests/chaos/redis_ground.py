@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from cascada.model.clock import SystemClock
-from cascada.tiers.redis.connection import Link
-from cascada.tiers.redis.server import server_of
+from cascada.tiers.redis.client.connection import Link
+from cascada.tiers.redis.client.server import server_of
 from cascada.tiers.redis.tier import RedisTier
 from tests.servers.redis import RedisServer
 

@@ -2,9 +2,9 @@
 
 import asyncio
 
-from cascada.tiers.redis.connection import Link
-from cascada.tiers.redis.server import server_of
-from cascada.tiers.redis.wire import Wire
+from cascada.tiers.redis.client.connection import Link
+from cascada.tiers.redis.client.server import server_of
+from cascada.tiers.redis.client.wire import Wire
 from tests.servers.redis import RedisServer
 
 

@@ -1,11 +1,11 @@
 """What memory has heard of names: which was invalidated last at which number.
 
-Names that records bear have a cell; a tenant's own one counts as well how often a cell of the tenant
+Names that records bear have a cell. A tenant's own one counts, too, how often a cell of the tenant
 has risen. Names that no cell stands for are in a ring of the latest ones. What has left the ring
-raises its tenant's low-water mark: below that, nobody can tell any more. As many tenants have a mark
-of their own as names have a place; the one that was raised longest ago becomes a mark for all
-tenants. So a tenant of whom much is invalidated does not void the long loads of the others, and what
-is remembered does not grow with the number of tenants.
+raises its tenant's low-water mark: below that, nobody can tell any more. As many tenants have a
+mark of their own as names have a place; the one that was raised longest ago becomes a mark for all
+tenants. So a tenant of whom much is invalidated does not void the long loads of the others, and
+what is remembered does not grow with the number of tenants.
 """
 
 from __future__ import annotations

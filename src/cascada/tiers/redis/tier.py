@@ -38,13 +38,15 @@ from cascada.tiers.contract import (
     Usage,
     with_keys,
 )
-from cascada.tiers.redis import replies as redis_replies
 from cascada.tiers.redis import scripts as redis_scripts
-from cascada.tiers.redis.connection import Link
+from cascada.tiers.redis.client import replies as redis_replies
+from cascada.tiers.redis.client.connection import Link
+from cascada.tiers.redis.client.lanes import Lanes
+from cascada.tiers.redis.client.server import server_of
+from cascada.tiers.redis.client.wire import Wire
 from cascada.tiers.redis.datastore import RedisData
 from cascada.tiers.redis.feed import PushFeed
 from cascada.tiers.redis.inspect import holding, usage
-from cascada.tiers.redis.lanes import Lanes
 from cascada.tiers.redis.large_payloads import AT_ONCE, PATIENCE, Aside
 from cascada.tiers.redis.layout import (
     LAYOUT,
@@ -55,8 +57,6 @@ from cascada.tiers.redis.lease_releases import LeaseReleases
 from cascada.tiers.redis.permissions import NO_SCRIPTS, Rights, find_out
 from cascada.tiers.redis.reads import Reads
 from cascada.tiers.redis.renewal import Renewal
-from cascada.tiers.redis.server import server_of
-from cascada.tiers.redis.wire import Wire
 from cascada.tiers.redis.writes import Leases
 
 logger = logging.getLogger("cascada")

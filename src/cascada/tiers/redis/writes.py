@@ -30,11 +30,12 @@ from cascada.tiers.contract import (
     Why,
 )
 from cascada.tiers.large_values import BULKY
-from cascada.tiers.redis import replies as redis_replies
 from cascada.tiers.redis import scripts as redis_scripts
-from cascada.tiers.redis.connection import Link
+from cascada.tiers.redis.client import replies as redis_replies
+from cascada.tiers.redis.client.connection import Link
+from cascada.tiers.redis.client.lanes import Lanes
+from cascada.tiers.redis.client.replies import Argument
 from cascada.tiers.redis.fill_script import FILL
-from cascada.tiers.redis.lanes import Lanes
 from cascada.tiers.redis.large_payloads import Aside, Fill, is_large
 from cascada.tiers.redis.layout import (
     GENERATION_MS,
@@ -48,7 +49,6 @@ from cascada.tiers.redis.layout import (
     ordered,
 )
 from cascada.tiers.redis.lease_releases import LeaseReleases
-from cascada.tiers.redis.replies import Argument
 from cascada.tiers.redis.script_prelude import Script
 
 AT_ONCE: Final = 100
