@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from cascada.model.clock import SystemClock
-from cascada.tiers.redis.client.connection import Link
-from cascada.tiers.redis.client.server import server_of
 from cascada.tiers.redis.tier import RedisTier
+from cascada.tiers.redis_client.connection import Link
+from cascada.tiers.redis_client.server import server_of
 from tests.servers.redis import RedisServer
 
 ADDRESSES: Final = "redis.json"

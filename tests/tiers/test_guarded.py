@@ -18,7 +18,7 @@ from cascada.tiers import guarded as guarded_module
 from cascada.tiers.breaker import FAILURES_TO_OPEN, MAX_CAUSES, RETRY_AFTER, Call
 from cascada.tiers.contract import Full, Missing, NotPermitted
 from cascada.tiers.guarded import GuardedTier
-from cascada.tiers.redis.client.refusals import refusal
+from cascada.tiers.redis_client.refusals import refusal
 from cascada.tiers.sqlite.tier import SqliteTier
 
 T = TypeVar("T")

@@ -19,7 +19,7 @@ import pytest
 from cascada import Cache, Limits
 from cascada.model.errors import BadInput, TierUnavailable
 from cascada.testing.inside import InsideRedis, inside
-from cascada.tiers.redis.client import wire as redis_wire
+from cascada.tiers.redis_client import wire as redis_wire
 from tests.scenarios.row import until
 from tests.servers.redis import RedisServer, binary, free_port
 

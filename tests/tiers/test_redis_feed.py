@@ -16,7 +16,7 @@ import pytest
 from cascada.model.names import key_name, tenant_name
 from cascada.testing.clock import ManualClock
 from cascada.testing.inside import InsidePush, InsideRedis
-from cascada.tiers.redis.client.server import Server, server_of
+from cascada.tiers.redis_client.server import Server, server_of
 from tests.scenarios.row import until
 from tests.servers.redis import RedisServer
 from tests.tiers.redis_world import KEY, Process, processes

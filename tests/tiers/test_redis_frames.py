@@ -9,8 +9,8 @@ import pytest
 
 from cascada import Cache, Limits
 from cascada.testing.inside import InsideRedis, inside
-from cascada.tiers.redis.client import frames as redis_frames
-from cascada.tiers.redis.client.frames import Frames, TooMuch
+from cascada.tiers.redis_client import frames as redis_frames
+from cascada.tiers.redis_client.frames import Frames, TooMuch
 from tests.servers.redis import RedisServer
 
 REPLIES = (

@@ -2,9 +2,9 @@
 
 import asyncio
 
-from cascada.tiers.redis.client.connection import Link
-from cascada.tiers.redis.client.server import server_of
-from cascada.tiers.redis.client.wire import Wire
+from cascada.tiers.redis_client.connection import Link
+from cascada.tiers.redis_client.server import server_of
+from cascada.tiers.redis_client.wire import Wire
 from tests.servers.redis import RedisServer
 
 

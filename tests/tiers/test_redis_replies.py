@@ -13,8 +13,8 @@ import pytest
 
 from cascada import Cache
 from cascada.model.errors import CascadaError, TierUnavailable, Unanswered
-from cascada.tiers.redis.client.refusals import Away
-from cascada.tiers.redis.client.wire import Wire
+from cascada.tiers.redis_client.refusals import Away
+from cascada.tiers.redis_client.wire import Wire
 from tests.servers.redis import RedisServer
 
 

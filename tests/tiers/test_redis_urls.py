@@ -6,8 +6,8 @@ import pytest
 
 from cascada.model.errors import BadInput
 from cascada.model.secret import Secret, Url
-from cascada.tiers.redis.client.server import server_of
-from cascada.tiers.redis.client.urls import Address, address_of, what_is_wrong
+from cascada.tiers.redis_client.server import server_of
+from cascada.tiers.redis_client.urls import Address, address_of, what_is_wrong
 
 
 def said(url: str) -> Address:

@@ -24,7 +24,7 @@ from cascada.model.errors import InvalidSettings
 from cascada.model.limits import LARGEST_VALUE, Limits
 from cascada.model.options import Mode
 from cascada.model.secret import Secret, Url, hidden
-from cascada.tiers.redis.client.urls import EXPECTED, what_is_wrong
+from cascada.tiers.redis_client.urls import EXPECTED, what_is_wrong
 
 _MEGABYTE: Final = 2**20
 _LONGEST: Final = 60

@@ -16,10 +16,10 @@ from typing import Any
 from cascada.model.errors import CorruptEntry, TierUnavailable
 from cascada.tiers.contract import NotPermitted
 from cascada.tiers.datastore import overflow
-from cascada.tiers.redis.client.connection import Link
-from cascada.tiers.redis.client.lanes import Lanes
-from cascada.tiers.redis.client.replies import Argument
 from cascada.tiers.redis.layout import Layout
+from cascada.tiers.redis_client.connection import Link
+from cascada.tiers.redis_client.lanes import Lanes
+from cascada.tiers.redis_client.replies import Argument
 
 logger = logging.getLogger("cascada")
 

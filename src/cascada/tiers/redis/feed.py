@@ -33,11 +33,11 @@ from cascada.model.clock import Clock
 from cascada.model.errors import TierUnavailable
 from cascada.tiers.capabilities import L1_LEASE, InvalidationSink
 from cascada.tiers.contract import NotPermitted
-from cascada.tiers.redis.client.connection import Link
-from cascada.tiers.redis.client.wire import Wire
 from cascada.tiers.redis.layout import NONCE, Epoch, Layout
 from cascada.tiers.redis.lease_releases import LeaseReleases
 from cascada.tiers.redis.permissions import ANY_SERVER, NO_SUBSCRIBE, forbidden, run_id_on
+from cascada.tiers.redis_client.connection import Link
+from cascada.tiers.redis_client.wire import Wire
 
 logger = logging.getLogger("cascada")
 

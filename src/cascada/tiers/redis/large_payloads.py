@@ -32,9 +32,9 @@ from cascada.model.keys import Key
 from cascada.tiers.contract import Found, Lease, Missing
 from cascada.tiers.deadline import wait_in
 from cascada.tiers.large_values import BULKY, wait_for_bytes
-from cascada.tiers.redis.client.lanes import Lanes
-from cascada.tiers.redis.client.replies import Argument, exactly, values
 from cascada.tiers.redis.layout import Layout, life_ms
+from cascada.tiers.redis_client.lanes import Lanes
+from cascada.tiers.redis_client.replies import Argument, exactly, values
 
 T = TypeVar("T")
 Fill = tuple[Lease, Entry | None]

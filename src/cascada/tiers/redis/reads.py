@@ -31,10 +31,10 @@ from cascada.tiers.clock_skew import ahead_of
 from cascada.tiers.coalesce import Coalescer
 from cascada.tiers.contract import Found, Missing, NotPermitted, Why
 from cascada.tiers.deadline import AT_ONCE, wait_in
-from cascada.tiers.redis.client.connection import Link
-from cascada.tiers.redis.client.replies import values
 from cascada.tiers.redis.layout import NEWER, NONCE, Epoch, Layout
 from cascada.tiers.redis.renewal import HALF, Renewal
+from cascada.tiers.redis_client.connection import Link
+from cascada.tiers.redis_client.replies import values
 
 HINTS: Final = 16_384
 """Keys whose dynamic names are remembered, so that their generations come in the first MGET."""

@@ -10,10 +10,10 @@ from typing import Final
 from cascada.model.errors import TierUnavailable
 from cascada.model.keys import Key
 from cascada.tiers.contract import Found
-from cascada.tiers.redis.client.connection import Link
-from cascada.tiers.redis.client.replies import at_least
 from cascada.tiers.redis.large_payloads import Aside
 from cascada.tiers.redis.layout import PERMANENT_MS, Layout
+from cascada.tiers.redis_client.connection import Link
+from cascada.tiers.redis_client.replies import at_least
 
 HALF: Final = PERMANENT_MS / 1000 / 2
 """Seconds after its creation from which on an entry is looked at."""

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from cascada.tiers.contract import NotPermitted
-from cascada.tiers.redis.client.replies import Argument, Fits
+from cascada.tiers.redis_client.replies import Argument, Fits
 
 Ask = Callable[..., Awaitable[Any]]
 """What sends a command on some connection, and gives its reply."""

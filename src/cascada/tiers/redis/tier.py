@@ -38,12 +38,8 @@ from cascada.tiers.contract import (
     Usage,
     with_keys,
 )
+from cascada.tiers.redis import script_replies
 from cascada.tiers.redis import scripts as redis_scripts
-from cascada.tiers.redis.client import replies as redis_replies
-from cascada.tiers.redis.client.connection import Link
-from cascada.tiers.redis.client.lanes import Lanes
-from cascada.tiers.redis.client.server import server_of
-from cascada.tiers.redis.client.wire import Wire
 from cascada.tiers.redis.datastore import RedisData
 from cascada.tiers.redis.feed import PushFeed
 from cascada.tiers.redis.inspect import holding, usage
@@ -58,6 +54,10 @@ from cascada.tiers.redis.permissions import NO_SCRIPTS, Rights, find_out
 from cascada.tiers.redis.reads import Reads
 from cascada.tiers.redis.renewal import Renewal
 from cascada.tiers.redis.writes import Leases
+from cascada.tiers.redis_client.connection import Link
+from cascada.tiers.redis_client.lanes import Lanes
+from cascada.tiers.redis_client.server import server_of
+from cascada.tiers.redis_client.wire import Wire
 
 logger = logging.getLogger("cascada")
 
@@ -172,7 +172,7 @@ class RedisTier:
             self._link.ask,
             [*layout.common, layout.times],
             [name.encode() for name in names],
-            redis_replies.ended(len(names)),
+            script_replies.ended(len(names)),
         )
         return Ending(names[place - 1], max(0, ago) / 1000) if place else None
 
@@ -236,7 +236,7 @@ class RedisTier:
                 layout.generations,
                 *ordered,
             ],
-            redis_replies.invalidated(len(ordered)),
+            script_replies.invalidated(len(ordered)),
         )
         self._numbered_in(nonce)
         # Who else was sent it must have it before this returns. A lone process waits for nobody.

@@ -30,11 +30,8 @@ from cascada.tiers.contract import (
     Why,
 )
 from cascada.tiers.large_values import BULKY
+from cascada.tiers.redis import script_replies
 from cascada.tiers.redis import scripts as redis_scripts
-from cascada.tiers.redis.client import replies as redis_replies
-from cascada.tiers.redis.client.connection import Link
-from cascada.tiers.redis.client.lanes import Lanes
-from cascada.tiers.redis.client.replies import Argument
 from cascada.tiers.redis.fill_script import FILL
 from cascada.tiers.redis.large_payloads import Aside, Fill, is_large
 from cascada.tiers.redis.layout import (
@@ -50,6 +47,9 @@ from cascada.tiers.redis.layout import (
 )
 from cascada.tiers.redis.lease_releases import LeaseReleases
 from cascada.tiers.redis.script_prelude import Script
+from cascada.tiers.redis_client.connection import Link
+from cascada.tiers.redis_client.lanes import Lanes
+from cascada.tiers.redis_client.replies import Argument, anything, at_least
 
 AT_ONCE: Final = 100
 """Keys of one script: its run then takes about a millisecond of the server."""
@@ -149,7 +149,7 @@ class Leases:
         return [answer for part in answers for answer in part]
 
     async def renew(self, leases: Sequence[Lease]) -> None:
-        fits = redis_replies.at_least(0)
+        fits = at_least(0)
         await redis_scripts.RENEW.run(self._link.ask, *_renewing(self._layout, leases), fits)
 
     async def _put_aside(self, fills: Sequence[Fill]) -> list[Fill]:
@@ -221,7 +221,7 @@ class Leases:
                     LEASE_MS, layout.generations, len(generations),
                     *_names(layout, generations), *each,
                 ],
-                redis_replies.granted(len(asked)),
+                script_replies.granted(len(asked)),
             )  # fmt: skip
         except asyncio.CancelledError:
             # Or the deadline is over. It may be granted all the same, and others would wait for a
@@ -267,9 +267,7 @@ class Leases:
     ) -> None:
         """Send a script whose reply nobody waits for, if there is a connection."""
         with suppress(TierUnavailable):
-            self._link.send(
-                b"EVAL", script.text, len(keys), *keys, *arguments, fits=redis_replies.anything
-            )
+            self._link.send(b"EVAL", script.text, len(keys), *keys, *arguments, fits=anything)
 
     async def _fill(self, run_id: bytes, fills: Sequence[Fill]) -> list[Filled]:
         layout, now = self._layout, self._now()
@@ -319,7 +317,7 @@ class Leases:
                 run_id, b"%04d" % layout.number, os.urandom(NONCE), layout.channel,
                 layout.generations, len(generations), *_names(layout, generations), *each,
             ],
-            redis_replies.filled(len(fills)),
+            script_replies.filled(len(fills)),
         )  # fmt: skip
         filled = []
         for (lease, _), (said, seq, nonce) in zip(fills, reply, strict=True):

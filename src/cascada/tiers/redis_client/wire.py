@@ -20,9 +20,9 @@ from typing import Any, Final, cast
 import hiredis
 
 from cascada.model.errors import BadInput, TierUnavailable, Unanswered
-from cascada.tiers.redis.client.frames import MAX_ITEMS, PER_ARGUMENT, Frames, TooMuch
-from cascada.tiers.redis.client.refusals import refusal
-from cascada.tiers.redis.client.replies import Argument, Fits, fitting
+from cascada.tiers.redis_client.frames import MAX_ITEMS, PER_ARGUMENT, Frames, TooMuch
+from cascada.tiers.redis_client.refusals import refusal
+from cascada.tiers.redis_client.replies import Argument, Fits, fitting
 
 MAX_WAITING: Final = 10_000
 """Commands that may wait for their reply on one connection."""

@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from cascada.tiers.redis.layout import NONCE
-
 Argument = bytes | str | int | float
 Fits = Callable[[Any], bool]
 
@@ -63,71 +61,6 @@ def values(count: int) -> Fits:
 def greeted(reply: Any) -> bool:
     """What HELLO answers in RESP3."""
     return type(reply) is dict and reply.get(b"proto") == 3
-
-
-def begun(reply: Any) -> bool:
-    """The epoch that BEGIN answers."""
-    return type(reply) is bytes and len(reply) > NONCE
-
-
-_GRANTED: Final = {b"LEASE": bytes, b"FOUND": bytes, b"FENCED": bytes, b"BUSY": int}
-"""The words of ACQUIRE's answers, and of which type is what each says."""
-
-
-def granted(count: int) -> Fits:
-    """What ACQUIRE answers for so many keys."""
-
-    def fits(reply: Any) -> bool:
-        if type(reply) is not list or [*map(type, reply)] != [bytes, int, bytes, list]:
-            return bool(reply == [b"LAYOUT"])
-        word, _, _, answers = reply
-        for answer in answers:
-            if type(answer) is not list or len(answer) != 2 or type(answer[0]) is not bytes:
-                return False
-            if type(answer[1]) is not _GRANTED.get(answer[0]):
-                return False
-        return word == b"OK" and len(answers) == count
-
-    return fits
-
-
-def filled(count: int) -> Fits:
-    """What FILL answers for so many keys."""
-
-    def fits(reply: Any) -> bool:
-        if type(reply) is not list or len(reply) != count:
-            return False
-        for answer in reply:
-            if type(answer) is not list or [*map(type, answer)] != [int, int, bytes]:
-                return False
-        return True
-
-    return fits
-
-
-def ended(count: int) -> Fits:
-    """What ENDED answers for so many names."""
-    return lambda reply: (
-        type(reply) is list
-        and len(reply) == 2
-        and all(map(number, reply))
-        and 0 <= reply[0] <= count
-    )
-
-
-def invalidated(count: int) -> Fits:
-    """What INVALIDATE answers for so many names."""
-
-    def fits(reply: Any) -> bool:
-        if type(reply) is not list or [*map(type, reply)] != [int, int, bytes, list, int]:
-            return False
-        *_, reached, total = reply
-        for at, each in enumerate(reached):
-            if type(each) is not int or each < 0 or (at % 3 == 0 and not 1 <= each <= count):
-                return False
-        return len(reached) % 3 == 0 and total >= 0
-
-    return fits
 
 
 OF_COMMANDS: Final[Mapping[Any, Fits]] = {

@@ -21,11 +21,11 @@ from typing import Any, Final
 from cascada.model.errors import TierUnavailable, Unanswered
 from cascada.tiers.contract import NotPermitted
 from cascada.tiers.deadline import wait_in
-from cascada.tiers.redis.client.connection import Link
-from cascada.tiers.redis.client.refusals import Away
-from cascada.tiers.redis.client.replies import Argument, Fits, exactly
-from cascada.tiers.redis.client.server import Server
-from cascada.tiers.redis.client.wire import Wire
+from cascada.tiers.redis_client.connection import Link
+from cascada.tiers.redis_client.refusals import Away
+from cascada.tiers.redis_client.replies import Argument, Fits, exactly
+from cascada.tiers.redis_client.server import Server
+from cascada.tiers.redis_client.wire import Wire
 
 IDLE: Final = 60.0
 """Seconds after which a connection that nobody needed is closed, when another one comes back."""

@@ -20,10 +20,10 @@ from typing import Any, Final
 from cascada.model.errors import TierUnavailable
 from cascada.tiers.coalesce import Coalescer
 from cascada.tiers.deadline import wait_in
-from cascada.tiers.redis.client.refusals import cause
-from cascada.tiers.redis.client.replies import Argument, Fits
-from cascada.tiers.redis.client.server import Server
-from cascada.tiers.redis.client.wire import Wire
+from cascada.tiers.redis_client.refusals import cause
+from cascada.tiers.redis_client.replies import Argument, Fits
+from cascada.tiers.redis_client.server import Server
+from cascada.tiers.redis_client.wire import Wire
 
 FIRST_PAUSE: Final = 0.02
 LONGEST_PAUSE: Final = 0.5

@@ -14,10 +14,10 @@ from typing import Any, Final
 
 from cascada.model.errors import BadInput, TierUnavailable
 from cascada.model.secret import Secret, Url
-from cascada.tiers.redis.client.refusals import without_arguments
-from cascada.tiers.redis.client.replies import Argument, exactly, greeted, texts_or_none
-from cascada.tiers.redis.client.urls import Address, address_of, what_is_wrong
-from cascada.tiers.redis.client.wire import Wire
+from cascada.tiers.redis_client.refusals import without_arguments
+from cascada.tiers.redis_client.replies import Argument, exactly, greeted, texts_or_none
+from cascada.tiers.redis_client.urls import Address, address_of, what_is_wrong
+from cascada.tiers.redis_client.wire import Wire
 
 SENTINEL_SILENCE: Final = 1.0
 """Seconds that one Sentinel may take before the next one is asked."""
