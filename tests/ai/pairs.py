@@ -113,8 +113,8 @@ def function_call(of: str, item: str = "fc_1") -> Request:
     return {"type": "function_call", "id": item, "call_id": of, "name": "f", "arguments": "{}"}
 
 
-def output(of: str) -> Request:
-    return {"type": "function_call_output", "call_id": of, "output": "42"}
+def output(of: str, text: str = "42") -> Request:
+    return {"type": "function_call_output", "call_id": of, "output": text}
 
 
 def backwards(request: Request) -> Request:
@@ -267,6 +267,14 @@ OTHER: Pairs = {
         said(called("c1", "c2"), result("c2", "x"), result("c1", "y")),
     ),
     "a result of another call": (said(called("c"), result("c")), said(called("c"), result("d"))),
+    "results of calls that only their ids name": (
+        items(output("c1"), output("c2", "x"), previous_response_id="r"),
+        items(output("c2"), output("c1", "x"), previous_response_id="r"),
+    ),
+    "a result of a call that is only referred to": (
+        items({"type": "item_reference", "id": "fc_1"}, output("c1")),
+        items({"type": "item_reference", "id": "fc_1"}, output("c2")),
+    ),
     "what only its id names": (
         items({"type": "item_reference", "id": "msg_1"}),
         items({"type": "item_reference", "id": "msg_2"}),

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import httpx2
 import pytest
+from openai import RateLimitError
 
 from cascada import Cache
 from cascada.ai.httpx2 import AsyncModelTransport
@@ -82,6 +83,9 @@ STREAMS: dict[str, Behave] = {
     ),
     "an error before the end": lambda path, body: streaming(
         [*cut(body, slice(-1)), *events({"choices": [], "error": {"code": 1}}), DONE]
+    ),
+    "an event called error before the end": lambda path, body: streaming(
+        [*cut(body, slice(-1)), b'event: error\r\ndata: {"message": "overloaded"}\r\n\r\n', DONE]
     ),
     "no JSON before the end": lambda path, body: streaming(
         [*cut(body, slice(-1)), b"data: {]\n\n", DONE]
@@ -177,6 +181,16 @@ async def test_compressed_answers(models: ModelServer, ask: Any) -> None:
         for _ in range(2):
             assert await ask(openai) == GOOD
         assert len(models.calls) == 1
+
+
+@BOTH
+@pytest.mark.parametrize("library", LIBRARIES)
+async def test_headers_need_not_be_ascii(models: ModelServer, library: str, ask: Any) -> None:
+    models.behave = lambda path, body: whole({}, 429, **{"x-said": "trop de requ\u00eates"})
+    async with Cache() as cache, client(models, cache, library) as openai:
+        with pytest.raises(RateLimitError) as error:
+            await ask(openai)
+        assert error.value.response.headers["x-said"] == "trop de requ\u00eates"
 
 
 ANSWERS = {

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import httpx
 import httpx2
 import pytest
 from openai import APIConnectionError, OpenAI, RateLimitError
 
 from cascada import Cache, Context
 from cascada.ai.httpx2 import ModelTransport
-from cascada.model.errors import MissingTenant, WrongLoop
+from cascada.model.errors import BadInput, LoadError, MissingTenant, WrongLoop
 from tests.ai import asking
 from tests.ai.asking import LIBRARIES, plain_client
 from tests.servers.model import ModelServer, Reply, ordinary, pieces, streaming, whole
@@ -92,6 +93,37 @@ def test_a_stream_is_followed_as_it_comes_and_may_be_left(models: ModelServer) -
                 break
         assert other.result() == "abcdef" == streamed(openai)
         assert len(models.calls) == 1
+
+
+def test_a_stream_may_be_closed_by_another_thread_than_its_reader(models: ModelServer) -> None:
+    models.behave = lambda path, body: streaming(pieces(body, list("abcdef")), pause=0.1)
+    with plain_client(models, Cache()) as openai, ThreadPoolExecutor(1) as threads:
+        stream = openai.chat.completions.create(model="m", messages=HELLO, stream=True)
+        reader = threads.submit(list, stream)
+        time.sleep(0.05)
+        stream.close()
+        with pytest.raises(LoadError, match="closed while it was read"):
+            reader.result()
+        assert streamed(openai) == "abcdef"
+        assert len(models.calls) == 2
+
+
+def test_what_passes_by_is_not_read_first() -> None:
+    def upload() -> Iterator[bytes]:
+        sent.append("read")
+        yield b"x"
+
+    class Inner(httpx2.BaseTransport):
+        def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+            sent.append("reached")
+            return httpx2.Response(200, content=request.read())
+
+    sent: list[str] = []
+    with httpx2.Client(transport=ModelTransport(Cache(), transport=Inner())) as http:
+        assert http.post("http://h/v1/files", content=upload()).content == b"x"
+    assert sent == ["reached", "read"]
+    with pytest.raises(BadInput, match="a plain transport of httpx2"):
+        ModelTransport(Cache(), transport=httpx.HTTPTransport())
 
 
 def test_a_stream_that_all_have_left_is_not_kept(models: ModelServer) -> None:

@@ -192,6 +192,19 @@ def test_what_begins_something_has_no_id(name: str) -> None:
         request_id(model="m", messages=HELLO, **{name: {"id": "x"}})
 
 
+@pytest.mark.parametrize(
+    "tool",
+    [
+        {"type": "mcp", "server_label": "x", "server_url": "https://x"},
+        {"type": "code_interpreter", "container": {"type": "auto"}},
+        {"type": "code_interpreter", "container": "cntr_1"},
+    ],
+)
+def test_a_tool_that_acts_at_the_provider_has_none_either(tool: Request) -> None:
+    with pytest.raises(BadInput, match=f"{tool['type']}' begins or changes something"):
+        request_id(model="m", input="x", tools=[tool])
+
+
 # --- what is no request ---------------------------------------------------------------------------
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import httpx2
 import pytest
 from anthropic import AsyncAnthropic
@@ -14,7 +15,7 @@ from openai import APIConnectionError, RateLimitError
 
 from cascada import Cache, Context, Limits
 from cascada.ai.httpx2 import AsyncModelTransport
-from cascada.model.errors import BadInput, MissingTenant
+from cascada.model.errors import BadInput, LoadError, MissingTenant
 from tests.ai.asking import LIBRARIES, client, said, streamed
 from tests.servers.model import (
     Body,
@@ -63,6 +64,25 @@ async def test_a_stream_is_followed_as_it_comes(models: ModelServer) -> None:
         assert await whole_of == "abcdef"
         assert await streamed(openai) == "abcdef"
         assert len(models.calls) == 1
+
+
+async def test_a_stream_may_be_closed_by_another_task_than_its_reader(models: ModelServer) -> None:
+    models.behave = lambda path, body: streaming(pieces(body, list("abcdef")), pause=0.1)
+    async with Cache() as cache, client(models, cache) as openai:
+        stream = await openai.chat.completions.create(
+            model="m", messages=[{"role": "user", "content": "hello"}], stream=True
+        )
+
+        async def read() -> list[Any]:
+            return [each async for each in stream]
+
+        reader = asyncio.create_task(read())
+        await asyncio.sleep(0.05)
+        await stream.close()
+        with pytest.raises(LoadError, match="closed while it was read"):
+            await reader
+        await streamed(openai)
+        assert len(models.calls) == 2, "nobody has followed the first one to its end"
 
 
 @BOTH
@@ -245,6 +265,41 @@ async def test_what_is_no_call_to_a_model_passes_by(models: ModelServer) -> None
         assert len(models.calls) == 4
 
 
+async def test_what_passes_by_is_not_read_first(models: ModelServer) -> None:
+    async def upload() -> AsyncIterator[bytes]:
+        sent.append("read")
+        yield b"x"
+
+    class Inner(httpx2.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+            sent.append("reached")
+            return httpx2.Response(200, content=await request.aread())
+
+    sent: list[str] = []
+    transport = AsyncModelTransport(Cache(), transport=Inner())
+    async with httpx2.AsyncClient(transport=transport) as http:
+        assert (await http.post("http://h/v1/files", content=upload())).content == b"x"
+    assert sent == ["reached", "read"]
+
+
+async def test_who_could_not_follow_a_stream_that_was_not_kept_asks_himself(
+    models: ModelServer, redis_server: RedisServer
+) -> None:
+    redis_server.flush()
+    models.behave = lambda path, body: streaming(pieces(body, list("abc"), "length"), pause=0.1)
+    url = redis_server.url
+    async with Cache(redis=url) as cache, client(models, cache) as openai:
+
+        async def answer() -> str:
+            return await streamed(openai)
+
+        first = asyncio.create_task(answer())
+        await asyncio.sleep(0.15)
+        hit = await cache.tenant("acme").load("agent_response", "q", answer)
+        assert hit.value == await first == "abc"
+        assert len(models.calls) == 2
+
+
 async def test_answers_outlive_their_process(models: ModelServer, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'answers.db'}"
     for _ in range(2):
@@ -311,6 +366,9 @@ async def test_every_mode_answers(models: ModelServer, mode: Any, ask: Any) -> N
     [
         ({"transport": 3}, "an async transport"),
         ({"transport": httpx2.HTTPTransport()}, "an async transport"),
+        ({"transport": httpx.AsyncHTTPTransport()}, "an async transport of httpx2"),
+        ({"transport": httpx2.AsyncHTTPTransport}, "an async transport of httpx2"),
+        ({"transport": httpx2.AsyncClient()}, "an async transport of httpx2"),
         ({"tenant": ""}, "tenant"),
         ({"ttl": -1}, "ttl"),
         ({"tags": "news"}, "tags"),

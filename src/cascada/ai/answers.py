@@ -146,6 +146,8 @@ class Events:
             self._line.clear()
             if whole.startswith(b"data:"):
                 self._data(whole[5:].strip())
+            elif whole.startswith(b"event:"):
+                self._failed |= whole[6:].strip() == b"error"
         self._line.append(rest)
         self._held = sum(map(len, self._line)) if lines else self._held + len(rest)
         if self._held > _LONGEST_LINE:

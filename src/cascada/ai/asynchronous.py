@@ -31,13 +31,14 @@ from cascada.ai.calls import (
     is_stream,
     kept,
     kept_headers,
+    kind_asked,
     rebuilt,
     streamed,
 )
 from cascada.api.cache import Cache
 from cascada.api.tenant import Tenant
 from cascada.model import arguments
-from cascada.model.errors import SourceBusy
+from cascada.model.errors import LoadError, SourceBusy
 
 _AFTER_THE_END: Final = 0.25
 """Seconds for what comes behind the end mark: the end of the body, after which the connection can
@@ -54,8 +55,8 @@ class Asynchronous:
         """`transport`: what asks the provider; the library's own, unless another is given."""
         self._settings = Keeper(cache, **kept)
         self._inner = self.library.AsyncHTTPTransport() if transport is None else transport
-        needed = ("handle_async_request", "aclose")
-        arguments.offers(self._inner, "transport", needed, "an async transport of httpx")
+        accepted = f"an async transport of {self.library.__name__}"
+        arguments.instance(self._inner, "transport", self.library.AsyncBaseTransport, accepted)
 
     async def __aenter__(self) -> Self:
         await self._inner.__aenter__()
@@ -68,8 +69,10 @@ class Asynchronous:
         await self._inner.aclose()
 
     async def handle_async_request(self, request: Any) -> Any:
-        await request.aread()
-        call = call_of(request)
+        call = None
+        if kind_asked(request) is not None:
+            await request.aread()
+            call = call_of(request)
         if call is None:
             return await self._inner.handle_async_request(request)
         settings, tenant = self._settings, self._settings.tenant()
@@ -86,10 +89,13 @@ class Asynchronous:
             )
             return rebuilt(self.library, hit.value)
         except NotKept as refused:
-            return rebuilt(self.library, refused.answer)
+            if refused.answer is not None:
+                return rebuilt(self.library, refused.answer)
         except SourceBusy:
-            # So many loads run that this one got no turn: the call does not fail for its cache.
-            return await self._inner.handle_async_request(request)
+            pass
+        # Nothing is left of a stream that could not be followed and was not kept, or so many loads
+        # run that this one got no turn: the call does not fail for its cache.
+        return await self._inner.handle_async_request(request)
 
     async def _answer(self, request: Any, call: Call) -> Answer:
         response = await self._inner.handle_async_request(request)
@@ -166,18 +172,35 @@ async def next_of(stream: AsyncGenerator[Any]) -> bytes | None:
 
 
 class AsyncBody:
-    """A stream's bytes for one reader, who may leave at any time."""
+    """A stream's bytes for one reader, who may leave at any time.
+
+    Somebody else may close it, too, while the reader waits. A generator that runs cannot be closed:
+    then the reader leaves with the next piece, and is told that this was not the end.
+    """
 
     def __init__(self, stream: AsyncGenerator[Any]) -> None:
         self._stream = stream
+        self._waiting = False
+        self._left = False
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
     async def __anext__(self) -> bytes:
-        if (piece := await next_of(self._stream)) is None:
+        self._waiting = True
+        try:
+            piece = await next_of(self._stream)
+        finally:
+            self._waiting = False
+            if self._left:
+                await self._stream.aclose()
+        if self._left:
+            raise LoadError("this stream was closed while it was read")
+        if piece is None:
             raise StopAsyncIteration
         return piece
 
     async def aclose(self) -> None:
-        await self._stream.aclose()
+        self._left = True
+        if not self._waiting:
+            await self._stream.aclose()

@@ -7,7 +7,7 @@ httpx2 have the same classes, and an SDK takes those of one.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypedDict
 
 from cascada.ai.answers import Answer, Kind, ended_well, kind_of
@@ -52,10 +52,15 @@ class Call(NamedTuple):
     streamed: bool
 
 
+def kind_asked(request: Any) -> Kind | None:
+    """What a request may be, before its body is read: of all else, such as a large upload, it is
+    left to who sends it."""
+    return kind_of(request.url.path) if request.method == "POST" else None
+
+
 def call_of(request: Any) -> Call | None:
     """What a request, whose body has been read, asks of which model; None if it is no such call."""
-    url = request.url
-    kind = kind_of(url.path) if request.method == "POST" else None
+    url, kind = request.url, kind_asked(request)
     if kind is None:
         return None
     try:
@@ -151,11 +156,15 @@ def answered(response: Any) -> Answer:
     return Answer(response.status_code, said, response.content)
 
 
-def rebuilt(library: Any, answer: Answer | None) -> Any:
-    assert answer is not None
-    return library.Response(answer.status, headers=list(answer.headers), content=answer.body)
+def rebuilt(library: Any, answer: Answer) -> Any:
+    return library.Response(answer.status, headers=_sent(answer.headers), content=answer.body)
 
 
 def streamed(library: Any, head: Any, body: Any) -> Any:
     status, headers = head
-    return library.Response(status, headers=list(map(tuple, headers)), stream=body)
+    return library.Response(status, headers=_sent(headers), stream=body)
+
+
+def _sent(headers: Iterable[Sequence[str]]) -> list[tuple[str, bytes]]:
+    """As bytes: of texts, httpx takes ASCII alone, though it shows what comes as UTF-8, too."""
+    return [(name, value.encode()) for name, value in headers]

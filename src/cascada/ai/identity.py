@@ -95,12 +95,24 @@ def _canonical(provider: str | None, request: Mapping[str, Any]) -> dict[str, An
             )
     for name in ENVELOPE | NEVER:
         said.pop(name, None)
+    _refuse_what_acts(said.get("tools"))
     arguments.name(said.get("model"), "model", "the name of the model that is called")
     if not said.keys() & {"messages", "input", "prompt"}:
         raise BadInput("the request asks nothing; pass its messages, its input or its prompt")
     walk = _Walk(provider)
     found = {name: walk.parameter(name, said[name]) for name in sorted(said)}
     return found if provider is None else without_defaults(provider, found)
+
+
+def _refuse_what_acts(tools: object) -> None:
+    """BadInput for a tool by which the provider acts elsewhere while it answers."""
+    for tool in tools if isinstance(tools, list | tuple) else ():
+        if isinstance(tool, Mapping) and (tool.get("type") == "mcp" or "container" in tool):
+            raise BadInput(
+                f"a tool of type {tool.get('type')!r} begins or changes something at the provider, "
+                "or at a server that it calls: such a call's answer stands for no other; make it "
+                "without the cache"
+            )
 
 
 def _merged(request: Mapping[str, Any]) -> list[tuple[str, Any]]:
@@ -170,8 +182,10 @@ class _Walk:
             unsaid = _is_unsaid(value) or (value is None and self._provider is not None)
             if unsaid or name in IN_BLOCKS:
                 continue
-            if name in _PLACES or (name == "id" and type(kind) is str and kind in _PLACED):
+            if name == "id" and type(kind) is str and kind in _PLACED:
                 found[name] = self._place(value)
+            elif name in _PLACES:
+                found[name] = self._place(value, of_a_call=not _is_result(name, kind))
             elif name == "tool_calls" and type(value) in (list, tuple):
                 found[name] = [self._tool_call(each) for each in value]
             elif name in _OPAQUE or (name == "input" and kind is not None):
@@ -191,9 +205,11 @@ class _Walk:
             found["id"] = self._place(found["id"])
         return found
 
-    def _place(self, value: Any) -> Any:
+    def _place(self, value: Any, *, of_a_call: bool = True) -> Any:
+        """The place of a call. A result whose call is not in the request (but in a response before
+        it, say) names it by its id alone, which stays."""
         text = text_of(value)
-        if text is None:
+        if text is None or not (of_a_call or text in self._places):
             return self.plain(value)
         return Ext(_PLACE, b"%d" % self._places.setdefault(text, len(self._places)))
 
@@ -260,6 +276,11 @@ def _without(value: Any, names: frozenset[str]) -> Any:
     if not isinstance(value, dict):
         return value
     return {name: each for name, each in value.items() if name not in names}
+
+
+def _is_result(name: str, kind: object) -> bool:
+    """Whether it says whose result it is; else it is the call's own."""
+    return name != "call_id" or (isinstance(kind, str) and kind.endswith("_output"))
 
 
 def _holds_bytes(name: str, beside: Mapping[str, Any]) -> bool:

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, ClassVar, Self, Unpack
 
 from cascada.ai.answers import Answer, Events
-from cascada.ai.asynchronous import next_of
+from cascada.ai.asynchronous import AsyncBody
 from cascada.ai.calls import (
     Call,
     Keeper,
@@ -23,6 +23,7 @@ from cascada.ai.calls import (
     is_stream,
     kept,
     kept_headers,
+    kind_asked,
     rebuilt,
     streamed,
 )
@@ -42,8 +43,8 @@ class Synchronous:
     def __init__(self, cache: Cache, *, transport: Any = None, **kept: Unpack[Keeping]) -> None:
         self._settings = Keeper(cache, **kept)
         self._inner = self.library.HTTPTransport() if transport is None else transport
-        needed = ("handle_request", "close")
-        arguments.offers(self._inner, "transport", needed, "a plain transport of httpx")
+        accepted = f"a plain transport of {self.library.__name__}"
+        arguments.instance(self._inner, "transport", self.library.BaseTransport, accepted)
 
     def __enter__(self) -> Self:
         self._inner.__enter__()
@@ -56,8 +57,10 @@ class Synchronous:
         self._inner.close()
 
     def handle_request(self, request: Any) -> Any:
-        request.read()
-        call = call_of(request)
+        call = None
+        if kind_asked(request) is not None:
+            request.read()
+            call = call_of(request)
         if call is None:
             return self._inner.handle_request(request)
         if asyncio._get_running_loop() is not None:
@@ -79,9 +82,11 @@ class Synchronous:
             )
             return rebuilt(self.library, self._run(load).value)
         except NotKept as refused:
-            return rebuilt(self.library, refused.answer)
+            if refused.answer is not None:
+                return rebuilt(self.library, refused.answer)
         except SourceBusy:
-            return self._inner.handle_request(request)
+            pass
+        return self._inner.handle_request(request)
 
     def _run(self, work: Any) -> Any:
         return portal.run(self._settings.cache, work, "ModelTransport")
@@ -136,7 +141,7 @@ class Body:
     """As `AsyncBody`, for a thread: each piece is waited for on the cache's own loop."""
 
     def __init__(self, stream: AsyncGenerator[Any], cache: Cache) -> None:
-        self._stream = stream
+        self._body = AsyncBody(stream)
         self._cache = cache
         self._over = False
 
@@ -147,7 +152,7 @@ class Body:
         if self._over:
             raise StopIteration
         try:
-            piece = portal.run(self._cache, partial(next_of, self._stream), "ModelTransport")
+            piece = portal.run(self._cache, self._next, "ModelTransport")
         except BaseException:
             self.close()
             raise
@@ -156,8 +161,8 @@ class Body:
             raise StopIteration
         return piece
 
-    async def _leave(self) -> None:
-        await self._stream.aclose()
+    async def _next(self) -> bytes | None:
+        return await anext(self._body, None)
 
     def close(self) -> None:
         """Leave. A generator that holds this one calls it, too, from whatever thread collects it:
@@ -167,6 +172,6 @@ class Body:
         if over or loop is None or not loop.is_running():
             return
         if asyncio._get_running_loop() is None:
-            portal.run(self._cache, self._leave, "ModelTransport")
+            portal.run(self._cache, self._body.aclose, "ModelTransport")
         else:
-            asyncio.run_coroutine_threadsafe(self._leave(), loop)
+            asyncio.run_coroutine_threadsafe(self._body.aclose(), loop)
