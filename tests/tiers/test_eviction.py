@@ -125,3 +125,16 @@ async def test_memory_does_not_keep_what_was_replaced_or_invalidated() -> None:
 
 
 TAG = tag_name("acme", "news")
+
+
+async def test_of_records_used_at_one_moment_the_newest_may_go_and_nothing_is_kept_of_it() -> None:
+    tier = MemoryTier(clock := ManualClock(), capacity_bytes=CAPACITY)
+    until = clock.time() + 9
+    for number in range(40):  # the clock does not move, and a large one drives out several
+        lease = tier.lease_meanwhile(key_of(f"{number}"), None, 10.0)
+        size = CAPACITY // 2 if number % 10 == 9 else number
+        tier.fill_one(lease, Entry(bytes(size), fresh_until=until, expires=until))
+    assert tier.records.evictions > 0
+    assert len(tier.meanwhile) == len(tier.records)
+    tier.end_meanwhile()
+    assert len(tier.records) == 0

@@ -46,17 +46,17 @@ be used again. Without it the connection is closed."""
 
 
 class Asynchronous:
-    """The transport of an async client. `library` is httpx or httpx2, `body` a stream of its."""
+    """The transport of an async client. `http` is httpx or httpx2, `body` a stream of its."""
 
-    library: ClassVar[Any]
+    http: ClassVar[Any]
     body: ClassVar[type[AsyncBody]]
 
     def __init__(self, cache: Cache, *, transport: Any = None, **kept: Unpack[Keeping]) -> None:
         """`transport`: what asks the provider; the library's own, unless another is given."""
         self._settings = Keeper(cache, **kept)
-        self._inner = self.library.AsyncHTTPTransport() if transport is None else transport
-        accepted = f"an async transport of {self.library.__name__}"
-        arguments.instance(self._inner, "transport", self.library.AsyncBaseTransport, accepted)
+        self._inner = self.http.AsyncHTTPTransport() if transport is None else transport
+        accepted = f"an async transport of {self.http.__name__}"
+        arguments.instance(self._inner, "transport", self.http.AsyncBaseTransport, accepted)
 
     async def __aenter__(self) -> Self:
         await self._inner.__aenter__()
@@ -87,10 +87,10 @@ class Asynchronous:
                 type=Answer,
                 **settings.terms,
             )
-            return rebuilt(self.library, hit.value)
+            return rebuilt(self.http, hit.value)
         except NotKept as refused:
             if refused.answer is not None:
-                return rebuilt(self.library, refused.answer)
+                return rebuilt(self.http, refused.answer)
         except SourceBusy:
             pass
         # Nothing is left of a stream that could not be followed and was not kept, or so many loads
@@ -113,7 +113,7 @@ class Asynchronous:
         except BaseException:
             await stream.aclose()
             raise
-        return streamed(self.library, head, self.body(stream))
+        return streamed(self.http, head, self.body(stream))
 
     async def _pieces(self, request: Any, call: Call) -> AsyncGenerator[Any]:
         """The head, then the bytes as they come; the last of them in a list (`next_of`)."""

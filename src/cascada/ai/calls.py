@@ -1,6 +1,6 @@
 """A request as a call to a model, and a response as an answer that may be kept.
 
-What both transports do without waiting. References to a library are by `library` alone: httpx and
+What both transports do without waiting. References to a library are by `http` alone: httpx and
 httpx2 have the same classes, and an SDK takes those of one.
 """
 
@@ -156,13 +156,13 @@ def answered(response: Any) -> Answer:
     return Answer(response.status_code, said, response.content)
 
 
-def rebuilt(library: Any, answer: Answer) -> Any:
-    return library.Response(answer.status, headers=_sent(answer.headers), content=answer.body)
+def rebuilt(http: Any, answer: Answer) -> Any:
+    return http.Response(answer.status, headers=_sent(answer.headers), content=answer.body)
 
 
-def streamed(library: Any, head: Any, body: Any) -> Any:
+def streamed(http: Any, head: Any, body: Any) -> Any:
     status, headers = head
-    return library.Response(status, headers=_sent(headers), stream=body)
+    return http.Response(status, headers=_sent(headers), stream=body)
 
 
 def _sent(headers: Iterable[Sequence[str]]) -> list[tuple[str, bytes]]:

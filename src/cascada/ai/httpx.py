@@ -30,12 +30,12 @@ class _Stream(Body, httpx.SyncByteStream):
 class AsyncModelTransport(Asynchronous, httpx.AsyncBaseTransport):
     """`httpx.AsyncClient(transport=AsyncModelTransport(cache))`: each call to a model once."""
 
-    library: ClassVar = httpx
+    http: ClassVar = httpx
     body: ClassVar = _AsyncStream
 
 
 class ModelTransport(Synchronous, httpx.BaseTransport):
     """`httpx.Client(transport=ModelTransport(cache))`: the same for plain clients, in threads."""
 
-    library: ClassVar = httpx
+    http: ClassVar = httpx
     body: ClassVar = _Stream

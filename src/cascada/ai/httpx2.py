@@ -32,12 +32,12 @@ class _Stream(Body, httpx2.SyncByteStream):
 class AsyncModelTransport(Asynchronous, httpx2.AsyncBaseTransport):
     """`httpx2.AsyncClient(transport=AsyncModelTransport(cache))`: each call to a model once."""
 
-    library: ClassVar = httpx2
+    http: ClassVar = httpx2
     body: ClassVar = _AsyncStream
 
 
 class ModelTransport(Synchronous, httpx2.BaseTransport):
     """`httpx2.Client(transport=ModelTransport(cache))`: the same for plain clients, in threads."""
 
-    library: ClassVar = httpx2
+    http: ClassVar = httpx2
     body: ClassVar = _Stream

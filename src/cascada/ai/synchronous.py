@@ -37,14 +37,14 @@ from cascada.model.errors import SourceBusy, WrongLoop
 class Synchronous:
     """The transport of a plain client, used from threads; else as the asynchronous one."""
 
-    library: ClassVar[Any]
+    http: ClassVar[Any]
     body: ClassVar[type[Body]]
 
     def __init__(self, cache: Cache, *, transport: Any = None, **kept: Unpack[Keeping]) -> None:
         self._settings = Keeper(cache, **kept)
-        self._inner = self.library.HTTPTransport() if transport is None else transport
-        accepted = f"a plain transport of {self.library.__name__}"
-        arguments.instance(self._inner, "transport", self.library.BaseTransport, accepted)
+        self._inner = self.http.HTTPTransport() if transport is None else transport
+        accepted = f"a plain transport of {self.http.__name__}"
+        arguments.instance(self._inner, "transport", self.http.BaseTransport, accepted)
 
     def __enter__(self) -> Self:
         self._inner.__enter__()
@@ -80,10 +80,10 @@ class Synchronous:
                 type=Answer,
                 **settings.terms,
             )
-            return rebuilt(self.library, self._run(load).value)
+            return rebuilt(self.http, self._run(load).value)
         except NotKept as refused:
             if refused.answer is not None:
-                return rebuilt(self.library, refused.answer)
+                return rebuilt(self.http, refused.answer)
         except SourceBusy:
             pass
         return self._inner.handle_request(request)
@@ -111,7 +111,7 @@ class Synchronous:
                 raise
 
         stream, head = self._run(begin)
-        return streamed(self.library, head, self.body(stream, settings.cache))
+        return streamed(self.http, head, self.body(stream, settings.cache))
 
     def _pieces(self, request: Any, call: Call) -> Iterator[Any]:
         """As the async one, but that nothing ends a wait for what may come behind the end mark."""

@@ -141,6 +141,8 @@ async def _load(stack: Stack, items: Sequence[Item], loader: Loader) -> None:
             first.live.seen = lease.seq
     try:
         produced = await _run(stack, items, loader, context)
+        # All values are there: what is left, storing them, is the task's own work.
+        first.owner.kept = True
         good = await _encoded(stack, items, produced, context)
     except TooLong as error:
         # It ended well for those who follow it; nobody else can have it.
@@ -162,6 +164,9 @@ async def _load(stack: Stack, items: Sequence[Item], loader: Loader) -> None:
                 stack.flights.cool(item.request.key, stack.timer() + COOL_DOWN)
         await release(stack, items)
         raise
+    finally:
+        # Not before: to encode many values takes a while, in which the leases must not end.
+        first.owner.stop_renewing()
     if good:
         loaded = good[0][0].request.key
         stack.trace.loaded(kind, loaded, stack.timer() - started, len(good))
@@ -262,8 +267,6 @@ async def _run(
     finally:
         stack.watchers -= 1
         stack.limits.leave(key.data_type, owner)
-        if owner.renewing is not None:
-            owner.renewing.cancel()
 
 
 async def _in_time(seconds: float, requests: Sequence[Request], loader: Loader) -> list[LoadResult]:

@@ -110,14 +110,14 @@ class Lookup:
         """
         try:
             await self._ask_below(shared)
+            in_memory = self.stack.memory.name
+            found = [each for each in self.items if each.answer and each.answer.tier != in_memory]
+            if found:
+                await backfill_found(self.stack, found, loading=self._loading)
         except BaseException:
             # Its callers have left, or it failed: others would wait for a load that nobody runs.
             await release(self.stack, self.items)
             raise
-        in_memory = self.stack.memory.name
-        found = [each for each in self.items if each.answer and each.answer.tier != in_memory]
-        if found:
-            await backfill_found(self.stack, found, loading=self._loading)
 
     async def _ask_below(self, shared: SharedRead | None) -> None:
         pending = self.pending()

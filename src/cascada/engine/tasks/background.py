@@ -167,16 +167,16 @@ def _start(
     return task
 
 
-def end(task: asyncio.Task[Any]) -> None:
+def end(task: asyncio.Task[Any], unless: Callable[[], bool] = lambda: False) -> None:
     """Cancel it once it has begun: who waits for what it does is told by itself alone.
 
-    And once only: it may be giving back its leases by then.
+    And once only: it may be giving back its leases by then. Not if by then `unless` is true.
     """
-    task.get_loop().call_soon(_cancel, task)
+    task.get_loop().call_soon(_cancel, task, unless)
 
 
-def _cancel(task: asyncio.Task[Any]) -> None:
-    if not task.cancelling():
+def _cancel(task: asyncio.Task[Any], unless: Callable[[], bool]) -> None:
+    if not task.cancelling() and not unless():
         task.cancel()
 
 

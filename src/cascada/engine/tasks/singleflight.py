@@ -61,6 +61,11 @@ class LoadTask(Ticket):
         self.flying = 0
         self.kept = kept
 
+    def stop_renewing(self) -> None:
+        """Its leases are to be filled now, or to go."""
+        if self.renewing is not None:
+            self.renewing.cancel()
+
     def wait_for(self, other: LoadTask) -> None:
         """Its loader waits for the other one from now on."""
         self.waits_for[other] = self.waits_for.get(other, 0) + 1
@@ -239,7 +244,8 @@ class Waiter:
         if self._parent is not None:
             self._parent.wait_no_more(owner)
         if not owner.waiters and not owner.kept and owner.task is not None:
-            end(owner.task)
+            # It may have its value before it is ended: then it is to be stored.
+            end(owner.task, lambda: owner.kept)
 
 
 class Flights(dict[Key, Flight]):

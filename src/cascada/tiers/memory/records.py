@@ -102,7 +102,7 @@ class Records:
     ) -> Record | None:
         """Keep `entry`, valid at `seq`, in the place of what is there; make room for it.
 
-        None if it is larger than all the room.
+        None if there is no room for it.
         """
         # The key itself needs no cell while its record is here: `apply` finds it by its key.
         cells = self._names.cells_of(partition, resource_id)
@@ -139,7 +139,8 @@ class Records:
         while self.size > self.capacity:
             self._remove(self._eviction.victim())
             self.evictions += 1
-        return record
+        # Of records that were used at one moment it may be the one that goes.
+        return None if record.gone else record
 
     def drop(self, record: Record) -> None:
         """It is not kept any more."""
