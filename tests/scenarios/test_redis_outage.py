@@ -61,7 +61,8 @@ async def test_no_caller_gets_an_error_and_redis_is_used_again(
     stop()
     for number in range(30):
         assert (await acme.load("doc", f"{number}", Row("loaded").read)).value in ("new", "loaded")
-        assert (await acme.get("doc", "1")).value in ("new", None)
+        # Memory may have been emptied: then it keeps what was loaded, and serves it as stale.
+        assert (await acme.get("doc", "1")).value in ("new", "loaded", None)
         await asyncio.sleep(0.02)
     if fault == "stopped":
         server.signal(signal.SIGCONT)
