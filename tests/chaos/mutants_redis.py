@@ -4,9 +4,12 @@ Not here, because no run is likely to meet them; each has a deterministic test i
 `tests/tiers/test_redis_traps.py`: a seq lost alone or kept alone, the fence of a degraded miss, the
 seq of the second MGET, a second MGET without `e`, the time of the look taken after it, a "last
 seen" seq from an MGET, a push connection at another live server, a delayed one-script set, a
-forgotten version. Nor what is right again at the next write, which
-`tests/contracts/test_less_one_rule.py` has: equality without names, flags or version; a set that
-lands under another value's HOLD; a fill that replaces, or draws a number.
+forgotten version, an own invalidation of another epoch (whose push is there before its caller goes
+on, unless pushes are frozen; then memory may be old for as long as its lease).
+
+Nor what is right again at the next write, which `tests/contracts/test_less_one_rule.py` has:
+equality without names, flags or version; a set that lands under another value's HOLD; a fill that
+replaces, or draws a number.
 """
 
 from __future__ import annotations
@@ -246,16 +249,6 @@ def trusted_without_heartbeat() -> None:
         return forever
 
     swap(PushFeed, "_trust", trust)
-
-
-@mutant(
-    "push: that the numbers began anew is not noticed by who makes an invalidation",
-    config="redis",
-    workload="looking back",
-    faults=("flushed again and again",),
-)
-def another_epoch_unnoticed() -> None:
-    swap(PushFeed, "numbered_in", lambda original: lambda self, nonce: None)
 
 
 # --- the paths -----------------------------------------------------------------------------------
