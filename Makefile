@@ -31,24 +31,30 @@ endif
 NO_PYTHON = echo "venv: found no Python >= 3.11 with its venv module (tried $(or $(PYTHON),$(NAMES)))." \
 	"On Debian or Ubuntu: apt install python3-venv. Elsewhere: make venv PYTHON=/path/to/python3.11, or install uv." >&2
 
-venv: .venv/.ok  ## make .venv from the lock, with uv if it is on the PATH, else with pip
+venv: .venv/.dev  ## make .venv from the locks, with uv if it is on the PATH, else with pip
 
-# The stamp comes last, so an environment without it is half-made and goes. One with an old stamp is brought up to date
-# in place: somebody may be using it.
-.venv/.ok: requirements/dev.txt pyproject.toml
+# What the example service and its demo need. The stamp comes last, so an environment without it is half-made and goes.
+# One with an old stamp is brought up to date in place: somebody may be using it.
+.venv/.ok: requirements/demo.txt pyproject.toml
 	@[ -f $@ ] && $(PY) -c "$(WORKS)" 2>/dev/null || rm -rf .venv
 	@[ -d .venv ] || $(CREATE)
-	@echo "venv: installing requirements/dev.txt into .venv with $(TOOL)"
-	@$(INSTALL) --require-hashes -r requirements/dev.txt
+	@echo "venv: installing requirements/demo.txt into .venv with $(TOOL)"
+	@$(INSTALL) --require-hashes -r requirements/demo.txt
 	@$(INSTALL) --no-deps --no-build-isolation -e .
 	@touch $@
 	@echo "venv: ready, $$($(PY) --version)"
 
-demo: venv  ## run the example service without and with cascada and compare them (about two minutes)
+# Beside that, what tests, checks and benchmarks need: the same versions, and more.
+.venv/.dev: requirements/dev.txt .venv/.ok
+	@echo "venv: adding requirements/dev.txt"
+	@$(INSTALL) --require-hashes -r requirements/dev.txt
+	@touch $@
+
+demo: .venv/.ok  ## run the example service without and with cascada and compare them (about two minutes)
 	@echo "demo: the same workload over HTTP, without cascada and with it in turn"
 	@$(PY) -m examples.agent_service.demo
 
-serve: venv  ## run the example service until Ctrl-C (PORT=)
+serve: .venv/.ok  ## run the example service until Ctrl-C (PORT=)
 	@echo "serve: starting the example service"
 	@$(PY) -m examples.agent_service.serve --port $(PORT)
 

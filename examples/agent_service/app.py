@@ -22,6 +22,7 @@ from examples.agent_service.routes import (
     conversations,
     executions,
     operations,
+    pages,
     queries,
     tools,
 )
@@ -105,6 +106,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description=_DESCRIPTION,
         openapi_tags=[{"name": name, "description": text} for name, text in _TAGS],
         lifespan=lifespan,
+        docs_url=None,  # FastAPI's pages fetch their scripts from another host; routes/pages.py
+        redoc_url=None,
     )
     app.caller = declared(chosen)
     app.state.tenant_of = tenant_of_request(chosen)
@@ -112,6 +115,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for router in _ROUTERS:
         app.include_router(router, responses=refusals)
     app.include_router(operations.router)
+    pages.add_pages(app)
     for error, status in _STATUS.items():
         app.add_exception_handler(error, _answer_with(status))
     for driver_error in unavailable:

@@ -24,11 +24,15 @@ from examples.agent_service.callers import caller_header
 from examples.agent_service.corpus import standard_library
 from examples.agent_service.database import AlreadyThere
 from examples.agent_service.records import Agent, Document
+from examples.agent_service.routes.pages import Try
 from examples.agent_service.service import Service
 from examples.agent_service.settings import Settings, WrongSetting
 
 TENANT: Final = "demo"
+_AGENT: Final = "librarian"
+_COLLECTION: Final = "stdlib"
 _DOCUMENTS: Final = 300
+_QUESTIONS: Final = 12  # that the landing page proposes
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,9 +61,11 @@ def _serve(settings: Settings, host: str, port: int, *, bare: bool) -> None:
         if bare:
             print(address, flush=True)
         else:
-            question = await _seed(app.state.service)
+            questions = await _seed(app.state.service)
+            tenant = TENANT if settings.jwt_secret is None else None
+            app.state.to_try = Try(tenant, _AGENT, _COLLECTION, questions)
             caller = caller_header(settings, TENANT)
-            print(_welcome(address, _runs_on(config), caller, question), flush=True)
+            print(_welcome(address, _runs_on(config), caller, questions[0]), flush=True)
 
     _Server(config, announce).run()
 
@@ -82,27 +88,28 @@ class _Server(uvicorn.Server):
             await self._announce(f"http://{self.config.host}:{port}")
 
 
-async def _seed(service: Service) -> str:
-    """An agent and a collection of real texts, unless they are there; a question to ask."""
+async def _seed(service: Service) -> list[str]:
+    """An agent and a collection of real texts, unless they are there; questions to ask."""
     texts = standard_library(_DOCUMENTS)
     tenant = service.tenant(TENANT)
     with suppress(AlreadyThere):
         await tenant.writes.add_agent(
             Agent(
-                id="librarian",
+                id=_AGENT,
                 name="Librarian",
                 instructions="Answer from the passages.",
                 max_words=120,
             )
         )
     with suppress(AlreadyThere):
-        await tenant.writes.add_collection("stdlib", "Python's standard library")
+        await tenant.writes.add_collection(_COLLECTION, "Python's standard library")
         documents = [
-            Document(id=text.name, collection_id="stdlib", title=text.name, text=text.text)
+            Document(id=text.name, collection_id=_COLLECTION, title=text.name, text=text.text)
             for text in texts
         ]
-        await tenant.writes.put_documents("stdlib", documents)
-    return next((text.question for text in texts if text.question), "What is this?")
+        await tenant.writes.put_documents(_COLLECTION, documents)
+    asked = [text.question for text in texts if text.question]
+    return asked[:_QUESTIONS] or ["What is this?"]
 
 
 def _runs_on(config: uvicorn.Config) -> str:
@@ -115,14 +122,15 @@ def _runs_on(config: uvicorn.Config) -> str:
 
 
 def _welcome(address: str, runs_on: str, caller: str, question: str) -> str:
-    body = shlex.quote(json.dumps({"collection_id": "stdlib", "question": question}))
+    body = shlex.quote(json.dumps({"collection_id": _COLLECTION, "question": question}))
     return f"""serve: the agent service is at {address}, on {runs_on}
-  documentation  {address}/docs
+  ask a question {address}/
+  API            {address}/docs
   statistics     {address}/stats
   metrics        {address}/metrics
 Ask the demo tenant twice, and look at the header Cache-Status (the first answer comes from
 the local stand-in for a hosted model, the second from memory):
-  curl -i {address}/agents/librarian/query -H '{caller}' \\
+  curl -i {address}/agents/{_AGENT}/query -H '{caller}' \\
     -H 'Content-Type: application/json' -d {body}
 Ctrl-C stops it."""
 

@@ -162,7 +162,7 @@ async def test_a_tenant_that_takes_the_same_ids_meets_its_own_alone(
 async def test_what_is_open_to_all_tells_nothing_of_anybody(
     service: Running, victim: Victim, temperature: str
 ) -> None:
-    for path in sorted(OPEN | {"/openapi.json", "/docs"}):
+    for path in sorted(OPEN | {"/", "/openapi.json", "/docs"}):
         answer = await service.client(None).get(path)
         assert answer.status_code == 200
         for word in (SECRET, "victim"):

@@ -15,7 +15,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
-LOCK = (ROOT / "requirements/dev.txt").read_text("utf-8")
+LOCKS = {name: (ROOT / f"requirements/{name}.txt").read_text("utf-8") for name in ("demo", "dev")}
+"""What the demo needs; and that with all that tests, checks and benchmarks need."""
+
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 
 LONGEST = 400
@@ -88,31 +90,65 @@ def test_the_layer_contract_has_no_holes() -> None:
     assert not PROJECT["tool"]["importlinter"].get("exclude_type_checking_imports")
 
 
-def test_the_lock_names_no_host_and_hashes_every_pin() -> None:
-    assert "://" not in LOCK
-    pins = re.split(r"^(?=\S)", LOCK, flags=re.M)[1:]
-    assert len(pins) > 50
-    # Every line that is not indented is a pin with its hashes: no option such as --find-links.
-    unhashed = [pin for pin in pins if not re.match(r"[\w.-]+==\S+ .*--hash=sha256:", pin, re.S)]
-    assert not unhashed
-
-
-def test_the_lock_holds_what_the_project_asks_for() -> None:
-    project = PROJECT["project"]
-    asked = [*project["dependencies"], *PROJECT["build-system"]["requires"]]
-    for extra in project["optional-dependencies"].values():
-        asked += extra
-    for group in PROJECT["dependency-groups"].values():
-        asked += [item for item in group if isinstance(item, str)]
-    locked = {
-        canonicalize_name(name): version
-        for name, version in re.findall(r"^([A-Za-z0-9_.-]+)==(\S+)", LOCK, re.M)
+def pins(lock: str) -> dict[tuple[str, str], set[str]]:
+    """The hashes of each version of a package that a lock holds."""
+    found = re.findall(r"^([\w.-]+)==(\S+)(.*(?:\n\s.*)*)", LOCKS[lock], re.M)
+    return {
+        (canonicalize_name(name), version): set(re.findall(r"--hash=(sha256:\w+)", rest))
+        for name, version, rest in found
     }
-    for text in asked:
-        requirement = Requirement(text)
-        if (name := canonicalize_name(requirement.name)) != "cascada":
-            assert name in locked, f"{text}: refresh the lock (CONTRIBUTING.md)"
-            assert requirement.specifier.contains(locked[name]), text
+
+
+def asked(*, demo: bool) -> list[Requirement]:
+    """What the project says that it needs: all of it, or what the demo does."""
+    project, groups = PROJECT["project"], PROJECT["dependency-groups"]
+    extras = project["optional-dependencies"]
+    texts = [*project["dependencies"], *PROJECT["build-system"]["requires"]]
+    chosen = ["redis", "example"] if demo else [*extras]
+    for extra in chosen:
+        texts += extras[extra]
+    for group in ["build", "demo"] if demo else groups:
+        texts += [item for item in groups[group] if isinstance(item, str)]
+    requirements = list(map(Requirement, texts))
+    within = {extra for each in requirements if each.name == "cascada" for extra in each.extras}
+    requirements += [Requirement(text) for extra in within for text in extras[extra]]
+    return [each for each in requirements if each.name != "cascada"]
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_a_lock_names_no_host_and_hashes_every_pin(lock: str) -> None:
+    assert "://" not in LOCKS[lock]
+    blocks = re.split(r"^(?=\S)", LOCKS[lock], flags=re.M)[1:]
+    assert len(blocks) > 30
+    # Every line that is not indented is a pin with its hashes: no option such as --find-links.
+    unhashed = [pin for pin in blocks if not re.match(r"[\w.-]+==\S+ .*--hash=sha256:", pin, re.S)]
+    assert not unhashed
+    assert len(pins(lock)) == len(blocks)
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_a_lock_holds_what_the_project_asks_for(lock: str) -> None:
+    locked = dict(pins(lock))
+    for requirement in asked(demo=lock == "demo"):
+        versions = [v for name, v in locked if name == canonicalize_name(requirement.name)]
+        assert versions, f"{requirement}: refresh the lock (CONTRIBUTING.md)"
+        assert all(map(requirement.specifier.contains, versions)), str(requirement)
+
+
+def test_the_locks_agree() -> None:
+    """`make test` adds one to the other: no package changes, none is fetched twice."""
+    every = pins("dev")
+    assert {pin: every.get(pin) for pin in pins("demo")} == pins("demo")
+
+
+def test_the_demo_installs_no_test_tools() -> None:
+    heavy = {canonicalize_name(each.name) for each in asked(demo=False)}
+    heavy -= {canonicalize_name(each.name) for each in asked(demo=True)}
+    # Extras of the core are light, and the demo's packages may need one themselves.
+    extras = PROJECT["project"]["optional-dependencies"].values()
+    heavy -= {canonicalize_name(Requirement(text).name) for extra in extras for text in extra}
+    assert {"pytest", "langgraph", "openai", "matplotlib", "aiocache"} <= heavy
+    assert not heavy & {name for name, _ in pins("demo")}
 
 
 def test_nothing_kept_names_a_machine() -> None:
