@@ -82,17 +82,18 @@ def markdown(told: dict[str, Any]) -> str:
     """The one table, a part of it for each script."""
     parts = [
         "# Benchmarks\n",
-        "Written by `make bench`; do not edit. The figures are medians of what was measured in "
-        "turn in one process; what counts are the ratios. `of` says what a ratio is to, `reach` "
-        "what cascada is held to. Each part is a script that runs alone.\n",
+        "Written by `make bench`; do not edit. Medians of what was measured in turn in one process; "
+        "what counts are the ratios (the times are in `benchmarks.json`). `of` says what a ratio "
+        "is to, `reach` what cascada is held to. Each part is a script that runs alone.\n",
         f"{sentence(told['taken'])}\n",
         "![Figures that have a reach, as a share of it](benchmarks.png)\n",
     ]
     for section in told["sections"]:
         parts.append(f"## {section['title']}\n")
         parts.append(f"`python benchmarks/{section['script']}.py`\n")
-        lines = ["| " + " | ".join(HEADING) + " |", "|" + "---|" * len(HEADING)]
-        lines += ["| " + " | ".join(row.cells()) + " |" for row in section["rows"]]
+        rows = [HEADING, *(row.cells() for row in section["rows"])]
+        lines = ["| " + " | ".join(cells[:-1]) + " |" for cells in rows]
+        lines.insert(1, "|" + "---|" * (len(HEADING) - 1))
         parts.append("\n".join(lines) + "\n")
     return "\n".join(parts)
 
