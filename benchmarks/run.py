@@ -82,7 +82,7 @@ def markdown(told: dict[str, Any]) -> str:
     """The one table, a part of it for each script."""
     parts = [
         "# Benchmarks\n",
-        "Written by `make bench`; do not edit. Medians of what was measured in turn in one process; "
+        "Written by `make bench`; do not edit. Medians, measured by turns in one process: "
         "what counts are the ratios (the times are in `benchmarks.json`). `of` says what a ratio "
         "is to, `reach` what cascada is held to. Each part is a script that runs alone.\n",
         f"{sentence(told['taken'])}\n",
