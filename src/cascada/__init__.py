@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from cascada.api.embeddings import (
         get_embeddings_batch_with_cache as get_embeddings_batch_with_cache,
     )
+    from cascada.api.sync.faces import SyncCache as SyncCache
+    from cascada.api.sync.faces import SyncList as SyncList
+    from cascada.api.sync.faces import SyncTenant as SyncTenant
     from cascada.api.tenant import Tenant as Tenant
     from cascada.api.tenant_data import TenantList as TenantList
     from cascada.api.with_context import with_context as with_context
@@ -116,6 +119,7 @@ _NAMES = {
     "api.embeddings": "Embeddings get_embeddings_batch_with_cache",
     "api.with_context": "with_context",
     "api.documents.manager": "CacheManager",
+    "api.sync.faces": "SyncCache SyncList SyncTenant",
     "api.tenant": "Tenant",
     "api.documents.tracking": "track_agent_cache_metrics track_cache_metrics",
     "codecs.digest": "generate_resource_id_hash",

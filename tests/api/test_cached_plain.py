@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from cascada import Cache, Context, Limits, WrongLoop, cached, configure
-from cascada.api.cached import portal
+from cascada.engine import bridge
+from cascada.testing.inside import inside
 from tests.api.settled import settled
 
 
@@ -319,14 +320,14 @@ def test_what_a_plain_function_returns_may_be_awaitable(plain_cache: Cache) -> N
 
 
 def test_the_portal_starts_when_needed_and_ends_when_closed() -> None:
-    own, cache = portal.Portal(), Cache()
+    own, life = bridge.Portal(), inside(Cache()).engine.life
     own.close()
-    loop = own.loop_for(cache)
-    assert own.loop_for(cache) is loop
+    loop = own.loop_for(life)
+    assert own.loop_for(life) is loop
     assert loop.is_running()
     own.close()
     assert loop.is_closed()
-    assert own.loop_for(cache) is not loop, "a new one"
+    assert own.loop_for(life) is not loop, "a new one"
     own.close()
 
 

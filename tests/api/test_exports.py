@@ -31,6 +31,7 @@ _DOCUMENTED = """
     METRIC_CACHE_INVALIDATION_COORDINATED METRIC_CACHE_MISS METRIC_CACHE_SIZE METRIC_LATENCY
     MissingContext MissingExtra MissingTenant Misuse SerializationError SourceBusy TTL_DYNAMIC
     TTL_EXTENDED TTL_PERMANENT TTL_PERSONAL TTL_SHORT TTL_STANDARD TTL_STATIC TenantList
+    SyncCache SyncList SyncTenant
     TierUnavailable Unanswered WrongLoop configure current_context deserialize_from_cache
     generate_resource_id_hash get_ttl_for_data_type get_embeddings_batch_with_cache
     get_with_cache_aside reset serialize_for_cache track_agent_cache_metrics

@@ -25,6 +25,9 @@ from cascada import (
     Limits,
     Policy,
     Scope,
+    SyncCache,
+    SyncList,
+    SyncTenant,
     Tenant,
     cached,
 )
@@ -295,6 +298,10 @@ LEFT_OUT: Final[dict[str, str]] = {
         ("Cascade", "Event", "Hit", "Invalidated", "Miss", "Key", "Scope", "CachePriority"),
         _RESULT + "; where it is passed back it is checked",
     ),
+    **dict.fromkeys(("SyncCache", "SyncTenant", "SyncList"), "made by a call that checks"),
+    **{f"{kind.__name__}.{name}": "it waits for the async call of that name, which is covered"
+       for kind in (SyncCache, SyncTenant, SyncList) for name in dir(kind)
+       if name[0] != "_" and callable(getattr(kind, name))},
     "CacheManager": "it takes no arguments",
     **{f"{kind}.{name}": "it waits in its thread for the async form, which is covered"
        for kind, name in _WAITING},

@@ -1,15 +1,15 @@
 """The transport of plain clients: as `asynchronous`, for threads that wait.
 
-The cache is asked on its own event loop (`api/cached/portal.py`); the provider is asked in a thread
+The cache is asked on its own event loop (`engine/bridge.py`); the provider is asked in a thread
 of its own, with the client's own transport, which is made to be used by several.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from functools import partial
-from typing import Any, ClassVar, Self, Unpack
+from typing import Any, ClassVar, Self, TypeVar, Unpack
 
 from cascada.ai.answers import Answer, Events
 from cascada.ai.asynchronous import AsyncBody
@@ -28,10 +28,17 @@ from cascada.ai.calls import (
     streamed,
 )
 from cascada.api.cache import Cache
-from cascada.api.cached import portal
 from cascada.api.tenant import Tenant
+from cascada.engine import bridge
 from cascada.model import arguments
 from cascada.model.errors import SourceBusy, WrongLoop
+
+T = TypeVar("T")
+
+
+def waited(cache: Cache, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """What `work` gives, on the loop of the cache."""
+    return bridge.run(cache._engine.life, work, "ModelTransport", "AsyncModelTransport")
 
 
 class Synchronous:
@@ -89,7 +96,7 @@ class Synchronous:
         return self._inner.handle_request(request)
 
     def _run(self, work: Any) -> Any:
-        return portal.run(self._settings.cache, work, "ModelTransport")
+        return waited(self._settings.cache, work)
 
     def _answer(self, request: Any, call: Call) -> Answer:
         response = self._inner.handle_request(request)
@@ -152,7 +159,7 @@ class Body:
         if self._over:
             raise StopIteration
         try:
-            piece = portal.run(self._cache, self._next, "ModelTransport")
+            piece = waited(self._cache, self._next)
         except BaseException:
             self.close()
             raise
@@ -172,6 +179,6 @@ class Body:
         if over or loop is None or not loop.is_running():
             return
         if asyncio._get_running_loop() is None:
-            portal.run(self._cache, self._body.aclose, "ModelTransport")
+            waited(self._cache, self._body.aclose)
         else:
             asyncio.run_coroutine_threadsafe(self._body.aclose(), loop)

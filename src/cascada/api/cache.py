@@ -26,6 +26,7 @@ from cascada.model.secret import Secret, Url, hidden
 
 if TYPE_CHECKING:
     from cascada.api.statistics import Statistics
+    from cascada.api.sync.faces import SyncCache
     from cascada.api.tenant import Tenant
     from cascada.tiers.contract import Tier
     from cascada.tiers.memory.record import Partition, Record
@@ -158,6 +159,13 @@ class Cache:
         if self._validate is not None:
             self._validate(handle.tenant)
         return handle
+
+    @property
+    def sync(self) -> SyncCache:
+        """The same cache for code that waits: `cache.sync.tenant("acme").get(...)`."""
+        from cascada.api.sync.faces import SyncCache  # most programs wait or await, not both
+
+        return SyncCache(self._engine.life, self)
 
     async def get(self, key: Key, *too_many: object, default: Any = None) -> Hit[Any] | Miss:
         """The value of a key that `Tenant.key` made.

@@ -82,6 +82,7 @@ class TenantInvalidation(TenantRequests):
 
     async def cascade(
         self,
+        /,
         *subjects: str,
         dry_run: bool = False,
         strict: bool | None = None,

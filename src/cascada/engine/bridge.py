@@ -1,4 +1,4 @@
-"""From threads into an event loop, and out of it: how plain functions use a cache.
+"""From threads into an event loop, and out of it: how code that waits uses a cache.
 
 A cache lives on one event loop. A plain caller's work is sent to the loop that its cache runs on,
 or, if it runs on none yet, to the PORTAL: one daemon thread of this process with a loop of its own,
@@ -24,7 +24,7 @@ from threading import Lock, Thread
 from typing import Any, Final, TypeVar, cast
 from weakref import WeakSet
 
-from cascada.api.cache import Cache
+from cascada.engine.lifecycle import Lifecycle
 from cascada.engine.loading.loaders import call_in
 from cascada.model.errors import WrongLoop
 from cascada.model.secret import traced
@@ -43,16 +43,16 @@ class Portal:
 
     def __init__(self) -> None:
         self.workers = ThreadPoolExecutor(MAX_WORKERS, thread_name_prefix="cascada-load")
-        self._caches: WeakSet[Cache] = WeakSet()
+        self._residents: WeakSet[Lifecycle] = WeakSet()
         self._starting = Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._thread: Thread | None = None
 
-    def loop_for(self, cache: Cache) -> asyncio.AbstractEventLoop:
-        """The portal's loop, running; `cache` is drained when it ends."""
+    def loop_for(self, life: Lifecycle) -> asyncio.AbstractEventLoop:
+        """The portal's loop, running; what lives there is drained when it ends."""
         with self._starting:
-            self._caches.add(cache)
+            self._residents.add(life)
             if self._loop is None or self._loop.is_closed():
                 started: Future[asyncio.AbstractEventLoop] = Future()
                 self._thread = Thread(
@@ -68,12 +68,12 @@ class Portal:
         self._stop = asyncio.Event()
         started.set_result(asyncio.get_running_loop())
         await self._stop.wait()
-        for cache in list(self._caches):
+        for life in list(self._residents):
             try:
-                await cache.reset()
+                await life.close(for_good=False)
             except Exception as error:  # noqa: BLE001 - the others have to be closed all the same
                 logger.error(  # noqa: TRY400 - what an error says may be a secret
-                    "closing %r failed: %s", cache, traced(error)
+                    "closing a cache failed: %s", traced(error)
                 )
 
     def close(self) -> None:
@@ -90,20 +90,19 @@ _portal = Portal()
 _of_the_parent: list[Portal] = []
 
 
-def run(cache: Cache, work: Callable[[], Coroutine[Any, Any, T]], name: str) -> T:
-    """Run `work` where `cache` lives, in the caller's context, and wait for it on this thread."""
+def run(life: Lifecycle, work: Callable[[], Coroutine[Any, Any, T]], name: str, aio: str) -> T:
+    """Run `work` where the cache lives, in the caller's context, and wait for it on this thread."""
     if asyncio._get_running_loop() is not None:
         raise WrongLoop(
             f"{name}() waits, and would stop the event loop that runs on this thread; "
-            f"use its async form: await {name}.aio(...)"
+            f"use its async form: await {aio}(...)"
         )
-    life = cache._engine.life
     if (loop := life.loop) is None:
-        life.bridge = loop = _portal.loop_for(cache)
+        life.bridge = loop = _portal.loop_for(life)
     if not loop.is_running():
         raise WrongLoop(
             f"{name}() needs the event loop that its cache was used on, which is open but not "
-            f"running; use the async form, await {name}.aio(...), or end the first use with "
+            f"running; use the async form, await {aio}(...), or end the first use with "
             "`await cache.reset()`"
         )
     future = asyncio.run_coroutine_threadsafe(_outcome(work), loop)

@@ -1,0 +1,142 @@
+"""The faces that wait: one line for each call of `Cache`, `Tenant` and `TenantList`.
+
+What is not here is not on them: a test compares the names with those of the async faces.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from cascada.api.sync.waiting import Face, waits
+from cascada.api.tenant import Tenant
+from cascada.api.tenant_data import TenantList
+from cascada.engine import bridge
+from cascada.model.entry import Hit, Miss
+from cascada.model.keys import Id, Key, Scope
+
+if TYPE_CHECKING:
+    from cascada.api.statistics import Statistics
+
+
+class SyncCache(Face[Any]):
+    """A cache for code that waits. Made by `Cache.sync`."""
+
+    __slots__ = ()
+
+    def tenant(
+        self,
+        tenant: Id | None,
+        *,
+        agent: Id | None = None,
+        conversation: Id | None = None,
+        collection: Id | None = None,
+    ) -> SyncTenant:
+        """The handle of one tenant. MissingTenant if there is none; there is no default."""
+        given = {"agent": agent, "conversation": conversation, "collection": collection}
+        return SyncTenant(self._life, self._asked.tenant(tenant, **given))
+
+    def get(self, key: Key, *, default: Any = None) -> Hit[Any] | Miss:
+        """The value of a key that `SyncTenant.key` made."""
+        found: Hit[Any] | Miss = self._waited("get", key, default=default)
+        return found
+
+    def stats(self) -> Statistics:
+        """What it has done since this process started, and what its tiers hold; print it."""
+        found: Statistics = self._waited("stats")
+        return found
+
+    def reset(self) -> None:
+        """Close everything and start anew at the next use (for tests)."""
+        self._waited("reset")
+
+    def close(self) -> None:
+        """Store what is under way (at most 10 s), then close. The cache cannot be used again."""
+        self._waited("aclose")
+
+    def _waited(self, name: str, /, *args: Any, **named: Any) -> Any:
+        work = partial(getattr(self._asked, name), *args, **named)
+        return bridge.run(self._life, work, f"cache.sync.{name}", f"cache.{name}")
+
+    def bypass(self) -> AbstractContextManager[None]:
+        """As `Cache.bypass`."""
+        bypass: AbstractContextManager[None] = self._asked.bypass()
+        return bypass
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class SyncTenant(Face[Tenant]):
+    """One tenant's view of the cache, for code that waits. Made by `cache.sync.tenant`."""
+
+    __slots__ = ()
+
+    @property
+    def tenant(self) -> str:
+        return self._asked.tenant
+
+    @property
+    def scope(self) -> Scope:
+        return self._asked.scope
+
+    def within(
+        self,
+        *,
+        agent: Id | None = None,
+        conversation: Id | None = None,
+        collection: Id | None = None,
+    ) -> SyncTenant:
+        """This handle, with more of its context known."""
+        asked = self._asked.within(agent=agent, conversation=conversation, collection=collection)
+        return SyncTenant(self._life, asked)
+
+    def key(self, data_type: str, resource_id: Id) -> Key:
+        """The key of a value, for `cache.sync.get`, and for whoever shows or keeps it."""
+        return self._asked.key(data_type, resource_id)
+
+    def peek(self, data_type: str, resource_id: Id) -> Hit[Any] | None:
+        """What memory answers at once, or None: then ask `get`, which also looks further."""
+        return self._asked.peek(data_type, resource_id)
+
+    get = waits(Tenant.get)
+    get_many = waits(Tenant.get_many)
+    load = waits(Tenant.load)
+    load_many = waits(Tenant.load_many)
+    set = waits(Tenant.set)
+    fill = waits(Tenant.fill)
+    delete = waits(Tenant.delete)
+    invalidate = waits(Tenant.invalidate)
+    cascade = waits(Tenant.cascade)
+    ttl = waits(Tenant.ttl)
+    explain = waits(Tenant.explain)
+    increment = waits(Tenant.increment)
+    counter = waits(Tenant.counter)
+
+    def list(self, list_name: Id, *, type: Any = None) -> SyncList:
+        """The list of that name, as `Tenant.list` gives it."""
+        return SyncList(self._life, self._asked.list(list_name, type=type))
+
+
+class SyncList(Face[TenantList]):
+    """One list, for code that waits. Made by `SyncTenant.list`."""
+
+    __slots__ = ()
+
+    rpush = waits(TenantList.rpush)
+    lpush = waits(TenantList.lpush)
+    lpop = waits(TenantList.lpop)
+    rpop = waits(TenantList.rpop)
+    range = waits(TenantList.range)
+    length = waits(TenantList.length)
+    trim = waits(TenantList.trim)

@@ -1,0 +1,46 @@
+"""A call that waits, made of the one that is awaited: `set = waits(Tenant.set)`.
+
+A type checker sees the async call's own parameters, overloads too, and what awaiting it would give.
+So a face that waits is a list of names, and what a call does is written once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from functools import partial, wraps
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
+
+from cascada.engine import bridge
+from cascada.engine.lifecycle import Lifecycle
+
+F = TypeVar("F")
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Face(Generic[F]):
+    """What waits for the calls of `asked`, an object of the async face."""
+
+    __slots__ = ("_asked", "_life")
+
+    def __init__(self, life: Lifecycle, asked: F) -> None:
+        self._life = life
+        self._asked = asked
+
+    def __repr__(self) -> str:
+        return f"{self._asked!r}, waited for"
+
+
+def waits(
+    method: Callable[Concatenate[F, P], Coroutine[Any, Any, R]],
+) -> Callable[Concatenate[Face[F], P], R]:
+    """The method that does what `method` does, and returns what awaiting that gives."""
+
+    @wraps(method)
+    def wait(self: Face[F], /, *args: P.args, **named: P.kwargs) -> R:
+        work = partial(method, self._asked, *args, **named)
+        return bridge.run(
+            self._life, work, f"{type(self).__name__}.{method.__name__}", method.__qualname__
+        )
+
+    return wait
