@@ -227,7 +227,7 @@ COVERED: Final[dict[str, dict[str, Any]]] = {
     },
     "Cache.bypass": {}, "Cache.get": {}, "Cache.stats": {}, "Cache.tenant": {},
     "Cache.set_policy": {},
-    "Tenant.cascade": {}, "Tenant.counter": {"counter_type": "hits"}, "Tenant.delete": {},
+    "Tenant.add": {}, "Tenant.cascade": {}, "Tenant.counter": {"counter_type": "hits"}, "Tenant.delete": {},
     "Tenant.explain": {}, "Tenant.get": {}, "Tenant.get_many": {}, "Tenant.increment": {},
     "Tenant.invalidate": {}, "Tenant.key": {}, "Tenant.list": {}, "Tenant.load": {},
     "Tenant.fill": {"miss": Made(lambda world: world.miss)},

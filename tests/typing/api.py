@@ -98,6 +98,7 @@ async def modern() -> None:
         assert_type(await inbox.range(0, -1), list[Any])
         assert_type(await acme.increment("api_calls", "chat", amount=2, metadata={}), int)
         assert_type(await acme.counter("api_calls", "chat"), int)
+        assert_type(await acme.add("job", 7, {"by": "me"}, ttl=60, tags=["news"]), bool)
 
         async def pieces() -> AsyncIterator[str]:
             yield "piece"

@@ -1,9 +1,9 @@
-"""`fill`: storing what was made after a miss. A part of `Tenant`.
+"""`fill` and `add`: storing where no value is. A part of `Tenant`.
 
 The embeddings and query results of the documents' names are stored by it, too (`_fill_anew`).
 A fill must never replace a value that its miss has not seen, and never void anything: it is for
 values that were made, not written, so that nobody is told of a change that there was not.
-(`docs/protocol.md` rules 1 and 7.)
+(`docs/protocol.md` rules 1 and 7.) Of those who add one alone is told that he has (rule 40).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 from cascada.api.tenant_requests import NONE, TenantRequests
 from cascada.engine.reading.snapshots import Snapshot
+from cascada.model import arguments
 from cascada.model.entry import Hit, Miss
 from cascada.model.errors import BadInput
 from cascada.model.keys import Id
@@ -21,7 +22,7 @@ from cascada.model.ttl import Duration
 
 
 class TenantFills(TenantRequests):
-    """The part of a tenant handle that stores by a miss."""
+    """The part of a tenant handle that stores where nothing is."""
 
     __slots__ = ()
 
@@ -54,6 +55,37 @@ class TenantFills(TenantRequests):
         stored = self._terms(ttl, tags, sources)
         entry = self._engine.to_be_set(made_after.request, value, stored)
         return await self._engine.fill(made_after, entry, stored.sources)
+
+    async def add(
+        self,
+        data_type: str,
+        resource_id: Id,
+        value: object,
+        *,
+        ttl: Duration | None = None,
+        tags: Sequence[str] = NONE,
+        sources: Sequence[Declared] = NONE,
+        version: int | None = None,
+        type: Any = None,
+    ) -> bool:
+        """Store a value if there is none; of all callers of all processes, one alone gets True.
+
+        False if this very key has a value (a stale one, too, but no known absence), if a newer
+        version of it is known, if a source has changed, and in mode "off" and inside `bypass()`,
+        where nothing is stored. A load under way is no value, and does not replace what was added.
+        TierUnavailable if the tier that decides, the lowest one, is away: nothing was stored;
+        `Unanswered`, which is one, if it may have been. So it may have been if the caller is
+        cancelled, too.
+        """
+        request = self._request(data_type, resource_id, type)
+        stored = self._terms(ttl, tags, sources)
+        if version is not None:
+            version = arguments.integer(version, "version")
+        if value is None:
+            raise BadInput("value is None, which says that there is nothing; pass a value to add")
+        entry = self._engine.to_be_set(request, value, stored, version)
+        assert entry is not None  # there is a value
+        return await self._engine.add(request, entry, stored.sources)
 
     async def _fill_anew(self, data_type: str, resource_id: Id, value: object) -> bool:
         """`fill` for faces that have no miss to pass on: by that of this task, else of now.

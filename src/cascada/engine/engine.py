@@ -31,6 +31,7 @@ from cascada.engine.stack import Stack
 from cascada.engine.streaming import stream
 from cascada.engine.streaming.pieces import MakePieces, Pieces
 from cascada.engine.writing import write
+from cascada.engine.writing.add import add
 from cascada.engine.writing.cascade import Cascade, cascade
 from cascada.engine.writing.invalidate import count_entries, delete, discard, invalidate
 from cascada.model.clock import Clock
@@ -268,6 +269,11 @@ class Engine:
             await invalidate(self.stack, [key_name(request.key)])
             return False
         return await write.write(self.stack, request, entry, sources)
+
+    @when_ready
+    async def add(self, request: Request, entry: Entry, sources: Sequence[MadeOf] = ()) -> bool:
+        """Store it where nothing is; whether this caller has, of all callers of all processes."""
+        return self.storing and await add(self.stack, request, entry, sources)
 
     @when_ready
     async def fill(

@@ -10,7 +10,8 @@
 
 pytest then runs every test below, and those of your own that take a `tier`, against a new tier
 each. They need no plugin (each test runs its own event loop), and time moves only by the clock that
-`open_tier` is given, `self.clock`. What it holds of `set` is in `set_contract`; a tier with lists
+`open_tier` is given, `self.clock`. What it holds of `set` is in `set_contract`, of
+`add` in `add_contract`; a tier with lists
 and counters has `data_contract` as well. Each test names one promise of `cascada.tiers.contract`.
 """
 
@@ -27,6 +28,7 @@ from cascada.model.names import (
     static_names,
     tenant_name,
 )
+from cascada.testing.add_contract import AddContract
 from cascada.testing.set_contract import SetContract
 from cascada.testing.steps import (
     HOSTILE_IDS,
@@ -52,7 +54,7 @@ SCOPES: Final = (
 )
 
 
-class TierContract(SetContract):
+class TierContract(SetContract, AddContract):
     """See the module's text.
 
     `own_usage`: `usage` counts this tier's entries alone; False: all that its server holds.

@@ -90,18 +90,21 @@ async def grant(
     *,
     force: bool = False,
     once: bool = False,
+    adds: bytes = b"",
     entry: Entry | None = None,
 ) -> Lease:
-    """A lease of the key; nobody else may hold one, unless `force` or `once`.
+    """A lease of the key; nobody else may hold one, unless `force`, `once` or `adds`.
 
     `entry`: what is to be set under it, by `force`; without it, the set equals no other.
     """
+    once = once or bool(adds)
     if seen is None and not force:
         (seen,) = await tier.read([key])
     digests = () if entry is None else (digest_of(entry),)
     (lease,) = await tier.lease([key], [seen], force=force, once=once, digests=digests)
     assert isinstance(lease, Lease), f"{key}: {lease} instead of a lease"
     assert lease.key == key
+    lease.adds = adds
     return lease
 
 

@@ -17,7 +17,8 @@ to 17 say against which interleavings):
 - `lease(force=True)` + `fill` is `set`: it also voids every other lease of that key, so that of
   crossing loads and sets no older value survives. A set whose lease is void leaves nothing there,
   but for a value that equals its own (`docs/protocol.md` rules 2 to 6).
-- `lease(once=True)` + `fill` stores where no value is, and voids nothing (rule 7).
+- `lease(once=True)` + `fill` stores where no value is, and voids nothing (rule 7). Under a lease
+  that `adds` it does what a `set` does, if it stores at all (rule 40).
 - A tier that cannot answer raises `TierUnavailable`; one that lost its metadata answers Missing.
 """
 
@@ -103,12 +104,15 @@ class Lease:
     """Permission to fill one key. `token` is the granting tier's own.
 
     `forced`: of a set. `once`: for a value that is stored only where none is; what was `seen`
-    before it was made is none. `names`: the dynamic ones of what was made, if it is not stored; a
+    before it was made is none. `adds`: of a lease that is `once`, a token of the caller's own: who
+    has read that nothing is there has to hear of the value, so that it takes the next seq, and
+    ends all other leases of the key and what was made of it. A tier that can tell answers to the
+    same token as it did before. `names`: the dynamic ones of what was made, if it is not stored; a
     release then says whether one of them was invalidated, too. `meanwhile`: seconds for which
     memory may keep it while the tier below is away (None: it is not).
     """
 
-    __slots__ = ("forced", "key", "meanwhile", "names", "once", "seen", "seq", "token")
+    __slots__ = ("adds", "forced", "key", "meanwhile", "names", "once", "seen", "seq", "token")
 
     def __init__(
         self,
@@ -127,6 +131,7 @@ class Lease:
         self.forced = forced
         self.once = once
         self.seen = seen
+        self.adds = b""
         self.names: tuple[str, ...] = ()
 
     def may_replace(self, entry: Entry) -> bool:
@@ -176,7 +181,8 @@ class Outcome(Enum):
 
 
 class Filled(NamedTuple):
-    """Whether the value is there now, and the seq that its key has (a `set` advances it)."""
+    """Whether the value is there now, and the seq that its key has (a `set` and what is added
+    advance it)."""
 
     accepted: bool
     seq: int

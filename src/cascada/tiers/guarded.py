@@ -15,7 +15,7 @@ from typing import Final, NoReturn
 
 from cascada.model.clock import Clock
 from cascada.model.entry import Entry
-from cascada.model.errors import TierUnavailable
+from cascada.model.errors import TierUnavailable, Unanswered
 from cascada.model.keys import Key
 from cascada.model.names import tenant_of, whole_tenant_of
 from cascada.tiers.breaker import Breaker, Call, Watcher
@@ -44,6 +44,11 @@ it works on the keys of a long batch in turns with others, before and after the 
 
 PAUSE: Final = 0.05
 """Seconds until a tier that could not be sent an invalidation is sent it again."""
+
+PATIENCE: Final = 2.0
+"""Seconds that a call may take whose answer its caller cannot do without, if the tier's own
+deadline is shorter. SQLite, which waits a second for a lock, can then still say that nothing was
+changed."""
 
 MAX_DEFERRED: Final = 10_000
 """Names that are deferred before they are taken together: the tenants that they belong to go whole.
@@ -95,6 +100,13 @@ class GuardedTier:
         with Call(self.breaker, self.timeout + PER_KEY * len(keys)):
             return await self.tier.read(keys)
 
+    async def read_for_certain(self, keys: Sequence[Key]) -> list[Found | Missing]:
+        """`read` for who cannot go on without the answer."""
+        if self.deferred or self.behind:
+            self._refuse()
+        with Call(self.breaker, max(PATIENCE, self.timeout)):
+            return await self.tier.read(keys)
+
     async def glance(self, keys: Sequence[Key]) -> list[Found | Missing]:
         if self._glances is None:
             return await self.read(keys)
@@ -123,6 +135,34 @@ class GuardedTier:
         size = sum([len(entry.data) for entry in entries if entry is not None])
         with Call(self.breaker, self.timeout + PER_BYTE * size):
             return await self.tier.fill(leases, entries)
+
+    async def fill_for_certain(self, lease: Lease, entry: Entry) -> Filled:
+        """`fill` under a lease that adds, for who cannot go on without the answer.
+
+        It is sent again where the connection broke, since the tier may know that it has stored it.
+        Unanswered if it does not say so; any other TierUnavailable says that it has not.
+        """
+        now = asyncio.get_running_loop().time
+        patience = max(PATIENCE, self.timeout) + PER_BYTE * len(entry.data)
+        until, lost = now() + patience, None
+        while True:
+            try:
+                if self.deferred or self.behind:
+                    self._refuse()
+                with Call(self.breaker, max(until - now(), PAUSE)):
+                    (filled,) = await self.tier.fill([lease], [entry])
+            except TierUnavailable as error:
+                if isinstance(error, Unanswered):
+                    lost = error
+                if lost is None:
+                    raise
+                if now() + PAUSE >= until:
+                    raise lost from error
+            else:
+                if lost is not None and not filled.accepted:
+                    raise lost  # what is there may be this very value
+                return filled
+            await asyncio.sleep(PAUSE)
 
     async def renew(self, leases: Sequence[Lease]) -> None:
         with Call(self.breaker, self.timeout):

@@ -8,21 +8,14 @@ been made, and only the caller can know what to do about that (`Unanswered`).
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from cascada.model.errors import CorruptEntry, Unanswered
 from cascada.tiers.breaker import Call
 from cascada.tiers.datastore import DataStore
-from cascada.tiers.guarded import GuardedTier
+from cascada.tiers.guarded import PATIENCE, GuardedTier
 
 T = TypeVar("T")
-
-PATIENCE: Final = 2.0
-"""Seconds that a call may take, if the tier's own deadline is shorter.
-
-Nobody can go on without the answer, as with a cache; and SQLite, which waits a second for a lock,
-can then still say that nothing was changed.
-"""
 
 
 class GuardedData:

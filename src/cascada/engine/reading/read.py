@@ -32,7 +32,7 @@ async def get_one(stack: Stack, request: Request, default: Any) -> Hit[Any] | Mi
         return (await get(stack, [request], default))[0]
     started = stack.timer()
     if stack.flights:
-        await _until_stored(stack, [request])
+        await until_stored(stack, [request])
     hit: Hit[Any] | SharedRead = await stack.shared_reads.ask(request)
     if isinstance(hit, SharedRead):
         found = await _look_up(stack, [request], default, hit)
@@ -47,7 +47,7 @@ async def get(
     """What the tiers have; a miss remembers what it saw. `at_once`: all of one moment."""
     started = stack.timer()
     if stack.flights:
-        await _until_stored(stack, requests)
+        await until_stored(stack, requests)
     found: list[Hit[Any] | Answer | Miss]
     if not stack.lower or at_once:
         found = await _look_up(stack, requests, default, at_once=at_once)
@@ -73,7 +73,7 @@ async def find(stack: Stack, request: Request) -> Answer | None:
     Nor is a miss remembered, by which its caller would store something.
     """
     if stack.flights:
-        await _until_stored(stack, [request])
+        await until_stored(stack, [request])
     (item,) = await Lookup(stack, [request]).run()
     return item.answer
 
@@ -104,7 +104,7 @@ async def snapshot_now(stack: Stack, request: Request) -> Snapshot:
     return now
 
 
-async def _until_stored(stack: Stack, requests: Sequence[Request]) -> None:
+async def until_stored(stack: Stack, requests: Sequence[Request]) -> None:
     """Who has just been given the value of a load may look for it before a tier has it.
 
     So a value that is being stored is waited for, which its tiers bound. What is then found there

@@ -322,7 +322,7 @@ class MemoryTier:
             # What is there decides about what is stored once, and about a set that is void.
             there = self._there(key) if lease.once or lease.forced else None
             stored, outcome = decided(lease, entry, there, stands=valid, now=self._clock.time())
-        if lease.forced:
+        if lease.forced or (lease.adds and stored is not None):
             # Whatever becomes of a set, all other leases and older values of its key are void.
             self._seq = seq = self._seq + 1
             self.names.record([key_name(key)], seq)

@@ -19,7 +19,8 @@ FILL: Final = Script(
 --   what was made from it, and n.
 -- ARGV: 1 run_id, 2 layout, 3 seed, 4 channel, 5 prefix of generations, 6 number of generations,
 --   7.. = their names; then for each key: the lease's value, q of the lease, the key's text, for a
---   set its name ('once' for what is stored where nothing is, else empty), store, version or empty,
+--   set its name ('once' for what is stored where nothing is, '+' and a token for what is added,
+--   else empty), store, version or empty,
 --   the entry's life in ms, the generations', the entry before its stamps, after them, for each
 --   dynamic name '1' if it says what the entry is and '0' if it says what it was made from, the
 --   number of static names, of dynamic ones, and the places of all these.
@@ -84,7 +85,8 @@ local function fill(at, key, payload)
   local v, l, w, made, n = KEYS[key], KEYS[key + 1], KEYS[key + 2], KEYS[key + 3], KEYS[key + 4]
   local static, late = tonumber(ARGV[at + 11]), tonumber(ARGV[at + 12])
   local since, life = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 7])
-  local once = set == 'once'
+  local adds = string.sub(set, 1, 1) == '+' and string.sub(set, 2)
+  local once = set == 'once' or adds
   if once then
     set = ''
     -- After a flush, or once the rings were evicted, somebody has to begin anew: who stores in this
@@ -94,6 +96,9 @@ local function fill(at, key, payload)
     low(KEYS[3], q)
   end
   local held = get(l)
+  -- The reply to the same was lost: what it has stored would refuse it. Something may have ended
+  -- that since, so nobody is to keep it at this number.
+  if adds and held == adds then return {2, q, string.sub(e, 1, 8)} end
   local accepted = (once or held == lease) and e and string.sub(e, 9, 48) == ARGV[1]
   local stamps = {}
   if accepted then
@@ -141,6 +146,12 @@ local function fill(at, key, payload)
     end
   end
   local outcome = accepted and 1 or 0
+  if adds and accepted then
+    -- From here on it is a set: who has read that there is nothing has to hear of it. Its token is
+    -- nobody's lease, and lies in the place of one for as long as a reply may be waited for.
+    set = 'k:' .. ARGV[at + 2]
+    redis.call('SET', l, adds, 'PX', 5000)
+  end
   if set ~= '' then
     -- A set: whatever becomes of it, every other lease and every older value of the key is void.
     local found = false

@@ -284,6 +284,8 @@ class Leases:
             kind, version, life, before, after, own = b"", b"", 1, b"", b"", b""
             if entry is not None:
                 kind = b"once" if lease.once else b"k:" + text if lease.forced else b""
+                if lease.adds:
+                    kind = b"+" + lease.adds
                 version = b"" if entry.version is None else ordered(entry.version)
                 life = life_ms(entry, now)
                 before, after = pack_around(entry, layout.home(text), 1 + len(static) + len(late))
@@ -321,7 +323,7 @@ class Leases:
         )  # fmt: skip
         filled = []
         for (lease, _), (said, seq, nonce) in zip(fills, reply, strict=True):
-            if lease.forced and nonce:
+            if (lease.forced or lease.adds) and nonce:
                 self._numbered_in(nonce)
             filled.append(Filled(said in (1, 2), seq, _OUTCOMES.get(said, Outcome.PLAIN)))
         return filled

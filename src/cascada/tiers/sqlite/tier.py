@@ -319,7 +319,7 @@ class SqliteTier:
                 write = Write.of(self._options.namespace, lease, entry)
                 packed.append(write)
                 rows += 1 + len(write.envelope) // writes.ROW
-                durable |= lease.forced
+                durable |= lease.forced or bool(lease.adds)
             chunks.append((partial(writes.fill, options=self._options, writes=packed), rows))
         if len(chunks) == 1:
             return await self._writer.run(*chunks[0], durable)

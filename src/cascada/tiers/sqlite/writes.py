@@ -77,14 +77,16 @@ def _fill(state: TenantState, write: Write) -> Filled:
     there = state.entry_of(key) if looked_at else None
     now = state.transaction.now
     stored, outcome = decided(lease, write.entry, there, stands=stands, now=now)
-    seq = state.next() if lease.forced else lease.seq
+    # What was added is told of like a set: others may remember that there is nothing.
+    told = lease.forced or (bool(lease.adds) and stored is not None)
+    seq = state.next() if told else lease.seq
     if stored is not None:
         same = stored is write.entry
         envelope = (
             write.envelope if same else pack(stored, home_in(state.transaction.namespace, key))
         )
         state.store(key, seq, write.names, stored, envelope)
-    if lease.forced:
+    if told:
         if stored is None and old is not None:
             state.remove(old)
         # The tombstone voids all other leases of the key, those that are granted already and
@@ -93,7 +95,7 @@ def _fill(state: TenantState, write: Write) -> Filled:
         # Its version counts though it is refused: an older one that was overtaken must not pass.
         version = newest if write.entry.version is None else write.entry.version
         state.bump(f"k:{key}", seq, version)
-    return Filled(stored is not None, seq if lease.forced else state.seq, outcome)
+    return Filled(stored is not None, seq if told else state.seq, outcome)
 
 
 def invalidate(
