@@ -70,7 +70,7 @@ def test_what_is_stale_or_of_another_tenant_makes_the_result_unfit() -> None:
         (request(MINE), answer(stale=True), "stale"),
         (request(FOREIGN), answer(), "another tenant"),
         (request(FOREIGN), None, "another tenant"),
-        (request(MINE), answer(foreign=True), "another tenant"),
+        (request(MINE), answer(unfit="of another tenant"), "another tenant"),
     ):
         context = LoadContext(cache, None, "t")
         with context:

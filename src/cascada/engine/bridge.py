@@ -129,9 +129,9 @@ async def _outcome(
         return None, ending
 
 
-async def in_worker(function: Callable[[], Any]) -> Any:
+async def in_worker(function: Callable[[], Any], *given_up: Callable[[Future[Any]], None]) -> Any:
     """Run a plain function in a worker thread; what it returns may be awaitable."""
-    return await call_in(_portal.workers, function)
+    return await call_in(_portal.workers, function, *given_up)
 
 
 def _after_fork_in_child() -> None:

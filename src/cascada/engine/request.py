@@ -53,14 +53,14 @@ class Answer:
     """A value on its way to its callers.
 
     `value` is an object that exactly one caller may have as its own (a fresh decoding); whoever
-    comes later decodes `entry` again. `foreign`: another tenant's is in it.
+    comes later decodes `entry` again. `unfit`: why nothing that is made of it may be stored.
     `snapshot`: of a known absence, which is a miss to who can make the value. `absent`: a loader
     found nothing just now (a remembered absence is a hit).
     """
 
     __slots__ = (
-        "absent", "coalesced", "entry", "foreign", "found_at", "generator_seconds",
-        "loader_seconds", "origin", "snapshot", "stale", "storable", "tier", "value",
+        "absent", "coalesced", "entry", "found_at", "generator_seconds", "loader_seconds",
+        "origin", "snapshot", "stale", "storable", "tier", "unfit", "value",
     )  # fmt: skip
 
     def __init__(
@@ -70,7 +70,7 @@ class Answer:
         *,
         value: object = UNSET,
         stale: bool = False,
-        foreign: bool = False,
+        unfit: str | None = None,
         found_at: Key | None = None,
         origin: Origin | None = None,
         loader_seconds: float = 0.0,
@@ -80,7 +80,7 @@ class Answer:
         self.tier = tier
         self.value = value
         self.stale = stale
-        self.foreign = foreign
+        self.unfit = unfit
         self.found_at = found_at
         self.origin = origin
         self.absent = origin == "nothing"
@@ -98,7 +98,7 @@ class Answer:
             # Of what has no bytes there are no copies: all who share the load get the one object.
             value=UNSET if self.storable else self.value,
             stale=self.stale,
-            foreign=self.foreign,
+            unfit=self.unfit,
             found_at=self.found_at,
             origin=self.origin,
         )
@@ -145,7 +145,7 @@ class LoadResult:
         self.generator_seconds = 0.0
 
     def answer(
-        self, entry: Entry = UNSTORED, *, stale: bool = False, foreign: bool = False
+        self, entry: Entry = UNSTORED, *, stale: bool = False, unfit: str | None = None
     ) -> Answer:
         """This result as the answer of the load that made it; `entry` is what followers decode."""
         answer = Answer(
@@ -153,7 +153,7 @@ class LoadResult:
             "source",
             value=self.value,
             stale=stale,
-            foreign=foreign,
+            unfit=unfit,
             origin=self.origin,
             loader_seconds=self.loader_seconds,
             generator_seconds=self.generator_seconds,

@@ -74,16 +74,18 @@ class CachedFunction:
         self.function = function
         self._base, self._brought, self._named = _apart(function)
         self.name = getattr(self._base, "__qualname__", type(self._base).__qualname__)
-        identity = f"{getattr(self._base, '__module__', 'builtins')}.{self.name}"
+        self.module = getattr(self._base, "__module__", "builtins")
+        identity = f"{self.module}.{self.name}"
         self._identity: tuple[Any, ...] = (identity,)
         code = getattr(self._base, "__code__", None)
-        if code is not None and code.co_name == "<lambda>":  # no name tells it from another one
+        if isinstance(code, CodeType) and code.co_name == "<lambda>":
+            # No name tells it from another one.
             self._identity = identity, _said(code)
         self.data_type = arguments.data_type(identity if data_type is None else data_type)
         self.ttl = ttl
         self.tags = tuple(tags)
         self.is_async = _is_async(function)
-        self._signature = inspect.signature(self._base)
+        self.signature = inspect.signature(self._base)
         # What may change from one call to the next is looked at in each of them.
         brought = map(type, (*self._brought, *self._named.values()))
         self._is_plain = key is None and _SCALARS.issuperset(brought)
@@ -95,7 +97,7 @@ class CachedFunction:
         self._cache = cache
         self._told: ref[Cache] | None = None
         self._keys: dict[tuple[Any, ...], Key] = {}
-        if unknown := self._ignore - self._signature.parameters.keys():
+        if unknown := self._ignore - self.signature.parameters.keys():
             raise Misuse(f"ignore names {min(unknown)!r}, which {self.name} does not take")
 
     def cache(self) -> Cache:
@@ -152,14 +154,21 @@ class CachedFunction:
             return Key(
                 tenant, self.data_type, *NO_SCOPE, arguments.identity(self._key(*args, **named))
             )
-        call = self._signature.bind(*self._brought, *args, **{**self._named, **named})
+        return Key(tenant, self.data_type, *NO_SCOPE, self.digest(self.bound(args, named)))
+
+    def bound(self, args: tuple[Any, ...], named: dict[str, Any]) -> dict[str, Any]:
+        """The arguments of a call by name: also those that the function brings along or assumes."""
+        call = self.signature.bind(*self._brought, *args, **{**self._named, **named})
         call.apply_defaults()
-        kept = {name: each for name, each in call.arguments.items() if name not in self._ignore}
+        return call.arguments
+
+    def digest(self, call: dict[str, Any], *beside: str) -> str:
+        """The id of the result for these arguments; `beside` tells more uses of it apart."""
+        kept = {name: each for name, each in call.items() if name not in self._ignore}
         try:
-            digest = generate_resource_id_hash(*self._identity, **kept)
+            return generate_resource_id_hash(*self._identity, *beside, **kept)
         except BadInput as error:
             raise BadInput(self._unfit(kept, error)) from error
-        return Key(tenant, self.data_type, *NO_SCOPE, digest)
 
     def sources(self, args: tuple[Any, ...], named: dict[str, Any]) -> Sequence[Declared]:
         """What the result for these arguments is made from, beside what the function reads."""

@@ -8,8 +8,9 @@ What is read inside a load is read from the lowest tier alone, or from the sourc
 not have been told yet of an invalidation that the lowest one knows. For a reader that is bounded;
 but what is made of the old value would be stored below under a newer number, and would stay.
 
-Two things make a result unfit to be stored: something it was made of was served stale, or belongs
-to another tenant (whose invalidations are numbered apart, so that it could not be voided by them).
+Three things make a result unfit to be stored: something it was made of was served stale, or belongs
+to another tenant (whose invalidations are numbered apart, so that it could not be voided by them);
+or its loader did something that a hit would not do again (`acts`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from cascada.model.entry import Entry, Origin
 from cascada.model.keys import Key
 from cascada.model.names import static_names
 
+FOREIGN: Final = "made of what another tenant has"
+
 _origin: Final = tuple.__new__
 """An Origin without its constructor, which is a Python function: twice as fast."""
 
@@ -35,7 +38,7 @@ class LoadContext:
     `with` it, a loader runs inside it, once.
     """
 
-    __slots__ = ("_outer", "cache", "foreign", "names", "owner", "stale", "tenant")
+    __slots__ = ("_outer", "cache", "names", "owner", "stale", "tenant", "unfit")
 
     def __init__(self, cache: object, owner: Any, tenant: str) -> None:
         self.cache = cache
@@ -43,7 +46,7 @@ class LoadContext:
         self.tenant = tenant
         self.names: dict[str, None] = {}
         self.stale = False
-        self.foreign = False
+        self.unfit: str | None = None
 
     def __enter__(self) -> None:
         self._outer = _frame.set(self)
@@ -55,7 +58,7 @@ class LoadContext:
         """A read looked at these keys and found `entry` (None: nothing)."""
         for key in question_keys:
             if key.tenant != self.tenant:
-                self.foreign = True
+                self.unfit = FOREIGN
                 return
             self.names.update(dict.fromkeys(static_names(key)))
         if entry is not None:
@@ -65,7 +68,7 @@ class LoadContext:
         """What was read for the other load was read for this one, too."""
         self.names.update(other.names)
         self.stale = self.stale or other.stale
-        self.foreign = self.foreign or other.foreign
+        self.unfit = self.unfit or other.unfit
 
 
 _frame: ContextVar[LoadContext | None] = ContextVar("cascada_load", default=None)
@@ -100,7 +103,14 @@ def note(cache: object, request: Request, answer: Answer | None) -> None:
         looked_at = looked_at[: looked_at.index(answer.found_at) + 1]
     context.note(looked_at, answer.entry)
     context.stale = context.stale or answer.stale
-    context.foreign = context.foreign or answer.foreign
+    context.unfit = context.unfit or answer.unfit
+
+
+def acts(cache: object, why: str) -> None:
+    """What runs now has effects, or may have: the result of the load that it runs in is not stored,
+    since who got it from a tier would believe them made."""
+    if (context := current(cache)) is not None:
+        context.unfit = context.unfit or why
 
 
 def origin_of(request: Request, found_at: Key, entry: Entry) -> Origin:

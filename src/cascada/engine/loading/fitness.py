@@ -26,7 +26,6 @@ BEING_STORED: Final = 0.5
 """Seconds that a source which is being stored is waited for."""
 
 STALE = "made of something that was served stale"
-FOREIGN = "made of what another tenant has"
 NO_SOURCE = 'it has no source, and its policy says sources="required"'
 CHANGED = "a source that was passed has changed since it was read, or is not stored any more"
 
@@ -75,8 +74,8 @@ def unfit(
     """Why what was made of these sources, and of what its loader read, must not be stored."""
     if context.stale or (sources and any(source.stale for source in sources)):
         return STALE
-    if context.foreign:
-        return FOREIGN
+    if context.unfit is not None:
+        return context.unfit
     if changed and not changed.isdisjoint(sources):
         return CHANGED
     if not sources and not context.names and policy.sources == "required":

@@ -38,14 +38,21 @@ def call(function: Callable[..., Any], *args: Any, **named: Any) -> Awaitable[An
     return call_in(_threads(), functools.partial(function, *args, **named))
 
 
-async def call_in(threads: ThreadPoolExecutor, function: Callable[[], Any]) -> Any:
-    """Call a plain function in one of these threads, and await what it returns."""
+async def call_in(
+    threads: ThreadPoolExecutor,
+    function: Callable[[], Any],
+    given_up: Callable[[Future[Any]], None] = outlived_by,
+) -> Any:
+    """Call a plain function in one of these threads, and await what it returns.
+
+    `given_up` is told if this is cancelled while the function goes on in its thread.
+    """
     running = threads.submit(contextvars.copy_context().run, _in_thread, function)
     try:
         result = await asyncio.wrap_future(running)
     except asyncio.CancelledError:
         running.add_done_callback(_discard)
-        outlived_by(running)
+        given_up(running)
         raise
     return await result if inspect.isawaitable(result) else result
 

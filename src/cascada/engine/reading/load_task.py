@@ -197,7 +197,7 @@ async def _keep(stack: Stack, good: Sequence[Good], context: LoadContext) -> Non
         if result.sources:
             passed += result.sources
             stale = stale or any(source.stale for source in result.sources)
-        item.flight.set_result(result.answer(entry, stale=stale, foreign=context.foreign))
+        item.flight.set_result(result.answer(entry, stale=stale, unfit=context.unfit))
         item.flight.sealed = True
     # Between the leases and the fills: what changes from here on, the leases tell.
     changed = await fitness.changed(stack, passed) if passed else NOTHING_CHANGED

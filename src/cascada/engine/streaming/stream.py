@@ -224,7 +224,7 @@ class Feeding:
             Entry(b"", names=source.names(list(context.names))),
             "source",
             stale=context.stale,
-            foreign=context.foreign,
+            unfit=context.unfit,
             origin="loader",
         )
         live.watch = Watch(stack.memory, self._flight.request.key, live.seen)

@@ -1,0 +1,331 @@
+"""Tools of an agent, by what they read and write: an effect that is declared, and kept.
+
+    tools = Tools(cache)
+
+    @tools.reads(("account", "{account_id}"))
+    async def balance(account_id: str) -> int: ...
+
+    @tools.writes(("account", "{account_id}"))
+    async def deposit(account_id: str, amount: int) -> None: ...
+
+    await tools.call("balance", '{"account_id": "a1"}')
+
+What a tool reads are the sources of its result, which is loaded through the cache, once for all
+who ask for it. A tool that writes is never cached, whatever it reads: it runs each time, and what
+it writes is void when it has ended, however it did, since who fails half-way may have written, and
+so may a plain function that goes on in its thread after its caller was cancelled. A load that has
+read the old value meanwhile cannot store it: its lease is void. One that declares nothing may do
+anything: it runs each time, too. The answer of a load that ran one of these two is not stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from functools import partial
+from typing import Any, Final, TypeVar, cast
+
+from cascada.ai.calls import Keeper
+from cascada.ai.declared import Declaration, Declared, written_names
+from cascada.api.cache import Cache
+from cascada.api.cached.function import CachedFunction
+from cascada.api.tenant import Tenant
+from cascada.engine import bridge
+from cascada.engine.engine import Engine
+from cascada.engine.loading import dependencies
+from cascada.model import arguments
+from cascada.model.entry import Invalidated
+from cascada.model.errors import (
+    BadInput,
+    CacheClosed,
+    CascadaError,
+    InvalidationPending,
+    Misuse,
+    SourceBusy,
+)
+from cascada.model.keys import Id
+from cascada.model.plain import text_of
+from cascada.model.shown import shown
+from cascada.model.ttl import Duration
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+Arguments = str | bytes | Mapping[str, Any] | None
+"""What a model passes: a JSON object, parsed or not."""
+
+DATA_TYPE: Final = "tool_result"
+
+logger = logging.getLogger("cascada")
+
+
+class Tools:
+    """A table of tools, by name."""
+
+    def __init__(
+        self,
+        cache: Cache,
+        *,
+        tenant: Id | None = None,
+        data_type: str = DATA_TYPE,
+        ttl: Duration | None = None,
+        tags: Sequence[str] = (),
+    ) -> None:
+        """tenant: whose results they are; unless it is given, that of the load that a tool is
+        called in, else of the current context, else CASCADA_TENANT. data_type: what results are
+        stored under. ttl, tags: as those of `load`, for all tools of the table."""
+        self._settings = Keeper(cache, tenant, data_type, ttl, tags)
+        self._tools: dict[str, _Tool] = {}
+
+    def reads(
+        self,
+        *sources: Declared,
+        name: str | None = None,
+        ttl: Duration | None = None,
+        ignore: Sequence[str] = (),
+    ) -> Callable[[F], F]:
+        """Declare what a function reads: its results are cached, one for each set of arguments.
+
+        sources: types and ids, `("account", "{account_id}")`, where a name in braces is an argument
+        and "*" any of the type; or functions of the same arguments that return such pairs. Without
+        any: it reads nothing that changes. name: what it is called by (left out: the function's).
+        ttl: how long its results are fresh (left out: the table's). ignore: arguments that do not
+        change the result, such as a session.
+        """
+        return partial(self.add, reads=sources, name=name, ttl=ttl, ignore=ignore)
+
+    def writes(self, *names: Declared, name: str | None = None) -> Callable[[F], F]:
+        """Declare what a function writes, whatever else it does: that is invalidated when it has
+        ended, also when it failed. names: as the sources of `reads`."""
+        return partial(self.add, writes=names, name=name)
+
+    def add(
+        self,
+        function: F,
+        *,
+        reads: Sequence[Declared] | None = None,
+        writes: Sequence[Declared] | None = None,
+        name: str | None = None,
+        ttl: Duration | None = None,
+        ignore: Sequence[str] = (),
+    ) -> F:
+        """Take a function, async or plain, into the table, and return it as it is to be called.
+
+        reads, writes: as in the decorators of these names; None declares nothing. A function that
+        declares neither is never cached.
+        """
+        itself: Callable[..., Any] = function
+        old = next((each for each in self._tools.values() if each.call is function), None)
+        if old is not None:  # declared twice: @tools.reads(...) above @tools.writes(...)
+            itself, name = old.function, old.name if name is None else name
+            reads, writes = _both(old.given[0], reads), _both(old.given[1], writes)
+            ignore = (*old.ignore, *ignore)
+        tool = _Tool(self._settings, itself, reads, writes, name, ttl, ignore)
+        there = self._tools.get(tool.name)
+        if there is not None and there is not old and there.whole_name != tool.whole_name:
+            raise BadInput(
+                f"there is a tool called {tool.name} already, {there.whole_name}; pass name="
+            )
+        if old is not None:
+            del self._tools[old.name]
+        self._tools[tool.name] = tool
+        return cast("F", tool.call)
+
+    async def call(self, name: str, arguments: Arguments = None) -> Any:
+        """Call a tool as a model asks for it: its arguments by name, or as JSON.
+
+        BadInput if there is no such tool, or if it does not take these arguments; else what the
+        tool returns or raises.
+        """
+        tool = self._tools.get(text_of(name) or "")
+        if tool is None:
+            there = ", ".join(self._tools) or "none"
+            raise BadInput(f"there is no tool called {shown(name)}; there are: {there}")
+        named = _named(tool.name, arguments)
+        try:
+            call = tool.recipe.bound((), named)
+        except TypeError as error:
+            raise BadInput(f"{tool.name}: {error}; it takes {tool.recipe.signature}") from error
+        return await tool.run(call, (), named)
+
+    async def wrote(self, *names: Any) -> Invalidated:
+        """Say that something else than a tool has written these types and ids: what tools of any
+        table read of them goes."""
+        tenant = self._settings.tenant()
+        found = written_names(tenant.tenant, names)
+        if not found:
+            raise BadInput('wrote() names nothing; pass types and ids, such as ("account", "a1")')
+        return await tenant._engine.invalidate(found, strict=tenant._engine.kinds.strict)
+
+    def __iter__(self) -> Iterator[str]:
+        """The names of the tools."""
+        return iter(self._tools)
+
+    def __len__(self) -> int:
+        return len(self._tools)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._tools
+
+
+class _Tool:
+    """One tool: a function, what it declares, and how it is called for that."""
+
+    def __init__(
+        self,
+        settings: Keeper,
+        function: Callable[..., Any],
+        reads: Sequence[Declared] | None,
+        writes: Sequence[Declared] | None,
+        name: str | None,
+        ttl: Duration | None,
+        ignore: Sequence[str],
+    ) -> None:
+        arguments.function(function, "function", "the function that the tool is")
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise Misuse("a tool returns one value, and this is a generator; return a list")
+        try:
+            self.recipe = CachedFunction(
+                function, settings.data_type, ttl=None, key=None, tags=(), policy=None,
+                ignore=arguments.names(ignore, "ignore"), cache=settings.cache,
+            )  # fmt: skip
+        except (TypeError, ValueError) as error:  # a class written in C
+            if isinstance(error, CascadaError):
+                raise
+            raise Misuse(f"{shown(function)} does not say what it takes: {error}") from error
+        if name is None:
+            name = self.recipe.name.rpartition(".")[2]
+        if name == "<lambda>":
+            raise BadInput("a lambda has no name to be called by; pass name=")
+        self.name = arguments.name(name, "name", "what the tool is called by")
+        self.whole_name = f"{self.recipe.module}.{self.recipe.name}"
+        self.function = function
+        self.given = reads, writes
+        self.ignore = tuple(ignore)
+        self._settings = settings
+        self._ttl = arguments.ttl(ttl)
+        self._reads = self._declared(reads, "reads")
+        self._writes = self._declared(writes, "writes")
+        self.call: Any = self._wrapped()
+
+    def _declared(self, given: Sequence[Declared] | None, what: str) -> Declaration | None:
+        if given is None:
+            return None
+        given = arguments.several(given, what, "types and ids")
+        kinds = {each.kind for each in self.recipe.signature.parameters.values()}
+        known = [
+            each.name
+            for each in self.recipe.signature.parameters.values()
+            if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+        ]
+        open_ = inspect.Parameter.VAR_KEYWORD in kinds
+        return Declaration(given, self.name, known, open_=open_)
+
+    def _wrapped(self) -> Callable[..., Any]:
+        """The function as it is called without the table: async or plain, as it is itself."""
+        recipe = self.recipe
+
+        @functools.wraps(self.function)
+        async def call(*args: Any, **named: Any) -> Any:
+            return await self.run(recipe.bound(args, named), args, named)
+
+        @functools.wraps(self.function)
+        def wait(*args: Any, **named: Any) -> Any:
+            work = partial(call, *args, **named)
+            life = self._settings.cache._engine.life
+            return bridge.run(life, work, self.name, "tools.call")
+
+        return call if recipe.is_async else wait
+
+    async def run(self, call: dict[str, Any], args: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        """Call it with these arguments, which are `call` by name."""
+        recipe, settings, tenant = self.recipe, self._settings, self._settings.tenant()
+        function = partial(recipe.function, *args, **named)
+        known = _opened(call, recipe.signature)
+        if self._reads is None or self._writes is not None:
+            written = () if self._writes is None else self._writes.of(known, args, named)
+            return await self._act(tenant, function, written_names(tenant.tenant, written))
+        load = function if recipe.is_async else partial(bridge.in_worker, function)
+        terms = settings.terms if self._ttl is None else {**settings.terms, "ttl": self._ttl}
+        try:
+            hit = await tenant.load(
+                settings.data_type,
+                recipe.digest(call, self.name),
+                load,
+                sources=self._reads.of(known, args, named),
+                type=recipe.wanted,
+                **terms,
+            )
+        except SourceBusy:  # so many loads run that this one got no turn: it needs none
+            return await load()
+        return hit.value
+
+    async def _act(self, tenant: Tenant, function: Callable[[], Any], names: list[str]) -> Any:
+        """Run it, and void what it writes, as soon as it has ended."""
+        engine = tenant._engine
+        await engine.life.ready()  # a closed cache says so before anything is written
+        does = "declares nothing" if self._writes is None else "writes"
+        dependencies.acts(engine.stack, f"made with the tool {self.name}, which {does}")
+        void = partial(self._void, engine, names)
+        try:
+            if self.recipe.is_async:
+                return await function()
+            return await bridge.in_worker(function, partial(self._given_up, engine, void))
+        finally:
+            await void()
+
+    async def _void(self, engine: Engine, names: list[str]) -> None:
+        """Void what was written. It never fails the tool: who is told that a transfer has failed
+        makes another."""
+        if not names:
+            return
+        try:
+            await engine.invalidate(names, strict=engine.kinds.strict)
+        except (InvalidationPending, CacheClosed) as error:
+            logger.warning("what the tool %s has written: %s", self.name, error)
+
+    def _given_up(self, engine: Engine, void: Callable[[], Any], running: Future[Any]) -> None:
+        """Its caller was cancelled. It may write until it has ended, in its thread."""
+        dependencies.outlived_by(running)
+        if not running.done():
+            engine.stack.background.run(self._void_after(running, void), "tool")
+
+    async def _void_after(self, running: Future[Any], void: Callable[[], Any]) -> None:
+        ended = asyncio.wrap_future(running)
+        await asyncio.wait([ended])
+        if not ended.cancelled():
+            ended.exception()  # nobody waits for it any more
+        await void()
+
+
+def _both(one: Sequence[Any] | None, other: Sequence[Any] | None) -> Sequence[Any] | None:
+    return other if one is None else one if other is None else (*one, *other)
+
+
+def _opened(call: dict[str, Any], signature: inspect.Signature) -> Mapping[str, Any]:
+    """The arguments by name, those of `**more` among them."""
+    for each in signature.parameters.values():
+        if each.kind is each.VAR_KEYWORD:
+            return {**call, **call[each.name]}
+    return call
+
+
+def _named(tool: str, given: object) -> dict[str, Any]:
+    """The arguments of a call by name; a model that passes none may write nothing at all."""
+    accepted = "a dict of its arguments, or a JSON object as text"
+    what = f"what {tool} is called with"
+    if isinstance(given, str | bytes | bytearray):
+        if not given.strip():
+            return {}
+        try:
+            given = json.loads(given)
+        except (ValueError, RecursionError) as error:
+            raise BadInput(f"{what} is no JSON ({error}); pass {accepted}") from error
+    if given is None:
+        return {}
+    found = arguments.mapping(given, what, accepted)
+    return {arguments.text(name, f"a name in {what}"): each for name, each in found.items()}
