@@ -248,7 +248,7 @@ async def test_names_may_be_made_of_several_arguments_or_by_a_function() -> None
 async def test_plain_tools_wait_in_threads() -> None:
     async with Cache() as cache:
         bank = Bank(cache)
-        with pytest.raises(WrongLoop, match="await tools.call"):
+        with pytest.raises(WrongLoop, match=r"await tools\.call"):
             bank.deposit("a1", 1)
         assert await asyncio.to_thread(bank.deposit, "a1", 1) == 2
         assert await asyncio.to_thread(bank.accounts) == ["a1", "a2", "b1"]
