@@ -232,7 +232,7 @@ COVERED: Final[dict[str, dict[str, Any]]] = {
     "Tenant.invalidate": {}, "Tenant.key": {}, "Tenant.list": {}, "Tenant.load": {},
     "Tenant.fill": {"miss": Made(lambda world: world.miss)},
     "Tenant.load_many": {"loader": rows}, "Tenant.peek": {}, "Tenant.set": {},
-    "Tenant.stream": {}, "Tenant.ttl": {}, "Tenant.within": {},
+    "Tenant.stream": {}, "Tenant.touch": {}, "Tenant.ttl": {}, "Tenant.within": {},
     "TenantList.length": {}, "TenantList.lpop": {}, "TenantList.lpush": {},
     "TenantList.range": {}, "TenantList.rpop": {}, "TenantList.rpush": {}, "TenantList.trim": {},
     "Policy": {

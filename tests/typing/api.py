@@ -78,6 +78,7 @@ async def modern() -> None:
         acme = cache.tenant("acme", agent="a1", conversation=7)
         assert_type(acme, Tenant)
         got = await acme.get("agent_config", "a1")
+        assert_type(await acme.touch("agent_config", "a1", timedelta(hours=1)), bool)
         if isinstance(got, Hit):
             assert_type(got.tier, str)
         else:

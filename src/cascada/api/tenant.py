@@ -141,3 +141,15 @@ class Tenant(TenantLoads, TenantFills, TenantStreams, TenantData, TenantInvalida
             version = arguments.integer(version, "version")
         entry = self._engine.to_be_set(request, value, stored, version)
         return await self._engine.set(request, entry, stored.sources)
+
+    async def touch(self, data_type: str, resource_id: Id, ttl: Duration) -> bool:
+        """Let exactly that one value live for `ttl` from now on, in every tier and process; True if
+        there was one.
+
+        Longer or shorter than before, within the policy's `max_ttl`, as in `set`. Its bytes, its
+        version and its age stay, and so does what was made from it. A stale value that `get` still
+        gives is fresh again; what is known to be absent is no value. False also where no tier
+        answered that has it. What a load brings that began before is not stored.
+        """
+        request = self._request(data_type, resource_id)
+        return await self._engine.touch(request, arguments.duration(ttl))

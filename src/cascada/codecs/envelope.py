@@ -55,6 +55,9 @@ MAX_COUNT: Final = 2**16 - 1
 MARK: Final = slice(3, 11)
 """Where the mark of an entry stands."""
 
+CONTENT: Final = 4
+"""Bytes of a mark that say what an entry holds, and nothing of its times."""
+
 STAMPS_AT: Final = 50
 """Where the stamps begin."""
 
@@ -102,15 +105,26 @@ def pack_around(entry: Entry, home: int, stamps: int) -> tuple[bytes, bytes]:
     try:
         facts = _FACTS.pack(codec, flags, version or 0, stamps, len(names))
         after = packed_names(names) + entry.data if names else entry.data
-        times = _TIMES.pack(
-            _NEVER if created >= _END else round(created * 1000),
-            _NEVER if fresh >= _END else round(fresh * 1000),
-            _NEVER if expires >= _END else round(expires * 1000),
-        )
+        times = _times(created, fresh, expires)
     except (struct.error, ValueError, OverflowError) as error:
         raise BadInput(_misfit(entry, stamps)) from error
     checksum = crc32(after, crc32(facts, home))
     return b"".join((_BEGINNING, _SUMS.pack(checksum, crc32(times, checksum)), times, facts)), after
+
+
+def times_of(entry: Entry, mark: bytes) -> bytes:
+    """What stands in bytes 7 to 34 of the entry with this mark, if it has the times of `entry`."""
+    times = _times(entry.created, entry.fresh_until, entry.expires)
+    checksum = mark[:CONTENT]
+    return crc32(times, int.from_bytes(checksum, "little")).to_bytes(4, "little") + times
+
+
+def _times(created: float, fresh: float, expires: float) -> bytes:
+    return _TIMES.pack(
+        _NEVER if created >= _END else round(created * 1000),
+        _NEVER if fresh >= _END else round(fresh * 1000),
+        _NEVER if expires >= _END else round(expires * 1000),
+    )
 
 
 def digest_of(entry: Entry) -> bytes:

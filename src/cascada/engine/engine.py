@@ -34,6 +34,7 @@ from cascada.engine.writing import write
 from cascada.engine.writing.add import add
 from cascada.engine.writing.cascade import Cascade, cascade
 from cascada.engine.writing.invalidate import count_entries, delete, discard, invalidate
+from cascada.engine.writing.touch import touch
 from cascada.model.clock import Clock
 from cascada.model.dependencies import Reach
 from cascada.model.entry import Entry, Hit, Invalidated, Miss
@@ -297,6 +298,12 @@ class Engine:
     async def delete(self, key: Key, *, strict: bool) -> bool:
         """Void this key alone; whether there was a value."""
         return await delete(self.stack, key, strict=strict)
+
+    @when_ready
+    async def touch(self, request: Request, ttl: float) -> bool:
+        """Let the value of the request's key live for so many seconds from now; whether there was
+        one."""
+        return self.storing and await touch(self.stack, request, ttl)
 
     @when_ready
     async def discard(self, request: Request, answer: Answer, *, strict: bool) -> None:

@@ -122,7 +122,10 @@ class Entry:
 
     def ending(self, moment: float) -> Entry:
         """The same, gone at that moment at the latest."""
-        fresh_until, expires = min(self.fresh_until, moment), min(self.expires, moment)
+        return self.lasting(min(self.fresh_until, moment), min(self.expires, moment))
+
+    def lasting(self, fresh_until: float, expires: float) -> Entry:
+        """The same, with another life."""
         return Entry(
             self.data,
             self.codec,

@@ -9,6 +9,8 @@ has at most 12 static names.
     t:T              the tenant                  r:T:type:id          the resource, any context
     y:T:type         a data type                 s:T:type:id:agent:A  the resource at one part
     p:T:agent:A      a context part              k:<key text>         one key
+    e:<key text>     that key's entry alone, and nothing that was made of it (it lives longer or
+                     shorter from now on): no entry lists it, and who keeps one finds it by its key
     seq:T:type:agent:A a data type at one part     #:T:tag              a tag
 """
 
@@ -23,9 +25,21 @@ MAX_NAMES = 1024
 """Dynamic names that one entry may bear. What was made of more is not stored: coarser names in
 their place would not be reached by the invalidation of one source (docs/decisions/0007)."""
 
+OF_ONE_KEY = ("k:", "e:")
+"""How the names begin behind which one key's text stands."""
+
 
 def key_name(key: Key) -> str:
     return f"k:{text_before(*key[:5])}{quote(key[5])}"
+
+
+def entry_name(key: Key) -> str:
+    return f"e{key_name(key)[1:]}"
+
+
+def key_named(name: str) -> Key | None:
+    """The key whose own name, or whose entry's, this is; None of all other names."""
+    return Key.parse(name[2:]) if name.startswith(OF_ONE_KEY) else None
 
 
 def tag_name(tenant: str, tag: str) -> str:

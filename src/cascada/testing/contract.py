@@ -10,9 +10,9 @@
 
 pytest then runs every test below, and those of your own that take a `tier`, against a new tier
 each. They need no plugin (each test runs its own event loop), and time moves only by the clock that
-`open_tier` is given, `self.clock`. What it holds of `set` is in `set_contract`, of
-`add` in `add_contract`; a tier with lists
-and counters has `data_contract` as well. Each test names one promise of `cascada.tiers.contract`.
+`open_tier` is given, `self.clock`. What it holds of `set` is in `set_contract`, of `add` in
+`add_contract`, of `touch` in `touch_contract`; a tier with lists and counters has `data_contract`
+as well. Each test names one promise of `cascada.tiers.contract`.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ from cascada.testing.steps import (
     key_of,
     store,
 )
+from cascada.testing.touch_contract import TouchContract
 from cascada.tiers.contract import Fence, Found, Tier
 
 SCOPES: Final = (
@@ -54,7 +55,7 @@ SCOPES: Final = (
 )
 
 
-class TierContract(SetContract, AddContract):
+class TierContract(SetContract, AddContract, TouchContract):
     """See the module's text.
 
     `own_usage`: `usage` counts this tier's entries alone; False: all that its server holds.

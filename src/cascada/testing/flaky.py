@@ -42,7 +42,16 @@ from cascada.tiers.polled_feed import ChangeLog, PolledFeed
 T = TypeVar("T")
 
 Call = Literal[
-    "read", "lease", "fill", "renew", "invalidate", "count_entries", "usage", "changes", "data"
+    "read",
+    "lease",
+    "fill",
+    "renew",
+    "invalidate",
+    "touch",
+    "count_entries",
+    "usage",
+    "changes",
+    "data",
 ]
 CALLS: Final[tuple[Call, ...]] = get_args(Call)
 
@@ -83,8 +92,8 @@ class Fault:
 def _obedient(call: Call) -> Callable[..., Coroutine[Any, Any, Any]]:
     """A method that does what the tier's does, unless it is told otherwise."""
 
-    async def through(self: FlakyTier, *args: Any) -> Any:
-        return await self._through(call, lambda: getattr(self.tier, call)(*args))
+    async def through(self: FlakyTier, *args: Any, **how: Any) -> Any:
+        return await self._through(call, lambda: getattr(self.tier, call)(*args, **how))
 
     return through
 
@@ -166,6 +175,7 @@ class FlakyTier:
     fill = _obedient("fill")
     renew = _obedient("renew")
     invalidate = _obedient("invalidate")
+    touch = _obedient("touch")
     count_entries = _obedient("count_entries")
     usage = _obedient("usage")
     changes = _obedient("changes")

@@ -19,13 +19,15 @@ to 17 say against which interleavings):
   but for a value that equals its own (`docs/protocol.md` rules 2 to 6).
 - `lease(once=True)` + `fill` stores where no value is, and voids nothing (rule 7). Under a lease
   that `adds` it does what a `set` does, if it stores at all (rule 40).
+- `touch` gives the entry of one key another life, and voids nothing that was made of it; what a
+  load brings that began before is not stored.
 - A tier that cannot answer raises `TierUnavailable`; one that lost its metadata answers Missing.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum, StrEnum, auto
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -189,6 +191,20 @@ class Filled(NamedTuple):
     outcome: Outcome = Outcome.PLAIN
 
 
+Renewed = Callable[[Entry, int], Entry | None]
+"""What a valid entry becomes whose payload has so many bytes: the same with another life, or None
+where it is left alone. It may be called in another thread, and more than once."""
+
+
+class Touched(NamedTuple):
+    """The entry as it was and as it is now; None if there was none to be touched. `seq` as in
+    `Filled`."""
+
+    seq: int
+    was: Entry | None = None
+    entry: Entry | None = None
+
+
 class EntryCount(NamedTuple):
     """How many entries a name reaches, at most: what has expired may still be among them.
 
@@ -286,6 +302,17 @@ class Tier(Protocol):
 
     async def invalidate(self, names: Sequence[str]) -> Invalidation:
         """Void everything that bears one of the names, all of one tenant, in one atomic step."""
+        ...
+
+    async def touch(self, key: Key, renewed: Renewed, *, below: bool = False) -> Touched:
+        """Let the entry of this key have the life that `renewed` gives it, in one atomic step.
+
+        Only what is valid, and not replaced meanwhile. What is on its way here with the old life is
+        void: all leases of the key but those of sets, and, by the feed, what others have read
+        before. They are told a number, and `entry_name` of the key, which no entry lists: what was
+        made of the key's value stays. `below`: a tier below had the entry; then all this is done
+        though there is none here. Else nothing is done where nothing is.
+        """
         ...
 
     async def count_entries(self, names: Sequence[str]) -> list[EntryCount]:

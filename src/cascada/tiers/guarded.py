@@ -28,8 +28,10 @@ from cascada.tiers.contract import (
     Invalidation,
     Lease,
     Missing,
+    Renewed,
     Seen,
     Tier,
+    Touched,
     Usage,
 )
 from cascada.tiers.large_values import PER_BYTE, Glances
@@ -210,6 +212,12 @@ class GuardedTier:
                 return told
             tell_late()
             await asyncio.sleep(PAUSE)
+
+    async def touch(self, key: Key, renewed: Renewed, *, below: bool = False) -> Touched:
+        if self.deferred or self.behind:
+            self._refuse()
+        with Call(self.breaker, self.timeout):
+            return await self.tier.touch(key, renewed, below=below)
 
     def worth_waiting_until(self, patience: float) -> float:
         """Until when an invalidation waits: `patience` seconds after the tier fell silent.

@@ -141,17 +141,15 @@ async def _backfill_shared(stack: Stack, found: Sequence[Item]) -> None:
         await lease(stack, tier, passed)
         held = [each for each in passed if tier in each.leases]
         answers = [each.answer for each in held if each.answer is not None]
-        entries = [
-            answer.entry if there else None
-            for answer, there in zip(answers, await still_there(stack, answers), strict=True)
-        ]
+        # With the life that it has by now: it may have been touched before the lease was granted.
+        entries = await still_there(stack, answers)
         with suppress(TierUnavailable):
             await tier.fill([each.leases[tier] for each in held], entries)
 
 
-async def still_there(stack: Stack, answers: Sequence[Answer]) -> list[bool]:
-    """Whether the tiers that had these answers have them now."""
-    there: dict[int, bool] = {}
+async def still_there(stack: Stack, answers: Sequence[Answer]) -> list[Entry | None]:
+    """What the tiers that had these answers have of them now; None: not any more."""
+    there: dict[int, Entry] = {}
     for tier in stack.tiers:
         asked = [index for index, answer in enumerate(answers) if answer.tier == tier.name]
         keys = [key for index in asked if (key := answers[index].found_at) is not None]
@@ -161,11 +159,12 @@ async def still_there(stack: Stack, answers: Sequence[Answer]) -> list[bool]:
             continue
         for index, now in zip(asked, found, strict=True):
             was = answers[index].entry
-            there[index] = isinstance(now, Found) and (now.entry.created, now.entry.data) == (
+            if isinstance(now, Found) and (now.entry.created, now.entry.data) == (
                 was.created,
                 was.data,
-            )
-    return [there.get(index, False) for index in range(len(answers))]
+            ):
+                there[index] = now.entry
+    return [there.get(index) for index in range(len(answers))]
 
 
 def _for_tiers_above(stack: Stack, item: Item) -> Entry | None:

@@ -324,7 +324,7 @@ async def _fail(stack: Stack, failed: Sequence[tuple[Item, BaseException]]) -> N
         if (
             item.fallback is not None
             and not begun
-            and await still_there(stack, [item.fallback]) == [True]
+            and await still_there(stack, [item.fallback]) != [None]
         ):
             flight.set_result(item.fallback)
             flight.end(proven=True)

@@ -17,6 +17,7 @@ from weakref import WeakValueDictionary
 
 from cascada.model.keys import Key, quote
 from cascada.model.names import (
+    entry_name,
     resource_names_of,
     shared_names,
     static_names,
@@ -123,13 +124,18 @@ class InvalidationLog:
 
     # --- questions --------------------------------------------------------------------------
 
-    def none_since(self, seq: int, key: Key, names: Sequence[str]) -> bool:
-        """Whether neither the key's own names nor these were invalidated after `seq`."""
+    def none_since(self, seq: int, key: Key, names: Sequence[str], *, touched: bool = True) -> bool:
+        """Whether neither the key's own names nor these were invalidated after `seq`.
+
+        `touched`: nor its entry given another life.
+        """
         if self.highest <= seq:
             return True
         if self.low(quote(key.tenant)) > seq:
             return False
         ring = self._ring
+        if touched and ring.get(entry_name(key), 0) > seq:
+            return False
         for name in (*static_names(key), *names):  # noqa: SIM110 - a generator takes twice as long
             if ring.get(name, 0) > seq:
                 return False

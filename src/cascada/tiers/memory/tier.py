@@ -29,7 +29,7 @@ from cascada.model.clock import Clock
 from cascada.model.entry import MEMORY, Entry
 from cascada.model.freshness import AlwaysFresh, Freshness
 from cascada.model.keys import Key, Prefix
-from cascada.model.names import key_name, static_names
+from cascada.model.names import entry_name, key_name, key_named, static_names
 from cascada.tiers.capabilities import Ending, Stored
 from cascada.tiers.contract import (
     NOTHING,
@@ -41,7 +41,9 @@ from cascada.tiers.contract import (
     Lease,
     Missing,
     Outcome,
+    Renewed,
     Seen,
+    Touched,
     Usage,
     Why,
 )
@@ -129,12 +131,30 @@ class MemoryTier:
         keys = self._end(seq, names, own, self._now())
         return Invalidation(keys, exact=exact, seq=seq, counts=tuple(counts))
 
+    async def touch(self, key: Key, renewed: Renewed, *, below: bool = False) -> Touched:
+        return self.touch_now(key, renewed, below=below)
+
+    def touch_now(self, key: Key, renewed: Renewed, *, below: bool = False) -> Touched:
+        """`touch`: nobody is waited for here."""
+        record = None if key in self.meanwhile else self._there(key)
+        entry = None if record is None else renewed(record, len(record.data))
+        if entry is None and not below:
+            return Touched(self._seq)
+        self._seq = seq = self._seq + 1
+        self.names.record([entry_name(key)], seq)
+        if record is None or entry is None:
+            return Touched(seq)
+        # At the number that it was read at: it is no newer than it was.
+        now = self._now()
+        self.records.store(record.partition, record.resource_id, entry, record.seq, now)
+        return Touched(seq, record, entry)
+
     async def count_entries(self, names: Sequence[str]) -> list[EntryCount]:
         return [self._count(name, self._named(name)) for name in names]
 
     def _named(self, name: str) -> Record | None:
-        """The record whose own name this is."""
-        return self.records.get(Key.parse(name[2:])) if name.startswith("k:") else None
+        """The record whose own name this is, or that it alone bears."""
+        return None if (key := key_named(name)) is None else self.records.get(key)
 
     def _count(self, name: str, own: Record | None) -> EntryCount:
         cell = self.names.cells.get(name)
@@ -309,7 +329,9 @@ class MemoryTier:
         valid = flushes == self._flushes or (
             bool(cells) and not names and max([cell.seq for cell in cells]) <= seq
         )
-        valid = valid and self.names.none_since(seq, key, names)
+        # A set, whose value is a new one, and who is not to be stored are not held to touches.
+        touched = entry is not None and not lease.forced
+        valid = valid and self.names.none_since(seq, key, names, touched=touched)
         if entry is None:
             return Filled(valid, seq)
         version = entry.version

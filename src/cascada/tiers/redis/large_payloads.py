@@ -148,6 +148,10 @@ class Aside:
             self._fetching.pop(place, None)
             fetching.cancel()
 
+    def size(self, entry: Entry) -> int:
+        """Bytes of the payload, wherever it lies."""
+        return len(entry.data) if entry.codec != _ASIDE else _reference(entry).size
+
     def places(self, key: Key, entry: Entry) -> tuple[bytes, ...]:
         """Where the payload lies, if it does not lie in the entry."""
         if entry.codec != _ASIDE:

@@ -11,7 +11,8 @@ channels ignore databases; the braces keep one tenant's keys in one slot.
     t         when the latest invalidations were, by seq: "seconds.microseconds q"
     g:<name>  a nonce (8), then how many entries bear it, "own:made" in decimal (`EntryCount`)
     v:<key>   the envelope, whose stamps are: the epoch's nonce, then its names' nonces
-    l:<key>   a lease: token (16), then the stamps it was granted with
+    l:<key>   a lease: token (16; the last byte is 0 in that of a load), then the stamps it was
+              granted with
     b:<key>:<digest>   the payload of that envelope, if it is large (`large_payloads`)
     n:<key>   the greatest version that was ever written (`ordered`)
     w:<key>   somebody waits for this lease
@@ -38,6 +39,10 @@ from cascada.model.names import static_names
 NONCE: Final = 8
 RUN_ID: Final = 40
 TOKEN: Final = 16
+OF_A_LOAD: Final = b"\0"
+OF_A_SET: Final = b"\1"
+"""How the tokens of leases end."""
+
 LAYOUT: Final = 1
 
 LEASE_MS: Final = 5_000

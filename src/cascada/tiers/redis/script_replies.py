@@ -52,6 +52,11 @@ def filled(count: int) -> Fits:
     return fits
 
 
+def touched(reply: Any) -> bool:
+    """What TOUCH answers."""
+    return type(reply) is list and [*map(type, reply)] == [int, int, bytes] and 0 <= reply[0] <= 2
+
+
 def ended(count: int) -> Fits:
     """What ENDED answers for so many names."""
     return lambda reply: (

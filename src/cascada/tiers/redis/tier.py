@@ -22,6 +22,7 @@ from cascada.model.clock import Clock
 from cascada.model.entry import Entry
 from cascada.model.errors import TierUnavailable
 from cascada.model.keys import Key
+from cascada.model.names import OF_ONE_KEY
 from cascada.model.secret import Secret, Url
 from cascada.tiers.capabilities import L1_LEASE, Ending, InvalidationSink, Stored
 from cascada.tiers.contract import (
@@ -34,7 +35,9 @@ from cascada.tiers.contract import (
     Lease,
     Missing,
     NotPermitted,
+    Renewed,
     Seen,
+    Touched,
     Usage,
     with_keys,
 )
@@ -53,6 +56,7 @@ from cascada.tiers.redis.lease_releases import LeaseReleases
 from cascada.tiers.redis.permissions import NO_SCRIPTS, Rights, find_out
 from cascada.tiers.redis.reads import Reads
 from cascada.tiers.redis.renewal import Renewal
+from cascada.tiers.redis.touching import Touching
 from cascada.tiers.redis.writes import Leases
 from cascada.tiers.redis_client.connection import Link
 from cascada.tiers.redis_client.lanes import Lanes
@@ -121,6 +125,14 @@ class RedisTier:
             now=self._now,
             hint=self._reads.hint,
             dated=self._reads.dated,
+            numbered_in=self._numbered_in,
+        )
+        self._touching = Touching(
+            self._layout,
+            self._link,
+            self._aside,
+            now=self._now,
+            glance=self.glance,
             numbered_in=self._numbered_in,
         )
         self._rights = Rights(b"")
@@ -203,6 +215,9 @@ class RedisTier:
         if leases:
             await self._leases.renew(leases)
 
+    async def touch(self, key: Key, renewed: Renewed, *, below: bool = False) -> Touched:
+        return await self._touching.touch(self._rights.run_id, key, renewed, below=below)
+
     # --- invalidation -------------------------------------------------------------------------
 
     async def invalidate(self, names: Sequence[str], *, strict: bool = False) -> Invalidation:
@@ -215,7 +230,7 @@ class RedisTier:
         own: list[bytes] = []
         for name in names:
             encoded = name.encode()
-            if name.startswith("k:"):
+            if name.startswith(OF_ONE_KEY):
                 keys.append(encoded)
                 own += layout.fill_keys(encoded[2:])[:2]
             else:

@@ -40,6 +40,8 @@ from cascada.tiers.redis.layout import (
     LONGEST_MS,
     NEWER,
     NONCE,
+    OF_A_LOAD,
+    OF_A_SET,
     TOKEN,
     Layout,
     life_ms,
@@ -101,8 +103,11 @@ class Leases:
         self, run_id: bytes, asked: Sequence[Ask], *, force: bool, tokens: Sequence[bytes] = ()
     ) -> list[Lease | Found | Busy]:
         """`tokens`: of the leases, one for each key; else one of its own for all of them."""
-        # A load has the lease by itself; what it brings is not known yet.
-        wanted = list(zip(asked, tokens or [os.urandom(TOKEN)] * len(asked), strict=True))
+        # A load has the lease by itself; what it brings is not known yet. By the last byte scripts
+        # tell it from a set (`touching`).
+        own = tokens or [os.urandom(TOKEN)] * len(asked)
+        last = OF_A_SET if force else OF_A_LOAD
+        wanted = [(each, token[:-1] + last) for each, token in zip(asked, own, strict=True)]
         if len(wanted) <= AT_ONCE:
             answers = await self._ask(run_id, wanted, force=force) if wanted else []
         else:

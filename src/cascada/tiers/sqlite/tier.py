@@ -36,7 +36,9 @@ from cascada.tiers.contract import (
     Invalidation,
     Lease,
     Missing,
+    Renewed,
     Seen,
+    Touched,
     Usage,
     with_keys,
 )
@@ -182,6 +184,16 @@ class SqliteTier:
             lambda c: writes.invalidate(c, self._options, tenant, names),
             rows=len(names),
             durable=True,
+        )
+
+    async def touch(self, key: Key, renewed: Renewed, *, below: bool = False) -> Touched:
+        # Looked for first, so that nothing is written where nothing is.
+        seen = await self._reader.run(lambda c: self._questions.read(c, [key], brief=True))
+        wait_for_told(seen)
+        if isinstance(seen[0], Missing) and not below:
+            return Touched(seen[0].seq)
+        return await self._writer.run(
+            lambda c: writes.touch(c, self._options, key, renewed, below=below), durable=True
         )
 
     async def count_entries(self, names: Sequence[str]) -> list[EntryCount]:

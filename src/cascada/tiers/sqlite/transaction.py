@@ -19,7 +19,7 @@ from cascada.model.clock import Clock
 from cascada.model.entry import Entry
 from cascada.model.errors import CorruptEntry
 from cascada.model.keys import Key
-from cascada.model.names import is_own, static_names
+from cascada.model.names import OF_ONE_KEY, is_own, static_names
 from cascada.model.policy import CachePriority
 
 ROW_OVERHEAD: Final = 200
@@ -150,8 +150,8 @@ class TenantState:
 
     def newest_version(self, key: str) -> int | None:
         """The greatest version that the key is known to have had, live or not."""
-        row, tombstone = self.rows.get(key), self.tombstones.get(f"k:{key}")
-        versions = [known.version for known in (row, tombstone) if known is not None]
+        voided = [self.tombstones.get(f"{kind}{key}") for kind in OF_ONE_KEY]
+        versions = [known.version for known in (self.rows.get(key), *voided) if known is not None]
         return max((version for version in versions if version is not None), default=None)
 
     def bump(

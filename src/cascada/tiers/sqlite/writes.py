@@ -14,9 +14,17 @@ from typing import Final, NamedTuple
 
 from cascada.codecs.envelope import pack
 from cascada.model.entry import Entry
-from cascada.model.keys import quote
-from cascada.model.names import static_names
-from cascada.tiers.contract import EntryCount, Filled, Invalidation, Lease, Outcome
+from cascada.model.keys import Key, quote
+from cascada.model.names import OF_ONE_KEY, entry_name, static_names
+from cascada.tiers.contract import (
+    EntryCount,
+    Filled,
+    Invalidation,
+    Lease,
+    Outcome,
+    Renewed,
+    Touched,
+)
 from cascada.tiers.fill_rules import decided
 from cascada.tiers.sqlite.inspect import count_entries
 from cascada.tiers.sqlite.transaction import Options, TenantState, Transaction, home_in
@@ -33,6 +41,7 @@ class Write(NamedTuple):
     entry: Entry
     key: str
     names: tuple[str, ...]  # the key's own first
+    touched: str  # no row bears it
     envelope: bytes
 
     @classmethod
@@ -42,7 +51,8 @@ class Write(NamedTuple):
         # No name twice, or it would be counted twice.
         bears = tuple(dict.fromkeys((*names, *entry.names)))
         key = own[2:]
-        return cls(lease, entry, key, bears, pack(entry, home_in(namespace, key)))
+        envelope = pack(entry, home_in(namespace, key))
+        return cls(lease, entry, key, bears, entry_name(lease.key), envelope)
 
 
 def fill(connection: sqlite3.Connection, options: Options, writes: Sequence[Write]) -> list[Filled]:
@@ -53,7 +63,8 @@ def fill(connection: sqlite3.Connection, options: Options, writes: Sequence[Writ
         by_tenant.setdefault(quote(write.lease.key.tenant), []).append(write)
     for tenant, group in by_tenant.items():
         transaction.state(tenant).learn(
-            [write.key for write in group], [name for write in group for name in write.names]
+            [write.key for write in group],
+            [name for write in group for name in (*write.names, write.touched)],
         )
     answers = [_fill(transaction.state(quote(write.lease.key.tenant)), write) for write in writes]
     transaction.save()
@@ -66,7 +77,9 @@ def _fill(state: TenantState, write: Write) -> Filled:
     if write.entry.version is not None and newest is not None and write.entry.version < newest:
         # Whoever brings an old version has learned nothing new: what is here, stays.
         return Filled(accepted=False, seq=state.seq, outcome=Outcome.OLDER)
-    stands = state.stands(lease.seq, write.names)
+    # A load or a fill may bring what was read before another life was given to it. A set does not.
+    names = write.names if lease.forced else (*write.names, write.touched)
+    stands = state.stands(lease.seq, names)
     old = state.rows.get(key)
     live = old if old is not None and state.is_live(old) else None
     if not lease.forced and not lease.once and live is not None and live.seq > lease.seq:
@@ -98,6 +111,33 @@ def _fill(state: TenantState, write: Write) -> Filled:
     return Filled(stored is not None, seq if told else state.seq, outcome)
 
 
+def touch(
+    connection: sqlite3.Connection, options: Options, key: Key, renewed: Renewed, *, below: bool
+) -> Touched:
+    """Give the row of a key another life, if it is live, and void the leases of its loads."""
+    transaction = Transaction(connection, options)
+    state = transaction.state(quote(key.tenant))
+    name = entry_name(key)
+    text = name[2:]
+    state.learn([text], [name])
+    row, was, entry = state.rows.get(text), None, None
+    if row is not None and row.names is not None and state.is_live(row):
+        was = state.entry_of(text)
+        entry = None if was is None else renewed(was, len(was.data))
+    if row is not None and row.names is not None and entry is not None:
+        # With the number that it had: what it was made of is as old as before.
+        envelope = pack(entry, home_in(options.namespace, text))
+        state.store(text, row.seq, row.names, entry, envelope)
+    elif below:
+        was = None
+    else:
+        return Touched(state.seq)
+    seq = state.next()
+    state.bump(name, seq, state.newest_version(text))
+    transaction.save()
+    return Touched(seq, was, entry)
+
+
 def invalidate(
     connection: sqlite3.Connection, options: Options, tenant: str, names: Sequence[str]
 ) -> Invalidation:
@@ -105,17 +145,18 @@ def invalidate(
     transaction = Transaction(connection, options)
     state = transaction.state(tenant)
     distinct = list(dict.fromkeys(names))
-    keys = [name[2:] for name in distinct if name.startswith("k:")]
+    of_keys = {name: name[2:] for name in distinct if name.startswith(OF_ONE_KEY)}
+    keys = list(of_keys.values())
     state.learn(keys, distinct)
     # Before anything goes: a row may bear several of the names.
     reached = count_entries(connection, options.namespace, tenant, distinct)
     gone: Counter[str] = Counter()
     versions: dict[str, int | None] = {}
-    for key in keys:
-        versions[f"k:{key}"] = state.newest_version(key)
+    for name, key in of_keys.items():
+        versions[name] = state.newest_version(key)
         row = state.rows.get(key)
         if row is not None:
-            gone[f"k:{key}"] += state.is_live(row)
+            gone[name] += state.is_live(row)
             state.remove(row)
     # After the keys' own rows, which are then not counted for their groups again. What was made
     # of a key bears that key's name, and is counted here.

@@ -1,0 +1,97 @@
+"""The touch path: another life for a value that is there, the lowest tier first, memory last.
+
+It is no invalidation: what was made of the value stays, and so does the value. Each tier gives its
+own entry the new life in one atomic step, and lets nothing in any more that is on its way there
+with the old one. So the lowest is told first: a tier above could otherwise be filled with the old
+life from one below, after it was told. (`docs/protocol.md` rule 41.)
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from cascada.engine import decide
+from cascada.engine.decide import Verdict
+from cascada.engine.reading.read import until_stored
+from cascada.engine.request import Request
+from cascada.engine.stack import Stack
+from cascada.engine.tasks.background import Unfinished
+from cascada.engine.writing import redelivery
+from cascada.model.entry import Entry, Flag
+from cascada.model.errors import TierUnavailable
+from cascada.model.names import entry_name
+from cascada.model.policy import Policy
+from cascada.tiers.contract import Renewed, Touched
+from cascada.tiers.guarded import GuardedTier
+
+_KEPT = (Verdict.FRESH, Verdict.REFRESH_DUE, Verdict.STALE)
+
+
+async def touch(stack: Stack, request: Request, ttl: float) -> bool:
+    """Let the value of the request's key live for `ttl` seconds from now; whether there was one.
+
+    What `get` would give of that one key is a value: also a stale one, which is fresh again then. A
+    known absence is none. A tier that does not answer keeps its copy as it is. If the new life is
+    the shorter one, it is owed to let go of that copy, and this process does not read it before;
+    else the copy only ends earlier.
+    """
+    if stack.flights:
+        await until_stored(stack, [Request(request.kind, (request.key,))])
+    renewed = partial(_renewed, request.kind.policy, ttl, stack.now())
+    if not stack.lower:
+        return stack.memory.touch_now(request.key, renewed).entry is not None
+    # Half of it would leave tiers that end at different times.
+    with Unfinished(stack.background, partial(_again, stack, request, renewed)):
+        return await _touch(stack, request, renewed)
+
+
+async def _touch(stack: Stack, request: Request, renewed: Renewed) -> bool:
+    key = request.key
+    unreached: list[GuardedTier] = []
+    touched: Touched | None = None
+    numbered: Touched | None = None
+    for tier in reversed(stack.lower):
+        try:
+            told = await tier.touch(key, renewed, below=touched is not None)
+        except TierUnavailable as error:
+            stack.trace.tier_failed(tier.name, str(error))
+            unreached.append(tier)
+            continue
+        if told.entry is not None and touched is None:
+            touched = told
+        if tier is stack.authority:
+            numbered = told
+    if touched is None:
+        return False
+    names = [entry_name(key)]
+    if numbered is not None:
+        stack.memory.apply(numbered.seq, names)
+    else:
+        stack.memory.void(names)
+    if unreached and _ends_earlier(touched):
+        await redelivery.defer(stack, unreached, names)
+    return True
+
+
+async def _again(stack: Stack, request: Request, renewed: Renewed) -> None:
+    """The same once more, for a caller who was cancelled in the middle."""
+    await _touch(stack, request, renewed)
+
+
+def _renewed(policy: Policy, ttl: float, now: float, entry: Entry, size: int) -> Entry | None:
+    """The entry as it is to be; None if nobody would be given it now."""
+    if entry.flags & Flag.ABSENT:
+        return None
+    if decide.judge(entry, policy, now, generating=False) not in _KEPT:
+        return None
+    fresh, whole = policy.lifetimes(ttl, ttl, size)
+    fresh_until = now + fresh
+    # One float where there is one moment, as in a new entry.
+    return entry.lasting(fresh_until, fresh_until if whole == fresh else now + whole)
+
+
+def _ends_earlier(touched: Touched) -> bool:
+    was, entry = touched.was, touched.entry
+    assert was is not None
+    assert entry is not None
+    return entry.fresh_until < was.fresh_until or entry.expires < was.expires
