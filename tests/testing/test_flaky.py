@@ -91,6 +91,7 @@ async def test_without_a_name_every_call_is_meant_until_it_heals(tier: FlakyTier
         "renew": lambda: tier.renew([lease]),
         "invalidate": lambda: tier.invalidate([key_name(KEY)]),
         "count_entries": lambda: tier.count_entries([key_name(KEY)]),
+        "touch": lambda: tier.touch(KEY, lambda entry, size: entry),
         "usage": tier.usage,
         "changes": lambda: tier.changes(None),
         "data": lambda: tier.data.counter("acme:c"),
