@@ -65,8 +65,8 @@ if ARGV[8] ~= '' then
   lengthen(KEYS[7], life)
   for i = 8, #KEYS do lengthen(KEYS[i], tonumber(ARGV[11])) end
 end
--- The lease of a load: what it brings has the old life. A set brings a value of its own; what an add
--- has left there is no lease.
+-- The lease of a load: what it brings has the old life. A set brings a value of its own, and what
+-- an add has left there is no lease.
 local held = get(KEYS[5])
 if held and #held > 16 and string.byte(held, 16) == 0 then
   redis.call('DEL', KEYS[5])
