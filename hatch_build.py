@@ -1,7 +1,7 @@
 """The build's hook: README.md as the package index shows it.
 
 There a link to a file of the repository leads nowhere. So of each the text stays, with the name of
-the file, which the source distribution has.
+the file, which the source distribution has; a picture goes.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 from hatchling.metadata.plugin.interface import MetadataHookInterface
 
+PICTURE = re.compile(r"^!\[[^\]]*\]\((?!https?://)[^)]*\)\n+", re.M)
 LINK = re.compile(r"\[(?P<text>[^\]]+)\]\((?!https?://|#)(?P<file>[^)#]+)[^)]*\)")
 
 
@@ -22,7 +23,7 @@ def without_relative_links(markdown: str) -> str:
         text, file = link["text"], link["file"]
         return text if text == file else f"{text} ({file})"
 
-    return LINK.sub(named, markdown)
+    return LINK.sub(named, PICTURE.sub("", markdown))
 
 
 class CustomMetadataHook(MetadataHookInterface):

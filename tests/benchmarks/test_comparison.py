@@ -36,3 +36,13 @@ def test_it_tells_what_was_asked_for() -> None:
     head = next(line for line in page.splitlines() if line.endswith("| command |"))
     for library in ("cascada", "cashews", "aiocache", "valkey-glide", "redis-py"):
         assert f"| {library} |" in head
+
+
+def test_the_table_of_the_readme_is_taken_from_it() -> None:
+    rows = [
+        line
+        for line in (ROOT / "README.md").read_text("utf-8").splitlines()
+        if re.search(r"\| (`python benchmarks/\w+\.py`|command) \|$", line)
+    ]
+    assert len(rows) > 4
+    assert not set(rows) - set((ROOT / "docs/comparison.md").read_text("utf-8").splitlines())
