@@ -228,3 +228,9 @@ class InsidePoll:
     @log.setter
     def log(self, log: ChangeLog) -> None:
         self._feed._log = log
+
+
+def turns_of(framework: Any) -> int:
+    """How many calls that a cache of a framework's knows of are under way, or waited for."""
+    turns = framework._asked._turns
+    return len(turns._turns) + len(turns._led) + len(turns._waiting)

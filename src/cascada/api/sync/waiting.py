@@ -13,17 +13,17 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 from cascada.engine import bridge
 from cascada.engine.lifecycle import Lifecycle
 
-F = TypeVar("F")
+F_co = TypeVar("F_co", covariant=True)
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Face(Generic[F]):
+class Face(Generic[F_co]):
     """What waits for the calls of `asked`, an object of the async face."""
 
     __slots__ = ("_asked", "_life")
 
-    def __init__(self, life: Lifecycle, asked: F) -> None:
+    def __init__(self, life: Lifecycle, asked: F_co) -> None:
         self._life = life
         self._asked = asked
 
@@ -32,12 +32,12 @@ class Face(Generic[F]):
 
 
 def waits(
-    method: Callable[Concatenate[F, P], Coroutine[Any, Any, R]],
-) -> Callable[Concatenate[Face[F], P], R]:
+    method: Callable[Concatenate[F_co, P], Coroutine[Any, Any, R]],
+) -> Callable[Concatenate[Face[F_co], P], R]:
     """The method that does what `method` does, and returns what awaiting that gives."""
 
     @wraps(method)
-    def wait(self: Face[F], /, *args: P.args, **named: P.kwargs) -> R:
+    def wait(self: Face[F_co], /, *args: P.args, **named: P.kwargs) -> R:
         work = partial(method, self._asked, *args, **named)
         return bridge.run(
             self._life, work, f"{type(self).__name__}.{method.__name__}", method.__qualname__

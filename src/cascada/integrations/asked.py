@@ -1,0 +1,245 @@
+"""What the caches of frameworks have in common: whose an answer is, looking it up, keeping it.
+
+LangChain and LangGraph look up and store by themselves (`turns.py`). A lookup that fails, or an
+answer that cannot be stored, never fails the call that it is for: it is made without the cache, and
+the log says so once a minute.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any, Final, TypedDict, TypeVar, Unpack
+
+from cascada.api.cache import Cache
+from cascada.api.context import current_context, current_tenant
+from cascada.api.sync.faces import SyncTenant
+from cascada.api.tenant import Tenant
+from cascada.engine import bridge
+from cascada.engine.loading import dependencies
+from cascada.integrations.turns import Turns
+from cascada.model import arguments
+from cascada.model.entry import Hit, Miss
+from cascada.model.errors import CascadaError, WrongLoop
+from cascada.model.keys import Id, Key
+from cascada.model.ttl import Duration
+from cascada.telemetry.throttle import Warned
+
+logger = logging.getLogger("cascada")
+
+T = TypeVar("T")
+
+WAIT: Final = 60.0
+"""Seconds for which a caller waits for the calls of others, unless it is said."""
+
+MAX_MISSED: Final = 4096
+"""Misses that are remembered; what comes after an older one is stored as if nobody had looked."""
+
+Missed = Hit[Any] | Miss
+
+
+class Keeping(TypedDict, total=False):
+    """Whose answers are kept where the context names no tenant, and for how long.
+
+    tenant: whose they are where neither the load that the call is made in nor the current context
+    names a tenant; without it, CASCADA_TENANT's. data_type: the type they are stored under, whose
+    policy says how long an answer is given again. ttl, tags: as those of `set`.
+    """
+
+    tenant: Id | None
+    data_type: str
+    ttl: Duration | None
+    tags: Sequence[str]
+
+
+class Keeper:
+    """A cache, and what `Keeping` says, checked."""
+
+    def __init__(
+        self,
+        cache: Cache,
+        *,
+        data_type: str,
+        tenant: Id | None = None,
+        ttl: Duration | None = None,
+        tags: Sequence[str] = (),
+    ) -> None:
+        self.cache = arguments.instance(cache, "cache", Cache, "a Cache")
+        self._given = None if tenant is None else arguments.tenant(tenant)
+        self.data_type = arguments.data_type(data_type)
+        self.ttl = arguments.ttl(ttl)
+        self.tags = arguments.names(tags, "tags", "tags")
+        self._warned: Warned[str] = Warned()
+
+    def tenant(self) -> Tenant:
+        """Who asks. A load knows that best; then the request that it runs in."""
+        load = dependencies.current(self.cache._engine.stack)
+        context = current_context()
+        if load is not None:
+            tenant = load.tenant
+        elif self._given is None or (context is not None and not context.lacks("tenant")):
+            tenant = current_tenant()
+        else:
+            tenant = self._given
+        return self.cache.tenant(tenant)
+
+    def waiting(self) -> SyncTenant:
+        """Who asks, for a thread that waits."""
+        return self.cache.sync.tenant(self.tenant().tenant)
+
+
+class Asked(Keeper):
+    """What a framework asks again and again, and makes itself where nothing is kept.
+
+    Who looks, and later stores what came, is a CALLER: the same number both times, of a task or a
+    thread. By it his miss is found again, so that nothing is stored that was cleared meanwhile.
+    """
+
+    def __init__(
+        self, cache: Cache, want: Any, *, wait: float = WAIT, **kept: Unpack[Keeping]
+    ) -> None:
+        """`want`: what is stored decodes to it, else it is a miss."""
+        super().__init__(cache, **kept)
+        self._want = want
+        self._turns = Turns(arguments.seconds(wait, "wait"))
+        self._missed: dict[tuple[int | None, Key], Missed] = {}
+
+    async def look(self, ids: Sequence[str], caller: int | None) -> list[Missed]:
+        """What there is. Where nothing is, this task leads, unless another one does."""
+        tenant, turns = self.tenant(), self._turns
+        read = partial(tenant.get_many, self.data_type, ids, type=self._want)
+        if self.cache._engine.passing_by:  # nobody finds what another one stores
+            return await read()
+        keys = [tenant.key(self.data_type, each) for each in ids]
+        until = turns.patience()
+        while led := turns.of_others(keys, until):
+            if not await turns.over(led, until):
+                break
+        # Before it reads, so that of a hundred callers one does, and all others find what it finds.
+        taken = turns.take(keys)
+        try:
+            found = await read()
+        except BaseException:
+            for turn in taken:
+                turns.end(turn)
+            raise
+        self._remember(keys, found, caller)
+        answers = dict(zip(keys, found, strict=True))
+        for turn in taken:
+            if answers[turn.key]:
+                turns.end(turn)
+        return found
+
+    async def keep(
+        self,
+        resource_id: str,
+        value: object,
+        caller: int | None,
+        *,
+        ttl: Duration | None = None,
+        tags: Sequence[str] = (),
+    ) -> None:
+        """Store what came: after this caller's miss where no value is, else in any case."""
+        if not self.cache._engine.storing:
+            return
+        tenant = self.tenant()
+        key = tenant.key(self.data_type, resource_id)
+        turn, futile = self._turns.of(key), False
+        try:
+            await self._store(tenant, key, value, caller, ttl, tags)
+        except CascadaError as error:
+            futile = True
+            self.not_kept(error)
+        finally:
+            if turn is not None:
+                self._turns.end(turn, futile=futile)
+
+    async def clear(self, tags: Sequence[str] | None = None) -> None:
+        """Drop what is kept for the tenant that asks: all, or what bears one of these tags."""
+        tenant = self.tenant()
+        if tags is None:
+            await tenant.invalidate(self.data_type, "*")
+        for tag in tags or ():
+            await tenant.invalidate(tag=tag)
+
+    def drop(self, resource_id: str) -> None:
+        """What came cannot be stored at all."""
+        turn = self._turns.of(self.tenant().key(self.data_type, resource_id))
+        if turn is not None:
+            self._turns.end(turn, futile=True)
+
+    # --- for threads that wait: they do not show when a call has failed ---------------------------
+
+    def look_plainly(self, ids: Sequence[str], caller: int | None) -> list[Missed]:
+        """What there is. Nobody waits for the call of who finds nothing."""
+        tenant = self.tenant()
+        read = partial(tenant.get_many, self.data_type, ids, type=self._want)
+        try:
+            found = self._waited(read)
+        except WrongLoop as error:
+            self.not_kept(error)
+            return [Miss() for _ in ids]
+        if not self.cache._engine.passing_by:
+            keys = [tenant.key(self.data_type, each) for each in ids]
+            self._remember(keys, found, caller)
+        return found
+
+    def keep_plainly(
+        self,
+        resource_id: str,
+        value: object,
+        caller: int | None,
+        *,
+        ttl: Duration | None = None,
+        tags: Sequence[str] = (),
+    ) -> None:
+        """`keep`, for a thread that waits."""
+        if not self.cache._engine.storing:
+            return
+        tenant = self.tenant()
+        key = tenant.key(self.data_type, resource_id)
+        store = partial(self._store, tenant, key, value, caller, ttl, tags)
+        try:
+            self._waited(store)
+        except CascadaError as error:
+            self.not_kept(error)
+
+    def clear_plainly(self, tags: Sequence[str] | None = None) -> None:
+        """`clear`, for a thread that waits."""
+        self._waited(partial(self.clear, tags))
+
+    def _waited(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        return bridge.run(self.cache._engine.life, work, "invoke", "ainvoke")
+
+    # --- both ---------------------------------------------------------------------------------
+
+    async def _store(
+        self,
+        tenant: Tenant,
+        key: Key,
+        value: object,
+        caller: int | None,
+        ttl: Duration | None,
+        tags: Sequence[str],
+    ) -> None:
+        terms: dict[str, Any] = {
+            "ttl": self.ttl if ttl is None else ttl,
+            "tags": (*self.tags, *tags),
+        }
+        if (miss := self._missed.pop((caller, key), None)) is None:
+            await tenant.set(key.data_type, key.resource_id, value, **terms)
+        else:
+            await tenant.fill(miss, value, **terms)
+
+    def _remember(self, keys: Sequence[Key], found: Sequence[Missed], caller: int | None) -> None:
+        for key, answer in zip(keys, found, strict=True):
+            if not answer:
+                self._missed[caller, key] = answer
+        while len(self._missed) > MAX_MISSED:
+            self._missed.pop(next(iter(self._missed)), None)
+
+    def not_kept(self, why: object) -> None:
+        """Say that an answer is for its caller alone."""
+        if self._warned.due(type(why).__name__, self.cache._engine.stack.timer()):
+            logger.warning("an answer of type %s is not kept: %s", self.data_type, why)

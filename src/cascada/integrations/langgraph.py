@@ -1,0 +1,191 @@
+"""LangGraph: what nodes have written, kept by cascada.
+
+    graph = builder.compile(cache=CascadaCache(cache))
+    builder.add_node("answer", answer, cache_policy=CachePolicy(ttl=300))
+
+A value is stored as LangGraph's serializer writes it, and read back with a list of the classes that
+it may consist of: whoever can write to the store of the cache can have nothing else made of it.
+Never is anything pickled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from typing import Any, Final, TypeVar, Unpack
+
+from cascada.api.cache import Cache
+from cascada.codecs.digest import generate_resource_id_hash
+from cascada.integrations.asked import WAIT, Asked, Keeping, Missed
+from cascada.model import arguments
+from cascada.model.errors import BadInput, MissingExtra
+
+try:
+    from langgraph.cache.base import BaseCache, FullKey, Namespace
+    from langgraph.checkpoint.serde.base import SerializerProtocol
+    from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+except ImportError as error:
+    raise MissingExtra(
+        "cascada.integrations.langgraph needs LangGraph; run `pip install cascada[langgraph]`"
+    ) from error
+
+__all__ = ["CascadaCache"]
+
+V = TypeVar("V")
+
+DATA_TYPE: Final = "langgraph_node"
+
+VERSION: Final = "g1"
+"""Begins every id. Whoever changes what an id is made of changes it."""
+
+_WRITTEN: Final = frozenset({"null", "bytes", "bytearray", "msgpack"})
+"""What the serializer writes. It reads more: JSON with objects in it, and pickles if told to."""
+
+_caller: ContextVar[int | None] = ContextVar("cascada_langgraph", default=None)
+"""Whose task has looked: a graph stores what its node has written in another one."""
+
+
+class CascadaCache(BaseCache[V]):
+    """`builder.compile(cache=CascadaCache(cache))`: nodes with a CachePolicy run once.
+
+    Of equal runs of a node at once one is made, if the graphs are run by `ainvoke` or `astream`:
+    the others wait for what it writes, or for the end of the task that runs its graph, after which
+    the next one makes it; at most `wait` seconds. A plain `invoke` does not show when a run has
+    failed, so that equal ones at once are all made; so are those of other processes.
+
+    What a node has written is kept for the tenant that asks: that of the load that the graph runs
+    in, else of the current context, else `tenant`, else CASCADA_TENANT; MissingTenant if there is
+    none. It is stored as `data_type`, with `tags`, for the ttl of the node's CachePolicy, else for
+    `ttl` (None: as the policy of the type says).
+
+    `allow` are the classes of your own that states consist of; what has others is not kept, and
+    said once a minute. `serde` is another serializer in place of LangGraph's with that list.
+    """
+
+    def __init__(
+        self,
+        cache: Cache,
+        *,
+        allow: Sequence[type] = (),
+        serde: SerializerProtocol | None = None,
+        wait: float = WAIT,
+        **kept: Unpack[Keeping],
+    ) -> None:
+        kept.setdefault("data_type", DATA_TYPE)
+        self._asked = Asked(cache, tuple[str, bytes], wait=wait, **kept)
+        allowed = arguments.several(allow, "allow", "classes")
+        for each in allowed:
+            arguments.instance(each, "each of allow", type, "a class")
+        self._allowed = sorted({f"{each.__module__}.{each.__qualname__}" for each in allowed})
+        if serde is None:
+            serde = JsonPlusSerializer(allowed_msgpack_modules=allowed or None)
+        if getattr(serde, "pickle_fallback", False):
+            raise BadInput("serde pickles what it cannot write; make it with pickle_fallback=False")
+        super().__init__(serde=serde)
+
+    async def aget(self, keys: Sequence[FullKey]) -> dict[FullKey, V]:
+        """What there is. What is not there the graph of this task makes."""
+        caller = id(asyncio.current_task())
+        _caller.set(caller)
+        ids = self._ids(keys)
+        return self._values(keys, await self._asked.look(ids, caller) if ids else [])
+
+    def get(self, keys: Sequence[FullKey]) -> dict[FullKey, V]:
+        """`aget`, for a thread that waits; nobody waits for what its graph makes."""
+        ids = self._ids(keys)
+        return self._values(keys, self._asked.look_plainly(ids, None) if ids else [])
+
+    async def aset(self, pairs: Mapping[FullKey, tuple[V, int | None]]) -> None:
+        """Keep what nodes have written, unless it was cleared since it was looked for."""
+        for resource_id, how in self._written(pairs):
+            if how is None:
+                self._asked.drop(resource_id)
+            else:
+                await self._asked.keep(resource_id, caller=_caller.get(), **how)
+
+    def set(self, pairs: Mapping[FullKey, tuple[V, int | None]]) -> None:
+        """`aset`, for a thread that waits.
+
+        Threads of one graph look and store, so that of several graphs that run a node for the same
+        at once, one may store what it began before a `clear` in the middle.
+        """
+        for resource_id, how in self._written(pairs):
+            if how is not None:
+                self._asked.keep_plainly(resource_id, caller=None, **how)
+
+    async def aclear(self, namespaces: Sequence[Namespace] | None = None) -> None:
+        """Drop what is kept for the tenant that asks, of these namespaces, in one step for each
+        however many values there are; without them, all of it."""
+        await self._asked.clear(self._tags(namespaces))
+
+    def clear(self, namespaces: Sequence[Namespace] | None = None) -> None:
+        """`aclear`, for a thread that waits."""
+        self._asked.clear_plainly(self._tags(namespaces))
+
+    # --- keys, values, as they are stored -------------------------------------------------------
+
+    def _ids(self, keys: Sequence[FullKey]) -> list[str]:
+        return [self._id(key) for key in arguments.several(keys, "keys", "keys")]
+
+    def _id(self, key: FullKey) -> str:
+        """A hash: a key may hold what the node was asked."""
+        parts: Sequence[Any] = key
+        if not isinstance(parts, list | tuple) or len(parts) != 2:
+            raise arguments.refused("a key", key, "a namespace and a text")
+        namespace, text = parts
+        said = [list(arguments.texts(namespace, "a namespace")), arguments.text(text, "a key")]
+        return f"{VERSION}-{generate_resource_id_hash(said, self._allowed)}"
+
+    def _tags(self, namespaces: Sequence[Namespace] | None) -> list[str] | None:
+        if namespaces is None:
+            return None
+        return [self._tag(each) for each in arguments.several(namespaces, "namespaces", "tuples")]
+
+    def _tag(self, namespace: Namespace) -> str:
+        parts = list(arguments.texts(namespace, "a namespace"))
+        return f"{self._asked.data_type}-{generate_resource_id_hash(parts)}"
+
+    def _values(self, keys: Sequence[FullKey], found: Sequence[Missed]) -> dict[FullKey, V]:
+        values: dict[FullKey, V] = {}
+        for (namespace, text), answer in zip(keys, found, strict=True):
+            if answer:
+                try:
+                    values[tuple(namespace), text] = self._load(answer.value)
+                except Exception as error:  # noqa: BLE001 - whatever was written there is no value
+                    self._asked.not_kept(error)
+        return values
+
+    def _load(self, written: tuple[str, bytes]) -> Any:
+        if isinstance(self.serde, JsonPlusSerializer) and written[0] not in _WRITTEN:
+            raise TypeError(f"LangGraph's serializer writes no {written[0]!r}")
+        return self.serde.loads_typed(written)
+
+    def _written(
+        self, pairs: Mapping[FullKey, tuple[V, int | None]]
+    ) -> Iterator[tuple[str, dict[str, Any] | None]]:
+        """Each id, and what is to be stored there, as `keep` takes it; None if it cannot be."""
+        for key, (value, ttl) in arguments.mapping(pairs, "pairs", "a dict of keys").items():
+            resource_id = self._id(key)
+            if ttl is not None and ttl <= 0:  # it is over at once
+                yield resource_id, None
+                continue
+            try:
+                written = self._dump(value)
+            except Exception as error:  # noqa: BLE001 - what cannot be written is not kept
+                self._asked.not_kept(error)
+                yield resource_id, None
+            else:
+                yield resource_id, {"value": written, "ttl": ttl, "tags": (self._tag(key[0]),)}
+
+    def _dump(self, value: V) -> tuple[str, bytes]:
+        """As it is stored. An object of a class that is not allowed is read as its fields: what
+        would not come back as it is must not be kept."""
+        written = self.serde.dumps_typed(value)
+        read = self._load(written)
+        if self.serde.dumps_typed(read) != written and read != value:
+            raise TypeError(
+                f"a {type(value).__name__} holds what does not come back as it was stored; "
+                "pass the classes of your own that it consists of as CascadaCache(cache, allow=...)"
+            )
+        return written
