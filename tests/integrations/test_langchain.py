@@ -3,35 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import subprocess
-import sys
-from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from langchain_core.language_models import FakeListLLM
-from langchain_core.load import dumps
-from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
-from langchain_core.outputs import ChatGeneration, Generation
-from langchain_core.prompts import PromptTemplate
+from langchain_core.outputs import Generation
 
-from cascada import Cache, Context, Loaded, Policy
-from cascada.integrations.langchain import DATA_TYPE, CascadaByteStore, CascadaCache
-from cascada.model.errors import BadInput, InvalidKey, MissingTenant
-from cascada.testing.inside import inside, turns_of
+from cascada import Cache, Context, Loaded
+from cascada.integrations.langchain import DATA_TYPE, CascadaCache
+from cascada.model.errors import BadInput, MissingTenant
+from cascada.testing.inside import turns_of
 from tests.integrations.chat import Busy, Chat
 from tests.servers.redis import RedisServer
 
 ACME, GLOBEX = Context(tenant_id="acme"), Context(tenant_id="globex")
-
-
-@pytest.fixture
-async def cache() -> AsyncIterator[Cache]:
-    async with Cache() as cache:
-        yield cache
 
 
 def model(cache: Cache, **how: Any) -> Chat:
@@ -245,147 +232,6 @@ async def test_a_plain_call_on_the_loops_own_thread_is_made_without_the_cache(
     assert len(caplog.records) == 1
 
 
-# --- the same call ----------------------------------------------------------------------------
-
-
-def prompt(*messages: Any) -> str:
-    return dumps(list(messages))
-
-
-def step(called: str, **said_of_it: Any) -> str:
-    """What an agent asks after a tool has answered."""
-    call = {"name": "look", "args": {"id": "call_1"}, "id": called, "type": "tool_call"}
-    return prompt(
-        HumanMessage("hi"),
-        AIMessage(content=[{"type": "tool_use", "id": called}], tool_calls=[call], **said_of_it),
-        ToolMessage("found", tool_call_id=called),
-    )
-
-
-SAME = {
-    "ids of tool calls": (step("call_1"), step("call_2")),
-    "what a provider says of an answer": (
-        step("c", id="run-1", response_metadata={"id": "chatcmpl-1"}),
-        step("c", id="run-2", response_metadata={"id": "chatcmpl-2"}),
-    ),
-    "what a kept answer costs": (
-        step("c", usage_metadata={"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}),
-        step("c"),
-    ),
-}
-OTHER = {
-    "text": (prompt(HumanMessage("a")), prompt(HumanMessage("b"))),
-    "who says it": (prompt(HumanMessage("a")), prompt(SystemMessage("a"))),
-    "order": (
-        prompt(HumanMessage("a"), HumanMessage("b")),
-        prompt(HumanMessage("b"), HumanMessage("a")),
-    ),
-    "a tool's arguments": (step("c"), step("c").replace('"call_1"', '"call_2"')),
-    "plain prompts": ("a", "b"),
-    "a text like an id": (
-        prompt(HumanMessage("call_1"), *[]),
-        prompt(HumanMessage("call_2"), *[]),
-    ),
-    "a dict of the caller's own that looks like a message": (
-        prompt(HumanMessage([{"lc": 1, "kwargs": {"id": "1"}}])),
-        prompt(HumanMessage([{"lc": 1, "kwargs": {"id": "2"}}])),
-    ),
-    "what is no JSON": ("[1", "[2"),
-    "lone surrogates": ("\ud800", "\ud801"),
-    "depth": ("[" * 100_000, "[" * 100_001),
-}
-
-
-@pytest.mark.parametrize(("one", "other"), SAME.values(), ids=SAME)
-def test_the_same_call(one: str, other: str) -> None:
-    of_langchain = CascadaCache(Cache(), tenant="acme")
-    of_langchain.update(one, "l", [Generation(text="a")])
-    assert of_langchain.lookup(other, "l") == [Generation(text="a")]
-    assert of_langchain.lookup(other, "m") is None
-
-
-@pytest.mark.parametrize(("one", "other"), OTHER.values(), ids=OTHER)
-def test_another_call(one: str, other: str) -> None:
-    of_langchain = CascadaCache(Cache(), tenant="acme")
-    of_langchain.update(one, "l", [Generation(text="a")])
-    assert of_langchain.lookup(one, "l") == [Generation(text="a")]
-    assert of_langchain.lookup(other, "l") is None
-
-
-def test_prompt_and_model_are_not_one_text() -> None:
-    of_langchain = CascadaCache(Cache(), tenant="acme")
-    of_langchain.update("ab", "c", [Generation(text="a")])
-    assert of_langchain.lookup("a", "bc") is None
-
-
-def test_what_is_named_by_its_address_is_nothing_that_can_be_kept() -> None:
-    of_langchain = CascadaCache(Cache(), tenant="acme")
-    said = "[('tools', <function look at 0x7f3a5c1d2e50>)]"
-    of_langchain.update("p", said, [Generation(text="a")])
-    assert of_langchain.lookup("p", said) is None
-
-
-async def test_keys_hold_no_secret(cache: Cache) -> None:
-    chat = model(cache)
-    secret = "sk-" + 20 * "7"
-    await chat.bind(api_key=secret).ainvoke(f"my key is {secret}")
-    (record,) = inside(cache).memory.records
-    assert record.partition.prefix[1] == DATA_TYPE
-    assert secret not in record.resource_id + str(record.names)
-
-
-# --- what is stored is never made into anything else --------------------------------------------
-
-
-def written(module: str, name: str, **how: Any) -> str:
-    identity = [*module.split("."), name]
-    return json.dumps({"lc": 1, "type": "constructor", "id": identity, "kwargs": how})
-
-
-EVAL = written("builtins", "eval", source="1")
-GENERATION = written("langchain.schema.output", "Generation", text="a", generation_info={"x": 0})
-TRAPS = {
-    "a class of LangChain": written("langchain_core.prompts.prompt", "PromptTemplate", template=""),
-    "a class of Python": written("subprocess", "Popen", args=["true"]),
-    "inside an answer": GENERATION.replace("0", EVAL),
-    "a secret of the environment": json.dumps({"lc": 1, "type": "secret", "id": ["PATH"]}),
-    "no answer": json.dumps({"a": 1}),
-    "a message": dumps(AIMessage("a")),
-    "no JSON": "x",
-    "deep": "[" * 5000 + "]" * 5000,
-}
-
-
-@pytest.mark.parametrize("stored", TRAPS.values(), ids=TRAPS)
-async def test_nothing_else_is_made_of_what_is_stored(
-    cache: Cache, stored: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made: list[object] = []
-    monkeypatch.setattr(PromptTemplate, "__init__", lambda self, **how: made.append(how))
-    monkeypatch.setattr(subprocess.Popen, "__init__", lambda self, **how: made.append(how))
-    of_langchain = CascadaCache(cache, tenant="acme")
-    await of_langchain.aupdate("p", "l", [ChatGeneration(message=AIMessage("good"))])
-    (record,) = inside(cache).memory.records
-    await cache.tenant("acme").set(DATA_TYPE, record.resource_id, [stored])
-    assert await of_langchain.alookup("p", "l") is None
-    assert made == []
-    await cache.tenant("acme").set(DATA_TYPE, record.resource_id, {"not": "a list"})
-    assert await of_langchain.alookup("p", "l") is None
-
-
-def test_nothing_is_pickled() -> None:
-    import cascada.integrations.asked
-    import cascada.integrations.langchain
-    import cascada.integrations.langgraph
-
-    for module in (
-        cascada.integrations.asked,
-        cascada.integrations.langchain,
-        cascada.integrations.langgraph,
-    ):
-        assert not hasattr(module, "pickle")
-
-
 # --- processes, outages -------------------------------------------------------------------------
 
 
@@ -409,83 +255,3 @@ async def test_without_redis_calls_are_made_all_the_same(server: RedisServer) ->
         server.kill()
         async with asyncio.timeout(10):
             assert None not in await outcomes(chat, 5)
-
-
-# --- bytes --------------------------------------------------------------------------------------
-
-
-async def test_bytes_are_of_one_tenant_and_may_go(cache: Cache) -> None:
-    store = CascadaByteStore(cache, tenant="acme", tags=["news"])
-    await store.amset([("a", b"1"), ("b", b"")])
-    assert await store.amget(["a", "b", "c"]) == [b"1", b"", None]
-    assert await asyncio.to_thread(store.mget, ["b", "a"]) == [b"", b"1"]
-    with GLOBEX:
-        assert await store.amget(["a"]) == [None]
-    await store.amdelete(["a", "x"])
-    assert await store.amget(["a", "b"]) == [None, b""]
-    await cache.tenant("acme").invalidate(tag="news")
-    assert await store.amget(["b"]) == [None]
-    assert await store.amget([]) == []
-
-
-async def test_bytes_that_are_none_are_refused_before_any_is_stored(cache: Cache) -> None:
-    store = CascadaByteStore(cache, tenant="acme")
-    odd: list[Any] = ["b", b"b", ("b",), ("b", "text"), ("b", None), ("", b"1"), (None, b"1")]
-    for pair in odd:
-        with pytest.raises(BadInput):
-            await store.amset([("a", b"1"), pair])
-    with pytest.raises(InvalidKey):
-        await store.amget([""])
-    with pytest.raises(BadInput):
-        await store.amget("ab")
-    assert await store.amget(["a"]) == [None]
-
-
-async def test_keys_are_not_listed(cache: Cache) -> None:
-    store = CascadaByteStore(cache, tenant="acme")
-    with pytest.raises(NotImplementedError, match="lists no keys"):
-        store.yield_keys()
-    with pytest.raises(NotImplementedError, match="lists no keys"):
-        [each async for each in store.ayield_keys()]
-
-
-# --- the door -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "how",
-    [{"wait": 0}, {"wait": True}, {"ttl": -1}, {"tags": "news"}, {"tenant": ""}, {"data_type": 3}],
-)
-def test_what_is_passed_is_checked(how: dict[str, Any]) -> None:
-    with pytest.raises(BadInput):
-        CascadaCache(Cache(), **how)
-    with pytest.raises(BadInput):
-        CascadaCache("redis://localhost")  # type: ignore[arg-type]  # on purpose
-
-
-async def test_ttl_and_policy_say_how_long(cache: Cache) -> None:
-    cache.set_policy(DATA_TYPE, Policy(ttl=60))
-    for given, seconds in ((None, 60), (5, 5)):
-        of_langchain = CascadaCache(cache, tenant="acme", ttl=given)
-        await of_langchain.aclear()
-        await of_langchain.aupdate("p", "l", [Generation(text="a")])
-        (record,) = inside(cache).memory.records
-        ttl = await cache.tenant("acme").ttl(DATA_TYPE, record.resource_id)
-        assert ttl == pytest.approx(seconds, abs=1)
-
-
-def test_without_the_library_the_error_says_what_to_install() -> None:
-    said = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "import sys; sys.modules['langchain_core'] = None\n"
-            "import cascada.integrations.langchain",
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert said.returncode == 1
-    assert "MissingExtra" in said.stderr
-    assert "pip install cascada[langchain]" in said.stderr

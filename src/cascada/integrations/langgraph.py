@@ -181,7 +181,8 @@ class CascadaCache(BaseCache[V]):
     def _dump(self, value: V) -> tuple[str, bytes]:
         """As it is stored. An object of a class that is not allowed is read as its fields: what
         would not come back as it is must not be kept."""
-        written = self.serde.dumps_typed(value)
+        how, data = self.serde.dumps_typed(value)
+        written = how, bytes(data)
         read = self._load(written)
         if self.serde.dumps_typed(read) != written and read != value:
             raise TypeError(

@@ -1,0 +1,378 @@
+"""LangGraph's cache: a node runs once for all who ask at once; what it wrote comes back whole."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, TypedDict
+from uuid import UUID
+
+import numpy as np
+import ormsgpack
+import pytest
+from langchain_core.messages import AIMessage
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from langgraph.graph import END, START, StateGraph
+from langgraph.types import CachePolicy, Send, interrupt
+from pydantic import BaseModel
+
+from cascada import Cache, Context
+from cascada.integrations.langgraph import DATA_TYPE, CascadaCache
+from cascada.model.errors import BadInput, MissingTenant
+from cascada.testing import ManualClock
+from cascada.testing.inside import inside, turns_of
+from tests.integrations.chat import Busy
+from tests.servers.redis import RedisServer
+
+GLOBEX = Context(tenant_id="globex")
+A, B = (("a",), "k"), (("b",), "k")
+
+
+class State(TypedDict, total=False):
+    asked: str
+    said: str
+
+
+@dataclasses.dataclass
+class Own:
+    x: int
+
+
+class Model(BaseModel):
+    x: int
+
+
+class Node:
+    """A node that counts its runs, and says what `behave` does with their number."""
+
+    def __init__(self, behave: Callable[[int], str] = str, pause: float = 0.05) -> None:
+        self.runs = 0
+        self.behave = behave
+        self.pause = pause
+
+    async def __call__(self, state: State) -> State:
+        self.runs += 1
+        number = self.runs
+        await asyncio.sleep(self.pause)
+        return {"said": self.behave(number)}
+
+
+def graph(cache: CascadaCache[Any], *nodes: Any) -> Any:
+    builder = StateGraph(State)
+    for number, node in enumerate(nodes):
+        builder.add_node(f"n{number}", node, cache_policy=CachePolicy(ttl=60))
+        builder.add_edge(START, f"n{number}")
+        builder.add_edge(f"n{number}", END)
+    return builder.compile(cache=cache)
+
+
+async def outcomes(graph: Any, times: int, asked: str = "hi") -> list[Any]:
+    runs = [graph.ainvoke({"asked": asked}) for _ in range(times)]
+    found = await asyncio.gather(*runs, return_exceptions=True)
+    return [each if isinstance(each, BaseException) else each["said"] for each in found]
+
+
+async def test_a_hundred_equal_runs_at_once_are_one(cache: Cache) -> None:
+    kept: CascadaCache[Any] = CascadaCache(cache, tenant="acme")
+    node = Node()
+    run = graph(kept, node)
+    assert await outcomes(run, 100) == ["1"] * 100
+    assert await outcomes(run, 1) == ["1"]
+    assert await outcomes(run, 1, "another question") == ["2"]
+    assert node.runs == 2
+    assert not turns_of(kept)
+
+
+async def test_where_the_leader_fails_or_is_cancelled_the_next_one_leads(cache: Cache) -> None:
+    def behave(number: int) -> str:
+        if number <= 3:
+            raise Busy("429")
+        return str(number)
+
+    kept: CascadaCache[Any] = CascadaCache(cache, tenant="acme")
+    node = Node(behave, pause=0.02)
+    found = await outcomes(graph(kept, node), 50)
+    assert sum(isinstance(each, Busy) for each in found) == 3
+    assert found.count("4") == 47
+
+    node = Node(pause=0.1)
+    run = graph(kept, node)
+    leader = asyncio.create_task(run.ainvoke({"asked": "ho"}))
+    others = asyncio.create_task(outcomes(run, 10, "ho"))
+    await asyncio.sleep(0.05)
+    leader.cancel()
+    assert await others == ["2"] * 10
+    with pytest.raises(asyncio.CancelledError):
+        await leader
+    assert not turns_of(kept)
+
+
+async def test_a_task_that_goes_on_after_a_failed_run_is_not_waited_for_for_ever(
+    cache: Cache,
+) -> None:
+    def behave(number: int) -> str:
+        if number == 1:
+            raise Busy("429")
+        return str(number)
+
+    kept: CascadaCache[Any] = CascadaCache(cache, tenant="acme", wait=0.2)
+    run = graph(kept, Node(behave))
+    over = asyncio.Event()
+
+    async def worker() -> list[Any]:
+        first = await outcomes_here("hi")
+        await over.wait()
+        return first
+
+    async def outcomes_here(asked: str) -> list[Any]:
+        try:
+            return [await run.ainvoke({"asked": asked})]
+        except Busy as error:
+            return [error]
+
+    task = asyncio.create_task(worker())
+    await asyncio.sleep(0.1)
+    async with asyncio.timeout(5):
+        assert await outcomes(run, 5) == ["2"] * 5
+    over.set()
+    assert isinstance((await task)[0], Busy)
+    # It may ask again itself, at once.
+    assert isinstance(await run.ainvoke({"asked": "hi"}), dict)
+    assert not turns_of(kept)
+
+
+async def test_nodes_of_one_step_are_each_looked_for(cache: Cache) -> None:
+    def said(name: str) -> Callable[[State], State]:
+        def node(state: State) -> State:
+            ran.append(name)
+            return {name: state["asked"]}  # type: ignore[misc]  # a name of the state
+
+        return node
+
+    ran: list[str] = []
+    builder = StateGraph(State)
+    builder.add_node("again", lambda state: {"asked": "later"})
+    builder.add_node("one", said("said"), cache_policy=CachePolicy())
+    builder.add_edge(START, "one")
+    builder.add_edge("one", "again")
+    builder.add_edge("again", END)
+    run = builder.compile(cache=CascadaCache(cache, tenant="acme"))
+    assert await run.ainvoke({"asked": "x"}) == {"asked": "later", "said": "x"}
+    assert await asyncio.to_thread(run.invoke, {"asked": "x"}) == {"asked": "later", "said": "x"}
+    assert ran == ["said"]
+
+
+async def test_what_is_interrupted_is_not_kept(cache: Cache) -> None:
+    async def node(state: State) -> State:
+        ran.append(1)
+        return {"said": interrupt("who?")}
+
+    ran: list[int] = []
+    kept: CascadaCache[Any] = CascadaCache(cache, tenant="acme", wait=0.1)
+    run = graph(kept, node)
+    assert "__interrupt__" in await run.ainvoke({"asked": "x"})
+    assert "__interrupt__" in await run.ainvoke({"asked": "x"})
+    assert len(ran) == 2
+
+
+async def test_values_come_back_as_they_went_in(cache: Cache) -> None:
+    kept: CascadaCache[Any] = CascadaCache(cache, tenant="acme", allow=[Own, Model])
+    values: list[Any] = [
+        1, 1.5, "x", b"x", bytearray(b"x"), True, [1], {"a": {1: 2}}, {1, 2}, frozenset({1}),
+        Own(1), deque([["a", 1]]), datetime.now(UTC), Decimal("1.5"), UUID(int=5), AIMessage("a", id="1"),
+        Model(x=1), Send("n", {"a": 1}), {"messages": [AIMessage("a")]},
+    ]  # fmt: skip
+    pairs = {(("a", "b"), str(number)): (value, None) for number, value in enumerate(values)}
+    await kept.aset(pairs)
+    assert await kept.aget(list(pairs)) == {key: value for key, (value, _) in pairs.items()}
+    assert await asyncio.to_thread(kept.get, list(pairs)) == dict(zip(pairs, values, strict=True))
+    await kept.aset({A: (np.arange(3), None)})
+    assert (await kept.aget([A]))[A].tolist() == [0, 1, 2]
+    await kept.aset({A: (None, None)})
+    assert await kept.aget([A]) == {A: None}
+
+
+async def test_what_does_not_come_back_as_it_was_is_not_kept(
+    cache: Cache, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept: CascadaCache[Any] = CascadaCache(cache, tenant="acme")
+    for odd in (Own(1), [Own(1)], Model(x=1), object(), lambda: 1, 2**70):
+        await kept.aset({A: (odd, None)})
+        assert await kept.aget([A]) == {}
+    assert "allow=" in caplog.text
+    # Who may have them does not find what was written by who may not, nor the other way round.
+    allowed: CascadaCache[Any] = CascadaCache(cache, tenant="acme", allow=[Own])
+    await allowed.aset({A: (Own(1), None)})
+    assert await kept.aget([A]) == {}
+    assert await allowed.aget([A]) == {A: Own(1)}
+
+
+async def test_who_waits_for_what_cannot_be_kept_goes_on_at_once(cache: Cache) -> None:
+    kept: CascadaCache[Any] = CascadaCache(cache, tenant="acme")
+
+    async def node(state: State) -> State:
+        await asyncio.sleep(0.05)
+        return {"said": Own(1)}  # type: ignore[typeddict-item]  # on purpose
+
+    async with asyncio.timeout(2):
+        assert await outcomes(graph(kept, node), 40) == [Own(1)] * 40
+
+
+class Trap:
+    made: list[Any] = []  # noqa: RUF012 - a test's own
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        self.made.append((args, named))
+
+
+def ext(code: int, *parts: Any) -> bytes:
+    return ormsgpack.packb(ormsgpack.Ext(code, ormsgpack.packb(parts)))
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        *[("msgpack", ext(code, __name__, "Trap", arg)) for code, arg in enumerate([1, [1], {}])],
+        ("msgpack", ext(3, __name__, "Trap", 1, "fromisoformat")),
+        *[("msgpack", ext(code, __name__, "Trap", {}, "model_validate_json")) for code in (4, 5)],
+        ("json", b'{"lc": 2, "type": "constructor", "id": ["%s", "Trap"], "args": [1]}'),
+        ("json", b'{"lc": 1, "type": "constructor", "id": ["langchain_core", "prompts", "prompt",'
+         b' "PromptTemplate"], "kwargs": {"template": "x"}}'),
+        ("pickle", b"cos\nsystem\n(S'true'\ntR."),
+        ("msgpack", b"\xc1"),
+        ("other", b""),
+    ],
+    ids=str,
+)  # fmt: skip
+async def test_nothing_is_made_of_what_is_stored(cache: Cache, written: tuple[str, bytes]) -> None:
+    kept: CascadaCache[Any] = CascadaCache(cache, tenant="acme")
+    await kept.aset({A: ("good", None)})
+    (record,) = inside(cache).memory.records
+    Trap.made.clear()
+    kind, data = written
+    data = data.replace(b"%s", __name__.encode())
+    await cache.tenant("acme").set(DATA_TYPE, record.resource_id, (kind, data))
+    found = await kept.aget([A])
+    assert Trap.made == []
+    assert kind == "msgpack" or found == {}
+    assert not any(isinstance(each, Trap) for each in found.values())
+    await cache.tenant("acme").set(DATA_TYPE, record.resource_id, ["msgpack", 5, 6])
+    assert await kept.aget([A]) == {}
+
+
+def test_no_pickle() -> None:
+    with pytest.raises(BadInput, match="pickle_fallback=False"):
+        CascadaCache(Cache(), serde=JsonPlusSerializer(pickle_fallback=True))
+    CascadaCache(Cache(), serde=JsonPlusSerializer())
+
+
+async def test_what_is_kept_is_of_one_tenant(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: CascadaCache[Any] = CascadaCache(cache, tenant="acme")
+    await kept.aset({A: (1, None)})
+    with GLOBEX:
+        assert await kept.aget([A]) == {}
+        await kept.aset({A: (2, None)})
+        await kept.aclear()
+    assert await kept.aget([A]) == {A: 1}
+    monkeypatch.delenv("CASCADA_TENANT", raising=False)
+    with pytest.raises(MissingTenant):
+        await CascadaCache[Any](cache).aget([A])
+
+
+async def test_clear_reaches_a_namespace_or_all(cache: Cache) -> None:
+    kept: CascadaCache[Any] = CascadaCache(cache, tenant="acme")
+    deeper = (("a", "b"), "k")
+    pairs: dict[Any, Any] = {A: (1, None), B: (2, None), deeper: (3, None)}
+    await kept.aset(pairs)
+    await kept.aclear([("a",)])
+    assert await kept.aget(list(pairs)) == {B: 2, deeper: 3}
+    await asyncio.to_thread(kept.clear, [("b",), ("x",)])
+    assert await kept.aget(list(pairs)) == {deeper: 3}
+    await kept.aclear([])
+    assert await kept.aget(list(pairs)) == {deeper: 3}
+    await kept.aclear()
+    assert await kept.aget(list(pairs)) == {}
+
+
+async def test_what_was_cleared_meanwhile_is_not_kept(cache: Cache) -> None:
+    kept: CascadaCache[Any] = CascadaCache(cache, tenant="acme")
+    node = Node(pause=0.1)
+    run = graph(kept, node)
+    under_way = asyncio.create_task(outcomes(run, 5))
+    await asyncio.sleep(0.05)
+    await run.aclear_cache()
+    assert sorted(set(await under_way)) == ["1", "2"]
+    assert await outcomes(run, 1) == ["2"]
+
+    waits = asyncio.to_thread
+    assert await waits(kept.get, [A]) == {}
+    await waits(kept.clear)
+    await waits(kept.set, {A: (1, None)})
+    assert await waits(kept.get, [A]) == {}
+    await waits(kept.set, {A: (2, None)})
+    await waits(kept.set, {A: (3, None)})
+    assert await waits(kept.get, [A]) == {A: 3}
+
+
+async def test_ttl_is_that_of_the_nodes_policy_else_of_the_type() -> None:
+    clock = ManualClock()
+    async with Cache(clock=clock) as cache:
+        kept: CascadaCache[Any] = CascadaCache(cache, tenant="acme", ttl=50)
+        await kept.aset({A: (1, 5), B: (2, None), (("c",), "k"): (3, 0)})
+        assert await kept.aget([A, B, (("c",), "k")]) == {A: 1, B: 2}
+        clock.advance(6)
+        assert await kept.aget([A, B]) == {B: 2}
+        clock.advance(50)
+        assert await kept.aget([A, B]) == {}
+
+
+async def test_another_process_has_it(redis_server: RedisServer) -> None:
+    redis_server.flush()
+    async with Cache(redis=redis_server.url) as one, Cache(redis=redis_server.url) as other:
+        first, second = Node(), Node()
+        assert await outcomes(graph(CascadaCache(one, tenant="acme"), first), 10) == ["1"] * 10
+        assert await outcomes(graph(CascadaCache(other, tenant="acme"), second), 10) == ["1"] * 10
+        assert (first.runs, second.runs) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    "keys", ["ab", [("a", "k")], [(("a",), 1)], [(("a",),)], [(("a",), "k", "x")], [None], 5]
+)
+async def test_keys_that_are_none_are_refused(cache: Cache, keys: Any) -> None:
+    kept: CascadaCache[Any] = CascadaCache(cache, tenant="acme")
+    with pytest.raises(BadInput):
+        await kept.aget(keys)
+    with pytest.raises(BadInput):
+        kept.get(keys)
+    with pytest.raises(BadInput):
+        await kept.aclear("a")  # type: ignore[arg-type]  # on purpose
+
+
+def test_allow_is_of_classes() -> None:
+    for odd in ("Own", ["Own"], [Own(1)], Own):
+        with pytest.raises(BadInput, match="allow"):
+            CascadaCache(Cache(), allow=odd)  # type: ignore[arg-type]  # on purpose
+
+
+def test_without_the_libraries_the_errors_say_what_to_install() -> None:
+    code = """
+import sys
+sys.modules["langchain_core"] = sys.modules["langgraph"] = None
+for name in ("langchain", "langgraph"):
+    try:
+        __import__(f"cascada.integrations.{name}")
+    except ImportError as error:
+        print(type(error).__name__, error)
+"""
+    said = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert [line.split()[0] for line in said] == ["MissingExtra"] * 2
+    assert "pip install cascada[langchain]" in said[0]
+    assert "pip install cascada[langgraph]" in said[1]
