@@ -185,8 +185,8 @@ async def test_values_come_back_as_they_went_in(cache: Cache) -> None:
     kept: CascadaCache[Any] = CascadaCache(cache, tenant="acme", allow=[Own, Model])
     values: list[Any] = [
         1, 1.5, "x", b"x", bytearray(b"x"), True, [1], {"a": {1: 2}}, {1, 2}, frozenset({1}),
-        Own(1), deque([["a", 1]]), datetime.now(UTC), Decimal("1.5"), UUID(int=5), AIMessage("a", id="1"),
-        Model(x=1), Send("n", {"a": 1}), {"messages": [AIMessage("a")]},
+        Own(1), deque([["a", 1]]), datetime.now(UTC), Decimal("1.5"), UUID(int=5),
+        AIMessage("a", id="1"), Model(x=1), Send("n", {"a": 1}), {"messages": [AIMessage("a")]},
     ]  # fmt: skip
     pairs = {(("a", "b"), str(number)): (value, None) for number, value in enumerate(values)}
     await kept.aset(pairs)
