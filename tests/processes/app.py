@@ -11,10 +11,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 
 from cascada import Cache, Hit, Limits, Policy
 from cascada.integrations.fastapi import lifespan
+from cascada.integrations.prometheus import exposition
 
 SOURCE = Path(os.environ["TEST_SOURCE"])
 MASTER = os.getpid()
@@ -55,6 +56,11 @@ async def slow(name: str, seconds: float) -> dict[str, Any]:
 
     hit = await acme.load("row", name, load)
     return {"value": hit.value, "pid": os.getpid()}
+
+
+@app.get("/metrics")
+async def metrics() -> Response:
+    return Response(await exposition(cache), headers={"X-Pid": str(os.getpid())})
 
 
 async def use_before_the_fork() -> list[str]:

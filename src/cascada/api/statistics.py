@@ -195,10 +195,13 @@ def counted(engine: Engine) -> Statistics:
     )
 
 
-def counts_by(engine: Engine, label: Callable[[Kind], L]) -> dict[L, TypeStatistics]:
-    """What the engine has counted, added up by a label of each type of each tenant."""
+def counts_by(
+    engine: Engine, label: Callable[[Kind], L], others: Sequence[Kind] = ()
+) -> dict[L, TypeStatistics]:
+    """What the engine (and other workers) has counted, added up by a label of each type of each
+    tenant."""
     kinds: dict[L, list[Kind]] = {}
-    for kind in engine.kinds.all():
+    for kind in (*engine.kinds.all(), *others):
         kinds.setdefault(label(kind), []).append(kind)
     return {name: added_up(of_label) for name, of_label in kinds.items()}
 

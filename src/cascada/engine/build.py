@@ -15,6 +15,7 @@ from cascada.codecs.values import ValueCodec
 from cascada.engine.bypass import Bypass
 from cascada.engine.decide import due_at
 from cascada.engine.engine import Engine
+from cascada.engine.filing import Filing
 from cascada.engine.kinds import Kinds
 from cascada.engine.lifecycle import Lifecycle
 from cascada.engine.selfcheck import SelfCheck
@@ -82,14 +83,20 @@ def build(options: Options, lower: Sequence[Tier], clock: Clock | None = None) -
     _let_one_process_load(guarded)
     check = SelfCheck(stack, partial(Bypass, stack), limits.self_check)
     feed = _feed(stack, lower[0], limits.op_timeout, clock) if lower else None
+    filing = Filing(stack, options.namespace)
+
+    def on_bind() -> None:
+        check.settle()
+        filing.begin()
+
     life = Lifecycle(
         stack,
         feed,
         lambda: LoadLimits(limits.max_loads, limits.max_loads_per_type, limits.load_wait),
-        tuple(each for each in (*lower, data) if isinstance(each, Forgetful)),
-        check.settle,
+        tuple(each for each in (*lower, data, filing) if isinstance(each, Forgetful)),
+        on_bind,
     )
-    return Engine(options, clock, stack, life, check, feed, data)
+    return Engine(options, clock, stack, life, check, feed, data, filing)
 
 
 def _feed(stack: Stack, authority: Tier, timeout: float, clock: Clock) -> Feed:

@@ -15,6 +15,7 @@ from functools import wraps
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar, cast
 
 from cascada.engine.bypass import Bypass, is_bypassed
+from cascada.engine.filing import Filing
 from cascada.engine.hits import Hits
 from cascada.engine.kinds import Kind
 from cascada.engine.lifecycle import Lifecycle
@@ -85,6 +86,7 @@ class Engine:
         check: SelfCheck,
         feed: Feed | None,
         data: DataStore,
+        filing: Filing,
     ) -> None:
         self.options = options
         self.clock = clock
@@ -92,6 +94,7 @@ class Engine:
         self.life = life
         self.check = check
         self.feed = feed
+        self.filing = filing
         self._data = data
         # What faces have to know: policies, the table of cascades, types that can be decoded to,
         # and where measurements of the application's own are counted.

@@ -56,7 +56,8 @@ class Hits:
         if self._stack.watchers and not self._is_seen(record):
             return None
         record.used = now
-        record.partition.kind.l1 += 1
+        kind = record.partition.kind
+        kind.cells[0] = kind.l1 = kind.l1 + 1
         return Hit(value, MEMORY, now - record.born, False, False, record)
 
     def many(self, partition: Partition, ids: Sequence[str]) -> list[Hit[Any] | None]:
@@ -87,7 +88,8 @@ class Hits:
                 add(Hit(value, MEMORY, now - record.born, False, False, record))
             else:
                 add(one(record))
-        partition.kind.l1 += times
+        kind = partition.kind
+        kind.cells[0] = kind.l1 = kind.l1 + times
         return found
 
     def _is_seen(self, record: Record) -> bool:

@@ -9,8 +9,8 @@ number of tenants or types, whatever callers make up.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from cascada.model.entry import MEMORY
 from cascada.model.keys import Prefix
@@ -22,6 +22,8 @@ MAX_SHARED: Final = 1000
 OTHER: Final = "other"
 
 _NONE: Final[dict[str, int]] = {}
+NOWHERE: Final[list[float]] = [0]
+"""The `cells` of a kind whose hits are written nowhere else."""
 
 
 class Counters:
@@ -72,9 +74,13 @@ class Counters:
 
 
 class Kind(Counters):
-    """One data type of one tenant, and its counts. `told`: of `l1`, what observers know of."""
+    """One data type of one tenant, and its counts. `told`: of `l1`, what observers know of.
 
-    __slots__ = ("data_type", "policy", "tenant", "told", "vectors")
+    `cells`: who adds to `l1` writes it into the first one, too. It is what other processes see
+    (`engine/filing.py`), or NOWHERE.
+    """
+
+    __slots__ = ("cells", "data_type", "policy", "tenant", "told", "vectors")
 
     def __init__(self, tenant: str, data_type: str, policy: Policy) -> None:
         super().__init__()
@@ -82,6 +88,7 @@ class Kind(Counters):
         self.data_type = data_type
         self.policy = policy
         self.told = 0
+        self.cells: Any = NOWHERE
         self.vectors = data_type in ("embedding", "vector_store")
 
 
@@ -97,6 +104,7 @@ class Kinds:
         self._kinds: dict[tuple[str, str], Kind] = {}
         self._shared: dict[str, Kind] = {}
         self._rest: Kind | None = None
+        self.on_new: Callable[[Kind], None] | None = None
 
     def of(self, tenant: str, data_type: str) -> Kind:
         """The kind of a type of a tenant; beyond MAX_KINDS one that others share."""
@@ -104,7 +112,7 @@ class Kinds:
         if kind is None:
             if len(self._kinds) >= MAX_KINDS:
                 return self._shared_by_tenants(data_type)
-            kind = Kind(tenant, data_type, self._policies.get(data_type, self._default))
+            kind = self._new(tenant, data_type, self._policies.get(data_type, self._default))
             self._kinds[tenant, data_type] = kind
         return kind
 
@@ -115,9 +123,16 @@ class Kinds:
             if policy is None and len(self._shared) >= MAX_SHARED:
                 # Nobody has said how it is cached, so that it is cached like all such types.
                 if self._rest is None:
-                    self._rest = Kind(OTHER, OTHER, self._default)
+                    self._rest = self._new(OTHER, OTHER, self._default)
                 return self._rest
-            kind = self._shared[data_type] = Kind(OTHER, data_type, policy or self._default)
+            kind = self._new(OTHER, data_type, policy or self._default)
+            self._shared[data_type] = kind
+        return kind
+
+    def _new(self, tenant: str, data_type: str, policy: Policy) -> Kind:
+        kind = Kind(tenant, data_type, policy)
+        if self.on_new is not None:
+            self.on_new(kind)
         return kind
 
     def of_prefix(self, prefix: Prefix) -> Kind:

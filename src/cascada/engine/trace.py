@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import math
 import traceback
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import FunctionType, MethodType
 from typing import Any, Final
@@ -24,6 +23,7 @@ from cascada.model.names import tenant_of
 from cascada.model.secret import without_values
 from cascada.telemetry.custom import Tracked
 from cascada.telemetry.latency import Latency
+from cascada.telemetry.named import Named
 from cascada.telemetry.throttle import Warned
 
 logger = logging.getLogger("cascada")
@@ -61,10 +61,9 @@ class Trace:
         self._timer = timer
         self._said: Warned[str] = Warned()
         self.observers = list(observers)
-        self.invalidations = 0
-        self.invalidated_entries = 0
-        self.tier_errors: Counter[str] = Counter()
-        self.restarts: Counter[str] = Counter()
+        self.done = Named()
+        self.tier_errors = Named()
+        self.restarts = Named()
         self.tracked = Tracked()
         self.latencies = {name: Latency() for name in (*tiers, SOURCE)}
         self._broken: set[int] = set()
@@ -73,6 +72,14 @@ class Trace:
         self._unstored: dict[Key, str] = {}
         self._unreached: set[str] = set()
         self._many_since, self._singly = -math.inf, 0
+
+    @property
+    def invalidations(self) -> int:
+        return self.done["invalidations"]
+
+    @property
+    def invalidated_entries(self) -> int:
+        return self.done["invalidated_entries"]
 
     def answered(
         self,
@@ -90,7 +97,7 @@ class Trace:
             kind.stale += answer.stale
             tier = answer.tier
             if tier == MEMORY:
-                kind.l1 += 1
+                kind.cells[0] = kind.l1 = kind.l1 + 1
                 kind.told += 1
                 continue
             if tier != SOURCE:
@@ -235,8 +242,8 @@ class Trace:
         logger.warning("%s %s; of this type it is said once", key, why)
 
     def invalidated(self, names: Sequence[str], keys: int) -> None:
-        self.invalidations += 1
-        self.invalidated_entries += keys
+        self.done["invalidations"] += 1
+        self.done["invalidated_entries"] += keys
         if self.observers:
             tenant, detail = tenant_of(names[0]), " ".join(names[:8])
             self._send(Event("invalidate", tenant=tenant, count=keys, detail=detail))

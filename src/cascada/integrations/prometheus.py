@@ -19,17 +19,22 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import accumulate, islice
+from operator import add
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
+from msgspec.structs import astuple
+
 from cascada.api.cache import Cache
 from cascada.api.statistics import TypeStatistics, by_tier, counts_by
+from cascada.engine.filing import Others
 from cascada.engine.kinds import OTHER, Kind
 from cascada.model import arguments
 from cascada.model.entry import MEMORY
 from cascada.model.errors import MissingExtra
 from cascada.telemetry.custom import Series
 from cascada.telemetry.latency import BOUNDS, Latency
+from cascada.telemetry.scrapes import Label, Scrapes, first
 from cascada.tiers.contract import Usage
 
 try:
@@ -49,8 +54,6 @@ except ImportError as error:
 
 __all__ = ["CONTENT_TYPE_LATEST", "CacheCollector", "exposition"]
 
-Label = tuple[str, ...]
-"""The values of a sample's labels."""
 
 Rows = Mapping[Label, TypeStatistics]
 
@@ -83,6 +86,9 @@ LOOKS: Final = {"0s": "differed", "1s": "differed_1s", "10s": "differed_10s"}
 """Counters of checked hits that differed from their source, by how long after they were served."""
 
 
+_NOTHING: Final = Latency()
+
+
 class CacheCollector(Collector):
     """The metrics of one cache, for a registry: `REGISTRY.register(CacheCollector(cache))`.
 
@@ -97,10 +103,7 @@ class CacheCollector(Collector):
         self._tenants = arguments.integer(tenants, "tenants", 0)
         self._data_types = arguments.integer(data_types, "data_types", 0)
         self._usage: dict[str, Usage] = {}
-        self._in_memory = Latency()
-        self._timed = 0
-        self._credited: dict[Label, int] = {}
-        self._saved: defaultdict[Label, float] = defaultdict(float)
+        self._scrapes = Scrapes()
 
     async def refresh(self) -> None:
         """Ask the tiers how full they are."""
@@ -111,16 +114,29 @@ class CacheCollector(Collector):
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """All metrics, as of now."""
+        """All metrics, as of now: of all workers, where this process is one of several."""
         self._refresh_from_another_thread()
-        rows = counts_by(self._engine, self._labels())
+        with self._engine.filing.scraped() as found:
+            metrics = self.page(*found)
+        yield from metrics
+
+    def page(self, others: Others, left: dict[str, bytes]) -> list[Metric]:
+        """All metrics, with what other workers have counted; see `Filing.scraped`."""
+        scrape = f"{self._tenants} {self._data_types}"
+        self._scrapes = Scrapes.of(left.get(scrape))
+        metrics = [*self._metrics(others)]
+        left[scrape] = self._scrapes.left()
+        return metrics
+
+    def _metrics(self, others: Others) -> Iterator[Metric]:
+        rows = counts_by(self._engine, self._labels(others), others.kinds)
         yield from self._reads(rows)
         yield from self._counted(rows)
-        yield self._response_times(sum(row.by_tier[MEMORY] for row in rows.values()))
-        yield from self._tiers()
-        yield from self._tracked()
+        yield self._response_times(sum(row.by_tier[MEMORY] for row in rows.values()), others)
+        yield from self._tiers(others)
+        yield from self._tracked(others)
 
-    def _tracked(self) -> Iterator[Metric]:
+    def _tracked(self, others: Others) -> Iterator[Metric]:
         """What the application measures under names of its own, all tenants together."""
         names = ["metric", "data_type"]
         counts = CounterMetricFamily(
@@ -129,8 +145,9 @@ class CacheCollector(Collector):
         sums = GaugeMetricFamily(
             "cache_tracked_sum", "The values of those measurements, added up.", labels=names
         )
-        series = self._engine.trace.tracked.all()
-        shown = _first(self._data_types, (each.data_type for each in series))
+        series = [*self._engine.trace.tracked.all(), *others.series]
+        tracked = (each.data_type for each in series)
+        shown = first(self._data_types, self._scrapes.tracked, tracked)
         measured: defaultdict[Label, list[Series]] = defaultdict(list)
         for each in series:
             measured[each.metric, shown.get(each.data_type, OTHER)].append(each)
@@ -159,19 +176,20 @@ class CacheCollector(Collector):
         for name, text in COUNTED.items():
             counts = ((label, getattr(row, name)) for label, row in rows.items())
             yield _family(CounterMetricFamily(f"cache_{name}", text, labels=names), counts)
+        credited, saved = self._scrapes.credited, self._scrapes.saved
         for label, row in rows.items():
             # A hit whose source is being timed is credited at a scrape, and not once more later.
-            new = row.hits - row.timed_hits - self._credited.get(label, 0)
+            new = row.hits - row.timed_hits - credited.get(label, 0)
             if row.loads and new > 0:
-                self._credited[label] = row.hits - row.timed_hits
-                self._saved[label] += new * row.load_seconds / row.loads
+                credited[label] = row.hits - row.timed_hits
+                saved[label] = saved.get(label, 0) + new * row.load_seconds / row.loads
         yield _family(
             CounterMetricFamily(
                 "cache_saved_seconds",
                 "Seconds of loading that hits have saved, at what loads of the type have taken.",
                 labels=names,
             ),
-            ((label, self._saved[label] + row.timed_seconds) for label, row in rows.items()),
+            ((label, saved.get(label, 0) + row.timed_seconds) for label, row in rows.items()),
         )
         yield _family(
             CounterMetricFamily(
@@ -195,18 +213,22 @@ class CacheCollector(Collector):
             ((label, row.consistency) for label, row in rows.items() if row.checked),
         )
 
-    def _response_times(self, hits: int) -> Metric:
-        self._time_hits(hits - self._timed)
+    def _response_times(self, hits: int, others: Others) -> Metric:
+        scrapes = self._scrapes
+        self._time_hits(hits - scrapes.timed)
         family = HistogramMetricFamily(
             "cache_response_time_seconds",
             "How long an answer took, by the layer that gave it (l1: estimated at each scrape).",
             labels=["layer"],
         )
-        latencies = {MEMORY: self._in_memory, **self._engine.stack.trace.latencies}
+        times = {MEMORY: (scrapes.counts, scrapes.seconds)}
+        for layer, own in self._engine.trace.latencies.items():
+            more = others.latencies.get(layer, _NOTHING)
+            counts = [*map(add, own.counts, more.counts)]
+            times[layer] = counts, own.seconds + more.seconds
         bounds = [*map(str, BOUNDS), "+Inf"]
-        for layer, latency in latencies.items():
-            totals = zip(bounds, accumulate(latency.counts), strict=True)
-            family.add_metric([layer], list(totals), latency.seconds)
+        for layer, (counts, seconds) in times.items():
+            family.add_metric([layer], [*zip(bounds, accumulate(counts), strict=True)], seconds)
         return family
 
     def _time_hits(self, count: int) -> None:
@@ -225,14 +247,19 @@ class CacheCollector(Collector):
             if found is not None:
                 times.append(spent)
                 found.used = used  # a scrape is no use of an entry
+        scrapes = self._scrapes
         for index, spent in enumerate(times):
             share = count * (index + 1) // len(times) - count * index // len(times)
-            self._in_memory.add(spent, share)
+            scrapes.add(spent, share)
         if times:
-            self._timed += count  # else they wait for a scrape that finds something to look up
+            scrapes.timed += count  # else they wait for a scrape that finds something to look up
 
-    def _tiers(self) -> Iterator[Metric]:
+    def _tiers(self, others: Others) -> Iterator[Metric]:
         stack, trace = self._engine.stack, self._engine.trace
+        usage, workers = dict(self._usage), others.workers
+        if others.memory is not None and MEMORY in usage:
+            pairs = zip(astuple(usage[MEMORY]), astuple(others.memory), strict=True)
+            usage[MEMORY] = Usage(*map(sum, pairs))
         gauge, counter, layer = GaugeMetricFamily, CounterMetricFamily, ["layer"]
         mode = gauge("cache_mode", "1 for the mode of the cache.", labels=["mode"])
         yield _family(mode, [((self._engine.options.mode,), 1)])
@@ -242,42 +269,48 @@ class CacheCollector(Collector):
             (gauge, "entries", "Entries that the layer holds."),
             (counter, "evictions", "Entries given up to make room."),
         ):
-            used = (((tier,), getattr(usage, name)) for tier, usage in self._usage.items())
+            used = (((tier,), getattr(held, name)) for tier, held in usage.items())
             yield _family(family(f"cache_{name}", text, labels=layer), used)
         up = gauge(
-            "cache_tier_up", "1 while the layer is asked, 0 while it is skipped.", labels=layer
+            "cache_tier_up",
+            "1 while the layer is asked, 0 while it is skipped; the share of the workers that ask.",
+            labels=layer,
         )
-        lower = (((tier.name,), float(tier.available)) for tier in stack.lower)
+        lower = (
+            ((tier.name,), (tier.available + others.up[tier.name]) / workers)
+            for tier in stack.lower
+        )
         yield _family(up, [((MEMORY,), 1), *lower])
         for name, label, text, counts in (
             (
                 "tier_errors", "where", "Calls that a lower tier failed, by what called.",
-                trace.tier_errors,
+                trace.tier_errors + others.named["tier_errors"],
             ),
             (
                 "task_restarts", "task",
                 "Failures of work that goes on for ever, which has begun again.",
-                trace.restarts,
+                trace.restarts + others.named["restarts"],
             ),
         ):  # fmt: skip
             told = counter(f"cache_{name}", text, labels=[label])
             yield _family(told, (((said,), count) for said, count in counts.items()))
-        yield counter("cache_invalidations", "Invalidations made here.", trace.invalidations)
+        done = trace.done + others.named["done"]
+        yield counter("cache_invalidations", "Invalidations made here.", done["invalidations"])
         yield counter(
             "cache_invalidated_entries",
             "Entries that they ended (at most; see docs/invalidation.md).",
-            trace.invalidated_entries,
+            done["invalidated_entries"],
         )
 
     @property
     def _label_names(self) -> list[str]:
         return ["data_type", "tenant"] if self._tenants else ["data_type"]
 
-    def _labels(self) -> Callable[[Kind], Label]:
+    def _labels(self, others: Others) -> Callable[[Kind], Label]:
         """What each type of each tenant is called."""
-        kinds = self._engine.kinds.all()
-        types = _first(self._data_types, (kind.data_type for kind in kinds))
-        tenants = _first(self._tenants, (kind.tenant for kind in kinds))
+        kinds, scrapes = [*self._engine.kinds.all(), *others.kinds], self._scrapes
+        types = first(self._data_types, scrapes.types, (kind.data_type for kind in kinds))
+        tenants = first(self._tenants, scrapes.tenants, (kind.tenant for kind in kinds))
         named = len(self._label_names)
         return lambda kind: (
             types.get(kind.data_type, OTHER), tenants.get(kind.tenant, OTHER)
@@ -299,6 +332,16 @@ class CacheCollector(Collector):
             fetched.cancel()
 
 
+class _Page(Collector):
+    """Metrics as they are."""
+
+    def __init__(self, metrics: list[Metric]) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> list[Metric]:
+        return self._metrics
+
+
 _collectors: WeakKeyDictionary[Cache, dict[int, CacheCollector]] = WeakKeyDictionary()
 
 
@@ -309,15 +352,18 @@ async def exposition(cache: Cache, *, tenants: int = 0) -> bytes:
     known = _collectors.setdefault(cache, {})
     if tenants not in known:
         known[tenants] = CacheCollector(cache, tenants=tenants)
-    await known[tenants].refresh()
+    collector = known[tenants]
+    await collector.refresh()
+    scraped = cache._engine.filing.scraped()
+    # In a thread: the others' counts are in files, and one of them may be reading them, too.
+    found = await asyncio.to_thread(scraped.__enter__)
+    try:
+        page = collector.page(*found)
+    finally:
+        scraped.__exit__(None, None, None)
     registry = CollectorRegistry()
-    registry.register(known[tenants])
+    registry.register(_Page(page))
     return generate_latest(registry)
-
-
-def _first(count: int, names: Iterable[str]) -> dict[str, str]:
-    """The first `count` different names, each for itself."""
-    return {name: name for name in islice(dict.fromkeys(names), count)}
 
 
 def _family(

@@ -7,7 +7,7 @@ so that neither memory nor labels grow with what callers make up.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -33,11 +33,12 @@ class Series:
 
 
 class Tracked:
-    """All series of one cache."""
+    """All series of one cache. `on_change` is told of each that has changed."""
 
     def __init__(self) -> None:
         self._series: dict[tuple[str, str, str], Series] = {}
         self._metrics: set[str] = set()
+        self.on_change: Callable[[Series], None] | None = None
 
     def add(
         self, metric: str, data_type: str, tenant: str, value: float, metadata: Mapping[str, Any]
@@ -58,6 +59,13 @@ class Tracked:
         series.total += value
         series.last = value
         series.metadata = metadata
+        if self.on_change is not None:
+            self.on_change(series)
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self._series.clear()
+        self._metrics.clear()
 
     def all(self) -> list[Series]:
         """Every series, in the order in which it was first measured."""

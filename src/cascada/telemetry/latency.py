@@ -6,7 +6,7 @@ Hits in memory are not in it, because reading the clock twice would take as long
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import Final
+from typing import Any, Final
 
 BOUNDS: Final = (
     1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3,
@@ -16,15 +16,25 @@ BOUNDS: Final = (
 
 
 class Latency:
-    """Counts by bucket, the last one for all above the bounds, and the sum of seconds."""
+    """Counts by bucket, the last one for all above the bounds, and the sum of seconds.
 
-    __slots__ = ("counts", "seconds")
+    `cells`: where both are written, too, the seconds last (`engine/filing.py`)."""
+
+    __slots__ = ("cells", "counts", "seconds")
 
     def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin anew, written nowhere else."""
         self.counts = [0] * (len(BOUNDS) + 1)
         self.seconds = 0.0
+        self.cells: Any = None
 
     def add(self, seconds: float, times: int = 1) -> None:
         """`times` answers took `seconds` each."""
-        self.counts[bisect_left(BOUNDS, seconds)] += times
+        bucket = bisect_left(BOUNDS, seconds)
+        self.counts[bucket] += times
         self.seconds += seconds * times
+        if self.cells is not None:
+            self.cells[bucket], self.cells[-1] = self.counts[bucket], self.seconds

@@ -1,0 +1,300 @@
+"""An engine's counts on file, where its process is one of several workers, and the others' sum.
+
+What is counted stays where it is: in kinds, latencies, series and names. Here each of them gets a
+row of the process's `Ledger` and writes its numbers there as it counts, before anybody is answered.
+So what is on file is never less than what was answered, whenever the process is killed. For hits in
+memory that is one store (`Kind.cells`); the counters of the slow paths write through properties of
+the class that a kind is of from then on. A process that works alone has no file and none of this.
+
+How full memory is, and which tiers are up, is written once a second.
+
+A fork drops all of it: what the parent has counted is not the child's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from cascada.engine.kinds import NOWHERE, Counters, Kind
+from cascada.engine.stack import Stack
+from cascada.model.policy import Policy
+from cascada.telemetry.custom import Series
+from cascada.telemetry.latency import BOUNDS, Latency
+from cascada.telemetry.named import Named
+from cascada.tiers.contract import Usage
+
+if TYPE_CHECKING:
+    from cascada.telemetry.ledger import Ledger, Numbers
+    from cascada.telemetry.workers import Workers
+
+logger = logging.getLogger("cascada")
+
+EACH: Final = 1.0
+"""Seconds between two looks at how full memory is."""
+
+_COUNTERS: Final = ("l1", *sorted(set(Counters.__slots__) - {"below", "l1"}))
+_WHOLE: Final = {name for name in _COUNTERS if isinstance(getattr(Counters(), name), int)}
+_BELOW: Final = "below "
+_NO_POLICY: Final = Policy()
+_USAGE: Final = Usage.__struct_fields__
+_ordinals: Final[Counter[str]] = Counter()
+
+
+@dataclass(slots=True)
+class Others:
+    """What the other workers, dead or alive, have counted; `workers`: how many live, this one too.
+
+    memory: what the live ones hold in memory, together. up: by tier, for how many it is up.
+    """
+
+    workers: int = 1
+    kinds: list[Kind] = field(default_factory=list)
+    latencies: dict[str, Latency] = field(default_factory=dict)
+    named: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    series: list[Series] = field(default_factory=list)
+    memory: Usage | None = None
+    up: Counter[str] = field(default_factory=Counter)
+
+
+class Filing:
+    """The rows of one engine's counts. `name` tells its cache from others of the process."""
+
+    def __init__(self, stack: Stack, namespace: str) -> None:
+        _ordinals[namespace] += 1
+        which = f"{namespace}\n{_ordinals[namespace]}".encode()
+        self._name = hashlib.sha1(which, usedforsecurity=False).hexdigest()[:12]
+        self._stack = stack
+        self._tiers = [tier.name for tier in stack.lower]
+        self._ledger: Ledger | None = None
+        self._workers: Workers | None = None
+        self._looked = False
+        self._left: dict[str, bytes] = {}
+        self._kind_class = _filed([f"{_BELOW}{name}" for name in self._tiers])
+        self._told = False
+
+    @property
+    def workers(self) -> Workers | None:
+        """The workers that this process is one of; None if it works alone."""
+        if not self._looked:
+            self._looked = True
+            try:
+                self._workers = _workers(self._name)
+            except OSError as error:
+                self._fail(error)
+        return self._workers
+
+    def begin(self) -> None:
+        """Have a file, and keep it right: on an event loop, at the first use in this process."""
+        if self._ledger is None and self.workers is not None:
+            try:
+                self._open(self.workers)
+            except OSError as error:
+                self._fail(error)
+        if self._ledger is not None:
+            self._stack.background.keep_running(self._run, "metrics")
+
+    def forget(self) -> None:
+        """After a fork: count anew."""
+        stack, trace = self._stack, self._stack.trace
+        self._ledger = self._workers = None
+        self._looked = False
+        self._left = {}
+        stack.kinds.on_new = trace.tracked.on_change = None
+        trace.tracked.clear()
+        for kind in stack.kinds.all():
+            kind.__class__ = Kind
+            kind.cells, kind.told = NOWHERE, 0
+            Counters.__init__(kind)
+        for latency in trace.latencies.values():
+            latency.clear()
+        for names in (trace.done, trace.tier_errors, trace.restarts):
+            names.on_change = None
+            names.clear()
+
+    @contextmanager
+    def scraped(self) -> Iterator[tuple[Others, dict[str, bytes]]]:
+        """The others' counts, and a dict that the next scrape of any worker finds as it is left."""
+        workers = self.workers
+        if workers is None:
+            yield Others(), self._left
+            return
+        with workers.locked() as alone:
+            own = None if self._ledger is None else self._ledger.name
+            alive, live, dead = workers.others(own, alone=alone)
+            state = workers.state()
+            yield self._others(alive, live, dead), state
+            if alone:
+                workers.keep(state)
+
+    def _open(self, workers: Workers) -> None:
+        from cascada.telemetry.ledger import Ledger
+
+        columns = {
+            "type": [*_COUNTERS, *(f"{_BELOW}{name}" for name in self._tiers)],
+            "latency": [*map(str, range(len(BOUNDS) + 1)), "seconds"],
+            "series": ["count", "total"],
+            "named": ["count"],
+            "memory": _USAGE,
+            "up": ["up"],
+        }
+        name = f"{self._name}.{os.getpid()}-{os.urandom(4).hex()}"
+        self._ledger = ledger = Ledger(workers.folder, name, columns)
+        stack, trace = self._stack, self._stack.trace
+        self._memory = ledger.row("memory")
+        self._up = [ledger.row("up", name) for name in self._tiers]
+        for name, latency in trace.latencies.items():
+            latency.cells = ledger.row("latency", name)
+            latency.cells[:-1] = _doubles(latency.counts)
+            latency.cells[-1] = latency.seconds
+        stack.kinds.on_new = self._file_kind
+        for kind in stack.kinds.all():
+            self._file_kind(kind)
+        for what in ("done", "tier_errors", "restarts"):
+            names: Named = getattr(trace, what)
+            names.on_change = partial(self._file_named, what, {})
+            for name, count in names.items():
+                names.on_change(name, count)
+        trace.tracked.on_change = partial(self._file_series, {})
+        for series in trace.tracked.all():
+            trace.tracked.on_change(series)
+
+    def _file_kind(self, kind: Kind) -> None:
+        cells = self._row("type", kind.tenant, kind.data_type)
+        if cells is None:
+            return
+        kind.cells = cells
+        kind.__class__ = self._kind_class
+        for place, name in enumerate(_COUNTERS):
+            cells[place] = getattr(kind, name)
+        for place, tier in enumerate(self._tiers, len(_COUNTERS)):
+            cells[place] = kind.below.get(tier, 0)
+
+    def _file_named(self, what: str, rows: dict[str, Any], name: str, count: int) -> None:
+        if name not in rows:
+            rows[name] = self._row("named", what, name)
+        if rows[name] is not None:
+            rows[name][0] = count
+
+    def _file_series(self, rows: dict[int, Any], series: Series) -> None:
+        if id(series) not in rows:
+            rows[id(series)] = self._row("series", series.metric, series.data_type, series.tenant)
+        if (cells := rows[id(series)]) is not None:
+            cells[0], cells[1] = series.count, series.total
+
+    def _row(self, *key: str) -> memoryview[float] | None:
+        assert self._ledger is not None
+        try:
+            return self._ledger.row(*key)
+        except OSError as error:
+            self._fail(error)
+            return None
+
+    def _fail(self, error: OSError) -> None:
+        if not self._told:
+            self._told = True
+            logger.warning(
+                "metrics are of each worker alone, since their counts cannot be kept in a file: %s",
+                error,
+            )
+
+    async def _run(self) -> None:
+        while True:
+            self._look()
+            await asyncio.sleep(EACH)
+
+    def _look(self) -> None:
+        memory = self._stack.memory
+        used = len(memory.records), memory.records.size, memory.capacity, memory.records.evictions
+        for place, number in enumerate(used):
+            self._memory[place] = number
+        for row, tier in zip(self._up, self._stack.lower, strict=True):
+            row[0] = tier.available
+
+    def _others(self, alive: int, live: Numbers, dead: Numbers) -> Others:
+        from cascada.telemetry.ledger import add
+
+        found = Others(alive + 1)
+        held = {name: int(number) for name, number in live.get(("memory",), {}).items()}
+        # What the dead held is gone, but not that they have evicted.
+        evicted = int(dead.get(("memory",), {}).get("evictions", 0))
+        held["evictions"] = held.get("evictions", 0) + evicted
+        found.memory = Usage(*(held.get(name, 0) for name in _USAGE))
+        found.up.update({key[1]: int(row["up"]) for key, row in live.items() if key[0] == "up"})
+        add(live, dead)
+        for key, row in live.items():
+            if key[0] == "type":
+                found.kinds.append(_kind(key[1], key[2], row))
+            elif key[0] == "latency":
+                latency = found.latencies[key[1]] = Latency()
+                latency.seconds = row.pop("seconds")
+                latency.counts = [int(row[str(each)]) for each in range(len(latency.counts))]
+            elif key[0] == "series":
+                found.series.append(Series(key[1], key[2], key[3], int(row["count"]), row["total"]))
+            elif key[0] == "named":
+                found.named[key[1]][key[2]] = int(row["count"])
+        return found
+
+
+def _workers(name: str) -> Workers | None:
+    with suppress(ImportError):  # no locks on files: Windows
+        from cascada.telemetry.workers import Workers, folder_of_group
+
+        folder = folder_of_group()
+        return None if folder is None else Workers(folder, name)
+    return None
+
+
+def _kind(tenant: str, data_type: str, row: dict[str, float]) -> Kind:
+    kind = Kind(tenant, data_type, _NO_POLICY)
+    for name in _COUNTERS:
+        number = row.get(name, 0)  # another version of cascada may not count it
+        setattr(kind, name, int(number) if name in _WHOLE else number)
+    kind.below = {
+        name.removeprefix(_BELOW): int(count)
+        for name, count in row.items()
+        if name.startswith(_BELOW) and count
+    }
+    return kind
+
+
+def _filed(below: list[str]) -> type[Kind]:
+    """A Kind that writes what it counts into its cells, too; `l1` is written by who counts it."""
+    places = {name.removeprefix(_BELOW): at for at, name in enumerate(below, len(_COUNTERS))}
+
+    class Filed(Kind):
+        __slots__ = ()
+
+        def hit_below(self, tier: str) -> None:
+            super().hit_below(tier)
+            self.cells[places[tier]] = self.below[tier]
+
+    for place, name in enumerate(_COUNTERS):
+        if name != "l1":
+            setattr(Filed, name, _written(name, place))
+    return Filed
+
+
+def _written(name: str, place: int) -> property:
+    slot: Any = Counters.__dict__[name]
+    keep = slot.__set__
+
+    def write(kind: Kind, count: float) -> None:
+        keep(kind, count)
+        kind.cells[place] = count
+
+    return property(slot.__get__, write)
+
+
+def _doubles(numbers: list[int]) -> Any:
+    import array
+
+    return array.array("d", numbers)

@@ -1,0 +1,114 @@
+"""One process's counts, in a file that other processes read: kill -9 loses none of them.
+
+`engine/filing.py` keeps an engine's counts here where the process is one of several workers;
+`workers.py` adds up what all of them have written. The file is mapped, so that to write a number
+is to store it in memory. The page then belongs to the system, whatever becomes of the process.
+
+Two files: `<id>.counts` holds the numbers, doubles, row behind row in chunks; `<id>.rows` says in
+one line of JSON what each row is, the first line what its columns are called. A row's line is
+written before its first number. The process holds a lock on `<id>.counts` for as long as it lives:
+who can take it knows that the process is dead. It must never open that file a second time: to close
+that one would drop the lock.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+from collections.abc import Mapping, Sequence
+from io import FileIO
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+CHUNK: Final = max(2**16, mmap.ALLOCATIONGRANULARITY)
+"""Bytes that are allocated, and mapped, at a time."""
+
+NUMBER: Final = 8
+"""Bytes of one number."""
+
+Columns = Mapping[str, Sequence[str]]
+"""What the columns of a row are called, by the first part of the row's key."""
+
+Row = tuple[str, ...]
+"""What a row counts: its kind, then what tells it from others of the kind."""
+
+Numbers = dict[Row, dict[str, float]]
+"""Rows, each by the names of its columns."""
+
+
+class Ledger:
+    """The files of this process, made when this is. OSError if they cannot be."""
+
+    def __init__(self, folder: Path, name: str, columns: Columns) -> None:
+        self.name = name
+        self._columns = columns
+        self._end = 0
+        self._chunk: memoryview[float] | None = None
+        fresh = folder / f".{name}.new"
+        self._rows = FileIO(folder / f"{name}.rows", "a", opener=_private)
+        self._rows.write(msgspec.json.encode(columns) + b"\n")
+        self._counts = FileIO(fresh, "x+", opener=_private)
+        fcntl.lockf(self._counts, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Only now: what is seen without its lock is taken for a dead process's.
+        fresh.rename(folder / f"{name}.counts")
+
+    def row(self, *key: str) -> memoryview[float]:
+        """A new row of zeros, to be written by index. OSError if there is no room for it.
+
+        It is asked for once for each key.
+        """
+        width = len(self._columns[key[0]])
+        place = place_of(self._end, width)
+        if self._chunk is None or place % CHUNK == 0:
+            # Written, not only made longer: a page that cannot be had later ends the process.
+            begin = place - place % CHUNK
+            if os.pwrite(self._counts.fileno(), bytes(CHUNK), begin) < CHUNK:
+                raise OSError("no room for a worker's counts")
+            mapped = mmap.mmap(self._counts.fileno(), CHUNK, offset=begin)
+            self._chunk = memoryview(mapped).cast("d")
+        self._rows.write(msgspec.json.encode(key) + b"\n")
+        self._end = place + width * NUMBER
+        at = place % CHUNK // NUMBER
+        return self._chunk[at : at + width]
+
+
+def place_of(end: int, width: int) -> int:
+    """Where a row begins, after one that ended at `end`: no row lies in two chunks."""
+    size = width * NUMBER
+    return end if end % CHUNK + size <= CHUNK else end - end % CHUNK + CHUNK
+
+
+def read(folder: Path, name: str) -> Numbers:
+    """What another process has written so far. OSError if its files are gone."""
+    # The rows first: each that they name has its numbers by then.
+    lines = (folder / f"{name}.rows").read_bytes().split(b"\n")[:-1]
+    counts = memoryview((folder / f"{name}.counts").read_bytes()).cast("d")
+    if not lines:
+        return {}
+    columns: dict[str, list[str]] = msgspec.json.decode(lines[0])
+    end, found = 0, Numbers()
+    for line in lines[1:]:
+        key: list[str] = msgspec.json.decode(line)
+        names = columns[key[0]]
+        place = place_of(end, len(names))
+        end = place + len(names) * NUMBER
+        if end <= len(counts) * NUMBER:
+            at = place // NUMBER
+            found[tuple(key)] = dict(zip(names, counts[at : at + len(names)].tolist(), strict=True))
+    return found
+
+
+def add(into: Numbers, more: Numbers) -> None:
+    """Add up, column by column."""
+    for key, row in more.items():
+        there = into.setdefault(key, {})
+        for name, number in row.items():
+            there[name] = there.get(name, 0.0) + number
+
+
+def _private(path: Any, flags: int) -> int:
+    """Tenants' names are nobody else's business, whatever the umask is."""
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)

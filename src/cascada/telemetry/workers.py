@@ -1,0 +1,237 @@
+"""The workers of one service on this host: whose counts belong together, and their sum.
+
+Workers are processes that another one has made of itself: gunicorn's, which are forked, and
+uvicorn's (`--workers`), which multiprocessing starts. A process that a shell or an init has started
+works alone. Each worker has a `Ledger` in the folder of its maker; who is scraped adds all of them
+up. What a dead one has counted is moved to `<name>.past`, so that nothing is ever lost or counted
+twice, whoever is killed on the way:
+
+- `past` is replaced by a rename, and names the ledgers that it holds; only then do these go. Who
+  finds one of them later deletes it and adds nothing.
+- One process at a time does that, by a lock. Whoever does not get it in time (its holder may stand
+  still) reads only, and once more if `past` was replaced meanwhile.
+
+Only on Linux is it known who made a process, and when: elsewhere each works alone.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import stat
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from cascada.telemetry.ledger import Numbers, add, read
+
+PATIENCE: Final = 1.0
+"""Seconds that a scrape waits for the lock of another."""
+
+MAX_ROWS: Final = 20_000
+"""Rows of dead workers that are kept apart. Each worker may have met other tenants: what comes
+later is added up as `other`."""
+
+OTHER: Final = "other"
+
+_PAUSE: Final = 0.002
+
+
+class Past(msgspec.Struct):
+    """What dead workers have counted, and whose ledgers that was: they may still lie there."""
+
+    rows: list[tuple[tuple[str, ...], dict[str, float]]] = []
+    holds: list[str] = []
+
+
+class Workers:
+    """The folder of one group of workers; `name` tells this cache from the others in it."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.folder = folder
+        self.name = name
+        self._past = folder / f"{name}.past"
+        self._state = folder / f"{name}.state"
+
+    @property
+    def group(self) -> str:
+        """What tells this group from all others."""
+        return self.folder.name
+
+    @contextmanager
+    def locked(self) -> Iterator[bool]:
+        """Be the only one who scrapes; False if that took too long. It blocks for so long."""
+        with (self.folder / f"{self.name}.lock").open("ab") as lock:
+            for _ in range(round(PATIENCE / _PAUSE)):
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    time.sleep(_PAUSE)
+                else:
+                    yield True
+                    return
+            yield False
+
+    def others(self, own: str | None, *, alone: bool) -> tuple[int, Numbers, Numbers]:
+        """How many others live; what they have counted; what the dead have.
+
+        own: this process's ledger, which is not read. alone: whether `locked` said so.
+        """
+        while True:
+            before = self._version()
+            past = self._read_past()
+            dead = dict(past.rows)
+            live, gone, alive = Numbers(), [], 0
+            for path in sorted(self.folder.glob(f"{self.name}.*.counts")):
+                name = path.name.removesuffix(".counts")
+                if name == own:
+                    continue
+                with suppress(FileNotFoundError):  # moved to `past` meanwhile
+                    if name in past.holds:
+                        if alone:
+                            self._delete(name)
+                    elif _is_dead(path):
+                        _add_bounded(dead, read(self.folder, name))
+                        gone.append(name)
+                    else:
+                        add(live, read(self.folder, name))
+                        alive += 1
+            if alone and gone:
+                self._write(self._past, Past([*dead.items()], gone))
+                for name in gone:
+                    self._delete(name)
+            elif not alone and self._version() != before:
+                continue
+            return alive, live, dead
+
+    def state(self) -> dict[str, bytes]:
+        """What scrapes have left for the next one, by whomever."""
+        with suppress(FileNotFoundError):
+            return msgspec.msgpack.decode(self._state.read_bytes(), type=dict[str, bytes])
+        return {}
+
+    def keep(self, state: dict[str, bytes]) -> None:
+        """Leave something for the next scrape; only while `locked`."""
+        self._write(self._state, state)
+
+    def _read_past(self) -> Past:
+        try:
+            return msgspec.msgpack.decode(self._past.read_bytes(), type=Past)
+        except FileNotFoundError:
+            return Past()
+
+    def _version(self) -> int:
+        try:
+            return self._past.stat().st_ino
+        except FileNotFoundError:
+            return 0
+
+    def _write(self, path: Path, what: object) -> None:
+        fresh = path.with_name(f".{path.name}.new")
+        fresh.write_bytes(msgspec.msgpack.encode(what))
+        fresh.replace(path)
+
+    def _delete(self, name: str) -> None:
+        for path in (self.folder / f"{name}.counts", self.folder / f"{name}.rows"):
+            path.unlink(missing_ok=True)
+
+
+def _add_bounded(dead: Numbers, more: Numbers) -> None:
+    for key, row in more.items():
+        if key not in dead and len(dead) >= MAX_ROWS:
+            key = (key[0], *[OTHER] * (len(key) - 1))
+        add(dead, {key: row})
+
+
+def _is_dead(counts: Path) -> bool:
+    """Whether nobody holds the lock of this ledger."""
+    with counts.open("r+b") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            return False
+        return True
+
+
+def folder_of_group() -> Path | None:
+    """The folder of the workers that this process is one of; None if it works alone.
+
+    OSError if it cannot be had.
+    """
+    if sys.platform != "linux" or (maker := _maker()) is None:
+        return None
+    home = _home()
+    folder = home / f"{_namespace()}-{maker}-{_started(maker)}"
+    if not folder.is_dir():
+        _sweep(home)
+        folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+def _maker() -> int | None:
+    """The process that has made this one of itself; None if that is another program."""
+    # Loaded in each process that it has started.
+    started = sys.modules.get("multiprocessing.process")
+    parent = None if started is None else started.parent_process()
+    if parent is not None:
+        return int(parent.pid)
+    maker = os.getppid()
+    own, theirs = _command("self"), _command(str(maker))
+    # What forks without executing anything has its parent's command line. But setproctitle, where
+    # gunicorn finds it, writes others.
+    renamed = own.startswith(b"gunicorn: worker") and theirs.startswith(b"gunicorn: master")
+    return maker if own and (own == theirs or renamed) else None
+
+
+def _command(process: str) -> bytes:
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def _started(process: int) -> str:
+    """When it was started, in ticks since the machine was: numbers of processes come again."""
+    said = Path(f"/proc/{process}/stat").read_text("ascii", "replace")
+    return said.rpartition(")")[2].split()[19]
+
+
+def _namespace() -> str:
+    """Containers that share /dev/shm may have the same numbers of processes."""
+    return "".join(filter(str.isdigit, os.readlink("/proc/self/ns/pid")))
+
+
+def _home() -> Path:
+    """This user's folder of folders. In memory, if there is such a place: it is mapped, and a disk
+    may make whoever writes to it wait."""
+    memory = Path("/dev/shm")
+    base = memory if os.access(memory, os.W_OK | os.X_OK) else Path(tempfile.gettempdir())
+    home = base / f"cascada-{os.getuid()}"
+    with suppress(FileExistsError):
+        home.mkdir(mode=0o700)
+    found = home.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise PermissionError(f"{home} is not this user's alone")
+    return home
+
+
+def _sweep(home: Path) -> None:
+    """Delete the folders of makers that are gone, if no worker of theirs is left."""
+    for folder in home.iterdir():
+        namespace, _, rest = folder.name.partition("-")
+        maker, _, started = rest.partition("-")
+        if namespace != _namespace() or not maker.isdigit():
+            continue  # of a container that shares this place: nobody here knows
+        with suppress(OSError):
+            if _started(int(maker)) == started:
+                continue
+        with suppress(OSError):
+            if all(map(_is_dead, folder.glob("*.counts"))):
+                shutil.rmtree(folder, ignore_errors=True)
