@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from cascada.engine.kinds import Kind, stale_window
 from cascada.model.entry import Entry, Flag
 from cascada.model.keys import Key
-from cascada.model.names import key_name
+from cascada.model.names import entry_name, key_name
 from cascada.model.policy import Policy
 from cascada.tiers.contract import Found, Missing
 
@@ -130,9 +130,10 @@ def _choose_by_level(
 def as_general_answer(entry: Entry, candidates: Sequence[Key], now: float) -> Entry:
     """`entry`, found under the last of `candidates`, as memory may keep it for the first.
 
-    It bears the key names of all of them: as soon as a more specific value is set, it goes.
+    It bears the key names of all of them: as soon as a more specific value is set, it goes. And the
+    name of the entry itself, whose life it shares.
     """
-    names = (*entry.names, *(key_name(key) for key in candidates[1:]))
+    names = (*entry.names, *map(key_name, candidates[1:]), entry_name(candidates[-1]))
     return Entry(
         entry.data,
         entry.codec,

@@ -21,7 +21,7 @@ from cascada.model import arguments
 from cascada.model.entry import Hit
 from cascada.model.errors import BadInput, InvalidKey
 from cascada.model.keys import NO_SCOPE, Key, Scope, scope_of
-from cascada.model.names import resource_names, static_names, type_name
+from cascada.model.names import resource_names, static_names, type_name, without_entries
 
 Declared = Any
 """What callers may pass as one source: a Hit, a Key, a pair, a pair with a Scope, "type:id"."""
@@ -88,7 +88,8 @@ def _source(given: Any) -> MadeOf:
     kind = type(given)
     if issubclass(kind, Hit) and given.origin is not None:
         read = given.origin
-        return _source(read.key)._replace(names=read.names, data=read.data, stale=given.stale)
+        names = tuple(without_entries(read.names))
+        return _source(read.key)._replace(names=names, data=read.data, stale=given.stale)
     tenant: str | None = None
     parts: Sequence[Any] = ()
     if issubclass(kind, Key):

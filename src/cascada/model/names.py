@@ -9,13 +9,14 @@ has at most 12 static names.
     t:T              the tenant                  r:T:type:id          the resource, any context
     y:T:type         a data type                 s:T:type:id:agent:A  the resource at one part
     p:T:agent:A      a context part              k:<key text>         one key
-    e:<key text>     that key's entry alone, and nothing that was made of it (it lives longer or
-                     shorter from now on): no entry lists it, and who keeps one finds it by its key
+    e:<key text>     that key's entry alone, and nothing that was made of it: it has another life.
+                     No tier stores it with an entry; memory finds the entry by its key
     seq:T:type:agent:A a data type at one part     #:T:tag              a tag
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 
 from cascada.model import arguments
@@ -35,6 +36,11 @@ def key_name(key: Key) -> str:
 
 def entry_name(key: Key) -> str:
     return f"e{key_name(key)[1:]}"
+
+
+def without_entries(names: Iterable[str]) -> Iterable[str]:
+    """These names, less those of entries alone: what is made of a value does not end with them."""
+    return (name for name in names if not name.startswith("e:"))
 
 
 def key_named(name: str) -> Key | None:

@@ -115,6 +115,7 @@ class SyncTenant(Face[Tenant]):
     load_many = waits(Tenant.load_many)
     set = waits(Tenant.set)
     fill = waits(Tenant.fill)
+    touch = waits(Tenant.touch)
     delete = waits(Tenant.delete)
     invalidate = waits(Tenant.invalidate)
     cascade = waits(Tenant.cascade)

@@ -19,9 +19,10 @@ from cascada.engine.tasks.background import Unfinished
 from cascada.engine.writing import redelivery
 from cascada.model.entry import Entry, Flag
 from cascada.model.errors import TierUnavailable
+from cascada.model.keys import Key
 from cascada.model.names import entry_name
 from cascada.model.policy import Policy
-from cascada.tiers.contract import Renewed, Touched
+from cascada.tiers.contract import Renewed, Tier, Touched
 from cascada.tiers.guarded import GuardedTier
 
 _KEPT = (Verdict.FRESH, Verdict.REFRESH_DUE, Verdict.STALE)
@@ -33,7 +34,8 @@ async def touch(stack: Stack, request: Request, ttl: float) -> bool:
     What `get` would give of that one key is a value: also a stale one, which is fresh again then. A
     known absence is none. A tier that does not answer keeps its copy as it is. If the new life is
     the shorter one, it is owed to let go of that copy, and this process does not read it before;
-    else the copy only ends earlier.
+    else the copy only ends earlier. False as well if the shorter life is owed to a tier, and no
+    durable one keeps that for all processes.
     """
     if stack.flights:
         await until_stored(stack, [Request(request.kind, (request.key,))])
@@ -46,31 +48,40 @@ async def touch(stack: Stack, request: Request, ttl: float) -> bool:
 
 
 async def _touch(stack: Stack, request: Request, renewed: Renewed) -> bool:
-    key = request.key
-    unreached: list[GuardedTier] = []
-    touched: Touched | None = None
-    numbered: Touched | None = None
-    for tier in reversed(stack.lower):
-        try:
-            told = await tier.touch(key, renewed, below=touched is not None)
-        except TierUnavailable as error:
-            stack.trace.tier_failed(tier.name, str(error))
-            unreached.append(tier)
-            continue
-        if told.entry is not None and touched is None:
-            touched = told
-        if tier is stack.authority:
-            numbered = told
+    key, names = request.key, [entry_name(request.key)]
+    told, unreached = await _tell(stack, key, renewed)
+    touched = next((each for each in told.values() if each.entry is not None), None)
     if touched is None:
         return False
-    names = [entry_name(key)]
+    if touched is not next(iter(told.values())):
+        # A load that began before may yet store the old life below the tier that had the value.
+        told, unreached = await _tell(stack, key, renewed, below=True)
+    numbered = told.get(stack.authority)
     if numbered is not None:
         stack.memory.apply(numbered.seq, names)
     else:
         stack.memory.void(names)
     if unreached and _ends_earlier(touched):
-        await redelivery.defer(stack, unreached, names)
+        return await redelivery.defer(stack, unreached, names)
     return True
+
+
+async def _tell(
+    stack: Stack, key: Key, renewed: Renewed, *, below: bool = False
+) -> tuple[dict[Tier, Touched], list[GuardedTier]]:
+    """What those tiers did that answer, the lowest first, and those that do not. `below`: all of
+    them are to refuse the old life, whatever they have."""
+    told: dict[Tier, Touched] = {}
+    unreached: list[GuardedTier] = []
+    for tier in reversed(stack.lower):
+        try:
+            told[tier] = touched = await tier.touch(key, renewed, below=below)
+        except TierUnavailable as error:
+            stack.trace.tier_failed(tier.name, str(error))
+            unreached.append(tier)
+        else:
+            below = below or touched.entry is not None
+    return told, unreached
 
 
 async def _again(stack: Stack, request: Request, renewed: Renewed) -> None:

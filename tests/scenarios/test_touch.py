@@ -1,0 +1,390 @@
+"""`touch`: another life for a value, in all tiers and processes, and nothing else."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from cascada import FOREVER, Hit, InvalidTTL, Limits
+from cascada.api.cache import Cache
+from cascada.model.policy import Policy
+from cascada.testing.clock import ManualClock
+from cascada.testing.flaky import FlakyTier
+from cascada.testing.inside import inside
+from cascada.tiers.sqlite.tier import SqliteTier
+from tests.scenarios.conftest import TIMEOUT, MakeCache, MakeNodes
+from tests.scenarios.row import Row, all_stored, until
+
+Two = tuple[FlakyTier, FlakyTier]
+
+
+async def test_a_value_lives_longer_or_shorter(cache: Cache, clock: ManualClock) -> None:
+    acme = cache.tenant("acme")
+    for rid, ttl, left in (
+        ("longer", 1000, 1000), ("shorter", 5, 5), ("ever", FOREVER, FOREVER),
+        ("a length", timedelta(minutes=1), 60), ("a moment", 0.001, 0.001),
+    ):  # fmt: skip
+        await acme.set("x", rid, {"is": rid}, ttl=100, tags=["t"], version=7)
+        assert await acme.touch("x", rid, ttl)
+        assert await acme.ttl("x", rid) == pytest.approx(left, abs=0.001), rid
+        hit = await acme.get("x", rid)
+        assert (hit.value, hit.ttl) == ({"is": rid}, pytest.approx(left, abs=0.001))
+    clock.advance(50)
+    found = [(await acme.get("x", rid)).value for rid in ("longer", "shorter", "a length")]
+    assert found == [{"is": "longer"}, None, {"is": "a length"}]
+    assert (await acme.get("x", "longer")).age == pytest.approx(50, abs=0.01), (
+        "it is as old as it is"
+    )
+    assert not await acme.set("x", "longer", "older", version=6)
+    assert (await acme.invalidate(tag="t")).keys
+    assert not await acme.get("x", "longer")
+
+
+async def test_what_is_no_value_is_not_touched(make_cache: MakeCache, clock: ManualClock) -> None:
+    cache = make_cache(policy=Policy(ttl=10, stale_for=5, stale_if_error=100, none_ttl=60))
+    acme = cache.tenant("acme")
+    assert not await acme.touch("x", "never there", 60)
+    await acme.load("x", "absent", lambda: None)
+    assert not await acme.touch("x", "absent", 1000), "a known absence"
+    assert (await acme.get("x", "absent")).absent
+    for rid in ("gone", "stale", "spare", "over"):
+        await acme.set("x", rid, rid)
+    await acme.invalidate("x", "gone")
+    assert not await acme.touch("x", "gone", 60)
+    clock.advance(12)
+    assert (await acme.get("x", "stale")).stale
+    assert await acme.touch("x", "stale", 20), "what `get` gives is a value"
+    assert not (await acme.get("x", "stale")).stale
+    clock.advance(4)
+    assert not await acme.touch("x", "spare", 20), "what `get` gives no more"
+    assert not await acme.get("x", "spare")
+    clock.advance(100)
+    assert not await acme.touch("x", "over", 20)
+    assert not await acme.get("x", "over")
+
+
+async def test_the_policy_bounds_it_as_it_bounds_a_set(make_cache: MakeCache) -> None:
+    policies = {"most": Policy(max_ttl=30), "bulky": Policy(bulky_bytes=100, bulky_ttl=20)}
+    acme = make_cache(policies=policies).tenant("acme")
+    for data_type, value in (("most", "x"), ("bulky", "x" * 500), ("bulky", os.urandom(400_000))):
+        await acme.set(data_type, "1", value, ttl=5)
+        assert await acme.touch(data_type, "1", FOREVER)
+        assert await acme.ttl(data_type, "1") == pytest.approx(30 if value == "x" else 20, abs=0.01)
+        assert (await acme.get(data_type, "1")).value == value
+    for ttl in (0, -1, None, "60", True, 1e18):
+        with pytest.raises(InvalidTTL):
+            await acme.touch("most", "1", ttl)  # type: ignore[arg-type]
+
+
+async def test_another_version_of_its_policy_is_no_value(make_cache: MakeCache) -> None:
+    cache = make_cache()
+    acme = cache.tenant("acme")
+    await acme.set("x", "1", "old form")
+    cache.set_policy("x", Policy(version=2))
+    assert not await acme.touch("x", "1", 60)
+
+
+async def test_what_was_made_of_it_stays_in_the_memory_of_all(nodes: MakeNodes) -> None:
+    async with nodes(2) as group:
+        here, there = (node.tenant("acme") for node in group)
+        await here.set("x", "1", "value", ttl=100)
+
+        async def make() -> str:
+            return f"made of {(await there.get('x', '1')).value}"
+
+        for handle in (there, here):
+            await handle.load("answer", "1", make)
+            await all_stored(handle)
+        await there.get("x", "1")
+        for ttl in (500, 50):
+            assert await here.touch("x", "1", ttl)
+            await group.hear()
+            for handle in (here, there):
+                made = await handle.get("answer", "1")
+                assert (made.value, made.tier) == ("made of value", "l1")
+        await here.invalidate("x", "1")
+        await group.hear()
+        assert not await there.get("answer", "1")
+
+
+async def test_no_memory_goes_on_with_the_old_life(nodes: MakeNodes, clock: ManualClock) -> None:
+    async with nodes(2) as group:
+        here, there = (node.tenant("acme") for node in group)
+        for rid, ttl in (("shorter", 5), ("longer", 500)):
+            await here.set("x", rid, rid, ttl=100)
+            assert (await there.get("x", rid)).ttl == pytest.approx(100)
+            assert (await there.get("x", rid)).tier == "l1"
+            await here.touch("x", rid, ttl)
+            assert (await here.get("x", rid)).ttl == pytest.approx(ttl)
+            await group.hear()
+            assert (await there.get("x", rid)).ttl == pytest.approx(ttl)
+        clock.advance(6)
+        await group.hear()
+        assert not await there.get("x", "shorter")
+        clock.advance(200)
+        await group.hear()
+        assert await there.get("x", "longer")
+
+
+async def test_redis_pushes_it(make_cache: MakeCache, tiers: str) -> None:
+    if "redis" not in tiers:
+        return
+    here, there = make_cache(), make_cache()
+    await there.tenant("acme").set("warm", "up", 1)
+    await here.tenant("acme").set("x", "1", "value", ttl=100)
+    acme = there.tenant("acme")
+    await acme.load("answer", "1", lambda: "made", sources=[await acme.get("x", "1")])
+    await all_stored(acme)
+    await until(lambda: acme.peek("x", "1") is not None and acme.peek("answer", "1") is not None)
+    assert await here.tenant("acme").touch("x", "1", 5)
+    await until(lambda: acme.peek("x", "1") is None)
+    assert (await acme.get("x", "1")).ttl == pytest.approx(5)
+    assert acme.peek("answer", "1") is not None, "and nothing else goes"
+
+
+async def test_a_general_answer_shares_the_life_of_its_entry(
+    make_cache: MakeCache, clock: ManualClock
+) -> None:
+    """Memory keeps it for the context that was asked, for up to five seconds."""
+    acme = make_cache().tenant("acme")
+    inner = acme.within(agent="a1")
+    await acme.set("x", "1", "general", ttl=100)
+    await all_stored(inner)
+    assert (await inner.get("x", "1")).value == "general"
+
+    async def make() -> str:
+        return str((await inner.get("x", "1")).value)
+
+    hit = await inner.get("x", "1")
+    await acme.load("answer", "by reading", make)
+    await acme.load("answer", "by saying", lambda: "general", sources=[hit])
+    await all_stored(acme)
+    assert not await inner.touch("x", "1", 1), "it is of no context: exactly that key"
+    assert await acme.touch("x", "1", 1)
+    clock.advance(2)
+    assert not await inner.get("x", "1")
+    for rid in ("by reading", "by saying"):
+        assert (await acme.get("answer", rid)).value == "general", rid
+
+
+async def test_what_was_just_loaded_is_touched(cache: Cache) -> None:
+    acme = cache.tenant("acme")
+    row = Row("loaded")
+    await acme.load("x", "1", row.read, ttl=100)
+    assert await acme.touch("x", "1", 5), "though it is being stored at this moment"
+    await all_stored(acme)
+    assert await acme.ttl("x", "1") == pytest.approx(5, abs=0.1)
+
+
+async def test_a_load_under_way_does_not_bring_the_old_life_back(
+    make_cache: MakeCache, clock: ManualClock
+) -> None:
+    """It began when the value was stale; another process touches the value, if there is one."""
+    policy = Policy(ttl=10, stale_for=100)
+    loads = make_cache(policy=policy).tenant("acme")
+    toucher = make_cache(policy=policy).tenant("acme") if inside(loads).lower else loads
+    await loads.set("x", "1", "old")
+    clock.advance(11)
+    row = Row("new")
+    row.hold()
+    assert (await loads.load("x", "1", row.read)).stale
+    await row.being_read()
+    assert await toucher.touch("x", "1", 20)
+    row.let_go()
+    await all_stored(loads)
+    assert ((await toucher.get("x", "1")).value, await toucher.ttl("x", "1")) == ("old", 20)
+    clock.advance(21)
+    assert (await toucher.get("x", "1")).stale, "so nobody has stored it for longer"
+
+
+async def test_a_set_that_crosses_is_not_refused(cache: Cache) -> None:
+    acme = cache.tenant("acme")
+    for number in range(20):
+        await acme.set("x", "1", "before", ttl=100)
+        stored, _ = await asyncio.gather(
+            acme.set("x", "1", number, ttl=100), acme.touch("x", "1", 50)
+        )
+        assert stored
+        assert (await acme.get("x", "1")).value == number
+
+
+async def test_neither_off_nor_bypassed_it_does_anything(make_cache: MakeCache) -> None:
+    cache = make_cache()
+    acme = cache.tenant("acme")
+    await acme.set("x", "1", "value", ttl=100)
+    with cache.bypass():
+        assert not await acme.touch("x", "1", 5)
+    if inside(cache).lower:
+        assert not await make_cache(mode="off").tenant("acme").touch("x", "1", 5)
+        assert await acme.ttl("x", "1") == pytest.approx(100)
+        assert await make_cache(mode="observe").tenant("acme").touch("x", "1", 50)
+        await until(lambda: acme.peek("x", "1") is None)
+        assert await acme.ttl("x", "1") == pytest.approx(50)
+    else:
+        assert await acme.ttl("x", "1") == pytest.approx(100)
+
+
+# --- two tiers below memory -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def two(tmp_path: Path, clock: ManualClock) -> Two:
+    """The upper and the lower one."""
+    made = []
+    for name in ("l2", "l3"):
+        tier = SqliteTier(str(tmp_path / f"{name}.db"), namespace="test", clock=clock)
+        made.append(FlakyTier(tier))
+        made[-1].name = name
+    return made[0], made[1]
+
+
+@pytest.fixture
+async def over_two(two: Two, clock: ManualClock, nothing_left_behind: None) -> AsyncIterator[Cache]:
+    limits = Limits(op_timeout=TIMEOUT, invalidate_patience=0.1)
+    async with Cache(tiers=[*two], clock=clock, limits=limits) as cache:
+        yield cache
+        for tier in two:
+            tier.heal()
+
+
+async def lives(tiers: Two, cache: Cache, clock: ManualClock) -> list[float | None]:
+    """Seconds for which each tier has x:1."""
+    key = cache.tenant("acme").key("x", "1")
+    (upper,), (lower,) = [await tier.tier.read([key]) for tier in tiers]
+    return [
+        getattr(each, "entry", None) and each.entry.expires - clock.time()
+        for each in (upper, lower)
+    ]
+
+
+async def test_the_lowest_is_told_first(over_two: Cache, two: Two) -> None:
+    acme = over_two.tenant("acme")
+    await acme.set("x", "1", "value", ttl=100)
+    with two[1].hang("touch") as held:
+        touching = asyncio.ensure_future(acme.touch("x", "1", 5))
+        await held.reached()
+        assert two[0].made["touch"] == 0
+    assert await touching
+    assert two[0].made["touch"] == 1
+
+
+@pytest.mark.parametrize("step", ["first look", "lease", "second look", "fill"])
+async def test_what_is_promoted_while_it_is_touched_has_no_old_life(
+    over_two: Cache, two: Two, clock: ManualClock, step: str
+) -> None:
+    """A `get` finds it in the lower tier alone, and the touch comes after one of its steps."""
+    acme, (upper, lower) = over_two.tenant("acme"), two
+    await acme.set("x", "1", "value", ttl=100)
+    await upper.tier.invalidate([f"e:{acme.key('x', '1').text}"])
+    inside(over_two).memory.flush()
+    tier, call = {
+        "first look": (lower, "read"), "lease": (upper, "lease"), "second look": (upper, "lease"),
+        "fill": (upper, "fill"),
+    }[step]  # fmt: skip
+    with tier.hang(call, carried_out=step != "fill") as held:
+        reading = asyncio.ensure_future(acme.get("x", "1"))
+        await held.reached()
+        if step == "second look":
+            with lower.hang("read", carried_out=True) as second:
+                held.release()
+                await second.reached()
+                assert await acme.touch("x", "1", 5)
+        else:
+            assert await acme.touch("x", "1", 5)
+    assert (await reading).value == "value"
+    await until(lambda: not inside(over_two).finishing)
+    upper_life, lower_life = await lives(two, over_two, clock)
+    assert (upper_life in (None, 5), lower_life) == (True, 5)
+    assert (await acme.get("x", "1")).ttl == pytest.approx(5)
+
+
+async def test_an_invalidation_between_two_tiers_is_not_undone(
+    over_two: Cache, two: Two, clock: ManualClock
+) -> None:
+    acme = over_two.tenant("acme")
+    await acme.set("x", "1", "value", ttl=100)
+    with two[1].hang("touch", carried_out=True) as held:
+        touching = asyncio.ensure_future(acme.touch("x", "1", FOREVER))
+        await held.reached()
+        await acme.invalidate("x", "1")
+    await touching
+    assert await lives(two, over_two, clock) == [None, None]
+    assert not await acme.get("x", "1")
+
+
+async def test_a_tier_that_is_away_is_owed_a_shorter_life_alone(
+    two: Two, clock: ManualClock
+) -> None:
+    limits = Limits(op_timeout=TIMEOUT)
+    async with Cache(tiers=[two[0], two[1].tier], clock=clock, limits=limits) as cache:
+        acme, upper = cache.tenant("acme"), inside(cache).lower[0]
+        await acme.set("x", "1", "value", ttl=100)
+        await acme.load("answer", "1", lambda: "made", sources=[("x", "1")])
+        await all_stored(acme)
+        two[0].fail()
+        assert await acme.touch("x", "1", 500)
+        two[0].heal()
+        assert await lives(two, cache, clock) == [100, 500]
+        assert not upper.deferred, "it only ends earlier there"
+        two[0].fail()
+        assert await acme.touch("x", "1", 5), "the lower one keeps for all what is owed"
+        assert upper.deferred
+        two[0].heal()
+        await until(lambda: not upper.deferred)
+        assert await lives(two, cache, clock) == [None, 5]
+        assert (await acme.get("answer", "1")).value == "made"
+
+
+async def test_where_the_lowest_is_away_it_is_touched_above(
+    over_two: Cache, two: Two, clock: ManualClock
+) -> None:
+    acme = over_two.tenant("acme")
+    await acme.set("x", "1", "value", ttl=100)
+    two[1].fail()
+    assert await acme.touch("x", "1", 500)
+    assert not await acme.touch("x", "1", 5), "only this process would remember what is owed"
+    two[0].fail()
+    assert not await acme.touch("x", "1", 500), "nobody answers"
+    two[0].heal()
+    two[1].heal()
+    await until(lambda: not any(tier.deferred for tier in inside(over_two).lower))
+    assert await lives(two, over_two, clock) == [None, None], "neither goes on for longer"
+
+
+async def test_who_is_cancelled_leaves_no_half_of_it(
+    over_two: Cache, two: Two, clock: ManualClock
+) -> None:
+    acme = over_two.tenant("acme")
+    await acme.set("x", "1", "value", ttl=100)
+    with two[1].hang("touch", carried_out=True) as held:
+        touching = asyncio.ensure_future(acme.touch("x", "1", 5))
+        await held.reached()
+        touching.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await touching
+    await until(lambda: two[0].made["touch"] == 1)
+    await until(lambda: not inside(over_two).finishing)
+    assert await lives(two, over_two, clock) == [5, 5]
+
+
+async def test_a_load_that_stores_below_where_the_value_had_gone_is_refused(
+    over_two: Cache, two: Two, clock: ManualClock
+) -> None:
+    """The upper tier alone has the value, and stale; its refresh would store the old life below."""
+    over_two.set_policy("x", Policy(ttl=10, stale_for=100))
+    acme = over_two.tenant("acme")
+    await acme.set("x", "1", "old")
+    await two[1].tier.invalidate([f"e:{acme.key('x', '1').text}"])
+    clock.advance(11)
+    row = Row("new")
+    row.hold()
+    assert (await acme.load("x", "1", row.read)).stale
+    await row.being_read()
+    assert await acme.touch("x", "1", 5)
+    row.let_go()
+    await all_stored(acme)
+    assert await lives(two, over_two, clock) == [105, None]
+    assert isinstance(await acme.get("x", "1"), Hit)
