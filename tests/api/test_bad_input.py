@@ -116,12 +116,13 @@ async def test_tenants(
 @pytest.mark.parametrize("face", FACES)
 @pytest.mark.parametrize(("resource_id", "sentence"), IDS)
 async def test_ids(cache: Cache, face: Face, resource_id: Any, sentence: str) -> None:
+    if face is manager_invalidate and isinstance(resource_id, list):
+        assert await face(resource_id=resource_id) == 0  # which takes several
+        return
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the sentence is compared below
         await face(resource_id=resource_id)
     if not (face is manager_invalidate and resource_id is None):
         assert isinstance(caught.value, InvalidKey)
-        if face is manager_invalidate and isinstance(resource_id, list):
-            sentence = "resource_id is a list; this version invalidates one id at a time"
         assert sentence in str(caught.value)
     else:
         assert '"*" for every resource of the type' in str(caught.value)

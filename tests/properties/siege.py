@@ -106,7 +106,9 @@ def what_is_wrong(attempt: Attempt, outcome: Outcome, as_plain: Outcome | None) 
     shown_of = 1 if argument in ("tenant", "tenant_id") else 2
     if as_plain is not None and outcome[:shown_of] != as_plain[:shown_of]:
         return f"{outcome[:2]}, but as the plain value {as_plain[:2]}"
-    if argument == "ids" or door.name in WHERE_IT_IS_USED:  # one id or several
+    if argument == "ids" or (door.name, argument) in ONE_OR_SEVERAL:
+        return None
+    if door.name in WHERE_IT_IS_USED:
         return None
     plain = plain_of(attempt)
     never = argument == "too_many"
@@ -117,6 +119,12 @@ def what_is_wrong(attempt: Attempt, outcome: Outcome, as_plain: Outcome | None) 
         return "should have been refused"
     return None
 
+
+ONE_OR_SEVERAL: Final = {
+    ("CacheManager.invalidate", "resource_id"),
+    ("Tenant.invalidate", "resource_id"),
+    ("Tenant.set_many", "values"),  # a dict, or pairs
+}
 
 WHERE_IT_IS_USED: Final = ("Context",)
 """What does not refuse by itself: an empty header is no mistake before its part is needed."""

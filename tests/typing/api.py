@@ -100,6 +100,11 @@ async def modern() -> None:
         assert_type(await acme.increment("api_calls", "chat", amount=2, metadata={}), int)
         assert_type(await acme.counter("api_calls", "chat"), int)
         assert_type(await acme.add("job", 7, {"by": "me"}, ttl=60, tags=["news"]), bool)
+        many_set = await acme.set_many("doc", {"d1": 1, "d2": [2]}, ttl=60, tags=["news"])
+        assert_type(many_set, list[bool])
+        await acme.set_many("doc", [("d1", 1), (7, "two")])
+        assert_type(await acme.delete_many("doc", ["d1", 7]), list[bool])
+        assert_type((await acme.invalidate("doc", ["d1", "d2"])).keys, int)
 
         async def pieces() -> AsyncIterator[str]:
             yield "piece"

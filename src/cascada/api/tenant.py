@@ -15,6 +15,7 @@ from cascada.api.tenant_data import TenantData
 from cascada.api.tenant_fills import TenantFills
 from cascada.api.tenant_invalidation import TenantInvalidation
 from cascada.api.tenant_loads import TenantLoads
+from cascada.api.tenant_many import TenantMany
 from cascada.api.tenant_requests import NONE
 from cascada.api.tenant_streams import TenantStreams
 from cascada.model import arguments
@@ -28,7 +29,7 @@ T = TypeVar("T")
 class_of = type  # a public parameter is called `type`
 
 
-class Tenant(TenantLoads, TenantFills, TenantStreams, TenantData, TenantInvalidation):
+class Tenant(TenantLoads, TenantFills, TenantMany, TenantStreams, TenantData, TenantInvalidation):
     """One tenant's view of the cache. Made by `Cache.tenant`, narrowed by `within`."""
 
     __slots__ = ()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from cascada.api.tenant_requests import TenantRequests
 from cascada.engine.writing.cascade import Cascade
 from cascada.model import arguments
 from cascada.model.dependencies import Dependent, Reach, reaches_of
 from cascada.model.entry import Invalidated
-from cascada.model.errors import BadInput, InvalidKey
+from cascada.model.errors import BadInput
 from cascada.model.keys import Id, Prefix, Scope, scope_of
 from cascada.model.names import all_of_type, part_names, resource_names, tag_name, tenant_name
 from cascada.model.shown import shown
@@ -28,7 +28,7 @@ class TenantInvalidation(TenantRequests):
     async def invalidate(
         self,
         data_type: str | None = None,
-        resource_id: Id | None = None,
+        resource_id: Id | Collection[Id] | None = None,
         *,
         tag: str | None = None,
         agent: Id | None = None,
@@ -39,12 +39,12 @@ class TenantInvalidation(TenantRequests):
     ) -> Invalidated:
         """Void values, and all that was made from them, in one atomic step.
 
-        With a type and an id: that resource, in this handle's context and all more specific ones
-        (`"*"`: every resource of the type). With a tag: all that bear it. With an agent, a
-        conversation or a collection alone: all that belongs to it. With nothing at all: everything
-        of the tenant. Several of these together are a union: `invalidate("agent", "a3", tag="x")`
-        voids that agent and all that bears the tag. But a context given beside a type narrows it,
-        as the handle's own does. One id at a time.
+        With a type and an id, or a list of at most a thousand: these resources, in this handle's
+        context and all more specific ones (`"*"`: every resource of the type; of an empty list
+        nothing). With a tag: all that bear it. With an agent, a conversation or a collection alone:
+        all that belongs to it. With nothing at all: everything of the tenant. Several of these
+        together are a union: `invalidate("agent", "a3", tag="x")` voids that agent and all that
+        bears the tag. But a context given beside a type narrows it, as the handle's own does.
 
         It returns when no later read, in any process, finds the old value; but in the memory of
         another one, which hears of it a few milliseconds later. `strict=True` waits for those as
@@ -52,11 +52,6 @@ class TenantInvalidation(TenantRequests):
         whether any type's policy is strict. `dry_run` only says how many would go.
         """
         dry_run = arguments.flag(dry_run, "dry_run")
-        if isinstance(resource_id, list | tuple | set | frozenset | dict):
-            raise InvalidKey(
-                f"resource_id is a {type(resource_id).__name__}; this version invalidates one id "
-                "at a time: call it for each, give them a tag, or pass their list to `cascade`"
-            )
         if data_type is None:
             if resource_id is not None:
                 raise BadInput(
@@ -72,6 +67,8 @@ class TenantInvalidation(TenantRequests):
             type_keys = handle._type_keys(data_type)
             names = _names_of(type_keys.prefix, resource_id)
             by_default = type_keys.kind.policy.strict
+            if not names and tag is None:
+                return Invalidated(0)
         if tag is not None:
             names.append(tag_name(self.tenant, tag))
         strict = by_default if strict is None else arguments.flag(strict, "strict")
@@ -125,9 +122,12 @@ class TenantInvalidation(TenantRequests):
         return await self._engine.cascade(reaches, dry_run=dry_run, strict=strict)
 
 
-def _names_of(prefix: Prefix, resource_id: Id | None) -> list[str]:
-    """What an invalidation of a type and an id means, in a context; the id may be "*"."""
+def _names_of(prefix: Prefix, resource_id: Id | Collection[Id] | None) -> list[str]:
+    """What an invalidation of a type and ids means, in a context; an id may be "*"."""
     tenant, data_type, *scope = prefix
+    if arguments.is_several(resource_id):
+        ids = dict.fromkeys(arguments.ids_at_once(resource_id, "resource_id"))
+        return list(dict.fromkeys(name for each in ids for name in _names_of(prefix, each)))
     if resource_id is None:
         raise BadInput(
             f"invalidate({shown(data_type)}) names no resource; pass its id, "

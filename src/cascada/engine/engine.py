@@ -34,7 +34,13 @@ from cascada.engine.streaming.pieces import MakePieces, Pieces
 from cascada.engine.writing import write
 from cascada.engine.writing.add import add
 from cascada.engine.writing.cascade import Cascade, cascade
-from cascada.engine.writing.invalidate import count_entries, delete, discard, invalidate
+from cascada.engine.writing.invalidate import (
+    count_entries,
+    delete,
+    delete_all,
+    discard,
+    invalidate,
+)
 from cascada.engine.writing.touch import touch
 from cascada.model.clock import Clock
 from cascada.model.dependencies import Reach
@@ -275,6 +281,27 @@ class Engine:
         return await write.write(self.stack, request, entry, sources)
 
     @when_ready
+    async def set_all(
+        self,
+        requests: Sequence[Request],
+        entries: Sequence[Entry | None],
+        sources: Sequence[MadeOf] = (),
+    ) -> list[bool]:
+        """`set` of many keys of one tenant, none of them twice."""
+        kept: list[bool] = []
+        for first in range(0, len(requests), LOOKED_UP):
+            part = slice(first, first + LOOKED_UP)
+            if self.storing:
+                kept += await write.write_all(self.stack, requests[part], entries[part], sources)
+            else:
+                names = [key_name(request.key) for request in requests[part]]
+                await invalidate(self.stack, names)
+                kept += [False] * len(names)
+            if first + LOOKED_UP < len(requests):
+                await asyncio.sleep(0)  # in memory alone nothing was waited for
+        return kept
+
+    @when_ready
     async def add(self, request: Request, entry: Entry, sources: Sequence[MadeOf] = ()) -> bool:
         """Store it where nothing is; whether this caller has, of all callers of all processes."""
         return self.storing and await add(self.stack, request, entry, sources)
@@ -307,6 +334,11 @@ class Engine:
         """Let the value of the request's key live for so many seconds from now; whether there was
         one."""
         return self.storing and await touch(self.stack, request, ttl)
+
+    @when_ready
+    async def delete_all(self, keys: Sequence[Key], *, strict: bool) -> list[bool]:
+        """Void these keys of one tenant in one atomic step; of each, whether there was a value."""
+        return await delete_all(self.stack, keys, strict=strict)
 
     @when_ready
     async def discard(self, request: Request, answer: Answer, *, strict: bool) -> None:

@@ -36,6 +36,9 @@ MAX_ID_LENGTH: Final = 1024
 MAX_MANY: Final = 100_000
 """What one call may name at once. More would keep the event loop from everybody else."""
 
+MAX_AT_ONCE: Final = 1000
+"""Ids that one atomic step may name: it holds up everybody else of its tier for so long."""
+
 LEAST: Final = -(2**63)
 MOST: Final = 2**63 - 1
 """The whole numbers that every tier can hold."""
@@ -162,6 +165,11 @@ def several(values: object, what: str, of: str = "ids") -> list[Any]:
     return found
 
 
+def is_mapping(value: object) -> bool:
+    """Whether it has keys and values."""
+    return issubclass(type(value), Mapping)
+
+
 def is_several(value: object) -> bool:
     """Whether it is a collection of items at all, and no single one."""
     return issubclass(type(value), Collection) and not issubclass(type(value), _SINGLE)
@@ -176,6 +184,34 @@ def ids(values: object, what: str = "resource_ids") -> list[str]:
             return found
     of_each = f"each of {what}"
     return [identity(each, of_each) for each in found]
+
+
+def ids_at_once(values: object, what: str = "resource_ids") -> list[str]:
+    """The canonical texts of the ids of one atomic step, in their order."""
+    found = ids(values, what)
+    if len(found) > MAX_AT_ONCE:
+        raise BadInput(
+            f"{what} holds {len(found)} ids, of which at most {MAX_AT_ONCE} go in one atomic step; "
+            "pass them in parts, or give them a tag when they are stored"
+        )
+    return found
+
+
+def pairs(values: object, what: str = "values") -> list[tuple[str, Any]]:
+    """Ids with a value each, from a dict or a list of pairs, in their order."""
+    accepted = "a dict of ids and values, or a list of such pairs"
+    given = list(mapping(values, what, accepted).items()) if is_mapping(values) else None
+    if given is None:
+        given = several(values, what, "pairs")
+    elif len(given) > MAX_MANY:
+        raise BadInput(f"{what} holds over {MAX_MANY} pairs; pass them in parts")
+    found = []
+    for each in given:
+        if not issubclass(type(each), tuple | list) or len(each) != 2:
+            raise BadInput(f"{what} holds {shown(each)}; pass {accepted}")
+        resource_id, value = each
+        found.append((identity(resource_id, f"each id of {what}"), value))
+    return found
 
 
 def names(values: object, what: str, of: str = "names") -> tuple[str, ...]:

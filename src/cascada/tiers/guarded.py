@@ -41,7 +41,7 @@ PER_NAME: Final = 0.0001
 one step all the same. It is several times what the slowest tier takes."""
 
 PER_KEY: Final = 0.0004
-"""Seconds by which each key lengthens the deadline of a read. Most of them are this process's own:
+"""Seconds by which each key lengthens the deadline of a call. Most of them are this process's own:
 it works on the keys of a long batch in turns with others, before and after the tier answers."""
 
 PAUSE: Final = 0.05
@@ -128,14 +128,14 @@ class GuardedTier:
     ) -> list[Lease | Found | Busy]:
         if self.deferred or self.behind:
             self._refuse()
-        with Call(self.breaker, self.timeout):
+        with Call(self.breaker, self.timeout + PER_KEY * len(keys)):
             return await self.tier.lease(keys, seen, force=force, once=once, digests=digests)
 
     async def fill(self, leases: Sequence[Lease], entries: Sequence[Entry | None]) -> list[Filled]:
         if self.deferred or self.behind:
             self._refuse()
         size = sum([len(entry.data) for entry in entries if entry is not None])
-        with Call(self.breaker, self.timeout + PER_BYTE * size):
+        with Call(self.breaker, self.timeout + PER_KEY * len(leases) + PER_BYTE * size):
             return await self.tier.fill(leases, entries)
 
     async def fill_for_certain(self, lease: Lease, entry: Entry) -> Filled:

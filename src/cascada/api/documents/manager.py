@@ -6,7 +6,7 @@ so that both of the documents' ways of calling them do the same (but for lists: 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, ClassVar
 
 from cascada.api import default
@@ -107,14 +107,15 @@ class CacheManager(ListsAndCounters):
         cls,
         tenant_id: Id,
         data_type: str,
-        resource_id: Id,
+        resource_id: Id | Collection[Id],
         agent_id: Id | None = None,
         conversation_id: Id | None = None,
         collection_id: Id | None = None,
     ) -> int:
         """Void a resource in this context and all more specific ones; how many values went.
 
-        `"*"` is every resource of the type. What was made from them goes as well.
+        A list names several, at most a thousand; `"*"` is every resource of the type. What was made
+        from them goes as well.
         """
         handle = documents_tenant(tenant_id, agent_id, conversation_id, collection_id)
         return (await handle.invalidate(data_type, resource_id)).keys

@@ -97,10 +97,16 @@ async def get_hidden(
 
 async def snapshot_now(stack: Stack, request: Request) -> Snapshot:
     """The snapshot of a miss at this moment, whatever the tiers have."""
-    (item,) = await Lookup(stack, [request]).run()
-    now = snapshots.remember(stack, item)
-    await snapshots.complete(stack, [now])
-    snapshots.take(stack, request.key)  # it serves this caller alone
+    return (await snapshots_now(stack, [request]))[0]
+
+
+async def snapshots_now(stack: Stack, requests: Sequence[Request]) -> list[Snapshot]:
+    """The same of many, in one lookup."""
+    now = []
+    for item in await Lookup(stack, requests).run():
+        now.append(snapshots.remember(stack, item))
+        snapshots.take(stack, item.request.key)  # it serves this caller alone
+    await snapshots.complete(stack, now)
     return now
 
 

@@ -35,7 +35,7 @@ _CLOSED: Final = (
 
 
 class Result(NamedTuple):
-    """What an invalidation did, and what each of its names has reached."""
+    """What an invalidation did, and what each of its names has reached, in whichever tier."""
 
     told: Invalidated
     counts: tuple[EntryCount, ...]
@@ -86,7 +86,18 @@ async def invalidate(
     nobody = Invalidation(0, exact=False, seq=0, counts=(NOTHING,) * len(names))
     most = max(results, key=attrgetter("keys"), default=nobody)
     stack.trace.invalidated(names, most.keys)
-    return Result(Invalidated(most.keys, most.exact, pending=bool(unreached)), most.counts)
+    counts = _most([each.counts for each in (*results, nobody) if each.counts])
+    return Result(Invalidated(most.keys, most.exact, pending=bool(unreached)), counts)
+
+
+def _most(counts: Sequence[tuple[EntryCount, ...]]) -> tuple[EntryCount, ...]:
+    """Of each name the most that a tier has had: each lacks what it alone has evicted."""
+    if len(counts) == 2:  # of one tier, and of nobody
+        return counts[0]
+    return tuple([
+        name[0] if len(set(name)) == 1 else EntryCount(*map(max, zip(*name, strict=True)))
+        for name in zip(*counts, strict=True)
+    ])  # fmt: skip
 
 
 async def void(stack: Stack, names: Sequence[str], *, insist: bool = False) -> None:
@@ -114,10 +125,20 @@ async def _defer(stack: Stack, unreached: dict[GuardedTier, str], names: Sequenc
 
 async def delete(stack: Stack, key: Key, *, strict: bool) -> bool:
     """Void this key alone; whether there was a value."""
+    return (await delete_all(stack, [key], strict=strict))[0]
+
+
+async def delete_all(stack: Stack, keys: Sequence[Key], *, strict: bool) -> list[bool]:
+    """Void these keys alone, in one atomic step; of each, whether there was a value."""
     # What has been loaded is there to who has loaded it, before any tier has it.
-    flight = stack.flights.find(key)
-    loaded = flight is not None and flight.brings_a_value
-    return (await invalidate(stack, [key_name(key)], strict=strict)).told.keys > 0 or loaded
+    flights = map(stack.flights.find, keys)
+    there = [flight is not None and flight.brings_a_value for flight in flights]
+    names = dict.fromkeys(map(key_name, keys))
+    if names:
+        gone = (await invalidate(stack, list(names), strict=strict)).counts
+        own = dict(zip(names, gone, strict=True))
+        there = [was or own[key_name(key)].own > 0 for was, key in zip(there, keys, strict=True)]
+    return there
 
 
 async def discard(stack: Stack, request: Request, answer: Answer, *, strict: bool) -> None:

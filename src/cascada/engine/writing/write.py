@@ -1,10 +1,13 @@
 """The write paths: `set` is a lease that takes over, and a fill, the lowest tier first.
 
+Many are set as one is, in steps that are taken for all of them together.
+
 `fill` stores what was made after a miss, where no value is. (`docs/protocol.md`.)
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final
@@ -14,7 +17,7 @@ from cascada.engine.loading import fitness
 from cascada.engine.loading.encode import absence, encoded, entry_names, over
 from cascada.engine.loading.loaders import Terms
 from cascada.engine.reading import snapshots
-from cascada.engine.reading.read import snapshot_now
+from cascada.engine.reading.read import snapshot_now, snapshots_now
 from cascada.engine.reading.snapshots import Snapshot
 from cascada.engine.request import Request
 from cascada.engine.stack import Stack
@@ -28,9 +31,12 @@ from cascada.model.made_of import MadeOf, source_names
 from cascada.model.names import MAX_NAMES, key_name
 from cascada.model.ttl import seconds
 from cascada.tiers.contract import Filled, Lease, Outcome, Seen, Tier, Why
+from cascada.tiers.deadline import AT_ONCE
 from cascada.tiers.guarded import GuardedTier
 
 _ABSENT: Final = int(Flag.ABSENT)  # calculating with the enum's member takes half a microsecond
+
+_UNSEEN: Final[Mapping[str, Seen]] = {}
 
 MOMENT: Final = 1.0
 """Seconds that a versioned "there is nothing" may live until it is voided."""
@@ -80,117 +86,205 @@ async def write(
     invalidation is deferred, and it is not read until it has that. Without an entry the old value
     goes, and that is all; so it does if one of the sources is not any more what was read of it.
     """
-    key = request.key
-    miss = snapshots.take(stack, key)
-    if sources and any(source.data is not None for source in sources):
-        # From this moment on the leases tell of every change, so that the look may come before.
-        miss = miss or await snapshot_now(stack, request)
-        if await _unfit(stack, request, sources):
-            await void(stack, [key_name(key)])
-            return False
-    if entry is None:
-        return await _nothing(stack, key)
-    stack.trace.stored(request.kind, key, len(entry.data), stack.timer())
-    seen: Mapping[str, Seen] = {} if miss is None else miss.seen
-    if stack.lower:
-        kept = await _set(stack, request, entry, seen)
-    else:
-        lease = stack.memory.grant(key, seen.get(stack.memory.name), force=True)
-        # What is larger than all of memory is let in and finds no place.
-        kept = _keep(stack, request, lease, entry) and stack.memory.records.get(key) is not None
-    if entry.flags & _ABSENT and request.kind.policy.none_ttl is None:
-        # All tiers know its version by now: who comes with an older row brings none back. If they
-        # know a newer one, that stays.
-        return kept and await _nothing(stack, key)
+    if stack.lower or entry is None or sources:
+        return (await write_all(stack, [request], [entry], sources))[0]
+    miss = snapshots.take(stack, request.key)
+    kept = _set_alone(stack, request, entry, _UNSEEN if miss is None else miss.seen)
+    if entry.flags & _ABSENT and kept and _is_of_a_moment(request, entry):
+        return await _nothing(stack, [request.key])
     return kept
 
 
-async def _set(stack: Stack, request: Request, entry: Entry, seen: Mapping[str, Seen]) -> bool:
-    """Hold the key in all lower tiers, then fill them from below, and memory last.
+async def write_all(
+    stack: Stack,
+    requests: Sequence[Request],
+    entries: Sequence[Entry | None],
+    sources: Sequence[MadeOf] = (),
+) -> list[bool]:
+    """`write` of many keys of one tenant, none of them twice, each with its own answer.
+
+    A tier is asked once for each step of all of them.
+    """
+    misses: Sequence[Snapshot | None] = [snapshots.take(stack, each.key) for each in requests]
+    if sources and any(source.data is not None for source in sources):
+        # From this moment on the leases tell of every change, so that the look may come before.
+        now = await snapshots_now(stack, requests)
+        misses = [miss or instead for miss, instead in zip(misses, now, strict=True)]
+        if await _unfit(stack, requests, sources):
+            await void(stack, [key_name(request.key) for request in requests])
+            return [False] * len(requests)
+    kept: dict[Request, bool] = {}
+    sets: list[_Set] = []
+    for request, entry, miss in zip(requests, entries, misses, strict=True):
+        if entry is not None:
+            seen = _UNSEEN if miss is None else miss.seen
+            if stack.lower:
+                sets.append(_Set(stack, request, entry, seen))
+            else:
+                kept[request] = _set_alone(stack, request, entry, seen)
+    if sets:
+        await _set(stack, sets)
+        kept.update((each.request, each.kept) for each in sets)
+    nothing = [
+        request
+        for request, entry in zip(requests, entries, strict=True)
+        if entry is None or (kept[request] and _is_of_a_moment(request, entry))
+    ]
+    if nothing:
+        told = await _nothing(stack, [request.key for request in nothing])
+        kept.update(dict.fromkeys(nothing, told))
+    return [kept[request] for request in requests]
+
+
+def _is_of_a_moment(request: Request, entry: Entry) -> bool:
+    """Whether it said no more than that there is nothing, of a version that all tiers know by now.
+
+    Who comes with an older row brings none back. If they know a newer one, that stays.
+    """
+    return bool(entry.flags & _ABSENT) and request.kind.policy.none_ttl is None
+
+
+def _set_alone(stack: Stack, request: Request, entry: Entry, seen: Mapping[str, Seen]) -> bool:
+    """A set where memory is all there is."""
+    memory, key = stack.memory, request.key
+    stack.trace.stored(request.kind, key, len(entry.data), stack.timer())
+    lease = memory.grant(key, seen.get(memory.name), force=True)
+    # What is larger than all of memory is let in and finds no place.
+    return _keep(stack, request, lease, entry) and memory.records.get(key) is not None
+
+
+class _Set:
+    """One key of a `set` on its way through the tiers below memory.
+
+    `seen`: what each tier has answered to the miss before. `held`, `filled`: the leases of those
+    that answer, and what these said. `agreed`: whether all of them have the value, or have nothing
+    where the lowest has had an `equal` one before this came. `old`: a newer version is known.
+    `in_memory`, `meanwhile`: memory's leases, with the tier below it and without.
+    """
+
+    __slots__ = (
+        "agreed", "entry", "equal", "filled", "held", "in_memory", "kept", "meanwhile", "old",
+        "request", "seen",
+    )  # fmt: skip
+
+    def __init__(
+        self, stack: Stack, request: Request, entry: Entry, seen: Mapping[str, Seen]
+    ) -> None:
+        memory, key = stack.memory, request.key
+        stack.trace.stored(request.kind, key, len(entry.data), stack.timer())
+        self.request = request
+        self.entry = entry
+        self.seen = seen
+        self.held: dict[GuardedTier, Lease] = {}
+        self.filled: dict[Tier, Filled] = {}
+        self.agreed = self.equal = self.old = self.kept = False
+        self.in_memory = memory.grant(key)
+        self.meanwhile: Lease | None = None
+        if stack.goes_on_without(request):
+            before = seen.get(memory.name)
+            self.meanwhile = memory.lease_meanwhile(key, before, stack.degraded_l1_ttl)
+
+
+async def _set(stack: Stack, sets: Sequence[_Set]) -> None:
+    """Hold the keys in all lower tiers, then fill them from below, and memory last.
 
     If one refuses, or the lowest does not answer, the key is invalidated in all of them instead:
     the tiers must agree, and none may go on with the old value. Not if the lowest knows a newer
     version: then there is nothing old to go on with. The same if the caller is cancelled: some
     tiers may have the new value by then, others the old one, whose row is written already.
     """
-    memory, names = stack.memory, [key_name(request.key)]
-    in_memory, meanwhile = memory.grant(request.key), None
-    if stack.goes_on_without(request):
-        meanwhile = memory.lease_meanwhile(
-            request.key, seen.get(memory.name), stack.degraded_l1_ttl
-        )
+    names = [key_name(each.request.key) for each in sets]
     with Unfinished(stack.background, partial(void, stack, names)):
-        held = await _hold(stack, request, entry, seen)
-        filled, agreed = await _fill_from_below(stack, request, entry, held)
-        lowest = filled.get(stack.lower[-1])
-        if lowest is not None and lowest.outcome is Outcome.OLDER:
-            return False
-        unreached = [tier for tier in stack.lower if tier not in filled]
-        if held and len(stack.lower) > 1 and not agreed:
-            await void(stack, names)
-        elif unreached:
-            await redelivery.defer(stack, unreached, names)
-    numbered = filled.get(stack.authority)
-    if numbered is None:
-        _keep_meanwhile(stack, request, entry, meanwhile)
-    else:
-        memory.end_meanwhile()
-        memory.apply(numbered.seq, names)
-        # Where an equal value was there, that one stays, which may live less long.
-        if agreed and numbered.outcome is Outcome.PLAIN:
-            in_memory.seq = numbered.seq
-            _keep(stack, request, in_memory, entry)
-    # What a tier could not be told others may still read there.
-    return agreed and not unreached
+        await _hold(stack, sets)
+        await _fill_from_below(stack, sets)
+        await _settle(stack, sets, names)
+        for index, (each, name) in enumerate(zip(sets, names, strict=True)):
+            if not each.old:
+                _end_in_memory(stack, each, [name])
+            if index % AT_ONCE == AT_ONCE - 1:
+                await asyncio.sleep(0)
 
 
-async def _hold(
-    stack: Stack, request: Request, entry: Entry, seen: Mapping[str, Seen]
-) -> dict[GuardedTier, Lease]:
-    """The leases of the tiers that answer. `seen`: what each has answered to the miss before."""
-    held, digests = {}, [digest_of(entry)]
+async def _hold(stack: Stack, sets: Sequence[_Set]) -> None:
+    """The leases of the tiers that answer."""
+    keys, digests = [each.request.key for each in sets], [digest_of(each.entry) for each in sets]
     for tier in stack.lower:
-        miss = seen.get(tier.name)
+        misses = [each.seen.get(tier.name) for each in sets]
         try:
-            (lease,) = await tier.lease([request.key], [miss], force=True, digests=digests)
+            leases = await tier.lease(keys, misses, force=True, digests=digests)
         except TierUnavailable as error:
             stack.trace.tier_failed(tier.name, str(error))
         else:
-            assert isinstance(lease, Lease)  # it takes over: it is neither Found nor Busy
-            held[tier] = lease
-    return held
+            for each, lease in zip(sets, leases, strict=True):
+                assert isinstance(lease, Lease)  # it takes over: it is neither Found nor Busy
+                each.held[tier] = lease
 
 
-async def _fill_from_below(
-    stack: Stack, request: Request, entry: Entry, held: Mapping[GuardedTier, Lease]
-) -> tuple[dict[Tier, Filled], bool]:
-    """What those say that answer, as long as they agree, and whether all of them do.
-
-    They do if what was asked, the lowest tier first of all, has the value. Or has nothing, where
-    the lowest has had an equal value before this one came: then the tiers above are filled by who
-    reads it there.
-    """
-    filled: dict[Tier, Filled] = {}
-    agreed = old = equal = False
+async def _fill_from_below(stack: Stack, sets: Sequence[_Set]) -> None:
+    """Fill the tiers, the lowest first, as long as they agree."""
+    going = sets
     for tier in reversed(stack.lower):
-        if tier in held:
+        if asked := [each for each in going if tier in each.held]:
+            leases = [each.held[tier] for each in asked]
+            # Of an old value the lease is given back: others wait for it.
+            entries = [None if each.old else each.entry for each in asked]
             try:
-                # Of an old value the lease is given back: others wait for it.
-                (answer,) = await tier.fill([held[tier]], [None if old else entry])
+                answers = await tier.fill(leases, entries)
             except TierUnavailable as error:
                 stack.trace.tier_failed(tier.name, str(error))
             else:
-                if not old:
-                    if not filled:
-                        agreed, old = answer.accepted, answer.outcome is Outcome.OLDER
-                        equal = answer.outcome is Outcome.EQUAL
-                    elif not answer.accepted:
-                        agreed = agreed and equal and answer.outcome is Outcome.NOTHING
-                    filled[tier] = answer
-                    stack.trace.filled(request, tier.name, accepted=answer.accepted)
-        if not agreed and not old:
-            break
-    return filled, agreed
+                for each, answer in zip(asked, answers, strict=True):
+                    if not each.old:
+                        _note(each, tier, answer)
+                        stack.trace.filled(each.request, tier.name, accepted=answer.accepted)
+        going = [each for each in going if each.agreed or each.old]
+
+
+def _note(each: _Set, tier: Tier, answer: Filled) -> None:
+    """What a tier has said. It agrees if it has the value; or if it has nothing, where the lowest
+    has had an equal one: then the tiers above are filled by who reads it there."""
+    if not each.filled:
+        each.agreed, each.old = answer.accepted, answer.outcome is Outcome.OLDER
+        each.equal = answer.outcome is Outcome.EQUAL
+    elif not answer.accepted:
+        each.agreed = each.agreed and each.equal and answer.outcome is Outcome.NOTHING
+    each.filled[tier] = answer
+
+
+async def _settle(stack: Stack, sets: Sequence[_Set], names: Sequence[str]) -> None:
+    """Void what the tiers do not agree about, and owe the rest to those that were not reached."""
+    void_them: list[str] = []
+    owed: dict[tuple[GuardedTier, ...], list[str]] = {}
+    for each, name in zip(sets, names, strict=True):
+        lowest = each.filled.get(stack.lower[-1])
+        # What was refused as old by a tier above the lowest, which has not answered, is no news.
+        each.old = lowest is not None and lowest.outcome is Outcome.OLDER
+        if each.old:
+            continue
+        unreached = tuple([tier for tier in stack.lower if tier not in each.filled])
+        each.kept = each.agreed and not unreached  # what a tier lacks others may read there
+        if each.held and len(stack.lower) > 1 and not each.agreed:
+            void_them.append(name)
+        elif unreached:
+            owed.setdefault(unreached, []).append(name)
+    if void_them:
+        await void(stack, void_them)
+    for tiers, them in owed.items():
+        await redelivery.defer(stack, tiers, them)
+
+
+def _end_in_memory(stack: Stack, each: _Set, names: Sequence[str]) -> None:
+    """What memory has of a key when the tiers below have said what becomes of it."""
+    memory, numbered = stack.memory, each.filled.get(stack.authority)
+    if numbered is None:
+        _keep_meanwhile(stack, each.request, each.entry, each.meanwhile)
+        return
+    memory.end_meanwhile()
+    memory.apply(numbered.seq, names)
+    # Where an equal value was there, that one stays, which may live less long.
+    if each.agreed and numbered.outcome is Outcome.PLAIN:
+        each.in_memory.seq = numbered.seq
+        _keep(stack, each.request, each.in_memory, each.entry)
 
 
 def _keep(stack: Stack, request: Request, lease: Lease, entry: Entry) -> bool:
@@ -210,17 +304,18 @@ def _keep_meanwhile(stack: Stack, request: Request, entry: Entry, lease: Lease |
         _keep(stack, request, memory.lease_meanwhile(key, None, stack.degraded_l1_ttl), entry)
 
 
-async def _unfit(stack: Stack, request: Request, sources: Sequence[MadeOf]) -> bool:
+async def _unfit(stack: Stack, requests: Sequence[Request], sources: Sequence[MadeOf]) -> bool:
     if not sources or not await fitness.changed(stack, sources):
         return False
-    stack.trace.unstored(request.kind, request.key, fitness.CHANGED)
+    for request in requests:
+        stack.trace.unstored(request.kind, request.key, fitness.CHANGED)
     return True
 
 
-async def _nothing(stack: Stack, key: Key) -> bool:
-    """Let nobody read the old value; whether every tier has been told."""
+async def _nothing(stack: Stack, keys: Sequence[Key]) -> bool:
+    """Let nobody read the old values; whether every tier has been told."""
     try:
-        return not (await invalidate(stack, [key_name(key)])).told.pending
+        return not (await invalidate(stack, list(map(key_name, keys)))).told.pending
     except InvalidationPending:
         return False
 
@@ -249,7 +344,7 @@ async def fill(
     was stored on the way stays: it is as good as what a load has stored.
     """
     request, authority = miss.request, stack.authority
-    if entry is None or await _unfit(stack, request, sources):
+    if entry is None or await _unfit(stack, [request], sources):
         return False
     stack.trace.stored(request.kind, request.key, len(entry.data), stack.timer())
     numbered = miss.seen.get(authority.name)
