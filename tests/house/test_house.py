@@ -147,7 +147,7 @@ def test_the_demo_installs_no_test_tools() -> None:
     # Extras of the core are light, and the demo's packages may need one themselves.
     extras = PROJECT["project"]["optional-dependencies"].values()
     heavy -= {canonicalize_name(Requirement(text).name) for extra in extras for text in extra}
-    assert {"pytest", "celery", "openai", "matplotlib", "aiocache"} <= heavy
+    assert {"pytest", "langchain-tests", "openai", "matplotlib", "aiocache"} <= heavy
     assert not heavy & {name for name, _ in pins("demo")}
 
 

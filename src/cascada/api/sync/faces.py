@@ -116,6 +116,7 @@ class SyncTenant(Face[Tenant]):
     set = waits(Tenant.set)
     fill = waits(Tenant.fill)
     touch = waits(Tenant.touch)
+    add = waits(Tenant.add)
     delete = waits(Tenant.delete)
     invalidate = waits(Tenant.invalidate)
     cascade = waits(Tenant.cascade)

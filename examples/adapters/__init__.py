@@ -1,0 +1,1 @@
+"""cascada behind the interfaces of other libraries, each in a few lines."""
