@@ -112,16 +112,3 @@ def test_commands_are_targets(document: Path) -> None:
     targets = set(re.findall(r"^([a-z]+):.*##", (ROOT / "Makefile").read_text("utf-8"), re.M))
     named = set(re.findall(r"(?:`|^\s*\$? ?)make ([a-z]+)", document.read_text("utf-8"), re.M))
     assert named <= targets
-
-
-def test_the_example_of_the_readme_passes_a_strict_type_checker(tmp_path: Path) -> None:
-    example = tmp_path / "example.py"
-    example.write_text(of(ROOT / "README.md")[0].source, "utf-8")
-    done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", str(example)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout
