@@ -1,4 +1,4 @@
-"""`@cached` on plain functions: through one portal, in the caller's context, never in its loop."""
+"""`@cached` on plain functions: through one bridge, in the caller's context, never in its loop."""
 
 import asyncio
 import inspect
@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,7 @@ def test_a_program_without_a_loop_just_calls_it(plain_cache: Cache) -> None:
 def test_what_ends_a_thread_ends_its_caller_s_alone(
     plain_cache: Cache, ending: type[BaseException]
 ) -> None:
-    """The portal is one loop for all threads: it must not be ended by what one of them calls."""
+    """The bridge is one loop for all threads: it must not be ended by what one of them calls."""
     holding, let_go = threading.Event(), threading.Event()
 
     @cached("others")
@@ -84,7 +84,7 @@ def test_what_ends_a_thread_ends_its_caller_s_alone(
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_portal_whose_loop_was_stopped_begins_anew(plain_cache: Cache) -> None:
+def test_a_bridge_whose_loop_was_stopped_begins_anew(plain_cache: Cache) -> None:
     loops: list[asyncio.AbstractEventLoop] = []
 
     async def stop_it() -> None:
@@ -94,22 +94,21 @@ def test_a_portal_whose_loop_was_stopped_begins_anew(plain_cache: Cache) -> None
 
     @cached("stops")
     def stop() -> Any:
-        return stop_it()
+        return stop_it() if not loops else "anew"
 
     @cached("one")
     def one() -> int:
         return 1
 
     assert one() == 1
-    (thread,) = [each for each in threading.enumerate() if each.name == "cascada-portal"]
-    with pytest.raises(CancelledError):
-        stop()
+    (thread,) = [each for each in threading.enumerate() if each.name == "cascada-bridge"]
+    assert stop() == "anew", "its call was cut off, and sent again"
     thread.join(10)
     assert loops[0].is_closed()
     assert one() == 1
 
 
-def test_all_threads_share_one_portal_and_one_call(plain_cache: Cache) -> None:
+def test_all_threads_share_one_bridge_and_one_call(plain_cache: Cache) -> None:
     calls, inside, go_on = [], threading.Event(), threading.Event()
 
     @cached("slow")
@@ -125,7 +124,7 @@ def test_all_threads_share_one_portal_and_one_call(plain_cache: Cache) -> None:
         go_on.set()
         assert [each.result(10) for each in asking] == [7] * 20
     assert len(calls) == 1
-    assert [thread.name for thread in threading.enumerate()].count("cascada-portal") == 1
+    assert [thread.name for thread in threading.enumerate()].count("cascada-bridge") == 1
 
 
 def test_cached_functions_may_call_each_other_from_many_threads(plain_cache: Cache) -> None:
@@ -253,9 +252,9 @@ async def test_the_loop_goes_on_while_a_plain_function_runs(cache: Cache) -> Non
 def test_a_loop_that_is_open_but_does_not_run_is_told(plain_cache: Cache) -> None:
     with asyncio.Runner() as runner:
         runner.run(plain.aio(1))
-        with pytest.raises(WrongLoop, match=r"open but not running.*await cache\.reset\(\)"):
+        with pytest.raises(WrongLoop, match=r"still open.*does not run.*await cache\.reset\(\)"):
             plain(1)
-    assert plain(1)[0] == 1, "that loop is closed; the portal takes over"
+    assert plain(1)[0] == 1, "that loop is closed; the bridge takes over"
 
 
 def test_a_call_at_import_leaves_the_cache_to_the_loop_that_opens_it(plain_cache: Cache) -> None:
@@ -272,17 +271,28 @@ def test_a_call_at_import_leaves_the_cache_to_the_loop_that_opens_it(plain_cache
     assert asyncio.run(service()) == "here"
 
 
-def test_and_a_loop_that_does_not_open_it_is_told_why(plain_cache: Cache) -> None:
+def test_a_loop_that_does_not_open_it_is_served_from_there(plain_cache: Cache) -> None:
     async def asked() -> Any:
         return await plain.aio(1)
 
     assert plain(1)[0] == 1
+    thread = asyncio.run(running_on(plain_cache))
+    assert thread.name == "cascada-bridge"
     for _ in "twice":
-        with pytest.raises(WrongLoop, match=r"a plain function with @cached.*async with cache:"):
-            asyncio.run(asked())
+        assert asyncio.run(asked()) == [1, True], "the hit of the plain call"
     asyncio.run(plain_cache.reset())
     assert asyncio.run(asked()) == [1, False]
     assert plain(1)[0] == 1, "and back: that loop is closed"
+
+
+async def running_on(cache: Cache) -> threading.Thread:
+    """The thread of the loop that the cache is at home on."""
+    (found,) = [
+        each
+        for each in threading.enumerate()
+        if each.ident == inside(cache).engine.life.home._thread_id
+    ]
+    return found
 
 
 class Rows:
@@ -316,18 +326,18 @@ def test_what_a_plain_function_returns_may_be_awaitable(plain_cache: Cache) -> N
     assert awaitable() == awaitable() == 1
 
 
-# --- the portal's life --------------------------------------------------------------------------
+# --- the bridge's life --------------------------------------------------------------------------
 
 
-def test_the_portal_starts_when_needed_and_ends_when_closed() -> None:
-    own, life = bridge.Portal(), inside(Cache()).engine.life
+def test_the_bridge_starts_when_needed_and_ends_when_closed() -> None:
+    own = bridge.Bridge()
     own.close()
-    loop = own.loop_for(life)
-    assert own.loop_for(life) is loop
+    loop = own.loop()
+    assert own.loop() is loop
     assert loop.is_running()
     own.close()
     assert loop.is_closed()
-    assert own.loop_for(life) is not loop, "a new one"
+    assert own.loop() is not loop, "a new one"
     own.close()
 
 
@@ -352,7 +362,7 @@ def test_at_exit_what_was_loaded_is_stored(tmp_path: Path) -> None:
     assert run(program) == ["3"], "the next process finds it in the database"
 
 
-def test_a_forked_child_has_a_portal_of_its_own(tmp_path: Path) -> None:
+def test_a_forked_child_has_a_bridge_of_its_own(tmp_path: Path) -> None:
     program = (
         PROGRAM.format(database=str(tmp_path / "cache.db"))
         + """
@@ -376,5 +386,7 @@ def run(program: str) -> list[str]:
         timeout=60,
         check=False,
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    # That a step took long is said of a busy machine.
+    said = [line for line in done.stderr.splitlines() if not line.startswith("Executing <")]
+    assert (done.returncode, said) == (0, [])
     return done.stdout.split()

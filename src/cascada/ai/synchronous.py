@@ -1,6 +1,6 @@
 """The transport of plain clients: as `asynchronous`, for threads that wait.
 
-The cache is asked on its own event loop (`engine/bridge.py`); the provider is asked in a thread
+The cache is asked on its own event loop (`engine/carrying.py`); the provider is asked in a thread
 of its own, with the client's own transport, which is made to be used by several.
 """
 
@@ -29,7 +29,7 @@ from cascada.ai.calls import (
 )
 from cascada.api.cache import Cache
 from cascada.api.tenant import Tenant
-from cascada.engine import bridge
+from cascada.engine import carrying
 from cascada.model import arguments
 from cascada.model.errors import SourceBusy, WrongLoop
 
@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 def waited(cache: Cache, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """What `work` gives, on the loop of the cache."""
-    return bridge.run(cache._engine.life, work, "ModelTransport", "AsyncModelTransport")
+    return carrying.waited(cache._engine.life, work, "ModelTransport", "AsyncModelTransport")
 
 
 class Synchronous:

@@ -35,9 +35,10 @@ from cascada.ai.declared import Declaration, Declared, written_names
 from cascada.api.cache import Cache
 from cascada.api.cached.function import CachedFunction
 from cascada.api.tenant import Tenant
-from cascada.engine import bridge
+from cascada.engine.carrying import waited
 from cascada.engine.engine import Engine
 from cascada.engine.loading import dependencies
+from cascada.engine.loading.loaders import in_a_thread
 from cascada.model import arguments
 from cascada.model.entry import Invalidated
 from cascada.model.errors import (
@@ -237,7 +238,7 @@ class _Tool:
         def wait(*args: Any, **named: Any) -> Any:
             work = partial(call, *args, **named)
             life = self._settings.cache._engine.life
-            return bridge.run(life, work, self.name, "tools.call")
+            return waited(life, work, self.name, "tools.call")
 
         return call if recipe.is_async else wait
 
@@ -249,7 +250,7 @@ class _Tool:
         if self._reads is None or self._writes is not None:
             written = () if self._writes is None else self._writes.of(known, args, named)
             return await self._act(tenant, function, written_names(tenant.tenant, written))
-        load = function if recipe.is_async else partial(bridge.in_worker, function)
+        load = function if recipe.is_async else partial(in_a_thread, function)
         terms = settings.terms if self._ttl is None else {**settings.terms, "ttl": self._ttl}
         try:
             hit = await tenant.load(
@@ -274,7 +275,7 @@ class _Tool:
         try:
             if self.recipe.is_async:
                 return await function()
-            return await bridge.in_worker(function, partial(self._given_up, engine, void))
+            return await in_a_thread(function, partial(self._given_up, engine, void))
         finally:
             await void()
 

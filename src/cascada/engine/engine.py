@@ -11,10 +11,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import aclosing, suppress
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar, cast
 
 from cascada.engine.bypass import Bypass, is_bypassed
+from cascada.engine.carrying import Elsewhere, awaited
 from cascada.engine.filing import Filing
 from cascada.engine.hits import Hits
 from cascada.engine.kinds import Kind
@@ -65,7 +66,8 @@ Method = Callable[Concatenate["Engine", P], Coroutine[Any, Any, R]]
 
 
 def when_ready(method: Method[P, R]) -> Method[P, R]:
-    """Run it once the engine is bound to the running loop. Mostly it is, and nothing is awaited."""
+    """Run it once the engine is bound to the running loop. Mostly it is, and nothing is awaited; if
+    it is bound to another one, the call is carried there."""
 
     @wraps(method)
     def call(self: Engine, /, *args: P.args, **named: P.kwargs) -> Coroutine[Any, Any, R]:
@@ -74,8 +76,9 @@ def when_ready(method: Method[P, R]) -> Method[P, R]:
         return bound_first(self, *args, **named)
 
     async def bound_first(self: Engine, /, *args: P.args, **named: P.kwargs) -> R:
-        await self.life.ready()
-        return await method(self, *args, **named)
+        if await self.life.ready():
+            return await method(self, *args, **named)
+        return await awaited(self.life, partial(call, self, *args, **named))
 
     return call
 
@@ -357,10 +360,11 @@ class Engine:
 
     # --- data, and how full it all is -----------------------------------------------------------
 
-    @when_ready
     async def data(self) -> DataStore:
-        """Where lists and counters are."""
-        return self._data
+        """Where lists and counters are; each call of it is carried out at most once."""
+        if await self.life.ready():
+            return self._data
+        return cast(DataStore, Elsewhere(self.life, self.data))
 
     @when_ready
     async def usage(self) -> dict[str, Usage]:

@@ -2,8 +2,10 @@
 
 What belongs to a loop (tasks, flights, slots, the feed's loop) is made anew when the cache is used
 on another loop after the first was closed, so that several `asyncio.run` in a row work. While the
-first loop is still open, a second one gets WrongLoop: memory has no locks, on purpose. Hits do not
-pass here; they look at `home`, so that a foreign loop's first hit is told as its first miss is.
+first loop is still open, calls from elsewhere are carried there (`engine/carrying.py`): memory has
+no locks, on purpose. Where several loops have used it, the next one that it lives on is the bridge,
+which does not come and go. Hits do not pass here; they look at `home`, so that a foreign loop's
+hits are carried as its misses are.
 
 In a forked child all of it is dropped, memory too: a record there might be older than an
 invalidation that only the parent has heard of, and connections must not be shared.
@@ -20,9 +22,12 @@ from functools import partial
 from typing import Any, Final
 from weakref import WeakSet
 
+from cascada.engine.bridge import bridge
 from cascada.engine.loading import dependencies as sources
 from cascada.engine.reading.fast_path import hits
 from cascada.engine.stack import Stack
+from cascada.engine.tasks.callers import OtherLoop
+from cascada.engine.tasks.crossing import Crossing, Cut
 from cascada.engine.tasks.limits import LoadLimits
 from cascada.engine.writing.redelivery import keep_redelivering
 from cascada.model.errors import CacheClosed, WrongLoop
@@ -65,7 +70,11 @@ class Lifecycle:
         self.settled: asyncio.AbstractEventLoop | None = None
         """The loop on which `ready` has nothing to wait for."""
         self.home: Any = Home()
-        self.bridge: asyncio.AbstractEventLoop | None = None
+        # Held while it is decided where the cache is, and never across an await.
+        self._deciding = threading.Lock()
+        self._several = False
+        self._reserved: asyncio.AbstractEventLoop | None = None
+        self._bound_on = 0
         _alive.add(self)
 
     @property
@@ -73,8 +82,35 @@ class Lifecycle:
         """The loop that the cache runs on; None before its first use and after it was closed."""
         return None if self._loop is None or self._loop.is_closed() else self._loop
 
-    async def ready(self) -> None:
-        """Be bound to the running loop, with memory up to date. `Engine` awaits it."""
+    def place(self) -> asyncio.AbstractEventLoop | None:
+        """The loop to carry a call to, from wherever it comes; None: the bridge's.
+
+        WrongLoop if it cannot run as long as this thread waits for it.
+        """
+        with self._deciding:
+            loop = self._home()
+            if loop is None and self._closed:
+                raise _closed()
+        if loop is not None and not loop.is_running() and self._bound_on == threading.get_ident():
+            raise WrongLoop(
+                "this cache runs on another event loop of this thread, which is still open, and "
+                "does not run now. Make one Cache for each loop, or end the first use with "
+                "`await cache.reset()` (aclose() is for good)"
+            )
+        return loop
+
+    def admits(self) -> bool:
+        """Whether a call that is carried to the running loop would come to its end there."""
+        loop = asyncio.get_running_loop()
+        if not bridge().admits(loop):
+            return False
+        return self._loop is not loop or self._stack.background.admits()
+
+    async def ready(self) -> bool:
+        """Be bound to the running loop, with memory up to date; False: it is at home elsewhere.
+
+        `Engine` awaits it.
+        """
         loop = asyncio.get_running_loop()
         while True:
             # What a load under way needs it still gets; who comes new would find half of it closed.
@@ -83,24 +119,58 @@ class Lifecycle:
                     raise _closed()
                 awaited: asyncio.Future[Any] = self._ending
             else:
-                if self._loop is not loop:
-                    self._bind()
+                if self._loop is not loop and not self._is_to_be_bound(loop):
+                    return False
                 if self._first_look is None or self._first_look.done():
                     self.settled = None if self._ending else loop
-                    return
+                    return True
                 awaited = self._first_look
             # Shielded by `wait`: a caller that is cancelled must not end the look of all others.
             await asyncio.wait([awaited])
 
     async def move_in(self) -> None:
-        """Run on this loop from now on, though plain functions were called before it was there."""
-        if self.loop is not None and self.loop is self.bridge is not asyncio.get_running_loop():
+        """Run on this loop from now on, if it has run on the bridge."""
+        loop = asyncio.get_running_loop()
+        with self._deciding:
+            moves = bridge().holds(self.loop) and self.loop is not loop
+            if moves:
+                # Calls that come in between wait for this loop: none begins anew on the bridge.
+                self._reserved = loop
+        if moves:
             await self.close(for_good=False)
         await self.ready()
 
+    def _home(self) -> asyncio.AbstractEventLoop | None:
+        if self._reserved is not None and self._reserved.is_closed():
+            self._reserved = None
+        return self.loop or self._reserved
+
+    def _is_to_be_bound(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Bind to this loop, which runs, if it is the one; whether it was."""
+        with self._deciding:
+            home = self._home()
+            if self._closed and self.loop is None:
+                raise _closed()
+            on_bridge = bridge().holds(loop)
+            if self.loop is None and (
+                home is loop or (home is None and (on_bridge or not self._several))
+            ):
+                self._bind(loop)
+                return True
+            if home is not None and home.is_running() and not on_bridge:
+                self._several = self._several or not bridge().holds(home)
+            return False
+
     async def close(self, *, for_good: bool = True) -> None:
         """Let what is being stored finish (at most 10 s), then close every tier."""
-        here = self.loop is asyncio.get_running_loop()
+        loop = self.loop
+        here = loop is asyncio.get_running_loop()
+        if loop is not None and loop.is_running() and not here:
+            # Its tasks and connections can be ended only where they run.
+            work = partial(self.close, for_good=for_good)
+            with suppress(Cut):  # it has ended by itself, and what is left is closed here
+                await OtherLoop().wait(Crossing(work, loop))
+                return
         if here and self._ending:
             self._closed = self._closed or for_good
             await asyncio.wait([self._ending])
@@ -117,40 +187,30 @@ class Lifecycle:
                 closing.push_async_callback(tier.aclose)
             if here:
                 await self._stack.background.drain(DRAIN_TIMEOUT)
-            elif self.loop is not None and self.loop.is_running():
-                # Its tasks can be ended only where they run.
-                work = self._stack.background.drain(DRAIN_TIMEOUT)
-                await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self.loop))
 
     def _let_go(self) -> None:
         """Belong to no loop any more."""
         if self._feed is not None:
             self._feed.forget()
-        self._loop = self.settled = None
-        self.home = Home()
+        with self._deciding:
+            self._loop = self.settled = None
+            self.home = Home()
+            self._several = False
+        bridge().leave(self)
         if self._ending:
             self._ending.set_result(None)
             self._ending = None
 
-    def _bind(self) -> None:
+    def _bind(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._closed:
             raise _closed()
-        if self.loop is not None and self.loop is self.bridge:
-            raise WrongLoop(
-                "this cache runs on the loop of cascada's own thread, since a plain function with "
-                "@cached was called before any event loop used it (when a module was imported, "
-                "perhaps). Open it on this loop first, with `async with cache:` or FastAPI's "
-                "lifespan(cache), which takes it over; or `await cache.reset()`"
-            )
-        if self.loop is not None:
-            raise WrongLoop(
-                "this cache runs on another event loop, which is still open. Make one Cache for "
-                "each loop, or end the first use with `await cache.reset()` (aclose() is for good)"
-            )
         stack = self._stack
         stack.settle(self._make_limits(), partial(hits, stack))
         self._on_bind()
-        self._loop = loop = asyncio.get_running_loop()
+        self._loop, self._reserved = loop, None
+        self._bound_on = threading.get_ident()
+        if bridge().holds(loop):
+            bridge().settle(self)
         # Other loops than asyncio's own do not tell their thread; they are taken for running.
         self.home = loop if hasattr(loop, "_thread_id") else Home(threading.get_ident())
         for tier in stack.lower:
@@ -178,8 +238,10 @@ class Lifecycle:
         # destroyed while pending, on a selector that this process shares with the parent.
         if self._loop is not None:
             _of_the_parent.append((self._loop, vars(self._stack).copy(), self._first_look))
-        self._loop = self.settled = self._first_look = self._ending = None
+        self._loop = self.settled = self._first_look = self._ending = self._reserved = None
         self.home = Home()
+        self._deciding = threading.Lock()  # whoever holds it is the parent's thread
+        self._several = False
         self._stack.memory.flush()
         if self._feed is not None:
             self._feed.forget()

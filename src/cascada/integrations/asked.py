@@ -16,7 +16,7 @@ from cascada.api.cache import Cache
 from cascada.api.context import current_context, current_tenant
 from cascada.api.sync.faces import SyncTenant
 from cascada.api.tenant import Tenant
-from cascada.engine import bridge
+from cascada.engine.carrying import waited
 from cascada.engine.loading import dependencies
 from cascada.integrations.turns import Turns
 from cascada.model import arguments
@@ -210,7 +210,7 @@ class Asked(Keeper):
         self._waited(partial(self.clear, tags))
 
     def _waited(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        return bridge.run(self.cache._engine.life, work, "invoke", "ainvoke")
+        return waited(self.cache._engine.life, work, "invoke", "ainvoke")
 
     # --- both ---------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, cast, overload
 
 from cascada.api.cached.function import CachedForm, CachedFunction, look_like
-from cascada.engine import bridge
+from cascada.engine.carrying import waited
 from cascada.model.entry import Invalidated
 from cascada.model.keys import Key
 
@@ -46,7 +46,7 @@ class AsyncCached(CachedForm[P], Generic[P, T]):
         found = await cache.tenant(key.tenant).load(
             key.data_type,
             key.resource_id,
-            loader if recipe.is_async else functools.partial(bridge.in_worker, loader),
+            loader,
             ttl=recipe.ttl,
             tags=recipe.tags,
             sources=recipe.sources(args_, kwargs),
@@ -103,7 +103,7 @@ class PlainCached(Generic[P, T]):
 
     def _wait_for(self, work: Callable[[], Coroutine[Any, Any, R]]) -> R:
         name = self._recipe.name
-        return bridge.run(self._recipe.cache()._engine.life, work, name, f"{name}.aio")
+        return waited(self._recipe.cache()._engine.life, work, name, f"{name}.aio")
 
     @overload
     def __get__(self, instance: None, owner: Any = None) -> Self: ...

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Self
 from cascada.api.sync.waiting import Face, waits
 from cascada.api.tenant import Tenant
 from cascada.api.tenant_data import TenantList
-from cascada.engine import bridge
+from cascada.engine.bridge import bridge
+from cascada.engine.carrying import waited
 from cascada.model.entry import Hit, Miss
 from cascada.model.keys import Id, Key, Scope
 
@@ -51,14 +52,16 @@ class SyncCache(Face[Any]):
     def reset(self) -> None:
         """Close everything and start anew at the next use (for tests)."""
         self._waited("reset")
+        bridge().join()
 
     def close(self) -> None:
         """Store what is under way (at most 10 s), then close. The cache cannot be used again."""
         self._waited("aclose")
+        bridge().join()
 
     def _waited(self, name: str, /, *args: Any, **named: Any) -> Any:
         work = partial(getattr(self._asked, name), *args, **named)
-        return bridge.run(self._life, work, f"cache.sync.{name}", f"cache.{name}")
+        return waited(self._life, work, f"cache.sync.{name}", f"cache.{name}")
 
     def bypass(self) -> AbstractContextManager[None]:
         """As `Cache.bypass`."""
@@ -122,7 +125,7 @@ class SyncTenant(Face[Tenant]):
     cascade = waits(Tenant.cascade)
     ttl = waits(Tenant.ttl)
     explain = waits(Tenant.explain)
-    increment = waits(Tenant.increment)
+    increment = waits(Tenant.increment, once=True)
     counter = waits(Tenant.counter)
 
     def list(self, list_name: Id, *, type: Any = None) -> SyncList:
@@ -135,10 +138,10 @@ class SyncList(Face[TenantList]):
 
     __slots__ = ()
 
-    rpush = waits(TenantList.rpush)
-    lpush = waits(TenantList.lpush)
-    lpop = waits(TenantList.lpop)
-    rpop = waits(TenantList.rpop)
+    rpush = waits(TenantList.rpush, once=True)
+    lpush = waits(TenantList.lpush, once=True)
+    lpop = waits(TenantList.lpop, once=True)
+    rpop = waits(TenantList.rpop, once=True)
     range = waits(TenantList.range)
     length = waits(TenantList.length)
-    trim = waits(TenantList.trim)
+    trim = waits(TenantList.trim, once=True)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial, wraps
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
-from cascada.engine import bridge
+from cascada.engine.carrying import waited
 from cascada.engine.lifecycle import Lifecycle
 
 F_co = TypeVar("F_co", covariant=True)
@@ -32,15 +32,17 @@ class Face(Generic[F_co]):
 
 
 def waits(
-    method: Callable[Concatenate[F_co, P], Coroutine[Any, Any, R]],
+    method: Callable[Concatenate[F_co, P], Coroutine[Any, Any, R]], *, once: bool = False
 ) -> Callable[Concatenate[Face[F_co], P], R]:
-    """The method that does what `method` does, and returns what awaiting that gives."""
+    """The method that does what `method` does, and returns what awaiting that gives.
+
+    `once`: it is not sent again if the loop that it was sent to ends in the middle.
+    """
 
     @wraps(method)
     def wait(self: Face[F_co], /, *args: P.args, **named: P.kwargs) -> R:
         work = partial(method, self._asked, *args, **named)
-        return bridge.run(
-            self._life, work, f"{type(self).__name__}.{method.__name__}", method.__qualname__
-        )
+        name = f"{type(self).__name__}.{method.__name__}"
+        return waited(self._life, work, name, method.__qualname__, once=once)
 
     return wait

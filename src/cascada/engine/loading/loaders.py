@@ -1,7 +1,8 @@
 """The caller's own code as a loader: async or plain functions, single or batch, with a generator.
 
-A plain function runs in a worker thread, with the caller's context variables, so that it never
-blocks the event loop. What it returns may be awaitable (a lambda around an async call).
+A plain function runs in the thread of a caller that waits, else in one of ours
+(`engine/tasks/callers.py`), with the caller's context variables, so that it never blocks the event
+loop. What it returns may be awaitable (a lambda around an async call).
 """
 
 from __future__ import annotations
@@ -10,14 +11,14 @@ import asyncio
 import contextvars
 import functools
 import inspect
-import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from threading import Lock
 from typing import Any, Final, NamedTuple
 
 from cascada.engine.loading.dependencies import outlived_by
 from cascada.engine.request import LoadResult, Origin, Request
+from cascada.engine.tasks.callers import Caller, OtherLoop, caller, threads
 from cascada.model import arguments
 from cascada.model.clock import Clock
 from cascada.model.errors import BadInput, Misuse
@@ -25,36 +26,41 @@ from cascada.model.loaded import Loaded
 from cascada.model.made_of import MadeOf
 from cascada.model.ttl import Duration
 
-LOADER_THREADS: Final = 64
-
 
 def call(function: Callable[..., Any], *args: Any, **named: Any) -> Awaitable[Any]:
     """Call `function`, wherever it has to run; to be awaited at once."""
     if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         getattr(function, "__call__", None)  # noqa: B004 - an object with an async __call__
     ):
-        made: Awaitable[Any] = function(*args, **named)
+        work = functools.partial(function, *args, **named)
+        made: Awaitable[Any] = _awaited(work, caller())
         return made
-    return call_in(_threads(), functools.partial(function, *args, **named))
+    return in_a_thread(functools.partial(function, *args, **named))
 
 
-async def call_in(
-    threads: ThreadPoolExecutor,
-    function: Callable[[], Any],
-    given_up: Callable[[Future[Any]], None] = outlived_by,
+def _awaited(work: Callable[[], Awaitable[Any]], whose: Caller | None) -> Awaitable[Any]:
+    """Awaited where its caller is, if he has a loop, else here."""
+    return whose.run(work) if isinstance(whose, OtherLoop) else work()
+
+
+async def in_a_thread(
+    function: Callable[[], Any], given_up: Callable[[Future[Any]], None] = outlived_by
 ) -> Any:
-    """Call a plain function in one of these threads, and await what it returns.
+    """Call a plain function in its caller's thread, if that waits, else in one of ours, and await
+    what it returns.
 
     `given_up` is told if this is cancelled while the function goes on in its thread.
     """
-    running = threads.submit(contextvars.copy_context().run, _in_thread, function)
+    whose = caller()
+    submit = threads().submit if whose is None else whose.submit
+    running = submit(contextvars.copy_context().run, _without_stop, function)
     try:
         result = await asyncio.wrap_future(running)
     except asyncio.CancelledError:
         running.add_done_callback(_discard)
         given_up(running)
         raise
-    return await result if inspect.isawaitable(result) else result
+    return await _awaited(lambda: result, whose) if inspect.isawaitable(result) else result
 
 
 def _discard(running: Future[Any]) -> None:
@@ -65,18 +71,7 @@ def _discard(running: Future[Any]) -> None:
             result.close()
 
 
-@functools.cache
-def _threads() -> ThreadPoolExecutor:
-    """Threads of their own, as many as loads may run: the loop's default pool has six on two cores,
-    shared with everything else in the process."""
-    return ThreadPoolExecutor(LOADER_THREADS, thread_name_prefix="cascada-loader")
-
-
-# Threads do not live on in a forked child, and the executor would not notice.
-os.register_at_fork(after_in_child=_threads.cache_clear)
-
-
-def _in_thread(function: Callable[[], Any]) -> Any:
+def _without_stop(function: Callable[[], Any]) -> Any:
     try:
         return function()
     except StopIteration as error:
@@ -107,7 +102,7 @@ async def from_thread(generator: Generator[Any, Any, Any]) -> AsyncGenerator[Any
     finally:
         if busy:
             # Cancelled in the middle of a step, which goes on: its thread is not waited for.
-            _threads().submit(close)
+            threads().submit(close)
         else:
             await call(close)
 

@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, Final
-from weakref import WeakKeyDictionary
+from typing import Final
 
 from cascada.engine.reading.item import Item, is_absence
 from cascada.engine.request import Request
 from cascada.engine.stack import Stack
+from cascada.engine.tasks.callers import notes_of_tasks
 from cascada.model.errors import TierUnavailable
 from cascada.model.keys import Key
 from cascada.tiers.contract import Fence, Found, Missing, Tier, Why
@@ -42,11 +42,6 @@ class Snapshot:
         self.seen = seen
 
 
-_of_tasks: WeakKeyDictionary[asyncio.Task[Any], dict[tuple[int, Key], Snapshot]] = (
-    WeakKeyDictionary()
-)
-
-
 def remember(stack: Stack, item: Item) -> Snapshot:
     """This read of the current task found nothing, or nothing that it is given."""
     # Of the key itself. What was found and may not be served (kept in case its source fails) is a
@@ -59,9 +54,9 @@ def remember(stack: Stack, item: Item) -> Snapshot:
     snapshot = Snapshot(stack, item.request, seen)
     task = asyncio.current_task()
     if task is not None:
-        of_task = _of_tasks.get(task)
+        of_task = notes_of_tasks.get(task)
         if of_task is None:
-            of_task = _of_tasks[task] = {}
+            of_task = notes_of_tasks[task] = {}
         of_task[id(stack), item.request.key] = snapshot
         if len(of_task) > MAX_SNAPSHOTS:
             del of_task[next(iter(of_task))]
@@ -92,15 +87,16 @@ async def _ask(tier: Tier, unasked: Sequence[Snapshot]) -> None:
 def take(stack: Stack, key: Key) -> Snapshot | None:
     """The snapshot that a miss of `key` in this task has left; it serves one `set`."""
     task = asyncio.current_task()
-    if task is None or (snapshots := _of_tasks.get(task)) is None:
+    if task is None or (snapshots := notes_of_tasks.get(task)) is None:
         return None
-    return snapshots.pop((id(stack), key), None)
+    taken: Snapshot | None = snapshots.pop((id(stack), key), None)
+    return taken
 
 
 def spend(snapshot: Snapshot) -> None:
     """It has served: a later `set` in this task is not held to it."""
     task = asyncio.current_task()
-    snapshots = None if task is None else _of_tasks.get(task)
+    snapshots = None if task is None else notes_of_tasks.get(task)
     where = id(snapshot.stack), snapshot.request.key
     if snapshots is not None and snapshots.get(where) is snapshot:
         del snapshots[where]

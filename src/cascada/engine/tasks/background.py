@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context
 from functools import partial
 from types import TracebackType
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 from cascada.model.secret import traced
 
@@ -47,6 +47,7 @@ class Background:
         self._finishing: set[asyncio.Task[Any]] = set()
         self._unfinished: set[asyncio.Future[None]] = set()
         self._aside: set[asyncio.Task[Any]] = set()
+        self._doorkeeper: asyncio.Task[None] | None = None
 
     def run(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Start work that ends by itself, and that `drain` waits for."""
@@ -80,6 +81,20 @@ class Background:
         tells that it is so, since nobody else cancels it.
         """
         return not self.closed and any(not task.cancelling() for task in self._aside)
+
+    def admits(self) -> bool:
+        """Whether a call that comes from elsewhere would be run to its end here.
+
+        At its end a loop cancels all tasks there are, this one too, and who begins something then
+        would be left on a loop that nobody runs any more. While this is closed by itself, they come
+        in and wait for that.
+        """
+        if self._doorkeeper is None and not self.closed:
+            keeper: Any = self.run_aside(_for_ever(), "doorkeeper")
+            keeper._log_destroy_pending = False
+            self._doorkeeper = keeper
+        keeper = self._doorkeeper
+        return self.closed or not (keeper.done() or keeper.cancelling())
 
     async def drain(self, seconds: float) -> None:
         """Let the work under way finish for at most so many seconds, then end everything.
@@ -157,6 +172,22 @@ class Unfinished:
             self._background.run(self._again(), "invalidate")
 
 
+_visiting: Final[set[asyncio.Task[Any]]] = set()
+
+
+def visit(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Start the call of somebody elsewhere, on whose behalf it ends, too.
+
+    It belongs to no engine: closing one must not wait for a call that waits for that. A loop that
+    is closed without ending its tasks says nothing of it: its caller sees that it has gone.
+    """
+    task: Any = asyncio.create_task(work, name="cascada:call")
+    task._log_destroy_pending = False
+    _visiting.add(task)
+    task.add_done_callback(_visiting.discard)
+    return cast("asyncio.Task[None]", task)
+
+
 def _start(
     owned: set[asyncio.Task[Any]], work: Coroutine[Any, Any, None], name: str
 ) -> asyncio.Task[None]:
@@ -178,6 +209,10 @@ def end(task: asyncio.Task[Any], unless: Callable[[], bool] = lambda: False) -> 
 def _cancel(task: asyncio.Task[Any], unless: Callable[[], bool]) -> None:
     if not task.cancelling() and not unless():
         task.cancel()
+
+
+async def _for_ever() -> None:
+    await asyncio.get_running_loop().create_future()
 
 
 def _over(owned: set[asyncio.Task[Any]], task: asyncio.Task[Any]) -> None:

@@ -36,6 +36,7 @@ from typing import Final
 
 from cascada.engine.request import Answer, Request
 from cascada.engine.tasks.background import end
+from cascada.engine.tasks.callers import CallerLeft
 from cascada.engine.tasks.limits import Ticket
 from cascada.engine.tasks.replay import Live
 from cascada.model.errors import LoadCycle
@@ -223,6 +224,8 @@ class Waiter:
         """
         flight = self.flight
         if flight.error is not None:
+            if isinstance(flight.error, CallerLeft) and not self._own:
+                return None  # with its loader has gone who brought it: this one has its own
             raise flight.failure()
         if self._refused and self._is_refused:
             return None
