@@ -287,11 +287,7 @@ def test_a_loop_that_does_not_open_it_is_served_from_there(plain_cache: Cache) -
 
 async def running_on(cache: Cache) -> threading.Thread:
     """The thread of the loop that the cache is at home on."""
-    (found,) = [
-        each
-        for each in threading.enumerate()
-        if each.ident == inside(cache).engine.life.home._thread_id
-    ]
+    (found,) = [each for each in threading.enumerate() if each.ident == inside(cache).home]
     return found
 
 

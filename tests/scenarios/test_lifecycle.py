@@ -128,7 +128,7 @@ async def test_what_a_second_loop_calls_is_carried_to_the_first_while_that_runs(
     carried: Any = await asyncio.to_thread(run, whatever(asking, cache))
     assert type(carried) is type(there)
     assert not isinstance(carried, Hit) or carried.value == there.value
-    assert inside(cache).engine.life.home._thread_id == home
+    assert inside(cache).home == home
     await cache.aclose()
     configure(None)
 

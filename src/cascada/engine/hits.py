@@ -60,6 +60,38 @@ class Hits:
         kind.cells[0] = kind.l1 = kind.l1 + 1
         return Hit(value, MEMORY, now - record.born, False, False, record)
 
+    def elsewhere(self, record: Record) -> Hit[Any] | None:
+        """`one` for another thread than the loop's.
+
+        It looks, and leaves all as it is. Every value that it goes by is set whole, by one store
+        of the loop's thread, and who invalidates goes on only after `changes` has risen or the
+        record has been taken out: who finds the record after that finds it void, or not at all. To
+        look at its cells, or to bring memory up to date, is the loop's: what is written there
+        after a look that another invalidation has overtaken would vouch for an old value for good.
+        """
+        stack, now = self._stack, self._now()
+        if (
+            now >= record.due
+            or now >= self._memory.freshness.until
+            or record.checked != record.tenant.changes
+            or stack.watchers
+            or stack.bypasses
+            or stack.trace.observers
+            or self._life.home._thread_id is None  # it has ended: memory may have to catch up first
+        ):
+            return None
+        value, kind = record.value, record.partition.kind
+        if value is UNSET:
+            try:
+                wanted = kind.policy.type
+                value = self._decode(record.data, record.codec, record.flags, type=wanted)
+            except CorruptEntry:
+                return None
+        record.used = now
+        with stack.kinds.lock:
+            kind.elsewhere += 1
+        return Hit(value, MEMORY, now - record.born, False, False, record)
+
     def many(self, partition: Partition, ids: Sequence[str]) -> list[Hit[Any] | None]:
         """`one` for each id, at one moment.
 

@@ -10,6 +10,7 @@ number of tenants or types, whatever callers make up.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from threading import RLock
 from typing import Any, Final
 
 from cascada.model.entry import MEMORY
@@ -27,8 +28,8 @@ NOWHERE: Final[list[float]] = [0]
 
 
 class Counters:
-    """Counts since the start of the process; seconds are sums. Hits are `l1` in memory, and those
-    `below` it by the tier's name.
+    """Counts since the start of the process; seconds are sums. Hits in memory are `l1` and,
+    read by other threads, `elsewhere`, and those `below` it by the tier's name.
 
     Hits that were compared with their source: `checked`, and how many of those `differed` at once,
     after 1 s, after 10 s; `unchecked` are those whose source did not say. Hits whose source was
@@ -39,13 +40,13 @@ class Counters:
 
     __slots__ = (
         "below", "bulky", "checked", "coalesced", "corrupt", "differed", "differed_1s",
-        "differed_10s", "l1", "load_failures", "load_seconds", "loads", "misses", "oversized",
-        "refused", "stale", "stored", "stored_bytes", "timed_hits", "timed_seconds", "unchecked",
-        "unfit", "unstorable",
+        "differed_10s", "elsewhere", "l1", "load_failures", "load_seconds", "loads", "misses",
+        "oversized", "refused", "stale", "stored", "stored_bytes", "timed_hits", "timed_seconds",
+        "unchecked", "unfit", "unstorable",
     )  # fmt: skip
 
     def __init__(self) -> None:
-        self.l1 = 0
+        self.l1 = self.elsewhere = 0
         self.below = _NONE
         self.misses = self.coalesced = self.stale = 0
         self.loads = self.load_failures = self.refused = self.corrupt = 0
@@ -58,12 +59,12 @@ class Counters:
 
     @property
     def hits(self) -> int:
-        return self.l1 + sum(self.below.values())
+        return self.l1 + self.elsewhere + sum(self.below.values())
 
     @property
     def by_tier(self) -> dict[str, int]:
         """Hits, by the name of the tier that answered."""
-        return {MEMORY: self.l1, **self.below}
+        return {MEMORY: self.l1 + self.elsewhere, **self.below}
 
     def hit_below(self, tier: str) -> None:
         """A tier below memory has answered."""
@@ -105,9 +106,22 @@ class Kinds:
         self._shared: dict[str, Kind] = {}
         self._rest: Kind | None = None
         self.on_new: Callable[[Kind], None] | None = None
+        # Other threads may meet a type at the same time; they count while they hold it, too.
+        self.lock = RLock()
+
+    def after_fork(self) -> None:
+        """Another thread of the parent's may have held the lock."""
+        self.lock = RLock()
 
     def of(self, tenant: str, data_type: str) -> Kind:
         """The kind of a type of a tenant; beyond MAX_KINDS one that others share."""
+        kind = self._kinds.get((tenant, data_type))
+        if kind is None:
+            with self.lock:
+                kind = self._made(tenant, data_type)
+        return kind
+
+    def _made(self, tenant: str, data_type: str) -> Kind:
         kind = self._kinds.get((tenant, data_type))
         if kind is None:
             if len(self._kinds) >= MAX_KINDS:

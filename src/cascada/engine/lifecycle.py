@@ -242,7 +242,7 @@ class Lifecycle:
         self.home = Home()
         self._deciding = threading.Lock()  # whoever holds it is the parent's thread
         self._several = False
-        self._stack.memory.flush()
+        self._stack.after_fork()
         if self._feed is not None:
             self._feed.forget()
         for tier in self._forgetful:

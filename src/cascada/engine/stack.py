@@ -86,6 +86,11 @@ class Stack:
         self.hits_are_told_together = False
         self.bypasses = 0
 
+    def after_fork(self) -> None:
+        """Begin with nothing that another thread of the parent's may have held or known."""
+        self.kinds.after_fork()
+        self.memory.after_fork()
+
     def listen(self, freshness: Freshness) -> None:
         """Let `freshness` say until when memory may be trusted."""
         self.memory.freshness = freshness

@@ -67,6 +67,12 @@ class Inside:
         return getattr(self.stack, "flights", None)
 
     @property
+    def home(self) -> int | None:
+        """The thread that the cache's event loop runs on; None: it has none."""
+        thread: int | None = self.engine.life.home._thread_id
+        return thread
+
+    @property
     def background(self) -> Background:
         """The owner of all tasks on the present event loop."""
         return self.stack.background

@@ -10,6 +10,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from cascada.api.sync import hits
 from cascada.api.sync.waiting import Face, waits
 from cascada.api.tenant import Tenant
 from cascada.api.tenant_data import TenantList
@@ -112,9 +113,9 @@ class SyncTenant(Face[Tenant]):
         """What memory answers at once, or None: then ask `get`, which also looks further."""
         return self._asked.peek(data_type, resource_id)
 
-    get = waits(Tenant.get)
+    get = waits(Tenant.get, at_once=hits.of_get)
     get_many = waits(Tenant.get_many)
-    load = waits(Tenant.load)
+    load = waits(Tenant.load, at_once=hits.of_load)
     load_many = waits(Tenant.load_many)
     set = waits(Tenant.set)
     fill = waits(Tenant.fill)

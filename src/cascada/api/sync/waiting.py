@@ -6,6 +6,7 @@ So a face that waits is a list of names, and what a call does is written once.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from functools import partial, wraps
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
@@ -32,15 +33,23 @@ class Face(Generic[F_co]):
 
 
 def waits(
-    method: Callable[Concatenate[F_co, P], Coroutine[Any, Any, R]], *, once: bool = False
+    method: Callable[Concatenate[F_co, P], Coroutine[Any, Any, R]],
+    *,
+    once: bool = False,
+    at_once: Callable[[Any, tuple[Any, ...], dict[str, Any]], Any] | None = None,
 ) -> Callable[Concatenate[Face[F_co], P], R]:
     """The method that does what `method` does, and returns what awaiting that gives.
 
-    `once`: it is not sent again if the loop that it was sent to ends in the middle.
+    `once`: it is not sent again if the loop that it was sent to ends in the middle. `at_once`
+    answers without waiting, or gives None.
     """
 
     @wraps(method)
     def wait(self: Face[F_co], /, *args: P.args, **named: P.kwargs) -> R:
+        if at_once is not None and asyncio._get_running_loop() is None:
+            found: R | None = at_once(self._asked, args, named)
+            if found is not None:
+                return found
         work = partial(method, self._asked, *args, **named)
         name = f"{type(self).__name__}.{method.__name__}"
         return waited(self._life, work, name, method.__qualname__, once=once)

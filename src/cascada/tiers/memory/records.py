@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from itertools import chain
+from threading import RLock
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
@@ -55,6 +56,8 @@ class Records:
         self._due_at = due_at
         self._versions: OrderedDict[Key, int] = OrderedDict()
         self._partitions: WeakValueDictionary[Prefix, Partition] = WeakValueDictionary()
+        # Who calls from another thread looks up his partitions there: of a prefix there is one.
+        self._making = RLock()
         self._count = 0
         self.meanwhile: dict[Key, Record] = {}
         self.size = 0
@@ -66,7 +69,10 @@ class Records:
         """Where the records of a prefix are and will be, for as long as it is held."""
         partition = self._partitions.get(prefix)
         if partition is None:
-            partition = self._partitions[prefix] = Partition(prefix, self._kind_of(prefix))
+            with self._making:
+                partition = self._partitions.get(prefix)
+                if partition is None:
+                    partition = self._partitions[prefix] = Partition(prefix, self._kind_of(prefix))
         return partition
 
     def get(self, key: Key) -> Record | None:
@@ -78,11 +84,15 @@ class Records:
 
     def __iter__(self) -> Iterator[Record]:
         """All of them: nothing may be stored meanwhile."""
-        return chain.from_iterable(
-            partition.records.values() for partition in list(self._partitions.values())
-        )
+        with self._making:
+            partitions = list(self._partitions.values())
+        return chain.from_iterable(partition.records.values() for partition in partitions)
 
     # --- keeping ----------------------------------------------------------------------------
+
+    def after_fork(self) -> None:
+        """Another thread of the parent's may have held the lock."""
+        self._making = RLock()
 
     def clear(self) -> None:
         """Keep nothing, and know of no versions."""

@@ -281,6 +281,11 @@ class MemoryTier:
         self.records.clear()
         self.names.clear()
 
+    def after_fork(self) -> None:
+        """Forget what is the parent's: it may be older than what only the parent has heard of."""
+        self.records.after_fork()
+        self.flush()
+
     def _bar_what_is_under_way(self) -> None:
         self._flushes += 1
         self._flushed_at = self._seq = self._seq + 1
