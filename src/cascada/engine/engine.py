@@ -68,7 +68,15 @@ Method = Callable[Concatenate["Engine", P], Coroutine[Any, Any, R]]
 def when_ready(method: Method[P, R]) -> Method[P, R]:
     """Run it once the engine is bound to the running loop. Mostly it is, and nothing is awaited; if
     it is bound to another one, the call is carried there."""
+    return _when_ready(method, once=False)
 
+
+def at_most_once(method: Method[P, R]) -> Method[P, R]:
+    """The same of what must not be carried out again if the loop that it was carried to ends."""
+    return _when_ready(method, once=True)
+
+
+def _when_ready(method: Method[P, R], *, once: bool) -> Method[P, R]:
     @wraps(method)
     def call(self: Engine, /, *args: P.args, **named: P.kwargs) -> Coroutine[Any, Any, R]:
         if self.life.settled is asyncio.get_running_loop():
@@ -78,7 +86,7 @@ def when_ready(method: Method[P, R]) -> Method[P, R]:
     async def bound_first(self: Engine, /, *args: P.args, **named: P.kwargs) -> R:
         if await self.life.ready():
             return await method(self, *args, **named)
-        return await awaited(self.life, partial(call, self, *args, **named))
+        return await awaited(self.life, partial(call, self, *args, **named), once=once)
 
     return call
 
@@ -304,7 +312,7 @@ class Engine:
                 await asyncio.sleep(0)  # in memory alone nothing was waited for
         return kept
 
-    @when_ready
+    @at_most_once
     async def add(self, request: Request, entry: Entry, sources: Sequence[MadeOf] = ()) -> bool:
         """Store it where nothing is; whether this caller has, of all callers of all processes."""
         return self.storing and await add(self.stack, request, entry, sources)

@@ -119,6 +119,7 @@ class SyncTenant(Face[Tenant]):
     load_many = waits(Tenant.load_many)
     set = waits(Tenant.set)
     fill = waits(Tenant.fill)
+    add = waits(Tenant.add, once=True)
     touch = waits(Tenant.touch)
     add = waits(Tenant.add)
     delete = waits(Tenant.delete)
