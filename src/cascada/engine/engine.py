@@ -11,11 +11,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import aclosing, suppress
-from functools import partial, wraps
-from typing import Any, Concatenate, Final, ParamSpec, TypeVar, cast
+from typing import Any, Final, cast
 
 from cascada.engine.bypass import Bypass, is_bypassed
-from cascada.engine.carrying import Elsewhere, awaited
+from cascada.engine.carrying import Elsewhere
 from cascada.engine.filing import Filing
 from cascada.engine.hits import Hits
 from cascada.engine.kinds import Kind
@@ -27,6 +26,7 @@ from cascada.engine.reading.explain import Explanation, explain
 from cascada.engine.reading.levels import LevelLookup
 from cascada.engine.reading.load import load, load_uncached
 from cascada.engine.reading.snapshots import Snapshot
+from cascada.engine.ready import at_most_once, when_ready
 from cascada.engine.request import Answer, Loader, Request
 from cascada.engine.selfcheck import SelfCheck
 from cascada.engine.stack import Stack
@@ -59,36 +59,6 @@ from cascada.tiers.memory.record import Partition
 
 LOOKED_UP: Final = 1000
 """Keys of one lookup: what its steps do with all of them at once blocks the loop for so long."""
-
-P = ParamSpec("P")
-R = TypeVar("R")
-Method = Callable[Concatenate["Engine", P], Coroutine[Any, Any, R]]
-
-
-def when_ready(method: Method[P, R]) -> Method[P, R]:
-    """Run it once the engine is bound to the running loop. Mostly it is, and nothing is awaited; if
-    it is bound to another one, the call is carried there."""
-    return _when_ready(method, once=False)
-
-
-def at_most_once(method: Method[P, R]) -> Method[P, R]:
-    """The same of what must not be carried out again if the loop that it was carried to ends."""
-    return _when_ready(method, once=True)
-
-
-def _when_ready(method: Method[P, R], *, once: bool) -> Method[P, R]:
-    @wraps(method)
-    def call(self: Engine, /, *args: P.args, **named: P.kwargs) -> Coroutine[Any, Any, R]:
-        if self.life.settled is asyncio.get_running_loop():
-            return method(self, *args, **named)
-        return bound_first(self, *args, **named)
-
-    async def bound_first(self: Engine, /, *args: P.args, **named: P.kwargs) -> R:
-        if await self.life.ready():
-            return await method(self, *args, **named)
-        return await awaited(self.life, partial(call, self, *args, **named), once=once)
-
-    return call
 
 
 class Engine:

@@ -10,8 +10,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from cascada.api.sync import hits
-from cascada.api.sync.waiting import Face, waits
+from cascada.api.sync.waiting import Face, hits_or_waits, waits, waits_once
 from cascada.api.tenant import Tenant
 from cascada.api.tenant_data import TenantList
 from cascada.engine.bridge import bridge
@@ -113,21 +112,22 @@ class SyncTenant(Face[Tenant]):
         """What memory answers at once, or None: then ask `get`, which also looks further."""
         return self._asked.peek(data_type, resource_id)
 
-    get = waits(Tenant.get, at_once=hits.of_get)
+    get = hits_or_waits(Tenant.get)
     get_many = waits(Tenant.get_many)
-    load = waits(Tenant.load, at_once=hits.of_load)
+    load = hits_or_waits(Tenant.load)
     load_many = waits(Tenant.load_many)
     set = waits(Tenant.set)
+    set_many = waits(Tenant.set_many)
     fill = waits(Tenant.fill)
-    add = waits(Tenant.add, once=True)
+    add = waits_once(Tenant.add)
     touch = waits(Tenant.touch)
-    add = waits(Tenant.add)
     delete = waits(Tenant.delete)
+    delete_many = waits(Tenant.delete_many)
     invalidate = waits(Tenant.invalidate)
     cascade = waits(Tenant.cascade)
     ttl = waits(Tenant.ttl)
     explain = waits(Tenant.explain)
-    increment = waits(Tenant.increment, once=True)
+    increment = waits_once(Tenant.increment)
     counter = waits(Tenant.counter)
 
     def list(self, list_name: Id, *, type: Any = None) -> SyncList:
@@ -140,10 +140,10 @@ class SyncList(Face[TenantList]):
 
     __slots__ = ()
 
-    rpush = waits(TenantList.rpush, once=True)
-    lpush = waits(TenantList.lpush, once=True)
-    lpop = waits(TenantList.lpop, once=True)
-    rpop = waits(TenantList.rpop, once=True)
+    rpush = waits_once(TenantList.rpush)
+    lpush = waits_once(TenantList.lpush)
+    lpop = waits_once(TenantList.lpop)
+    rpop = waits_once(TenantList.rpop)
     range = waits(TenantList.range)
     length = waits(TenantList.length)
-    trim = waits(TenantList.trim, once=True)
+    trim = waits_once(TenantList.trim)

@@ -6,7 +6,8 @@ an argument to be refused) is left to that one: None.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
 
 from cascada.api.tenant import Tenant
 from cascada.model import arguments
@@ -41,3 +42,10 @@ def _hit(asked: Tenant, data_type: Any, resource_id: Any) -> Hit[Any] | None:
     except KeyError:
         return None
     return asked._hits.elsewhere(record)
+
+
+AT_ONCE: Final[dict[str, Callable[[Tenant, Args, Named], Hit[Any] | None]]] = {
+    "get": of_get,
+    "load": of_load,
+}
+"""By the name of the call."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial, wraps
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
+from cascada.api.sync.hits import AT_ONCE
 from cascada.engine.carrying import waited
 from cascada.engine.lifecycle import Lifecycle
 
@@ -34,16 +35,32 @@ class Face(Generic[F_co]):
 
 def waits(
     method: Callable[Concatenate[F_co, P], Coroutine[Any, Any, R]],
+) -> Callable[Concatenate[Face[F_co], P], R]:
+    """The method that does what `method` does, and returns what awaiting that gives."""
+    return _waits(method)
+
+
+def waits_once(
+    method: Callable[Concatenate[F_co, P], Coroutine[Any, Any, R]],
+) -> Callable[Concatenate[Face[F_co], P], R]:
+    """The same of what is not sent again if the loop that it was sent to ends in the middle."""
+    return _waits(method, once=True)
+
+
+def hits_or_waits(
+    method: Callable[Concatenate[F_co, P], Coroutine[Any, Any, R]],
+) -> Callable[Concatenate[Face[F_co], P], R]:
+    """The same of what mostly finds a hit in memory, and need not wait for that."""
+    return _waits(method, at_once=AT_ONCE[method.__name__])
+
+
+# A checker sees the overloads of a method through a function of one argument alone.
+def _waits(
+    method: Callable[Concatenate[F_co, P], Coroutine[Any, Any, R]],
     *,
     once: bool = False,
-    at_once: Callable[[Any, tuple[Any, ...], dict[str, Any]], Any] | None = None,
+    at_once: Callable[..., Any] | None = None,
 ) -> Callable[Concatenate[Face[F_co], P], R]:
-    """The method that does what `method` does, and returns what awaiting that gives.
-
-    `once`: it is not sent again if the loop that it was sent to ends in the middle. `at_once`
-    answers without waiting, or gives None.
-    """
-
     @wraps(method)
     def wait(self: Face[F_co], /, *args: P.args, **named: P.kwargs) -> R:
         if at_once is not None and asyncio._get_running_loop() is None:
