@@ -9,6 +9,7 @@ from base64 import b64encode
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -100,6 +101,27 @@ def test_the_pages_of_several_workers_are_added_up(observed: str, tmp_path: Path
     mixed = cascada("report", tmp_path / "page.txt", "-", stdin=on).stdout
     assert "all       16    12" in mixed
     assert "compared hits were wrong" in mixed, "no longer what would have been"
+
+
+def test_pages_of_the_same_workers_count_once(observed: str) -> None:
+    """Each worker's page is the sum of all."""
+    assert 'cache_workers{group=""} 1.0' in observed
+    together = observed.replace('cache_workers{group=""} 1.0', 'cache_workers{group="g"} 4.0')
+    later = together.replace('layer="l1"} 6.0', 'layer="l1"} 7.0')
+    assert later != together
+    for pages in ([later, together], [together, later]):
+        said = str(report_of(*pages, observed))
+        assert "all       17    13" in said
+        assert "These are the counts of 5 workers.\n" in said
+    assert "workers" not in str(report_of(observed))
+
+
+def report_of(*pages: str) -> object:
+    with TemporaryDirectory() as folder:
+        files = [Path(folder, str(number)) for number in range(len(pages))]
+        for file, text in zip(files, pages, strict=True):
+            file.write_text(text, "utf-8")
+        return report([str(file) for file in files])
 
 
 def test_a_database_below_changes_nothing_in_the_sums(tmp_path: Path) -> None:

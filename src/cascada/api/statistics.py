@@ -109,13 +109,15 @@ class Statistics:
     """Counts since this process started; print it for the table and what it asks for.
 
     mode: of the cache ("mixed": of caches in several). types: by data type. tiers: by name, from
-    memory down. tracked: the application's own measurements, and those of the cascades.
+    memory down. tracked: the application's own measurements, and those of the cascades. workers: of
+    how many processes that live these are the counts.
     """
 
     mode: str
     types: Mapping[str, TypeStatistics]
     tiers: Mapping[str, TierStatistics] = field(default_factory=dict)
     tracked: Sequence[Series] = ()
+    workers: int = 1
 
     @property
     def total(self) -> TypeStatistics:
@@ -130,7 +132,8 @@ class Statistics:
         lines = [
             "  ".join([name.ljust(first), *map(str.rjust, cells, others)]) for name, *cells in rows
         ]
-        return "\n".join([*lines, "", self.advice])
+        of = [f"These are the counts of {self.workers} workers."] if self.workers > 1 else []
+        return "\n".join([*lines, "", *of, self.advice])
 
     @property
     def advice(self) -> str:

@@ -11,7 +11,7 @@ import urllib.request
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from cascada.api.statistics import Statistics, TypeStatistics, added_up
@@ -49,17 +49,32 @@ Counts = defaultdict[tuple[str, str | None], float]
 """What a page says of one data type, by counter and label."""
 
 
+class Page(NamedTuple):
+    """What one page says, of how many workers; those of one `group` all say the same."""
+
+    group: str
+    workers: int
+    rows: dict[str, TypeStatistics]
+
+    @property
+    def reads(self) -> int:
+        return sum(row.reads for row in self.rows.values())
+
+
 def report(sources: Sequence[str]) -> Statistics:
-    """What all these pages say, added up. BadInput for the first that says nothing."""
+    """What all these pages say, added up. BadInput for the first that says nothing.
+
+    Of several pages of the same workers the latest counts alone: it is the sum of them.
+    """
     modes: set[str] = set()
-    types: defaultdict[str, list[TypeStatistics]] = defaultdict(list)
+    pages: dict[str, Page] = {}
     for source in sources:
         text = _text(source)
         try:
             families = text_string_to_metric_families(text)
             samples = [sample for family in families for sample in family.samples]
             modes_of_page = {each.labels["mode"] for each in samples if each.name == "cache_mode"}
-            rows = _by_type(samples)
+            page = _page(samples)
         except (ValueError, LookupError) as error:
             raise BadInput(f"{_shown(source)} is no metrics page of cascada's") from error
         if not modes_of_page:
@@ -68,10 +83,24 @@ def report(sources: Sequence[str]) -> Statistics:
                 "cascada.integrations.prometheus"
             )
         modes |= modes_of_page
-        for name, row in rows.items():
+        of = page.group or f"alone {len(pages)}"
+        if of not in pages or page.reads >= pages[of].reads:
+            pages[of] = page
+    types: defaultdict[str, list[TypeStatistics]] = defaultdict(list)
+    for page in pages.values():
+        for name, row in page.rows.items():
             types[name].append(row)
-    mode = modes.pop() if len(modes) == 1 else "mixed"
-    return Statistics(mode, {name: added_up(rows) for name, rows in types.items()})
+    return Statistics(
+        modes.pop() if len(modes) == 1 else "mixed",
+        {name: added_up(rows) for name, rows in types.items()},
+        workers=sum(page.workers for page in pages.values()),
+    )
+
+
+def _page(samples: Sequence[Sample]) -> Page:
+    told = [each for each in samples if each.name == "cache_workers"]
+    group = told[0].labels["group"] if told else ""
+    return Page(group, int(told[0].value) if told else 1, _by_type(samples))
 
 
 def _by_type(samples: Iterable[Sample]) -> dict[str, TypeStatistics]:

@@ -51,12 +51,14 @@ _ordinals: Final[Counter[str]] = Counter()
 
 @dataclass(slots=True)
 class Others:
-    """What the other workers, dead or alive, have counted; `workers`: how many live, this one too.
+    """What the other workers, dead or alive, have counted.
 
+    workers: how many live, this one too. group: what tells them from others; "" for one alone.
     memory: what the live ones hold in memory, together. up: by tier, for how many it is up.
     """
 
     workers: int = 1
+    group: str = ""
     kinds: list[Kind] = field(default_factory=list)
     latencies: dict[str, Latency] = field(default_factory=dict)
     named: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
@@ -105,6 +107,8 @@ class Filing:
     def forget(self) -> None:
         """After a fork: count anew."""
         stack, trace = self._stack, self._stack.trace
+        if self._ledger is not None:
+            self._ledger.close()  # the lock is the parent's, and stays
         self._ledger = self._workers = None
         self._looked = False
         self._left = {}
@@ -131,7 +135,9 @@ class Filing:
             own = None if self._ledger is None else self._ledger.name
             alive, live, dead = workers.others(own, alone=alone)
             state = workers.state()
-            yield self._others(alive, live, dead), state
+            others = _others(live, dead)
+            others.workers, others.group = alive + 1, workers.group
+            yield others, state
             if alone:
                 workers.keep(state)
 
@@ -219,30 +225,6 @@ class Filing:
         for row, tier in zip(self._up, self._stack.lower, strict=True):
             row[0] = tier.available
 
-    def _others(self, alive: int, live: Numbers, dead: Numbers) -> Others:
-        from cascada.telemetry.ledger import add
-
-        found = Others(alive + 1)
-        held = {name: int(number) for name, number in live.get(("memory",), {}).items()}
-        # What the dead held is gone, but not that they have evicted.
-        evicted = int(dead.get(("memory",), {}).get("evictions", 0))
-        held["evictions"] = held.get("evictions", 0) + evicted
-        found.memory = Usage(*(held.get(name, 0) for name in _USAGE))
-        found.up.update({key[1]: int(row["up"]) for key, row in live.items() if key[0] == "up"})
-        add(live, dead)
-        for key, row in live.items():
-            if key[0] == "type":
-                found.kinds.append(_kind(key[1], key[2], row))
-            elif key[0] == "latency":
-                latency = found.latencies[key[1]] = Latency()
-                latency.seconds = row.pop("seconds")
-                latency.counts = [int(row[str(each)]) for each in range(len(latency.counts))]
-            elif key[0] == "series":
-                found.series.append(Series(key[1], key[2], key[3], int(row["count"]), row["total"]))
-            elif key[0] == "named":
-                found.named[key[1]][key[2]] = int(row["count"])
-        return found
-
 
 def _workers(name: str) -> Workers | None:
     with suppress(ImportError):  # no locks on files: Windows
@@ -251,6 +233,31 @@ def _workers(name: str) -> Workers | None:
         folder = folder_of_group()
         return None if folder is None else Workers(folder, name)
     return None
+
+
+def _others(live: Numbers, dead: Numbers) -> Others:
+    from cascada.telemetry.ledger import add
+
+    found = Others()
+    held = {name: int(number) for name, number in live.get(("memory",), {}).items()}
+    # What the dead held is gone, but not that they have evicted.
+    evicted = int(dead.get(("memory",), {}).get("evictions", 0))
+    held["evictions"] = held.get("evictions", 0) + evicted
+    found.memory = Usage(*(held.get(name, 0) for name in _USAGE))
+    found.up.update({key[1]: int(row["up"]) for key, row in live.items() if key[0] == "up"})
+    add(live, dead)
+    for key, row in live.items():
+        if key[0] == "type":
+            found.kinds.append(_kind(key[1], key[2], row))
+        elif key[0] == "latency":
+            latency = found.latencies[key[1]] = Latency()
+            latency.seconds = row.pop("seconds")
+            latency.counts = [int(row[str(each)]) for each in range(len(latency.counts))]
+        elif key[0] == "series":
+            found.series.append(Series(key[1], key[2], key[3], int(row["count"]), row["total"]))
+        elif key[0] == "named":
+            found.named[key[1]][key[2]] = int(row["count"])
+    return found
 
 
 def _kind(tenant: str, data_type: str, row: dict[str, float]) -> Kind:

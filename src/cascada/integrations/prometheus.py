@@ -263,6 +263,8 @@ class CacheCollector(Collector):
         gauge, counter, layer = GaugeMetricFamily, CounterMetricFamily, ["layer"]
         mode = gauge("cache_mode", "1 for the mode of the cache.", labels=["mode"])
         yield _family(mode, [((self._engine.options.mode,), 1)])
+        one = gauge("cache_workers", "Workers whose counts these are.", labels=["group"])
+        yield _family(one, [((others.group,), workers)])
         for family, name, text in (
             (gauge, "size_bytes", "Bytes that the layer holds."),
             (gauge, "capacity_bytes", "Bytes that the layer may hold; 0 is unbounded."),

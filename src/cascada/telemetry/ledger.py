@@ -17,6 +17,7 @@ import fcntl
 import mmap
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from io import FileIO
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +29,8 @@ CHUNK: Final = max(2**16, mmap.ALLOCATIONGRANULARITY)
 
 NUMBER: Final = 8
 """Bytes of one number."""
+
+_NO_ROOM: Final = "no room for a worker's counts"
 
 Columns = Mapping[str, Sequence[str]]
 """What the columns of a row are called, by the first part of the row's key."""
@@ -45,11 +48,11 @@ class Ledger:
     def __init__(self, folder: Path, name: str, columns: Columns) -> None:
         self.name = name
         self._columns = columns
-        self._end = 0
+        self._end, self._full = 0, False
         self._chunk: memoryview[float] | None = None
         fresh = folder / f".{name}.new"
         self._rows = FileIO(folder / f"{name}.rows", "a", opener=_private)
-        self._rows.write(msgspec.json.encode(columns) + b"\n")
+        self._write(columns)
         self._counts = FileIO(fresh, "x+", opener=_private)
         fcntl.lockf(self._counts, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # Only now: what is seen without its lock is taken for a dead process's.
@@ -60,19 +63,38 @@ class Ledger:
 
         It is asked for once for each key.
         """
+        if self._full:
+            raise OSError(_NO_ROOM)
         width = len(self._columns[key[0]])
         place = place_of(self._end, width)
         if self._chunk is None or place % CHUNK == 0:
             # Written, not only made longer: a page that cannot be had later ends the process.
             begin = place - place % CHUNK
-            if os.pwrite(self._counts.fileno(), bytes(CHUNK), begin) < CHUNK:
-                raise OSError("no room for a worker's counts")
+            self._full = os.pwrite(self._counts.fileno(), bytes(CHUNK), begin) < CHUNK
+            if self._full:
+                raise OSError(_NO_ROOM)
             mapped = mmap.mmap(self._counts.fileno(), CHUNK, offset=begin)
             self._chunk = memoryview(mapped).cast("d")
-        self._rows.write(msgspec.json.encode(key) + b"\n")
+        self._write(key)
         self._end = place + width * NUMBER
         at = place % CHUNK // NUMBER
         return self._chunk[at : at + width]
+
+    def _write(self, what: object) -> None:
+        line = msgspec.json.encode(what) + b"\n"
+        # Half a line may only be the last one.
+        self._full = self._rows.write(line) < len(line)
+        if self._full:
+            raise OSError(_NO_ROOM)
+
+    def close(self) -> None:
+        """Let go of the files, and of the lock: they are a dead process's from now on."""
+        self._rows.close()
+        self._counts.close()
+
+    def __del__(self) -> None:
+        with suppress(AttributeError):  # it was not all made
+            self.close()
 
 
 def place_of(end: int, width: int) -> int:

@@ -1,0 +1,115 @@
+"""The page of one of several workers has what all of them count, and nothing of their maker."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="who made a process is not known")
+
+PROGRAM = """
+import asyncio, json, multiprocessing, os, signal, sys
+from cascada import Cache, configure, track_cache_metrics
+from cascada.engine import filing
+from cascada.integrations.prometheus import exposition
+from prometheus_client.parser import text_string_to_metric_families
+
+cache = Cache(database=sys.argv[2])
+filing.EACH = 0.001
+
+async def use(tenant, times):
+    acme = cache.tenant(tenant)
+    await acme.load("x", "1", lambda: "value")
+    while not await acme.get("x", "1"):
+        await asyncio.sleep(0.001)
+    for _ in range(times):
+        await acme.get("x", "1")
+    await acme.set("y", tenant, "value")
+    await acme.invalidate("y", tenant)
+    configure(cache)
+    await track_cache_metrics("x", tenant, "answers", 2.5)
+    configure(None)
+    cache._engine.trace.tier_failed("feed", "for the test")
+
+async def page():
+    found = {}
+    for family in text_string_to_metric_families((await exposition(cache)).decode()):
+        for sample in family.samples:
+            if "le" not in sample.labels:
+                labels = [v for k, v in sorted(sample.labels.items()) if k != "group"]
+                found[" ".join([sample.name, *labels])] = sample.value
+    return found
+
+def worker(tenant, times, inbox, outbox):
+    async def work():
+        await use(tenant, times)
+        await asyncio.sleep(0.1)  # until it has looked how full memory is
+        while True:
+            outbox.send(await page())
+            await asyncio.to_thread(inbox.recv)
+    asyncio.run(work())
+
+if __name__ == "__main__":
+    asyncio.run(use("master", 7))
+    asyncio.run(cache.reset())
+    context = multiprocessing.get_context(sys.argv[1])
+    workers = []
+    for tenant, times in (("a", 3), ("b", 4)):
+        inbox, tell = context.Pipe(False)
+        told, outbox = context.Pipe(False)
+        process = context.Process(target=worker, args=(tenant, times, inbox, outbox))
+        process.start()
+        print(json.dumps(told.recv()))
+        workers.append((process, tell, told))
+    workers[0][1].send(0)
+    print(json.dumps(workers[0][2].recv()))
+    workers[0][0].kill()
+    workers[0][0].join()
+    workers[1][1].send(0)
+    print(json.dumps(workers[1][2].recv()))
+    workers[1][0].kill()
+    print(json.dumps(asyncio.run(page())))
+"""
+
+
+@pytest.mark.parametrize("how", ["fork", "spawn"])
+def test_what_forked_and_what_spawned_workers_count(tmp_path: Path, how: str) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM, "utf-8")
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(program), how, str(tmp_path / "cache.db")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    first, second, again, without, master = map(json.loads, done.stdout.splitlines())
+
+    def counts(page: dict[str, float]) -> list[float]:
+        names = (
+            "cache_loads_total x", "cache_stored_total y", "cache_invalidations_total",
+            "cache_tier_errors_total feed", "cache_response_time_seconds_count source",
+            "cache_tracked_total x answers",
+        )  # fmt: skip
+        return [page[name] for name in names]
+
+    assert counts(first) == [1] * 6
+    for page in (second, again, without):
+        assert counts(page) == [2] * 6
+        assert page["cache_tracked_sum x answers"] == 5
+        hits = page["cache_hit_total x l1"]
+        assert hits == page["cache_response_time_seconds_count l1"]
+    assert again["cache_hit_total x l1"] == without["cache_hit_total x l1"] >= 3 + 4
+    assert [page["cache_workers"] for page in (first, second, again, without)] == [1, 2, 2, 1]
+    assert again["cache_entries l1"] == 2, "one of each"
+    assert again["cache_capacity_bytes l1"] == 2 * first["cache_capacity_bytes l1"]
+    assert again["cache_tier_up l3"] == 1
+    assert without["cache_entries l1"] == 1, "what the dead one held is gone"
+    assert again["cache_entries l3"] == without["cache_entries l3"], "what they share is there once"
+    assert counts(master)[0] == 1, "who made them is none of them"
