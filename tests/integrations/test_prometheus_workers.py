@@ -16,6 +16,7 @@ PROGRAM = """
 import asyncio, json, multiprocessing, os, signal, sys
 from cascada import Cache, configure, track_cache_metrics
 from cascada.engine import filing
+from cascada.testing.inside import inside
 from cascada.integrations.prometheus import exposition
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -34,7 +35,7 @@ async def use(tenant, times):
     configure(cache)
     await track_cache_metrics("x", tenant, "answers", 2.5)
     configure(None)
-    cache._engine.trace.tier_failed("feed", "for the test")
+    inside(cache).trace.tier_failed("feed", "for the test")
 
 async def page():
     found = {}

@@ -69,7 +69,7 @@ def test_who_is_killed_between_the_two_steps_of_a_move_harms_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     in_a_child(counting(tmp_path, "1", 3))
-    monkeypatch.setattr(Workers, "_delete", lambda self, name: None)
+    monkeypatch.setattr(Workers, "delete", lambda self, name: None)
     assert summed(Workers(tmp_path, "cache")) == (0, 3)
     assert summed(Workers(tmp_path, "cache")) == (0, 3), "it lies there still, and is in the past"
     monkeypatch.undo()
@@ -90,7 +90,7 @@ def test_who_stands_still_with_the_lock_keeps_nobody_from_reading(
         monkeypatch.setattr(workers, "PATIENCE", 0.01)
         assert summed(group) == (0, 7)
         assert (tmp_path / "cache.2.counts").exists(), "and moves nothing"
-        move = Workers._version
+        move = Workers.version_of_past
 
         def moved_meanwhile(self: Workers) -> int:
             """Between the two looks, another one moves it."""
@@ -99,7 +99,7 @@ def test_who_stands_still_with_the_lock_keeps_nobody_from_reading(
             self.others(None, alone=True)
             return found
 
-        monkeypatch.setattr(Workers, "_version", moved_meanwhile)
+        monkeypatch.setattr(Workers, "version_of_past", moved_meanwhile)
         assert summed(group) == (0, 7)
 
 
@@ -167,8 +167,8 @@ def test_a_process_that_a_shell_started_works_alone() -> None:
 def test_folders_of_makers_that_are_gone_are_swept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workers, "_home", lambda: tmp_path)
-    space = workers._namespace()
+    monkeypatch.setattr(workers, "home_of_folders", lambda: tmp_path)
+    space = workers.space()
     gone, elsewhere = tmp_path / f"{space}-1-999", tmp_path / "7-1-999"
     used = tmp_path / f"{space}-1-998"
     for folder in (gone, elsewhere, used):
@@ -177,7 +177,7 @@ def test_folders_of_makers_that_are_gone_are_swept(
     stopped = in_a_child(counting(used, "1", 3), killed=False)
     made: list[bool] = []
     try:
-        monkeypatch.setattr(workers, "_maker", os.getpid)
+        monkeypatch.setattr(workers, "maker_of_this", os.getpid)
         mine = workers.folder_of_group()
         assert mine is not None
         assert mine.is_dir()
@@ -197,17 +197,17 @@ def test_a_folder_that_others_may_write_to_is_not_used(
     monkeypatch.setattr(
         workers, "Path", lambda name: tmp_path if name == "/dev/shm" else Path(name)
     )
-    home = workers._home()
+    home = workers.home_of_folders()
     assert home.parent == tmp_path
     assert home.stat().st_mode & 0o777 == 0o700
     home.chmod(0o777)
     with pytest.raises(PermissionError, match="alone"):
-        workers._home()
+        workers.home_of_folders()
 
 
 def test_the_past_is_read_by_others_who_write_it(tmp_path: Path) -> None:
     group = Workers(tmp_path, "cache")
-    assert group._read_past() == Past()
+    assert group.past_of_dead() == Past()
     assert group.state() == {}
     with group.locked():
         group.keep({"scrape": b"state"})

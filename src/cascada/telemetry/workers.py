@@ -85,8 +85,8 @@ class Workers:
         own: this process's ledger, which is not read. alone: whether `locked` said so.
         """
         while True:
-            before = self._version()
-            past = self._read_past()
+            before = self.version_of_past()
+            past = self.past_of_dead()
             dead = dict(past.rows)
             live, gone, alive = Numbers(), [], 0
             for path in sorted(self.folder.glob(f"{self.name}.*.counts")):
@@ -96,7 +96,7 @@ class Workers:
                 with suppress(FileNotFoundError):  # moved to `past` meanwhile
                     if name in past.holds:
                         if alone:
-                            self._delete(name)
+                            self.delete(name)
                     elif _is_dead(path):
                         _add_bounded(dead, read(self.folder, name))
                         gone.append(name)
@@ -106,8 +106,8 @@ class Workers:
             if alone and gone:
                 self._write(self._past, Past([*dead.items()], gone))
                 for name in gone:
-                    self._delete(name)
-            elif not alone and self._version() != before:
+                    self.delete(name)
+            elif not alone and self.version_of_past() != before:
                 continue
             return alive, live, dead
 
@@ -121,13 +121,13 @@ class Workers:
         """Leave something for the next scrape; only while `locked`."""
         self._write(self._state, state)
 
-    def _read_past(self) -> Past:
+    def past_of_dead(self) -> Past:
         try:
             return msgspec.msgpack.decode(self._past.read_bytes(), type=Past)
         except FileNotFoundError:
             return Past()
 
-    def _version(self) -> int:
+    def version_of_past(self) -> int:
         try:
             return self._past.stat().st_ino
         except FileNotFoundError:
@@ -138,7 +138,7 @@ class Workers:
         fresh.write_bytes(msgspec.msgpack.encode(what))
         fresh.replace(path)
 
-    def _delete(self, name: str) -> None:
+    def delete(self, name: str) -> None:
         for path in (self.folder / f"{name}.counts", self.folder / f"{name}.rows"):
             path.unlink(missing_ok=True)
 
@@ -165,17 +165,17 @@ def folder_of_group() -> Path | None:
 
     OSError if it cannot be had.
     """
-    if sys.platform != "linux" or (maker := _maker()) is None:
+    if sys.platform != "linux" or (maker := maker_of_this()) is None:
         return None
-    home = _home()
-    folder = home / f"{_namespace()}-{maker}-{_started(maker)}"
+    home = home_of_folders()
+    folder = home / f"{space()}-{maker}-{_started(maker)}"
     if not folder.is_dir():
         _sweep(home)
         folder.mkdir(mode=0o700, exist_ok=True)
     return folder
 
 
-def _maker() -> int | None:
+def maker_of_this() -> int | None:
     """The process that has made this one of itself; None if that is another program."""
     # Loaded in each process that it has started.
     started = sys.modules.get("multiprocessing.process")
@@ -203,12 +203,12 @@ def _started(process: int) -> str:
     return said.rpartition(")")[2].split()[19]
 
 
-def _namespace() -> str:
+def space() -> str:
     """Containers that share /dev/shm may have the same numbers of processes."""
     return "".join(filter(str.isdigit, os.readlink("/proc/self/ns/pid")))
 
 
-def _home() -> Path:
+def home_of_folders() -> Path:
     """This user's folder of folders. In memory, if there is such a place: it is mapped, and a disk
     may make whoever writes to it wait."""
     memory = Path("/dev/shm")
@@ -227,7 +227,7 @@ def _sweep(home: Path) -> None:
     for folder in home.iterdir():
         namespace, _, rest = folder.name.partition("-")
         maker, _, started = rest.partition("-")
-        if namespace != _namespace() or not maker.isdigit():
+        if namespace != space() or not maker.isdigit():
             continue  # of a container that shares this place: nobody here knows
         with suppress(OSError):
             if _started(int(maker)) == started:
