@@ -101,6 +101,29 @@ async def test_a_load_that_read_before_an_invalidation_is_not_kept(clock: Manual
         assert (await acme.load("doc", "1", row.read)).value == "new"
 
 
+async def test_what_was_made_after_a_miss_is_found_unless_it_was_invalidated_here_since(
+    clock: ManualClock,
+) -> None:
+    async with away(clock) as cache:
+        acme = cache.tenant("acme")
+        miss = await acme.get("doc", "1")
+        assert not await acme.fill(miss, "made"), "no other process can see it"
+        hit = await acme.get("doc", "1")
+        assert hit
+        assert (hit.value, hit.tier, hit.stale) == ("made", "l1", True)
+        for number, void in enumerate((("doc", "2"), ("doc", "*"), ())):
+            miss = await acme.get("doc", f"2{number}" if number else "2")
+            with pytest.raises(InvalidationPending):
+                await acme.invalidate(*void)
+            await acme.fill(miss, "old")
+            assert not await acme.get("doc", f"2{number}" if number else "2")
+        miss = await acme.get("doc", "3")
+        with pytest.raises(InvalidationPending):
+            await acme.invalidate(tag="news")
+        await acme.fill(miss, "old", tags=["news"])
+        assert not await acme.get("doc", "3")
+
+
 async def test_each_value_stays_for_so_long_at_most(clock: ManualClock) -> None:
     async with away(clock, degraded_l1_ttl=LONGEST) as cache:
         acme, row = cache.tenant("acme"), Row("value")
@@ -125,9 +148,11 @@ async def test_not_where_it_is_switched_off_and_not_for_strict_types(
         for _ in range(3):
             await acme.load("doc", "1", row.read)
             await acme.set("doc", "2", "value")
+            await acme.fill(await acme.get("doc", "3"), "value")
             await all_stored(acme)
         assert row.reads == 3
         assert not await acme.get("doc", "2")
+        assert not await acme.get("doc", "3")
 
 
 async def test_it_goes_when_redis_is_there_and_not_before_it_was_asked(
@@ -141,8 +166,9 @@ async def test_it_goes_when_redis_is_there_and_not_before_it_was_asked(
         for name in ("1", "2"):
             await acme.load("doc", name, row.read)
         await acme.set("doc", "3", "old")
+        await acme.fill(await acme.get("doc", "4"), "old")
         await all_stored(acme)
-        assert len(inside(cache).memory.meanwhile) == 3
+        assert len(inside(cache).memory.meanwhile) == 4
         row.value = "new"
         server.start()
         async with Cache(redis=server.url, **grouped(options)) as other:
@@ -150,7 +176,7 @@ async def test_it_goes_when_redis_is_there_and_not_before_it_was_asked(
             await other.tenant("acme").invalidate("doc", "*")
         await until_told(cache, clock)
         assert not inside(cache).memory.meanwhile
-        for name in ("1", "2", "3"):
+        for name in ("1", "2", "3", "4"):
             hit = await acme.load("doc", name, row.read)
             assert (hit.value, hit.stale) == ("new", False)
 

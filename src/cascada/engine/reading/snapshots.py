@@ -22,7 +22,7 @@ from cascada.engine.stack import Stack
 from cascada.engine.tasks.callers import notes_of_tasks
 from cascada.model.errors import TierUnavailable
 from cascada.model.keys import Key
-from cascada.tiers.contract import Fence, Found, Missing, Tier, Why
+from cascada.tiers.contract import Fence, Found, Lease, Missing, Tier, Why
 
 MAX_SNAPSHOTS: Final = 256
 """Misses that one task may leave behind without setting them; the oldest are forgotten."""
@@ -32,14 +32,18 @@ Answered = Found | Missing | Fence
 
 
 class Snapshot:
-    """What a miss remembers: `request` found nothing, or nothing to be given, in this `stack`."""
+    """What a miss remembers: `request` found nothing, or nothing to be given, in this `stack`.
 
-    __slots__ = ("request", "seen", "stack")
+    `meanwhile`: by which memory keeps what is made, if the tier that numbers its news was away.
+    """
+
+    __slots__ = ("meanwhile", "request", "seen", "stack")
 
     def __init__(self, stack: Stack, request: Request, seen: dict[str, Answered]) -> None:
         self.stack = stack
         self.request = request
         self.seen = seen
+        self.meanwhile: Lease | None = None
 
 
 def remember(stack: Stack, item: Item) -> Snapshot:
@@ -52,6 +56,12 @@ def remember(stack: Stack, item: Item) -> Snapshot:
     for tier, (each, *_) in item.seen.items():
         seen[tier] = Fence(each.seq, each.epoch) if hidden and isinstance(each, Found) else each
     snapshot = Snapshot(stack, item.request, seen)
+    numbered = seen.get(stack.authority.name)
+    away = isinstance(numbered, Missing) and numbered.why is Why.UNAVAILABLE
+    if away and stack.goes_on_without(item.request):
+        # Now, since without numbers only a lease from before tells of an invalidation.
+        key, longest = item.request.key, stack.degraded_l1_ttl
+        snapshot.meanwhile = stack.memory.lease_meanwhile(key, None, longest)
     task = asyncio.current_task()
     if task is not None:
         of_task = notes_of_tasks.get(task)

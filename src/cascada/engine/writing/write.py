@@ -340,8 +340,9 @@ async def fill(
     """Store what was made after this miss, the lowest tier first, as a load would.
 
     False if the key was named since or has a value, or a tier fails on the way: then those above it
-    are not filled. Tiers that could not be read at the miss are passed over, as by a load. What
-    was stored on the way stays: it is as good as what a load has stored.
+    are not filled. Tiers that could not be read at the miss are passed over, as by a load; if no
+    other is there, memory keeps it for a while. What was stored on the way stays: it is as good as
+    what a load has stored.
     """
     request, authority = miss.request, stack.authority
     if entry is None or await _unfit(stack, [request], sources):
@@ -350,6 +351,8 @@ async def fill(
     numbered = miss.seen.get(authority.name)
     tiers = [tier for tier in stack.lower if _was_there(miss, tier)]
     if numbered is None or not (tiers or _was_there(miss, authority)):
+        if miss.meanwhile is not None:
+            _keep(stack, request, miss.meanwhile, entry)
         return False
     # Memory hears of invalidations by the numbers of the tier that makes them.
     in_memory = stack.memory.grant(request.key, miss.seen.get(stack.memory.name), once=True)
