@@ -24,6 +24,9 @@ from tests.chaos.witness import Reading, Witness
 BLOCKED: Final = 0.004
 """The share of reads that come right after the event loop was blocked."""
 
+EXACT: Final = 0.005
+"""Seconds by which a life may end late: times are in milliseconds, of two clocks."""
+
 Found = Hit[Any] | Miss
 EVERYBODY: Final = 2**62
 """Who owes what no single process does."""
@@ -224,6 +227,8 @@ class Writes:
         self._rng = rng
         self._by = by
         self._turns: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+        # Rows whose value this process has set, and nobody has given a shorter life since.
+        self._lasting: set[int] = set()
 
     async def invalidate(self, row: Row) -> None:
         handle = self._handles.of(row.tenant, row.home)
@@ -261,7 +266,50 @@ class Writes:
         """Write through, one write at a time: the only way that needs no version."""
         async with self._turns[row.number]:
             version = self._truth.bump(row.number)
-            await self._set(row, version, None)
+            self._lasting.discard(row.number)
+            if await self._set(row, version, None):
+                self._lasting.add(row.number)
+
+    async def touch(self, found: Row | Answer) -> None:
+        """Another life for whatever is there: it is no older for it, and no younger."""
+        ttl = self._rng.choice((self._rng.uniform(0.05, 0.5), 20.0, 120.0, 600.0))
+        if isinstance(found, Row):
+            await self._touch(found, ttl)
+        else:
+            await self._handles.of(found.tenant, Context()).touch("answer", found.id, ttl)
+
+    async def lengthen(self, row: Row) -> None:
+        """A longer life, which `shorten` has to end in its turn."""
+        async with self._turns[row.number]:
+            if row.number in self._lasting:
+                await self._touch(row, 600)
+
+    async def shorten(self, row: Row) -> None:
+        """A value ends soon, in all tiers and memories: from then on another version is due.
+
+        Whoever loads from now on finds that version, so that only what is there, and what was
+        loaded before, has to end.
+        """
+        async with self._turns[row.number]:
+            if row.number not in self._lasting:
+                return
+            self._lasting.discard(row.number)
+            changed = [(row.number, self._truth.bump(row.number))]
+            ttl = self._rng.uniform(0.25, 0.7)
+            if not await self._touch(row, ttl):
+                return
+            ends = ttl + EXACT
+            if any(tier.deferred for tier in inside(self._handles.cache).lower):
+                self._witness.pending(changed, "touch", EVERYBODY, within=ends)
+            else:
+                self._witness.returned(changed, "touch", within=ends)
+
+    async def _touch(self, row: Row, ttl: float) -> bool:
+        self._witness.note(row.number, f"touch for {ttl:.3f} s")
+        touched = await self._handles.of(row.tenant, row.home).touch(row.data_type, row.id, ttl)
+        self._words[Word.TOUCHES] += touched
+        self._witness.note(row.number, f"touch for {ttl:.3f} s -> {touched}")
+        return touched
 
     async def write_by_hand(self, row: Row) -> None:
         """Get, miss, WRITE the row, `set`. Anybody may: the miss tells if others were faster."""
@@ -281,7 +329,7 @@ class Writes:
             await asyncio.sleep(self._rng.uniform(0, 0.01))
         await self._set(row, version, version)
 
-    async def _set(self, row: Row, version: int, known: int | None) -> None:
+    async def _set(self, row: Row, version: int, known: int | None) -> bool:
         handle = self._handles.of(row.tenant, row.home)
         self._words[Word.SETS] += 1
         self._witness.note(row.number, f"set v{version}")
@@ -290,13 +338,14 @@ class Writes:
         )
         if stored:
             self._witness.returned([(row.number, version)], "set")
-            return
+            return True
         self._words[Word.SETS_REFUSED] += 1
         self._witness.note(row.number, f"set v{version} was refused")
         if known is None:
             self._witness.pending([(row.number, version)], "refused set", self._by)
         # A version that no tier could be told may be undercut by an older one: the old values are
         # voided, but nothing remembers that this one was meant to be there.
+        return False
 
     def _change(self, rows: Sequence[Row]) -> list[tuple[int, int]]:
         """Write the truth of those rows that are written so; the others are voided all the same."""

@@ -45,6 +45,7 @@ class Word(IntEnum):
     SETS = auto()
     SETS_REFUSED = auto()
     FILLS = auto()
+    TOUCHES = auto()
     INVALIDATIONS = auto()
     PENDING = auto()
     BLOCKED = auto()

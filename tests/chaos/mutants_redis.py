@@ -34,6 +34,7 @@ from cascada.tiers.redis import fill_script as redis_filling
 from cascada.tiers.redis import permissions as redis_rights
 from cascada.tiers.redis import reads as redis_reads
 from cascada.tiers.redis import scripts as redis_scripts
+from cascada.tiers.redis import touching as redis_touching
 from cascada.tiers.redis import writes as redis_leases
 from cascada.tiers.redis.feed import PushFeed
 from cascada.tiers.redis.layout import Epoch
@@ -46,7 +47,7 @@ CALM: tuple[str, ...] = ()
 
 def rewrite(name: str, old: str, new: str) -> None:
     """Put `new` in the place of `old`, which must be there, in a script."""
-    modules = (redis_scripts, redis_filling, redis_leases, redis_rights)
+    modules = (redis_scripts, redis_filling, redis_leases, redis_rights, redis_touching)
     script: Script = next(getattr(each, name) for each in modules if hasattr(each, name))
     assert old in script.text, f"{old!r} is not in {name}"
     mutated = Script(script.text.replace(old, new))

@@ -30,7 +30,8 @@ def summary(outcomes: Sequence[Outcome]) -> str:
     """One line per run."""
     head = (
         "configuration", "workload", "reads", "L1", "L2", "L3", "loaded", "invalidations", "sets",
-        "refused", "pending", "faults", "stale", "oldest", "not allowed", "permanent", "errors",
+        "touches", "refused", "pending", "faults", "stale", "oldest", "not allowed", "permanent",
+        "errors",
     )  # fmt: skip
     return table([head, *(_row(outcome) for outcome in outcomes)])
 
@@ -47,6 +48,7 @@ def _row(outcome: Outcome) -> tuple[str, ...]:
         _share(count[Word.SOURCE], count),
         f"{count[Word.INVALIDATIONS]:,}",
         f"{count[Word.SETS] + count[Word.FILLS]:,}",
+        f"{count[Word.TOUCHES]:,}",
         f"{count[Word.SETS_REFUSED]:,}",
         f"{count[Word.PENDING]:,}",
         f"{sum(outcome.struck.values())}",

@@ -159,18 +159,21 @@ class Witness:
 
     # --- writes -------------------------------------------------------------------------------
 
-    def returned(self, rows: list[tuple[int, int]], what: str) -> None:
-        """An invalidation (or a `set`) of these rows at these versions has returned."""
-        at = time.monotonic_ns()
+    def returned(self, rows: list[tuple[int, int]], what: str, *, within: float = 0.0) -> None:
+        """An invalidation (or a `set`) of these rows at these versions has returned; what is older
+        ends in so many seconds."""
+        at = time.monotonic_ns() + int(within * 1e9)
         for row, version in rows:
             self._truth.returned(row, version, at)
             self._own[row].append((version, at))
             self.note(row, f"{what} v{version} returned", at)
 
-    def pending(self, rows: list[tuple[int, int]], what: str, by: int) -> None:
+    def pending(
+        self, rows: list[tuple[int, int]], what: str, by: int, *, within: float = 0.0
+    ) -> None:
         """It has not happened yet, but will; this process alone has forgotten the old value."""
         self._words[Word.PENDING] += 1
-        at = time.monotonic_ns()
+        at = time.monotonic_ns() + int(within * 1e9)
         for row, version in rows:
             self._truth.pending(row, version, by)
             self._own[row].append((version, at))

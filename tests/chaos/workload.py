@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from tests.chaos.actions import Reads, Writes
-from tests.chaos.keyspace import Keyspace, Row, Writing
+from tests.chaos.keyspace import Answer, Keyspace, Row, Writing
 
 Operation = Coroutine[Any, Any, None]
 
@@ -36,6 +36,7 @@ USUAL_MIX: Final = {
     "everything": 0.02,
     "set_owned": 2.5,
     "set_versioned": 2.5,
+    "touch": 2.0,
 }
 """Operations and their weights."""
 
@@ -115,6 +116,28 @@ WORKLOADS: Final = {
     ),
     # Values without context that are looked for in one, and set anew meanwhile.
     "looking": Workload(rows=60, only=("owned",), mix=usual_but(get=60, load=5, set_owned=15)),
+    # Values that are given longer and shorter lives while they are read, loaded and invalidated; of
+    # those that one process alone writes, what was shortened must end. They are made into nothing:
+    # a touch ends nothing that was made of a value.
+    "touches": Workload(
+        rows=40,
+        only=("owned", "brief", "doc"),
+        unstored=0.0,
+        mix={
+            "get": 60,
+            "load": 25,
+            "get_many": 5,
+            "load_many": 3,
+            "leave": 1,
+            "set_owned": 14,
+            "lengthen": 4,
+            "shorten": 10,
+            "touch": 8,
+            "invalidate": 4,
+            "delete": 0.5,
+            "group": 0.5,
+        },
+    ),
     # A feed whose answers come late (the cache waits for a quarter of a second), and rows that are
     # hot enough to be asked for at any moment.
     "late news": Workload(rows=40, late_news=0.25, mix=usual_but(load=60, get=60, invalidate=3)),
@@ -145,8 +168,10 @@ class Mix:
         self._there = [row for row in self._fixed if row.data_type != "maybe"]
         self._owned = self._of(lambda row: row.writing is Writing.OWNED and owns(row))
         self._versioned = self._of(lambda row: row.writing is Writing.VERSIONED)
+        # How long an owned one lives its owner says alone.
+        self._touched = self._of(lambda row: row.writing is not Writing.OWNED)
         if not self._owned:  # a small truth has not enough rows for every process
-            self._weights["set_owned"] = 0
+            self._weights = {**self._weights, "set_owned": 0, "lengthen": 0, "shorten": 0}
         if not versions:
             self._weights["set_versioned"] = 0
 
@@ -184,8 +209,10 @@ class Mix:
                     if group.tenant == row.tenant and "tag" in group.arguments
                 ]
                 return writes.cascade(row, rng.choice(tags))
-            case "set_owned":
-                return writes.set_owned(self._hot(self._owned))
+            case "touch":
+                return writes.touch(self._touchable())
+            case "set_owned" | "lengthen" | "shorten":
+                return getattr(writes, name)(self._hot(self._owned))  # type: ignore[no-any-return]
             case _:
                 return writes.set_versioned(self._hot(self._versioned))
 
@@ -193,6 +220,10 @@ class Mix:
         """Who has made an invalidation asks at once: own memory gets no grace at all."""
         await self._writes.invalidate(row)
         await self._reads.get(row)
+
+    def _touchable(self) -> Row | Answer:
+        made = self._keyspace.answers and self._rng.random() < 0.2
+        return self._keyspace.pick_answer(self._rng) if made else self._hot(self._touched)
 
     def _of(self, suits: Callable[[Row], bool]) -> list[Row]:
         return [row for row in self._keyspace.rows if suits(row)]

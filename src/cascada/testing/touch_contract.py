@@ -152,8 +152,7 @@ class TouchContract(EqualContract):
     async def test_a_touched_value_keeps_its_version(self, tier: Tier) -> None:
         for name in (None, key_name(key_of("b")), entry_name(key_of("c"))):
             key = key_of("a") if name is None else key_of(name[-1])
-            lease = await grant(tier, key, force=True)
-            assert (await fill(tier, lease, Entry(b"5", version=5))).accepted
+            await store(tier, key, Entry(b"5", version=5))
             await tier.touch(key, until(math.inf))
             if name is not None:
                 await tier.invalidate([name])
