@@ -33,6 +33,7 @@ SCRIPTS: Final = {
     "stampede": "A stampede: 500 callers, a loader of 50 ms",
     "by_hand": "The pattern that people write by hand",
     "invalidation": "Invalidating 100 values",
+    "many": "A thousand set and deleted at once",
     "cascades": "The cascade of an agent with 100,000 cached messages",
     "loop": "The longest block of the event loop by one call of 10,000 keys",
     "startup": "Start-up",

@@ -57,6 +57,7 @@ HELD = {
         "redis+sqlite: four equal sets, empty after",
     },
     "invalidation": {"L1+L2, settle included", "L3 on top", "with 100,000 others cached"},
+    "many": {"L1+L2: set_many", "L1+L2: delete_many"},
     "cascades": {
         "over a PING, by the agent's context",
         "scripts that Redis ran, by the agent's context",

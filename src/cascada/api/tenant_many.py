@@ -16,7 +16,7 @@ from cascada.engine.request import Request
 from cascada.model import arguments
 from cascada.model.entry import Entry
 from cascada.model.errors import BadInput
-from cascada.model.keys import Id
+from cascada.model.keys import Id, Key
 from cascada.model.made_of import Declared
 from cascada.model.shown import shown
 from cascada.model.ttl import Duration
@@ -74,5 +74,5 @@ class TenantMany(TenantRequests):
         """
         type_keys = self._type_keys(data_type)
         ids = arguments.ids_at_once(resource_ids)
-        keys = [type_keys.request(each).key for each in ids]
+        keys = [Key(*type_keys.prefix, each) for each in ids]
         return await self._engine.delete_all(keys, strict=type_keys.kind.policy.strict)

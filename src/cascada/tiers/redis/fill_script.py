@@ -34,6 +34,31 @@ if not q then e, q = nil, 0 end
 local count = tonumber(ARGV[6])
 local nonces, lives = {}, {}
 
+-- The names of all keys that this call sets. They have one number, since it is one step, and are
+-- told together. If it breaks off (no room, say), e has a number that was never told, so that
+-- whoever reads it next forgets all.
+local told = {}
+
+local function number(set)
+  if #told == 0 then
+    q = q + 1
+    e = string.sub(e, 1, 52) .. string.format('%d', q)
+    redis.call('SET', KEYS[1], e)
+  end
+  told[#told + 1] = set
+  remember(KEYS[3], q, {set}, 1, 1)
+end
+
+-- Where a name stands among the generations.
+local places
+local function place_of(name)
+  if not places then
+    places = {}
+    for i = 1, count do places[ARGV[6 + i]] = i end
+  end
+  return places[name]
+end
+
 -- The nonce that the generation at this place has now, or an empty one.
 local function now(place)
   if not nonces[place] then
@@ -162,7 +187,6 @@ local function fill(at, key, payload)
     end
     if not accepted then outcome = found and 0 or 3 end
     if not e or string.sub(e, 9, 48) ~= ARGV[1] then e, q = epoch(ARGV[1], ARGV[2], ARGV[3]) end
-    q = q + 1
     if found and time_at(found, 20) > time_at(new, 12)
         and equal(found, new, 1 + static + late, ARGV[at + 9]) then
       -- A void set, whose caller may have written the row. But what is here says the same of the
@@ -178,15 +202,13 @@ local function fill(at, key, payload)
       uncount(head(v), ARGV[at + 2], ARGV[at + 9])
       redis.call('UNLINK', v, made)
     end
-    nonces = {}
+    local gone = place_of(set)
+    if gone then nonces[gone] = nil end
     -- Not that of a set of an equal value, which is about to store it.
     if not accepted and string.sub(held or '', 1, 16) ~= string.sub(lease, 1, 16) then
       redis.call('UNLINK', l)
     end
-    e = string.sub(e, 1, 52) .. string.format('%d', q)
-    redis.call('SET', KEYS[1], e)
-    remember(KEYS[3], q, {set}, 1, 1)
-    publish(ARGV[4], 'i' .. string.sub(e, 1, 8) .. string.format('%d', q) .. '\n' .. set)
+    number(set)
   end
   if version ~= '' and (accepted or set ~= '') then
     redis.call('SET', n, version, 'PX', math.max(tonumber(ARGV[at + 6]), 2592000000))
@@ -225,6 +247,10 @@ while at <= #ARGV do
   end
   at = at + 13 + ARGV[at + 11] + ARGV[at + 12]
   key = key + 5
+end
+if #told > 0 then
+  local said = 'i' .. string.sub(e, 1, 8) .. string.format('%d', q) .. '\n'
+  publish(ARGV[4], said .. table.concat(told, '\n'))
 end
 write_counts()
 -- A generation must outlive whatever bears it: else its next nonce would be the only thing that

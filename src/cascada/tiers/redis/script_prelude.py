@@ -197,6 +197,16 @@ local function beside(text, digest)
   return string.sub(KEYS[1], 1, -2) .. 'b:' .. text .. ':' .. digest
 end
 
+-- The nonces of static names' generations: many keys of one call share them.
+local nonces_of = {}
+local function nonce_at(key)
+  if nonces_of[key] == nil then
+    local g = get(key)
+    nonces_of[key] = g and string.sub(g, 1, 8)
+  end
+  return nonces_of[key]
+end
+
 -- Take entry v, of the key with this text, out of what counts it: the generations whose nonces it
 -- bears, though others may have ended it long ago. v may be any bytes; it need not be whole. What
 -- lies beside it (`large_payloads`) goes, unless the entry that comes in its place refers to it,
@@ -222,7 +232,11 @@ local function uncount(v, text, after)
   local prefix = string.sub(KEYS[1], 1, -2) .. 'g:'
   local tenant, data_type = string.match(text, '^([^:]+):([^:]+)')
   local of_type = 'q:' .. tenant .. ':' .. data_type .. ':'
-  for first = 1, #names, 1000 do
+  for place = 1, static do
+    local stamp, key = string.sub(v, 51 + 8 * place, 58 + 8 * place), prefix .. names[place]
+    if nonce_at(key) == stamp then change(key, stamp, -1, 0) end
+  end
+  for first = static + 1, #names, 1000 do
     local keys = {}
     for i = first, math.min(first + 999, #names) do keys[#keys + 1] = prefix .. names[i] end
     for i, g in ipairs(redis.call('MGET', unpack(keys))) do
@@ -230,8 +244,7 @@ local function uncount(v, text, after)
       local stamp = string.sub(v, 51 + 8 * place, 58 + 8 * place)
       if g and string.sub(g, 1, 8) == stamp then
         local name = names[place]
-        local own = place <= static or string.sub(name, 1, 2) == 'p:'
-          or string.sub(name, 1, #of_type) == of_type
+        local own = string.sub(name, 1, 2) == 'p:' or string.sub(name, 1, #of_type) == of_type
         change(keys[i], stamp, own and -1 or 0, own and 0 or -1)
       end
     end
