@@ -43,6 +43,12 @@ def standard_library(limit: int) -> list[SourceText]:
     return list(islice(_texts(), limit))
 
 
+def sentences(text: str) -> list[str]:
+    """Its sentences, each in one line."""
+    found = (" ".join(each.split()) for each in _SENTENCE_END.split(text))
+    return [each for each in found if each]
+
+
 def _texts() -> Iterator[SourceText]:
     seen: set[str] = set()
     for name, path in _modules():

@@ -1,151 +1,165 @@
-"""Drives a running service over HTTP through a workload, and keeps every answer and its latency.
+"""Drives one column of the demo, its two workers, over HTTP, and judges every answer.
 
-As many requests at once as `concurrency`, and none before its time in the schedule: so both runs
-of a comparison meet the same load, and a fast service is not measured at its limit.
+As many requests at once as `concurrency`, and none before its time in the schedule: so all columns
+meet the same load, and a fast one is not measured at its limit.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import httpx
 
-from examples.agent_service.workload import Phase, Read
-from examples.agent_service.world import Request
+from examples.agent_service.truth import Truth
+from examples.agent_service.world import Edit, Read, Request, Step
 
-Progress = Callable[[int], None]
-"""Told how many more reads are done."""
+DOLLARS_PER_TOKEN: Final = 5 / 1_000_000
+"""What the stand-in would cost: the price of a hosted model of the middle class, in and out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """What a column has asked of others, as its workers count it, and what its cache answered."""
+
+    queries: int = 0
+    model_calls: int = 0
+    tokens: int = 0
+    hits: int = 0
+    misses: int = 0
+
+    @property
+    def dollars(self) -> float:
+        return self.tokens * DOLLARS_PER_TOKEN
+
+    @property
+    def hit_ratio(self) -> float:
+        """Hits over hits and misses of loading reads; coalesced reads are neither."""
+        return self.hits / ((self.hits + self.misses) or 1)
+
+    def __add__(self, other: Bill) -> Bill:
+        return Bill(*(a + b for a, b in zip(self._figures, other._figures, strict=True)))
+
+    def __sub__(self, other: Bill) -> Bill:
+        return Bill(*(a - b for a, b in zip(self._figures, other._figures, strict=True)))
+
+    @property
+    def _figures(self) -> tuple[int, ...]:
+        return self.queries, self.model_calls, self.tokens, self.hits, self.misses
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """One read's answer, as it came over the wire. `at`: seconds since the run began."""
+    """One answer, and where it came from, as the header Cache-Status says it."""
 
-    read: Read
     status: int
-    body: bytes
-    at: float
-    seconds: float
+    text: str
+    came_from: str
+    wrong: str | None
 
 
 @dataclass(slots=True)
-class Run:
-    """All that one run gave."""
+class Tally:
+    """What was answered so far. `seconds`: of each read, at the client."""
 
-    answers: list[Answered] = field(default_factory=list)
-    write_seconds: list[float] = field(default_factory=list)
-    stats: dict[str, Any] = field(default_factory=dict)
-
-
-class Refused(RuntimeError):
-    """A write, which must succeed, did not."""
+    wrong: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    edits: int = 0
 
 
-async def create(client: httpx.AsyncClient, requests: Iterable[Request]) -> None:
-    """Send requests one after the other; each must succeed."""
-    for request in requests:
-        await _write(client, request)
+class Column:
+    """One way to cache, in as many processes as it has clients."""
 
+    def __init__(self, name: str, clients: Sequence[httpx.AsyncClient]) -> None:
+        self.name = name
+        self.tally = Tally()
+        self.truth = Truth()
+        self._clients = clients
+        self._editing = asyncio.Lock()
 
-async def drive(
-    client: httpx.AsyncClient,
-    phases: Sequence[Phase],
-    *,
-    concurrency: int,
-    rate: float,
-    progress: Progress = lambda done: None,
-) -> Run:
-    """Run all phases, and ask the service for its statistics."""
-    driver = Driver(client, concurrency=concurrency, rate=rate, progress=progress)
-    for phase in phases:
-        await driver.drive(phase)
-    return await driver.end()
+    async def create(self, requests: Iterable[Request]) -> None:
+        """What there is at the start; each must succeed."""
+        for request in requests:
+            (await _send(self._clients[0], request)).raise_for_status()
 
-
-class Driver:
-    """One run, phase by phase, so that another run's phases may come between its own.
-
-    `at` of an answer is the time that this run has taken, without those.
-    """
-
-    def __init__(
-        self,
-        client: httpx.AsyncClient,
-        *,
-        concurrency: int,
-        rate: float,
-        progress: Progress = lambda done: None,
-    ) -> None:
-        self._client = client
-        self._concurrency = concurrency
-        self._rate = rate
-        self._progress = progress
-        self._run = Run()
-        self._taken = 0.0
-
-    async def drive(self, phase: Phase) -> None:
-        """A write comes before its phase's reads, or when a third of them are done."""
-        started = time.perf_counter()
-        begun = started - self._taken
-        client, run = self._client, self._run
-        if phase.write is not None and not phase.in_the_midst:
-            run.write_seconds.append(await _write(client, phase.write))
-        # A write in the midst starts while earlier reads are still under way and later ones follow.
-        place = len(phase.reads) // 3 if phase.in_the_midst else -1
-        schedule = _schedule(phase, place, self._rate)
+    async def drive(self, steps: Iterable[Step], *, concurrency: int, rate: float) -> None:
+        schedule = _schedule(steps, rate)
         async with asyncio.TaskGroup() as group:
-            for _ in range(self._concurrency):
-                group.create_task(_work(client, schedule, run, begun, self._progress))
-        self._taken += time.perf_counter() - started
+            for _ in range(concurrency):
+                group.create_task(self._work(schedule))
 
-    async def end(self) -> Run:
-        stats = await self._client.get("/stats")
-        self._run.stats = stats.raise_for_status().json()
-        return self._run
-
-
-def _schedule(phase: Phase, place: int, rate: float) -> Iterator[tuple[float, Read | Request]]:
-    """The phase's requests with the moment before which each is not to be sent."""
-    begun = time.perf_counter()
-    for number, read in enumerate(phase.reads):
-        moment = begun + number / rate
-        if number == place and phase.write is not None:
-            yield moment, phase.write
-        yield moment, read
-
-
-async def _work(
-    client: httpx.AsyncClient,
-    schedule: Iterator[tuple[float, Read | Request]],
-    run: Run,
-    begun: float,
-    progress: Progress,
-) -> None:
-    for moment, what in schedule:
-        if (early := moment - time.perf_counter()) > 0:
-            await asyncio.sleep(early)
-        if isinstance(what, Request):
-            run.write_seconds.append(await _write(client, what))
-            continue
+    async def ask(self, read: Read) -> Answered:
         sent = time.perf_counter()
-        response = await _send(client, what.wish.request)
-        seconds = time.perf_counter() - sent
-        run.answers.append(
-            Answered(what, response.status_code, response.content, sent - begun, seconds)
-        )
-        progress(1)
+        response = await self._try(read.worker, read.request)
+        received = time.perf_counter()
+        self.tally.seconds.append(received - sent)
+        if response is None:
+            return Answered(0, "", "", None)
+        came_from = response.headers.get("Cache-Status", "")
+        wrong = None
+        if read.shows:
+            wrong = self.truth.judge(response.text, read.request.tenant, sent, received)
+            if wrong is not None:
+                self.tally.wrong.append(f"{read.request.method} {read.request.path}: {wrong}")
+        return Answered(response.status_code, response.text, came_from, wrong)
+
+    async def edit(self, edit: Edit) -> None:
+        """One after the other, so that it is known which version replaces which."""
+        async with self._editing:
+            self.truth.begin(edit.place, edit.version, time.perf_counter())
+            if await self._try(edit.worker, edit.request) is not None:
+                self.truth.stored(edit.place, edit.version, time.perf_counter())
+                self.tally.edits += 1
+
+    async def statistics(self) -> list[dict[str, Any]]:
+        """What each worker says of itself."""
+        return [(await client.get("/stats")).raise_for_status().json() for client in self._clients]
+
+    async def bill(self) -> Bill:
+        bill = Bill()
+        for stats in await self.statistics():
+            of_cache = stats["cache"]["total"]
+            bill += Bill(
+                stats["database"]["queries"],
+                stats["model"]["calls"],
+                stats["model"]["tokens"],
+                sum(of_cache["by_tier"].values()),
+                of_cache["misses"],
+            )
+        return bill
+
+    async def _work(self, schedule: Iterator[tuple[float, Step]]) -> None:
+        for moment, step in schedule:
+            if (early := moment - time.perf_counter()) > 0:
+                await asyncio.sleep(early)
+            if isinstance(step, Edit):
+                await self.edit(step)
+            else:
+                await self.ask(step)
+
+    async def _try(self, worker: int, request: Request) -> httpx.Response | None:
+        """The answer, if it is one of success; anything else is told and counted."""
+        try:
+            response = await _send(self._clients[worker], request)
+        except httpx.HTTPError as error:
+            said = repr(error)
+        else:
+            if response.is_success:
+                return response
+            said = f"{response.status_code} {response.text[:200]}"
+        self.tally.failed.append(f"{request.method} {request.path}: {said}")
+        return None
 
 
-async def _write(client: httpx.AsyncClient, request: Request) -> float:
-    sent = time.perf_counter()
-    response = await _send(client, request)
-    if not response.is_success:
-        raise Refused(f"{request.method} {request.path}: {response.status_code} {response.text}")
-    return time.perf_counter() - sent
+def _schedule(steps: Iterable[Step], rate: float) -> Iterator[tuple[float, Step]]:
+    """The steps with the moment before which each is not to be sent."""
+    begun = time.perf_counter()
+    for number, step in enumerate(steps):
+        yield begun + number / rate, step
 
 
 async def _send(client: httpx.AsyncClient, request: Request) -> httpx.Response:

@@ -67,10 +67,10 @@ def _serve(settings: Settings, host: str, port: int, *, bare: bool) -> None:
             caller = caller_header(settings, TENANT)
             print(_welcome(address, _runs_on(config), caller, questions[0]), flush=True)
 
-    _Server(config, announce).run()
+    Server(config, announce).run()
 
 
-class _Server(uvicorn.Server):
+class Server(uvicorn.Server):
     """uvicorn, which says where it listens as soon as it does.
 
     It opens the socket itself: on one that is handed to it, asyncio leaves Nagle's algorithm on,

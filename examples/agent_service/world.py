@@ -1,38 +1,40 @@
-"""Who uses the service in the demo: tenants with agents, tools, conversations and collections.
+"""Who uses the service in the demo, what they ask, and which documents are edited meanwhile.
 
-Made from real texts and a seed, so that it is the same in every run. It says what exists at the
-start, and what the tenants ask, the popular things first.
+Made from real texts and a seed, so that it is the same in every run and for every column. Each
+sentence of a document names the document and its version, as `[acme/library-0-3 v7]`: so whatever
+is made from it shows from which version, and can be judged from outside (truth.py).
+
+All tenants use the same ids and ask the same questions; what they have under these ids differs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from random import Random
 from typing import Any, Final
 
-from examples.agent_service.corpus import SourceText
+from examples.agent_service.corpus import SourceText, sentences
 
-_TENANTS: Final = ("acme", "globex", "initech")
-_ROLES: Final = (
+TENANTS: Final = ("acme", "globex", "initech")
+WORKERS: Final = 2
+COLLECTIONS: Final = 6
+DOCUMENTS: Final = 5
+"""Of each collection; an answer is made from up to four of them."""
+
+_ASKED: Final = 2  # of these: documents that somebody asks about
+_AGENTS: Final = (
     ("Librarian", "Answer from the passages, and say where they stand."),
     ("Reviewer", "Answer briefly, and warn of pitfalls."),
     ("Teacher", "Explain as to a newcomer, with one example."),
-    ("Operator", "Say what to type, nothing else."),
 )
-_IN_A_CONVERSATION: Final = 5  # one question in so many
 _TOOLS: Final = (("search", "Searches the documents."), ("run", "Runs a short program."))
-
-
-@dataclass(frozen=True, slots=True)
-class Size:
-    """How much of everything there is, for each tenant where it is not a total."""
-
-    documents: int
-    agents: int = 4
-    collections: int = 3
-    conversations: int = 4
-    questions: int = 8
+_OTHER_READS: Final = 0.5  # share of the reads that are no questions
+_SENTENCES: Final = 4
+_SENTENCE_LENGTH: Final = 160
+_SOON: Final = 12
+"""An edit is of something that one of so many next reads asks about, so that it is seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,137 +48,163 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Thing:
-    """What can change: an agent with its tools, a collection, or a conversation of a tenant."""
+class Place:
+    """A document, and where it lies."""
 
     tenant: str
-    kind: str
-    id: str
+    collection: str
+    document: str
+
+    @property
+    def mark(self) -> str:
+        """What its sentences call it."""
+        return f"{self.tenant}/{self.document}"
+
+    @property
+    def path(self) -> str:
+        return f"/collections/{self.collection}/documents/{self.document}"
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """A read that the tenants ask for again and again, and the things that its answer is of."""
+class Question:
+    """What a tenant asks an agent, again and again; `about`: the document that it is taken from."""
+
+    about: Place
+    agent: str
+    text: str
+
+    @property
+    def request(self) -> Request:
+        body = {"collection_id": self.about.collection, "question": self.text}
+        return Request(self.about.tenant, "POST", f"/agents/{self.agent}/query", body)
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A read, by one of the workers. `shows`: whether its answer shows versions of documents."""
 
     request: Request
-    things: tuple[Thing, ...]
-    key: str
+    worker: int
+    shows: bool
 
 
 @dataclass(frozen=True, slots=True)
+class Edit:
+    """A new version of a document, by one of the workers."""
+
+    place: Place
+    version: int
+    request: Request
+    worker: int
+
+
+Step = Read | Edit
+
+
 class World:
-    """What exists at the start, and what is wished for: questions and other reads, best first.
+    """What there is, and what happens to it. Whoever takes an edit from it has to carry it out."""
 
-    asked: of each collection, the texts that somebody's question comes from.
-    """
+    def __init__(self, texts: Sequence[SourceText], seed: int) -> None:
+        self._random = Random(seed)
+        self._versions: dict[Place, int] = {}
+        self._texts: dict[Place, SourceText] = {}
+        usable = iter(text for text in texts if text.question and len(list(_said(text))) > 1)
+        for collection in range(COLLECTIONS):
+            for number in range(DOCUMENTS):
+                text = next(usable)
+                name = f"library-{collection}"
+                for tenant in TENANTS:
+                    place = Place(tenant, name, f"{name}-{number}")
+                    self._texts[place], self._versions[place] = text, 0
+        self.questions = list(self._questions())
+        self._others = list(self._other_reads())
+        self._random.shuffle(self.questions)  # the popular ones are of all tenants
+        self._random.shuffle(self._others)
 
-    creations: tuple[Request, ...]
-    questions: tuple[Wish, ...]
-    others: tuple[Wish, ...]
-    asked: dict[Thing, tuple[SourceText, ...]]
+    @property
+    def places(self) -> Sequence[Place]:
+        return list(self._texts)
+
+    def creations(self) -> Iterator[Request]:
+        """What there is at the start, in the order in which it can be created."""
+        for tenant in TENANTS:
+            for name, instructions in _AGENTS:
+                agent = name.lower()
+                body = {"id": agent, "name": name, "instructions": instructions, "max_words": 250}
+                yield Request(tenant, "POST", "/agents", body)
+                for tool, description in _TOOLS:
+                    body = {"id": f"{agent}-{tool}", "name": tool, "description": description}
+                    yield Request(tenant, "POST", f"/agents/{agent}/tools", body)
+                body = {"id": f"talk-{agent}", "agent_id": agent, "title": f"Talk of {name}"}
+                yield Request(tenant, "POST", "/conversations", body)
+            for collection in range(COLLECTIONS):
+                name = f"library-{collection}"
+                yield Request(tenant, "POST", "/collections", {"id": name, "name": name})
+                places = [p for p in self._texts if (p.tenant, p.collection) == (tenant, name)]
+                documents = [{"id": place.document, **self._body(place)} for place in places]
+                path = f"/collections/{name}/documents"
+                yield Request(tenant, "POST", path, {"documents": documents})
+
+    def steps(self, reads: int, edit_every: int, skew: float) -> Iterator[Step]:
+        """So many reads, popular things more often by Zipf's law with that skew, and edits."""
+        drawn = [self._draw(skew) for _ in range(reads)]
+        for number, what in enumerate(drawn):
+            if number % edit_every == edit_every - 1:
+                soon = [each for each in drawn[number:][:_SOON] if isinstance(each, Question)]
+                if soon:
+                    yield self.edit(self._random.choice(soon).about)
+            yield self.read(what)
+
+    def read(self, what: Question | Request, worker: int | None = None) -> Read:
+        request = what.request if isinstance(what, Question) else what
+        if worker is None:
+            worker = self._random.randrange(WORKERS)
+        shows = isinstance(what, Question) or "/documents/" in request.path
+        return Read(request, worker, shows)
+
+    def edit(self, place: Place, worker: int | None = None) -> Edit:
+        """The next version of a document."""
+        self._versions[place] += 1
+        if worker is None:
+            worker = self._random.randrange(WORKERS)
+        request = Request(place.tenant, "PUT", place.path, self._body(place))
+        return Edit(place, self._versions[place], request, worker)
+
+    def version(self, place: Place) -> int:
+        return self._versions[place]
+
+    def _body(self, place: Place) -> dict[str, str]:
+        text, version = self._texts[place], self._versions[place]
+        said = (f"{sentence} [{place.mark} v{version}]." for sentence in _said(text))
+        return {"title": text.name, "text": " ".join(said)}
+
+    def _draw(self, skew: float) -> Question | Request:
+        of: Sequence[Question | Request] = self.questions
+        if self._random.random() < _OTHER_READS:
+            of = self._others
+        weights = list(accumulate((rank + 1) ** -skew for rank in range(len(of))))
+        return self._random.choices(of, cum_weights=weights)[0]
+
+    def _questions(self) -> Iterator[Question]:
+        for place, text in self._texts.items():
+            collection, number = place.document.split("-")[1:]
+            if int(number) < _ASKED:
+                role, _ = _AGENTS[(int(collection) + int(number)) % len(_AGENTS)]
+                yield Question(place, role.lower(), text.question or text.name)
+
+    def _other_reads(self) -> Iterator[Request]:
+        for tenant in TENANTS:
+            for name, _ in _AGENTS:
+                yield Request(tenant, "GET", f"/agents/{name.lower()}")
+                yield Request(tenant, "GET", f"/agents/{name.lower()}/tools")
+                yield Request(tenant, "GET", f"/conversations/talk-{name.lower()}/messages")
+        for place in self._texts:
+            if place.document.endswith("-0"):
+                yield Request(place.tenant, "GET", place.path)
 
 
-def make_world(texts: Sequence[SourceText], size: Size, seed: int) -> World:
-    """Deal the texts out to the tenants' collections, and draw what is asked about them."""
-    random = Random(seed)
-    shares: dict[Thing, list[SourceText]] = {
-        Thing(tenant, "collection", f"library-{number}"): []
-        for number in range(size.collections)
-        for tenant in _TENANTS
-    }
-    for place, text in enumerate(texts[: size.documents]):
-        shares[list(shares)[place % len(shares)]].append(text)
-    questions = [wish for tenant in _TENANTS for wish in _questions(tenant, shares, size, random)]
-    sources = {(wish.things[1], (wish.request.body or {})["question"]) for wish in questions}
-    others = [wish for tenant in _TENANTS for wish in _other_reads(tenant, shares, size, random)]
-    random.shuffle(questions)  # the popular ones are of all tenants
-    random.shuffle(others)
-    return World(
-        creations=tuple(_creations(shares, size)),
-        questions=tuple(questions),
-        others=tuple(others),
-        asked={
-            collection: tuple(text for text in share if (collection, text.question) in sources)
-            for collection, share in shares.items()
-        },
-    )
-
-
-def agent_body(number: int, edition: int = 0) -> dict[str, Any]:
-    """An agent's configuration; another edition of it answers differently."""
-    role, instructions = _ROLES[number % len(_ROLES)]
-    return {
-        "name": f"{role} {number}",
-        "instructions": f"{instructions} (edition {edition})",
-        "max_words": 90,
-    }
-
-
-def document_body(text: SourceText, edition: int = 0) -> dict[str, Any]:
-    """A document; another edition says so in each sentence, so that answers show it."""
-    said = text.text if not edition else text.text.replace(". ", f" [edition {edition}]. ")
-    return {"title": text.name, "text": f"{said} [edition {edition}]." if edition else said}
-
-
-def _creations(shares: dict[Thing, list[SourceText]], size: Size) -> Iterator[Request]:
-    for tenant in _TENANTS:
-        for number in range(size.agents):
-            agent = f"agent-{number}"
-            yield Request(tenant, "POST", "/agents", {"id": agent, **agent_body(number)})
-            for name, description in _TOOLS[: number % (len(_TOOLS) + 1)]:
-                body = {"id": f"{agent}-{name}", "name": name, "description": description}
-                yield Request(tenant, "POST", f"/agents/{agent}/tools", body)
-        for number in range(size.conversations):
-            talk, agent = f"talk-{number}", f"agent-{number % size.agents}"
-            body = {"id": talk, "agent_id": agent, "title": f"Talk {number}"}
-            yield Request(tenant, "POST", "/conversations", body)
-            first = {"role": "user", "text": f"Hello, this is talk {number}."}
-            yield Request(tenant, "POST", f"/conversations/{talk}/messages", first)
-    for thing, share in shares.items():
-        body = {"id": thing.id, "name": f"Library of {thing.tenant}"}
-        yield Request(thing.tenant, "POST", "/collections", body)
-        documents = [{"id": text.name, **document_body(text)} for text in share]
-        path = f"/collections/{thing.id}/documents"
-        for start in range(0, len(documents), 100):
-            yield Request(thing.tenant, "POST", path, {"documents": documents[start:][:100]})
-
-
-def _questions(
-    tenant: str, shares: dict[Thing, list[SourceText]], size: Size, random: Random
-) -> Iterator[Wish]:
-    """Questions about collections, each asked of two agents, some within a conversation."""
-    collections = [thing for thing in shares if thing.tenant == tenant]
-    for number in range(size.questions):
-        collection = collections[number % len(collections)]
-        asked = [text.question for text in shares[collection] if text.question]
-        question = random.choice(asked)
-        for agent in random.sample(range(size.agents), 2):
-            things = [Thing(tenant, "agent", f"agent-{agent}"), collection]
-            body = {"collection_id": collection.id, "question": question}
-            if number % _IN_A_CONVERSATION == 0:
-                talk = f"talk-{random.randrange(size.conversations)}"
-                things.append(Thing(tenant, "conversation", talk))
-                body["conversation_id"] = talk
-            path = f"/agents/agent-{agent}/query"
-            key = ":".join((tenant, path, *body.values()))
-            yield Wish(Request(tenant, "POST", path, body), tuple(things), key)
-
-
-def _other_reads(
-    tenant: str, shares: dict[Thing, list[SourceText]], size: Size, random: Random
-) -> Iterator[Wish]:
-    """Agents, conversations' messages and documents, read as they are."""
-
-    def wish(path: str, *things: Thing) -> Wish:
-        return Wish(Request(tenant, "GET", path), things, f"{tenant}:{path}")
-
-    for number in range(size.agents):
-        agent = Thing(tenant, "agent", f"agent-{number}")
-        yield wish(f"/agents/{agent.id}", agent)
-        yield wish(f"/agents/{agent.id}/tools", agent)
-    for number in range(size.conversations):
-        talk = Thing(tenant, "conversation", f"talk-{number}")
-        yield wish(f"/conversations/{talk.id}/messages", talk)
-    for collection in (thing for thing in shares if thing.tenant == tenant):
-        for text in random.sample(shares[collection], min(2, len(shares[collection]))):
-            yield wish(f"/collections/{collection.id}/documents/{text.name}", collection)
+def _said(text: SourceText) -> Iterator[str]:
+    """Some sentences of a text, short enough that an answer holds one whole of each document."""
+    for sentence in sentences(text.text)[:_SENTENCES]:
+        if short := sentence[:_SENTENCE_LENGTH].strip(" .:!?[]"):
+            yield short.replace(". ", ", ")
