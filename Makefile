@@ -50,8 +50,8 @@ venv: .venv/.dev  ## make .venv from the locks, with uv if it is on the PATH, el
 	@$(INSTALL) --require-hashes -r requirements/dev.txt
 	@touch $@
 
-demo: .venv/.ok  ## run the example service without and with cascada and compare them (about two minutes)
-	@echo "demo: the same workload over HTTP, without cascada and with it in turn"
+demo: .venv/.ok  ## race three ways to cache: none, a TTL by hand, cascada; and kill their Redis (about a minute)
+	@echo "demo: the same workload over HTTP for two workers of each"
 	@$(PY) -m examples.agent_service.demo
 
 serve: .venv/.ok  ## run the example service until Ctrl-C (PORT=)

@@ -61,7 +61,7 @@ class Acts:
         await asyncio.sleep(GRACE)
         after = [await self._ask(self._cascada, each) for each in asked]
         by_hand = await self._ask(self._by_hand, question)
-        self._draw(edit.version, asked, made_of, reached.counts, before, after)
+        self._draw(edit.versions[about], asked, made_of, reached.counts, before, after)
         shown = {versions_in(each.text).get(about.mark) for each in by_hand}
         screen.say(
             f"The cache by hand has deleted the key of {about.document}, and goes on answering "

@@ -39,7 +39,7 @@ _NOT_JSON: Final = {"vector_store"}
 """Bytes, and large: read from the database each time."""
 
 
-class _Store:
+class Store:
     """Redis, which may be away: then nothing is there."""
 
     def __init__(self, url: str) -> None:
@@ -66,9 +66,12 @@ class _Store:
         except RedisError:
             return
 
+    async def aclose(self) -> None:
+        await self._redis.aclose()
+
 
 class _Reads(CachedReads):
-    def __init__(self, store: _Store, of: Service, tenant: str) -> None:
+    def __init__(self, store: Store, of: Service, tenant: str) -> None:
         super().__init__(of.cache, tenant, of.database, of.embedder, of.model)
         self._store = store
 
@@ -97,7 +100,7 @@ class _Reads(CachedReads):
 class _Writes(Writes):
     """The writes of the demo. Each deletes the key of what it has changed, after the commit."""
 
-    def __init__(self, store: _Store, of: Service, tenant: str) -> None:
+    def __init__(self, store: Store, of: Service, tenant: str) -> None:
         super().__init__(of.cache, tenant, of.database, of.embedder)
         self._store = store
 
@@ -114,7 +117,7 @@ def _key(tenant: str, data_type: str, resource_id: str, *context: str | None) ->
 
 @dataclass(frozen=True, slots=True)
 class _TenantService(TenantService):
-    store: _Store
+    store: Store
 
     @property
     def reads(self) -> CachedReads:
@@ -127,10 +130,16 @@ class _TenantService(TenantService):
 
 @dataclass(frozen=True, slots=True)
 class _Service(Service):
-    store: _Store
+    store: Store
 
     def tenant(self, tenant: str) -> TenantService:
         return _TenantService(self, tenant, self.store)
+
+
+def by_hand(service: Service, store: Store) -> Service:
+    """The service, with this cache; its own should be off."""
+    parts = {each.name: getattr(service, each.name) for each in fields(Service)}
+    return _Service(**parts, store=store)
 
 
 def main() -> int:
@@ -138,8 +147,7 @@ def main() -> int:
     app = create_app(settings)
 
     async def announce(address: str) -> None:
-        parts = {each.name: getattr(app.state.service, each.name) for each in fields(Service)}
-        app.state.service = _Service(**parts, store=_Store(os.environ["REDIS_URL"]))
+        app.state.service = by_hand(app.state.service, Store(os.environ["REDIS_URL"]))
         print(address, flush=True)
 
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", access_log=False)

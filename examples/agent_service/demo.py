@@ -23,10 +23,9 @@ from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
-import httpx
-
 from examples.agent_service import screen
 from examples.agent_service.acts import Acts
+from examples.agent_service.client import Client, NoAnswer
 from examples.agent_service.corpus import standard_library
 from examples.agent_service.drive import DOLLARS_PER_TOKEN, Bill, Column
 from examples.agent_service.process import (
@@ -65,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--reads", type=int, default=4400, help="of each race (default %(default)s)"
     )
-    parser.add_argument("--edit-every", type=int, default=20, help="reads; default %(default)s")
+    parser.add_argument("--edit-every", type=int, default=58, help="reads; default %(default)s")
     parser.add_argument(
         "--skews",
         type=float,
@@ -78,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rate", type=float, default=160.0, help="requests a second, at most")
     try:
         return asyncio.run(_Demo(parser.parse_args(arguments)).run())
-    except* (DidNotStart, httpx.HTTPError) as failed:
+    except* (DidNotStart, NoAnswer) as failed:
         for error in failed.exceptions:
             screen.say(f"demo: {error!r}")
     except* KeyboardInterrupt:
@@ -129,7 +128,7 @@ class _Demo:
         }
         async with AsyncExitStack() as opened:
 
-            async def worker(name: str) -> httpx.AsyncClient:
+            async def worker(name: str) -> Client:
                 module, own = kinds[name]
                 environment = {
                     "DATABASE_URL": f"sqlite:///{folder / name.replace(' ', '-')}.db",
@@ -141,8 +140,7 @@ class _Demo:
                     **own,
                 }
                 address = await opened.enter_async_context(running_service(environment, module))
-                client = httpx.AsyncClient(base_url=address, timeout=30, trust_env=False)
-                return await opened.enter_async_context(client)
+                return await opened.enter_async_context(Client(address))
 
             names = [name for name in COLUMNS for _ in range(WORKERS)]
             started = await asyncio.gather(*map(worker, names))

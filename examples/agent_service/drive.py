@@ -12,8 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import httpx
-
+from examples.agent_service.client import Client, NoAnswer, Response
 from examples.agent_service.truth import Truth
 from examples.agent_service.world import Edit, Read, Request, Step
 
@@ -74,7 +73,7 @@ class Tally:
 class Column:
     """One way to cache, in as many processes as it has clients."""
 
-    def __init__(self, name: str, clients: Sequence[httpx.AsyncClient]) -> None:
+    def __init__(self, name: str, clients: Sequence[Client]) -> None:
         self.name = name
         self.tally = Tally()
         self.truth = Truth()
@@ -84,7 +83,9 @@ class Column:
     async def create(self, requests: Iterable[Request]) -> None:
         """What there is at the start; each must succeed."""
         for request in requests:
-            (await _send(self._clients[0], request)).raise_for_status()
+            answer = await _send(self._clients[0], request)
+            if not answer.is_success:
+                raise NoAnswer(f"{request.method} {request.path}: {answer.status} {answer.text}")
 
     async def drive(self, steps: Iterable[Step], *, concurrency: int, rate: float) -> None:
         schedule = _schedule(steps, rate)
@@ -99,25 +100,29 @@ class Column:
         self.tally.seconds.append(received - sent)
         if response is None:
             return Answered(0, "", "", None)
-        came_from = response.headers.get("Cache-Status", "")
+        came_from = response.headers.get("cache-status", "")
         wrong = None
         if read.shows:
             wrong = self.truth.judge(response.text, read.request.tenant, sent, received)
             if wrong is not None:
                 self.tally.wrong.append(f"{read.request.method} {read.request.path}: {wrong}")
-        return Answered(response.status_code, response.text, came_from, wrong)
+        return Answered(response.status, response.text, came_from, wrong)
 
     async def edit(self, edit: Edit) -> None:
         """One after the other, so that it is known which version replaces which."""
         async with self._editing:
-            self.truth.begin(edit.place, edit.version, time.perf_counter())
+            begun = time.perf_counter()
+            for place, version in edit.versions.items():
+                self.truth.begin(place, version, begun)
             if await self._try(edit.worker, edit.request) is not None:
-                self.truth.stored(edit.place, edit.version, time.perf_counter())
-                self.tally.edits += 1
+                stored = time.perf_counter()
+                for place, version in edit.versions.items():
+                    self.truth.stored(place, version, stored)
+                self.tally.edits += len(edit.versions)
 
     async def statistics(self) -> list[dict[str, Any]]:
         """What each worker says of itself."""
-        return [(await client.get("/stats")).raise_for_status().json() for client in self._clients]
+        return [(await client.request("GET", "/stats")).json() for client in self._clients]
 
     async def bill(self) -> Bill:
         bill = Bill()
@@ -141,16 +146,16 @@ class Column:
             else:
                 await self.ask(step)
 
-    async def _try(self, worker: int, request: Request) -> httpx.Response | None:
+    async def _try(self, worker: int, request: Request) -> Response | None:
         """The answer, if it is one of success; anything else is told and counted."""
         try:
             response = await _send(self._clients[worker], request)
-        except httpx.HTTPError as error:
+        except NoAnswer as error:
             said = repr(error)
         else:
             if response.is_success:
                 return response
-            said = f"{response.status_code} {response.text[:200]}"
+            said = f"{response.status} {response.text[:200]}"
         self.tally.failed.append(f"{request.method} {request.path}: {said}")
         return None
 
@@ -162,7 +167,7 @@ def _schedule(steps: Iterable[Step], rate: float) -> Iterator[tuple[float, Step]
         yield begun + number / rate, step
 
 
-async def _send(client: httpx.AsyncClient, request: Request) -> httpx.Response:
+async def _send(client: Client, request: Request) -> Response:
     return await client.request(
-        request.method, request.path, json=request.body, headers={"X-Tenant-ID": request.tenant}
+        request.method, request.path, request.body, {"X-Tenant-ID": request.tenant}
     )

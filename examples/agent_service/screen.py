@@ -75,7 +75,7 @@ def table(columns: Sequence[str], rows: Rows) -> None:
 
 def tree(root: Node) -> None:
     if _console.is_terminal:
-        _console.print(_grown(Tree(root.text), root))
+        _console.print(_grown(Tree(Text(root.text)), root))
         return
     for depth, text in _flat(root, 0):
         say(f"  {'   ' * depth}{'- ' if depth else ''}{text}")

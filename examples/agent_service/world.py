@@ -9,7 +9,7 @@ All tenants use the same ids and ask the same questions; what they have under th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from random import Random
@@ -35,6 +35,9 @@ _SENTENCES: Final = 4
 _SENTENCE_LENGTH: Final = 160
 _SOON: Final = 12
 """An edit is of something that one of so many next reads asks about, so that it is seen."""
+
+_AT_ONCE: Final = 3
+"""Documents that an edit replaces, as an import does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +93,9 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """A new version of a document, by one of the workers."""
+    """New versions of documents of a collection, stored at once by one of the workers."""
 
-    place: Place
-    version: int
+    versions: Mapping[Place, int]
     request: Request
     worker: int
 
@@ -152,7 +154,7 @@ class World:
             if number % edit_every == edit_every - 1:
                 soon = [each for each in drawn[number:][:_SOON] if isinstance(each, Question)]
                 if soon:
-                    yield self.edit(self._random.choice(soon).about)
+                    yield self.edit(*self._beside(self._random.choice(soon).about))
             yield self.read(what)
 
     def read(self, what: Question | Request, worker: int | None = None) -> Read:
@@ -162,16 +164,29 @@ class World:
         shows = isinstance(what, Question) or "/documents/" in request.path
         return Read(request, worker, shows)
 
-    def edit(self, place: Place, worker: int | None = None) -> Edit:
-        """The next version of a document."""
-        self._versions[place] += 1
+    def edit(self, *places: Place, worker: int | None = None) -> Edit:
+        """The next version of documents of one collection."""
+        for place in places:
+            self._versions[place] += 1
         if worker is None:
             worker = self._random.randrange(WORKERS)
-        request = Request(place.tenant, "PUT", place.path, self._body(place))
-        return Edit(place, self._versions[place], request, worker)
+        of = places[0]
+        if len(places) == 1:
+            request = Request(of.tenant, "PUT", of.path, self._body(of))
+        else:
+            documents = [{"id": place.document, **self._body(place)} for place in places]
+            path = f"/collections/{of.collection}/documents"
+            request = Request(of.tenant, "POST", path, {"documents": documents})
+        return Edit({place: self._versions[place] for place in places}, request, worker)
 
-    def version(self, place: Place) -> int:
-        return self._versions[place]
+    def _beside(self, place: Place) -> list[Place]:
+        """This document, and the next ones of its collection."""
+        others = [
+            each
+            for each in self._texts
+            if (each.tenant, each.collection) == (place.tenant, place.collection) and each != place
+        ]
+        return [place, *others[: _AT_ONCE - 1]]
 
     def _body(self, place: Place) -> dict[str, str]:
         text, version = self._texts[place], self._versions[place]
