@@ -10,13 +10,14 @@ from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any, Final
 
 from cascada import Cache, Tenant, generate_resource_id_hash
-from examples.agent_service import screen
+from examples.agent_service import terminal
 from examples.agent_service.caching import PASSAGES, POLICIES
+from examples.agent_service.compare import GRACE, versions_in
 from examples.agent_service.drive import Answered, Column
 from examples.agent_service.lexical import LexicalEmbedder
 from examples.agent_service.process import RedisServer
-from examples.agent_service.truth import GRACE, versions_in
-from examples.agent_service.world import TENANTS, WORKERS, Place, Question, Step, World
+from examples.agent_service.workload import WORKERS, Step, edit, read
+from examples.agent_service.world import TENANTS, Place, Question, World
 
 OUTAGE: Final = 1.5
 """Seconds that Redis is away."""
@@ -56,14 +57,14 @@ class Acts:
                 "document", document=about.document, collection=about.collection, dry_run=True
             )
         before = [await self._ask(self._cascada, each) for each in asked]
-        edit = self._world.edit(about, worker=0)
-        await asyncio.gather(*(column.edit(edit) for column in self._columns))
+        changed = edit(self._world, about, worker=0)
+        await asyncio.gather(*(column.edit(changed) for column in self._columns))
         await asyncio.sleep(GRACE)
         after = [await self._ask(self._cascada, each) for each in asked]
         by_hand = await self._ask(self._by_hand, question)
-        self._draw(edit.versions[about], asked, made_of, reached.counts, before, after)
+        self._draw(changed.versions[about], asked, made_of, reached.counts, before, after)
         shown = {versions_in(each.text).get(about.mark) for each in by_hand}
-        screen.say(
+        terminal.say(
             f"The cache by hand has deleted the key of {about.document}, and goes on answering "
             f"{_question(question)} from {', '.join(f'v{each}' for each in sorted(shown, key=str))}"
             ", until its TTL ends."
@@ -103,8 +104,8 @@ class Acts:
     ) -> None:
         """Each value below the one of its sources that is itself made from most."""
         about = asked[0].about
-        root = screen.Node(f"{about.mark} is edited, v{version - 1} -> v{version}, by worker 1")
-        nodes = {key: screen.Node(key) for key in made_of}
+        root = terminal.Node(f"{about.mark} is edited, v{version - 1} -> v{version}, by worker 1")
+        nodes = {key: terminal.Node(key) for key in made_of}
         for key, sources in sorted(made_of.items()):
             within = [each for each in sources if each in nodes]
             parent = max(within, key=lambda each: len(made_of[each]), default=None)
@@ -116,10 +117,10 @@ class Acts:
             for worker in range(WORKERS):
                 was, now = old[worker], new[worker]
                 told = f"worker {worker + 1}: {_told(was, about)} -> {_told(now, about)}"
-                nodes[key].below.append(screen.Node(told))
-        screen.tree(root)
+                nodes[key].below.append(terminal.Node(told))
+        terminal.tree(root)
         went = ", ".join(f"{count} {label}" for label, count in counts.items() if count)
-        screen.say(f"One atomic invalidation; by its dry run it would take: {went}.")
+        terminal.say(f"One atomic invalidation; by its dry run it would take: {went}.")
 
     async def kill_redis(
         self, steps: Sequence[Step], *, concurrency: int, rate: float
@@ -127,26 +128,26 @@ class Acts:
         """kill -9 while all columns are read, with an edit in the middle of the outage."""
         tally = self._cascada.tally
         failed, answered = len(tally.failed), len(tally.seconds)
-        edit = self._world.edit(self._world.questions[0].about)
+        changed = edit(self._world, self._world.questions[0].about, worker=0)
         async with asyncio.TaskGroup() as group:
             for column in self._columns:
                 group.create_task(column.drive(steps, concurrency=concurrency, rate=rate))
             await asyncio.sleep(OUTAGE / 3)
             await self._redis.kill()
-            screen.say("Redis is killed (kill -9), and a document is edited ...")
-            edited = [group.create_task(_timed(column.edit(edit))) for column in self._columns]
+            terminal.say("Redis is killed (kill -9), and a document is edited ...")
+            edited = [group.create_task(_timed(column.edit(changed))) for column in self._columns]
             await asyncio.sleep(OUTAGE)
             await self._redis.start()
-            screen.say(f"... and it is back, empty, after {OUTAGE:.1f} s.")
+            terminal.say(f"... and it is back, empty, after {OUTAGE:.1f} s.")
             used = await self._until_used()
-        screen.say(
+        terminal.say(
             f"cascada: {len(tally.seconds) - answered} reads meanwhile, "
             f"{len(tally.failed) - failed} requests failed; the edit was stored and told to all "
             f"after {edited[-1].result():.1f} s"
         )
         if used is None:
             return ["Redis came back, and was not used again"]
-        screen.say(f"Both workers used Redis again {used:.1f} s after it was back.")
+        terminal.say(f"Both workers used Redis again {used:.1f} s after it was back.")
         return []
 
     async def _until_used(self) -> float | None:
@@ -174,8 +175,8 @@ class Acts:
             await self._ask(self._cascada, each) for each in (question, theirs)
         ]
         for tenant, each in ((mine.tenant, answer), (other, another)):
-            screen.say(f"{tenant} asks {_question(question)}: {_told(each)}")
-            screen.say(f"    from {', '.join(sorted(versions_in(each.text)))}")
+            terminal.say(f"{tenant} asks {_question(question)}: {_told(each)}")
+            terminal.say(f"    from {', '.join(sorted(versions_in(each.text)))}")
         foreign = [m for m in versions_in(another.text) if not m.startswith(f"{other}/")]
         if foreign or not versions_in(another.text):
             return [f"{other} was shown {foreign or 'nothing'}"]
@@ -190,7 +191,7 @@ class Acts:
 
     async def _ask(self, column: Column, question: Question) -> list[Answered]:
         """The question, of each worker in turn."""
-        reads = [self._world.read(question, worker) for worker in range(WORKERS)]
+        reads = [read(question, worker) for worker in range(WORKERS)]
         return [await column.ask(read) for read in reads]
 
 

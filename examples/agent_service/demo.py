@@ -3,7 +3,7 @@
 It starts a real Redis and the service in three columns of two workers: without a cache, with a TTL
 cache written by hand (by_hand.py), and with cascada. All are driven over HTTP through one workload,
 part by part in turn, so that they meet the same weather, while documents are edited. Every answer
-is judged from outside (truth.py). Then an edit is followed through both workers, Redis is killed,
+is judged from outside (compare.py). Then an edit is followed through both workers, Redis is killed,
 and two tenants ask the same (acts.py).
 
 Exit code 0 if no answer of cascada's was wrong, no request failed and the targets hold. Counts
@@ -23,9 +23,10 @@ from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
-from examples.agent_service import screen
+from examples.agent_service import terminal
 from examples.agent_service.acts import Acts
 from examples.agent_service.client import Client, NoAnswer
+from examples.agent_service.compare import GRACE
 from examples.agent_service.corpus import standard_library
 from examples.agent_service.drive import DOLLARS_PER_TOKEN, Bill, Column
 from examples.agent_service.process import (
@@ -44,8 +45,8 @@ from examples.agent_service.report import (
     rows,
     summary,
 )
-from examples.agent_service.truth import GRACE
-from examples.agent_service.world import COLLECTIONS, DOCUMENTS, TENANTS, WORKERS, Step, World
+from examples.agent_service.workload import WORKERS, Step, steps
+from examples.agent_service.world import COLLECTIONS, DOCUMENTS, TENANTS, World
 
 SEED: Final = 20
 SKEWS: Final = (0.8, 1.0, 1.2)
@@ -79,9 +80,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return asyncio.run(_Demo(parser.parse_args(arguments)).run())
     except* (DidNotStart, NoAnswer) as failed:
         for error in failed.exceptions:
-            screen.say(f"demo: {error!r}")
+            terminal.say(f"demo: {error!r}")
     except* KeyboardInterrupt:
-        screen.say("demo: stopped")
+        terminal.say("demo: stopped")
     return 1
 
 
@@ -95,7 +96,7 @@ class _Demo:
 
     async def run(self) -> int:
         begun = time.perf_counter()
-        screen.say(
+        terminal.say(
             f"demo: {len(TENANTS)} tenants, {len(TENANTS) * COLLECTIONS * DOCUMENTS} documents "
             "from Python's standard library; answers come from a local stand-in for a hosted "
             f"model, at ${DOLLARS_PER_TOKEN * 1e6:.0f} for a million tokens"
@@ -154,14 +155,14 @@ class _Demo:
 
     async def _race(self, columns: Sequence[Column], world: World, skew: float) -> Outcome:
         chosen = self._chosen
-        steps = list(world.steps(chosen.reads, chosen.edit_every, skew))
-        screen.title(f"The race: {chosen.reads} reads of each column, skew {skew}")
-        screen.say(
+        planned = list(steps(world, chosen.reads, chosen.edit_every, skew, SEED))
+        terminal.title(f"The race: {chosen.reads} reads of each column, skew {skew}")
+        terminal.say(
             f"Wrong is an answer that shows a version which was replaced {GRACE * 1000:.0f} ms or "
             "longer before it was asked for, in every column."
         )
         before = await _bills(columns)
-        with screen.race(COLUMNS, len(steps)) as tell:
+        with terminal.race(COLUMNS, len(planned)) as tell:
 
             async def told(done: int) -> list[Bill]:
                 bills = [now - old for now, old in zip(await _bills(columns), before, strict=True)]
@@ -177,8 +178,8 @@ class _Demo:
 
             async with asyncio.TaskGroup() as group:
                 refreshing = group.create_task(refresh())
-                for start in range(0, len(steps), _PART):
-                    part = steps[start:][:_PART]
+                for start in range(0, len(planned), _PART):
+                    part = planned[start:][:_PART]
                     await asyncio.gather(*(self._drive(column, part) for column in columns))
                     done += len(part)
                 refreshing.cancel()
@@ -194,24 +195,24 @@ class _Demo:
     ) -> list[str]:
         chosen = self._chosen
         acts = Acts(world, redis, namespace, *columns)
-        screen.title("An edit, and what goes with it")
+        terminal.title("An edit, and what goes with it")
         missed = await acts.follow_an_edit()
-        screen.title("Redis is killed")
-        steps = list(world.steps(int(chosen.rate * 2), chosen.reads, 1.0))
-        missed += await acts.kill_redis(steps, concurrency=chosen.concurrency, rate=chosen.rate)
-        screen.title("Another tenant asks the same")
+        terminal.title("Redis is killed")
+        reads = list(steps(world, int(chosen.rate * 2), chosen.reads, 1.0, SEED))
+        missed += await acts.kill_redis(reads, concurrency=chosen.concurrency, rate=chosen.rate)
+        terminal.title("Another tenant asks the same")
         return missed + await acts.ask_as_another()
 
     def _conclude(self, outcomes: Sequence[Outcome], missed: list[str], seconds: float) -> int:
         for outcome in outcomes:
-            screen.title(f"Skew {outcome.skew}: {outcome.observable} edits were seen in answers")
-            screen.table(HEADINGS, rows(outcome))
+            terminal.title(f"Skew {outcome.skew}: {outcome.observable} edits were seen in answers")
+            terminal.table(HEADINGS, rows(outcome))
         middle = outcomes[len(outcomes) // 2]
         missed += missed_targets(middle, min(OBSERVABLE, self._chosen.reads // 30))
-        screen.say(f"took {seconds:.0f} s; `make serve` leaves a service running")
+        terminal.say(f"took {seconds:.0f} s; `make serve` leaves a service running")
         for sentence in dict.fromkeys(missed):
-            screen.say(f"missed: {sentence}")
-        screen.say(summary(middle))
+            terminal.say(f"missed: {sentence}")
+        terminal.say(summary(middle))
         return 1 if missed else 0
 
 
@@ -219,7 +220,7 @@ async def _bills(columns: Sequence[Column]) -> list[Bill]:
     return await asyncio.gather(*(column.bill() for column in columns))
 
 
-def _counters(columns: Sequence[Column], bills: Sequence[Bill]) -> screen.Rows:
+def _counters(columns: Sequence[Column], bills: Sequence[Bill]) -> terminal.Rows:
     return [
         ("answers", *(f"{len(column.tally.seconds):,}" for column in columns)),
         ("edits of documents", *(f"{column.tally.edits:,}" for column in columns)),

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from examples.agent_service.client import Client, NoAnswer, Response
-from examples.agent_service.truth import Truth
-from examples.agent_service.world import Edit, Read, Request, Step
+from examples.agent_service.compare import Truth
+from examples.agent_service.workload import Edit, Read, Step
+from examples.agent_service.world import Request
 
 DOLLARS_PER_TOKEN: Final = 5 / 1_000_000
 """What the stand-in would cost: the price of a hosted model of the middle class, in and out."""

@@ -15,7 +15,7 @@ from rich.console import Console
 from cascada import Tenant
 from cascada.engine.engine import Engine
 from cascada.engine.writing.cascade import Cascade
-from examples.agent_service import demo, screen
+from examples.agent_service import demo, terminal
 from examples.agent_service.app import create_app
 from examples.agent_service.by_hand import Store, by_hand
 from examples.agent_service.client import Client, NoAnswer
@@ -24,7 +24,8 @@ from examples.agent_service.drive import Bill, Column
 from examples.agent_service.process import DidNotStart, redis_binary, running_redis
 from examples.agent_service.report import HEADINGS, Figures, Outcome, missed_targets, rows, summary
 from examples.agent_service.settings import Settings
-from examples.agent_service.world import Read, World
+from examples.agent_service.workload import Read, steps
+from examples.agent_service.world import World
 from tests.examples.serving import served
 from tests.servers.redis import RedisServer
 
@@ -32,7 +33,7 @@ SHORT = ["--reads", "240", "--edit-every", "20", "--latency", "10", "--rate", "3
 
 WORLD = World(standard_library(300), seed=3)
 CREATIONS = list(WORLD.creations())
-STEPS = list(WORLD.steps(200, 10, 1.0))
+STEPS = list(steps(WORLD, 200, 10, 1.0, seed=3))
 
 
 def test_the_demo_runs_three_columns_over_http(capsys: pytest.CaptureFixture[str]) -> None:
@@ -174,7 +175,7 @@ def test_latency_is_shown_and_does_not_decide() -> None:
 def test_the_table_fits_a_terminal_and_shows_all_targets(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    screen.table(HEADINGS, rows(outcome(queries=123_456)))
+    terminal.table(HEADINGS, rows(outcome(queries=123_456)))
     said = capsys.readouterr().out
     assert max(map(len, said.splitlines())) <= 80
     for target in ("> 0.85", "-70 %", "-60 %", "-80 % to -95 %"):
@@ -183,12 +184,12 @@ def test_the_table_fits_a_terminal_and_shows_all_targets(
 
 def test_a_terminal_shows_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     out = io.StringIO()
-    monkeypatch.setattr(screen, "_console", Console(file=out, force_terminal=True, width=100))
-    with screen.race(HEADINGS[:3], 10) as tell:
+    monkeypatch.setattr(terminal, "_console", Console(file=out, force_terminal=True, width=100))
+    with terminal.race(HEADINGS[:3], 10) as tell:
         tell(5, [("WRONG ANSWERS", "0", "17", "0")])
-    screen.tree(screen.Node("[root]", [screen.Node("leaf", [screen.Node("[x v1]")])]))
-    screen.table(HEADINGS, rows(outcome()))
-    screen.title("An act")
+    terminal.tree(terminal.Node("[root]", [terminal.Node("leaf", [terminal.Node("[x v1]")])]))
+    terminal.table(HEADINGS, rows(outcome()))
+    terminal.title("An act")
     said = out.getvalue()
     for word in ("17", "[root]", "leaf", "[x v1]", "hit ratio", "An act"):
         assert word in said

@@ -2,7 +2,7 @@
 
 import pytest
 
-from examples.agent_service.truth import GRACE, Truth, versions_in
+from examples.agent_service.compare import GRACE, Truth, versions_in
 from examples.agent_service.world import Place
 
 D1, D2 = Place("acme", "c", "d1"), Place("acme", "c", "d2")
