@@ -198,8 +198,9 @@ class _Demo:
         terminal.title("An edit, and what goes with it")
         missed = await acts.follow_an_edit()
         terminal.title("Redis is killed")
-        reads = list(steps(world, int(chosen.rate * 2), chosen.reads, 1.0, SEED))
-        missed += await acts.kill_redis(reads, concurrency=chosen.concurrency, rate=chosen.rate)
+        reads = int(chosen.rate * 2)
+        alone = list(steps(world, reads, reads + 1, 1.0, SEED))
+        missed += await acts.kill_redis(alone, concurrency=chosen.concurrency, rate=chosen.rate)
         terminal.title("Another tenant asks the same")
         return missed + await acts.ask_as_another()
 

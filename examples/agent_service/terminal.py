@@ -19,7 +19,7 @@ Rows = Sequence[Sequence[str]]
 
 _TOLD: Final = 4  # how often a race is told of in plain lines
 _ALARM: Final = "WRONG"
-_console: Final = Console(highlight=False)
+console: Final = Console(highlight=False)
 
 
 @dataclass(slots=True)
@@ -35,8 +35,8 @@ def say(text: str = "") -> None:
 
 
 def title(text: str) -> None:
-    if _console.is_terminal:
-        _console.rule(f"[bold]{text}", align="left")
+    if console.is_terminal:
+        console.rule(f"[bold]{text}", align="left")
     else:
         say(f"\n{text}")
 
@@ -44,8 +44,8 @@ def title(text: str) -> None:
 @contextmanager
 def race(columns: Sequence[str], total: int) -> Iterator[Callable[[int, Rows], None]]:
     """Counters side by side; call what it yields with how much is done, and the rows."""
-    if _console.is_terminal:
-        with Live(console=_console, refresh_per_second=8) as live:
+    if console.is_terminal:
+        with Live(console=console, refresh_per_second=8) as live:
             yield lambda done, rows: live.update(
                 Group(_table(columns, rows), ProgressBar(total, done, width=60))
             )
@@ -63,8 +63,8 @@ def race(columns: Sequence[str], total: int) -> Iterator[Callable[[int, Rows], N
 
 
 def table(columns: Sequence[str], rows: Rows) -> None:
-    if _console.is_terminal:
-        _console.print(_table(columns, rows))
+    if console.is_terminal:
+        console.print(_table(columns, rows))
         return
     lines = [["", *columns], *rows]
     widths = [max(len(line[at]) for line in lines if at < len(line)) for at in range(len(lines[0]))]
@@ -74,8 +74,8 @@ def table(columns: Sequence[str], rows: Rows) -> None:
 
 
 def tree(root: Node) -> None:
-    if _console.is_terminal:
-        _console.print(_grown(Tree(Text(root.text)), root))
+    if console.is_terminal:
+        console.print(_grown(Tree(Text(root.text)), root))
         return
     for depth, text in _flat(root, 0):
         say(f"  {'   ' * depth}{'- ' if depth else ''}{text}")

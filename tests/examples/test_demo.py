@@ -184,7 +184,7 @@ def test_the_table_fits_a_terminal_and_shows_all_targets(
 
 def test_a_terminal_shows_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     out = io.StringIO()
-    monkeypatch.setattr(terminal, "_console", Console(file=out, force_terminal=True, width=100))
+    monkeypatch.setattr(terminal, "console", Console(file=out, force_terminal=True, width=100))
     with terminal.race(HEADINGS[:3], 10) as tell:
         tell(5, [("WRONG ANSWERS", "0", "17", "0")])
     terminal.tree(terminal.Node("[root]", [terminal.Node("leaf", [terminal.Node("[x v1]")])]))
