@@ -52,6 +52,9 @@ if TYPE_CHECKING:
     from cascada.codecs.public import deserialize_from_cache as deserialize_from_cache
     from cascada.codecs.public import serialize_for_cache as serialize_for_cache
     from cascada.engine.writing.cascade import Cascade as Cascade
+    from cascada.model.bill import Bill as Bill
+    from cascada.model.cost import Cost as Cost
+    from cascada.model.cost import Price as Price
     from cascada.model.dependencies import Dependent as Dependent
     from cascada.model.entry import Hit as Hit
     from cascada.model.entry import Invalidated as Invalidated
@@ -124,6 +127,8 @@ _NAMES = {
     "api.documents.tracking": "track_agent_cache_metrics track_cache_metrics",
     "codecs.digest": "generate_resource_id_hash",
     "codecs.public": "deserialize_from_cache serialize_for_cache",
+    "model.bill": "Bill",
+    "model.cost": "Cost Price",
     "model.dependencies": "Dependent",
     "engine.writing.cascade": "Cascade",
     "model.entry": "Hit Invalidated Miss",

@@ -39,6 +39,7 @@ _DOCUMENTED = """
     Cascade Dependent METRIC_CACHE_INVALIDATION_FAILED invalidate_agent_cache_cascade
     invalidate_conversation_cache invalidate_conversation_cache_cascade
     invalidate_document_update register_conversation_resolver
+    Bill Cost Price
 """
 MODERN, DOCUMENTED = _MODERN.split(), _DOCUMENTED.split()
 

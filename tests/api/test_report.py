@@ -7,12 +7,13 @@ import pytest
 
 from cascada import Cache
 from cascada.api.statistics import Statistics, TypeStatistics
+from cascada.model.bill import Bill
 from tests.scenarios.row import all_stored
 
 
 def row(hits: int = 0, saved_seconds: float = 0.0, **counts: int) -> TypeStatistics:
-    timed = {"timed_hits": hits, "timed_seconds": saved_seconds}
-    return TypeStatistics({"l1": hits}, **counts, **timed)  # type: ignore[arg-type]
+    saved = {"hits": Bill(hits, saved_seconds)}
+    return TypeStatistics({"l1": hits}, saved_by=saved, **counts)  # type: ignore[arg-type]
 
 
 FINE = row(hits=90, misses=10, saved_seconds=12.34, checked=40)

@@ -20,14 +20,38 @@ from cascada.codecs.envelope import (
     stamps_of,
     unpack,
 )
+from cascada.model.bill import (
+    COUNT_BITS,
+    MOST_MONEY,
+    MOST_TOKENS,
+    TOO_MUCH,
+    UNKNOWN,
+    Bill,
+    packed,
+)
+from cascada.model.cost import Cost
 from cascada.model.entry import UNSET, Codec, Entry, Flag
 from cascada.model.errors import BadInput, CorruptEntry
+from cascada.testing.steps import COST
 
 HOME = home_of(b"shop:v:acme:row:1")
-FIELDS = ("data", "codec", "flags", "created", "fresh_until", "expires", "names", "version")
+FIELDS = ("data", "codec", "flags", "created", "fresh_until", "expires", "names", "version", "cost")
 
 _times = st.just(math.inf) | st.integers(-(10**12), 10**15).map(lambda ms: ms / 1000)
 _names = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+_costs = st.builds(
+    packed,
+    st.floats(0, 1e9),
+    st.none()
+    | st.builds(
+        Cost,
+        money=st.none() | st.decimals(0, MOST_MONEY, places=6),
+        tokens_in=st.integers(2**20, MOST_TOKENS),
+        tokens_out=st.integers(0, MOST_TOKENS),
+        tokens_cached=st.integers(0, 2**20),
+    ),
+    st.just({}),
+)
 entries = st.builds(
     Entry,
     st.binary(max_size=200),
@@ -38,6 +62,8 @@ entries = st.builds(
     _times,
     st.lists(_names, max_size=4).map(tuple),
     st.none() | st.integers(-(2**63), 2**63 - 1),
+    st.just(UNSET),
+    _costs,
 )
 stamps = st.lists(st.binary(min_size=8, max_size=8), max_size=13).map(tuple)
 
@@ -54,6 +80,7 @@ SAMPLES = {
             1_700_003_600.0,
             ("#:acme:news", "p:acme:agent:ñ"),
             -7,
+            cost=COST,
         ),
         (b"12345678", b"abcdefgh", b"\x00" * 8),
     ),
@@ -227,6 +254,27 @@ def test_any_bytes_with_right_checksums_are_an_entry_or_corrupt(
 def test_what_a_future_version_wrote_is_corrupt(blob: bytes) -> None:
     with pytest.raises(CorruptEntry):
         unpack(blob, HOME)
+
+
+@pytest.mark.parametrize(
+    "cost", [b"", b"\x00", b"\x02\x01", b"\x01\x00", b"\x02\x01\x00", b"\x06" + b"\xff" * 6]
+)
+def test_what_no_load_took_is_corrupt(cost: bytes) -> None:
+    with pytest.raises(CorruptEntry):
+        unpack(header(flags=Flag.COSTED, rest=cost), HOME)
+
+
+def test_what_a_future_version_adds_to_a_cost_is_passed_on() -> None:
+    number = (TOO_MUCH.bit_length() - COUNT_BITS + 7) // 8
+    more = COST | 0x5A << 8 * number + COUNT_BITS
+    entry = unpack(pack(Entry(b"x", cost=more), HOME), HOME)
+    assert entry.cost == more
+    assert Bill.of(entry.cost) == Bill.of(COST)
+
+
+def test_a_value_that_no_load_brought_has_no_cost_and_no_byte_more() -> None:
+    assert unpack(header(), HOME).cost == UNKNOWN
+    assert len(pack(Entry(b"x", cost=UNKNOWN), HOME)) == STAMPS_AT + 1
 
 
 @pytest.mark.parametrize("version", [-(2**63), -1, 0, 1, 2**63 - 1, None])

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from cascada.model import arguments
 from cascada.model.clock import Clock, SystemClock
+from cascada.model.cost import Price
 from cascada.model.dependencies import Dependent
 from cascada.model.entry import Hit, Miss
 from cascada.model.events import Observer
@@ -55,11 +56,12 @@ class Cache:
 
     default_policy: of types without one. namespace: before every stored key, so that environments
     may share a server. mode: "on", "off" or "observe". dependencies: rows of the application's own
-    for `Tenant.cascade`, by subject. tenant_validator: may raise to refuse a tenant. observers: are
-    called with each `Event`. debug: check what costs too much to be checked always, that values
-    come back as they were stored and that nobody has changed one that is shared (None: in Python's
-    development mode, `python -X dev`). clock: where the time comes from, tiers: ready tiers instead
-    of `redis` and `database` (both for tests).
+    for `Tenant.cascade`, by subject. prices: what calls of models cost, by the model's name (a date
+    behind it does not matter), as `Price(...)` or a dict of what that has. tenant_validator: may
+    raise to refuse a tenant. observers: are called with each `Event`. debug: check what costs too
+    much to be checked always, that values come back as they were stored and that nobody has changed
+    one that is shared (None: in Python's development mode, `python -X dev`). clock: where the time
+    comes from, tiers: ready tiers instead of `redis` and `database` (both for tests).
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Cache:
         namespace: str = "cascada",
         mode: Mode = "on",
         dependencies: Mapping[str, Sequence[Dependent]] | None = None,
+        prices: Mapping[str, Price | Mapping[str, Any]] | None = None,
         tenant_validator: Callable[[str], None] | None = None,
         observers: Sequence[Observer] = (),
         debug: bool | None = None,
@@ -100,6 +103,7 @@ class Cache:
             namespace=namespace,
             mode=mode,
             dependencies={} if dependencies is None else dependencies,
+            prices={} if prices is None else prices,  # type: ignore[arg-type]  # checked there
             observers=observers,
             debug=sys.flags.dev_mode if debug is None else debug,
         )
@@ -217,11 +221,14 @@ class Cache:
         self._handles.clear()  # they have worked out what the keys of the type hold
         self._engine.stack.memory.flush()
 
-    async def stats(self) -> Statistics:
-        """What it has done since this process started, and what its tiers hold; print it."""
+    async def stats(self, *, tenants: int = 100) -> Statistics:
+        """What it has done since this process started, and what its tiers hold; print it.
+
+        So many `tenants`, the first ones that were met, have figures of their own as well.
+        """
         from cascada.api.statistics import statistics
 
-        return await statistics(self._engine)
+        return await statistics(self._engine, arguments.integer(tenants, "tenants", 0))
 
     def bypass(self) -> AbstractContextManager[None]:
         """`with cache.bypass():` reads go to their sources, past all tiers, and store nothing."""

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from typing import TypeVar
+from dataclasses import dataclass, field, fields, replace
+from decimal import Decimal
+from itertools import islice
+from typing import Final, TypeVar
 
 from msgspec.structs import astuple
 
 from cascada.engine.engine import Engine
-from cascada.engine.kinds import Kind
+from cascada.engine.kinds import OTHER, Kind
+from cascada.model.bill import Bill
 from cascada.model.entry import MEMORY
 from cascada.telemetry.custom import Series
 
@@ -26,9 +29,13 @@ _HEADINGS = (
 )  # fmt: skip
 
 
+SAVED_BY: Final = ("hits", "replays", "coalesced")
+"""How a read is answered without asking a source for it."""
+
+
 @dataclass(frozen=True, slots=True)
 class TypeStatistics:
-    """One data type, all tenants together. Reads that shared a load are neither hit nor miss.
+    """One data type, of all tenants or of one. Reads that shared a load are neither hit nor miss.
 
     by_tier: hits, by the name of the tier that answered. coalesced: reads that shared another
     caller's load. stale: answers past their ttl. loads, load_failures, load_seconds: what loaders
@@ -38,6 +45,10 @@ class TypeStatistics:
     timed_seconds: hits whose source was timed, too. stored, stored_bytes: what was given to the
     tiers; bulky: of it, what was larger than its type should be. oversized, unstorable: loaded
     values that only their callers had.
+
+    spent: what sources were asked for, for whatever reason, and took. saved_by: what reads have
+    saved that were answered without: "hits" by what a tier had, "replays" by a stream that it had,
+    "coalesced" by another caller's load; each is in one of them.
     """
 
     by_tier: Mapping[str, int] = field(default_factory=dict)
@@ -61,6 +72,8 @@ class TypeStatistics:
     bulky: int = 0
     oversized: int = 0
     unstorable: int = 0
+    spent: Bill = field(default_factory=Bill)
+    saved_by: Mapping[str, Bill] = field(default_factory=lambda: dict.fromkeys(SAVED_BY, Bill()))
 
     @property
     def hits(self) -> int:
@@ -76,10 +89,15 @@ class TypeStatistics:
         return self.hits / self.reads if self.reads else 0.0
 
     @property
+    def saved(self) -> Bill:
+        """What all reads have saved that were answered without asking a source for them."""
+        return sum(self.saved_by.values(), Bill())
+
+    @property
     def saved_seconds(self) -> float:
-        """What hits have saved: as their source was timed, else as loads have taken on average."""
-        untimed = max(0, self.hits - self.timed_hits)
-        return self.timed_seconds + (untimed * self.load_seconds / self.loads if self.loads else 0)
+        """The seconds of that: each read counts what the load of its value has taken, in whatever
+        process (in mode observe: what its source took)."""
+        return self.saved.seconds
 
     @property
     def consistency(self) -> float | None:
@@ -110,7 +128,8 @@ class Statistics:
 
     mode: of the cache ("mixed": of caches in several). types: by data type. tiers: by name, from
     memory down. tracked: the application's own measurements, and those of the cascades. workers: of
-    how many processes that live these are the counts.
+    how many processes that live these are the counts. tenants: the same for each tenant, of so many
+    in the order in which they were first met; the rest is `other`.
     """
 
     mode: str
@@ -118,6 +137,7 @@ class Statistics:
     tiers: Mapping[str, TierStatistics] = field(default_factory=dict)
     tracked: Sequence[Series] = ()
     workers: int = 1
+    tenants: Mapping[str, Statistics] = field(default_factory=dict)
 
     @property
     def total(self) -> TypeStatistics:
@@ -125,9 +145,11 @@ class Statistics:
         return added_up(list(self.types.values()))
 
     def __str__(self) -> str:
-        rows: list[tuple[str, ...]] = [("type", *_HEADINGS)]
-        rows += [(name, *_cells(row)) for name, row in sorted(self.types.items())]
-        rows.append(("all", *_cells(self.total)))
+        total = self.total
+        costs = [name for name, told in _COSTS.items() if told(total.saved) or told(total.spent)]
+        rows: list[tuple[str, ...]] = [("type", *_HEADINGS, *_of_costs(costs))]
+        rows += [(name, *_cells(row, costs)) for name, row in sorted(self.types.items())]
+        rows.append(("all", *_cells(total, costs)))
         first, *others = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = [
             "  ".join([name.ljust(first), *map(str.rjust, cells, others)]) for name, *cells in rows
@@ -150,9 +172,11 @@ class Statistics:
             )
         if self.mode == "off":
             return "The cache is off: set CASCADA_MODE=observe to learn what it would do."
+        saved = ", ".join([f"{total.saved_seconds:.1f} s", *_in_words(total.saved)])
+        shared = f" and {total.coalesced} more shared a load" if total.coalesced else ""
         worth = (
-            f"{total.hit_ratio:.0%} of the reads {would} hits, which "
-            f"{'would have ' if self.mode == 'observe' else ''}saved {total.saved_seconds:.1f} s"
+            f"{total.hit_ratio:.0%} of the reads {would} hits{shared}, which "
+            f"{'would have ' if self.mode == 'observe' else ''}saved {saved}"
         )
         if not total.checked:
             ask = "" if self.mode == "observe" else _ASK
@@ -174,27 +198,44 @@ _ASK = (
     "; say Policy(checkable=False) of what a model makes, since a check asks the source again, and "
     "set CASCADA_SELF_CHECK=10 to compare some"
 )
-_SUMS = [each.name for each in fields(TypeStatistics) if each.name != "by_tier"]
+_NO_SUMS = ("by_tier", "spent", "saved_by")
+_SUMS = [each.name for each in fields(TypeStatistics) if each.name not in _NO_SUMS]
 
 
-async def statistics(engine: Engine) -> Statistics:
+async def statistics(engine: Engine, tenants: int) -> Statistics:
     """What is known of one cache, and what its tiers say of themselves."""
     usage = await engine.usage()
-    said = counted(engine)
+    said = counted(engine, tenants)
     tiers: dict[str, TierStatistics] = {}
     for name, hits, misses in by_tier(said.total, engine):
         used = usage.get(name)
         held = () if used is None else astuple(used)
         tiers[name] = TierStatistics(hits, misses, used is not None, *held)
-    return Statistics(said.mode, said.types, tiers, said.tracked)
+    return replace(said, tiers=tiers)
 
 
-def counted(engine: Engine) -> Statistics:
-    """The same without the tiers, which have to be asked: the counts alone, at once."""
+def counted(engine: Engine, tenants: int = 0) -> Statistics:
+    """The same without the tiers, which have to be asked: the counts alone, at once.
+
+    tenants: how many get figures of their own.
+    """
+    mode = engine.options.mode
+    named = dict.fromkeys(
+        islice(dict.fromkeys(kind.tenant for kind in engine.kinds.all()), tenants)
+    )
+    of_each: dict[str, dict[str, TypeStatistics]] = {}
+    by_both = counts_by(
+        engine, lambda kind: (kind.tenant if kind.tenant in named else OTHER, kind.data_type)
+    )
+    by_type: dict[str, list[TypeStatistics]] = {}
+    for (tenant, data_type), row in by_both.items():
+        of_each.setdefault(tenant, {})[data_type] = row
+        by_type.setdefault(data_type, []).append(row)
     return Statistics(
-        engine.options.mode,
-        counts_by(engine, lambda kind: kind.data_type),
+        mode,
+        {name: added_up(rows) for name, rows in by_type.items()},
         tracked=engine.trace.tracked.all(),
+        tenants={name: Statistics(mode, types) for name, types in of_each.items()} if named else {},
     )
 
 
@@ -227,11 +268,54 @@ def added_up(rows: Sequence[Kind | TypeStatistics]) -> TypeStatistics:
     for row in rows:
         hits.update(row.by_tier)
     sums = {name: sum(getattr(row, name) for row in rows) for name in _SUMS}
+    bills = [row.bills for row in rows if isinstance(row, Kind)]
+    by_hits, replays, shared, spent_ = map(sum, zip(*bills, strict=True)) if bills else (0,) * 4
+    spent = Bill.of(spent_)
+    saved = {
+        "hits": Bill.of(by_hits - replays),
+        "replays": Bill.of(replays),
+        "coalesced": Bill.of(shared),
+    }
+    for row in rows:
+        if isinstance(row, TypeStatistics):
+            spent += row.spent
+            for how, bill in row.saved_by.items():
+                saved[how] = saved.get(how, Bill()) + bill
     # A plain dict: `dataclasses.asdict` makes of a Counter another one, which counts its pairs.
-    return TypeStatistics(dict(hits), **sums)
+    return TypeStatistics(dict(hits), **sums, spent=spent, saved_by=saved)
 
 
-def _cells(row: TypeStatistics) -> tuple[str, ...]:
+def _tokens(bill: Bill) -> int | None:
+    return None if bill.tokens_in is None else bill.tokens_in + (bill.tokens_out or 0)
+
+
+_COSTS: Mapping[str, Callable[[Bill], int | Decimal | None]] = {
+    "tokens": _tokens,
+    "money": lambda bill: bill.money,
+}
+"""What a table shows beside seconds, if anybody has said it."""
+
+
+def _of_costs(costs: Sequence[str]) -> list[str]:
+    return [f"{how} {what}" for what in costs for how in ("saved", "spent")]
+
+
+def _in_words(bill: Bill) -> list[str]:
+    tokens = _tokens(bill)
+    said = [] if tokens is None else [f"{tokens:,} tokens"]
+    if bill.money is not None:
+        unknown = f" (the price of {bill.unpriced:,} is unknown)" if bill.unpriced else ""
+        said.append(f"{bill.money:.2f} in money{unknown}")
+    return said
+
+
+def _shown(value: int | Decimal | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4f}" if isinstance(value, Decimal) else f"{value}"
+
+
+def _cells(row: TypeStatistics, costs: Sequence[str]) -> tuple[str, ...]:
     known = row.consistency
     return (
         str(row.reads),
@@ -243,4 +327,5 @@ def _cells(row: TypeStatistics) -> tuple[str, ...]:
         str(row.differed_1s),
         str(row.differed_10s),
         "-" if known is None else f"{known:.4f}",
+        *[_shown(_COSTS[what](bill)) for what in costs for bill in (row.saved, row.spent)],
     )

@@ -10,11 +10,13 @@ import sys
 import urllib.request
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from cascada.api.statistics import Statistics, TypeStatistics, added_up
+from cascada.model.bill import Bill
 from cascada.model.errors import BadInput, MissingExtra
 
 try:
@@ -36,12 +38,15 @@ _URL: Final = re.compile(
 """Read strictly: with a `/` or `@` in a password, a part of it stands where the page is looked for.
 Not by `urlsplit`, which shows what it cannot read in its errors."""
 
+_BILLED: Final = ("seconds", "tokens_in", "tokens_out", "tokens_cached", "money", "unpriced")
+
 _READ: Final = {
     "cache_hit_total": "layer",
     "cache_miss_total": "layer",
     "cache_differed_total": "after",
     "cache_checked_total": None,
-    "cache_saved_seconds_total": None,
+    **{f"cache_saved_{part}_total": "by" for part in _BILLED},
+    **{f"cache_spent_{part}_total": None for part in _BILLED},
 }
 """The counters that a report is made of, and the label of each beside the data type."""
 
@@ -112,7 +117,8 @@ def _by_type(samples: Iterable[Sample]) -> dict[str, TypeStatistics]:
         if not math.isfinite(value):
             raise ValueError(name)
         label = _READ[name]
-        types[labels["data_type"]][name, label and labels[label]] += value
+        # Pages of older versions do not say how it was saved.
+        types[labels["data_type"]][name, label and labels.get(label, "")] += value
     return {data_type: _row(counts) for data_type, counts in types.items()}
 
 
@@ -129,9 +135,25 @@ def _row(counts: Counts) -> TypeStatistics:
         differed=differed[0],
         differed_1s=differed[1],
         differed_10s=differed[2],
-        timed_hits=sum(hits.values()),  # what they saved, the page says
-        timed_seconds=counts["cache_saved_seconds_total", None],
+        spent=_bill("spent", counts),
+        saved_by={"hits": _bill("saved", counts)},
     )
+
+
+def _bill(what: str, counts: Counts) -> Bill:
+    """What was spent, or saved however it was."""
+    said: dict[str, Decimal] = {}
+    for (name, _), value in counts.items():
+        part = name.removeprefix(f"cache_{what}_").removesuffix("_total")
+        if part in _BILLED and name.startswith(f"cache_{what}_"):
+            # A page has floats, of which the shortest form says what was meant.
+            said[part] = said.get(part, Decimal(0)) + Decimal(repr(value))
+    tokens_in, tokens_out, cached = [
+        int(said[part]) if part in said else None
+        for part in ("tokens_in", "tokens_out", "tokens_cached")
+    ]
+    seconds, unpriced = float(said.get("seconds", 0)), int(said.get("unpriced", 0))
+    return Bill(0, seconds, tokens_in, tokens_out, cached, said.get("money"), unpriced)
 
 
 def _text(source: str) -> str:

@@ -17,6 +17,7 @@ Layout of version 1, little endian:
     48      2     number of dynamic names
     50      8 n   stamps
             ...   names: length in two bytes, UTF-8
+            ...   if COSTED: what its load took, length in one byte, then that many
             ...   payload, to the end
 
 The home is where the bytes lie (`home_of`): what was copied to another key, tenant or namespace
@@ -27,9 +28,13 @@ together are the entry's `mark`: other bytes, another mark.
 A stamp that is damaged is equal to none, so that its entry is a miss without any checksum; leaving
 the stamps out lets a script put them in.
 
-VERSIONED is a fact about these bytes: `pack` sets it, `unpack` takes it off. The low byte of the
-flags says how to read an entry, so an unknown bit there (as an unknown codec or version) makes
-it unreadable; an unknown bit in the high byte is kept and passed on.
+VERSIONED and COSTED are facts about these bytes: `pack` sets them, `unpack` takes them off. The low
+byte of the flags says how to read an entry, so an unknown bit there (as an unknown codec or
+version) makes it unreadable; an unknown bit in the high byte is kept and passed on. So a version of
+cascada that does not know COSTED yet misses what a load of this one has stored, and loads it once
+more; what that stores, both read.
+
+What a load took is the number of `model.bill` less its lowest field, as a whole number.
 
 `unpack` raises CorruptEntry, and nothing else, whatever bytes it is given.
 """
@@ -43,7 +48,8 @@ from math import inf
 from typing import Final
 from zlib import crc32
 
-from cascada.model.entry import Codec, Entry, Flag
+from cascada.model.bill import COUNT_BITS, TOO_MUCH, UNKNOWN
+from cascada.model.entry import UNSET, Codec, Entry, Flag
 from cascada.model.errors import BadInput, CorruptEntry
 
 MAGIC: Final = b"\xca\xda"
@@ -57,6 +63,9 @@ MARK: Final = slice(3, 11)
 
 CONTENT: Final = 4
 """Bytes of a mark that say what an entry holds, and nothing of its times."""
+
+STAMP_COUNT: Final = slice(46, 48)
+"""Where the number of stamps stands."""
 
 STAMPS_AT: Final = 50
 """Where the stamps begin."""
@@ -74,7 +83,6 @@ _LENGTH: Final = struct.Struct("<H")
 _unpack_header: Final = _HEADER.unpack_from
 _TIMES_AT: Final = 11
 _FACTS_AT: Final = 35
-_STAMP_COUNT: Final = slice(46, 48)
 
 _NEVER: Final = 2**63 - 1
 _END: Final = _NEVER / 1000
@@ -82,6 +90,8 @@ _END: Final = _NEVER / 1000
 # Plain ints: arithmetic with enum members costs a microsecond, more than all the rest.
 _UNREADABLE: Final = 0xFF & ~sum(Flag)
 _VERSIONED: Final = int(Flag.VERSIONED)
+_COSTED: Final = int(Flag.COSTED)
+_OF_THE_BYTES: Final = _VERSIONED | _COSTED
 _LAST_CODEC: Final = int(max(Codec))
 
 
@@ -97,14 +107,18 @@ def pack(entry: Entry, home: int, stamps: Sequence[bytes] = ()) -> bytes:
 def pack_around(entry: Entry, home: int, stamps: int) -> tuple[bytes, bytes]:
     """What stands before and after so many stamps, for a writer who learns them later."""
     names, created, fresh, expires = entry.names, entry.created, entry.fresh_until, entry.expires
-    flags, codec, version = int(entry.flags) & ~_VERSIONED, int(entry.codec), entry.version
+    flags, codec, version = int(entry.flags) & ~_OF_THE_BYTES, int(entry.codec), entry.version
     if version is not None:
         flags |= _VERSIONED
+    if entry.cost != UNKNOWN:
+        flags |= _COSTED
     if codec > _LAST_CODEC or flags & _UNREADABLE:
         raise BadInput(_misfit(entry, stamps))
     try:
         facts = _FACTS.pack(codec, flags, version or 0, stamps, len(names))
         after = packed_names(names) + entry.data if names else entry.data
+        if flags & _COSTED:
+            after = b"".join((packed_names(names), _cost_packed(entry.cost), entry.data))
         times = _times(created, fresh, expires)
     except (struct.error, ValueError, OverflowError) as error:
         raise BadInput(_misfit(entry, stamps)) from error
@@ -136,6 +150,12 @@ def digest_of(entry: Entry) -> bytes:
     said = sha256(b"cascada entry 1" + facts + names, usedforsecurity=False)
     said.update(entry.data)
     return said.digest()[:16]
+
+
+def _cost_packed(cost: int) -> bytes:
+    number = cost >> COUNT_BITS
+    size = (number.bit_length() + 7) // 8
+    return bytes((size,)) + number.to_bytes(size, "little")
 
 
 def packed_names(names: Sequence[str]) -> bytes:
@@ -177,21 +197,26 @@ def unpack(blob: bytes, home: int, names: tuple[str, ...] = (), packed: bytes = 
         start = len(packed)
     else:
         names, start = _names(data, name_count)
+    cost = UNKNOWN
+    if flags & _COSTED:
+        cost, start = _cost(data, start)
     return Entry(
         data[start:] if start else data,
         codec,
-        flags & ~_VERSIONED,
+        flags & ~_OF_THE_BYTES,
         inf if created == _NEVER else created / 1000,
         inf if fresh_until == _NEVER else fresh_until / 1000,
         inf if expires == _NEVER else expires / 1000,
         names,
         version if flags & _VERSIONED else None,
+        UNSET,
+        cost,
     )
 
 
 def stamps_of(blob: bytes) -> tuple[bytes, ...]:
     """The stamps of what `unpack` has taken for an entry."""
-    end = STAMPS_AT + STAMP_SIZE * int.from_bytes(blob[_STAMP_COUNT], "little")
+    end = STAMPS_AT + STAMP_SIZE * int.from_bytes(blob[STAMP_COUNT], "little")
     return tuple([blob[at : at + STAMP_SIZE] for at in range(STAMPS_AT, end, STAMP_SIZE)])
 
 
@@ -210,6 +235,19 @@ def _names(data: bytes, count: int) -> tuple[tuple[str, ...], int]:
     except UnicodeDecodeError as error:
         raise CorruptEntry("a name in an entry's header is no UTF-8") from error
     return tuple(names), start
+
+
+def _cost(data: bytes, start: int) -> tuple[int, int]:
+    """What the load took, said from there on, and where that ends."""
+    end = start + 1 + data[start] if start < len(data) else len(data) + 1
+    if end > len(data):
+        raise CorruptEntry("an entry is cut off in what its load took")
+    if end == start + 1 or not data[end - 1]:  # there is one form of each number
+        raise CorruptEntry("an entry does not say what its load took as it should")
+    cost = int.from_bytes(data[start + 1 : end], "little") << COUNT_BITS | UNKNOWN
+    if cost & TOO_MUCH:
+        raise CorruptEntry("an entry says that its load took more than any does")
+    return cost, end
 
 
 def _unknown(beginning: bytes) -> str:

@@ -73,6 +73,8 @@ def build(options: Options, lower: Sequence[Tier], clock: Clock | None = None) -
         trace=trace,
         limits=limits,
         dependencies=Dependencies(options.dependencies),
+        prices=options.prices,
+        observing=options.mode == "observe",
         watched=options.mode != "on",
         debug=options.debug,
     )

@@ -144,4 +144,5 @@ def as_general_answer(entry: Entry, candidates: Sequence[Key], now: float) -> En
         tuple(dict.fromkeys(names)),
         entry.version,
         entry.value,
+        entry.cost,
     )

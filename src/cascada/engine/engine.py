@@ -210,6 +210,7 @@ class Engine:
             record = self.stack.memory.records.get(request.key)
             hit = None if record is None else self.hits.one(record)
         if hit is not None:
+            request.kind.replayed += hit.origin.cost
             for piece in stream.replayed(request, hit.value):
                 yield piece
             return

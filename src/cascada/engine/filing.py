@@ -6,7 +6,8 @@ So what is on file is never less than what was answered, whenever the process is
 memory that is one store (`Kind.cells`); the counters of the slow paths write through properties of
 the class that a kind is of from then on. A process that works alone has no file and none of this.
 
-How full memory is, and which tiers are up, is written once a second.
+How full memory is, which tiers are up, and what loads took and cost, is written once a second, the
+last of these at each scrape as well: so nobody has seen more of it than what is on file.
 
 A fork drops all of it: what the parent has counted is not the child's.
 """
@@ -26,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cascada.engine.kinds import NOWHERE, Counters, Kind
 from cascada.engine.stack import Stack
+from cascada.model.bill import FIELDS, apart, together
 from cascada.model.policy import Policy
 from cascada.telemetry.custom import Series
 from cascada.telemetry.latency import BOUNDS, Latency
@@ -41,9 +43,14 @@ logger = logging.getLogger("cascada")
 EACH: Final = 1.0
 """Seconds between two looks at how full memory is."""
 
-_COUNTERS: Final = ("l1", *sorted(set(Counters.__slots__) - {"below", "l1"}))
+_BILLS: Final = ("saved", "replayed", "shared", "spent")
+_COUNTERS: Final = (
+    "l1",
+    *sorted(set(Counters.__slots__) - {"below", "l1", "saved_elsewhere", *_BILLS}),
+)
 _WHOLE: Final = {name for name in _COUNTERS if isinstance(getattr(Counters(), name), int)}
 _BELOW: Final = "below "
+_OF_BILLS: Final = [f"{name} {part}" for name in _BILLS for part in FIELDS]
 _NO_POLICY: Final = Policy()
 _USAGE: Final = Usage.__struct_fields__
 _ordinals: Final[Counter[str]] = Counter()
@@ -82,6 +89,7 @@ class Filing:
         self._left: dict[str, bytes] = {}
         self._kind_class = _filed([f"{_BELOW}{name}" for name in self._tiers])
         self._told = False
+        self._billed: dict[Kind, tuple[int, ...]] = {}
 
     @property
     def workers(self) -> Workers | None:
@@ -112,6 +120,7 @@ class Filing:
         self._ledger = self._workers = None
         self._looked = False
         self._left = {}
+        self._billed = {}
         stack.kinds.on_new = trace.tracked.on_change = None
         trace.tracked.clear()
         for kind in stack.kinds.all():
@@ -141,11 +150,25 @@ class Filing:
             if alone:
                 workers.keep(state)
 
+    def write_bills(self) -> None:
+        """Write what loads took and cost: whoever has told of it has it on file then."""
+        if self._ledger is None:
+            return
+        at = len(_COUNTERS) + len(self._tiers)
+        for kind in self._stack.kinds.all():
+            bills = kind.bills
+            # Most kinds have not been used since, of which there may be thousands.
+            if kind.cells is not NOWHERE and self._billed.get(kind) != bills:
+                self._billed[kind] = bills
+                for place, bill in enumerate(bills):
+                    first = at + place * len(FIELDS)
+                    kind.cells[first : first + len(FIELDS)] = _doubles(apart(bill))
+
     def _open(self, workers: Workers) -> None:
         from cascada.telemetry.ledger import Ledger
 
         columns = {
-            "type": [*_COUNTERS, *(f"{_BELOW}{name}" for name in self._tiers)],
+            "type": [*_COUNTERS, *(f"{_BELOW}{name}" for name in self._tiers), *_OF_BILLS],
             "latency": [*map(str, range(len(BOUNDS) + 1)), "seconds"],
             "series": ["count", "total"],
             "named": ["count"],
@@ -213,9 +236,13 @@ class Filing:
             )
 
     async def _run(self) -> None:
-        while True:
-            self._look()
-            await asyncio.sleep(EACH)
+        try:
+            while True:
+                self._look()
+                await asyncio.sleep(EACH)
+        finally:
+            if self._ledger is not None:  # not what a fork has let go of
+                self._look()
 
     def _look(self) -> None:
         memory = self._stack.memory
@@ -224,6 +251,7 @@ class Filing:
             self._memory[place] = number
         for row, tier in zip(self._up, self._stack.lower, strict=True):
             row[0] = tier.available
+        self.write_bills()
 
 
 def _workers(name: str) -> Workers | None:
@@ -270,6 +298,8 @@ def _kind(tenant: str, data_type: str, row: dict[str, float]) -> Kind:
         for name, count in row.items()
         if name.startswith(_BELOW) and count
     }
+    for name in _BILLS:
+        setattr(kind, name, together({part: row.get(f"{name} {part}", 0) for part in FIELDS}))
     return kind
 
 

@@ -58,6 +58,7 @@ class Hits:
         record.used = now
         kind = record.partition.kind
         kind.cells[0] = kind.l1 = kind.l1 + 1
+        kind.saved += record.cost
         return Hit(value, MEMORY, now - record.born, False, False, record)
 
     def elsewhere(self, record: Record) -> Hit[Any] | None:
@@ -90,6 +91,7 @@ class Hits:
         record.used = now
         with stack.kinds.lock:
             kind.elsewhere += 1
+            kind.saved_elsewhere += record.cost
         return Hit(value, MEMORY, now - record.born, False, False, record)
 
     def many(self, partition: Partition, ids: Sequence[str]) -> list[Hit[Any] | None]:
@@ -106,7 +108,7 @@ class Hits:
             or (now >= memory.freshness.until and not memory.freshness.extend(now))
         ):
             now = float("inf")  # each by itself
-        times = 0
+        times = saved = 0
         for record in map(partition.records.get, ids):
             if record is None:
                 add(None)
@@ -117,11 +119,13 @@ class Hits:
             ):
                 record.used = now
                 times += 1
+                saved += record.cost
                 add(Hit(value, MEMORY, now - record.born, False, False, record))
             else:
                 add(one(record))
         kind = partition.kind
         kind.cells[0] = kind.l1 = kind.l1 + times
+        kind.saved += saved
         return found
 
     def _is_seen(self, record: Record) -> bool:

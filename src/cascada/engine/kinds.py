@@ -36,13 +36,18 @@ class Counters:
     timed, too, as in mode observe: `timed_hits`, `timed_seconds`. What was given to the tiers to
     store: `stored` values of `stored_bytes`, `bulky` of them. Loaded values that only their callers
     had: `oversized`, `unstorable` (no exact form), `unfit` (for what they were made from).
+
+    Sums of what loads took and cost (`model.bill`): what hits have `saved`, and those of other
+    threads (`saved_elsewhere`); of them, what streams have that were `replayed` from a tier; what
+    reads have that `shared` another caller's load; and what was `spent` by all that sources were
+    asked for.
     """
 
     __slots__ = (
         "below", "bulky", "checked", "coalesced", "corrupt", "differed", "differed_1s",
         "differed_10s", "elsewhere", "l1", "load_failures", "load_seconds", "loads", "misses",
-        "oversized", "refused", "stale", "stored", "stored_bytes", "timed_hits", "timed_seconds",
-        "unchecked", "unfit", "unstorable",
+        "oversized", "refused", "replayed", "saved", "saved_elsewhere", "shared", "spent", "stale",
+        "stored", "stored_bytes", "timed_hits", "timed_seconds", "unchecked", "unfit", "unstorable",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -55,6 +60,7 @@ class Counters:
         self.stored = self.stored_bytes = self.bulky = 0
         self.oversized = self.unstorable = self.unfit = 0
         self.timed_hits = 0
+        self.saved = self.saved_elsewhere = self.replayed = self.shared = self.spent = 0
         self.load_seconds = self.timed_seconds = 0.0
 
     @property
@@ -65,6 +71,11 @@ class Counters:
     def by_tier(self) -> dict[str, int]:
         """Hits, by the name of the tier that answered."""
         return {MEMORY: self.l1 + self.elsewhere, **self.below}
+
+    @property
+    def bills(self) -> tuple[int, int, int, int]:
+        """What hits have saved, what replays have of that, what sharing has, and what was spent."""
+        return self.saved + self.saved_elsewhere, self.replayed, self.shared, self.spent
 
     def hit_below(self, tier: str) -> None:
         """A tier below memory has answered."""

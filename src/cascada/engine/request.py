@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, Protocol
 
 from cascada.engine.kinds import Kind
+from cascada.model.bill import UNKNOWN
+from cascada.model.cost import Cost
 from cascada.model.entry import UNSET, Entry
 from cascada.model.keys import Key
 from cascada.model.made_of import MadeOf
@@ -54,13 +56,14 @@ class Answer:
 
     `value` is an object that exactly one caller may have as its own (a fresh decoding); whoever
     comes later decodes `entry` again. `unfit`: why nothing that is made of it may be stored.
+    `in_vain`: its source was asked as well, and failed, so that it has saved nothing.
     `snapshot`: of a known absence, which is a miss to who can make the value. `absent`: a loader
     found nothing just now (a remembered absence is a hit).
     """
 
     __slots__ = (
-        "absent", "coalesced", "entry", "found_at", "generator_seconds", "loader_seconds",
-        "origin", "snapshot", "stale", "storable", "tier", "unfit", "value",
+        "absent", "coalesced", "entry", "found_at", "generator_seconds", "in_vain",
+        "loader_seconds", "origin", "snapshot", "stale", "storable", "tier", "unfit", "value",
     )  # fmt: skip
 
     def __init__(
@@ -84,11 +87,16 @@ class Answer:
         self.found_at = found_at
         self.origin = origin
         self.absent = origin == "nothing"
-        self.coalesced = False
+        self.coalesced = self.in_vain = False
         self.storable = True
         self.snapshot: object = None
         self.loader_seconds = loader_seconds
         self.generator_seconds = generator_seconds
+
+    @property
+    def saves(self) -> int:
+        """What who gets it from a tier, or from another caller's load, need not spend."""
+        return UNKNOWN if self.in_vain else self.entry.cost
 
     def for_follower(self) -> Answer:
         """The same answer for a caller whose own loader did not run."""
@@ -102,20 +110,21 @@ class Answer:
             found_at=self.found_at,
             origin=self.origin,
         )
-        shared.storable = self.storable
+        shared.storable, shared.in_vain = self.storable, self.in_vain
         shared.coalesced = True
         return shared
 
 
 class LoadResult:
-    """What a source made for one question; `absent` means that there is nothing.
+    """What a source made for one question; `absent` means that there is nothing. `cost`: what its
+    loader has said of that.
 
     `error`: this one question failed, though others of the same call did not.
     """
 
     __slots__ = (
-        "absent", "error", "generator_seconds", "loader_seconds", "origin", "sources", "storable",
-        "store", "tags", "ttl", "value", "version",
+        "absent", "cost", "error", "generator_seconds", "loader_seconds", "origin", "sources",
+        "storable", "store", "tags", "ttl", "value", "version",
     )  # fmt: skip
 
     def __init__(
@@ -129,9 +138,11 @@ class LoadResult:
         sources: Sequence[MadeOf] = (),
         version: int | None = None,
         store: bool = True,
+        cost: Cost | None = None,
         error: BaseException | None = None,
     ) -> None:
         self.value = value
+        self.cost = cost
         self.error = error
         self.absent = absent
         self.origin: Origin = "nothing" if absent else origin

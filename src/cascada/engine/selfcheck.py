@@ -38,6 +38,7 @@ from cascada.engine.reading.load import load_uncached
 from cascada.engine.reading.lookup import Lookup
 from cascada.engine.request import Answer, Loader, Request
 from cascada.engine.stack import Stack
+from cascada.model.bill import UNKNOWN
 from cascada.model.entry import Codec, Entry, Flag
 from cascada.model.errors import SerializationError
 from cascada.model.secret import without_values
@@ -145,8 +146,11 @@ class SelfCheck:
         returns, so what is needed of them later is encoded here.
         """
         for request, answer, truth in zip(requests, answers, truths, strict=True):
-            if answer.tier == "source":
-                continue  # another caller's load: no hit
+            saved = truth.entry.cost - UNKNOWN  # that it is one is counted
+            if answer.tier == "source":  # another caller's load: no hit
+                request.kind.shared += saved
+                continue
+            request.kind.saved += saved
             request.kind.timed_hits += 1
             request.kind.timed_seconds += seconds / len(requests)
             if not _is_plain_hit(answer) or not self._has_room(request):

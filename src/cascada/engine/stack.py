@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from contextvars import Context
 from typing import Any, Final
@@ -18,6 +18,7 @@ from cascada.engine.tasks.limits import LoadLimits
 from cascada.engine.tasks.singleflight import Flights
 from cascada.engine.trace import TOGETHER, Trace
 from cascada.model.clock import Clock
+from cascada.model.cost import Price
 from cascada.model.dependencies import Dependencies
 from cascada.model.entry import UNSET, Entry, Flag
 from cascada.model.errors import SerializationError
@@ -34,6 +35,9 @@ logger = logging.getLogger("cascada")
 _ABSENT: Final = int(Flag.ABSENT)  # calculating with the enum's member takes half a microsecond
 
 
+_NO_PRICES: Final[Mapping[str, Price]] = {}
+
+
 class Stack:
     """Memory, the tiers below it, and the tools of the paths. It decides nothing.
 
@@ -41,7 +45,7 @@ class Stack:
     and so does `discarding`: of what is there and of no use, who lets go of it.
     `watchers` counts what makes a hit in memory more than an answer: loaders that run now (it may
     be a source), observers, and open `bypass()` blocks (`bypasses` of them). While it is 0, a hit
-    looks at none of them.
+    looks at none of them. `observing`: the mode is observe.
     """
 
     background: Background
@@ -61,6 +65,8 @@ class Stack:
         trace: Trace,
         limits: Limits,
         dependencies: Dependencies | None = None,
+        prices: Mapping[str, Price] = _NO_PRICES,
+        observing: bool = False,
         watched: bool = False,
         debug: bool = False,
     ) -> None:
@@ -80,6 +86,8 @@ class Stack:
         self.on_pending = limits.on_pending
         self.max_value_bytes = limits.max_value_bytes
         self.dependencies = dependencies or Dependencies()
+        self.prices = prices
+        self.observing = observing
         self.debug = debug
         self._always_watching = bool(trace.observers) + watched
         self.watchers = self._always_watching

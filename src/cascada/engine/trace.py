@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from cascada.engine.kinds import Kind
 from cascada.engine.request import Answer, Request
+from cascada.model.bill import UNKNOWN, count_of
 from cascada.model.dependencies import BY_CONTEXT, unreached
 from cascada.model.entry import MEMORY, SOURCE, Hit, Miss
 from cascada.model.events import Event, EventKind, Observer
@@ -86,9 +87,12 @@ class Trace:
         requests: Sequence[Request],
         answers: Sequence[Hit[Any] | Answer | Miss],
         seconds: float,
+        *,
+        timed: bool = False,
     ) -> None:
-        """A read of the slow path got its answers, or none."""
-        timed: dict[str, int] = {}
+        """A read of the slow path got its answers, or none. `timed`: what they would have saved is
+        counted by itself, once their sources have been asked as well."""
+        below: dict[str, int] = {}
         for request, answer in zip(requests, answers, strict=True):
             kind = request.kind
             if isinstance(answer, Miss):
@@ -96,6 +100,8 @@ class Trace:
                 continue
             kind.stale += answer.stale
             tier = answer.tier
+            if tier != SOURCE or answer.coalesced:
+                _save(kind, answer, timed=timed)
             if tier == MEMORY:
                 kind.cells[0] = kind.l1 = kind.l1 + 1
                 kind.told += 1
@@ -107,8 +113,8 @@ class Trace:
                 continue
             else:
                 kind.misses += 1
-            timed[tier] = timed.get(tier, 0) + 1
-        for name, times in timed.items():
+            below[tier] = below.get(tier, 0) + 1
+        for name, times in below.items():
             self.latencies[name].add(seconds, times)
         if self.observers:
             self._tell(requests, answers, seconds)
@@ -145,15 +151,20 @@ class Trace:
                 kind.told += count
                 self._send(Event("hit", MEMORY, kind.tenant, kind.data_type, count=count))
 
-    def loaded(self, kind: Kind, key: Key, seconds: float, count: int = 1) -> None:
-        """`count` values were loaded together; `key` is the first one's."""
+    def loaded(self, kind: Kind, key: Key, seconds: float, spent: int) -> None:
+        """Values were loaded together, which took that; `key` is the first one's."""
+        count = count_of(spent)
         kind.loads += count
         kind.load_seconds += seconds
+        kind.spent += spent
         if self.observers:
             self._emit("load", kind, key, seconds=seconds, count=count)
 
-    def load_failed(self, kind: Kind, key: Key, error: BaseException, *, refresh: bool) -> None:
+    def load_failed(
+        self, kind: Kind, key: Key, error: BaseException, *, refresh: bool, spent: int
+    ) -> None:
         kind.load_failures += 1
+        kind.spent += spent
         if refresh:
             logger.warning("refreshing %s failed: %s", key, without_values(error))
         if self.observers:
@@ -347,6 +358,17 @@ class Trace:
                     called = isinstance(observer, FunctionType | MethodType)
                     name = (observer if called else type(observer)).__qualname__
                     logger.warning("observer %s failed; it is told of later events: %s", name, why)
+
+
+def _save(kind: Kind, answer: Hit[Any] | Answer, *, timed: bool) -> None:
+    """Count what an answer saves that its source was not asked for."""
+    saved = UNKNOWN
+    if not timed:
+        saved = answer.saves if isinstance(answer, Answer) else answer.origin.cost
+    if answer.tier == SOURCE:
+        kind.shared += saved
+    else:
+        kind.saved += saved
 
 
 def _outcome(answer: Hit[Any] | Answer | Miss) -> tuple[EventKind, str | None, bool]:

@@ -1,13 +1,10 @@
 """Prometheus: what a cache has counted, read when it is scraped. `docs/metrics.md` lists the names.
 
-Nothing here runs on a hit. What `Cache.stats()` tells is turned into metrics at the scrape, and two
-of them are worked out then:
-
-- Response times of L1. To read the clock on a hit would cost as much as the hit, so that a scrape
-  looks up a few of the entries in memory, times that, and lets those times stand for all the hits
-  since the scrape before. Those of the other layers are measured, one by one.
-- Saved time: the hits since the scrape before, each worth what a load of its type has taken so far
-  (in mode observe: what its source took).
+Nothing here runs on a hit. What `Cache.stats()` tells is turned into metrics at the scrape, and one
+of them is worked out then, the response times of L1. To read the clock on a hit would cost as much
+as the hit, so that a scrape looks up a few of the entries in memory, times that, and lets those
+times stand for all the hits since the scrape before. Those of the other layers are measured, one by
+one.
 
 Labels are bounded: so many data types, and so many tenants if tenants are asked for, in the order
 in which they were first met; what comes later is `other`, as a label and only there.
@@ -82,6 +79,16 @@ COUNTED: Final = {
 """Counters of a data type that are exposed as they are, as `cache_<name>_total`."""
 
 
+BILLED: Final = {
+    "seconds": "Seconds of loading",
+    "tokens_in": "Tokens that models were given",
+    "tokens_out": "Tokens that models said",
+    "tokens_cached": "Tokens that models were given, and had in a cache of their provider's",
+    "money": "Money, in the currency of the prices",
+    "unpriced": "How many have no known price, and so no part in the money",
+}
+"""What is told of what was spent, and of what was saved, as `cache_spent_<name>_total`."""
+
 LOOKS: Final = {"0s": "differed", "1s": "differed_1s", "10s": "differed_10s"}
 """Counters of checked hits that differed from their source, by how long after they were served."""
 
@@ -125,6 +132,7 @@ class CacheCollector(Collector):
         scrape = f"{self._tenants} {self._data_types}"
         self._scrapes = Scrapes.of(left.get(scrape))
         metrics = [*self._metrics(others)]
+        self._engine.filing.write_bills()
         left[scrape] = self._scrapes.left()
         return metrics
 
@@ -176,21 +184,7 @@ class CacheCollector(Collector):
         for name, text in COUNTED.items():
             counts = ((label, getattr(row, name)) for label, row in rows.items())
             yield _family(CounterMetricFamily(f"cache_{name}", text, labels=names), counts)
-        credited, saved = self._scrapes.credited, self._scrapes.saved
-        for label, row in rows.items():
-            # A hit whose source is being timed is credited at a scrape, and not once more later.
-            new = row.hits - row.timed_hits - credited.get(label, 0)
-            if row.loads and new > 0:
-                credited[label] = row.hits - row.timed_hits
-                saved[label] = saved.get(label, 0) + new * row.load_seconds / row.loads
-        yield _family(
-            CounterMetricFamily(
-                "cache_saved_seconds",
-                "Seconds of loading that hits have saved, at what loads of the type have taken.",
-                labels=names,
-            ),
-            ((label, saved.get(label, 0) + row.timed_seconds) for label, row in rows.items()),
-        )
+        yield from self._costs(rows)
         yield _family(
             CounterMetricFamily(
                 "cache_differed",
@@ -212,6 +206,26 @@ class CacheCollector(Collector):
             ),
             ((label, row.consistency) for label, row in rows.items() if row.checked),
         )
+
+    def _costs(self, rows: Rows) -> Iterator[Metric]:
+        """What sources took and cost, and what reads have saved of that, by how."""
+        names = self._label_names
+        spent = [(label, row.spent) for label, row in rows.items()]
+        saved = [
+            ((how, *label), bill)
+            for label, row in rows.items()
+            for how, bill in row.saved_by.items()
+        ]
+        for what, whose, labels, bills in (
+            ("spent", "of what sources were asked for", names, spent),
+            ("saved", "of reads that were answered without", ["by", *names], saved),
+        ):
+            for part, text in BILLED.items():
+                family = CounterMetricFamily(
+                    f"cache_{what}_{part}", f"{text}: {whose}.", labels=labels
+                )
+                told = ((label, getattr(bill, part)) for label, bill in bills)
+                yield _family(family, ((label, each) for label, each in told if each is not None))
 
     def _response_times(self, hits: int, others: Others) -> Metric:
         scrapes = self._scrapes

@@ -12,6 +12,7 @@ from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar, final
 
 import msgspec
 
+from cascada.model.bill import UNKNOWN, Bill
 from cascada.model.keys import Key
 
 T_co = TypeVar("T_co", covariant=True)
@@ -45,6 +46,7 @@ class Flag(IntFlag):
     COMPRESSED = 4  # payload is zstd
     ENCRYPTED = 8  # reserved: payload is AES-GCM
     VERSIONED = 16  # the header holds the writer's version
+    COSTED = 32  # before the payload it is said what its load took
 
 
 class Codec(IntEnum):
@@ -65,11 +67,12 @@ class Entry:
     `created`, `fresh_until` and `expires` are wall-clock seconds of the tier that stored it;
     between `fresh_until` and `expires` the value is stale: it may be served while it is refreshed.
     `math.inf` is never. `names` are the dynamic names only. `value` is the decoded object, and
-    only if it may be shared between callers.
+    only if it may be shared between callers. `cost` is what its load took (`model.bill`).
     """
 
     __slots__ = (
         "codec",
+        "cost",
         "created",
         "data",
         "expires",
@@ -91,6 +94,7 @@ class Entry:
         names: tuple[str, ...] = (),
         version: int | None = None,
         value: object = UNSET,
+        cost: int = UNKNOWN,
     ) -> None:
         self.data = data
         self.codec = codec
@@ -101,6 +105,7 @@ class Entry:
         self.names = names
         self.version = version
         self.value = value
+        self.cost = cost
 
     @property
     def lifetime(self) -> float:
@@ -108,7 +113,8 @@ class Entry:
         return self.fresh_until - self.created
 
     def equals(self, other: Entry) -> bool:
-        """Whether both say the same, whenever they were written and however long they live."""
+        """Whether both say the same, whenever they were written, however long they live, and
+        whatever they cost."""
         return (
             (self.codec, self.flags, self.version) == (other.codec, other.flags, other.version)
             and self.names == other.names
@@ -136,6 +142,7 @@ class Entry:
             self.names,
             self.version,
             self.value,
+            self.cost,
         )
 
     def __repr__(self) -> str:
@@ -146,8 +153,8 @@ class Entry:
 
 
 class Origin(NamedTuple):
-    """What an answer was read as: its key, the names that it bears, the bytes of its value, and for
-    how many seconds it is fresh from when it was loaded.
+    """What an answer was read as: its key, the names that it bears, the bytes of its value, for how
+    many seconds it is fresh from when it was loaded, and what its load took.
 
     A hit in memory has the record itself in its place, which has the same.
     """
@@ -156,6 +163,7 @@ class Origin(NamedTuple):
     names: tuple[str, ...]
     data: bytes
     lifetime: float
+    cost: int = UNKNOWN
 
 
 class Hit(msgspec.Struct, Generic[T_co], frozen=True, gc=False, repr_omit_defaults=True):
@@ -190,6 +198,14 @@ class Hit(msgspec.Struct, Generic[T_co], frozen=True, gc=False, repr_omit_defaul
         if self.tier == "source" or self.stale or self.origin is None:
             return None
         return max(0.0, float(self.origin.lifetime) - self.age)
+
+    @property
+    def cost(self) -> Bill | None:
+        """What the load that brought the value took, in whatever process: a hit has saved that.
+        None of a value that no load has brought."""
+        if self.origin is None or self.origin.cost == UNKNOWN:
+            return None
+        return Bill.of(self.origin.cost)
 
     # Answers are equal if they say the same, wherever it came from.
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 from msgspec.structs import force_setattr
 
 from cascada.model import arguments
+from cascada.model.cost import cost_given
 from cascada.model.keys import Scope
 from cascada.model.made_of import Declared, scope_given, sources_of
 from cascada.model.ttl import Duration
@@ -22,8 +23,9 @@ class Loaded(msgspec.Struct, Generic[T_co], frozen=True):
     ttl: overrides the policy's, within its `max_ttl`. tags: names to invalidate it by. sources:
     what it was made from, as hits, or as types and ids: `("document", "d1")`; what the loader read
     through the same cache is added by itself. scope: the more general context that it holds for.
-    version: of the row it was read from. cost: what it took to make (tokens, money), for the
-    savings accounting. store: False hands it to the callers without keeping it.
+    version: of the row it was read from. cost: what it took to make, for `Cache.stats()`: money as
+    a number, a `Cost`, or what an SDK returned (its response, or the usage in it). store: False
+    hands it to the callers without keeping it.
     """
 
     value: T_co
@@ -32,7 +34,7 @@ class Loaded(msgspec.Struct, Generic[T_co], frozen=True):
     sources: Sequence[Declared] = ()
     scope: Scope | None = None
     version: int | None = None
-    cost: float | None = None
+    cost: Any = None
     store: bool = True
 
     def __post_init__(self) -> None:
@@ -45,5 +47,5 @@ class Loaded(msgspec.Struct, Generic[T_co], frozen=True):
         if self.version is not None:
             force_setattr(self, "version", arguments.integer(self.version, "Loaded.version"))
         if self.cost is not None:
-            force_setattr(self, "cost", arguments.number(self.cost, "Loaded.cost", 0))
+            force_setattr(self, "cost", cost_given(self.cost, "Loaded.cost"))
         force_setattr(self, "store", arguments.flag(self.store, "Loaded.store"))

@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 
 from cascada.model import arguments
 from cascada.model.checked import Checked, field
+from cascada.model.cost import Price, prices_given
 from cascada.model.dependencies import Dependent
 from cascada.model.events import Observer
 from cascada.model.limits import Limits
@@ -67,5 +68,6 @@ class Options(Checked):
     namespace: str = field("cascada", arguments.name)
     mode: Mode = field("on", partial(arguments.choice, known=get_args(Mode)))
     dependencies: Mapping[str, Sequence[Dependent]] = field({}, _dependencies)
+    prices: Mapping[str, Price] = field({}, prices_given)
     observers: Sequence[Observer] = field((), _observers)
     debug: bool = field(False, arguments.flag)

@@ -18,15 +18,13 @@ Label = tuple[str, ...]
 
 
 class Scrapes(msgspec.Struct):
-    """timed: hits in memory that the `counts` (by bucket) and `seconds` stand for. credited: hits
-    whose saved time is in `saved`. types, tenants, tracked: names that have a label of their own.
+    """timed: hits in memory that the `counts` (by bucket) and `seconds` stand for. types, tenants,
+    tracked: names that have a label of their own.
     """
 
     timed: int = 0
     counts: list[int] = msgspec.field(default_factory=lambda: [0] * (len(BOUNDS) + 1))
     seconds: float = 0.0
-    credited: dict[Label, int] = {}
-    saved: dict[Label, float] = {}
     types: list[str] = []
     tenants: list[str] = []
     tracked: list[str] = []

@@ -31,6 +31,7 @@ from cascada.model.names import (
 from cascada.testing.add_contract import AddContract
 from cascada.testing.set_contract import SetContract
 from cascada.testing.steps import (
+    COST,
     HOSTILE_IDS,
     PAYLOADS,
     TAG,
@@ -68,13 +69,14 @@ class TierContract(SetContract, AddContract, TouchContract):
     async def test_what_was_filled_is_found_as_it_was(self, tier: Tier) -> None:
         now = self.clock.time()
         for name, (data, codec, flags) in PAYLOADS.items():
-            key = key_of(name)
-            sent = Entry(data, codec, flags, now - 1.25, now + 60.5, now + 90.75, (TAG,), 7)
+            key, times = key_of(name), (now - 1.25, now + 60.5, now + 90.75)
+            sent = Entry(data, codec, flags, *times, (TAG,), 7, cost=COST)
             assert (await fill(tier, await grant(tier, key), sent)).accepted, name
             got = await found(tier, key)
             assert (got.data, got.codec, got.flags) == (data, codec, flags), name
             assert (got.created, got.fresh_until) == (now - 1.25, now + 60.5), name
             assert (got.expires, got.names, got.version) == (now + 90.75, (TAG,), 7), name
+            assert got.cost == COST, name
 
     async def test_what_never_expires_is_there_for_ever(self, tier: Tier) -> None:
         await store(tier, key_of("a"), Entry(b"x", created=self.clock.time()))

@@ -10,10 +10,12 @@ from contextlib import asynccontextmanager
 from itertools import permutations
 from typing import Any, Final
 
+from cascada.model.bill import UNKNOWN
 from cascada.model.entry import Codec, Entry, Flag
 from cascada.model.names import key_name, static_names
 from cascada.testing.clock import ManualClock
 from cascada.testing.steps import (
+    COST,
     TAG,
     Contract,
     data_of,
@@ -115,6 +117,21 @@ class EqualContract(Contract):
             assert (await fill(tier, lease, late)).outcome is Outcome.EQUAL
             left = await found(tier, key)
             assert (left.fresh_until, left.expires) == short
+
+    async def test_what_it_cost_makes_no_other_value(self, tier: Tier) -> None:
+        now = self.clock.time()
+        for number, (first, second) in enumerate(permutations((UNKNOWN, COST, COST + 2**60), 2)):
+            for names in ((), (TAG, "#:acme:other")):
+                key = key_of(f"{number} {len(names)}")
+                there = Entry(b"row", 1, 0, now, now + 50, now + 60, names, cost=first)
+                late = Entry(b"row", 1, 0, now, now + 5, now + 10, names, cost=second)
+                (miss,) = await tier.read([key])
+                await fill(tier, await grant(tier, key, force=True, entry=there), there)
+                lease = await grant(tier, key, miss, force=True, entry=late)
+                assert (await fill(tier, lease, late)).outcome is Outcome.EQUAL
+                left = await found(tier, key)
+                assert (left.data, left.expires, left.names) == (b"row", now + 10, names)
+                assert left.cost in (first, second)
 
     async def test_an_equal_value_that_is_not_valid_or_not_fresh_does_not_stay(
         self, tier: Tier

@@ -8,16 +8,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from decimal import Decimal
 from inspect import iscoroutinefunction, signature
 from typing import Any, Final
 
 from cascada.codecs.envelope import digest_of
+from cascada.model.bill import packed
+from cascada.model.cost import Cost
 from cascada.model.entry import Codec, Entry, Flag
 from cascada.model.keys import Key
 from cascada.model.names import tag_name
 from cascada.tiers.contract import Filled, Found, Lease, Missing, Seen, Tier
 
 TAG: Final = tag_name("acme", "news")
+
+COST: Final = packed(
+    0.25, Cost(money=Decimal("0.0123"), tokens_in=900, tokens_out=70, tokens_cached=300), {}
+)
+"""What a load took."""
 
 PAYLOADS: Final = {
     "None": (b"\xc0", Codec.MSGPACK, 0),

@@ -117,11 +117,11 @@ def origin_of(request: Request, found_at: Key, entry: Entry) -> Origin:
     """The key at which the entry was found, and all else that what is made of it depends on."""
     if found_at == request.key:
         lifetime = entry.fresh_until - entry.created
-        return _origin(Origin, (found_at, entry.names, entry.data, lifetime))
+        return _origin(Origin, (found_at, entry.names, entry.data, lifetime, entry.cost))
     # A more specific value, once it is there, answers in its place.
     passed = request.candidates[: request.candidates.index(found_at)]
     names = [name for key in passed for name in static_names(key)]
-    return Origin(found_at, (*entry.names, *names), entry.data, entry.lifetime)
+    return Origin(found_at, (*entry.names, *names), entry.data, entry.lifetime, entry.cost)
 
 
 def forget_load() -> None:

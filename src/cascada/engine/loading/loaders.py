@@ -195,6 +195,7 @@ def produced(loaded: object, origin: Origin, stored: Terms = PLAIN) -> LoadResul
         sources=(*sources, *loaded.sources),
         version=loaded.version,
         store=loaded.store,
+        cost=loaded.cost,
     )
 
 

@@ -59,9 +59,11 @@ def account(
     requests: Sequence[Request],
     answers: Sequence[Hit[Any] | Answer | Miss],
     started: float,
+    *,
+    timed: bool = False,
 ) -> None:
     """Count the answers, and tell the load that this runs in what it depends on."""
-    stack.trace.answered(requests, answers, stack.timer() - started)
+    stack.trace.answered(requests, answers, stack.timer() - started, timed=timed)
     if sources.current(stack) is not None:
         for request, answer in zip(requests, answers, strict=True):
             sources.note(stack, request, answer if isinstance(answer, Answer) else None)

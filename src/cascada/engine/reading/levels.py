@@ -13,6 +13,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
+from msgspec.structs import replace
+
 from cascada.engine.loading import dependencies as sources
 from cascada.engine.loading.dependencies import LoadContext
 from cascada.engine.loading.loaders import call, in_order, is_nothing
@@ -108,6 +110,8 @@ class LevelLookup:
             known = ", ".join(map(str, self._scopes))
             raise BadInput(f"Loaded.scope is {holds}, which is not looked up here; pass {known}")
         if holds == level or is_nothing(made):
+            if isinstance(made, Loaded) and made.cost is not None:
+                self._made = replace(made, cost=None)  # it was spent once
             return made
         # What holds for a more specific level says nothing of this one.
         is_below = self._scopes.index(holds) > self._scopes.index(level)

@@ -21,6 +21,9 @@ from cascada.engine.request import Answer, Loader, Request
 from cascada.engine.stack import Stack
 from cascada.engine.tasks.limits import Ticket
 from cascada.engine.tasks.singleflight import LoadTask, Waiter
+from cascada.model.bill import packed
+from cascada.model.cost import cost_of_failure
+from cascada.model.entry import Entry
 from cascada.model.errors import SerializationError
 from cascada.tiers.deadline import AT_ONCE
 
@@ -52,7 +55,7 @@ async def load(stack: Stack, requests: Sequence[Request], loader: Loader) -> lis
         places = _join(lookup, lacking, loader, asked, shared, waited=waited)
         await _wait(stack, requests, places, answers)
     all_of_them = cast("list[Answer]", answers)
-    account(stack, requests, all_of_them, started)
+    account(stack, requests, all_of_them, started, timed=stack.observing)
     return all_of_them
 
 
@@ -123,14 +126,21 @@ async def load_uncached(stack: Stack, requests: Sequence[Request], loader: Loade
     if not requests:
         return []
     data_type, ticket = requests[0].key.data_type, Ticket(urgent=sources.current(stack) is not None)
+    started, kind = stack.timer(), requests[0].kind
     if not stack.limits.enter(data_type, ticket):
         await stack.limits.wait(data_type, ticket)
     try:
         produced = await loader.load(requests)
+    except BaseException as error:
+        kind.spent += packed(stack.timer() - started, cost_of_failure(error), stack.prices)
+        raise
     finally:
         stack.limits.leave(data_type, ticket)
+    each = (stack.timer() - started) / len(produced)
+    bills = [packed(each, made.cost, stack.prices) for made in produced]
+    kind.spent += sum(bills)
     answers = []
-    for request, made in zip(requests, produced, strict=True):
+    for request, made, cost in zip(requests, produced, bills, strict=True):
         if made.error is not None:
             raise made.error
         if is_typed(request) and not made.absent:
@@ -142,7 +152,7 @@ async def load_uncached(stack: Stack, requests: Sequence[Request], loader: Loade
                 stack.trace.unstorable(request.kind, request.key, str(error))
             else:
                 made.value = stack.decode(entry, request.kind, request.want)
-        answers.append(made.answer())
+        answers.append(made.answer(Entry(b"", cost=cost)))
         sources.note(stack, request, answers[-1])
     return answers
 

@@ -25,6 +25,8 @@ from cascada.engine.request import Loader, LoadResult, Request
 from cascada.engine.stack import Stack
 from cascada.engine.tasks.replay import TooLong
 from cascada.engine.tasks.singleflight import Flight
+from cascada.model.bill import packed
+from cascada.model.cost import cost_of_failure
 from cascada.model.entry import Entry
 from cascada.model.errors import LoadError, LoadTimeout, TierUnavailable
 from cascada.model.made_of import MadeOf
@@ -146,20 +148,26 @@ async def _load(stack: Stack, items: Sequence[Item], loader: Loader) -> None:
         good = await _encoded(stack, items, produced, context)
     except TooLong as error:
         # It ended well for those who follow it; nobody else can have it.
-        stack.trace.loaded(kind, key, stack.timer() - started)
+        seconds = stack.timer() - started
+        cost = None if first.live is None else first.live.cost
+        stack.trace.loaded(kind, key, seconds, packed(seconds, cost, stack.prices))
         stack.flights.cool(key, stack.timer() + COOL_DOWN)
         await release(stack, items)
         first.fail(error)
         return
     except Exception as error:  # noqa: BLE001 - the caller's own code may raise anything
-        await _fail(stack, [(item, error) for item in items])
+        await _fail(stack, [(item, error) for item in items], stack.timer() - started)
         return
     except BaseException as error:
         # Cancelled, or something that ends the process (SystemExit, a test's own `fail`): others
         # would wait for a load that nobody runs. Here, not in a task of its own, which nobody would
         # wait for when all is cancelled.
-        if not isinstance(error, asyncio.CancelledError):
-            stack.trace.load_failed(kind, key, error, refresh=items[0].servable is not None)
+        spent = packed(stack.timer() - started, None, stack.prices)
+        if isinstance(error, asyncio.CancelledError):
+            kind.spent += spent
+        else:
+            refresh = items[0].servable is not None
+            stack.trace.load_failed(kind, key, error, refresh=refresh, spent=spent)
             for item in items:
                 stack.flights.cool(item.request.key, stack.timer() + COOL_DOWN)
         await release(stack, items)
@@ -168,12 +176,24 @@ async def _load(stack: Stack, items: Sequence[Item], loader: Loader) -> None:
         # Not before: to encode many values takes a while, in which the leases must not end.
         first.owner.stop_renewing()
     if good:
-        loaded = good[0][0].request.key
-        stack.trace.loaded(kind, loaded, stack.timer() - started, len(good))
+        loaded, seconds = good[0][0].request.key, stack.timer() - started
+        stack.trace.loaded(kind, loaded, seconds, _billed(stack, good, seconds))
         await _keep(stack, good, context)
     if len(good) < len(items):
         results = zip(items, produced, strict=True)
-        await _fail(stack, [(item, made.error) for item, made in results if made.error is not None])
+        failed = [(item, made.error) for item, made in results if made.error is not None]
+        # Where others are good, theirs is the time.
+        await _fail(stack, failed, 0.0 if good else stack.timer() - started)
+
+
+def _billed(stack: Stack, good: Sequence[Good], seconds: float) -> int:
+    """Let each entry say what it took, to whoever will get it; together they took that."""
+    each = seconds / len(good)
+    total = 0
+    for _, result, entry in good:
+        entry.cost = packed(each, result.cost, stack.prices)
+        total += entry.cost
+    return total
 
 
 async def _encoded(
@@ -301,7 +321,7 @@ async def _renew(items: Sequence[Item]) -> None:
         await asyncio.sleep(RENEW_EVERY)
 
 
-async def _fail(stack: Stack, failed: Sequence[tuple[Item, BaseException]]) -> None:
+async def _fail(stack: Stack, failed: Sequence[tuple[Item, BaseException]], seconds: float) -> None:
     """The source failed: who may be served something stale is, everybody else gets the error.
 
     What was invalidated meanwhile is never served again, not even when the source fails, so a
@@ -312,7 +332,9 @@ async def _fail(stack: Stack, failed: Sequence[tuple[Item, BaseException]]) -> N
     items = [item for item, _ in failed]
     first, error = failed[0]
     refresh = all(item.servable for item in items)
-    stack.trace.load_failed(first.request.kind, first.request.key, error, refresh=refresh)
+    spent = packed(seconds, cost_of_failure(error), stack.prices)
+    kind, key = first.request.kind, first.request.key
+    stack.trace.load_failed(kind, key, error, refresh=refresh, spent=spent)
     for item in items:
         item.flight.sealed = True
     # All of them, before anybody hears of it: who hears leaves, and the last one ends this task.
@@ -326,6 +348,7 @@ async def _fail(stack: Stack, failed: Sequence[tuple[Item, BaseException]]) -> N
             and not begun
             and await still_there(stack, [item.fallback]) != [None]
         ):
+            item.fallback.in_vain = True
             flight.set_result(item.fallback)
             flight.end(proven=True)
         flight.fail(error)

@@ -1,6 +1,7 @@
 """The caller's own generator as the source of a stream: its items, and how they are stored.
 
-What is stored is the list of the items, as one value. An item is encoded as it passes, so that
+What is stored is the list of the items, as one value. A `Cost` among them is none: it says what the
+stream has cost, and no reader sees it. An item is encoded as it passes, so that
 neither its generator nor one reader can change what the others get.
 """
 
@@ -25,6 +26,7 @@ from cascada.engine.loading.loaders import from_thread
 from cascada.engine.request import LoadResult, Request
 from cascada.engine.stack import Stack
 from cascada.engine.tasks.replay import Live, TooLong
+from cascada.model.cost import Cost
 from cascada.model.entry import UNSET, Codec, Flag
 from cascada.model.errors import BadInput, Misuse, SerializationError
 from cascada.model.made_of import MadeOf, source_names
@@ -105,6 +107,9 @@ class Pieces:
         kept = self.live()
         async with aclosing(self.items()) as items:
             async for item in items:
+                if isinstance(item, Cost):
+                    kept.cost = item
+                    continue
                 piece, size = self.encode(item)
                 if not kept.has_room(size):
                     self.refuse()
@@ -121,7 +126,8 @@ class Pieces:
     def produced(self, live: Live) -> LoadResult:
         """What a stream that has ended well is stored as."""
         values = [self.decode(piece) for piece in live.pieces]
-        return LoadResult(values, ttl=self._ttl, tags=self._tags, sources=self._sources)
+        ttl, tags, sources = self._ttl, self._tags, self._sources
+        return LoadResult(values, ttl=ttl, tags=tags, sources=sources, cost=live.cost)
 
     def encode(self, item: object) -> tuple[Encoded, int]:
         """An item as it is kept, and its bytes. What cannot be stored passes as it is; that the

@@ -37,7 +37,9 @@ from cascada.engine.streaming.pieces import Pieces
 from cascada.engine.tasks.limits import Ticket
 from cascada.engine.tasks.replay import Live, TooLong
 from cascada.engine.tasks.singleflight import Flight, LoadTask, Waiter
-from cascada.model.entry import Entry
+from cascada.model.bill import UNKNOWN, packed
+from cascada.model.cost import Cost, cost_of_failure
+from cascada.model.entry import SOURCE, Entry
 from cascada.model.errors import BadInput, LoadError
 from cascada.tiers.memory.watch import Watch
 
@@ -57,6 +59,8 @@ async def follow(
                 yield piece
         return
     account(stack, [request], [found], started)
+    if found.tier != SOURCE:
+        request.kind.replayed += found.saves
     if check.armed:
         check.sample([request], [found], source)
     for piece in replayed(request, value_of(stack, request, found)):
@@ -66,14 +70,25 @@ async def follow(
 async def load_uncached(stack: Stack, request: Request, source: Pieces) -> AsyncGenerator[Any]:
     """What the source says, past all tiers; only the bound on its concurrency is kept."""
     data_type, ticket = request.key.data_type, Ticket(urgent=sources.current(stack) is not None)
+    cost, spent, since = None, 0.0, stack.timer()
     if not stack.limits.enter(data_type, ticket):
         await stack.limits.wait(data_type, ticket)
     try:
         sources.note(stack, request, Answer(UNSTORED, "source"))
         async with aclosing(source.items()) as items:
             async for item in items:
+                if isinstance(item, Cost):
+                    cost = item
+                    continue
+                spent += stack.timer() - since  # not what the reader takes between two items
                 yield source.as_asked(item)
+                since = stack.timer()
+        spent += stack.timer() - since
+    except Exception as error:
+        cost = cost_of_failure(error) or cost
+        raise
     finally:
+        request.kind.spent += packed(spent, cost, stack.prices)
         stack.limits.leave(data_type, ticket)
 
 
@@ -232,7 +247,10 @@ class Feeding:
         try:
             async with aclosing(source.items()) as items:
                 async for item in items:
-                    await self._pass(*source.encode(item))
+                    if isinstance(item, Cost):
+                        live.cost = item
+                    else:
+                        await self._pass(*source.encode(item))
         except Exception as error:
             live.error = error
             raise
@@ -333,6 +351,8 @@ async def _live(
                 sources.note(stack, request, place.answer)
             yield source.decode(piece)
         sources.note(stack, request, place.answer)
+        if not place.own and (whole := place.flight.answer) is not None:
+            request.kind.shared += whole.saves - UNKNOWN  # that it is one is counted
     finally:
         place.leave()
 

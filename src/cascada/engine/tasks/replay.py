@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from cascada.codecs.values import Encoded
 from cascada.engine.request import UNSTORED, Answer
+from cascada.model.cost import Cost
 from cascada.model.errors import LoadError
 from cascada.tiers.memory.watch import Watch
 
@@ -31,7 +32,8 @@ class Live:
 
     `began` is the moment at which its generator was started (None: not yet), `seen` the number that
     the tiers were read at before, `watch` what memory hears since, `so_far` the answer that it
-    would be if it ended now, and `release` gives its leases back.
+    would be if it ended now, and `release` gives its leases back. `cost`: what its generator has
+    said of that.
     """
 
     def __init__(self, max_items: int, max_bytes: int) -> None:
@@ -40,6 +42,7 @@ class Live:
         self.watch: Watch | None = None
         self.so_far: Callable[[], Answer] = lambda: Answer(UNSTORED, "source", origin="loader")
         self.release: Callable[[], Coroutine[Any, Any, None]] | None = None
+        self.cost: Cost | None = None
         self.overlong = False
         self.complete = False
         self.error: Exception | None = None

@@ -93,6 +93,7 @@ class Record(Entry):
         self.names = entry.names
         self.version = entry.version
         self.value = entry.value
+        self.cost = entry.cost
         self.partition = partition
         self.resource_id = resource_id
         self.seq = seq

@@ -14,10 +14,11 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from cascada.codecs.compression import size_of
+from cascada.model.bill import UNKNOWN
 from cascada.model.entry import UNSET, Entry, Flag
 from cascada.tiers.memory.record import Cell
 
-RECORD: Final = 390
+RECORD: Final = 398
 """A record with its numbers, and its slots in dictionary and heap."""
 
 PARTITION: Final = 600
@@ -43,6 +44,8 @@ BYTES: Final = sys.getsizeof(b"")
 def weight_of(resource_id: str, entry: Entry, cells: Sequence[Cell]) -> int:
     """`cells` are of the names that may be its alone: those weigh that no record bears yet."""
     weight = RECORD + BYTES + len(entry.data) + sys.getsizeof(resource_id)
+    if entry.cost != UNKNOWN:
+        weight += sys.getsizeof(entry.cost) + 15 & ~15
     if entry.value is not UNSET:
         weight += _decoded(entry)
     for cell in cells:

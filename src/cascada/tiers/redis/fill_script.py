@@ -97,11 +97,27 @@ local function standing(v, stamps, new)
   return found and bears(found, stamps, ARGV[5]) and time_at(found, 28) > time_at(new, 12) and found
 end
 
--- Whether two entries say the same, whenever they were written and however long they live.
+-- An entry's facts, and what stands behind its stamps, both without what its load took (COSTED).
+local function said(facts, rest)
+  local flags = string.byte(facts, 2)
+  if math.floor(flags / 32) % 2 == 0 then return facts, rest end
+  local at = 1
+  for _ = 1, string.byte(facts, 14) + 256 * string.byte(facts, 15) do
+    at = at + 2 + (string.byte(rest, at) or 0) + 256 * (string.byte(rest, at + 1) or 0)
+  end
+  return string.sub(facts, 1, 1) .. string.char(flags - 32) .. string.sub(facts, 3),
+    string.sub(rest, 1, at - 1) .. string.sub(rest, at + 1 + (string.byte(rest, at) or 0))
+end
+
+-- Whether two entries say the same, whenever they were written, however long they live, and
+-- whatever they cost.
 local function equal(found, new, stamps, after)
-  return string.sub(found, 4, 7) == string.sub(new, 4, 7)
-    and string.sub(found, 36, 50) == string.sub(new, 36, 50)
-    and string.sub(found, 51 + 8 * stamps) == after
+  local facts, other = string.sub(found, 36, 50), string.sub(new, 36, 50)
+  local alike = string.sub(found, 4, 7) == string.sub(new, 4, 7)
+  local mine, rest = said(facts, string.sub(found, 51 + 8 * stamps))
+  local theirs, brought = said(other, after)
+  return rest == brought and mine == theirs
+    and (alike or mine ~= facts or theirs ~= other)
 end
 
 -- `payload`: where what the entry refers to lies, if it does not lie in the entry.
@@ -195,8 +211,8 @@ local function fill(at, key, payload)
       redis.call('UNLINK', made)
       local longer = time_at(found, 20) - time_at(new, 20)
       if longer > 0 or (longer == 0 and time_at(found, 28) > time_at(new, 28)) then
-        local timed = string.sub(found, 1, 7) .. string.sub(new, 8, 35) .. string.sub(found, 36)
-        redis.call('SET', v, timed, 'PX', ARGV[at + 6])
+        local mine = string.sub(found, 51, 50 + 8 * (1 + static + late))
+        redis.call('SET', v, new .. mine .. ARGV[at + 9], 'PX', ARGV[at + 6])
       end
     else
       uncount(head(v), ARGV[at + 2], ARGV[at + 9])

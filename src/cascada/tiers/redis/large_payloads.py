@@ -187,4 +187,5 @@ def _with(entry: Entry, data: bytes, codec: int) -> Entry:
         entry.expires,
         entry.names,
         entry.version,
+        cost=entry.cost,
     )

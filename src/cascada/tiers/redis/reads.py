@@ -17,6 +17,8 @@ from typing import Any, Final, NamedTuple
 
 from cascada.codecs.envelope import (
     MARK,
+    STAMP_COUNT,
+    STAMP_SIZE,
     STAMPS_AT,
     home_of,
     packed_names,
@@ -44,6 +46,9 @@ HINTED_NAMES: Final = 131_072
 
 PLANS: Final = 16_384
 """Keys whose reads are worked out in advance; beyond it they are worked out anew."""
+
+_STAMPS: Final = STAMP_COUNT.start
+"""Where the number of stamps is said, in two bytes."""
 
 Value = bytes | None
 
@@ -190,9 +195,10 @@ class Reads:
                 answers.append(self._corrupt(moment.epoch, blob[MARK]))
                 continue
             stamps = moment.expected[plan.generations]
-            # As many stamps as that, and no more: what it bears beside them is as long as it is.
-            size = STAMPS_AT + len(stamps) + len(plan.packed) + len(entry.data)
-            as_usual = blob.startswith(stamps, STAMPS_AT) and size == len(blob)
+            # As many stamps as that, and no more.
+            as_usual = blob.startswith(stamps, STAMPS_AT) and (
+                blob[_STAMPS] * STAMP_SIZE == len(stamps) and not blob[_STAMPS + 1]
+            )
             if as_usual and entry.names == plan.late:
                 if entry.created > now or ahead.met:
                     entry = ahead.dated(key, entry, now)

@@ -1,0 +1,233 @@
+"""What one load cost, as its loader says it, and what a model's tokens cost, as the user says it.
+
+Loaders pass it as `Loaded(cost=)`, generators of streams yield it. `bill` turns it into the number
+that is kept and added up. What is not known stays unknown: a missing price is never 0.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+from msgspec.structs import force_setattr
+
+from cascada.model import arguments
+from cascada.model.bill import MOST_MONEY, MOST_TOKENS, units_of
+from cascada.model.checked import Checked, field, or_none
+from cascada.model.errors import BadInput
+from cascada.model.plain import number_of, whole_of
+
+_MILLION: Final = 1_000_000
+
+_DATED: Final = re.compile(r"[-@]\d{4}-?\d{2}-?\d{2}$")
+"""How a provider's name of a model goes on: gpt-5-2025-08-07, claude-sonnet-4-5-20250929."""
+
+
+def money(value: object, what: str) -> Decimal:
+    """An amount of money. A float is what its shortest decimal form says, so 0.1 is a tenth."""
+    accepted = f"a number from 0 to {MOST_MONEY:,}, as an int, a float or a Decimal"
+    if issubclass(type(value), Decimal):
+        plain = Decimal(value)  # type: ignore[arg-type]  # its class has said so
+    elif (whole := whole_of(value)) is not None:
+        plain = Decimal(whole)
+    else:
+        number = number_of(value)
+        if number is None:
+            raise arguments.refused(what, value, accepted, typed=True)
+        plain = Decimal(repr(number)) if math.isfinite(number) else Decimal("NaN")
+    if not plain.is_finite() or not 0 <= plain <= MOST_MONEY:
+        raise arguments.refused(what, value, accepted)
+    return plain
+
+
+class Price(Checked):
+    """What calls of a model cost: tokens by the million, and each call.
+
+    input: tokens that go in; cached, written: those of them that the provider reads from its own
+    cache, or writes there (None: as `input`). output: tokens that come out. call: for the call
+    itself. What is not said and is needed makes a call's price unknown.
+    """
+
+    prefix = "Price."
+
+    input: Decimal | float | None = field(None, or_none(money))
+    output: Decimal | float | None = field(None, or_none(money))
+    cached: Decimal | float | None = field(None, or_none(money))
+    written: Decimal | float | None = field(None, or_none(money))
+    call: Decimal | float | None = field(None, or_none(money))
+
+    def of(self, cost: Cost) -> int | None:
+        """What such a call costs, in units (`bill.units_of`); None if that cannot be told."""
+        call = 0 if self.call is None else units_of(self.call)
+        if self.input is None and self.output is None:
+            return None if self.call is None else call
+        if cost.tokens_in is None or cost.tokens_out is None:
+            return None
+        sums = 0
+        for tokens, price in (
+            (cost.tokens_in - cost.tokens_cached - cost.tokens_written, self.input),
+            (cost.tokens_cached, self.input if self.cached is None else self.cached),
+            (cost.tokens_written, self.input if self.written is None else self.written),
+            (cost.tokens_out, self.output),
+        ):
+            if tokens:
+                if price is None:
+                    return None
+                sums += tokens * units_of(price)
+        return call + (sums + _MILLION // 2) // _MILLION
+
+
+def prices_given(given: Any, what: str = "prices") -> dict[str, Price]:
+    """By model, each as a Price or as a dict of what a Price has."""
+    accepted = "a dict of models and their Price(...)"
+    by_model = arguments.mapping(given, what, accepted)
+    found = {}
+    for model, each in by_model.items():
+        name = arguments.name(model, f"a model of {what}")
+        if issubclass(type(each), Mapping):
+            said = arguments.mapping(each, f"the price of {name}", "a Price(...)")
+            each = Price(**{arguments.name(part, f"a part of {name}'s price"): value
+                            for part, value in said.items()})  # fmt: skip
+        found[name] = arguments.instance(each, f"the price of {name}", Price, "a Price(...)")
+    return found
+
+
+_tokens = partial(arguments.integer, least=0, most=MOST_TOKENS, of="a whole number of tokens")
+
+
+class Cost(msgspec.Struct, frozen=True, kw_only=True):
+    """What one load cost. None is unknown, which is not 0.
+
+    money: what it cost; else it is worked out of the tokens, by the cache's `prices` of this
+    `model`. tokens_in, tokens_out: what the model was given, and what it said (one of them alone:
+    the other is 0). Of tokens_in, tokens_cached were in the provider's own cache, and
+    tokens_written were put there.
+    """
+
+    money: Decimal | None = None
+    model: str | None = None
+    tokens_in: int | None = None
+    tokens_out: int | None = None
+    tokens_cached: int = 0
+    tokens_written: int = 0
+
+    def __post_init__(self) -> None:
+        if self.money is not None:
+            force_setattr(self, "money", money(self.money, "Cost.money"))
+        if self.model is not None:
+            force_setattr(self, "model", arguments.name(self.model, "Cost.model"))
+        for name in ("tokens_in", "tokens_out", "tokens_cached", "tokens_written"):
+            if (tokens := getattr(self, name)) is not None:
+                force_setattr(self, name, _tokens(tokens, f"Cost.{name}"))
+        if (self.tokens_in is None) != (self.tokens_out is None):
+            force_setattr(self, "tokens_in", self.tokens_in or 0)
+            force_setattr(self, "tokens_out", self.tokens_out or 0)
+        if self.tokens_cached + self.tokens_written > (self.tokens_in or 0):
+            raise BadInput(
+                f"Cost.tokens_in is {self.tokens_in}, of which {self.tokens_cached} cached and "
+                f"{self.tokens_written} written; pass at least their sum"
+            )
+
+    def priced(self, prices: Mapping[str, Price]) -> int | None:
+        """What it cost in units of money (`bill.units_of`), if that can be told."""
+        if self.money is not None:
+            return units_of(self.money)
+        if self.model is None or not prices:
+            return None
+        price = prices.get(self.model) or prices.get(_DATED.sub("", self.model))
+        return None if price is None else price.of(self)
+
+
+def cost_given(given: Any, what: str) -> Cost | None:
+    """What a caller has passed as the cost: money, a `Cost`, or what an SDK has returned.
+
+    Of an SDK either the whole response, which names its model, or its `usage`.
+    """
+    if given is None or isinstance(given, Cost):
+        return given
+    if number_of(given) is not None or issubclass(type(given), Decimal):
+        return Cost(money=money(given, what))
+    found = None if issubclass(type(given), str | bytes | bool) else said_by(given)
+    if found is None:
+        accepted = "money as a number, a Cost(...), or an SDK's response or its usage"
+        raise arguments.refused(what, given, accepted, typed=True)
+    return found
+
+
+def cost_of_failure(error: BaseException) -> Cost | None:
+    """What a load has cost that brought nothing to keep: an error may say so, as its `cost`."""
+    cost = getattr(error, "cost", None)
+    return cost if isinstance(cost, Cost) else None
+
+
+_USAGES: Final = ("usage", "usage_metadata")
+_DETAILS: Final = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
+
+
+def said_by(response: Any) -> Cost | None:
+    """What a response of an SDK says of its cost, or its usage alone; None if it is neither.
+
+    Other numbers than whole ones, or ones that contradict each other, say nothing.
+    """
+    has_usage = [name for name in _USAGES if _has(response, name)]
+    usage = _first_part(response, has_usage)
+    model = _part(response, "model") if has_usage else None
+    if has_usage and model is None:  # LangChain's messages
+        model = _part(_part(response, "response_metadata"), "model_name")
+    model = model if type(model) is str and model else None
+    found = _usage(response if not has_usage else usage)
+    if found is None:
+        return Cost(model=model) if has_usage else None
+    tokens_in, tokens_out, cached, written = found
+    if cached + written > tokens_in:
+        return Cost(model=model)
+    return Cost(
+        model=model, tokens_in=tokens_in, tokens_out=tokens_out, tokens_cached=cached,
+        tokens_written=written,
+    )  # fmt: skip
+
+
+def _usage(usage: Any) -> tuple[int, int, int, int] | None:
+    """Tokens that went in and came out, and of the former those cached and written."""
+    into, out = _tokens_of(usage, "prompt_tokens"), _tokens_of(usage, "completion_tokens")
+    if into is None:
+        into, out = _tokens_of(usage, "input_tokens"), _tokens_of(usage, "output_tokens")
+    elif out is None and not _has(usage, "completion_tokens"):
+        out = 0  # embeddings say nothing
+    if into is None or out is None:
+        return None
+    details = _first_part(usage, _DETAILS)
+    cached = _tokens_of(details, "cached_tokens") or _tokens_of(details, "cache_read") or 0
+    written = _tokens_of(details, "cache_creation") or 0
+    # Anthropic counts these apart from the others.
+    read = _tokens_of(usage, "cache_read_input_tokens") or 0
+    made = _tokens_of(usage, "cache_creation_input_tokens") or 0
+    return into + read + made, out, cached + read, written + made
+
+
+def _part(whole: Any, name: str) -> Any:
+    try:
+        return whole.get(name) if isinstance(whole, Mapping) else getattr(whole, name, None)
+    except Exception:  # noqa: BLE001 - an object may raise anything when it is looked at
+        return None
+
+
+def _first_part(whole: Any, names: Sequence[str]) -> Any:
+    return next((found for name in names if (found := _part(whole, name)) is not None), None)
+
+
+def _has(whole: Any, name: str) -> bool:
+    try:
+        return name in whole if isinstance(whole, Mapping) else hasattr(whole, name)
+    except Exception:  # noqa: BLE001 - as above
+        return False
+
+
+def _tokens_of(usage: Any, name: str) -> int | None:
+    found = whole_of(_part(usage, name))
+    return found if found is not None and 0 <= found <= MOST_TOKENS // 4 else None
