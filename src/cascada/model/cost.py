@@ -122,7 +122,8 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
         if self.model is not None:
             force_setattr(self, "model", arguments.name(self.model, "Cost.model"))
         for name in ("tokens_in", "tokens_out", "tokens_cached", "tokens_written"):
-            if (tokens := getattr(self, name)) is not None:
+            tokens = getattr(self, name)
+            if tokens is not None or name in ("tokens_cached", "tokens_written"):
                 force_setattr(self, name, _tokens(tokens, f"Cost.{name}"))
         if (self.tokens_in is None) != (self.tokens_out is None):
             force_setattr(self, "tokens_in", self.tokens_in or 0)
