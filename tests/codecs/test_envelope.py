@@ -27,9 +27,8 @@ from cascada.model.bill import (
     TOO_MUCH,
     UNKNOWN,
     Bill,
-    packed,
 )
-from cascada.model.cost import Cost
+from cascada.model.cost import Cost, packed
 from cascada.model.entry import UNSET, Codec, Entry, Flag
 from cascada.model.errors import BadInput, CorruptEntry
 from cascada.testing.steps import COST

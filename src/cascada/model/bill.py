@@ -2,8 +2,8 @@
 
 A hit must cost nothing. So all that it saves (itself, microseconds, tokens, money) is packed into
 one whole number, in fields so wide that no sum runs over into the next one: to count a hit is one
-addition, whatever it saves, and no sum ever loses a token or a cent. `packed` makes such a number,
-once for each load; `Bill.of` reads one, or a sum of them, when somebody asks.
+addition, whatever it saves, and no sum ever loses a token or a cent. `one` makes such a number, once
+for each load; `Bill.of` reads one, or a sum of them, when somebody asks.
 
     bits  field                    bits  field
     48    how many                 48    how many of them have a price
@@ -21,10 +21,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Context, Decimal
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from cascada.model.cost import Cost, Price
+from typing import Final
 
 UNKNOWN: Final = 1
 """One answer, of which nothing else is known: no load of this cache's has brought it."""
@@ -76,16 +73,15 @@ def units_of(money: Decimal | float) -> int:
     return round(Decimal(money).scaleb(UNIT, _EXACT))
 
 
-def packed(seconds: float, cost: Cost | None, prices: Mapping[str, Price]) -> int:
-    """One load as a number."""
+def one(
+    seconds: float, tokens: tuple[int, int, int] | None = None, units: int | None = None
+) -> int:
+    """One load as a number: what it took, its tokens (in, out, cached) and its price, if known."""
     micros = round(seconds * 1e6)
     bill = UNKNOWN | max(0, min(micros, LONGEST)) << _SECONDS
-    if cost is None:
-        return bill
-    if cost.tokens_in is not None and cost.tokens_out is not None:
-        bill |= 1 << _METERED | cost.tokens_in << _IN | cost.tokens_out << _OUT
-        bill |= cost.tokens_cached << _CACHED
-    units = cost.priced(prices)
+    if tokens is not None:
+        into, out, cached = tokens
+        bill |= 1 << _METERED | into << _IN | out << _OUT | cached << _CACHED
     if units is not None:
         bill |= 1 << _PRICED | min(units, _MOST_UNITS) << _MONEY
     return bill

@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import force_setattr
 
-from cascada.model import arguments
+from cascada.model import arguments, bill
 from cascada.model.bill import MOST_MONEY, MOST_TOKENS, units_of
 from cascada.model.checked import Checked, field, or_none
 from cascada.model.errors import BadInput
@@ -142,6 +142,16 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
             return None
         price = prices.get(self.model) or prices.get(_DATED.sub("", self.model))
         return None if price is None else price.of(self)
+
+
+def packed(seconds: float, cost: Cost | None, prices: Mapping[str, Price]) -> int:
+    """One load as the number that is kept and added up (`bill`)."""
+    if cost is None:
+        return bill.one(seconds)
+    tokens = None
+    if cost.tokens_in is not None and cost.tokens_out is not None:
+        tokens = cost.tokens_in, cost.tokens_out, cost.tokens_cached
+    return bill.one(seconds, tokens, cost.priced(prices))
 
 
 def cost_given(given: Any, what: str) -> Cost | None:

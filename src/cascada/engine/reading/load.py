@@ -21,8 +21,7 @@ from cascada.engine.request import Answer, Loader, Request
 from cascada.engine.stack import Stack
 from cascada.engine.tasks.limits import Ticket
 from cascada.engine.tasks.singleflight import LoadTask, Waiter
-from cascada.model.bill import packed
-from cascada.model.cost import cost_of_failure
+from cascada.model.cost import cost_of_failure, packed
 from cascada.model.entry import Entry
 from cascada.model.errors import SerializationError
 from cascada.tiers.deadline import AT_ONCE
