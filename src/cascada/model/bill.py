@@ -2,8 +2,8 @@
 
 A hit must cost nothing. So all that it saves (itself, microseconds, tokens, money) is packed into
 one whole number, in fields so wide that no sum runs over into the next one: to count a hit is one
-addition, whatever it saves, and no sum ever loses a token or a cent. `one` makes such a number, once
-for each load; `Bill.of` reads one, or a sum of them, when somebody asks.
+addition, whatever it saves, and no sum ever loses a token or a cent. `one` makes such a number,
+once for each load; `Bill.of` reads one, or a sum of them, when somebody asks.
 
     bits  field                    bits  field
     48    how many                 48    how many of them have a price
