@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from decimal import Decimal
 from functools import partial
 from typing import Any, Final
@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import force_setattr
 
-from cascada.model import arguments, bill
+from cascada.model import arguments, bill, usage
 from cascada.model.bill import MOST_MONEY, MOST_TOKENS, units_of
 from cascada.model.checked import Checked, field, or_none
 from cascada.model.errors import BadInput
@@ -60,26 +60,6 @@ class Price(Checked):
     cached: Decimal | float | None = field(None, or_none(money))
     written: Decimal | float | None = field(None, or_none(money))
     call: Decimal | float | None = field(None, or_none(money))
-
-    def of(self, cost: Cost) -> int | None:
-        """What such a call costs, in units (`bill.units_of`); None if that cannot be told."""
-        call = 0 if self.call is None else units_of(self.call)
-        if self.input is None and self.output is None:
-            return None if self.call is None else call
-        if cost.tokens_in is None or cost.tokens_out is None:
-            return None
-        sums = 0
-        for tokens, price in (
-            (cost.tokens_in - cost.tokens_cached - cost.tokens_written, self.input),
-            (cost.tokens_cached, self.input if self.cached is None else self.cached),
-            (cost.tokens_written, self.input if self.written is None else self.written),
-            (cost.tokens_out, self.output),
-        ):
-            if tokens:
-                if price is None:
-                    return None
-                sums += tokens * units_of(price)
-        return call + (sums + _MILLION // 2) // _MILLION
 
 
 def prices_given(given: Any, what: str = "prices") -> dict[str, Price]:
@@ -134,15 +114,6 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
                 f"{self.tokens_written} written; pass at least their sum"
             )
 
-    def priced(self, prices: Mapping[str, Price]) -> int | None:
-        """What it cost in units of money (`bill.units_of`), if that can be told."""
-        if self.money is not None:
-            return units_of(self.money)
-        if self.model is None or not prices:
-            return None
-        price = prices.get(self.model) or prices.get(_DATED.sub("", self.model))
-        return None if price is None else price.of(self)
-
 
 def packed(seconds: float, cost: Cost | None, prices: Mapping[str, Price]) -> int:
     """One load as the number that is kept and added up (`bill`)."""
@@ -151,7 +122,37 @@ def packed(seconds: float, cost: Cost | None, prices: Mapping[str, Price]) -> in
     tokens = None
     if cost.tokens_in is not None and cost.tokens_out is not None:
         tokens = cost.tokens_in, cost.tokens_out, cost.tokens_cached
-    return bill.one(seconds, tokens, cost.priced(prices))
+    return bill.one(seconds, tokens, _units(cost, prices))
+
+
+def _units(cost: Cost, prices: Mapping[str, Price]) -> int | None:
+    """What it cost in units of money, if that can be told."""
+    if cost.money is not None:
+        return units_of(cost.money)
+    if cost.model is None or not prices:
+        return None
+    price = prices.get(cost.model) or prices.get(_DATED.sub("", cost.model))
+    return None if price is None else _priced(cost, price)
+
+
+def _priced(cost: Cost, price: Price) -> int | None:
+    call = 0 if price.call is None else units_of(price.call)
+    if price.input is None and price.output is None:
+        return None if price.call is None else call
+    if cost.tokens_in is None or cost.tokens_out is None:
+        return None
+    sums = 0
+    for tokens, each in (
+        (cost.tokens_in - cost.tokens_cached - cost.tokens_written, price.input),
+        (cost.tokens_cached, price.input if price.cached is None else price.cached),
+        (cost.tokens_written, price.input if price.written is None else price.written),
+        (cost.tokens_out, price.output),
+    ):
+        if tokens:
+            if each is None:
+                return None
+            sums += tokens * units_of(each)
+    return call + (sums + _MILLION // 2) // _MILLION
 
 
 def cost_given(given: Any, what: str) -> Cost | None:
@@ -163,82 +164,25 @@ def cost_given(given: Any, what: str) -> Cost | None:
         return given
     if number_of(given) is not None or issubclass(type(given), Decimal):
         return Cost(money=money(given, what))
-    found = None if issubclass(type(given), str | bytes | bool) else said_by(given)
-    if found is None:
+    said = None if issubclass(type(given), str | bytes | bool) else usage.said_by(given)
+    if said is None:
         accepted = "money as a number, a Cost(...), or an SDK's response or its usage"
         raise arguments.refused(what, given, accepted, typed=True)
-    return found
+    return cost_said(said)
+
+
+def cost_said(said: usage.Said) -> Cost:
+    """What a response says of its cost."""
+    model, tokens = said
+    if tokens is None:
+        return Cost(model=model)
+    into, out, cached, written = tokens
+    return Cost(
+        model=model, tokens_in=into, tokens_out=out, tokens_cached=cached, tokens_written=written
+    )
 
 
 def cost_of_failure(error: BaseException) -> Cost | None:
     """What a load has cost that brought nothing to keep: an error may say so, as its `cost`."""
     cost = getattr(error, "cost", None)
     return cost if isinstance(cost, Cost) else None
-
-
-_USAGES: Final = ("usage", "usage_metadata")
-_DETAILS: Final = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
-
-
-def said_by(response: Any) -> Cost | None:
-    """What a response of an SDK says of its cost, or its usage alone; None if it is neither.
-
-    Other numbers than whole ones, or ones that contradict each other, say nothing.
-    """
-    has_usage = [name for name in _USAGES if _has(response, name)]
-    usage = _first_part(response, has_usage)
-    model = _part(response, "model") if has_usage else None
-    if has_usage and model is None:  # LangChain's messages
-        model = _part(_part(response, "response_metadata"), "model_name")
-    model = model if type(model) is str and model else None
-    found = _usage(response if not has_usage else usage)
-    if found is None:
-        return Cost(model=model) if has_usage else None
-    tokens_in, tokens_out, cached, written = found
-    if cached + written > tokens_in:
-        return Cost(model=model)
-    return Cost(
-        model=model, tokens_in=tokens_in, tokens_out=tokens_out, tokens_cached=cached,
-        tokens_written=written,
-    )  # fmt: skip
-
-
-def _usage(usage: Any) -> tuple[int, int, int, int] | None:
-    """Tokens that went in and came out, and of the former those cached and written."""
-    into, out = _tokens_of(usage, "prompt_tokens"), _tokens_of(usage, "completion_tokens")
-    if into is None:
-        into, out = _tokens_of(usage, "input_tokens"), _tokens_of(usage, "output_tokens")
-    elif out is None and not _has(usage, "completion_tokens"):
-        out = 0  # embeddings say nothing
-    if into is None or out is None:
-        return None
-    details = _first_part(usage, _DETAILS)
-    cached = _tokens_of(details, "cached_tokens") or _tokens_of(details, "cache_read") or 0
-    written = _tokens_of(details, "cache_creation") or 0
-    # Anthropic counts these apart from the others.
-    read = _tokens_of(usage, "cache_read_input_tokens") or 0
-    made = _tokens_of(usage, "cache_creation_input_tokens") or 0
-    return into + read + made, out, cached + read, written + made
-
-
-def _part(whole: Any, name: str) -> Any:
-    try:
-        return whole.get(name) if isinstance(whole, Mapping) else getattr(whole, name, None)
-    except Exception:  # noqa: BLE001 - an object may raise anything when it is looked at
-        return None
-
-
-def _first_part(whole: Any, names: Sequence[str]) -> Any:
-    return next((found for name in names if (found := _part(whole, name)) is not None), None)
-
-
-def _has(whole: Any, name: str) -> bool:
-    try:
-        return name in whole if isinstance(whole, Mapping) else hasattr(whole, name)
-    except Exception:  # noqa: BLE001 - as above
-        return False
-
-
-def _tokens_of(usage: Any, name: str) -> int | None:
-    found = whole_of(_part(usage, name))
-    return found if found is not None and 0 <= found <= MOST_TOKENS // 4 else None
