@@ -289,10 +289,7 @@ COVERED: Final[dict[str, dict[str, Any]]] = {
 _ENGINE = "it takes the engine's own objects, for the faces; no document names it"
 _RESULT = "what calls return, made by cascada: it holds what it is given and does nothing"
 LEFT_OUT: Final[dict[str, str]] = {
-    **dict.fromkeys(
-        ("Tenant", "TenantList"),
-        "made by a call that checks what it was given",
-    ),
+    **dict.fromkeys(("Tenant", "TenantList"), "made by a call that checks what it was given"),
     **dict.fromkeys(
         ("Bill.of", "CacheCollector.page", "Context.must_be_of", "Policy.is_bulky",
          "Policy.lifetimes", "Scope.only"),
