@@ -11,7 +11,8 @@ server; one that writes pauses behind its write, and sometimes fails there.
 WRONG is a result with a version that was older than the latest write that had returned when the
 call began, judged as the checker of the cache judges: another process's memory is given the moment
 that news take (`tests/chaos/witness.py`). Hits are compared with an oracle's, which sees the same
-calls at the same times, and drops exactly what each write has changed.
+calls at the same times, and drops exactly what each write has changed. Points are the difference
+among the reads that crossed no write of what they read: of the others a cache may know no better.
 """
 
 from __future__ import annotations
@@ -56,8 +57,8 @@ ALLOWED: Final = 2.0
 _wrote: ContextVar[list[tuple[int, int]]] = ContextVar("wrote")
 """What the write of this agent has written, also when it fails."""
 
-_asked: ContextVar[str] = ContextVar("asked")
-"""What the read of this agent asks."""
+_asked: ContextVar[list[str]] = ContextVar("asked")
+"""What the read of this agent asks; a second word says that its own tool ran."""
 
 PROMISES: Final = {
     "memory": Promise(lease=0),
@@ -89,7 +90,7 @@ class Spec:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one run; `crossed`: reads during which something that they read was written."""
+    """What came of one run."""
 
     tier: str
     processes: int
@@ -97,20 +98,18 @@ class Outcome:
     calls: int
     wrong: int
     late: int
-    hits: float
-    oracle: float
-    crossed: int
+    oracle: Oracle
     seconds: float
 
     @property
     def kept(self) -> bool:
-        return not self.wrong and abs(self.hits - self.oracle) <= ALLOWED
+        return not self.wrong and abs(self.oracle.calm) <= ALLOWED
 
     def __str__(self) -> str:
         return (
             f"{self.tier:<13}{self.processes:>9}{self.writes:>7.0f} %{self.calls:>9,}"
-            f"{self.wrong:>7}{self.late:>6}{self.crossed:>9,}"
-            f"{self.hits:>8.1f} %{self.oracle:>8.1f} %{self.hits - self.oracle:>+7.1f}"
+            f"{self.wrong:>7}{self.late:>6}{self.oracle.crossed:>9,}"
+            f"{self.oracle.hits:>8.1f} %{self.oracle.right:>8.1f} %{self.oracle.calm:>+7.1f}"
             f"{self.calls / self.seconds:>10,.0f}"
         )
 
@@ -120,6 +119,9 @@ HEADING: Final = (
     f"{'crossed':>9}{'hits':>10}{'oracle':>10}{'points':>7}{'calls/s':>10}"
 )
 
+
+Line = tuple[int, str, str, list[int]]
+"""When what happened, to what, and which rows it is of."""
 
 # --- one process ----------------------------------------------------------------------------------
 
@@ -136,8 +138,7 @@ class World:
         self.witness = Witness(self._truth, self._board, spec.slot, PROMISES[spec.tier], folder)
         self._weights = [*accumulate(1 / (rank + 1) for rank in range(ACCOUNTS))]
         self._left = spec.calls
-        self.ran = 0
-        self.log: list[tuple[int, str, list[int]]] = []
+        self.log: list[Line] = []
         self.tools = Tools(cache, tenant="acme", ttl=3600)
         self._declare()
 
@@ -169,8 +170,9 @@ class World:
             await self._write([source, target], fails=fails)
 
     async def _look(self, rows: Sequence[int]) -> dict[int, int]:
-        self.ran += 1
-        self.log.append((time.monotonic_ns(), f"runs {_asked.get()}", [*rows]))
+        asked = _asked.get()
+        asked.append("ran")
+        self.log.append((time.monotonic_ns(), "runs", asked[0], [*rows]))
         found = {row: self._truth.version(row) for row in rows}
         await asyncio.sleep(self._dice.choice((0, 0, 0.001, 0.003)))
         return found
@@ -213,15 +215,17 @@ class World:
             rows = [*range(ACCOUNTS)]
             name, given = "everything", {}
         text = json.dumps(given)
-        _asked.set(f"{name} {text}")
+        asked = [f"{name} {text}"]
+        _asked.set(asked)
         reading = self.witness.begin(name)
-        self.log.append((reading.started, f"{name} {text}", rows))
+        self.log.append((reading.started, "asks", asked[0], rows))
         found = await self.tools.call(name, text)
         for row, version in found.items():
             self.witness.version(int(row), version, "l1", reading)
         if sorted(map(int, found)) != sorted({*rows}):
             self.witness.error(f"{name} {text} gave {found}", "of others")
-        self.log.append((time.monotonic_ns(), f"over {name} {reading.started}", rows))
+        how = "loaded" if asked[1:] else "hit"
+        self.log.append((time.monotonic_ns(), how, str(reading.started), rows))
 
     async def _writing(self) -> None:
         fails = self._dice.random() < FAILS
@@ -241,7 +245,7 @@ class World:
     def told(self, event: Event) -> None:
         """For the oracle a write is when all has heard of it, not when its agent has its turn."""
         if event.kind == "invalidate" and (rows := [row for row, _ in _wrote.get([])]):
-            self.log.append((time.monotonic_ns(), "", rows))
+            self.log.append((time.monotonic_ns(), "wrote", "", rows))
 
     def _account(self) -> int:
         (found,) = self._dice.choices(range(ACCOUNTS), cum_weights=self._weights)
@@ -266,7 +270,7 @@ async def work(spec: Spec) -> dict[str, Any]:
         await world.run()
         took = time.monotonic() - began
         world.witness.close()
-        return {"ran": world.ran, "log": world.log, "seconds": took}
+        return {"log": world.log, "seconds": took}
 
 
 # --- all of them ----------------------------------------------------------------------------------
@@ -299,13 +303,10 @@ def run(tier: str, writes: float, calls: int, redis: str | None, seed: int = 1) 
         errors = [path.read_text() for path in folder.glob("errors-*.txt")]
         if any(errors):
             raise RuntimeError("".join(errors)[:2000])
-        log = sorted(tuple(each) for one in said for each in one["log"])
-        reads, right, crossed = oracle(log)
-        ran = sum(one["ran"] for one in said)
+        judged = Oracle(sorted(tuple(each) for one in said for each in one["log"]))
         wrong, stale = board.total(Word.BROKEN), board.total(Word.STALE)
         return Outcome(
-            tier, processes, writes, reads + sum(not what for _, what, _ in log), wrong,
-            stale - wrong, 100 * (1 - ran / reads), 100 * right / reads, crossed,
+            tier, processes, writes, judged.calls, wrong, stale - wrong, judged,
             max(one["seconds"] for one in said),
         )  # fmt: skip
 
@@ -315,32 +316,45 @@ def _start(spec: Spec) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
 
 
-def oracle(log: Sequence[tuple[int, str, list[int]]]) -> tuple[int, int, int]:
-    """Reads, those that a cache would have answered which drops exactly what a write has changed,
-    and those that crossed a write of what they read."""
-    kept: dict[int, set[str]] = {}
-    there: set[str] = set()
-    under_way: dict[str, tuple[set[int], list[bool]]] = {}
-    reads = right = crossed = 0
-    for at, what, rows in log:
-        if not what:
-            for row in rows:
-                there -= kept.pop(row, set())
-            for read, marks in under_way.values():
-                marks[0] = marks[0] or not read.isdisjoint(rows)
-        elif what.startswith("over "):
-            crossed += under_way.pop(what.removeprefix("over "))[1][0]
-        else:
-            if (asked := what.removeprefix("runs ")) == what:
-                under_way[f"{what.partition(' ')[0]} {at}"] = ({*rows}, [False])
-                reads += 1
-                right += what in there
-            # It loads at once, as those do who come then, and as late as it was done.
-            what = asked
-            there.add(what)
-            for row in rows:
-                kept.setdefault(row, set()).add(what)
-    return reads, right, crossed
+class Oracle:
+    """A cache that drops exactly what a write has changed, in the same world.
+
+    `hits` and `right`: reads that were hits, and that are to the oracle; `calm`: how many more, or
+    less, these are in percent of the reads that crossed no write.
+    """
+
+    def __init__(self, log: Sequence[Line]) -> None:
+        self._keys: dict[int, set[str]] = {}
+        self._there: set[str] = set()
+        reads: list[tuple[bool, bool, bool]] = []
+        under_way: dict[str, list[Any]] = {}
+        self.calls = 0
+        for at, what, key, rows in log:
+            if what == "wrote":
+                self.calls += 1
+                for row in rows:
+                    self._there -= self._keys.pop(row, set())
+                for read in under_way.values():
+                    read[1] = read[1] or not read[0].isdisjoint(rows)
+            elif what == "asks":
+                self.calls += 1
+                under_way[str(at)] = [{*rows}, False, key in self._there]
+                self._add(key, rows)  # it loads at once, as those do who come then
+            elif what == "runs":
+                self._add(key, rows)  # and as late as it was done
+            else:
+                _, crossed, right = under_way.pop(key)
+                reads.append((what == "hit", right, crossed))
+        self.hits = 100 * sum(hit for hit, _, _ in reads) / len(reads)
+        self.right = 100 * sum(right for _, right, _ in reads) / len(reads)
+        self.crossed = sum(crossed for _, _, crossed in reads)
+        calm = [hit - right for hit, right, crossed in reads if not crossed]
+        self.calm = 100 * sum(calm) / len(calm)
+
+    def _add(self, key: str, rows: Sequence[int]) -> None:
+        self._there.add(key)
+        for row in rows:
+            self._keys.setdefault(row, set()).add(key)
 
 
 @contextmanager

@@ -20,15 +20,16 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, ClassVar, Final, Self, Unpack
 
+from cascada.ai import forks
 from cascada.ai.answers import Answer, Events
 from cascada.ai.calls import (
     Call,
-    Keeper,
     Keeping,
     NotKept,
     answered,
     call_of,
     is_stream,
+    keeper,
     kept,
     kept_headers,
     kind_asked,
@@ -38,6 +39,7 @@ from cascada.ai.calls import (
 from cascada.api.cache import Cache
 from cascada.api.tenant import Tenant
 from cascada.model import arguments
+from cascada.model.entry import Miss
 from cascada.model.errors import LoadError, SourceBusy
 
 _AFTER_THE_END: Final = 0.25
@@ -53,10 +55,15 @@ class Asynchronous:
 
     def __init__(self, cache: Cache, *, transport: Any = None, **kept: Unpack[Keeping]) -> None:
         """`transport`: what asks the provider; the library's own, unless another is given."""
-        self._settings = Keeper(cache, **kept)
-        self._inner = self.http.AsyncHTTPTransport() if transport is None else transport
+        self._settings = keeper(type(self), cache, kept)
+        self._inner = forks.own(self) if transport is None else transport
         accepted = f"an async transport of {self.http.__name__}"
         arguments.instance(self._inner, "transport", self.http.AsyncBaseTransport, accepted)
+
+    @classmethod
+    def own(cls) -> Any:
+        """The library's own transport."""
+        return cls.http.AsyncHTTPTransport()
 
     async def __aenter__(self) -> Self:
         await self._inner.__aenter__()
@@ -87,10 +94,10 @@ class Asynchronous:
                 type=Answer,
                 **settings.terms,
             )
-            return rebuilt(self.http, hit.value)
+            return rebuilt(self.http, hit.value, settings.status(hit))
         except NotKept as refused:
             if refused.answer is not None:
-                return rebuilt(self.http, refused.answer)
+                return rebuilt(self.http, refused.answer, settings.status(Miss()))
         except SourceBusy:
             pass
         # Nothing is left of a stream that could not be followed and was not kept, or so many loads

@@ -13,11 +13,13 @@ from typing import Any, Final, NamedTuple, TypedDict
 from cascada.ai.answers import Answer, Kind, ended_well, kind_of
 from cascada.ai.identity import request_id
 from cascada.api.cache import Cache
+from cascada.api.cache_status import cache_status
 from cascada.api.context import current_tenant
 from cascada.api.tenant import Tenant
 from cascada.codecs.digest import generate_resource_id_hash
 from cascada.engine.loading import dependencies
 from cascada.model import arguments
+from cascada.model.entry import Hit, Miss
 from cascada.model.keys import Id
 from cascada.model.ttl import Duration
 
@@ -124,12 +126,26 @@ class Keeper:
             "tags": arguments.names(tags, "tags"),
         }
 
+    def status(self, answer: Hit[Any] | Miss) -> str:
+        """What the cache did for this answer, as a header says it."""
+        return cache_status(answer, bypassed=self.cache._engine.passing_by)
+
     def tenant(self) -> Tenant:
         """Who asks. A load knows that better than the request that it happens to run in."""
         if (tenant := self._tenant) is None:
             load = dependencies.current(self.cache._engine.stack)
             tenant = current_tenant() if load is None else load.tenant
         return self.cache.tenant(tenant)
+
+
+def keeper(of: type, cache: Cache, kept: Keeping) -> Keeper:
+    """What a transport of this class was told; TypeError, as Python says it, for anything else."""
+    for name in kept.keys() - Keeping.__annotations__.keys():
+        takes = ", ".join(["cache", "transport", *Keeping.__annotations__])
+        raise TypeError(
+            f"{of.__name__}() got an unexpected keyword argument {name!r}; it takes {takes}"
+        )
+    return Keeper(cache, **kept)
 
 
 def is_stream(response: Any) -> bool:
@@ -156,8 +172,10 @@ def answered(response: Any) -> Answer:
     return Answer(response.status_code, said, response.content)
 
 
-def rebuilt(http: Any, answer: Answer) -> Any:
-    return http.Response(answer.status, headers=_sent(answer.headers), content=answer.body)
+def rebuilt(http: Any, answer: Answer, status: str) -> Any:
+    """The response anew. `status`: what the cache did for it."""
+    headers = [*answer.headers, ("cache-status", status)]
+    return http.Response(answer.status, headers=_sent(headers), content=answer.body)
 
 
 def streamed(http: Any, head: Any, body: Any) -> Any:

@@ -9,18 +9,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from functools import partial
-from typing import Any, ClassVar, Self, TypeVar, Unpack
+from typing import Any, ClassVar, Final, Self, TypeVar, Unpack
 
+from cascada.ai import forks
 from cascada.ai.answers import Answer, Events
 from cascada.ai.asynchronous import AsyncBody
 from cascada.ai.calls import (
     Call,
-    Keeper,
     Keeping,
     NotKept,
     answered,
     call_of,
     is_stream,
+    keeper,
     kept,
     kept_headers,
     kind_asked,
@@ -31,9 +32,12 @@ from cascada.api.cache import Cache
 from cascada.api.tenant import Tenant
 from cascada.engine import carrying
 from cascada.model import arguments
+from cascada.model.entry import Miss
 from cascada.model.errors import SourceBusy, WrongLoop
 
 T = TypeVar("T")
+
+_ASYNC: Final = "the SDK's async client with AsyncModelTransport"
 
 
 def waited(cache: Cache, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -48,10 +52,15 @@ class Synchronous:
     body: ClassVar[type[Body]]
 
     def __init__(self, cache: Cache, *, transport: Any = None, **kept: Unpack[Keeping]) -> None:
-        self._settings = Keeper(cache, **kept)
-        self._inner = self.http.HTTPTransport() if transport is None else transport
+        self._settings = keeper(type(self), cache, kept)
+        self._inner = forks.own(self) if transport is None else transport
         accepted = f"a plain transport of {self.http.__name__}"
         arguments.instance(self._inner, "transport", self.http.BaseTransport, accepted)
+
+    @classmethod
+    def own(cls) -> Any:
+        """The library's own transport."""
+        return cls.http.HTTPTransport()
 
     def __enter__(self) -> Self:
         self._inner.__enter__()
@@ -73,7 +82,7 @@ class Synchronous:
         if asyncio._get_running_loop() is not None:
             raise WrongLoop(
                 "a plain client waits for its answer, and would stop the event loop that runs on "
-                "this thread; use the SDK's async client with AsyncModelTransport"
+                f"this thread; use {_ASYNC}"
             )
         settings, tenant = self._settings, self._settings.tenant()
         try:
@@ -87,10 +96,11 @@ class Synchronous:
                 type=Answer,
                 **settings.terms,
             )
-            return rebuilt(self.http, self._run(load).value)
+            hit = self._run(load)
+            return rebuilt(self.http, hit.value, settings.status(hit))
         except NotKept as refused:
             if refused.answer is not None:
-                return rebuilt(self.http, refused.answer)
+                return rebuilt(self.http, refused.answer, settings.status(Miss()))
         except SourceBusy:
             pass
         return self._inner.handle_request(request)

@@ -43,9 +43,7 @@ from cascada.model import arguments
 from cascada.model.entry import Invalidated
 from cascada.model.errors import (
     BadInput,
-    CacheClosed,
     CascadaError,
-    InvalidationPending,
     Misuse,
     SourceBusy,
 )
@@ -238,7 +236,8 @@ class _Tool:
         def wait(*args: Any, **named: Any) -> Any:
             work = partial(call, *args, **named)
             life = self._settings.cache._engine.life
-            return waited(life, work, self.name, "tools.call")
+            once = self._writes is not None or self._reads is None
+            return waited(life, work, self.name, "tools.call", once=once)
 
         return call if recipe.is_async else wait
 
@@ -268,14 +267,15 @@ class _Tool:
     async def _act(self, tenant: Tenant, function: Callable[[], Any], names: list[str]) -> Any:
         """Run it, and void what it writes, as soon as it has ended."""
         engine = tenant._engine
-        await engine.life.ready()  # a closed cache says so before anything is written
+        at_home = await engine.life.ready()  # a closed cache says so before anything is written
         does = "declares nothing" if self._writes is None else "writes"
         dependencies.acts(engine.stack, f"made with the tool {self.name}, which {does}")
         void = partial(self._void, engine, names)
         try:
             if self.recipe.is_async:
                 return await function()
-            return await in_a_thread(function, partial(self._given_up, engine, void))
+            given_up = partial(self._given_up, engine, void, at_home=at_home)
+            return await in_a_thread(function, given_up)
         finally:
             await void()
 
@@ -286,14 +286,24 @@ class _Tool:
             return
         try:
             await engine.invalidate(names, strict=engine.kinds.strict)
-        except (InvalidationPending, CacheClosed) as error:
+        except CascadaError as error:
             logger.warning("what the tool %s has written: %s", self.name, error)
 
-    def _given_up(self, engine: Engine, void: Callable[[], Any], running: Future[Any]) -> None:
+    def _given_up(
+        self, engine: Engine, void: Callable[[], Any], running: Future[Any], *, at_home: bool
+    ) -> None:
         """Its caller was cancelled. It may write until it has ended, in its thread."""
         dependencies.outlived_by(running)
-        if not running.done():
+        if running.done():
+            return
+        if at_home:
             engine.stack.background.run(self._void_after(running, void), "tool")
+        else:  # the cache is on another loop, to which only a thread may go without this one
+            running.add_done_callback(lambda _: self._void_from_thread(engine, void))
+
+    def _void_from_thread(self, engine: Engine, void: Callable[[], Any]) -> None:
+        if asyncio._get_running_loop() is None:  # else it has ended by now, as its caller sees
+            waited(engine.life, void, self.name, "tools.call")
 
     async def _void_after(self, running: Future[Any], void: Callable[[], Any]) -> None:
         ended = asyncio.wrap_future(running)
