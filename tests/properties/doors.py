@@ -252,7 +252,9 @@ COVERED: Final[dict[str, dict[str, Any]]] = {
     "Context.get_conversation_id": {}, "Context.get_tenant_id": {},
     "Context.lacks": {"part": "agent"},
     "Key.parse": {"text": "a:b:c"},
-    "cached": {"key_prefix": LEFT, "key": LEFT, "sources": LEFT},
+    "cached": {
+        "key_prefix": LEFT, "key": LEFT, "condition": LEFT, "stale_for": 30.0, "sources": LEFT,
+    },
     "Embeddings": {}, "Embeddings.of": {"tenant": Made(lambda world: world.acme)},
     # --- the documents' faces
     **{f"CacheManager.{name}": {} for name in (

@@ -200,6 +200,11 @@ async def respond(prompt: str) -> Loaded[str]:
     return Loaded(prompt, tags=[prompt])
 
 
+@cached(ttl=60, key="user:{user_id}", condition=lambda found: bool(found), stale_for=30)
+async def user(user_id: int) -> dict[str, str]:
+    return {"id": str(user_id)}
+
+
 @cached("perhaps")
 async def perhaps_loaded(prompt: str) -> Loaded[str] | None:
     return Loaded(prompt) if prompt else None

@@ -172,6 +172,10 @@ class Kinds:
         """Whether some type's invalidations wait for all processes."""
         return self._default.strict or any(policy.strict for policy in self._policies.values())
 
+    def policy(self, data_type: str) -> Policy:
+        """How a type is cached now."""
+        return self._policies.get(data_type, self._default)
+
     def set_policy(self, data_type: str, policy: Policy) -> None:
         """Give a type its policy, before or after it was first met (what is stored stays)."""
         self._policies[data_type] = chosen = with_built_in(data_type, policy)

@@ -23,6 +23,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from cascada.api.cache import Cache
+from cascada.api.cached.templates import judge_of, maker_of
 from cascada.model import arguments
 from cascada.model.entry import UNSET, Unset
 from cascada.model.errors import Misuse
@@ -95,6 +96,8 @@ class Decorator:
 
         recipe = CachedFunction(function, **self._options)
         if inspect.isasyncgenfunction(function):
+            if self._options["judge"] is not None:
+                raise Misuse("condition is of a result; a stream is kept if it ended well")
             return StreamCached(recipe)
         return AsyncCached(recipe) if recipe.is_async else PlainCached(recipe)
 
@@ -104,7 +107,9 @@ def cached(
     *,
     ttl: Duration | Unset | None = UNSET,
     key_prefix: str | None = None,
-    key: Callable[..., Id] | None = None,
+    key: str | Callable[..., Id] | None = None,
+    condition: Callable[..., object] | None = None,
+    stale_for: Duration | None = None,
     tags: Sequence[str] = (),
     policy: Policy | None = None,
     ignore: Sequence[str] = (),
@@ -115,13 +120,15 @@ def cached(
     """Cache what a function returns, async or plain, or what an async generator function yields.
 
     data_type (or key_prefix): what its values are called, as in `Tenant.load`. ttl: how long they
-    are fresh (left out: as the policy says; None: forever). key: makes the id from the arguments.
-    tags: names to invalidate all of them by. policy: of the data type, from now on. ignore: names
-    of arguments that are no part of the key. cache: the one to use (left out: the default). type:
-    what a result is decoded to (left out: what the policy says, else the annotation of the function
-    where it names a dataclass, a model, an enum or another class of the application). sources: what
-    results are made from beside what the function reads, or a function that tells it from the
-    arguments: `sources=lambda doc: [("document", doc)]`.
+    are fresh (left out: as the policy says; None: forever). key: makes the id from the arguments: a
+    function of them, or a template of their names, `"user:{user_id}"`, in which they are escaped.
+    condition: whether a result is kept, a function of it, or of (result, args, kwargs, key=None).
+    stale_for: as in a Policy, of the data type, from now on. tags: names to invalidate all of them
+    by. policy: of the data type, from now on. ignore: names of arguments that are no part of the
+    key. cache: the one to use (left out: the default). type: what a result is decoded to (left out:
+    what the policy says, else the annotation of the function where it names a dataclass, a model,
+    an enum or another class of the application). sources: what results are made from beside what
+    the function reads, or a function that tells it: `sources=lambda doc: [("document", doc)]`.
     """
     if callable(data_type):
         raise Misuse('write @cached("data_type"), or @cached() to name it after the function')
@@ -131,10 +138,6 @@ def cached(
         data_type = arguments.data_type(data_type)
     if key_prefix is not None:
         key_prefix = arguments.data_type(key_prefix, "key_prefix")
-    if key is not None:
-        arguments.plain_function(
-            key, "key", "a function of the same arguments, which returns an id"
-        )
     if policy is not None:
         arguments.instance(policy, "policy", Policy, "a Policy(...)")
     if cache is not None:
@@ -146,7 +149,9 @@ def cached(
     return Decorator(
         data_type=data_type if key_prefix is None else key_prefix,
         ttl=None if isinstance(ttl, Unset) else ttl,
-        key=key,
+        key=maker_of(key),
+        judge=judge_of(condition),
+        stale_for=arguments.ttl(stale_for, "stale_for"),
         tags=_several(tags, "tags"),
         policy=policy,
         ignore=_several(ignore, "ignore"),

@@ -42,11 +42,10 @@ class AsyncCached(CachedForm[P], Generic[P, T]):
             if record is not None and (hit := cache._hits.one(record, recipe.wanted)) is not None:
                 value: T = hit.value
                 return value
-        loader = functools.partial(recipe.function, *args_, **kwargs)
         found = await cache.tenant(key.tenant).load(
             key.data_type,
             key.resource_id,
-            loader,
+            recipe.loader(args_, kwargs, key),
             ttl=recipe.ttl,
             tags=recipe.tags,
             sources=recipe.sources(args_, kwargs),

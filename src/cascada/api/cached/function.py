@@ -23,6 +23,7 @@ from uuid import UUID
 from weakref import ref
 
 from cascada.api.cache import Cache
+from cascada.api.cached.templates import Judge, Template, kept_if
 from cascada.api.context import current, current_tenant
 from cascada.api.default import default_cache
 from cascada.codecs import typed
@@ -63,7 +64,9 @@ class CachedFunction:
         data_type: str | None,
         *,
         ttl: Duration | None,
-        key: Callable[..., Id] | None,
+        key: str | Callable[..., Id] | None,
+        judge: Judge | None,
+        stale_for: Duration | None,
         tags: Sequence[str],
         policy: Policy | None,
         ignore: Sequence[str],
@@ -88,9 +91,12 @@ class CachedFunction:
         self.signature = inspect.signature(self._base)
         # What may change from one call to the next is looked at in each of them.
         brought = map(type, (*self._brought, *self._named.values()))
-        self._is_plain = key is None and _SCALARS.issuperset(brought)
-        self._key = key
+        self._is_plain = not callable(key) and _SCALARS.issuperset(brought)
+        self._key = Template(key, self.signature, self.name) if isinstance(key, str) else key
+        self._judge = judge
         self._policy = policy
+        self._stale_for = stale_for
+        self._says_how = policy is not None or stale_for is not None
         self._wanted = wanted
         self._sources = sources
         self._ignore = frozenset(ignore)
@@ -103,8 +109,13 @@ class CachedFunction:
     def cache(self) -> Cache:
         """The cache to use now, which knows this function's policy."""
         cache = self._cache or default_cache()
-        if self._policy is not None and (self._told is None or self._told() is not cache):
-            cache.set_policy(self.data_type, self._policy)
+        if self._says_how and (self._told is None or self._told() is not cache):
+            policy = self._policy
+            if self._stale_for is not None:
+                said = policy or cache._engine.kinds.policy(self.data_type)
+                policy = Policy(**{**said.said, "stale_for": self._stale_for})
+            if policy is not None:
+                cache.set_policy(self.data_type, policy)
             self._told = ref(cache)
         return cache
 
@@ -150,11 +161,13 @@ class CachedFunction:
         return key
 
     def _make_key(self, tenant: str, args: tuple[Any, ...], named: dict[str, Any]) -> Key:
-        if self._key is not None:
-            return Key(
-                tenant, self.data_type, *NO_SCOPE, arguments.identity(self._key(*args, **named))
-            )
-        return Key(tenant, self.data_type, *NO_SCOPE, self.digest(self.bound(args, named)))
+        if self._key is None:
+            made: Any = self.digest(self.bound(args, named))
+        elif isinstance(self._key, Template):
+            made = self._key(self.bound(args, named))
+        else:
+            made = self._key(*args, **named)
+        return Key(tenant, self.data_type, *NO_SCOPE, arguments.identity(made))
 
     def bound(self, args: tuple[Any, ...], named: dict[str, Any]) -> dict[str, Any]:
         """The arguments of a call by name: also those that the function brings along or assumes."""
@@ -169,6 +182,28 @@ class CachedFunction:
             return generate_resource_id_hash(*self._identity, *beside, **kept)
         except BadInput as error:
             raise BadInput(self._unfit(kept, error)) from error
+
+    def loader(self, args: tuple[Any, ...], named: dict[str, Any], key: Key) -> Callable[[], Any]:
+        """What a load of this key calls: the function with its arguments, and `condition`."""
+        call = functools.partial(self.function, *args, **named)
+        if (decide := self._judge) is None:
+            return call
+
+        def decided(result: Any) -> Any:
+            value = result.value if isinstance(result, Loaded) else result
+            return kept_if(decide(value, args, named, key.text), result)
+
+        async def awaited(result: Any) -> Any:
+            return decided(await result)
+
+        async def judged() -> Any:
+            return decided(await call())
+
+        def plainly_judged() -> Any:
+            result = call()
+            return awaited(result) if inspect.isawaitable(result) else decided(result)
+
+        return judged if self.is_async else plainly_judged
 
     def sources(self, args: tuple[Any, ...], named: dict[str, Any]) -> Sequence[Declared]:
         """What the result for these arguments is made from, beside what the function reads."""
