@@ -297,6 +297,7 @@ LEFT_OUT: Final[dict[str, str]] = {
          "Policy.lifetimes", "Scope.only"),
         _ENGINE,
     ),
+    "CacheCollector.page": "called by `exposition`, with what other workers have written",
     **dict.fromkeys(
         ("Bill", "Cascade", "Event", "Hit", "Invalidated", "Miss", "Key", "Scope", "CachePriority"),
         _RESULT + "; where it is passed back it is checked",
