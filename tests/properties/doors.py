@@ -252,9 +252,7 @@ COVERED: Final[dict[str, dict[str, Any]]] = {
     "Context.get_conversation_id": {}, "Context.get_tenant_id": {},
     "Context.lacks": {"part": "agent"},
     "Key.parse": {"text": "a:b:c"},
-    "cached": {
-        "key_prefix": LEFT, "key": LEFT, "condition": LEFT, "stale_for": 30.0, "sources": LEFT,
-    },
+    "cached": dict.fromkeys(("key_prefix", "key", "condition", "sources"), LEFT) | {"stale_for": 9},
     "Embeddings": {}, "Embeddings.of": {"tenant": Made(lambda world: world.acme)},
     # --- the documents' faces
     **{f"CacheManager.{name}": {} for name in (
