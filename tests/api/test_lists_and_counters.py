@@ -12,7 +12,7 @@ from cascada import BadInput, Cache, CacheManager, InvalidKey, SerializationErro
 from tests.api.test_bad_input import TENANTS
 
 COUNTERS = {
-    "increment_counter": "counter_type amount resource_id tenant_id metadata scope",
+    "increment_counter": "counter_type amount resource_id tenant_id metadata scope ttl",
     "get_counter": "scope resource_id tenant_id counter_type",
 }
 LISTS = {

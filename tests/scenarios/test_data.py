@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import signal
 import sqlite3
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from cascada import Cache, CacheClosed, CorruptEntry, Limits
+from cascada import Cache, CacheClosed, CorruptEntry, InvalidTTL, Limits
 from cascada.testing.clock import ManualClock
 from cascada.testing.inside import inside
 from tests.scenarios.conftest import TIMEOUT, MakeCache
@@ -51,6 +52,22 @@ async def test_no_invalidation_reaches_them(cache: Cache) -> None:
     await acme.invalidate(strict=True)
     assert not await acme.get("calls", "chat")
     assert await is_all_there(cache)
+
+
+async def test_a_window_is_counted_from_its_beginning(
+    make_cache: MakeCache, clock: ManualClock, tiers: str
+) -> None:
+    acme = make_cache().tenant("acme")
+    assert await acme.increment("calls", "1", ttl=60) == 1
+    assert await acme.increment("calls", "1", ttl=3600) == 2
+    assert await acme.increment("calls", "2", ttl=math.inf) == 1
+    if "redis" not in tiers:  # whose time is its own
+        clock.advance(61)
+        assert await acme.counter("calls", "1") == 0
+        assert await acme.increment("calls", "1", 5, ttl=60) == 5
+    for wrong in (0, -1, True, "60"):
+        with pytest.raises(InvalidTTL, match=r"^ttl is"):
+            await acme.increment("calls", "1", ttl=wrong)
 
 
 async def test_they_neither_expire_nor_are_evicted(

@@ -156,6 +156,20 @@ async def test_a_change_of_the_layout_leaves_data_to_all_versions(
     await newer.aclose()
 
 
+async def test_a_counter_has_its_end_from_the_beginning(
+    server: RedisServer, tier: RedisTier
+) -> None:
+    await asyncio.gather(*(tier.data.increment(f"acme:{n}", 1, 60.0) for n in range(5)))
+    await tier.data.increment("acme:0", 1)
+    await tier.data.increment("acme:plain", 1)
+    await tier.data.increment("acme:plain", 1, 60.0)
+    left = {
+        n: int(server.say("PTTL", f"test.0:{{b0}}:c:acme:{n}")[1:]) for n in (*range(5), "plain")
+    }
+    assert left.pop("plain") == -1
+    assert all(50_000 < each <= 60_000 for each in left.values())
+
+
 # --- what the server allows -------------------------------------------------------------------
 
 
@@ -174,6 +188,9 @@ async def test_what_is_forbidden_is_said_and_the_rest_works(cache: Cache) -> Non
         with pytest.raises(TierUnavailable, match="Redis refused INCRBY: NOPERM") as caught:
             await acme.increment("calls", "chat")
         assert not isinstance(caught.value, Unanswered), "certainly not done"
+        with pytest.raises(TierUnavailable, match="NOPERM") as caught:
+            await acme.increment("calls", "window", ttl=60)
+        assert not isinstance(caught.value, Unanswered)
     assert await acme.list("inbox").rpush("item") == 1, "without a script"
 
 

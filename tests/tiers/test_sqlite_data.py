@@ -15,7 +15,7 @@ from cascada.model.names import key_name, tenant_name
 from cascada.testing.inside import InsideSqlite
 from tests.tiers.sqlite_world import World, entry, key, load
 
-TABLES = ("counters", "lists", "items")
+TABLES = ("counters", "lists", "items", "ends")
 
 
 async def is_there(world: World, path: Path | None = None) -> bool:
@@ -41,6 +41,32 @@ async def test_a_file_from_before_there_were_data_gets_their_tables(world: World
     assert world.sql("SELECT key FROM entries") == [(key("old").text,)], "and keeps its entries"
     usage = await world.tier().usage()
     assert usage.entries == 1
+
+
+async def test_a_file_from_before_counters_could_end_gets_the_table_of_their_ends(
+    world: World,
+) -> None:
+    await fill_data(world)
+    await world.tier().aclose()
+    world.sql("DROP TABLE ends")
+    assert await is_there(world)
+    assert await world.tier().data.increment("acme:window", 1, 5.0) == 1
+    world.clock.advance(6)
+    assert await world.tier().data.counter("acme:window") == 0
+
+
+async def test_counters_that_have_ended_are_removed(world: World) -> None:
+    await fill_data(world)
+    tier = world.tier()
+    await asyncio.gather(*(tier.data.increment(f"acme:{n}", 1, 5.0) for n in range(300)))
+    await tier.data.increment("acme:c", 0, 5.0)
+    world.clock.advance(6)
+    assert await tier.data.increment("acme:7", 1, 5.0) == 1
+    await tier.upkeep()
+    assert world.sql("SELECT name, value FROM counters ORDER BY name") == [
+        ("acme:7", 1), ("acme:c", 7),
+    ]  # fmt: skip
+    assert world.sql("SELECT name FROM ends") == [("acme:7",)]
 
 
 async def test_a_copy_has_void_entries_but_the_data_of_its_moment(

@@ -7,6 +7,7 @@ TierUnavailable says that nothing was changed, but for `Unanswered`: then nobody
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Any
 
@@ -18,6 +19,7 @@ from cascada.model import arguments
 from cascada.model.entry import Entry
 from cascada.model.errors import BadInput, CorruptEntry
 from cascada.model.keys import Id, counter_text, list_text
+from cascada.model.ttl import Duration
 
 _int = partial(arguments.integer, of="an int")
 
@@ -104,15 +106,26 @@ class TenantData(TenantRequests):
     __slots__ = ()
 
     async def increment(
-        self, counter_type: str, resource_id: Id, amount: int = 1, *, metadata: object = None
+        self,
+        counter_type: str,
+        resource_id: Id,
+        amount: int = 1,
+        *,
+        ttl: Duration | None = None,
+        metadata: object = None,
     ) -> int:
         """Add to a counter (a negative amount takes off); what it is now.
 
-        BadInput if it would leave 64 bits. `metadata` goes to the log, at DEBUG, and nowhere else.
+        `ttl`: it is gone so long after it began, so that the next one begins it anew. Of a counter
+        that is there already it changes nothing: one window has one end. BadInput if it would leave
+        64 bits. `metadata` goes to the log, at DEBUG, and nowhere else.
         """
         name = counter_text(self.tenant, counter_type, resource_id)
         amount = _int(amount, "amount")
-        value = await (await self._engine.data()).increment(name, amount)
+        lasts = arguments.ttl(ttl)
+        if lasts == math.inf:
+            lasts = None
+        value = await (await self._engine.data()).increment(name, amount, lasts)
         if metadata is not None:
             self._engine.trace.counted(name, amount, metadata)
         return value

@@ -81,7 +81,7 @@ def build(options: Options, lower: Sequence[Tier], clock: Clock | None = None) -
     for data_type, policy in options.policies.items():
         if policy.type is not None:
             stack.codec.declared(policy.type, f"the Policy.type of {data_type}")
-    data = _data_of(guarded)
+    data = _data_of(guarded, clock)
     _let_one_process_load(guarded)
     check = SelfCheck(stack, partial(Bypass, stack), limits.self_check)
     feed = _feed(stack, lower[0], limits.op_timeout, clock) if lower else None
@@ -115,12 +115,12 @@ def _feed(stack: Stack, authority: Tier, timeout: float, clock: Clock) -> Feed:
     return feed
 
 
-def _data_of(lower: Sequence[GuardedTier]) -> DataStore:
+def _data_of(lower: Sequence[GuardedTier], clock: Clock) -> DataStore:
     """Where lists and counters are kept: by the first shared tier that does, else here."""
     for guarded in lower:
         if isinstance(guarded.tier, KeepsData):
             return GuardedData(guarded, guarded.tier.data)
-    return MemoryData()
+    return MemoryData(clock)
 
 
 def _let_one_process_load(lower: Sequence[GuardedTier]) -> None:

@@ -7,10 +7,11 @@
     class TestMyStore(DataContract):
         @asynccontextmanager
         async def open_data(self):
-            yield MyStore()
+            yield MyStore(self.clock)
 
 pytest then runs every test below against a new store each. They need no plugin: each test runs its
-own event loop. Each names one promise of `cascada.tiers.datastore`.
+own event loop. Each names one promise of `cascada.tiers.datastore`. Time moves by `self.clock`; a
+store that has time of its own says how that passes (`passes`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import pytest
 from cascada.model.arguments import LEAST, MOST
 from cascada.model.errors import BadInput
 from cascada.model.keys import quote
+from cascada.testing.clock import ManualClock
 from cascada.testing.steps import HOSTILE_IDS, Contract
 from cascada.tiers.datastore import DataStore
 
@@ -37,12 +39,19 @@ ENDS: Final = (0, 1, 2, 4, 5, 6, 7, 100, MOST, -1, -2, -5, -6, -7, -100, LEAST)
 class DataContract(Contract):
     """See the module's text."""
 
+    clock: ManualClock
+
     def open_data(self) -> AbstractAsyncContextManager[DataStore]:
         """A new, empty store."""
         raise NotImplementedError
 
     def opened(self) -> AbstractAsyncContextManager[DataStore]:
+        self.clock = ManualClock()
         return self.open_data()
+
+    def passes(self, seconds: float) -> None:
+        """Let so much of the store's time pass."""
+        self.clock.advance(seconds)
 
     # --- counters -----------------------------------------------------------------------------
 
@@ -72,6 +81,33 @@ class DataContract(Contract):
                     await store.increment(name, amount)
             assert await store.counter(name) == limit, "nothing was changed"
             assert await store.increment(name, -beyond) == limit - beyond
+
+    async def test_a_counter_with_a_ttl_ends_when_that_is_over(self, store: DataStore) -> None:
+        assert await store.increment("acme:a:b", 3, 60.0) == 3
+        self.passes(40)
+        assert await store.increment("acme:a:b", 4, 60.0) == 7, "what it finds has its end"
+        assert await store.counter("acme:a:b") == 7
+        self.passes(25)
+        assert await store.counter("acme:a:b") == 0
+        assert await store.increment("acme:a:b", 1) == 1, "it begins anew, and has no end"
+        self.passes(1000)
+        assert await store.increment("acme:a:b", 1, 60.0) == 2
+        self.passes(1000)
+        assert await store.counter("acme:a:b") == 2, "nor is one set later"
+
+    async def test_a_counter_that_ended_begins_from_nothing(self, store: DataStore) -> None:
+        name = "acme:a:b"
+        assert await store.increment(name, MOST, 60.0) == MOST, "to the last digit"
+        with pytest.raises(BadInput, match=f"{name} plus 1 would leave 64 bits"):
+            await store.increment(name, 1, 60.0)
+        self.passes(61)
+        assert await store.increment(name, 1, 10.0) == 1
+        self.passes(11)
+        assert await store.increment(name, LEAST, 60.0) == LEAST
+        seen = await asyncio.gather(*(store.increment("acme:c:d", 1, 5.0) for _ in range(50)))
+        assert sorted(seen) == [*range(1, 51)]
+        self.passes(6)
+        assert await store.counter("acme:c:d") == 0, "of all who began it at once one has"
 
     # --- lists --------------------------------------------------------------------------------
 

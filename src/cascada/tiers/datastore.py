@@ -1,6 +1,6 @@
 """Lists and counters: what a store of data promises.
 
-Data are no cache. Nothing reaches them but these calls: no invalidation, no ttl, no eviction. Each
+Data are no cache. Nothing reaches them but these calls: no invalidation, no eviction. Each
 call is one atomic step for all who share the store, and is carried out at most once.
 
 Names come percent-encoded, their tenant first; items are bytes. `DataContract` in
@@ -10,6 +10,8 @@ Names come percent-encoded, their tenant first; items are bytes. `DataContract` 
   is nothing, which is no error. A list without items and a list that never was are the same.
 - A counter that never was is 0. It is a whole number of 64 bits; what would leave them raises
   BadInput and changes nothing.
+- A counter with a ttl is 0 again, and was never, once that is over. The ttl runs from when the
+  counter begins: what finds one sets none, and changes none.
 - A store that cannot answer raises `TierUnavailable`: `Unanswered` if the call may have been
   carried out all the same, any other if it certainly was not.
 """
@@ -25,8 +27,8 @@ from cascada.model.errors import BadInput
 class DataStore(Protocol):
     """See the module's text. `left` is the end that index 0 stands at."""
 
-    async def increment(self, name: str, amount: int) -> int:
-        """Add to a counter; what it is now."""
+    async def increment(self, name: str, amount: int, ttl: float | None = None) -> int:
+        """Add to a counter; what it is now. `ttl`: seconds that it lives if it begins with this."""
         ...
 
     async def counter(self, name: str) -> int: ...

@@ -26,9 +26,9 @@ class GuardedData:
         self._data = data
         self._timeout = max(PATIENCE, tier.timeout)
 
-    async def increment(self, name: str, amount: int) -> int:
+    async def increment(self, name: str, amount: int, ttl: float | None = None) -> int:
         what = f"adding {amount} to the counter {name}"
-        return await self._change(what, lambda: self._data.increment(name, amount))
+        return await self._change(what, lambda: self._data.increment(name, amount, ttl))
 
     async def counter(self, name: str) -> int:
         return await self._ask(lambda: self._data.counter(name))

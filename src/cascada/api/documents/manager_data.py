@@ -16,6 +16,7 @@ from cascada.model import arguments
 from cascada.model.errors import BadInput
 from cascada.model.keys import Id
 from cascada.model.shown import shown
+from cascada.model.ttl import Duration
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -56,14 +57,19 @@ class ListsAndCounters:
         metadata: object = None,
         *,
         scope: str | None = None,
+        ttl: Duration | None = None,
     ) -> int:
         """Add to a counter; what it is now. `scope` is another word for `counter_type`.
 
+        `ttl`: it is gone so long after it began (0, as None: never); as of `Tenant.increment`.
         TierUnavailable, if nobody answers, is not swallowed; `Unanswered` says that the counter may
         have changed. `metadata` goes to the log, at DEBUG.
         """
         handle, kind = documents_tenant(tenant_id), _kind(counter_type, scope)
-        return await handle.increment(kind, cast(Id, resource_id), amount, metadata=metadata)
+        lasts = arguments.ttl(ttl, zero=True)
+        return await handle.increment(
+            kind, cast(Id, resource_id), amount, ttl=lasts, metadata=metadata
+        )
 
     @classmethod
     async def get_counter(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict, deque
+from heapq import heappop, heappush
 from itertools import islice
 
 from cascada.model.arguments import LEAST, MOST
+from cascada.model.clock import Clock, SystemClock
 from cascada.tiers.datastore import overflow, span
 
 logger = logging.getLogger("cascada")
@@ -15,20 +17,29 @@ logger = logging.getLogger("cascada")
 class MemoryData:
     """See `DataStore`. No call waits, so that each is one step of the event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._now = (clock or SystemClock()).monotonic
         self._counters: dict[str, int] = {}
+        # Those that have a ttl, by when they end.
+        self._by_end: list[tuple[float, str]] = []
         self._lists: defaultdict[str, deque[bytes]] = defaultdict(deque)
         self._said = False
 
-    async def increment(self, name: str, amount: int) -> int:
+    async def increment(self, name: str, amount: int, ttl: float | None = None) -> int:
         value = await self.counter(name) + amount
         if not LEAST <= value <= MOST:
             raise overflow(name, amount)
+        if ttl is not None and name not in self._counters:
+            heappush(self._by_end, (self._now() + ttl, name))
         self._counters[name] = value
         return value
 
     async def counter(self, name: str) -> int:
         self._say()
+        now = self._now()
+        while self._by_end and self._by_end[0][0] <= now:
+            _, over = heappop(self._by_end)
+            del self._counters[over]
         return self._counters.get(name, 0)
 
     async def push(self, name: str, item: bytes, *, left: bool) -> int:
@@ -68,6 +79,7 @@ class MemoryData:
     def forget(self) -> None:
         """In a forked child: what was there is the parent's, or both would pop the same item."""
         self._counters.clear()
+        self._by_end.clear()
         self._lists.clear()
         self._said = False
 

@@ -1,9 +1,10 @@
 """Lists and counters in Redis: one plain command for each call, on connections of their own.
 
-Their keys (`c:` and `d:`, see `layout`) bear no epoch and no layout, are in no script, and
-have no ttl: what a cache does to its entries never reaches them. Redis itself evicts them only
-under a policy of `allkeys-`, since with one of `volatile-` keys without a ttl stay; a server that
-may do so is warned of, once.
+Their keys (`c:` and `d:`, see `layout`) bear no epoch and no layout, and are in no script of the
+cache's: what it does to its entries never reaches them. Redis itself evicts them only under a
+policy of `allkeys-`, since with one of `volatile-` keys without a ttl stay; a server that may do so
+is warned of, once. A counter with a ttl begins in a script of its own, so that none is ever without
+its end.
 """
 
 from __future__ import annotations
@@ -11,15 +12,30 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 from cascada.model.errors import CorruptEntry, TierUnavailable
 from cascada.tiers.contract import NotPermitted
 from cascada.tiers.datastore import overflow
 from cascada.tiers.redis.layout import Layout
+from cascada.tiers.redis.script_prelude import Script
 from cascada.tiers.redis_client.connection import Link
 from cascada.tiers.redis_client.lanes import Lanes
-from cascada.tiers.redis_client.replies import Argument
+from cascada.tiers.redis_client.replies import Argument, Fits
+
+INCREMENT: Final = Script(
+    r"""
+-- KEYS: a counter. ARGV: 1 what is added, 2 its life in ms if it begins. As text: Lua's own numbers
+-- have 53 bits.
+local begins = redis.call('EXISTS', KEYS[1]) == 0
+redis.call('INCRBY', KEYS[1], ARGV[1])
+if begins then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+return redis.call('GET', KEYS[1])
+"""
+)
+
+_WHOLE: Final = re.compile(rb"0|-?[1-9][0-9]{0,18}")
 
 logger = logging.getLogger("cascada")
 
@@ -33,47 +49,54 @@ class RedisData:
         self._layout = layout
         self._looked = False
 
-    async def increment(self, name: str, amount: int) -> int:
+    async def increment(self, name: str, amount: int, ttl: float | None = None) -> int:
+        key = self._layout.counter(name)
         try:
-            value: int = await self._send(b"INCRBY", self._layout.counter(name), amount)
+            if ttl is None:
+                value: int = await self._send(key, b"INCRBY", key, amount)
+                return value
+            life = max(1, round(1000 * ttl))
+            return int(
+                await INCREMENT.run(partial(self._send, key), [key], [amount, life], _is_whole)
+            )
         except OverflowError:
             raise overflow(name, amount) from None
-        return value
 
     async def counter(self, name: str) -> int:
-        found = await self._send(b"GET", self._layout.counter(name))
+        found = await self._ask(b"GET", self._layout.counter(name))
         # What Redis itself would not count on from is none of its counters.
-        if found is None or re.fullmatch(rb"0|-?[1-9][0-9]{0,18}", found):
+        if found is None or _WHOLE.fullmatch(found):
             return int(found or 0)
         raise CorruptEntry(f"the counter {name} holds {found[:40]!r}, no number")
 
     async def push(self, name: str, item: bytes, *, left: bool) -> int:
         command = b"LPUSH" if left else b"RPUSH"
-        length: int = await self._send(command, self._layout.items(name), item)
+        length: int = await self._ask(command, self._layout.items(name), item)
         return length
 
     async def pop(self, name: str, *, left: bool) -> bytes | None:
-        item: bytes | None = await self._send(
-            b"LPOP" if left else b"RPOP", self._layout.items(name)
-        )
+        item: bytes | None = await self._ask(b"LPOP" if left else b"RPOP", self._layout.items(name))
         return item
 
     async def range(self, name: str, start: int, end: int) -> list[bytes]:
-        items: list[bytes] = await self._send(b"LRANGE", self._layout.items(name), start, end)
+        items: list[bytes] = await self._ask(b"LRANGE", self._layout.items(name), start, end)
         return items
 
     async def length(self, name: str) -> int:
-        length: int = await self._send(b"LLEN", self._layout.items(name))
+        length: int = await self._ask(b"LLEN", self._layout.items(name))
         return length
 
     async def trim(self, name: str, start: int, end: int) -> None:
-        await self._send(b"LTRIM", self._layout.items(name), start, end)
+        await self._ask(b"LTRIM", self._layout.items(name), start, end)
 
-    async def _send(self, name: bytes, key: bytes, *rest: Argument) -> Any:
+    async def _ask(self, name: bytes, key: bytes, *rest: Argument) -> Any:
+        return await self._send(key, name, key, *rest)
+
+    async def _send(self, key: bytes, *command: Argument, fits: Fits | None = None) -> Any:
         if not self._looked:
             self._look_for_eviction()
         try:
-            return await self._lanes.ask(key, name, key, *rest)
+            return await self._lanes.ask(key, *command, fits=fits)
         except NotPermitted as error:
             text = str(error)
             if "would overflow" in text:
@@ -92,6 +115,10 @@ class RedisData:
             return
         self._looked = True
         asked.add_done_callback(_warn_of_eviction)
+
+
+def _is_whole(reply: Any) -> bool:
+    return type(reply) is bytes and _WHOLE.fullmatch(reply) is not None
 
 
 def _warn_of_eviction(answered: asyncio.Future[Any]) -> None:

@@ -2,7 +2,7 @@
 
 Items stand at whole numbers that only ever grow at the right end and shrink at the left one, from
 `head` up to but not including `tail`, without gaps: both ends cost the same, however long the list.
-Rows of data count for no capacity and are in no sweep.
+Rows of data count for no capacity and are in no sweep; upkeep removes counters that have ended.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from cascada.model.arguments import LEAST, MOST
+from cascada.model.clock import Clock
 from cascada.tiers.datastore import overflow, span
 from cascada.tiers.sqlite.worker import Inline, Worker, Writer
 
@@ -20,19 +21,28 @@ class SqliteData:
     """See `DataStore`. `reader` and `writer` say who runs what now: after a fork, it is others."""
 
     def __init__(
-        self, namespace: str, reader: Callable[[], Worker | Inline], writer: Callable[[], Writer]
+        self,
+        namespace: str,
+        clock: Clock,
+        reader: Callable[[], Worker | Inline],
+        writer: Callable[[], Writer],
     ) -> None:
         self._namespace = namespace
+        self._now = clock.time
         self._reader = reader
         self._writer = writer
 
-    async def increment(self, name: str, amount: int) -> int:
+    async def increment(self, name: str, amount: int, ttl: float | None = None) -> int:
         where = (self._namespace, name)
-        return await self._writer().run(lambda c: _increment(c, where, amount), durable=True)
+        return await self._writer().run(
+            # The time when it is done: it may have waited for others.
+            lambda c: _increment(c, where, amount, self._now(), ttl),
+            durable=True,
+        )
 
     async def counter(self, name: str) -> int:
         where = (self._namespace, name)
-        return await self._reader().run(lambda c: _counter(c, where))
+        return await self._reader().run(lambda c: _counter(c, where, self._now()) or 0)
 
     async def push(self, name: str, item: bytes, *, left: bool) -> int:
         where = (self._namespace, name)
@@ -69,10 +79,19 @@ class _List(NamedTuple):
     tail: int
 
 
-def _increment(connection: sqlite3.Connection, where: Where, amount: int) -> int:
-    value = _counter(connection, where) + amount
+def _increment(
+    connection: sqlite3.Connection, where: Where, amount: int, now: float, ttl: float | None
+) -> int:
+    before = _counter(connection, where, now)
+    value = (before or 0) + amount
     if not LEAST <= value <= MOST:  # SQLite itself would go on with a float
         raise overflow(where[1], amount)
+    if before is None:  # it begins, perhaps after one that has ended
+        connection.execute("DELETE FROM ends WHERE namespace = ? AND name = ?", where)
+        if ttl is not None:
+            connection.execute(
+                "INSERT INTO ends (namespace, name, at) VALUES (?, ?, ?)", (*where, now + ttl)
+            )
     connection.execute(
         "INSERT INTO counters (namespace, name, value) VALUES (?, ?, ?)"
         " ON CONFLICT (namespace, name) DO UPDATE SET value = excluded.value",
@@ -81,12 +100,25 @@ def _increment(connection: sqlite3.Connection, where: Where, amount: int) -> int
     return value
 
 
-def _counter(connection: sqlite3.Connection, where: Where) -> int:
+def _counter(connection: sqlite3.Connection, where: Where, now: float) -> int | None:
+    """None: it never was, or has ended."""
     # fetchall, as below: a cursor that is not read to its end would keep the snapshot open.
     found = connection.execute(
-        "SELECT value FROM counters WHERE namespace = ? AND name = ?", where
+        "SELECT value FROM counters c LEFT JOIN ends e USING (namespace, name)"
+        " WHERE c.namespace = ? AND c.name = ? AND (e.at IS NULL OR e.at > ?)",
+        (*where, now),
     ).fetchall()
-    return int(found[0][0]) if found else 0
+    return int(found[0][0]) if found else None
+
+
+def remove_ended(connection: sqlite3.Connection, now: float, most: int) -> bool:
+    """Remove so many counters that have ended, of all namespaces; True if there may be more."""
+    ended = connection.execute(
+        "SELECT namespace, name FROM ends WHERE at <= ? ORDER BY at LIMIT ?", (now, most)
+    ).fetchall()
+    for table in ("counters", "ends"):
+        connection.executemany(f"DELETE FROM {table} WHERE namespace = ? AND name = ?", ended)
+    return len(ended) == most
 
 
 def _push(connection: sqlite3.Connection, where: Where, item: bytes, left: bool) -> int:

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from cascada.codecs.envelope import unpack
 from cascada.model.errors import CorruptEntry
+from cascada.tiers.sqlite.datastore import remove_ended
 from cascada.tiers.sqlite.forgetting import Forgetting
 from cascada.tiers.sqlite.reads import Notes, is_legible
 from cascada.tiers.sqlite.schema import KILLER
@@ -67,18 +68,22 @@ class Upkeep:
         more |= _make_room(transaction, self._options.capacity_bytes)
         transaction.save()  # before tenants are looked at as they are stored
         more |= self._forgetting.step(transaction)
+        more |= remove_ended(connection, transaction.now, CHUNK)
         transaction.save()
         return more
 
     def is_due(self, connection: sqlite3.Connection) -> bool:
-        """Whether a step would find notes, a sweep or a round to go on with, or too little room."""
+        """Whether a step would find notes, a sweep or a round to go on with, too little room, or
+        a chunk of counters that have ended."""
         if self._notes.pressing:
             return True
-        ((size, sweeping),) = connection.execute(
-            "SELECT bytes, EXISTS (SELECT 1 FROM tenants WHERE sweep > 0) FROM meta"
+        ((size, sweeping, ended),) = connection.execute(
+            "SELECT bytes, EXISTS (SELECT 1 FROM tenants WHERE sweep > 0),"
+            " EXISTS (SELECT 1 FROM ends WHERE at <= ? LIMIT 1 OFFSET ?) FROM meta",
+            (self._options.clock.time(), CHUNK - 1),
         ).fetchall()
         full = 0 < self._options.capacity_bytes < size
-        return bool(sweeping or full or self._forgetting.is_due(connection))
+        return bool(sweeping or full or ended or self._forgetting.is_due(connection))
 
 
 def _take_along(transaction: Transaction, namespace: str, notes: Notes) -> None:

@@ -16,6 +16,8 @@ transaction that looks again first. A column `q` is a seq. Layout 1:
 - `outbox`: names that a tier above could not be told.
 - `counters`, `lists`, `items`: data (`datastore`), which neither `renew` nor the upkeep touches.
   They came after the first files of layout 1, and older versions do not mind them.
+- `ends`: when those counters end that have a ttl. Upkeep removes what has ended. It came later
+  still: to an older version they go on counting.
 
 Numbers are drawn from one counter for all tenants, and a database counts from a random place
 (`beginning`). A lease or a feed position of a deleted, replaced or restored database is therefore
@@ -72,6 +74,9 @@ _ADDED: Final = (
     " name TEXT NOT NULL, head INTEGER NOT NULL, tail INTEGER NOT NULL, UNIQUE (namespace, name))",
     "CREATE TABLE IF NOT EXISTS items (list INTEGER NOT NULL, position INTEGER NOT NULL,"
     " item BLOB NOT NULL, UNIQUE (list, position))",
+    "CREATE TABLE IF NOT EXISTS ends (namespace TEXT, name TEXT, at REAL NOT NULL,"
+    " PRIMARY KEY (namespace, name)) WITHOUT ROWID",
+    "CREATE INDEX IF NOT EXISTS ends_by_time ON ends (at)",
 )
 
 KILLER: Final = (
@@ -198,7 +203,9 @@ def _is_current(connection: sqlite3.Connection, path: Path, inode: str) -> bool:
             )
         return False
     check_layout(connection, path)
-    newest = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'items'").fetchone()
+    newest = connection.execute(
+        "SELECT 1 FROM sqlite_schema WHERE name = 'ends_by_time'"
+    ).fetchone()
     where = connection.execute("SELECT inode FROM meta").fetchone()
     return where == (inode,) and newest is not None
 

@@ -104,7 +104,7 @@ class SqliteTier:
         self._inline = inline_reads
         self._busy_timeout = busy_timeout
         self._options = Options(namespace, clock, capacity_bytes, max_tombstones)
-        self.data = SqliteData(namespace, lambda: self._reader, lambda: self._writer)
+        self.data = SqliteData(namespace, clock, lambda: self._reader, lambda: self._writer)
         self._turns = Turns(self._path, namespace, clock) if turns else None
         self.somebody_above: Callable[[], bool] = lambda: False
         self._connect()
