@@ -108,7 +108,21 @@ def test_every_public_name_is_there_without_an_extra(python: Path, tmp_path: Pat
 
 def test_the_command_is_there_and_says_what_it_needs(python: Path, tmp_path: Path) -> None:
     command = python.with_name("cascada")
-    assert run(command, "--version", cwd=tmp_path).startswith("cascada ")
+    version = run(command, "--version", cwd=tmp_path)
+    assert version.startswith("cascada ")
+    assert run(python, "-m", "cascada", "--version", cwd=tmp_path) == version
+    assert run(python, "-m", "cascada", "--help", cwd=tmp_path) == run(
+        command, "--help", cwd=tmp_path
+    )
+    sick = subprocess.run(
+        [python, "-m", "cascada", "doctor", "--redis", "redis://localhost"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (sick.returncode, sick.stderr) == (2, "")
+    assert "hiredis is not installed" in sick.stdout
     said = subprocess.run(
         [command, "report", "-"],
         input="",

@@ -16,8 +16,14 @@ from cascada.model.errors import CascadaError
 _REPORT = """\
 What caches are worth, and whether they are right, by data type: reads, hits, seconds saved, and how
 many of the hits that were compared with their source differed from it at once, 1 s and 10 s later.
-Several sources, such as all workers of a service, are added up. The figures are there in mode
-observe, or with CASCADA_SELF_CHECK set."""
+Several sources are added up; the page of one of several workers has all of them. The figures are
+there in mode observe, or with CASCADA_SELF_CHECK set."""
+
+_DOCTOR = """\
+Looks at what a cache would be made with, as the environment describes it: Redis (connection,
+rights, memory and its policy, latency), the database, memory. Each check says what was found and
+what to do. Nothing is changed; a few keys under the namespace come and go. The exit status is 0 if
+all is well, 1 if there is something to think about, 2 if something has failed."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,23 +36,65 @@ def main(arguments: Sequence[str] | None = None) -> int:
     of_pages = commands.add_parser(
         "report", help="what caches are worth, and whether they are right", description=_REPORT
     )
+    of_pages.set_defaults(run=_report)
     of_pages.add_argument(
         "sources",
         nargs="+",
         metavar="SOURCE",
         help="the URL of a /metrics page, a file that holds one, or - for standard input",
     )
+    of_setups = commands.add_parser(
+        "doctor", help="what is wrong with Redis, the database, memory", description=_DOCTOR
+    )
+    of_setups.set_defaults(run=_doctor)
+    of_setups.add_argument(
+        "--redis",
+        metavar="URL",
+        help="instead of REDIS_URL, where others on this machine do not see its password",
+    )
+    of_setups.add_argument("--database", metavar="URL", help="instead of CACHE_DATABASE_URL")
+    of_setups.add_argument(
+        "--workers",
+        type=_count,
+        metavar="N",
+        help="processes of the service (WEB_CONCURRENCY, else one for each processor)",
+    )
+    of_setups.add_argument("--json", action="store_true", help="for programs")
     chosen = parser.parse_args(arguments)
     try:
-        from cascada.cli.pages import report  # needs an extra: `--help` does not
-
-        text = str(report(chosen.sources))
+        text, status = chosen.run(chosen)
     except CascadaError as error:
         sys.stderr.write(f"cascada: {error}\n")
         return 2
+    except KeyboardInterrupt:
+        return 130
     try:
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
     except BrokenPipeError:  # `cascada report ... | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+    return int(status)
+
+
+def _report(chosen: argparse.Namespace) -> tuple[str, int]:
+    from cascada.cli.pages import report  # needs an extra: `--help` does not
+
+    return str(report(chosen.sources)), 0
+
+
+def _doctor(chosen: argparse.Namespace) -> tuple[str, int]:
+    from cascada.cli.doctor import findings
+    from cascada.cli.findings import EXIT, as_json, as_text, worst
+    from cascada.model.secret import hidden
+
+    redis, database = hidden(chosen.redis), hidden(chosen.database)
+    chosen.redis = chosen.database = None
+    found = [*findings(redis, database, chosen.workers)]
+    return (as_json if chosen.json else as_text)(found), EXIT[worst(found)]
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
