@@ -2,73 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import socket
-import sqlite3
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
-from cascada import Cache, Limits
-from cascada.api.settings import VARIABLES
-from cascada.cli import database_checks, host_checks, redis_checks
+from cascada.cli import redis_checks
 from cascada.cli.command import main
-from cascada.cli.database_checks import database_findings
-from cascada.model.secret import Url
+from tests.cli.conftest import Doctor
+from tests.servers.between import between
 from tests.servers.redis import RedisServer, free_port
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(autouse=True)
-def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (*VARIABLES, "WEB_CONCURRENCY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(redis_checks, "LOOKING", 0.1)
-
-
-class Said:
-    """What the doctor has said."""
-
-    def __init__(self, status: int, text: str) -> None:
-        self.status = status
-        self.text = text
-        told = json.loads(text)
-        assert {"ok": 0, "warn": 1, "fail": 2}[told["status"]] == status
-        self.checks: list[dict[str, str]] = told["checks"]
-
-    def __call__(self, check: str) -> tuple[str, str]:
-        """The worst status of a check, and all that was said of it."""
-        found = [each for each in self.checks if each["check"] == check]
-        assert found, f"{check} is not among {[each['check'] for each in self.checks]}"
-        for each in found:
-            assert each["status"] == "ok" or each["cure"], "what is wrong has a cure"
-        said = " / ".join(f"{each['found']} -> {each['cure']}" for each in found)
-        return max((each["status"] for each in found), key=["ok", "warn", "fail"].index), said
-
-    @property
-    def wrong(self) -> set[str]:
-        return {each["check"] for each in self.checks if each["status"] != "ok"}
-
-
-Doctor = Callable[..., Said]
-
-
-@pytest.fixture
-def doctor(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Doctor:
-    def look(*arguments: object, database: bool = True) -> Said:
-        beside = ["--database", str(tmp_path / "cache.db")] if database else []
-        status = main(["doctor", "--json", "--workers", "2", *beside, *map(str, arguments)])
-        return Said(status, capsys.readouterr().out)
-
-    return look
 
 
 @contextmanager
@@ -82,57 +31,6 @@ def server(folder: Path, *options: str) -> Iterator[RedisServer]:
 
 
 SOUND = ("--maxmemory", "100mb", "--maxmemory-policy", "volatile-lfu")
-
-
-@contextmanager
-def between(
-    *ports: int, pause: float = 0.0, change: tuple[bytes, bytes] = (b"", b"")
-) -> Iterator[int]:
-    """A proxy before real servers: late, to each of them in turn, or with other words."""
-    listening = socket.create_server(("127.0.0.1", 0))
-    taken: list[socket.socket] = []
-
-    def carry(source: socket.socket, target: socket.socket, *, back: bool) -> None:
-        with closing(source), closing(target):
-            while data := _received(source):
-                if back:
-                    time.sleep(pause)
-                    data = data.replace(*change) if change[0] else data
-                try:
-                    target.sendall(data)
-                except OSError:
-                    return
-
-    def accept() -> None:
-        number = 0
-        while True:
-            try:
-                client, _ = listening.accept()
-            except OSError:
-                return
-            upstream = socket.create_connection(("127.0.0.1", ports[number % len(ports)]))
-            number += 1
-            taken.extend((client, upstream))
-            for one, other, back in ((client, upstream, False), (upstream, client, True)):
-                threading.Thread(
-                    target=carry, args=(one, other), kwargs={"back": back}, daemon=True
-                ).start()
-
-    threading.Thread(target=accept, daemon=True).start()
-    try:
-        yield listening.getsockname()[1]
-    finally:
-        listening.shutdown(socket.SHUT_RDWR)
-        listening.close()
-        for each in taken:
-            each.close()
-
-
-def _received(source: socket.socket) -> bytes:
-    try:
-        return source.recv(65536)
-    except OSError:
-        return b""
 
 
 def url(port: int) -> str:
@@ -308,25 +206,6 @@ def test_a_namespace_that_others_use(
     assert "CASCADA_NAMESPACE" in text
 
 
-def test_more_memory_than_there_is(
-    doctor: Doctor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    there, _ = host_checks.memory_limit()
-    monkeypatch.setenv("L1_CACHE_SIZE_MB", str(there // 2**20 // 2 + 1))
-    status, text = doctor()("memory of workers")
-    assert status == "fail"
-    assert "2 workers x " in text
-    assert "L1_CACHE_SIZE_MB" in text
-    monkeypatch.setenv("L1_CACHE_SIZE_MB", str(there // 2**20 // 4 + 1))
-    assert doctor()("memory of workers")[0] == "warn"
-    monkeypatch.setenv("L1_CACHE_SIZE_MB", "50")
-    (tmp_path / "memory.max").write_text(f"{80 * 2**20}\n")
-    monkeypatch.setattr(host_checks, "CGROUPS", tmp_path)
-    status, text = doctor()("memory of workers")
-    assert status == "fail"
-    assert "80 MiB of its control group" in text
-
-
 def test_what_is_beside_what(doctor: Doctor, redis_server: RedisServer) -> None:
     status, text = doctor("--redis", redis_server.url, database=False)("tiers")
     assert status == "warn"
@@ -336,73 +215,6 @@ def test_what_is_beside_what(doctor: Doctor, redis_server: RedisServer) -> None:
     assert "REDIS_URL" in text
     assert doctor("--workers", "1", database=False)("tiers")[0] == "ok"
     assert doctor()("tiers")[0] == "ok"
-
-
-@pytest.mark.parametrize("there", [False, True])
-def test_a_database_that_cannot_be_written(there: bool) -> None:
-    """Looked at by a process that is not root's, to which nothing is forbidden."""
-    with TemporaryDirectory() as folder:
-        file = Path(folder, "cache.db")
-        if there:
-            with closing(sqlite3.connect(file)) as made:
-                made.execute("CREATE TABLE t (x)")
-        Path(folder).chmod(0o555)
-        told, tell = os.pipe()
-        child = os.fork()
-        if child == 0:
-            try:
-                if os.getuid() == 0:
-                    os.setuid(65534)
-                found = [*database_findings(Url(str(file)), Limits())]
-                os.write(tell, json.dumps(found).encode())
-            finally:
-                os._exit(0)
-        os.waitpid(child, 0)
-        ((check, status, what, cure),) = json.loads(os.read(told, 65536))
-        os.close(told)
-        os.close(tell)
-        Path(folder).chmod(0o755)
-    assert (check, status) == ("database", "fail")
-    assert ("not writable" if there else "cannot be made") in what
-    assert "write" in cure
-
-
-def test_databases_that_are_none(doctor: Doctor, tmp_path: Path) -> None:
-    file = tmp_path / "cache.db"
-    file.write_bytes(b"a picture of a cat" * 100)
-    assert doctor()("database")[0] == "fail"
-    file.unlink()
-    with closing(sqlite3.connect(file)) as made:
-        made.execute("CREATE TABLE somebody (s TEXT)")
-    status, text = doctor()("database")
-    assert status == "fail"
-    assert "another program" in text
-    file.unlink()
-    (tmp_path / "file").touch()
-    assert doctor("--database", tmp_path / "file" / "cache.db")("database")[0] == "fail"
-    assert doctor("--database", tmp_path / "nowhere" / "cache.db")("database")[0] == "fail"
-    assert doctor("--database", tmp_path)("database")[0] == "fail"
-    assert doctor("--database", "postgresql://u:hunter2@h/d")("database")[0] == "fail"
-
-
-async def test_a_database_in_use(
-    doctor: Doctor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with Cache(database=str(tmp_path / "cache.db")) as cache:
-        await cache.tenant("acme").set("x", "1", "value")
-        monkeypatch.setattr(database_checks, "PATIENCE", 0.01)
-        assert doctor()("database")[0] == "ok"
-        with closing(sqlite3.connect(tmp_path / "cache.db", isolation_level=None)) as other:
-            other.execute("BEGIN IMMEDIATE")
-            status, text = doctor()("database")
-            assert status == "warn"
-            assert "locked" in text
-            other.execute("ROLLBACK")
-        with closing(sqlite3.connect(tmp_path / "cache.db")) as other:
-            other.execute("PRAGMA user_version = 99")
-        status, text = doctor()("database")
-        assert status == "fail"
-        assert "layout 99" in text
 
 
 def test_a_variable_that_is_wrong(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
