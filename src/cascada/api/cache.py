@@ -219,7 +219,7 @@ class Cache:
             self._engine.declared(policy.type, "Policy.type")
         self._engine.stack.kinds.set_policy(data_type, policy)
         self._handles.clear()  # they have worked out what the keys of the type hold
-        self._engine.stack.memory.flush()
+        self._engine.stack.at_home(self._engine.stack.memory.flush)
 
     async def stats(self, *, tenants: int = 100) -> Statistics:
         """What it has done since this process started, and what its tiers hold; print it.

@@ -75,8 +75,8 @@ class Bridge:
         self._residents.add(resident)
 
     def leave(self, resident: Resident) -> None:
-        """It does not any more. The last one ends the thread."""
-        if resident in self._residents:
+        """It does not any more, or has only been closed there. The last one ends the thread."""
+        if resident in self._residents or self.holds(asyncio._get_running_loop()):
             self._residents.discard(resident)
             if not self._residents and self._stop is not None:
                 self._stop.set()

@@ -6,6 +6,7 @@ The engine asks `is_bypassed` at each call, and the self-check opens such a bloc
 from __future__ import annotations
 
 from contextvars import ContextVar
+from functools import partial
 from typing import Final
 
 from cascada.engine.stack import Stack
@@ -14,20 +15,28 @@ _bypassed: Final[ContextVar[tuple[Stack, ...]]] = ContextVar("cascada_bypass", d
 
 
 class Bypass:
-    """`with` it, reads go to their sources. (No `contextmanager`: that fails for some errors.)"""
+    """`with` it, reads go to their sources. (No `contextmanager`: that fails for some errors.)
+
+    It may be opened on any thread. How many are open is known at once; that hits have to look for
+    that is the loop's to know, which hears of it before it hears of a read in the block.
+    """
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
 
     def __enter__(self) -> None:
         self._token = _bypassed.set((*_bypassed.get(), self._stack))
-        self._stack.bypasses += 1
-        self._stack.watchers += 1
+        self._count(1)
 
     def __exit__(self, *error: object) -> None:
-        self._stack.watchers -= 1
-        self._stack.bypasses -= 1
+        self._count(-1)
         _bypassed.reset(self._token)
+
+    def _count(self, by: int) -> None:
+        stack = self._stack
+        with stack.kinds.lock:
+            stack.bypasses += by
+        stack.at_home(partial(stack.watch, by))
 
 
 def is_bypassed(stack: Stack) -> bool:

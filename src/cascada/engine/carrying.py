@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import aclosing
+from contextvars import copy_context
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -18,6 +20,7 @@ from cascada.engine.bridge import bridge
 from cascada.engine.lifecycle import Lifecycle
 from cascada.engine.tasks.callers import Caller, OtherLoop, Waiting, notes_of_tasks
 from cascada.engine.tasks.crossing import Crossing, Cut, stopped
+from cascada.engine.tasks.relay import relayed, waited_for
 from cascada.model.errors import Unanswered, WrongLoop
 
 T = TypeVar("T")
@@ -105,6 +108,39 @@ async def awaited(life: Lifecycle, work: Callable[[], Awaitable[T]], *, once: bo
         else:
             attempts.stopped()
         await asyncio.sleep(PAUSE)
+
+
+async def relayed_from(life: Lifecycle, items: AsyncGenerator[T]) -> AsyncGenerator[T]:
+    """The items of a generator of the cache's, which has not begun, for a loop that is another one
+    than the cache's."""
+    caller, loop = OtherLoop(), await awaited(life, _here)
+
+    def run(work: Callable[[], Awaitable[Any]]) -> Awaitable[Any]:
+        return caller.wait(Crossing(work, loop))
+
+    async with aclosing(relayed(items, run)) as pieces:
+        async for item in pieces:
+            yield item
+
+
+def waited_for_each(life: Lifecycle, items: AsyncGenerator[T], name: str, aio: str) -> Generator[T]:
+    """The same for a thread that waits for each of them.
+
+    It may be closed by whoever collects it, on a thread whose loop runs: nothing waits there.
+    """
+    caller, loop = Waiting(), waited(life, _here, name, aio)
+
+    def run(work: Callable[[], Awaitable[Any]]) -> Any:
+        crossing = Crossing(work, loop)
+        if asyncio._get_running_loop() is None:
+            return caller.wait(crossing)
+        return crossing.send(copy_context(), lambda: None)
+
+    yield from waited_for(items, run)
+
+
+async def _here() -> asyncio.AbstractEventLoop:
+    return asyncio.get_running_loop()
 
 
 class Elsewhere:

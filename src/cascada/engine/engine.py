@@ -14,7 +14,7 @@ from contextlib import aclosing, suppress
 from typing import Any, Final, cast
 
 from cascada.engine.bypass import Bypass, is_bypassed
-from cascada.engine.carrying import Elsewhere
+from cascada.engine.carrying import Elsewhere, relayed_from
 from cascada.engine.filing import Filing
 from cascada.engine.hits import Hits
 from cascada.engine.kinds import Kind
@@ -205,6 +205,11 @@ class Engine:
         return self._flow(request, Pieces(self.stack, request, make, **how))
 
     async def _flow(self, request: Request, source: Pieces) -> AsyncGenerator[Any]:
+        if self.life.settled is not asyncio.get_running_loop() and not await self.life.ready():
+            async with aclosing(relayed_from(self.life, self._flow(request, source))) as pieces:
+                async for piece in pieces:
+                    yield piece
+            return
         hit = None
         if request.want is None and not self.check.armed:
             record = self.stack.memory.records.get(request.key)

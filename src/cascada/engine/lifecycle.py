@@ -75,12 +75,18 @@ class Lifecycle:
         self._several = False
         self._reserved: asyncio.AbstractEventLoop | None = None
         self._bound_on = 0
+        stack.at_home = self._do_at_home
         _alive.add(self)
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
         """The loop that the cache runs on; None before its first use and after it was closed."""
         return None if self._loop is None or self._loop.is_closed() else self._loop
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it was closed for good, and that is done."""
+        return self._closed and self.loop is None
 
     def place(self) -> asyncio.AbstractEventLoop | None:
         """The loop to carry a call to, from wherever it comes; None: the bridge's.
@@ -89,7 +95,7 @@ class Lifecycle:
         """
         with self._deciding:
             loop = self._home()
-            if loop is None and self._closed:
+            if loop is None and self.is_over:
                 raise _closed()
         if loop is not None and not loop.is_running() and self._bound_on == threading.get_ident():
             raise WrongLoop(
@@ -140,6 +146,16 @@ class Lifecycle:
             await self.close(for_good=False)
         await self.ready()
 
+    def _do_at_home(self, step: Callable[[], None]) -> None:
+        """At once if that is this thread's loop, or if there is none; it then begins with that."""
+        with self._deciding:
+            loop = self.loop
+            if loop is None or self._bound_on == threading.get_ident():
+                step()
+            else:
+                with suppress(RuntimeError):  # it has just been closed
+                    loop.call_soon_threadsafe(step)
+
     def _home(self) -> asyncio.AbstractEventLoop | None:
         if self._reserved is not None and self._reserved.is_closed():
             self._reserved = None
@@ -149,7 +165,7 @@ class Lifecycle:
         """Bind to this loop, which runs, if it is the one; whether it was."""
         with self._deciding:
             home = self._home()
-            if self._closed and self.loop is None:
+            if self.is_over:
                 raise _closed()
             on_bridge = bridge().holds(loop)
             if self.loop is None and (

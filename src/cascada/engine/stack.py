@@ -93,6 +93,8 @@ class Stack:
         self.watchers = self._always_watching
         self.hits_are_told_together = False
         self.bypasses = 0
+        # Does a step on the thread that the cache is at home on, wherever it is asked for.
+        self.at_home: Callable[[Callable[[], None]], None] = lambda step: step()
 
     def after_fork(self) -> None:
         """Begin with nothing that another thread of the parent's may have held or known."""
@@ -116,6 +118,10 @@ class Stack:
         # The first use, which settles, may be inside a `bypass()`.
         self.watchers = self._always_watching + self.bypasses
         self.hits_are_told_together = False
+
+    def watch(self, by: int) -> None:
+        """So many more look at each hit."""
+        self.watchers += by
 
     def tell_hit(self, kind: Kind, key: Key) -> None:
         """Tell the observers of one hit in memory; of the next ones together, if there are many."""

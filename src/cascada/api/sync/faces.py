@@ -5,21 +5,29 @@ What is not here is not on them: a test compares the names with those of the asy
 
 from __future__ import annotations
 
+from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from cascada.api.sync.waiting import Face, hits_or_waits, waits, waits_once
 from cascada.api.tenant import Tenant
 from cascada.api.tenant_data import TenantList
+from cascada.api.tenant_requests import NONE
 from cascada.engine.bridge import bridge
-from cascada.engine.carrying import waited
+from cascada.engine.carrying import waited, waited_for_each
+from cascada.engine.streaming.pieces import MAX_ITEMS, MakePieces
 from cascada.model.entry import Hit, Miss
 from cascada.model.keys import Id, Key, Scope
+from cascada.model.made_of import Declared
+from cascada.model.policy import Policy
+from cascada.model.ttl import Duration
 
 if TYPE_CHECKING:
     from cascada.api.statistics import Statistics
+
+T = TypeVar("T")
 
 
 class SyncCache(Face[Any]):
@@ -49,6 +57,14 @@ class SyncCache(Face[Any]):
         found: Statistics = self._waited("stats")
         return found
 
+    def set_policy(self, data_type: str, policy: Policy) -> None:
+        """Say how a type is cached from now on. Memory starts anew; other tiers keep theirs."""
+
+        async def at_home() -> None:
+            self._asked.set_policy(data_type, policy)
+
+        waited(self._life, at_home, "cache.sync.set_policy", "cache.set_policy")
+
     def reset(self) -> None:
         """Close everything and start anew at the next use (for tests)."""
         self._waited("reset")
@@ -56,7 +72,8 @@ class SyncCache(Face[Any]):
 
     def close(self) -> None:
         """Store what is under way (at most 10 s), then close. The cache cannot be used again."""
-        self._waited("aclose")
+        if not self._life.is_over:
+            self._waited("aclose")
         bridge().join()
 
     def _waited(self, name: str, /, *args: Any, **named: Any) -> Any:
@@ -129,6 +146,35 @@ class SyncTenant(Face[Tenant]):
     explain = waits(Tenant.explain)
     increment = waits_once(Tenant.increment)
     counter = waits(Tenant.counter)
+
+    def stream(
+        self,
+        data_type: str,
+        resource_id: Id,
+        pieces: MakePieces[T],
+        *,
+        ttl: Duration | None = None,
+        tags: Sequence[str] = NONE,
+        sources: Sequence[Declared] = NONE,
+        type: Any = None,
+        max_items: int = MAX_ITEMS,
+    ) -> Generator[T]:
+        """What `pieces()` yields, item for item, as `Tenant.stream` gives it; each is waited for.
+
+        A plain generator runs in threads of its own. Close what you do not read to its end
+        (`contextlib.closing`).
+        """
+        items = self._asked.stream(
+            data_type,
+            resource_id,
+            pieces,
+            ttl=ttl,
+            tags=tags,
+            sources=sources,
+            type=type,
+            max_items=max_items,
+        )
+        return waited_for_each(self._life, items, "SyncTenant.stream", "Tenant.stream")
 
     def list(self, list_name: Id, *, type: Any = None) -> SyncList:
         """The list of that name, as `Tenant.list` gives it."""

@@ -52,7 +52,22 @@ async def in_a_thread(
     `given_up` is told if this is cancelled while the function goes on in its thread.
     """
     whose = caller()
-    submit = threads().submit if whose is None else whose.submit
+    return await _run(
+        whose, threads().submit if whose is None else whose.submit, function, given_up
+    )
+
+
+async def _in_our_thread(function: Callable[[], Any]) -> Any:
+    """The steps of a generator, of which a thread that waits could run no more than the first."""
+    return await _run(None, threads().submit, function, outlived_by)
+
+
+async def _run(
+    whose: Caller | None,
+    submit: Callable[..., Future[Any]],
+    function: Callable[[], Any],
+    given_up: Callable[[Future[Any]], None],
+) -> Any:
     running = submit(contextvars.copy_context().run, _without_stop, function)
     try:
         result = await asyncio.wrap_future(running)
@@ -94,7 +109,7 @@ async def from_thread(generator: Generator[Any, Any, Any]) -> AsyncGenerator[Any
     try:
         while True:
             busy = True
-            item = await call(step)
+            item = await _in_our_thread(step)
             busy = False
             if item is over:
                 return
@@ -104,7 +119,7 @@ async def from_thread(generator: Generator[Any, Any, Any]) -> AsyncGenerator[Any
             # Cancelled in the middle of a step, which goes on: its thread is not waited for.
             threads().submit(close)
         else:
-            await call(close)
+            await _in_our_thread(close)
 
 
 class Terms(NamedTuple):

@@ -25,6 +25,7 @@ from cascada.engine.loading.encode import entry_names
 from cascada.engine.loading.loaders import from_thread
 from cascada.engine.request import LoadResult, Request
 from cascada.engine.stack import Stack
+from cascada.engine.tasks.callers import OtherLoop, caller
 from cascada.engine.tasks.replay import Live, TooLong
 from cascada.model.cost import Cost
 from cascada.model.entry import UNSET, Codec, Flag
@@ -82,8 +83,13 @@ class Pieces:
         most = min(MAX_BYTES, stack.max_value_bytes, stack.memory.capacity)
         return Live(self._max_items, most)
 
-    async def items(self) -> AsyncGenerator[Any]:
-        """What the generator yields; it is closed when this one is."""
+    def items(self) -> AsyncGenerator[Any]:
+        """What the generator yields, on the loop that its caller is on; it is closed when this one
+        is."""
+        whose = caller()
+        return whose.relayed(self._items()) if isinstance(whose, OtherLoop) else self._items()
+
+    async def _items(self) -> AsyncGenerator[Any]:
         made = self._make()
         if not isinstance(made, AsyncIterable) and inspect.isawaitable(made):
             made = await made

@@ -175,13 +175,13 @@ class Unfinished:
 _visiting: Final[set[asyncio.Task[Any]]] = set()
 
 
-def visit(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+def visit(work: Coroutine[Any, Any, None], context: Context) -> asyncio.Task[None]:
     """Start the call of somebody elsewhere, on whose behalf it ends, too.
 
     It belongs to no engine: closing one must not wait for a call that waits for that. A loop that
     is closed without ending its tasks says nothing of it: its caller sees that it has gone.
     """
-    task: Any = asyncio.create_task(work, name="cascada:call")
+    task: Any = asyncio.create_task(work, name="cascada:call", context=context)
     task._log_destroy_pending = False
     _visiting.add(task)
     task.add_done_callback(_visiting.discard)

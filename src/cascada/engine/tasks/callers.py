@@ -16,8 +16,9 @@ import asyncio
 import functools
 import os
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import aclosing
 from contextvars import Context, ContextVar, copy_context
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -25,6 +26,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 from cascada.engine.tasks.crossing import LOOK, Crossing, Cut
+from cascada.engine.tasks.relay import relayed
 from cascada.model.errors import LoadError
 
 T = TypeVar("T")
@@ -59,11 +61,13 @@ class _Job(NamedTuple):
 
 
 class Waiting:
-    """One call of a thread that waits for it, and meanwhile runs what it has brought along."""
+    """One call of a thread that waits for it, and meanwhile runs what it has brought along (or one
+    call after the other, in one context)."""
 
-    __slots__ = ("_idle", "_inbox", "_lock", "notes")
+    __slots__ = ("_context", "_idle", "_inbox", "_lock", "notes")
 
     def __init__(self) -> None:
+        self._context = _context_of(self)
         self._lock = threading.Lock()
         self._inbox: SimpleQueue[_Job | None] = SimpleQueue()
         self._idle = False
@@ -84,7 +88,7 @@ class Waiting:
         inbox = self._inbox
         self._idle = True
         try:
-            crossing.send(_context_of(self), partial(inbox.put, None))
+            crossing.send(self._context, partial(inbox.put, None))
             while not crossing.done:
                 try:
                     job = inbox.get(timeout=LOOK)
@@ -143,9 +147,10 @@ def _run_elsewhere(job: _Job) -> None:
 class OtherLoop:
     """One call that came from another event loop, where what it has brought along is awaited."""
 
-    __slots__ = ("_loop", "notes")
+    __slots__ = ("_context", "_loop", "notes")
 
     def __init__(self) -> None:
+        self._context = _context_of(self)
         self._loop = asyncio.get_running_loop()
         task = asyncio.current_task()
         self.notes: Notes = {} if task is None else notes_of_tasks.setdefault(task, {})
@@ -156,16 +161,23 @@ class OtherLoop:
 
     async def wait(self, crossing: Crossing[T]) -> T:
         """What the call brings."""
-        return await crossing.awaited(_context_of(self))
+        return await crossing.awaited(self._context)
 
-    async def run(self, work: Callable[[], Awaitable[T]]) -> T:
+    async def run(self, work: Callable[[], Awaitable[T]], context: Context | None = None) -> T:
         """Await on the loop of the caller what only that one can."""
         if self._loop is asyncio.get_running_loop():
             return await work()
         try:
-            return await Crossing(work, self._loop).awaited(copy_context())
+            return await Crossing(work, self._loop).awaited(context or copy_context())
         except Cut as cut:
             raise CallerLeft("the event loop that this loader ran on has ended") from cut
+
+    async def relayed(self, items: AsyncGenerator[T]) -> AsyncGenerator[T]:
+        """The items of a generator of the caller's."""
+        context = copy_context()
+        async with aclosing(relayed(items, partial(self.run, context=context))) as pieces:
+            async for item in pieces:
+                yield item
 
 
 Caller = Waiting | OtherLoop

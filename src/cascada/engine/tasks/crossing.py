@@ -48,8 +48,8 @@ class Crossing(Generic[T]):
     """
 
     __slots__ = (
-        "_admits", "_begun", "_cut", "_enter", "_error", "_left", "_looks", "_loop", "_pid",
-        "_result", "_stopped", "_task", "_tell", "_work", "done",
+        "_admits", "_begun", "_context", "_cut", "_enter", "_error", "_left", "_looks", "_loop",
+        "_pid", "_result", "_stopped", "_task", "_tell", "_work", "done",
     )  # fmt: skip
 
     def __init__(
@@ -75,9 +75,9 @@ class Crossing(Generic[T]):
 
     def send(self, context: Context, tell: Callable[[], Any]) -> None:
         """Send it; `tell` is called from anywhere when it is done."""
-        self._tell = tell
+        self._tell, self._context = tell, context
         try:
-            self._loop.call_soon_threadsafe(self._begin, context=context)
+            self._loop.call_soon_threadsafe(self._begin)
         except RuntimeError:  # that loop is closed
             self._cut = self.done = True
 
@@ -150,7 +150,7 @@ class Crossing(Generic[T]):
             self._over()
             return
         self._begun = True
-        self._task = visit(self._run())
+        self._task = visit(self._run(), self._context)
 
     async def _run(self) -> None:
         self._enter()
