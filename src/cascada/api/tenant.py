@@ -83,9 +83,7 @@ class Tenant(TenantLoads, TenantFills, TenantMany, TenantStreams, TenantData, Te
         if class_of(resource_id) is not str:
             resource_id = arguments.identity(resource_id)
         record = type_keys.records.get(resource_id)
-        if record is None:
-            return None
-        return self._hits.one(record) or self._hits.elsewhere(record)
+        return None if record is None else self._hits.one(record)
 
     @overload
     async def get_many(

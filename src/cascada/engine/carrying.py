@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 
 from cascada.engine.bridge import bridge
 from cascada.engine.lifecycle import Lifecycle
-from cascada.engine.tasks.callers import Caller, OtherLoop, Waiting, notes_of_tasks
+from cascada.engine.tasks.callers import Caller, Once, OtherLoop, Waiting, notes_of_tasks
 from cascada.engine.tasks.crossing import Crossing, Cut, stopped
 from cascada.engine.tasks.relay import relayed, waited_for
 from cascada.model.errors import Unanswered, WrongLoop
@@ -41,13 +41,13 @@ class Attempts:
     """How often one call was sent. `once`: it may be carried out only once."""
 
     def __init__(self, *, once: bool) -> None:
-        self._once = once
+        self.once = Once() if once else None
         self._cuts = self._pauses = self._stopped = 0
 
     def cut(self, cut: Cut) -> None:
         """It was cut off; raises if it is not to be sent again."""
         self._cuts += cut.begun
-        if cut.begun and self._once:
+        if self.once is not None and self.once.begun:
             raise Unanswered(
                 "the event loop that this cache ran on ended in the middle of this call: nobody "
                 "knows whether it was carried out"
@@ -82,7 +82,7 @@ def waited(
     while True:
         loop = life.place() or bridge().loop()
         if loop.is_running():
-            waiting = Waiting()
+            waiting = Waiting(attempts.once)
             try:
                 return waiting.wait(_crossing(life, work, loop, waiting))
             except Cut as cut:
@@ -100,7 +100,7 @@ async def awaited(life: Lifecycle, work: Callable[[], Awaitable[T]], *, once: bo
         if loop is asyncio.get_running_loop():
             return await work()
         if loop.is_running():
-            caller = OtherLoop()
+            caller = OtherLoop(attempts.once)
             try:
                 return await caller.wait(_crossing(life, work, loop, caller))
             except Cut as cut:

@@ -32,6 +32,7 @@ from cascada.engine.selfcheck import SelfCheck
 from cascada.engine.stack import Stack
 from cascada.engine.streaming import stream
 from cascada.engine.streaming.pieces import MakePieces, Pieces
+from cascada.engine.tasks.callers import begins
 from cascada.engine.writing import write
 from cascada.engine.writing.add import add
 from cascada.engine.writing.cascade import Cascade, cascade
@@ -347,6 +348,7 @@ class Engine:
     async def data(self) -> DataStore:
         """Where lists and counters are; each call of it is carried out at most once."""
         if await self.life.ready():
+            begins()  # its caller calls it next
             return self._data
         return cast(DataStore, Elsewhere(self.life, self.data))
 

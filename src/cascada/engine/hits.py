@@ -39,12 +39,13 @@ class Hits:
         now = clock()
         if (
             now >= record.due
-            # Memory has no locks: another thread is told so by the slow path.
+            # Memory has no locks.
             or get_ident() != self._life.home._thread_id
             or (now >= memory.freshness.until and not memory.freshness.extend(now))
             or (record.checked != record.tenant.changes and not memory.still_valid(record))
         ):
-            return None
+            elsewhere = get_ident() != self._life.home._thread_id
+            return self.elsewhere(record, want) if elsewhere else None
         value = record.value
         if value is UNSET or want is not None:
             decode = self._decode
@@ -61,7 +62,7 @@ class Hits:
         kind.saved += record.cost
         return Hit(value, MEMORY, now - record.born, False, False, record)
 
-    def elsewhere(self, record: Record) -> Hit[Any] | None:
+    def elsewhere(self, record: Record, want: Any = None) -> Hit[Any] | None:
         """`one` for another thread than the loop's.
 
         It looks, and leaves all as it is. Every value that it goes by is set whole, by one store
@@ -82,9 +83,9 @@ class Hits:
         ):
             return None
         value, kind = record.value, record.partition.kind
-        if value is UNSET:
+        if value is UNSET or want is not None:
             try:
-                wanted = kind.policy.type
+                wanted = kind.policy.type if want is None else want
                 value = self._decode(record.data, record.codec, record.flags, type=wanted)
             except CorruptEntry:
                 return None

@@ -13,6 +13,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from cascada.engine.carrying import awaited
 from cascada.engine.lifecycle import Lifecycle
+from cascada.engine.tasks.callers import begins
 
 
 class Lives(Protocol):
@@ -41,11 +42,15 @@ def _when_ready(method: Method[E, P, R], *, once: bool) -> Method[E, P, R]:
     @wraps(method)
     def call(self: E, /, *args: P.args, **named: P.kwargs) -> Coroutine[Any, Any, R]:
         if self.life.settled is asyncio.get_running_loop():
+            if once:
+                begins()
             return method(self, *args, **named)
         return bound_first(self, *args, **named)
 
     async def bound_first(self: E, /, *args: P.args, **named: P.kwargs) -> R:
         if await self.life.ready():
+            if once:
+                begins()
             return await method(self, *args, **named)
         return await awaited(self.life, partial(call, self, *args, **named), once=once)
 

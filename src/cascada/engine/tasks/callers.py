@@ -64,9 +64,10 @@ class Waiting:
     """One call of a thread that waits for it, and meanwhile runs what it has brought along (or one
     call after the other, in one context)."""
 
-    __slots__ = ("_context", "_idle", "_inbox", "_lock", "notes")
+    __slots__ = ("_context", "_idle", "_inbox", "_lock", "notes", "once")
 
-    def __init__(self) -> None:
+    def __init__(self, once: Once | None = None) -> None:
+        self.once = once
         self._context = _context_of(self)
         self._lock = threading.Lock()
         self._inbox: SimpleQueue[_Job | None] = SimpleQueue()
@@ -147,9 +148,10 @@ def _run_elsewhere(job: _Job) -> None:
 class OtherLoop:
     """One call that came from another event loop, where what it has brought along is awaited."""
 
-    __slots__ = ("_context", "_loop", "notes")
+    __slots__ = ("_context", "_loop", "notes", "once")
 
-    def __init__(self) -> None:
+    def __init__(self, once: Once | None = None) -> None:
+        self.once = once
         self._context = _context_of(self)
         self._loop = asyncio.get_running_loop()
         task = asyncio.current_task()
@@ -190,9 +192,28 @@ def caller() -> Caller | None:
     return _caller.get()
 
 
+class Once:
+    """A call that may be carried out only once: whether it has begun."""
+
+    __slots__ = ("begun",)
+
+    def __init__(self) -> None:
+        self.begun = False
+
+
+_once: ContextVar[Once | None] = ContextVar("cascada_once", default=None)
+
+
+def begins() -> None:
+    """What this code does next must not be done again."""
+    if (once := _once.get()) is not None:
+        once.begun = True
+
+
 def _context_of(caller: Caller) -> Context:
     context = copy_context()
     context.run(_caller.set, caller)
+    context.run(_once.set, caller.once)
     return context
 
 
