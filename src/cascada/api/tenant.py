@@ -76,7 +76,7 @@ class Tenant(TenantLoads, TenantFills, TenantMany, TenantStreams, TenantData, Te
         return await self._engine.get(self._request(data_type, resource_id, type), default)
 
     def peek(self, data_type: str, resource_id: Id) -> Hit[Any] | None:
-        """What memory answers at once, or None: then ask `get`, which also looks further."""
+        """What memory answers at once, to any thread, or None: ask `get`, which looks further."""
         type_keys = self._types.get(data_type) if class_of(data_type) is str else None
         if type_keys is None:
             type_keys = self._type_keys(data_type)

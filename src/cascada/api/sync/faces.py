@@ -126,7 +126,7 @@ class SyncTenant(Face[Tenant]):
         return self._asked.key(data_type, resource_id)
 
     def peek(self, data_type: str, resource_id: Id) -> Hit[Any] | None:
-        """What memory answers at once, or None: then ask `get`, which also looks further."""
+        """What memory answers at once, to any thread, or None: ask `get`, which looks further."""
         return self._asked.peek(data_type, resource_id)
 
     get = hits_or_waits(Tenant.get)
