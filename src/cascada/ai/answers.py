@@ -44,9 +44,13 @@ def kind_of(path: str) -> Kind | None:
     return next((kind for end, kind in PATHS.items() if path.endswith(end)), None)
 
 
-def ended_well(kind: Kind, body: bytes, asked: Mapping[str, Any]) -> bool:
+def read(body: bytes) -> dict[str, Any] | None:
+    """What a body says; None if that is not understood."""
+    return _object(body)
+
+
+def ended_well(kind: Kind, answer: dict[str, Any] | None, asked: Mapping[str, Any]) -> bool:
     """Whether this is a whole answer to `asked`."""
-    answer = _object(body)
     if answer is None or answer.get("error") not in _NOTHING:
         return False
     if kind == "embeddings":
@@ -118,7 +122,10 @@ def _vectors(data: object, texts: object) -> bool:
 
 
 class Events:
-    """A stream of server-sent events as it passes: has it come to its end mark, and ended well?"""
+    """A stream of server-sent events as it passes: has it come to its end mark, and ended well?
+
+    `said`: the model and the usage, as far as they have passed, as a whole answer has them.
+    """
 
     def __init__(self, kind: Kind, asked: Mapping[str, Any]) -> None:
         self._kind = kind
@@ -127,6 +134,7 @@ class Events:
         self._held = 0
         self._reasons: dict[object, bool] = {}
         self._failed = False
+        self.said: dict[str, Any] = {"model": None, "usage": None}
         self.ended = False
         """Whether the end mark has passed: nothing that belongs to the answer comes any more."""
 
@@ -163,6 +171,7 @@ class Events:
         if event is None:
             self._failed = True
             return
+        self._note(event)
         name = event.get("type")
         if event.get("error") not in _NOTHING or name == "error":
             self._failed = True
@@ -172,6 +181,17 @@ class Events:
             self._of_messages(name, event.get("delta"))
         else:
             self._of_choices(event.get("choices"))
+
+    def _note(self, event: dict[str, Any]) -> None:
+        """Of a number that is said again, as it grows, the last one counts."""
+        for part in (event, event.get("response"), event.get("message")):
+            if not isinstance(part, dict):
+                continue
+            if part.get("model") is not None:
+                self.said["model"] = part["model"]
+            if isinstance(usage := part.get("usage"), dict):
+                known = {name: number for name, number in usage.items() if number is not None}
+                self.said["usage"] = {**(self.said["usage"] or {}), **known}
 
     def _of_responses(self, name: object, response: object) -> None:
         if name == "response.completed":

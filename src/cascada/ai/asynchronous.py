@@ -26,13 +26,14 @@ from cascada.ai.calls import (
     Call,
     Keeping,
     NotKept,
-    answered,
     call_of,
+    cost_of,
     is_stream,
     keeper,
     kept,
     kept_headers,
     kind_asked,
+    not_kept,
     rebuilt,
     streamed,
 )
@@ -41,6 +42,7 @@ from cascada.api.tenant import Tenant
 from cascada.model import arguments
 from cascada.model.entry import Miss
 from cascada.model.errors import LoadError, SourceBusy
+from cascada.model.loaded import Loaded
 
 _AFTER_THE_END: Final = 0.25
 """Seconds for what comes behind the end mark: the end of the body, after which the connection can
@@ -104,7 +106,7 @@ class Asynchronous:
         # run that this one got no turn: the call does not fail for its cache.
         return await self._inner.handle_async_request(request)
 
-    async def _answer(self, request: Any, call: Call) -> Answer:
+    async def _answer(self, request: Any, call: Call) -> Loaded[Answer]:
         response = await self._inner.handle_async_request(request)
         try:
             await response.aread()
@@ -123,12 +125,13 @@ class Asynchronous:
         return streamed(self.http, head, self.body(stream))
 
     async def _pieces(self, request: Any, call: Call) -> AsyncGenerator[Any]:
-        """The head, then the bytes as they come; the last of them in a list (`next_of`)."""
+        """The head, then the bytes as they come; the last of them in a list (`next_of`), and what
+        all of it has cost, which no reader sees."""
         response = await self._inner.handle_async_request(request)
         try:
             if not is_stream(response):
                 await response.aread()
-                raise NotKept(answered(response))
+                raise not_kept(response, call)
             yield [response.status_code, kept_headers(response)]
             events = Events(call.kind, call.asked)
             chunks = aiter(response.aiter_bytes())
@@ -144,8 +147,11 @@ class Asynchronous:
                 events.feed(b"\n")  # the last line may have no end
         finally:
             await response.aclose()
+        # Of one that was broken off, what has been said is not all.
+        cost = cost_of(call, events.said if events.ended else None)
         if not events.ended_well:
-            raise NotKept
+            raise NotKept(cost=cost)
+        yield cost
 
 
 async def _rest(chunks: AsyncIterator[bytes]) -> bytes:

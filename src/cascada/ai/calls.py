@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypedDict
 
-from cascada.ai.answers import Answer, Kind, ended_well, kind_of
+from cascada.ai.answers import Answer, Kind, ended_well, kind_of, read
 from cascada.ai.identity import request_id
 from cascada.api.cache import Cache
 from cascada.api.cache_status import cache_status
@@ -18,9 +18,11 @@ from cascada.api.context import current_tenant
 from cascada.api.tenant import Tenant
 from cascada.codecs.digest import generate_resource_id_hash
 from cascada.engine.loading import dependencies
-from cascada.model import arguments
+from cascada.model import arguments, usage
+from cascada.model.cost import Cost, cost_said
 from cascada.model.entry import Hit, Miss
 from cascada.model.keys import Id
+from cascada.model.loaded import Loaded
 from cascada.model.ttl import Duration
 
 DATA_TYPE: Final = "model_answer"
@@ -38,11 +40,13 @@ _OF_THE_WIRE: Final = frozenset(
 
 
 class NotKept(Exception):
-    """What came is for those who wait, and for no one later. `answer`: unless they have it."""
+    """What came is for those who wait, and for no one later. `answer`: unless they have it. `cost`:
+    what it cost all the same, as far as it says that."""
 
-    def __init__(self, answer: Answer | None = None) -> None:
+    def __init__(self, answer: Answer | None = None, cost: Cost | None = None) -> None:
         super().__init__("this answer of a model is not kept" if answer is None else answer.status)
         self.answer = answer
+        self.cost = cost
 
 
 class Call(NamedTuple):
@@ -153,11 +157,29 @@ def is_stream(response: Any) -> bool:
     return bool(response.status_code == 200) and str(kind).lower().startswith("text/event-stream")
 
 
-def kept(response: Any, call: Call) -> Answer:
-    """The answer as it is kept; NotKept, with all of it, if it is not to be."""
-    if response.status_code != 200 or not ended_well(call.kind, response.content, call.asked):
-        raise NotKept(answered(response))
-    return Answer(200, kept_headers(response), response.content)
+def kept(response: Any, call: Call) -> Loaded[Answer]:
+    """The answer as it is kept, and its cost; NotKept, with all of it, if it is not to be."""
+    if response.status_code != 200:
+        raise not_kept(response, call)
+    said = read(response.content)
+    if not ended_well(call.kind, said, call.asked):
+        raise not_kept(response, call)
+    answer = Answer(200, kept_headers(response), response.content)
+    return Loaded(answer, cost=cost_of(call, said))
+
+
+def not_kept(response: Any, call: Call) -> NotKept:
+    """All of an answer that is for those who wait alone. An error says nothing of its cost."""
+    cost = cost_of(call, read(response.content)) if response.status_code == 200 else None
+    return NotKept(answered(response), cost)
+
+
+def cost_of(call: Call, said: Mapping[str, Any] | None) -> Cost:
+    """What a call has cost, as its answer says; by the name it was asked by, if that has none."""
+    found = usage.said_by({"usage": None} if said is None else said)
+    model, tokens = found or usage.Said(None, None)
+    asked = usage.said_by({"usage": None, "model": call.asked.get("model")})
+    return cost_said(usage.Said(model or (asked and asked.model), tokens))
 
 
 def kept_headers(response: Any) -> tuple[tuple[str, str], ...]:

@@ -18,13 +18,14 @@ from cascada.ai.calls import (
     Call,
     Keeping,
     NotKept,
-    answered,
     call_of,
+    cost_of,
     is_stream,
     keeper,
     kept,
     kept_headers,
     kind_asked,
+    not_kept,
     rebuilt,
     streamed,
 )
@@ -34,6 +35,7 @@ from cascada.engine import carrying
 from cascada.model import arguments
 from cascada.model.entry import Miss
 from cascada.model.errors import SourceBusy, WrongLoop
+from cascada.model.loaded import Loaded
 
 T = TypeVar("T")
 
@@ -108,7 +110,7 @@ class Synchronous:
     def _run(self, work: Any) -> Any:
         return waited(self._settings.cache, work)
 
-    def _answer(self, request: Any, call: Call) -> Answer:
+    def _answer(self, request: Any, call: Call) -> Loaded[Answer]:
         response = self._inner.handle_request(request)
         try:
             response.read()
@@ -136,7 +138,7 @@ class Synchronous:
         try:
             if not is_stream(response):
                 response.read()
-                raise NotKept(answered(response))
+                raise not_kept(response, call)
             yield [response.status_code, kept_headers(response)]
             events = Events(call.kind, call.asked)
             for chunk in response.iter_bytes():
@@ -150,8 +152,11 @@ class Synchronous:
                 events.feed(b"\n")  # the last line may have no end
         finally:
             response.close()
+        # Of one that was broken off, what has been said is not all.
+        cost = cost_of(call, events.said if events.ended else None)
         if not events.ended_well:
-            raise NotKept
+            raise NotKept(cost=cost)
+        yield cost
 
 
 class Body:
