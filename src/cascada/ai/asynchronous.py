@@ -112,7 +112,7 @@ class Asynchronous:
             await response.aread()
         finally:
             await response.aclose()
-        return kept(response, call)
+        return kept(response, call, self._settings.prices)
 
     async def _followed(self, tenant: Tenant, call: Call, pieces: Any) -> Any:
         settings = self._settings
@@ -131,7 +131,7 @@ class Asynchronous:
         try:
             if not is_stream(response):
                 await response.aread()
-                raise not_kept(response, call)
+                raise not_kept(response, call, self._settings.prices)
             yield [response.status_code, kept_headers(response)]
             events = Events(call.kind, call.asked)
             chunks = aiter(response.aiter_bytes())
@@ -148,7 +148,8 @@ class Asynchronous:
         finally:
             await response.aclose()
         # Of one that was broken off, what has been said is not all.
-        cost = cost_of(call, events.said if events.ended else None)
+        said = events.said if events.ended else None
+        cost = cost_of(call, said, self._settings.prices)
         if not events.ended_well:
             raise NotKept(cost=cost)
         yield cost

@@ -19,13 +19,15 @@ from cascada.api.tenant import Tenant
 from cascada.codecs.digest import generate_resource_id_hash
 from cascada.engine.loading import dependencies
 from cascada.model import arguments, usage
-from cascada.model.cost import Cost, cost_said
+from cascada.model.cost import Cost, Price, cost_said, price_of
 from cascada.model.entry import Hit, Miss
 from cascada.model.keys import Id
 from cascada.model.loaded import Loaded
 from cascada.model.ttl import Duration
 
 DATA_TYPE: Final = "model_answer"
+
+Prices = Mapping[str, Price]
 
 _ASKED_BY_HEADER: Final = ("anthropic-beta", "anthropic-version", "openai-beta")
 """Headers that change the answer. Keys, organisations and what an SDK says of itself do not."""
@@ -123,6 +125,7 @@ class Keeper:
         tags: Sequence[str] = (),
     ) -> None:
         self.cache = arguments.instance(cache, "cache", Cache, "a Cache")
+        self.prices = cache._engine.options.prices
         self._tenant = None if tenant is None else arguments.tenant(tenant)
         self.data_type = arguments.data_type(data_type)
         self.terms: dict[str, Any] = {
@@ -157,29 +160,34 @@ def is_stream(response: Any) -> bool:
     return bool(response.status_code == 200) and str(kind).lower().startswith("text/event-stream")
 
 
-def kept(response: Any, call: Call) -> Loaded[Answer]:
+def kept(response: Any, call: Call, prices: Prices) -> Loaded[Answer]:
     """The answer as it is kept, and its cost; NotKept, with all of it, if it is not to be."""
     if response.status_code != 200:
-        raise not_kept(response, call)
+        raise not_kept(response, call, prices)
     said = read(response.content)
     if not ended_well(call.kind, said, call.asked):
-        raise not_kept(response, call)
+        raise not_kept(response, call, prices)
     answer = Answer(200, kept_headers(response), response.content)
-    return Loaded(answer, cost=cost_of(call, said))
+    return Loaded(answer, cost=cost_of(call, said, prices))
 
 
-def not_kept(response: Any, call: Call) -> NotKept:
+def not_kept(response: Any, call: Call, prices: Prices) -> NotKept:
     """All of an answer that is for those who wait alone. An error says nothing of its cost."""
-    cost = cost_of(call, read(response.content)) if response.status_code == 200 else None
+    good = response.status_code == 200
+    cost = cost_of(call, read(response.content), prices) if good else None
     return NotKept(answered(response), cost)
 
 
-def cost_of(call: Call, said: Mapping[str, Any] | None) -> Cost:
-    """What a call has cost, as its answer says; by the name it was asked by, if that has none."""
-    found = usage.said_by({"usage": None} if said is None else said)
-    model, tokens = found or usage.Said(None, None)
-    asked = usage.said_by({"usage": None, "model": call.asked.get("model")})
-    return cost_said(usage.Said(model or (asked and asked.model), tokens))
+def cost_of(call: Call, said: Mapping[str, Any] | None, prices: Prices) -> Cost:
+    """What a call has cost, as its answer says. The answer names the model more exactly than who
+    asked for it, unless it is by his name that the price is known."""
+    nothing = usage.Said(None, None)
+    asked = usage.said_by({"usage": None, "model": call.asked.get("model")}) or nothing
+    answer = usage.said_by({"usage": None, **(said or {})}) or nothing
+    by_asked = answer.model is None or (
+        price_of(answer.model, prices) is None and price_of(asked.model, prices) is not None
+    )
+    return cost_said(answer._replace(model=asked.model) if by_asked else answer)
 
 
 def kept_headers(response: Any) -> tuple[tuple[str, str], ...]:

@@ -116,7 +116,7 @@ class Synchronous:
             response.read()
         finally:
             response.close()
-        return kept(response, call)
+        return kept(response, call, self._settings.prices)
 
     def _followed(self, tenant: Tenant, call: Call, pieces: Any) -> Any:
         settings = self._settings
@@ -138,7 +138,7 @@ class Synchronous:
         try:
             if not is_stream(response):
                 response.read()
-                raise not_kept(response, call)
+                raise not_kept(response, call, self._settings.prices)
             yield [response.status_code, kept_headers(response)]
             events = Events(call.kind, call.asked)
             for chunk in response.iter_bytes():
@@ -153,7 +153,8 @@ class Synchronous:
         finally:
             response.close()
         # Of one that was broken off, what has been said is not all.
-        cost = cost_of(call, events.said if events.ended else None)
+        said = events.said if events.ended else None
+        cost = cost_of(call, said, self._settings.prices)
         if not events.ended_well:
             raise NotKept(cost=cost)
         yield cost

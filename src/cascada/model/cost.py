@@ -129,10 +129,15 @@ def _units(cost: Cost, prices: Mapping[str, Price]) -> int | None:
     """What it cost in units of money, if that can be told."""
     if cost.money is not None:
         return units_of(cost.money)
-    if cost.model is None or not prices:
-        return None
-    price = prices.get(cost.model) or prices.get(_DATED.sub("", cost.model))
+    price = price_of(cost.model, prices)
     return None if price is None else _priced(cost, price)
+
+
+def price_of(model: str | None, prices: Mapping[str, Price]) -> Price | None:
+    """The price of a model, whose name may have a date behind it."""
+    if model is None or not prices:
+        return None
+    return prices.get(model) or prices.get(_DATED.sub("", model))
 
 
 def _priced(cost: Cost, price: Price) -> int | None:
