@@ -42,15 +42,16 @@ class CascadaBackend(BytesBackend):
         self._tenant.set(self._type, key, value, ttl=self._ttl)
 
     def set_serialized_multi(self, mapping: Mapping[str, bytes]) -> None:
-        for key, value in mapping.items():
-            self.set_serialized(key, value)
+        self._tenant.set_many(self._type, mapping, ttl=self._ttl)
 
     def delete(self, key: str) -> None:
-        self._tenant.delete(self._type, key)
+        self.delete_multi([key])
 
     def delete_multi(self, keys: Any) -> None:
-        for key in keys:
-            self.delete(key)
+        """A set is refused if its key was deleted since this thread has missed it. So it looks
+        again: what it sets after its own delete is to stay."""
+        self._tenant.delete_many(self._type, keys := list(keys))
+        self._tenant.get_many(self._type, keys)
 
     def get_mutex(self, key: str) -> CacheMutex:
         return Mutex(self._tenant, f"{self._type}_lock", key, self._lock_timeout)

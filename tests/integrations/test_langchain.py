@@ -11,7 +11,7 @@ import pytest
 from langchain_core.language_models import FakeListLLM
 from langchain_core.outputs import Generation
 
-from cascada import Cache, Context, Loaded
+from cascada import Cache, Context, Limits, Loaded
 from cascada.integrations.langchain import DATA_TYPE, CascadaCache
 from cascada.model.errors import BadInput, MissingTenant
 from cascada.testing.inside import turns_of
@@ -193,6 +193,13 @@ async def test_what_cannot_be_read_again_is_for_its_caller_alone(
     assert not turns_of(kept(chat))
 
 
+async def test_what_is_too_large_is_for_its_caller_alone() -> None:
+    async with Cache(limits=Limits(max_value_bytes=1000)) as cache:
+        chat = model(cache, behave=lambda number: f"{number} {1000 * 'x'}", pause=0.05)
+        async with asyncio.timeout(1):
+            assert len(set(await outcomes(chat, 50))) == 50
+
+
 async def test_plain_calls_are_kept_too_and_are_not_held_back(cache: Cache) -> None:
     chat = model(cache)
     async with cache:
@@ -208,6 +215,19 @@ def test_plain_calls_in_threads() -> None:
     assert len(chat.calls) <= 8  # nobody can tell when a plain call has failed
     assert chat.invoke("hi").content in said
     assert len(chat.calls) <= 8
+
+
+def test_calls_on_several_event_loops() -> None:
+    chat = model(Cache())
+
+    def run(_: int) -> list[Any]:
+        return asyncio.run(outcomes(chat, 10))
+
+    with ThreadPoolExecutor(4) as threads:
+        said = {each for answers in threads.map(run, range(4)) for each in answers}
+    assert len(chat.calls) <= 4  # one for each loop
+    assert said <= {f"answer {number}" for number in range(1, 5)}
+    assert not turns_of(kept(chat))
 
 
 def test_a_plain_answer_that_was_cleared_meanwhile_is_not_kept() -> None:

@@ -28,6 +28,13 @@ async def test_bytes_are_of_one_tenant_and_may_go(cache: Cache) -> None:
     await cache.tenant("acme").invalidate(tag="news")
     assert await store.amget(["b"]) == [None]
     assert await store.amget([]) == []
+    await store.amset([])
+    await store.amdelete([])
+    many = [(f"n{number}", b"%d" % number) for number in range(2500)]
+    await store.amset([*many, ("n1", b"last")])
+    assert (await store.amget([key for key, _ in many]))[:3] == [b"0", b"last", b"2"]
+    await store.amdelete([key for key, _ in many])
+    assert set(await store.amget([key for key, _ in many])) == {None}
 
 
 async def test_bytes_that_are_none_are_refused_before_any_is_stored(cache: Cache) -> None:

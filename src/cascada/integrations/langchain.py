@@ -24,6 +24,7 @@ from cascada.integrations.asked import WAIT, Asked, Keeper, Keeping
 from cascada.model import arguments
 from cascada.model.entry import Hit, Miss
 from cascada.model.errors import BadInput, MissingExtra
+from cascada.model.shown import shown
 
 try:
     from langchain_core import messages, outputs
@@ -184,28 +185,26 @@ class CascadaByteStore(ByteStore):
         return _bytes(kept.waiting().get_many(kept.data_type, keys, type=bytes))
 
     async def amset(self, key_value_pairs: Sequence[tuple[str, bytes]]) -> None:
-        """Store bytes; SerializationError for too many of them."""
-        kept, tenant = self._kept, self._kept.tenant()
-        for key, value in _pairs(key_value_pairs):
-            await tenant.set(kept.data_type, key, value, ttl=kept.ttl, tags=kept.tags)
+        """Store bytes under their keys; BadInput, before any is stored, if one is no bytes."""
+        kept, pairs = self._kept, _pairs(key_value_pairs)
+        await kept.tenant().set_many(kept.data_type, pairs, ttl=kept.ttl, tags=kept.tags)
 
     def mset(self, key_value_pairs: Sequence[tuple[str, bytes]]) -> None:
         """`amset`, for a thread that waits."""
-        kept, tenant = self._kept, self._kept.waiting()
-        for key, value in _pairs(key_value_pairs):
-            tenant.set(kept.data_type, key, value, ttl=kept.ttl, tags=kept.tags)
+        kept, pairs = self._kept, _pairs(key_value_pairs)
+        kept.waiting().set_many(kept.data_type, pairs, ttl=kept.ttl, tags=kept.tags)
 
     async def amdelete(self, keys: Sequence[str]) -> None:
         """Drop what these keys stand for."""
-        kept, tenant = self._kept, self._kept.tenant()
-        for key in arguments.ids(keys, "keys"):
-            await tenant.delete(kept.data_type, key)
+        tenant = self._kept.tenant()
+        for part in _parts(keys):
+            await tenant.delete_many(self._kept.data_type, part)
 
     def mdelete(self, keys: Sequence[str]) -> None:
         """`amdelete`, for a thread that waits."""
-        kept, tenant = self._kept, self._kept.waiting()
-        for key in arguments.ids(keys, "keys"):
-            tenant.delete(kept.data_type, key)
+        tenant = self._kept.waiting()
+        for part in _parts(keys):
+            tenant.delete_many(self._kept.data_type, part)
 
     def yield_keys(self, *, prefix: str | None = None) -> Iterator[str]:
         """NotImplementedError: a cache in tiers has no list of its keys."""
@@ -224,13 +223,16 @@ def _bytes(found: Sequence[Hit[bytes] | Miss]) -> list[bytes | None]:
     return [each.value if each else None for each in found]
 
 
+def _parts(keys: Sequence[str]) -> Iterator[list[str]]:
+    """The keys, as many at a time as go in one step."""
+    ids, most = arguments.ids(keys, "keys"), arguments.MAX_AT_ONCE
+    return (ids[at : at + most] for at in range(0, len(ids), most))
+
+
 def _pairs(given: Sequence[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
-    """Each key with its bytes, before any is stored."""
-    for pair in (pairs := arguments.several(given, "key_value_pairs", "pairs")):
-        if not isinstance(pair, list | tuple) or len(pair) != 2:
-            raise arguments.refused("each of key_value_pairs", pair, "a key and its bytes")
-        arguments.identity(pair[0], "a key")
-        arguments.instance(pair[1], f"the value of {pair[0]!r}", bytes, "bytes")
+    pairs = arguments.pairs(given, "key_value_pairs")
+    for key, value in pairs:
+        arguments.instance(value, f"the value of {shown(key)}", bytes, "bytes")
     return pairs
 
 
