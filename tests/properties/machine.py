@@ -45,10 +45,10 @@ invalidations = st.one_of(
 Bears = tuple[bool, ...]
 bears = st.tuples(st.booleans(), st.booleans(), st.booleans())
 lives = st.sampled_from(LIVES)
-troubles = st.sampled_from((*PAUSES, "own", "write", "rival", "rival set"))
+troubles = st.sampled_from((*PAUSES, "own", "write", "rival", "rival set", "touch"))
 disturbances = st.lists(st.one_of(invalidations, troubles), max_size=3)
 """What happens in the middle of a load: invalidations, time, the row changes and nobody is told,
-another load or set of the key overtakes, and what a world knows of its own."""
+another load or set of the key overtakes, it is touched, and what a world knows of its own."""
 
 
 class TierMachine(RuleBasedStateMachine):
@@ -164,6 +164,7 @@ class TierMachine(RuleBasedStateMachine):
         node, must = self.node(load.which), truth.must_accept(load)
         (filled,) = self.run(node.fill([load.lease], [entry]))
         assert not (filled.accepted and truth.outdated(load)), "an outdated value was accepted"
+        assert not (filled.accepted and truth.has_old_life(load)), "an old life was let in"
         assert filled.accepted or not must, "REFUSED without a reason"
         kept = truth.kept.get(key)
         if self.roomy and filled.accepted and kept is not None and wall < kept.expires:
@@ -221,6 +222,8 @@ class TierMachine(RuleBasedStateMachine):
                     self.clock.advance(each)
                 case "write":
                     self.truth.write([key_name(key)])
+                case "touch":
+                    self.touch(which, key, LIVES[1], below=False)
                 case "rival" | "rival set":
                     lease = self.lease_of(which, key, None, force=each == "rival set")
                     rival = self.granted(which, lease, None)
@@ -265,6 +268,30 @@ class TierMachine(RuleBasedStateMachine):
         tenant = names[0].split(":")[1]
         assert done.seq > truth.seq.get(tenant, 0)
         truth.seq[tenant] = done.seq
+
+    # --- what gives them another life ---------------------------------------------------------
+
+    @rule(which=which_node, key=keys, life=lives, below=st.booleans())
+    def touch(
+        self, which: int, key: Key, life: tuple[float | None, float | None], below: bool
+    ) -> None:
+        node, truth, wall = self.node(which), self.truth, self.clock.time()
+        fresh, whole = (math.inf if seconds is None else wall + seconds for seconds in life)
+        told = self.run(
+            node.touch(key, lambda entry, size: entry.lasting(fresh, whole), below=below)
+        )
+        load, kept = None, truth.kept.get(key)
+        if told.entry is not None:
+            load = truth.judge(int(told.entry.data), key, wall)
+        if self.roomy and kept is not None and wall < kept.expires:
+            assert load is kept, f"LOST: {key} was accepted and is not touched"
+        if load is not None:
+            load.fresh_until, load.expires = fresh, whole
+        if load is not None or below:
+            truth.touched[key] = truth.step
+            truth.told += 1
+            assert told.seq > truth.seq.get(key.tenant, 0)
+            truth.seq[key.tenant] = told.seq
 
     @rule(key=keys)
     def write_without_telling(self, key: Key) -> None:

@@ -72,6 +72,7 @@ class Truth:
     ended: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     named: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     busy: dict[Key, int] = field(default_factory=lambda: defaultdict(int))
+    touched: dict[Key, int] = field(default_factory=lambda: defaultdict(int))
     seq: dict[str, int] = field(default_factory=dict)
     loads: list[Load] = field(default_factory=list)
     kept: dict[Key, Load] = field(default_factory=dict)
@@ -115,9 +116,15 @@ class Truth:
         return (
             all(self.named[name] <= load.step for name in load.bears)
             and self.busy[load.key] <= load.step
+            and not self.has_old_life(load)
             and self.forgot <= load.step
             and self.told - load.told < self.memory
         )
+
+    def has_old_life(self, load: Load) -> bool:
+        """Whether its key was touched since, and it is no set."""
+        by_set = load.lease is not None and load.lease.forced
+        return not by_set and self.touched[load.key] > load.step
 
     def judge(
         self, number: int, key: Key, wall: float, ended: Mapping[str, int] | None = None

@@ -113,7 +113,20 @@ class InsideRedis:
         self.lanes_of_large = tier._large
         self.aside = tier._aside
         self._reads = tier._reads
+        self._touching = tier._touching
         self._hearing = tier.hearing
+
+    def behind_each_look(self, act: Callable[[int], Awaitable[object]]) -> None:
+        """Let something happen between a touch's look and its script; it gets the look's number,
+        from 1."""
+        touches, glance, looks = self._touching, self._touching._glance, count(1)
+
+        async def look_and_act(keys: Any) -> Any:
+            found = await glance(keys)
+            await act(next(looks))
+            return found
+
+        touches._glance = look_and_act
 
     @property
     def waited_for(self) -> bool:
