@@ -13,6 +13,7 @@ from cascada.model.entry import Entry
 from cascada.model.names import entry_name, key_name, static_names
 from cascada.testing.equal_contract import EqualContract
 from cascada.testing.steps import (
+    COST,
     HOSTILE_IDS,
     TAG,
     data_of,
@@ -51,7 +52,8 @@ class TouchContract(EqualContract):
         now = self.clock.time()
         for rid, data in (("a", b"value"), ("large", LARGE)):
             key = key_of(rid)
-            await store(tier, key, Entry(data, 5, 7 << 8, now - 9, now + 60, now + 90, (TAG,), 7))
+            times = now - 9, now + 60, now + 90
+            await store(tier, key, Entry(data, 5, 7 << 8, *times, (TAG,), 7, cost=COST))
             for life in ((now + 5.5, now + 6.75), (now + 600, now + 900), (math.inf, math.inf)):
                 touched = await tier.touch(key, until(*life, of=len(data)))
                 assert touched.was is not None, rid
@@ -61,6 +63,7 @@ class TouchContract(EqualContract):
                 assert (got.fresh_until, got.expires) == life, rid
                 assert (got.data, got.codec, got.flags) == (data, 5, 7 << 8), rid
                 assert (got.created, got.names, got.version) == (now - 9, (TAG,), 7), rid
+                assert got.cost == COST, rid
 
     async def test_a_shortened_life_ends_and_a_lengthened_one_goes_on(self, tier: Tier) -> None:
         now = self.clock.time()
