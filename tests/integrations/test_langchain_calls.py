@@ -82,6 +82,13 @@ def test_another_call(one: str, other: str) -> None:
     assert of_langchain.lookup(other, "l") is None
 
 
+def test_what_a_provider_goes_on_from_is_another_call() -> None:
+    of_langchain = CascadaCache(Cache(), tenant="acme")
+    one, other = SAME["what a provider says of an answer"]
+    of_langchain.update(one, "use_previous_response_id=True", [Generation(text="a")])
+    assert of_langchain.lookup(other, "use_previous_response_id=True") is None
+
+
 def test_prompt_and_model_are_not_one_text() -> None:
     of_langchain = CascadaCache(Cache(), tenant="acme")
     of_langchain.update("ab", "c", [Generation(text="a")])

@@ -18,6 +18,7 @@ import ormsgpack
 import pytest
 from langchain_core.messages import AIMessage
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from langgraph.func import entrypoint, task
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import CachePolicy, Send, interrupt
 from pydantic import BaseModel
@@ -166,6 +167,25 @@ async def test_nodes_of_one_step_are_each_looked_for(cache: Cache) -> None:
     assert await run.ainvoke({"asked": "x"}) == {"asked": "later", "said": "x"}
     assert await asyncio.to_thread(run.invoke, {"asked": "x"}) == {"asked": "later", "said": "x"}
     assert ran == ["said"]
+
+
+async def test_functions_with_task_are_kept_though_nobody_waits_for_them(cache: Cache) -> None:
+    @task(cache_policy=CachePolicy(ttl=60))
+    async def twice(number: int) -> int:
+        ran.append(number)
+        await asyncio.sleep(0.02)
+        return 2 * number
+
+    @entrypoint(cache=CascadaCache(cache, tenant="acme"))
+    async def flow(number: int) -> int:
+        one, other = twice(number), twice(number + 1)
+        return await one + await other
+
+    ran: list[int] = []
+    assert await asyncio.gather(*[flow.ainvoke(1) for _ in range(5)]) == [6] * 5
+    before = len(ran)
+    assert await flow.ainvoke(1) == 6
+    assert len(ran) == before
 
 
 async def test_what_is_interrupted_is_not_kept(cache: Cache) -> None:

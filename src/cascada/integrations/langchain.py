@@ -254,7 +254,9 @@ def _id_of(prompt: str, llm_string: str) -> str | None:
     llm_string = arguments.text(llm_string, "llm_string")
     if _ADDRESS.search(llm_string):
         return None
-    said = json.dumps([_said(prompt), llm_string], sort_keys=True)
+    # What a provider calls its last answer is then what it goes on from.
+    chained = "previous_response_id" in llm_string
+    said = json.dumps([prompt if chained else _said(prompt), llm_string], sort_keys=True)
     return f"{VERSION}-{generate_resource_id_hash(said)}"
 
 

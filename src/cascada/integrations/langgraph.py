@@ -52,7 +52,8 @@ class CascadaCache(BaseCache[V]):
     Of equal runs of a node at once one is made, if the graphs are run by `ainvoke` or `astream`:
     the others wait for what it writes, or for the end of the task that runs its graph, after which
     the next one makes it; at most `wait` seconds. A plain `invoke` does not show when a run has
-    failed, so that equal ones at once are all made; so are those of other processes.
+    failed, nor is a function with `@task` looked for in the task that waits for it, so that equal
+    ones at once are all made; so are those of other processes.
 
     What a node has written is kept for the tenant that asks: that of the load that the graph runs
     in, else of the current context, else `tenant`, else CASCADA_TENANT; MissingTenant if there is
