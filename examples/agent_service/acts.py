@@ -102,7 +102,7 @@ class Acts:
         before: Sequence[Sequence[Answered]],
         after: Sequence[Sequence[Answered]],
     ) -> None:
-        """Each value below the one of its sources that is itself made from most."""
+        """Each value below what it was made from: the source that is itself made from most."""
         about = asked[0].about
         root = terminal.Node(f"{about.mark} is edited, v{version - 1} -> v{version}, by worker 1")
         nodes = {key: terminal.Node(key) for key in made_of}

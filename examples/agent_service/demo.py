@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from math import inf
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
@@ -63,19 +64,21 @@ _SHOWN: Final = 5  # wrong answers and failures of a column that are written out
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m examples.agent_service.demo")
     parser.add_argument(
-        "--reads", type=int, default=4400, help="of each race (default %(default)s)"
+        "--reads", type=_count, default=4400, help="of each race (default %(default)s)"
     )
-    parser.add_argument("--edit-every", type=int, default=58, help="reads; default %(default)s")
+    parser.add_argument("--edit-every", type=_count, default=58, help="reads; default %(default)s")
     parser.add_argument(
         "--skews",
-        type=float,
+        type=_positive,
         nargs="*",
         default=SKEWS[1:2],
         help="of popularity (Zipf), a race each; without values three",
     )
-    parser.add_argument("--latency", type=float, default=120.0, help="of the stand-in, median ms")
-    parser.add_argument("--concurrency", type=int, default=24, help="default %(default)s")
-    parser.add_argument("--rate", type=float, default=160.0, help="requests a second, at most")
+    parser.add_argument(
+        "--latency", type=_positive, default=120.0, help="of the stand-in, median ms"
+    )
+    parser.add_argument("--concurrency", type=_count, default=24, help="default %(default)s")
+    parser.add_argument("--rate", type=_positive, default=160.0, help="requests a second, at most")
     try:
         return asyncio.run(_Demo(parser.parse_args(arguments)).run())
     except* (DidNotStart, NoAnswer) as failed:
@@ -138,15 +141,22 @@ class _Demo:
                     "AGENT_SERVICE_JWT_SECRET": "",
                     "CACHE_DATABASE_URL": "",
                     "CASCADA_MODE": "on",
+                    "EMBEDDINGS_MODEL": "",
+                    "EMBEDDINGS_URL": "",
+                    "REDIS_PASSWORD": "",
                     **own,
                 }
                 address = await opened.enter_async_context(running_service(environment, module))
                 return await opened.enter_async_context(Client(address))
 
-            names = [name for name in COLUMNS for _ in range(WORKERS)]
-            started = await asyncio.gather(*map(worker, names))
+            async with asyncio.TaskGroup() as group:
+                started = {
+                    name: [group.create_task(worker(name)) for _ in range(WORKERS)]
+                    for name in COLUMNS
+                }
             yield [
-                Column(name, started[at * WORKERS :][:WORKERS]) for at, name in enumerate(COLUMNS)
+                Column(name, [each.result() for each in workers])
+                for name, workers in started.items()
             ]
 
     async def _fill(self, columns: Sequence[Column], world: World) -> None:
@@ -233,13 +243,27 @@ def _counters(columns: Sequence[Column], bills: Sequence[Bill]) -> terminal.Rows
 
 
 def _failures(columns: Sequence[Column]) -> list[str]:
-    """What no column may do: fail; and of cascada and no cache also: answer wrongly."""
+    """What cascada and no cache may not do: answer wrongly, or not at all."""
     found = []
     for column in columns:
-        found += [f"{column.name}: {each}" for each in column.tally.failed[:_SHOWN]]
         if column.name != COLUMNS[1]:
+            found += [f"{column.name}: {each}" for each in column.tally.failed[:_SHOWN]]
             found += [f"{column.name}: {each}" for each in column.tally.wrong[:_SHOWN]]
     return found
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < inf:
+        raise ValueError(text)
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError(text)
+    return value
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from examples.agent_service.settings import Settings, WrongSetting
 TENANT: Final = "demo"
 _AGENT: Final = "librarian"
 _COLLECTION: Final = "stdlib"
-_DOCUMENTS: Final = 300
+_TEXTS: Final = 500
 _QUESTIONS: Final = 12  # that the landing page proposes
 
 
@@ -90,7 +90,7 @@ class Server(uvicorn.Server):
 
 async def _seed(service: Service) -> list[str]:
     """An agent and a collection of real texts, unless they are there; questions to ask."""
-    texts = standard_library(_DOCUMENTS)
+    texts = [text for text in standard_library(_TEXTS) if text.question]
     tenant = service.tenant(TENANT)
     with suppress(AlreadyThere):
         await tenant.writes.add_agent(
