@@ -112,7 +112,8 @@ def constant(value: Any) -> Plain:
 PLAIN: Final[dict[str, Plain]] = {
     **{name: constant(value) for name, value in {
         "agent": "a1", "agent_id": "a1", "amount": 1, "as_array": False, "cache_hit": True,
-        "cached": [0.5], "collection": "l1", "collection_id": "l1", "config": {"model": "small"},
+        "cached": [0.5], "collection": "l1", "collection_id": "l1", "condition": LEFT,
+        "config": {"model": "small"},
         "conversation": "c1", "conversation_id": "c1", "counter_type": "hits", "data_type": "x",
         "default": "d", "deserializer": same, "document_id": "d1", "dry_run": False,
         "embedding": [0.5, 1.0], "embedding_provider": embed, "end": -1,
@@ -125,7 +126,7 @@ PLAIN: Final[dict[str, Plain]] = {
         "pieces": pieces, "policy": Policy(ttl=60), "priority": CachePriority.HIGH,
         "provider": embed, "query": "q", "resolver": same, "resource_id": "r1",
         "resource_ids": ["r1", "r2"], "result": ["r"], "scope": LEFT, "serializer": same,
-        "sources": [("y", "1")], "start": 0, "strict": False, "subjects": "conversation",
+        "sources": [("y", "1")], "stale_for": 9.0, "start": 0, "strict": False, "subjects": "conversation",
         "tag": "news", "tags": ["news"], "text": "text", "texts": ["one", "two"],
         "too_many": LEFT, "ttl": 60.0, "type": str, "value": "v", "version": 7,
     }.items()},
@@ -252,7 +253,7 @@ COVERED: Final[dict[str, dict[str, Any]]] = {
     "Context.get_conversation_id": {}, "Context.get_tenant_id": {},
     "Context.lacks": {"part": "agent"},
     "Key.parse": {"text": "a:b:c"},
-    "cached": dict.fromkeys(("key_prefix", "key", "condition", "sources"), LEFT) | {"stale_for": 9},
+    "cached": {"key_prefix": LEFT, "key": LEFT, "sources": LEFT},
     "Embeddings": {}, "Embeddings.of": {"tenant": Made(lambda world: world.acme)},
     # --- the documents' faces
     **{f"CacheManager.{name}": {} for name in (
