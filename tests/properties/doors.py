@@ -113,8 +113,7 @@ PLAIN: Final[dict[str, Plain]] = {
     **{name: constant(value) for name, value in {
         "agent": "a1", "agent_id": "a1", "amount": 1, "as_array": False, "cache_hit": True,
         "cached": [0.5], "collection": "l1", "collection_id": "l1", "condition": LEFT,
-        "config": {"model": "small"},
-        "conversation": "c1", "conversation_id": "c1", "counter_type": "hits", "data_type": "x",
+        "config": {"model": "small"}, "conversation": "c1", "conversation_id": "c1", "counter_type": "hits", "data_type": "x",
         "default": "d", "deserializer": same, "document_id": "d1", "dry_run": False,
         "embedding": [0.5, 1.0], "embedding_provider": embed, "end": -1,
         "fetch_from_db_func": fetch, "generate_func": fetch, "generator": row, "half": False,
