@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import concurrent.futures.thread
 import logging
 import os
 import threading
 from concurrent.futures import Future
 from contextlib import suppress
 from threading import Lock, Thread
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from cascada.model.errors import CacheClosed
 from cascada.model.secret import traced
@@ -51,7 +50,10 @@ class Bridge:
         with self._starting:
             if self._loop is None or self._loop.is_closed() or self._is_stopping:
                 if self._exiting:
-                    raise CacheClosed("Python is ending, and this cache was closed for that")
+                    raise CacheClosed(
+                        "the main thread has ended, and with it what this cache ran on; "
+                        "let it wait for the other threads (Thread.join)"
+                    )
                 started: Future[asyncio.AbstractEventLoop] = Future()
                 self._thread = Thread(
                     target=lambda: asyncio.run(self._live(started)),
@@ -130,24 +132,6 @@ def _after_fork_in_child() -> None:
     _bridge = Bridge()
 
 
-def _at_exit() -> None:
-    """Python waits for the other threads of the program a moment later anyway; until they are over
-    they may use their caches."""
-    try:
-        if _bridge._residents:
-            for thread in threading.enumerate():
-                if not (thread.daemon or thread is threading.current_thread() or _is_ours(thread)):
-                    thread.join()
-    finally:
-        _bridge.close(for_good=True)
-
-
-def _is_ours(thread: Thread) -> bool:
-    """Whether it belongs to a pool, whose threads end when the pools do: after this."""
-    of_pools: Any = getattr(concurrent.futures.thread, "_threads_queues", {})
-    return thread in of_pools or thread is threading.main_thread()
-
-
 # Before the pools of threads are shut down, which tiers store with; `atexit` comes after that.
-getattr(threading, "_register_atexit", atexit.register)(_at_exit)
+getattr(threading, "_register_atexit", atexit.register)(lambda: _bridge.close(for_good=True))
 os.register_at_fork(after_in_child=_after_fork_in_child)
