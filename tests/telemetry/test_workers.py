@@ -45,11 +45,11 @@ def summed(group: Workers) -> tuple[int, float]:
     with group.locked() as alone:
         alive, live, dead = group.others(None, alone=alone)
     rows = [row for key, row in (*live.items(), *dead.items()) if key[0] == "type"]
-    return alive, sum(row["hits"] for row in rows)
+    return alive, sum(row[0] for row in rows)
 
 
 def test_a_killed_process_is_moved_to_the_past_and_counted_once(tmp_path: Path) -> None:
-    group = Workers(tmp_path, "cache")
+    group = Workers(tmp_path, "cache", COLUMNS)
     in_a_child(counting(tmp_path, "1", 3))
     stopped = in_a_child(counting(tmp_path, "2", 4), killed=False)
     try:
@@ -70,18 +70,20 @@ def test_who_is_killed_between_the_two_steps_of_a_move_harms_nothing(
 ) -> None:
     in_a_child(counting(tmp_path, "1", 3))
     monkeypatch.setattr(Workers, "delete", lambda self, name: None)
-    assert summed(Workers(tmp_path, "cache")) == (0, 3)
-    assert summed(Workers(tmp_path, "cache")) == (0, 3), "it lies there still, and is in the past"
+    assert summed(Workers(tmp_path, "cache", COLUMNS)) == (0, 3)
+    assert summed(Workers(tmp_path, "cache", COLUMNS)) == (0, 3), (
+        "it lies there still, and is in the past"
+    )
     monkeypatch.undo()
     in_a_child(counting(tmp_path, "2", 4))
-    assert summed(Workers(tmp_path, "cache")) == (0, 7)
+    assert summed(Workers(tmp_path, "cache", COLUMNS)) == (0, 7)
     assert not [*tmp_path.glob("*.counts")]
 
 
 def test_who_stands_still_with_the_lock_keeps_nobody_from_reading(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    group = Workers(tmp_path, "cache")
+    group = Workers(tmp_path, "cache", COLUMNS)
     in_a_child(counting(tmp_path, "1", 3))
     assert summed(group) == (0, 3)
     in_a_child(counting(tmp_path, "2", 4))
@@ -105,14 +107,14 @@ def test_who_stands_still_with_the_lock_keeps_nobody_from_reading(
 
 def test_other_caches_of_the_same_workers_are_not_theirs(tmp_path: Path) -> None:
     in_a_child(counting(tmp_path, "1", 3))
-    assert summed(Workers(tmp_path, "other")) == (0, 0)
+    assert summed(Workers(tmp_path, "other", COLUMNS)) == (0, 0)
 
 
 def test_the_past_of_many_tenants_is_bounded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workers, "MAX_ROWS", 2)
-    group = Workers(tmp_path, "cache")
+    group = Workers(tmp_path, "cache", COLUMNS)
     for number in range(4):
         in_a_child(counting(tmp_path, str(number), 1, f"t{number}"))
     assert summed(group) == (0, 4)
@@ -128,26 +130,37 @@ def test_rows_of_any_width_are_read_as_they_were_written(tmp_path: Path) -> None
         row = written.row("wide", str(number))
         row[0], row[99] = number, -number
         written.row("type", "acme", str(number))[1] = number
-    found = read(tmp_path, "cache.1")
+    found = read(tmp_path, "cache.1", COLUMNS)
     assert len(found) == 2 * several
     for number in range(several):
-        assert found["wide", str(number)]["c0"] == -found["wide", str(number)]["c99"] == number
-        assert found["type", "acme", str(number)] == {"hits": 0, "misses": number}
+        assert found["wide", str(number)] == [number, *[0] * 98, -number]
+        assert found["type", "acme", str(number)] == [0, number]
 
 
 def test_what_was_half_written_is_no_row(tmp_path: Path) -> None:
     in_a_child(counting(tmp_path, "1", 3))
     with (tmp_path / "cache.1.rows").open("ab") as rows:
         rows.write(b'["type","half')
-    assert read(tmp_path, "cache.1") == {("type", "acme", "x"): {"hits": 3, "misses": 0}}
+    assert read(tmp_path, "cache.1", COLUMNS) == {("type", "acme", "x"): [3, 0]}
     (tmp_path / "cache.1.rows").write_bytes(b"")
-    assert read(tmp_path, "cache.1") == {}
+    assert read(tmp_path, "cache.1", COLUMNS) == {}
+
+
+def test_workers_of_two_versions_are_added_by_what_they_count(tmp_path: Path) -> None:
+    in_a_child(counting(tmp_path, "1", 3))
+    newer = Workers(tmp_path, "cache", {"type": ("new", "misses", "hits")})
+    for _ in range(2):
+        with newer.locked():
+            assert newer.others(None, alone=True)[2] == {("type", "acme", "x"): [0, 0, 3]}
+    assert summed(Workers(tmp_path, "cache", COLUMNS)) == (0, 3), "and what one has moved"
+    none = Workers(tmp_path, "cache", {"other": ("x",)})
+    assert none.others(None, alone=False)[2] == {}
 
 
 def test_names_hold_what_they_like(tmp_path: Path) -> None:
     odd = 'a\nb"\\ é \u2028 \x00'
     in_a_child(counting(tmp_path, "1", 3, odd))
-    assert [*read(tmp_path, "cache.1")] == [("type", odd, "x")]
+    assert [*read(tmp_path, "cache.1", COLUMNS)] == [("type", odd, "x")]
 
 
 def test_without_room_a_row_is_refused_and_nobody_dies(
@@ -206,7 +219,7 @@ def test_a_folder_that_others_may_write_to_is_not_used(
 
 
 def test_the_past_is_read_by_others_who_write_it(tmp_path: Path) -> None:
-    group = Workers(tmp_path, "cache")
+    group = Workers(tmp_path, "cache", COLUMNS)
     assert group.past_of_dead() == Past()
     assert group.state() == {}
     with group.locked():

@@ -19,7 +19,7 @@ import hashlib
 import logging
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -35,13 +35,16 @@ from cascada.telemetry.named import Named
 from cascada.tiers.contract import Usage
 
 if TYPE_CHECKING:
-    from cascada.telemetry.ledger import Ledger, Numbers
+    from cascada.telemetry.ledger import Columns, Ledger, Numbers
     from cascada.telemetry.workers import Workers
 
 logger = logging.getLogger("cascada")
 
 EACH: Final = 1.0
 """Seconds between two looks at how full memory is."""
+
+AT_ONCE: Final = 500
+"""Kinds whose bills are looked at before others have their turn."""
 
 _BILLS: Final = ("saved", "replayed", "shared", "spent")
 _COUNTERS: Final = (
@@ -87,7 +90,16 @@ class Filing:
         self._workers: Workers | None = None
         self._looked = False
         self._left: dict[str, bytes] = {}
-        self._kind_class = _filed([f"{_BELOW}{name}" for name in self._tiers])
+        below = [f"{_BELOW}{name}" for name in self._tiers]
+        self._columns: Columns = {
+            "type": [*_COUNTERS, *below, *_OF_BILLS],
+            "latency": [*map(str, range(len(BOUNDS) + 1)), "seconds"],
+            "series": ["count", "total"],
+            "named": ["count"],
+            "memory": _USAGE,
+            "up": ["up"],
+        }
+        self._kind_class = _filed(self._tiers)
         self._told = False
         self._billed: dict[Kind, tuple[int, ...]] = {}
 
@@ -97,7 +109,7 @@ class Filing:
         if not self._looked:
             self._looked = True
             try:
-                self._workers = _workers(self._name)
+                self._workers = _workers(self._name, self._columns)
             except OSError as error:
                 self._fail(error)
         return self._workers
@@ -144,7 +156,7 @@ class Filing:
             own = None if self._ledger is None else self._ledger.name
             alive, live, dead = workers.others(own, alone=alone)
             state = workers.state()
-            others = _others(live, dead)
+            others = _others(live, dead, self._tiers)
             others.workers, others.group = alive + 1, workers.group
             yield others, state
             if alone:
@@ -152,10 +164,12 @@ class Filing:
 
     def write_bills(self) -> None:
         """Write what loads took and cost: whoever has told of it has it on file then."""
-        if self._ledger is None:
-            return
+        if self._ledger is not None:
+            self._write_bills(self._stack.kinds.all())
+
+    def _write_bills(self, kinds: Sequence[Kind]) -> None:
         at = len(_COUNTERS) + len(self._tiers)
-        for kind in self._stack.kinds.all():
+        for kind in kinds:
             bills = kind.bills
             # Most kinds have not been used since, of which there may be thousands.
             if kind.cells is not NOWHERE and self._billed.get(kind) != bills:
@@ -167,16 +181,8 @@ class Filing:
     def _open(self, workers: Workers) -> None:
         from cascada.telemetry.ledger import Ledger
 
-        columns = {
-            "type": [*_COUNTERS, *(f"{_BELOW}{name}" for name in self._tiers), *_OF_BILLS],
-            "latency": [*map(str, range(len(BOUNDS) + 1)), "seconds"],
-            "series": ["count", "total"],
-            "named": ["count"],
-            "memory": _USAGE,
-            "up": ["up"],
-        }
         name = f"{self._name}.{os.getpid()}-{os.urandom(4).hex()}"
-        self._ledger = ledger = Ledger(workers.folder, name, columns)
+        self._ledger = ledger = Ledger(workers.folder, name, self._columns)
         stack, trace = self._stack, self._stack.trace
         self._memory = ledger.row("memory")
         self._up = [ledger.row("up", name) for name in self._tiers]
@@ -239,10 +245,15 @@ class Filing:
         try:
             while True:
                 self._look()
+                kinds = self._stack.kinds.all()
+                for first in range(0, len(kinds), AT_ONCE):
+                    self._write_bills(kinds[first : first + AT_ONCE])
+                    await asyncio.sleep(0)
                 await asyncio.sleep(EACH)
         finally:
             if self._ledger is not None:  # not what a fork has let go of
                 self._look()
+                self.write_bills()
 
     def _look(self) -> None:
         memory = self._stack.memory
@@ -251,61 +262,59 @@ class Filing:
             self._memory[place] = number
         for row, tier in zip(self._up, self._stack.lower, strict=True):
             row[0] = tier.available
-        self.write_bills()
 
 
-def _workers(name: str) -> Workers | None:
+def _workers(name: str, columns: Columns) -> Workers | None:
     with suppress(ImportError):  # no locks on files: Windows
         from cascada.telemetry.workers import Workers, folder_of_group
 
         folder = folder_of_group()
-        return None if folder is None else Workers(folder, name)
+        return None if folder is None else Workers(folder, name, columns)
     return None
 
 
-def _others(live: Numbers, dead: Numbers) -> Others:
+def _others(live: Numbers, dead: Numbers, tiers: Sequence[str]) -> Others:
     from cascada.telemetry.ledger import add
 
     found = Others()
-    held = {name: int(number) for name, number in live.get(("memory",), {}).items()}
+    held = live.get(("memory",), [0.0] * len(_USAGE))
     # What the dead held is gone, but not that they have evicted.
-    evicted = int(dead.get(("memory",), {}).get("evictions", 0))
-    held["evictions"] = held.get("evictions", 0) + evicted
-    found.memory = Usage(*(held.get(name, 0) for name in _USAGE))
-    found.up.update({key[1]: int(row["up"]) for key, row in live.items() if key[0] == "up"})
+    evicted = dead.get(("memory",), [0.0])[-1]
+    found.memory = Usage(*map(int, [*held[:-1], held[-1] + evicted]))
+    found.up.update({key[1]: int(row[0]) for key, row in live.items() if key[0] == "up"})
     add(live, dead)
     for key, row in live.items():
         if key[0] == "type":
-            found.kinds.append(_kind(key[1], key[2], row))
+            found.kinds.append(_kind(key[1], key[2], row, tiers))
         elif key[0] == "latency":
             latency = found.latencies[key[1]] = Latency()
-            latency.seconds = row.pop("seconds")
-            latency.counts = [int(row[str(each)]) for each in range(len(latency.counts))]
+            *counts, latency.seconds = row
+            latency.counts = [*map(int, counts)]
         elif key[0] == "series":
-            found.series.append(Series(key[1], key[2], key[3], int(row["count"]), row["total"]))
+            found.series.append(Series(key[1], key[2], key[3], int(row[0]), row[1]))
         elif key[0] == "named":
-            found.named[key[1]][key[2]] = int(row["count"])
+            found.named[key[1]][key[2]] = int(row[0])
     return found
 
 
-def _kind(tenant: str, data_type: str, row: dict[str, float]) -> Kind:
+def _kind(tenant: str, data_type: str, row: list[float], tiers: Sequence[str]) -> Kind:
     kind = Kind(tenant, data_type, _NO_POLICY)
-    for name in _COUNTERS:
-        number = row.get(name, 0)  # another version of cascada may not count it
+    for name, number in zip(_COUNTERS, row, strict=False):
         setattr(kind, name, int(number) if name in _WHOLE else number)
-    kind.below = {
-        name.removeprefix(_BELOW): int(count)
-        for name, count in row.items()
-        if name.startswith(_BELOW) and count
-    }
-    for name in _BILLS:
-        setattr(kind, name, together({part: row.get(f"{name} {part}", 0) for part in FIELDS}))
+    at = len(_COUNTERS)
+    kind.below = {name: int(count) for name, count in zip(tiers, row[at:], strict=False) if count}
+    at += len(tiers)
+    for place, name in enumerate(_BILLS):
+        first = at + place * len(FIELDS)
+        bill = row[first : first + len(FIELDS)]
+        if any(bill):
+            setattr(kind, name, together(dict(zip(FIELDS, bill, strict=True))))
     return kind
 
 
-def _filed(below: list[str]) -> type[Kind]:
+def _filed(tiers: Sequence[str]) -> type[Kind]:
     """A Kind that writes what it counts into its cells, too; `l1` is written by who counts it."""
-    places = {name.removeprefix(_BELOW): at for at, name in enumerate(below, len(_COUNTERS))}
+    places = {name: place for place, name in enumerate(tiers, len(_COUNTERS))}
 
     class Filed(Kind):
         __slots__ = ()

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import fcntl
 import mmap
+import operator
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -38,8 +39,8 @@ Columns = Mapping[str, Sequence[str]]
 Row = tuple[str, ...]
 """What a row counts: its kind, then what tells it from others of the kind."""
 
-Numbers = dict[Row, dict[str, float]]
-"""Rows, each by the names of its columns."""
+Numbers = dict[Row, list[float]]
+"""Rows, each in the order of its columns."""
 
 
 class Ledger:
@@ -103,32 +104,46 @@ def place_of(end: int, width: int) -> int:
     return end if end % CHUNK + size <= CHUNK else end - end % CHUNK + CHUNK
 
 
-def read(folder: Path, name: str) -> Numbers:
-    """What another process has written so far. OSError if its files are gone."""
-    # The rows first: each that they name has its numbers by then.
-    lines = (folder / f"{name}.rows").read_bytes().split(b"\n")[:-1]
+def read(folder: Path, name: str, columns: Columns) -> Numbers:
+    """What another process has written so far, by these columns. OSError if its files are gone."""
+    # The rows first: each that they name has its numbers by then. The last line may be half one.
+    head, _, lines = (folder / f"{name}.rows").read_bytes().partition(b"\n")
     counts = memoryview((folder / f"{name}.counts").read_bytes()).cast("d")
-    if not lines:
-        return {}
-    columns: dict[str, list[str]] = msgspec.json.decode(lines[0])
+    said = msgspec.json.decode(head, type=dict[str, list[str]]) if head else {}
+    keys = msgspec.json.decode(
+        b"[" + b",".join(lines.split(b"\n")[:-1]) + b"]", type=list[tuple[str, ...]]
+    )
     end, found = 0, Numbers()
-    for line in lines[1:]:
-        key: list[str] = msgspec.json.decode(line)
-        names = columns[key[0]]
-        place = place_of(end, len(names))
-        end = place + len(names) * NUMBER
-        if end <= len(counts) * NUMBER:
-            at = place // NUMBER
-            found[tuple(key)] = dict(zip(names, counts[at : at + len(names)].tolist(), strict=True))
+    for key in keys:
+        width = len(said[key[0]])
+        place = place_of(end, width)
+        end = place + width * NUMBER
+        found[key] = [*counts[place // NUMBER : end // NUMBER]]
+    return in_order(found, said, columns)
+
+
+def in_order(rows: Numbers, said: Columns, columns: Columns) -> Numbers:
+    """Rows whose columns are those that were `said`, by other columns.
+
+    Workers that began before and after an update may count other things.
+    """
+    if {kind: [*names] for kind, names in said.items()} == {
+        kind: [*names] for kind, names in columns.items()
+    }:
+        return rows
+    found = Numbers()
+    for key, row in rows.items():
+        if key[0] in columns:
+            by_name = dict(zip(said[key[0]], row, strict=True))
+            found[key] = [by_name.get(name, 0.0) for name in columns[key[0]]]
     return found
 
 
 def add(into: Numbers, more: Numbers) -> None:
     """Add up, column by column."""
     for key, row in more.items():
-        there = into.setdefault(key, {})
-        for name, number in row.items():
-            there[name] = there.get(name, 0.0) + number
+        there = into.get(key)
+        into[key] = row if there is None else [*map(operator.add, there, row)]
 
 
 def _private(path: Any, flags: int) -> int:

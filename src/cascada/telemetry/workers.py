@@ -30,7 +30,7 @@ from typing import Final
 
 import msgspec
 
-from cascada.telemetry.ledger import Numbers, add, read
+from cascada.telemetry.ledger import Columns, Numbers, add, in_order, read
 
 PATIENCE: Final = 1.0
 """Seconds that a scrape waits for the lock of another."""
@@ -47,16 +47,18 @@ _PAUSE: Final = 0.002
 class Past(msgspec.Struct):
     """What dead workers have counted, and whose ledgers that was: they may still lie there."""
 
-    rows: list[tuple[tuple[str, ...], dict[str, float]]] = []
+    columns: dict[str, list[str]] = {}
+    rows: list[tuple[tuple[str, ...], list[float]]] = []
     holds: list[str] = []
 
 
 class Workers:
     """The folder of one group of workers; `name` tells this cache from the others in it."""
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: Path, name: str, columns: Columns) -> None:
         self.folder = folder
         self.name = name
+        self.columns = columns
         self._past = folder / f"{name}.past"
         self._state = folder / f"{name}.state"
 
@@ -87,7 +89,7 @@ class Workers:
         while True:
             before = self.version_of_past()
             past = self.past_of_dead()
-            dead = dict(past.rows)
+            dead = in_order(dict(past.rows), past.columns, self.columns)
             live, gone, alive = Numbers(), [], 0
             for path in sorted(self.folder.glob(f"{self.name}.*.counts")):
                 name = path.name.removesuffix(".counts")
@@ -98,13 +100,14 @@ class Workers:
                         if alone:
                             self.delete(name)
                     elif _is_dead(path):
-                        _add_bounded(dead, read(self.folder, name))
+                        _add_bounded(dead, read(self.folder, name, self.columns))
                         gone.append(name)
                     else:
-                        add(live, read(self.folder, name))
+                        add(live, read(self.folder, name, self.columns))
                         alive += 1
             if alone and gone:
-                self._write(self._past, Past([*dead.items()], gone))
+                columns = {kind: [*names] for kind, names in self.columns.items()}
+                self._write(self._past, Past(columns, [*dead.items()], gone))
                 for name in gone:
                     self.delete(name)
             elif not alone and self.version_of_past() != before:
@@ -127,11 +130,13 @@ class Workers:
         except FileNotFoundError:
             return Past()
 
-    def version_of_past(self) -> int:
+    def version_of_past(self) -> tuple[int, int]:
+        """Another one for each `past`: disks use the numbers of files again."""
         try:
-            return self._past.stat().st_ino
+            found = self._past.stat()
         except FileNotFoundError:
-            return 0
+            return 0, 0
+        return found.st_ino, found.st_mtime_ns
 
     def _write(self, path: Path, what: object) -> None:
         fresh = path.with_name(f".{path.name}.new")
