@@ -18,24 +18,21 @@ import asyncio
 import hashlib
 import logging
 import os
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from cascada.engine.kinds import NOWHERE, Counters, Kind
+from cascada.engine.other_workers import COUNTERS, Others, columns_of, others_of
 from cascada.engine.stack import Stack
-from cascada.model.bill import FIELDS, apart, together
-from cascada.model.policy import Policy
+from cascada.model.bill import FIELDS, apart
 from cascada.telemetry.custom import Series
-from cascada.telemetry.latency import BOUNDS, Latency
 from cascada.telemetry.named import Named
-from cascada.tiers.contract import Usage
 
 if TYPE_CHECKING:
-    from cascada.telemetry.ledger import Columns, Ledger, Numbers
+    from cascada.telemetry.ledger import Columns, Ledger
     from cascada.telemetry.workers import Workers
 
 logger = logging.getLogger("cascada")
@@ -46,35 +43,7 @@ EACH: Final = 1.0
 AT_ONCE: Final = 500
 """Kinds whose bills are looked at before others have their turn."""
 
-_BILLS: Final = ("saved", "replayed", "shared", "spent")
-_COUNTERS: Final = (
-    "l1",
-    *sorted(set(Counters.__slots__) - {"below", "l1", "saved_elsewhere", *_BILLS}),
-)
-_WHOLE: Final = {name for name in _COUNTERS if isinstance(getattr(Counters(), name), int)}
-_BELOW: Final = "below "
-_OF_BILLS: Final = [f"{name} {part}" for name in _BILLS for part in FIELDS]
-_NO_POLICY: Final = Policy()
-_USAGE: Final = Usage.__struct_fields__
 _ordinals: Final[Counter[str]] = Counter()
-
-
-@dataclass(slots=True)
-class Others:
-    """What the other workers, dead or alive, have counted.
-
-    workers: how many live, this one too. group: what tells them from others; "" for one alone.
-    memory: what the live ones hold in memory, together. up: by tier, for how many it is up.
-    """
-
-    workers: int = 1
-    group: str = ""
-    kinds: list[Kind] = field(default_factory=list)
-    latencies: dict[str, Latency] = field(default_factory=dict)
-    named: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
-    series: list[Series] = field(default_factory=list)
-    memory: Usage | None = None
-    up: Counter[str] = field(default_factory=Counter)
 
 
 class Filing:
@@ -90,15 +59,7 @@ class Filing:
         self._workers: Workers | None = None
         self._looked = False
         self._left: dict[str, bytes] = {}
-        below = [f"{_BELOW}{name}" for name in self._tiers]
-        self._columns: Columns = {
-            "type": [*_COUNTERS, *below, *_OF_BILLS],
-            "latency": [*map(str, range(len(BOUNDS) + 1)), "seconds"],
-            "series": ["count", "total"],
-            "named": ["count"],
-            "memory": _USAGE,
-            "up": ["up"],
-        }
+        self._columns = columns_of(self._tiers)
         self._kind_class = _filed(self._tiers)
         self._told = False
         self._billed: dict[Kind, tuple[int, ...]] = {}
@@ -156,7 +117,7 @@ class Filing:
             own = None if self._ledger is None else self._ledger.name
             alive, live, dead = workers.others(own, alone=alone)
             state = workers.state()
-            others = _others(live, dead, self._tiers)
+            others = others_of(live, dead, self._tiers)
             others.workers, others.group = alive + 1, workers.group
             yield others, state
             if alone:
@@ -168,7 +129,7 @@ class Filing:
             self._write_bills(self._stack.kinds.all())
 
     def _write_bills(self, kinds: Sequence[Kind]) -> None:
-        at = len(_COUNTERS) + len(self._tiers)
+        at = len(COUNTERS) + len(self._tiers)
         for kind in kinds:
             bills = kind.bills
             # Most kinds have not been used since, of which there may be thousands.
@@ -208,9 +169,9 @@ class Filing:
             return
         kind.cells = cells
         kind.__class__ = self._kind_class
-        for place, name in enumerate(_COUNTERS):
+        for place, name in enumerate(COUNTERS):
             cells[place] = getattr(kind, name)
-        for place, tier in enumerate(self._tiers, len(_COUNTERS)):
+        for place, tier in enumerate(self._tiers, len(COUNTERS)):
             cells[place] = kind.below.get(tier, 0)
 
     def _file_named(self, what: str, rows: dict[str, Any], name: str, count: int) -> None:
@@ -273,48 +234,9 @@ def _workers(name: str, columns: Columns) -> Workers | None:
     return None
 
 
-def _others(live: Numbers, dead: Numbers, tiers: Sequence[str]) -> Others:
-    from cascada.telemetry.ledger import add
-
-    found = Others()
-    held = live.get(("memory",), [0.0] * len(_USAGE))
-    # What the dead held is gone, but not that they have evicted.
-    evicted = dead.get(("memory",), [0.0])[-1]
-    found.memory = Usage(*map(int, [*held[:-1], held[-1] + evicted]))
-    found.up.update({key[1]: int(row[0]) for key, row in live.items() if key[0] == "up"})
-    add(live, dead)
-    for key, row in live.items():
-        if key[0] == "type":
-            found.kinds.append(_kind(key[1], key[2], row, tiers))
-        elif key[0] == "latency":
-            latency = found.latencies[key[1]] = Latency()
-            *counts, latency.seconds = row
-            latency.counts = [*map(int, counts)]
-        elif key[0] == "series":
-            found.series.append(Series(key[1], key[2], key[3], int(row[0]), row[1]))
-        elif key[0] == "named":
-            found.named[key[1]][key[2]] = int(row[0])
-    return found
-
-
-def _kind(tenant: str, data_type: str, row: list[float], tiers: Sequence[str]) -> Kind:
-    kind = Kind(tenant, data_type, _NO_POLICY)
-    for name, number in zip(_COUNTERS, row, strict=False):
-        setattr(kind, name, int(number) if name in _WHOLE else number)
-    at = len(_COUNTERS)
-    kind.below = {name: int(count) for name, count in zip(tiers, row[at:], strict=False) if count}
-    at += len(tiers)
-    for place, name in enumerate(_BILLS):
-        first = at + place * len(FIELDS)
-        bill = row[first : first + len(FIELDS)]
-        if any(bill):
-            setattr(kind, name, together(dict(zip(FIELDS, bill, strict=True))))
-    return kind
-
-
 def _filed(tiers: Sequence[str]) -> type[Kind]:
     """A Kind that writes what it counts into its cells, too; `l1` is written by who counts it."""
-    places = {name: place for place, name in enumerate(tiers, len(_COUNTERS))}
+    places = {name: place for place, name in enumerate(tiers, len(COUNTERS))}
 
     class Filed(Kind):
         __slots__ = ()
@@ -323,7 +245,7 @@ def _filed(tiers: Sequence[str]) -> type[Kind]:
             super().hit_below(tier)
             self.cells[places[tier]] = self.below[tier]
 
-    for place, name in enumerate(_COUNTERS):
+    for place, name in enumerate(COUNTERS):
         if name != "l1":
             setattr(Filed, name, _written(name, place))
     return Filed

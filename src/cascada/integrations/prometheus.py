@@ -24,8 +24,8 @@ from msgspec.structs import astuple
 
 from cascada.api.cache import Cache
 from cascada.api.statistics import TypeStatistics, by_tier, counts_by
-from cascada.engine.filing import Others
 from cascada.engine.kinds import OTHER, Kind
+from cascada.engine.other_workers import Others
 from cascada.model import arguments
 from cascada.model.entry import MEMORY
 from cascada.model.errors import MissingExtra

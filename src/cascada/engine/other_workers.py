@@ -1,0 +1,100 @@
+"""What other workers have counted, made from the rows of their ledgers, and what those rows are.
+
+`filing.py` writes such rows; a page of metrics adds up what it has counted itself and these.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from cascada.engine.kinds import Counters, Kind
+from cascada.model.bill import FIELDS, together
+from cascada.model.policy import Policy
+from cascada.telemetry.custom import Series
+from cascada.telemetry.latency import BOUNDS, Latency
+from cascada.tiers.contract import Usage
+
+if TYPE_CHECKING:
+    from cascada.telemetry.ledger import Columns, Numbers
+
+_BILLS: Final = ("saved", "replayed", "shared", "spent")
+COUNTERS: Final = (
+    "l1",  # whoever counts a hit in memory writes it by this place
+    *sorted(set(Counters.__slots__) - {"below", "l1", "saved_elsewhere", *_BILLS}),
+)
+_WHOLE: Final = {name for name in COUNTERS if isinstance(getattr(Counters(), name), int)}
+_OF_BILLS: Final = [f"{name} {part}" for name in _BILLS for part in FIELDS]
+_NO_POLICY: Final = Policy()
+_USAGE: Final = Usage.__struct_fields__
+
+
+@dataclass(slots=True)
+class Others:
+    """What the other workers, dead or alive, have counted.
+
+    workers: how many live, this one too. group: what tells them from others; "" for one alone.
+    memory: what the live ones hold in memory, together. up: by tier, for how many it is up.
+    """
+
+    workers: int = 1
+    group: str = ""
+    kinds: list[Kind] = field(default_factory=list)
+    latencies: dict[str, Latency] = field(default_factory=dict)
+    named: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    series: list[Series] = field(default_factory=list)
+    memory: Usage | None = None
+    up: Counter[str] = field(default_factory=Counter)
+
+
+def columns_of(tiers: Sequence[str]) -> Columns:
+    """What the rows of a cache with these lower tiers hold."""
+    return {
+        "type": [*COUNTERS, *(f"below {name}" for name in tiers), *_OF_BILLS],
+        "latency": [*map(str, range(len(BOUNDS) + 1)), "seconds"],
+        "series": ["count", "total"],
+        "named": ["count"],
+        "memory": _USAGE,
+        "up": ["up"],
+    }
+
+
+def others_of(live: Numbers, dead: Numbers, tiers: Sequence[str]) -> Others:
+    from cascada.telemetry.ledger import add  # where there are files, there are their locks
+
+    found = Others()
+    held = live.get(("memory",), [0.0] * len(_USAGE))
+    # What the dead held is gone, but not that they have evicted.
+    evicted = dead.get(("memory",), [0.0])[-1]
+    found.memory = Usage(*map(int, [*held[:-1], held[-1] + evicted]))
+    found.up.update({key[1]: int(row[0]) for key, row in live.items() if key[0] == "up"})
+    add(live, dead)
+    for key, row in live.items():
+        if key[0] == "type":
+            found.kinds.append(_kind(key[1], key[2], row, tiers))
+        elif key[0] == "latency":
+            latency = found.latencies[key[1]] = Latency()
+            *counts, latency.seconds = row
+            latency.counts = [*map(int, counts)]
+        elif key[0] == "series":
+            found.series.append(Series(key[1], key[2], key[3], int(row[0]), row[1]))
+        elif key[0] == "named":
+            found.named[key[1]][key[2]] = int(row[0])
+    return found
+
+
+def _kind(tenant: str, data_type: str, row: list[float], tiers: Sequence[str]) -> Kind:
+    kind = Kind(tenant, data_type, _NO_POLICY)
+    for name, number in zip(COUNTERS, row, strict=False):
+        setattr(kind, name, int(number) if name in _WHOLE else number)
+    at = len(COUNTERS)
+    kind.below = {name: int(count) for name, count in zip(tiers, row[at:], strict=False) if count}
+    at += len(tiers)
+    for place, name in enumerate(_BILLS):
+        first = at + place * len(FIELDS)
+        bill = row[first : first + len(FIELDS)]
+        if any(bill):
+            setattr(kind, name, together(dict(zip(FIELDS, bill, strict=True))))
+    return kind
