@@ -17,6 +17,10 @@ from typing import Final
 
 from examples.agent_service.records import Agent, Message, Passage, Tool
 
+DOLLARS_IN: Final = 2.5
+DOLLARS_OUT: Final = 10.0
+"""For a million tokens that go in, and that come out: as hosted models of the middle class cost."""
+
 _SPREAD: Final = 0.3  # sigma of the lognormal
 _BOUNDS: Final = (0.5, 2.5)  # times the median: no single question makes a run slow
 _HISTORY: Final = 6  # messages of the conversation that the prompt holds
@@ -49,29 +53,49 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the model said, and what it would have cost."""
+    """What the model said, and what it would have been charged for."""
 
     text: str
-    tokens: int
+    tokens_in: int
+    tokens_out: int
+
+    @property
+    def tokens(self) -> int:
+        return self.tokens_in + self.tokens_out
 
 
 class LocalStandIn:
-    """Counts its calls and the tokens that a hosted model would have charged."""
+    """Counts its calls, and the tokens and dollars that a hosted model would have charged."""
 
     name = "local stand-in for a hosted model"
 
     def __init__(self, median_ms: float) -> None:
         self.calls = 0
-        self.tokens = 0
+        self.tokens_in = 0
+        self.tokens_out = 0
         self._median = median_ms / 1000
 
     async def answer(self, prompt: Prompt) -> Answer:
         self.calls += 1
         await asyncio.sleep(self._median * _slowness(prompt.question))
         text = _compose(prompt)
-        tokens = math.ceil((len(prompt.text) + len(text)) / _CHARACTERS_PER_TOKEN)
-        self.tokens += tokens
-        return Answer(text, tokens)
+        answer = Answer(text, _tokens(prompt.text), _tokens(text))
+        self.tokens_in += answer.tokens_in
+        self.tokens_out += answer.tokens_out
+        return answer
+
+    @property
+    def tokens(self) -> int:
+        return self.tokens_in + self.tokens_out
+
+    @property
+    def dollars(self) -> float:
+        into, out = self.tokens_in * DOLLARS_IN, self.tokens_out * DOLLARS_OUT
+        return (into + out) / 1_000_000
+
+
+def _tokens(text: str) -> int:
+    return math.ceil(len(text) / _CHARACTERS_PER_TOKEN)
 
 
 def _slowness(question: str) -> float:

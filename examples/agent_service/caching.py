@@ -18,6 +18,7 @@ from cascada import (
     TTL_SHORT,
     TTL_STANDARD,
     Cache,
+    Cost,
     Hit,
     Loaded,
     Policy,
@@ -264,7 +265,9 @@ class CachedReads:
             return Loaded(
                 Response(answer=said.text, documents=documents, tokens=said.tokens),
                 sources=[("document", document_id) for document_id in documents],
-                cost=said.tokens,
+                cost=Cost(
+                    model=self._model.name, tokens_in=said.tokens_in, tokens_out=said.tokens_out
+                ),
             )
 
         return await self._load(

@@ -26,10 +26,11 @@ from uuid import uuid4
 
 from examples.agent_service import terminal
 from examples.agent_service.acts import Acts
+from examples.agent_service.answering import DOLLARS_IN, DOLLARS_OUT
 from examples.agent_service.client import Client, NoAnswer
 from examples.agent_service.compare import GRACE
 from examples.agent_service.corpus import standard_library
-from examples.agent_service.drive import DOLLARS_PER_TOKEN, Bill, Column
+from examples.agent_service.drive import Bill, Column
 from examples.agent_service.process import (
     SERVICE,
     DidNotStart,
@@ -43,6 +44,7 @@ from examples.agent_service.report import (
     Outcome,
     figures,
     missed_targets,
+    own_account,
     rows,
     summary,
 )
@@ -102,7 +104,7 @@ class _Demo:
         terminal.say(
             f"demo: {len(TENANTS)} tenants, {len(TENANTS) * COLLECTIONS * DOCUMENTS} documents "
             "from Python's standard library; answers come from a local stand-in for a hosted "
-            f"model, at ${DOLLARS_PER_TOKEN * 1e6:.0f} for a million tokens"
+            f"model, at ${DOLLARS_IN:.2f} for a million tokens in and ${DOLLARS_OUT:.2f} out"
         )
         outcomes, missed = [], []
         with tempfile.TemporaryDirectory(prefix="cascada-demo-") as folder:
@@ -218,6 +220,7 @@ class _Demo:
         for outcome in outcomes:
             terminal.title(f"Skew {outcome.skew}: {outcome.observable} edits were seen in answers")
             terminal.table(HEADINGS, rows(outcome))
+            terminal.say(own_account(outcome))
         middle = outcomes[len(outcomes) // 2]
         missed += missed_targets(middle, min(OBSERVABLE, self._chosen.reads // 30))
         terminal.say(f"took {seconds:.0f} s; `make serve` leaves a service running")

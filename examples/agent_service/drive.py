@@ -9,31 +9,30 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import astuple, dataclass, field
+from typing import Any
 
 from examples.agent_service.client import Client, NoAnswer, Response
 from examples.agent_service.compare import Truth
 from examples.agent_service.workload import Edit, Read, Step
 from examples.agent_service.world import Request
 
-DOLLARS_PER_TOKEN: Final = 5 / 1_000_000
-"""What the stand-in would cost: the price of a hosted model of the middle class, in and out."""
-
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """What a column has asked of others, as its workers count it, and what its cache answered."""
+    """What a column has asked of others, as its workers count it, and what its cache answered.
+
+    spent, saved, seconds: dollars, and seconds of waiting, by cascada's own account (`stats()`).
+    """
 
     queries: int = 0
     model_calls: int = 0
-    tokens: int = 0
+    dollars: float = 0.0
     hits: int = 0
     misses: int = 0
-
-    @property
-    def dollars(self) -> float:
-        return self.tokens * DOLLARS_PER_TOKEN
+    spent: float = 0.0
+    saved: float = 0.0
+    seconds: float = 0.0
 
     @property
     def hit_ratio(self) -> float:
@@ -41,14 +40,10 @@ class Bill:
         return self.hits / ((self.hits + self.misses) or 1)
 
     def __add__(self, other: Bill) -> Bill:
-        return Bill(*(a + b for a, b in zip(self._figures, other._figures, strict=True)))
+        return Bill(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
     def __sub__(self, other: Bill) -> Bill:
-        return Bill(*(a - b for a, b in zip(self._figures, other._figures, strict=True)))
-
-    @property
-    def _figures(self) -> tuple[int, ...]:
-        return self.queries, self.model_calls, self.tokens, self.hits, self.misses
+        return Bill(*(a - b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +127,12 @@ class Column:
             bill += Bill(
                 stats["database"]["queries"],
                 stats["model"]["calls"],
-                stats["model"]["tokens"],
+                stats["model"]["dollars"],
                 sum(of_cache["by_tier"].values()),
                 of_cache["misses"],
+                float(of_cache["spent"]["money"] or 0),
+                float(of_cache["saved"]["money"] or 0),
+                of_cache["saved"]["seconds"],
             )
         return bill
 

@@ -25,6 +25,7 @@ class _Counts(Collector):
             ("database_queries", "Statements sent to the database.", service.database.queries),
             ("model_calls", f"Answers of the {service.model.name}.", service.model.calls),
             ("model_tokens", "Tokens that a hosted model would charge.", service.model.tokens),
+            ("model_dollars", "What it would charge for them.", service.model.dollars),
             ("embedding_calls", "Calls of the embedder.", service.embedder.calls),
             ("embedded_texts", "Texts that were embedded.", service.embedder.texts),
         ):

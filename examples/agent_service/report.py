@@ -104,6 +104,16 @@ def summary(outcome: Outcome) -> str:
     )
 
 
+def own_account(outcome: Outcome) -> str:
+    """What cascada says of itself, beside what was seen from outside."""
+    own, without = outcome.cascada.bill, outcome.without.bill
+    return (
+        f"cascada's own account (stats): ${own.spent:.2f} spent on the model, ${own.saved:.2f} and "
+        f"{own.seconds:.0f} s of waiting saved; no cache paid ${without.dollars - own.dollars:.2f} "
+        "more for the same answers"
+    )
+
+
 HEADINGS: Final = ("no cache", "TTL by hand", "cascada", "change", "target")
 
 

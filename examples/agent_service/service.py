@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Final
 
-from cascada import Cache, configure, register_conversation_resolver
-from examples.agent_service.answering import LocalStandIn
+from cascada import Cache, Price, configure, register_conversation_resolver
+from examples.agent_service.answering import DOLLARS_IN, DOLLARS_OUT, LocalStandIn
 from examples.agent_service.caching import POLICIES, CachedReads
 from examples.agent_service.database import Database
 from examples.agent_service.embedding import Embedder, embedder_of
 from examples.agent_service.queries.conversations import ConversationRows
 from examples.agent_service.settings import Settings
 from examples.agent_service.writes import Writes
+
+_PRICES: Final = {LocalStandIn.name: Price(input=DOLLARS_IN, output=DOLLARS_OUT)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,5 +92,5 @@ async def open_service(settings: Settings, cache: Cache) -> AsyncIterator[Servic
 def make_cache(settings: Settings) -> Cache:
     """The cache that the environment describes; switched off, loads go straight to the source."""
     if settings.cache:
-        return Cache.from_env(policies=POLICIES)
+        return Cache.from_env(policies=POLICIES, prices=_PRICES)
     return Cache(policies=POLICIES, mode="off")

@@ -68,6 +68,7 @@ def test_the_demo_runs_three_columns_over_http(capsys: pytest.CaptureFixture[str
     assert "Both workers used Redis again" in said
     assert re.search(r"globex asks .*\n +from globex/\S+(, globex/\S+)*\n", said), said
     assert "local stand-in for a hosted model" in said
+    assert re.search(r"own account \(stats\): \$\d.\d\d spent on the model, \$\d", said), said
 
 
 @pytest.mark.parametrize(
@@ -109,7 +110,10 @@ async def test_no_answer_is_wrong_with_cascada_and_without_a_cache(tmp_path: Pat
             assert raced.tally.wrong == []
             assert len(raced.tally.seconds) == 200
             assert len(raced.truth.seen) > 20
-            assert ((await raced.bill()).hits > 0) == cache
+            bill = await raced.bill()
+            assert (bill.hits > 0) == (bill.saved > 0) == cache
+            if cache:
+                assert bill.spent == pytest.approx(bill.dollars), "two accounts of the model"
 
 
 async def test_a_service_that_forgets_to_invalidate_is_found_out(
@@ -143,7 +147,7 @@ async def test_the_cache_by_hand_forgets_what_it_has_changed_and_no_more(
 def of(wrong: int = 0, queries: int = 1000, calls: int = 100, hits: int = 0, misses: int = 0,
        failed: int = 0, ms: float = 100.0) -> Figures:  # fmt: skip
     return Figures(
-        "a column", wrong, failed, ms, ms, Bill(queries, calls, calls * 100, hits, misses)
+        "a column", wrong, failed, ms, ms, Bill(queries, calls, calls / 10, hits, misses)
     )
 
 

@@ -80,8 +80,11 @@ async def test_what_the_question_box_sends_is_declared(service: Running) -> None
     documents = "/collections/{collection_id}/documents/{document_id}"
     assert {("GET", documents), ("PUT", documents)} <= declared
     stats = (await service.client(None).get("/stats")).json()
-    assert {"calls", "tokens", "name"} <= stats["model"].keys()
-    assert {"by_tier", "misses"} <= stats["cache"]["total"].keys()
+    assert {"calls", "dollars", "name"} <= stats["model"].keys()
+    assert {"by_tier", "misses", "saved"} <= stats["cache"]["total"].keys()
+    assert {"money", "seconds", "tokens_in", "tokens_out"} <= stats["cache"]["total"][
+        "saved"
+    ].keys()
 
 
 async def test_a_page_holds_no_token(database_url: str) -> None:

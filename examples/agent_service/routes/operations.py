@@ -23,14 +23,16 @@ async def health() -> dict[str, str]:
 async def stats(service: RunningService) -> dict[str, Any]:
     """What was asked of the database, the embedder and the model, and what the cache answered."""
     # Measurements of the application's own are by tenant, and this is open to all.
-    statistics = replace(await service.cache.stats(), tracked=())
-    cache = asdict(statistics) | {"total": asdict(statistics.total)}
+    statistics = replace(await service.cache.stats(tenants=0), tracked=())
+    total = statistics.total
+    cache = asdict(statistics) | {"total": {**asdict(total), "saved": asdict(total.saved)}}
     return {
         "database": {"queries": service.database.queries},
         "model": {
             "name": service.model.name,
             "calls": service.model.calls,
             "tokens": service.model.tokens,
+            "dollars": service.model.dollars,
         },
         "embedding": {
             "name": service.embedder.name,
