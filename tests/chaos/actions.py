@@ -11,6 +11,7 @@ import random
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from typing import Any, Final
 
 from cascada import Cache, Hit, InvalidationPending, Loaded, Miss, Tenant
@@ -235,6 +236,12 @@ class Writes:
         changed = self._change([row])
         await self._void(changed, handle, data_type=row.data_type, resource_id=row.id)
 
+    async def invalidate_many(self, rows: Sequence[Row]) -> None:
+        """Rows of one tenant, type and context, in one atomic step."""
+        handle = self._handles.of(rows[0].tenant, rows[0].home)
+        changed, ids = self._change(rows), [row.id for row in rows]
+        await self._void(changed, handle, data_type=rows[0].data_type, resource_id=ids)
+
     async def delete(self, row: Row) -> None:
         """Removes exactly one key, so it is for rows that live in one context only."""
         changed = self._change([row])
@@ -269,6 +276,26 @@ class Writes:
             self._lasting.discard(row.number)
             if await self._set(row, version, None):
                 self._lasting.add(row.number)
+
+    async def set_many(self, rows: Sequence[Row]) -> None:
+        """The same of several rows of one tenant, type, context and tags."""
+        async with AsyncExitStack() as turns:
+            for row in rows:
+                await turns.enter_async_context(self._turns[row.number])
+            written = [(row.number, self._truth.bump(row.number)) for row in rows]
+            self._lasting.difference_update(row.number for row in rows)
+            self._words[Word.SETS] += len(rows)
+            values = {
+                row.id: row.value(version) for row, (_, version) in zip(rows, written, strict=True)
+            }
+            handle = self._handles.of(rows[0].tenant, rows[0].home)
+            kept = await handle.set_many(rows[0].data_type, values, tags=rows[0].tags)
+            for each, stored in zip(written, kept, strict=True):
+                if stored:
+                    self._witness.returned([each], "set_many")
+                else:
+                    self._words[Word.SETS_REFUSED] += 1
+                    self._witness.pending([each], "refused set_many", self._by)
 
     async def touch(self, found: Row | Answer) -> None:
         """Another life for whatever is there: it is no older for it, and no younger."""

@@ -87,7 +87,7 @@ def run(plan: Plan, progress: Progress = lambda text: None) -> Outcome:
         folder = Path(name)
         config = plan.configuration
         rows = WORKLOADS[plan.workload].rows
-        Truth.create(folder / "truth", len(Keyspace(rows).rows)).close()
+        Truth.create(folder / "truth", Keyspace(rows).claims.stop).close()
         board = Board.create(folder / "board", config.workers)
         with config.stand(folder, config.workers) as ground:
             fleet = Fleet(

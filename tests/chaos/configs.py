@@ -42,7 +42,8 @@ class Configuration:
     """See the module's text. `settle`: seconds of quiet after which all must be well: a feed has
     polled, what was owed is paid, the breaker has closed, the slowest loader has ended.
     `remembers_versions`: whether a version outlives its row and all tombstones (SqliteTier says
-    that it does not, so it must not be asked for where tombstones are swept every second)."""
+    that it does not, so it must not be asked for where tombstones are swept every second).
+    `loses`: the lowest tier may lose what was added, to eviction or with its server."""
 
     name: str
     about: str
@@ -52,6 +53,7 @@ class Configuration:
     faults: tuple[str, ...]
     settle: float = 2.5
     remembers_versions: bool = True
+    loses: bool = False
     stand: Callable[[Path, int], AbstractContextManager[Ground | None]] = lambda folder, workers: (
         nullcontext()
     )
@@ -141,6 +143,7 @@ CONFIGURATIONS: Final = {
             _tight,
             faults=("stop", "kill", "lock"),
             remembers_versions=False,
+            loses=True,
         ),
         Configuration(
             "redis",
@@ -149,6 +152,7 @@ CONFIGURATIONS: Final = {
             Promise(lease=PUSH),
             _redis,
             faults=("stop", "kill", *ON_REDIS),
+            loses=True,
             stand=redis_ground,
         ),
         Configuration(
@@ -158,6 +162,7 @@ CONFIGURATIONS: Final = {
             Promise(lease=L1_LEASE + PUSH),
             _redis,
             faults=("stop", "frozen pushes"),
+            loses=True,
             stand=redis_ground,
         ),
         Configuration(
@@ -168,6 +173,7 @@ CONFIGURATIONS: Final = {
             _cut_off,
             faults=("stop", "frozen network", "cut commands", "flushed"),
             settle=4.0,
+            loses=True,
             stand=redis_ground,
         ),
         Configuration(
@@ -188,6 +194,7 @@ CONFIGURATIONS: Final = {
             _alone,
             faults=("stop", "kill", "frozen network", "cut commands", *ON_REDIS),
             settle=7.0,
+            loses=True,
             stand=redis_ground,
         ),
         Configuration(

@@ -44,7 +44,11 @@ POLICIES: Final = {
     "owned": Policy(ttl=120, lookup="nearest"),
     "versioned": Policy(ttl=120, lookup="nearest"),
     "answer": Policy(ttl=120, lookup="nearest"),
+    "claim": Policy(ttl=120, none_ttl=60),
 }
+
+CLAIMS: Final = 40
+"""Lines of the truth that are no rows (see `claims`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +142,7 @@ class Keyspace:
 
     def __init__(self, rows: int, only: tuple[str, ...] = ()) -> None:
         self.rows = [_row(number) for number in range(rows)]
+        self.claims = range(rows, rows + CLAIMS)
         self._picked = [row for row in self.rows if not only or row.data_type in only]
         self.tenants = sorted({row.tenant for row in self.rows})
         self.answers = [

@@ -179,6 +179,13 @@ class Witness:
             self._own[row].append((version, at))
             self.note(row, f"{what} v{version} is pending", at)
 
+    def won_twice(self, number: int, version: int) -> None:
+        """Somebody else had won this claim as well."""
+        at, slot = time.monotonic_ns(), self._worker
+        self._stale(
+            Stale(at, slot, number, version, version + 1, 0.0, "add", "add", False, True, False)
+        )
+
     # --- what is written down -----------------------------------------------------------------
 
     def note(self, row: int, text: str, at: int | None = None) -> None:

@@ -17,6 +17,7 @@ from cascada.model.errors import SourceBusy
 from tests.chaos.actions import EVERYBODY, Handles, Reads, Writes
 from tests.chaos.audit import Audit
 from tests.chaos.board import Board, Phase, State, Word
+from tests.chaos.claims import Claims
 from tests.chaos.configs import CONFIGURATIONS, watch
 from tests.chaos.keyspace import Keyspace, Row
 from tests.chaos.loaders import Source, SourceFailed
@@ -78,9 +79,11 @@ class Worker:
             keyspace,
             Reads(handles, keyspace, source, witness, words, rng),
             Writes(handles, truth, witness, words, rng, spec.name),
+            Claims(handles, keyspace, truth, witness, rng),
             rng,
             owns,
             versions=self._config.remembers_versions,
+            loses=self._config.loses,
         )
         self._audit = Audit(
             handles, keyspace, truth, witness, words, spec.slot, folder, self._is_alive

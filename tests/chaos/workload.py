@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from tests.chaos.actions import Reads, Writes
+from tests.chaos.claims import Claims
 from tests.chaos.keyspace import Answer, Keyspace, Row, Writing
 
 Operation = Coroutine[Any, Any, None]
@@ -35,8 +36,12 @@ USUAL_MIX: Final = {
     "cascade": 0.4,
     "everything": 0.02,
     "set_owned": 2.5,
+    "set_many": 0.8,
     "set_versioned": 2.5,
+    "invalidate_many": 0.5,
     "touch": 2.0,
+    "claim": 1.0,
+    "look": 1.0,
 }
 """Operations and their weights."""
 
@@ -138,6 +143,8 @@ WORKLOADS: Final = {
             "group": 0.5,
         },
     ),
+    # What nobody writes but by `add`, looked at before and after.
+    "claims": Workload(mix={"claim": 40, "look": 60, "get": 10}),
     # A feed whose answers come late (the cache waits for a quarter of a second), and rows that are
     # hot enough to be asked for at any moment.
     "late news": Workload(rows=40, late_news=0.25, mix=usual_but(load=60, get=60, invalidate=3)),
@@ -154,14 +161,17 @@ class Mix:
         keyspace: Keyspace,
         reads: Reads,
         writes: Writes,
+        claims: Claims,
         rng: random.Random,
         owns: Callable[[Row], bool],
         *,
         versions: bool,
+        loses: bool,
     ) -> None:
         self._keyspace = keyspace
         self._reads = reads
         self._writes = writes
+        self._claims = claims
         self._rng = rng
         self._weights = dict(workload.mix)
         self._fixed = self._of(lambda row: row.writing is Writing.INVALIDATED and not row.roaming)
@@ -171,16 +181,18 @@ class Mix:
         # How long an owned one lives its owner says alone.
         self._touched = self._of(lambda row: row.writing is not Writing.OWNED)
         if not self._owned:  # a small truth has not enough rows for every process
-            self._weights = {**self._weights, "set_owned": 0, "lengthen": 0, "shorten": 0}
+            self._weights |= dict.fromkeys(("set_owned", "set_many", "lengthen", "shorten"), 0)
         if not versions:
             self._weights["set_versioned"] = 0
+        if loses:  # what is lost may be won again
+            self._weights |= {"claim": 0, "look": 0}
 
     def draw(self) -> tuple[str, Operation]:
         """The name of the next operation, and the operation."""
         (name,) = self._rng.choices([*self._weights], [*self._weights.values()])
         return name, self._start(name)
 
-    def _start(self, name: str) -> Operation:  # noqa: C901 - one case for each operation
+    def _start(self, name: str) -> Operation:  # noqa: C901, PLR0912 - a case for each
         reads, writes, keyspace, rng = self._reads, self._writes, self._keyspace, self._rng
         match name:
             case "get" | "load" | "leave" | "fill_by_hand" | "fill_once":
@@ -209,6 +221,12 @@ class Mix:
                     if group.tenant == row.tenant and "tag" in group.arguments
                 ]
                 return writes.cascade(row, rng.choice(tags))
+            case "claim" | "look":
+                return getattr(self._claims, name)()  # type: ignore[no-any-return]
+            case "set_many":
+                return writes.set_many(self._alike(self._owned))
+            case "invalidate_many":
+                return writes.invalidate_many(keyspace.pick_batch(rng))
             case "touch":
                 return writes.touch(self._touchable())
             case "set_owned" | "lengthen" | "shorten":
@@ -220,6 +238,12 @@ class Mix:
         """Who has made an invalidation asks at once: own memory gets no grace at all."""
         await self._writes.invalidate(row)
         await self._reads.get(row)
+
+    def _alike(self, rows: list[Row]) -> list[Row]:
+        """Rows of one tenant, type and context."""
+        first = self._hot(rows)
+        place = first.tenant, first.data_type, first.home, first.tags
+        return [row for row in rows if (row.tenant, row.data_type, row.home, row.tags) == place]
 
     def _touchable(self) -> Row | Answer:
         made = self._keyspace.answers and self._rng.random() < 0.2

@@ -102,11 +102,29 @@ def advances(tier: type[MemoryTier | SqliteTier | RedisTier]) -> Callable[[Patch
     return apply
 
 
+def untold(tier: type[MemoryTier | SqliteTier | RedisTier]) -> Callable[[Patch], None]:
+    """What is added is stored, and that is all."""
+
+    def apply(patch: Patch) -> None:
+        fill = tier.fill
+
+        async def silent(self: Any, leases: Sequence[Lease], entries: Any) -> list[Filled]:
+            for lease in leases:
+                lease.adds = b""
+            return await fill(self, leases, entries)
+
+        patch.setattr(tier, "fill", silent)
+
+    return apply
+
+
 DIFFERS = "test_what_differs_in_anything_but_its_life_is_not_equal"
 LATE_SET = "test_a_late_set_lands_under_an_equal_hold_alone"
 FENCED = "test_what_was_made_before_an_invalidation_is_not_stored_once"
 FIRST = "test_of_two_that_are_stored_once_the_first_stays"
 QUIET = "test_what_is_stored_once_voids_nothing"
+ADDED = "test_what_was_added_is_told_of_as_a_set_is"
+NOT_ADDED = "test_a_value_that_is_there_stays_and_nobody_is_told"
 
 LESS: list[tuple[str, str, Callable[[Patch], None], str]] = [
     *(
@@ -147,6 +165,18 @@ LESS: list[tuple[str, str, Callable[[Patch], None], str]] = [
     ("a fill that draws a number", "memory", advances(MemoryTier), QUIET),
     ("a fill that draws a number", "sqlite", advances(SqliteTier), QUIET),
     ("a fill that draws a number", "redis", advances(RedisTier), QUIET),
+    ("an add that nobody is told of", "memory", untold(MemoryTier), ADDED),
+    ("an add that nobody is told of", "sqlite", untold(SqliteTier), ADDED),
+    ("an add that nobody is told of", "redis", untold(RedisTier), ADDED),
+    ("an add that leaves the loads", "redis", script("redis.call('SET', l, adds", "--"), ADDED),
+    ("an add that replaces", "memory", replaces, NOT_ADDED),
+    ("an add that replaces", "sqlite", replaces, NOT_ADDED),
+    (
+        "an add that replaces",
+        "redis",
+        script("string.byte(found, 37) % 2 == 0", "false"),
+        NOT_ADDED,
+    ),
 ]  # fmt: skip
 
 
