@@ -24,7 +24,7 @@ def added_untold() -> None:
 
         return silent
 
-    swap(add, "_lease", lease)
+    swap(add, "once_lease", lease)
 
 
 @mutant("add: it takes over, as a set does", workload="claims", faults=())
@@ -35,7 +35,7 @@ def added_by_force() -> None:
         assert isinstance(lease, Lease)
         return lease
 
-    swap(add, "_lease", lambda original: forced)
+    swap(add, "once_lease", lambda original: forced)
 
 
 @mutant(
@@ -49,10 +49,10 @@ def added_by_the_upper_tier() -> None:
         async def upper(stack: Stack, request: Request, entry: Entry, *sources: Any) -> bool:
             above = stack.lower[0]
             (seen,) = await above.read([request.key])
-            if add._is_value(request, seen):
+            if add.is_value(request, seen):
                 return False
             filled: Filled = await above.fill_for_certain(
-                await add._lease(above, request, {above: seen}), entry
+                await add.once_lease(above, request, {above: seen}), entry
             )
             if filled.accepted:
                 (lease,) = await stack.lower[-1].lease([request.key], [None], force=True)
@@ -63,4 +63,4 @@ def added_by_the_upper_tier() -> None:
 
         return upper
 
-    swap(add, "_add", adding)
+    swap(add, "carry_out", adding)

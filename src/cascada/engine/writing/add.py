@@ -50,8 +50,8 @@ async def add(stack: Stack, request: Request, entry: Entry, sources: Sequence[Ma
     snapshots.take(stack, request.key)
     await until_stored(stack, [request])
     if not stack.lower:
-        return await _add(stack, request, entry, sources)
-    adding = stack.background.answer(_add(stack, request, entry, sources), "add")
+        return await carry_out(stack, request, entry, sources)
+    adding = stack.background.answer(carry_out(stack, request, entry, sources), "add")
     try:
         return await asyncio.shield(adding)
     except asyncio.CancelledError:
@@ -65,13 +65,15 @@ def _unheard(adding: asyncio.Task[bool]) -> None:
         adding.exception()
 
 
-async def _add(stack: Stack, request: Request, entry: Entry, sources: Sequence[MadeOf]) -> bool:
+async def carry_out(
+    stack: Stack, request: Request, entry: Entry, sources: Sequence[MadeOf]
+) -> bool:
     """Again and again, as long as something is named in between: whoever did that got on."""
     now = asyncio.get_running_loop().time
     ends = now() + PATIENCE
     while True:
         seen = await _read(stack, request)
-        if any(_is_value(request, answer) for answer in seen.values()):
+        if any(is_value(request, answer) for answer in seen.values()):
             return False
         if sources and await fitness.changed(stack, sources):
             stack.trace.unstored(request.kind, request.key, fitness.CHANGED)
@@ -109,7 +111,7 @@ async def _read(stack: Stack, request: Request) -> Answers:
     return seen
 
 
-def _is_value(request: Request, answer: Found | Missing) -> bool:
+def is_value(request: Request, answer: Found | Missing) -> bool:
     """Whether it stands against what is to be added, as a `get` would find it or its like."""
     if not isinstance(answer, Found) or answer.entry.flags & _ABSENT:
         return False
@@ -119,7 +121,7 @@ def _is_value(request: Request, answer: Found | Missing) -> bool:
 async def _decide(stack: Stack, request: Request, entry: Entry, seen: Answers) -> Filled:
     """What the lowest tier says."""
     lowest = stack.tiers[-1]
-    lease = await _lease(lowest, request, seen)
+    lease = await once_lease(lowest, request, seen)
     if isinstance(lowest, GuardedTier):
         try:
             filled = await lowest.fill_for_certain(lease, entry)
@@ -133,7 +135,7 @@ async def _decide(stack: Stack, request: Request, entry: Entry, seen: Answers) -
     return filled
 
 
-async def _lease(tier: Tier, request: Request, seen: Answers) -> Lease:
+async def once_lease(tier: Tier, request: Request, seen: Answers) -> Lease:
     (lease,) = await tier.lease([request.key], [seen[tier]], once=True)
     assert isinstance(lease, Lease)  # it takes over nothing and waits for nobody
     lease.adds = os.urandom(TOKEN)
@@ -156,7 +158,7 @@ async def _tell_above(
         kept = kept and tier in seen
         try:
             if kept:
-                (filled,) = await tier.fill([await _lease(tier, request, seen)], [entry])
+                (filled,) = await tier.fill([await once_lease(tier, request, seen)], [entry])
                 stack.trace.filled(request, tier.name, accepted=filled.accepted)
                 kept, seq = filled.accepted, filled.seq
             if not kept:
