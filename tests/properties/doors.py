@@ -25,19 +25,21 @@ from cascada import (
     Limits,
     Policy,
     Scope,
-    SyncCache,
-    SyncList,
-    SyncTenant,
     Tenant,
     cached,
 )
+from cascada.ai import Tools
 from cascada.api.cached.forms import AsyncCached, PlainCached
 from cascada.api.cached.streams import StreamCached
 from cascada.integrations.prometheus import CacheCollector
 from cascada.model.clock import SystemClock
 from cascada.testing import ManualClock
+from tests.properties.left_out import WAITING, WHOLE_CLASSES_LEFT_OUT
 
-MODULES: Final = ("testing", "integrations.http", "integrations.fastapi", "integrations.prometheus")
+MODULES: Final = (
+    "ai", "ai.httpx2", "testing",
+    "integrations.http", "integrations.fastapi", "integrations.prometheus",
+)  # fmt: skip
 
 
 async def row() -> str:
@@ -139,7 +141,7 @@ PLAIN: Final[dict[str, Plain]] = {
 
 ANY: Final = frozenset(
     {"value", "default", "metadata", "embedding", "result", "config", "cached", "answer", "type"}
-    | {"parts", "named", "params", "args", "kwargs"}
+    | {"parts", "named", "params", "args", "kwargs", "request", "kept"}
 )
 """Arguments that may be of any type: what cannot be stored or hashed exactly is refused."""
 
@@ -156,6 +158,12 @@ async def streamed_answer(question: Any = None, also: Any = None) -> AsyncIterat
     yield "v"
 
 
+def tools_of(cache: Cache) -> Tools:
+    tools = Tools(cache)
+    tools.reads(("x", "{question}"))(answer)
+    return tools
+
+
 _OWNERS: Final[dict[str, Callable[[World], Any]]] = {
     "AsyncCached": lambda world: cached("x", cache=world.cache)(answer),
     "Cache": lambda world: world.cache,
@@ -169,6 +177,7 @@ _OWNERS: Final[dict[str, Callable[[World], Any]]] = {
     "StreamCached": lambda world: cached("x", cache=world.cache)(streamed_answer),
     "Tenant": lambda world: world.acme,
     "TenantList": lambda world: world.acme.list("inbox"),
+    "Tools": lambda world: tools_of(world.cache),
 }
 
 
@@ -202,12 +211,11 @@ class Door(NamedTuple):
 
 
 NAMES_OF: Final = {
-    "ids": ("conversation",), "params": ("top_k",), "named": ("name",), "kwargs": ("also",),
+    "ids": ("conversation",), "kept": ("ttl",), "request": ("model", "input"),
+    "params": ("top_k",), "named": ("name",), "kwargs": ("also",),
 }  # fmt: skip
 """By which keyword an odd value is passed where a callable takes any."""
 
-
-_WAITING: Final = {("PlainCached", "invalidate"), ("PlainCached", "refresh")}
 
 COVERED: Final[dict[str, dict[str, Any]]] = {
     # --- the modern face
@@ -283,44 +291,18 @@ COVERED: Final[dict[str, dict[str, Any]]] = {
     "exposition": {"cache": Cache(), "tenants": 2},
     **{f"{kind}.{name}": {"args": "q", "kwargs": LEFT} for kind in (
         "AsyncCached", "PlainCached", "StreamCached"
-    ) for name in ("cache_key", "invalidate", "refresh") if (kind, name) not in _WAITING},
+    ) for name in ("cache_key", "invalidate", "refresh") if (kind, name) not in WAITING},
+    # --- models and their tools
+    "request_id": {"provider": "openai", "request": {"model": "m", "input": "x"}},
+    "AsyncModelTransport": {"transport": LEFT, "kept": LEFT},
+    "ModelTransport": {"transport": LEFT, "kept": LEFT},
+    "Tools": {},
+    "Tools.add": {"function": answer, "reads": [("x", "1")], "writes": LEFT, "name": "n"},
+    "Tools.call": {"name": "answer", "arguments": {"question": "q"}},
+    "Tools.reads": {"sources": ("x", "1"), "name": "n"},
+    "Tools.writes": {"names": ("x", "1"), "name": "n"}, "Tools.wrote": {"names": ("x", "1")},
     "CacheCollector.refresh": {}, "CacheCollector.describe": {}, "CacheCollector.collect": {},
 }  # fmt: skip
-
-_ENGINE = "it takes the engine's own objects, for the faces; no document names it"
-_RESULT = "what calls return, made by cascada: it holds what it is given and does nothing"
-LEFT_OUT: Final[dict[str, str]] = {
-    **dict.fromkeys(("Tenant", "TenantList"), "made by a call that checks what it was given"),
-    **dict.fromkeys(
-        ("Bill.of", "CacheCollector.page", "Context.must_be_of", "Policy.is_bulky",
-         "Policy.lifetimes", "Scope.only"),
-        _ENGINE,
-    ),
-    "CacheCollector.page": "called by `exposition`, with what other workers have written",
-    **dict.fromkeys(
-        ("Bill", "Cascade", "Event", "Hit", "Invalidated", "Miss", "Key", "Scope", "CachePriority"),
-        _RESULT + "; where it is passed back it is checked",
-    ),
-    **dict.fromkeys(("SyncCache", "SyncTenant", "SyncList"), "made by a call that checks"),
-    **{f"{kind.__name__}.{name}": "it waits for the async call of that name, which is covered"
-       for kind in (SyncCache, SyncTenant, SyncList) for name in dir(kind)
-       if name[0] != "_" and callable(getattr(kind, name))},
-    "CacheManager": "it takes no arguments",
-    **{f"{kind}.{name}": "it waits in its thread for the async form, which is covered"
-       for kind, name in _WAITING},
-    "Cache.aclose": "it ends the cache and takes no arguments",
-    "Cache.reset": "it ends the cache and takes no arguments",
-    "reset": "it ends the cache and takes no arguments",
-    "Cache.from_env": "its arguments are those of Cache, and it reads the environment of the tests",
-    "FlakyTier": "a test's own double of a tier: its author passes what he likes",
-    "Nodes": "its options are those of Cache; a test's author passes the rest",
-    "context_of": "FastAPI calls it with what it has read from a request",
-    "tenant_of": "FastAPI calls it with what it has read from a request",
-    "tenant_in": "a dependency gives it the request that FastAPI has read",
-    "Resolver": "a type, to be written in annotations",
-    "pending_handler": "FastAPI calls it with what a route has raised",
-}  # fmt: skip
-WHOLE_CLASSES_LEFT_OUT: Final = ("FlakyTier", "Nodes")
 
 
 HANDLES: Final = (AsyncCached, PlainCached, StreamCached)

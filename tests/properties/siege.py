@@ -124,6 +124,7 @@ ONE_OR_SEVERAL: Final = {
     ("CacheManager.invalidate", "resource_id"),
     ("Tenant.invalidate", "resource_id"),
     ("Tenant.set_many", "values"),  # a dict, or pairs
+    ("Tools.call", "arguments"),  # a dict, or JSON, and models write nothing for none
 }
 
 WHERE_IT_IS_USED: Final = ("Context",)

@@ -21,7 +21,8 @@ import pytest
 from cascada import Context
 from cascada.model import arguments
 from tests.properties import doors
-from tests.properties.doors import COVERED, LEFT_OUT
+from tests.properties.doors import COVERED
+from tests.properties.left_out import LEFT_OUT
 from tests.properties.siege import (
     AT_ONCE,
     Attempt,

@@ -33,6 +33,7 @@ from cascada import (
     reset,
     serialize_for_cache,
 )
+from cascada.ai import Tools, request_id
 
 
 def observe(event: Event) -> None:
@@ -259,6 +260,31 @@ async def decorated(repository: Repository, cities: Sequence[str]) -> None:
         await weather(7)  # type: ignore[arg-type]
         await repository.row()  # type: ignore[call-arg]
         rows.cache_key(table=b"")  # type: ignore[arg-type]
+
+
+tools = Tools(cache, tenant="acme", ttl=60)
+
+
+@tools.reads(("account", "{account}"), lambda account: [("bank", account[:2])], ttl=5)
+async def balance(account: str, currency: str = "EUR") -> int:
+    return 1
+
+
+@tools.writes(("account", "{account}"))
+def deposit(account: str, amount: int) -> str:
+    return "done"
+
+
+async def called_by_models() -> None:
+    assert_type(await balance("a1"), int)
+    assert_type(deposit("a1", amount=3), str)
+    assert_type(await tools.call("balance", '{"account": "a1"}'), Any)
+    assert_type(await tools.wrote(("account", "a1")), Invalidated)
+    assert_type(tools.add(deposit, name="give")("a1", 2), str)
+    assert_type(list(tools), list[str])
+    assert_type(request_id("openai", model="m", messages=[]), str)
+    await balance(7)  # type: ignore[arg-type]
+    deposit("a1")  # type: ignore[call-arg]
 
 
 try:

@@ -29,50 +29,64 @@ Declared = tuple[str, Any] | Callable[..., Sequence[Any]]
 _ACCEPTED: Final = 'a type and an id, such as ("account", "{account_id}"), or a function'
 
 
+Parsed = tuple[str, "_Template | str"] | Callable[..., Any]
+
+
+def parsed(given: object, what: str) -> tuple[Parsed, ...]:
+    """What was declared, looked at where it is written down; InvalidKey for what names nothing."""
+    return tuple([_parsed(each, what) for each in arguments.several(given, what, "types and ids")])
+
+
+def _parsed(given: Any, what: str) -> Parsed:
+    if type(given) in (tuple, list) and len(given) == 2:
+        data_type = arguments.data_type(given[0], f"the type of {what}")
+        return data_type, _id(arguments.identity(given[1], f"the id of {what}"), what)
+    if not callable(given) or isinstance(given, type):
+        raise arguments.refused(what, given, _ACCEPTED, InvalidKey)
+    return arguments.plain_function(given, what, _ACCEPTED)
+
+
+def _id(text: str, what: str) -> _Template | str:
+    try:
+        parts = [(literal, *how) for literal, *how in Formatter().parse(text)]
+    except ValueError as error:
+        raise BadInput(f"the id of {what} is {text!r}: {error}") from error
+    if any(form or conversion for _, _, form, conversion in parts):
+        raise BadInput(f"the id of {what} is {text!r}; pass names in braces, and nothing else")
+    if len(parts) == 1 and parts[0][1] is None:
+        return str(parts[0][0])
+    return _Template(text, [(str(literal), name) for literal, name, *_ in parts])
+
+
 class Declaration:
     """What one tool reads, or writes. `parameters`: what it takes; `open_`: and any other."""
 
     def __init__(
-        self, given: Sequence[Any], tool: str, parameters: Collection[str], *, open_: bool
+        self,
+        given: Sequence[Parsed],
+        tool: str,
+        parameters: Collection[str],
+        *,
+        open_: bool,
     ) -> None:
         self._tool = tool
-        self._functions: list[Callable[..., Any]] = []
-        self._pairs: list[tuple[str, _Template | str]] = []
-        for each in given:
-            if isinstance(each, tuple | list) and len(each) == 2:
-                data_type = arguments.data_type(each[0], f"the type of what {tool} names")
-                self._pairs.append((data_type, self._id(each[1], parameters, open_=open_)))
-            elif callable(each):
-                self._functions.append(
-                    arguments.plain_function(each, f"what {tool} declares", _ACCEPTED)
-                )
-            else:
-                raise arguments.refused(f"what {tool} declares", each, _ACCEPTED, InvalidKey)
-
-    def _id(self, given: object, parameters: Collection[str], *, open_: bool) -> _Template | str:
-        text = arguments.identity(given, f"the id of what {self._tool} names")
-        try:
-            parts = [(literal, *how) for literal, *how in Formatter().parse(text)]
-        except ValueError as error:
-            raise BadInput(f"{self._tool} names {text!r}: {error}") from error
-        for _, name, form, conversion in parts:
-            known = name in parameters or (open_ and str(name).isidentifier())
-            if name is not None and (not known or form or conversion):
-                takes = ", ".join(parameters) or "none"
-                raise BadInput(
-                    f"{self._tool} names {text!r}; pass the names of its arguments in braces, and "
-                    f"nothing else: {takes}"
-                )
-        if len(parts) == 1 and parts[0][1] is None:
-            return str(parts[0][0])
-        return _Template([(str(literal), name) for literal, name, *_ in parts], self._tool)
+        self._functions = [each for each in given if not isinstance(each, tuple)]
+        self._pairs = [each for each in given if isinstance(each, tuple)]
+        for template in [each for _, each in self._pairs if isinstance(each, _Template)]:
+            for name in template.names:
+                if name not in parameters and not (open_ and name.isidentifier()):
+                    takes = ", ".join(parameters) or "none"
+                    raise BadInput(
+                        f"{tool} names {template.text!r}; pass the names of its arguments in "
+                        f"braces, which are: {takes}"
+                    )
 
     def of(
         self, call: Mapping[str, Any], args: Sequence[Any], named: Mapping[str, Any]
     ) -> tuple[MadeOf, ...]:
         """What it is for these arguments."""
         found: list[Any] = [
-            (data_type, each if isinstance(each, str) else each.of(call))
+            (data_type, each if isinstance(each, str) else each.of(call, self._tool))
             for data_type, each in self._pairs
         ]
         for function in self._functions:
@@ -85,20 +99,24 @@ class Declaration:
 class _Template:
     """An id with names of arguments in it."""
 
-    __slots__ = ("_parts", "_tool")
+    __slots__ = ("_parts", "text")
 
-    def __init__(self, parts: Sequence[tuple[str, str | None]], tool: str) -> None:
+    def __init__(self, text: str, parts: Sequence[tuple[str, str | None]]) -> None:
+        self.text = text
         self._parts = tuple(parts)
-        self._tool = tool
 
-    def of(self, call: Mapping[str, Any]) -> str:
+    @property
+    def names(self) -> list[str]:
+        return [name for _, name in self._parts if name is not None]
+
+    def of(self, call: Mapping[str, Any], tool: str) -> str:
         found: list[str] = []
         for literal, name in self._parts:
             found.append(literal)
             if name is not None:
                 if (value := call.get(name)) is None:
                     return ANY
-                found.append(arguments.identity(value, f"{self._tool}: {name}"))
+                found.append(arguments.identity(value, f"{tool}: {name}"))
         return "".join(found)
 
 

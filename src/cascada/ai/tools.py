@@ -28,10 +28,10 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
 from cascada.ai.calls import Keeper
-from cascada.ai.declared import Declaration, Declared, written_names
+from cascada.ai.declared import Declaration, Declared, Parsed, parsed, written_names
 from cascada.api.cache import Cache
 from cascada.api.cached.function import CachedFunction
 from cascada.api.tenant import Tenant
@@ -95,12 +95,14 @@ class Tools:
         ttl: how long its results are fresh (left out: the table's). ignore: arguments that do not
         change the result, such as a session.
         """
-        return partial(self.add, reads=sources, name=name, ttl=ttl, ignore=ignore)
+        how = _checked(sources, None, name, ttl, ignore)
+        return lambda function: self._take(function, how)
 
     def writes(self, *names: Declared, name: str | None = None) -> Callable[[F], F]:
         """Declare what a function writes, whatever else it does: that is invalidated when it has
         ended, also when it failed. names: as the sources of `reads`."""
-        return partial(self.add, writes=names, name=name)
+        how = _checked(None, names, name, None, ())
+        return lambda function: self._take(function, how)
 
     def add(
         self,
@@ -117,13 +119,14 @@ class Tools:
         reads, writes: as in the decorators of these names; None declares nothing. A function that
         declares neither is never cached.
         """
+        return self._take(function, _checked(reads, writes, name, ttl, ignore))
+
+    def _take(self, function: F, how: _How) -> F:
         itself: Callable[..., Any] = function
         old = next((each for each in self._tools.values() if each.call is function), None)
         if old is not None:  # declared twice: @tools.reads(...) above @tools.writes(...)
-            itself, name = old.function, old.name if name is None else name
-            reads, writes = _both(old.given[0], reads), _both(old.given[1], writes)
-            ignore = (*old.ignore, *ignore)
-        tool = _Tool(self._settings, itself, reads, writes, name, ttl, ignore)
+            itself, how = old.function, old.how.and_(how)
+        tool = _Tool(self._settings, itself, how)
         there = self._tools.get(tool.name)
         if there is not None and there is not old and there.whole_name != tool.whole_name:
             raise BadInput(
@@ -178,11 +181,7 @@ class _Tool:
         self,
         settings: Keeper,
         function: Callable[..., Any],
-        reads: Sequence[Declared] | None,
-        writes: Sequence[Declared] | None,
-        name: str | None,
-        ttl: Duration | None,
-        ignore: Sequence[str],
+        how: _How,
     ) -> None:
         arguments.function(function, "function", "the function that the tool is")
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
@@ -190,31 +189,27 @@ class _Tool:
         try:
             self.recipe = CachedFunction(
                 function, settings.data_type, ttl=None, key=None, tags=(), policy=None,
-                ignore=arguments.names(ignore, "ignore"), cache=settings.cache,
+                ignore=how.ignore, cache=settings.cache,
             )  # fmt: skip
         except (TypeError, ValueError) as error:  # a class written in C
             if isinstance(error, CascadaError):
                 raise
             raise Misuse(f"{shown(function)} does not say what it takes: {error}") from error
-        if name is None:
-            name = self.recipe.name.rpartition(".")[2]
-        if name == "<lambda>":
+        self.name = how.name or self.recipe.name.rpartition(".")[2]
+        if self.name == "<lambda>":
             raise BadInput("a lambda has no name to be called by; pass name=")
-        self.name = arguments.name(name, "name", "what the tool is called by")
         self.whole_name = f"{self.recipe.module}.{self.recipe.name}"
         self.function = function
-        self.given = reads, writes
-        self.ignore = tuple(ignore)
+        self.how = how
         self._settings = settings
-        self._ttl = arguments.ttl(ttl)
-        self._reads = self._declared(reads, "reads")
-        self._writes = self._declared(writes, "writes")
+        self._ttl = how.ttl
+        self._reads = self._declared(how.reads)
+        self._writes = self._declared(how.writes)
         self.call: Any = self._wrapped()
 
-    def _declared(self, given: Sequence[Declared] | None, what: str) -> Declaration | None:
+    def _declared(self, given: Sequence[Parsed] | None) -> Declaration | None:
         if given is None:
             return None
-        given = arguments.several(given, what, "types and ids")
         kinds = {each.kind for each in self.recipe.signature.parameters.values()}
         known = [
             each.name
@@ -313,7 +308,39 @@ class _Tool:
         await void()
 
 
-def _both(one: Sequence[Any] | None, other: Sequence[Any] | None) -> Sequence[Any] | None:
+class _How(NamedTuple):
+    """What is said of a tool where it is declared, checked."""
+
+    reads: tuple[Parsed, ...] | None
+    writes: tuple[Parsed, ...] | None
+    name: str | None
+    ttl: float | None
+    ignore: tuple[str, ...]
+
+    def and_(self, more: _How) -> _How:
+        """Both: what was said first, and more."""
+        return _How(
+            _both(self.reads, more.reads),
+            _both(self.writes, more.writes),
+            more.name or self.name,
+            self.ttl if more.ttl is None else more.ttl,
+            (*self.ignore, *more.ignore),
+        )
+
+
+def _checked(reads: object, writes: object, name: object, ttl: object, ignore: object) -> _How:
+    return _How(
+        None if reads is None else parsed(reads, "what it reads"),
+        None if writes is None else parsed(writes, "what it writes"),
+        None if name is None else arguments.name(name, "name", "what the tool is called by"),
+        arguments.ttl(ttl),
+        arguments.names(ignore, "ignore"),
+    )
+
+
+def _both(
+    one: tuple[Parsed, ...] | None, other: tuple[Parsed, ...] | None
+) -> tuple[Parsed, ...] | None:
     return other if one is None else one if other is None else (*one, *other)
 
 
@@ -329,11 +356,10 @@ def _named(tool: str, given: object) -> dict[str, Any]:
     """The arguments of a call by name; a model that passes none may write nothing at all."""
     accepted = "a dict of its arguments, or a JSON object as text"
     what = f"what {tool} is called with"
-    if isinstance(given, str | bytes | bytearray):
-        if not given.strip():
-            return {}
+    text = bytes(given) if isinstance(given, bytes | bytearray) else text_of(given)
+    if text is not None:
         try:
-            given = json.loads(given)
+            given = json.loads(text) if text.strip() else {}
         except (ValueError, RecursionError) as error:
             raise BadInput(f"{what} is no JSON ({error}); pass {accepted}") from error
     if given is None:
