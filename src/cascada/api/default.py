@@ -22,15 +22,16 @@ _from_env: Cache | None = None
 _building = Lock()
 
 
-def configure(cache: Cache | None) -> None:
+def configure(cache: Cache | None) -> Cache | None:
     """Make `cache` the default of this process; None goes back to the environment's.
 
-    The one before it is not closed: whoever made it may still use it.
+    It returns what was configured before, which is not closed: whoever made it may still use it.
     """
     global _configured
     if cache is not None:
         arguments.instance(cache, "cache", Cache, "a Cache, or None for the environment's")
-    _configured = cache
+    before, _configured = _configured, cache
+    return before
 
 
 def default_cache() -> Cache:
