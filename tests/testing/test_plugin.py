@@ -75,6 +75,8 @@ def test_the_default_is_given_back():
     assert default._configured is None
 """
 
+SETTINGS = "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n"
+
 UNUSED = """
 import sys
 
@@ -98,7 +100,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(installed: Path, folder: Path, text: str) -> str:
     (folder / "test_service.py").write_text(text, "utf-8")
-    (folder / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n", "utf-8")
+    (folder / "pytest.ini").write_text(SETTINGS, "utf-8")
     done = subprocess.run(
         [sys.executable, "-W", "error", "-m", "pytest", "-q", "-p", "no:cacheprovider"],
         cwd=folder,
