@@ -23,6 +23,9 @@ from cascada import (
     Miss,
     MissingTenant,
     Policy,
+    SyncCache,
+    SyncList,
+    SyncTenant,
     Tenant,
     TenantList,
     cached,
@@ -158,6 +161,40 @@ async def typed_by_the_caller(acme: Tenant) -> None:
     for one in await acme.get_many("agent_config", ["a1"], type=bytes):
         if one:
             assert_type(one.value, bytes)
+
+
+def waited_for() -> None:
+    with cache.sync as waiting:
+        assert_type(waiting, SyncCache)
+        acme = waiting.tenant("acme", agent="a1", conversation=7)
+        assert_type(acme, SyncTenant)
+        assert_type(acme.within(collection="k"), SyncTenant)
+        if of_bytes := acme.get("agent_config", "a1", type=bytes):
+            assert_type(of_bytes.value, bytes)
+        if said := acme.load("agent_config", "a1", perhaps, ttl=5, tags=["t"]):
+            assert_type(said.value, dict[str, int])
+        if plain := acme.load("agent_config", "a1", lambda: [1]):
+            assert_type(plain.value, list[int])
+        for row in acme.load_many("agent_config", ["a1"], loaded_many):
+            if row:
+                assert_type(row.value, int)
+        assert_type(acme.set("agent_config", "a1", {"n": 1}, ttl=FOREVER), bool)
+        assert_type(acme.add("agent_config", "a1", 1), bool)
+        assert_type(acme.invalidate("agent_config", "a1"), Invalidated)
+        assert_type(acme.increment("api_calls", "chat", amount=2), int)
+        inbox = acme.list("inbox", type=dict)
+        assert_type(inbox, SyncList)
+        assert_type(inbox.rpush({"n": 1}), int)
+        for piece in acme.stream("agent_response", "q1", words):
+            assert_type(piece, str)
+        assert_type(waiting.stats().total.loads, int)
+        acme.set("agent_config")  # type: ignore[call-arg]
+        acme.get("agent_config", b"")  # type: ignore[call-overload]
+        acme.load("agent_config", "a1", 7)  # type: ignore[call-overload]
+
+
+async def words() -> AsyncIterator[str]:
+    yield "word"
 
 
 async def documented() -> None:

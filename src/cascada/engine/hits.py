@@ -63,7 +63,7 @@ class Hits:
         return Hit(value, MEMORY, now - record.born, False, False, record)
 
     def elsewhere(self, record: Record, want: Any = None) -> Hit[Any] | None:
-        """`one` for another thread than the loop's.
+        """`one` for another thread than the loop's (`docs/protocol.md` rule 42).
 
         It looks, and leaves all as it is. Every value that it goes by is set whole, by one store
         of the loop's thread, and who invalidates goes on only after `changes` has risen or the
