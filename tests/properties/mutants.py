@@ -111,7 +111,7 @@ MUTANTS = [
     Mutant("a set voids other leases", "MemoryMachine", MEMORY,
            "            self.names.record([key_name(key)], seq)\n"),
     Mutant("a void set leaves nothing", "MemoryMachine", MEMORY,
-           "        if lease.forced or (lease.adds", "        if (lease.forced and valid) or (lease.adds"),
+           "if lease.forced or (lease.adds", "if (lease.forced and valid) or (lease.adds"),
     Mutant("the clock on a hit", "MemoryMachine", HITS,
            "            or (record.checked != record.tenant.changes "
            "and not memory.still_valid(record))\n"),
