@@ -39,11 +39,9 @@ class Row:
         return "reached" if self.value <= self.reach else "missed"
 
     def cells(self) -> tuple[str, str, str, str, str, str]:
+        figure = f"{number(self.value)}{'' if self.unit == 'x' else ' '}{self.unit}"
         reach = "" if self.reach is None else f"<= {number(self.reach)}"
-        return (
-            self.name, f"{number(self.value)} {self.unit}", self.against, reach, self.verdict,
-            self.took,
-        )  # fmt: skip
+        return self.name, figure, self.against, reach, self.verdict, self.took
 
 
 HEADING = ("", "figure", "of", "reach", "", "took")

@@ -44,21 +44,20 @@ def render(bench: Mapping[str, Any], rivals: Mapping[str, Any]) -> str:
         [
             "# cascada beside other libraries",
             "",
-            "Made by `make rivals` from what it and `make bench` have measured; do not edit. Every "
-            "library is used as its own documents advise, on one Redis:",
+            "Made by `make rivals`; do not edit. Every library is used as its own documents advise, "
+            "on one Redis:",
             "",
             *configured,
             "",
             "## Old data",
             "",
-            "Four processes read, load and change twenty rows, as a service would: the row is "
-            "written, then the cache is told. A read is OLD if it began after an invalidation had "
-            "returned, and gave what that had ended; LATE if this was more than 0.55 s ago (what "
-            "cascada promises of its memory when it is cut off), or if the reading process had "
-            "made the invalidation itself. A row stays old if it still is when nothing has moved "
-            "for four seconds, in a process or in Redis, and is counted for each of the four "
-            "processes: it then stays so until it expires. "
-            "With kills: processes are killed and stopped, and Redis closes connections.",
+            "Four processes read, load and change twenty rows: the row is written, then the cache "
+            "is told. A read is OLD if it began after an invalidation had returned, and gave what "
+            "that had ended; LATE if this was more than 0.55 s ago (what cascada promises of its "
+            "memory when it is cut off), or made by the reading process itself. A row stays old if "
+            "it still is when nothing has moved for four seconds (counted for each process): then "
+            "it is until it expires. With kills: processes are killed and stopped, and Redis "
+            "closes connections.",
             "",
             table(names, OLD, [each_row(rivals, row) for row in OLD]),
             "",
@@ -71,9 +70,8 @@ def render(bench: Mapping[str, Any], rivals: Mapping[str, Any]) -> str:
             "",
             "## Time",
             "",
-            "CPU time of the calling thread. A hit is one that the process itself can answer; "
-            "where a library keeps nothing in the process, there is none. At 64 workers all ask "
-            "Redis. More is in [benchmarks](benchmarks/README.md).",
+            "CPU time of the calling thread; where a library keeps nothing in the process, there is "
+            "no hit. More is in [benchmarks](benchmarks/README.md).",
             "",
             table(names, TIMES, [times_row(bench, row) for row in TIMES]),
             "",

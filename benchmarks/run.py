@@ -79,22 +79,28 @@ def rows_of(script: str, *, quick: bool) -> list[Row]:
         return msgspec.json.decode(path.read_bytes(), type=list[Row])
 
 
+def shown(row: Row) -> tuple[str, str, str, str]:
+    """A row of the page: what it took is in the JSON beside it."""
+    name, figure, against, reach, verdict, _ = row.cells()
+    return name, figure, against, f"{reach} ✓" if verdict == "reached" else reach
+
+
 def markdown(told: dict[str, Any]) -> str:
     """The one table, a part of it for each script."""
     parts = [
         "# Benchmarks\n",
         "Written by `make bench`; do not edit. Medians, measured by turns in one process: "
         "what counts are the ratios (the times are in `benchmarks.json`). `of` says what a ratio "
-        "is to, `reach` what cascada is held to. Each part is a script that runs alone.\n",
+        "is to, `reach` what cascada is held to (✓: reached). Each part is a script of its own.\n",
         f"{sentence(told['taken'])}\n",
         "![Figures that have a reach, as a share of it](benchmarks.png)\n",
     ]
     for section in told["sections"]:
         parts.append(f"## {section['title']}\n")
         parts.append(f"`python benchmarks/{section['script']}.py`\n")
-        rows = [HEADING, *(row.cells() for row in section["rows"])]
-        lines = ["| " + " | ".join(cells[:-1]) + " |" for cells in rows]
-        lines.insert(1, "|" + "---|" * (len(HEADING) - 1))
+        rows = [HEADING[:4], *(shown(row) for row in section["rows"])]
+        lines = ["| " + " | ".join(cells) + " |" for cells in rows]
+        lines.insert(1, "|" + "---|" * 4)
         parts.append("\n".join(lines) + "\n")
     return "\n".join(parts)
 
