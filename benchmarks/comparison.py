@@ -44,7 +44,7 @@ def render(bench: Mapping[str, Any], rivals: Mapping[str, Any]) -> str:
         [
             "# cascada beside other libraries",
             "",
-            "Made by `make rivals`; do not edit. Every library is used as its own documents advise, "
+            "Made by `make rivals`; do not edit. Every library is used as its documents advise, "
             "on one Redis:",
             "",
             *configured,
@@ -70,7 +70,7 @@ def render(bench: Mapping[str, Any], rivals: Mapping[str, Any]) -> str:
             "",
             "## Time",
             "",
-            "CPU time of the calling thread; where a library keeps nothing in the process, there is "
+            "CPU time of the calling thread; where a library keeps nothing in it, there is "
             "no hit. More is in [benchmarks](benchmarks/README.md).",
             "",
             table(names, TIMES, [times_row(bench, row) for row in TIMES]),
