@@ -9,7 +9,7 @@ import threading
 import anyio
 import pytest
 
-from cascada import Cache, Limits
+from cascada import Cache, Limits, Loaded
 from cascada.ai import Tools
 from cascada.model.errors import CacheClosed
 from tests.ai.bank import Bank
@@ -134,3 +134,55 @@ async def test_who_has_written_is_told_so_though_a_tier_is_away(
         with pytest.raises(ValueError, match="half"):
             await bank.transfer("a1", "a2", 101)
         assert await bank.say("balance", account="a1") == -99
+
+
+def test_a_call_on_another_loop_writes_there_and_is_heard_at_home() -> None:
+    """Also when its caller has gone there, and a thread goes on."""
+    began, go_on = threading.Event(), threading.Event()
+
+    async def home() -> None:
+        async with Cache() as cache:
+            bank, tools = Bank(cache), Tools(cache, tenant="acme")
+
+            @tools.writes(("account", "{account}"))
+            def slow(account: str) -> None:
+                began.set()
+                go_on.wait(10)
+                bank.money[account] = 99
+
+            async def elsewhere() -> None:
+                assert await bank.say("balance", account="a1") == 1
+                assert await bank.say("transfer", source="a1", target="b1", amount=1) == "done"
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(tools.call("slow", {"account": "a1"}), 0.2)
+
+            assert await bank.say("balance", account="a1") == 1
+            await asyncio.to_thread(lambda: asyncio.run(elsewhere()))
+            assert began.is_set()
+            assert await bank.say("balance", account="a1") == 0
+            go_on.set()
+            for _ in range(1000):
+                if await bank.say("balance", account="a1") == 99:
+                    return
+                await asyncio.sleep(0.01)
+        pytest.fail("what it wrote was not invalidated")
+
+    asyncio.run(home())
+
+
+async def test_a_tool_may_return_what_it_knows_of_its_result() -> None:
+    async with Cache(limits=Limits(max_loads_per_type=1, load_wait=0.05)) as cache:
+        tools = Tools(cache, tenant="acme")
+
+        @tools.writes(("a", "1"))
+        async def write() -> Loaded[str]:
+            return Loaded("written", tags=["x"])
+
+        @tools.reads()
+        async def read(number: int) -> Loaded[str]:
+            await asyncio.sleep(0.2)
+            return Loaded("read", sources=[("b", "1")])
+
+        assert await tools.call("write") == "written"
+        asked = [tools.call("read", {"number": each}) for each in range(3)]
+        assert await asyncio.gather(*asked) == ["read"] * 3

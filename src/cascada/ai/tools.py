@@ -48,6 +48,7 @@ from cascada.model.errors import (
     SourceBusy,
 )
 from cascada.model.keys import Id
+from cascada.model.loaded import Loaded
 from cascada.model.plain import text_of
 from cascada.model.shown import shown
 from cascada.model.ttl import Duration
@@ -256,7 +257,7 @@ class _Tool:
                 **terms,
             )
         except SourceBusy:  # so many loads run that this one got no turn: it needs none
-            return await load()
+            return _bare(await load())
         return hit.value
 
     async def _act(self, tenant: Tenant, function: Callable[[], Any], names: list[str]) -> Any:
@@ -268,9 +269,9 @@ class _Tool:
         void = partial(self._void, engine, names)
         try:
             if self.recipe.is_async:
-                return await function()
+                return _bare(await function())
             given_up = partial(self._given_up, engine, void, at_home=at_home)
-            return await in_a_thread(function, given_up)
+            return _bare(await in_a_thread(function, given_up))
         finally:
             await void()
 
@@ -306,6 +307,11 @@ class _Tool:
         if not ended.cancelled():
             ended.exception()  # nobody waits for it any more
         await void()
+
+
+def _bare(result: Any) -> Any:
+    """What a tool returns, without what it says to a cache that does not keep it."""
+    return result.value if isinstance(result, Loaded) else result
 
 
 class _How(NamedTuple):

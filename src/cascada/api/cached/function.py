@@ -181,7 +181,7 @@ class CachedFunction:
         try:
             return generate_resource_id_hash(*self._identity, *beside, **kept)
         except BadInput as error:
-            raise BadInput(self._unfit(kept, error)) from error
+            raise BadInput(self._unfit(kept, error, a_key=not beside)) from error
 
     def loader(self, args: tuple[Any, ...], named: dict[str, Any], key: Key) -> Callable[[], Any]:
         """What a load of this key calls: the function with its arguments, and `condition`."""
@@ -209,17 +209,18 @@ class CachedFunction:
         """What the result for these arguments is made from, beside what the function reads."""
         return self._sources(*args, **named) if callable(self._sources) else self._sources
 
-    def _unfit(self, arguments: dict[str, Any], error: BadInput) -> str:
+    def _unfit(self, arguments: dict[str, Any], error: BadInput, *, a_key: bool) -> str:
         """Which argument it was, and what to do; to leave data out would merge all results."""
+        keyed = "; or make the key of what matters with key=" if a_key else ""
         for name, each in arguments.items():
             try:
                 generate_resource_id_hash(each)
             except BadInput as why:
                 if _is_data(each):
-                    return f"{self.name} takes {name}: {why}; or make the key of it with key="
+                    return f"{self.name} takes {name}: {why}{keyed}"
                 return (
-                    f"{self.name} takes {name}: {why}; or make the key of what matters with key=; "
-                    f"if it never changes the result, leave it out with ignore=({name!r},)"
+                    f"{self.name} takes {name}: {why}{keyed}; if it never changes the result, "
+                    f"leave it out with ignore=({name!r},)"
                 )
         return f"{self.name}: {error}"
 
