@@ -6,8 +6,11 @@ import asyncio
 import dataclasses
 import subprocess
 import sys
+import time
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, TypedDict
@@ -38,6 +41,11 @@ A, B = (("a",), "k"), (("b",), "k")
 class State(TypedDict, total=False):
     asked: str
     said: str
+
+
+class Both(State, total=False):
+    one: str
+    other: str
 
 
 @dataclasses.dataclass
@@ -303,6 +311,57 @@ async def test_what_is_kept_is_of_one_tenant(cache: Cache, monkeypatch: pytest.M
     monkeypatch.delenv("CASCADA_TENANT", raising=False)
     with pytest.raises(MissingTenant):
         await CascadaCache[Any](cache).aget([A])
+
+
+def plain_graph(kept: CascadaCache[Any], ran: list[str]) -> Any:
+    """Two nodes of one step, which LangGraph runs in threads of its own."""
+
+    def node(name: str) -> Callable[[State], dict[str, str]]:
+        def run(state: State) -> dict[str, str]:
+            ran.append(name)
+            time.sleep(0.02)
+            return {name: f"{name} of {state['asked']}"}
+
+        return run
+
+    builder = StateGraph(Both)
+    for name in ("one", "other"):
+        builder.add_node(name + "_", node(name), cache_policy=CachePolicy(ttl=60))
+        builder.add_edge(START, name + "_")
+    return builder.compile(cache=kept)
+
+
+def test_what_threads_of_a_plain_graph_store_is_of_who_runs_it() -> None:
+    """LangGraph stores what they wrote from threads that know no context."""
+    ran: list[str] = []
+    run = plain_graph(CascadaCache(Cache(), tenant="initech"), ran)
+    wanted = {"asked": "x", "one": "one of x", "other": "other of x"}
+    for tenant in ("acme", "globex", None):
+        with Context(tenant_id=tenant) if tenant else nullcontext():
+            for _ in range(2):
+                assert run.invoke({"asked": "x"}) == wanted
+        assert len(ran) == 2
+        ran.clear()
+
+
+def test_what_threads_began_before_a_clear_is_not_kept() -> None:
+    ran: list[str] = []
+    kept: CascadaCache[Any] = CascadaCache(Cache(), tenant="acme")
+    run = plain_graph(kept, ran)
+    with ThreadPoolExecutor(2) as threads:
+        for _ in range(5):
+            first = threads.submit(run.invoke, {"asked": "x"})
+            while not ran:
+                time.sleep(0.001)
+            kept.clear()
+            second = threads.submit(run.invoke, {"asked": "x"})
+            first.result()
+            second.result()
+            before = len(ran)
+            run.invoke({"asked": "x"})
+            assert len(ran) == before, "the second one is newer than the clearing"
+            kept.clear()
+            ran.clear()
 
 
 async def test_clear_reaches_a_namespace_or_all(cache: Cache) -> None:

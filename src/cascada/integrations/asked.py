@@ -8,7 +8,7 @@ the log says so once a minute.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, TypedDict, TypeVar, Unpack
 
@@ -37,6 +37,7 @@ MAX_MISSED: Final = 4096
 """Misses that are remembered; what comes after an older one is stored as if nobody had looked."""
 
 Missed = Hit[Any] | Miss
+Caller = int | None
 
 
 class Keeping(TypedDict, total=False):
@@ -92,8 +93,9 @@ class Keeper:
 class Asked(Keeper):
     """What a framework asks again and again, and makes itself where nothing is kept.
 
-    Who looks, and later stores what came, is a CALLER: the same number both times, of a task or a
-    thread. By it his miss is found again, so that nothing is stored that was cleared meanwhile.
+    Who looks, and later stores what came, is a CALLER: the same number both times, such as that of
+    a task or a thread. By it his miss is found again, so that nothing is stored that was cleared
+    meanwhile. None: whoever looked last.
     """
 
     def __init__(
@@ -103,15 +105,15 @@ class Asked(Keeper):
         super().__init__(cache, **kept)
         self._want = want
         self._turns = Turns(arguments.seconds(wait, "wait"))
-        self._missed: dict[tuple[int | None, Key], Missed] = {}
+        self._missed: dict[tuple[Caller, Key], Missed] = {}
 
-    async def look(self, ids: Sequence[str], caller: int | None) -> list[Missed]:
-        """What there is. Where nothing is, this task leads, unless another one does."""
+    async def look(self, asked: Mapping[str, Caller]) -> list[Missed]:
+        """What there is under these ids. Where nothing is, this task leads, unless another does."""
         tenant, turns = self.tenant(), self._turns
-        read = partial(tenant.get_many, self.data_type, ids, type=self._want)
+        read = partial(tenant.get_many, self.data_type, list(asked), type=self._want)
         if self.cache._engine.passing_by:  # nobody finds what another one stores
             return await read()
-        keys = [tenant.key(self.data_type, each) for each in ids]
+        keys = [tenant.key(self.data_type, each) for each in asked]
         until = turns.patience()
         while led := turns.of_others(keys, until):
             if not await turns.over(led, until):
@@ -124,7 +126,7 @@ class Asked(Keeper):
             for turn in taken:
                 turns.end(turn)
             raise
-        self._remember(keys, found, caller)
+        self._remember(keys, found, asked)
         answers = dict(zip(keys, found, strict=True))
         for turn in taken:
             if answers[turn.key]:
@@ -135,7 +137,7 @@ class Asked(Keeper):
         self,
         resource_id: str,
         value: object,
-        caller: int | None,
+        caller: Caller,
         *,
         ttl: Duration | None = None,
         tags: Sequence[str] = (),
@@ -171,25 +173,25 @@ class Asked(Keeper):
 
     # --- for threads that wait: they do not show when a call has failed ---------------------------
 
-    def look_plainly(self, ids: Sequence[str], caller: int | None) -> list[Missed]:
-        """What there is. Nobody waits for the call of who finds nothing."""
+    def look_plainly(self, asked: Mapping[str, Caller]) -> list[Missed]:
+        """What there is under these ids. Nobody waits for the call of who finds nothing."""
         tenant = self.tenant()
-        read = partial(tenant.get_many, self.data_type, ids, type=self._want)
+        read = partial(tenant.get_many, self.data_type, list(asked), type=self._want)
         try:
             found = self._waited(read)
         except WrongLoop as error:
             self.not_kept(error)
-            return [Miss() for _ in ids]
+            return [Miss() for _ in asked]
         if not self.cache._engine.passing_by:
-            keys = [tenant.key(self.data_type, each) for each in ids]
-            self._remember(keys, found, caller)
+            keys = [tenant.key(self.data_type, each) for each in asked]
+            self._remember(keys, found, asked)
         return found
 
     def keep_plainly(
         self,
         resource_id: str,
         value: object,
-        caller: int | None,
+        caller: Caller,
         *,
         ttl: Duration | None = None,
         tags: Sequence[str] = (),
@@ -219,7 +221,7 @@ class Asked(Keeper):
         tenant: Tenant,
         key: Key,
         value: object,
-        caller: int | None,
+        caller: Caller,
         ttl: Duration | None,
         tags: Sequence[str],
     ) -> None:
@@ -232,8 +234,10 @@ class Asked(Keeper):
         else:
             await tenant.fill(miss, value, **terms)
 
-    def _remember(self, keys: Sequence[Key], found: Sequence[Missed], caller: int | None) -> None:
-        for key, answer in zip(keys, found, strict=True):
+    def _remember(
+        self, keys: Sequence[Key], found: Sequence[Missed], asked: Mapping[str, Caller]
+    ) -> None:
+        for key, answer, caller in zip(keys, found, asked.values(), strict=True):
             if not answer:
                 self._missed[caller, key] = answer
         while len(self._missed) > MAX_MISSED:

@@ -95,7 +95,7 @@ class CascadaCache(BaseCache):
         """The answer to this call, or None: then this task makes it."""
         if (asked := _id_of(prompt, llm_string)) is None:
             return None
-        (found,) = await self._asked.look([asked], _task())
+        (found,) = await self._asked.look({asked: _task()})
         return self._answer(found)
 
     async def aupdate(self, prompt: str, llm_string: str, return_val: Sequence[Generation]) -> None:
@@ -116,7 +116,7 @@ class CascadaCache(BaseCache):
         """`alookup`, for a thread that waits; nobody waits for the call that it makes."""
         if (asked := _id_of(prompt, llm_string)) is None:
             return None
-        (found,) = self._asked.look_plainly([asked], get_ident())
+        (found,) = self._asked.look_plainly({asked: get_ident()})
         return self._answer(found)
 
     def update(self, prompt: str, llm_string: str, return_val: Sequence[Generation]) -> None:

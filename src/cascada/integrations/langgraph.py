@@ -10,12 +10,13 @@ Never is anything pickled.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterator, Mapping, Sequence
-from contextvars import ContextVar
-from typing import Any, Final, TypeVar, Unpack
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextvars import Context, copy_context
+from functools import partial
+from typing import Any, Final, NamedTuple, TypeVar, Unpack
 
 from cascada.api.cache import Cache
+from cascada.api.context import current_context
 from cascada.codecs.digest import generate_resource_id_hash
 from cascada.integrations.asked import WAIT, Asked, Keeping, Missed
 from cascada.model import arguments
@@ -42,8 +43,27 @@ VERSION: Final = "g1"
 _WRITTEN: Final = frozenset({"null", "bytes", "bytearray", "msgpack"})
 """What the serializer writes. It reads more: JSON with objects in it, and pickles if told to."""
 
-_caller: ContextVar[int | None] = ContextVar("cascada_langgraph", default=None)
-"""Whose task has looked: a graph stores what its node has written in another one."""
+_OF_NODES: Final = "__pregel_ns_writes"
+"""Begins the namespaces of what nodes write. Who stores by hand has others."""
+
+MAX_LOOKED: Final = 4096
+"""Runs of nodes under way whose callers are remembered; what more of them write is not kept."""
+
+
+class Looked(NamedTuple):
+    """Who has looked for what a node writes: the very text of his key, and his context.
+
+    A graph stores what its node has written elsewhere: in another task, or in a thread of a pool,
+    which knows no tenant. But it does so with the object of the key that it has looked with, which
+    is made anew for each run.
+    """
+
+    text: str
+    context: Context
+
+
+def _caller(looked: Looked | None) -> int | None:
+    return None if looked is None else id(looked.text)
 
 
 class CascadaCache(BaseCache[V]):
@@ -74,6 +94,7 @@ class CascadaCache(BaseCache[V]):
         **kept: Unpack[Keeping],
     ) -> None:
         kept.setdefault("data_type", DATA_TYPE)
+        self._looked: dict[int, Looked] = {}
         self._asked = Asked(cache, tuple[str, bytes], wait=wait, **kept)
         allowed = arguments.several(allow, "allow", "classes")
         for each in allowed:
@@ -87,33 +108,32 @@ class CascadaCache(BaseCache[V]):
 
     async def aget(self, keys: Sequence[FullKey]) -> dict[FullKey, V]:
         """What there is. What is not there the graph of this task makes."""
-        caller = id(asyncio.current_task())
-        _caller.set(caller)
-        ids = self._ids(keys)
-        return self._values(keys, await self._asked.look(ids, caller) if ids else [])
+        asked = self._asking(keys)
+        return self._values(keys, asked, await self._asked.look(asked) if asked else [])
 
     def get(self, keys: Sequence[FullKey]) -> dict[FullKey, V]:
         """`aget`, for a thread that waits; nobody waits for what its graph makes."""
-        ids = self._ids(keys)
-        return self._values(keys, self._asked.look_plainly(ids, None) if ids else [])
+        asked = self._asking(keys)
+        return self._values(keys, asked, self._asked.look_plainly(asked) if asked else [])
 
     async def aset(self, pairs: Mapping[FullKey, tuple[V, int | None]]) -> None:
         """Keep what nodes have written, unless it was cleared since it was looked for."""
-        for resource_id, how in self._written(pairs):
+        for resource_id, looked, how in self._written(pairs):
             if how is None:
                 self._asked.drop(resource_id)
             else:
-                await self._asked.keep(resource_id, caller=_caller.get(), **how)
+                await self._asked.keep(resource_id, caller=_caller(looked), **how)
 
     def set(self, pairs: Mapping[FullKey, tuple[V, int | None]]) -> None:
-        """`aset`, for a thread that waits.
-
-        Threads of one graph look and store, so that of several graphs that run a node for the same
-        at once, one may store what it began before a `clear` in the middle.
-        """
-        for resource_id, how in self._written(pairs):
-            if how is not None:
-                self._asked.keep_plainly(resource_id, caller=None, **how)
+        """`aset`, for a thread that waits."""
+        for resource_id, looked, how in self._written(pairs):
+            if how is None:
+                continue
+            keep = partial(self._asked.keep_plainly, resource_id, caller=_caller(looked), **how)
+            if looked is not None and current_context() is None:
+                looked.context.run(keep)
+            else:
+                keep()
 
     async def aclear(self, namespaces: Sequence[Namespace] | None = None) -> None:
         """Drop what is kept for the tenant that asks, of these namespaces, in one step for each
@@ -126,8 +146,18 @@ class CascadaCache(BaseCache[V]):
 
     # --- keys, values, as they are stored -------------------------------------------------------
 
-    def _ids(self, keys: Sequence[FullKey]) -> list[str]:
-        return [self._id(key) for key in arguments.several(keys, "keys", "keys")]
+    def _asking(self, keys: Sequence[FullKey]) -> dict[str, int | None]:
+        """The ids of these keys, and who asks for each."""
+        asked: dict[str, int | None] = {}
+        for key in arguments.several(keys, "keys", "keys"):
+            resource_id, (namespace, text) = self._id(key), key
+            looked = None
+            if namespace and namespace[0] == _OF_NODES:
+                looked = self._looked[id(text)] = Looked(text, copy_context())
+            asked[resource_id] = _caller(looked)
+        while len(self._looked) > MAX_LOOKED:
+            self._looked.pop(next(iter(self._looked)), None)
+        return asked
 
     def _id(self, key: FullKey) -> str:
         """A hash: a key may hold what the node was asked."""
@@ -147,10 +177,14 @@ class CascadaCache(BaseCache[V]):
         parts = list(arguments.texts(namespace, "a namespace"))
         return f"{self._asked.data_type}-{generate_resource_id_hash(parts)}"
 
-    def _values(self, keys: Sequence[FullKey], found: Sequence[Missed]) -> dict[FullKey, V]:
+    def _values(
+        self, keys: Sequence[FullKey], asked: Iterable[str], found: Sequence[Missed]
+    ) -> dict[FullKey, V]:
         values: dict[FullKey, V] = {}
-        for (namespace, text), answer in zip(keys, found, strict=True):
-            if answer:
+        answers = dict(zip(asked, found, strict=True))
+        for namespace, text in keys:
+            if answer := answers[self._id((namespace, text))]:
+                self._looked.pop(id(text), None)
                 try:
                     values[tuple(namespace), text] = self._load(answer.value)
                 except Exception as error:  # noqa: BLE001 - whatever was written there is no value
@@ -164,20 +198,21 @@ class CascadaCache(BaseCache[V]):
 
     def _written(
         self, pairs: Mapping[FullKey, tuple[V, int | None]]
-    ) -> Iterator[tuple[str, dict[str, Any] | None]]:
-        """Each id, and what is to be stored there, as `keep` takes it; None if it cannot be."""
+    ) -> Iterator[tuple[str, Looked | None, dict[str, Any] | None]]:
+        """Each id, who looked for it, and what is to be stored there, as `keep` takes it; None if
+        it cannot be."""
         for key, (value, ttl) in arguments.mapping(pairs, "pairs", "a dict of keys").items():
-            resource_id = self._id(key)
-            if ttl is not None and ttl <= 0:  # it is over at once
-                yield resource_id, None
-                continue
-            try:
-                written = self._dump(value)
-            except Exception as error:  # noqa: BLE001 - what cannot be written is not kept
-                self._asked.not_kept(error)
-                yield resource_id, None
-            else:
-                yield resource_id, {"value": written, "ttl": ttl, "tags": (self._tag(key[0]),)}
+            resource_id, how = self._id(key), None
+            looked = self._looked.pop(id(key[1]), None)
+            of_a_node = key[0] and key[0][0] == _OF_NODES
+            if looked is None and of_a_node and current_context() is None:
+                self._asked.not_kept(LookupError("nobody is known to have looked for it"))
+            elif ttl is None or ttl > 0:  # else it is over at once
+                try:
+                    how = {"value": self._dump(value), "ttl": ttl, "tags": (self._tag(key[0]),)}
+                except Exception as error:  # noqa: BLE001 - what cannot be written is not kept
+                    self._asked.not_kept(error)
+            yield resource_id, looked, how
 
     def _dump(self, value: V) -> tuple[str, bytes]:
         """As it is stored. An object of a class that is not allowed is read as its fields: what
