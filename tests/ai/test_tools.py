@@ -256,8 +256,15 @@ async def test_plain_tools_wait_in_threads() -> None:
             await asyncio.to_thread(bank.deposit, "a1")
 
 
-def test_a_plain_tool_needs_no_loop() -> None:
+def test_a_plain_tool_needs_no_loop_and_all_tools_can_be_waited_for() -> None:
     bank = Bank(Cache())
+    tools = bank.tools.sync
+    assert tools.call("balance", {"account": "a2"}) == 2
+    assert tools.call("transfer", '{"source": "a2", "target": "b1", "amount": 1}') == "done"
+    assert tools.call("balance", {"account": "a2"}) == 1
+    bank.money["a2"] = 8
+    tools.wrote(("account", "a2"))
+    assert tools.call("balance", {"account": "a2"}) == 8
     assert bank.deposit("a1", 5) == 6
     assert bank.accounts() == ["a1", "a2", "b1"]
 

@@ -319,6 +319,8 @@ async def called_by_models() -> None:
     assert_type(await tools.wrote(("account", "a1")), Invalidated)
     assert_type(tools.add(deposit, name="give")("a1", 2), str)
     assert_type(list(tools), list[str])
+    assert_type(tools.sync.call("balance", {"account": "a1"}), Any)
+    assert_type(tools.sync.wrote(("account", "a1")), Invalidated)
     assert_type(request_id("openai", model="m", messages=[]), str)
     await balance(7)  # type: ignore[arg-type]
     deposit("a1")  # type: ignore[call-arg]

@@ -34,6 +34,7 @@ from cascada.ai.calls import Keeper
 from cascada.ai.declared import Declaration, Declared, Parsed, parsed, written_names
 from cascada.api.cache import Cache
 from cascada.api.cached.function import CachedFunction
+from cascada.api.sync.waiting import Face, waits, waits_once
 from cascada.api.tenant import Tenant
 from cascada.engine.carrying import waited
 from cascada.engine.engine import Engine
@@ -164,6 +165,11 @@ class Tools:
             raise BadInput('wrote() names nothing; pass types and ids, such as ("account", "a1")')
         return await tenant._engine.invalidate(found, strict=tenant._engine.kinds.strict)
 
+    @property
+    def sync(self) -> SyncTools:
+        """The same table for code that waits: `tools.sync.call("balance", ...)`."""
+        return SyncTools(self._settings.cache._engine.life, self)
+
     def __iter__(self) -> Iterator[str]:
         """The names of the tools."""
         return iter(self._tools)
@@ -173,6 +179,15 @@ class Tools:
 
     def __contains__(self, name: object) -> bool:
         return name in self._tools
+
+
+class SyncTools(Face[Tools]):
+    """A table of tools for code that waits. Made by `Tools.sync`."""
+
+    __slots__ = ()
+
+    call = waits_once(Tools.call)
+    wrote = waits(Tools.wrote)
 
 
 class _Tool:
