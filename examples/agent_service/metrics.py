@@ -1,4 +1,7 @@
-"""The service's own counts for Prometheus, next to those that cascada gives of its cache."""
+"""The service's own counts for Prometheus, next to those that cascada gives of its cache.
+
+Cascada's are those of all workers. Its `cache_spent_*` tell what loads cost; of these here, each
+worker knows its own."""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ class _Counts(Collector):
             ("embedding_calls", "Calls of the embedder.", service.embedder.calls),
             ("embedded_texts", "Texts that were embedded.", service.embedder.texts),
         ):
-            yield CounterMetricFamily(f"agent_service_{name}", text, count)
+            yield CounterMetricFamily(f"agent_service_{name}", f"{text} (this worker)", count)
 
 
 async def metrics(service: Service) -> bytes:

@@ -146,6 +146,30 @@ def test_what_was_half_written_is_no_row(tmp_path: Path) -> None:
     assert read(tmp_path, "cache.1", COLUMNS) == {}
 
 
+@pytest.mark.parametrize(
+    "rows", [b"[]\n", b'{}\n["type"]\n', b'{"type":["hits"]}\nnone\n', b"\xff\n", b"{}\n[]\n"]
+)
+def test_what_somebody_else_wrote_is_refused(tmp_path: Path, rows: bytes) -> None:
+    in_a_child(counting(tmp_path, "1", 3))
+    (tmp_path / "cache.1.rows").write_bytes(rows)
+    with pytest.raises(ValueError, match=r"."):
+        read(tmp_path, "cache.1", COLUMNS)
+
+
+def test_without_room_for_the_past_the_dead_stay_where_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = Workers(tmp_path, "cache", COLUMNS)
+    in_a_child(counting(tmp_path, "1", 3))
+
+    def no_room(path: Path, data: bytes) -> int:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Path, "write_bytes", no_room)
+    assert summed(group) == summed(group) == (0, 3)
+    assert (tmp_path / "cache.1.counts").exists()
+
+
 def test_workers_of_two_versions_are_added_by_what_they_count(tmp_path: Path) -> None:
     in_a_child(counting(tmp_path, "1", 3))
     newer = Workers(tmp_path, "cache", {"type": ("new", "misses", "hits")})

@@ -20,7 +20,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -109,19 +109,28 @@ class Filing:
     @contextmanager
     def scraped(self) -> Iterator[tuple[Others, dict[str, bytes]]]:
         """The others' counts, and a dict that the next scrape of any worker finds as it is left."""
+        with ExitStack() as held:
+            try:
+                others, state, alone = self._gathered(held)
+            except (OSError, ValueError) as error:  # no room, or what is there is damaged
+                self._fail(error)
+                others, state, alone = Others(), self._left, False
+            yield others, state
+            if alone and self._workers is not None:
+                with suppress(OSError):  # the next one finds what the last one left
+                    self._workers.keep(state)
+
+    def _gathered(self, held: ExitStack) -> tuple[Others, dict[str, bytes], bool]:
+        """The others' counts, what was left, and whether nobody else scrapes while it is `held`."""
         workers = self.workers
         if workers is None:
-            yield Others(), self._left
-            return
-        with workers.locked() as alone:
-            own = None if self._ledger is None else self._ledger.name
-            alive, live, dead = workers.others(own, alone=alone)
-            state = workers.state()
-            others = others_of(live, dead, self._tiers)
-            others.workers, others.group = alive + 1, workers.group
-            yield others, state
-            if alone:
-                workers.keep(state)
+            return Others(), self._left, False
+        alone = held.enter_context(workers.locked())
+        own = None if self._ledger is None else self._ledger.name
+        alive, live, dead = workers.others(own, alone=alone)
+        others = others_of(live, dead, self._tiers)
+        others.workers, others.group = alive + 1, workers.group
+        return others, workers.state(), alone
 
     def write_bills(self) -> None:
         """Write what loads took and cost: whoever has told of it has it on file then."""
@@ -194,7 +203,7 @@ class Filing:
             self._fail(error)
             return None
 
-    def _fail(self, error: OSError) -> None:
+    def _fail(self, error: Exception) -> None:
         if not self._told:
             self._told = True
             logger.warning(

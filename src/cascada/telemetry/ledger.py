@@ -105,19 +105,23 @@ def place_of(end: int, width: int) -> int:
 
 
 def read(folder: Path, name: str, columns: Columns) -> Numbers:
-    """What another process has written so far, by these columns. OSError if its files are gone."""
+    """What another process has written so far, by these columns. OSError if its files are gone,
+    ValueError if somebody else has written into them."""
     # The rows first: each that they name has its numbers by then. The last line may be half one.
     head, _, lines = (folder / f"{name}.rows").read_bytes().partition(b"\n")
-    counts = memoryview((folder / f"{name}.counts").read_bytes()).cast("d")
+    numbers = (folder / f"{name}.counts").read_bytes()
+    counts = memoryview(numbers[: len(numbers) // CHUNK * CHUNK]).cast("d")
     said = msgspec.json.decode(head, type=dict[str, list[str]]) if head else {}
     keys = msgspec.json.decode(
         b"[" + b",".join(lines.split(b"\n")[:-1]) + b"]", type=list[tuple[str, ...]]
     )
     end, found = 0, Numbers()
     for key in keys:
-        width = len(said[key[0]])
+        width = len(said.get("".join(key[:1]), ()))
         place = place_of(end, width)
         end = place + width * NUMBER
+        if not width or end > len(numbers):
+            raise ValueError(f"the rows of {name} are none of cascada's")
         found[key] = [*counts[place // NUMBER : end // NUMBER]]
     return in_order(found, said, columns)
 

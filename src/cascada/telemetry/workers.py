@@ -107,9 +107,10 @@ class Workers:
                         alive += 1
             if alone and gone:
                 columns = {kind: [*names] for kind, names in self.columns.items()}
-                self._write(self._past, Past(columns, [*dead.items()], gone))
-                for name in gone:
-                    self.delete(name)
+                with suppress(OSError):  # no room: they stay where they are
+                    self._write(self._past, Past(columns, [*dead.items()], gone))
+                    for name in gone:
+                        self.delete(name)
             elif not alone and self.version_of_past() != before:
                 continue
             return alive, live, dead
