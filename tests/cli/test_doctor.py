@@ -146,6 +146,35 @@ def test_nobody_there(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "no answer within" in text
 
 
+@pytest.mark.parametrize(
+    ("where", "cure"),
+    [
+        ("unix:///no/such/socket", "path of the socket"),
+        ("rediss://127.0.0.1:{port}", "both ends use TLS"),
+        ("rediss://127.0.0.1:{port}/0?ssl_ca_certs=/no/such/file", "certificates"),
+        ("redis+sentinel://127.0.0.1:{port}/mymaster", "Sentinel"),
+    ],
+)
+def test_what_is_no_such_server(
+    doctor: Doctor,
+    redis_server: RedisServer,
+    where: str,
+    cure: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(redis_checks, "LONGEST", 0.5)  # Redis waits for more of what is no command
+    status, text = doctor("--redis", where.format(port=redis_server.port))("redis connection")
+    assert status == "fail"
+    assert cure in text
+
+
+def test_another_program_on_the_port(doctor: Doctor, redis_server: RedisServer) -> None:
+    with between(redis_server.port, change=(b"%", b"HTTP/1.1 400 Bad Request\r\n")) as port:
+        status, text = doctor("--redis", url(port))("redis connection")
+    assert status == "fail"
+    assert "listens on this port" in text
+
+
 def test_a_slow_server(
     doctor: Doctor, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,6 +255,7 @@ def test_a_variable_that_is_wrong(doctor: Doctor, monkeypatch: pytest.MonkeyPatc
 
 
 def test_urls_that_are_none(doctor: Doctor) -> None:
+    assert doctor("--redis", "")("redis url")[0] == "fail"
     said = doctor("--redis", "redis://:pa/ss@host")
     assert said("redis url")[0] == "fail"
     assert "pa/ss" not in said.text

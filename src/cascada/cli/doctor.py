@@ -27,8 +27,8 @@ def findings(redis: Url | None, database: Url | None, workers: int | None) -> It
         yield Finding("settings", "fail", str(error), "correct that variable, or unset it")
         return
     yield Finding("settings", "ok", "all variables of the environment can be read")
-    redis = redis or said.get("redis")
-    database = database or said.get("database")
+    redis = said.get("redis") if redis is None else redis
+    database = said.get("database") if database is None else database
     if workers is None:
         workers = _workers()
     yield tiers_finding(redis is not None, database is not None, workers)

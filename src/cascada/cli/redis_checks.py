@@ -111,8 +111,12 @@ class RedisChecks:
             why, cure = f"it is older than Redis 6: {why}", "use Redis 6.2 or later, or Valkey"
         elif isinstance(error, socket.gaierror):
             why, cure = f"its host has no address: {why}", "correct the host in REDIS_URL"
+        elif isinstance(error, FileNotFoundError):
+            cure = "correct the path of the socket, or of the certificates, in REDIS_URL"
         elif "TLS" in why:
-            cure = "check the certificate's name and its CA (ssl_ca_certs=)"
+            cure = "see that this port speaks TLS, and check the certificate's name and CA"
+        elif isinstance(error, TierUnavailable):
+            cure = "see that a Redis listens on this port, and whether it wants TLS (rediss://)"
         else:
             cure = "start the server, or correct its host and port in REDIS_URL"
         return Finding(_CONNECTION, "fail", why, cure)
