@@ -118,8 +118,10 @@ async def test_no_memory_goes_on_with_the_old_life(nodes: MakeNodes, clock: Manu
             assert (await there.get("x", rid)).ttl == pytest.approx(100)
             assert (await there.get("x", rid)).tier == "l1"
             await here.touch("x", rid, ttl)
-            assert (await here.get("x", rid)).ttl == pytest.approx(ttl)
+            again = await here.get("x", rid)
+            assert (again.ttl, again.tier) == (pytest.approx(ttl), "l1")
             await group.hear()
+            assert (await here.get("x", rid)).tier == "l1", "its own news does not end it"
             assert (await there.get("x", rid)).ttl == pytest.approx(ttl)
         clock.advance(6)
         await group.hear()

@@ -147,10 +147,13 @@ class Tenant(TenantLoads, TenantFills, TenantMany, TenantStreams, TenantData, Te
         """Let exactly that one value live for `ttl` from now on, in every tier and process; True if
         there was one.
 
-        Longer or shorter than before, within the policy's `max_ttl`, as in `set`. Its bytes, its
-        version and its age stay, and so does what was made from it. A stale value that `get` still
-        gives is fresh again; what is known to be absent is no value. False also where no tier
-        answered that has it. What a load brings that began before is not stored.
+        Longer or shorter than before (seconds, a timedelta, FOREVER), within the policy's
+        `max_ttl`, as in `set`. Its bytes, its version and its age stay, and so does what was made
+        from it. A stale value that `get` still gives is fresh again; what is known to be absent is
+        no value. What a load brings that began before is not stored.
+
+        False also where no tier answered that has it, or where a tier that is away goes on with a
+        longer life, and only this process remembers to tell it.
         """
         request = self._request(data_type, resource_id)
         return await self._engine.touch(request, arguments.duration(ttl))

@@ -22,8 +22,9 @@ from cascada.model.errors import TierUnavailable
 from cascada.model.keys import Key
 from cascada.model.names import entry_name
 from cascada.model.policy import Policy
-from cascada.tiers.contract import Renewed, Tier, Touched
+from cascada.tiers.contract import Found, Renewed, Tier, Touched
 from cascada.tiers.guarded import GuardedTier
+from cascada.tiers.large_values import told_of_only
 
 _KEPT = (Verdict.FRESH, Verdict.REFRESH_DUE, Verdict.STALE)
 
@@ -48,7 +49,8 @@ async def touch(stack: Stack, request: Request, ttl: float) -> bool:
 
 
 async def _touch(stack: Stack, request: Request, renewed: Renewed) -> bool:
-    key, names = request.key, [entry_name(request.key)]
+    key, names, memory = request.key, [entry_name(request.key)], stack.memory
+    since, had = memory.moment(), memory.records.get(key) is not None
     told, unreached = await _tell(stack, key, renewed)
     touched = next((each for each in told.values() if each.entry is not None), None)
     if touched is None:
@@ -57,10 +59,14 @@ async def _touch(stack: Stack, request: Request, renewed: Renewed) -> bool:
         # A load that began before may yet store the old life below the tier that had the value.
         told, unreached = await _tell(stack, key, renewed, below=True)
     numbered = told.get(stack.authority)
-    if numbered is not None:
-        stack.memory.apply(numbered.seq, names)
+    if numbered is None:
+        memory.void(names)
     else:
-        stack.memory.void(names)
+        memory.apply(numbered.seq, names)
+        if had and (entry := numbered.entry) is not None and not told_of_only(Found(entry, 0)):
+            # As read at that number: the step has found it valid. So who slides the life of what he
+            # reads has it in memory again.
+            memory.keep([(key, entry, numbered.seq)], since)
     if unreached and _ends_earlier(touched):
         return await redelivery.defer(stack, unreached, names)
     return True
