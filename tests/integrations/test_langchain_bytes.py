@@ -30,6 +30,10 @@ async def test_bytes_are_of_one_tenant_and_may_go(cache: Cache) -> None:
     assert await store.amget([]) == []
     await store.amset([])
     await store.amdelete([])
+    assert await store.amget(["again"]) == [None]
+    await store.amdelete(["again"])
+    await store.amset([("again", b"1")])
+    assert await store.amget(["again"]) == [b"1"]
     many = [(f"n{number}", b"%d" % number) for number in range(1001)]
     await store.amset([*many, ("n1", b"last")])
     assert (await store.amget([key for key, _ in many]))[:3] == [b"0", b"last", b"2"]

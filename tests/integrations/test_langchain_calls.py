@@ -89,6 +89,23 @@ def test_what_a_provider_goes_on_from_is_another_call() -> None:
     assert of_langchain.lookup(other, "use_previous_response_id=True") is None
 
 
+def test_ids_are_the_same_for_ever() -> None:
+    """All that is kept is found under them: whoever changes one changes VERSION, too."""
+    one = json.dumps([{
+        "lc": 1, "type": "constructor", "id": ["langchain", "schema", "messages", "HumanMessage"],
+        "kwargs": {"content": "hi", "type": "human"},
+    }])  # fmt: skip
+    assert id_of(one, "[('model', 'm')]") == "c1-fa1d2527d727285e2b607a6d3f366081"
+    assert id_of("plain", "l") == "c1-9808887b10abac5fabd614075856f73e"
+
+
+def id_of(prompt: str, llm_string: str) -> str:
+    cache = Cache()
+    CascadaCache(cache, tenant="acme").update(prompt, llm_string, [Generation(text="a")])
+    (record,) = inside(cache).memory.records
+    return record.resource_id
+
+
 def test_prompt_and_model_are_not_one_text() -> None:
     of_langchain = CascadaCache(Cache(), tenant="acme")
     of_langchain.update("ab", "c", [Generation(text="a")])

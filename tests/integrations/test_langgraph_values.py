@@ -111,6 +111,16 @@ async def test_nothing_is_made_of_what_is_stored(cache: Cache, written: tuple[st
     assert await kept.aget([A]) == {}
 
 
+async def test_ids_are_the_same_for_ever(cache: Cache) -> None:
+    kept: CascadaCache[Any] = CascadaCache(cache, tenant="acme")
+    await kept.aset({(("a", "b"), "k"): (1, None)})
+    (record,) = inside(cache).memory.records
+    assert record.resource_id == "g1-8bfd3c9f9d1e01839c89c5e4a0186e0d"
+    tag = "langgraph_node-08957e68acdebc66318294719b98917e"
+    await cache.tenant("acme").invalidate(tag=tag)
+    assert await kept.aget([(("a", "b"), "k")]) == {}
+
+
 def test_no_pickle() -> None:
     with pytest.raises(BadInput, match="pickle_fallback=False"):
         CascadaCache(Cache(), serde=JsonPlusSerializer(pickle_fallback=True))

@@ -5,6 +5,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from datetime import timedelta
 from typing import Any, assert_type
 
+from langchain_core.outputs import Generation
+
 from cascada import (
     CACHE_TYPE_AGENT_CONFIG,
     FOREVER,
@@ -37,6 +39,8 @@ from cascada import (
     serialize_for_cache,
 )
 from cascada.ai import Tools, request_id
+from cascada.integrations import langgraph
+from cascada.integrations.langchain import CascadaByteStore, CascadaCache
 
 
 def observe(event: Event) -> None:
@@ -324,6 +328,18 @@ async def called_by_models() -> None:
     assert_type(request_id("openai", model="m", messages=[]), str)
     await balance(7)  # type: ignore[arg-type]
     deposit("a1")  # type: ignore[call-arg]
+
+
+async def asked_by_frameworks() -> None:
+    of_langchain = CascadaCache(cache, tenant="acme", ttl=60, tags=["news"], wait=5)
+    assert_type(await of_langchain.alookup("p", "l"), list[Generation] | None)
+    of_langchain.update("p", "l", [Generation(text="a")])
+    store = CascadaByteStore(cache, data_type="vectors")
+    assert_type(store.mget(["a"]), list[bytes | None])
+    await store.amset([("a", "text")])  # type: ignore[list-item]
+    CascadaCache(cache, tenants="acme")  # type: ignore[call-arg]
+    of_langgraph = langgraph.CascadaCache[int](cache, allow=[Repository])
+    assert_type(await of_langgraph.aget([(("a",), "k")]), dict[tuple[tuple[str, ...], str], int])
 
 
 try:

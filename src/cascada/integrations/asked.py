@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final, TypedDict, TypeVar, Unpack
 
@@ -38,6 +39,13 @@ MAX_MISSED: Final = 4096
 
 Missed = Hit[Any] | Miss
 Caller = int | None
+
+
+def forget(oldest: dict[Any, Any], beyond: int) -> None:
+    """Let go of what is beyond that many, the oldest first."""
+    while len(oldest) > beyond:
+        with suppress(RuntimeError):  # another thread has changed it at this moment
+            oldest.pop(next(iter(oldest), None), None)
 
 
 class Keeping(TypedDict, total=False):
@@ -240,8 +248,7 @@ class Asked(Keeper):
         for key, answer, caller in zip(keys, found, asked.values(), strict=True):
             if not answer:
                 self._missed[caller, key] = answer
-        while len(self._missed) > MAX_MISSED:
-            self._missed.pop(next(iter(self._missed)), None)
+        forget(self._missed, MAX_MISSED)
 
     def not_kept(self, why: object) -> None:
         """Say that an answer is for its caller alone."""

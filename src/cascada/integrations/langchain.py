@@ -199,12 +199,16 @@ class CascadaByteStore(ByteStore):
         tenant = self._kept.tenant()
         for part in _parts(keys):
             await tenant.delete_many(self._kept.data_type, part)
+            # What this task stores now is newer than its delete, but a set is held to the miss
+            # that the task has had before: so it has another one.
+            await tenant.get_many(self._kept.data_type, part)
 
     def mdelete(self, keys: Sequence[str]) -> None:
         """`amdelete`, for a thread that waits."""
         tenant = self._kept.waiting()
         for part in _parts(keys):
             tenant.delete_many(self._kept.data_type, part)
+            tenant.get_many(self._kept.data_type, part)
 
     def yield_keys(self, *, prefix: str | None = None) -> Iterator[str]:
         """NotImplementedError: a cache in tiers has no list of its keys."""

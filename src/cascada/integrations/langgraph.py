@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple, TypeVar, Unpack
 from cascada.api.cache import Cache
 from cascada.api.context import current_context
 from cascada.codecs.digest import generate_resource_id_hash
-from cascada.integrations.asked import WAIT, Asked, Keeping, Missed
+from cascada.integrations.asked import WAIT, Asked, Keeping, Missed, forget
 from cascada.model import arguments
 from cascada.model.errors import BadInput, MissingExtra
 
@@ -38,7 +38,7 @@ V = TypeVar("V")
 DATA_TYPE: Final = "langgraph_node"
 
 VERSION: Final = "g1"
-"""Begins every id. Whoever changes what an id is made of changes it."""
+"""Begins every id. Whoever changes what an id is made of changes it, and a golden test."""
 
 _WRITTEN: Final = frozenset({"null", "bytes", "bytearray", "msgpack"})
 """What the serializer writes. It reads more: JSON with objects in it, and pickles if told to."""
@@ -155,8 +155,7 @@ class CascadaCache(BaseCache[V]):
             if namespace and namespace[0] == _OF_NODES:
                 looked = self._looked[id(text)] = Looked(text, copy_context())
             asked[resource_id] = _caller(looked)
-        while len(self._looked) > MAX_LOOKED:
-            self._looked.pop(next(iter(self._looked)), None)
+        forget(self._looked, MAX_LOOKED)
         return asked
 
     def _id(self, key: FullKey) -> str:
