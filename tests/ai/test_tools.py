@@ -137,11 +137,13 @@ async def test_an_answer_goes_with_what_its_tools_have_read() -> None:
 
 
 @pytest.mark.parametrize("how", ["writes", "declares nothing"])
-@pytest.mark.parametrize("deep", [False, True])
-async def test_an_answer_that_did_something_is_not_given_again(how: str, deep: bool) -> None:
-    async with Cache() as cache:
+@pytest.mark.parametrize(("deep", "caches"), [(False, 1), (True, 1), (False, 2)])
+async def test_an_answer_that_did_something_is_not_given_again(
+    how: str, deep: bool, caches: int
+) -> None:
+    async with Cache() as cache, Cache() as other:
         acme, ran = cache.tenant("acme"), 0
-        tools = Tools(cache)
+        tools = Tools(cache if caches == 1 else other, tenant="acme")
 
         async def send(text: str) -> str:
             nonlocal ran

@@ -280,7 +280,7 @@ class _Tool:
         engine = tenant._engine
         at_home = await engine.life.ready()  # a closed cache says so before anything is written
         does = "declares nothing" if self._writes is None else "writes"
-        dependencies.acts(engine.stack, f"made with the tool {self.name}, which {does}")
+        dependencies.acts(f"made with the tool {self.name}, which {does}")
         void = partial(self._void, engine, names)
         try:
             if self.recipe.is_async:

@@ -106,10 +106,10 @@ def note(cache: object, request: Request, answer: Answer | None) -> None:
     context.unfit = context.unfit or answer.unfit
 
 
-def acts(cache: object, why: str) -> None:
-    """What runs now has effects, or may have: the result of the load that it runs in is not stored,
-    since who got it from a tier would believe them made."""
-    if (context := current(cache)) is not None:
+def acts(why: str) -> None:
+    """What runs now has effects, or may have: the result of the load that it runs in, of whatever
+    cache, is not stored, since who got it from a tier would believe them made."""
+    if (context := _frame.get()) is not None:
         context.unfit = context.unfit or why
 
 
