@@ -108,25 +108,29 @@ class Fleet:
 
     def run(self, processes: int, kills: int, rng: random.Random) -> None:
         running = dict(self.start() for _ in range(processes))
-        for process in running.values():
-            assert process.stdout is not None
-            process.stdout.readline()
-        for process in running.values():
-            _go(process)
-        while running:
-            for me in [me for me, process in running.items() if process.poll() is not None]:
-                assert running.pop(me).returncode == 0, f"{me} failed"
-            if running and kills and self._is_at_work(running):
-                me = rng.choice([*running])
-                victim = running.pop(me)
-                victim.kill()
-                victim.wait()
-                self.killed.append(me)
-                kills -= 1
-                me, process = self.start()
+        try:
+            for process in running.values():
+                assert process.stdout is not None
+                process.stdout.readline()
+            for process in running.values():
                 _go(process)
-                running[me] = process
-            time.sleep(rng.uniform(0.01, 0.05))
+            while running:
+                for me in [me for me, process in running.items() if process.poll() is not None]:
+                    ended = running.pop(me)
+                    _end(ended)
+                    assert ended.returncode == 0, f"{me} failed"
+                if running and kills and self._is_at_work(running):
+                    me = rng.choice([*running])
+                    _end(running.pop(me))
+                    self.killed.append(me)
+                    kills -= 1
+                    me, process = self.start()
+                    _go(process)
+                    running[me] = process
+                time.sleep(rng.uniform(0.01, 0.05))
+        finally:
+            for process in running.values():
+                _end(process)
 
     def _is_at_work(self, running: dict[str, Any]) -> bool:
         """Whether something was won, so that whoever is killed is killed at work."""
@@ -138,6 +142,12 @@ class Fleet:
             path.name: [int(line) for line in path.read_text().split()]
             for path in self._told.iterdir()
         }
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """kill -9, if it has not ended by itself."""
+    with process:  # closes its pipes
+        process.kill()
 
 
 def _go(process: subprocess.Popen[bytes]) -> None:
