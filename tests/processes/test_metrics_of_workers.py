@@ -15,9 +15,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.processes.conftest import Figures
 from tests.processes.gunicorn import PATIENCE, Gunicorn
+from tests.properties.budget import FACTOR
 
-SCRAPES = 100
-KILLS = (30, 60)
+SCRAPES = 100 * FACTOR
+KILLS = range(30, SCRAPES, 30)
+"""CASCADA_EXAMPLES=10 scrapes a thousand times, and kills 33 workers."""
 CLIENTS = 4
 ROWS = 5
 

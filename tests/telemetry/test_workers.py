@@ -5,7 +5,9 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
+import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -199,6 +201,49 @@ def test_without_room_a_row_is_refused_and_nobody_dies(
 def test_a_process_that_a_shell_started_works_alone() -> None:
     # pytest's own parent is no pytest.
     assert workers.folder_of_group() is None
+
+
+def test_workers_that_multiprocessing_has_started_belong_together(tmp_path: Path) -> None:
+    """As uvicorn starts them: their command lines are not their maker's."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import multiprocessing, os\n"
+        "from cascada.telemetry.workers import folder_of_group, maker_of_this\n"
+        "def work(): print(maker_of_this(), folder_of_group() is not None, flush=True)\n"
+        "if __name__ == '__main__':\n"
+        "    print(os.getpid(), folder_of_group() is not None, flush=True)\n"
+        "    process = multiprocessing.get_context('spawn').Process(target=work)\n"
+        "    process.start(); process.join()\n",
+        "utf-8",
+    )
+    done = subprocess.run(
+        [sys.executable, str(program)], capture_output=True, text=True, check=True
+    )
+    maker, worker = done.stdout.splitlines()
+    assert maker.split()[0] == worker.split()[0]
+    assert (maker.split()[1], worker.split()[1]) == ("False", "True")
+
+
+def test_rows_are_made_by_several_threads(tmp_path: Path) -> None:
+    written = Ledger(tmp_path, "cache.1", COLUMNS)
+
+    def make(thread: int) -> None:
+        for number in range(300):
+            written.row("type", str(thread), str(number))[0] = thread * 1000 + number
+
+    threads = [threading.Thread(target=make, args=(each,)) for each in range(4)]
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join()
+    finally:
+        sys.setswitchinterval(before)
+    found = read(tmp_path, "cache.1", COLUMNS)
+    assert len(found) == 1200
+    assert all(row[0] == int(key[1]) * 1000 + int(key[2]) for key, row in found.items())
 
 
 def test_folders_of_makers_that_are_gone_are_swept(

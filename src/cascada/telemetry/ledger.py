@@ -21,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
+from threading import Lock
 from typing import Any, Final
 
 import msgspec
@@ -50,6 +51,7 @@ class Ledger:
         self.name = name
         self._columns = columns
         self._end, self._full = 0, False
+        self._lock = Lock()
         self._chunk: memoryview[float] | None = None
         fresh = folder / f".{name}.new"
         self._rows = FileIO(folder / f"{name}.rows", "a", opener=_private)
@@ -62,8 +64,12 @@ class Ledger:
     def row(self, *key: str) -> memoryview[float]:
         """A new row of zeros, to be written by index. OSError if there is no room for it.
 
-        It is asked for once for each key.
+        It is asked for once for each key, by any thread.
         """
+        with self._lock:
+            return self._new_row(key)
+
+    def _new_row(self, key: Row) -> memoryview[float]:
         if self._full:
             raise OSError(_NO_ROOM)
         width = len(self._columns[key[0]])
