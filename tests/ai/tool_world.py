@@ -38,6 +38,7 @@ from cascada.ai import Tools
 from cascada.tiers.capabilities import L1_LEASE
 from tests.chaos.board import Board, Word
 from tests.chaos.configs import PUSH, watch
+from tests.chaos.mutations import all_mutants
 from tests.chaos.truth import Truth
 from tests.chaos.witness import Promise, Witness
 from tests.servers.redis import RedisServer
@@ -81,6 +82,7 @@ class Spec:
     calls: int
     writes: float
     seed: int = 1
+    mutant: str = ""
 
     def cache(self, told: Callable[[Event], None]) -> Cache:
         database = f"sqlite:///{self.folder}/cache.db" if "sqlite" in self.tier else None
@@ -257,6 +259,8 @@ def rows_of(folder: int) -> list[int]:
 
 
 async def work(spec: Spec) -> dict[str, Any]:
+    if spec.mutant:
+        all_mutants()[spec.mutant].apply()
     worlds: list[World] = []
     async with spec.cache(lambda event: worlds[0].told(event)) as cache:
         worlds.append(world := World(spec, cache))
@@ -276,7 +280,7 @@ async def work(spec: Spec) -> dict[str, Any]:
 # --- all of them ----------------------------------------------------------------------------------
 
 
-def run(tier: str, writes: float, calls: int, redis: str | None, seed: int = 1) -> Outcome:
+def run(tier: str, writes: float, calls: int, redis: str | None, mutant: str = "") -> Outcome:
     processes = 1 if tier == "memory" else 2
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -284,7 +288,7 @@ def run(tier: str, writes: float, calls: int, redis: str | None, seed: int = 1) 
         board = Board.create(folder / "board", processes)
         specs = [
             Spec(name, tier, redis if "redis" in tier else None, slot, AGENTS // processes,
-                 calls // processes, writes, seed)
+                 calls // processes, writes, mutant=mutant)
             for slot in range(processes)
         ]  # fmt: skip
         started = [_start(spec) for spec in specs]
@@ -372,6 +376,7 @@ def main() -> int:
     parser.add_argument("--calls", type=int, default=100_000, help="of all agents, for each line")
     parser.add_argument("--tier", action="append", choices=list(PROMISES))
     parser.add_argument("--writes", action="append", type=float, help="percent of the calls")
+    parser.add_argument("--mutant", default="", help="a rule of the cache to leave out")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
@@ -382,7 +387,7 @@ def main() -> int:
     for tier in options.tier or PROMISES:
         for writes in options.writes or WRITES:
             with a_redis() as url:
-                outcome = run(tier, writes, options.calls, url)
+                outcome = run(tier, writes, options.calls, url, options.mutant)
             sys.stdout.write(f"{outcome}{'' if outcome.kept else '  BROKEN'}\n")
             sys.stdout.flush()
             kept = kept and outcome.kept
