@@ -1,7 +1,6 @@
-"""LangGraph: what nodes have written, kept by cascada.
+"""LangGraph: what nodes with a CachePolicy have written, kept by cascada.
 
-    graph = builder.compile(cache=CascadaCache(cache))
-    builder.add_node("answer", answer, cache_policy=CachePolicy(ttl=300))
+`builder.compile(cache=CascadaCache(cache))` is all that there is to do (`docs/langchain.md`).
 
 A value is stored as LangGraph's serializer writes it, and read back with a list of the classes that
 it may consist of: whoever can write to the store of the cache can have nothing else made of it.
