@@ -47,6 +47,16 @@ async def test_a_hundred_equal_calls_at_once_are_one(cache: Cache) -> None:
     assert (await cache.stats()).total.misses == 2
 
 
+async def test_calls_of_models_that_were_made_for_each_request_are_one(cache: Cache) -> None:
+    calls: list[str] = []
+    models = [Chat(cache=CascadaCache(cache, tenant="acme"), calls=calls) for _ in range(20)]
+    for each in models:
+        each.calls = calls
+    said = await asyncio.gather(*[each.ainvoke("hi") for each in models])
+    assert {each.content for each in said} == {"answer 1"}
+    assert calls == ["hi"]
+
+
 async def test_a_batch_of_equal_calls_is_one_and_another_model_is_another(cache: Cache) -> None:
     chat = model(cache)
     said = await chat.abatch(["hi", "ho", "hi", "hi"])

@@ -7,11 +7,13 @@ the log says so once a minute.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final, TypedDict, TypeVar, Unpack
+from weakref import WeakKeyDictionary
 
 from cascada.api.cache import Cache
 from cascada.api.context import current_context, current_tenant
@@ -36,6 +38,8 @@ WAIT: Final = 60.0
 
 MAX_MISSED: Final = 4096
 """Misses that are remembered; what comes after an older one is stored as if nobody had looked."""
+
+_turns: WeakKeyDictionary[Cache, Turns] = WeakKeyDictionary()
 
 Missed = Hit[Any] | Miss
 Caller = int | None
@@ -112,7 +116,9 @@ class Asked(Keeper):
         """`want`: what is stored decodes to it, else it is a miss."""
         super().__init__(cache, **kept)
         self._want = want
-        self._turns = Turns(arguments.seconds(wait, "wait"))
+        self._wait = arguments.seconds(wait, "wait")
+        # A service may make an object of the framework's for each request.
+        self._turns = _turns.setdefault(cache, Turns())
         self._missed: dict[tuple[Caller, Key], Missed] = {}
 
     async def look(self, asked: Mapping[str, Caller]) -> list[Missed]:
@@ -122,12 +128,12 @@ class Asked(Keeper):
         if self.cache._engine.passing_by:  # nobody finds what another one stores
             return await read()
         keys = [tenant.key(self.data_type, each) for each in asked]
-        until = turns.patience()
+        until = asyncio.get_running_loop().time() + self._wait
         while led := turns.of_others(keys, until):
             if not await turns.over(led, until):
                 break
         # Before it reads, so that of a hundred callers one does, and all others find what it finds.
-        taken = turns.take(keys)
+        taken = turns.take(keys, self._wait)
         try:
             found = await read()
         except BaseException:

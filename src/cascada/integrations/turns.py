@@ -7,7 +7,8 @@ its key. Others who miss that key wait until it is over, and look again. It is o
 - when the leader has stored what came: then those who look again find it;
 - when its task ends without that, since the call failed or was cancelled: then the next one who
   looks leads;
-- when it has lasted for as long as anybody waits: a task may go on for ever after a failed call.
+- when it has lasted for as long as its leader would wait: a task may go on for ever after a failed
+  call.
 
 A leader may wait for another one's turn, as it may ask for several keys one after the other. Where
 that would lead back to itself, it does not wait, and makes its own call. All of this is in one
@@ -40,21 +41,16 @@ class Turn:
 
 
 class Turns:
-    """All turns of one cache of a framework's, by key. `wait`: seconds that anybody waits.
+    """All turns of one cache, by key, whichever framework asks, by whichever object.
 
     A turn is of one event loop: nothing of another one, which may be closed, or the parent's of a
     fork, could wake a task.
     """
 
-    def __init__(self, wait: float) -> None:
-        self._wait = wait
+    def __init__(self) -> None:
         self._turns: dict[tuple[asyncio.AbstractEventLoop, Key], Turn] = {}
         self._led: dict[Task, set[Turn]] = {}
         self._waiting: dict[Task, Sequence[Turn]] = {}
-
-    def patience(self) -> float:
-        """The moment at which who asks now makes its own call."""
-        return asyncio.get_running_loop().time() + self._wait
 
     def of_others(self, keys: Iterable[Key], until: float) -> list[Turn]:
         """The turns that this task is to wait for."""
@@ -95,8 +91,9 @@ class Turns:
             del self._waiting[me]
         return not any(turn.futile for turn in turns)
 
-    def take(self, keys: Iterable[Key]) -> list[Turn]:
-        """The turns that this task has now: of all these keys that no other one leads."""
+    def take(self, keys: Iterable[Key], wait: float) -> list[Turn]:
+        """The turns that this task has now, for so many seconds: of all these keys that no other
+        one leads."""
         loop, me = asyncio.get_running_loop(), asyncio.current_task()
         taken: list[Turn] = []
         if me is None:
@@ -107,7 +104,7 @@ class Turns:
                 if held.leader is not me and loop.time() < held.until:
                     continue
                 self.end(held)
-            turn = self._turns[loop, key] = Turn(key, me, loop.time() + self._wait)
+            turn = self._turns[loop, key] = Turn(key, me, loop.time() + wait)
             taken.append(turn)
             led = self._led.get(me)
             if led is None:
