@@ -21,12 +21,9 @@ from cascada.codecs.envelope import (
     unpack,
 )
 from cascada.model.bill import (
-    COUNT_BITS,
     MOST_MONEY,
     MOST_TOKENS,
-    TOO_MUCH,
     UNKNOWN,
-    Bill,
 )
 from cascada.model.cost import Cost, packed
 from cascada.model.entry import UNSET, Codec, Entry, Flag
@@ -256,19 +253,20 @@ def test_what_a_future_version_wrote_is_corrupt(blob: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "cost", [b"", b"\x00", b"\x02\x01", b"\x01\x00", b"\x02\x01\x00", b"\x06" + b"\xff" * 6]
+    "cost",
+    [
+        b"",
+        b"\x00",
+        b"\x02\x01",
+        b"\x01\x00",
+        b"\x02\x01\x00",
+        b"\x06" + b"\xff" * 6,
+        b"\x38" + bytes(55) + b"\1",
+    ],
 )
 def test_what_no_load_took_is_corrupt(cost: bytes) -> None:
     with pytest.raises(CorruptEntry):
         unpack(header(flags=Flag.COSTED, rest=cost), HOME)
-
-
-def test_what_a_future_version_adds_to_a_cost_is_passed_on() -> None:
-    number = (TOO_MUCH.bit_length() - COUNT_BITS + 7) // 8
-    more = COST | 0x5A << 8 * number + COUNT_BITS
-    entry = unpack(pack(Entry(b"x", cost=more), HOME), HOME)
-    assert entry.cost == more
-    assert Bill.of(entry.cost) == Bill.of(COST)
 
 
 def test_a_value_that_no_load_brought_has_no_cost_and_no_byte_more() -> None:

@@ -34,7 +34,7 @@ version) makes it unreadable; an unknown bit in the high byte is kept and passed
 cascada that does not know COSTED yet misses what a load of this one has stored, and loads it once
 more; what that stores, both read.
 
-What a load took is the number of `model.bill` less its lowest field, as a whole number.
+What a load took is the number of `model.bill` less its highest field, as a whole number.
 
 `unpack` raises CorruptEntry, and nothing else, whatever bytes it is given.
 """
@@ -48,7 +48,7 @@ from math import inf
 from typing import Final
 from zlib import crc32
 
-from cascada.model.bill import COUNT_BITS, TOO_MUCH, UNKNOWN
+from cascada.model.bill import SAID, TOO_MUCH, UNKNOWN
 from cascada.model.entry import UNSET, Codec, Entry, Flag
 from cascada.model.errors import BadInput, CorruptEntry
 
@@ -153,7 +153,7 @@ def digest_of(entry: Entry) -> bytes:
 
 
 def _cost_packed(cost: int) -> bytes:
-    number = cost >> COUNT_BITS
+    number = cost & SAID
     size = (number.bit_length() + 7) // 8
     return bytes((size,)) + number.to_bytes(size, "little")
 
@@ -244,10 +244,10 @@ def _cost(data: bytes, start: int) -> tuple[int, int]:
         raise CorruptEntry("an entry is cut off in what its load took")
     if end == start + 1 or not data[end - 1]:  # there is one form of each number
         raise CorruptEntry("an entry does not say what its load took as it should")
-    cost = int.from_bytes(data[start + 1 : end], "little") << COUNT_BITS | UNKNOWN
+    cost = int.from_bytes(data[start + 1 : end], "little")
     if cost & TOO_MUCH:
         raise CorruptEntry("an entry says that its load took more than any does")
-    return cost, end
+    return cost | UNKNOWN, end
 
 
 def _unknown(beginning: bytes) -> str:

@@ -244,7 +244,7 @@ def _workers(name: str, columns: Columns) -> Workers | None:
 
 
 def _filed(tiers: Sequence[str]) -> type[Kind]:
-    """A Kind that writes what it counts into its cells, too; `l1` is written by who counts it."""
+    """A Kind that writes what it counts into its cells, too; `in_memory` is by who counts."""
     places = {name: place for place, name in enumerate(tiers, len(COUNTERS))}
 
     class Filed(Kind):
@@ -255,7 +255,7 @@ def _filed(tiers: Sequence[str]) -> type[Kind]:
             self.cells[places[tier]] = self.below[tier]
 
     for place, name in enumerate(COUNTERS):
-        if name != "l1":
+        if name != "in_memory":
             setattr(Filed, name, _written(name, place))
     return Filed
 

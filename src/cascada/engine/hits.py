@@ -58,8 +58,7 @@ class Hits:
             return None
         record.used = now
         kind = record.partition.kind
-        kind.cells[0] = kind.l1 = kind.l1 + 1
-        kind.saved += record.cost
+        kind.cells[0] = kind.in_memory = kind.in_memory + record.cost
         return Hit(value, MEMORY, now - record.born, False, False, record)
 
     def elsewhere(self, record: Record, want: Any = None) -> Hit[Any] | None:
@@ -109,7 +108,7 @@ class Hits:
             or (now >= memory.freshness.until and not memory.freshness.extend(now))
         ):
             now = float("inf")  # each by itself
-        times = saved = 0
+        saved = 0
         for record in map(partition.records.get, ids):
             if record is None:
                 add(None)
@@ -119,14 +118,12 @@ class Hits:
                 and (value := record.value) is not UNSET
             ):
                 record.used = now
-                times += 1
                 saved += record.cost
                 add(Hit(value, MEMORY, now - record.born, False, False, record))
             else:
                 add(one(record))
         kind = partition.kind
-        kind.cells[0] = kind.l1 = kind.l1 + times
-        kind.saved += saved
+        kind.cells[0] = kind.in_memory = kind.in_memory + saved
         return found
 
     def _is_seen(self, record: Record) -> bool:

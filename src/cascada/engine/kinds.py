@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from threading import RLock
 from typing import Any, Final
 
+from cascada.model.bill import count_of
 from cascada.model.entry import MEMORY
 from cascada.model.keys import Prefix
 from cascada.model.policy import BUILT_IN, Policy, with_built_in
@@ -37,21 +38,23 @@ class Counters:
     store: `stored` values of `stored_bytes`, `bulky` of them. Loaded values that only their callers
     had: `oversized`, `unstorable` (no exact form), `unfit` (for what they were made from).
 
-    Sums of what loads took and cost (`model.bill`): what hits have `saved`, and those of other
-    threads (`saved_elsewhere`); of them, what streams have that were `replayed` from a tier; what
-    reads have that `shared` another caller's load; and what was `spent` by all that sources were
-    asked for.
+    Sums of what loads took and cost (`model.bill`): what hits have saved `in_memory` (the sum says
+    how many they are: `l1`), those of other threads (`saved_elsewhere`), and those below
+    (`saved_below`); what of all these streams have that were `replayed` from a tier; what reads
+    have that `shared` another caller's load; and what was `spent` by all that sources were asked
+    for.
     """
 
     __slots__ = (
         "below", "bulky", "checked", "coalesced", "corrupt", "differed", "differed_1s",
-        "differed_10s", "elsewhere", "l1", "load_failures", "load_seconds", "loads", "misses",
-        "oversized", "refused", "replayed", "saved", "saved_elsewhere", "shared", "spent", "stale",
-        "stored", "stored_bytes", "timed_hits", "timed_seconds", "unchecked", "unfit", "unstorable",
+        "differed_10s", "elsewhere", "in_memory", "load_failures", "load_seconds", "loads",
+        "misses", "oversized", "refused", "replayed", "saved_below", "saved_elsewhere", "shared",
+        "spent", "stale", "stored", "stored_bytes", "timed_hits", "timed_seconds", "unchecked",
+        "unfit", "unstorable",
     )  # fmt: skip
 
     def __init__(self) -> None:
-        self.l1 = self.elsewhere = 0
+        self.in_memory = self.elsewhere = 0
         self.below = _NONE
         self.misses = self.coalesced = self.stale = 0
         self.loads = self.load_failures = self.refused = self.corrupt = 0
@@ -60,8 +63,12 @@ class Counters:
         self.stored = self.stored_bytes = self.bulky = 0
         self.oversized = self.unstorable = self.unfit = 0
         self.timed_hits = 0
-        self.saved = self.saved_elsewhere = self.replayed = self.shared = self.spent = 0
+        self.saved_below = self.saved_elsewhere = self.replayed = self.shared = self.spent = 0
         self.load_seconds = self.timed_seconds = 0.0
+
+    @property
+    def l1(self) -> int:
+        return count_of(self.in_memory)
 
     @property
     def hits(self) -> int:
@@ -75,7 +82,8 @@ class Counters:
     @property
     def bills(self) -> tuple[int, int, int, int]:
         """What hits have saved, what replays have of that, what sharing has, and what was spent."""
-        return self.saved + self.saved_elsewhere, self.replayed, self.shared, self.spent
+        saved = self.in_memory + self.saved_below + self.saved_elsewhere
+        return saved, self.replayed, self.shared, self.spent
 
     def hit_below(self, tier: str) -> None:
         """A tier below memory has answered."""
@@ -88,8 +96,8 @@ class Counters:
 class Kind(Counters):
     """One data type of one tenant, and its counts. `told`: of `l1`, what observers know of.
 
-    `cells`: who adds to `l1` writes it into the first one, too. It is what other processes see
-    (`engine/filing.py`), or NOWHERE.
+    `cells`: who adds to `in_memory` writes it into the first one, too. It is what other processes
+    see (`engine/filing.py`), or NOWHERE.
     """
 
     __slots__ = ("cells", "data_type", "policy", "tenant", "told", "vectors")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from cascada.engine.kinds import Counters, Kind
-from cascada.model.bill import FIELDS, together
+from cascada.model.bill import FIELDS, UNKNOWN, count_in, together
 from cascada.model.policy import Policy
 from cascada.telemetry.custom import Series
 from cascada.telemetry.latency import BOUNDS, Latency
@@ -20,10 +20,13 @@ from cascada.tiers.contract import Usage
 if TYPE_CHECKING:
     from cascada.telemetry.ledger import Columns, Numbers
 
+_SUMS: Final = ("saved_below", "saved_elsewhere", "replayed", "shared", "spent")
 _BILLS: Final = ("saved", "replayed", "shared", "spent")
+"""What is on file of these: as `Kind.bills` has it."""
+
 COUNTERS: Final = (
-    "l1",  # whoever counts a hit in memory writes it by this place
-    *sorted(set(Counters.__slots__) - {"below", "l1", "saved_elsewhere", *_BILLS}),
+    "in_memory",  # whoever counts a hit in memory writes it by this place
+    *sorted(set(Counters.__slots__) - {"below", "in_memory", *_SUMS}),
 )
 _WHOLE: Final = {name for name in COUNTERS if isinstance(getattr(Counters(), name), int)}
 _OF_BILLS: Final = [f"{name} {part}" for name in _BILLS for part in FIELDS]
@@ -92,9 +95,14 @@ def _kind(tenant: str, data_type: str, row: list[float], tiers: Sequence[str]) -
     at = len(COUNTERS)
     kind.below = {name: int(count) for name, count in zip(tiers, row[at:], strict=False) if count}
     at += len(tiers)
-    for place, name in enumerate(_BILLS):
+    # All but how many has been rounded away there; what it was is with the bills.
+    kind.in_memory = count_in(row[0]) * UNKNOWN
+    bills = [0] * len(_BILLS)
+    for place in range(len(_BILLS)):
         first = at + place * len(FIELDS)
         bill = row[first : first + len(FIELDS)]
         if any(bill):
-            setattr(kind, name, together(dict(zip(FIELDS, bill, strict=True))))
+            bills[place] = together(dict(zip(FIELDS, bill, strict=True)))
+    saved, kind.replayed, kind.shared, kind.spent = bills
+    kind.saved_below = saved - kind.in_memory
     return kind

@@ -150,7 +150,7 @@ class SelfCheck:
             if answer.tier == "source":  # another caller's load: no hit
                 request.kind.shared += saved
                 continue
-            request.kind.saved += saved
+            request.kind.saved_below += saved
             request.kind.timed_hits += 1
             request.kind.timed_seconds += seconds / len(requests)
             if not _is_plain_hit(answer) or not self._has_room(request):

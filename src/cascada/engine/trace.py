@@ -103,7 +103,6 @@ class Trace:
             if tier != SOURCE or answer.coalesced:
                 _save(kind, answer, timed=timed)
             if tier == MEMORY:
-                kind.cells[0] = kind.l1 = kind.l1 + 1
                 kind.told += 1
                 continue
             if tier != SOURCE:
@@ -367,8 +366,10 @@ def _save(kind: Kind, answer: Hit[Any] | Answer, *, timed: bool) -> None:
         saved = answer.saves if isinstance(answer, Answer) else answer.origin.cost
     if answer.tier == SOURCE:
         kind.shared += saved
+    elif answer.tier == MEMORY:
+        kind.cells[0] = kind.in_memory = kind.in_memory + saved
     else:
-        kind.saved += saved
+        kind.saved_below += saved
 
 
 def _outcome(answer: Hit[Any] | Answer | Miss) -> tuple[EventKind, str | None, bool]:

@@ -6,14 +6,16 @@ addition, whatever it saves, and no sum ever loses a token or a cent. `one` make
 once for each load; `Bill.of` reads one, or a sum of them, when somebody asks.
 
     bits  field                    bits  field
-    48    how many                 48    how many of them have a price
-    72    microseconds             104   money, in millionths of a millionth
-    48    how many say tokens      72    of the tokens that went in, those that were in the
-    72    tokens that went in            provider's own cache
-    72    tokens that came out
+    64    microseconds             64    of the tokens that went in, those that
+    48    how many say tokens            were in the provider's own cache
+    64    tokens that went in      ...   how many
+    64    tokens that came out
+    48    how many have a price
+    88    money, in millionths of a millionth
 
-What is stored with an entry (`codecs/envelope.py`) is this number less its first field, so fields
-are never moved; new ones go behind the last.
+How many stands on top: as a float, which has 53 bits, such a sum still says it exactly, and so a
+worker's hits are on file with one store (`engine/filing.py`). What is stored with an entry
+(`codecs/envelope.py`) is the rest, so fields are never moved.
 """
 
 from __future__ import annotations
@@ -23,24 +25,33 @@ from dataclasses import dataclass
 from decimal import Context, Decimal
 from typing import Final
 
-UNKNOWN: Final = 1
+_48: Final = 2**48 - 1
+_64: Final = 2**64 - 1
+_88: Final = 2**88 - 1
+
+_FIELDS: Final = {
+    "micros": (0, _64),
+    "metered": (64, _48),
+    "tokens_in": (112, _64),
+    "tokens_out": (176, _64),
+    "priced": (240, _48),
+    "money": (288, _88),
+    "tokens_cached": (376, _64),
+    "count": (440, _64),
+}
+FIELDS: Final = tuple(_FIELDS)
+_MICROS, _METERED, _IN, _OUT, _PRICED, _MONEY, _CACHED, _COUNT = (
+    place for place, _ in _FIELDS.values()
+)
+
+UNKNOWN: Final = 1 << _COUNT
 """One answer, of which nothing else is known: no load of this cache's has brought it."""
 
-COUNT_BITS: Final = 48
-_SECONDS: Final = COUNT_BITS
-_METERED: Final = _SECONDS + 72
-_IN: Final = _METERED + 48
-_OUT: Final = _IN + 72
-_PRICED: Final = _OUT + 72
-_MONEY: Final = _PRICED + 48
-_CACHED: Final = _MONEY + 104
+SAID: Final = UNKNOWN - 1
+"""All bits but how many."""
 
-_48: Final = 2**48 - 1
-_72: Final = 2**72 - 1
-_104: Final = 2**104 - 1
-
-LONGEST: Final = 2**44 - 1
-"""Microseconds of one load, half a year: more is counted as this."""
+LONGEST: Final = 2**40 - 1
+"""Microseconds of one load, twelve days: more is counted as this."""
 MOST_TOKENS: Final = 2**40 - 1
 """Tokens of one load."""
 MOST_MONEY: Final = 10_000_000
@@ -52,10 +63,8 @@ _EXACT: Final = Context(prec=60)
 """Not that of the caller's thread, which may round to two digits."""
 
 _MOST_UNITS: Final = MOST_MONEY * 10**UNIT
-_END: Final = _CACHED + 72
-OF_ONE: Final = (
-    1
-    | LONGEST << _SECONDS
+TOO_MUCH: Final = ~(
+    LONGEST << _MICROS
     | 1 << _METERED
     | MOST_TOKENS << _IN
     | MOST_TOKENS << _OUT
@@ -63,9 +72,7 @@ OF_ONE: Final = (
     | (2**64 - 1) << _MONEY
     | MOST_TOKENS << _CACHED
 )
-"""The bits that one load's number may have, of the fields above."""
-TOO_MUCH: Final = (2**_END - 1) & ~OF_ONE
-"""The others: a number that has one of these was made by nobody."""
+"""The bits that no load's number has, less how many."""
 
 
 def units_of(money: Decimal | float) -> int:
@@ -78,26 +85,13 @@ def one(
 ) -> int:
     """One load as a number: what it took, its tokens (in, out, cached) and its price, if known."""
     micros = round(seconds * 1e6)
-    bill = UNKNOWN | max(0, min(micros, LONGEST)) << _SECONDS
+    bill = UNKNOWN | max(0, min(micros, LONGEST)) << _MICROS
     if tokens is not None:
         into, out, cached = tokens
         bill |= 1 << _METERED | into << _IN | out << _OUT | cached << _CACHED
     if units is not None:
         bill |= 1 << _PRICED | min(units, _MOST_UNITS) << _MONEY
     return bill
-
-
-_FIELDS: Final = {
-    "count": (0, _48),
-    "micros": (_SECONDS, _72),
-    "metered": (_METERED, _48),
-    "tokens_in": (_IN, _72),
-    "tokens_out": (_OUT, _72),
-    "priced": (_PRICED, _48),
-    "money": (_MONEY, _104),
-    "tokens_cached": (_CACHED, _72),
-}
-FIELDS: Final = tuple(_FIELDS)
 
 
 def apart(bill: int) -> list[int]:
@@ -112,7 +106,12 @@ def together(fields: Mapping[str, float]) -> int:
 
 def count_of(bill: int) -> int:
     """How many are in this sum."""
-    return bill & _48
+    return bill >> _COUNT
+
+
+def count_in(bill: float) -> int:
+    """The same of a sum that has become a float."""
+    return int(bill / UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,14 +135,14 @@ class Bill:
     @classmethod
     def of(cls, bill: int) -> Bill:
         """What a number, or a sum of them, says."""
-        count, metered, priced = bill & _48, bill >> _METERED & _48, bill >> _PRICED & _48
+        count, metered, priced = bill >> _COUNT, bill >> _METERED & _48, bill >> _PRICED & _48
         return cls(
             count,
-            (bill >> _SECONDS & _72) / 1e6,
-            bill >> _IN & _72 if metered else None,
-            bill >> _OUT & _72 if metered else None,
-            bill >> _CACHED & _72 if metered else None,
-            _money_of(bill >> _MONEY & _104) if priced else None,
+            (bill >> _MICROS & _64) / 1e6,
+            bill >> _IN & _64 if metered else None,
+            bill >> _OUT & _64 if metered else None,
+            bill >> _CACHED & _64 if metered else None,
+            _money_of(bill >> _MONEY & _88) if priced else None,
             count - priced,
         )
 

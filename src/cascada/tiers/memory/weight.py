@@ -24,6 +24,9 @@ RECORD: Final = 398
 PARTITION: Final = 600
 """A partition with its prefix and its place among the others, before it has two records."""
 
+COST: Final = sys.getsizeof(UNKNOWN) + 15 & ~15
+"""What its load took."""
+
 NAME: Final = 300
 """A name that no other record bears: its cell, its text, and the weak reference to it."""
 
@@ -45,7 +48,7 @@ def weight_of(resource_id: str, entry: Entry, cells: Sequence[Cell]) -> int:
     """`cells` are of the names that may be its alone: those weigh that no record bears yet."""
     weight = RECORD + BYTES + len(entry.data) + sys.getsizeof(resource_id)
     if entry.cost != UNKNOWN:
-        weight += sys.getsizeof(entry.cost) + 15 & ~15
+        weight += COST
     if entry.value is not UNSET:
         weight += _decoded(entry)
     for cell in cells:
