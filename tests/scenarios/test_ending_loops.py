@@ -55,8 +55,57 @@ def test_a_call_that_its_loop_s_end_cuts_off_is_sent_again(cache: Cache) -> None
         assert threads.submit(run, other()).result(20) == "loaded"
         first.result(10)
     assert len(calls) == 2
-    bridge = next(each for each in threading.enumerate() if each.name == "cascada-bridge")
-    assert inside(cache).home == bridge.ident
+    assert inside(cache).home == bridge()
+
+
+def bridge() -> int | None:
+    """The thread that caches without a loop live on."""
+    return next((each.ident for each in threading.enumerate() if each.name == "cascada-bridge"), 0)
+
+
+def test_where_several_loops_come_and_go_it_lives_on_the_bridge(cache: Cache) -> None:
+    async def use() -> int | None:
+        await cache.tenant("acme").set("x", "1", 1)
+        return inside(cache).home
+
+    async def home() -> int | None:
+        assert await use() == await asyncio.to_thread(run, use()) == threading.get_ident()
+        return threading.get_ident()
+
+    assert run(use()) == run(use()) == threading.get_ident(), "one after the other is not several"
+    run(home())
+    assert run(use()) == bridge()
+
+
+def test_a_loop_that_is_about_to_end_takes_no_call_any_more(cache: Cache) -> None:
+    """It would be left on a loop that nobody runs."""
+    calls: list[int | None] = []
+
+    async def row() -> str:
+        calls.append(threading.get_ident())
+        await asyncio.sleep(1)
+        return "loaded"
+
+    async def lingers() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ending.set()
+            await asyncio.sleep(0.3)
+
+    async def home() -> None:
+        await cache.tenant("acme").set("x", "1", 1)
+        tasks.add(asyncio.ensure_future(lingers()))
+        await asyncio.to_thread(acme.ttl, "x", "1")  # a call was carried here before
+
+    tasks: set[asyncio.Future[None]] = set()
+    acme, ending = cache.sync.tenant("acme"), threading.Event()
+    with ThreadPoolExecutor(1) as threads:
+        first = threads.submit(run, home())
+        assert ending.wait(10)
+        assert acme.load("x", "2", row).value == "loaded"
+        first.result(10)
+    assert calls == [bridge()]
 
 
 @pytest.mark.parametrize("how", ["waited for", "awaited"])

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from cascada.testing.inside import inside
 from tests.scenarios.row import until
 
 PATIENCE = 20.0
+STEP: ContextVar[str] = ContextVar("step")
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -133,6 +135,28 @@ def test_no_read_in_a_thread_is_older_than_an_invalidation_that_returned() -> No
         sys.setswitchinterval(interval)
 
 
+async def test_another_thread_vouches_for_no_record() -> None:
+    """It has not seen what the loop does between its look and its note of it."""
+    async with Cache() as cache:
+        acme = cache.tenant("acme")
+        await acme.set("x", "1", "here")
+        await acme.set("x", "2", "here", tags=["news"])
+        hits, record = (
+            inside(cache).engine.hits,
+            inside(cache).memory.records.get(acme.key("x", "1")),
+        )
+        assert record is not None
+        assert await asyncio.to_thread(hits.elsewhere, record)
+        await acme.invalidate(tag="news")
+        checked = record.checked
+        assert record.checked != record.tenant.changes
+        assert await asyncio.to_thread(hits.elsewhere, record) is None
+        assert record.checked == checked
+        assert (await asyncio.to_thread(cache.sync.tenant("acme").get, "x", "1")).value == "here"
+        assert record.checked == record.tenant.changes, "the loop has looked"
+        assert await asyncio.to_thread(hits.elsewhere, record)
+
+
 # --- whose loop, whose thread --------------------------------------------------------------------
 
 
@@ -164,8 +188,10 @@ def test_what_an_async_caller_brings_is_awaited_on_its_own_loop(cache: Cache) ->
         assert [hit.value for hit in many] == [True, True]
 
         async def pieces() -> AsyncIterator[bool]:
+            token = STEP.set("within")  # it belongs to one context, as all steps of one task do
             for _ in "ab":
                 yield await row()
+            STEP.reset(token)
 
         for _ in "twice":
             async with aclosing(acme.stream("s", "1", pieces)) as stream:
