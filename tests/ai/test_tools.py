@@ -175,6 +175,34 @@ async def test_an_answer_that_did_something_is_not_given_again(
         assert ran == 4
 
 
+async def test_a_write_of_very_many_is_one_of_all_of_their_type() -> None:
+    async with Cache() as cache:
+        bank = Bank(cache)
+        await bank.balances()
+        await cache.tenant("acme").set("other", "a1", "left alone")
+        await bank.tools.wrote(*[("account", f"b{each}") for each in range(20_000)])
+        await bank.balances()
+        assert bank.ran["balance"] == 6
+        assert await cache.tenant("acme").get("other", "a1")
+
+
+async def test_tools_that_one_function_makes_need_names() -> None:
+    async with Cache() as cache:
+        tools = Tools(cache, tenant="acme")
+
+        def made(said: str) -> Any:
+            async def tool() -> str:
+                return said
+
+            return tool
+
+        tools.add(made("one"), reads=[])
+        with pytest.raises(BadInput, match="called tool already"):
+            tools.add(made("two"), reads=[])
+        tools.add(made("two"), reads=[], name="two")
+        assert [await tools.call(each) for each in tools] == ["one", "two"]
+
+
 async def test_tenants_are_apart() -> None:
     async with Cache() as cache:
         bank = Bank(cache, tenant=None)

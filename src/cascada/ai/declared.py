@@ -19,9 +19,12 @@ from cascada.model import arguments
 from cascada.model.errors import BadInput, InvalidKey
 from cascada.model.keys import NO_SCOPE
 from cascada.model.made_of import MadeOf, sources_for, sources_of
-from cascada.model.names import all_of_type, resource_names
+from cascada.model.names import all_of_type, resource_names, type_name
 
 ANY: Final = "*"
+
+MOST_NAMES: Final = 1000
+"""Of one write; beyond it all of the types goes that it names."""
 
 Declared = tuple[str, Any] | Callable[..., Sequence[Any]]
 """A type and an id, which may name arguments in braces; or a function of the arguments."""
@@ -123,10 +126,13 @@ class _Template:
 def written_names(tenant: str, written: object) -> list[str]:
     """What an invalidation of all that was written names."""
     found: dict[str, None] = {}
-    for data_type, resource_id, scope, *_ in sources_for(tenant, written):
+    sources = sources_for(tenant, written)
+    for data_type, resource_id, scope, *_ in sources:
         if resource_id == ANY:
             found |= dict.fromkeys(all_of_type(tenant, data_type, scope))
         else:
             found |= dict.fromkeys(resource_names(tenant, data_type, resource_id, scope))
             found |= dict.fromkeys(resource_names(tenant, data_type, ANY, NO_SCOPE))
+    if len(found) > MOST_NAMES:
+        found = dict.fromkeys([type_name(tenant, each.data_type) for each in sources])
     return list(found)

@@ -42,12 +42,7 @@ from cascada.engine.loading import dependencies
 from cascada.engine.loading.loaders import in_a_thread
 from cascada.model import arguments
 from cascada.model.entry import Invalidated
-from cascada.model.errors import (
-    BadInput,
-    CascadaError,
-    Misuse,
-    SourceBusy,
-)
+from cascada.model.errors import BadInput, CascadaError, Misuse, SourceBusy
 from cascada.model.keys import Id
 from cascada.model.loaded import Loaded
 from cascada.model.plain import text_of
@@ -102,7 +97,8 @@ class Tools:
 
     def writes(self, *names: Declared, name: str | None = None) -> Callable[[F], F]:
         """Declare what a function writes, whatever else it does: that is invalidated when it has
-        ended, also when it failed. names: as the sources of `reads`."""
+        ended, also when it failed. names: as the sources of `reads`. A process that is killed in
+        between tells nobody: then what was read stays for its ttl."""
         how = _checked(None, names, name, None, ())
         return lambda function: self._take(function, how)
 
@@ -130,7 +126,7 @@ class Tools:
             itself, how = old.function, old.how.and_(how)
         tool = _Tool(self._settings, itself, how)
         there = self._tools.get(tool.name)
-        if there is not None and there is not old and there.whole_name != tool.whole_name:
+        if there is not None and there is not old and not tool.replaces(there):
             raise BadInput(
                 f"there is a tool called {tool.name} already, {there.whole_name}; pass name="
             )
@@ -193,12 +189,7 @@ class SyncTools(Face[Tools]):
 class _Tool:
     """One tool: a function, what it declares, and how it is called for that."""
 
-    def __init__(
-        self,
-        settings: Keeper,
-        function: Callable[..., Any],
-        how: _How,
-    ) -> None:
+    def __init__(self, settings: Keeper, function: Callable[..., Any], how: _How) -> None:
         arguments.function(function, "function", "the function that the tool is")
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise Misuse("a tool returns one value, and this is a generator; return a list")
@@ -222,6 +213,16 @@ class _Tool:
         self._reads = self._declared(how.reads)
         self._writes = self._declared(how.writes)
         self.call: Any = self._wrapped()
+
+    def replaces(self, other: _Tool) -> bool:
+        """Whether it is the other one, defined anew (in a notebook, say): not a second one that the
+        same code has made, with another thing in its closure."""
+        if self.function is other.function:
+            return True
+        code = self.recipe.code
+        return self.whole_name == other.whole_name and (
+            code is None or code is not other.recipe.code
+        )
 
     def _declared(self, given: Sequence[Parsed] | None) -> Declaration | None:
         if given is None:

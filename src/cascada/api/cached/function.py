@@ -81,9 +81,10 @@ class CachedFunction:
         identity = f"{self.module}.{self.name}"
         self._identity: tuple[Any, ...] = (identity,)
         code = getattr(self._base, "__code__", None)
-        if isinstance(code, CodeType) and code.co_name == "<lambda>":
+        self.code = code if isinstance(code, CodeType) else None
+        if self.code is not None and self.code.co_name == "<lambda>":
             # No name tells it from another one.
-            self._identity = identity, _said(code)
+            self._identity = identity, _said(self.code)
         self.data_type = arguments.data_type(identity if data_type is None else data_type)
         self.ttl = ttl
         self.tags = tuple(tags)
