@@ -59,16 +59,16 @@ _TEXTS: Final = 300  # of the library, from which the documents are chosen
 _PART: Final = 150
 """Steps that all columns have done before any goes on."""
 
-_REFRESH: Final = 0.4
+_REFRESH: Final = 0.5
 _SHOWN: Final = 5  # wrong answers and failures of a column that are written out
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m examples.agent_service.demo")
     parser.add_argument(
-        "--reads", type=_count, default=4400, help="of each race (default %(default)s)"
+        "--reads", type=_count, default=4500, help="of each race (default %(default)s)"
     )
-    parser.add_argument("--edit-every", type=_count, default=58, help="reads; default %(default)s")
+    parser.add_argument("--edit-every", type=_count, default=56, help="reads; default %(default)s")
     parser.add_argument(
         "--skews",
         type=_positive,

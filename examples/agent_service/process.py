@@ -39,6 +39,7 @@ async def running_service(
         cwd=_ROOT,
         env={**os.environ, **environment},
         stdout=PIPE,
+        start_new_session=True,  # Ctrl-C is for who started it, and will stop it
     )
     try:
         yield await _address(process)
@@ -85,7 +86,10 @@ class RedisServer:
     async def start(self) -> None:
         """Start it; it answers when this returns."""
         self._process = await asyncio.create_subprocess_exec(
-            *self._command, "--port", str(self._port), stdout=DEVNULL, stderr=DEVNULL
+            *(*self._command, "--port", str(self._port)),
+            stdout=DEVNULL,
+            stderr=DEVNULL,
+            start_new_session=True,
         )
         try:
             async with asyncio.timeout(_STARTS_WITHIN):

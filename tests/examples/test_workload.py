@@ -59,7 +59,7 @@ def test_each_sentence_names_its_document_and_its_version() -> None:
 
 @pytest.mark.parametrize("skew", SKEWS)
 def test_a_race_has_enough_edits_each_of_what_is_asked_about_soon(skew: float) -> None:
-    race = planned(4400, 58, skew)
+    race = planned(4500, 56, skew)
     edits = [(at, step) for at, step in enumerate(race) if isinstance(step, Edit)]
     assert sum(len(each.versions) for _, each in edits) > OBSERVABLE
     for at, each in edits:
