@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
+from cascada import get_ttl_for_data_type
 from examples.agent_service import terminal
 from examples.agent_service.acts import Acts
 from examples.agent_service.answering import DOLLARS_IN, DOLLARS_OUT
@@ -169,6 +170,11 @@ class _Demo:
         chosen = self._chosen
         planned = list(steps(world, chosen.reads, chosen.edit_every, skew, SEED))
         terminal.title(f"The race: {chosen.reads} reads of each column, skew {skew}")
+        terminal.say(
+            "TTL by hand: cache-aside over the same Redis with the lifetimes that cascada has "
+            f"(answers: {get_ttl_for_data_type('agent_response')} s); an edit deletes the "
+            "document's own key."
+        )
         terminal.say(
             f"Wrong is an answer that shows a version which was replaced {GRACE * 1000:.0f} ms or "
             "longer before it was asked for, in every column."
