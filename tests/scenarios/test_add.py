@@ -163,6 +163,32 @@ async def test_a_caller_who_leaves_ends_nothing_that_others_have_added(
         assert (await acme.get("x", key)).value == "left"
 
 
+async def test_what_memory_has_forgotten_meanwhile_it_does_not_keep(
+    shaky: Cache, flaky: FlakyTier
+) -> None:
+    memory = inside(shaky).memory
+    acme = shaky.tenant("acme")
+    with flaky.hang("fill", carried_out=True) as held:
+        adding = asyncio.ensure_future(acme.add("x", "1", "value"))
+        await held.reached()
+        memory.flush()  # numbers may begin anew, far below that of this fill
+    assert await adding
+    assert memory.records.get(acme.key("x", "1")) is None
+    assert (await acme.get("x", "1")).tier == "l3"
+
+
+async def test_an_invalidation_that_comes_while_it_is_told_ends_it(
+    shaky: Cache, flaky: FlakyTier
+) -> None:
+    acme = shaky.tenant("acme")
+    with flaky.hang("fill", carried_out=True) as held:
+        adding = asyncio.ensure_future(acme.add("x", "1", "value", tags=["news"]))
+        await held.reached()
+        await acme.invalidate(tag="news")
+    assert await adding
+    assert not await acme.get("x", "1")
+
+
 async def test_redis_knows_what_it_has_stored_though_its_reply_was_lost(
     redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

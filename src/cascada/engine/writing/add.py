@@ -72,6 +72,8 @@ async def carry_out(
     now = asyncio.get_running_loop().time
     ends = now() + PATIENCE
     while True:
+        # From before all else: what memory forgets meanwhile, it forgets together with its numbers.
+        in_memory = stack.memory.grant(request.key)
         seen = await _read(stack, request)
         if any(is_value(request, answer) for answer in seen.values()):
             return False
@@ -82,7 +84,7 @@ async def carry_out(
         if filled.accepted:
             stack.trace.stored(request.kind, request.key, len(entry.data), stack.timer())
             if stack.lower:
-                await _tell_above(stack, request, entry, seen, filled)
+                await _tell_above(stack, request, entry, seen, filled, in_memory)
                 return True
             # What is larger than all of memory finds no place.
             return stack.memory.records.get(request.key) is not None
@@ -127,7 +129,8 @@ async def _decide(stack: Stack, request: Request, entry: Entry, seen: Answers) -
             filled = await lowest.fill_for_certain(lease, entry)
         except Unanswered:
             # If it is there all the same, those above must not go on without it.
-            await redelivery.defer(stack, stack.lower[:-1], [key_name(request.key)])
+            if above := stack.lower[:-1]:
+                await redelivery.defer(stack, above, [key_name(request.key)])
             raise
     else:
         (filled,) = await lowest.fill([lease], [entry])
@@ -143,14 +146,18 @@ async def once_lease(tier: Tier, request: Request, seen: Answers) -> Lease:
 
 
 async def _tell_above(
-    stack: Stack, request: Request, entry: Entry, seen: Answers, filled: Filled
+    stack: Stack,
+    request: Request,
+    entry: Entry,
+    seen: Answers,
+    filled: Filled,
+    in_memory: Lease,
 ) -> None:
     """The tiers above the lowest: they have the value as well, or nothing, and memory is the last.
 
     What one of them cannot be told it is told later, and not read before.
     """
     memory, names = stack.memory, [key_name(request.key)]
-    in_memory = memory.grant(request.key)
     numbered = filled.seq if stack.lower[-1] is stack.authority else None
     kept = filled.outcome is Outcome.PLAIN
     unreached: list[GuardedTier] = []
