@@ -195,8 +195,8 @@ async def test_a_kept_answer_is_each_callers_own_and_whole(cache: Cache) -> None
 async def test_what_cannot_be_read_again_is_for_its_caller_alone(
     cache: Cache, caplog: pytest.LogCaptureFixture
 ) -> None:
-    chat = model(cache, more={"additional_kwargs": {"odd": object()}}, pause=0.05)
-    async with asyncio.timeout(1):  # those who wait do not go on one after the other
+    chat = model(cache, more={"additional_kwargs": {"odd": object()}}, pause=0.2)
+    async with asyncio.timeout(5):  # those who wait do not go on one after the other
         assert len(set(await outcomes(chat, 50))) == 50
     assert [each.levelno for each in caplog.records] == [logging.WARNING]
     assert "an answer of type langchain_answer is not kept" in caplog.text
@@ -205,8 +205,8 @@ async def test_what_cannot_be_read_again_is_for_its_caller_alone(
 
 async def test_what_is_too_large_is_for_its_caller_alone() -> None:
     async with Cache(limits=Limits(max_value_bytes=1000)) as cache:
-        chat = model(cache, behave=lambda number: f"{number} {1000 * 'x'}", pause=0.05)
-        async with asyncio.timeout(1):
+        chat = model(cache, behave=lambda number: f"{number} {1000 * 'x'}", pause=0.2)
+        async with asyncio.timeout(5):
             assert len(set(await outcomes(chat, 50))) == 50
 
 

@@ -198,10 +198,10 @@ async def test_who_waits_for_what_cannot_be_kept_goes_on_at_once(cache: Cache) -
     kept: CascadaCache[Any] = CascadaCache(cache, tenant="acme")
 
     async def node(state: State) -> State:
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.2)
         return {"said": Own(1)}  # type: ignore[typeddict-item]  # on purpose
 
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(5):
         assert await outcomes(graph(kept, node), 40) == [Own(1)] * 40
 
 

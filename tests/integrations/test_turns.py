@@ -100,6 +100,26 @@ async def test_a_circle_of_three_goes_on(cache: Cache) -> None:
     assert not turns_of(framework)
 
 
+async def test_what_a_leader_has_started_does_not_wait_for_it(cache: Cache) -> None:
+    """A node runs a graph that has the same node; or two graphs run each other's."""
+    framework = Framework(cache)
+
+    async def outer(first: str, second: str) -> list[int]:
+        caller = id(asyncio.current_task())
+        await framework._asked.look({first: caller})
+        await asyncio.sleep(0.01)
+        (found,) = await asyncio.gather(framework.ask(second))  # in a task of its own
+        await framework._asked.keep(first, 7, caller)
+        return found
+
+    async with asyncio.timeout(5):
+        assert await outer("a", "a") == [1]
+        await framework.clear()
+        both = await asyncio.gather(outer("b", "c"), outer("c", "b"))
+    assert set(map(tuple, both)) <= {(2,), (7,)}
+    assert not turns_of(framework)
+
+
 async def test_a_turn_lasts_no_longer_than_anybody_waits(cache: Cache) -> None:
     """Its task goes on for ever, and stores nothing."""
     framework = Framework(cache, wait=0.1)

@@ -10,9 +10,10 @@ its key. Others who miss that key wait until it is over, and look again. It is o
 - when it has lasted for as long as its leader would wait: a task may go on for ever after a failed
   call.
 
-A leader may wait for another one's turn, as it may ask for several keys one after the other. Where
-that would lead back to itself, it does not wait, and makes its own call. All of this is in one
-event loop. What may be stored is nothing that is decided here.
+A leader may wait for another one's turn, as it may ask for several keys one after the other; so may
+what it has started, whose end it waits for: a node of a graph that runs another graph. Where that
+would lead back to itself, nobody waits, and a call is made once more. All of this is in one event
+loop. What may be stored is nothing that is decided here.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from contextvars import ContextVar
 from typing import Any
 
 from cascada.model.keys import Key
@@ -34,10 +36,14 @@ class Turn:
 
     def __init__(self, key: Key, leader: Task, until: float) -> None:
         self.key = key
-        self.leader = leader
+        self.leader: Task | None = leader
         self.until = until
         self.over = asyncio.Event()
         self.futile = False
+
+
+_taken: ContextVar[tuple[Turn, ...]] = ContextVar("cascada_turns", default=())
+"""The turns that this task has, and those that it was started in."""
 
 
 class Turns:
@@ -50,45 +56,51 @@ class Turns:
     def __init__(self) -> None:
         self._turns: dict[tuple[asyncio.AbstractEventLoop, Key], Turn] = {}
         self._led: dict[Task, set[Turn]] = {}
-        self._waiting: dict[Task, Sequence[Turn]] = {}
+        self._waiting: dict[Task, list[Sequence[Turn]]] = {}
 
     def of_others(self, keys: Iterable[Key], until: float) -> list[Turn]:
         """The turns that this task is to wait for."""
         loop, me = asyncio.get_running_loop(), asyncio.current_task()
         if not self._turns or me is None or loop.time() >= until:
             return []
-        found = []
+        mine, found = _mine(me), []
         for key in keys:
             turn = self._turns.get((loop, key))
-            if turn is not None and turn.leader is not me and loop.time() < turn.until:
+            if turn is not None and turn.leader not in mine and loop.time() < turn.until:
                 found.append(turn)
-        return [] if self._lead_back(found, me) else found
+        return [] if self._lead_back(found, mine) else found
 
-    def _lead_back(self, turns: Sequence[Turn], me: Task) -> bool:
+    def _lead_back(self, turns: Sequence[Turn], mine: set[Task]) -> bool:
         """Whether one of them is not over before this task has what it waits for."""
         seen: set[Task] = set()
         ahead = [turn.leader for turn in turns]
         while ahead:
             task = ahead.pop()
-            if task is me:
+            if task in mine:
                 return True
-            if task not in seen:
+            if task is not None and task not in seen:
                 seen.add(task)
-                ahead += [turn.leader for turn in self._waiting.get(task, ())]
+                waited = self._waiting.get(task, ())
+                ahead += [turn.leader for turns in waited for turn in turns]
         return False
 
     async def over(self, turns: Sequence[Turn], until: float) -> bool:
         """Wait for them, at most until then; whether to wait for the next ones is worth it."""
         me = asyncio.current_task()
         assert me is not None
-        self._waiting[me] = turns
+        mine = _mine(me)
+        for task in mine:
+            self._waiting.setdefault(task, []).append(turns)
         try:
             for turn in turns:
                 with suppress(TimeoutError):
                     async with asyncio.timeout_at(min(turn.until, until)):
                         await turn.over.wait()
         finally:
-            del self._waiting[me]
+            for task in mine:
+                self._waiting[task].remove(turns)
+                if not self._waiting[task]:
+                    del self._waiting[task]
         return not any(turn.futile for turn in turns)
 
     def take(self, keys: Iterable[Key], wait: float) -> list[Turn]:
@@ -111,6 +123,8 @@ class Turns:
                 led = self._led[me] = set()
                 me.add_done_callback(self._left)
             led.add(turn)
+        if taken:
+            _taken.set((*[turn for turn in _taken.get() if turn.leader is not None], *taken))
         return taken
 
     def of(self, key: Key) -> Turn | None:
@@ -120,19 +134,25 @@ class Turns:
     def end(self, turn: Turn, *, futile: bool = False) -> None:
         """What came is stored. `futile`: it cannot be, nor could what the next one brings, so that
         those who wait need not make their calls one after the other."""
-        led = self._led.get(turn.leader)
-        if led is None or turn not in led:
+        leader, turn.leader = turn.leader, None
+        if leader is None:
             return  # it is over
-        del self._turns[turn.leader.get_loop(), turn.key]
+        del self._turns[leader.get_loop(), turn.key]
         turn.futile = futile
         turn.over.set()
+        led = self._led[leader]
         led.discard(turn)
         if not led:
             # A task that lives long takes many turns.
-            del self._led[turn.leader]
-            turn.leader.remove_done_callback(self._left)
+            del self._led[leader]
+            leader.remove_done_callback(self._left)
 
     def _left(self, task: Task) -> None:
         """The leader's task has ended."""
         for turn in list(self._led.get(task, ())):
             self.end(turn)
+
+
+def _mine(me: Task) -> set[Task]:
+    """This task, and those that wait for it, as far as they lead."""
+    return {me, *[turn.leader for turn in _taken.get() if turn.leader is not None]}
