@@ -108,19 +108,20 @@ class _Demo:
             f"model, at ${DOLLARS_IN:.2f} for a million tokens in and ${DOLLARS_OUT:.2f} out"
         )
         outcomes, missed = [], []
-        with tempfile.TemporaryDirectory(prefix="cascada-demo-") as folder:
-            async with running_redis(Path(folder)) as redis:
-                for skew in self._skews:
-                    world = World(self._texts, SEED)
-                    namespace = f"demo-{uuid4().hex}"
-                    own = Path(folder) / namespace
-                    own.mkdir()
-                    async with self._columns(own, redis, namespace) as columns:
-                        await self._fill(columns, world)
-                        outcomes.append(await self._race(columns, world, skew))
-                        if skew == self._skews[-1]:
-                            missed += await self._act(columns, world, redis, namespace)
-                        missed += _failures(columns)
+        for skew in self._skews:
+            world = World(self._texts, SEED)
+            namespace = f"demo-{uuid4().hex}"
+            with tempfile.TemporaryDirectory(prefix="cascada-demo-") as folder:
+                # Each race has a Redis of its own: the cache by hand knows no namespaces.
+                async with (
+                    running_redis(Path(folder)) as redis,
+                    self._columns(Path(folder), redis, namespace) as columns,
+                ):
+                    await self._fill(columns, world)
+                    outcomes.append(await self._race(columns, world, skew))
+                    if skew == self._skews[-1]:
+                        missed += await self._act(columns, world, redis, namespace)
+                    missed += _failures(columns)
         return self._conclude(outcomes, missed, time.perf_counter() - begun)
 
     @asynccontextmanager

@@ -29,7 +29,7 @@ from examples.agent_service.world import World
 from tests.examples.serving import served
 from tests.servers.redis import RedisServer
 
-SHORT = ["--reads", "240", "--edit-every", "20", "--latency", "10", "--rate", "300"]
+SHORT = ["--reads", "300", "--edit-every", "20", "--latency", "10", "--rate", "200"]
 
 WORLD = World(standard_library(300), seed=3)
 CREATIONS = list(WORLD.creations())
@@ -53,7 +53,7 @@ def test_the_demo_runs_three_columns_over_http(capsys: pytest.CaptureFixture[str
     table = {line[:20].strip(): line[20:].split() for line in said.splitlines()}
     without, by_hand_wrong, cascada, target = table["WRONG ANSWERS"]
     assert (without, cascada, target) == ("0", "0", "0"), said
-    assert int(by_hand_wrong) > 3, said
+    assert int(by_hand_wrong) > 0, said
     assert table["failed requests"][::2] == ["0", "0"], said
     # So short a race has more first reads than the targets leave room for; all else holds.
     missed = [line for line in said.splitlines() if line.startswith("missed:")]
