@@ -202,11 +202,14 @@ class Leases:
         keys: list[Argument] = []
         each: list[Argument] = []
         # A load's value is made after its lease, whatever was seen.
+        known: tuple[bytes, ...] | None = None
+        mine: list[int] = []
         fences = [seen if force or isinstance(seen, Fence) else None for (_, seen), _ in asked]
         for ((key, seen), token), fence in zip(asked, fences, strict=True):
             text = key.text.encode()
             keys += layout.fill_keys(text)[:3]
-            mine = _places(generations, layout.borne(key)[1])
+            if (borne := layout.borne(key)[1]) is not known:  # keys without a context share them
+                known, mine = borne, _places(generations, borne)
             each += (
                 b"" if seen is None else seen.mark,
                 b"" if fence is None else fence.epoch or _UNKNOWN,
@@ -280,12 +283,15 @@ class Leases:
         keys: list[Argument] = []
         each: list[Argument] = []
         size = 0
+        known: tuple[bytes, ...] | None = None
+        static: list[int] = []
         for lease, entry in fills:
             key = lease.key
             text = key.text.encode()
-            static = _places(generations, layout.borne(key)[1])
+            if (borne := layout.borne(key)[1]) is not known:
+                known, static = borne, _places(generations, borne)
             names = lease.names if entry is None else entry.names
-            late = _places(generations, map(layout.generation, names))
+            late = _places(generations, map(layout.generation, names)) if names else []
             kind, version, life, before, after, own = b"", b"", 1, b"", b"", b""
             if entry is not None:
                 kind = b"once" if lease.once else b"k:" + text if lease.forced else b""
