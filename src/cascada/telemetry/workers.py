@@ -18,10 +18,8 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 import stat
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -218,7 +216,11 @@ def home_of_folders() -> Path:
     """This user's folder of folders. In memory, if there is such a place: it is mapped, and a disk
     may make whoever writes to it wait."""
     memory = Path("/dev/shm")
-    base = memory if os.access(memory, os.W_OK | os.X_OK) else Path(tempfile.gettempdir())
+    base = memory
+    if not os.access(memory, os.W_OK | os.X_OK):
+        import tempfile  # nor is this read by a process that works alone
+
+        base = Path(tempfile.gettempdir())
     home = base / f"cascada-{os.getuid()}"
     with suppress(FileExistsError):
         home.mkdir(mode=0o700)
@@ -230,6 +232,8 @@ def home_of_folders() -> Path:
 
 def _sweep(home: Path) -> None:
     """Delete the folders of makers that are gone, if no worker of theirs is left."""
+    import shutil  # with all kinds of archives, which nobody has here
+
     for folder in home.iterdir():
         namespace, _, rest = folder.name.partition("-")
         maker, _, started = rest.partition("-")
