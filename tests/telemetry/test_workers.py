@@ -208,7 +208,8 @@ def test_workers_that_multiprocessing_has_started_belong_together(tmp_path: Path
     program = tmp_path / "program.py"
     program.write_text(
         "import multiprocessing, os\n"
-        "from cascada.telemetry.workers import folder_of_group, maker_of_this\n"
+        "from cascada.telemetry.makers import maker_of_this\n"
+        "from cascada.telemetry.workers import folder_of_group\n"
         "def work(): print(maker_of_this(), folder_of_group() is not None, flush=True)\n"
         "if __name__ == '__main__':\n"
         "    print(os.getpid(), folder_of_group() is not None, flush=True)\n"

@@ -29,6 +29,7 @@ from cascada.engine.other_workers import COUNTERS, Others, columns_of, others_of
 from cascada.engine.stack import Stack
 from cascada.model.bill import FIELDS, apart
 from cascada.telemetry.custom import Series
+from cascada.telemetry.makers import maker_of_this
 from cascada.telemetry.named import Named
 
 if TYPE_CHECKING:
@@ -235,12 +236,12 @@ class Filing:
 
 
 def _workers(name: str, columns: Columns) -> Workers | None:
-    with suppress(ImportError):  # no locks on files: Windows
-        from cascada.telemetry.workers import Workers, folder_of_group
+    if maker_of_this() is None:
+        return None
+    from cascada.telemetry.workers import Workers, folder_of_group
 
-        folder = folder_of_group()
-        return None if folder is None else Workers(folder, name, columns)
-    return None
+    folder = folder_of_group()
+    return None if folder is None else Workers(folder, name, columns)
 
 
 def _filed(tiers: Sequence[str]) -> type[Kind]:

@@ -1,8 +1,6 @@
-"""The workers of one service on this host: whose counts belong together, and their sum.
+"""The workers of one service on this host: where their counts lie, and their sum.
 
-Workers are processes that another one has made of itself: gunicorn's, which are forked, and
-uvicorn's (`--workers`), which multiprocessing starts. A process that a shell or an init has started
-works alone. Each worker has a `Ledger` in the folder of its maker; who is scraped adds all of them
+Each worker has a `Ledger` in the folder of its maker; who is scraped adds all of them
 up. What a dead one has counted is moved to `<name>.past`, so that nothing is ever lost or counted
 twice, whoever is killed on the way:
 
@@ -10,8 +8,6 @@ twice, whoever is killed on the way:
   finds one of them later deletes it and adds nothing.
 - One process at a time does that, by a lock. Whoever does not get it in time (its holder may stand
   still) reads only, and once more if `past` was replaced meanwhile.
-
-Only on Linux is it known who made a process, and when: elsewhere each works alone.
 """
 
 from __future__ import annotations
@@ -19,7 +15,6 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -29,6 +24,7 @@ from typing import Final
 import msgspec
 
 from cascada.telemetry.ledger import Columns, Numbers, add, in_order, read
+from cascada.telemetry.makers import maker_of_this, space, started
 
 PATIENCE: Final = 1.0
 """Seconds that a scrape waits for the lock of another."""
@@ -169,47 +165,14 @@ def folder_of_group() -> Path | None:
 
     OSError if it cannot be had.
     """
-    if sys.platform != "linux" or (maker := maker_of_this()) is None:
+    if (maker := maker_of_this()) is None:
         return None
     home = home_of_folders()
-    folder = home / f"{space()}-{maker}-{_started(maker)}"
+    folder = home / f"{space()}-{maker}-{started(maker)}"
     if not folder.is_dir():
         _sweep(home)
         folder.mkdir(mode=0o700, exist_ok=True)
     return folder
-
-
-def maker_of_this() -> int | None:
-    """The process that has made this one of itself; None if that is another program."""
-    # Loaded in each process that it has started.
-    started = sys.modules.get("multiprocessing.process")
-    parent = None if started is None else started.parent_process()
-    if parent is not None:
-        return int(parent.pid)
-    maker = os.getppid()
-    own, theirs = _command("self"), _command(str(maker))
-    # What forks without executing anything has its parent's command line. But setproctitle, where
-    # gunicorn finds it, writes others.
-    renamed = own.startswith(b"gunicorn: worker") and theirs.startswith(b"gunicorn: master")
-    return maker if own and (own == theirs or renamed) else None
-
-
-def _command(process: str) -> bytes:
-    try:
-        return Path(f"/proc/{process}/cmdline").read_bytes()
-    except OSError:
-        return b""
-
-
-def _started(process: int) -> str:
-    """When it was started, in ticks since the machine was: numbers of processes come again."""
-    said = Path(f"/proc/{process}/stat").read_text("ascii", "replace")
-    return said.rpartition(")")[2].split()[19]
-
-
-def space() -> str:
-    """Containers that share /dev/shm may have the same numbers of processes."""
-    return "".join(filter(str.isdigit, os.readlink("/proc/self/ns/pid")))
 
 
 def home_of_folders() -> Path:
@@ -236,11 +199,11 @@ def _sweep(home: Path) -> None:
 
     for folder in home.iterdir():
         namespace, _, rest = folder.name.partition("-")
-        maker, _, started = rest.partition("-")
+        maker, _, began = rest.partition("-")
         if namespace != space() or not maker.isdigit():
             continue  # of a container that shares this place: nobody here knows
         with suppress(OSError):
-            if _started(int(maker)) == started:
+            if started(int(maker)) == began:
                 continue
         with suppress(OSError):
             if all(map(_is_dead, folder.glob("*.counts"))):
