@@ -2,17 +2,19 @@
 
 import asyncio
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cascada import BadInput, Cache, Loaded, Policy, TierUnavailable
+from cascada import BadInput, Cache, Limits, Loaded, Policy, TierUnavailable
 from cascada.model.errors import Unanswered
 from cascada.testing.clock import ManualClock
 from cascada.testing.flaky import FlakyTier
 from cascada.testing.inside import inside
 from cascada.tiers.redis.tier import RedisTier
 from tests.scenarios.conftest import MakeCache, MakeNodes
+from tests.scenarios.row import until
 from tests.servers.redis import RedisServer
 
 
@@ -233,3 +235,27 @@ async def test_a_redis_that_is_full_adds_nothing_and_says_so(server: RedisServer
         server.say("CONFIG", "SET", "maxmemory", "0")
         assert not await acme.get("x", "1")
         assert await acme.add("x", "1", "value")
+
+
+async def test_a_tier_above_that_was_away_does_not_go_on_with_nothing(
+    server: RedisServer, tmp_path: Path
+) -> None:
+    def cache() -> Cache:
+        return Cache(
+            redis=server.url,
+            database=str(tmp_path / "cache.db"),
+            policies={"x": Policy(none_ttl=50)},
+            limits=Limits(op_timeout=0.1),
+        )
+
+    async with cache() as here, cache() as there:
+        await there.tenant("acme").load("x", "1", lambda: None)
+        inside(there).memory.flush()
+        assert (await there.tenant("acme").get("x", "1")).tier == "l2", "the absence"
+        await here.tenant("acme").get("x", "warm")
+        server.signal(signal.SIGSTOP)
+        assert await here.tenant("acme").add("x", "1", "value")
+        server.signal(signal.SIGCONT)
+        await until(lambda: not any(tier.deferred for tier in inside(here).lower))
+        inside(there).memory.flush()
+        assert (await there.tenant("acme").get("x", "1")).value == "value"
