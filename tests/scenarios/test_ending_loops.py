@@ -139,7 +139,8 @@ def test_but_not_one_that_may_be_carried_out_only_once(
         first.result(10)
 
 
-def test_a_loop_that_was_closed_without_ending_its_tasks_is_missed(cache: Cache) -> None:
+def test_a_loop_that_was_closed_without_ending_its_tasks_is_missed() -> None:
+    cache = Cache()
     loop, sent = asyncio.new_event_loop(), threading.Event()
 
     async def hanging() -> str:
@@ -164,6 +165,7 @@ def test_a_loop_that_was_closed_without_ending_its_tasks_is_missed(cache: Cache)
     loop.close()
     assert answered.wait(20)
     assert answers == ["loaded"]
+    cache.sync.close()
 
 
 def test_a_loop_that_is_open_and_does_not_run_is_told(cache: Cache) -> None:

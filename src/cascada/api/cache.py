@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -164,7 +165,7 @@ class Cache:
             self._validate(handle.tenant)
         return handle
 
-    @property
+    @cached_property
     def sync(self) -> SyncCache:
         """The same cache for code that waits: `cache.sync.tenant("acme").get(...)`."""
         from cascada.api.sync.faces import SyncCache  # most programs wait or await, not both

@@ -17,7 +17,7 @@ import threading
 from concurrent.futures import Future
 from contextlib import suppress
 from threading import Lock, Thread
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from cascada.model.errors import CacheClosed
 from cascada.model.secret import traced
@@ -98,6 +98,12 @@ class Bridge:
                 logger.error(  # noqa: TRY400 - what an error says may be a secret
                     "closing a cache failed: %s", traced(error)
                 )
+        # What loaders did by `asyncio.to_thread`. The loop would start a thread to wait for it,
+        # which is not possible any more when Python is ending.
+        loop: Any = asyncio.get_running_loop()
+        if (executor := getattr(loop, "_default_executor", None)) is not None:
+            loop._default_executor = None
+            executor.shutdown(wait=False)
 
     def join(self) -> None:
         """Wait for a thread that is ending: who has closed the last cache leaves nothing behind."""
