@@ -14,6 +14,7 @@ from anthropic import AsyncAnthropic
 from cascada import Bill, Cache, Price
 from cascada.ai.httpx2 import AsyncModelTransport
 from tests.ai.asking import client, plain_client
+from tests.ai.billing import compare
 from tests.servers.model import (
     Body,
     ModelServer,
@@ -27,6 +28,7 @@ from tests.servers.model import (
     streaming,
     whole,
 )
+from tests.servers.redis import RedisServer
 
 PRICES = {"m": Price(input=2, output=8, cached=0.5, written=2.5)}
 HELLO: list[Any] = [{"role": "user", "content": "hello"}]
@@ -214,3 +216,12 @@ async def test_a_price_is_known_by_the_name_that_was_asked_for_as_well(models: M
             await openai.chat.completions.create(model="m", messages=messages)
         told = await figures(cache)
     assert told["spent"] == bill(7)
+
+
+def test_all_is_equal_to_a_full_bill(redis_server: RedisServer) -> None:
+    """The short form of `python -m tests.ai.billing`."""
+    redis_server.flush()
+    for how, (noted, said) in compare(160, 1, redis_server.url).items():
+        assert noted == said, how
+        assert noted.count, how
+        assert noted.unpriced, how
