@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from decimal import Decimal
 
 import pytest
 
@@ -95,3 +96,20 @@ async def test_what_stats_says_can_be_sent_as_json() -> None:
     assert sent["types"]["doc"]["by_tier"] == {"l1": 1}
     assert sent["tiers"]["l1"]["hits"] == 1
     assert asdict(cache_stats.total)["by_tier"] == {"l1": 1}
+
+
+PAID = Bill(10, 5.0, 9000, 800, 0, Decimal("1.25"), 2)
+
+
+def test_tokens_and_money_are_shown_where_there_are_any() -> None:
+    answers = TypeStatistics(
+        {"l1": 10}, misses=2, coalesced=3, spent=PAID, saved_by={"hits": PAID, "coalesced": PAID}
+    )
+    said = str(Statistics("on", {"answer": answers, "row": row(hits=1)})).split("\n")
+    assert said[0].endswith("consistent  saved tokens  spent tokens  saved money  spent money")
+    assert said[1].endswith("         19600          9800       2.5000       1.2500")
+    assert said[2].endswith("             -             -            -            -")
+    assert said[-1].startswith(
+        "85% of the reads were hits and 3 more shared a load, which saved 10.0 s, 19,600 tokens, "
+        "2.50 in money (the price of 4 is unknown)"
+    )

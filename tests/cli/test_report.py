@@ -7,13 +7,14 @@ import sys
 import threading
 from base64 import b64encode
 from collections.abc import Iterator
+from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 
-from cascada import BadInput, Cache, Limits, __version__
+from cascada import BadInput, Cache, Cost, Limits, Loaded, Price, __version__
 from cascada.cli.pages import report
 from cascada.integrations.prometheus import CONTENT_TYPE_LATEST, exposition
 from cascada.testing.clock import ManualClock
@@ -274,3 +275,31 @@ def test_every_command_is_documented() -> None:
     pages = "".join(path.read_text("utf-8") for path in ROOT.glob("docs/*.md"))
     assert {"report", "doctor"} <= {*listed}
     assert all(f"\ncascada {command}" in pages for command in listed)
+
+
+def test_what_was_spent_and_saved_is_added_up_from_pages(tmp_path: Path) -> None:
+    async def exposed() -> str:
+        prices = {"m": Price(input=3, output=15)}
+        async with Cache(prices=prices) as cache:
+            acme = cache.tenant("acme")
+            for cost in (Cost(model="m", tokens_in=1000, tokens_out=100), 0.1, None):
+                for _ in range(3):
+                    await acme.load("answer", f"{cost}", lambda cost=cost: Loaded("x", cost=cost))
+            return (await exposition(cache, tenants=3)).decode()
+
+    page = tmp_path / "page.txt"
+    page.write_text(asyncio.run(exposed()))
+    found = report([str(page)] * 2).types["answer"]
+    for of, times in ((found.spent, 2), (found.saved, 4)):
+        assert (of.tokens_in, of.tokens_out, of.tokens_cached) == (1000 * times, 100 * times, 0)
+        assert (of.money, of.unpriced) == (Decimal("0.1045") * times, times)
+
+
+def test_a_page_of_an_older_version_says_how_many_seconds_were_saved(tmp_path: Path) -> None:
+    page = tmp_path / "page.txt"
+    page.write_text(
+        'cache_mode{mode="on"} 1\n# TYPE cache_saved_seconds counter\n'
+        'cache_saved_seconds_total{data_type="x"} 2.5\n'
+    )
+    found = report([str(page)]).types["x"]
+    assert (found.saved_seconds, found.saved.money) == (2.5, None)

@@ -261,7 +261,7 @@ def test_what_a_future_version_wrote_is_corrupt(blob: bytes) -> None:
         b"\x01\x00",
         b"\x02\x01\x00",
         b"\x06" + b"\xff" * 6,
-        b"\x38" + bytes(55) + b"\1",
+        b"\x3f" + bytes(62) + b"\1",
     ],
 )
 def test_what_no_load_took_is_corrupt(cost: bytes) -> None:

@@ -6,12 +6,12 @@ addition, whatever it saves, and no sum ever loses a token or a cent. `one` make
 once for each load; `Bill.of` reads one, or a sum of them, when somebody asks.
 
     bits  field                    bits  field
-    64    microseconds             64    of the tokens that went in, those that
+    80    microseconds             72    of the tokens that went in, those that
     48    how many say tokens            were in the provider's own cache
-    64    tokens that went in      ...   how many
-    64    tokens that came out
+    72    tokens that went in      ...   how many
+    72    tokens that came out
     48    how many have a price
-    88    money, in millionths of a millionth
+    104   money, in millionths of a millionth
 
 How many stands on top: as a float, which has 53 bits, such a sum still says it exactly, and so a
 worker's hits are on file with one store (`engine/filing.py`). What is stored with an entry
@@ -26,18 +26,19 @@ from decimal import Context, Decimal
 from typing import Final
 
 _48: Final = 2**48 - 1
-_64: Final = 2**64 - 1
-_88: Final = 2**88 - 1
+_72: Final = 2**72 - 1
+_80: Final = 2**80 - 1
+_104: Final = 2**104 - 1
 
 _FIELDS: Final = {
-    "micros": (0, _64),
-    "metered": (64, _48),
-    "tokens_in": (112, _64),
-    "tokens_out": (176, _64),
-    "priced": (240, _48),
-    "money": (288, _88),
-    "tokens_cached": (376, _64),
-    "count": (440, _64),
+    "micros": (0, _80),
+    "metered": (80, _48),
+    "tokens_in": (128, _72),
+    "tokens_out": (200, _72),
+    "priced": (272, _48),
+    "money": (320, _104),
+    "tokens_cached": (424, _72),
+    "count": (496, _48),
 }
 FIELDS: Final = tuple(_FIELDS)
 _MICROS, _METERED, _IN, _OUT, _PRICED, _MONEY, _CACHED, _COUNT = (
@@ -138,11 +139,11 @@ class Bill:
         count, metered, priced = bill >> _COUNT, bill >> _METERED & _48, bill >> _PRICED & _48
         return cls(
             count,
-            (bill >> _MICROS & _64) / 1e6,
-            bill >> _IN & _64 if metered else None,
-            bill >> _OUT & _64 if metered else None,
-            bill >> _CACHED & _64 if metered else None,
-            _money_of(bill >> _MONEY & _88) if priced else None,
+            (bill >> _MICROS & _80) / 1e6,
+            bill >> _IN & _72 if metered else None,
+            bill >> _OUT & _72 if metered else None,
+            bill >> _CACHED & _72 if metered else None,
+            _money_of(bill >> _MONEY & _104) if priced else None,
             count - priced,
         )
 
@@ -160,9 +161,10 @@ class Bill:
 
 def _money_of(units: int) -> Decimal:
     """With as many decimals as it needs, at least two."""
-    money = Decimal(units).scaleb(-UNIT, _EXACT)
-    short = money.normalize(_EXACT)
-    return short if short * 100 % 1 else money.quantize(Decimal("0.01"), context=_EXACT)
+    short = Decimal(units).scaleb(-UNIT, _EXACT).normalize(_EXACT)
+    if units % 10 ** (UNIT - 2):
+        return short
+    return short.quantize(Decimal("0.01"), context=_EXACT)
 
 
 def _sum(one: int | None, other: int | None) -> int | None:
@@ -172,4 +174,4 @@ def _sum(one: int | None, other: int | None) -> int | None:
 def _money(one: Decimal | None, other: Decimal | None) -> Decimal | None:
     if one is None or other is None:
         return other if one is None else one
-    return _EXACT.add(one, other)
+    return _money_of(units_of(one) + units_of(other))
