@@ -322,7 +322,7 @@ async def test_every_metric_is_documented_and_nothing_else(cache: Cache, acme: T
     page = (ROOT / "docs/metrics.md").read_text("utf-8")
     named = set(re.findall(r"^\| `(\w+)`", page, re.M))
     # What was saved has the same names as what was spent: the page has them once.
-    named |= {name.replace("_spent_", "_saved_") for name in named}
+    named |= {name.replace("cache_spent", "cache_saved") for name in named}
     assert named == exposed
 
 
