@@ -1,6 +1,6 @@
 """dogpile.cache's own suite for backends, through the adapter of the examples, on each tier.
 
-What waits for its time to pass takes two minutes in all: `CASCADA_SUITES=all` runs that, too.
+What waits for its time to pass takes two minutes: `CASCADA_SUITES=all` runs that, and SQLite.
 """
 
 from __future__ import annotations
@@ -55,8 +55,10 @@ class Suite:
 
     @pytest.fixture(autouse=True)
     def _short(self, request: pytest.FixtureRequest) -> None:
-        if request.node.get_closest_marker("time_intensive") and not ALL:
-            pytest.skip("waits for its time to pass; CASCADA_SUITES=all runs it")
+        if ALL:
+            return
+        if request.node.get_closest_marker("time_intensive") or self.tier == "sqlite":
+            pytest.skip("takes its time; CASCADA_SUITES=all runs it")
 
 
 class InMemory(Suite):
