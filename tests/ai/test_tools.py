@@ -186,6 +186,21 @@ async def test_a_write_of_very_many_is_one_of_all_of_their_type() -> None:
         assert await cache.tenant("acme").get("other", "a1")
 
 
+async def test_two_tables_may_share_a_tool() -> None:
+    async with Cache() as cache:
+        bank = Bank(cache)
+        own, also = Tools(cache, tenant="acme"), Tools(cache, tenant="acme", data_type="other")
+        for tools in (own, also):
+            tools.add(bank.balance)
+            tools.reads(name="give")(bank.deposit)
+            for _ in range(2):
+                assert await tools.call("balance", {"account": "a1"}) == bank.money["a1"]
+                await tools.call("give", {"account": "a1", "amount": 1})
+        assert bank.money["a1"] == 5
+        assert [*own] == [*also] == ["balance", "give"]
+        assert [*bank.tools] == ["balance", "accounts", "transfer", "deposit"]
+
+
 async def test_tools_that_one_function_makes_need_names() -> None:
     async with Cache() as cache:
         tools = Tools(cache, tenant="acme")

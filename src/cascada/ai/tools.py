@@ -121,16 +121,19 @@ class Tools:
 
     def _take(self, function: F, how: _How) -> F:
         itself: Callable[..., Any] = function
-        old = next((each for each in self._tools.values() if each.call is function), None)
-        if old is not None:  # declared twice: @tools.reads(...) above @tools.writes(...)
+        old: _Tool | None = getattr(function, "_cascada_tool", None)
+        if old is not None and old.call is function:
+            # Declared twice: @tools.reads(...) above @tools.writes(...), or for another table, too.
             itself, how = old.function, old.how.and_(how)
+        else:
+            old = None
         tool = _Tool(self._settings, itself, how)
         there = self._tools.get(tool.name)
         if there is not None and there is not old and not tool.replaces(there):
             raise BadInput(
                 f"there is a tool called {tool.name} already, {there.whole_name}; pass name="
             )
-        if old is not None:
+        if old is not None and self._tools.get(old.name) is old:
             del self._tools[old.name]
         self._tools[tool.name] = tool
         return cast("F", tool.call)
@@ -251,7 +254,9 @@ class _Tool:
             once = self._writes is not None or self._reads is None
             return waited(life, work, self.name, "tools.call", once=once)
 
-        return call if recipe.is_async else wait
+        chosen: Any = call if recipe.is_async else wait
+        chosen._cascada_tool = self
+        return cast("Callable[..., Any]", chosen)
 
     async def run(self, call: dict[str, Any], args: tuple[Any, ...], named: dict[str, Any]) -> Any:
         """Call it with these arguments, which are `call` by name."""
