@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import logging
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from cascada import Cache
+from cascada.engine import filing
+from cascada.integrations.prometheus import CacheCollector, exposition
+from cascada.telemetry import ledger, workers
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="who made a process is not known")
@@ -113,3 +123,64 @@ def test_what_workers_count(tmp_path: Path) -> None:
     assert without["cache_entries l1"] == 1, "what the dead one held is gone"
     assert again["cache_entries l3"] == without["cache_entries l3"], "what they share is there once"
     assert counts(master)[0] == 1, "who made them is none of them"
+
+
+@pytest.fixture
+def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """This process is a worker; the folder of its group."""
+    monkeypatch.setattr(filing, "maker_of_this", os.getppid)
+    monkeypatch.setattr(workers, "folder_of_group", lambda: tmp_path)
+    return tmp_path
+
+
+def only(folder: Path, pattern: str) -> Path:
+    (found,) = folder.glob(pattern)
+    return found
+
+
+async def misses(cache: Cache) -> str:
+    await cache.tenant("acme").get("x", "1")
+    (line,) = [
+        line
+        for line in (await exposition(cache)).decode().splitlines()
+        if line.startswith("cache_miss_total")
+    ]
+    return line.split()[-1]
+
+
+async def test_without_room_each_worker_tells_its_own(
+    worker: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(ledger.os, "pwrite", lambda *args: 1)
+    with caplog.at_level(logging.WARNING, "cascada"):
+        async with Cache() as cache:
+            assert [await misses(cache) for _ in range(2)] == ["1.0", "2.0"]
+    (record,) = caplog.records
+    assert "metrics are of each worker alone" in record.getMessage()
+
+
+async def test_a_damaged_file_fails_no_scrape(
+    worker: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Cache() as cache:
+        assert await misses(cache) == "1.0"
+        own = only(worker, "*.counts")
+        name = own.name.partition(".")[0]
+        (worker / f"{name}.other.counts").write_bytes(b"odd")
+        (worker / f"{name}.other.rows").write_bytes(b"[]\n")
+        with caplog.at_level(logging.WARNING, "cascada"):
+            assert [await misses(cache) for _ in range(2)] == ["2.0", "3.0"]
+        assert len(caplog.records) == 1
+
+
+async def test_a_scrape_on_the_loop_waits_for_nobody(worker: Path) -> None:
+    async with Cache() as cache:
+        assert await misses(cache) == "1.0"
+        lock = only(worker, "*.lock")
+        registry = CollectorRegistry()
+        registry.register(CacheCollector(cache))
+        with lock.open("ab") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            began = time.perf_counter()
+            assert b"cache_miss_total" in generate_latest(registry)
+            assert time.perf_counter() - began < workers.PATIENCE

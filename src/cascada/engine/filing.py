@@ -82,6 +82,7 @@ class Filing:
             try:
                 self._open(self.workers)
             except OSError as error:
+                self._ledger = None
                 self._fail(error)
         if self._ledger is not None:
             self._stack.background.keep_running(self._run, "metrics")
@@ -108,11 +109,14 @@ class Filing:
             names.clear()
 
     @contextmanager
-    def scraped(self) -> Iterator[tuple[Others, dict[str, bytes]]]:
-        """The others' counts, and a dict that the next scrape of any worker finds as it is left."""
+    def scraped(self, *, wait: bool = True) -> Iterator[tuple[Others, dict[str, bytes]]]:
+        """The others' counts, and a dict that the next scrape of any worker finds as it is left.
+
+        `wait`: block for a moment where another one is being served. Else it may leave nothing.
+        """
         with ExitStack() as held:
             try:
-                others, state, alone = self._gathered(held)
+                others, state, alone = self._gathered(held, wait)
             except (OSError, ValueError) as error:  # no room, or what is there is damaged
                 self._fail(error)
                 others, state, alone = Others(), self._left, False
@@ -121,12 +125,12 @@ class Filing:
                 with suppress(OSError):  # the next one finds what the last one left
                     self._workers.keep(state)
 
-    def _gathered(self, held: ExitStack) -> tuple[Others, dict[str, bytes], bool]:
+    def _gathered(self, held: ExitStack, wait: bool) -> tuple[Others, dict[str, bytes], bool]:
         """The others' counts, what was left, and whether nobody else scrapes while it is `held`."""
         workers = self.workers
         if workers is None:
             return Others(), self._left, False
-        alone = held.enter_context(workers.locked())
+        alone = held.enter_context(workers.locked(wait=wait))
         own = None if self._ledger is None else self._ledger.name
         alive, live, dead = workers.others(own, alone=alone)
         others = others_of(live, dead, self._tiers)

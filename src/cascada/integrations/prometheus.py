@@ -123,7 +123,7 @@ class CacheCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """All metrics, as of now: of all workers, where this process is one of several."""
         self._refresh_from_another_thread()
-        with self._engine.filing.scraped() as found:
+        with self._engine.filing.scraped(wait=not _on_a_loop()) as found:
             metrics = self.page(*found)
         yield from metrics
 
@@ -346,6 +346,15 @@ class CacheCollector(Collector):
             fetched.result(USAGE_TIMEOUT)
         except TimeoutError:
             fetched.cancel()
+
+
+def _on_a_loop() -> bool:
+    """Whether whoever waits here keeps an event loop waiting."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 class _Page(Collector):

@@ -1,8 +1,8 @@
 """The workers of one service on this host: where their counts lie, and their sum.
 
-Each worker has a `Ledger` in the folder of its maker; who is scraped adds all of them
-up. What a dead one has counted is moved to `<name>.past`, so that nothing is ever lost or counted
-twice, whoever is killed on the way:
+Each worker has a `Ledger` in the folder of its maker; who is scraped adds all of them up. What a
+dead one has counted is moved to `<name>.past`, so that nothing is ever lost or counted twice,
+whoever is killed on the way:
 
 - `past` is replaced by a rename, and names the ledgers that it holds; only then do these go. Who
   finds one of them later deletes it and adds nothing.
@@ -62,14 +62,14 @@ class Workers:
         return self.folder.name
 
     @contextmanager
-    def locked(self) -> Iterator[bool]:
+    def locked(self, *, wait: bool = True) -> Iterator[bool]:
         """Be the only one who scrapes; False if that took too long. It blocks for so long."""
         with (self.folder / f"{self.name}.lock").open("ab") as lock:
-            for _ in range(round(PATIENCE / _PAUSE)):
+            for _ in range(round(PATIENCE / _PAUSE) if wait else 1):
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
-                    time.sleep(_PAUSE)
+                    time.sleep(_PAUSE if wait else 0)
                 else:
                     yield True
                     return
