@@ -32,15 +32,12 @@ def call(function: Callable[..., Any], *args: Any, **named: Any) -> Awaitable[An
     if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         getattr(function, "__call__", None)  # noqa: B004 - an object with an async __call__
     ):
-        work = functools.partial(function, *args, **named)
-        made: Awaitable[Any] = _awaited(work, caller())
+        whose = caller()
+        if isinstance(whose, OtherLoop):
+            return whose.run(functools.partial(function, *args, **named))
+        made: Awaitable[Any] = function(*args, **named)
         return made
     return in_a_thread(functools.partial(function, *args, **named))
-
-
-def _awaited(work: Callable[[], Awaitable[Any]], whose: Caller | None) -> Awaitable[Any]:
-    """Awaited where its caller is, if he has a loop, else here."""
-    return whose.run(work) if isinstance(whose, OtherLoop) else work()
 
 
 async def in_a_thread(
@@ -75,7 +72,9 @@ async def _run(
         running.add_done_callback(_discard)
         given_up(running)
         raise
-    return await _awaited(lambda: result, whose) if inspect.isawaitable(result) else result
+    if not inspect.isawaitable(result):
+        return result
+    return await (whose.run(lambda: result) if isinstance(whose, OtherLoop) else result)
 
 
 def _discard(running: Future[Any]) -> None:
