@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -79,10 +80,14 @@ def rows_of(script: str, *, quick: bool) -> list[Row]:
         return msgspec.json.decode(path.read_bytes(), type=list[Row])
 
 
-def shown(row: Row) -> tuple[str, str, str, str]:
-    """A row of the page: what it took is in the JSON beside it."""
-    name, figure, against, reach, verdict, _ = row.cells()
-    return name, figure, against, f"{reach} ✓" if verdict == "reached" else reach
+def shown(rows: Sequence[Row]) -> Iterator[tuple[str, str, str, str]]:
+    """Rows of the page: what a figure took is in the JSON beside it; `〃` is "of the same"."""
+    before = ""
+    for row in rows:
+        name, figure, against, reach, verdict, _ = row.cells()
+        same = "〃" if against and against == before else against
+        yield name, figure, same, f"{reach} ✓" if verdict == "reached" else reach
+        before = against
 
 
 def markdown(told: dict[str, Any]) -> str:
@@ -98,7 +103,7 @@ def markdown(told: dict[str, Any]) -> str:
     for section in told["sections"]:
         parts.append(f"## {section['title']}\n")
         parts.append(f"`python benchmarks/{section['script']}.py`\n")
-        rows = [HEADING[:4], *(shown(row) for row in section["rows"])]
+        rows = [HEADING[:4], *shown(section["rows"])]
         lines = ["| " + " | ".join(cells) + " |" for cells in rows]
         lines.insert(1, "|" + "---|" * 4)
         parts.append("\n".join(lines) + "\n")
