@@ -141,6 +141,11 @@ class InvalidationLog:
                 return False
         return True
 
+    def know(self, names: Sequence[str], seq: int) -> bool:
+        """Whether all of these were recorded at this number, or a higher one."""
+        ring = self._ring
+        return all([ring.get(name, 0) >= seq for name in names])
+
     def latest(self, name: str) -> int:
         """When a name was invalidated last, as far as the ring goes back."""
         return self._ring.get(name, 0)

@@ -148,8 +148,15 @@ end
 """
 
 COUNTS: Final = r"""
--- The names of a key that have a generation, in the order of its stamps (model/names.py).
+-- The names of a key that have a generation, in the order of its stamps (model/names.py). Those of
+-- keys without a context are those of their type: they are the same table.
+local of_types = {}
 local function static_names(text)
+  local place = string.match(text, '^([^:]+:[^:]+):[^:]+$')
+  if place and not of_types[place] then
+    of_types[place] = {'t:' .. string.match(place, '^[^:]+'), 'y:' .. place}
+  end
+  if place then return of_types[place] end
   local segments = {}
   for segment in string.gmatch(text, '[^:]+') do segments[#segments + 1] = segment end
   local tenant, data_type, id = segments[1], segments[2], segments[#segments]
@@ -219,11 +226,12 @@ local function uncount(v, text, after)
   local static = #names
   if stamps ~= 1 + static + late then return end
   local at = 51 + 8 * stamps
+  local dynamic = {}
   for i = 1, late do
     if at + 1 > #v then return end
     local length = string.byte(v, at) + 256 * string.byte(v, at + 1)
     if at + 1 + length > #v then return end
-    names[static + i] = string.sub(v, at + 2, at + 1 + length)
+    dynamic[i] = string.sub(v, at + 2, at + 1 + length)
     at = at + 2 + length
   end
   if string.byte(v, 36) == 6 and not (after and digest_in(after) == digest_in(v)) then
@@ -236,14 +244,13 @@ local function uncount(v, text, after)
     local stamp, key = string.sub(v, 51 + 8 * place, 58 + 8 * place), prefix .. names[place]
     if nonce_at(key) == stamp then change(key, stamp, -1, 0) end
   end
-  for first = static + 1, #names, 1000 do
+  for first = 1, late, 1000 do
     local keys = {}
-    for i = first, math.min(first + 999, #names) do keys[#keys + 1] = prefix .. names[i] end
+    for i = first, math.min(first + 999, late) do keys[#keys + 1] = prefix .. dynamic[i] end
     for i, g in ipairs(redis.call('MGET', unpack(keys))) do
-      local place = first + i - 1
+      local name, place = dynamic[first + i - 1], static + first + i - 1
       local stamp = string.sub(v, 51 + 8 * place, 58 + 8 * place)
       if g and string.sub(g, 1, 8) == stamp then
-        local name = names[place]
         local own = string.sub(name, 1, 2) == 'p:' or string.sub(name, 1, #of_type) == of_type
         change(keys[i], stamp, own and -1 or 0, own and 0 or -1)
       end
