@@ -8,9 +8,19 @@ from typing import Any
 
 import numpy
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cascada import BadInput, Bill, Cache, Cost, Loaded, Price
-from cascada.model.bill import LONGEST, MOST_MONEY, MOST_TOKENS
+from cascada.model.bill import (
+    FIELDS,
+    LONGEST,
+    MOST_MONEY,
+    MOST_TOKENS,
+    apart,
+    count_in,
+    together,
+)
 from cascada.model.cost import packed, prices_given
 
 OPENAI = {"prompt_tokens": 7, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 2}}
@@ -110,3 +120,26 @@ def test_no_sum_loses_anything_whatever_the_thread_rounds_to() -> None:
 def test_wrong_prices_are_refused_when_the_cache_is_made(prices: Any) -> None:
     with pytest.raises(BadInput):
         Cache(prices=prices)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.floats(0, 1e7),
+            st.none() | st.integers(0, MOST_TOKENS),
+            st.none() | st.integers(0, 99),
+        ),
+        max_size=20,
+    ),
+    st.integers(0, 10**12),
+)
+def test_a_sum_that_has_become_a_float_still_says_how_many(
+    loads: list[tuple[float, int | None, int | None]], times: int
+) -> None:
+    """As workers have it on file, where the parts are kept by themselves."""
+    made = [
+        packed(seconds, Cost(tokens_in=tokens, money=paid), {}) for seconds, tokens, paid in loads
+    ]
+    total = sum(made) * times
+    assert count_in(float(total)) == len(made) * times
+    assert together(dict(zip(FIELDS, apart(total), strict=True))) == total

@@ -13,7 +13,8 @@ import pytest
 from cascada import BadInput, Cache, Cost, Hit, Limits, Loaded, Policy, Price
 from cascada.model.bill import Bill
 from cascada.testing.clock import ManualClock
-from tests.scenarios.row import Row, all_stored
+from cascada.testing.inside import inside
+from tests.scenarios.row import Row, all_stored, until
 from tests.servers.redis import RedisServer
 
 PRICES = {"gpt-5": Price(input=1.25, output=10, cached=0.125)}
@@ -245,3 +246,79 @@ async def test_tenants_have_their_own_figures_and_so_many_of_them(clock: ManualC
         for wrong in (-1, True, "3"):
             with pytest.raises(BadInput, match="tenants is"):
                 await cache.stats(tenants=wrong)  # type: ignore[arg-type]
+
+
+async def test_a_general_value_that_memory_keeps_for_another_context_saves_it(
+    tmp_path: Path,
+) -> None:
+    tiers: dict[str, Any] = {
+        "database": str(tmp_path / "cache.db"),
+        "limits": Limits(op_timeout=10),
+        "policies": {"x": Policy(lookup="nearest")},
+    }
+    async with Cache(prices=PRICES, **tiers) as cache:
+        acme = cache.tenant("acme")
+        await acme.load("x", "1", lambda: Loaded("general", cost=RESPONSE))
+        await all_stored(acme)
+    async with Cache(**tiers) as other:
+        for tier in ("l3", "l1"):
+            hit = await other.tenant("acme", agent="a1").get("x", "1")
+            assert isinstance(hit, Hit)
+            assert hit.tier == tier
+            assert hit.cost is not None
+            assert hit.cost.money == PRICE
+        assert (await other.stats()).total.saved.money == 2 * PRICE
+
+
+async def test_a_loader_that_answers_for_all_levels_has_cost_once() -> None:
+    for value in ("found", None):
+        async with Cache(policies={"x": Policy(lookup="by_level")}) as cache:
+            agent = cache.tenant("acme", agent="a1")
+            await agent.load("x", "1", lambda value=value: Loaded(value, cost=1))  # type: ignore[misc]
+            assert (await cache.stats()).total.spent.money == 1
+
+
+async def test_what_checks_and_refreshes_ask_is_spent(clock: ManualClock) -> None:
+    policy = Policy(ttl=10, stale_for=100)
+    async with Cache(clock=clock, policies={"x": policy}) as cache:
+        acme = cache.tenant("acme")
+
+        async def money() -> list[Decimal | None]:
+            total = (await cache.stats()).total
+            return [total.spent.money, total.saved.money]
+
+        await acme.load("x", "1", asking(clock, 1))
+        await all_stored(acme)
+        inside(cache).check.armed = True
+        await acme.load("x", "1", asking(clock, 2))
+        await until(lambda: not inside(cache).being_checked)
+        assert await money() == [3, 1]
+        clock.advance(20)
+        assert (await acme.load("x", "1", asking(clock, 4))).stale
+        await all_stored(acme)
+        assert await money() == [7, 2]
+        assert (await acme.load("x", "1", asking(clock))).cost == Bill(1, 2.0, money=Decimal(4))
+
+
+async def test_observing_tells_what_the_source_costs_now(clock: ManualClock) -> None:
+    async with Cache(clock=clock, mode="observe") as cache:
+        acme = cache.tenant("acme")
+        await acme.load("x", "1", asking(clock, 1))
+        await all_stored(acme)
+        await acme.load("x", "1", asking(clock, 5))
+        total = (await cache.stats()).total
+    assert (total.spent.money, total.saved.money, total.saved.count) == (6, 5, 1)
+
+
+async def test_a_load_that_all_have_left_is_spent_at_a_price_that_nobody_knows() -> None:
+    row = Row("answer")
+    async with Cache() as cache:
+        row.hold()
+        asked = asyncio.create_task(cache.tenant("acme").load("x", "1", row.read))
+        await row.being_read()
+        asked.cancel()
+        await asyncio.gather(asked, return_exceptions=True)
+        await until(lambda: not inside(cache).flights)
+        spent = (await cache.stats()).total.spent
+    assert (spent.count, spent.unpriced, spent.money) == (1, 1, None)
+    assert spent.seconds > 0
