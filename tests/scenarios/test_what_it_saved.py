@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -94,8 +95,9 @@ async def test_a_hit_in_another_process_saves_it_as_well(
     if where in ("sqlite", "both"):
         tiers["database"] = str(tmp_path / "cache.db")
 
-    async def answer() -> Loaded[str]:
-        return Loaded("a" * size, cost=RESPONSE, tags=["news"])
+    async def answer() -> Loaded[bytes]:
+        # What is compressed is large as well.
+        return Loaded(Random(1).randbytes(size), cost=RESPONSE, tags=["news"])
 
     async with Cache(prices=PRICES, **tiers) as cache:
         acme = cache.tenant("acme")
