@@ -170,6 +170,11 @@ async def test_a_failed_load_is_spent_and_what_stands_in_for_it_saves_nothing(
     class Refused(Exception):
         cost = Cost(money=0.5)
 
+    class Odd(Exception):
+        @property
+        def cost(self) -> Any:
+            raise RuntimeError
+
     async def fail() -> str:
         clock.advance(4)
         raise Refused
@@ -187,6 +192,12 @@ async def test_a_failed_load_is_spent_and_what_stands_in_for_it_saves_nothing(
         assert of.saved == Bill(1, unpriced=1)
         await acme.load("x", "1", fail)
         assert (await cache.stats()).types["x"].saved == Bill(2, 2.0, money=Decimal(1), unpriced=1)
+
+        async def fail_oddly() -> str:
+            raise Odd
+
+        with pytest.raises(Odd):
+            await acme.load("x", "2", fail_oddly)
 
 
 async def test_what_passes_the_tiers_by_is_spent(clock: ManualClock) -> None:
@@ -276,7 +287,9 @@ async def test_a_loader_that_answers_for_all_levels_has_cost_once() -> None:
     for value in ("found", None):
         async with Cache(policies={"x": Policy(lookup="by_level")}) as cache:
             agent = cache.tenant("acme", agent="a1")
-            await agent.load("x", "1", lambda value=value: Loaded(value, cost=1))  # type: ignore[misc]
+            made = Loaded(value, cost=1, ttl=5, tags=["a"], sources=["y:1", ("y", "2")])
+            await agent.load("x", "1", lambda made=made: made)  # type: ignore[misc]
+            assert made.cost == Cost(money=1)
             assert (await cache.stats()).total.spent.money == 1
 
 

@@ -189,5 +189,8 @@ def cost_said(said: usage.Said) -> Cost:
 
 def cost_of_failure(error: BaseException) -> Cost | None:
     """What a load has cost that brought nothing to keep: an error may say so, as its `cost`."""
-    cost = getattr(error, "cost", None)
+    try:
+        cost = getattr(error, "cost", None)
+    except Exception:  # noqa: BLE001 - an error is its author's own, and is raised to his callers
+        return None
     return cost if isinstance(cost, Cost) else None

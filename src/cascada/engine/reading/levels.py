@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
+from copy import copy
 from functools import partial
 from typing import Any
 
-from msgspec.structs import replace
+from msgspec.structs import force_setattr
 
 from cascada.engine.loading import dependencies as sources
 from cascada.engine.loading.dependencies import LoadContext
@@ -111,7 +112,8 @@ class LevelLookup:
             raise BadInput(f"Loaded.scope is {holds}, which is not looked up here; pass {known}")
         if holds == level or is_nothing(made):
             if isinstance(made, Loaded) and made.cost is not None:
-                self._made = replace(made, cost=None)  # it was spent once
+                self._made = copy(made)  # the loader's own stays as it is
+                force_setattr(self._made, "cost", None)  # it was spent once
             return made
         # What holds for a more specific level says nothing of this one.
         is_below = self._scopes.index(holds) > self._scopes.index(level)
