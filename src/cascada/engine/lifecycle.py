@@ -70,8 +70,9 @@ class Lifecycle:
         self.settled: asyncio.AbstractEventLoop | None = None
         """The loop on which `ready` has nothing to wait for."""
         self.home: Any = Home()
-        # Held while it is decided where the cache is, and never across an await.
-        self._deciding = threading.Lock()
+        # Held while it is decided where the cache is, and never across an await. Whoever holds it
+        # may come back, in what the collector runs.
+        self._deciding = threading.RLock()
         self._several = False
         self._reserved: asyncio.AbstractEventLoop | None = None
         self._bound_on = 0
@@ -256,7 +257,7 @@ class Lifecycle:
             _of_the_parent.append((self._loop, vars(self._stack).copy(), self._first_look))
         self._loop = self.settled = self._first_look = self._ending = self._reserved = None
         self.home = Home()
-        self._deciding = threading.Lock()  # whoever holds it is the parent's thread
+        self._deciding = threading.RLock()  # whoever holds it is the parent's thread
         self._several = False
         self._stack.after_fork()
         if self._feed is not None:
