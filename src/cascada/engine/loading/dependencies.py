@@ -24,7 +24,7 @@ from cascada.engine.request import Answer, Request
 from cascada.engine.stack import Stack
 from cascada.model.entry import Entry, Origin
 from cascada.model.keys import Key
-from cascada.model.names import static_names, without_entries
+from cascada.model.names import static_names
 
 FOREIGN: Final = "made of what another tenant has"
 
@@ -62,7 +62,7 @@ class LoadContext:
                 return
             self.names.update(dict.fromkeys(static_names(key)))
         if entry is not None:
-            self.names.update(dict.fromkeys(without_entries(entry.names)))
+            self.names.update(dict.fromkeys(entry.names))
 
     def join(self, other: LoadContext) -> None:
         """What was read for the other load was read for this one, too."""
