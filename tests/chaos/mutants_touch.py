@@ -4,8 +4,8 @@ Not here, because no run is likely to meet them, or because a checker of version
 has a deterministic test.
 
 - From the top down: `tests/scenarios/test_touch_lowest_first.py`.
-- Told under the key's own name, which ends what was made of the value: `tests/scenarios/test_touch.py`,
-  `test_redis_pushes_it`, and `tests/contracts/test_less_touch.py`.
+- Told under the key's own name, which ends what was made of the value: `test_redis_pushes_it` in
+  `tests/scenarios/test_touch.py`, and `tests/contracts/test_less_touch.py`.
 - Replaced though another value is there by now: `tests/tiers/test_redis_touch.py`.
 - The leases of loads are left, or those of sets are ended: `tests/contracts/test_less_touch.py`.
 """
