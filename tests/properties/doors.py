@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterator
+from decimal import Decimal
 from itertools import count
 from typing import Any, Final, NamedTuple
 
@@ -121,7 +122,7 @@ PLAIN: Final[dict[str, Plain]] = {
         "end": -1, "fetch_from_db_func": fetch, "generate_func": fetch, "generator": row,
         "half": False, "hit": True, "ids": {"conversation": "c1"}, "ignore": LEFT,
         "invalidate_conversations": False, "latency_ms": 1.5, "list_name": "inbox", "loader": row,
-        "max_batch": 8, "max_calls": 2, "max_items": 10, "max_wait": 0.001, "money": 0.5,
+        "max_batch": 8, "max_calls": 2, "max_items": 10, "max_wait": 0.001, "money": Decimal("1.5"),
         "metadata": {"n": 1}, "metric_type": "seen", "model": "m", "model_name": "m",
         "named": {"name": "part"}, "operation": "read", "params": {"top_k": 4}, "parts": "part",
         "pieces": pieces, "policy": Policy(ttl=60), "priority": CachePriority.HIGH,
@@ -252,9 +253,9 @@ COVERED: Final[dict[str, dict[str, Any]]] = {
         "bulky_bytes": 1000, "bulky_ttl": 60.0, "codec": "f64", "version": 1,
         "checkable": True, "sources": "required",
     },
-    "Loaded": {"scope": Scope("a1"), "cost": 1.5, "store": True},
+    "Loaded": {"scope": Scope("a1"), "cost": Decimal("1.5"), "store": True},
     "Cost": {"tokens_in": 7, "tokens_out": 3, "tokens_cached": 2, "tokens_written": 1},
-    "Price": {"input": 1.25, "output": 10.0, "cached": 0.125, "written": 1.5, "call": 0.01},
+    "Price": dict.fromkeys(("input", "output", "cached", "written", "call"), Decimal("1.5")),
     "Context": {},
     "Dependent": {"by_id": "agent", "within": "agent", "label": "l"},
     "Context.get_agent_id": {}, "Context.get_collection_id": {},

@@ -180,6 +180,9 @@ def must_be_refused(odd: Any, plain: Any, *, optional: bool) -> bool:
         case float():
             real = is_whole or issubclass(kind, float | numpy.floating | timedelta | Fraction)
             return is_bool or not real or odd != odd
+        case Decimal():  # money
+            real = is_whole or issubclass(kind, float | numpy.floating | Fraction | Decimal)
+            return is_bool or not real or odd != odd
         case str():
             return is_bool or not (is_text or is_whole or issubclass(kind, UUID))
         case list() | tuple():
