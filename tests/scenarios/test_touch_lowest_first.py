@@ -8,6 +8,7 @@ import pytest
 
 from cascada import FOREVER, Hit, Limits
 from cascada.api.cache import Cache
+from cascada.engine.writing import redelivery
 from cascada.model.policy import Policy
 from cascada.testing.clock import ManualClock
 from cascada.testing.flaky import FlakyTier
@@ -132,8 +133,9 @@ async def test_an_invalidation_between_two_tiers_is_not_undone(
 
 
 async def test_a_tier_that_is_away_is_owed_a_shorter_life_alone(
-    two: Two, clock: ManualClock
+    two: Two, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(redelivery, "PATIENCE", TIMEOUT)  # of a slow disk
     limits = Limits(op_timeout=TIMEOUT)
     async with Cache(tiers=[two[0], two[1].tier], clock=clock, limits=limits) as cache:
         acme, upper = cache.tenant("acme"), inside(cache).lower[0]
