@@ -81,9 +81,14 @@ def rows_of(script: str, *, quick: bool) -> list[Row]:
 
 
 def shown(rows: Sequence[Row]) -> Iterator[tuple[str, str, str, str]]:
-    """Rows of the page: what a figure took is in the JSON beside it; `〃` is "of the same"."""
+    """Rows of the page: what a figure took is in the JSON beside it; `〃` is "of the same".
+
+    What others are a ratio to says nothing by itself, and is left out.
+    """
     before = ""
     for row in rows:
+        if row.unit == "x" and row.value == 1 and row.reach is None and "BASE" not in row.name:
+            continue
         name, figure, against, reach, verdict, _ = row.cells()
         same = "〃" if against and against == before else against
         yield name, figure, same, f"{reach} ✓" if verdict == "reached" else reach

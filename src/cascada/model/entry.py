@@ -227,15 +227,16 @@ class Hit(msgspec.Struct, Generic[T_co], frozen=True, gc=False, repr_omit_defaul
 class Miss:
     """There is no value. It is falsy; `value` is what was given as `default`, else None.
 
-    `tier` and `stale` are there as in a `Hit`, for who logs answers of both kinds. It remembers
-    what the tiers have answered, so that `fill` can tell whether what its caller has made since is
-    still good.
+    `tier`, `stale` and `cost` are there as in a `Hit`, for who logs answers of both kinds. It
+    remembers what the tiers have answered, so that `fill` can tell whether what its caller has made
+    since is still good.
     """
 
     __slots__ = ("snapshot", "value")
     absent: Final = False
     tier: Final = None
     stale: Final = False
+    cost: Final = None
 
     def __init__(self, value: Any = None, snapshot: object = None) -> None:
         self.value = value
