@@ -308,6 +308,7 @@ async def test_on_a_thread_whose_loop_runs_it_names_the_async_form() -> None:
 
 
 def test_it_is_closed_and_says_so() -> None:
+    before = bridges()  # the default cache may live on it
     with Cache().sync as waiting:
         acme = waiting.tenant("acme")
         acme.set("x", "1", 1)
@@ -316,7 +317,7 @@ def test_it_is_closed_and_says_so() -> None:
         with pytest.raises(CacheClosed):
             call("x", "1")
     waiting.close()
-    assert bridges() == 0, "the last one that lived on it has ended it"
+    assert bridges() == before, "the last one that lived on it has ended it"
 
 
 def bridges() -> int:

@@ -154,7 +154,7 @@ def test_a_general_answer_bears_the_keys_of_all_candidates_and_lives_shortly() -
     ]
     held = Entry(b"data", 5, 4, 900.0, 2000.0, 3000.0, ("#:t:news",), 7, "value")
     general = as_general_answer(held, keys, 1000.0)
-    assert general.names == ("#:t:news", "k:t:x:coll:l:1", "k:t:x:1")
+    assert general.names == ("#:t:news", "k:t:x:coll:l:1", "k:t:x:1", "e:t:x:1")
     assert general.fresh_until == general.expires == 1000 + GENERAL_ANSWER_TTL
     assert (general.data, general.codec, general.flags) == (b"data", 5, 4)
     assert (general.created, general.version, general.value) == (900.0, 7, "value")

@@ -1,14 +1,7 @@
 """Tools of an agent, by what they read and write: an effect that is declared, and kept.
 
-    tools = Tools(cache)
-
-    @tools.reads(("account", "{account_id}"))
-    async def balance(account_id: str) -> int: ...
-
-    @tools.writes(("account", "{account_id}"))
-    async def deposit(account_id: str, amount: int) -> None: ...
-
-    await tools.call("balance", '{"account_id": "a1"}')
+`@tools.reads(("account", "{account_id}"))` and `@tools.writes(...)` declare it, `await
+tools.call(name, arguments)` calls a tool as a model asked for it; `docs/tools.md` shows both.
 
 What a tool reads are the sources of its result, which is loaded through the cache, once for all
 who ask for it. A tool that writes is never cached, whatever it reads: it runs each time, and what
