@@ -12,9 +12,12 @@ ALONE = ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 
 
 # Their types are theirs, and take mypy half a minute to read.
-SETTINGS = "[mypy]\nstrict = True\nwarn_return_any = False\ndisable_error_code = top-level-await\n" + "".join(
-    f"[mypy-{each}.*]\nfollow_imports = skip\n"
-    for each in ("httpx2", "langchain_core", "langgraph", "numpy", "openai", "sqlalchemy")
+NOT_READ = ("httpx2", "langchain_core", "langgraph", "numpy", "openai", "sqlalchemy")
+SETTINGS = "\n".join(
+    [
+        "[mypy]\nstrict = True\nwarn_return_any = False\ndisable_error_code = top-level-await",
+        *(f"[mypy-{each}.*]\nfollow_imports = skip" for each in NOT_READ),
+    ]
 )
 
 
