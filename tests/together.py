@@ -21,8 +21,8 @@ from tempfile import TemporaryDirectory
 
 TESTS = Path(__file__).parent
 TOGETHER = (
-    ("scenarios", "contracts"),
-    ("examples", "chaos", "processes", "house", "cli", "ai", "documents"),
+    ("scenarios", "contracts", "documents"),
+    ("examples", "chaos", "processes", "house", "cli", "ai"),
 )
 ALONE = ("benchmarks",)
 TELL_EVERY = 30.0

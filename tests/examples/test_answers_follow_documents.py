@@ -31,7 +31,7 @@ from tests.examples.furniture import AGENT, created
 from tests.properties.budget import FACTOR
 from tests.servers.redis import RedisServer
 
-INTERLEAVINGS = 200 * FACTOR
+INTERLEAVINGS = 120 * FACTOR
 LANES = 8
 """Documents whose interleavings are under way at the same time."""
 

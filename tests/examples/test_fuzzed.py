@@ -27,9 +27,10 @@ from examples.agent_service.process import running_service
 from examples.agent_service.settings import Settings
 from tests.examples.attack import OPEN, Operation, operations
 from tests.examples.furniture import AGENT, created
+from tests.properties.budget import FACTOR
 
 SEED = 20
-EXAMPLES = 10
+EXAMPLES = 6 * FACTOR
 """Requests of each kind (what the document allows, what it does not) for each operation."""
 
 CHECKS = [
