@@ -112,3 +112,11 @@ def test_commands_are_targets(document: Path) -> None:
     targets = set(re.findall(r"^([a-z]+):.*##", (ROOT / "Makefile").read_text("utf-8"), re.M))
     named = set(re.findall(r"(?:`|^\s*\$? ?)make ([a-z]+)", document.read_text("utf-8"), re.M))
     assert named <= targets
+
+
+def test_the_pages_can_be_read_in_a_day() -> None:
+    """All that people wrote for users, in English; figures are written by programs."""
+    apart = ("decisions", "es", "benchmarks")
+    pages = [page for page in ROOT.glob("docs/**/*.md") if not set(apart) & set(page.parts)]
+    read = [page for page in pages if page.name not in ("protocol.md", "comparison.md")]
+    assert sum(len(page.read_text("utf-8").split()) for page in read) <= 16_000
