@@ -150,7 +150,11 @@ async def test_what_a_batch_saw_before_it_waited_is_not_for_who_asks_meanwhile(
         await gates[-1].wait()
         return answers
 
+    loading, go_on = asyncio.Event(), asyncio.Event()
+
     async def rows(ids: list[str]) -> dict[str, str]:
+        loading.set()
+        await go_on.wait()
         return dict.fromkeys(ids, "new")
 
     monkeypatch.setattr(below, "glance", held)
@@ -160,7 +164,10 @@ async def test_what_a_batch_saw_before_it_waited_is_not_for_who_asks_meanwhile(
     second = asyncio.create_task(mine.load_many("x", ["1", "2"], rows))
     await until(lambda: len(gates) == 2)
     gates[0].set()
-    await until(lambda: parts.flights is not None and len(parts.flights) > 0)
+    await until(loading.is_set)
     gates[1].set()
+    for _ in range(100):  # it joins the first one's flights
+        await asyncio.sleep(0)
+    go_on.set()
     assert [hit.value for hit in await second] == ["new", "new"]
     await first
