@@ -45,16 +45,16 @@ if TYPE_CHECKING:
     from cascada.api.sync.faces import SyncCache as SyncCache
     from cascada.api.sync.faces import SyncList as SyncList
     from cascada.api.sync.faces import SyncTenant as SyncTenant
-    from cascada.api.tenant import Tenant as Tenant
-    from cascada.api.tenant_data import TenantList as TenantList
+    from cascada.api.tenant.data import TenantList as TenantList
+    from cascada.api.tenant.handle import Tenant as Tenant
     from cascada.api.with_context import with_context as with_context
     from cascada.codecs.digest import generate_resource_id_hash as generate_resource_id_hash
     from cascada.codecs.public import deserialize_from_cache as deserialize_from_cache
     from cascada.codecs.public import serialize_for_cache as serialize_for_cache
     from cascada.engine.writing.cascade import Cascade as Cascade
-    from cascada.model.bill import Bill as Bill
-    from cascada.model.cost import Cost as Cost
-    from cascada.model.cost import Price as Price
+    from cascada.model.bills.bill import Bill as Bill
+    from cascada.model.bills.cost import Cost as Cost
+    from cascada.model.bills.cost import Price as Price
     from cascada.model.dependencies import Dependent as Dependent
     from cascada.model.entry import Hit as Hit
     from cascada.model.entry import Invalidated as Invalidated
@@ -117,18 +117,18 @@ _NAMES = {
     """,
     "api.context": "Context current_context",
     "api.cached.decorator": "cached",
-    "api.tenant_data": "TenantList",
+    "api.tenant.data": "TenantList",
     "api.default": "configure reset",
     "api.embeddings": "Embeddings get_embeddings_batch_with_cache",
     "api.with_context": "with_context",
     "api.documents.manager": "CacheManager",
     "api.sync.faces": "SyncCache SyncList SyncTenant",
-    "api.tenant": "Tenant",
+    "api.tenant.handle": "Tenant",
     "api.documents.tracking": "track_agent_cache_metrics track_cache_metrics",
     "codecs.digest": "generate_resource_id_hash",
     "codecs.public": "deserialize_from_cache serialize_for_cache",
-    "model.bill": "Bill",
-    "model.cost": "Cost Price",
+    "model.bills.bill": "Bill",
+    "model.bills.cost": "Cost Price",
     "model.dependencies": "Dependent",
     "engine.writing.cascade": "Cascade",
     "model.entry": "Hit Invalidated Miss",

@@ -6,7 +6,7 @@ import pickle
 import pytest
 
 from cascada import BadInput, InvalidPolicy, InvalidTTL, Limits, Policy
-from cascada.model.checked import field
+from cascada.model.door.checked import field
 
 
 def test_a_record_of_ones_own_keeps_the_fields_and_checks_of_what_it_is_made_from() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cascada import BadInput, Bill, Cache, Cost, Loaded, Price
-from cascada.model.bill import (
+from cascada.model.bills.bill import (
     FIELDS,
     LONGEST,
     MOST_MONEY,
@@ -21,7 +21,7 @@ from cascada.model.bill import (
     count_in,
     together,
 )
-from cascada.model.cost import packed, prices_given
+from cascada.model.bills.cost import packed, prices_given
 
 OPENAI = {"prompt_tokens": 7, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 2}}
 SEVEN = Cost(tokens_in=7, tokens_out=3, tokens_cached=2)

@@ -8,7 +8,7 @@ import pytest
 
 from cascada import Cache
 from cascada.api.statistics import Statistics, TypeStatistics
-from cascada.model.bill import Bill
+from cascada.model.bills.bill import Bill
 from tests.scenarios.row import all_stored
 
 

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from cascada import Cache, CascadaError, Limits, TierUnavailable
 from cascada.api.settings import cache_arguments, read
+from cascada.model.door.secret import Secret, Url
 from cascada.model.errors import BadInput
-from cascada.model.secret import Secret, Url
 from cascada.testing.inside import inside
 
 MARK = "xq7"

@@ -14,7 +14,7 @@ import pytest
 from cascada import Cache, Limits
 from cascada.cli import database_checks, host_checks
 from cascada.cli.database_checks import database_findings
-from cascada.model.secret import Url
+from cascada.model.door.secret import Url
 from tests.cli.conftest import Doctor
 
 

@@ -20,12 +20,12 @@ from cascada.codecs.envelope import (
     stamps_of,
     unpack,
 )
-from cascada.model.bill import (
+from cascada.model.bills.bill import (
     MOST_MONEY,
     MOST_TOKENS,
     UNKNOWN,
 )
-from cascada.model.cost import Cost, packed
+from cascada.model.bills.cost import Cost, packed
 from cascada.model.entry import UNSET, Codec, Entry, Flag
 from cascada.model.errors import BadInput, CorruptEntry
 from cascada.testing.steps import COST

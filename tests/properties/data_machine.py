@@ -17,8 +17,8 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from cascada.model.arguments import LEAST, MOST
 from cascada.model.clock import SystemClock
+from cascada.model.door.arguments import LEAST, MOST
 from cascada.model.errors import BadInput
 from cascada.testing.data_contract import between
 from cascada.tiers.datastore import DataStore

@@ -22,7 +22,7 @@ from cascada import (
     Limits,
     Policy,
 )
-from cascada.model.shown import shown
+from cascada.model.door.shown import shown
 from cascada.testing.inside import inside
 from cascada.tiers.breaker import Call
 from tests.properties.doors import ANY, LEFT, Door, World

@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple
 import pytest
 
 from cascada import Context
-from cascada.model import arguments
+from cascada.model.door import arguments
 from tests.properties import doors
 from tests.properties.budget import FACTOR
 from tests.properties.doors import COVERED

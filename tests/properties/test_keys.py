@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cascada.model import names
-from cascada.model.arguments import MAX_ID_LENGTH
+from cascada.model.door.arguments import MAX_ID_LENGTH
 from cascada.model.keys import LABELS, Key, Scope, counter_text, list_text, quote
 from cascada.tiers.redis.layout import Layout
 from tests.properties.budget import thorough

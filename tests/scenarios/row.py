@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from cascada.api.tenant import Tenant
+from cascada.api.tenant.handle import Tenant
 from cascada.testing.inside import inside
 
 

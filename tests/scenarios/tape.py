@@ -7,7 +7,7 @@ from contextlib import aclosing
 from typing import Any
 
 from cascada.api.cache import Cache
-from cascada.api.tenant import Tenant
+from cascada.api.tenant.handle import Tenant
 from cascada.testing.clock import ManualClock
 from cascada.testing.inside import inside
 from tests.scenarios.row import until

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cascada import Cache, Limits, Loaded
-from cascada.api.tenant import Tenant
+from cascada.api.tenant.handle import Tenant
 from cascada.testing.flaky import FlakyTier
 from tests.scenarios.conftest import TIMEOUT
 from tests.scenarios.row import Row, all_stored, turns

@@ -32,7 +32,7 @@ MANY = 200_000
 
 BOUNDS = {
     "cascada.api.cache.MAX_HANDLES": 16,
-    "cascada.api.tenant_requests.MAX_TYPES": 8,
+    "cascada.api.tenant.requests.MAX_TYPES": 8,
     "cascada.api.cache.MAX_KEYS": 16,
     "cascada.engine.kinds.MAX_KINDS": 64,
     "cascada.engine.kinds.MAX_SHARED": 8,

@@ -7,7 +7,7 @@ import pytest
 
 from cascada import Limits
 from cascada.api.cache import Cache
-from cascada.api.tenant import Tenant
+from cascada.api.tenant.handle import Tenant
 from cascada.model.loaded import Loaded
 from cascada.model.policy import Policy
 from cascada.testing.clock import ManualClock

@@ -9,7 +9,7 @@ import pytest
 from cascada.api.cache import Cache
 from cascada.api.cached.decorator import cached
 from cascada.api.context import Context
-from cascada.api.tenant import Tenant
+from cascada.api.tenant.handle import Tenant
 from cascada.model.entry import Hit
 from cascada.model.errors import BadInput, InvalidKey, InvalidPolicy
 from cascada.model.loaded import Loaded

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cascada.api.cache import Cache
-from cascada.api.tenant import Tenant
+from cascada.api.tenant.handle import Tenant
 from cascada.model.entry import Hit
 from tests.scenarios.frameworks import WAYS, celery_worker, worker
 from tests.scenarios.row import Row, all_stored, kept

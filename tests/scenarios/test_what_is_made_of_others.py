@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from cascada.api.cache import Cache
-from cascada.api.tenant import Tenant
+from cascada.api.tenant.handle import Tenant
 from cascada.model.loaded import Loaded
 from cascada.testing.flaky import FlakyTier
 from cascada.testing.nodes import hear

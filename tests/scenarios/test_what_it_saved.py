@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from cascada import BadInput, Cache, Cost, Hit, Limits, Loaded, Policy, Price
-from cascada.model.bill import Bill
+from cascada.model.bills.bill import Bill
 from cascada.testing.clock import ManualClock
 from cascada.testing.inside import inside
 from tests.scenarios.row import Row, all_stored, until

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cascada import Cache, Context, Loaded, cached, configure, get_with_cache_aside
-from cascada.api.tenant import Tenant
+from cascada.api.tenant.handle import Tenant
 from cascada.model.policy import Policy
 
 DEFAULT: dict[str, Any] = {"tools": ["search"], "limits": {"n": 1}}

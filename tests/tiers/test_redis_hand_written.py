@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from cascada import Cache
-from cascada.api.tenant import Tenant
+from cascada.api.tenant.handle import Tenant
 from cascada.testing.inside import inside
 from tests.options import grouped
 from tests.servers.redis import RedisServer

@@ -7,7 +7,7 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascada.model.arguments import MAX_ID_LENGTH
+from cascada.model.door.arguments import MAX_ID_LENGTH
 from cascada.model.keys import Key
 from cascada.model.names import key_name, tag_name
 from cascada.tiers.contract import EntryCount

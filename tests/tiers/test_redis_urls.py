@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from cascada.model.door.secret import Secret, Url
 from cascada.model.errors import BadInput
-from cascada.model.secret import Secret, Url
 from cascada.tiers.redis_client.server import server_of
 from cascada.tiers.redis_client.urls import Address, address_of, what_is_wrong
 

@@ -38,8 +38,8 @@ from cascada.ai.calls import (
     streamed,
 )
 from cascada.api.cache import Cache
-from cascada.api.tenant import Tenant
-from cascada.model import arguments
+from cascada.api.tenant.handle import Tenant
+from cascada.model.door import arguments
 from cascada.model.entry import Miss
 from cascada.model.errors import LoadError, SourceBusy
 from cascada.model.loaded import Loaded

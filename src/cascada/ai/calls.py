@@ -15,11 +15,12 @@ from cascada.ai.identity import request_id
 from cascada.api.cache import Cache
 from cascada.api.cache_status import cache_status
 from cascada.api.context import current_tenant
-from cascada.api.tenant import Tenant
+from cascada.api.tenant.handle import Tenant
 from cascada.codecs.digest import generate_resource_id_hash
 from cascada.engine.loading import dependencies
-from cascada.model import arguments, usage
-from cascada.model.cost import Cost, Price, cost_said, price_of
+from cascada.model.bills import usage
+from cascada.model.bills.cost import Cost, Price, cost_said, price_of
+from cascada.model.door import arguments
 from cascada.model.entry import Hit, Miss
 from cascada.model.keys import Id
 from cascada.model.loaded import Loaded

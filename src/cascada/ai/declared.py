@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from string import Formatter
 from typing import Any, Final
 
-from cascada.model import arguments
+from cascada.model.door import arguments
 from cascada.model.errors import BadInput, InvalidKey
 from cascada.model.keys import NO_SCOPE
 from cascada.model.made_of import MadeOf, sources_for, sources_of

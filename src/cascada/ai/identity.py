@@ -34,9 +34,9 @@ from cascada.ai.parameters import (
     PROVIDERS,
     without_defaults,
 )
-from cascada.model import arguments
+from cascada.model.door import arguments
+from cascada.model.door.plain import number_of, text_of, whole_of
 from cascada.model.errors import BadInput
-from cascada.model.plain import number_of, text_of, whole_of
 
 VERSION: Final = "m1"
 """Begins every id. Whoever changes what an id is made of changes it, and a golden test."""

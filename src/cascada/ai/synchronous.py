@@ -30,9 +30,9 @@ from cascada.ai.calls import (
     streamed,
 )
 from cascada.api.cache import Cache
-from cascada.api.tenant import Tenant
+from cascada.api.tenant.handle import Tenant
 from cascada.engine import carrying
-from cascada.model import arguments
+from cascada.model.door import arguments
 from cascada.model.entry import Miss
 from cascada.model.errors import SourceBusy, WrongLoop
 from cascada.model.loaded import Loaded

@@ -28,18 +28,18 @@ from cascada.ai.declared import Declaration, Declared, Parsed, parsed, written_n
 from cascada.api.cache import Cache
 from cascada.api.cached.function import CachedFunction
 from cascada.api.sync.waiting import Face, waits, waits_once
-from cascada.api.tenant import Tenant
+from cascada.api.tenant.handle import Tenant
 from cascada.engine.carrying import waited
 from cascada.engine.engine import Engine
 from cascada.engine.loading import dependencies
 from cascada.engine.loading.loaders import in_a_thread
-from cascada.model import arguments
+from cascada.model.door import arguments
+from cascada.model.door.plain import text_of
+from cascada.model.door.shown import shown
 from cascada.model.entry import Invalidated
 from cascada.model.errors import BadInput, CascadaError, Misuse, SourceBusy
 from cascada.model.keys import Id
 from cascada.model.loaded import Loaded
-from cascada.model.plain import text_of
-from cascada.model.shown import shown
 from cascada.model.ttl import Duration
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -14,22 +14,22 @@ from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from cascada.model import arguments
+from cascada.model.bills.cost import Price
 from cascada.model.clock import Clock, SystemClock
-from cascada.model.cost import Price
 from cascada.model.dependencies import Dependent
+from cascada.model.door import arguments
+from cascada.model.door.secret import Secret, Url, hidden
 from cascada.model.entry import Hit, Miss
 from cascada.model.events import Observer
 from cascada.model.keys import Id, Key, scope_of
 from cascada.model.limits import Limits
 from cascada.model.options import Mode, Options
 from cascada.model.policy import Policy
-from cascada.model.secret import Secret, Url, hidden
 
 if TYPE_CHECKING:
     from cascada.api.statistics import Statistics
     from cascada.api.sync.faces import SyncCache
-    from cascada.api.tenant import Tenant
+    from cascada.api.tenant.handle import Tenant
     from cascada.tiers.contract import Tier
     from cascada.tiers.memory.record import Partition, Record
 
@@ -85,7 +85,7 @@ class Cache:
         tiers: Sequence[Tier] | None = None,
     ) -> None:
         from cascada.api import urls
-        from cascada.api.tenant import Tenant
+        from cascada.api.tenant.handle import Tenant
         from cascada.engine.build import build
 
         redis, redis_password, database = (

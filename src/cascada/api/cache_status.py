@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from cascada.api.documents.cache_aside import CacheAsideMetrics
-from cascada.model import arguments
+from cascada.model.door import arguments
+from cascada.model.door.plain import number_of
 from cascada.model.entry import Hit, Miss
-from cascada.model.plain import number_of
 
 _TOKEN: Final = re.compile(r"[A-Za-z*][A-Za-z0-9!#$%&'*+\-.^_`|~:/]*")
 _LARGEST: Final = 10**15 - 1

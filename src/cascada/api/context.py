@@ -12,7 +12,7 @@ from typing import Final, Self
 
 import msgspec
 
-from cascada.model import arguments
+from cascada.model.door import arguments
 from cascada.model.errors import BadInput, MissingTenant
 from cascada.model.keys import Id
 

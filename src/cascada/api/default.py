@@ -10,8 +10,8 @@ from threading import Lock
 from typing import Final
 
 from cascada.api.cache import Cache
-from cascada.api.tenant import Tenant
-from cascada.model import arguments
+from cascada.api.tenant.handle import Tenant
+from cascada.model.door import arguments
 from cascada.model.keys import Id
 
 LEFT_OUT: Final = ""

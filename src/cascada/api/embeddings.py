@@ -15,7 +15,7 @@ from hashlib import blake2b
 from typing import Any, TypedDict
 
 from cascada.api.default import default_cache
-from cascada.api.tenant import Tenant
+from cascada.api.tenant.handle import Tenant
 from cascada.api.vectors import DATA_TYPE, checked_vector, vectors_of
 from cascada.codecs.arrays import array_of_list, numpy_if_there
 from cascada.codecs.digest import generate_resource_id_hash
@@ -23,7 +23,7 @@ from cascada.codecs.public import lists_of
 from cascada.codecs.values import AS_ARRAY
 from cascada.engine.loading.batching import Gatherer
 from cascada.engine.request import LoadResult, Request
-from cascada.model import arguments
+from cascada.model.door import arguments
 from cascada.model.entry import Hit
 from cascada.model.errors import MissingExtra, SerializationError
 from cascada.model.keys import Id

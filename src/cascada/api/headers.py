@@ -12,7 +12,7 @@ from functools import partial
 from typing import Final, Protocol
 
 from cascada.api.context import Context
-from cascada.model import arguments
+from cascada.model.door import arguments
 from cascada.model.errors import BadInput
 
 HEADERS: Final = {

@@ -19,11 +19,11 @@ from typing import Any, Final, NamedTuple, get_args
 import msgspec
 
 from cascada.api.urls import DATABASE, sqlite_path
-from cascada.model import arguments
+from cascada.model.door import arguments
+from cascada.model.door.secret import Secret, Url, hidden
 from cascada.model.errors import InvalidSettings
 from cascada.model.limits import LARGEST_VALUE, Limits
 from cascada.model.options import Mode
-from cascada.model.secret import Secret, Url, hidden
 from cascada.tiers.redis_client.urls import EXPECTED, what_is_wrong
 
 _MEGABYTE: Final = 2**20

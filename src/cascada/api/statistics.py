@@ -18,7 +18,7 @@ from msgspec.structs import astuple
 
 from cascada.engine.engine import Engine
 from cascada.engine.kinds import OTHER, Kind
-from cascada.model.bill import Bill
+from cascada.model.bills.bill import Bill
 from cascada.model.entry import MEMORY
 from cascada.telemetry.custom import Series
 

@@ -6,9 +6,9 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from cascada.model.clock import Clock
+from cascada.model.door.secret import Secret, Url
 from cascada.model.errors import BadInput
 from cascada.model.options import Options
-from cascada.model.secret import Secret, Url
 
 if TYPE_CHECKING:
     from cascada.tiers.redis.tier import RedisTier

@@ -19,10 +19,10 @@ from typing import Any, Final
 from cascada.codecs.arrays import is_array, is_storable
 from cascada.codecs.public import lists_of
 from cascada.engine.loading.loaders import call
-from cascada.model import arguments
+from cascada.model.door import arguments
+from cascada.model.door.plain import number_of
+from cascada.model.door.shown import described
 from cascada.model.errors import BadInput
-from cascada.model.plain import number_of
-from cascada.model.shown import described
 
 DATA_TYPE: Final = "embedding"
 

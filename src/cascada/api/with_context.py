@@ -15,9 +15,9 @@ from typing import Any, Final, TypeVar, cast
 
 from cascada.api.context import Context, current_context
 from cascada.api.headers import HEADERS, context_in
-from cascada.model import arguments
+from cascada.model.door import arguments
+from cascada.model.door.shown import shown
 from cascada.model.errors import BadInput, MissingContext, Misuse
-from cascada.model.shown import shown
 
 T = TypeVar("T")
 

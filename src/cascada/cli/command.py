@@ -85,7 +85,7 @@ def _report(chosen: argparse.Namespace) -> tuple[str, int]:
 def _doctor(chosen: argparse.Namespace) -> tuple[str, int]:
     from cascada.cli.doctor import findings
     from cascada.cli.findings import EXIT, as_json, as_text, worst
-    from cascada.model.secret import hidden
+    from cascada.model.door.secret import hidden
 
     redis, database = hidden(chosen.redis), hidden(chosen.database)
     chosen.redis = chosen.database = None

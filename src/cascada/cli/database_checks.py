@@ -17,8 +17,8 @@ from urllib.parse import quote
 
 from cascada.api.urls import DATABASE, sqlite_path
 from cascada.cli.findings import Finding
+from cascada.model.door.secret import Url
 from cascada.model.limits import Limits
-from cascada.model.secret import Url
 from cascada.tiers.sqlite.schema import APPLICATION_ID, LAYOUT
 
 PATIENCE: Final = 1.0

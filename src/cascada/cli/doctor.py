@@ -15,8 +15,8 @@ from cascada.api.settings import cache_arguments
 from cascada.cli.database_checks import database_findings
 from cascada.cli.findings import Finding
 from cascada.cli.host_checks import memory_finding, tiers_finding
+from cascada.model.door.secret import Url, hidden
 from cascada.model.errors import InvalidSettings
-from cascada.model.secret import Url, hidden
 
 
 def findings(redis: Url | None, database: Url | None, workers: int | None) -> Iterator[Finding]:

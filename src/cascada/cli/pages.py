@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from cascada.api.statistics import Statistics, TypeStatistics, added_up
-from cascada.model.bill import Bill
+from cascada.model.bills.bill import Bill
 from cascada.model.errors import BadInput, MissingExtra
 
 try:

@@ -17,9 +17,9 @@ from typing import Any, Final
 from cascada.cli.findings import Finding
 from cascada.cli.redis_rights import findings_of, refused_commands
 from cascada.model.clock import SystemClock
+from cascada.model.door.secret import Secret, Url
 from cascada.model.errors import BadInput, TierUnavailable
 from cascada.model.limits import Limits
-from cascada.model.secret import Secret, Url
 from cascada.tiers.redis.layout import LAYOUT, Epoch, Layout
 from cascada.tiers.redis_client.refusals import cause
 from cascada.tiers.redis_client.server import Server, server_of

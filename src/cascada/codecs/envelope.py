@@ -34,7 +34,7 @@ version) makes it unreadable; an unknown bit in the high byte is kept and passed
 cascada that does not know COSTED yet misses what a load of this one has stored, and loads it once
 more; what that stores, both read.
 
-What a load took is the number of `model.bill` less its highest field, as a whole number.
+What a load took is the number of `bills.bill` less its highest field, as a whole number.
 
 `unpack` raises CorruptEntry, and nothing else, whatever bytes it is given.
 """
@@ -48,7 +48,7 @@ from math import inf
 from typing import Final
 from zlib import crc32
 
-from cascada.model.bill import SAID, TOO_MUCH, UNKNOWN
+from cascada.model.bills.bill import SAID, TOO_MUCH, UNKNOWN
 from cascada.model.entry import UNSET, Codec, Entry, Flag
 from cascada.model.errors import BadInput, CorruptEntry
 

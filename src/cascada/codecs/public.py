@@ -21,7 +21,7 @@ from cascada.codecs.bounds import SCALARS, survey
 from cascada.codecs.hints import hint
 from cascada.codecs.shapes import Unstorable, is_declared
 from cascada.codecs.values import ValueCodec
-from cascada.model import arguments
+from cascada.model.door import arguments
 from cascada.model.errors import CorruptEntry, SerializationError
 
 _VECTOR_TYPES: Final = frozenset({"embedding", "vector_store"})

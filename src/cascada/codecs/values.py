@@ -27,10 +27,10 @@ from cascada.codecs.floats import pack_floats, unpack_floats
 from cascada.codecs.hints import hint, name_of
 from cascada.codecs.immutable import immutable
 from cascada.codecs.shapes import Unstorable, locate
-from cascada.model import arguments
+from cascada.model.door import arguments
+from cascada.model.door.shown import shown
 from cascada.model.entry import UNSET, Codec, Flag
 from cascada.model.errors import CorruptEntry, MissingExtra, SerializationError
-from cascada.model.shown import shown
 
 # Looked up once: members of an enum class are slow to reach, and slower to calculate with.
 _NOTHING: Final = Codec.NOTHING

@@ -19,8 +19,8 @@ from contextlib import suppress
 from threading import Lock, Thread
 from typing import Any, Final, Protocol
 
+from cascada.model.door.secret import traced
 from cascada.model.errors import CacheClosed
-from cascada.model.secret import traced
 
 logger = logging.getLogger("cascada")
 

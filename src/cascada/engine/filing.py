@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Final
 from cascada.engine.kinds import NOWHERE, Counters, Kind
 from cascada.engine.other_workers import COUNTERS, Others, columns_of, others_of
 from cascada.engine.stack import Stack
-from cascada.model.bill import FIELDS, apart
+from cascada.model.bills.bill import FIELDS, apart
 from cascada.telemetry.custom import Series
 from cascada.telemetry.makers import maker_of_this
 from cascada.telemetry.named import Named

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from threading import RLock
 from typing import Any, Final
 
-from cascada.model.bill import count_of
+from cascada.model.bills.bill import count_of
 from cascada.model.entry import MEMORY
 from cascada.model.keys import Prefix
 from cascada.model.policy import BUILT_IN, Policy, with_built_in
@@ -38,7 +38,7 @@ class Counters:
     store: `stored` values of `stored_bytes`, `bulky` of them. Loaded values that only their callers
     had: `oversized`, `unstorable` (no exact form), `unfit` (for what they were made from).
 
-    Sums of what loads took and cost (`model.bill`): what hits have saved `in_memory` (the sum says
+    Sums of what loads took and cost (`bills.bill`): what hits have saved `in_memory` (the sum says
     how many they are: `l1`), those of other threads (`saved_elsewhere`), and those below
     (`saved_below`); what of all these streams have that were `replayed` from a tier; what reads
     have that `shared` another caller's load; and what was `spent` by all that sources were asked

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from cascada.engine.kinds import Counters, Kind
-from cascada.model.bill import FIELDS, UNKNOWN, count_in, together
+from cascada.model.bills.bill import FIELDS, UNKNOWN, count_in, together
 from cascada.model.policy import Policy
 from cascada.telemetry.custom import Series
 from cascada.telemetry.latency import BOUNDS, Latency

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, Protocol
 
 from cascada.engine.kinds import Kind
-from cascada.model.bill import UNKNOWN
-from cascada.model.cost import Cost
+from cascada.model.bills.bill import UNKNOWN
+from cascada.model.bills.cost import Cost
 from cascada.model.entry import UNSET, Entry
 from cascada.model.keys import Key
 from cascada.model.made_of import MadeOf

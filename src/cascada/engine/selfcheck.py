@@ -38,10 +38,10 @@ from cascada.engine.reading.load import load_uncached
 from cascada.engine.reading.lookup import Lookup
 from cascada.engine.request import Answer, Loader, Request
 from cascada.engine.stack import Stack
-from cascada.model.bill import UNKNOWN
+from cascada.model.bills.bill import UNKNOWN
+from cascada.model.door.secret import without_values
 from cascada.model.entry import Codec, Entry, Flag
 from cascada.model.errors import SerializationError
-from cascada.model.secret import without_values
 
 logger = logging.getLogger("cascada")
 

@@ -17,8 +17,8 @@ from cascada.engine.tasks.background import Background
 from cascada.engine.tasks.limits import LoadLimits
 from cascada.engine.tasks.singleflight import Flights
 from cascada.engine.trace import TOGETHER, Trace
+from cascada.model.bills.cost import Price
 from cascada.model.clock import Clock
-from cascada.model.cost import Price
 from cascada.model.dependencies import Dependencies
 from cascada.model.entry import UNSET, Entry, Flag
 from cascada.model.errors import SerializationError

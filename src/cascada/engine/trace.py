@@ -15,13 +15,13 @@ from typing import Any, Final
 
 from cascada.engine.kinds import Kind
 from cascada.engine.request import Answer, Request
-from cascada.model.bill import UNKNOWN, count_of
+from cascada.model.bills.bill import UNKNOWN, count_of
 from cascada.model.dependencies import BY_CONTEXT, unreached
+from cascada.model.door.secret import without_values
 from cascada.model.entry import MEMORY, SOURCE, Hit, Miss
 from cascada.model.events import Event, EventKind, Observer
 from cascada.model.keys import Key
 from cascada.model.names import tenant_of
-from cascada.model.secret import without_values
 from cascada.telemetry.custom import Tracked
 from cascada.telemetry.latency import Latency
 from cascada.telemetry.named import Named

@@ -18,11 +18,11 @@ from weakref import WeakKeyDictionary
 from cascada.api.cache import Cache
 from cascada.api.context import current_context, current_tenant
 from cascada.api.sync.faces import SyncTenant
-from cascada.api.tenant import Tenant
+from cascada.api.tenant.handle import Tenant
 from cascada.engine.carrying import waited
 from cascada.engine.loading import dependencies
 from cascada.integrations.turns import Turns
-from cascada.model import arguments
+from cascada.model.door import arguments
 from cascada.model.entry import Hit, Miss
 from cascada.model.errors import CascadaError, WrongLoop
 from cascada.model.keys import Id, Key

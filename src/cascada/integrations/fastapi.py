@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, TypeAlias, TypeVar
 from cascada.api import headers
 from cascada.api.cache import Cache
 from cascada.api.context import Context
-from cascada.model import arguments
+from cascada.model.door import arguments
 from cascada.model.errors import BadInput, MissingExtra
 from cascada.model.keys import Id
 

@@ -21,10 +21,10 @@ from typing import Any, Final, Unpack
 from cascada.api.cache import Cache
 from cascada.codecs.digest import generate_resource_id_hash
 from cascada.integrations.asked import WAIT, Asked, Keeper, Keeping
-from cascada.model import arguments
+from cascada.model.door import arguments
+from cascada.model.door.shown import shown
 from cascada.model.entry import Hit, Miss
 from cascada.model.errors import BadInput, MissingExtra
-from cascada.model.shown import shown
 
 try:
     from langchain_core import messages, outputs

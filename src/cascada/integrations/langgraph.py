@@ -18,7 +18,7 @@ from cascada.api.cache import Cache
 from cascada.api.context import current_context
 from cascada.codecs.digest import generate_resource_id_hash
 from cascada.integrations.asked import WAIT, Asked, Keeping, Missed, forget
-from cascada.model import arguments
+from cascada.model.door import arguments
 from cascada.model.errors import BadInput, MissingExtra
 
 try:

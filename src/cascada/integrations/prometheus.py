@@ -26,7 +26,7 @@ from cascada.api.cache import Cache
 from cascada.api.statistics import TypeStatistics, by_tier, counts_by
 from cascada.engine.kinds import OTHER, Kind
 from cascada.engine.other_workers import Others
-from cascada.model import arguments
+from cascada.model.door import arguments
 from cascada.model.entry import MEMORY
 from cascada.model.errors import MissingExtra
 from cascada.telemetry.custom import Series

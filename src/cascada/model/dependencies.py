@@ -14,12 +14,12 @@ from typing import Final
 import msgspec
 from msgspec.structs import force_setattr
 
-from cascada.model import arguments
+from cascada.model.door import arguments
+from cascada.model.door.shown import shown
 from cascada.model.errors import BadInput
 from cascada.model.keys import LABELS, NO_SCOPE, Id, Key, Scope
 from cascada.model.names import resource_names, type_at
 from cascada.model.policy import CONTEXT_PARTS, ContextPart
-from cascada.model.shown import shown
 
 
 class Dependent(msgspec.Struct, frozen=True, kw_only=True):

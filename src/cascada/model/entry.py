@@ -12,7 +12,7 @@ from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar, final
 
 import msgspec
 
-from cascada.model.bill import UNKNOWN, Bill
+from cascada.model.bills.bill import UNKNOWN, Bill
 from cascada.model.keys import Key
 
 T_co = TypeVar("T_co", covariant=True)
@@ -67,7 +67,7 @@ class Entry:
     `created`, `fresh_until` and `expires` are wall-clock seconds of the tier that stored it;
     between `fresh_until` and `expires` the value is stale: it may be served while it is refreshed.
     `math.inf` is never. `names` are the dynamic names only. `value` is the decoded object, and
-    only if it may be shared between callers. `cost` is what its load took (`model.bill`).
+    only if it may be shared between callers. `cost` is what its load took (`bills.bill`).
     """
 
     __slots__ = (

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import NamedTuple
 from uuid import UUID
 
-from cascada.model import arguments
+from cascada.model.door import arguments
 from cascada.model.errors import InvalidKey
 
 Id = str | int | UUID

@@ -10,8 +10,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Final, Literal, get_args
 
-from cascada.model import arguments
-from cascada.model.checked import Checked, field, or_none
+from cascada.model.door import arguments
+from cascada.model.door.checked import Checked, field, or_none
 from cascada.model.ttl import Duration
 
 OnPending = Literal["raise", "warn"]

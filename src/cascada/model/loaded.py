@@ -8,8 +8,8 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from msgspec.structs import force_setattr
 
-from cascada.model import arguments
-from cascada.model.cost import cost_given
+from cascada.model.bills.cost import cost_given
+from cascada.model.door import arguments
 from cascada.model.keys import Scope
 from cascada.model.made_of import Declared, scope_given, sources_of
 from cascada.model.ttl import Duration

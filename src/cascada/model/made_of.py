@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from cascada.model import arguments
+from cascada.model.door import arguments
 from cascada.model.entry import Hit
 from cascada.model.errors import BadInput, InvalidKey
 from cascada.model.keys import NO_SCOPE, Key, Scope, scope_of

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import lru_cache
 
-from cascada.model import arguments
+from cascada.model.door import arguments
 from cascada.model.keys import NO_SCOPE, Key, Scope, quote, text_before
 
 MAX_NAMES = 1024

@@ -11,14 +11,14 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, get_args
 
-from cascada.model import arguments
-from cascada.model.checked import Checked, field
-from cascada.model.cost import Price, prices_given
+from cascada.model.bills.cost import Price, prices_given
 from cascada.model.dependencies import Dependent
+from cascada.model.door import arguments
+from cascada.model.door.checked import Checked, field
+from cascada.model.door.shown import shown
 from cascada.model.events import Observer
 from cascada.model.limits import Limits
 from cascada.model.policy import Policy
-from cascada.model.shown import shown
 
 Mode = Literal["on", "observe", "off"]
 """on: as promised. off: every load goes to its source, nothing is read or stored; invalidations

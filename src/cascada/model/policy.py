@@ -7,11 +7,11 @@ from enum import IntEnum
 from functools import partial
 from typing import Any, Final, Literal, get_args
 
-from cascada.model import arguments
-from cascada.model.checked import Check, Checked, field, or_none
+from cascada.model.door import arguments
+from cascada.model.door.checked import Check, Checked, field, or_none
+from cascada.model.door.plain import number_of
 from cascada.model.errors import InvalidPolicy
 from cascada.model.keys import Key, Scope
-from cascada.model.plain import number_of
 from cascada.model.ttl import (
     AGENT_SERVICE_TTL_MAPPING,
     DEFAULT_TTL_MAPPING,

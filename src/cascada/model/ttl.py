@@ -10,7 +10,7 @@ import math
 from datetime import timedelta
 from typing import Final
 
-from cascada.model import arguments
+from cascada.model.door import arguments
 
 Duration = int | float | timedelta
 

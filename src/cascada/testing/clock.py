@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cascada.model import arguments
+from cascada.model.door import arguments
 
 
 class ManualClock:

@@ -22,7 +22,7 @@ from typing import Final
 
 import pytest
 
-from cascada.model.arguments import LEAST, MOST
+from cascada.model.door.arguments import LEAST, MOST
 from cascada.model.errors import BadInput
 from cascada.model.keys import quote
 from cascada.testing.clock import ManualClock

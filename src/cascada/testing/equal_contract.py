@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from itertools import permutations
 from typing import Any, Final
 
-from cascada.model.bill import UNKNOWN
+from cascada.model.bills.bill import UNKNOWN
 from cascada.model.entry import Codec, Entry, Flag
 from cascada.model.names import key_name, static_names
 from cascada.testing.clock import ManualClock

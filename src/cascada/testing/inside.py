@@ -20,7 +20,7 @@ from typing import Any
 
 from cascada.api.cache import Cache
 from cascada.api.statistics import Statistics, counted
-from cascada.api.tenant import Tenant
+from cascada.api.tenant.handle import Tenant
 from cascada.engine.hits import Hits
 from cascada.engine.tasks.background import Background
 from cascada.engine.tasks.singleflight import Flights

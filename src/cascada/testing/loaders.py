@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from cascada.model import arguments
+from cascada.model.door import arguments
 
 
 class CountedLoader:

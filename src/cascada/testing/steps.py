@@ -13,7 +13,7 @@ from inspect import iscoroutinefunction, signature
 from typing import Any, Final
 
 from cascada.codecs.envelope import digest_of
-from cascada.model.cost import Cost, packed
+from cascada.model.bills.cost import Cost, packed
 from cascada.model.entry import Codec, Entry, Flag
 from cascada.model.keys import Key
 from cascada.model.names import tag_name

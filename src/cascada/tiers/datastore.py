@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
-from cascada.model.arguments import LEAST, MOST
+from cascada.model.door.arguments import LEAST, MOST
 from cascada.model.errors import BadInput
 
 

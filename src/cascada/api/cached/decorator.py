@@ -24,15 +24,15 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from cascada.api.cache import Cache
 from cascada.api.cached.templates import judge_of, maker_of
-from cascada.model import arguments
+from cascada.model.door import arguments
+from cascada.model.door.plain import text_of
+from cascada.model.door.shown import shown
 from cascada.model.entry import UNSET, Unset
 from cascada.model.errors import Misuse
 from cascada.model.keys import Id
 from cascada.model.loaded import Loaded
 from cascada.model.made_of import sources_of
-from cascada.model.plain import text_of
 from cascada.model.policy import Policy
-from cascada.model.shown import shown
 from cascada.model.ttl import FOREVER, Duration
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ from cascada.api.context import current, current_tenant
 from cascada.api.default import default_cache
 from cascada.codecs import typed
 from cascada.codecs.digest import generate_resource_id_hash
-from cascada.model import arguments
+from cascada.model.door import arguments
 from cascada.model.entry import Invalidated
 from cascada.model.errors import BadInput, Misuse
 from cascada.model.keys import NO_SCOPE, Id, Key

@@ -15,11 +15,11 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from cascada.codecs.digest import generate_resource_id_hash
-from cascada.model import arguments
+from cascada.model.door import arguments
+from cascada.model.door.plain import text_of
 from cascada.model.errors import BadInput, Misuse
 from cascada.model.keys import Id
 from cascada.model.loaded import Loaded
-from cascada.model.plain import text_of
 
 _LEFT_AS_THEY_ARE: Final = frozenset(
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-~%"

@@ -18,11 +18,11 @@ from cascada.codecs.public import as_lists
 from cascada.engine.loading.loaders import SingleLoader, Terms, call
 from cascada.engine.reading.levels import LevelLookup
 from cascada.engine.request import Answer, LoadResult, Origin, Request
-from cascada.model import arguments
+from cascada.model.door import arguments
+from cascada.model.door.secret import without_values
 from cascada.model.entry import MEMORY, Flag
 from cascada.model.errors import BadInput
 from cascada.model.keys import Id, Scope
-from cascada.model.secret import without_values
 from cascada.model.ttl import Duration
 
 logger = logging.getLogger("cascada")

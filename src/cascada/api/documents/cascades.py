@@ -21,15 +21,15 @@ from cascada.api.documents.constants import (
     METRIC_CACHE_INVALIDATION_FAILED,
     METRIC_LATENCY,
 )
-from cascada.api.tenant import Tenant
+from cascada.api.tenant.handle import Tenant
 from cascada.engine.loading.loaders import call
-from cascada.model import arguments
 from cascada.model.dependencies import Reach
+from cascada.model.door import arguments
+from cascada.model.door.shown import shown
 from cascada.model.errors import BadInput
 from cascada.model.keys import Id, scope_of
 from cascada.model.names import part_names
 from cascada.model.policy import ContextPart
-from cascada.model.shown import shown
 
 ConversationResolver = Callable[..., Any]
 """`(tenant_id, agent_id)` to the ids of the agent's conversations; async or plain."""

@@ -18,7 +18,7 @@ from cascada.api.documents.manager_data import ListsAndCounters
 from cascada.api.embeddings import store_vector, stored_vector
 from cascada.codecs.digest import generate_resource_id_hash
 from cascada.codecs.public import as_lists
-from cascada.model import arguments
+from cascada.model.door import arguments
 from cascada.model.keys import Id
 from cascada.model.policy import CachePriority
 from cascada.model.ttl import Duration

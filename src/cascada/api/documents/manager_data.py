@@ -12,10 +12,10 @@ from types import MethodType
 from typing import Any, NoReturn, TypeVar, cast
 
 from cascada.api.default import LEFT_OUT, documents_tenant
-from cascada.model import arguments
+from cascada.model.door import arguments
+from cascada.model.door.shown import shown
 from cascada.model.errors import BadInput
 from cascada.model.keys import Id
-from cascada.model.shown import shown
 from cascada.model.ttl import Duration
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -10,7 +10,7 @@ from typing import Any
 
 from cascada.api.default import default_cache
 from cascada.api.documents.constants import METRIC_CACHE_HIT, METRIC_CACHE_MISS, METRIC_LATENCY
-from cascada.model import arguments
+from cascada.model.door import arguments
 from cascada.model.errors import BadInput
 from cascada.model.keys import Id
 

@@ -12,9 +12,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from cascada.api.sync.waiting import Face, hits_or_waits, waits, waits_once
-from cascada.api.tenant import Tenant
-from cascada.api.tenant_data import TenantList
-from cascada.api.tenant_requests import NONE
+from cascada.api.tenant.data import TenantList
+from cascada.api.tenant.handle import Tenant
+from cascada.api.tenant.requests import NONE
 from cascada.engine.bridge import bridge
 from cascada.engine.carrying import waited, waited_for_each
 from cascada.engine.streaming.pieces import MAX_ITEMS, MakePieces

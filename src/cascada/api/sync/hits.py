@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from cascada.api.tenant import Tenant
-from cascada.model import arguments
+from cascada.api.tenant.handle import Tenant
+from cascada.model.door import arguments
 from cascada.model.entry import Hit
 
 Args = tuple[Any, ...]

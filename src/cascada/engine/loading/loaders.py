@@ -19,8 +19,8 @@ from typing import Any, Final, NamedTuple
 from cascada.engine.loading.dependencies import outlived_by
 from cascada.engine.request import LoadResult, Origin, Request
 from cascada.engine.tasks.callers import Caller, OtherLoop, caller, threads
-from cascada.model import arguments
 from cascada.model.clock import Clock
+from cascada.model.door import arguments
 from cascada.model.errors import BadInput, Misuse
 from cascada.model.loaded import Loaded
 from cascada.model.made_of import MadeOf

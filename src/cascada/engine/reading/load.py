@@ -21,7 +21,7 @@ from cascada.engine.request import Answer, Loader, Request
 from cascada.engine.stack import Stack
 from cascada.engine.tasks.limits import Ticket
 from cascada.engine.tasks.singleflight import LoadTask, Waiter
-from cascada.model.cost import cost_of_failure, packed
+from cascada.model.bills.cost import cost_of_failure, packed
 from cascada.model.entry import Entry
 from cascada.model.errors import SerializationError
 from cascada.tiers.deadline import AT_ONCE

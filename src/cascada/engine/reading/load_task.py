@@ -25,7 +25,7 @@ from cascada.engine.request import Loader, LoadResult, Request
 from cascada.engine.stack import Stack
 from cascada.engine.tasks.replay import TooLong
 from cascada.engine.tasks.singleflight import Flight
-from cascada.model.cost import cost_of_failure, packed
+from cascada.model.bills.cost import cost_of_failure, packed
 from cascada.model.entry import Entry
 from cascada.model.errors import LoadError, LoadTimeout, TierUnavailable
 from cascada.model.made_of import MadeOf

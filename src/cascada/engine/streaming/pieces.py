@@ -27,7 +27,7 @@ from cascada.engine.request import LoadResult, Request
 from cascada.engine.stack import Stack
 from cascada.engine.tasks.callers import OtherLoop, caller
 from cascada.engine.tasks.replay import Live, TooLong
-from cascada.model.cost import Cost
+from cascada.model.bills.cost import Cost
 from cascada.model.entry import UNSET, Codec, Flag
 from cascada.model.errors import BadInput, Misuse, SerializationError
 from cascada.model.made_of import MadeOf, source_names

@@ -37,8 +37,8 @@ from cascada.engine.streaming.pieces import Pieces
 from cascada.engine.tasks.limits import Ticket
 from cascada.engine.tasks.replay import Live, TooLong
 from cascada.engine.tasks.singleflight import Flight, LoadTask, Waiter
-from cascada.model.bill import UNKNOWN
-from cascada.model.cost import Cost, cost_of_failure, packed
+from cascada.model.bills.bill import UNKNOWN
+from cascada.model.bills.cost import Cost, cost_of_failure, packed
 from cascada.model.entry import SOURCE, Entry
 from cascada.model.errors import BadInput, LoadError
 from cascada.tiers.memory.watch import Watch

@@ -17,7 +17,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Final, TypeVar, cast
 
-from cascada.model.secret import traced
+from cascada.model.door.secret import traced
 
 FIRST_PAUSE: Final = 0.05
 LONGEST_PAUSE: Final = 1.0

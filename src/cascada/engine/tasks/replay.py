@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from cascada.codecs.values import Encoded
 from cascada.engine.request import UNSTORED, Answer
-from cascada.model.cost import Cost
+from cascada.model.bills.cost import Cost
 from cascada.model.errors import LoadError
 from cascada.tiers.memory.watch import Watch
 

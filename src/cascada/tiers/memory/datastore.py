@@ -7,8 +7,8 @@ from collections import defaultdict, deque
 from heapq import heappop, heappush
 from itertools import islice
 
-from cascada.model.arguments import LEAST, MOST
 from cascada.model.clock import Clock, SystemClock
+from cascada.model.door.arguments import LEAST, MOST
 from cascada.tiers.datastore import overflow, span
 
 logger = logging.getLogger("cascada")

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from cascada.codecs.compression import size_of
-from cascada.model.bill import UNKNOWN
+from cascada.model.bills.bill import UNKNOWN
 from cascada.model.entry import UNSET, Entry, Flag
 from cascada.tiers.memory.record import Cell
 

@@ -19,11 +19,11 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from cascada.model.clock import Clock
+from cascada.model.door.secret import Secret, Url
 from cascada.model.entry import Entry
 from cascada.model.errors import TierUnavailable
 from cascada.model.keys import Key
 from cascada.model.names import OF_ONE_KEY
-from cascada.model.secret import Secret, Url
 from cascada.tiers.capabilities import L1_LEASE, Ending, InvalidationSink, Stored
 from cascada.tiers.contract import (
     NOTHING,

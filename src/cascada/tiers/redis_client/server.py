@@ -12,8 +12,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
+from cascada.model.door.secret import Secret, Url
 from cascada.model.errors import BadInput, TierUnavailable
-from cascada.model.secret import Secret, Url
 from cascada.tiers.redis_client.refusals import without_arguments
 from cascada.tiers.redis_client.replies import Argument, exactly, greeted, texts_or_none
 from cascada.tiers.redis_client.urls import Address, address_of, what_is_wrong

@@ -13,7 +13,7 @@ import ssl
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from cascada.model.secret import Secret, Url
+from cascada.model.door.secret import Secret, Url
 
 SCHEMES: Final = ("redis", "rediss", "unix", "redis+sentinel")
 EXPECTED: Final = (

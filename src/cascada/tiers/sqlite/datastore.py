@@ -11,8 +11,8 @@ import sqlite3
 from collections.abc import Callable
 from typing import NamedTuple
 
-from cascada.model.arguments import LEAST, MOST
 from cascada.model.clock import Clock
+from cascada.model.door.arguments import LEAST, MOST
 from cascada.tiers.datastore import overflow, span
 from cascada.tiers.sqlite.worker import Inline, Worker, Writer
 

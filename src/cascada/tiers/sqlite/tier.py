@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from cascada.model.clock import Clock
+from cascada.model.door.secret import traced
 from cascada.model.entry import Entry
 from cascada.model.errors import BadInput, TierUnavailable
 from cascada.model.keys import Key
 from cascada.model.names import tenant_of
-from cascada.model.secret import traced
 from cascada.tiers.capabilities import Ending, InvalidationSink, Posted, Stored
 from cascada.tiers.contract import (
     Busy,

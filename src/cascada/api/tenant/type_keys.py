@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from cascada.engine.kinds import Kind
 from cascada.engine.request import Request
-from cascada.model import arguments
+from cascada.model.door import arguments
 from cascada.model.keys import NO_SCOPE, Id, Key, Prefix, Scope
 from cascada.model.names import context_names
 from cascada.model.policy import candidates

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from cascada.api.tenant_requests import TenantRequests
+from cascada.api.tenant.requests import TenantRequests
 from cascada.engine.writing.cascade import Cascade
-from cascada.model import arguments
 from cascada.model.dependencies import Dependent, Reach, reaches_of
+from cascada.model.door import arguments
+from cascada.model.door.shown import shown
 from cascada.model.entry import Invalidated
 from cascada.model.errors import BadInput
 from cascada.model.keys import Id, Prefix, Scope, scope_of
 from cascada.model.names import all_of_type, part_names, resource_names, tag_name, tenant_name
-from cascada.model.shown import shown
 
 
 class TenantInvalidation(TenantRequests):

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from cascada.model.bill import MOST_TOKENS
-from cascada.model.plain import whole_of
+from cascada.model.bills.bill import MOST_TOKENS
+from cascada.model.door.plain import whole_of
 
 Tokens = tuple[int, int, int, int]
 """Those that went in and came out, and of the former those that the provider had in its cache, and

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from cascada.api.tenant_requests import NONE, TenantRequests
+from cascada.api.tenant.requests import NONE, TenantRequests
 from cascada.engine.reading.snapshots import Snapshot
-from cascada.model import arguments
+from cascada.model.door import arguments
 from cascada.model.entry import Hit, Miss
 from cascada.model.errors import BadInput
 from cascada.model.keys import Id

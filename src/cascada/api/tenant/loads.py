@@ -1,7 +1,7 @@
 """`load` and `load_many`: the value from the first tier that has it, else from the caller's code.
 
 A part of `Tenant`. Arguments are checked here, on a hit as well; all else is the engine's. The
-overloads tell a type checker what comes back (`api/signatures.py`); they run nothing.
+overloads tell a type checker what comes back (`api/tenant/signatures.py`); they run nothing.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar, Unpack, cast, overload
 
-from cascada.api.signatures import Async, Loading, LoadingMany, Plain, Rows, Stored
-from cascada.api.tenant_requests import NONE, TenantRequests
+from cascada.api.tenant.requests import NONE, TenantRequests
+from cascada.api.tenant.signatures import Async, Loading, LoadingMany, Plain, Rows, Stored
 from cascada.engine.loading.loaders import PLAIN, BatchLoader, SingleLoader
 from cascada.engine.reading.levels import LevelLookup, alone
-from cascada.model import arguments
+from cascada.model.door import arguments
 from cascada.model.entry import Hit, Miss
 from cascada.model.keys import Id
 from cascada.model.loaded import Loaded

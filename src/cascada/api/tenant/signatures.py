@@ -1,6 +1,6 @@
 """What the overloads of loads share: how a loader tells a type checker what callers get.
 
-Only `api/tenant_loads.py` uses it, and only its annotations do: nothing here does anything at run
+Only `api/tenant/loads.py` uses it, and only its annotations do: nothing here does anything at run
 time.
 
 A loader of `A`, of `A | None` or of `Loaded[A]`, async or plain, gives a `Hit[A]`. Where that

@@ -11,11 +11,11 @@ import math
 from functools import partial
 from typing import Any
 
-from cascada.api.tenant_requests import TenantRequests
+from cascada.api.tenant.requests import TenantRequests
 from cascada.codecs.envelope import home_of, pack, unpack
 from cascada.engine.engine import Engine
 from cascada.engine.loading.encode import over
-from cascada.model import arguments
+from cascada.model.door import arguments
 from cascada.model.entry import Entry
 from cascada.model.errors import BadInput, CorruptEntry
 from cascada.model.keys import Id, counter_text, list_text

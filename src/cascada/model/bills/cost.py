@@ -16,11 +16,12 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import force_setattr
 
-from cascada.model import arguments, bill, usage
-from cascada.model.bill import MOST_MONEY, MOST_TOKENS, units_of
-from cascada.model.checked import Checked, field, or_none
+from cascada.model.bills import bill, usage
+from cascada.model.bills.bill import MOST_MONEY, MOST_TOKENS, units_of
+from cascada.model.door import arguments
+from cascada.model.door.checked import Checked, field, or_none
+from cascada.model.door.plain import number_of, whole_of
 from cascada.model.errors import BadInput
-from cascada.model.plain import number_of, whole_of
 
 _MILLION: Final = 1_000_000
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, Self
 
-from cascada.api.type_keys import TypeKeys
+from cascada.api.tenant.type_keys import TypeKeys
 from cascada.engine.engine import Engine
 from cascada.engine.loading.loaders import PLAIN, Terms
 from cascada.engine.reading.explain import Explanation
 from cascada.engine.request import Request
-from cascada.model import arguments
+from cascada.model.door import arguments
 from cascada.model.keys import Id, Scope, scope_of
 from cascada.model.made_of import Declared, sources_for
 from cascada.model.ttl import Duration

@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, TypeVar, overload
 
-from cascada.api.tenant_data import TenantData
-from cascada.api.tenant_fills import TenantFills
-from cascada.api.tenant_invalidation import TenantInvalidation
-from cascada.api.tenant_loads import TenantLoads
-from cascada.api.tenant_many import TenantMany
-from cascada.api.tenant_requests import NONE
-from cascada.api.tenant_streams import TenantStreams
-from cascada.model import arguments
+from cascada.api.tenant.data import TenantData
+from cascada.api.tenant.fills import TenantFills
+from cascada.api.tenant.invalidation import TenantInvalidation
+from cascada.api.tenant.loads import TenantLoads
+from cascada.api.tenant.many import TenantMany
+from cascada.api.tenant.requests import NONE
+from cascada.api.tenant.streams import TenantStreams
+from cascada.model.door import arguments
 from cascada.model.entry import Hit, Miss
 from cascada.model.keys import Id, Key
 from cascada.model.made_of import Declared

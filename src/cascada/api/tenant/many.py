@@ -1,6 +1,6 @@
 """`set_many` and `delete_many`: what is done to many values of one type, in few round trips.
 
-A part of `Tenant`. (`get_many` is in `tenant`, `load_many` in `tenant_loads`.) All values are
+A part of `Tenant`. (`get_many` is in `handle`, `load_many` in `loads`.) All values are
 looked at before anything is sent: one that cannot be stored leaves nothing half done.
 """
 
@@ -10,15 +10,15 @@ import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from cascada.api.tenant_requests import NONE, TenantRequests
+from cascada.api.tenant.requests import NONE, TenantRequests
 from cascada.engine.loading.loaders import Terms
 from cascada.engine.request import Request
-from cascada.model import arguments
+from cascada.model.door import arguments
+from cascada.model.door.shown import shown
 from cascada.model.entry import Entry
 from cascada.model.errors import BadInput
 from cascada.model.keys import Id, Key
 from cascada.model.made_of import Declared
-from cascada.model.shown import shown
 from cascada.model.ttl import Duration
 from cascada.tiers.deadline import AT_ONCE
 

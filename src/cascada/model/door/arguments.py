@@ -23,10 +23,10 @@ from itertools import islice
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
+from cascada.model.door.plain import number_of, text_of, whole_of
+from cascada.model.door.secret import Secret
+from cascada.model.door.shown import described, shown
 from cascada.model.errors import BadInput, InvalidKey, InvalidTTL, MissingTenant, Misuse
-from cascada.model.plain import number_of, text_of, whole_of
-from cascada.model.secret import Secret
-from cascada.model.shown import described, shown
 
 T = TypeVar("T")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any, TypeVar
 
-from cascada.api.tenant_requests import NONE, TenantRequests
+from cascada.api.tenant.requests import NONE, TenantRequests
 from cascada.engine.streaming.pieces import MAX_ITEMS, MakePieces
-from cascada.model import arguments
+from cascada.model.door import arguments
 from cascada.model.keys import Id
 from cascada.model.made_of import Declared
 from cascada.model.ttl import Duration

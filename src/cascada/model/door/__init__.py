@@ -1,0 +1,1 @@
+"""What callers pass: checked where it comes in, and shown in the sentence that refuses it."""
