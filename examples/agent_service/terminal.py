@@ -86,11 +86,9 @@ def _table(columns: Sequence[str], rows: Rows) -> Table:
     for name in columns:
         shown.add_column(name, justify="right", min_width=len(name))
     for label, *cells in rows:
-        style = ""
-        if label.startswith(_ALARM):
-            style = "bold"
-            cells = [_coloured(cell) for cell in cells]  # type: ignore[misc]
-        shown.add_row(label, *cells, style=style)
+        alarm = label.startswith(_ALARM)
+        figures = [_coloured(cell) if alarm else Text(cell) for cell in cells]
+        shown.add_row(label, *figures, style="bold" if alarm else "")
     return shown
 
 
