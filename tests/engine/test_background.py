@@ -245,3 +245,25 @@ async def test_what_is_ended_before_its_first_step_tells_who_waits_for_it(
     await asyncio.wait([ended])
     assert told == 2
     assert ended.cancelling() == 1, "it may be giving something back by then"
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_what_is_ended_in_the_turn_in_which_its_own_timeout_ends_does_end(
+    tasks: Background, times: int
+) -> None:
+    limits: list[asyncio.Timeout] = []
+
+    async def watch() -> None:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(None) as limit:
+                    limits.append(limit)
+                    await asyncio.Event().wait()
+
+    watching = tasks.keep_running(watch, "connection")
+    await until(lambda: bool(limits))
+    limits[0].reschedule(0)
+    for _ in range(times):
+        background.end(watching)
+    assert (await asyncio.wait([watching], timeout=2))[0]
+    assert len(limits) == 2, "the timeout came first"

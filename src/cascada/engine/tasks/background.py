@@ -206,9 +206,16 @@ def end(task: asyncio.Task[Any], unless: Callable[[], bool] = lambda: False) -> 
     task.get_loop().call_soon(_cancel, task, unless)
 
 
-def _cancel(task: asyncio.Task[Any], unless: Callable[[], bool]) -> None:
-    if not task.cancelling() and not unless():
+def _cancel(task: asyncio.Task[Any], unless: Callable[[], bool], pause: float = 0.001) -> None:
+    if task.done() or unless():
+        return
+    if not task.cancelling():
         task.cancel()
+        return
+    # Perhaps by a timeout of its own that ends in this turn of the loop. It takes that back, and
+    # the task goes on as if nobody had ended it: so it is looked at again, ever more rarely.
+    again = min(2 * pause, LONGEST_PAUSE)
+    task.get_loop().call_later(pause, _cancel, task, unless, again)
 
 
 async def _for_ever() -> None:
