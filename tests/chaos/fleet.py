@@ -106,7 +106,7 @@ class Fleet:
         words[Word.STATE] = State.STARTING
         spec = Spec(
             str(self.folder), self._config, self._workload, self._mutant, self._seed, slot,
-            words[Word.INCARNATION],
+            words[Word.INCARNATION], os.getpid(),
         )  # fmt: skip
         return subprocess.Popen(
             [sys.executable, "-m", self._program, spec.text()],

@@ -22,6 +22,7 @@ from tests.chaos.configs import CONFIGURATIONS, watch
 from tests.chaos.keyspace import Keyspace, Row
 from tests.chaos.loaders import Source, SourceFailed
 from tests.chaos.mutations import all_mutants
+from tests.chaos.orphans import end_with
 from tests.chaos.truth import Truth
 from tests.chaos.witness import Witness
 from tests.chaos.workload import WORKLOADS, Mix, Operation, lane
@@ -32,7 +33,8 @@ LOOK_EVERY = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """What a worker is told. `mutant` is the rule that it leaves out, "" for none."""
+    """What a worker is told. `mutant` is the rule that it leaves out, "" for none; `parent` is the
+    process that it ends with."""
 
     folder: str
     config: str
@@ -41,6 +43,7 @@ class Spec:
     seed: int
     slot: int
     incarnation: int
+    parent: int
 
     @property
     def name(self) -> int:
@@ -142,6 +145,7 @@ class Worker:
 
 def main() -> None:
     spec = Spec(**msgspec.json.decode(sys.argv[1]))
+    end_with(spec.parent)
     # SIGUSR1 makes a worker that hangs say where.
     faulthandler.register(signal.SIGUSR1)
     gc.freeze()

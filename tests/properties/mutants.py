@@ -34,6 +34,14 @@ class Mutant:
     def name(self) -> str:
         return f"{self.machine}: {self.rule}"
 
+    def replaced(self, source: str) -> str:
+        if source.count(self.old) != 1:
+            raise LookupError(
+                f"{self.name}: in {self.module} this stands {source.count(self.old)} times, "
+                f"not once:\n{self.old}"
+            )
+        return source.replace(self.old, self.new)
+
 
 class Replaced(SourceFileLoader):
     """Loads a module's source with one piece replaced, and never its compiled cache."""
@@ -44,13 +52,7 @@ class Replaced(SourceFileLoader):
 
     def get_code(self, fullname: str) -> CodeType:
         source = self.get_data(self.path).decode()
-        mutant = self.mutant
-        if source.count(mutant.old) != 1:
-            raise LookupError(
-                f"{mutant.name}: in {mutant.module} this stands {source.count(mutant.old)} times, "
-                f"not once:\n{mutant.old}"
-            )
-        return compile(source.replace(mutant.old, mutant.new), self.path, "exec")
+        return compile(self.mutant.replaced(source), self.path, "exec")
 
 
 class Finder(MetaPathFinder):
@@ -138,7 +140,8 @@ MUTANTS = [
     Mutant("expiry at the read", "MemoryMachine", MEMORY,
            "if record.is_over(self._clock):", "if False:"),
     Mutant("due time of a hit", "MemoryMachine", HITS,
-           "            now >= record.due\n", "            False\n"),
+           "            now >= record.due\n            # Memory has no locks.\n",
+           "            False\n"),
     Mutant("older versions are refused", "MemoryMachine", MEMORY,
            "if version is not None and self.records.outdated(partition, resource_id, version):",
            "if False:"),
@@ -174,8 +177,8 @@ MUTANTS += [
            "stands = state.stands(lease.seq, names)",
            "stands = state.stands(state.seq, names)"),
     Mutant("a row keeps the counter of its lease", "SqliteMachine", RULES,
-           "state.next() if lease.forced else lease.seq\n",
-           "state.next() if lease.forced else state.seq\n"),
+           "seq = state.next() if told else lease.seq\n",
+           "seq = state.next() if told else state.seq\n"),
     Mutant("dynamic names are borne", "SqliteMachine", RULES,
            "dict.fromkeys((*names, *entry.names))", "dict.fromkeys(names)"),
     Mutant("static names are borne", "SqliteMachine", RULES,

@@ -1,5 +1,8 @@
 """Each rule that is taken away is missed by the machine that is there to notice."""
 
+from importlib.util import find_spec
+from pathlib import Path
+
 import pytest
 from hypothesis import settings
 from hypothesis.errors import FlakyFailure
@@ -52,6 +55,14 @@ LOOKED_FOR = [
     for mutant in MUTANTS
     if FACTOR > 1 or not (mutant.name in HELD_BY_NAME or mutant.name in SLOW)
 ]
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_what_is_left_out_stands_in_the_source_once(mutant: Mutant) -> None:
+    """In the short form, too: a rule that only the long form looks for could get lost unseen."""
+    found = find_spec(f"cascada.{mutant.module}")
+    assert found is not None
+    mutant.replaced(Path(str(found.origin)).read_text("utf-8"))
 
 
 @pytest.mark.parametrize("mutant", LOOKED_FOR, ids=lambda mutant: mutant.name)

@@ -25,6 +25,7 @@ from tests.chaos.board import Board, Phase, State, Word
 from tests.chaos.configs import PUSH
 from tests.chaos.keyspace import NOWHERE, Row, Writing
 from tests.chaos.loaders import Source
+from tests.chaos.orphans import end_with
 from tests.chaos.redis_ground import ADDRESSES
 from tests.chaos.truth import Truth
 from tests.chaos.witness import Promise, Witness
@@ -173,4 +174,6 @@ async def main(spec: Spec) -> None:
 if __name__ == "__main__":
     logging.disable()
     gc.freeze()
-    asyncio.run(main(Spec(**msgspec.json.decode(sys.argv[1]))))
+    spec = Spec(**msgspec.json.decode(sys.argv[1]))
+    end_with(spec.parent)
+    asyncio.run(main(spec))
