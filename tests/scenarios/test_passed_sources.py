@@ -96,13 +96,23 @@ async def test_a_hit_of_another_tenant_is_refused_everywhere(cache: Cache) -> No
     assert await kept(acme) is None
 
 
-@pytest.mark.parametrize("odd", ["document", "a:b:c", [5], [None], [("d",)], [b"document:d"], 7])
+@pytest.mark.parametrize(
+    "odd",
+    ["document", "a:b:c", [5], [None], [("d",)], [b"document:d"], 7, [("d", "*")], ["d:*"]],
+)
 async def test_what_could_be_misread_is_refused_on_a_hit_as_well(cache: Cache, odd: Any) -> None:
     acme = cache.tenant("acme")
     for _ in range(2):
         with pytest.raises((BadInput, InvalidKey), match="source"):
             await acme.load("x", "1", lambda: "made", sources=odd)
         await acme.set("x", "1", "there")
+
+
+async def test_a_hit_of_what_is_called_so_is_no_wildcard(cache: Cache) -> None:
+    acme = cache.tenant("acme")
+    await acme.set("document", "*", "star")
+    hit = await acme.get("document", "*")
+    assert await acme.set("x", "1", "made", sources=[hit, acme.key("document", "*")])
 
 
 async def test_a_cached_function_tells_its_sources_from_its_arguments(cache: Cache) -> None:

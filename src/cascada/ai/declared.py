@@ -96,7 +96,7 @@ class Declaration:
             found += arguments.several(
                 function(*args, **named), f"what {self._tool} declares", "types and ids"
             )
-        return sources_of(found)
+        return sources_of(found, any_id=True)
 
 
 class _Template:
@@ -126,7 +126,7 @@ class _Template:
 def written_names(tenant: str, written: object) -> list[str]:
     """What an invalidation of all that was written names."""
     found: dict[str, None] = {}
-    sources = sources_for(tenant, written)
+    sources = sources_for(tenant, written, any_id=True)
     for data_type, resource_id, scope, *_ in sources:
         if resource_id == ANY:
             found |= dict.fromkeys(all_of_type(tenant, data_type, scope))

@@ -8,6 +8,8 @@ Every face that takes `sources=` brings them into one form here (`MadeOf`).
   only while the same bytes are there.
 - A pair is a type and an id, which say nothing of when it was read. A third item is the context
   that it was read in.
+- The id "*" is refused: who invalidates one document would not reach it. (In `cascada.ai`, where it
+  is any of a type, who writes one names that as well.)
 - A str could be misread: in "doc:agent:d1" the type may be "doc" or "doc:agent", and who guesses
   wrong lets the answer outlive its source. So one is taken only if it holds a single colon.
 """
@@ -18,6 +20,7 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from cascada.model.door import arguments
+from cascada.model.door.shown import shown
 from cascada.model.entry import Hit
 from cascada.model.errors import BadInput, InvalidKey
 from cascada.model.keys import NO_SCOPE, Key, Scope, scope_of
@@ -49,17 +52,18 @@ class MadeOf(NamedTuple):
         return Key(self.tenant, self.data_type, *self.scope, self.resource_id)
 
 
-def sources_of(sources: object) -> tuple[MadeOf, ...]:
-    """Sources that were passed, each in the one form; InvalidKey for what could be misread."""
+def sources_of(sources: object, *, any_id: bool = False) -> tuple[MadeOf, ...]:
+    """Sources that were passed, each in the one form; InvalidKey for what could be misread.
+    `any_id`: "*" may be an id."""
     if type(sources) is tuple and not sources:
         return ()
     given = arguments.several(sources, "sources", "sources")
-    return tuple([each if type(each) is MadeOf else _source(each) for each in given])
+    return tuple([each if type(each) is MadeOf else _source(each, any_id) for each in given])
 
 
-def sources_for(tenant: str, sources: object) -> tuple[MadeOf, ...]:
+def sources_for(tenant: str, sources: object, *, any_id: bool = False) -> tuple[MadeOf, ...]:
     """The same, of what is made for this tenant; BadInput for a source of another one."""
-    found = sources_of(sources)
+    found = sources_of(sources, any_id=any_id)
     for source in found:
         if source.tenant not in (None, tenant):
             raise BadInput(
@@ -84,12 +88,12 @@ def _names(tenant: str, source: MadeOf) -> list[str]:
     return [*static_names(Key(tenant, data_type, *scope, resource_id)), *made_of]
 
 
-def _source(given: Any) -> MadeOf:
+def _source(given: Any, any_id: bool) -> MadeOf:
     kind = type(given)
     if issubclass(kind, Hit) and given.origin is not None:
         read = given.origin
         names = tuple(without_entries(read.names))
-        return _source(read.key)._replace(names=names, data=read.data, stale=given.stale)
+        return _source(read.key, any_id)._replace(names=names, data=read.data, stale=given.stale)
     tenant: str | None = None
     parts: Sequence[Any] = ()
     if issubclass(kind, Key):
@@ -105,9 +109,16 @@ def _source(given: Any) -> MadeOf:
     if not parts:
         raise arguments.refused("source", given, _ACCEPTED, InvalidKey)
     data_type, resource_id, scope = (*parts, None)[:3]
+    data_type = arguments.data_type(data_type, "the type of a source")
+    resource_id = arguments.identity(resource_id, "the id of a source")
+    if resource_id == "*" and not (any_id or issubclass(kind, Key)):
+        raise InvalidKey(
+            f"a source is {shown(given)}, which the invalidation of one {data_type} would not "
+            "reach; pass the types and ids that were read, or a tag"
+        )
     return MadeOf(
-        arguments.data_type(data_type, "the type of a source"),
-        arguments.identity(resource_id, "the id of a source"),
+        data_type,
+        resource_id,
         NO_SCOPE if scope is None else scope_given(scope, "the context of a source"),
         tenant,
     )
