@@ -13,6 +13,7 @@ from cascada.testing.clock import ManualClock
 from cascada.testing.inside import inside
 from tests.scenarios.conftest import MakeCache, MakeNodes
 from tests.scenarios.row import Row, all_stored, until
+from tests.servers.redis import RedisServer
 
 
 async def test_a_value_lives_longer_or_shorter(cache: Cache, clock: ManualClock) -> None:
@@ -139,6 +140,25 @@ async def test_redis_pushes_it(make_cache: MakeCache, tiers: str) -> None:
     await until(lambda: acme.peek("x", "1") is None)
     assert (await acme.get("x", "1")).ttl == pytest.approx(5)
     assert acme.peek("answer", "1") is not None, "and nothing else goes"
+
+
+async def test_what_redis_has_evicted_goes_on_in_no_memory(
+    make_cache: MakeCache, tiers: str, request: pytest.FixtureRequest
+) -> None:
+    if tiers != "redis":
+        return
+    here, there = make_cache(), make_cache()
+    acme, other = here.tenant("acme"), there.tenant("acme")
+    await other.set("warm", "up", 1)
+    await acme.set("x", "1", "value", ttl=100)
+    assert await other.get("x", "1")
+    server: RedisServer = request.getfixturevalue("redis_server")
+    (entry,) = [each for each in server.say("KEYS", "*v:acme:x:1").split() if b"v:" in each]
+    assert server.say("DEL", entry.decode()) == b":1\r\n"
+    assert acme.peek("x", "1") is not None
+    assert not await acme.touch("x", "1", 5)
+    assert not await acme.get("x", "1")
+    await until(lambda: other.peek("x", "1") is None)
 
 
 async def test_a_general_answer_shares_the_life_of_its_entry(

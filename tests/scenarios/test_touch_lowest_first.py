@@ -132,7 +132,7 @@ async def test_an_invalidation_between_two_tiers_is_not_undone(
     assert not await acme.get("x", "1")
 
 
-async def test_a_tier_that_is_away_is_owed_a_shorter_life_alone(
+async def test_a_tier_that_is_away_is_owed_to_let_go_of_its_copy_alone(
     two: Two, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(redelivery, "PATIENCE", TIMEOUT)  # of a slow disk
@@ -146,7 +146,7 @@ async def test_a_tier_that_is_away_is_owed_a_shorter_life_alone(
         assert await acme.touch("x", "1", 500)
         two[0].heal()
         assert await lives(two, cache, clock) == [100, 500]
-        assert not upper.deferred, "it only ends earlier there"
+        await until(lambda: not upper.deferred)
         two[0].fail()
         assert await acme.touch("x", "1", 5), "the lower one keeps for all what is owed"
         assert upper.deferred
@@ -154,6 +154,22 @@ async def test_a_tier_that_is_away_is_owed_a_shorter_life_alone(
         await until(lambda: not upper.deferred)
         assert await lives(two, cache, clock) == [None, 5]
         assert (await acme.get("answer", "1")).value == "made"
+
+
+async def test_a_longer_life_that_the_lowest_did_not_hear_of_ends_with_a_later_touch(
+    over_two: Cache, two: Two, clock: ManualClock
+) -> None:
+    """For the lowest the second one lengthens, for the upper one it shortens."""
+    acme = over_two.tenant("acme")
+    await acme.set("x", "1", "value", ttl=60)
+    two[1].fail()
+    assert await acme.touch("x", "1", 1000)
+    two[1].heal()
+    two[0].fail()
+    assert not await acme.touch("x", "1", 100), "only this process remembers what is owed"
+    two[0].heal()
+    await until(lambda: not inside(over_two).lower[0].deferred)
+    assert await lives(two, over_two, clock) == [None, 100]
 
 
 async def test_where_the_lowest_is_away_it_is_touched_above(

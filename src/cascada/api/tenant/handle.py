@@ -152,7 +152,7 @@ class Tenant(TenantLoads, TenantFills, TenantMany, TenantStreams, TenantData, Te
         from it. A stale value that `get` still gives is fresh again; what is known to be absent is
         no value. What a load brings that began before is not stored.
 
-        False also where no tier answered that has it, or where a tier that is away goes on with a
+        False also where no tier answered that has it, or where a tier that is away may go on with a
         longer life, and only this process remembers to tell it.
         """
         request = self._request(data_type, resource_id)

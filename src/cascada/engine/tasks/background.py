@@ -146,15 +146,19 @@ class Background:
 class Unfinished:
     """`with` it, a caller does by himself what must not be left half done.
 
-    Closing waits for it. If he is cancelled in the middle, `again` is run in the background: it
-    does all of it once more.
+    Closing waits for it. If he is cancelled in the middle, `again` is run in the background, by
+    that name: it does all of it once more.
     """
 
     def __init__(
-        self, background: Background, again: Callable[[], Coroutine[Any, Any, None]]
+        self,
+        background: Background,
+        again: Callable[[], Coroutine[Any, Any, None]],
+        name: str = "invalidate",
     ) -> None:
         self._background = background
         self._again = again
+        self._name = name
 
     def __enter__(self) -> None:
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -169,7 +173,7 @@ class Unfinished:
         self._background._unfinished.discard(self._over)
         self._over.set_result(None)
         if isinstance(error, asyncio.CancelledError) and self._background.goes_on:
-            self._background.run(self._again(), "invalidate")
+            self._background.run(self._again(), self._name)
 
 
 _visiting: Final[set[asyncio.Task[Any]]] = set()

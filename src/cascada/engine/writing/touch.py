@@ -25,6 +25,7 @@ from cascada.model.policy import Policy
 from cascada.tiers.contract import Found, Renewed, Tier, Touched
 from cascada.tiers.guarded import GuardedTier
 from cascada.tiers.large_values import told_of_only
+from cascada.tiers.memory.record import Record
 
 _KEPT = (Verdict.FRESH, Verdict.REFRESH_DUE, Verdict.STALE)
 
@@ -32,11 +33,11 @@ _KEPT = (Verdict.FRESH, Verdict.REFRESH_DUE, Verdict.STALE)
 async def touch(stack: Stack, request: Request, ttl: float) -> bool:
     """Let the value of the request's key live for `ttl` seconds from now; whether there was one.
 
-    What `get` would give of that one key is a value: also a stale one, which is fresh again then. A
-    known absence is none. A tier that does not answer keeps its copy as it is. If the new life is
-    the shorter one, it is owed to let go of that copy, and this process does not read it before;
-    else the copy only ends earlier. False as well if the shorter life is owed to a tier, and no
-    durable one keeps that for all processes.
+    What a tier below memory has of that one key, and `get` would give, is a value: also a stale
+    one, which is fresh again then. A known absence is none. A tier that does not answer is owed to
+    let go of its copy, and this process does not read it before; the lowest one only of a life that
+    ends later than it should. False as well if that is owed, and no durable tier keeps it for all
+    processes.
     """
     if stack.flights:
         await until_stored(stack, [Request(request.kind, (request.key,))])
@@ -44,32 +45,43 @@ async def touch(stack: Stack, request: Request, ttl: float) -> bool:
     if not stack.lower:
         return stack.memory.touch_now(request.key, renewed).entry is not None
     # Half of it would leave tiers that end at different times.
-    with Unfinished(stack.background, partial(_again, stack, request, renewed)):
+    with Unfinished(stack.background, partial(_again, stack, request, renewed), "touch"):
         return await _touch(stack, request, renewed)
 
 
 async def _touch(stack: Stack, request: Request, renewed: Renewed) -> bool:
     key, names, memory = request.key, [entry_name(request.key)], stack.memory
-    since, had = memory.moment(), memory.records.get(key) is not None
+    since, had = memory.moment(), memory.records.get(key)
     told, unreached = await _tell(stack, key, renewed)
     touched = next((each for each in told.values() if each.entry is not None), None)
-    if touched is None:
+    if touched is None and not (stack.authority in told and _gives(had, renewed)):
         return False
     if touched is not next(iter(told.values())):
-        # A load that began before may yet store the old life below the tier that had the value.
+        # A load that began before may yet store the old life below the tier that had the value. And
+        # of what the tiers have evicted no memory is to go on with the old life.
         told, unreached = await _tell(stack, key, renewed, below=True)
     numbered = told.get(stack.authority)
     if numbered is None:
         memory.void(names)
     else:
         memory.apply(numbered.seq, names)
-        if had and (entry := numbered.entry) is not None and not told_of_only(Found(entry, 0)):
+        entry = None if had is None else numbered.entry
+        if entry is not None and not told_of_only(Found(entry, 0)):
             # As read at that number: the step has found it valid. So who slides the life of what he
             # reads has it in memory again.
             memory.keep([(key, entry, numbered.seq)], since)
-    if unreached and _ends_earlier(touched):
+    if touched is None:
+        return False
+    # What a tier above has that is away may have had a longer life given than the lowest, when that
+    # was away.
+    if unreached and (stack.lower[-1] not in unreached or _ends_earlier(touched)):
         return await redelivery.defer(stack, unreached, names)
     return True
+
+
+def _gives(record: Record | None, renewed: Renewed) -> bool:
+    """Whether memory would give it all the same, which the tiers below have not."""
+    return record is not None and not record.gone and renewed(record, len(record.data)) is not None
 
 
 async def _tell(
