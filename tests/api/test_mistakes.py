@@ -79,6 +79,19 @@ async def test_a_mistake_is_told(
         await call(cache.tenant("acme"))
 
 
+def test_a_database_that_can_be_no_tier_is_told_from_what_loaders_read() -> None:
+    with pytest.raises(BadInput, match=r"SQLite alone can be a tier .*; pass sqlite:"):
+        Cache(database="postgresql+asyncpg://db/shop")
+
+
+async def test_an_answer_is_shown_in_a_line_without_what_is_kept_for_the_next_one(
+    cache: Cache,
+) -> None:
+    shown = repr(await cache.tenant("acme").load("x", "1", lambda: "a value"))
+    assert "origin=Origin(acme:x:1, 8 B, lifetime=" in shown
+    assert len(shown) < 120
+
+
 @pytest.mark.parametrize("key", ["acme:x:1", ("acme", "x", None, None, None, "1")])
 async def test_a_key_is_made_by_a_tenant(cache: Cache, key: Any) -> None:
     with pytest.raises(BadInput, match=r"pass a key that tenant\.key"):

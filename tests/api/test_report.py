@@ -113,3 +113,6 @@ def test_tokens_and_money_are_shown_where_there_are_any() -> None:
         "85% of the reads were hits and 3 more shared a load, which saved 10.0 s, 19,600 tokens, "
         "2.50 in money (the price of 4 is unknown)"
     )
+    few = Bill(1, 1.0, money=Decimal("0.001925"))
+    answers = TypeStatistics({"l1": 1}, spent=few, saved_by={"hits": few})
+    assert "saved 1.0 s, 0.0019 in money" in str(Statistics("on", {"answer": answers}))

@@ -299,6 +299,8 @@ async def test_on_a_thread_whose_loop_runs_it_names_the_async_form() -> None:
         await cache.tenant("acme").set("x", "1", "here")
         with pytest.raises(WrongLoop, match=r"event loop.*await Tenant\.get\(\.\.\.\)"):
             acme.get("x", "1")
+        with pytest.raises(WrongLoop, match=r"await Tenant\.load\(\.\.\.\)"):
+            acme.load("x", "1", str)
         with pytest.raises(WrongLoop, match=r"await cache\.stats\(\.\.\.\)"):
             cache.sync.stats()
         with pytest.raises(WrongLoop, match=r"Tenant\.stream"):

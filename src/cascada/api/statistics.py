@@ -305,7 +305,8 @@ def _in_words(bill: Bill) -> list[str]:
     said = [] if tokens is None else [f"{tokens:,} tokens"]
     if bill.money is not None:
         unknown = f" (the price of {bill.unpriced:,} is unknown)" if bill.unpriced else ""
-        said.append(f"{bill.money:.2f} in money{unknown}")
+        digits = 4 if bill.money < Decimal("0.1") else 2
+        said.append(f"{bill.money:.{digits}f} in money{unknown}")
     return said
 
 

@@ -54,8 +54,9 @@ def database_tier(url: Url, options: Options, clock: Clock) -> SqliteTier:
     path = sqlite_path(url)
     if path is None:
         raise BadInput(
-            f"database is {url!r}, which names no file; pass {DATABASE}, or leave it out to keep "
-            "values in memory only"
+            f"database is {url!r}, which names no file, and SQLite alone can be a tier (a loader "
+            f"may read any database); pass {DATABASE}, or leave it out to keep values in memory "
+            "only"
         )
     return SqliteTier(
         path,

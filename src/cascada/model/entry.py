@@ -165,6 +165,9 @@ class Origin(NamedTuple):
     lifetime: float
     cost: int = UNKNOWN
 
+    def __repr__(self) -> str:
+        return f"Origin({self.key.text}, {len(self.data)} B, lifetime={self.lifetime})"
+
 
 class Hit(msgspec.Struct, Generic[T_co], frozen=True, gc=False, repr_omit_defaults=True):
     """An answer.

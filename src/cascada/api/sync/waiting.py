@@ -68,7 +68,7 @@ def _waits(
             if found is not None:
                 return found
         work = partial(method, self._asked, *args, **named)
-        name = f"{type(self).__name__}.{method.__name__}"
-        return waited(self._life, work, name, method.__qualname__, once=once)
+        here, there = [f"{type(of).__name__}.{method.__name__}" for of in (self, self._asked)]
+        return waited(self._life, work, here, there, once=once)
 
     return wait
