@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from cascada import Cache, Context, Policy, Unanswered, cached, configure
+from cascada import Cache, Context, Embeddings, Policy, Unanswered, cached, configure
 from cascada.testing.inside import inside
 from tests.scenarios.row import until
 
@@ -342,3 +342,34 @@ def test_the_default_cache_is_used_by_threads_and_loops_alike(cache: Cache) -> N
         assert in_threads(8, lambda n: run(use()) if n % 2 else wait()) == [[3]] * 8
     finally:
         configure(None)
+
+
+def test_a_loop_that_ends_in_a_request_for_several_leaves_it_to_the_others(cache: Cache) -> None:
+    asked: list[list[str]] = []
+    going = threading.Event()
+
+    async def provider(texts: list[str]) -> list[list[float]]:
+        asked.append(sorted(texts))
+        if len(asked) == 1:
+            going.set()
+            await asyncio.sleep(60)
+        return [[1.0] for _ in texts]
+
+    embeddings = Embeddings(provider, "m", max_batch=2, max_wait=0.2)
+
+    async def embed(text: str) -> Any:
+        return (await embeddings.of(cache.tenant("acme"), [text]))[0]
+
+    async def ends() -> None:
+        leaving = asyncio.ensure_future(embed("b"))
+        await until(going.is_set)
+        leaving.cancel()
+
+    async def main() -> Any:
+        await cache.tenant("acme").set("x", "1", 1)
+        waiting = asyncio.ensure_future(embed("a"))
+        await asyncio.to_thread(run, ends())
+        return await waiting
+
+    assert run(main()) == [[1.0]]
+    assert asked == [["a", "b"], ["a"]]

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from cascada.engine.loading.dependencies import LoadContext, current
 from cascada.engine.stack import Stack
+from cascada.engine.tasks.callers import Caller, CallerLeft, caller
 from cascada.engine.tasks.singleflight import LoadTask
 from cascada.model.errors import BadInput, LoadError
 from cascada.tiers.coalesce import Coalescer
@@ -27,11 +28,26 @@ from cascada.tiers.coalesce import Coalescer
 Call = Callable[[list[str]], Awaitable[Any]]
 
 
+class _Batch(LoadContext):
+    """What one batch reads. `whose`: the caller where its source is called."""
+
+    __slots__ = ("whose",)
+    whose: Caller | None
+
+
 class _Asked(NamedTuple):
-    """A text that is asked for: its result to come, and what its batch reads."""
+    """A text that is asked for: its result to come, and its batch."""
 
     result: asyncio.Future[Any]
-    batch: LoadContext
+    batch: _Batch
+
+    @property
+    def is_to_be_asked_again(self) -> bool:
+        """Whether the source went with somebody else, who began the batch: who is still there has
+        it where he is."""
+        result = self.result
+        left = not result.cancelled() and isinstance(result.exception(), CallerLeft)
+        return left and self.batch.whose is not caller()
 
 
 class Gatherer:
@@ -60,15 +76,25 @@ class Gatherer:
             most=max_batch,
         )
 
-    def _new_batch(self) -> LoadContext:
-        return LoadContext(self._stack, LoadTask(), self._tenant)
+    def _new_batch(self) -> _Batch:
+        return _Batch(self._stack, LoadTask(), self._tenant)
 
     async def ask(self, texts: Sequence[str]) -> list[Any]:
         """One result for each text, in their order: what the source made, or the exception."""
-        asked = [self._asked.get(text) or self._enter(text) for text in texts]
+        asked: dict[str, _Asked] = {}
+        left = list(texts)
+        while left:
+            these = {text: self._asked.get(text) or self._enter(text) for text in left}
+            await self._over(list(these.values()))
+            asked |= these
+            left = [text for text, each in these.items() if each.is_to_be_asked_again]
+        return [_result_of(asked[text]) for text in texts]
+
+    async def _over(self, asked: Sequence[_Asked]) -> None:
+        """Until there are results."""
         if (context := current(self._stack)) is None:
             await _over(asked)
-            return [_result_of(each) for each in asked]
+            return
         batches = dict.fromkeys(each.batch for each in asked)
         for batch in batches:
             context.owner.wait_for(batch.owner)
@@ -79,7 +105,6 @@ class Gatherer:
                 context.owner.wait_no_more(batch.owner)
         for batch in batches:
             context.join(batch)
-        return [_result_of(each) for each in asked]
 
     def _enter(self, text: str) -> _Asked:
         # The batch first: with this text it may be full, and leave.
@@ -91,8 +116,9 @@ class Gatherer:
         batch, self._batch = self._batch, self._new_batch()
         return self._send(texts, batch)
 
-    async def _send(self, texts: list[str], batch: LoadContext) -> list[Any]:
+    async def _send(self, texts: list[str], batch: _Batch) -> list[Any]:
         try:
+            batch.whose = caller()
             async with self._slots:
                 self._close(texts, batch)
                 with batch:
@@ -100,7 +126,7 @@ class Gatherer:
         finally:
             self._close(texts, batch)
 
-    def _close(self, texts: list[str], batch: LoadContext) -> None:
+    def _close(self, texts: list[str], batch: _Batch) -> None:
         """Let nobody join it any more."""
         for text in texts:
             if (asked := self._asked.get(text)) is not None and asked.batch is batch:
@@ -108,9 +134,8 @@ class Gatherer:
 
 
 async def _over(asked: Sequence[_Asked]) -> None:
-    """Until there are results. Not awaited themselves: others may wait for the same."""
-    if asked:
-        await asyncio.wait([each.result for each in asked])
+    """Not awaited themselves: others may wait for the same."""
+    await asyncio.wait([each.result for each in asked])
 
 
 def _result_of(asked: _Asked) -> Any:
