@@ -1,6 +1,8 @@
 """The process's one default cache: configured, or built from the environment when first used."""
 
 import asyncio
+import os
+import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -83,3 +85,30 @@ def test_threads_that_come_at_once_get_the_same_cache(monkeypatch: pytest.Monkey
     monkeypatch.setattr(Cache, "from_env", build)
     with ThreadPoolExecutor(8) as threads:
         assert len(set(threads.map(get, range(8)))) == 1
+
+
+def test_a_forked_child_does_not_wait_for_who_builds_it_in_the_parent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    building, go_on, from_env = threading.Event(), threading.Event(), Cache.from_env
+
+    def slowly() -> Cache:
+        building.set()
+        assert go_on.wait(20)
+        return from_env()
+
+    monkeypatch.setattr(Cache, "from_env", slowly)
+    thread = threading.Thread(target=default_cache)
+    thread.start()
+    assert building.wait(10)
+    child = os.fork()
+    go_on.set()
+    if not child:
+        try:
+            signal.alarm(5)
+            default_cache()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    assert os.waitpid(child, 0)[1] == 0
+    thread.join()

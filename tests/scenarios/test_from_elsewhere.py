@@ -373,3 +373,17 @@ def test_a_loop_that_ends_in_a_request_for_several_leaves_it_to_the_others(cache
 
     assert run(main()) == [[1.0]]
     assert asked == [["a", "b"], ["a"]]
+
+
+def test_a_type_that_a_thread_meets_while_its_policy_changes_has_the_new_one(cache: Cache) -> None:
+    kinds, new = inside(cache).engine.stack.kinds, Policy(ttl=7)
+    changing = threading.Thread(target=kinds.set_policy, args=("x", new))
+
+    def met(kind: Any) -> None:
+        changing.start()
+        changing.join(0.05)
+
+    kinds.on_new = met
+    kind = kinds.of("acme", "x")
+    changing.join()
+    assert kind.policy.ttl == new.ttl

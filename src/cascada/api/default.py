@@ -6,6 +6,7 @@ first use.
 
 from __future__ import annotations
 
+import os
 from threading import Lock
 from typing import Final
 
@@ -72,3 +73,12 @@ async def reset() -> None:
     cache, _from_env = _configured or _from_env, None
     if cache is not None:
         await cache.reset()
+
+
+def _after_fork_in_child() -> None:
+    # Another thread of the parent's may have been building: here nobody would go on with that.
+    global _building
+    _building = Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -186,10 +186,13 @@ class Kinds:
 
     def set_policy(self, data_type: str, policy: Policy) -> None:
         """Give a type its policy, before or after it was first met (what is stored stays)."""
-        self._policies[data_type] = chosen = with_built_in(data_type, policy)
-        for kind in (*self._kinds.values(), *self._shared.values()):
-            if kind.data_type == data_type:
-                kind.policy = chosen
+        chosen = with_built_in(data_type, policy)
+        # Or a kind that another thread makes just now would keep the old one for good.
+        with self.lock:
+            self._policies[data_type] = chosen
+            for kind in (*self._kinds.values(), *self._shared.values()):
+                if kind.data_type == data_type:
+                    kind.policy = chosen
 
 
 def stale_window(policy: Policy) -> float:
