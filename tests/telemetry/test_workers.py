@@ -295,3 +295,20 @@ def test_the_past_is_read_by_others_who_write_it(tmp_path: Path) -> None:
     with group.locked():
         group.keep({"scrape": b"state"})
     assert group.state() == {"scrape": b"state"}
+
+
+def test_who_is_forked_during_a_scrape_keeps_no_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = Workers(tmp_path, "cache", COLUMNS)
+    monkeypatch.setattr(workers, "PATIENCE", 0.01)
+    with group.locked():
+        child = os.fork()
+        if child == 0:
+            signal.pause()
+    try:
+        with group.locked() as alone:
+            assert alone
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)

@@ -71,7 +71,12 @@ class Workers:
                 except BlockingIOError:
                     time.sleep(_PAUSE if wait else 0)
                 else:
-                    yield True
+                    try:
+                        yield True
+                    finally:
+                        # A process that was forked meanwhile has the file, too: to close it here
+                        # would leave the lock to that one.
+                        fcntl.flock(lock, fcntl.LOCK_UN)
                     return
             yield False
 
