@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import json
 import logging
@@ -9,6 +10,7 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from cascada import Cache
 from cascada.engine import filing
 from cascada.integrations.prometheus import CacheCollector, exposition
 from cascada.telemetry import ledger, workers
+from cascada.testing.inside import inside
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="who made a process is not known")
@@ -184,3 +187,20 @@ async def test_a_scrape_on_the_loop_waits_for_nobody(worker: Path) -> None:
             began = time.perf_counter()
             assert b"cache_miss_total" in generate_latest(registry)
             assert time.perf_counter() - began < workers.PATIENCE
+
+
+def test_a_type_that_another_thread_meets_meanwhile_is_filed_as_well(worker: Path) -> None:
+    cache = Cache()
+    acme = cache.tenant("acme")
+    assert acme.key("x", "1")
+    kinds = inside(cache).stack.kinds
+    with ThreadPoolExecutor(1) as threads:
+        with kinds.lock:  # as who has not quite made another
+            used = threads.submit(asyncio.run, acme.get("x", "1"))
+            while not [*worker.glob("*.counts")]:
+                time.sleep(0.001)
+            time.sleep(0.02)
+            assert kinds.on_new is None, "nobody looks for kinds meanwhile"
+        assert not used.result()
+    assert kinds.on_new is not None
+    cache.sync.close()

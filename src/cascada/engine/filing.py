@@ -165,9 +165,10 @@ class Filing:
             latency.cells = ledger.row("latency", name)
             latency.cells[:-1] = _doubles(latency.counts)
             latency.cells[-1] = latency.seconds
-        stack.kinds.on_new = self._file_kind
-        for kind in stack.kinds.all():
-            self._file_kind(kind)
+        with stack.kinds.lock:  # another thread may meet a type, or count a hit, at this moment
+            stack.kinds.on_new = self._file_kind
+            for kind in stack.kinds.all():
+                self._file_kind(kind)
         for what in ("done", "tier_errors", "restarts"):
             names: Named = getattr(trace, what)
             names.on_change = partial(self._file_named, what, {})
