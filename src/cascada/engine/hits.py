@@ -122,8 +122,9 @@ class Hits:
                 add(Hit(value, MEMORY, now - record.born, False, False, record))
             else:
                 add(one(record))
-        kind = partition.kind
-        kind.cells[0] = kind.in_memory = kind.in_memory + saved
+        if saved:  # another thread's are counted elsewhere
+            kind = partition.kind
+            kind.cells[0] = kind.in_memory = kind.in_memory + saved
         return found
 
     def _is_seen(self, record: Record) -> bool:
