@@ -61,6 +61,7 @@ SEVEN = Cost(tokens_in=7, tokens_out=3, tokens_cached=2)
             Cost(model="m", tokens_in=7, tokens_out=3, tokens_cached=2),
         ),
         ({"prompt_tokens": 7, "total_tokens": 7}, Cost(tokens_in=7)),
+        ({"model": "  ", "usage": {"input_tokens": 7, "output_tokens": 0}}, Cost(tokens_in=7)),
     ],
 )  # fmt: skip
 def test_a_cost_is_said_in_many_ways(given: Any, cost: Cost) -> None:

@@ -189,6 +189,9 @@ async def test_a_kept_answer_is_each_callers_own_and_whole(cache: Cache) -> None
     assert second.usage_metadata == {**usage, "total_cost": 0}
     second.tool_calls.clear()
     assert (await chat.ainvoke("hi")).tool_calls == [call]
+    of = (await cache.stats()).types["langchain_answer"]
+    assert (of.spent.tokens_in, of.spent.tokens_out) == (3, 4)
+    assert (of.saved.count, of.saved.tokens_in, of.saved.tokens_out) == (2, 6, 8)
     assert len(chat.calls) == 1
 
 

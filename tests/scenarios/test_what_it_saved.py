@@ -337,3 +337,30 @@ async def test_a_load_that_all_have_left_is_spent_at_a_price_that_nobody_knows()
         spent = (await cache.stats()).total.spent
     assert (spent.count, spent.unpriced, spent.money) == (1, 1, None)
     assert spent.seconds > 0
+
+
+async def test_who_makes_a_value_by_himself_says_what_it_cost() -> None:
+    async with Cache(prices=PRICES) as cache:
+        acme = cache.tenant("acme")
+        miss = await acme.get("answer", "1")
+        assert await acme.fill(miss, "hello", cost=RESPONSE)
+        assert not await acme.fill(miss, "another", cost=RESPONSE), "made for nothing, and paid"
+        assert await acme.set("answer", "2", "hello", cost=RESPONSE)
+        assert await acme.set("answer", "3", "hello")
+        with pytest.raises(BadInput, match="cost is -1"):
+            await acme.set("answer", "2", "hello", cost=-1)
+        for each in ("1", "2", "3"):
+            assert await acme.get("answer", each)
+        of = (await cache.stats()).types["answer"]
+        assert of.saved == Bill(3, 0.0, 2000, 400, 200, 2 * PRICE, 1)
+        assert of.spent == bill(3, seconds=0.0)
+        assert of.loads == 0
+
+
+@pytest.mark.parametrize("mode", ["off", "observe"])
+async def test_what_was_made_is_spent_in_every_mode(mode: Any) -> None:
+    async with Cache(prices=PRICES, mode=mode) as cache:
+        acme = cache.tenant("acme")
+        await acme.set("answer", "1", "hello", cost=RESPONSE)
+        await acme.fill(await acme.get("answer", "2"), "hello", cost=RESPONSE)
+        assert (await cache.stats()).types["answer"].spent == bill(2, seconds=0.0)

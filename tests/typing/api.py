@@ -182,7 +182,7 @@ def waited_for() -> None:
         for row in acme.load_many("agent_config", ["a1"], loaded_many):
             if row:
                 assert_type(row.value, int)
-        assert_type(acme.set("agent_config", "a1", {"n": 1}, ttl=FOREVER), bool)
+        assert_type(acme.set("agent_config", "a1", {"n": 1}, ttl=FOREVER, cost=0.5), bool)
         assert_type(acme.add("agent_config", "a1", 1), bool)
         assert_type(acme.invalidate("agent_config", "a1"), Invalidated)
         assert_type(acme.increment("api_calls", "chat", amount=2), int)

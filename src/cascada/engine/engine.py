@@ -44,6 +44,7 @@ from cascada.engine.writing.invalidate import (
     invalidate,
 )
 from cascada.engine.writing.touch import touch
+from cascada.model.bills.cost import Cost, packed
 from cascada.model.clock import Clock
 from cascada.model.dependencies import Reach
 from cascada.model.entry import Entry, Hit, Invalidated, Miss
@@ -253,15 +254,20 @@ class Engine:
         value: object,
         stored: Terms = PLAIN,
         version: int | None = None,
+        cost: Cost | None = None,
     ) -> Entry | None:
         """What `set` or `fill` is to store; BadInput if it may not be, in every mode."""
-        return write.to_be_set(self.stack, request, value, stored, version)
+        entry = write.to_be_set(self.stack, request, value, stored, version)
+        if entry is not None and cost is not None:
+            entry.cost = packed(0.0, cost, self.stack.prices)
+        return entry
 
     @when_ready
     async def set(
         self, request: Request, entry: Entry | None, sources: Sequence[MadeOf] = ()
     ) -> bool:
         """Store it in every tier; whether it is there now."""
+        self.stack.trace.made(request.kind, entry)
         if not self.storing:
             # Other processes must not go on with the value that this one replaces.
             await invalidate(self.stack, [key_name(request.key)])
@@ -300,6 +306,7 @@ class Engine:
     ) -> bool:
         """Store what was made after this miss, where no value is; whether it was."""
         snapshots.spend(miss)
+        self.stack.trace.made(miss.request.kind, entry)
         return self.storing and await write.fill(self.stack, miss, entry, sources)
 
     @when_ready

@@ -18,7 +18,7 @@ from cascada.engine.request import Answer, Request
 from cascada.model.bills.bill import UNKNOWN, count_of
 from cascada.model.dependencies import BY_CONTEXT, unreached
 from cascada.model.door.secret import without_values
-from cascada.model.entry import MEMORY, SOURCE, Hit, Miss
+from cascada.model.entry import MEMORY, SOURCE, Entry, Hit, Miss
 from cascada.model.events import Event, EventKind, Observer
 from cascada.model.keys import Key
 from cascada.model.names import tenant_of
@@ -158,6 +158,11 @@ class Trace:
         kind.spent += spent
         if self.observers:
             self._emit("load", kind, key, seconds=seconds, count=count)
+
+    def made(self, kind: Kind, entry: Entry | None) -> None:
+        """A caller has made a value by himself; it is spent if he says what it cost."""
+        if entry is not None and entry.cost != UNKNOWN:
+            kind.spent += entry.cost
 
     def load_failed(
         self, kind: Kind, key: Key, error: BaseException, *, refresh: bool, spent: int

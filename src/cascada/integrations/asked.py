@@ -22,6 +22,7 @@ from cascada.api.tenant.handle import Tenant
 from cascada.engine.carrying import waited
 from cascada.engine.loading import dependencies
 from cascada.integrations.turns import Turns
+from cascada.model.bills.cost import Cost
 from cascada.model.door import arguments
 from cascada.model.entry import Hit, Miss
 from cascada.model.errors import CascadaError, WrongLoop
@@ -155,15 +156,19 @@ class Asked(Keeper):
         *,
         ttl: Duration | None = None,
         tags: Sequence[str] = (),
+        cost: Cost | None = None,
     ) -> None:
-        """Store what came: after this caller's miss where no value is, else in any case."""
+        """Store what came: after this caller's miss where no value is, else in any case.
+
+        cost: what the call took, if that was said.
+        """
         if not self.cache._engine.storing:
             return
         tenant = self.tenant()
         key = tenant.key(self.data_type, resource_id)
         turn, futile = self._turns.of(key), False
         try:
-            await self._store(tenant, key, value, caller, ttl, tags)
+            await self._store(tenant, key, value, caller, ttl, tags, cost)
         except CascadaError as error:
             futile = True
             self.not_kept(error)
@@ -209,13 +214,14 @@ class Asked(Keeper):
         *,
         ttl: Duration | None = None,
         tags: Sequence[str] = (),
+        cost: Cost | None = None,
     ) -> None:
         """`keep`, for a thread that waits."""
         if not self.cache._engine.storing:
             return
         tenant = self.tenant()
         key = tenant.key(self.data_type, resource_id)
-        store = partial(self._store, tenant, key, value, caller, ttl, tags)
+        store = partial(self._store, tenant, key, value, caller, ttl, tags, cost)
         try:
             self._waited(store)
         except CascadaError as error:
@@ -238,10 +244,12 @@ class Asked(Keeper):
         caller: Caller,
         ttl: Duration | None,
         tags: Sequence[str],
+        cost: Cost | None,
     ) -> None:
         terms: dict[str, Any] = {
             "ttl": self.ttl if ttl is None else ttl,
             "tags": (*self.tags, *tags),
+            "cost": cost,
         }
         if (miss := self._missed.pop((caller, key), None)) is None:
             await tenant.set(key.data_type, key.resource_id, value, **terms)

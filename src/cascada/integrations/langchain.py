@@ -21,6 +21,8 @@ from typing import Any, Final, Unpack
 from cascada.api.cache import Cache
 from cascada.codecs.digest import generate_resource_id_hash
 from cascada.integrations.asked import WAIT, Asked, Keeper, Keeping
+from cascada.model.bills.cost import Cost, cost_said
+from cascada.model.bills.usage import said_by
 from cascada.model.door import arguments
 from cascada.model.door.shown import shown
 from cascada.model.entry import Hit, Miss
@@ -105,7 +107,7 @@ class CascadaCache(BaseCache):
         if (written := self._written(return_val)) is None:
             self._asked.drop(asked)
         else:
-            await self._asked.keep(asked, written, _task())
+            await self._asked.keep(asked, written, _task(), cost=_cost_of(return_val))
 
     async def aclear(self, **kwargs: Any) -> None:
         """Drop all answers of the tenant that asks, in one step however many there are."""
@@ -123,7 +125,7 @@ class CascadaCache(BaseCache):
         """`aupdate`, for a thread that waits: the one that has looked for it."""
         asked = _id_of(prompt, llm_string)
         if asked is not None and (written := self._written(return_val)) is not None:
-            self._asked.keep_plainly(asked, written, get_ident())
+            self._asked.keep_plainly(asked, written, get_ident(), cost=_cost_of(return_val))
 
     def clear(self, **kwargs: Any) -> None:
         """`aclear`, for a thread that waits."""
@@ -155,6 +157,15 @@ def _read(written: str) -> Generation:
     if not isinstance(read, Generation):
         raise TypeError(f"{type(read).__name__} is no Generation")
     return read
+
+
+def _cost_of(answer: Sequence[Generation]) -> Cost | None:
+    """What the call took, if a message says so: each of several says it of the whole call."""
+    for each in answer:
+        said = said_by(getattr(each, "message", None))
+        if said is not None and said.tokens is not None:
+            return cost_said(said)
+    return None
 
 
 def _nothing_else(given: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from cascada.api.tenant.requests import NONE, TenantRequests
 from cascada.engine.reading.snapshots import Snapshot
+from cascada.model.bills.cost import cost_given
 from cascada.model.door import arguments
 from cascada.model.entry import Hit, Miss
 from cascada.model.errors import BadInput
@@ -34,13 +35,15 @@ class TenantFills(TenantRequests):
         ttl: Duration | None = None,
         tags: Sequence[str] = NONE,
         sources: Sequence[Declared] = NONE,
+        cost: Any = None,
     ) -> bool:
         """Store what was made after `miss = await get(...)`, in any task or thread.
 
         For values that are not written but made: of several that were made at the same time, the
         first one stays. False if it was not stored, because the key was invalidated since the miss,
         or holds a value by now (a known absence is none), or a tier did not answer. It replaces
-        nothing, and what was made from the key's value stays.
+        nothing, and what was made from the key's value stays. `cost`, which is spent then and saved
+        by every hit, is as of `Loaded`.
         """
         given: object = miss
         made_after = given.snapshot if isinstance(given, Miss | Hit) else None
@@ -53,7 +56,8 @@ class TenantFills(TenantRequests):
         if made_after.stack is not self._engine.stack or key.tenant != self.tenant:
             raise BadInput(f"fill was given a miss of {key}, of another tenant or another cache")
         stored = self._terms(ttl, tags, sources)
-        entry = self._engine.to_be_set(made_after.request, value, stored)
+        paid = cost_given(cost, "cost")
+        entry = self._engine.to_be_set(made_after.request, value, stored, cost=paid)
         return await self._engine.fill(made_after, entry, stored.sources)
 
     async def add(

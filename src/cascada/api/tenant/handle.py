@@ -18,6 +18,7 @@ from cascada.api.tenant.loads import TenantLoads
 from cascada.api.tenant.many import TenantMany
 from cascada.api.tenant.requests import NONE
 from cascada.api.tenant.streams import TenantStreams
+from cascada.model.bills.cost import cost_given
 from cascada.model.door import arguments
 from cascada.model.entry import Hit, Miss
 from cascada.model.keys import Id, Key
@@ -128,6 +129,7 @@ class Tenant(TenantLoads, TenantFills, TenantMany, TenantStreams, TenantData, Te
         sources: Sequence[Declared] = NONE,
         version: int | None = None,
         type: Any = None,
+        cost: Any = None,
     ) -> bool:
         """Store a value in every tier; what was made from the old one goes.
 
@@ -135,12 +137,14 @@ class Tenant(TenantLoads, TenantFills, TenantMany, TenantStreams, TenantData, Te
         in between, nor set it to something else, which then goes as well; an equal value stays.
         False if it was not stored in every tier that others read: something newer stood against it,
         or a tier did not answer. SerializationError if it cannot be stored exactly.
+        `cost`, which is spent then and saved by every hit, is as of `Loaded`.
         """
         request = self._request(data_type, resource_id, type)
         stored = self._terms(ttl, tags, sources)
         if version is not None:
             version = arguments.integer(version, "version")
-        entry = self._engine.to_be_set(request, value, stored, version)
+        paid = None if cost is None else cost_given(cost, "cost")
+        entry = self._engine.to_be_set(request, value, stored, version, paid)
         return await self._engine.set(request, entry, stored.sources)
 
     async def touch(self, data_type: str, resource_id: Id, ttl: Duration) -> bool:
