@@ -38,12 +38,14 @@ def said_by(response: Any) -> Said | None:
     model = _part(response, "model") if has_usage else None
     if has_usage and model is None:  # LangChain's messages
         model = _part(_part(response, "response_metadata"), "model_name")
-    if type(model) is not str or not 0 < len(model) <= _LONGEST_NAME:
-        model = None
-    elif not model.isprintable() or model.isspace():
+    if type(model) is not str or not _is_name(model):
         model = None
     tokens = _tokens(response if not has_usage else usage)
     return None if tokens is None and not has_usage else Said(model, tokens)
+
+
+def _is_name(text: str) -> bool:
+    return text.isprintable() and not text.isspace() and 0 < len(text) <= _LONGEST_NAME
 
 
 def _tokens(usage: Any) -> Tokens | None:
