@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import signal
@@ -196,6 +197,25 @@ def test_without_room_a_row_is_refused_and_nobody_dies(
     monkeypatch.setattr(ledger.os, "pwrite", lambda *args: 1)
     with pytest.raises(OSError, match="no room"):
         written.row("type", "acme", "x")
+
+
+def test_who_found_no_room_is_not_taken_for_dead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Ledger, what: object) -> None:
+        raise OSError(errno.ENOSPC, "no room for its line, after there was some for its numbers")
+
+    written = Ledger(tmp_path, "cache.1", COLUMNS)
+    monkeypatch.setattr(Ledger, "_write", full)
+    for _ in range(2):
+        with pytest.raises(OSError, match="no room"):
+            written.row("type", "acme", "x")
+    monkeypatch.undo()
+    child = os.fork()
+    if child == 0:
+        os._exit(summed(Workers(tmp_path, "cache", COLUMNS))[0])
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1, "it lives, and holds its lock"
+    assert written.row("type", "acme", "x").tolist() == [0, 0]
 
 
 def test_a_process_that_a_shell_started_works_alone() -> None:

@@ -52,7 +52,8 @@ class Ledger:
         self._columns = columns
         self._end, self._full = 0, False
         self._lock = Lock()
-        self._chunk: memoryview[float] | None = None
+        # All of them, for good: a mapping has the file open a second time, and closes that.
+        self._chunks: dict[int, memoryview[float]] = {}
         fresh = folder / f".{name}.new"
         self._rows = FileIO(folder / f"{name}.rows", "a", opener=_private)
         self._write(columns)
@@ -74,18 +75,18 @@ class Ledger:
             raise OSError(_NO_ROOM)
         width = len(self._columns[key[0]])
         place = place_of(self._end, width)
-        if self._chunk is None or place % CHUNK == 0:
+        begin = place - place % CHUNK
+        if begin not in self._chunks:
             # Written, not only made longer: a page that cannot be had later ends the process.
-            begin = place - place % CHUNK
             self._full = os.pwrite(self._counts.fileno(), bytes(CHUNK), begin) < CHUNK
             if self._full:
                 raise OSError(_NO_ROOM)
             mapped = mmap.mmap(self._counts.fileno(), CHUNK, offset=begin)
-            self._chunk = memoryview(mapped).cast("d")
+            self._chunks[begin] = memoryview(mapped).cast("d")
         self._write(key)
         self._end = place + width * NUMBER
         at = place % CHUNK // NUMBER
-        return self._chunk[at : at + width]
+        return self._chunks[begin][at : at + width]
 
     def _write(self, what: object) -> None:
         line = msgspec.json.encode(what) + b"\n"
