@@ -157,24 +157,6 @@ async def test_another_thread_vouches_for_no_record() -> None:
         assert await asyncio.to_thread(hits.elsewhere, record)
 
 
-async def test_another_thread_counts_hits_where_no_other_does() -> None:
-    """What the loop adds up without a lock, no thread may even write back as it was."""
-    async with Cache() as cache:
-        acme = cache.tenant("acme")
-        await acme.set("x", "1", "here")
-        kind, wrote = inside(cache).stack.kinds.of("acme", "x"), []
-
-        class Cells:
-            def __setitem__(self, place: int, number: float) -> None:
-                wrote.append(threading.get_ident())
-
-        kind.cells = Cells()
-        await asyncio.to_thread(asyncio.run, acme.get_many("x", ["1", "1"]))
-        assert (kind.elsewhere, kind.l1, wrote) == (2, 0, [])
-        await acme.get_many("x", ["1", "1"])
-        assert (kind.elsewhere, kind.l1, wrote) == (2, 2, [threading.get_ident()])
-
-
 # --- whose loop, whose thread --------------------------------------------------------------------
 
 

@@ -202,11 +202,11 @@ def test_without_room_a_row_is_refused_and_nobody_dies(
 def test_who_found_no_room_is_not_taken_for_dead(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(self: Ledger, what: object) -> None:
+    def full(what: object) -> bytes:
         raise OSError(errno.ENOSPC, "no room for its line, after there was some for its numbers")
 
     written = Ledger(tmp_path, "cache.1", COLUMNS)
-    monkeypatch.setattr(Ledger, "_write", full)
+    monkeypatch.setattr(ledger.msgspec.json, "encode", full)
     for _ in range(2):
         with pytest.raises(OSError, match="no room"):
             written.row("type", "acme", "x")
