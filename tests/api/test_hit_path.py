@@ -1,6 +1,8 @@
 """Hits in memory: every face that answers them keeps every check, though some are written out."""
 
+import asyncio
 import math
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
