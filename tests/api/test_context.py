@@ -1,12 +1,17 @@
 """The current request's context, and whose tenant it is."""
 
 import asyncio
+import contextlib
+import contextvars
+from collections.abc import AsyncGenerator
 from uuid import UUID
 
 import pytest
 
-from cascada import Context, InvalidKey, MissingTenant
+from cascada import Cache, Context, InvalidKey, MissingTenant
 from cascada.api.context import current_context, current_tenant
+from cascada.api.keeping import asking_tenant
+from cascada.testing.inside import Inside
 
 
 def test_a_context_gives_canonical_ids() -> None:
@@ -86,3 +91,68 @@ def test_without_either_both_are_named(monkeypatch: pytest.MonkeyPatch, value: s
         monkeypatch.setenv("CASCADA_TENANT", value)
     with pytest.raises(MissingTenant, match=r"current context.*CASCADA_TENANT"):
         current_tenant()
+
+
+async def test_a_generator_that_is_closed_in_between_takes_nobody_elses_away() -> None:
+    one, other = Context(tenant_id="one"), Context(tenant_id="other")
+
+    async def holding() -> AsyncGenerator[None]:
+        with one:
+            yield
+
+    held = holding()
+    with other:
+        await anext(held)
+    assert current_context() is one, "what was entered last has been left, and this has not"
+    await held.aclose()
+    assert current_context() is None
+    held = holding()
+    await anext(held)
+    with other:
+        await held.aclose()
+        assert current_tenant() == "other"
+    assert current_context() is None
+
+
+async def test_to_leave_what_this_task_has_not_entered_changes_nothing() -> None:
+    held = contextlib.ExitStack()
+    held.enter_context(Context(tenant_id="a"))
+
+    async def another() -> str:
+        with Context(tenant_id="b"):
+            held.close()
+            return current_tenant()
+
+    assert await asyncio.create_task(another(), context=contextvars.Context()) == "b"
+
+
+async def test_whoever_began_last_says_who_asks() -> None:
+    """A worker that a load has started serves the requests of others in that load's context."""
+    asked: list[str] = []
+    started: list[asyncio.Task[None]] = []
+    async with Cache() as cache:
+        stack = Inside(cache).stack
+
+        async def serve() -> None:
+            asked.append(asking_tenant(stack))
+            with Context(agent_id="no tenant"):
+                asked.append(asking_tenant(stack))
+            with Context(tenant_id="b"):
+                asked.append(asking_tenant(stack))
+                await cache.tenant("c").load("t", "inner", inner)
+
+        async def inner() -> int:
+            asked.append(asking_tenant(stack))
+            return 1
+
+        async def outer() -> int:
+            started.append(asyncio.create_task(serve()))
+            return 1
+
+        with Context(tenant_id="z"):
+            await cache.tenant("a").load("t", "outer", outer)
+        await started[0]
+        assert asked == ["a", "a", "b", "c"]
+        with pytest.raises(MissingTenant):
+            asking_tenant(stack)
+        assert asking_tenant(stack, "otherwise") == "otherwise"

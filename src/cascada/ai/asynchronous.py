@@ -24,7 +24,6 @@ from cascada.ai import forks
 from cascada.ai.answers import Answer, Events
 from cascada.ai.calls import (
     Call,
-    Keeping,
     NotKept,
     call_of,
     cost_of,
@@ -38,6 +37,7 @@ from cascada.ai.calls import (
     streamed,
 )
 from cascada.api.cache import Cache
+from cascada.api.keeping import Keeping
 from cascada.api.tenant.handle import Tenant
 from cascada.model.door import arguments
 from cascada.model.entry import Miss

@@ -8,23 +8,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, TypedDict
+from typing import Any, Final, NamedTuple, Unpack
 
 from cascada.ai.answers import Answer, Kind, ended_well, kind_of, read
 from cascada.ai.identity import request_id
 from cascada.api.cache import Cache
 from cascada.api.cache_status import cache_status
-from cascada.api.context import current_tenant
-from cascada.api.tenant.handle import Tenant
+from cascada.api.keeping import Keeper, Keeping
 from cascada.codecs.digest import generate_resource_id_hash
-from cascada.engine.loading import dependencies
 from cascada.model.bills import usage
 from cascada.model.bills.cost import Cost, Price, cost_said, price_of
-from cascada.model.door import arguments
 from cascada.model.entry import Hit, Miss
-from cascada.model.keys import Id
 from cascada.model.loaded import Loaded
-from cascada.model.ttl import Duration
 
 DATA_TYPE: Final = "model_answer"
 
@@ -100,60 +95,27 @@ _DOMAINS: Final = {
 }
 
 
-class Keeping(TypedDict, total=False):
-    """Whose answers are kept, under which type, and for how long, as both transports are told.
+class ModelKeeper(Keeper):
+    """A cache for what models answer, what it says of an answer, and what answers cost there."""
 
-    tenant: whose they are. Unless it is given: the tenant of the load that the call is made in,
-    else of the current context, else CASCADA_TENANT. data_type: the type they are stored under,
-    whose policy says how long an answer is given again. ttl, tags: as those of `load`.
-    """
-
-    tenant: Id | None
-    data_type: str
-    ttl: Duration | None
-    tags: Sequence[str]
-
-
-class Keeper:
-    """A cache, and what `Keeping` says, checked."""
-
-    def __init__(
-        self,
-        cache: Cache,
-        tenant: Id | None = None,
-        data_type: str = DATA_TYPE,
-        ttl: Duration | None = None,
-        tags: Sequence[str] = (),
-    ) -> None:
-        self.cache = arguments.instance(cache, "cache", Cache, "a Cache")
-        self.prices = cache._engine.options.prices
-        self._tenant = None if tenant is None else arguments.tenant(tenant)
-        self.data_type = arguments.data_type(data_type)
-        self.terms: dict[str, Any] = {
-            "ttl": arguments.ttl(ttl),
-            "tags": arguments.names(tags, "tags"),
-        }
+    def __init__(self, cache: Cache, **kept: Unpack[Keeping]) -> None:
+        kept.setdefault("data_type", DATA_TYPE)
+        super().__init__(cache, **kept)
+        self.prices = self.cache._engine.options.prices
 
     def status(self, answer: Hit[Any] | Miss) -> str:
         """What the cache did for this answer, as a header says it."""
         return cache_status(answer, bypassed=self.cache._engine.passing_by)
 
-    def tenant(self) -> Tenant:
-        """Who asks. A load knows that better than the request that it happens to run in."""
-        if (tenant := self._tenant) is None:
-            load = dependencies.current(self.cache._engine.stack)
-            tenant = current_tenant() if load is None else load.tenant
-        return self.cache.tenant(tenant)
 
-
-def keeper(of: type, cache: Cache, kept: Keeping) -> Keeper:
+def keeper(of: type, cache: Cache, kept: Keeping) -> ModelKeeper:
     """What a transport of this class was told; TypeError, as Python says it, for anything else."""
     for name in kept.keys() - Keeping.__annotations__.keys():
         takes = ", ".join(["cache", "transport", *Keeping.__annotations__])
         raise TypeError(
             f"{of.__name__}() got an unexpected keyword argument {name!r}; it takes {takes}"
         )
-    return Keeper(cache, **kept)
+    return ModelKeeper(cache, **kept)
 
 
 def is_stream(response: Any) -> bool:

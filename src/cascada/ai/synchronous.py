@@ -16,7 +16,6 @@ from cascada.ai.answers import Answer, Events
 from cascada.ai.asynchronous import AsyncBody
 from cascada.ai.calls import (
     Call,
-    Keeping,
     NotKept,
     call_of,
     cost_of,
@@ -30,6 +29,7 @@ from cascada.ai.calls import (
     streamed,
 )
 from cascada.api.cache import Cache
+from cascada.api.keeping import Keeping
 from cascada.api.tenant.handle import Tenant
 from cascada.engine import carrying
 from cascada.model.door import arguments

@@ -23,10 +23,10 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar, cast
 
-from cascada.ai.calls import Keeper
 from cascada.ai.declared import Declaration, Declared, Parsed, parsed, written_names
 from cascada.api.cache import Cache
 from cascada.api.cached.function import CachedFunction
+from cascada.api.keeping import Keeper
 from cascada.api.sync.waiting import Face, waits, waits_once
 from cascada.api.tenant.handle import Tenant
 from cascada.engine.carrying import waited
@@ -65,9 +65,9 @@ class Tools:
         tags: Sequence[str] = (),
     ) -> None:
         """tenant: whose results they are; unless it is given, that of the load that a tool is
-        called in, else of the current context, else CASCADA_TENANT. data_type: what results are
-        stored under. ttl, tags: as those of `load`, for all tools of the table."""
-        self._settings = Keeper(cache, tenant, data_type, ttl, tags)
+        called in, or of the current context, of whichever began last, else CASCADA_TENANT.
+        data_type: what results are stored under. ttl, tags: as those of `load`, for all tools."""
+        self._settings = Keeper(cache, tenant=tenant, data_type=data_type, ttl=ttl, tags=tags)
         self._tools: dict[str, _Tool] = {}
 
     def reads(

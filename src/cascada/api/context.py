@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 from contextvars import ContextVar
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import msgspec
 
+from cascada.model import running
 from cascada.model.door import arguments
 from cascada.model.errors import BadInput, MissingTenant
 from cascada.model.keys import Id
@@ -65,19 +66,30 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
         return arguments.is_blank(getattr(self, f"{arguments.choice(part, 'part', PARTS)}_id"))
 
     def __enter__(self) -> Self:
-        current.set((self, current.get()))
+        current.set((self, current.get(), running.load.get()))
         return self
 
     def __exit__(self, *error: object) -> None:
         # What was current before stands beside the context, not in it: one context may be entered
         # many times, in many tasks at once.
-        entered = current.get()
-        current.set(None if entered is None else entered[1])
+        current.set(_left(self, current.get()))
 
 
-_Entered = tuple[Context, "_Entered | None"]
-"""A context, and what was current before it."""
+_Entered = tuple[Context, "_Entered | None", Any]
+"""A context, what was current before it, and the load that it was entered in."""
 current: ContextVar[_Entered | None] = ContextVar("cascada_context", default=None)
+
+
+def _left(context: Context, entered: _Entered | None) -> _Entered | None:
+    """What is current once this context is left.
+
+    An async generator that holds one is suspended and closed in the middle of what its reader has
+    entered, and perhaps by another task. So it is not always the last one that is left, and what
+    is not there takes nobody else's away.
+    """
+    if entered is None or entered[0] is context:
+        return entered and entered[1]
+    return entered[0], _left(context, entered[1]), entered[2]
 
 
 def current_context() -> Context | None:

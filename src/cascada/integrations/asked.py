@@ -12,21 +12,20 @@ import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final, TypedDict, TypeVar, Unpack
+from typing import Any, Final, TypeVar, Unpack
 from weakref import WeakKeyDictionary
 
 from cascada.api.cache import Cache
-from cascada.api.context import current_context, current_tenant
+from cascada.api.keeping import Keeper, Keeping, asking_tenant
 from cascada.api.sync.faces import SyncTenant
 from cascada.api.tenant.handle import Tenant
 from cascada.engine.carrying import waited
-from cascada.engine.loading import dependencies
 from cascada.integrations.turns import Turns
 from cascada.model.bills.cost import Cost
 from cascada.model.door import arguments
 from cascada.model.entry import Hit, Miss
 from cascada.model.errors import CascadaError, WrongLoop
-from cascada.model.keys import Id, Key
+from cascada.model.keys import Key
 from cascada.model.ttl import Duration
 from cascada.telemetry.throttle import Warned
 
@@ -53,57 +52,18 @@ def forget(oldest: dict[Any, Any], beyond: int) -> None:
             oldest.pop(next(iter(oldest), None), None)
 
 
-class Keeping(TypedDict, total=False):
-    """Whose answers are kept where the context names no tenant, and for how long.
-
-    tenant: whose they are where neither the load that the call is made in nor the current context
-    names a tenant; without it, CASCADA_TENANT's. data_type: the type they are stored under, whose
-    policy says how long an answer is given again. ttl, tags: as those of `set`.
-    """
-
-    tenant: Id | None
-    data_type: str
-    ttl: Duration | None
-    tags: Sequence[str]
-
-
-class Keeper:
-    """A cache, and what `Keeping` says, checked."""
-
-    def __init__(
-        self,
-        cache: Cache,
-        *,
-        data_type: str,
-        tenant: Id | None = None,
-        ttl: Duration | None = None,
-        tags: Sequence[str] = (),
-    ) -> None:
-        self.cache = arguments.instance(cache, "cache", Cache, "a Cache")
-        self._given = None if tenant is None else arguments.tenant(tenant)
-        self.data_type = arguments.data_type(data_type)
-        self.ttl = arguments.ttl(ttl)
-        self.tags = arguments.names(tags, "tags", "tags")
-        self._warned: Warned[str] = Warned()
+class Guest(Keeper):
+    """A cache for a framework: its `tenant` is for where nobody else says who asks."""
 
     def tenant(self) -> Tenant:
-        """Who asks. A load knows that best; then the request that it runs in."""
-        load = dependencies.current(self.cache._engine.stack)
-        context = current_context()
-        if load is not None:
-            tenant = load.tenant
-        elif self._given is None or (context is not None and not context.lacks("tenant")):
-            tenant = current_tenant()
-        else:
-            tenant = self._given
-        return self.cache.tenant(tenant)
+        return self.cache.tenant(asking_tenant(self.cache._engine.stack, self._given))
 
     def waiting(self) -> SyncTenant:
         """Who asks, for a thread that waits."""
         return self.cache.sync.tenant(self.tenant().tenant)
 
 
-class Asked(Keeper):
+class Asked(Guest):
     """What a framework asks again and again, and makes itself where nothing is kept.
 
     Who looks, and later stores what came, is a CALLER: the same number both times, such as that of
@@ -116,6 +76,7 @@ class Asked(Keeper):
     ) -> None:
         """`want`: what is stored decodes to it, else it is a miss."""
         super().__init__(cache, **kept)
+        self._warned: Warned[str] = Warned()
         self._want = want
         self._wait = arguments.seconds(wait, "wait")
         # A service may make an object of the framework's for each request.
@@ -247,8 +208,8 @@ class Asked(Keeper):
         cost: Cost | None,
     ) -> None:
         terms: dict[str, Any] = {
-            "ttl": self.ttl if ttl is None else ttl,
-            "tags": (*self.tags, *tags),
+            "ttl": self.terms["ttl"] if ttl is None else ttl,
+            "tags": (*self.terms["tags"], *tags),
             "cost": cost,
         }
         if (miss := self._missed.pop((caller, key), None)) is None:

@@ -19,8 +19,9 @@ from threading import get_ident
 from typing import Any, Final, Unpack
 
 from cascada.api.cache import Cache
+from cascada.api.keeping import Keeping
 from cascada.codecs.digest import generate_resource_id_hash
-from cascada.integrations.asked import WAIT, Asked, Keeper, Keeping
+from cascada.integrations.asked import WAIT, Asked, Guest
 from cascada.model.bills.cost import Cost, cost_said
 from cascada.model.bills.usage import said_by
 from cascada.model.door import arguments
@@ -84,9 +85,10 @@ class CascadaCache(BaseCache):
     at once are all made; so are those of other processes. For one call in all of these cases give
     the model's client the transport of `cascada.ai`.
 
-    An answer is kept for the tenant that asks: that of the load that the call is made in, else of
-    the current context, else `tenant`, else CASCADA_TENANT; MissingTenant if there is none. It is
-    stored as `data_type`, for `ttl` (None: as the policy of the type says), with `tags`.
+    An answer is kept for the tenant that asks: that of the load that the call is made in, or of
+    the current context, of whichever began last, else `tenant`, else CASCADA_TENANT; MissingTenant
+    if there is none. It is stored as `data_type`, for `ttl` (None: as the policy of the type says),
+    with `tags`.
     """
 
     def __init__(self, cache: Cache, *, wait: float = WAIT, **kept: Unpack[Keeping]) -> None:
@@ -183,7 +185,7 @@ class CascadaByteStore(ByteStore):
 
     def __init__(self, cache: Cache, **kept: Unpack[Keeping]) -> None:
         kept.setdefault("data_type", BYTES_TYPE)
-        self._kept = Keeper(cache, **kept)
+        self._kept = Guest(cache, **kept)
 
     async def amget(self, keys: Sequence[str]) -> list[bytes | None]:
         """The bytes of each key, or None."""
@@ -198,12 +200,12 @@ class CascadaByteStore(ByteStore):
     async def amset(self, key_value_pairs: Sequence[tuple[str, bytes]]) -> None:
         """Store bytes under their keys; BadInput, before any is stored, if one is no bytes."""
         kept, pairs = self._kept, _pairs(key_value_pairs)
-        await kept.tenant().set_many(kept.data_type, pairs, ttl=kept.ttl, tags=kept.tags)
+        await kept.tenant().set_many(kept.data_type, pairs, **kept.terms)
 
     def mset(self, key_value_pairs: Sequence[tuple[str, bytes]]) -> None:
         """`amset`, for a thread that waits."""
         kept, pairs = self._kept, _pairs(key_value_pairs)
-        kept.waiting().set_many(kept.data_type, pairs, ttl=kept.ttl, tags=kept.tags)
+        kept.waiting().set_many(kept.data_type, pairs, **kept.terms)
 
     async def amdelete(self, keys: Sequence[str]) -> None:
         """Drop what these keys stand for."""

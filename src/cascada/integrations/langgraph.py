@@ -16,8 +16,9 @@ from typing import Any, Final, NamedTuple, TypeVar, Unpack
 
 from cascada.api.cache import Cache
 from cascada.api.context import current_context
+from cascada.api.keeping import Keeping
 from cascada.codecs.digest import generate_resource_id_hash
-from cascada.integrations.asked import WAIT, Asked, Keeping, Missed, forget
+from cascada.integrations.asked import WAIT, Asked, Missed, forget
 from cascada.model.door import arguments
 from cascada.model.errors import BadInput, MissingExtra
 
@@ -75,9 +76,9 @@ class CascadaCache(BaseCache[V]):
     ones at once are all made; so are those of other processes.
 
     What a node has written is kept for the tenant that asks: that of the load that the graph runs
-    in, else of the current context, else `tenant`, else CASCADA_TENANT; MissingTenant if there is
-    none. It is stored as `data_type`, with `tags`, for the ttl of the node's CachePolicy, else for
-    `ttl` (None: as the policy of the type says).
+    in, or of the current context, of whichever began last, else `tenant`, else CASCADA_TENANT;
+    MissingTenant if there is none. It is stored as `data_type`, with `tags`, for the ttl of the
+    node's CachePolicy, else for `ttl` (None: as the policy of the type says).
 
     `allow` are the classes of your own that states consist of; what has others is not kept, and
     said once a minute. `serde` is another serializer in place of LangGraph's with that list.

@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from cascada.engine.request import Answer, Request
 from cascada.engine.stack import Stack
+from cascada.model import running
 from cascada.model.entry import Entry, Origin
 from cascada.model.keys import Key
 from cascada.model.names import static_names
@@ -71,7 +72,7 @@ class LoadContext:
         self.unfit = self.unfit or other.unfit
 
 
-_frame: ContextVar[LoadContext | None] = ContextVar("cascada_load", default=None)
+_frame: Final[ContextVar[LoadContext | None]] = running.load
 
 
 def current(cache: object) -> LoadContext | None:
