@@ -4,7 +4,7 @@ no random interleaving does anybody who asks after the change has returned get t
 The model takes 50 ms to 2 s, on a real event loop at a hundredth of that (`SCALE`): what happens
 between two requests, the cache, the databases and Redis, is as fast as it is, so that relative to
 the model it is a hundred times slower than in life, and all the more of it falls into its answers.
-`CASCADA_EXAMPLES=5 CASCADA_MODEL_SCALE=1` runs a thousand in life's own time: five minutes.
+`CASCADA_EXAMPLES=10 CASCADA_MODEL_SCALE=1` runs a thousand in life's own time: five minutes.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from tests.examples.furniture import AGENT, created
 from tests.properties.budget import FACTOR
 from tests.servers.redis import RedisServer
 
-INTERLEAVINGS = 120 * FACTOR
+INTERLEAVINGS = 60 * FACTOR
 LANES = 8
 """Documents whose interleavings are under way at the same time."""
 

@@ -4,6 +4,7 @@ import base64
 import json
 import time
 from collections.abc import AsyncIterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -93,14 +94,13 @@ FORGED = {
 }
 
 
-@pytest.mark.parametrize("how", FORGED)
-async def test_no_other_token_opens_any_route(anybody: httpx.AsyncClient, how: str) -> None:
-    for operation in OF_A_TENANT:
+async def test_no_other_token_opens_any_route(anybody: httpx.AsyncClient) -> None:
+    for how, operation in product(FORGED, OF_A_TENANT):
         ids = dict.fromkeys([*operation.ids, "document_id"], "1")
         method, path, body = operation.request(ids)
         answer = await anybody.request(method, path, json=body, headers=FORGED[how])
-        assert answer.status_code == 401, str(operation)
-        assert answer.headers["WWW-Authenticate"].startswith("Bearer"), str(operation)
+        assert answer.status_code == 401, (how, str(operation))
+        assert answer.headers["WWW-Authenticate"].startswith("Bearer"), (how, str(operation))
         assert SECRET not in answer.text
 
 

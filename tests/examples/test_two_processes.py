@@ -14,7 +14,7 @@ from tests.examples.furniture import created, furnish
 from tests.properties.budget import FACTOR
 from tests.servers.redis import RedisServer
 
-MESSAGES = 300 * FACTOR
+MESSAGES = 150 * FACTOR
 AT_ONCE = 4
 """Requests of each process under way at the same time."""
 

@@ -15,7 +15,7 @@ from tests.servers.redis import RedisServer
 
 @pytest.mark.parametrize(
     ("machine", "examples"),
-    [(MemoryDataMachine, 40), (SqliteDataMachine, 10), (RedisDataMachine, 12)],
+    [(MemoryDataMachine, 20), (SqliteDataMachine, 6), (RedisDataMachine, 6)],
 )
 def test_no_order_of_calls_shows_a_difference(
     machine: type[DataMachine], examples: int, redis_server: RedisServer

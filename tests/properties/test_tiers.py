@@ -10,7 +10,7 @@ from tests.properties.worlds import MemoryMachine, SharedSqliteMachine, SqliteMa
 
 @pytest.mark.parametrize(
     ("machine", "examples"),
-    [(MemoryMachine, 100), (SqliteMachine, 40), (SharedSqliteMachine, 40)],
+    [(MemoryMachine, 60), (SqliteMachine, 20), (SharedSqliteMachine, 20)],
 )
 def test_no_order_of_calls_breaks_the_promise(machine: type[TierMachine], examples: int) -> None:
     run_state_machine_as_test(machine, settings=thorough(examples))

@@ -120,13 +120,13 @@ async def children(where: Where, *roles: tuple[Any, ...]) -> AsyncIterator[list[
                 await child.process.wait()
 
 
-async def test_eight_processes_count_exactly(where: Where) -> None:
-    times = (1_000 if "redis" in where else 300) * FACTOR
-    async with children(where, *[("count", times)] * 8) as counting:
+async def test_processes_count_exactly(where: Where) -> None:
+    count, times = (8 if FACTOR > 1 else 4), (500 if "redis" in where else 150) * FACTOR
+    async with children(where, *[("count", times)] * count) as counting:
         highest = await asyncio.gather(*(child.go() for child in counting))
-    assert max(highest) == 8 * times
+    assert max(highest) == count * times
     async with Cache(**where) as cache:  # type: ignore[arg-type]
-        assert await cache.tenant("acme").counter("calls", "chat") == 8 * times
+        assert await cache.tenant("acme").counter("calls", "chat") == count * times
         assert await cache.tenant("globex").counter("calls", "chat") == 0
 
 
