@@ -70,7 +70,7 @@ class Timing:
 async def in_turn(
     cases: Sequence[Case], rounds: int, *, clock: Clock = WALL, runs: int = RUNS
 ) -> dict[str, Timing]:
-    """Time every case once in each round, after one round that nobody counts if there are several."""
+    """Time every case once in each round; of several, one more before them counts for nothing."""
     samples: dict[str, list[float]] = {case.name: [] for case in cases}
     for case in cases if rounds > 1 else ():
         await _time(case, WALL, 1)
