@@ -333,18 +333,19 @@ async def test_a_type_may_say_that_it_is_not_to_be_compared(make_cache: MakeCach
     policies = {"said": Policy(checkable=False), "agent_response": Policy(ttl=60)}
     cache = at_once(make_cache(policies=policies))
     acme, row = cache.tenant("acme"), Row("value")
-    for data_type in ("said", "agent_response", "x"):
+    uncheckable = ("said", "agent_response", "model_answer")
+    for data_type in (*uncheckable, "x"):
         await acme.load(data_type, "1", row.read)
     await all_stored(acme)
     arm(cache)
-    for data_type in ("said", "agent_response"):  # a model makes those, so they need not say it
+    for data_type in uncheckable:  # a model makes those, so they need not say it
         for _ in range(3):
             await acme.load(data_type, "1", row.read)
     await all_checked(cache)
-    assert row.reads == 3
+    assert row.reads == 4
     await acme.load("x", "1", row.read)
     await all_checked(cache)
-    assert (row.reads, looks(cache)) == (4, (1, 0, 0, 0)), "another type's turn has come instead"
+    assert (row.reads, looks(cache)) == (5, (1, 0, 0, 0)), "another type's turn has come instead"
     with pytest.raises(InvalidPolicy, match="checkable is 'no'"):
         Policy(checkable="no")  # type: ignore[arg-type]
 

@@ -82,6 +82,22 @@ async def test_who_shares_a_load_saves_it(clock: ManualClock) -> None:
     assert of.saved == bill(99)
 
 
+async def test_a_load_says_its_own_cost_alone(clock: ManualClock) -> None:
+    """What it loads in it is counted once, with its own type."""
+    async with Cache(clock=clock, prices=PRICES) as cache:
+        acme = cache.tenant("acme")
+
+        async def outer() -> str:
+            hit = await acme.load("model_answer", "1", asking(clock))
+            return f"{hit.value}!"
+
+        for _ in range(2):
+            await acme.load("answer", "1", outer)
+        types = (await cache.stats()).types
+    assert types["model_answer"].spent == bill()
+    assert types["answer"].saved == Bill(1, 2.0, unpriced=1)
+
+
 @pytest.mark.parametrize("where", ["redis", "sqlite", "both"])
 @pytest.mark.parametrize("size", [10, 400_000])
 async def test_a_hit_in_another_process_saves_it_as_well(

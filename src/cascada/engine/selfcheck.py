@@ -42,6 +42,7 @@ from cascada.model.bills.bill import UNKNOWN
 from cascada.model.door.secret import without_values
 from cascada.model.entry import Codec, Entry, Flag
 from cascada.model.errors import SerializationError
+from cascada.model.policy import is_checkable
 
 logger = logging.getLogger("cascada")
 
@@ -170,7 +171,7 @@ class SelfCheck:
         """Whether a difference would mean anything. Neither a policy that says no nor a source that
         contradicts itself makes the check wait for another hit of the type."""
         kind = request.kind
-        wanted = kind.policy.checkable is not False
+        wanted = is_checkable(kind.data_type, kind.policy)
         return wanted and self._contradicted[kind.data_type] < CONTRADICTIONS
 
     def _has_room(self, request: Request) -> bool:

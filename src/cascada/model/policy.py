@@ -99,7 +99,7 @@ class Policy(Checked):
         value goes to all tiers, so that there is nothing to say).
     checkable: whether hits may be compared with their source (`self_check`). Say no where asking
         it is dear, or where it says something else each time, as a language model does (None: yes,
-        but for `agent_response`).
+        but for `agent_response` and `model_answer`).
     bulky_bytes: a value whose stored form is larger is counted, warned of, and fresh for bulky_ttl
         at most (None: no size is too large).
     codec: of the lists of floats of `embedding` and `vector_store`: "f32" halves their space and
@@ -177,11 +177,22 @@ BUILT_IN: Final = {
         ttl=get_ttl_for_data_type(data_type),
         lookup="nearest",
         varies_by=_VARIES_BY.get(data_type),
-        checkable=False if data_type == "agent_response" else None,
     )
     for data_type in {**DEFAULT_TTL_MAPPING, **AGENT_SERVICE_TTL_MAPPING}
 }
 """The documented types: the ttl tables, and which context parts they depend on."""
+
+
+MADE_BY_MODELS: Final = ("agent_response", "model_answer")
+"""Types whose hits are not compared with their source unless a policy says so: to ask a model again
+costs what the hit has saved, and it says something else."""
+
+
+def is_checkable(data_type: str, policy: Policy) -> bool:
+    """Whether hits of a type may be compared with their source."""
+    if policy.checkable is None:
+        return data_type not in MADE_BY_MODELS
+    return policy.checkable
 
 
 def with_built_in(data_type: str, policy: Policy) -> Policy:
