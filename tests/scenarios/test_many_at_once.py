@@ -71,6 +71,17 @@ async def test_a_miss_of_this_task_fences_its_own_key_alone(cache: Cache) -> Non
     assert await values(cache, "a", "b") == [None, 1]
 
 
+async def test_of_a_thousand_misses_each_fences_its_own_key(cache: Cache) -> None:
+    acme, ids = cache.tenant("acme"), [str(number) for number in range(1000)]
+    found = await acme.get_many("x", ids)
+    await asyncio.create_task(acme.invalidate("x", ids[::300]))
+    kept = await acme.set_many("x", dict.fromkeys(ids, "of the old row"))
+    assert [rid for rid, each in zip(ids, kept, strict=True) if not each] == ids[::300]
+    assert await values(cache, *ids[::300]) == [None] * 4
+    assert len(found) == 1000
+    assert all(await acme.set_many("x", dict.fromkeys(ids[::300], "later"))), "they have served"
+
+
 async def test_a_source_that_changed_refuses_all(cache: Cache) -> None:
     acme = cache.tenant("acme")
     await acme.set("source", "s", 1)

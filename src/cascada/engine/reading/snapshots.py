@@ -19,13 +19,14 @@ from typing import Final
 from cascada.engine.reading.item import Item, is_absence
 from cascada.engine.request import Request
 from cascada.engine.stack import Stack
-from cascada.engine.tasks.callers import notes_of_tasks
+from cascada.engine.tasks.callers import Notes, notes_of_tasks
 from cascada.model.errors import TierUnavailable
 from cascada.model.keys import Key
 from cascada.tiers.contract import Fence, Found, Lease, Missing, Tier, Why
 
 MAX_SNAPSHOTS: Final = 256
-"""Misses that one task may leave behind without setting them; the oldest are forgotten."""
+"""Misses that one task may leave behind without setting them. The oldest are forgotten, unless the
+task still holds what `get` has answered: who reads many, and sets them all, holds their misses."""
 
 Answered = Found | Missing | Fence
 """What a tier answered to the read that missed."""
@@ -37,7 +38,7 @@ class Snapshot:
     `meanwhile`: by which memory keeps what is made, if the tier that numbers its news was away.
     """
 
-    __slots__ = ("meanwhile", "request", "seen", "stack")
+    __slots__ = ("__weakref__", "meanwhile", "request", "seen", "stack")
 
     def __init__(self, stack: Stack, request: Request, seen: dict[str, Answered]) -> None:
         self.stack = stack
@@ -64,12 +65,14 @@ def remember(stack: Stack, item: Item) -> Snapshot:
         snapshot.meanwhile = stack.memory.lease_meanwhile(key, None, longest)
     task = asyncio.current_task()
     if task is not None:
-        of_task = notes_of_tasks.get(task)
-        if of_task is None:
-            of_task = notes_of_tasks[task] = {}
-        of_task[id(stack), item.request.key] = snapshot
-        if len(of_task) > MAX_SNAPSHOTS:
-            del of_task[next(iter(of_task))]
+        notes = notes_of_tasks.get(task)
+        if notes is None:
+            notes = notes_of_tasks[task] = Notes()
+        where = id(stack), item.request.key
+        notes.take(where)  # a later `set` is held to the latest alone, and that is the youngest
+        notes[where] = snapshot
+        if len(notes) > MAX_SNAPSHOTS:
+            notes.push_out()
     return snapshot
 
 
@@ -97,16 +100,16 @@ async def _ask(tier: Tier, unasked: Sequence[Snapshot]) -> None:
 def take(stack: Stack, key: Key) -> Snapshot | None:
     """The snapshot that a miss of `key` in this task has left; it serves one `set`."""
     task = asyncio.current_task()
-    if task is None or (snapshots := notes_of_tasks.get(task)) is None:
+    if task is None or (notes := notes_of_tasks.get(task)) is None:
         return None
-    taken: Snapshot | None = snapshots.pop((id(stack), key), None)
+    taken: Snapshot | None = notes.take((id(stack), key))
     return taken
 
 
 def spend(snapshot: Snapshot) -> None:
     """It has served: a later `set` in this task is not held to it."""
     task = asyncio.current_task()
-    snapshots = None if task is None else notes_of_tasks.get(task)
+    notes = None if task is None else notes_of_tasks.get(task)
     where = id(snapshot.stack), snapshot.request.key
-    if snapshots is not None and snapshots.get(where) is snapshot:
-        del snapshots[where]
+    if notes is not None and snapshot in (notes.get(where), notes.held.get(where)):
+        notes.take(where)

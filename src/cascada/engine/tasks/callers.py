@@ -23,7 +23,7 @@ from contextvars import Context, ContextVar, copy_context
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Final, NamedTuple, TypeVar
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from cascada.engine.tasks.crossing import LOOK, Crossing, Cut
 from cascada.engine.tasks.relay import relayed
@@ -35,7 +35,27 @@ MAX_THREADS: Final = 1000
 """Plain functions that run at once. Each may wait for another one, and that one needs a thread,
 too; there are as many as Python allows calls inside calls. How many loads run is bounded anyway."""
 
-Notes = dict[Any, Any]
+
+class Notes(dict[Any, Any]):
+    """Kept until they have served, or others push them out. `held`: those of them whose caller
+    still holds what they came with."""
+
+    __slots__ = ("held",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held: WeakValueDictionary[Any, Any] = WeakValueDictionary()
+
+    def take(self, what: object) -> Any:
+        """A note, which is gone then; None if there is none."""
+        held = self.held.pop(what, None)
+        return self.pop(what, held)
+
+    def push_out(self) -> None:
+        """Do not keep the oldest."""
+        oldest = next(iter(self))
+        self.held[oldest] = self.pop(oldest)
+
 
 notes_of_tasks: Final[WeakKeyDictionary[asyncio.Task[Any], Notes]] = WeakKeyDictionary()
 """What the reads of a task have left for its sets (`engine/reading/snapshots.py`). A task that
@@ -72,7 +92,7 @@ class Waiting:
         self._lock = threading.Lock()
         self._inbox: SimpleQueue[_Job | None] = SimpleQueue()
         self._idle = False
-        self.notes: Notes = _of_this_thread.__dict__.setdefault("notes", {})
+        self.notes: Notes = _of_this_thread.__dict__.setdefault("notes", Notes())
 
     def submit(self, function: Callable[..., T], /, *args: Any) -> Future[T]:
         """Run a function in the thread that waits; in another one if it does not, or is busy."""
@@ -155,7 +175,7 @@ class OtherLoop:
         self._context = _context_of(self)
         self._loop = asyncio.get_running_loop()
         task = asyncio.current_task()
-        self.notes: Notes = {} if task is None else notes_of_tasks.setdefault(task, {})
+        self.notes = Notes() if task is None else notes_of_tasks.setdefault(task, Notes())
 
     @staticmethod
     def submit(function: Callable[..., T], /, *args: Any) -> Future[T]:
