@@ -254,6 +254,8 @@ class CachedReads:
     async def response(
         self, agent_id: str, collection_id: str, question: str, conversation_id: str | None
     ) -> Served[Response]:
+        tenant = self._cache.tenant(self._tenant)
+
         async def answer() -> Loaded[Response]:
             agent, tools = (await self.agent(agent_id)).value, (await self.tools(agent_id)).value
             history: list[Message] = []
@@ -264,7 +266,7 @@ class CachedReads:
             documents = list(dict.fromkeys(passage["document_id"] for passage in passages))
             return Loaded(
                 Response(answer=said.text, documents=documents, tokens=said.tokens),
-                sources=[("document", document_id) for document_id in documents],
+                sources=[tenant.key("document", document_id) for document_id in documents],
                 cost=Cost(
                     model=self._model.name, tokens_in=said.tokens_in, tokens_out=said.tokens_out
                 ),

@@ -127,9 +127,9 @@ def shuffled(dice: random.Random, value: Any, renamed: dict[str, str]) -> Any:
 
 
 def test_thousands_at_random_neither_clash_nor_move() -> None:
-    dice = random.Random(7)
+    dice, count = random.Random(7), 2_000 * FACTOR
     texts: dict[str, str] = {}
-    for _ in range(2_000 * FACTOR):
+    for _ in range(count):
         request = some_request(dice)
         found = request_id(**request)
         moved = shuffled(dice, request, {})
@@ -139,7 +139,7 @@ def test_thousands_at_random_neither_clash_nor_move() -> None:
         assert request_id(**moved) == found, request
         text = json.dumps(request, sort_keys=True)
         assert texts.setdefault(found, text) == text
-    assert len(texts) == len(set(texts.values())) > 15_000
+    assert len(texts) == len(set(texts.values())) > 0.75 * count
 
 
 # --- the SDKs -------------------------------------------------------------------------------------

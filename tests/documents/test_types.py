@@ -12,7 +12,7 @@ ALONE = ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 
 
 # The rest is as in `make check`: what it has read, of others too, is then read from its cache.
-SETTINGS = '# mypy: disable-error-code="top-level-await", disable-error-code="no-any-return"\n'
+SETTINGS = '# mypy: disable-error-code="top-level-await, no-any-return"\n'
 
 
 def waits(statement: ast.stmt) -> bool:

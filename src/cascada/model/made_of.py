@@ -114,7 +114,8 @@ def _source(given: Any, any_id: bool) -> MadeOf:
     if resource_id == "*" and not (any_id or issubclass(kind, Key)):
         raise InvalidKey(
             f"a source is {shown(given)}, which the invalidation of one {data_type} would not "
-            "reach; pass the types and ids that were read, or a tag"
+            "reach; pass the types and ids that were read, a tag, or, of what is called so, its "
+            "tenant.key(...)"
         )
     return MadeOf(
         data_type,
