@@ -1,0 +1,128 @@
+"""The metrics of layers, and of the cache as a whole: sizes, times, errors, invalidations.
+
+`prometheus.py` asks for them at each scrape. One of them is worked out then, the response times of
+L1: to read the clock on a hit would cost as much as the hit, so that a scrape looks up a few of the
+entries in memory, times that, and lets those times stand for all the hits since the scrape before.
+Those of the other layers are measured, one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import accumulate, islice
+from operator import add
+from typing import Final
+
+from msgspec.structs import astuple
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+
+from cascada.engine.engine import Engine
+from cascada.engine.other_workers import Others
+from cascada.integrations.prometheus_types import filled
+from cascada.model.entry import MEMORY
+from cascada.telemetry.latency import BOUNDS, Latency
+from cascada.telemetry.scrapes import Scrapes
+from cascada.tiers.contract import Usage
+
+PROBES: Final = 16
+"""Entries that a scrape looks up to tell how long a hit in memory takes."""
+
+_NOTHING: Final = Latency()
+
+
+def response_times(engine: Engine, hits: int, scrapes: Scrapes, others: Others) -> Metric:
+    """`hits`: in memory, of all workers."""
+    _time_hits(engine, hits - scrapes.timed, scrapes)
+    times_of = HistogramMetricFamily(
+        "cache_response_time_seconds",
+        "How long an answer took, by the layer that gave it (l1: estimated at each scrape).",
+        labels=["layer"],
+    )
+    times = {MEMORY: (scrapes.counts, scrapes.seconds)}
+    for layer, own in engine.trace.latencies.items():
+        more = others.latencies.get(layer, _NOTHING)
+        counts = [*map(add, own.counts, more.counts)]
+        times[layer] = counts, own.seconds + more.seconds
+    bounds = [*map(str, BOUNDS), "+Inf"]
+    for layer, (counts, seconds) in times.items():
+        times_of.add_metric([layer], [*zip(bounds, accumulate(counts), strict=True)], seconds)
+    return times_of
+
+
+def _time_hits(engine: Engine, count: int, scrapes: Scrapes) -> None:
+    """Let the times of a few look-ups stand for `count` hits."""
+    memory, now = engine.stack.memory, engine.clock.monotonic
+    times = []
+    try:
+        probes = list(islice(memory.records, PROBES))
+    except RuntimeError:  # from another thread: memory has changed under the walk
+        return
+    for record in probes:
+        used = record.used
+        started = now()
+        found = memory.peek(record.key)
+        spent = now() - started
+        if found is not None:
+            times.append(spent)
+            found.used = used  # a scrape is no use of an entry
+    for index, spent in enumerate(times):
+        share = count * (index + 1) // len(times) - count * index // len(times)
+        scrapes.add(spent, share)
+    if times:
+        scrapes.timed += count  # else they wait for a scrape that finds something to look up
+
+
+def of_layers(engine: Engine, usage_here: Mapping[str, Usage], others: Others) -> Iterator[Metric]:
+    """`usage_here`: what the tiers have said last."""
+    stack, trace = engine.stack, engine.trace
+    usage, workers = dict(usage_here), others.workers
+    if others.memory is not None and MEMORY in usage:
+        pairs = zip(astuple(usage[MEMORY]), astuple(others.memory), strict=True)
+        usage[MEMORY] = Usage(*map(sum, pairs))
+    gauge, counter, layer = GaugeMetricFamily, CounterMetricFamily, ["layer"]
+    mode = gauge("cache_mode", "1 for the mode of the cache.", labels=["mode"])
+    yield filled(mode, [((engine.options.mode,), 1)])
+    one = gauge("cache_workers", "Workers whose counts these are.", labels=["group"])
+    yield filled(one, [((others.group,), workers)])
+    for kind, name, text in (
+        (gauge, "size_bytes", "Bytes that the layer holds."),
+        (gauge, "capacity_bytes", "Bytes that the layer may hold; 0 is unbounded."),
+        (gauge, "entries", "Entries that the layer holds."),
+        (counter, "evictions", "Entries given up to make room."),
+    ):
+        used = (((tier,), getattr(held, name)) for tier, held in usage.items())
+        yield filled(kind(f"cache_{name}", text, labels=layer), used)
+    up = gauge(
+        "cache_tier_up",
+        "1 while the layer is asked, 0 while it is skipped; the share of the workers that ask.",
+        labels=layer,
+    )
+    lower = (
+        ((tier.name,), (tier.available + others.up[tier.name]) / workers) for tier in stack.lower
+    )
+    yield filled(up, [((MEMORY,), 1), *lower])
+    for name, label, text, counts in (
+        (
+            "tier_errors", "where", "Calls that a lower tier failed, by what called.",
+            trace.tier_errors + others.named["tier_errors"],
+        ),
+        (
+            "task_restarts", "task",
+            "Failures of work that goes on for ever, which has begun again.",
+            trace.restarts + others.named["restarts"],
+        ),
+    ):  # fmt: skip
+        told = counter(f"cache_{name}", text, labels=[label])
+        yield filled(told, (((said,), count) for said, count in counts.items()))
+    done = trace.done + others.named["done"]
+    yield counter("cache_invalidations", "Invalidations made here.", done["invalidations"])
+    yield counter(
+        "cache_invalidated_entries",
+        "Entries that they ended (at most; see docs/invalidation.md).",
+        done["invalidated_entries"],
+    )
