@@ -15,6 +15,7 @@ from cascada import (
     BadInput,
     Cache,
     CacheManager,
+    CachePriority,
     CascadaError,
     Context,
     Event,
@@ -110,7 +111,7 @@ async def modern() -> None:
         assert_type(await acme.add("job", 7, {"by": "me"}, ttl=60, tags=["news"]), bool)
         many_set = await acme.set_many("doc", {"d1": 1, "d2": [2]}, ttl=60, tags=["news"])
         assert_type(many_set, list[bool])
-        await acme.set_many("doc", [("d1", 1), (7, "two")])
+        await acme.set_many("doc", [("d1", 1), (7, "two")], priority=CachePriority.LOW)
         assert_type(await acme.delete_many("doc", ["d1", 7]), list[bool])
         assert_type((await acme.invalidate("doc", ["d1", "d2"])).keys, int)
 

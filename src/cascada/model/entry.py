@@ -14,6 +14,7 @@ import msgspec
 
 from cascada.model.bills.bill import UNKNOWN, Bill
 from cascada.model.keys import Key
+from cascada.model.policy import CachePriority
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -47,6 +48,19 @@ class Flag(IntFlag):
     ENCRYPTED = 8  # reserved: payload is AES-GCM
     VERSIONED = 16  # the header holds the writer's version
     COSTED = 32  # before the payload it is said what its load took
+    PRIORITY_1 = 64  # with the next one a number: the priority less NORMAL, so that NORMAL is 0
+    PRIORITY_2 = 128
+
+
+_PRIORITY: Final = int(Flag.PRIORITY_1 | Flag.PRIORITY_2)
+
+
+def priority_bits(priority: CachePriority | None) -> int:
+    """How the flags say a priority; None is NORMAL."""
+    return 0 if priority is None else (priority - CachePriority.NORMAL) * Flag.PRIORITY_1 & _PRIORITY
+
+
+_PRIORITIES: Final = {priority_bits(each): each for each in CachePriority}
 
 
 class Codec(IntEnum):
@@ -111,6 +125,11 @@ class Entry:
     def lifetime(self) -> float:
         """Seconds for which it is fresh, from when it was loaded."""
         return self.fresh_until - self.created
+
+    @property
+    def priority(self) -> CachePriority:
+        """How willingly it is given up; NORMAL where nobody has said."""
+        return _PRIORITIES[self.flags & _PRIORITY]
 
     def equals(self, other: Entry) -> bool:
         """Whether both say the same, whenever they were written, however long they live, and

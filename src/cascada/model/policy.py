@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, get_args
 from cascada.model.door import arguments
 from cascada.model.door.checked import Check, Checked, field, or_none
 from cascada.model.door.plain import number_of
-from cascada.model.errors import InvalidPolicy
+from cascada.model.errors import BadInput, InvalidPolicy
 from cascada.model.keys import Key, Scope
 from cascada.model.ttl import (
     AGENT_SERVICE_TTL_MAPPING,
@@ -34,6 +34,15 @@ class CachePriority(IntEnum):
     NORMAL = 1
     HIGH = 2
     CRITICAL = 3
+
+
+def priority_given(
+    given: Any, what: str = "priority", error: type[BadInput] = BadInput
+) -> CachePriority:
+    """One of the four."""
+    if type(given) is not CachePriority:
+        raise arguments.refused(what, given, "a CachePriority, such as CachePriority.HIGH", error)
+    return given
 
 
 def _lasting(given: Any, what: str) -> Duration:
@@ -97,6 +106,8 @@ class Policy(Checked):
     sensitive: stored encrypted or not at all (refused until encryption is there).
     durable: always stored in the database (refused until a value's tiers can be chosen: as yet each
         value goes to all tiers, so that there is nothing to say).
+    priority: what its values are stored as, unless a call says it (None: NORMAL): what eviction is
+        to give up last.
     checkable: whether hits may be compared with their source (`self_check`). Say no where asking
         it is dear, or where it says something else each time, as a language model does (None: yes,
         but for `agent_response` and `model_answer`).
@@ -134,6 +145,7 @@ class Policy(Checked):
             _not_yet, why="this version of cascada stores every value in all tiers; leave it out"
         ),
     )
+    priority: CachePriority | None = field(None, or_none(partial(priority_given, error=InvalidPolicy)))
     checkable: bool | None = field(None, or_none(_flag))
     bulky_bytes: int | None = field(
         None, or_none(partial(arguments.integer, least=1, error=InvalidPolicy))

@@ -80,13 +80,13 @@ class CacheManager(ListsAndCounters):
         After a miss of the same key in the same task it is stored only if nothing invalidated the
         key in between, nor set it to something else; where an equal value is there, that one stays
         and the answer is True. With `version`, an older one never replaces a newer one. `priority`
-        says what eviction is to give up last; this version goes by last use alone.
+        says what eviction is to give up last (None: the policy says it).
         """
-        if priority is not None:
-            arguments.instance(priority, "priority", CachePriority, "a CachePriority, such as HIGH")
         ttl = arguments.ttl(ttl, zero=True)
         handle = documents_tenant(tenant_id, agent_id, conversation_id, collection_id)
-        return await handle.set(data_type, resource_id, value, ttl=ttl, tags=tags, version=version)
+        return await handle.set(
+            data_type, resource_id, value, ttl=ttl, tags=tags, version=version, priority=priority
+        )
 
     @classmethod
     async def delete(

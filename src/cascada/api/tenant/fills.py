@@ -19,6 +19,7 @@ from cascada.model.entry import Hit, Miss
 from cascada.model.errors import BadInput
 from cascada.model.keys import Id
 from cascada.model.made_of import Declared
+from cascada.model.policy import CachePriority
 from cascada.model.ttl import Duration
 
 
@@ -36,6 +37,7 @@ class TenantFills(TenantRequests):
         tags: Sequence[str] = NONE,
         sources: Sequence[Declared] = NONE,
         cost: Any = None,
+        priority: CachePriority | None = None,
     ) -> bool:
         """Store what was made after `miss = await get(...)`, in any task or thread.
 
@@ -43,7 +45,7 @@ class TenantFills(TenantRequests):
         first one stays. False if it was not stored, because the key was invalidated since the miss,
         or holds a value by now (a known absence is none), or a tier did not answer. It replaces
         nothing, and what was made from the key's value stays. `cost`, which is spent then and saved
-        by every hit, is as of `Loaded`.
+        by every hit, is as of `Loaded`. `priority` goes before the policy's.
         """
         given: object = miss
         made_after = given.snapshot if isinstance(given, Miss | Hit) else None
@@ -55,7 +57,7 @@ class TenantFills(TenantRequests):
         key = made_after.request.key
         if made_after.stack is not self._engine.stack or key.tenant != self.tenant:
             raise BadInput(f"fill was given a miss of {key}, of another tenant or another cache")
-        stored = self._terms(ttl, tags, sources)
+        stored = self._terms(ttl, tags, sources, priority)
         paid = cost_given(cost, "cost")
         entry = self._engine.to_be_set(made_after.request, value, stored, cost=paid)
         return await self._engine.fill(made_after, entry, stored.sources)
@@ -71,6 +73,7 @@ class TenantFills(TenantRequests):
         sources: Sequence[Declared] = NONE,
         version: int | None = None,
         type: Any = None,
+        priority: CachePriority | None = None,
     ) -> bool:
         """Store a value if there is none; of all callers of all processes, one alone gets True.
 
@@ -82,7 +85,7 @@ class TenantFills(TenantRequests):
         cancelled, too.
         """
         request = self._request(data_type, resource_id, type)
-        stored = self._terms(ttl, tags, sources)
+        stored = self._terms(ttl, tags, sources, priority)
         if version is not None:
             version = arguments.integer(version, "version")
         if value is None:

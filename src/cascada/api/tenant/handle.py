@@ -23,6 +23,7 @@ from cascada.model.door import arguments
 from cascada.model.entry import Hit, Miss
 from cascada.model.keys import Id, Key
 from cascada.model.made_of import Declared
+from cascada.model.policy import CachePriority
 from cascada.model.ttl import Duration
 
 T = TypeVar("T")
@@ -130,6 +131,7 @@ class Tenant(TenantLoads, TenantFills, TenantMany, TenantStreams, TenantData, Te
         version: int | None = None,
         type: Any = None,
         cost: Any = None,
+        priority: CachePriority | None = None,
     ) -> bool:
         """Store a value in every tier; what was made from the old one goes.
 
@@ -137,10 +139,11 @@ class Tenant(TenantLoads, TenantFills, TenantMany, TenantStreams, TenantData, Te
         in between, nor set it to something else, which then goes as well; an equal value stays.
         False if it was not stored in every tier that others read: something newer stood against it,
         or a tier did not answer. SerializationError if it cannot be stored exactly.
-        `cost`, which is spent then and saved by every hit, is as of `Loaded`.
+        `cost`, which is spent then and saved by every hit, is as of `Loaded`. `priority` goes
+        before the policy's.
         """
         request = self._request(data_type, resource_id, type)
-        stored = self._terms(ttl, tags, sources)
+        stored = self._terms(ttl, tags, sources, priority)
         if version is not None:
             version = arguments.integer(version, "version")
         paid = None if cost is None else cost_given(cost, "cost")

@@ -19,6 +19,7 @@ from cascada.model.entry import Entry
 from cascada.model.errors import BadInput
 from cascada.model.keys import Id, Key
 from cascada.model.made_of import Declared
+from cascada.model.policy import CachePriority
 from cascada.model.ttl import Duration
 from cascada.tiers.deadline import AT_ONCE
 
@@ -37,6 +38,7 @@ class TenantMany(TenantRequests):
         tags: Sequence[str] = NONE,
         sources: Sequence[Declared] = NONE,
         type: Any = None,
+        priority: CachePriority | None = None,
     ) -> list[bool]:
         """`set` for each id of a dict, or of a list of pairs; an answer for each, in their order.
 
@@ -46,7 +48,7 @@ class TenantMany(TenantRequests):
         """
         type_keys = self._type_keys(data_type)
         want = None if type is None else self._engine.declared(type)
-        stored = self._terms(ttl, tags, sources)
+        stored = self._terms(ttl, tags, sources, priority)
         given = arguments.pairs(values)
         requests: dict[str, Request] = {}
         entries: dict[str, Entry | None] = {}

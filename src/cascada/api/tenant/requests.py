@@ -18,6 +18,7 @@ from cascada.engine.request import Request
 from cascada.model.door import arguments
 from cascada.model.keys import Id, Scope, scope_of
 from cascada.model.made_of import Declared, sources_for
+from cascada.model.policy import CachePriority, priority_given
 from cascada.model.ttl import Duration
 
 MAX_TYPES: Final = 128
@@ -80,13 +81,19 @@ class TenantRequests:
         return (type_keys or self._type_keys(data_type)).request(resource_id, want)
 
     def _terms(
-        self, ttl: Duration | None, tags: Sequence[str], sources: Sequence[Declared]
+        self,
+        ttl: Duration | None,
+        tags: Sequence[str],
+        sources: Sequence[Declared],
+        priority: CachePriority | None = None,
     ) -> Terms:
         """How a value is to be stored, as its caller says it."""
-        if ttl is None and tags is NONE and sources is NONE:
+        if ttl is None and tags is NONE and sources is NONE and priority is None:
             return PLAIN
         tags = arguments.names(tags, "tags", "tags")
-        return Terms(arguments.ttl(ttl), tags, sources_for(self.tenant, sources))
+        if priority is not None:
+            priority = priority_given(priority)
+        return Terms(arguments.ttl(ttl), tags, sources_for(self.tenant, sources), priority)
 
     async def ttl(self, data_type: str, resource_id: Id) -> float | None:
         """Seconds until the value of this one key is no longer fresh; None if there is none."""

@@ -42,13 +42,15 @@ class TenantStreams(TenantRequests):
         """
         arguments.function(pieces, "pieces", "a function without arguments, of a generator")
         want = None if type is None else list[self._engine.declared(type)]  # type: ignore[misc]  # a type by now
-        request = self._request(data_type, resource_id, want)
+        request, stored = self._request(data_type, resource_id, want), self._terms(ttl, tags, sources)
         if request.kind.policy.lookup == "by_level":
             # No generator is asked level by level: this key alone says that it has the value.
             request.candidates = request.candidates[:1]
         return self._engine.stream(
             request,
             pieces,
-            **self._terms(ttl, tags, sources)._asdict(),
+            ttl=stored.ttl,
+            tags=stored.tags,
+            sources=stored.sources,
             max_items=arguments.integer(max_items, "max_items", 1),
         )

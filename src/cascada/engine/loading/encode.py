@@ -9,11 +9,11 @@ from cascada.codecs.values import AS_ARRAY
 from cascada.engine.loading.dependencies import LoadContext
 from cascada.engine.request import LoadResult, Request
 from cascada.engine.stack import Stack
-from cascada.model.entry import UNSET, Codec, Entry, Flag
+from cascada.model.entry import UNSET, Codec, Entry, Flag, priority_bits
 from cascada.model.errors import SerializationError
 from cascada.model.made_of import source_names
 from cascada.model.names import static_names, tag_name
-from cascada.model.policy import Policy
+from cascada.model.policy import CachePriority, Policy
 from cascada.model.ttl import Duration, seconds
 
 
@@ -50,10 +50,12 @@ def absence(
     names: tuple[str, ...],
     version: int | None = None,
     *,
+    priority: CachePriority | None = None,
     asked: bool = False,
 ) -> Entry:
     """ "There is nothing", as an entry; `asked`: the generator has said so, too."""
     flags = Flag.ABSENT | (Flag.GENERATOR_ASKED if asked else 0) | policy.version << 8
+    flags |= priority_bits(policy.priority if priority is None else priority)
     until = now + lasts
     return Entry(b"", Codec.NOTHING, flags, now, until, until, names, version, value=None)
 
@@ -85,8 +87,9 @@ def encoded(
     ttl: Duration | None,
     names: tuple[str, ...],
     version: int | None,
+    priority: CachePriority | None = None,
 ) -> Entry:
-    """`value` as an entry that is fresh from now on."""
+    """`value` as an entry that is fresh from now on; `priority` goes before the policy's."""
     policy = request.kind.policy
     wanted = policy.type if request.want in (None, AS_ARRAY) else request.want
     made = stack.codec.encode(
@@ -107,7 +110,9 @@ def encoded(
     return Entry(
         made.data,
         made.codec,
-        int(made.flags) | policy.version << 8,
+        int(made.flags)
+        | policy.version << 8
+        | priority_bits(policy.priority if priority is None else priority),
         now,
         fresh_until,
         expires,

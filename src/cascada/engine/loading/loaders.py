@@ -24,6 +24,7 @@ from cascada.model.door import arguments
 from cascada.model.errors import BadInput, Misuse
 from cascada.model.loaded import Loaded
 from cascada.model.made_of import MadeOf
+from cascada.model.policy import CachePriority
 from cascada.model.ttl import Duration
 
 
@@ -127,6 +128,7 @@ class Terms(NamedTuple):
     ttl: Duration | None = None
     tags: Sequence[str] = ()
     sources: Sequence[MadeOf] = ()
+    priority: CachePriority | None = None
 
 
 PLAIN: Final = Terms()
@@ -196,7 +198,7 @@ class BatchLoader:
 
 def produced(loaded: object, origin: Origin, stored: Terms = PLAIN) -> LoadResult:
     """What a loader returned, bare or as `Loaded`; what it says goes before what the call said."""
-    ttl, tags, sources = stored
+    ttl, tags, sources, _ = stored
     if not isinstance(loaded, Loaded):
         absent = loaded is None
         return LoadResult(loaded, absent=absent, origin=origin, ttl=ttl, tags=tags, sources=sources)

@@ -56,7 +56,7 @@ def to_be_set(
     the tiers learn its version.
     """
     key, policy = request.key, request.kind.policy
-    ttl, tags, sources = stored
+    ttl, tags, sources, priority = stored
     named = source_names(key.tenant, sources) if sources else ()
     names = entry_names(request, tags, named)
     if len(names) > MAX_NAMES:
@@ -70,8 +70,8 @@ def to_be_set(
         if policy.none_ttl is None and version is None:
             return None
         lasts = MOMENT if policy.none_ttl is None else seconds(policy.none_ttl)
-        return absence(policy, stack.now(), lasts, names, version)
-    entry = encoded(stack, request, value, ttl, names, version)
+        return absence(policy, stack.now(), lasts, names, version, priority=priority)
+    entry = encoded(stack, request, value, ttl, names, version, priority)
     if (size := len(entry.data)) > stack.max_value_bytes:
         raise BadInput(f"value has {size} bytes, {over(stack.max_value_bytes)}")
     return entry

@@ -20,12 +20,9 @@ from cascada.model.entry import Entry
 from cascada.model.errors import CorruptEntry
 from cascada.model.keys import Key
 from cascada.model.names import OF_ONE_KEY, is_own, static_names
-from cascada.model.policy import CachePriority
 
 ROW_OVERHEAD: Final = 200
 """Bytes of a row beside its envelope, key and names: columns and five index entries."""
-
-_NORMAL: Final = CachePriority.NORMAL.value
 
 MADE: Final = "+"
 """Before a name: the count of what was made from what it names. No name begins so."""
@@ -182,7 +179,7 @@ class TenantState:
                 self._count(old, -1)
             self._count(row, 1)
         self.stored[key] = (
-            self.id, key, seq, entry.expires, int(transaction.now), _NORMAL, size,
+            self.id, key, seq, entry.expires, int(transaction.now), int(entry.priority), size,
             entry.version, text, envelope,
         )  # fmt: skip
         transaction.entries += old is None
