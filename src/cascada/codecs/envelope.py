@@ -30,9 +30,9 @@ the stamps out lets a script put them in.
 
 VERSIONED and COSTED are facts about these bytes: `pack` sets them, `unpack` takes them off. The low
 byte of the flags says how to read an entry, so an unknown bit there (there is none any more), as an
-unknown codec or version, makes it unreadable; one in the high byte is kept and passed on. So a version of
-cascada that does not know COSTED yet misses what a load of this one has stored, and loads it once
-more; what that stores, both read.
+unknown codec or version, makes it unreadable; one in the high byte is kept and passed on. So a
+version of cascada that does not know COSTED yet misses what a load of this one has stored, and
+loads it once more; what that stores, both read.
 
 What a load took is the number of `bills.bill` less its highest field, as a whole number.
 

@@ -57,7 +57,9 @@ _PRIORITY: Final = int(Flag.PRIORITY_1 | Flag.PRIORITY_2)
 
 def priority_bits(priority: CachePriority | None) -> int:
     """How the flags say a priority; None is NORMAL."""
-    return 0 if priority is None else (priority - CachePriority.NORMAL) * Flag.PRIORITY_1 & _PRIORITY
+    return (
+        0 if priority is None else (priority - CachePriority.NORMAL) * Flag.PRIORITY_1 & _PRIORITY
+    )
 
 
 _PRIORITIES: Final = {priority_bits(each): each for each in CachePriority}

@@ -145,7 +145,9 @@ class Policy(Checked):
             _not_yet, why="this version of cascada stores every value in all tiers; leave it out"
         ),
     )
-    priority: CachePriority | None = field(None, or_none(partial(priority_given, error=InvalidPolicy)))
+    priority: CachePriority | None = field(
+        None, or_none(partial(priority_given, error=InvalidPolicy))
+    )
     checkable: bool | None = field(None, or_none(_flag))
     bulky_bytes: int | None = field(
         None, or_none(partial(arguments.integer, least=1, error=InvalidPolicy))

@@ -42,7 +42,10 @@ class TenantStreams(TenantRequests):
         """
         arguments.function(pieces, "pieces", "a function without arguments, of a generator")
         want = None if type is None else list[self._engine.declared(type)]  # type: ignore[misc]  # a type by now
-        request, stored = self._request(data_type, resource_id, want), self._terms(ttl, tags, sources)
+        request, stored = (
+            self._request(data_type, resource_id, want),
+            self._terms(ttl, tags, sources),
+        )
         if request.kind.policy.lookup == "by_level":
             # No generator is asked level by level: this key alone says that it has the value.
             request.candidates = request.candidates[:1]
