@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from cascada import Cache, Limits
+from cascada.engine.writing import write_behind
 from cascada.model.clock import SystemClock
 from cascada.testing.inside import InsidePoll, inside
 from cascada.tiers.capabilities import L1_LEASE
@@ -104,6 +105,23 @@ def _three(folder: Path, slot: int) -> Cache:
     return Cache(tiers=[ProxiedTier(folder, slot), database], policies=POLICIES, limits=_HASTY)
 
 
+def _behind(folder: Path, slot: int) -> Cache:
+    """Values are written behind, and claims end so soon that who is stopped comes too late."""
+    write_behind.CLAIM = 0.3  # type: ignore[misc]
+    write_behind.LINGER = 0.05  # type: ignore[misc]
+    database = SqliteTier(folder / DATABASE, namespace="chaos", clock=SystemClock())
+    return Cache(
+        tiers=[ProxiedTier(folder, slot), database],
+        policies=POLICIES,
+        limits=_HASTY,
+        write_strategy="WRITE_BEHIND",
+    )
+
+
+def _durable_ground(folder: Path, workers: int) -> AbstractContextManager[Ground]:
+    return redis_ground(folder, workers, "--appendonly", "yes", "--appendfsync", "always")
+
+
 def _alone(folder: Path, slot: int) -> Cache:
     """Redis alone, and all defaults: memory keeps what is loaded and set while Redis is away."""
     return Cache(tiers=[ProxiedTier(folder, slot, whole=True)], policies=POLICIES)
@@ -185,6 +203,19 @@ CONFIGURATIONS: Final = {
             faults=("stop", "kill", "lock", *ON_REDIS),
             settle=4.0,
             stand=redis_ground,
+        ),
+        Configuration(
+            "redis-behind",
+            "the same, the database written behind by way of a journal in a durable Redis",
+            4,
+            Promise(lease=PUSH),
+            _behind,
+            faults=(
+                "stop", "kill", "lock", "stopped redis", "killed redis", "cut pushes",
+                "cut commands", "short of room",
+            ),
+            settle=6.0,
+            stand=_durable_ground,
         ),
         Configuration(
             "redis-alone",

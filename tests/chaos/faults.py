@@ -140,6 +140,18 @@ class RestartRedis:
 
 
 @dataclass(frozen=True, slots=True)
+class KillRedis:
+    """Redis dies, and comes back with all that it has said to have (`appendfsync always`)."""
+
+    every: float
+
+    def strike(self, arena: Arena, rng: random.Random) -> None:
+        with arena.redis() as ground:
+            ground.server.kill()
+            ground.server.start()
+
+
+@dataclass(frozen=True, slots=True)
 class CutConnections:
     """The server closes all connections of one kind: pubsub or normal."""
 
@@ -168,12 +180,11 @@ class SqueezeRedis:
 
     every: float
     lasts: tuple[float, ...]
+    policies: tuple[str, ...] = ("allkeys-random", "allkeys-random", "volatile-random", "noeviction")
 
     def strike(self, arena: Arena, rng: random.Random) -> None:
         with arena.redis() as ground:
-            policy = rng.choice(
-                ("allkeys-random", "allkeys-random", "volatile-random", "noeviction")
-            )
+            policy = rng.choice(self.policies)
             ground.server.say("CONFIG", "SET", "maxmemory-policy", policy)
             ground.server.say("CONFIG", "SET", "maxmemory", f"{ground.used_memory() - 20_000}")
             try:
@@ -225,6 +236,11 @@ FAULTS: Final[dict[str, Fault]] = {
     "cut commands": CutConnections(every=3.0, kind="normal"),
     "flushed": FlushRedis(every=6.0),
     "squeezed": SqueezeRedis(every=5.0, lasts=(0.3, 1.0)),
+    # What a journal is proof against: only what has a life of its own goes.
+    "killed redis": KillRedis(every=4.0),
+    "short of room": SqueezeRedis(
+        every=1.5, lasts=(0.1, 0.3), policies=("volatile-random", "volatile-random", "noeviction")
+    ),
     # The same without a pause, for mutants that are only seen in it.
     "restored again and again": RestartRedis(every=0.5, empty=False),
     "cut again and again": CutConnections(every=0.2, kind="pubsub"),

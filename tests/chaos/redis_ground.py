@@ -106,8 +106,8 @@ class Proxy:
 class Ground:
     """The server and the proxies, and what can be done to them. One fault at a time: `lock`."""
 
-    def __init__(self, folder: Path, workers: int) -> None:
-        self.server = RedisServer(folder)
+    def __init__(self, folder: Path, workers: int, *options: str) -> None:
+        self.server = RedisServer(folder, *options)
         self.proxies = [Proxy(self.server.port) for _ in range(workers)]
         self.lock = threading.Lock()
         self._snapshot = folder / "older.rdb"
@@ -142,10 +142,10 @@ class Ground:
 
 
 @contextmanager
-def redis_ground(folder: Path, workers: int) -> Iterator[Ground]:
+def redis_ground(folder: Path, workers: int, *options: str) -> Iterator[Ground]:
     """A server for one run; workers find it in a file of the folder."""
     (folder / "redis").mkdir()
-    ground = Ground(folder / "redis", workers)
+    ground = Ground(folder / "redis", workers, *options)
     ports = {"server": ground.server.port, "proxies": [proxy.port for proxy in ground.proxies]}
     (folder / ADDRESSES).write_text(json.dumps(ports))
     try:

@@ -143,6 +143,13 @@ WORKLOADS: Final = {
             "group": 0.5,
         },
     ),
+    # Written behind: sets of one owner each, ended by name and by tag while they wait.
+    "behind": Workload(
+        rows=40,
+        mix=usual_but(
+            set_owned=25, set_many=3, group=5, cascade=2, invalidate=6, get=40, load=15, touch=0.5
+        ),
+    ),
     # What nobody writes but by `add`, looked at before and after.
     "claims": Workload(mix={"claim": 40, "look": 60, "get": 10}),
     # A feed whose answers come late (the cache waits for a quarter of a second), and rows that are

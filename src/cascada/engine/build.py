@@ -22,11 +22,20 @@ from cascada.engine.selfcheck import SelfCheck
 from cascada.engine.stack import Stack
 from cascada.engine.tasks.limits import LoadLimits
 from cascada.engine.trace import Trace
+from cascada.engine.writing.write_behind import WriteBehind
 from cascada.model.clock import Clock, SystemClock
 from cascada.model.dependencies import Dependencies
 from cascada.model.options import Options
 from cascada.model.ttl import seconds
-from cascada.tiers.capabilities import Feed, FeedSource, Forgetful, LoadsByTurns, Outbox
+from cascada.tiers.capabilities import (
+    Feed,
+    FeedSource,
+    Forgetful,
+    KeepsJournal,
+    LoadsByTurns,
+    Outbox,
+    TakesChanges,
+)
 from cascada.tiers.contract import Tier
 from cascada.tiers.datastore import DataStore, KeepsData
 from cascada.tiers.guarded import GuardedTier
@@ -78,6 +87,8 @@ def build(options: Options, lower: Sequence[Tier], clock: Clock | None = None) -
         watched=options.mode != "on",
         debug=options.debug,
     )
+    if options.write_strategy == "WRITE_BEHIND":
+        stack.behind = _behind(stack, guarded)
     for data_type, policy in options.policies.items():
         if policy.type is not None:
             stack.codec.declared(policy.type, f"the Policy.type of {data_type}")
@@ -113,6 +124,25 @@ def _feed(stack: Stack, authority: Tier, timeout: float, clock: Clock) -> Feed:
     )
     stack.listen(feed)
     return feed
+
+
+def _behind(stack: Stack, lower: Sequence[GuardedTier]) -> WriteBehind | None:
+    """What tells the lowest tier later what was set, if one above it has a journal."""
+    upper, base = (lower[0].tier, lower[-1].tier) if len(lower) > 1 else (None, None)
+    if not isinstance(upper, KeepsJournal) or not isinstance(base, TakesChanges):
+        logger.warning(
+            "write_strategy is WRITE_BEHIND, which takes a Redis and a database: without both it is "
+            "WRITE_THROUGH"
+        )
+        return None
+    return WriteBehind(
+        lower[0],
+        upper.journal,
+        lower[-1],
+        base,
+        background=lambda: stack.background,
+        trace=stack.trace,
+    )
 
 
 def _data_of(lower: Sequence[GuardedTier], clock: Clock) -> DataStore:

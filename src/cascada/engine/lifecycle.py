@@ -203,7 +203,11 @@ class Lifecycle:
             for tier in reversed(self._stack.tiers):
                 closing.push_async_callback(tier.aclose)
             if here:
-                await self._stack.background.drain(DRAIN_TIMEOUT)
+                try:
+                    if self._stack.behind is not None:
+                        await self._stack.behind.drain()
+                finally:
+                    await self._stack.background.drain(DRAIN_TIMEOUT)
 
     def _let_go(self) -> None:
         """Belong to no loop any more."""
@@ -242,6 +246,9 @@ class Lifecycle:
             self._first_look = stack.background.run(self._look(self._feed, connected), "first look")
         if stack.lower:
             stack.background.keep_running(partial(keep_redelivering, stack), "redelivery")
+        if stack.behind is not None:
+            stack.behind.begin()
+            stack.background.keep_running(stack.behind.run, "write behind")
 
     @staticmethod
     async def _look(feed: Feed, connected: Sequence[Connected]) -> None:

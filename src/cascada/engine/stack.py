@@ -17,6 +17,7 @@ from cascada.engine.tasks.background import Background
 from cascada.engine.tasks.limits import LoadLimits
 from cascada.engine.tasks.singleflight import Flights
 from cascada.engine.trace import TOGETHER, Trace
+from cascada.engine.writing.write_behind import WriteBehind
 from cascada.model.bills.cost import Price
 from cascada.model.clock import Clock
 from cascada.model.dependencies import Dependencies
@@ -43,6 +44,7 @@ class Stack:
 
     `background`, `flights`, `limits` and `shared_reads` belong to one event loop, renewed with it,
     and so does `discarding`: of what is there and of no use, who lets go of it.
+    `behind` is what tells the database later what was set.
     `watchers` counts what makes a hit in memory more than an answer: loaders that run now (it may
     be a source), observers, and open `bypass()` blocks (`bypasses` of them). While it is 0, a hit
     looks at none of them. `observing`: the mode is observe.
@@ -77,6 +79,7 @@ class Stack:
         self.above_the_lowest = frozenset(tier.name for tier in self.tiers[:-1])
         self.kinds = kinds
         self.codec = codec
+        self.behind: WriteBehind | None = None
         self.now = clock.time
         self.timer = clock.monotonic
         self.trace = trace

@@ -26,6 +26,8 @@ still reach the shared tiers. observe: the callers get what their source says, a
 tiers are read, filled, counted and compared with the source, so that it can be told what would have
 been hit, and whether it would have been right."""
 
+WriteStrategy = Literal["WRITE_THROUGH", "WRITE_BEHIND"]
+"""WRITE_THROUGH: a write stores in all tiers. WRITE_BEHIND: the database is told a little later."""
 
 _policy = partial(arguments.instance, kind=Policy, accepted="a Policy(...)")
 
@@ -67,6 +69,9 @@ class Options(Checked):
     )
     namespace: str = field("cascada", arguments.name)
     mode: Mode = field("on", partial(arguments.choice, known=get_args(Mode)))
+    write_strategy: WriteStrategy = field(
+        "WRITE_THROUGH", partial(arguments.choice, known=get_args(WriteStrategy))
+    )
     dependencies: Mapping[str, Sequence[Dependent]] = field({}, _dependencies)
     prices: Mapping[str, Price] = field({}, prices_given)
     observers: Sequence[Observer] = field((), _observers)

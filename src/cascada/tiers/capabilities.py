@@ -8,6 +8,8 @@ is a must for the first tier below memory.
 | `FeedSource` | Redis, SQLite | `Engine`, of the first tier below memory |
 | `Acknowledged` | Redis | `engine/writing/invalidate`, for `strict=True` |
 | `Outbox` | SQLite | `engine/writing/redelivery`, of the lowest tier |
+| `KeepsJournal` | Redis | `engine/build`, for WRITE_BEHIND, of the first tier below memory |
+| `TakesChanges` | SQLite | `engine/build`, for WRITE_BEHIND, of the lowest tier |
 | `LoadsByTurns` | SQLite | `engine/build`, of the lowest tier |
 | `Inspectable`, `Remembers` | memory, Redis, SQLite | `engine/reading/explain` |
 | `Connected` | Redis | `engine/lifecycle`, on each event loop |
@@ -22,6 +24,7 @@ Two more lie beside what they are about: `datastore.KeepsData` (lists and counte
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from enum import Enum, auto
 from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
@@ -30,7 +33,7 @@ from cascada.model.clock import Clock
 from cascada.model.entry import Entry
 from cascada.model.freshness import Freshness
 from cascada.model.keys import Key
-from cascada.tiers.contract import Invalidation
+from cascada.tiers.contract import Filled, Invalidation, Lease
 
 L1_LEASE: Final = 0.5
 """Seconds that memory may be trusted after the start of the last successful look at the feed."""
@@ -168,6 +171,108 @@ class Outbox(Protocol):
 
     async def sent(self, posted: Sequence[Posted]) -> None:
         """Forget what was sent."""
+        ...
+
+
+class Change(msgspec.Struct, frozen=True):
+    """What was set of a key, and has to be written elsewhere.
+
+    `number` is the journal's, and rises from change to change. `fence`: the number that the lowest
+    tier had when the set began; what names the entry there since has ended it.
+    """
+
+    number: int
+    key: Key
+    entry: Entry
+    fence: int
+
+
+class Backlog(NamedTuple):
+    """What waits in a journal: changes, their bytes, those that were set aside because they could
+    not be written, and the numbers of the oldest and the newest (0: there is none)."""
+
+    changes: int
+    size_bytes: int
+    set_aside: int
+    oldest: int
+    newest: int
+
+
+class Journal(Protocol):
+    """Changes that a slower store does not have yet, kept by all processes together.
+
+    Of each key it keeps the latest change alone. Any process may claim what waits, and write it; a
+    claim ends by itself, so that whoever writes has to compare the numbers (`TakesChanges`).
+    """
+
+    async def refusal(self) -> str | None:
+        """Why nothing may be put here, in one sentence; None: it may."""
+        ...
+
+    async def put(
+        self,
+        leases: Sequence[Lease],
+        entries: Sequence[Entry],
+        fences: Sequence[int],
+        most: int,
+    ) -> list[Filled]:
+        """`fill` under the leases of sets, and the changes journaled, all in one atomic step.
+
+        Only what is accepted and is no `Outcome.EQUAL` is journaled. `Outcome.FULL`: `most` changes
+        wait.
+        """
+        ...
+
+    async def waiting(self, keys: Sequence[Key]) -> frozenset[Key]:
+        """Those of these keys that have a change here."""
+        ...
+
+    async def claim(self, most: int, seconds: float) -> list[Change]:
+        """The oldest changes that nobody is at work on; nobody else is given them for so long."""
+        ...
+
+    async def of(self, keys: Sequence[Key]) -> list[Change]:
+        """The changes of these keys, claimed or not."""
+        ...
+
+    async def done(self, changes: Sequence[Change]) -> None:
+        """Forget these, but for those whose key has a later one."""
+        ...
+
+    async def release(self, changes: Sequence[Change]) -> None:
+        """Let others claim these at once."""
+        ...
+
+    async def set_aside(self, change: Change, why: str) -> None:
+        """Keep it apart, since it can never be written; people may look at it."""
+        ...
+
+    async def backlog(self) -> Backlog: ...
+
+
+@runtime_checkable
+class KeepsJournal(Protocol):
+    """A shared tier that has a journal beside its entries."""
+
+    @property
+    def journal(self) -> Journal: ...
+
+
+class Fate(Enum):
+    """What became of a change. STORED: it is there. KNOWN: it, or a later one, was there already.
+    VOID: something has named the entry since, so that nothing from before the change is left."""
+
+    STORED = auto()
+    KNOWN = auto()
+    VOID = auto()
+
+
+@runtime_checkable
+class TakesChanges(Protocol):
+    """A durable tier that changes are written to, however late and however often they come."""
+
+    async def apply(self, changes: Sequence[Change]) -> list[Fate]:
+        """Write each, once, unless a later one of its key was written or its fence is void."""
         ...
 
 

@@ -173,13 +173,14 @@ class Outcome(Enum):
 
     EQUAL: accepted, because this very value was there already. NOTHING: refused, and there was
     nothing that it could have replaced. OLDER: refused, since a newer version is known, which stays
-    as it is.
+    as it is. FULL: refused, since a journal has no room for it; nothing was done.
     """
 
     PLAIN = auto()
     EQUAL = auto()
     NOTHING = auto()
     OLDER = auto()
+    FULL = auto()
 
 
 class Filled(NamedTuple):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Final, NoReturn
 
 from cascada.model.clock import Clock
@@ -57,13 +57,17 @@ MAX_DEFERRED: Final = 10_000
 Of more tenants than that, twice as many names as there were tenants the last time."""
 
 
+WrittenBehind = Callable[[Sequence[Key]], Awaitable[Collection[Key]]]
+
+
 class GuardedTier:
     """`tier` behind its breaker; one call of it may take `timeout` seconds.
 
     `deferred` are the names of invalidations that it was not told, each with the number of its
     deferral. `catches_up`: while the breaker was open, others may have left word of invalidations
     elsewhere (an outbox); the tier is then not read before the engine has sent those and set
-    `behind` back to False.
+    `behind` back to False. `written_behind` says of which keys a newer value waits elsewhere to be
+    written here: what is here of them is not read (`docs/protocol.md` rule 44).
     """
 
     def __init__(
@@ -81,6 +85,7 @@ class GuardedTier:
         self.breaker = Breaker(tier.name, clock, self._opened, watcher)
         self.deferred: dict[str, int] = {}
         self.behind = False
+        self.written_behind: WrittenBehind | None = None
         self._catches_up = catches_up
         self._glances = tier if isinstance(tier, Glances) else None
         self._deferrals = 0
@@ -99,23 +104,31 @@ class GuardedTier:
     async def read(self, keys: Sequence[Key]) -> list[Found | Missing]:
         if self.deferred or self.behind:
             self._refuse()
+        # Asked first: what is written here in between is then found, and not missed.
+        newer = await self.written_behind(keys) if self.written_behind is not None else ()
         with Call(self.breaker, self.timeout + PER_KEY * len(keys)):
-            return await self.tier.read(keys)
+            answers = await self.tier.read(keys)
+        return _without(answers, keys, newer) if newer else answers
 
     async def read_for_certain(self, keys: Sequence[Key]) -> list[Found | Missing]:
-        """`read` for who cannot go on without the answer."""
+        """`read` for who cannot go on without the answer, to store where nothing is: where
+        something waits to be written, its fence refuses."""
         if self.deferred or self.behind:
             self._refuse()
+        newer = await self.written_behind(keys) if self.written_behind is not None else ()
         with Call(self.breaker, max(PATIENCE, self.timeout)):
-            return await self.tier.read(keys)
+            answers = await self.tier.read(keys)
+        return _without(answers, keys, newer, fenced=False) if newer else answers
 
     async def glance(self, keys: Sequence[Key]) -> list[Found | Missing]:
         if self._glances is None:
             return await self.read(keys)
         if self.deferred or self.behind:
             self._refuse()
+        newer = await self.written_behind(keys) if self.written_behind is not None else ()
         with Call(self.breaker, self.timeout + PER_KEY * len(keys)):
-            return await self._glances.glance(keys)
+            answers = await self._glances.glance(keys)
+        return _without(answers, keys, newer) if newer else answers
 
     async def lease(
         self,
@@ -299,3 +312,17 @@ class GuardedTier:
 
     def _opened(self) -> None:
         self.behind = self._catches_up
+
+
+def _without(
+    answers: Sequence[Found | Missing],
+    keys: Sequence[Key],
+    newer: Collection[Key],
+    *,
+    fenced: bool = True,
+) -> list[Found | Missing]:
+    """The answers, less those about keys that something newer waits for."""
+    return [
+        Missing(answer.seq if fenced else -1, epoch=answer.epoch) if key in newer else answer
+        for key, answer in zip(keys, answers, strict=True)
+    ]

@@ -74,6 +74,8 @@ async def carry_out(
     while True:
         # From before all else: what memory forgets meanwhile, it forgets together with its numbers.
         in_memory = stack.memory.grant(request.key)
+        if stack.behind is not None:
+            await stack.behind.settle([request.key])  # the lowest tier decides
         seen = await _read(stack, request)
         if any(is_value(request, answer) for answer in seen.values()):
             return False

@@ -8,6 +8,7 @@ life from one below, after it was told. (`docs/protocol.md` rule 41.)
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 
 from cascada.engine import decide
@@ -51,6 +52,10 @@ async def touch(stack: Stack, request: Request, ttl: float) -> bool:
 
 async def _touch(stack: Stack, request: Request, renewed: Renewed) -> bool:
     key, names, memory = request.key, [entry_name(request.key)], stack.memory
+    if stack.behind is not None:
+        # Else the lowest tier touches what is older; and is told to refuse what comes later.
+        with suppress(TierUnavailable):
+            await stack.behind.settle([key])
     since, had = memory.moment(), memory.records.get(key)
     told, unreached = await _tell(stack, key, renewed)
     touched = next((each for each in told.values() if each.entry is not None), None)

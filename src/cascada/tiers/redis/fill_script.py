@@ -11,10 +11,7 @@ from typing import Final
 
 from cascada.tiers.redis.script_prelude import COMMON, COUNTS, Script
 
-FILL: Final = Script(
-    COMMON
-    + COUNTS
-    + r"""
+STORES: Final = r"""
 -- KEYS: 4.. = the generations of all names, each once; then for each key v, l, w, the generation of
 --   what was made from it, and n.
 -- ARGV: 1 run_id, 2 layout, 3 seed, 4 channel, 5 prefix of generations, 6 number of generations,
@@ -24,10 +21,12 @@ FILL: Final = Script(
 --   the entry's life in ms, the generations', the entry before its stamps, after them, for each
 --   dynamic name '1' if it says what the entry is and '0' if it says what it was made from, the
 --   number of static names, of dynamic ones, and the places of all these.
+-- Behind that may stand more, for what is compiled in before this: `last_argument`, `no_room` and
+-- `journaled` (`STORED_ONLY` here, others in `journal`).
 -- The value of a lease is its token and its stamps. What is stored once has none: it is the epoch
 -- that its miss saw, and the mark of what was there.
 -- It returns for each key 0 refused, 1 stored, 2 an equal value is there, 3 refused and nothing was
--- there, 4 a newer version is known.
+-- there, 4 a newer version is known, 5 the journal has no room for it, so that nothing was done.
 local e = get(KEYS[1])
 local q = e and tonumber(string.sub(e, 53))
 if not q then e, q = nil, 0 end
@@ -119,6 +118,9 @@ local function equal(found, new, stamps, after)
   return rest == brought and mine == theirs
     and (alike or mine ~= facts or theirs ~= other)
 end
+
+-- Which of the keys it is, counted from 1.
+local nth = 0
 
 -- `payload`: where what the entry refers to lies, if it does not lie in the entry.
 local function fill(at, key, payload)
@@ -236,11 +238,13 @@ local function fill(at, key, payload)
     stamps[#stamps + 1] = made_now(tonumber(ARGV[i]), life)
   end
   uncount(head(v), ARGV[at + 2], ARGV[at + 9])
-  redis.call('SET', v, new .. table.concat(stamps) .. ARGV[at + 9], 'PX', ARGV[at + 6])
+  local whole = new .. table.concat(stamps) .. ARGV[at + 9]
+  redis.call('SET', v, whole, 'PX', ARGV[at + 6])
+  journaled(nth, ARGV[at + 2], v, whole)
   for i = at + 13, at + 12 + static + late do
     local place = tonumber(ARGV[i])
-    local nth = i - at - 12 - static
-    local derived = nth > 0 and string.sub(ARGV[at + 10], nth, nth) == '0'
+    local late_at = i - at - 12 - static
+    local derived = late_at > 0 and string.sub(ARGV[at + 10], late_at, late_at) == '0'
     change(KEYS[3 + place], now(place), derived and 0 or 1, derived and 1 or 0)
     lives[place] = math.max(lives[place] or 0, life)
   end
@@ -249,10 +253,12 @@ end
 
 local answers = {}
 local at, key = 7 + count, 4 + count
-while at <= #ARGV do
+local last = last_argument()
+while at <= last do
+  nth = nth + 1
   local aside = ARGV[at + 4] == '1' and string.byte(ARGV[at + 8], 36) == 6
   local payload = aside and beside(ARGV[at + 2], digest_in(ARGV[at + 9]))
-  answers[#answers + 1] = fill(at, key, payload)
+  answers[nth] = no_room(ARGV[at + 2]) and {5, q, ''} or fill(at, key, payload)
   if payload then
     -- Whatever became of it: the entry that is there may be another writer's who says the same, and
     -- refer to the same payload. If none does, one who is about to store it may still come.
@@ -278,4 +284,12 @@ for place, life in pairs(lives) do
 end
 return answers
 """
-)
+"""What stores, behind `COMMON`, `COUNTS`, and what is said of a journal."""
+
+STORED_ONLY: Final = r"""
+local function last_argument() return #ARGV end
+local function no_room() return false end
+local function journaled() end
+"""
+
+FILL: Final = Script(COMMON + COUNTS + STORED_ONLY + STORES)

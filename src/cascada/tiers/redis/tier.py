@@ -46,12 +46,9 @@ from cascada.tiers.redis import scripts as redis_scripts
 from cascada.tiers.redis.datastore import RedisData
 from cascada.tiers.redis.feed import PushFeed
 from cascada.tiers.redis.inspect import holding, usage
+from cascada.tiers.redis.journal import RedisJournal
 from cascada.tiers.redis.large_payloads import AT_ONCE, PATIENCE, Aside
-from cascada.tiers.redis.layout import (
-    LAYOUT,
-    NONCE,
-    Layout,
-)
+from cascada.tiers.redis.layout import LAYOUT, NONCE, Layout
 from cascada.tiers.redis.lease_releases import LeaseReleases
 from cascada.tiers.redis.permissions import NO_SCRIPTS, Rights, find_out
 from cascada.tiers.redis.reads import Reads
@@ -127,6 +124,10 @@ class RedisTier:
             dated=self._reads.dated,
             numbered_in=self._numbered_in,
         )
+        self.journal = RedisJournal(
+            self._layout, self._link, self._leases,
+            run_id=lambda: self.run_id, now=self._now, dated=self._reads.dated,
+        )  # fmt: skip
         self._touching = Touching(
             self._layout,
             self._link,

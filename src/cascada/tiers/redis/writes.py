@@ -62,7 +62,7 @@ NAMES_AT_ONCE: Final = 1000
 _UNKNOWN: Final = b"unknown!"
 """The epoch of a miss that saw none: equal to no real one, so that its fence always refuses."""
 
-_OUTCOMES: Final = {2: Outcome.EQUAL, 3: Outcome.NOTHING, 4: Outcome.OLDER}
+_OUTCOMES: Final = {2: Outcome.EQUAL, 3: Outcome.NOTHING, 4: Outcome.OLDER, 5: Outcome.FULL}
 
 Ask = tuple[Key, Seen]
 
@@ -138,20 +138,27 @@ class Leases:
         fills: Sequence[Fill] = list(zip(leases, entries, strict=True))
         if any(map(is_large, fills)):
             fills = await self._put_aside(fills)
-        parts: list[list[Fill]] = [[]]
-        names = 0
-        for fill in fills:
-            lease, entry = fill
-            mine = len(lease.names if entry is None else entry.names)
-            names += mine
-            if len(parts[-1]) == AT_ONCE or (names > NAMES_AT_ONCE and parts[-1]):
-                parts.append([])
-                names = mine
-            parts[-1].append(fill)
+        parts = _parts(fills)
         if len(parts) == 1:
             return await self._fill(run_id, parts[0]) if fills else []
         answers = await asyncio.gather(*[self._fill(run_id, part) for part in parts])
         return [answer for part in answers for answer in part]
+
+    async def put(
+        self,
+        run_id: bytes,
+        leases: Sequence[Lease],
+        entries: Sequence[Entry],
+        fences: Sequence[int],
+        script: Script,
+        bounds: Sequence[Argument],
+    ) -> list[Filled]:
+        """`fill` by a script that journals what it stores, each with its fence."""
+        answers: list[Filled] = []
+        for part in _parts(list(zip(leases, entries, strict=True))):
+            mine = fences[len(answers) : len(answers) + len(part)]
+            answers += await self._fill(run_id, part, script, (*bounds, *mine))
+        return answers
 
     async def renew(self, leases: Sequence[Lease]) -> None:
         fits = at_least(0)
@@ -277,7 +284,13 @@ class Leases:
         with suppress(TierUnavailable):
             self._link.send(b"EVAL", script.text, len(keys), *keys, *arguments, fits=anything)
 
-    async def _fill(self, run_id: bytes, fills: Sequence[Fill]) -> list[Filled]:
+    async def _fill(
+        self,
+        run_id: bytes,
+        fills: Sequence[Fill],
+        script: Script = FILL,
+        behind: Sequence[Argument] = (),
+    ) -> list[Filled]:
         layout, now = self._layout, self._now()
         generations: dict[bytes, int] = {}
         keys: list[Argument] = []
@@ -323,12 +336,13 @@ class Leases:
             )
         # What is large goes aside, so that nobody else has to wait until it has left.
         ask = partial(self._lanes.ask, fills[0][0].token) if size > BULKY else self._link.ask
-        reply = await FILL.run(
+        reply = await script.run(
             ask,
             [*layout.common, *generations, *keys],
             [
                 run_id, b"%04d" % layout.number, os.urandom(NONCE), layout.channel,
                 layout.generations, len(generations), *_names(layout, generations), *each,
+                *behind,
             ],
             script_replies.filled(len(fills)),
         )  # fmt: skip
@@ -338,6 +352,21 @@ class Leases:
                 self._numbered_in(nonce)
             filled.append(Filled(said in (1, 2), seq, _OUTCOMES.get(said, Outcome.PLAIN)))
         return filled
+
+
+def _parts(fills: Sequence[Fill]) -> list[list[Fill]]:
+    """What one script does at a time."""
+    parts: list[list[Fill]] = [[]]
+    names = 0
+    for fill in fills:
+        lease, entry = fill
+        mine = len(lease.names if entry is None else entry.names)
+        names += mine
+        if len(parts[-1]) == AT_ONCE or (names > NAMES_AT_ONCE and parts[-1]):
+            parts.append([])
+            names = mine
+        parts[-1].append(fill)
+    return parts
 
 
 def _places(generations: dict[bytes, int], wanted: Iterable[bytes]) -> list[int]:

@@ -42,6 +42,7 @@ _TENANTS: Final = (
 _LEFT: Final = (
     "DELETE FROM tombstones WHERE tenant = ?",
     "DELETE FROM counts WHERE tenant = ?",
+    "DELETE FROM applied WHERE tenant = ?",
     "DELETE FROM tenants WHERE id = ?",
 )
 

@@ -137,6 +137,11 @@ def _drop_tombstones(state: TenantState) -> None:
         "DELETE FROM tombstones WHERE tenant = ? AND name = ?",
         [(state.id, name) for _, name in dropped],
     )
+    # What is older than the floor is refused by that, whatever number it has.
+    state.transaction.connection.executemany(
+        "DELETE FROM applied WHERE tenant = ? AND key = ? AND q <= ?",
+        [(state.id, name[2:], seq) for seq, name in dropped if name.startswith("k:")],
+    )
     state.tombstone_count -= len(dropped)
     if dropped:
         # Whoever polls the feed and has not heard of these yet must be told that he missed some.

@@ -18,6 +18,8 @@ transaction that looks again first. A column `q` is a seq. Layout 1:
   They came after the first files of layout 1, and older versions do not mind them.
 - `ends`: when those counters end that have a ttl. Upkeep removes what has ended. It came later
   still: to an older version they go on counting.
+- `applied`: of a key that was written behind, the journal's number of its latest change, and the
+  seq of the tombstone that this has left. It goes with that. (`changes`)
 
 Numbers are drawn from one counter for all tenants, and a database counts from a random place
 (`beginning`). A lease or a feed position of a deleted, replaced or restored database is therefore
@@ -77,6 +79,8 @@ _ADDED: Final = (
     "CREATE TABLE IF NOT EXISTS ends (namespace TEXT, name TEXT, at REAL NOT NULL,"
     " PRIMARY KEY (namespace, name)) WITHOUT ROWID",
     "CREATE INDEX IF NOT EXISTS ends_by_time ON ends (at)",
+    "CREATE TABLE IF NOT EXISTS applied (tenant INTEGER, key TEXT, number INTEGER NOT NULL,"
+    " q INTEGER NOT NULL, PRIMARY KEY (tenant, key)) WITHOUT ROWID",
 )
 
 KILLER: Final = (
@@ -204,7 +208,7 @@ def _is_current(connection: sqlite3.Connection, path: Path, inode: str) -> bool:
         return False
     check_layout(connection, path)
     newest = connection.execute(
-        "SELECT 1 FROM sqlite_schema WHERE name = 'ends_by_time'"
+        "SELECT 1 FROM sqlite_schema WHERE name = 'applied'"
     ).fetchone()
     where = connection.execute("SELECT inode FROM meta").fetchone()
     return where == (inode,) and newest is not None

@@ -27,7 +27,7 @@ from cascada.model.entry import Entry
 from cascada.model.errors import BadInput, TierUnavailable
 from cascada.model.keys import Key
 from cascada.model.names import tenant_of
-from cascada.tiers.capabilities import Ending, InvalidationSink, Posted, Stored
+from cascada.tiers.capabilities import Change, Ending, Fate, InvalidationSink, Posted, Stored
 from cascada.tiers.contract import (
     Busy,
     EntryCount,
@@ -45,6 +45,7 @@ from cascada.tiers.contract import (
 from cascada.tiers.large_values import wait_for_told
 from cascada.tiers.polled_feed import Changes, PolledFeed
 from cascada.tiers.sqlite import outbox, writes
+from cascada.tiers.sqlite.changes import Changed, apply
 from cascada.tiers.sqlite.connection import Link
 from cascada.tiers.sqlite.datastore import SqliteData
 from cascada.tiers.sqlite.forks import abandoned, open_tiers
@@ -258,6 +259,17 @@ class SqliteTier:
     async def sent(self, posted: Sequence[Posted]) -> None:
         """Forget what was sent."""
         await self._writer.run(lambda c: outbox.sent(c, posted))
+
+    async def apply(self, changes: Sequence[Change]) -> list[Fate]:
+        """Write what comes from a journal; it outlives a power cut."""
+        works = []
+        for start in range(0, len(changes), CHUNK):
+            await asyncio.sleep(0)
+            part = [Changed.of(self._options.namespace, each) for each in changes[start:][:CHUNK]]
+            rows = sum(1 + len(each.write.envelope) // writes.ROW for each in part)
+            works.append((partial(apply, options=self._options, changes=part), rows))
+        fates = await self._writer.run_together(works, durable=True)
+        return [fate for part in fates for fate in part]
 
     async def holding(self, key: Key) -> Stored | None:
         """What is stored under a key, valid or not."""

@@ -85,7 +85,8 @@ class TenantState:
 
     `tombstones` and `rows` hold what `learn` has read and what was done since; a name that was
     learned and is not in `tombstones` was never invalidated, or so long ago that `floor` covers it.
-    `stored` and `bumped` are the rows and tombstones that `save` is to write.
+    `stored` and `bumped` are the rows and tombstones that `save` is to write. `keep_from`: a sweep
+    that begins now must not go beyond, since what is fenced by such a number is still to come.
     """
 
     def __init__(self, transaction: Transaction, columns: tuple[int, int, int, int, int]) -> None:
@@ -96,6 +97,7 @@ class TenantState:
         self.rows: dict[str, Row] = {}
         self.stored: dict[str, tuple[Any, ...]] = {}
         self.bumped: dict[str, tuple[Any, ...]] = {}
+        self.keep_from: int | None = None
 
     def learn(self, keys: Sequence[str], names: Iterable[str]) -> None:
         """Read the rows of these keys, and the tombstones of these names and of the rows'."""
@@ -212,7 +214,9 @@ class TenantState:
                 "SELECT q FROM tombstones WHERE tenant = ? ORDER BY q DESC LIMIT 1 OFFSET ?",
                 (self.id, newest),
             ).fetchone()
-            self.sweep = self.sweep if found is None else found[0]
+            if found is not None:
+                kept = found[0] if self.keep_from is None else min(found[0], self.keep_from)
+                self.sweep = kept if kept > self.floor else 0
         columns = (self.id, self.seq, self.floor, self.tombstone_count, self.sweep)
         if columns != self.found_as:
             connection.execute(

@@ -1,0 +1,249 @@
+"""WRITE_BEHIND: a `set` is done when Redis has it, and the database is told a little later.
+
+`put` stores the entries of sets in the upper tier, and their changes in its journal, in one step.
+`run`, a task of the background, claims what waits there, whoever has put it there, and writes it to
+the database, in batches. Until a change is written, the database is not read for its key: what is
+there is older (`waiting`). Where a change cannot be journaled (the journal is full or refused, the
+value is large, or it has a version, which the database alone knows for certain), it is written
+through, as without this module. So a slow database slows those who write, and no set is lost.
+
+`build` makes one where the strategy is WRITE_BEHIND and there are two such tiers; `write` and the
+lifecycle call it. It must never drop a change that the database has not said to have, and never
+write one without its number and its fence. (`docs/protocol.md` rules 43 to 46.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Sequence
+from typing import Final
+
+from cascada.engine.tasks.background import Background
+from cascada.engine.trace import Trace
+from cascada.model.entry import Entry
+from cascada.model.errors import TierUnavailable
+from cascada.model.keys import Key
+from cascada.tiers.breaker import Call
+from cascada.tiers.capabilities import Backlog, Change, Fate, Journal, TakesChanges
+from cascada.tiers.contract import Filled, Lease, Outcome
+from cascada.tiers.guarded import PER_KEY, GuardedTier
+from cascada.tiers.large_values import BULKY, PER_BYTE
+
+MOST: Final = 10_000
+"""Changes that may wait before sets are written through."""
+
+AT_ONCE: Final = 500
+"""Changes that are claimed and written together."""
+
+CLAIM: Final = 5.0
+"""Seconds after which others may write what somebody has claimed."""
+
+PATIENCE: Final = 2.0
+"""Seconds that writing one batch may take: it is shorter than a claim."""
+
+LINGER: Final = 0.005
+"""Seconds in which changes gather before they are written."""
+
+LOOK_EVERY: Final = 1.0
+"""Seconds between two looks at what others have left behind."""
+
+LONGEST_PAUSE: Final = 10.0
+"""Seconds between two tries while the database is away."""
+
+DRAIN: Final = 5.0
+"""Seconds that closing waits until what was put before is written; the rest stays in the journal,
+for whichever process comes next."""
+
+logger = logging.getLogger("cascada")
+
+
+class WriteBehind:
+    """Between `upper`, which has the journal, and `base`, which takes the changes. `background`: of
+    the event loop that it runs on."""
+
+    def __init__(
+        self,
+        upper: GuardedTier,
+        journal: Journal,
+        base: GuardedTier,
+        database: TakesChanges,
+        *,
+        background: Callable[[], Background],
+        trace: Trace,
+    ) -> None:
+        self.upper = upper
+        self.base = base
+        self.journal = journal
+        self._database = database
+        self._background = background
+        self._trace = trace
+        self._known: dict[str, int] = {}
+        self._said: set[str] = set()
+        self.written = self.void = 0
+        """Changes that this process has written, and those that were void by then."""
+        self.begin()
+        base.written_behind = self.waiting
+
+    def begin(self) -> None:
+        """On another event loop."""
+        self._woken = asyncio.Event()
+
+    # --- sets ---------------------------------------------------------------------------------
+
+    async def put(
+        self, leases: Sequence[Lease], entries: Sequence[Entry], fences: Sequence[int | None]
+    ) -> list[Filled]:
+        """What the upper tier has answered to these sets.
+
+        `fences`: the numbers of the database at their HOLD; None where it did not tell. The last
+        one that it told is as good: it refuses more.
+        """
+        size = sum([len(entry.data) for entry in entries])
+        known = []
+        for lease, fence in zip(leases, fences, strict=True):
+            tenant = lease.key.tenant
+            known.append(self._known.get(tenant, -1) if fence is None else fence)
+            if fence is not None and fence > self._known.get(tenant, -1):
+                self._known[tenant] = fence
+        with Call(self.upper.breaker, self.upper.timeout + PER_KEY * len(leases) + PER_BYTE * size):
+            refusal = await self.journal.refusal()
+            if refusal is not None:
+                self._say(refusal)
+                return [Filled(accepted=False, seq=-1, outcome=Outcome.FULL)] * len(leases)
+            answers = await self.journal.put(leases, entries, known, MOST)
+        self._woken.set()
+        return answers
+
+    @staticmethod
+    def takes(entry: Entry) -> bool:
+        """Whether it may be written behind."""
+        return entry.version is None and len(entry.data) <= BULKY
+
+    # --- reads --------------------------------------------------------------------------------
+
+    async def waiting(self, keys: Sequence[Key]) -> Collection[Key]:
+        """Of which keys the database must not be read. All, if the journal does not answer."""
+        if not keys:
+            return ()
+        upper = self.upper
+        try:
+            with Call(upper.breaker, upper.timeout + PER_KEY * len(keys)):
+                return await self.journal.waiting(keys)
+        except TierUnavailable:
+            return frozenset(keys)
+
+    # --- the database -------------------------------------------------------------------------
+
+    async def settle(self, keys: Sequence[Key]) -> None:
+        """Write what waits of these keys now. TierUnavailable if that cannot be done."""
+        upper = self.upper
+        with Call(upper.breaker, upper.timeout + PER_KEY * len(keys)):
+            changes = await self.journal.of(keys)
+        if changes:
+            await self._write(changes)
+
+    async def run(self) -> None:
+        """Write what waits, for ever."""
+        pause = 0.0
+        while True:
+            try:
+                # Once begun a batch is carried out: closing waits for it.
+                batch = self._background().answer(self.step(), "write behind")
+                some = await asyncio.shield(batch)
+            except TierUnavailable:
+                # Who failed has said so. The database gets ever more time.
+                pause = min(max(2 * pause, LINGER), LONGEST_PAUSE)
+                await asyncio.sleep(pause)
+                continue
+            pause = 0.0
+            if some < AT_ONCE:
+                await self._rest()
+
+    async def _rest(self) -> None:
+        """Wait until something may be there, and a moment longer."""
+        try:
+            async with asyncio.timeout(LOOK_EVERY):
+                await self._woken.wait()
+        except TimeoutError:
+            return
+        await asyncio.sleep(LINGER)
+
+    async def step(self) -> int:
+        """Write one batch; how many changes it had."""
+        self._woken.clear()
+        upper = self.upper
+        try:
+            with Call(upper.breaker, upper.timeout + PER_KEY * AT_ONCE):
+                changes = await self.journal.claim(AT_ONCE, CLAIM)
+        except TierUnavailable as error:
+            self._trace.tier_failed(upper.name, str(error))
+            raise
+        if changes:
+            await self._write(changes)
+        return len(changes)
+
+    async def _write(self, changes: Sequence[Change]) -> None:
+        base, upper, trace = self.base, self.upper, self._trace
+        try:
+            fates = await self._apply(changes)
+        except TierUnavailable as error:
+            trace.tier_failed(base.name, str(error))
+            with Call(upper.breaker, upper.timeout):
+                await self.journal.release(changes)
+            raise
+        self.written += fates.count(Fate.STORED)
+        self.void += fates.count(Fate.VOID)
+        try:
+            with Call(upper.breaker, upper.timeout + PER_KEY * len(changes)):
+                await self.journal.done(changes)
+        except TierUnavailable as error:
+            # Somebody will write them once more, which the database knows by their numbers.
+            trace.tier_failed(upper.name, str(error))
+            raise
+
+    async def _apply(self, changes: Sequence[Change]) -> list[Fate]:
+        """What the database says; what it can never take is set aside."""
+        size = sum([len(change.entry.data) for change in changes])
+        fault: Exception | None = None
+        with Call(self.base.breaker, PATIENCE + PER_BYTE * size):
+            try:
+                return await self._database.apply(changes)
+            except (TierUnavailable, OSError, EOFError):
+                raise
+            except Exception as error:  # noqa: BLE001 - one of them cannot be written, whichever
+                fault = error
+        if len(changes) > 1:
+            return [fate for change in changes for fate in await self._apply([change])]
+        (change,) = changes
+        why = f"{type(fault).__name__}: {fault}"
+        logger.error("a change of %s cannot be written, and is set aside: %s", change.key, why)
+        with Call(self.upper.breaker, self.upper.timeout):
+            await self.journal.set_aside(change, why)
+        return [Fate.VOID]
+
+    async def backlog(self) -> Backlog:
+        with Call(self.upper.breaker, self.upper.timeout):
+            return await self.journal.backlog()
+
+    async def drain(self, seconds: float = DRAIN) -> None:
+        """Write what waits now, for at most so long; the rest is for the next process."""
+        try:
+            async with asyncio.timeout(seconds):
+                newest = (await self.backlog()).newest
+                while newest and (backlog := await self.backlog()).changes:
+                    if backlog.oldest > newest:
+                        break
+                    batch = self._background().answer(self.step(), "write behind")
+                    if not await asyncio.shield(batch):
+                        await asyncio.sleep(LINGER)  # others are at work on the rest
+        except (TimeoutError, TierUnavailable):
+            logger.warning(
+                "what was written behind may not all be in the database yet; the rest is in the "
+                "journal, and whichever process comes next goes on with it"
+            )
+
+    def _say(self, sentence: str) -> None:
+        if sentence not in self._said:
+            self._said.add(sentence)
+            logger.warning("%s: %s", self.upper.name, sentence)

@@ -1,0 +1,331 @@
+"""The journal of changes that the database does not have yet, in Redis (`capabilities.Journal`).
+
+One script stores an entry and its record together: no change is acknowledged that is not journaled,
+and none is journaled that was refused. Of a key the journal keeps the latest change alone, so that
+the order of a key's changes is that of their numbers.
+
+    jp   the keys with a change, by its number: a sorted set
+    jr   the changes: a hash by key of "number fence\\n" and the bytes of the entry
+    jc   who is at work on which: a sorted set of keys, by when that ends, in ms of the server
+    jm   a hash: n, the last number; b, the bytes of all records
+    jx   what could not be written, by key: why, and the record
+
+None of them has a life of its own, and so neither has the entry whose change waits: it cannot be
+evicted by a server that evicts only what has one. It gets its life back when the change is done.
+Numbers are microseconds of the server's clock, or one more than the last: they go on rising where
+a server has lost its memory, since the database still compares with those of before.
+
+The engine calls it (`engine/writing/write_behind`). It never decides what may be read: whether an
+entry is valid its stamps say, as always. (`docs/protocol.md` rules 43 to 46.)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from cascada.codecs.envelope import unpack
+from cascada.model.entry import Codec, Entry
+from cascada.model.errors import CorruptEntry, TierUnavailable
+from cascada.model.keys import Key
+from cascada.tiers.capabilities import Backlog, Change
+from cascada.tiers.contract import Filled, Lease, NotPermitted
+from cascada.tiers.redis.fill_script import STORES
+from cascada.tiers.redis.layout import Layout, life_ms
+from cascada.tiers.redis.script_prelude import COMMON, COUNTS, Script
+from cascada.tiers.redis.writes import Leases
+from cascada.tiers.redis_client.connection import Link
+from cascada.tiers.redis_client.replies import at_least
+
+MOST_BYTES: Final = 64 * 2**20
+"""Of all records together: where no more fit, a change is written through."""
+
+PAGE_BYTES: Final = 4 * 2**20
+"""Of the records of one claim."""
+
+SET_ASIDE: Final = 1000
+"""Changes that are kept aside; of more, those that come later are dropped from there."""
+
+EVICTS: Final = (
+    "Redis has maxmemory-policy %s, so it may evict what the database does not have yet: "
+    "WRITE_BEHIND is off, and values are written through; set volatile%s, or noeviction"
+)
+
+_PLACES: Final = r"""
+local at_jp = string.sub(KEYS[1], 1, -2) .. 'jp'
+local at_jr = string.sub(KEYS[1], 1, -2) .. 'jr'
+local at_jc = string.sub(KEYS[1], 1, -2) .. 'jc'
+local at_jm = string.sub(KEYS[1], 1, -2) .. 'jm'
+local function numbered(text)
+  local number = redis.call('ZSCORE', at_jp, text)
+  return number and string.format('%.0f', tonumber(number))
+end
+local function drop(text)
+  local size = redis.call('HSTRLEN', at_jr, text)
+  redis.call('HDEL', at_jr, text)
+  redis.call('ZREM', at_jp, text)
+  redis.call('ZREM', at_jc, text)
+  redis.call('HINCRBY', at_jm, 'b', -size)
+end
+"""
+
+_JOURNALED: Final = (
+    _PLACES
+    + r"""
+-- Behind what stores without a journal: how many changes may wait, their bytes, for each key the
+-- database's number at its HOLD.
+local held = (#KEYS - 3 - tonumber(ARGV[6])) / 5
+local behind = #ARGV - 2 - held
+local function last_argument() return behind end
+
+local waiting, bytes = redis.call('ZCARD', at_jp), tonumber(redis.call('HGET', at_jm, 'b') or 0)
+local function no_room(text)
+  local full = waiting >= tonumber(ARGV[behind + 1]) or bytes >= tonumber(ARGV[behind + 2])
+  return full and not numbered(text)
+end
+
+local function journaled(nth, text, v, whole)
+  local last = tonumber(redis.call('HGET', at_jm, 'n') or 0)
+  local number = string.format('%.0f', math.max(last + 1, time[1] * 1000000 + time[2]))
+  local record = number .. ' ' .. ARGV[behind + 2 + nth] .. '\n' .. whole
+  local more = #record - redis.call('HSTRLEN', at_jr, text)
+  redis.call('HSET', at_jr, text, record)
+  waiting, bytes = waiting + redis.call('ZADD', at_jp, number, text), bytes + more
+  -- Whoever is at work on the change of before has no claim to this one.
+  redis.call('ZREM', at_jc, text)
+  redis.call('HSET', at_jm, 'n', number, 'b', string.format('%.0f', bytes))
+  redis.call('PERSIST', v)
+end
+"""
+)
+
+PUT: Final = Script(COMMON + COUNTS + _JOURNALED + STORES)
+
+WAITING: Final = Script(
+    _PLACES
+    + r"""
+-- ARGV: keys. For each 1 if a change of it waits, else 0.
+local answers = {}
+for i, text in ipairs(ARGV) do answers[i] = redis.call('ZSCORE', at_jp, text) and 1 or 0 end
+return answers
+"""
+)
+
+CLAIM: Final = Script(
+    _PLACES
+    + r"""
+-- ARGV: 1 how many, 2 for how many ms, 3 bytes of them. Keys and records, the oldest first, less
+-- those that others are at work on.
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local claimed, bytes, at = {}, 0, 0
+while #claimed < 2 * ARGV[1] and bytes < tonumber(ARGV[3]) do
+  local page = redis.call('ZRANGE', at_jp, at, at + 99)
+  if #page == 0 then break end
+  at = at + #page
+  for _, text in ipairs(page) do
+    local till = redis.call('ZSCORE', at_jc, text)
+    if #claimed < 2 * ARGV[1] and bytes < tonumber(ARGV[3]) and tonumber(till or 0) <= now then
+      redis.call('ZADD', at_jc, now + ARGV[2], text)
+      local record = redis.call('HGET', at_jr, text) or ''
+      bytes = bytes + #record
+      claimed[#claimed + 1] = text
+      claimed[#claimed + 1] = record
+    end
+  end
+end
+return claimed
+"""
+)
+
+DONE: Final = Script(
+    _PLACES
+    + r"""
+-- ARGV: for each change its key, its number, and the life of its entry in ms. Only if it is still
+-- the latest of its key.
+local done = 0
+for i = 1, #ARGV, 3 do
+  if numbered(ARGV[i]) == ARGV[i + 1] then
+    drop(ARGV[i])
+    local v = string.sub(KEYS[1], 1, -2) .. 'v:' .. ARGV[i]
+    if redis.call('PTTL', v) == -1 then redis.call('PEXPIRE', v, ARGV[i + 2]) end
+    done = done + 1
+  end
+end
+return done
+"""
+)
+
+SET_ASIDE_SCRIPT: Final = Script(
+    _PLACES
+    + r"""
+-- ARGV: 1 the key, 2 the number of its change (empty: any), 3 why, 4 how many are kept aside.
+local number = numbered(ARGV[1])
+if not number or (ARGV[2] ~= '' and number ~= ARGV[2]) then return 0 end
+local aside = string.sub(KEYS[1], 1, -2) .. 'jx'
+if redis.call('HLEN', aside) < tonumber(ARGV[4]) then
+  redis.call('HSET', aside, ARGV[1], ARGV[3] .. '\n' .. (redis.call('HGET', at_jr, ARGV[1]) or ''))
+end
+drop(ARGV[1])
+return 1
+"""
+)
+
+_HEAD: Final = re.compile(rb"(\d{1,16}) (-?\d{1,19})\n")
+
+
+class RedisJournal:
+    """Of one connection. `run_id`: of the server that it leads to; `dated` gives entries times of
+    this process's clock."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        link: Link,
+        leases: Leases,
+        *,
+        run_id: Callable[[], bytes],
+        now: Callable[[], float],
+        dated: Callable[[Key, Entry], Entry],
+    ) -> None:
+        self._layout = layout
+        self._link = link
+        self._leases = leases
+        self._run_id = run_id
+        self._now = now
+        self._dated = dated
+        self._asked: bytes | None = None
+        self._refusal: str | None = None
+        self._keys = [layout.epoch]
+        self._pending = layout.prefix + b"jp"
+        self._records = layout.prefix + b"jr"
+        self._claims = layout.prefix + b"jc"
+        self._sums = layout.prefix + b"jm"
+        self._aside = layout.prefix + b"jx"
+
+    async def refusal(self) -> str | None:
+        """Why this server may keep none; asked once on each server."""
+        run_id = self._run_id()
+        if run_id != self._asked or not run_id:
+            try:
+                said = await self._link.ask(b"INFO", b"memory")
+            except NotPermitted:  # nobody can tell; the operator was told that INFO is missing
+                said = b""
+            found = re.search(rb"^maxmemory_policy:(allkeys(-\w+))", said, re.MULTILINE)
+            self._refusal = None
+            if found is not None:
+                policy, way = found[1].decode(), found[2].decode()
+                self._refusal = EVICTS % (policy, way)
+            self._asked = run_id
+        return self._refusal
+
+    async def put(
+        self,
+        leases: Sequence[Lease],
+        entries: Sequence[Entry],
+        fences: Sequence[int],
+        most: int,
+    ) -> list[Filled]:
+        extra = (most, MOST_BYTES)
+        return await self._leases.put(self._run_id(), leases, entries, fences, PUT, extra)
+
+    async def waiting(self, keys: Sequence[Key]) -> frozenset[Key]:
+        def fits(reply: Any) -> bool:
+            return type(reply) is list and len(reply) == len(keys) and {*reply} <= {0, 1}
+
+        texts = [key.text.encode() for key in keys]
+        said = await WAITING.run(self._link.ask, self._keys, texts, fits)
+        return frozenset([key for key, waits in zip(keys, said, strict=True) if waits])
+
+    async def claim(self, most: int, seconds: float) -> list[Change]:
+        arguments = [most, max(1, round(seconds * 1000)), PAGE_BYTES]
+        found = await CLAIM.run(self._link.ask, self._keys, arguments, _pairs)
+        return await self._legible(found[::2], found[1::2])
+
+    async def of(self, keys: Sequence[Key]) -> list[Change]:
+        texts = [key.text.encode() for key in keys]
+        records = await self._link.ask(b"HMGET", self._records, *texts, fits=_values(len(texts)))
+        found = [(text, each) for text, each in zip(texts, records, strict=True) if each]
+        return await self._legible([text for text, _ in found], [each for _, each in found])
+
+    async def done(self, changes: Sequence[Change]) -> None:
+        now = self._now()
+        each = [
+            argument
+            for change in changes
+            for argument in (
+                change.key.text.encode(),
+                change.number,
+                life_ms(change.entry, now),
+            )
+        ]
+        if each:
+            await DONE.run(self._link.ask, self._keys, each, at_least(0))
+
+    async def release(self, changes: Sequence[Change]) -> None:
+        if changes:
+            texts = [change.key.text.encode() for change in changes]
+            await self._link.ask(b"ZREM", self._claims, *texts, fits=at_least(0))
+
+    async def set_aside(self, change: Change, why: str) -> None:
+        await self._put_aside(change.key.text.encode(), b"%d" % change.number, why)
+
+    async def backlog(self) -> Backlog:
+        ask = self._link.ask
+        count = await ask(b"ZCARD", self._pending, fits=at_least(0))
+        size = await ask(b"HGET", self._sums, b"b", fits=_text_or_none)
+        aside = await ask(b"HLEN", self._aside, fits=at_least(0))
+        oldest = await self._number(0)
+        newest = await self._number(-1)
+        return Backlog(count, max(0, int(size or 0)), aside, oldest, newest)
+
+    async def _number(self, place: int) -> int:
+        (*found,) = await self._link.ask(b"ZRANGE", self._pending, place, place, fits=_texts)
+        if not found:
+            return 0
+        record = await self._link.ask(b"HGET", self._records, found[0], fits=_text_or_none)
+        head = _HEAD.match(record or b"")
+        return 0 if head is None else int(head[1])
+
+    async def _legible(self, texts: Sequence[bytes], records: Sequence[bytes]) -> list[Change]:
+        """The changes of these records; those that nobody can read are set aside."""
+        changes = []
+        for text, record in zip(texts, records, strict=True):
+            head = _HEAD.match(record)
+            try:
+                if head is None:
+                    raise CorruptEntry("the record of a change is damaged")
+                key = Key.parse(text.decode())
+                entry = unpack(record[head.end() :], self._layout.home(text))
+                if entry.codec == Codec.ASIDE:
+                    raise CorruptEntry("the record of a change says where its value lies")
+            except (CorruptEntry, ValueError) as error:
+                await self._put_aside(text, b"" if head is None else head[1], str(error))
+            else:
+                changes.append(Change(int(head[1]), key, self._dated(key, entry), int(head[2])))
+        return changes
+
+    async def _put_aside(self, text: bytes, number: bytes, why: str) -> None:
+        arguments = [text, number, why.encode(errors="replace"), SET_ASIDE]
+        await SET_ASIDE_SCRIPT.run(self._link.ask, self._keys, arguments, at_least(0))
+
+
+def _pairs(reply: Any) -> bool:
+    return type(reply) is list and len(reply) % 2 == 0 and {*map(type, reply)} <= {bytes}
+
+
+def _values(count: int) -> Callable[[Any], bool]:
+    return lambda reply: (
+        type(reply) is list
+        and len(reply) == count
+        and {*map(type, reply)} <= {bytes, type(None)}
+    )
+
+
+def _texts(reply: Any) -> bool:
+    return type(reply) is list and {*map(type, reply)} <= {bytes}
+
+
+def _text_or_none(reply: Any) -> bool:
+    return reply is None or type(reply) is bytes
