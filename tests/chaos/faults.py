@@ -180,7 +180,12 @@ class SqueezeRedis:
 
     every: float
     lasts: tuple[float, ...]
-    policies: tuple[str, ...] = ("allkeys-random", "allkeys-random", "volatile-random", "noeviction")
+    policies: tuple[str, ...] = (
+        "allkeys-random",
+        "allkeys-random",
+        "volatile-random",
+        "noeviction",
+    )
 
     def strike(self, arena: Arena, rng: random.Random) -> None:
         with arena.redis() as ground:

@@ -194,9 +194,7 @@ class Outcome:
 class Campaign:
     """See the module's text."""
 
-    def __init__(
-        self, folder: Path, seed: int, processes: int, say: Callable[[str], None]
-    ) -> None:
+    def __init__(self, folder: Path, seed: int, processes: int, say: Callable[[str], None]) -> None:
         self._folder = folder
         self._rng = random.Random(seed)
         self._processes = processes
@@ -218,7 +216,9 @@ class Campaign:
                 self._start(slot, "")
             for number, strike in enumerate(strikes, 1):
                 self._strike(strike)
-                self._say(f"{number} of {len(strikes)}: {strike} killed, {self._acknowledged()} kept")
+                self._say(
+                    f"{number} of {len(strikes)}: {strike} killed, {self._acknowledged()} kept"
+                )
             while self._acknowledged() < sets:
                 time.sleep(0.05)
         finally:
@@ -244,9 +244,7 @@ class Campaign:
 
     def _start(self, slot: int, fail_point: str, after: int = 1) -> None:
         self._incarnation += 1
-        spec = Spec(
-            str(self._folder), self._server.url, slot, self._incarnation, fail_point, after
-        )
+        spec = Spec(str(self._folder), self._server.url, slot, self._incarnation, fail_point, after)
         told = json.dumps({name: getattr(spec, name) for name in Spec.__slots__})
         self._running[slot] = subprocess.Popen(
             [sys.executable, "-m", "tests.chaos.write_behind", "--work", told], cwd=ROOT
@@ -290,34 +288,31 @@ class Campaign:
 
     def _judge(self) -> None:
         outcome = self.outcome
-        last: dict[str, int] = {}
         begun: dict[str, list[int]] = defaultdict(list)
-        open_ones: set[tuple[str, int]] = set()
+        kept: dict[str, int] = defaultdict(int)
+        ended = set()
         for path in self._folder.glob("log-*"):
             for line in path.read_text().splitlines():
-                what, key, text = line.split()
-                number = int(text)
+                what, key, number = line.split()
                 if what == "begun":
-                    outcome.begun += 1
-                    begun[key].append(number)
-                    open_ones.add((key, number))
+                    begun[key].append(int(number))
                     continue
-                open_ones.discard((key, number))
+                ended.add((key, number))
+                outcome.kept += what == "kept"
+                outcome.refused += what == "refused"
                 if what == "kept":
-                    outcome.kept += 1
-                    last[key] = number
-                else:
-                    outcome.refused += 1
-        outcome.in_flight, outcome.keys = len(open_ones), len(begun)
-        there = asyncio.run(self._there(list(begun)))
-        for key, numbers in begun.items():
-            kept, found = last.get(key, 0), there[key]
-            # What came after the last one that was acknowledged, and may have replaced it.
-            later = [number for number in numbers if number > kept]
-            if found is None and (later or not kept):
-                continue
-            if found != kept and found not in later:
-                outcome.lost.append(f"{key}: {found} is there, {kept} was acknowledged")
+                    kept[key] = int(number)
+        outcome.keys, outcome.begun = len(begun), sum(map(len, begun.values()))
+        outcome.in_flight = outcome.begun - len(ended)
+        for key, found in asyncio.run(self._there(list(begun))).items():
+            # What came after the last one that was acknowledged may have replaced or ended it.
+            later = [number for number in begun[key] if number > kept[key]]
+            if found not in {kept[key], *later} and not (found is None and later):
+                outcome.lost.append(f"{key}: {found} is there, {kept[key]} was acknowledged")
+        self._judge_notes()
+
+    def _judge_notes(self) -> None:
+        outcome = self.outcome
         with sqlite3.connect(self._folder / "cache.db") as connection:
             noted = connection.execute("SELECT key, number FROM noted ORDER BY rowid").fetchall()
         connection.close()
@@ -331,9 +326,7 @@ class Campaign:
             latest[key] = number
 
     async def _there(self, ids: Sequence[str]) -> dict[str, int | None]:
-        database = SqliteTier(
-            self._folder / "cache.db", namespace="behind", clock=SystemClock()
-        )
+        database = SqliteTier(self._folder / "cache.db", namespace="behind", clock=SystemClock())
         keys = [Key("acme", "doc", None, None, None, each) for each in ids]
         answers = await database.read(keys)
         await database.aclose()
@@ -380,12 +373,17 @@ def main() -> int:
         given.redis_kills,
         fail_points=given.fail_points,
         seed=given.seed,
-        say=print,
+        say=say,
     )
-    print(outcome.table())
+    say(outcome.table())
     for each in (*outcome.lost, *outcome.twice, *outcome.disordered):
-        print(each)
+        say(each)
     return 0 if outcome.sound else 1
+
+
+def say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from cascada.model.entry import Hit, Miss
 from cascada.model.events import Observer
 from cascada.model.keys import Id, Key, scope_of
 from cascada.model.limits import Limits
-from cascada.model.options import Mode, Options
+from cascada.model.options import Mode, Options, WriteStrategy
 from cascada.model.policy import Policy
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ class Cache:
         limits: Limits | None = None,
         namespace: str = "cascada",
         mode: Mode = "on",
+        write_strategy: WriteStrategy = "WRITE_THROUGH",
         dependencies: Mapping[str, Sequence[Dependent]] | None = None,
         prices: Mapping[str, Price | Mapping[str, Any]] | None = None,
         tenant_validator: Callable[[str], None] | None = None,
@@ -103,6 +104,7 @@ class Cache:
             limits=Limits() if limits is None else limits,
             namespace=namespace,
             mode=mode,
+            write_strategy=write_strategy,
             dependencies={} if dependencies is None else dependencies,
             prices={} if prices is None else prices,  # type: ignore[arg-type]  # checked there
             observers=observers,

@@ -131,8 +131,8 @@ def _behind(stack: Stack, lower: Sequence[GuardedTier]) -> WriteBehind | None:
     upper, base = (lower[0].tier, lower[-1].tier) if len(lower) > 1 else (None, None)
     if not isinstance(upper, KeepsJournal) or not isinstance(base, TakesChanges):
         logger.warning(
-            "write_strategy is WRITE_BEHIND, which takes a Redis and a database: without both it is "
-            "WRITE_THROUGH"
+            "write_strategy is WRITE_BEHIND, which takes a Redis and a database; without both it "
+            "is WRITE_THROUGH"
         )
         return None
     return WriteBehind(

@@ -25,7 +25,7 @@ from cascada.model.entry import Entry
 from cascada.model.errors import TierUnavailable
 from cascada.model.keys import Key
 from cascada.tiers.breaker import Call
-from cascada.tiers.capabilities import Backlog, Change, Fate, Journal, TakesChanges
+from cascada.tiers.capabilities import Backlog, Change, Connected, Fate, Journal, TakesChanges
 from cascada.tiers.contract import Filled, Lease, Outcome
 from cascada.tiers.guarded import PER_KEY, GuardedTier
 from cascada.tiers.large_values import BULKY, PER_BYTE
@@ -48,12 +48,18 @@ LINGER: Final = 0.005
 LOOK_EVERY: Final = 1.0
 """Seconds between two looks at what others have left behind."""
 
+FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 10.0
-"""Seconds between two tries while the database is away."""
+"""Seconds between two tries while the database is away, which grow."""
 
 DRAIN: Final = 5.0
 """Seconds that closing waits until what was put before is written; the rest stays in the journal,
 for whichever process comes next."""
+
+_LEFT: Final = (
+    "what was written behind may not all be in the database yet; the rest is in the journal, and "
+    "whichever process comes next goes on with it"
+)
 
 logger = logging.getLogger("cascada")
 
@@ -80,8 +86,9 @@ class WriteBehind:
         self._trace = trace
         self._known: dict[str, int] = {}
         self._said: set[str] = set()
-        self.written = self.void = 0
-        """Changes that this process has written, and those that were void by then."""
+        self.put_here = self.written = self.void = 0
+        """Changes that this process has journaled, those that it has written, and those that it has
+        found void."""
         self.begin()
         base.written_behind = self.waiting
 
@@ -112,6 +119,7 @@ class WriteBehind:
                 self._say(refusal)
                 return [Filled(accepted=False, seq=-1, outcome=Outcome.FULL)] * len(leases)
             answers = await self.journal.put(leases, entries, known, MOST)
+        self.put_here += len(answers)
         self._woken.set()
         return answers
 
@@ -147,13 +155,15 @@ class WriteBehind:
         """Write what waits, for ever."""
         pause = 0.0
         while True:
+            if isinstance(self.upper.tier, Connected):
+                await self.upper.tier.up()  # else it would be taken for a tier that fails
             try:
                 # Once begun a batch is carried out: closing waits for it.
                 batch = self._background().answer(self.step(), "write behind")
                 some = await asyncio.shield(batch)
             except TierUnavailable:
                 # Who failed has said so. The database gets ever more time.
-                pause = min(max(2 * pause, LINGER), LONGEST_PAUSE)
+                pause = min(max(2 * pause, FIRST_PAUSE), LONGEST_PAUSE)
                 await asyncio.sleep(pause)
                 continue
             pause = 0.0
@@ -226,10 +236,10 @@ class WriteBehind:
         with Call(self.upper.breaker, self.upper.timeout):
             return await self.journal.backlog()
 
-    async def drain(self, seconds: float = DRAIN) -> None:
-        """Write what waits now, for at most so long; the rest is for the next process."""
+    async def drain(self) -> None:
+        """Write what waits now, for a while; the rest is for the next process."""
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(DRAIN):
                 newest = (await self.backlog()).newest
                 while newest and (backlog := await self.backlog()).changes:
                     if backlog.oldest > newest:
@@ -237,11 +247,9 @@ class WriteBehind:
                     batch = self._background().answer(self.step(), "write behind")
                     if not await asyncio.shield(batch):
                         await asyncio.sleep(LINGER)  # others are at work on the rest
-        except (TimeoutError, TierUnavailable):
-            logger.warning(
-                "what was written behind may not all be in the database yet; the rest is in the "
-                "journal, and whichever process comes next goes on with it"
-            )
+        except (TimeoutError, TierUnavailable) as error:
+            if self.put_here or isinstance(error, TimeoutError):
+                logger.warning(_LEFT)
 
     def _say(self, sentence: str) -> None:
         if sentence not in self._said:

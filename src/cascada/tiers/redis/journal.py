@@ -27,7 +27,7 @@ from typing import Any, Final
 
 from cascada.codecs.envelope import unpack
 from cascada.model.entry import Codec, Entry
-from cascada.model.errors import CorruptEntry, TierUnavailable
+from cascada.model.errors import CorruptEntry
 from cascada.model.keys import Key
 from cascada.tiers.capabilities import Backlog, Change
 from cascada.tiers.contract import Filled, Lease, NotPermitted
@@ -36,7 +36,7 @@ from cascada.tiers.redis.layout import Layout, life_ms
 from cascada.tiers.redis.script_prelude import COMMON, COUNTS, Script
 from cascada.tiers.redis.writes import Leases
 from cascada.tiers.redis_client.connection import Link
-from cascada.tiers.redis_client.replies import at_least
+from cascada.tiers.redis_client.replies import Argument, at_least
 
 MOST_BYTES: Final = 64 * 2**20
 """Of all records together: where no more fit, a change is written through."""
@@ -251,7 +251,7 @@ class RedisJournal:
 
     async def done(self, changes: Sequence[Change]) -> None:
         now = self._now()
-        each = [
+        each: list[Argument] = [
             argument
             for change in changes
             for argument in (
@@ -294,20 +294,22 @@ class RedisJournal:
         for text, record in zip(texts, records, strict=True):
             head = _HEAD.match(record)
             try:
-                if head is None:
-                    raise CorruptEntry("the record of a change is damaged")
-                key = Key.parse(text.decode())
-                entry = unpack(record[head.end() :], self._layout.home(text))
-                if entry.codec == Codec.ASIDE:
-                    raise CorruptEntry("the record of a change says where its value lies")
+                changes.append(self._read(text, head, record))
             except (CorruptEntry, ValueError) as error:
                 await self._put_aside(text, b"" if head is None else head[1], str(error))
-            else:
-                changes.append(Change(int(head[1]), key, self._dated(key, entry), int(head[2])))
         return changes
 
+    def _read(self, text: bytes, head: re.Match[bytes] | None, record: bytes) -> Change:
+        if head is None:
+            raise CorruptEntry("the record of a change is damaged")
+        key = Key.parse(text.decode())
+        entry = unpack(record[head.end() :], self._layout.home(text))
+        if entry.codec == Codec.ASIDE:
+            raise CorruptEntry("the record of a change says where its value lies")
+        return Change(int(head[1]), key, self._dated(key, entry), int(head[2]))
+
     async def _put_aside(self, text: bytes, number: bytes, why: str) -> None:
-        arguments = [text, number, why.encode(errors="replace"), SET_ASIDE]
+        arguments: list[Argument] = [text, number, why.encode(errors="replace"), SET_ASIDE]
         await SET_ASIDE_SCRIPT.run(self._link.ask, self._keys, arguments, at_least(0))
 
 
@@ -317,9 +319,7 @@ def _pairs(reply: Any) -> bool:
 
 def _values(count: int) -> Callable[[Any], bool]:
     return lambda reply: (
-        type(reply) is list
-        and len(reply) == count
-        and {*map(type, reply)} <= {bytes, type(None)}
+        type(reply) is list and len(reply) == count and {*map(type, reply)} <= {bytes, type(None)}
     )
 
 

@@ -207,9 +207,7 @@ def _is_current(connection: sqlite3.Connection, path: Path, inode: str) -> bool:
             )
         return False
     check_layout(connection, path)
-    newest = connection.execute(
-        "SELECT 1 FROM sqlite_schema WHERE name = 'applied'"
-    ).fetchone()
+    newest = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'applied'").fetchone()
     where = connection.execute("SELECT inode FROM meta").fetchone()
     return where == (inode,) and newest is not None
 
