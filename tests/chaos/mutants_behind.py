@@ -39,7 +39,7 @@ def change_without_fence() -> None:
 
         return unfenced
 
-    swap(changes, "_apply", apply)
+    swap(changes, "apply_one", apply)
 
 
 @mutant(

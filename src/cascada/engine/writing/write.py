@@ -24,7 +24,6 @@ from cascada.engine.stack import Stack
 from cascada.engine.tasks.background import Unfinished
 from cascada.engine.writing import redelivery
 from cascada.engine.writing.invalidate import invalidate, void
-from cascada.engine.writing.write_behind import WriteBehind
 from cascada.model.entry import Entry, Flag
 from cascada.model.errors import BadInput, InvalidationPending, TierUnavailable
 from cascada.model.keys import Key
@@ -223,7 +222,7 @@ async def _hold(stack: Stack, sets: Sequence[_Set]) -> None:
 
 async def _fill_from_below(stack: Stack, sets: Sequence[_Set]) -> None:
     """Fill the tiers, the lowest first, as long as they agree."""
-    going = sets if stack.behind is None else await _put_behind(stack, stack.behind, sets)
+    going = sets if stack.behind is None else await stack.behind.put(sets)
     for tier in reversed(stack.lower):
         if asked := [each for each in going if tier in each.held]:
             leases = [each.held[tier] for each in asked]
@@ -239,39 +238,6 @@ async def _fill_from_below(stack: Stack, sets: Sequence[_Set]) -> None:
                         _note(each, tier, answer)
                         stack.trace.filled(each.request, tier.name, accepted=answer.accepted)
         going = [each for each in going if each.agreed or each.old]
-
-
-async def _put_behind(stack: Stack, behind: WriteBehind, sets: Sequence[_Set]) -> Sequence[_Set]:
-    """Store, and journal, what the database may be told later; the others are still to be written.
-
-    Where the journal's tier does not answer nobody knows whether it has the change. What is written
-    to the database instead, and owed to that tier, ends it in both.
-    """
-    upper, base = behind.upper, behind.base
-    asked = [each for each in sets if upper in each.held and behind.takes(each.entry)]
-    fences = [each.held[base].seq if base in each.held else None for each in asked]
-    if not asked:
-        return sets
-    try:
-        answers = await behind.put(
-            [each.held[upper] for each in asked], [each.entry for each in asked], fences
-        )
-    except TierUnavailable as error:
-        stack.trace.tier_failed(upper.name, str(error))
-        for each in asked:
-            del each.held[upper]
-        return sets
-    decided = set()
-    for each, answer, fence in zip(asked, answers, fences, strict=True):
-        # An equal value that is there may live longer below than this one: as ever.
-        if answer.outcome in (Outcome.FULL, Outcome.EQUAL):
-            continue
-        decided.add(each)
-        stack.trace.filled(each.request, upper.name, accepted=answer.accepted)
-        each.filled[upper], each.agreed = answer, answer.accepted
-        if answer.accepted:
-            each.filled[base] = Filled(accepted=True, seq=-1 if fence is None else fence)
-    return [each for each in sets if each not in decided]
 
 
 def _note(each: _Set, tier: Tier, answer: Filled) -> None:

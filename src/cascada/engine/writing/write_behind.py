@@ -17,8 +17,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Sequence
-from typing import Final
+from typing import Final, Protocol
 
+from cascada.engine.request import Request
 from cascada.engine.tasks.background import Background
 from cascada.engine.trace import Trace
 from cascada.model.entry import Entry
@@ -26,7 +27,7 @@ from cascada.model.errors import TierUnavailable
 from cascada.model.keys import Key
 from cascada.tiers.breaker import Call
 from cascada.tiers.capabilities import Backlog, Change, Connected, Fate, Journal, TakesChanges
-from cascada.tiers.contract import Filled, Lease, Outcome
+from cascada.tiers.contract import Filled, Lease, Outcome, Tier
 from cascada.tiers.guarded import PER_KEY, GuardedTier
 from cascada.tiers.large_values import BULKY, PER_BYTE
 
@@ -41,6 +42,9 @@ CLAIM: Final = 5.0
 
 PATIENCE: Final = 2.0
 """Seconds that writing one batch may take: it is shorter than a claim."""
+
+MOST_KNOWN: Final = 10_000
+"""Tenants whose number in the database is remembered, for when it is away."""
 
 LINGER: Final = 0.005
 """Seconds in which changes gather before they are written."""
@@ -62,6 +66,16 @@ _LEFT: Final = (
 )
 
 logger = logging.getLogger("cascada")
+
+
+class Being(Protocol):
+    """A set on its way, as `write` has it: held in these tiers, and what they have said."""
+
+    request: Request
+    entry: Entry
+    held: dict[GuardedTier, Lease]
+    filled: dict[Tier, Filled]
+    agreed: bool
 
 
 class WriteBehind:
@@ -98,30 +112,62 @@ class WriteBehind:
 
     # --- sets ---------------------------------------------------------------------------------
 
-    async def put(
-        self, leases: Sequence[Lease], entries: Sequence[Entry], fences: Sequence[int | None]
-    ) -> list[Filled]:
-        """What the upper tier has answered to these sets.
+    async def put(self, sets: Sequence[Being]) -> list[Being]:
+        """Store, and journal, what the database may be told later; which are still to be written.
 
-        `fences`: the numbers of the database at their HOLD; None where it did not tell. The last
-        one that it told is as good: it refuses more.
+        Where the journal's tier does not answer nobody knows whether it has the change. What is
+        written to the database instead, and owed to that tier, ends it in both.
         """
+        upper, base = self.upper, self.base
+        asked = [each for each in sets if upper in each.held and self.takes(each.entry)]
+        if not asked:
+            return [*sets]
+        fences = [self._fence(each) for each in asked]
+        try:
+            answers = await self._put(asked, fences)
+        except TierUnavailable as error:
+            self._trace.tier_failed(upper.name, str(error))
+            for each in asked:
+                del each.held[upper]
+            return [*sets]
+        decided = set()
+        for each, answer, fence in zip(asked, answers, fences, strict=True):
+            # An equal value that is there may live longer below than this one: as ever.
+            if answer.outcome in (Outcome.FULL, Outcome.EQUAL):
+                continue
+            decided.add(each)
+            self._trace.filled(each.request, upper.name, accepted=answer.accepted)
+            each.filled[upper], each.agreed = answer, answer.accepted
+            if answer.accepted:
+                each.filled[base] = Filled(accepted=True, seq=fence)
+        return [each for each in sets if each not in decided]
+
+    async def _put(self, sets: Sequence[Being], fences: Sequence[int]) -> list[Filled]:
+        upper, entries = self.upper, [each.entry for each in sets]
         size = sum([len(entry.data) for entry in entries])
-        known = []
-        for lease, fence in zip(leases, fences, strict=True):
-            tenant = lease.key.tenant
-            known.append(self._known.get(tenant, -1) if fence is None else fence)
-            if fence is not None and fence > self._known.get(tenant, -1):
-                self._known[tenant] = fence
-        with Call(self.upper.breaker, self.upper.timeout + PER_KEY * len(leases) + PER_BYTE * size):
+        with Call(upper.breaker, upper.timeout + PER_KEY * len(sets) + PER_BYTE * size):
             refusal = await self.journal.refusal()
             if refusal is not None:
                 self._say(refusal)
-                return [Filled(accepted=False, seq=-1, outcome=Outcome.FULL)] * len(leases)
-            answers = await self.journal.put(leases, entries, known, MOST)
+                return [Filled(accepted=False, seq=-1, outcome=Outcome.FULL)] * len(sets)
+            leases = [each.held[upper] for each in sets]
+            answers = await self.journal.put(leases, entries, fences, MOST)
         self.put_here += len(answers)
         self._woken.set()
         return answers
+
+    def _fence(self, each: Being) -> int:
+        """The number of the database at the HOLD; where it did not tell, the last one that it told:
+        that refuses more."""
+        tenant, lease = each.request.key.tenant, each.held.get(self.base)
+        last = self._known.get(tenant, -1)
+        if lease is None:
+            return last
+        if lease.seq > last:
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            self._known[tenant] = lease.seq
+        return lease.seq
 
     @staticmethod
     def takes(entry: Entry) -> bool:

@@ -71,7 +71,7 @@ def apply(
         if latest is not None and is_known(number, latest):
             fates.append(Fate.KNOWN)
             continue
-        seq, fate = _apply(state, write, latest)
+        seq, fate = apply_one(state, write, latest)
         if seq is not None:
             applied[state.id, write.key] = Applied(number, seq)
             connection.execute(_NOTE, (state.id, write.key, number, seq))
@@ -85,7 +85,7 @@ def is_known(number: int, latest: Applied) -> bool:
     return number <= latest.number
 
 
-def _apply(state: TenantState, write: Write, latest: Applied | None) -> tuple[int | None, Fate]:
+def apply_one(state: TenantState, write: Write, latest: Applied | None) -> tuple[int | None, Fate]:
     """The seq that it was stored with, or that ended what it would have replaced."""
     own, *others = write.names
     fence, tombstone = write.lease.seq, state.tombstones.get(own)

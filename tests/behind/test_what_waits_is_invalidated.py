@@ -1,0 +1,125 @@
+"""What waits may be void by the time it is written; what was there before stays unread."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from cascada import Cache, Limits
+from cascada.testing.inside import inside
+from cascada.tiers.capabilities import Fate
+from cascada.tiers.contract import Found
+from cascada.tiers.sqlite.tier import SqliteTier
+from tests.behind.conftest import Held, Make
+from tests.behind.looking import behind, got, is_written, journal, key, row
+from tests.servers.redis import RedisServer
+
+
+@pytest.mark.parametrize("ended", [{"tag": "new"}, {"type": "doc"}, {"id": "1"}])
+async def test_what_was_there_before_is_not_read_again_when_what_waits_is_invalidated(
+    make: Make, held: Held, ended: dict[str, str], database: SqliteTier
+) -> None:
+    held.is_so = False
+    here = make()
+    tenant = here.tenant("acme")
+    await tenant.set("doc", "1", "old", tags=["old"])
+    await is_written(here)
+    assert await row(database) is not None
+    held.is_so = True
+    await tenant.set("doc", "1", "new", tags=["new"])
+    await invalidate(here, ended)
+    assert await got(here) is None
+    assert await got(make()) is None
+    held.is_so = False
+    await is_written(here)
+    assert await got(here) is None
+    assert await got(make()) is None
+    assert await row(database) is None
+
+
+async def invalidate(cache: Cache, what: dict[str, str]) -> None:
+    tenant = cache.tenant("acme")
+    if "id" in what:
+        await tenant.invalidate("doc", what["id"])
+    elif "tag" in what:
+        await tenant.invalidate(tag=what["tag"])
+    else:
+        await tenant.invalidate("doc", "*")
+
+
+async def test_a_load_that_began_before_the_set_does_not_survive_it_in_the_database(
+    make: Make, held: Held, database: SqliteTier
+) -> None:
+    here, there = make(), make()
+    reads, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> str:
+        reads.set()
+        await goes_on.wait()
+        return "old"
+
+    loading = asyncio.create_task(there.tenant("acme").load("doc", "1", slow))
+    await reads.wait()
+    await here.tenant("acme").set("doc", "1", "new", tags=["t"])
+    goes_on.set()
+    await loading
+    assert await got(there) == "new"
+    await here.tenant("acme").invalidate(tag="t")
+    assert await got(make()) is None
+    held.is_so = False
+    await is_written(here)
+    assert await got(make()) is None
+
+
+async def test_a_set_is_not_lost_that_began_before_the_change_before_it_was_written(
+    make: Make, held: Held, database: SqliteTier
+) -> None:
+    here = make()
+    tenant = here.tenant("acme")
+    await tenant.set("doc", "1", "first")
+    first = await journal(here).of([key()])
+    await tenant.set("doc", "1", "second")
+    (second,) = await journal(here).of([key()])
+    assert first[0].fence == second.fence
+    assert await database.apply(first) == [Fate.STORED]
+    await journal(here).done(first)
+    assert (await behind(here).backlog()).changes == 1  # changed meanwhile: it is not forgotten
+    assert await database.apply([second]) == [Fate.STORED]
+    assert await database.apply(first) == [Fate.KNOWN]  # who was stopped, and wakes up late
+    (found,) = await database.read([key()])
+    assert isinstance(found, Found)
+    assert found.entry.data == second.entry.data
+
+
+async def test_an_invalidation_between_two_changes_ends_the_first_alone(
+    make: Make, held: Held, database: SqliteTier
+) -> None:
+    here = make()
+    tenant = here.tenant("acme")
+    await tenant.set("doc", "1", "first")
+    first = await journal(here).of([key()])
+    await tenant.invalidate("doc", "1")
+    assert await database.apply(first) == [Fate.VOID]
+    await tenant.set("doc", "1", "second")
+    second = await journal(here).of([key()])
+    assert await database.apply(second) == [Fate.STORED]
+    assert await database.apply(first) == [Fate.KNOWN]
+
+
+async def test_without_redis_nothing_older_is_read_from_the_database_and_sets_go_there(
+    server: RedisServer, tmp_path: Path, make: Make, held: Held, database: SqliteTier
+) -> None:
+    held.is_so = False
+    here = make(redis=server.url, limits=Limits(op_timeout=2, invalidate_patience=0.1))
+    tenant = here.tenant("acme")
+    await tenant.set("doc", "1", "old")
+    await is_written(here)
+    held.is_so = True
+    await tenant.set("doc", "1", "new")
+    server.kill()
+    inside(here).stack.memory.flush()
+    assert await got(here) is None
+    assert await tenant.set("doc", "2", "through") is False
+    assert await row(database, 2) is not None

@@ -1,0 +1,83 @@
+"""The database is told a little later, and nobody sees the difference."""
+
+from __future__ import annotations
+
+import pytest
+
+from cascada.tiers.contract import Found
+from cascada.tiers.sqlite.tier import SqliteTier
+from tests.behind.conftest import Held, Make
+from tests.behind.looking import behind, got, is_written, key, layout, row
+from tests.servers.redis import RedisServer
+
+
+async def test_a_set_is_done_before_the_database_has_it_and_then_it_has(
+    make: Make, held: Held, database: SqliteTier
+) -> None:
+    here, there = make(), make()
+    assert await here.tenant("acme").set("doc", "1", "new")
+    assert await row(database) is None
+    assert await got(there) == "new"
+    assert (await behind(here).backlog()).changes == 1
+    held.is_so = False
+    await is_written(here)
+    assert await row(database) is not None
+    assert await got(make(redis=None)) == "new"
+
+
+async def test_many_sets_are_all_written(make: Make, database: SqliteTier) -> None:
+    here = make()
+    await here.tenant("acme").set_many("doc", {str(n): n for n in range(600)})
+    await is_written(here)
+    found = await database.read([key(n) for n in range(600)])
+    assert all(isinstance(each, Found) for each in found)
+
+
+async def test_an_entry_that_waits_is_pinned_and_has_a_life_again_when_it_is_written(
+    make: Make, held: Held, redis_server: RedisServer
+) -> None:
+    here = make()
+    await here.tenant("acme").set("doc", "1", "new", ttl=1000)
+    place = layout(here).entry(key()).decode()
+    assert redis_server.say("PTTL", place) == b":-1\r\n"
+    held.is_so = False
+    await is_written(here)
+    assert 0 < int(redis_server.say("PTTL", place)[1:]) <= 1_000_000
+
+
+async def test_closing_writes_what_waits(make: Make, database: SqliteTier) -> None:
+    here = make()
+    for number in range(20):
+        await here.tenant("acme").set("doc", str(number), number)
+    await here.aclose()
+    assert [await row(database, n) is not None for n in range(20)] == [True] * 20
+
+
+async def test_what_one_process_leaves_behind_another_writes(
+    make: Make, held: Held, database: SqliteTier, caplog: pytest.LogCaptureFixture
+) -> None:
+    here = make()
+    await here.tenant("acme").set("doc", "1", "new")
+    await here.aclose()
+    assert "may not all be in the database" in caplog.text
+    assert await row(database) is None
+    held.is_so = False
+    there = make()
+    await got(there, "other")
+    await is_written(there)
+    assert await row(database) is not None
+
+
+async def test_what_waits_is_there_for_who_adds_and_for_who_touches(
+    make: Make, held: Held, database: SqliteTier
+) -> None:
+    here = make()
+    tenant = here.tenant("acme")
+    await tenant.set("doc", "1", "new", ttl=1000)
+    assert not await make().tenant("acme").add("doc", "1", "mine")
+    assert await row(database) is not None
+    await tenant.set("doc", "2", "new", ttl=1000)
+    assert await tenant.touch("doc", "2", ttl=10)
+    (found,) = await database.read([key(2)])
+    assert isinstance(found, Found)
+    assert found.entry.expires - found.entry.created < 20

@@ -1,0 +1,71 @@
+"""What cannot be written behind is written through, as ever."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+
+from cascada import Limits
+from cascada.engine.writing import write_behind
+from cascada.testing.inside import inside
+from cascada.tiers.sqlite.tier import SqliteTier
+from tests.behind.conftest import Held, Make
+from tests.behind.looking import behind, got, is_written, row
+from tests.servers.redis import RedisServer
+
+
+async def test_what_the_journal_has_no_room_for_is_written_through(
+    make: Make, held: Held, database: SqliteTier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(write_behind, "MOST", 2)
+    here = make()
+    tenant = here.tenant("acme")
+    for number in range(4):
+        assert await tenant.set("doc", str(number), number)
+    assert [await row(database, n) is not None for n in range(4)] == [False, False, True, True]
+    assert await tenant.set("doc", "0", "again")  # what waits may change
+    assert (await behind(here).backlog()).changes == 2
+    assert await got(make(), 0) == "again"
+
+
+@pytest.mark.parametrize(
+    ("value", "options"), [("x" * 300_000, {}), ("small", {"version": 5})], ids=["large", "version"]
+)
+async def test_what_is_large_or_has_a_version_is_written_through(
+    make: Make, held: Held, database: SqliteTier, value: str, options: dict[str, Any]
+) -> None:
+    here = make(limits=Limits(op_timeout=10, compress_over=2**27))
+    tenant = here.tenant("acme")
+    await tenant.set("doc", "1", "waits")
+    assert await tenant.set("doc", "1", value, **options)
+    assert await row(database) is not None
+    held.is_so = False
+    await is_written(here)  # what waited is not written over it
+    assert await got(make()) == value
+
+
+async def test_a_server_that_may_evict_what_waits_is_refused_in_one_sentence(
+    server: RedisServer, make: Make, database: SqliteTier, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.say("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    here = make(redis=server.url)
+    for number in range(3):
+        assert await here.tenant("acme").set("doc", str(number), number)
+        assert await row(database, number) is not None
+    said = [each.message for each in caplog.records if "WRITE_BEHIND is off" in each.message]
+    assert len(said) == 1
+    assert "allkeys-lru" in said[0]
+    assert "volatile-lru" in said[0]
+
+
+@pytest.mark.parametrize("without", ["redis", "database"])
+async def test_without_both_tiers_it_is_write_through_and_says_so_once(
+    make: Make, without: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    here = make(**{without: None})
+    assert inside(here).stack.behind is None
+    assert await here.tenant("acme").set("doc", "1", "new")
+    assert len([each for each in caplog.records if "WRITE_BEHIND" in each.message]) == 1
