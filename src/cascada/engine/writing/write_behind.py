@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Sequence
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from cascada.engine.request import Request
 from cascada.engine.tasks.background import Background
@@ -78,6 +78,9 @@ class Being(Protocol):
     agreed: bool
 
 
+Set = TypeVar("Set", bound=Being)
+
+
 class WriteBehind:
     """Between `upper`, which has the journal, and `base`, which takes the changes. `background`: of
     the event loop that it runs on."""
@@ -112,7 +115,7 @@ class WriteBehind:
 
     # --- sets ---------------------------------------------------------------------------------
 
-    async def put(self, sets: Sequence[Being]) -> list[Being]:
+    async def put(self, sets: Sequence[Set]) -> list[Set]:
         """Store, and journal, what the database may be told later; which are still to be written.
 
         Where the journal's tier does not answer nobody knows whether it has the change. What is
