@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cascada import Cache, Limits
-from cascada.engine.writing import write_behind
+from cascada.engine import write_behind
 from cascada.model.clock import SystemClock
 from cascada.tiers.capabilities import Change
 from cascada.tiers.redis.journal import RedisJournal

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cascada import Cache
-from cascada.engine.writing.write_behind import WriteBehind
+from cascada.engine.write_behind import WriteBehind
 from cascada.model.keys import Key
 from cascada.testing.inside import inside
 from cascada.tiers.contract import Found

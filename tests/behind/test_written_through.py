@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cascada import Limits
-from cascada.engine.writing import write_behind
+from cascada.engine import write_behind
 from cascada.testing.inside import inside
 from cascada.tiers.sqlite.tier import SqliteTier
 from tests.behind.conftest import Held, Make

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from cascada import Cache, Limits
-from cascada.engine.writing import write_behind
+from cascada.engine import write_behind
 from cascada.model.clock import SystemClock
 from cascada.testing.inside import InsidePoll, inside
 from cascada.tiers.capabilities import L1_LEASE

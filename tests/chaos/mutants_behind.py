@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from cascada.engine.writing.write_behind import WriteBehind
+from cascada.engine.write_behind import WriteBehind
 from cascada.model.keys import Key
 from cascada.tiers.redis import journal as redis_journal
 from cascada.tiers.redis.script_prelude import Script

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from cascada import Cache, Limits
-from cascada.engine.writing import write_behind
+from cascada.engine import write_behind
 from cascada.model.clock import SystemClock
 from cascada.model.keys import Key
 from cascada.testing.inside import inside

@@ -22,7 +22,7 @@ from cascada.engine.selfcheck import SelfCheck
 from cascada.engine.stack import Stack
 from cascada.engine.tasks.limits import LoadLimits
 from cascada.engine.trace import Trace
-from cascada.engine.writing.write_behind import WriteBehind
+from cascada.engine.write_behind import WriteBehind
 from cascada.model.clock import Clock, SystemClock
 from cascada.model.dependencies import Dependencies
 from cascada.model.options import Options

@@ -17,7 +17,7 @@ from cascada.engine.tasks.background import Background
 from cascada.engine.tasks.limits import LoadLimits
 from cascada.engine.tasks.singleflight import Flights
 from cascada.engine.trace import TOGETHER, Trace
-from cascada.engine.writing.write_behind import WriteBehind
+from cascada.engine.write_behind import WriteBehind
 from cascada.model.bills.cost import Price
 from cascada.model.clock import Clock
 from cascada.model.dependencies import Dependencies

@@ -15,7 +15,7 @@ evicted by a server that evicts only what has one. It gets its life back when th
 Numbers are microseconds of the server's clock, or one more than the last: they go on rising where
 a server has lost its memory, since the database still compares with those of before.
 
-The engine calls it (`engine/writing/write_behind`). It never decides what may be read: whether an
+The engine calls it (`engine/write_behind`). It never decides what may be read: whether an
 entry is valid its stamps say, as always. (`docs/protocol.md` rules 43 to 46.)
 """
 
