@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cascada.api.context import current_context as current_context
     from cascada.api.default import configure as configure
     from cascada.api.default import reset as reset
+    from cascada.api.documents.analytics import get_cache_analytics as get_cache_analytics
     from cascada.api.documents.cache_aside import get_with_cache_aside as get_with_cache_aside
     from cascada.api.documents.cascades import (
         invalidate_agent_cache_cascade as invalidate_agent_cache_cascade,
@@ -33,7 +34,14 @@ if TYPE_CHECKING:
         register_conversation_resolver as register_conversation_resolver,
     )
     from cascada.api.documents.constants import *  # noqa: F403 - all its names are public
+    from cascada.api.documents.layers import delete_cached_value as delete_cached_value
+    from cascada.api.documents.layers import get_cached_value as get_cached_value
+    from cascada.api.documents.layers import set_cached_value as set_cached_value
+    from cascada.api.documents.layers import standard_cache as standard_cache
+    from cascada.api.documents.layers import swr_cache as swr_cache
+    from cascada.api.documents.layers import tagged_cache as tagged_cache
     from cascada.api.documents.manager import CacheManager as CacheManager
+    from cascada.api.documents.personalized import personalized_cache as personalized_cache
     from cascada.api.documents.tracking import (
         track_agent_cache_metrics as track_agent_cache_metrics,
     )
@@ -99,6 +107,7 @@ __all__ = [
 
 _NAMES = {
     "api.cache": "Cache",
+    "api.documents.analytics": "get_cache_analytics",
     "api.documents.cache_aside": "get_with_cache_aside",
     "api.documents.cascades": """
         invalidate_agent_cache_cascade invalidate_conversation_cache
@@ -115,6 +124,10 @@ _NAMES = {
         METRIC_CACHE_HIT METRIC_CACHE_INVALIDATION METRIC_CACHE_INVALIDATION_COORDINATED
         METRIC_CACHE_INVALIDATION_FAILED METRIC_CACHE_MISS METRIC_CACHE_SIZE METRIC_LATENCY
     """,
+    "api.documents.layers": """
+        delete_cached_value get_cached_value set_cached_value standard_cache swr_cache tagged_cache
+    """,
+    "api.documents.personalized": "personalized_cache",
     "api.context": "Context current_context",
     "api.cached.decorator": "cached",
     "api.tenant.data": "TenantList",

@@ -35,6 +35,7 @@ from cascada.api.cached.streams import StreamCached
 from cascada.integrations.prometheus import CacheCollector
 from cascada.model.clock import SystemClock
 from cascada.testing import ManualClock
+from tests.properties.documented import DOCUMENTED
 from tests.properties.left_out import WAITING, WHOLE_CLASSES_LEFT_OUT
 
 MODULES: Final = (
@@ -127,11 +128,12 @@ PLAIN: Final[dict[str, Plain]] = {
         "named": {"name": "part"}, "operation": "read", "params": {"top_k": 4}, "parts": "part",
         "pieces": pieces, "policy": Policy(ttl=60), "priority": CachePriority.HIGH,
         "provider": embed, "query": "q", "resolver": same, "resource_id": "r1",
-        "resource_ids": ["r1", "r2"], "result": ["r"], "scope": LEFT, "serializer": same,
+        "resource_ids": ["r1", "r2"], "result": ["r"], "revalidate_func": row, "scope": LEFT,
+        "segment": LEFT, "segments": ["new"], "serializer": same,
         "sources": [("y", "1")], "stale_for": 9.0, "start": 0, "strict": False,
         "subjects": "conversation", "tag": "news", "tags": ["news"], "text": "text",
-        "texts": ["one", "two"], "too_many": LEFT, "ttl": 60.0, "type": str, "value": "v",
-        "version": 7,
+        "texts": ["one", "two"], "too_many": LEFT, "ttl": 60.0, "type": str,
+        "user_id": "u1", "value": "v", "version": 7,
     }.items()},
     "cache": lambda world: world.cache,
     "ctx": lambda world: Context(tenant_id=world.tenant),
@@ -174,6 +176,10 @@ _OWNERS: Final[dict[str, Callable[[World], Any]]] = {
     "Embeddings": lambda world: Embeddings(embed, "m"),
     "Key": lambda world: cascada.Key,
     "ManualClock": lambda world: ManualClock(),
+    "PersonalizedCache": lambda world: cascada.personalized_cache,
+    "StandardCache": lambda world: cascada.standard_cache,
+    "SwrCache": lambda world: cascada.swr_cache,
+    "TaggedCache": lambda world: cascada.tagged_cache,
     "PlainCached": lambda world: cached("x", cache=world.cache)(plain_answer),
     "StreamCached": lambda world: cached("x", cache=world.cache)(streamed_answer),
     "Tenant": lambda world: world.acme,
@@ -265,21 +271,7 @@ COVERED: Final[dict[str, dict[str, Any]]] = {
     "Key.parse": {"text": "a:b:c"},
     "cached": {"key_prefix": LEFT, "key": LEFT, "sources": LEFT},
     "Embeddings": {}, "Embeddings.of": {"tenant": Made(lambda world: world.acme)},
-    # --- the documents' faces
-    **{f"CacheManager.{name}": {} for name in (
-        "delete", "get", "get_agent_config", "get_counter", "get_embedding", "get_instance",
-        "get_query_result", "increment_counter", "invalidate", "invalidate_agent_complete",
-        "invalidate_collection_complete", "llen", "lpop", "lpush", "lrange", "ltrim", "rpop",
-        "rpush", "set", "set_agent_config", "set_embedding", "set_query_result", "ttl",
-    )},
-    "CacheManager.configure": {}, "configure": {}, "current_context": {},
-    "deserialize_from_cache": {}, "serialize_for_cache": {}, "generate_resource_id_hash": {},
-    "get_embeddings_batch_with_cache": {}, "get_ttl_for_data_type": {},
-    "get_with_cache_aside": {}, "invalidate_agent_cache_cascade": {},
-    "invalidate_conversation_cache": {}, "invalidate_conversation_cache_cascade": {},
-    "invalidate_document_update": {}, "register_conversation_resolver": {},
-    "track_agent_cache_metrics": {}, "track_cache_metrics": {"value": 1.0},
-    "with_context": dict.fromkeys(("tenant", "agent", "conversation", "collection"), False),
+    **DOCUMENTED,
     # --- beside them
     "ManualClock": {"now": 1.0}, "ManualClock.advance": {"seconds": 1.0},
     "ManualClock.step_wall": {"seconds": 1.0}, "ManualClock.monotonic": {},
@@ -332,6 +324,8 @@ def found() -> dict[str, Any]:
             callables[name] = value
         if inspect.isclass(value):
             callables |= methods_of(value)
+        elif type(value).__module__.startswith("cascada"):
+            callables |= methods_of(type(value))  # an object of ours, such as a ready strategy
     for kind in HANDLES:
         callables |= methods_of(kind)
     return callables

@@ -34,10 +34,17 @@ from cascada import (
     cached,
     configure,
     generate_resource_id_hash,
+    get_cache_analytics,
+    get_cached_value,
     get_ttl_for_data_type,
     get_with_cache_aside,
+    personalized_cache,
     reset,
     serialize_for_cache,
+    set_cached_value,
+    standard_cache,
+    swr_cache,
+    tagged_cache,
 )
 from cascada.ai import Tools, request_id
 from cascada.integrations import langgraph
@@ -231,6 +238,24 @@ async def documented() -> None:
     await CacheManager.set(metric, 1, b"", "acme", ttl=timedelta(1), tags=("t",), version=3)
     await CacheManager.get("agent", None, "acme")  # type: ignore[arg-type]
     await reset()
+
+
+async def documented_in_layers() -> None:
+    assert_type(await set_cached_value("k", 1, ttl=None, priority=CachePriority.HIGH), bool)
+    assert_type(await get_cached_value("k", default=0), Any)
+    assert_type(await standard_cache.set("k", 1, ttl=timedelta(hours=1)), bool)
+    assert_type(await swr_cache.get("k", perhaps, ttl=60), dict[str, int] | None)
+    assert_type(await swr_cache.get("k", perhaps_plain), dict[str, int] | None)
+    assert_type(await tagged_cache.set("k", 1, tags=["news"]), bool)
+    assert_type(await tagged_cache.delete_by_tag("news"), int)
+    assert_type(await personalized_cache.set("k", 1, user_id=7), bool)
+    assert_type(await personalized_cache.get("k", 7, ["new"]), Any)
+    assert_type(await personalized_cache.delete_user_cache(7), int)
+    told = await get_cache_analytics()
+    assert_type(told["global_statistics"]["global_hit_ratio"], float)
+    assert_type(told["layer_statistics"]["l1"]["hits"], int)
+    await set_cached_value("k", 1, priority=3)  # type: ignore[arg-type]
+    await swr_cache.get("k", 7)  # type: ignore[call-overload]
 
 
 @cached("weather", ttl=FOREVER)

@@ -34,11 +34,18 @@ class Verdict(Enum):
     UNFIT = "unfit"  # as if it were not there
 
 
-def judge(entry: Entry, policy: Policy, now: float, *, generating: bool) -> Verdict:
+def judge(
+    entry: Entry,
+    policy: Policy,
+    now: float,
+    *,
+    generating: bool,
+    stale_for: float | None = None,
+) -> Verdict:
     """What a read may do with a valid entry at wall-clock time `now`.
 
     `generating`: the caller has a generator, so that an absence which was stored without asking
-    one says nothing to it.
+    one says nothing to it. `stale_for`: as of `Request`.
     """
     if entry.flags >> 8 != policy.version:
         return Verdict.UNFIT
@@ -49,7 +56,7 @@ def judge(entry: Entry, policy: Policy, now: float, *, generating: bool) -> Verd
         return Verdict.REFRESH_DUE if due else Verdict.FRESH
     if now >= entry.expires:
         return Verdict.UNFIT
-    if now < entry.fresh_until + stale_window(policy):
+    if now < entry.fresh_until + (stale_window(policy) if stale_for is None else stale_for):
         return Verdict.STALE
     return Verdict.FALLBACK
 
@@ -86,6 +93,7 @@ def choose(
     *,
     generating: bool,
     candidates: int,
+    stale_for: float | None = None,
 ) -> Choice:
     """The first candidate that may be served; else the first that is a spare.
 
@@ -96,7 +104,9 @@ def choose(
     spare: int | None = None
     for index, answer in enumerate(answers):
         if isinstance(answer, Found):
-            verdict = judge(answer.entry, policy, now, generating=generating)
+            verdict = judge(
+                answer.entry, policy, now, generating=generating, stale_for=stale_for
+            )
             if verdict in (Verdict.FRESH, Verdict.REFRESH_DUE, Verdict.STALE):
                 return Choice(index, verdict)
             if verdict is Verdict.FALLBACK and spare is None:

@@ -27,10 +27,14 @@ class Request:
 
     `candidates` are the keys that may answer, `key` (the first) is where a load is stored.
     `context` are names of context parts that the key leaves out; `want` is the type asked for.
-    `since`: its value is being made already, since the tiers gave these answers.
+    `since`: its value is being made already, since the tiers gave these answers. `stale_for`:
+    seconds for which this caller takes a value past its ttl while it is refreshed, and for which
+    what is loaded for him may be taken so (None: as the policy says).
     """
 
-    __slots__ = ("candidates", "context", "generating", "key", "kind", "since", "want")
+    __slots__ = (
+        "candidates", "context", "generating", "key", "kind", "since", "stale_for", "want",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -41,6 +45,7 @@ class Request:
         *,
         generating: bool = False,
         since: Fences | None = None,
+        stale_for: float | None = None,
     ) -> None:
         self.kind = kind
         self.key = candidates[0]
@@ -49,6 +54,7 @@ class Request:
         self.want = want
         self.generating = generating
         self.since = since
+        self.stale_for = stale_for
 
 
 class Answer:

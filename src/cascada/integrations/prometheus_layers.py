@@ -9,7 +9,7 @@ Those of the other layers are measured, one by one.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from itertools import accumulate, islice
+from itertools import accumulate
 from operator import add
 from typing import Final
 
@@ -23,14 +23,12 @@ from prometheus_client.metrics_core import (
 
 from cascada.engine.engine import Engine
 from cascada.engine.other_workers import Others
+from cascada.engine.probes import times_of_hits
 from cascada.integrations.prometheus_types import filled
 from cascada.model.entry import MEMORY
 from cascada.telemetry.latency import BOUNDS, Latency
 from cascada.telemetry.scrapes import Scrapes
 from cascada.tiers.contract import Usage
-
-PROBES: Final = 16
-"""Entries that a scrape looks up to tell how long a hit in memory takes."""
 
 _NOTHING: Final = Latency()
 
@@ -56,20 +54,7 @@ def response_times(engine: Engine, hits: int, scrapes: Scrapes, others: Others) 
 
 def _time_hits(engine: Engine, count: int, scrapes: Scrapes) -> None:
     """Let the times of a few look-ups stand for `count` hits."""
-    memory, now = engine.stack.memory, engine.clock.monotonic
-    times = []
-    try:
-        probes = list(islice(memory.records, PROBES))
-    except RuntimeError:  # from another thread: memory has changed under the walk
-        return
-    for record in probes:
-        used = record.used
-        started = now()
-        found = memory.peek(record.key)
-        spent = now() - started
-        if found is not None:
-            times.append(spent)
-            found.used = used  # a scrape is no use of an entry
+    times = times_of_hits(engine.stack.memory, engine.clock.monotonic)
     for index, spent in enumerate(times):
         share = count * (index + 1) // len(times) - count * index // len(times)
         scrapes.add(spent, share)

@@ -96,6 +96,8 @@ def encoded(
         value, type=wanted, vectors=request.kind.vectors, exact_floats=policy.codec == "f64"
     )
     fresh, whole = policy.lifetimes(ttl, stack.kinds.default_ttl, len(made.data))
+    if request.stale_for is not None:
+        whole = max(whole, fresh + request.stale_for)
     now = stack.now()
     fresh_until = now + fresh
     # One float where there is one moment: memory holds many entries, and keeps what it is given.

@@ -256,6 +256,7 @@ def choose(stack: Stack, request: Request, seen: Sequence[Found | Missing]) -> C
         stack.now(),
         generating=request.generating,
         candidates=len(request.candidates),
+        stale_for=request.stale_for,
     )
 
 

@@ -1,0 +1,31 @@
+"""The public callables of the documents' faces that the walk of `doors` covers."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+DOCUMENTED: Final[dict[str, dict[str, Any]]] = {
+    **{f"CacheManager.{name}": {} for name in (
+        "delete", "get", "get_agent_config", "get_counter", "get_embedding", "get_instance",
+        "get_query_result", "increment_counter", "invalidate", "invalidate_agent_complete",
+        "invalidate_collection_complete", "llen", "lpop", "lpush", "lrange", "ltrim", "rpop",
+        "rpush", "set", "set_agent_config", "set_embedding", "set_query_result", "ttl",
+    )},
+    "CacheManager.configure": {}, "configure": {}, "current_context": {},
+    "deserialize_from_cache": {}, "serialize_for_cache": {}, "generate_resource_id_hash": {},
+    "get_embeddings_batch_with_cache": {}, "get_ttl_for_data_type": {},
+    "get_with_cache_aside": {}, "invalidate_agent_cache_cascade": {},
+    "invalidate_conversation_cache": {}, "invalidate_conversation_cache_cascade": {},
+    "invalidate_document_update": {}, "register_conversation_resolver": {},
+    "track_agent_cache_metrics": {}, "track_cache_metrics": {"value": 1.0},
+    "with_context": dict.fromkeys(("tenant", "agent", "conversation", "collection"), False),
+    **{name: {"key": "k1"} for name in (
+        "delete_cached_value", "get_cached_value", "set_cached_value",
+        *(f"{kind}.{call}" for kind in ("PersonalizedCache", "StandardCache", "TaggedCache")
+          for call in ("delete", "get", "set")),
+        "SwrCache.delete", "SwrCache.get",
+    )},
+    "PersonalizedCache.delete_user_cache": {}, "TaggedCache.delete_by_tag": {},
+    "get_cache_analytics": {},
+}  # fmt: skip
+"""For each the plain values of its own, as in `COVERED`."""
