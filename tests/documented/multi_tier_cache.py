@@ -1,3 +1,4 @@
+# ruff: noqa: T201 - the document prints
 """The code of document N as it prints it: flat keys, the ready strategies, a router.
 
 Only the imports are others (`core.advanced_cache_manager` and `core.cache_strategies` are

@@ -104,9 +104,7 @@ def choose(
     spare: int | None = None
     for index, answer in enumerate(answers):
         if isinstance(answer, Found):
-            verdict = judge(
-                answer.entry, policy, now, generating=generating, stale_for=stale_for
-            )
+            verdict = judge(answer.entry, policy, now, generating=generating, stale_for=stale_for)
             if verdict in (Verdict.FRESH, Verdict.REFRESH_DUE, Verdict.STALE):
                 return Choice(index, verdict)
             if verdict is Verdict.FALLBACK and spare is None:

@@ -50,6 +50,8 @@ class LayerStatistics(TypedDict):
 
 
 class Analytics(TypedDict):
+    """All layers together, and each by itself."""
+
     global_statistics: GlobalStatistics
     layer_statistics: dict[str, LayerStatistics]
 

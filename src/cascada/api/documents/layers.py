@@ -157,8 +157,8 @@ class SwrCache:
         type_keys = handle._type_keys(FLAT)
         fresh = lifetime(ttl)
         if stale_for is not None:
-            stale_for = 0.0 if number_of(stale_for) == 0 else arguments.duration(
-                stale_for, "stale_for"
+            stale_for = (
+                0.0 if number_of(stale_for) == 0 else arguments.duration(stale_for, "stale_for")
             )
         if not engine.check.armed:
             record = type_keys.records.get(name)

@@ -21,6 +21,7 @@ from cascada.api.context import current_tenant
 from cascada.api.default import default_cache
 from cascada.api.documents.layers import FLAT, checked_priority, flat, lifetime
 from cascada.codecs.digest import generate_resource_id_hash
+from cascada.engine.engine import Engine
 from cascada.engine.loading.loaders import Terms
 from cascada.engine.request import Request
 from cascada.model.door import arguments
@@ -30,6 +31,8 @@ from cascada.model.keys import LABELS, Id, Key
 from cascada.model.names import type_at
 from cascada.model.policy import CachePriority
 from cascada.model.ttl import Duration
+
+NO_SEGMENTS: Final[tuple[Id, ...]] = ()
 
 MAX_SEGMENTS: Final = 64
 """Segments of one read: each is a key that is asked for."""
@@ -42,7 +45,7 @@ class PersonalizedCache:
         self,
         key: Id,
         user_id: Id | None = None,
-        segments: Sequence[Id] = (),
+        segments: Sequence[Id] = NO_SEGMENTS,
         default: Any = None,
     ) -> Any:
         """The user's value, else that of the first of his segments that has one, else the one that
@@ -50,7 +53,7 @@ class PersonalizedCache:
         cache, tenant = default_cache(), current_tenant()
         name = arguments.identity(key, "key")
         whose = [] if user_id is None else [_user(user_id)]
-        if segments != ():
+        if segments is not NO_SEGMENTS:  # whatever else it is has to be looked at
             whose += _segments(segments)
         keys = [_key(tenant, each, name) for each in (*whose, None)]
         if len(whose) > 1:
@@ -101,7 +104,7 @@ class PersonalizedCache:
         return (await engine.invalidate([name], strict=strict)).keys
 
     @staticmethod
-    def _one(key: Id, user_id: Id | None, segment: Id | None) -> tuple[Any, Request]:
+    def _one(key: Id, user_id: Id | None, segment: Id | None) -> tuple[Engine, Request]:
         """The engine, and what it is asked of one value."""
         name = arguments.identity(key, "key")
         if user_id is not None and segment is not None:
