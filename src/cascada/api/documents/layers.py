@@ -20,7 +20,7 @@ from cascada.model.door.plain import number_of
 from cascada.model.entry import UNSET, Unset
 from cascada.model.keys import Id
 from cascada.model.loaded import Loaded
-from cascada.model.policy import CachePriority
+from cascada.model.policy import CachePriority, priority_given
 from cascada.model.ttl import FOREVER, Duration
 
 T = TypeVar("T")
@@ -51,9 +51,8 @@ async def set_cached_value(
     REDIS_CACHE_TTL; None or 0: it never expires. After a miss of the key in this task, nothing is
     stored if the key was invalidated in between. None as a value only removes what is there.
     """
-    name = arguments.identity(key, "key")
-    checked_priority(priority)
-    return await flat().set(FLAT, name, value, ttl=lifetime(ttl), tags=tags)
+    name, given = arguments.identity(key, "key"), priority_given(priority)
+    return await flat().set(FLAT, name, value, ttl=lifetime(ttl), tags=tags, priority=given)
 
 
 async def delete_cached_value(key: Id) -> bool:
@@ -192,10 +191,3 @@ def lifetime(ttl: Duration | Unset | None) -> float | None:
     if isinstance(ttl, Unset):
         return None
     return FOREVER if ttl is None else arguments.duration(ttl, zero=True)
-
-
-def checked_priority(priority: CachePriority) -> CachePriority:
-    """A number is none: it is not clear which end is meant."""
-    return arguments.instance(
-        priority, "priority", CachePriority, "a CachePriority, such as CachePriority.HIGH"
-    )

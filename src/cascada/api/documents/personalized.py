@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from cascada.api.context import current_tenant
 from cascada.api.default import default_cache
-from cascada.api.documents.layers import FLAT, checked_priority, flat, lifetime
+from cascada.api.documents.layers import FLAT, flat, lifetime
 from cascada.codecs.digest import generate_resource_id_hash
 from cascada.engine.engine import Engine
 from cascada.engine.loading.loaders import Terms
@@ -29,7 +29,7 @@ from cascada.model.entry import UNSET, Unset
 from cascada.model.errors import BadInput
 from cascada.model.keys import LABELS, Id, Key
 from cascada.model.names import type_at
-from cascada.model.policy import CachePriority
+from cascada.model.policy import CachePriority, priority_given
 from cascada.model.ttl import Duration
 
 NO_SEGMENTS: Final[tuple[Id, ...]] = ()
@@ -81,8 +81,7 @@ class PersonalizedCache:
         `ttl` and `priority` as in `set_cached_value`.
         """
         engine, request = self._one(key, user_id, segment)
-        checked_priority(priority)
-        terms = Terms(lifetime(ttl))
+        terms = Terms(lifetime(ttl), priority=priority_given(priority))
         return await engine.set(request, engine.to_be_set(request, value, terms))
 
     async def delete(self, key: Id, user_id: Id | None = None, segment: Id | None = None) -> bool:
