@@ -1,5 +1,6 @@
 """A route of the example service that is answered from memory, against one that returns a constant
-of the same type; and what FastAPI takes for a dependency of each kind.
+of the same type; what FastAPI takes for a dependency of each kind; and a route whose response is
+kept whole (`cached_response`), given again and as 304.
 
 CPU time of all threads, by calls of the application itself: no server and no client are in it. The
 constant is a route that is added to the application, so that it is found last; to find a route
@@ -25,7 +26,12 @@ from starlette.routing import Route
 ROOT: Final = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # the example is no part of what is installed
 
-from cascada.integrations.fastapi import tenant_of  # noqa: E402
+from cascada import Tenant as Handle  # noqa: E402
+from cascada.integrations.fastapi import (  # noqa: E402
+    cached_response,
+    tenant_handle,
+    tenant_of,
+)
 from examples.agent_service.app import create_app  # noqa: E402
 from examples.agent_service.bodies import AgentId  # noqa: E402
 from examples.agent_service.records import Agent  # noqa: E402
@@ -43,10 +49,18 @@ OWN: Final = "... with the service's own dependency"
 ASYNC: Final = "... with a dependency: async def"
 TENANT: Final = "... with a dependency: tenant_of"
 CLASS: Final = "... with a dependency: a class"
+HANDLE: Final = "... with a dependency: tenant_handle"
+KEPT: Final = "a response that is kept, given again"
+UNCHANGED: Final = "a response that is kept, as 304"
 
 
-async def get(app: FastAPI, path: str) -> None:
-    """One request, as a server would hand it over."""
+Fields = tuple[tuple[bytes, bytes], ...]
+
+
+async def get(app: FastAPI, path: str, more: Fields = (), status: int = 200) -> Fields:
+    """One request, as a server would hand it over, and the header fields that it is answered
+    with."""
+    said: Fields = ()
     scope = {
         "type": "http",
         "asgi": {"version": "3.0"},
@@ -57,7 +71,7 @@ async def get(app: FastAPI, path: str) -> None:
         "raw_path": path.encode(),
         "query_string": b"",
         "root_path": "",
-        "headers": [(b"host", b"bench"), (b"x-tenant-id", b"acme")],
+        "headers": [(b"host", b"bench"), (b"x-tenant-id", b"acme"), *more],
         "client": ("127.0.0.1", 1),
         "server": ("127.0.0.1", 80),
         "state": {},
@@ -67,16 +81,20 @@ async def get(app: FastAPI, path: str) -> None:
         return {"type": "http.request", "body": b"", "more_body": False}
 
     async def send(message: dict[str, Any]) -> None:
-        if message["type"] == "http.response.start" and message["status"] != 200:
-            raise RuntimeError(f"{path} is answered with {message['status']}")
+        nonlocal said
+        if message["type"] == "http.response.start":
+            if message["status"] != status:
+                raise RuntimeError(f"{path} is answered with {message['status']}")
+            said = tuple(message["headers"])
 
     await app(scope, receive, send)
+    return said
 
 
-def case(name: str, app: FastAPI, path: str) -> Case:
+def case(name: str, app: FastAPI, path: str, more: Fields = (), status: int = 200) -> Case:
     async def run() -> None:
         for _ in range(CALLS):
-            await get(app, path)
+            await get(app, path, more, status)
 
     return Case(name, CALLS, run)
 
@@ -115,6 +133,10 @@ async def with_class(agent_id: AgentId, it: Annotated[Nothing, Depends(Nothing)]
     return AGENT
 
 
+async def with_handle(agent_id: AgentId, it: Annotated[Handle, Depends(tenant_handle)]) -> Agent:
+    return AGENT
+
+
 def returning(endpoint: Callable[..., Awaitable[Agent]], app: FastAPI, service: Any) -> FastAPI:
     """The application, where this answers `GET /agents/{agent_id}`: the routes of agents once more,
     before their own."""
@@ -147,7 +169,11 @@ async def timed(rounds: int) -> dict[str, Timing]:
                 ASYNC: with_async,
                 TENANT: with_tenant,
                 CLASS: with_class,
+                HANDLE: with_handle,
             }
+            keeping = cached_response(ttl=3600, cache=service.cache)(with_handle)
+            kept = returning(keeping, create_app(settings), service)
+            tag = dict(await get(kept, "/agents/a1"))[b"etag"]
             cases = [
                 case(CONSTANT, app, "/constant"),
                 case(READ, app, "/agents/a1"),
@@ -155,6 +181,8 @@ async def timed(rounds: int) -> dict[str, Timing]:
                     case(name, returning(each, create_app(settings), service), "/agents/a1")
                     for name, each in kinds.items()
                 ),
+                case(KEPT, kept, "/agents/a1"),
+                case(UNCHANGED, kept, "/agents/a1", ((b"if-none-match", tag),), 304),
             ]
             return await in_turn(cases, rounds, clock=ALL_CPU)
 

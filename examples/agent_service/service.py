@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from cascada import Cache, Price, configure, register_conversation_resolver
+from cascada import Cache, Price, Tenant, configure, register_conversation_resolver
 from examples.agent_service.answering import DOLLARS_IN, DOLLARS_OUT, LocalStandIn
 from examples.agent_service.caching import POLICIES, CachedReads
 from examples.agent_service.database import Database
@@ -56,6 +56,10 @@ class TenantService:
     def reads(self) -> CachedReads:
         of = self._service
         return CachedReads(of.cache, self.tenant, of.database, of.embedder, of.model)
+
+    @property
+    def handle(self) -> Tenant:
+        return self._service.cache.tenant(self.tenant)
 
     @property
     def writes(self) -> Writes:

@@ -7,7 +7,7 @@ known here the attack asks what it is.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
@@ -28,9 +28,11 @@ class Operation:
 
     method: str
     path: str
-    body: dict[str, Any] | None
-    schemas: dict[str, Any]
+    body: dict[str, Any] | None = field(compare=False)
+    schemas: dict[str, Any] = field(compare=False)
     creates: bool = False
+    unchanged: bool = False
+    """Whether it may answer 304: its response is kept whole."""
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -92,7 +94,8 @@ def operations() -> list[Operation]:
             content = declared.get("requestBody", {}).get("content", {})
             body = content.get("application/json", {}).get("schema")
             creates = method == "put" and "201" in declared["responses"]
-            found.append(Operation(method.upper(), path, body, schemas, creates))
+            unchanged = "304" in declared["responses"]
+            found.append(Operation(method.upper(), path, body, schemas, creates, unchanged))
     return found
 
 

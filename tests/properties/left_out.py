@@ -38,6 +38,7 @@ LEFT_OUT: Final[dict[str, str]] = {
     **dict.fromkeys(("RedisServer", "CountedLoader", "counted"), "a test's own: see FlakyTier"),
     "context_of": "FastAPI calls it with what it has read from a request",
     "tenant_of": "FastAPI calls it with what it has read from a request",
+    "tenant_handle": "FastAPI calls it with what it has read from a request",
     "tenant_in": "a dependency gives it the request that FastAPI has read",
     "Resolver": "a type, to be written in annotations",
     "pending_handler": "FastAPI calls it with what a route has raised",

@@ -65,6 +65,10 @@ CACHED: Final[Responses] = {
     },
 }
 """What a read may answer."""
+UNCHANGED: Final[Responses] = {
+    304: {"description": "It is what the client has: `If-None-Match` names its entity tag."},
+}
+"""What a read whose response is kept whole may answer as well."""
 NOT_THERE: Final[Responses] = {
     404: _sentence("This tenant has no such thing.", "agent 'librarian' does not exist"),
 }

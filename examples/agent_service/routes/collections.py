@@ -12,7 +12,14 @@ from examples.agent_service.bodies import (
     NewCollection,
 )
 from examples.agent_service.records import Collection, Document
-from examples.agent_service.routes.answers import CACHED, NO_EMBEDDING, NOT_THERE, TAKEN
+from examples.agent_service.routes.answers import (
+    CACHED,
+    NO_EMBEDDING,
+    NOT_THERE,
+    TAKEN,
+    UNCHANGED,
+)
+from examples.agent_service.routes.kept import kept
 from examples.agent_service.routes.request import Tenant
 
 router = APIRouter(prefix="/collections")
@@ -69,7 +76,8 @@ async def ingest(
     return {"ids": [document["id"] for document in documents]}
 
 
-@documents.get("/{document_id}", summary="A document", responses=CACHED)
+@documents.get("/{document_id}", summary="A document", responses={**CACHED, **UNCHANGED})
+@kept("document_page", "document")
 async def document(
     tenant: Tenant, collection_id: CollectionId, document_id: DocumentId
 ) -> Document:

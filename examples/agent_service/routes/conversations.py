@@ -6,7 +6,8 @@ from fastapi import APIRouter
 
 from examples.agent_service.bodies import ConversationId, MessageId, NewConversation, NewMessage
 from examples.agent_service.records import Conversation, ConversationView, Memory, Message
-from examples.agent_service.routes.answers import CACHED, NOT_THERE, TAKEN
+from examples.agent_service.routes.answers import CACHED, NOT_THERE, TAKEN, UNCHANGED
+from examples.agent_service.routes.kept import kept
 from examples.agent_service.routes.request import Tenant
 
 router = APIRouter(prefix="/conversations", tags=["conversations"], responses=NOT_THERE)
@@ -38,7 +39,12 @@ async def append(tenant: Tenant, conversation_id: ConversationId, body: NewMessa
     return await tenant.writes.append_message(conversation_id, body.role, body.text)
 
 
-@router.get("/{conversation_id}/messages", summary="All that was said", responses=CACHED)
+@router.get(
+    "/{conversation_id}/messages",
+    summary="All that was said",
+    responses={**CACHED, **UNCHANGED},
+)
+@kept("messages_page", "conversation_messages_list")
 async def messages(tenant: Tenant, conversation_id: ConversationId) -> list[Message]:
     return await tenant.told(await tenant.reads.messages(conversation_id))
 

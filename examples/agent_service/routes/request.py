@@ -12,6 +12,7 @@ from typing import Annotated, TypeVar
 
 from fastapi import Depends, Request, Response
 
+from cascada import Tenant as Handle
 from cascada import track_agent_cache_metrics
 from cascada.integrations.http import cache_status
 from examples.agent_service.caching import CachedReads, Served
@@ -45,21 +46,31 @@ class TenantRequest:
     def writes(self) -> Writes:
         return self._service.writes
 
+    @property
+    def handle(self) -> Handle:
+        """What the responses of this tenant are kept by."""
+        return self._service.handle
+
     async def told(self, served: Served[T]) -> T:
         """The value of a read, once it is told where it came from: in the header Cache-Status and
         in the service's own metrics."""
         cached = self._service.cached
         status = cache_status(served.hit, bypassed=not cached)
         self._http.headers["Cache-Status"] = status
+        hit = cached and served.hit.tier != "source"
+        await self.track(served.data_type, served.ms, served.agent, hit=hit)
+        return served.value
+
+    async def track(self, data_type: str, ms: float, agent: str | None, *, hit: bool) -> None:
+        """One read of this request, in the service's own metrics."""
         await track_agent_cache_metrics(
             self._service.tenant,
-            served.data_type,
+            data_type,
             self._request.scope["route"].name,
-            cache_hit=cached and served.hit.tier != "source",
-            latency_ms=served.ms,
-            agent_id=served.agent,
+            cache_hit=hit,
+            latency_ms=ms,
+            agent_id=agent,
         )
-        return served.value
 
 
 async def _tenant(request: Request, http: Response) -> TenantRequest:

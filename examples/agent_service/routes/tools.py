@@ -6,7 +6,8 @@ from fastapi import APIRouter
 
 from examples.agent_service.bodies import AgentId, NewTool, ToolId
 from examples.agent_service.records import Tool
-from examples.agent_service.routes.answers import CACHED, NOT_THERE, TAKEN
+from examples.agent_service.routes.answers import CACHED, NOT_THERE, TAKEN, UNCHANGED
+from examples.agent_service.routes.kept import kept
 from examples.agent_service.routes.request import Tenant
 
 router = APIRouter(prefix="/agents/{agent_id}/tools", tags=["tools"], responses=NOT_THERE)
@@ -19,7 +20,8 @@ async def add(tenant: Tenant, agent_id: AgentId, body: NewTool) -> Tool:
     return tool
 
 
-@router.get("", summary="An agent's tools", responses=CACHED)
+@router.get("", summary="An agent's tools", responses={**CACHED, **UNCHANGED})
+@kept("tools_page", "agent_tools")
 async def read(tenant: Tenant, agent_id: AgentId) -> list[Tool]:
     return await tenant.told(await tenant.reads.tools(agent_id))
 

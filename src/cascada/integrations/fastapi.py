@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final, TypeAlias, TypeVar
 from cascada.api import headers
 from cascada.api.cache import Cache
 from cascada.api.context import Context
+from cascada.api.tenant.handle import Tenant
 from cascada.model.door import arguments
 from cascada.model.errors import BadInput, MissingExtra
 from cascada.model.keys import Id
@@ -27,11 +28,14 @@ except ImportError as error:
         "cascada.integrations.fastapi needs FastAPI; run `pip install cascada[fastapi]`"
     ) from error
 
+from cascada.integrations.opened import cache_of, closed, opened
+from cascada.integrations.responses import cached_response
+
 T = TypeVar("T")
 
 __all__ = [
-    "Resolver", "context_of", "lifespan", "pending_handler",
-    "tenant_from", "tenant_in", "tenant_of",
+    "Resolver", "cached_response", "context_of", "handle_from", "lifespan", "pending_handler",
+    "tenant_from", "tenant_handle", "tenant_in", "tenant_of",
 ]  # fmt: skip
 
 RETRY_AFTER: Final = 5
@@ -54,7 +58,11 @@ def lifespan(cache: Cache) -> Callable[[Any], AbstractAsyncContextManager[None]]
     @asynccontextmanager
     async def run(app: Any) -> AsyncIterator[None]:
         async with cache:
-            yield
+            opened(app, cache)
+            try:
+                yield
+            finally:
+                closed(app)
 
     return run
 
@@ -119,19 +127,60 @@ def tenant_from(resolver: Resolver) -> Callable[[Request], AsyncIterator[str]]:
     arguments.function(resolver, "resolver", "a function of a request")
 
     async def tenant(request: Request) -> AsyncIterator[str]:
-        said = resolver(request)
-        if inspect.isawaitable(said):
-            said = await said
-        context = said if isinstance(said, Context) else Context(tenant_id=said)
-        try:
-            named = arguments.tenant(context.tenant_id)
-        except BadInput as error:
-            sentence = f"the caller's tenant: {error}"
-            raise HTTPException(401, sentence, {"WWW-Authenticate": "Bearer"}) from error
+        named, context = await _said_by(resolver, request)
         with context:
             yield named
 
     return tenant
+
+
+async def tenant_handle(
+    request: Request, x_tenant_id: Annotated[str | None, Header(alias="X-Tenant-ID")] = None
+) -> Tenant:
+    """`mine: Annotated[Tenant, Depends(tenant_handle)]`: the handle of the tenant that the header
+    X-Tenant-ID names, else 400, in the cache that this application's `lifespan` has opened (the
+    default cache, if none has).
+
+    As for `tenant_of`, whoever may call may claim any tenant. It makes nothing the current context.
+    """
+    return cache_of(request.app).tenant(tenant_in(request))
+
+
+def handle_from(
+    resolver: Resolver, cache: Cache | None = None
+) -> Callable[[Request], Awaitable[Tenant]]:
+    """A dependency like `tenant_handle`, where `resolver` tells who is asking, as for
+    `tenant_from`. What a Context says beside the tenant narrows the handle.
+
+    cache: the one to use (left out: what `lifespan` has opened, else the default).
+    """
+    arguments.function(resolver, "resolver", "a function of a request")
+    if cache is not None:
+        arguments.instance(cache, "cache", Cache, "a Cache")
+
+    async def handle(request: Request) -> Tenant:
+        named, context = await _said_by(resolver, request)
+        return (cache or cache_of(request.app)).tenant(
+            named,
+            agent=context.agent_id,
+            conversation=context.conversation_id,
+            collection=context.collection_id,
+        )
+
+    return handle
+
+
+async def _said_by(resolver: Resolver, request: Request) -> tuple[str, Context]:
+    """The tenant that a resolver tells, and the Context; 401 if it tells none."""
+    said = resolver(request)
+    if inspect.isawaitable(said):
+        said = await said
+    context = said if isinstance(said, Context) else Context(tenant_id=said)
+    try:
+        return arguments.tenant(context.tenant_id), context
+    except BadInput as error:
+        sentence = f"the caller's tenant: {error}"
+        raise HTTPException(401, sentence, {"WWW-Authenticate": "Bearer"}) from error
 
 
 def tenant_in(request: Request) -> str:

@@ -1,0 +1,207 @@
+"""`cached_response` in an application: FastAPI does all that it does without it."""
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import httpx
+import pytest
+from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, Request, Response, WebSocket
+from fastapi.responses import HTMLResponse, PlainTextResponse
+from fastapi.testclient import TestClient
+from pydantic import BaseModel, Field
+
+from cascada import Cache
+from cascada.integrations.fastapi import cached_response, handle_from
+from cascada.model.errors import Misuse
+from tests.integrations.test_responses import Mine, Runs, app, cache, client, clock, http, runs
+
+__all__ = ["app", "cache", "clock", "http", "runs"]
+
+
+class Person(BaseModel):
+    full_name: str = Field(serialization_alias="fullName")
+    secret: str = "hidden"
+    nick: str | None = None
+
+
+class Shown(BaseModel):
+    full_name: str = Field(serialization_alias="fullName")
+
+
+async def unlike(app: FastAPI) -> tuple[dict[str, Any], list[tuple[int, bytes, dict[str, str]]]]:
+    """The document, and what each route answers the second time."""
+    answers = []
+    async with app.router.lifespan_context(app), client(app) as http:
+        for path in [each for each in app.openapi()["paths"]]:
+            await http.get(path)
+            got = await http.get(path)
+            added = {"etag", "vary", "age", "cache-control", "cache-status"}
+            fields = {k: v for k, v in got.headers.items() if k not in added}
+            answers.append((got.status_code, got.content, fields))
+    return app.openapi(), answers
+
+
+def furnished(keep: Callable[[Any], Any]) -> FastAPI:
+    """Routes of many kinds, whose endpoints `keep` decorates."""
+    app, router, html = FastAPI(), APIRouter(prefix="/r"), APIRouter(prefix="/html")
+
+    async def dated(response: Response) -> None:
+        response.headers["X-Of-Request"] = "yes"
+
+    ann = {"full_name": "Ann", "nick": None}
+
+    @router.get("/model", response_model_exclude_none=True, dependencies=[Depends(dated)])
+    @keep
+    async def model() -> Person:
+        """What it says."""
+        return Person(**ann)
+
+    @router.get("/filtered", response_model=Shown)
+    @keep
+    def filtered(response: Response) -> Any:
+        response.headers["X-Of-Endpoint"] = "yes"
+        return Person(**ann)
+
+    @router.get("/named", response_model=Person, response_model_by_alias=False)
+    @keep
+    def named() -> Any:
+        return ann
+
+    @router.get("/class", response_class=PlainTextResponse)
+    @keep
+    async def of_a_class() -> str:
+        return "plain"
+
+    @router.get("/own", dependencies=[Depends(dated)])
+    @keep
+    async def own() -> Response:
+        return HTMLResponse("<p>", headers={"X-Own": "yes"})
+
+    @html.get("/default")
+    @keep
+    async def default() -> str:
+        return "<p>"
+
+    @router.get("/none")
+    @keep
+    async def none() -> None:
+        return None
+
+    app.include_router(router)
+    app.include_router(router, prefix="/again")
+    app.include_router(html, default_response_class=HTMLResponse)
+    return app
+
+
+async def test_fastapi_makes_the_same_of_an_endpoint_with_it_and_without(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CASCADA_TENANT", "acme")
+    async with Cache() as cache:
+        kept = await unlike(furnished(cached_response(ttl=60, cache=cache)))
+        plain = await unlike(furnished(lambda endpoint: endpoint))
+        assert kept == plain
+        assert (await cache.stats()).total.hits == len(plain[1])
+
+
+async def test_what_dependencies_set_is_each_requests_own(
+    app: FastAPI, http: httpx.AsyncClient, runs: Runs
+) -> None:
+    async def session(response: Response) -> None:
+        response.set_cookie("session", f"{runs('session')}")
+        response.headers["X-Both"] = "of the dependency"
+
+    @app.get("/page", dependencies=[Depends(session)])
+    @cached_response(ttl=60)
+    async def page(mine: Mine, response: Response) -> int:
+        response.headers["X-Both"] = "of the endpoint"
+        return runs("page")
+
+    for number in (1, 2, 3):
+        answer = await http.get("/page")
+        assert answer.json() == 1
+        assert answer.headers["Set-Cookie"].startswith(f"session={number};")
+        assert answer.headers.get_list("X-Both") == ["of the endpoint"]
+
+
+async def test_background_tasks_run_with_the_endpoint_or_with_each_request(
+    app: FastAPI, http: httpx.AsyncClient, runs: Runs
+) -> None:
+    async def counted(tasks: BackgroundTasks) -> None:
+        tasks.add_task(runs, "each")
+
+    @app.get("/page", dependencies=[Depends(counted)])
+    @cached_response(ttl=60)
+    async def page(mine: Mine, tasks: BackgroundTasks) -> int:
+        tasks.add_task(runs, "once")
+        return 1
+
+    for _ in range(3):
+        await http.get("/page")
+    assert runs == {"each": 3, "once": 1}
+
+
+async def test_a_mounted_application_has_the_cache_of_the_one_it_is_in(
+    app: FastAPI, http: httpx.AsyncClient, cache: Cache, runs: Runs
+) -> None:
+    below = FastAPI()
+
+    @below.get("/page")
+    @cached_response(ttl=60, data_type="page")
+    async def page(mine: Mine) -> int:
+        return runs("page")
+
+    app.mount("/one", below)
+    app.mount("/two", below)
+    said = [(await http.get(f"/{at}/page")).json() for at in ("one", "one", "two", "two")]
+    assert said == [1, 1, 2, 2]
+    assert (await cache.tenant("acme").invalidate("page", "*")).keys == 2
+
+
+async def test_a_handle_may_come_from_what_the_service_says(cache: Cache, runs: Runs) -> None:
+    app = FastAPI()
+
+    def claim(request: Request) -> str | None:
+        return request.headers.get("Session")
+
+    mine = handle_from(claim, cache)
+
+    @app.get("/page", dependencies=[])
+    @cached_response(ttl=60)
+    async def page(whose: Annotated[Any, Depends(mine)]) -> str:
+        return f"{whose.tenant} {runs('page')}"
+
+    async with cache, client(app, "mallory") as http:
+        assert (await http.get("/page")).status_code == 401
+        for _ in range(2):
+            assert (await http.get("/page", headers={"Session": "acme"})).json() == "acme 1"
+        assert (await http.get("/page", headers={"Session": "other"})).json() == "other 2"
+
+
+async def test_called_by_hand_an_endpoint_is_what_it_was(runs: Runs) -> None:
+    @cached_response(ttl=60)
+    async def page(page_id: int) -> int:
+        return runs("page") + page_id
+
+    @cached_response(ttl=60)
+    def plain(page_id: int) -> int:
+        return page_id
+
+    assert [await page(10), await page(page_id=10)] == [11, 12]
+    assert await plain(7) == 7
+
+
+def test_a_websocket_is_not_touched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CASCADA_TENANT", "acme")
+    app = furnished(cached_response(ttl=60, cache=Cache()))
+
+    @app.websocket("/ws")
+    async def ws(websocket: WebSocket) -> None:
+        await websocket.accept()
+        await websocket.send_text("hello")
+        await websocket.close()
+
+    with pytest.raises(Misuse, match="WebSocket"):
+        cached_response()(ws)
+    with TestClient(app).websocket_connect("/ws") as socket:
+        assert socket.receive_text() == "hello"
