@@ -86,6 +86,7 @@ class Cache:
         tiers: Sequence[Tier] | None = None,
     ) -> None:
         from cascada.api import urls
+        from cascada.api.context import enter
         from cascada.api.tenant.handle import Tenant
         from cascada.engine.build import build
 
@@ -125,7 +126,7 @@ class Cache:
             if database is not None:
                 url = arguments.secret(database, "database", "a URL or a path of a file", Url)
                 lower.append(urls.database_tier(url, self.options, clock))
-        self._engine = build(self.options, lower, clock)
+        self._engine = build(self.options, lower, clock, enter)
         self._hits = self._engine.hits
         self._handle_of = Tenant  # imported above, and made for each request
         self._handles: dict[Any, Tenant] = {}

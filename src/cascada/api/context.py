@@ -92,6 +92,11 @@ def _left(context: Context, entered: _Entered | None) -> _Entered | None:
     return entered[0], _left(context, entered[1]), entered[2]
 
 
+def enter(tenant: str) -> None:
+    """Make a tenant the current one, for the rest of this task."""
+    Context(tenant_id=tenant).__enter__()
+
+
 def current_context() -> Context | None:
     """The context of the request that this code runs for."""
     entered = current.get()

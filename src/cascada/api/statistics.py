@@ -44,7 +44,9 @@ class TypeStatistics:
     so many differed at once, 1 s and 10 s later; unchecked: whose source did not say. timed_hits,
     timed_seconds: hits whose source was timed, too. stored, stored_bytes: what was given to the
     tiers; bulky: of it, what was larger than its type should be. oversized, unstorable: loaded
-    values that only their callers had.
+    values that only their callers had. prefetch_fetched: what was brought before anybody asked for
+    it; prefetch_used: what somebody then asked for; prefetch_wasted: what went before that (or
+    never came: prefetch_failed).
 
     spent: what sources were asked for, for whatever reason, and took. saved_by: what reads have
     saved that were answered without: "hits" by what a tier had, "replays" by a stream that it had,
@@ -72,6 +74,10 @@ class TypeStatistics:
     bulky: int = 0
     oversized: int = 0
     unstorable: int = 0
+    prefetch_fetched: int = 0
+    prefetch_used: int = 0
+    prefetch_wasted: int = 0
+    prefetch_failed: int = 0
     spent: Bill = field(default_factory=Bill)
     saved_by: Mapping[str, Bill] = field(default_factory=lambda: dict.fromkeys(SAVED_BY, Bill()))
 
@@ -87,6 +93,12 @@ class TypeStatistics:
     def hit_ratio(self) -> float:
         """Hits over hits and misses."""
         return self.hits / self.reads if self.reads else 0.0
+
+    @property
+    def prefetch_precision(self) -> float | None:
+        """Of what was prefetched and has come to its end, the share that was used."""
+        known = self.prefetch_used + self.prefetch_wasted
+        return self.prefetch_used / known if known else None
 
     @property
     def saved(self) -> Bill:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from cascada.codecs.values import ValueCodec
@@ -20,6 +20,7 @@ from cascada.engine.kinds import Kinds
 from cascada.engine.lifecycle import Lifecycle
 from cascada.engine.selfcheck import SelfCheck
 from cascada.engine.stack import Stack
+from cascada.engine.strategies.ahead import Prefetcher
 from cascada.engine.tasks.limits import LoadLimits
 from cascada.engine.trace import Trace
 from cascada.engine.write_behind import WriteBehind
@@ -46,8 +47,16 @@ from cascada.tiers.memory.tier import MemoryTier
 logger = logging.getLogger("cascada")
 
 
-def build(options: Options, lower: Sequence[Tier], clock: Clock | None = None) -> Engine:
-    """The engine of these options, over the tiers `lower`, top to bottom."""
+def build(
+    options: Options,
+    lower: Sequence[Tier],
+    clock: Clock | None = None,
+    enter: Callable[[str], None] = lambda tenant: None,
+) -> Engine:
+    """The engine of these options, over the tiers `lower`, top to bottom.
+
+    `enter` makes a tenant the current one, for a loader that no caller has brought.
+    """
     clock = clock or SystemClock()
     limits = options.limits
     trace = Trace(options.observers, clock.monotonic, [tier.name for tier in lower])
@@ -89,6 +98,7 @@ def build(options: Options, lower: Sequence[Tier], clock: Clock | None = None) -
     )
     if options.write_strategy == "WRITE_BEHIND":
         stack.behind = _behind(stack, guarded)
+    stack.ahead = Prefetcher(stack, limits.prefetch_budget, clock, enter)
     for data_type, policy in options.policies.items():
         if policy.type is not None:
             stack.codec.declared(policy.type, f"the Policy.type of {data_type}")

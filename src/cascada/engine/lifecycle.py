@@ -203,6 +203,7 @@ class Lifecycle:
             for tier in reversed(self._stack.tiers):
                 closing.push_async_callback(tier.aclose)
             if here:
+                self._stack.ahead.stop()
                 try:
                     if self._stack.behind is not None:
                         await self._stack.behind.drain()

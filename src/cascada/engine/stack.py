@@ -7,12 +7,12 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from contextvars import Context
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from weakref import WeakValueDictionary
 
 from cascada.codecs.values import ValueCodec
 from cascada.engine.kinds import Kind, Kinds
-from cascada.engine.request import Request
+from cascada.engine.request import Loader, Request
 from cascada.engine.tasks.background import Background
 from cascada.engine.tasks.limits import LoadLimits
 from cascada.engine.tasks.singleflight import Flights
@@ -39,6 +39,32 @@ _ABSENT: Final = int(Flag.ABSENT)  # calculating with the enum's member takes ha
 _NO_PRICES: Final[Mapping[str, Price]] = {}
 
 
+Way = Callable[[], tuple[Request, Loader] | None]
+"""How a key is loaded when no caller has brought a loader; None: not any more."""
+
+
+class Ahead(Protocol):
+    """Who brings what is likely to be asked for next (`engine/strategies/ahead.py`)."""
+
+    def asked(self, requests: Sequence[Request]) -> None:
+        """These are asked for, and memory has not answered at once."""
+
+    def knows(self, key: Key, way: Way) -> None:
+        """A caller asks for this key, and without him it may be loaded like this."""
+
+    def holds(self, key: Key) -> bool:
+        """Whether what is there was brought ahead, and nobody has asked for it yet."""
+
+    def begin(self) -> None:
+        """A new event loop."""
+
+    def stop(self) -> None:
+        """The cache closes."""
+
+    def after_fork(self) -> None:
+        """All of it was the parent's."""
+
+
 class Stack:
     """Memory, the tiers below it, and the tools of the paths. It decides nothing.
 
@@ -55,6 +81,7 @@ class Stack:
     limits: LoadLimits
     shared_reads: Coalescer[Request, Any]
     discarding: WeakValueDictionary[Key, asyncio.Lock]
+    ahead: Ahead
 
     def __init__(
         self,
@@ -103,6 +130,7 @@ class Stack:
         """Begin with nothing that another thread of the parent's may have held or known."""
         self.kinds.after_fork()
         self.memory.after_fork()
+        self.ahead.after_fork()
 
     def listen(self, freshness: Freshness) -> None:
         """Let `freshness` say until when memory may be trusted."""
@@ -118,6 +146,7 @@ class Stack:
         self.flights = Flights()
         self.limits = limits
         self.discarding = WeakValueDictionary()
+        self.ahead.begin()
         # The first use, which settles, may be inside a `bypass()`.
         self.watchers = self._always_watching + self.bypasses
         self.hits_are_told_together = False

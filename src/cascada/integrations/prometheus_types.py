@@ -30,6 +30,10 @@ COUNTED: Final = {
     "bulky": "Stored values over bulky_bytes of their type, which are kept for bulky_ttl.",
     "oversized": "Loaded values over max_value_bytes, which were handed out and not stored.",
     "unstorable": "Loaded values that cannot be stored: their callers alone had them.",
+    "prefetch_fetched": "Values that were brought before anybody had asked for them.",
+    "prefetch_used": "Of those, what somebody then asked for.",
+    "prefetch_wasted": "Of those, what went before anybody asked, or never came.",
+    "prefetch_failed": "Of those, what never came.",
     "checked": "Hits that were compared with their source (self-check, or mode observe).",
     "unchecked": "Hits that were to be compared, and whose source did not say.",
 }

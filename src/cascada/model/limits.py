@@ -8,10 +8,11 @@ its `Policy`.
 from __future__ import annotations
 
 from functools import partial
-from typing import Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 from cascada.model.door import arguments
 from cascada.model.door.checked import Checked, field, or_none
+from cascada.model.door.plain import number_of
 from cascada.model.ttl import Duration
 
 OnPending = Literal["raise", "warn"]
@@ -26,6 +27,13 @@ LARGEST_VALUE: Final = 256 * 2**20
 _bytes = partial(arguments.integer, least=1, of="a whole number of bytes")
 _count = partial(arguments.integer, least=1)
 _seconds = arguments.seconds
+
+
+def _share(given: Any, what: str) -> float:
+    plain = number_of(given)
+    if plain is None or not 0 < plain < 1:
+        raise arguments.refused(what, given, "a share between 0 and 1, such as 0.02")
+    return plain
 
 
 class Limits(Checked):
@@ -45,6 +53,8 @@ class Limits(Checked):
     load_timeout: what a loader may take (None: as long as it needs).
     max_loads, max_loads_per_type: how many loaders run at once.
     load_wait: how long more of them wait for their turn.
+    prefetch_budget: what `Policy(prefetch=True)` may cost: so many fetches in vain for each miss,
+        and that share of memory for what nobody has asked for yet.
     self_check: how far apart two hits are that are compared with their source (None or 0: none is).
     redis_connection_timeout: what a connection may take, in the background.
     redis_socket_timeout: how long a connection may be silent before it is given up.
@@ -67,6 +77,7 @@ class Limits(Checked):
     max_loads: int = field(64, _count)
     max_loads_per_type: int = field(16, _count)
     load_wait: float = field(5.0, _seconds)
+    prefetch_budget: float = field(0.02, _share)
     self_check: float | None = field(None, or_none(partial(_seconds, zero=True)))
     redis_connection_timeout: float = field(20.0, _seconds)
     redis_socket_timeout: float = field(5.0, _seconds)

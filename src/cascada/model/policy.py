@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from enum import IntEnum
 from functools import partial
@@ -111,6 +112,11 @@ class Policy(Checked):
     checkable: whether hits may be compared with their source (`self_check`). Say no where asking
         it is dear, or where it says something else each time, as a language model does (None: yes,
         but for `agent_response` and `model_answer`).
+    prefetch: what is likely to be asked for next is loaded before anybody asks, once it is known
+        what follows what. The loader of a `@cached` function is called for it with arguments of
+        before (plain ones), outside of any request; other keys are moved up from the tiers below.
+    loader: how a value of the type is loaded where no caller brings a loader: a function of its
+        `Key`, async or plain, that needs no request.
     bulky_bytes: a value whose stored form is larger is counted, warned of, and fresh for bulky_ttl
         at most (None: no size is too large).
     codec: of the lists of floats of `embedding` and `vector_store`: "f32" halves their space and
@@ -149,6 +155,10 @@ class Policy(Checked):
         None, or_none(partial(priority_given, error=InvalidPolicy))
     )
     checkable: bool | None = field(None, or_none(_flag))
+    prefetch: bool = field(False, _flag)
+    loader: Callable[[Key], Any] | None = field(
+        None, or_none(partial(arguments.function, accepted="a function of a Key"))
+    )
     bulky_bytes: int | None = field(
         None, or_none(partial(arguments.integer, least=1, error=InvalidPolicy))
     )

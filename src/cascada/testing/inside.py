@@ -83,6 +83,12 @@ class Inside:
         return self.stack.background._finishing
 
     @property
+    def brings_ahead(self) -> bool:
+        """Whether something is being prefetched, or about to be."""
+        ahead: Any = self.stack.ahead
+        return bool(ahead._under_way or ahead._queue)
+
+    @property
     def being_checked(self) -> bool:
         """Whether a hit is being compared with its source."""
         return bool(+self.check._under_way)
@@ -247,6 +253,11 @@ class InsidePoll:
     @log.setter
     def log(self, log: ChangeLog) -> None:
         self._feed._log = log
+
+
+def followers_of(learner: Any, key: Any) -> int:
+    """Of how many keys a prefetching learner counts that they have followed this one."""
+    return len(learner._rows[key].followers)
 
 
 def turns_of(framework: Any) -> int:

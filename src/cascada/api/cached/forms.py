@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, cast, overload
 
+from cascada.api.cached.again import tell_how_to_load
 from cascada.api.cached.function import CachedForm, CachedFunction, look_like
 from cascada.engine.carrying import waited
 from cascada.model.entry import Invalidated
@@ -42,13 +43,17 @@ class AsyncCached(CachedForm[P], Generic[P, T]):
             if record is not None and (hit := cache._hits.one(record, recipe.wanted)) is not None:
                 value: T = hit.value
                 return value
-        found = await cache.tenant(key.tenant).load(
+        tenant = cache.tenant(key.tenant)
+        sources = recipe.sources(args_, kwargs)
+        if cache._engine.kinds.of(key.tenant, key.data_type).policy.prefetch:
+            tell_how_to_load(tenant, recipe, key, sources, args_, kwargs)
+        found = await tenant.load(
             key.data_type,
             key.resource_id,
             recipe.loader(args_, kwargs, key),
             ttl=recipe.ttl,
             tags=recipe.tags,
-            sources=recipe.sources(args_, kwargs),
+            sources=sources,
             type=recipe.wanted,
         )
         return cast(T, found.value)

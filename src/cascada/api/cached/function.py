@@ -51,7 +51,7 @@ _AROUND: Final = (Loaded, AsyncIterator, AsyncGenerator, AsyncIterable)
 _UNLIKE: Final = frozenset({str, int, bytes, UUID, type(None)})
 """Of two of these types no values are equal."""
 
-_SCALARS: Final = _UNLIKE | {bool}
+SCALARS: Final = _UNLIKE | {bool}
 """What may be remembered: it neither changes, nor says itself what it is equal to."""
 
 
@@ -91,8 +91,8 @@ class CachedFunction:
         self.is_async = _is_async(function)
         self.signature = inspect.signature(self._base)
         # What may change from one call to the next is looked at in each of them.
-        brought = map(type, (*self._brought, *self._named.values()))
-        self._is_plain = not callable(key) and _SCALARS.issuperset(brought)
+        self.brought = (*self._brought, *self._named.values())
+        self._is_plain = not callable(key) and SCALARS.issuperset(map(type, self.brought))
         self._key = Template(key, self.signature, self.name) if isinstance(key, str) else key
         self._judge = judge
         self._policy = policy
@@ -148,7 +148,7 @@ class CachedFunction:
         call: tuple[Any, ...] = (stated, given, *named) if named else (stated, given)
         if not _UNLIKE.issuperset(map(type, given)):
             types = tuple(map(type, given))
-            if not _SCALARS.issuperset(types):
+            if not SCALARS.issuperset(types):
                 return self._make_key(current_tenant(), args, named)
             call = (*call, types)  # 1 and True are equal, but not one
         key = self._keys.get(call)

@@ -81,16 +81,20 @@ class Finding(msgspec.Struct, frozen=True):
 class Explanation(msgspec.Struct, frozen=True):
     """Every finding, in the order in which a read looks, and what it comes to.
 
-    `unstored`: why this process did not store what it has loaded last, if it did not.
+    `unstored`: why this process did not store what it has loaded last, if it did not. `prefetched`:
+    what memory has was brought ahead, and nobody has asked for it yet.
     """
 
     key: str
     verdict: str
     findings: tuple[Finding, ...]
     unstored: str | None = None
+    prefetched: bool = False
 
     def __str__(self) -> str:
         lines = [f"{self.key}: {self.verdict}", *map(str, self.findings)]
+        if self.prefetched:
+            lines.append("  what l1 has was prefetched, and nobody has asked for it yet")
         if self.unstored is not None:
             lines.append(f"  what was loaded last is not stored: {self.unstored}")
         return "\n".join(lines)
@@ -121,7 +125,8 @@ async def explain(stack: Stack, request: Request) -> Explanation:
             verdict = f"a hit in {tier.name} ({choice.verdict.value}), under {found}"
             decided = True
     unstored = stack.trace.why_unstored(request.key)
-    return Explanation(request.key.text, verdict, tuple(findings), unstored)
+    prefetched = stack.ahead.holds(request.key)
+    return Explanation(request.key.text, verdict, tuple(findings), unstored, prefetched)
 
 
 async def _with_ending(tier: Tier, key: Key, finding: Finding) -> Finding:

@@ -23,6 +23,7 @@ from cascada.engine.reading.item import Item
 from cascada.engine.reading.lookup import Lookup
 from cascada.engine.request import Loader, LoadResult, Request
 from cascada.engine.stack import Stack
+from cascada.engine.tasks.callers import CallerLeft
 from cascada.engine.tasks.replay import TooLong
 from cascada.engine.tasks.singleflight import Flight
 from cascada.model.bills.cost import cost_of_failure, packed
@@ -340,6 +341,10 @@ async def _fail(stack: Stack, failed: Sequence[tuple[Item, BaseException]], seco
     await release(stack, items)
     for item, error in failed:
         flight = item.flight
+        if isinstance(error, CallerLeft):
+            # The source has not failed: whoever has joined tries his own loader.
+            flight.fail(error)
+            continue
         stack.flights.cool(item.request.key, stack.timer() + COOL_DOWN)
         begun = flight.live is not None and flight.live.passed  # then a fallback is not its end
         if (

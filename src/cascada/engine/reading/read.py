@@ -31,6 +31,8 @@ async def get_one(stack: Stack, request: Request, default: Any) -> Hit[Any] | Mi
     if not stack.lower or sources.current(stack) is not None or is_typed(request):
         return (await get(stack, [request], default))[0]
     started = stack.timer()
+    if request.kind.policy.prefetch:
+        stack.ahead.asked([request])
     if stack.flights:
         await until_stored(stack, [request])
     hit: Hit[Any] | SharedRead = await stack.shared_reads.ask(request)
@@ -46,6 +48,8 @@ async def get(
 ) -> list[Hit[Any] | Miss]:
     """What the tiers have; a miss remembers what it saw. `at_once`: all of one moment."""
     started = stack.timer()
+    if requests and requests[0].kind.policy.prefetch:
+        stack.ahead.asked(requests)
     if stack.flights:
         await until_stored(stack, requests)
     found: list[Hit[Any] | Answer | Miss]

@@ -81,6 +81,15 @@ class LoadLimits:
         finally:
             self._queue.pop(turn, None)
 
+    def spares(self, data_type: str, begun: int = 0) -> bool:
+        """Whether there is a slot for what nobody waits for: half of them are left to callers.
+
+        `begun`: so many of that kind have begun, and may not have their slots yet.
+        """
+        of_type = self._of_type.get(data_type, 0)
+        free = min(self.in_all - 2 * self._running, self.of_a_type - 2 * of_type)
+        return not self._queue and free >= 2 * (begun + 1)
+
     def leave(self, data_type: str, ticket: Ticket) -> None:
         """Give the slot back as soon as what the load runs is over, though it has given up.
 
