@@ -326,6 +326,28 @@ async def test_every_metric_is_documented_and_nothing_else(cache: Cache, acme: T
     assert named == exposed
 
 
+async def test_policies_on_trial_are_a_label_more_and_add_up() -> None:
+    policies = {"x": Policy(ttl=60, trial=Policy(ttl=600))}
+    async with Cache(policies=policies) as cache:
+        acme = cache.tenant("acme")
+        for number in range(40):
+            await acme.load("x", str(number), lambda: "value")
+            await acme.get("x", str(number))
+        await acme.get("y", "1")
+        found = await scrape(cache)
+        assert found.labels("cache_hit_total", "variant") == {"", "a", "b"}
+        of = (await cache.stats()).trials["x"]
+        for variant in ("a", "b"):
+            assert found("cache_hit_total", variant=variant) == of[variant].hits > 10
+            assert found("cache_loads_total", variant=variant) == of[variant].loads
+            waited = found("cache_answer_seconds_total", variant=variant)
+            assert waited == pytest.approx(of[variant].answer_seconds)
+        assert found("cache_hit_total", data_type="x") == 40
+        assert found("cache_miss_total", data_type="y", variant="") == 1
+        of_tenants = await scrape(cache, tenants=5)
+        assert of_tenants("cache_hit_total", tenant="acme", variant="a") == of["a"].hits
+
+
 def test_without_the_library_the_error_says_what_to_install() -> None:
     said = subprocess.run(
         [

@@ -260,6 +260,7 @@ COVERED: Final[dict[str, dict[str, Any]]] = {
         "durable": False, "strict": False, "shared": False, "sensitive": False, "max_ttl": 60.0,
         "bulky_bytes": 1000, "bulky_ttl": 60.0, "codec": "f64", "version": 1,
         "checkable": True, "sources": "required", "prefetch": True, "loader": row,
+        "trial": Policy(ttl=9), "trial_share": 0.25,
     },
     "Loaded": {"scope": Scope("a1"), "cost": Decimal("1.5"), "store": True},
     "Cost": {"tokens_in": 7, "tokens_out": 3, "tokens_cached": 2, "tokens_written": 1},

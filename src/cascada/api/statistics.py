@@ -17,7 +17,7 @@ from typing import Final, TypeVar
 from msgspec.structs import astuple
 
 from cascada.engine.engine import Engine
-from cascada.engine.kinds import OTHER, Kind
+from cascada.engine.kinds import OTHER, VARIANTS, Kind
 from cascada.model.bills.bill import Bill
 from cascada.model.entry import MEMORY
 from cascada.telemetry.custom import Series
@@ -38,15 +38,16 @@ class TypeStatistics:
     """One data type, of all tenants or of one. Reads that shared a load are neither hit nor miss.
 
     by_tier: hits, by the name of the tier that answered. coalesced: reads that shared another
-    caller's load. stale: answers past their ttl. loads, load_failures, load_seconds: what loaders
-    did, and took. refused: values that a tier did not take, as they were invalidated meanwhile.
-    corrupt: stored bytes that did not decode. checked: hits that were compared with their source;
-    so many differed at once, 1 s and 10 s later; unchecked: whose source did not say. timed_hits,
-    timed_seconds: hits whose source was timed, too. stored, stored_bytes: what was given to the
-    tiers; bulky: of it, what was larger than its type should be. oversized, unstorable: loaded
-    values that only their callers had. prefetch_fetched: what was brought before anybody asked for
-    it; prefetch_used: what somebody then asked for; prefetch_wasted: what went before that (or
-    never came: prefetch_failed).
+    caller's load. stale: answers past their ttl. answer_seconds: how long all reads that memory did
+    not answer at once have waited, misses for their loads, too. loads, load_failures, load_seconds:
+    what loaders did, and took. refused: values that a tier did not take, as they were invalidated
+    meanwhile. corrupt: stored bytes that did not decode. checked: hits that were compared with
+    their source; so many differed at once, 1 s and 10 s later; unchecked: whose source did not say.
+    timed_hits, timed_seconds: hits whose source was timed, too. stored, stored_bytes: what was
+    given to the tiers; bulky: of it, what was larger than its type should be. oversized,
+    unstorable: loaded values that only their callers had. prefetch_fetched: what was brought before
+    anybody asked for it; prefetch_used: what somebody then asked for; prefetch_wasted: what went
+    before that (or never came: prefetch_failed).
 
     spent: what sources were asked for, for whatever reason, and took. saved_by: what reads have
     saved that were answered without: "hits" by what a tier had, "replays" by a stream that it had,
@@ -57,6 +58,7 @@ class TypeStatistics:
     misses: int = 0
     coalesced: int = 0
     stale: int = 0
+    answer_seconds: float = 0.0
     loads: int = 0
     load_failures: int = 0
     load_seconds: float = 0.0
@@ -141,7 +143,8 @@ class Statistics:
     mode: of the cache ("mixed": of caches in several). types: by data type. tiers: by name, from
     memory down. tracked: the application's own measurements, and those of the cascades. workers: of
     how many processes that live these are the counts. tenants: the same for each tenant, of so many
-    in the order in which they were first met; the rest is `other`.
+    in the order in which they were first met; the rest is `other`. trials: of types with a
+    `Policy(trial=)`, the share of its own policy, "a", and that of the one tried, "b".
     """
 
     mode: str
@@ -150,6 +153,7 @@ class Statistics:
     tracked: Sequence[Series] = ()
     workers: int = 1
     tenants: Mapping[str, Statistics] = field(default_factory=dict)
+    trials: Mapping[str, Mapping[str, TypeStatistics]] = field(default_factory=dict)
 
     @property
     def total(self) -> TypeStatistics:
@@ -160,7 +164,10 @@ class Statistics:
         total = self.total
         costs = [name for name, told in _COSTS.items() if told(total.saved) or told(total.spent)]
         rows: list[tuple[str, ...]] = [("type", *_HEADINGS, *_of_costs(costs))]
-        rows += [(name, *_cells(row, costs)) for name, row in sorted(self.types.items())]
+        for name, row in sorted(self.types.items()):
+            rows.append((name, *_cells(row, costs)))
+            for variant, part in self.trials.get(name, {}).items():
+                rows.append((f"  {variant}", *_cells(part, costs)))
         rows.append(("all", *_cells(total, costs)))
         first, *others = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = [
@@ -248,7 +255,21 @@ def counted(engine: Engine, tenants: int = 0) -> Statistics:
         {name: added_up(rows) for name, rows in by_type.items()},
         tracked=engine.trace.tracked.all(),
         tenants={name: Statistics(mode, types) for name, types in of_each.items()} if named else {},
+        trials=_trials(engine.kinds.all()),
     )
+
+
+def _trials(kinds: Sequence[Kind]) -> dict[str, dict[str, TypeStatistics]]:
+    """What each policy has done of those types on which another one was tried."""
+    found: dict[str, dict[str, list[Kind]]] = {}
+    for kind in kinds:
+        if kind.variant:
+            of_type = found.setdefault(kind.data_type, {name: [] for name in VARIANTS})
+            of_type[kind.variant].append(kind)
+    return {
+        data_type: {variant: added_up(rows) for variant, rows in of_type.items()}
+        for data_type, of_type in found.items()
+    }
 
 
 def counts_by(

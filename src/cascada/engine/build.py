@@ -65,6 +65,7 @@ def build(
         clock,
         capacity_bytes=limits.l1_bytes,
         kind_of=kinds.of_prefix,
+        kind_for=kinds.of_key,
         due_at=partial(due_at, debug=options.debug),
     )
     guarded = [

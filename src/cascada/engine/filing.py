@@ -179,7 +179,8 @@ class Filing:
             trace.tracked.on_change(series)
 
     def _file_kind(self, kind: Kind) -> None:
-        cells = self._row("type", kind.tenant, kind.data_type)
+        variant = (kind.variant,) if kind.variant else ()
+        cells = self._row("type", kind.tenant, kind.data_type, *variant)
         if cells is None:
             return
         kind.cells = cells

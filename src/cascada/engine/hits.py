@@ -54,7 +54,7 @@ class Hits:
                 value = decode(record.data, record.codec, record.flags, type=wanted)
             except CorruptEntry:
                 return None  # the slow path counts it and replaces it
-        if self._stack.watchers and not self._is_seen(record):
+        if self._stack.watchers and not self._is_seen(record, now):
             return None
         record.used = now
         kind = record.partition.kind
@@ -106,6 +106,7 @@ class Hits:
             self._stack.watchers
             or get_ident() != self._life.home._thread_id
             or (now >= memory.freshness.until and not memory.freshness.extend(now))
+            or partition.kind.arms is not None
         ):
             now = float("inf")  # each by itself
         saved = 0
@@ -127,7 +128,7 @@ class Hits:
             kind.cells[0] = kind.in_memory = kind.in_memory + saved
         return found
 
-    def _is_seen(self, record: Record) -> bool:
+    def _is_seen(self, record: Record, began: float) -> bool:
         """Whether it may be given to this caller, though somebody watches: who does is told."""
         stack = self._stack
         if self._passing_by() or sources.must_ask_below(stack):
@@ -135,5 +136,5 @@ class Hits:
         if sources.current(stack) is not None:
             sources.note_key(stack, record.key, record)
         if stack.trace.observers and not stack.hits_are_told_together:
-            stack.tell_hit(record.partition.kind, record.key)
+            stack.tell_hit(record.partition.kind, record.key, self._now() - began)
         return True

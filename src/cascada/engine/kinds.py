@@ -10,6 +10,8 @@ number of tenants or types, whatever callers make up.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from hashlib import blake2b
+from itertools import chain
 from threading import RLock
 from typing import Any, Final
 
@@ -24,13 +26,16 @@ MAX_SHARED: Final = 1000
 OTHER: Final = "other"
 
 _NONE: Final[dict[str, int]] = {}
+VARIANTS: Final = "a", "b"
+"""What the policy of a type and the one that is tried beside it are called."""
 NOWHERE: Final[list[float]] = [0]
 """The `cells` of a kind whose hits are written nowhere else."""
 
 
 class Counters:
     """Counts since the start of the process; seconds are sums. Hits in memory are `l1` and,
-    read by other threads, `elsewhere`, and those `below` it by the tier's name.
+    read by other threads, `elsewhere`, and those `below` it by the tier's name. `answer_seconds`:
+    how long all other reads have waited for their answers.
 
     Hits that were compared with their source: `checked`, and how many of those `differed` at once,
     after 1 s, after 10 s; `unchecked` are those whose source did not say. Hits whose source was
@@ -47,9 +52,9 @@ class Counters:
     """
 
     __slots__ = (
-        "below", "bulky", "checked", "coalesced", "corrupt", "differed", "differed_1s",
-        "differed_10s", "elsewhere", "in_memory", "load_failures", "load_seconds", "loads",
-        "misses", "oversized", "prefetch_failed", "prefetch_fetched", "prefetch_used",
+        "answer_seconds", "below", "bulky", "checked", "coalesced", "corrupt", "differed",
+        "differed_1s", "differed_10s", "elsewhere", "in_memory", "load_failures", "load_seconds",
+        "loads", "misses", "oversized", "prefetch_failed", "prefetch_fetched", "prefetch_used",
         "prefetch_wasted", "refused", "replayed", "saved_below", "saved_elsewhere", "shared",
         "spent", "stale", "stored", "stored_bytes", "timed_hits", "timed_seconds", "unchecked",
         "unfit", "unstorable",
@@ -68,7 +73,7 @@ class Counters:
         self.prefetch_wasted = self.prefetch_failed = 0
         self.timed_hits = 0
         self.saved_below = self.saved_elsewhere = self.replayed = self.shared = self.spent = 0
-        self.load_seconds = self.timed_seconds = 0.0
+        self.answer_seconds = self.load_seconds = self.timed_seconds = 0.0
 
     @property
     def l1(self) -> int:
@@ -100,20 +105,41 @@ class Counters:
 class Kind(Counters):
     """One data type of one tenant, and its counts. `told`: of `l1`, what observers know of.
 
+    `arms`: while another policy is tried beside its own, a kind for the values of each, which is
+    the `variant` of its type. Then nothing counts here.
     `cells`: who adds to `in_memory` writes it into the first one, too. It is what other processes
     see (`engine/filing.py`), or NOWHERE.
     """
 
-    __slots__ = ("cells", "data_type", "policy", "tenant", "told", "vectors")
+    __slots__ = (
+        "arms", "cells", "data_type", "policy", "tenant", "told", "variant", "vectors",
+    )  # fmt: skip
 
-    def __init__(self, tenant: str, data_type: str, policy: Policy) -> None:
+    def __init__(self, tenant: str, data_type: str, policy: Policy, variant: str = "") -> None:
         super().__init__()
+        self.arms: tuple[Kind, Kind] | None = None
+        self.variant = variant
         self.tenant = tenant
         self.data_type = data_type
         self.policy = policy
         self.told = 0
         self.cells: Any = NOWHERE
         self.vectors = data_type in ("embedding", "vector_store")
+
+    def of(self, tenant: str, resource_id: str) -> Kind:
+        """The kind of one value of it: itself, unless a policy is on trial."""
+        arms = self.arms
+        if arms is None:
+            return self
+        return arms[is_tried(tenant, self.data_type, resource_id, self.policy.trial_share)]
+
+
+def is_tried(tenant: str, data_type: str, resource_id: str, share: float) -> bool:
+    """Whether a value is of the share on which a policy is tried: by its names alone, so that it is
+    the same in every process, after every restart, in whatever context."""
+    key = "\n".join((str(len(tenant)), tenant, str(len(data_type)), data_type, resource_id))
+    hashed = blake2b(key.encode("utf-8"), digest_size=8, key=b"cascada trial").digest()
+    return int.from_bytes(hashed) < share * 2**64
 
 
 class Kinds:
@@ -128,6 +154,8 @@ class Kinds:
         self._kinds: dict[tuple[str, str], Kind] = {}
         self._shared: dict[str, Kind] = {}
         self._rest: Kind | None = None
+        # Also of trials that have ended: what was counted stays.
+        self._arms: dict[Kind, tuple[Kind, Kind]] = {}
         self.on_new: Callable[[Kind], None] | None = None
         # Other threads may meet a type at the same time; they count while they hold it, too.
         self.lock = RLock()
@@ -167,17 +195,42 @@ class Kinds:
         return kind
 
     def _new(self, tenant: str, data_type: str, policy: Policy) -> Kind:
-        kind = Kind(tenant, data_type, policy)
+        kind = self._counted(Kind(tenant, data_type, policy))
+        self._try(kind)
+        return kind
+
+    def _counted(self, kind: Kind) -> Kind:
         if self.on_new is not None:
             self.on_new(kind)
         return kind
+
+    def _try(self, kind: Kind) -> None:
+        """Begin or end the trial that its policy asks for."""
+        if kind.policy.trial is None:
+            kind.arms = None
+            return
+        arms = self._arms.get(kind)
+        if arms is None:
+            a, b = (
+                self._counted(Kind(kind.tenant, kind.data_type, kind.policy, name))
+                for name in VARIANTS
+            )
+            arms = self._arms[kind] = a, b
+        for arm, policy in zip(arms, kind.policy.variants, strict=True):
+            arm.policy = with_built_in(kind.data_type, policy)
+        kind.arms = arms
+
+    def of_key(self, kind: Kind, tenant: str, resource_id: str) -> Kind:
+        """As which kind memory keeps a value of a partition's kind."""
+        return kind if kind.arms is None else kind.of(tenant, resource_id)
 
     def of_prefix(self, prefix: Prefix) -> Kind:
         return self.of(prefix[0], prefix[1])
 
     def all(self) -> list[Kind]:
         rest = () if self._rest is None else (self._rest,)
-        return [*self._kinds.values(), *self._shared.values(), *rest]
+        arms = chain.from_iterable(self._arms.values())
+        return [*self._kinds.values(), *self._shared.values(), *rest, *arms]
 
     @property
     def strict(self) -> bool:
@@ -197,6 +250,7 @@ class Kinds:
             for kind in (*self._kinds.values(), *self._shared.values()):
                 if kind.data_type == data_type:
                     kind.policy = chosen
+                    self._try(kind)
 
 
 def stale_window(policy: Policy) -> float:

@@ -76,7 +76,7 @@ def others_of(live: Numbers, dead: Numbers, tiers: Sequence[str]) -> Others:
     add(live, dead)
     for key, row in live.items():
         if key[0] == "type":
-            found.kinds.append(_kind(key[1], key[2], row, tiers))
+            found.kinds.append(_kind(key[1:], row, tiers))
         elif key[0] == "latency":
             latency = found.latencies[key[1]] = Latency()
             *counts, latency.seconds = row
@@ -88,8 +88,10 @@ def others_of(live: Numbers, dead: Numbers, tiers: Sequence[str]) -> Others:
     return found
 
 
-def _kind(tenant: str, data_type: str, row: list[float], tiers: Sequence[str]) -> Kind:
-    kind = Kind(tenant, data_type, _NO_POLICY)
+def _kind(whose: Sequence[str], row: list[float], tiers: Sequence[str]) -> Kind:
+    """`whose`: a tenant, a data type, and perhaps its variant."""
+    tenant, data_type, *variant = whose
+    kind = Kind(tenant, data_type, _NO_POLICY, *variant)
     for name, number in zip(COUNTERS, row, strict=False):
         setattr(kind, name, int(number) if name in _WHOLE else number)
     at = len(COUNTERS)

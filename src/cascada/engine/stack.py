@@ -12,6 +12,7 @@ from weakref import WeakValueDictionary
 
 from cascada.codecs.values import ValueCodec
 from cascada.engine.kinds import Kind, Kinds
+from cascada.engine.log_lines import LogLines
 from cascada.engine.request import Loader, Request
 from cascada.engine.tasks.background import Background
 from cascada.engine.tasks.limits import LoadLimits
@@ -123,6 +124,8 @@ class Stack:
         self.watchers = self._always_watching
         self.hits_are_told_together = False
         self.bypasses = 0
+        trace.on_debugging = self._write_lines
+        self._lines: LogLines | None = None
         # Does a step on the thread that the cache is at home on, wherever it is asked for.
         self.at_home: Callable[[Callable[[], None]], None] = lambda step: step()
 
@@ -148,16 +151,32 @@ class Stack:
         self.discarding = WeakValueDictionary()
         self.ahead.begin()
         # The first use, which settles, may be inside a `bypass()`.
+        self.trace.mind_level()
         self.watchers = self._always_watching + self.bypasses
         self.hits_are_told_together = False
+
+    def _write_lines(self, on: bool) -> None:
+        """Write lines of reads while somebody listens to their level."""
+        observers, records = self.trace.observers, self.memory.records
+        alone = not observers
+        if on:
+            why = f"to stay within {self.memory.capacity} bytes"
+            self._lines = LogLines(self.timer, lambda: (records.evictions, why))
+            observers.append(self._lines)
+        elif self._lines is not None:
+            observers.remove(self._lines)
+            alone = not observers
+        if alone:  # the first observer, or none any more
+            self._always_watching += 1 if on else -1
+            self.watchers += 1 if on else -1
 
     def watch(self, by: int) -> None:
         """So many more look at each hit."""
         self.watchers += by
 
-    def tell_hit(self, kind: Kind, key: Key) -> None:
+    def tell_hit(self, kind: Kind, key: Key, seconds: float) -> None:
         """Tell the observers of one hit in memory; of the next ones together, if there are many."""
-        if not self.trace.hit_in_memory(kind, key):
+        if not self.trace.hit_in_memory(kind, key, seconds):
             # From now on: there may be a thousand more in this turn of the loop.
             self.hits_are_told_together = True
             self.watchers -= 1

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import logging
 import math
-import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import FunctionType, MethodType
 from typing import Any, Final
 
 from cascada.engine.kinds import Kind
 from cascada.engine.request import Answer, Request
+from cascada.engine.tier_trace import TierTrace
 from cascada.model.bills.bill import UNKNOWN, count_of
 from cascada.model.dependencies import BY_CONTEXT, unreached
 from cascada.model.door.secret import without_values
@@ -42,14 +42,7 @@ MAX_SAID: Final = 1000
 """Data types and causes that are warned of once; callers may make up any number of types."""
 
 
-_CALLED: Final = {
-    "l2": ("Redis", "serving from memory"),
-    "l3": ("The cache database", "going on without it"),
-}
-"""What people know the tiers as, and what is done without them."""
-
-
-class Trace:
+class Trace(TierTrace):
     """Counts and events of one engine."""
 
     def __init__(
@@ -59,11 +52,9 @@ class Trace:
         tiers: Sequence[str] = (),
     ) -> None:
         """`tiers`: the names of those below memory."""
-        self._timer = timer
-        self._said: Warned[str] = Warned()
+        super().__init__(timer)
         self.observers = list(observers)
         self.done = Named()
-        self.tier_errors = Named()
         self.restarts = Named()
         self.tracked = Tracked()
         self.latencies = {name: Latency() for name in (*tiers, SOURCE)}
@@ -73,6 +64,15 @@ class Trace:
         self._unstored: dict[Key, str] = {}
         self._unreached: set[str] = set()
         self._many_since, self._singly = -math.inf, 0
+        self.debugging = False
+        # Told when somebody begins to listen to lines of level DEBUG, or ends to.
+        self.on_debugging: Callable[[bool], None] = lambda on: None
+
+    def mind_level(self) -> None:
+        """Levels change while a program runs; the usual hit must not look."""
+        if logger.isEnabledFor(logging.DEBUG) != self.debugging:
+            self.debugging = not self.debugging
+            self.on_debugging(self.debugging)
 
     @property
     def invalidations(self) -> int:
@@ -92,9 +92,11 @@ class Trace:
     ) -> None:
         """A read of the slow path got its answers, or none. `timed`: what they would have saved is
         counted by itself, once their sources have been asked as well."""
+        self.mind_level()
         below: dict[str, int] = {}
         for request, answer in zip(requests, answers, strict=True):
             kind = request.kind
+            kind.answer_seconds += seconds
             if isinstance(answer, Miss):
                 kind.misses += 1
                 continue
@@ -128,14 +130,14 @@ class Trace:
             what, tier, stale = _outcome(answer)
             self._emit(what, request.kind, request.key, tier, stale=stale, seconds=seconds)
 
-    def hit_in_memory(self, kind: Kind, key: Key) -> bool:
+    def hit_in_memory(self, kind: Kind, key: Key, seconds: float) -> bool:
         """A hit on the fast path, which counts itself; only called if anybody observes.
 
         False: there are so many at present that those to come are told together
         (`hits_in_memory`), or telling them would take thrice as long as they do.
         """
         kind.told += 1
-        self._emit("hit", kind, key, MEMORY)
+        self._emit("hit", kind, key, MEMORY, seconds=seconds)
         now = self._timer()
         if now - self._many_since >= TOGETHER:
             self._many_since, self._singly = now, 0
@@ -158,6 +160,11 @@ class Trace:
         kind.spent += spent
         if self.observers:
             self._emit("load", kind, key, seconds=seconds, count=count)
+
+    def spent(self, requests: Sequence[Request], bills: Sequence[int]) -> None:
+        """What their source was asked for, past all tiers."""
+        for request, bill in zip(requests, bills, strict=True):
+            request.kind.spent += bill
 
     def made(self, kind: Kind, entry: Entry | None) -> None:
         """A caller has made a value by himself; it is spent if he says what it cost."""
@@ -275,54 +282,6 @@ class Trace:
     def counted(self, counter: str, amount: int, metadata: object) -> None:
         """A counter was changed, and the caller says what for; it is stored nowhere."""
         logger.debug("counter %s: %+d, %r", counter, amount, metadata)
-
-    def tier_changed(self, tier: str, available: bool, why: str) -> None:
-        name, instead = _CALLED.get(tier, (tier, "going on without it"))
-        if available:
-            logger.warning("%s is available again", name)
-        else:
-            logger.warning("%s unavailable, %s: %s", name, instead, why)
-        self._send(Event("tier_up" if available else "tier_down", tier=tier, detail=why or None))
-
-    def tier_still_away(self, tier: str, why: str) -> None:
-        logger.warning("%s is still unavailable: %s", tier, why)
-
-    def tier_full(self, tier: str, why: str) -> None:
-        if self._said.due(f"{tier} is full", self._timer()):
-            logger.warning(
-                "%s takes nothing more, what is loaded is not stored there: %s; "
-                "give it more memory, or let it evict (docs/production.md)",
-                tier,
-                why,
-            )
-
-    def pending(self, tier: str, why: str) -> None:
-        """An invalidation that only this process remembers was not raised for."""
-        if self._said.due(f"{tier} is pending", self._timer()):
-            logger.warning("an invalidation is pending: %s", why)
-
-    def still_pending(self, tier: str, names: int, seconds: float) -> None:
-        """Invalidations have waited for a tier for so long."""
-        if self._said.due(f"{tier} is owed", self._timer()):
-            logger.warning(
-                "%s could not be told of %d invalidated names yet, the oldest for %.0f s; it is "
-                "not read before, and other processes may serve what was invalidated",
-                tier,
-                names,
-                seconds,
-            )
-
-    def own_fault(self, tier: str, error: Exception) -> None:
-        """A call to a tier failed in our own code. The error's text may hold a value: left out."""
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        place = f"{type(error).__name__} in {where.filename}:{where.lineno}"
-        if self._said.due(place, self._timer()):
-            logger.error("%s could not be used, by a fault that is not its own: %s", tier, place)
-
-    def tier_failed(self, tier: str, why: str) -> None:
-        logger.debug("%s: %s", tier, why)
-        self.tier_errors[tier] += 1
-        self._send(Event("tier_error", tier=tier, detail=why))
 
     def failed_aside(self, name: str) -> None:
         """Work that goes on for ever has failed, and begins again."""

@@ -4,14 +4,15 @@ Nothing here runs on a hit. What `Cache.stats()` tells is turned into metrics at
 `prometheus_types.py` has those of data types, `prometheus_layers.py` those of layers.
 
 Labels are bounded: so many data types, and so many tenants if tenants are asked for, in the order
-in which they were first met; what comes later is `other`, as a label and only there.
+in which they were first met; what comes later is `other`, as a label and only there. While a policy
+is tried beside another one, its type has a third label: `variant`, a or b.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 from weakref import WeakKeyDictionary
 
@@ -86,8 +87,10 @@ class CacheCollector(Collector):
         return metrics
 
     def _metrics(self, others: Others) -> Iterator[Metric]:
-        rows = counts_by(self._engine, self._labels(others), others.kinds)
-        yield from of_types(rows, self._label_names, self._engine)
+        kinds = [*self._engine.kinds.all(), *others.kinds]
+        names = self._label_names(kinds)
+        rows = counts_by(self._engine, self._labels(kinds, names), others.kinds)
+        yield from of_types(rows, names, self._engine)
         in_memory = sum(row.by_tier[MEMORY] for row in rows.values())
         yield response_times(self._engine, in_memory, self._scrapes, others)
         yield from of_layers(self._engine, self._usage, others)
@@ -114,19 +117,24 @@ class CacheCollector(Collector):
         yield counts
         yield sums
 
-    @property
-    def _label_names(self) -> list[str]:
-        return ["data_type", "tenant"] if self._tenants else ["data_type"]
+    def _label_names(self, kinds: Sequence[Kind]) -> list[str]:
+        names = ["data_type"]
+        if any(kind.variant for kind in kinds):
+            names.append("variant")
+        return [*names, "tenant"] if self._tenants else names
 
-    def _labels(self, others: Others) -> Callable[[Kind], Label]:
+    def _labels(self, kinds: Sequence[Kind], names: Sequence[str]) -> Callable[[Kind], Label]:
         """What each type of each tenant is called."""
-        kinds, scrapes = [*self._engine.kinds.all(), *others.kinds], self._scrapes
+        scrapes = self._scrapes
         types = first(self._data_types, scrapes.types, (kind.data_type for kind in kinds))
         tenants = first(self._tenants, scrapes.tenants, (kind.tenant for kind in kinds))
-        named = len(self._label_names)
-        return lambda kind: (
-            types.get(kind.data_type, OTHER), tenants.get(kind.tenant, OTHER)
-        )[:named]  # fmt: skip
+        called: Mapping[str, Callable[[Kind], str]] = {
+            "data_type": lambda kind: types.get(kind.data_type, OTHER),
+            "variant": lambda kind: kind.variant,
+            "tenant": lambda kind: tenants.get(kind.tenant, OTHER),
+        }
+        shown = [called[name] for name in names]
+        return lambda kind: tuple([of(kind) for of in shown])
 
     def _refresh_from_another_thread(self) -> None:
         loop = self._engine.life.loop

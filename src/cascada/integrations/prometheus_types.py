@@ -21,6 +21,7 @@ COUNTED: Final = {
     "loads": "Values that loaders brought.",
     "load_failures": "Loads that raised.",
     "load_seconds": "Seconds that loads took, added up.",
+    "answer_seconds": "Seconds that reads waited which memory did not answer at once, added up.",
     "coalesced": "Reads that were answered by another caller's load.",
     "stale": "Answers past their ttl, served while refreshing or since the source failed.",
     "refused": "Loaded values that a tier refused, because they were invalidated meanwhile.",

@@ -72,6 +72,26 @@ def _parts(given: Any, what: str) -> tuple[str, ...]:
     return tuple([arguments.choice(each, what, CONTEXT_PARTS, InvalidPolicy) for each in given])
 
 
+def _share(given: Any, what: str) -> float:
+    plain = number_of(given)
+    if plain is None or not 0 < plain < 1:
+        accepted = "a share of the keys between 0 and 1, such as 0.5"
+        raise arguments.refused(what, given, accepted, InvalidPolicy)
+    return plain
+
+
+def _tried(given: Any, what: str) -> Policy:
+    """A policy beside another one: what says where values are, and what they are, is not its."""
+    if not isinstance(given, Policy):
+        raise arguments.refused(what, given, "a Policy(...)", InvalidPolicy)
+    if alike := [name for name in OF_ALL_VALUES if name in given.said]:
+        raise InvalidPolicy(
+            f"{what} says {alike[0]}, which is the same for all values of a type; "
+            "say it of the policy that it is tried against"
+        )
+    return given
+
+
 def _not_yet(given: Any, what: str, why: str) -> bool:
     """A field that a later version acts on: to take it now would promise what nobody keeps."""
     if _flag(given, what):
@@ -124,6 +144,10 @@ class Policy(Checked):
     sources: "required": what was made from nothing that is known is not stored (None: it is).
     version: 0..255, of the shape of the values; entries of another version are misses.
     type: what stored values are decoded to (a dataclass, a model, `set[int]`, ...).
+    trial: another policy, tried beside this one on a share of the keys (an A/B test); what it does
+        not say is as here. Which keys: always the same ones, in every process. `stats().trials` has
+        both side by side.
+    trial_share: that share, between 0 and 1.
     """
 
     error = InvalidPolicy
@@ -167,6 +191,14 @@ class Policy(Checked):
     sources: Literal["required"] | None = field(None, or_none(_one_of("required")))
     version: int = field(0, partial(arguments.integer, least=0, most=255, error=InvalidPolicy))
     type: Any = field(None, lambda given, what: given)  # the codecs check it
+    trial: Policy | None = field(None, or_none(_tried))
+    trial_share: float = field(0.5, _share)
+
+    @property
+    def variants(self) -> tuple[Policy, Policy]:
+        """This policy and the one that is tried beside it, whole."""
+        assert self.trial is not None
+        return self, Policy(**{**self.said, "trial": None, **self.trial.said})
 
     def is_bulky(self, size: int) -> bool:
         """Whether a value of so many stored bytes is larger than it should be."""
@@ -183,6 +215,14 @@ class Policy(Checked):
         if not (self.stale_for or self.stale_if_error):
             return fresh, fresh
         return fresh, fresh + max(seconds(self.stale_for or 0), seconds(self.stale_if_error or 0))
+
+
+OF_ALL_VALUES: Final = (
+    "varies_by", "lookup", "strict", "durable", "sensitive", "version", "type", "trial",
+    "trial_share",
+)  # fmt: skip
+"""What a policy says of all values of its type: where they are, what they are, who hears of them.
+It is asked without an id, or decides whether a value that is stored already can be read."""
 
 
 _VARIES_BY: Final[dict[str, tuple[ContextPart, ...]]] = {

@@ -1,4 +1,4 @@
-"""What has been warned of lately, so that a log says it once for each key and minute."""
+"""What a log has said lately: a warning once for each key and minute, of many reads a few."""
 
 from __future__ import annotations
 
@@ -30,3 +30,22 @@ class Warned(Generic[K]):
         while len(self._last) > MAX_KEYS:
             del self._last[next(iter(self._last))]
         return True
+
+
+class Sampled:
+    """Of things that happen all the time, one each EACH seconds, by what they are called."""
+
+    EACH: Final = 0.1
+
+    def __init__(self) -> None:
+        self._said: dict[str, tuple[float, int]] = {}
+
+    def due(self, what: str, now: float, count: int = 1) -> int:
+        """How many there were since the last one that was told of, if this one is to be; else 0."""
+        last, untold = self._said.get(what, (now - self.EACH, 0))
+        untold += count
+        if now - last < self.EACH:
+            self._said[what] = last, untold
+            return 0
+        self._said[what] = now, 0
+        return untold

@@ -63,7 +63,8 @@ class PersonalizedCache:
         record = engine.partition_of(keys[0][:5]).records.get(name)
         if record is not None and (hit := engine.hits.one(record)) is not None:
             return hit.value
-        request = Request(engine.kinds.of(tenant, FLAT), tuple(keys))
+        kind = engine.kinds.of(tenant, FLAT).of(tenant, name)
+        request = Request(kind, tuple(keys))
         found = await engine.get(request, default)
         return found.value if found else default
 
@@ -117,7 +118,7 @@ class PersonalizedCache:
         elif segment is not None:
             whose = _segment(segment)
         handle = flat()
-        kind = handle._engine.kinds.of(handle.tenant, FLAT)
+        kind = handle._engine.kinds.of(handle.tenant, FLAT).of(handle.tenant, name)
         return handle._engine, Request(kind, (_key(handle.tenant, whose, name),))
 
 

@@ -58,7 +58,8 @@ class TypeKeys:
         keys: tuple[Key, ...] = ()
         for prefix in prefixes:  # mostly one
             keys += (_key(Key, (*prefix, last)),)
-        return Request(self.kind, keys, context, want, generating=generating)
+        kind = self.kind if self.kind.arms is None else self.kind.of(self.prefix[0], last)
+        return Request(kind, keys, context, want, generating=generating)
 
     def _worked_out(self) -> tuple[tuple[Prefix, ...], tuple[str, ...]]:
         """The keys without their id, and the names of the context parts that they leave out."""

@@ -139,7 +139,7 @@ async def load_uncached(stack: Stack, requests: Sequence[Request], loader: Loade
         stack.limits.leave(data_type, ticket)
     each = (stack.timer() - started) / len(produced)
     bills = [packed(each, made.cost, stack.prices) for made in produced]
-    kind.spent += sum(bills)
+    stack.trace.spent(requests, bills)
     answers = []
     for request, made, cost in zip(requests, produced, bills, strict=True):
         if made.error is not None:

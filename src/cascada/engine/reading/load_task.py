@@ -9,11 +9,12 @@ take which value). Whatever happens, each of its flights has a result and ends.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Final
 
+from cascada.engine.kinds import Kind
 from cascada.engine.loading import fitness
 from cascada.engine.loading.dependencies import LoadContext
 from cascada.engine.loading.encode import entry_of, over
@@ -176,14 +177,31 @@ async def _load(stack: Stack, items: Sequence[Item], loader: Loader) -> None:
         # Not before: to encode many values takes a while, in which the leases must not end.
         first.owner.stop_renewing()
     if good:
-        loaded, seconds = good[0][0].request.key, stack.timer() - started
-        stack.trace.loaded(kind, loaded, seconds, _billed(stack, good, seconds))
+        _count(stack, good, stack.timer() - started)
         await _keep(stack, good, context)
     if len(good) < len(items):
         results = zip(items, produced, strict=True)
         failed = [(item, made.error) for item, made in results if made.error is not None]
         # Where others are good, theirs is the time.
         await _fail(stack, failed, 0.0 if good else stack.timer() - started)
+
+
+def _count(stack: Stack, good: Sequence[Good], seconds: float) -> None:
+    """Together they took that."""
+    for of_kind in _by_kind(good):
+        request, took = of_kind[0][0].request, seconds * len(of_kind) / len(good)
+        stack.trace.loaded(request.kind, request.key, took, _billed(stack, of_kind, took))
+
+
+def _by_kind(good: Sequence[Good]) -> Iterable[Sequence[Good]]:
+    """Those of each kind: all of one type are mostly of one, unless a policy is on trial."""
+    kind = good[0][0].request.kind
+    if len(good) == 1 or all(item.request.kind is kind for item, *_ in good):
+        return (good,)
+    kinds: dict[Kind, list[Good]] = {}
+    for each in good:
+        kinds.setdefault(each[0].request.kind, []).append(each)
+    return kinds.values()
 
 
 def _billed(stack: Stack, good: Sequence[Good], seconds: float) -> int:

@@ -248,7 +248,7 @@ class Prefetcher:
         return None if verdict in (Verdict.FALLBACK, Verdict.UNFIT) else record
 
     def _kind_of(self, key: Key) -> Kind:
-        return self._stack.kinds.of(key.tenant, key.data_type)
+        return self._stack.kinds.of(key.tenant, key.data_type).of(key.tenant, key.resource_id)
 
     # --- what is brought ------------------------------------------------------------------------
 

@@ -48,15 +48,30 @@ class Partition:
 
     `records` are they, by id. `kind` is the engine's, for all of them. `cells` are those of the
     names that all of them bear, the tenant's first, while there are any.
+
+    Where the kind of a record depends on its id (a policy is on trial), the record has a partition
+    of that kind, an arm of the `whole` one. It has the same records; its cells are the whole's.
     """
 
-    __slots__ = ("__weakref__", "cells", "kind", "prefix", "records")
+    __slots__ = ("__weakref__", "arms", "cells", "kind", "prefix", "records", "whole")
 
     def __init__(self, prefix: Prefix, kind: Any) -> None:
         self.prefix = prefix
         self.kind = kind
         self.records: dict[str, Record] = {}
         self.cells: tuple[Cell, ...] = ()
+        self.whole: Partition | None = None
+        self.arms: dict[int, Partition] | None = None
+
+    def arm(self, kind: Any) -> Partition:
+        """The partition of those records of this one that are of another kind."""
+        if self.arms is None:
+            self.arms = {}
+        arm = self.arms.get(id(kind))
+        if arm is None:
+            arm = self.arms[id(kind)] = Partition(self.prefix, kind)
+            arm.records, arm.whole = self.records, self
+        return arm
 
     def key(self, resource_id: str) -> Key:
         return _key(Key, (*self.prefix, resource_id))

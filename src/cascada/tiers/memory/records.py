@@ -37,7 +37,7 @@ tiers below remember theirs for longer.)
 class Records:
     """`meanwhile` are those that were stored while the tier below was away, by key.
 
-    `names`, `kind_of` and `due_at` are the memory tier's.
+    `names`, `kind_of`, `kind_for` and `due_at` are the memory tier's.
     """
 
     def __init__(
@@ -46,6 +46,7 @@ class Records:
         capacity: int,
         names: InvalidationLog,
         kind_of: Callable[[Prefix], Any],
+        kind_for: Callable[[Any, str, str], Any],
         due_at: Callable[[Any, Entry], float],
     ) -> None:
         self._clock = clock
@@ -53,6 +54,7 @@ class Records:
         self._eviction = LeastRecentlyUsed()
         self._names = names
         self._kind_of = kind_of
+        self._kind_for = kind_for
         self._due_at = due_at
         self._versions: OrderedDict[Key, int] = OrderedDict()
         self._partitions: WeakValueDictionary[Prefix, Partition] = WeakValueDictionary()
@@ -114,6 +116,8 @@ class Records:
 
         None if there is no room for it.
         """
+        partition = partition.whole or partition
+        kind = self._kind_for(partition.kind, partition.prefix[0], resource_id)
         # The key itself needs no cell while its record is here: `apply` finds it by its key.
         cells = self._names.cells_of(partition, resource_id)
         shared = partition.cells
@@ -122,12 +126,13 @@ class Records:
             self.drop(old)
         if entry.names:
             cells += tuple(map(self._names.cell, entry.names))
-        record = Record(partition, resource_id, entry, seq, cells, now)
+        of_kind = partition if kind is partition.kind else partition.arm(kind)
+        record = Record(of_kind, resource_id, entry, seq, cells, now)
         to_monotonic = now - self._clock.time()
         born = entry.created + to_monotonic
         if abs(born - now) > MOMENT:  # else one float is enough, of which there may be millions
             record.born = born
-        record.due = self._due_at(partition.kind, entry) + to_monotonic
+        record.due = self._due_at(kind, entry) + to_monotonic
         # Who is the first of a partition weighs what all of it share.
         if partition.records:
             weight = weight_of(resource_id, entry, cells[len(shared) :])
@@ -162,7 +167,7 @@ class Records:
         partition = record.partition
         del partition.records[record.resource_id]
         if not partition.records:
-            partition.cells = ()
+            (partition.whole or partition).cells = ()
         self._count -= 1
         if self.meanwhile:
             self.meanwhile.pop(record.key, None)

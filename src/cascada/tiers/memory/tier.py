@@ -58,8 +58,9 @@ class MemoryTier:
     """See the module's text. `capacity_bytes` bounds the weight of all records, `ring` the names.
 
     `freshness` says until when invalidations have been heard of. `kind_of` is asked once per prefix
-    for what the engine wants to find on a hit, and `due_at` once per record for the moment from
-    which a hit needs a decision (expiry, refresh ahead); both come from the engine.
+    for what the engine wants to find on a hit, `kind_for` once per record whether that is another
+    one for this id, and `due_at` for the moment from which a hit needs a decision (expiry, refresh
+    ahead); all come from the engine.
     """
 
     name: str = MEMORY
@@ -72,6 +73,7 @@ class MemoryTier:
         ring: int = RING,
         freshness: Freshness | None = None,
         kind_of: Callable[[Prefix], Any] = lambda prefix: None,
+        kind_for: Callable[[Any, str, str], Any] = lambda kind, tenant, resource_id: kind,
         due_at: Callable[[Any, Entry], float] = lambda kind, entry: entry.fresh_until,
     ) -> None:
         self.freshness = freshness or AlwaysFresh()
@@ -79,7 +81,7 @@ class MemoryTier:
         self._now = clock.monotonic
         self.capacity = capacity_bytes
         self.names = InvalidationLog(ring)
-        self.records = Records(clock, capacity_bytes, self.names, kind_of, due_at)
+        self.records = Records(clock, capacity_bytes, self.names, kind_of, kind_for, due_at)
         self.meanwhile = self.records.meanwhile
         self._seq = 0
         # How often what is under way was barred, and at which number last.
