@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from cascada.api.documents.layers import swr_cache as swr_cache
     from cascada.api.documents.layers import tagged_cache as tagged_cache
     from cascada.api.documents.manager import CacheManager as CacheManager
+    from cascada.api.documents.optimizer import advanced_cache_manager as advanced_cache_manager
     from cascada.api.documents.personalized import personalized_cache as personalized_cache
     from cascada.api.documents.tracking import (
         track_agent_cache_metrics as track_agent_cache_metrics,
@@ -127,6 +128,7 @@ _NAMES = {
     "api.documents.layers": """
         delete_cached_value get_cached_value set_cached_value standard_cache swr_cache tagged_cache
     """,
+    "api.documents.optimizer": "advanced_cache_manager",
     "api.documents.personalized": "personalized_cache",
     "api.context": "Context current_context",
     "api.cached.decorator": "cached",

@@ -40,8 +40,8 @@ _DOCUMENTED = """
     invalidate_conversation_cache invalidate_conversation_cache_cascade
     invalidate_document_update register_conversation_resolver
     Bill Cost Price
-    delete_cached_value get_cache_analytics get_cached_value personalized_cache set_cached_value
-    standard_cache swr_cache tagged_cache
+    advanced_cache_manager delete_cached_value get_cache_analytics get_cached_value
+    personalized_cache set_cached_value standard_cache swr_cache tagged_cache
 """
 MODERN, DOCUMENTED = _MODERN.split(), _DOCUMENTED.split()
 

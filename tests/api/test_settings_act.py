@@ -241,6 +241,22 @@ async def cascada_self_check(env: pytest.MonkeyPatch, server: RedisServer, folde
         await until(lambda: inside(cache).check.armed)
 
 
+@acts
+async def cascada_optimize_every(
+    env: pytest.MonkeyPatch, server: RedisServer, folder: Path
+) -> None:
+    env.setenv("CASCADA_OPTIMIZE_EVERY", "0.05")
+    env.setenv("REDIS_URL", server.url)
+    async with Cache.from_env(limits=Limits(op_timeout=10)) as cache:
+        acme = cache.tenant("acme")
+        await acme.set("x", "1", "hot")
+        for _ in range(3):
+            inside(cache).memory.flush()  # a process that has just begun
+            await acme.get("x", "1")
+        inside(cache).memory.flush()
+        await until(lambda: acme.peek("x", "1") is not None)
+
+
 def _is_refused(env: pytest.MonkeyPatch, variable: str, value: str) -> None:
     """What would be something else than it says stops the start."""
     env.setenv(variable, value)

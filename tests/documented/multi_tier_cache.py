@@ -12,6 +12,7 @@ from fastapi import APIRouter
 
 from cascada import (
     CachePriority,
+    advanced_cache_manager,
     cached,
     get_cache_analytics,
     get_cached_value,
@@ -133,6 +134,12 @@ async def estadisticas() -> None:
     # Por capa
     for layer, data in stats["layer_statistics"].items():
         print(f"{layer}: {data['hit_ratio']:.2%} hit ratio")
+
+
+async def optimizacion() -> Any:
+    # El sistema optimiza automáticamente la distribución
+    result = await advanced_cache_manager.optimize_cache_distribution()
+    return result
 
 
 # --- Integración con FastAPI --------------------------------------------------------------------

@@ -23,6 +23,7 @@ from cascada import (
     tagged_cache,
 )
 from cascada.testing.clock import ManualClock
+from cascada.testing.inside import inside
 from tests.api.settled import settled
 from tests.documented import multi_tier_cache as document
 from tests.documented.observed import answer
@@ -38,6 +39,7 @@ SECTIONS = [
     "estrategias_tagged_cache",
     "estrategias_personalized_cache",
     "metricas_estadisticas_completas",
+    "metricas_optimizacion_automatica",
     "mejores_practicas_ttl_apropiados",
     "integracion_con_fastapi",
     "casos_de_uso_respuestas_de_agentes",
@@ -166,6 +168,19 @@ async def test_n_metricas_estadisticas_completas(
     memory = told["layer_statistics"]["l1"]
     assert (memory["hits"], memory["misses"], memory["entries"]) == (3, 1, 1)
     assert memory["capacity_bytes"] > memory["size_bytes"] > 100
+
+
+async def test_n_metricas_optimizacion_automatica(cache: Cache, tiers: str) -> None:
+    await set_cached_value("k", "v")
+    for _ in range(3):
+        inside(cache).memory.flush()  # a process that has just begun
+        await get_cached_value("k")
+    inside(cache).memory.flush()
+    result = await document.optimizacion()
+    moves = [(each["key"], each["to"]) for each in result["moves"]]
+    assert moves == ([] if tiers == "memory" else [("acme:cached_value:k", "l1")])
+    assert result["moved"]["entries"] == len(moves)
+    assert result["expected"]["hits"] == pytest.approx(10_000 * len(moves))
 
 
 # --- Mejores Prácticas --------------------------------------------------------------------------

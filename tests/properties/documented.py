@@ -26,6 +26,7 @@ DOCUMENTED: Final[dict[str, dict[str, Any]]] = {
         "SwrCache.delete", "SwrCache.get",
     )},
     "PersonalizedCache.delete_user_cache": {}, "TaggedCache.delete_by_tag": {},
+    "AdvancedCacheManager.optimize_cache_distribution": {"max_moves": 5, "max_bytes": 1000},
     "get_cache_analytics": {},
 }  # fmt: skip
 """For each the plain values of its own, as in `COVERED`."""

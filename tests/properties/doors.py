@@ -168,6 +168,7 @@ def tools_of(cache: Cache) -> Tools:
 
 
 _OWNERS: Final[dict[str, Callable[[World], Any]]] = {
+    "AdvancedCacheManager": lambda world: cascada.advanced_cache_manager,
     "AsyncCached": lambda world: cached("x", cache=world.cache)(answer),
     "Cache": lambda world: world.cache,
     "CacheCollector": lambda world: CacheCollector(world.cache),
@@ -239,7 +240,7 @@ COVERED: Final[dict[str, dict[str, Any]]] = {
         "l1_bytes": 2**20, "l3_bytes": 2**20, "op_timeout": 1.0, "degraded_l1_ttl": 1.0,
         "load_timeout": 1.0, "invalidate_patience": 1.0, "on_pending": "warn",
         "max_loads": 4, "max_loads_per_type": 4, "load_wait": 1.0,
-        "compress_over": 4096, "max_value_bytes": 2**20, "self_check": 0.0,
+        "compress_over": 4096, "max_value_bytes": 2**20, "self_check": 0.0, "optimize_every": 0.0,
         "prefetch_budget": 0.5,
     },
     "Cache.bypass": {}, "Cache.get": {}, "Cache.stats": {"tenants": 3}, "Cache.tenant": {},

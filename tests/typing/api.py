@@ -31,6 +31,7 @@ from cascada import (
     SyncTenant,
     Tenant,
     TenantList,
+    advanced_cache_manager,
     cached,
     configure,
     generate_resource_id_hash,
@@ -251,6 +252,9 @@ async def documented_in_layers() -> None:
     assert_type(await personalized_cache.set("k", 1, user_id=7), bool)
     assert_type(await personalized_cache.get("k", 7, ["new"]), Any)
     assert_type(await personalized_cache.delete_user_cache(7), int)
+    plan = await advanced_cache_manager.optimize_cache_distribution(dry_run=True)
+    assert_type(plan["moves"][0]["to"], str | None)
+    assert_type(plan["expected"]["hits"], float)
     told = await get_cache_analytics()
     assert_type(told["global_statistics"]["global_hit_ratio"], float)
     assert_type(told["layer_statistics"]["l1"]["hits"], int)

@@ -155,6 +155,9 @@ VARIABLES: Final[dict[str, Variable]] = {
         "degraded_l1_ttl",
     ),
     "CASCADA_SELF_CHECK": _limit("seconds, a number of at least 0 (0 means off)", "self_check"),
+    "CASCADA_OPTIMIZE_EVERY": _limit(
+        "seconds, a number of at least 0 (0 means off)", "optimize_every"
+    ),
     "CASCADA_MAX_VALUE_BYTES": _limit(
         f"bytes, a whole number up to {LARGEST_VALUE}", "max_value_bytes", int
     ),

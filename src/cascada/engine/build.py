@@ -18,6 +18,7 @@ from cascada.engine.engine import Engine
 from cascada.engine.filing import Filing
 from cascada.engine.kinds import Kinds
 from cascada.engine.lifecycle import Lifecycle
+from cascada.engine.moving import Mover
 from cascada.engine.selfcheck import SelfCheck
 from cascada.engine.stack import Stack
 from cascada.engine.strategies.ahead import Prefetcher
@@ -108,10 +109,12 @@ def build(
     check = SelfCheck(stack, partial(Bypass, stack), limits.self_check)
     feed = _feed(stack, lower[0], limits.op_timeout, clock) if lower else None
     filing = Filing(stack, options.namespace)
+    mover = Mover(stack, limits.optimize_every)
 
     def on_bind() -> None:
         check.settle()
         filing.begin()
+        mover.begin()
 
     life = Lifecycle(
         stack,
@@ -120,7 +123,8 @@ def build(
         tuple(each for each in (*lower, data, filing) if isinstance(each, Forgetful)),
         on_bind,
     )
-    return Engine(options, clock, stack, life, check, feed, data, filing)
+    mover.life = life
+    return Engine(options, clock, stack, life, check, feed, data, filing, mover)
 
 
 def _feed(stack: Stack, authority: Tier, timeout: float, clock: Clock) -> Feed:

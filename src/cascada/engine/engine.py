@@ -20,6 +20,7 @@ from cascada.engine.hits import Hits
 from cascada.engine.kinds import Kind
 from cascada.engine.lifecycle import Lifecycle
 from cascada.engine.loading.loaders import PLAIN, Terms
+from cascada.engine.moving import Mover
 from cascada.engine.reading import read, snapshots
 from cascada.engine.reading.answers import hit_of, value_of
 from cascada.engine.reading.explain import Explanation, explain
@@ -76,6 +77,7 @@ class Engine:
         feed: Feed | None,
         data: DataStore,
         filing: Filing,
+        mover: Mover,
     ) -> None:
         self.options = options
         self.clock = clock
@@ -84,6 +86,7 @@ class Engine:
         self.check = check
         self.feed = feed
         self.filing = filing
+        self.mover = mover
         self._data = data
         # What faces have to know: policies, the table of cascades, types that can be decoded to,
         # and where measurements of the application's own are counted.

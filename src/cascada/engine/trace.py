@@ -23,6 +23,7 @@ from cascada.model.events import Event, EventKind, Observer
 from cascada.model.keys import Key
 from cascada.model.names import tenant_of
 from cascada.telemetry.custom import Tracked
+from cascada.telemetry.heat import Heat
 from cascada.telemetry.latency import Latency
 from cascada.telemetry.named import Named
 from cascada.telemetry.throttle import Warned
@@ -58,6 +59,7 @@ class Trace(TierTrace):
         self.restarts = Named()
         self.tracked = Tracked()
         self.latencies = {name: Latency() for name in (*tiers, SOURCE)}
+        self.heat = Heat()
         self._broken: set[int] = set()
         self._told: set[str] = set()
         self._warned: Warned[Key] = Warned()
@@ -109,6 +111,8 @@ class Trace(TierTrace):
                 continue
             if tier != SOURCE:
                 kind.hit_below(tier)
+                if len(request.candidates) == 1:
+                    self.heat.note(request.key)
             elif answer.coalesced:
                 kind.coalesced += 1
                 continue

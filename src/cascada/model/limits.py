@@ -56,6 +56,8 @@ class Limits(Checked):
     prefetch_budget: what `Policy(prefetch=True)` may cost: so many fetches in vain for each miss,
         and that share of memory for what nobody has asked for yet.
     self_check: how far apart two hits are that are compared with their source (None or 0: none is).
+    optimize_every: how far apart moves of entries between tiers are that are made by themselves
+        (None or 0: none is; `advanced_cache_manager` makes one when it is asked).
     redis_connection_timeout: what a connection may take, in the background.
     redis_socket_timeout: how long a connection may be silent before it is given up.
     redis_max_connections: how many lists and counters use at once, beside the one that all else
@@ -79,6 +81,7 @@ class Limits(Checked):
     load_wait: float = field(5.0, _seconds)
     prefetch_budget: float = field(0.02, _share)
     self_check: float | None = field(None, or_none(partial(_seconds, zero=True)))
+    optimize_every: float | None = field(None, or_none(partial(_seconds, zero=True)))
     redis_connection_timeout: float = field(20.0, _seconds)
     redis_socket_timeout: float = field(5.0, _seconds)
     redis_max_connections: int = field(50, _count)
