@@ -16,6 +16,7 @@ from cascada import (
 )
 from cascada.testing.clock import ManualClock
 from cascada.testing.inside import inside
+from cascada.tiers.contract import Found
 from tests.scenarios.conftest import MakeCache
 from tests.servers.redis import RedisServer
 
@@ -164,7 +165,7 @@ async def test_what_is_invalidated_on_its_way_does_not_come(
 
 
 class Between:
-    """Something that happens behind each read of a tier below, before what was read is stored."""
+    """Something that happens behind each read that finds something below, before that is stored."""
 
     def __init__(self, cache: Cache) -> None:
         self.happened = 0
@@ -177,7 +178,7 @@ class Between:
 
             async def read(keys: Any, real: Any = real) -> Any:
                 found = await real(keys)
-                if keys and not self._within:
+                if not self._within and any(isinstance(each, Found) for each in found):
                     self._within = True
                     self.happened += 1
                     await act()
