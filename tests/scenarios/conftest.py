@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 
@@ -17,6 +18,7 @@ from cascada.testing.nodes import Nodes
 from cascada.tiers.redis.feed import PushFeed
 from cascada.tiers.sqlite.tier import SqliteTier
 from tests.options import grouped, nearest
+from tests.properties.budget import FACTOR
 from tests.scenarios.row import until
 from tests.servers.redis import RedisServer
 
@@ -42,6 +44,29 @@ NAMES = {
     "redis and sqlite": ["l1", "l2", "l3"],
 }
 """The tiers of a run, by the names that answers give them."""
+
+
+WHOLE_SUITE = 1000
+"""Tests; who runs fewer, a file say, runs each on all tiers, and so does `CASCADA_EXAMPLES=2`."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In the whole suite, which has ten minutes, a test runs on one of the two pairs of tiers.
+
+    Which it is, is drawn by its name. It always runs on memory alone, and on all three.
+    """
+    if len(items) < WHOLE_SUITE or FACTOR > 1:
+        return
+    left_out = [item for item in items if _is_left_out(item)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if not _is_left_out(item)]
+
+
+def _is_left_out(item: pytest.Item) -> bool:
+    case = getattr(item, "callspec", None)
+    pairs = ("sqlite", "redis")
+    name = item.nodeid.partition("[")[0].encode()
+    return case is not None and case.params.get("tiers") == pairs[crc32(name) % 2]
 
 
 @pytest.fixture(params=list(NAMES))
