@@ -165,12 +165,25 @@ async def cache_encryption_keys(env: pytest.MonkeyPatch, server: RedisServer, fo
 
 @acts
 async def cache_read_strategy(env: pytest.MonkeyPatch, server: RedisServer, folder: Path) -> None:
-    _is_refused(env, "CACHE_READ_STRATEGY", "READ_AROUND")
+    env.setenv("CACHE_READ_STRATEGY", "READ_AROUND")
+    env.setenv("REDIS_URL", server.url)
+    async with Cache.from_env(limits=Limits(op_timeout=10)) as cache:
+        await _stored_by_another(server)
+        assert [await _tier_of(cache) for _ in range(3)] == ["l2", "l2", "l2"]
+    _is_refused(env, "CACHE_READ_STRATEGY", "REFRESH_AHEAD")
 
 
 @acts
 async def cache_write_strategy(env: pytest.MonkeyPatch, server: RedisServer, folder: Path) -> None:
-    _is_refused(env, "CACHE_WRITE_STRATEGY", "WRITE_BEHIND")
+    env.setenv("CACHE_WRITE_STRATEGY", "WRITE_AROUND")
+    env.setenv("REDIS_URL", server.url)
+    async with Cache.from_env(limits=Limits(op_timeout=10)) as cache:
+        assert await cache.tenant("acme").set("x", "1", "v")
+        assert [await _tier_of(cache) for _ in range(2)] == ["l2", "l1"]
+    env.setenv("CACHE_WRITE_STRATEGY", "WRITE_BEHIND")
+    env.setenv("CACHE_DATABASE_URL", str(folder / "cache.db"))
+    async with Cache.from_env(limits=Limits(op_timeout=10)) as cache:
+        assert inside(cache).stack.behind is not None
 
 
 @acts
@@ -255,6 +268,15 @@ async def cascada_optimize_every(
             await acme.get("x", "1")
         inside(cache).memory.flush()
         await until(lambda: acme.peek("x", "1") is not None)
+
+
+async def _stored_by_another(server: RedisServer) -> None:
+    async with Cache(redis=server.url, limits=Limits(op_timeout=10)) as cache:
+        assert await cache.tenant("acme").set("x", "1", "v")
+
+
+async def _tier_of(cache: Cache) -> str | None:
+    return (await cache.tenant("acme").get("x", "1")).tier
 
 
 def _is_refused(env: pytest.MonkeyPatch, variable: str, value: str) -> None:

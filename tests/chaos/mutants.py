@@ -23,6 +23,7 @@ from cascada.engine.reading.item import Item
 from cascada.engine.request import Answer
 from cascada.engine.stack import Stack
 from cascada.engine.tasks.singleflight import Waiter
+from cascada.engine.writing import fill as filling
 from cascada.engine.writing import write
 from cascada.engine.writing.invalidate import Result
 from cascada.model.entry import Entry, Invalidated
@@ -216,7 +217,7 @@ def fill_without_fence() -> None:
 
         return late
 
-    swap(write, "fill", fill)
+    swap(filling, "fill", fill)
 
 
 @mutant(

@@ -230,6 +230,7 @@ COVERED: Final[dict[str, dict[str, Any]]] = {
     "Cache": {
         "redis": LEFT, "redis_password": LEFT, "database": LEFT, "policies": {"x": Policy()},
         "default_policy": Policy(), "limits": Limits(), "namespace": "n", "mode": "on",
+        "read_strategy": "READ_AROUND", "write_strategy": "WRITE_AROUND",
         "dependencies": {"plan": [Dependent(data_type="plan", by_id="plan")]},
         "tenant_validator": same, "observers": [same], "debug": False, "clock": SystemClock(),
         "tiers": [], "write_strategy": "WRITE_THROUGH", "prices": {"m": {"input": 1.25}},

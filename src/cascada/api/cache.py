@@ -23,7 +23,7 @@ from cascada.model.entry import Hit, Miss
 from cascada.model.events import Observer
 from cascada.model.keys import Id, Key, scope_of
 from cascada.model.limits import Limits
-from cascada.model.options import Mode, Options, WriteStrategy
+from cascada.model.options import Mode, Options, ReadStrategy, WriteStrategy
 from cascada.model.policy import Policy
 
 if TYPE_CHECKING:
@@ -56,7 +56,9 @@ class Cache:
     first use, and nothing is tied to an event loop before it.
 
     default_policy: of types without one. namespace: before every stored key, so that environments
-    may share a server. mode: "on", "off" or "observe". dependencies: rows of the application's own
+    may share a server. mode: "on", "off" or "observe". read_strategy: "READ_AROUND" lets a read
+    fill no tier with what a lower one has. write_strategy: "WRITE_AROUND" stores in the lowest tier
+    of a value alone. dependencies: rows of the application's own
     for `Tenant.cascade`, by subject. prices: what calls of models cost, by the model's name (a date
     behind it does not matter), as `Price(...)` or a dict of what that has. tenant_validator: may
     raise to refuse a tenant. observers: are called with each `Event`. debug: check what costs too
@@ -76,6 +78,7 @@ class Cache:
         limits: Limits | None = None,
         namespace: str = "cascada",
         mode: Mode = "on",
+        read_strategy: ReadStrategy = "READ_THROUGH",
         write_strategy: WriteStrategy = "WRITE_THROUGH",
         dependencies: Mapping[str, Sequence[Dependent]] | None = None,
         prices: Mapping[str, Price | Mapping[str, Any]] | None = None,
@@ -105,6 +108,7 @@ class Cache:
             limits=Limits() if limits is None else limits,
             namespace=namespace,
             mode=mode,
+            read_strategy=read_strategy,
             write_strategy=write_strategy,
             dependencies={} if dependencies is None else dependencies,
             prices={} if prices is None else prices,  # type: ignore[arg-type]  # checked there

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, NamedTuple, get_args
 
 import msgspec
@@ -23,7 +24,7 @@ from cascada.model.door import arguments
 from cascada.model.door.secret import Secret, Url, hidden
 from cascada.model.errors import InvalidSettings
 from cascada.model.limits import LARGEST_VALUE, Limits
-from cascada.model.options import Mode
+from cascada.model.options import Mode, ReadStrategy, WriteStrategy
 from cascada.tiers.redis_client.urls import EXPECTED, what_is_wrong
 
 _MEGABYTE: Final = 2**20
@@ -70,6 +71,12 @@ def _only(*known: str, holds: str) -> Variable:
     return Variable(holds, lambda text: arguments.choice(text, "it", known), default=known[0])
 
 
+def _one_of(known: tuple[str, ...], argument: str, holds: str) -> Variable:
+    """One of several ways, as an argument of `Cache`; the default comes first."""
+    read = partial(arguments.choice, what="it", known=known)
+    return Variable(holds, read, argument, known[0])
+
+
 def _url(text: str, is_one: Callable[[Url], bool]) -> Url:
     if not is_one(url := Url(text)):
         raise ValueError
@@ -112,15 +119,16 @@ VARIABLES: Final[dict[str, Variable]] = {
         "nothing: this version stores values unencrypted, so unset it",
         lambda text: arguments.choice(text, "it", ()),
     ),
-    "CACHE_READ_STRATEGY": _only(
-        "READ_THROUGH",
-        holds="READ_THROUGH, which is what this version takes "
-        "(READ_AROUND and REFRESH_AHEAD come later)",
+    "CACHE_READ_STRATEGY": _one_of(
+        get_args(ReadStrategy),
+        "read_strategy",
+        holds="READ_THROUGH or READ_AROUND, which is what this version takes "
+        "(REFRESH_AHEAD comes later)",
     ),
-    "CACHE_WRITE_STRATEGY": _only(
-        "WRITE_THROUGH",
-        holds="WRITE_THROUGH, which is what this version takes "
-        "(WRITE_BEHIND and WRITE_AROUND come later)",
+    "CACHE_WRITE_STRATEGY": _one_of(
+        get_args(WriteStrategy),
+        "write_strategy",
+        holds="WRITE_THROUGH, WRITE_BEHIND or WRITE_AROUND",
     ),
     # ADAPTIVE leaves the choice to cascada, which at present chooses LRU.
     "CACHE_EVICTION_POLICY": _only(

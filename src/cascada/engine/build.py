@@ -94,6 +94,8 @@ def build(
         limits=limits,
         dependencies=Dependencies(options.dependencies),
         prices=options.prices,
+        reads_around=options.read_strategy == "READ_AROUND",
+        writes_around=options.write_strategy == "WRITE_AROUND",
         observing=options.mode == "observe",
         watched=options.mode != "on",
         debug=options.debug,

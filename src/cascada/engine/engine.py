@@ -34,7 +34,7 @@ from cascada.engine.stack import Stack
 from cascada.engine.streaming import stream
 from cascada.engine.streaming.pieces import MakePieces, Pieces
 from cascada.engine.tasks.callers import begins
-from cascada.engine.writing import write
+from cascada.engine.writing import fill, write
 from cascada.engine.writing.add import add
 from cascada.engine.writing.cascade import Cascade, cascade
 from cascada.engine.writing.invalidate import (
@@ -51,7 +51,6 @@ from cascada.model.dependencies import Reach
 from cascada.model.entry import Entry, Hit, Invalidated, Miss
 from cascada.model.errors import TierUnavailable
 from cascada.model.keys import Key
-from cascada.model.made_of import MadeOf
 from cascada.model.names import key_name
 from cascada.model.options import Options
 from cascada.tiers.capabilities import Feed
@@ -266,30 +265,28 @@ class Engine:
         return entry
 
     @when_ready
-    async def set(
-        self, request: Request, entry: Entry | None, sources: Sequence[MadeOf] = ()
-    ) -> bool:
-        """Store it in every tier; whether it is there now."""
+    async def set(self, request: Request, entry: Entry | None, stored: Terms = PLAIN) -> bool:
+        """Store it in every tier, or in those of its priority; whether it is there now."""
         self.stack.trace.made(request.kind, entry)
         if not self.storing:
             # Other processes must not go on with the value that this one replaces.
             await invalidate(self.stack, [key_name(request.key)])
             return False
-        return await write.write(self.stack, request, entry, sources)
+        return await write.write(self.stack, request, entry, stored)
 
     @when_ready
     async def set_all(
         self,
         requests: Sequence[Request],
         entries: Sequence[Entry | None],
-        sources: Sequence[MadeOf] = (),
+        stored: Terms = PLAIN,
     ) -> list[bool]:
         """`set` of many keys of one tenant, none of them twice."""
         kept: list[bool] = []
         for first in range(0, len(requests), LOOKED_UP):
             part = slice(first, first + LOOKED_UP)
             if self.storing:
-                kept += await write.write_all(self.stack, requests[part], entries[part], sources)
+                kept += await write.write_all(self.stack, requests[part], entries[part], stored)
             else:
                 names = [key_name(request.key) for request in requests[part]]
                 await invalidate(self.stack, names)
@@ -299,23 +296,21 @@ class Engine:
         return kept
 
     @at_most_once
-    async def add(self, request: Request, entry: Entry, sources: Sequence[MadeOf] = ()) -> bool:
+    async def add(self, request: Request, entry: Entry, stored: Terms = PLAIN) -> bool:
         """Store it where nothing is; whether this caller has, of all callers of all processes."""
-        return self.storing and await add(self.stack, request, entry, sources)
+        return self.storing and await add(self.stack, request, entry, stored)
 
     @when_ready
-    async def fill(
-        self, miss: Snapshot, entry: Entry | None, sources: Sequence[MadeOf] = ()
-    ) -> bool:
+    async def fill(self, miss: Snapshot, entry: Entry | None, stored: Terms = PLAIN) -> bool:
         """Store what was made after this miss, where no value is; whether it was."""
         snapshots.spend(miss)
         self.stack.trace.made(miss.request.kind, entry)
-        return self.storing and await write.fill(self.stack, miss, entry, sources)
+        return self.storing and await fill.fill(self.stack, miss, entry, stored)
 
     @when_ready
     async def fill_anew(self, request: Request, entry: Entry | None) -> bool:
         """`fill` for who has no miss to pass on. Without an entry what is there goes."""
-        return self.storing and await write.fill_anew(self.stack, request, entry)
+        return self.storing and await fill.fill_anew(self.stack, request, entry)
 
     @when_ready
     async def invalidate(self, names: Sequence[str], *, strict: bool) -> Invalidated:

@@ -37,6 +37,8 @@ logger = logging.getLogger("cascada")
 _ABSENT: Final = int(Flag.ABSENT)  # calculating with the enum's member takes half a microsecond
 
 
+_LEVELS: Final = {"l1": 1, "l2": 2, "l3": 3}
+
 _NO_PRICES: Final[Mapping[str, Price]] = {}
 
 
@@ -96,6 +98,8 @@ class Stack:
         limits: Limits,
         dependencies: Dependencies | None = None,
         prices: Mapping[str, Price] = _NO_PRICES,
+        reads_around: bool = False,
+        writes_around: bool = False,
         observing: bool = False,
         watched: bool = False,
         debug: bool = False,
@@ -104,6 +108,12 @@ class Stack:
         self.lower = tuple(lower)
         self.tiers: tuple[Tier, ...] = (memory, *self.lower)
         self.authority: Tier = self.tiers[min(1, len(self.lower))]
+        # Which place each tier stands for, whichever others are there (`strategies/placement`).
+        self.levels: dict[Tier, int] = {
+            tier: _LEVELS.get(tier.name, min(depth, 3)) for depth, tier in enumerate(self.tiers, 1)
+        }
+        self.reads_around = reads_around
+        self.writes_around = writes_around
         self.above_the_lowest = frozenset(tier.name for tier in self.tiers[:-1])
         self.kinds = kinds
         self.codec = codec

@@ -75,7 +75,7 @@ class Being(Protocol):
     entry: Entry
     held: dict[GuardedTier, Lease]
     filled: dict[Tier, Filled]
-    agreed: bool
+    agreed: bool | None
 
 
 Set = TypeVar("Set", bound=Being)

@@ -133,6 +133,16 @@ class Entry:
         """How willingly it is given up; NORMAL where nobody has said."""
         return _PRIORITIES[self.flags & _PRIORITY]
 
+    @property
+    def is_nothing(self) -> bool:
+        """Whether it has no life at all, so that to store it is to store nothing."""
+        return self.expires <= self.created
+
+    def nothing(self) -> Entry:
+        """What a tier is filled with that is passed over: what is there goes, and nothing comes."""
+        flags, now = int(Flag.ABSENT) | self.flags & ~0xFF, self.created
+        return Entry(b"", Codec.NOTHING, flags, now, now, now, self.names, self.version)
+
     def equals(self, other: Entry) -> bool:
         """Whether both say the same, whenever they were written, however long they live, and
         whatever they cost."""

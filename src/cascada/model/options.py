@@ -26,8 +26,12 @@ still reach the shared tiers. observe: the callers get what their source says, a
 tiers are read, filled, counted and compared with the source, so that it can be told what would have
 been hit, and whether it would have been right."""
 
-WriteStrategy = Literal["WRITE_THROUGH", "WRITE_BEHIND"]
-"""WRITE_THROUGH: a write stores in all tiers. WRITE_BEHIND: the database is told a little later."""
+ReadStrategy = Literal["READ_THROUGH", "READ_AROUND"]
+"""READ_THROUGH: what a lower tier has fills those above. READ_AROUND: a read fills nothing."""
+
+WriteStrategy = Literal["WRITE_THROUGH", "WRITE_BEHIND", "WRITE_AROUND"]
+"""WRITE_THROUGH: a write stores in all tiers that its value belongs to. WRITE_BEHIND: the database
+is told a little later. WRITE_AROUND: the lowest of them alone stores it, and reads fill the others."""
 
 _policy = partial(arguments.instance, kind=Policy, accepted="a Policy(...)")
 
@@ -69,6 +73,9 @@ class Options(Checked):
     )
     namespace: str = field("cascada", arguments.name)
     mode: Mode = field("on", partial(arguments.choice, known=get_args(Mode)))
+    read_strategy: ReadStrategy = field(
+        "READ_THROUGH", partial(arguments.choice, known=get_args(ReadStrategy))
+    )
     write_strategy: WriteStrategy = field(
         "WRITE_THROUGH", partial(arguments.choice, known=get_args(WriteStrategy))
     )

@@ -125,8 +125,8 @@ class Policy(Checked):
         cascade has reached.
     shared: hits get the one decoded object, which the caller promises not to change.
     sensitive: stored encrypted or not at all (refused until encryption is there).
-    durable: always stored in the database (refused until a value's tiers can be chosen: as yet each
-        value goes to all tiers, so that there is nothing to say).
+    durable: True: always in the database, too; False: never (None: by priority, and by what loading
+        took, where a priority is said; else always).
     priority: what its values are stored as, unless a call says it (None: NORMAL): what eviction is
         to give up last.
     checkable: whether hits may be compared with their source (`self_check`). Say no where asking
@@ -169,12 +169,7 @@ class Policy(Checked):
             _not_yet, why="this version of cascada cannot encrypt; do not cache such values yet"
         ),
     )
-    durable: bool = field(
-        False,
-        partial(
-            _not_yet, why="this version of cascada stores every value in all tiers; leave it out"
-        ),
-    )
+    durable: bool | None = field(None, or_none(_flag))
     priority: CachePriority | None = field(
         None, or_none(partial(priority_given, error=InvalidPolicy))
     )

@@ -290,6 +290,8 @@ class Tier(Protocol):
     async def fill(self, leases: Sequence[Lease], entries: Sequence[Entry | None]) -> list[Filled]:
         """Store each entry under its lease; None releases the lease and stores nothing.
 
+        An entry that has no life (`Entry.nothing`) stores nothing, and what is there goes, as what
+        it would replace does; all else is as of any entry.
         A refusal means that the lease was void: what was loaded under it may be outdated. That
         answer is given for a release as well. Under a lease that was granted `once`, also that a
         value is there. A void set leaves what equals it, for as long as the shorter-lived of the

@@ -60,7 +60,7 @@ class TenantFills(TenantRequests):
         stored = self._terms(ttl, tags, sources, priority)
         paid = cost_given(cost, "cost")
         entry = self._engine.to_be_set(made_after.request, value, stored, cost=paid)
-        return await self._engine.fill(made_after, entry, stored.sources)
+        return await self._engine.fill(made_after, entry, stored)
 
     async def add(
         self,
@@ -92,7 +92,7 @@ class TenantFills(TenantRequests):
             raise BadInput("value is None, which says that there is nothing; pass a value to add")
         entry = self._engine.to_be_set(request, value, stored, version)
         assert entry is not None  # there is a value
-        return await self._engine.add(request, entry, stored.sources)
+        return await self._engine.add(request, entry, stored)
 
     async def _fill_anew(self, data_type: str, resource_id: Id, value: object) -> bool:
         """`fill` for faces that have no miss to pass on: by that of this task, else of now.

@@ -148,7 +148,7 @@ class Tenant(TenantLoads, TenantFills, TenantMany, TenantStreams, TenantData, Te
             version = arguments.integer(version, "version")
         paid = None if cost is None else cost_given(cost, "cost")
         entry = self._engine.to_be_set(request, value, stored, version, paid)
-        return await self._engine.set(request, entry, stored.sources)
+        return await self._engine.set(request, entry, stored)
 
     async def touch(self, data_type: str, resource_id: Id, ttl: Duration) -> bool:
         """Let exactly that one value live for `ttl` from now on, in every tier and process; True if

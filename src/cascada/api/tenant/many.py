@@ -57,9 +57,7 @@ class TenantMany(TenantRequests):
             entries[resource_id] = self._to_be_set(request, value, stored)
             if number % AT_ONCE == AT_ONCE - 1:
                 await asyncio.sleep(0)
-        kept = await self._engine.set_all(
-            list(requests.values()), list(entries.values()), stored.sources
-        )
+        kept = await self._engine.set_all(list(requests.values()), list(entries.values()), stored)
         of_id = dict(zip(requests, kept, strict=True))
         return [of_id[resource_id] for resource_id, _ in given]
 

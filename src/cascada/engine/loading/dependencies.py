@@ -6,7 +6,8 @@ they become names of the result. So whatever invalidates a source invalidates wh
 
 What is read inside a load is read from the lowest tier alone, or from the source. A tier above may
 not have been told yet of an invalidation that the lowest one knows. For a reader that is bounded;
-but what is made of the old value would be stored below under a newer number, and would stay.
+but what is made of the old value would be stored below under a newer number, and would stay. So
+what has its place above is read there, and what is made of it is not stored in the lowest tier.
 
 Three things make a result unfit to be stored: something it was made of was served stale, or belongs
 to another tenant (whose invalidations are numbered apart, so that it could not be voided by them);
@@ -36,17 +37,18 @@ _origin: Final = tuple.__new__
 class LoadContext:
     """One load under way: what it has read so far. `owner` is its task.
 
-    `with` it, a loader runs inside it, once.
+    `above`: something was read that the lowest tier has not got. `with` it, a loader runs inside
+    it, once.
     """
 
-    __slots__ = ("_outer", "cache", "names", "owner", "stale", "tenant", "unfit")
+    __slots__ = ("_outer", "above", "cache", "names", "owner", "stale", "tenant", "unfit")
 
     def __init__(self, cache: object, owner: Any, tenant: str) -> None:
         self.cache = cache
         self.owner = owner
         self.tenant = tenant
         self.names: dict[str, None] = {}
-        self.stale = False
+        self.stale = self.above = False
         self.unfit: str | None = None
 
     def __enter__(self) -> None:
@@ -69,6 +71,7 @@ class LoadContext:
         """What was read for the other load was read for this one, too."""
         self.names.update(other.names)
         self.stale = self.stale or other.stale
+        self.above = self.above or other.above
         self.unfit = self.unfit or other.unfit
 
 

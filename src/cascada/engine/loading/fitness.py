@@ -2,9 +2,10 @@
 
 A source that was read before its load began may have changed before the load took its leases. The
 leases then know nothing of that. So a hit that a caller passes as a source is compared with what
-the lowest tier has, once the leases are held; from then on they tell of every change. What is not
-there any more cannot be compared, and counts as changed: it was invalidated, has expired, or was
-never stored. The caller gets his value all the same. (`docs/protocol.md` rule 10.)
+the lowest tier has that has it, once the leases are held; from then on they tell of every change.
+What no tier below memory has any more cannot be compared, and counts as changed: it was
+invalidated, has expired, or was never stored. The caller gets his value all the same.
+(`docs/protocol.md` rules 10 and 48.)
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Final, NamedTuple
 
 from cascada.engine.loading.dependencies import LoadContext
 from cascada.engine.stack import Stack
@@ -30,13 +31,23 @@ NO_SOURCE = 'it has no source, and its policy says sources="required"'
 CHANGED = "a source that was passed has changed since it was read, or is not stored any more"
 
 
-async def changed(stack: Stack, sources: Iterable[MadeOf]) -> frozenset[MadeOf]:
-    """Those of these sources that are not, now, what was read of them, or were old already."""
+class Compared(NamedTuple):
+    """`changed`: those sources that are not, now, what was read of them, or were old already.
+
+    `above`: one of the others is not in the lowest tier, so that what is made of it must not be.
+    """
+
+    changed: frozenset[MadeOf] = frozenset()
+    above: bool = False
+
+
+async def compared(stack: Stack, sources: Iterable[MadeOf]) -> Compared:
+    """These sources, and what the tiers have of them."""
     hits = [each for each in sources if each.data is not None]
     asked = {each: _where(stack, each) for each in hits if not each.stale}
     old = frozenset(each for each in hits if each.stale)
     if not asked:
-        return old
+        return Compared(old)
     keys = list(dict.fromkeys(key for where in asked.values() for key in where))
     for key in keys:
         flight = stack.flights.find(key)
@@ -46,15 +57,22 @@ async def changed(stack: Stack, sources: Iterable[MadeOf]) -> frozenset[MadeOf]:
             with suppress(TimeoutError):
                 async with asyncio.timeout(BEING_STORED):
                     await flight.over()
-    try:
-        found = dict(zip(keys, await stack.tiers[-1].read(keys), strict=True))
-    except TierUnavailable:
-        return frozenset(hits)
-    return old | {
-        source
-        for source, where in asked.items()
-        if source.data != _data([found[key] for key in where])
-    }
+    differ, above = old, False
+    # From below, as all that is read for a load; and no further than where it is.
+    for tier in reversed(stack.lower or stack.tiers):
+        wanted = list(dict.fromkeys(key for where in asked.values() for key in where))
+        try:
+            found = dict(zip(wanted, await tier.read(wanted), strict=True))
+        except TierUnavailable:
+            break
+        there = {each: _data([found[key] for key in where]) for each, where in asked.items()}
+        there = {each: data for each, data in there.items() if data is not None}
+        above = above or (bool(there) and tier is not stack.tiers[-1])
+        differ |= {each for each, data in there.items() if data != each.data}
+        asked = {each: where for each, where in asked.items() if each not in there}
+        if not asked:
+            break
+    return Compared(differ | frozenset(asked), above)
 
 
 def _where(stack: Stack, source: MadeOf) -> tuple[Key, ...]:

@@ -15,6 +15,7 @@ from cascada.engine import decide
 from cascada.engine.reading.item import Item
 from cascada.engine.request import Answer
 from cascada.engine.stack import Stack
+from cascada.engine.strategies.placement import of_read
 from cascada.model.entry import Entry
 from cascada.model.errors import TierUnavailable
 from cascada.tiers.contract import NEVER, Busy, Found, Lease, Missing, Tier, Why
@@ -70,7 +71,10 @@ async def backfill(
         if not passed:
             continue
         leases = [items[index].leases[tier] for index in passed]
-        sent = [None if index in refused else entries[index] for index in passed]
+        sent = [
+            None if index in refused else items[index].for_tier(tier, entries[index])
+            for index in passed
+        ]
         try:
             verdicts = await tier.fill(leases, sent)
         except TierUnavailable as error:
@@ -98,6 +102,10 @@ def _fill_memory(stack: Stack, item: Item, entry: Entry | None) -> bool:
     memory = stack.memory
     if (held := item.leases.get(memory)) is None:
         return False
+    if entry is not None and (stored := item.for_tier(memory, entry)) is not entry:
+        if stored is not None and (record := memory.records.get(item.request.key)) is not None:
+            memory.records.drop(record)
+        entry = None
     accepted = memory.fill_one(held, entry).accepted
     if entry is not None and (stack.trace.observers or not accepted):
         stack.trace.filled(item.request, memory.name, accepted=accepted)
@@ -110,9 +118,12 @@ async def release(stack: Stack, items: Sequence[Item]) -> None:
 
 
 async def backfill_found(stack: Stack, found: Sequence[Item], *, loading: bool) -> None:
-    """Let the tiers that were passed have what one below them had."""
+    """Let the tiers that were passed have what one below them had, as far as it goes there."""
+    for item in found:
+        if item.answer is not None:
+            item.places = of_read(stack, item.answer.entry, item.answer.tier)
     await backfill(stack, found, [_for_tiers_above(stack, item) for item in found])
-    if loading:
+    if loading or stack.reads_around:
         return
     # A `get` takes no leases of shared tiers on its way down: most of them find nothing, and others
     # would have to wait for a load that nobody runs.

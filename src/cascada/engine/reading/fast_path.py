@@ -18,14 +18,17 @@ from cascada.engine.loading import dependencies as sources
 from cascada.engine.loading.dependencies import origin_of
 from cascada.engine.request import Answer, Request
 from cascada.engine.stack import Stack
-from cascada.model.entry import Entry, Flag, Hit
+from cascada.model.entry import Entry, Flag, Hit, priority_bits
 from cascada.model.errors import CorruptEntry, TierUnavailable
 from cascada.model.keys import Key
+from cascada.model.policy import CachePriority
 from cascada.tiers.contract import Found, Missing
 from cascada.tiers.deadline import AT_ONCE
 from cascada.tiers.large_values import told_of_only
 
 _ABSENT: Final = int(Flag.ABSENT)  # calculating with the enum's member takes half a microsecond
+
+_LOW: Final = priority_bits(CachePriority.LOW)
 
 Answers = Mapping[Key, Found | Missing]
 T = TypeVar("T")
@@ -162,6 +165,8 @@ def _fresh(
     verdict = decide.judge(entry, kind.policy, now, generating=request.generating)
     if verdict is not Verdict.FRESH or entry.flags & _ABSENT or told_of_only(found):
         return None
+    if entry.flags & _LOW == _LOW:  # has no place in memory
+        return None
     try:
         value = stack.decode(entry, kind, request.want)
     except CorruptEntry:
@@ -177,7 +182,7 @@ def _keep(
     stack: Stack, served: Sequence[Request], kept: Sequence[tuple[Key, Entry, int]], since: int
 ) -> None:
     """Let memory keep what was served, as read after the moment `since`."""
-    if not kept:
+    if not kept or stack.reads_around:
         return
     accepted = stack.memory.keep(kept, since)
     if stack.trace.observers or False in accepted:

@@ -24,6 +24,7 @@ from cascada.engine.reading.item import Item
 from cascada.engine.reading.lookup import Lookup
 from cascada.engine.request import Loader, LoadResult, Request
 from cascada.engine.stack import Stack
+from cascada.engine.strategies.placement import of_load
 from cascada.engine.tasks.callers import CallerLeft
 from cascada.engine.tasks.replay import TooLong
 from cascada.engine.tasks.singleflight import Flight
@@ -43,7 +44,7 @@ COOL_DOWN: Final = 1.0
 
 Good = tuple[Item, LoadResult, Entry]
 
-NOTHING_CHANGED: Final[frozenset[MadeOf]] = frozenset()
+UNCOMPARED: Final = fitness.Compared()
 
 
 async def run_load(lookup: Lookup, loader: Loader, shared: SharedRead | None = None) -> None:
@@ -238,7 +239,8 @@ async def _keep(stack: Stack, good: Sequence[Good], context: LoadContext) -> Non
         item.flight.set_result(result.answer(entry, stale=stale, unfit=context.unfit))
         item.flight.sealed = True
     # Between the leases and the fills: what changes from here on, the leases tell.
-    changed = await fitness.changed(stack, passed) if passed else NOTHING_CHANGED
+    changed, above = await fitness.compared(stack, passed) if passed else UNCOMPARED
+    lasting = not (above or context.above)
     keep: list[Entry | None] = []
     for item, result, entry in good:
         request = item.request
@@ -247,6 +249,8 @@ async def _keep(stack: Stack, good: Sequence[Good], context: LoadContext) -> Non
             stack.trace.unfit(request.kind, request.key, why)
         if result.store and why is None and _fits(stack, item, entry):
             keep.append(entry)
+            policy = request.kind.policy
+            item.places = of_load(stack, policy, entry, item.leases, lasting=lasting)
             if not result.absent:
                 stack.trace.stored(request.kind, request.key, len(entry.data), stack.timer())
             continue

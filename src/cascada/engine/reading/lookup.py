@@ -23,11 +23,13 @@ from copy import copy
 from cascada.engine import decide
 from cascada.engine.decide import Choice, Verdict
 from cascada.engine.loading import dependencies as sources
+from cascada.engine.loading.dependencies import LoadContext
 from cascada.engine.reading.backfill import backfill_found, lease, release
 from cascada.engine.reading.fast_path import Answers, SharedRead
 from cascada.engine.reading.item import Item
 from cascada.engine.request import Answer, Request
 from cascada.engine.stack import Stack
+from cascada.engine.strategies import placement
 from cascada.model.errors import CorruptEntry, TierUnavailable
 from cascada.tiers.contract import NEVER, Found, Missing, Tier, Why
 
@@ -133,6 +135,25 @@ class Lookup:
                 for item, found in await lease(self.stack, tier, pending):
                     if tier.name not in self.refused:
                         self._take(tier, item, [found])
+        if self.context is not None and not self._at_once:
+            for item in self.items:
+                self._take_from_above(self.context, item)
+
+    def _take_from_above(self, context: LoadContext, item: Item) -> None:
+        """A load's own read takes what has its place above the lowest tier, where that has nothing,
+        or only a more general value. What is made of it then has no place in the lowest, either:
+        the tier that had it is the last to be told what ends it, and ends both."""
+        (tier, seen), request = item.above, item.request
+        if tier is None or not placement.is_above(request.kind.policy, seen):
+            return
+        served = self._served(tier, item, seen)
+        if served is None or served[1] is not Verdict.FRESH:
+            return
+        answer, there = served[0], item.answer
+        depth = [found.found_at for found in (answer, there) if found is not None]
+        if there is None or request.candidates.index(depth[0]) < request.candidates.index(depth[1]):
+            item.answer = answer
+            context.above = True
 
     def _only_of_one_tier(self, tier: Tier, above: list[Answer | None]) -> list[Answer | None]:
         """Take back what a tier has of some, as long as another one is below it; `above` is what
@@ -205,6 +226,8 @@ class Lookup:
     def _take(self, tier: Tier, item: Item, seen: list[Found | Missing]) -> None:
         """Judge what a tier answered for an item's candidates."""
         if tier.name in self.refused:
+            if tier is not self.stack.memory and item.above[0] is None:
+                item.above = tier, seen
             seen = [Missing(answer.seq, epoch=answer.epoch) for answer in seen]
         # As it was answered: a lease has to know of an entry that does not decode, to replace it.
         item.seen[tier.name] = seen

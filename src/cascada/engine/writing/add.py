@@ -14,18 +14,19 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
 
 from cascada.engine.loading import fitness
+from cascada.engine.loading.loaders import PLAIN, Terms
 from cascada.engine.reading import snapshots
 from cascada.engine.reading.read import until_stored
 from cascada.engine.request import Request
 from cascada.engine.stack import Stack
+from cascada.engine.strategies.placement import Places, of_write
 from cascada.engine.writing import redelivery
 from cascada.model.entry import Entry, Flag
 from cascada.model.errors import TierUnavailable, Unanswered
-from cascada.model.made_of import MadeOf
 from cascada.model.names import key_name
 from cascada.tiers.contract import Filled, Found, Lease, Missing, Outcome, Tier
 from cascada.tiers.guarded import PATIENCE, GuardedTier
@@ -39,7 +40,12 @@ Answers = Mapping[Tier, Found | Missing]
 """What the tiers had that answer."""
 
 
-async def add(stack: Stack, request: Request, entry: Entry, sources: Sequence[MadeOf] = ()) -> bool:
+async def add(
+    stack: Stack,
+    request: Request,
+    entry: Entry,
+    stored: Terms = PLAIN,
+) -> bool:
     """Whether this caller has stored it. TierUnavailable if the lowest tier does not answer;
     Unanswered, which is one, if it may have stored it all the same.
 
@@ -50,8 +56,8 @@ async def add(stack: Stack, request: Request, entry: Entry, sources: Sequence[Ma
     snapshots.take(stack, request.key)
     await until_stored(stack, [request])
     if not stack.lower:
-        return await carry_out(stack, request, entry, sources)
-    adding = stack.background.answer(carry_out(stack, request, entry, sources), "add")
+        return await carry_out(stack, request, entry, stored)
+    adding = stack.background.answer(carry_out(stack, request, entry, stored), "add")
     try:
         return await asyncio.shield(adding)
     except asyncio.CancelledError:
@@ -66,7 +72,10 @@ def _unheard(adding: asyncio.Task[bool]) -> None:
 
 
 async def carry_out(
-    stack: Stack, request: Request, entry: Entry, sources: Sequence[MadeOf]
+    stack: Stack,
+    request: Request,
+    entry: Entry,
+    stored: Terms,
 ) -> bool:
     """Again and again, as long as something is named in between: whoever did that got on."""
     now = asyncio.get_running_loop().time
@@ -79,14 +88,18 @@ async def carry_out(
         seen = await _read(stack, request)
         if any(is_value(request, answer) for answer in seen.values()):
             return False
-        if sources and await fitness.changed(stack, sources):
+        # The lowest tier has what is added in any case, and so must have what it is made of.
+        if stored.sources and any(await fitness.compared(stack, stored.sources)):
             stack.trace.unstored(request.kind, request.key, fitness.CHANGED)
             return False
         filled = await _decide(stack, request, entry, seen)
         if filled.accepted:
             stack.trace.stored(request.kind, request.key, len(entry.data), stack.timer())
             if stack.lower:
-                await _tell_above(stack, request, entry, seen, filled, in_memory)
+                places = of_write(
+                    stack, request.kind.policy, entry, stored.priority, (stack.memory, *seen)
+                )
+                await _tell_above(stack, request, entry, seen, filled, in_memory, places)
                 return True
             # What is larger than all of memory finds no place.
             return stack.memory.records.get(request.key) is not None
@@ -154,8 +167,10 @@ async def _tell_above(
     seen: Answers,
     filled: Filled,
     in_memory: Lease,
+    places: Places | None,
 ) -> None:
     """The tiers above the lowest: they have the value as well, or nothing, and memory is the last.
+    Those that are no place of it have nothing. The lowest, which decides, has it in any case.
 
     What one of them cannot be told it is told later, and not read before.
     """
@@ -165,12 +180,13 @@ async def _tell_above(
     unreached: list[GuardedTier] = []
     for tier in reversed(stack.lower[:-1]):
         kept = kept and tier in seen
+        here = places is None or tier in places
         try:
-            if kept:
+            if kept and here:
                 (filled,) = await tier.fill([await once_lease(tier, request, seen)], [entry])
                 stack.trace.filled(request, tier.name, accepted=filled.accepted)
                 kept, seq = filled.accepted, filled.seq
-            if not kept:
+            if not (kept and here):
                 # It was named since it was read: there may be an absence from before this.
                 seq = (await tier.invalidate(names)).seq
         except TierUnavailable as error:
@@ -187,7 +203,7 @@ async def _tell_above(
         return
     memory.end_meanwhile()
     memory.apply(numbered, names)
-    if kept:
+    if kept and (places is None or memory in places):
         in_memory.seq = numbered
         accepted = memory.fill_one(in_memory, entry).accepted
         stack.trace.filled(request, memory.name, accepted=accepted)

@@ -1,8 +1,7 @@
 """The write paths: `set` is a lease that takes over, and a fill, the lowest tier first.
 
-Many are set as one is, in steps that are taken for all of them together.
-
-`fill` stores what was made after a miss, where no value is. (`docs/protocol.md`.)
+Many are set as one is, in steps that are taken for all of them together. A tier that is no place of
+a value (`strategies/placement`) is filled with nothing in its stead. (`docs/protocol.md`.)
 """
 
 from __future__ import annotations
@@ -15,12 +14,13 @@ from typing import Final
 from cascada.codecs.envelope import digest_of
 from cascada.engine.loading import fitness
 from cascada.engine.loading.encode import absence, encoded, entry_names, over
-from cascada.engine.loading.loaders import Terms
+from cascada.engine.loading.loaders import PLAIN, Terms
 from cascada.engine.reading import snapshots
-from cascada.engine.reading.read import snapshot_now, snapshots_now
+from cascada.engine.reading.read import snapshots_now
 from cascada.engine.reading.snapshots import Snapshot
 from cascada.engine.request import Request
 from cascada.engine.stack import Stack
+from cascada.engine.strategies.placement import Places, of_write
 from cascada.engine.tasks.background import Unfinished
 from cascada.engine.writing import redelivery
 from cascada.engine.writing.invalidate import invalidate, void
@@ -29,8 +29,9 @@ from cascada.model.errors import BadInput, InvalidationPending, TierUnavailable
 from cascada.model.keys import Key
 from cascada.model.made_of import MadeOf, source_names
 from cascada.model.names import MAX_NAMES, key_name
+from cascada.model.policy import CachePriority
 from cascada.model.ttl import seconds
-from cascada.tiers.contract import Filled, Lease, Outcome, Seen, Tier, Why
+from cascada.tiers.contract import Filled, Lease, Outcome, Seen, Tier
 from cascada.tiers.deadline import AT_ONCE
 from cascada.tiers.guarded import GuardedTier
 
@@ -78,16 +79,20 @@ def to_be_set(
 
 
 async def write(
-    stack: Stack, request: Request, entry: Entry | None, sources: Sequence[MadeOf] = ()
+    stack: Stack,
+    request: Request,
+    entry: Entry | None,
+    stored: Terms = PLAIN,
 ) -> bool:
-    """Store it in every tier. False if something newer stood against it, or a tier was away.
+    """Store it in every tier, or in those of its place. False if something newer stood against it,
+    or a tier was away.
 
     A tier that fails is not the caller's business, but it may still hold the old value: its
     invalidation is deferred, and it is not read until it has that. Without an entry the old value
     goes, and that is all; so it does if one of the sources is not any more what was read of it.
     """
-    if stack.lower or entry is None or sources:
-        return (await write_all(stack, [request], [entry], sources))[0]
+    if stack.lower or entry is None or stored.sources:
+        return (await write_all(stack, [request], [entry], stored))[0]
     miss = snapshots.take(stack, request.key)
     kept = _set_alone(stack, request, entry, _UNSEEN if miss is None else miss.seen)
     if entry.flags & _ABSENT and kept and _is_of_a_moment(request, entry):
@@ -99,20 +104,23 @@ async def write_all(
     stack: Stack,
     requests: Sequence[Request],
     entries: Sequence[Entry | None],
-    sources: Sequence[MadeOf] = (),
+    stored: Terms = PLAIN,
 ) -> list[bool]:
     """`write` of many keys of one tenant, none of them twice, each with its own answer.
 
     A tier is asked once for each step of all of them.
     """
+    sources, lasting = stored.sources, True
     misses: Sequence[Snapshot | None] = [snapshots.take(stack, each.key) for each in requests]
     if sources and any(source.data is not None for source in sources):
         # From this moment on the leases tell of every change, so that the look may come before.
         now = await snapshots_now(stack, requests)
         misses = [miss or instead for miss, instead in zip(misses, now, strict=True)]
-        if await _unfit(stack, requests, sources):
+        compared = await compare_sources(stack, requests, sources)
+        if compared.changed:
             await void(stack, [key_name(request.key) for request in requests])
             return [False] * len(requests)
+        lasting = not compared.above
     kept: dict[Request, bool] = {}
     sets: list[_Set] = []
     for request, entry, miss in zip(requests, entries, misses, strict=True):
@@ -123,7 +131,7 @@ async def write_all(
             else:
                 kept[request] = _set_alone(stack, request, entry, seen)
     if sets:
-        await _set(stack, sets)
+        await _set(stack, sets, stored.priority, lasting=lasting)
         kept.update((each.request, each.kept) for each in sets)
     nothing = [
         request
@@ -150,21 +158,23 @@ def _set_alone(stack: Stack, request: Request, entry: Entry, seen: Mapping[str, 
     stack.trace.stored(request.kind, key, len(entry.data), stack.timer())
     lease = memory.grant(key, seen.get(memory.name), force=True)
     # What is larger than all of memory is let in and finds no place.
-    return _keep(stack, request, lease, entry) and memory.records.get(key) is not None
+    return keep(stack, request, lease, entry) and memory.records.get(key) is not None
 
 
 class _Set:
     """One key of a `set` on its way through the tiers below memory.
 
     `seen`: what each tier has answered to the miss before. `held`, `filled`: the leases of those
-    that answer, and what these said. `agreed`: whether all of them have the value, or have nothing
-    where the lowest has had an `equal` one before this came. `old`: a newer version is known.
-    `in_memory`, `meanwhile`: memory's leases, with the tier below it and without.
+    that answer, and what these said. `places`: of these the value's own (None: all); the others are
+    told to let go of what they have. `agreed`: whether all of its own have it, or have nothing
+    where the lowest has had an `equal` one before this came; None: none of them has spoken. `old`:
+    a newer version is known. `in_memory`, `meanwhile`: memory's leases, with the tier below it and
+    without.
     """
 
     __slots__ = (
         "agreed", "entry", "equal", "filled", "held", "in_memory", "kept", "meanwhile", "old",
-        "request", "seen",
+        "places", "request", "seen",
     )  # fmt: skip
 
     def __init__(
@@ -177,15 +187,29 @@ class _Set:
         self.seen = seen
         self.held: dict[GuardedTier, Lease] = {}
         self.filled: dict[Tier, Filled] = {}
-        self.agreed = self.equal = self.old = self.kept = False
+        self.places: Places | None = None
+        self.agreed: bool | None = None
+        self.equal = self.old = self.kept = False
         self.in_memory = memory.grant(key)
         self.meanwhile: Lease | None = None
         if stack.goes_on_without(request):
             before = seen.get(memory.name)
             self.meanwhile = memory.lease_meanwhile(key, before, stack.degraded_l1_ttl)
 
+    def belongs_in(self, *tiers: Tier) -> bool:
+        """Whether these tiers are the value's own."""
+        return self.places is None or self.places.issuperset(tiers)
 
-async def _set(stack: Stack, sets: Sequence[_Set]) -> None:
+    def for_tier(self, tier: Tier) -> Entry | None:
+        """What the tier is to do. Of an old value the lease is given back: others wait for it."""
+        if self.old:
+            return None
+        return self.entry if self.belongs_in(tier) else self.entry.nothing()
+
+
+async def _set(
+    stack: Stack, sets: Sequence[_Set], priority: CachePriority | None, *, lasting: bool
+) -> None:
     """Hold the keys in all lower tiers, then fill them from below, and memory last.
 
     If one refuses, or the lowest does not answer, the key is invalidated in all of them instead:
@@ -196,6 +220,15 @@ async def _set(stack: Stack, sets: Sequence[_Set]) -> None:
     names = [key_name(each.request.key) for each in sets]
     with Unfinished(stack.background, partial(void, stack, names)):
         await _hold(stack, sets)
+        # Not before: a tier that is away is passed over like one that there is not.
+        for each in sets:
+            there: set[Tier] = {*each.held}
+            if stack.behind is not None:
+                there.add(stack.behind.base)  # it need not be there
+            if stack.authority in there:
+                there.add(stack.memory)
+            policy = each.request.kind.policy
+            each.places = of_write(stack, policy, each.entry, priority, there, lasting=lasting)
         await _fill_from_below(stack, sets)
         await _settle(stack, sets, names)
         for index, (each, name) in enumerate(zip(sets, names, strict=True)):
@@ -221,13 +254,23 @@ async def _hold(stack: Stack, sets: Sequence[_Set]) -> None:
 
 
 async def _fill_from_below(stack: Stack, sets: Sequence[_Set]) -> None:
-    """Fill the tiers, the lowest first, as long as they agree."""
-    going = sets if stack.behind is None else await stack.behind.put(sets)
+    """Fill the tiers, the lowest first, as long as they agree.
+
+    All are held by now. So who is passed over lets go of what a crossing set has stored before,
+    and a set that crosses after it finds its own lease void elsewhere: of two values with two
+    places one is in a tier that the other's set has told to let go.
+    """
+    going, behind = sets, stack.behind
+    if behind is not None:
+        # What is told the database later has its place above as well.
+        later, now = list[_Set](), list[_Set]()
+        for each in sets:
+            (later if each.belongs_in(behind.upper, behind.base) else now).append(each)
+        going = [*now, *await behind.put(later)]
     for tier in reversed(stack.lower):
         if asked := [each for each in going if tier in each.held]:
             leases = [each.held[tier] for each in asked]
-            # Of an old value the lease is given back: others wait for it.
-            entries = [None if each.old else each.entry for each in asked]
+            entries = [each.for_tier(tier) for each in asked]
             try:
                 answers = await tier.fill(leases, entries)
             except TierUnavailable as error:
@@ -235,20 +278,29 @@ async def _fill_from_below(stack: Stack, sets: Sequence[_Set]) -> None:
             else:
                 for each, answer in zip(asked, answers, strict=True):
                     if not each.old:
-                        _note(each, tier, answer)
-                        stack.trace.filled(each.request, tier.name, accepted=answer.accepted)
-        going = [each for each in going if each.agreed or each.old]
+                        _note(each, tier, answer, alone=stack.lower[-1] is stack.authority)
+                        if each.belongs_in(tier):
+                            stack.trace.filled(each.request, tier.name, accepted=answer.accepted)
+        going = [each for each in going if each.agreed is not False or each.old]
 
 
-def _note(each: _Set, tier: Tier, answer: Filled) -> None:
+def _note(each: _Set, tier: Tier, answer: Filled, *, alone: bool) -> None:
     """What a tier has said. It agrees if it has the value; or if it has nothing, where the lowest
-    has had an equal one: then the tiers above are filled by who reads it there."""
-    if not each.filled:
-        each.agreed, each.old = answer.accepted, answer.outcome is Outcome.OLDER
-        each.equal = answer.outcome is Outcome.EQUAL
+    has had an equal one: then the tiers above are filled by who reads it there.
+
+    One that is passed over has let go of what it had, whatever it says; what has voided its lease
+    is told to the value's own tiers as well, unless it is `alone` below memory.
+    """
+    first, newer = not each.filled, answer.outcome is Outcome.OLDER
+    each.filled[tier] = answer
+    if first:
+        each.old = newer
+    if not (each.belongs_in(tier) or alone or newer):
+        return
+    if each.agreed is None:
+        each.agreed, each.equal = answer.accepted, answer.outcome is Outcome.EQUAL
     elif not answer.accepted:
         each.agreed = each.agreed and each.equal and answer.outcome is Outcome.NOTHING
-    each.filled[tier] = answer
 
 
 async def _settle(stack: Stack, sets: Sequence[_Set], names: Sequence[str]) -> None:
@@ -262,7 +314,7 @@ async def _settle(stack: Stack, sets: Sequence[_Set], names: Sequence[str]) -> N
         if each.old:
             continue
         unreached = tuple([tier for tier in stack.lower if tier not in each.filled])
-        each.kept = each.agreed and not unreached  # what a tier lacks others may read there
+        each.kept = each.agreed is True and not unreached  # what a tier lacks others may read there
         if each.held and len(stack.lower) > 1 and not each.agreed:
             void_them.append(name)
         elif unreached:
@@ -282,12 +334,13 @@ def _end_in_memory(stack: Stack, each: _Set, names: Sequence[str]) -> None:
     memory.end_meanwhile()
     memory.apply(numbered.seq, names)
     # Where an equal value was there, that one stays, which may live less long.
-    if each.agreed and numbered.outcome is Outcome.PLAIN:
+    plain = numbered.outcome is Outcome.PLAIN
+    if each.agreed and plain and each.belongs_in(memory):
         each.in_memory.seq = numbered.seq
-        _keep(stack, each.request, each.in_memory, each.entry)
+        keep(stack, each.request, each.in_memory, each.entry)
 
 
-def _keep(stack: Stack, request: Request, lease: Lease, entry: Entry) -> bool:
+def keep(stack: Stack, request: Request, lease: Lease, entry: Entry) -> bool:
     """Store it in memory; whether it is let in."""
     accepted = stack.memory.fill_one(lease, entry).accepted
     stack.trace.filled(request, stack.memory.name, accepted=accepted)
@@ -301,15 +354,20 @@ def _keep_meanwhile(stack: Stack, request: Request, entry: Entry, lease: Lease |
     unnamed = lease is not None and memory.fill_one(lease, None).accepted
     memory.void([key_name(key)])
     if unnamed:
-        _keep(stack, request, memory.lease_meanwhile(key, None, stack.degraded_l1_ttl), entry)
+        keep(stack, request, memory.lease_meanwhile(key, None, stack.degraded_l1_ttl), entry)
 
 
-async def _unfit(stack: Stack, requests: Sequence[Request], sources: Sequence[MadeOf]) -> bool:
-    if not sources or not await fitness.changed(stack, sources):
-        return False
-    for request in requests:
-        stack.trace.unstored(request.kind, request.key, fitness.CHANGED)
-    return True
+async def compare_sources(
+    stack: Stack, requests: Sequence[Request], sources: Sequence[MadeOf]
+) -> fitness.Compared:
+    """What was read of the sources before, with what is there: between leases and fills."""
+    if not sources:
+        return fitness.Compared()
+    compared = await fitness.compared(stack, sources)
+    if compared.changed:
+        for request in requests:
+            stack.trace.unstored(request.kind, request.key, fitness.CHANGED)
+    return compared
 
 
 async def _nothing(stack: Stack, keys: Sequence[Key]) -> bool:
@@ -318,63 +376,3 @@ async def _nothing(stack: Stack, keys: Sequence[Key]) -> bool:
         return not (await invalidate(stack, list(map(key_name, keys)))).told.pending
     except InvalidationPending:
         return False
-
-
-# --- after a miss, where no value is ----------------------------------------------------------
-
-
-async def fill_anew(stack: Stack, request: Request, entry: Entry | None) -> bool:
-    """`fill` for who has no miss to pass on: by that of this task, else of now.
-
-    Without an entry what is there goes, as in `write`.
-    """
-    if entry is None:
-        return await write(stack, request, None)
-    miss = snapshots.take(stack, request.key) or await snapshot_now(stack, request)
-    return await fill(stack, miss, entry)
-
-
-async def fill(
-    stack: Stack, miss: Snapshot, entry: Entry | None, sources: Sequence[MadeOf] = ()
-) -> bool:
-    """Store what was made after this miss, the lowest tier first, as a load would.
-
-    False if the key was named since or has a value, or a tier fails on the way: then those above it
-    are not filled. Tiers that could not be read at the miss are passed over, as by a load; if no
-    other is there, memory keeps it for a while. What was stored on the way stays: it is as good as
-    what a load has stored.
-    """
-    request, authority = miss.request, stack.authority
-    if entry is None or await _unfit(stack, [request], sources):
-        return False
-    stack.trace.stored(request.kind, request.key, len(entry.data), stack.timer())
-    numbered = miss.seen.get(authority.name)
-    tiers = [tier for tier in stack.lower if _was_there(miss, tier)]
-    if numbered is None or not (tiers or _was_there(miss, authority)):
-        if miss.meanwhile is not None:
-            _keep(stack, request, miss.meanwhile, entry)
-        return False
-    # Memory hears of invalidations by the numbers of the tier that makes them.
-    in_memory = stack.memory.grant(request.key, miss.seen.get(stack.memory.name), once=True)
-    in_memory.seq = numbered.seq
-    for tier in reversed(tiers):
-        try:
-            (lease,) = await tier.lease([request.key], [miss.seen[tier.name]], once=True)
-            assert isinstance(lease, Lease)  # it takes over nothing and waits for nobody
-            (filled,) = await tier.fill([lease], [entry])
-        except TierUnavailable as error:
-            stack.trace.tier_failed(tier.name, str(error))
-            return False
-        stack.trace.filled(request, tier.name, accepted=filled.accepted)
-        if not filled.accepted:
-            return False
-    if not _was_there(miss, authority):
-        return True
-    accepted = _keep(stack, request, in_memory, entry)
-    return bool(tiers) or (accepted and stack.memory.records.get(request.key) is not None)
-
-
-def _was_there(miss: Snapshot, tier: Tier) -> bool:
-    """Whether a tier has answered the read that missed."""
-    answer = miss.seen.get(tier.name)
-    return answer is not None and getattr(answer, "why", None) is not Why.UNAVAILABLE

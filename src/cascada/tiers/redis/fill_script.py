@@ -17,7 +17,7 @@ STORES: Final = r"""
 -- ARGV: 1 run_id, 2 layout, 3 seed, 4 channel, 5 prefix of generations, 6 number of generations,
 --   7.. = their names; then for each key: the lease's value, q of the lease, the key's text, for a
 --   set its name ('once' for what is stored where nothing is, '+' and a token for what is added,
---   else empty), store, version or empty,
+--   else empty), '1' to store it, '2' to let what is there go, '0' to do neither, version or empty,
 --   the entry's life in ms, the generations', the entry before its stamps, after them, for each
 --   dynamic name '1' if it says what the entry is and '0' if it says what it was made from, the
 --   number of static names, of dynamic ones, and the places of all these.
@@ -233,6 +233,11 @@ local function fill(at, key, payload)
   end
   release()
   local answer = {outcome, q, e and string.sub(e, 1, 8) or ''}
+  if accepted and ARGV[at + 4] == '2' then
+    -- The key's place is elsewhere: what it has here is older.
+    uncount(head(v), ARGV[at + 2], '')
+    redis.call('UNLINK', v)
+  end
   if not accepted or ARGV[at + 4] ~= '1' then return answer end
   for i = at + 13 + static, at + 12 + static + late do
     stamps[#stamps + 1] = made_now(tonumber(ARGV[i]), life)

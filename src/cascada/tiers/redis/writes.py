@@ -322,7 +322,7 @@ class Leases:
                 lease.seq,
                 text,
                 kind,
-                b"0" if entry is None else b"1",
+                b"0" if entry is None else b"2" if entry.is_nothing else b"1",
                 version,
                 life,
                 max(GENERATION_MS, min(2 * life, LONGEST_MS)),

@@ -93,7 +93,10 @@ def _fill(state: TenantState, write: Write) -> Filled:
     # What was added is told of like a set: others may remember that there is nothing.
     told = lease.forced or (bool(lease.adds) and stored is not None)
     seq = state.next() if told else lease.seq
-    if stored is not None:
+    if stored is not None and stored.is_nothing:
+        if old is not None:
+            state.remove(old)
+    elif stored is not None:
         same = stored is write.entry
         envelope = (
             write.envelope if same else pack(stored, home_in(state.transaction.namespace, key))
