@@ -162,6 +162,8 @@ def test_what_a_cache_is_made_of(monkeypatch: pytest.MonkeyPatch) -> None:
         "redis": None,
         "redis_password": None,
         "database": None,
+        "read_strategy": "READ_THROUGH",
+        "write_strategy": "WRITE_THROUGH",
         "namespace": "cascada",
         "mode": "on",
         "limits": Limits(),

@@ -18,7 +18,6 @@ from cascada.testing.clock import ManualClock
 from cascada.testing.inside import InsidePush, inside
 from cascada.testing.nodes import hear
 from cascada.tiers.contract import Found
-from cascada.tiers.polled_feed import PolledFeed
 from cascada.tiers.redis.feed import PushFeed
 from tests.scenarios.row import until
 from tests.servers.redis import RedisServer
@@ -197,7 +196,7 @@ async def after_a_load(world: World, seconds: float, table: dict[Row, tuple[str,
         return "value"
 
     for row in SET:
-        if isinstance(inside(world.here).feed, PolledFeed):
+        if TIERS[world.column] in ("redis", "sqlite", "redis and sqlite"):
             await hear(world.here)  # the clock goes on
         await acme.load(type_of(row), "r", row_of_a_source)
         await acme.get(type_of(row), "r")  # waits until it is stored

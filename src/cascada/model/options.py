@@ -31,7 +31,7 @@ ReadStrategy = Literal["READ_THROUGH", "READ_AROUND"]
 
 WriteStrategy = Literal["WRITE_THROUGH", "WRITE_BEHIND", "WRITE_AROUND"]
 """WRITE_THROUGH: a write stores in all tiers that its value belongs to. WRITE_BEHIND: the database
-is told a little later. WRITE_AROUND: the lowest of them alone stores it, and reads fill the others."""
+is told a little later. WRITE_AROUND: the lowest of them alone stores it; reads fill the others."""
 
 _policy = partial(arguments.instance, kind=Policy, accepted="a Policy(...)")
 
