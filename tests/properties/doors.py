@@ -233,7 +233,7 @@ COVERED: Final[dict[str, dict[str, Any]]] = {
         "read_strategy": "READ_AROUND", "write_strategy": "WRITE_AROUND",
         "dependencies": {"plan": [Dependent(data_type="plan", by_id="plan")]},
         "tenant_validator": same, "observers": [same], "debug": False, "clock": SystemClock(),
-        "tiers": [], "write_strategy": "WRITE_THROUGH", "prices": {"m": {"input": 1.25}},
+        "tiers": [], "prices": {"m": {"input": 1.25}},
     },
     "Limits": {
         "redis_connection_timeout": 20.0, "redis_socket_timeout": 5.0, "redis_max_connections": 4,
