@@ -108,7 +108,7 @@ class Stack:
         self.lower = tuple(lower)
         self.tiers: tuple[Tier, ...] = (memory, *self.lower)
         self.authority: Tier = self.tiers[min(1, len(self.lower))]
-        # Which place each tier stands for, whichever others are there (`strategies/placement`).
+        # Which place each tier stands for, whichever others are there (`engine/placement`).
         self.levels: dict[Tier, int] = {
             tier: _LEVELS.get(tier.name, min(depth, 3)) for depth, tier in enumerate(self.tiers, 1)
         }

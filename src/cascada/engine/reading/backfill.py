@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from cascada.engine import decide
+from cascada.engine.placement import of_read
 from cascada.engine.reading.item import Item
 from cascada.engine.request import Answer
 from cascada.engine.stack import Stack
-from cascada.engine.strategies.placement import of_read
 from cascada.model.entry import Entry
 from cascada.model.errors import TierUnavailable
 from cascada.tiers.contract import NEVER, Busy, Found, Lease, Missing, Tier, Why

@@ -18,13 +18,13 @@ from cascada.engine.kinds import Kind
 from cascada.engine.loading import fitness
 from cascada.engine.loading.dependencies import LoadContext
 from cascada.engine.loading.encode import entry_of, over
+from cascada.engine.placement import of_load
 from cascada.engine.reading.backfill import backfill, release, still_there
 from cascada.engine.reading.fast_path import SharedRead
 from cascada.engine.reading.item import Item
 from cascada.engine.reading.lookup import Lookup
 from cascada.engine.request import Loader, LoadResult, Request
 from cascada.engine.stack import Stack
-from cascada.engine.strategies.placement import of_load
 from cascada.engine.tasks.callers import CallerLeft
 from cascada.engine.tasks.replay import TooLong
 from cascada.engine.tasks.singleflight import Flight

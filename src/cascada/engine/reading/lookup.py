@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import copy
 
-from cascada.engine import decide
+from cascada.engine import decide, placement
 from cascada.engine.decide import Choice, Verdict
 from cascada.engine.loading import dependencies as sources
 from cascada.engine.loading.dependencies import LoadContext
@@ -29,7 +29,6 @@ from cascada.engine.reading.fast_path import Answers, SharedRead
 from cascada.engine.reading.item import Item
 from cascada.engine.request import Answer, Request
 from cascada.engine.stack import Stack
-from cascada.engine.strategies import placement
 from cascada.model.errors import CorruptEntry, TierUnavailable
 from cascada.tiers.contract import NEVER, Found, Missing, Tier, Why
 

@@ -19,11 +19,11 @@ from typing import Final
 
 from cascada.engine.loading import fitness
 from cascada.engine.loading.loaders import PLAIN, Terms
+from cascada.engine.placement import Places, of_write
 from cascada.engine.reading import snapshots
 from cascada.engine.reading.read import until_stored
 from cascada.engine.request import Request
 from cascada.engine.stack import Stack
-from cascada.engine.strategies.placement import Places, of_write
 from cascada.engine.writing import redelivery
 from cascada.model.entry import Entry, Flag
 from cascada.model.errors import TierUnavailable, Unanswered

@@ -7,12 +7,12 @@ miss (`docs/protocol.md` rules 1 and 7). The engine calls it.
 from __future__ import annotations
 
 from cascada.engine.loading.loaders import PLAIN, Terms
+from cascada.engine.placement import of_write
 from cascada.engine.reading import snapshots
 from cascada.engine.reading.read import snapshot_now
 from cascada.engine.reading.snapshots import Snapshot
 from cascada.engine.request import Request
 from cascada.engine.stack import Stack
-from cascada.engine.strategies.placement import of_write
 from cascada.engine.writing.write import compare_sources, keep, write
 from cascada.model.entry import Entry
 from cascada.model.errors import TierUnavailable

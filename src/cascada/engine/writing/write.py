@@ -1,7 +1,7 @@
 """The write paths: `set` is a lease that takes over, and a fill, the lowest tier first.
 
 Many are set as one is, in steps that are taken for all of them together. A tier that is no place of
-a value (`strategies/placement`) is filled with nothing in its stead. (`docs/protocol.md`.)
+a value (`engine/placement`) is filled with nothing in its stead. (`docs/protocol.md`.)
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from cascada.codecs.envelope import digest_of
 from cascada.engine.loading import fitness
 from cascada.engine.loading.encode import absence, encoded, entry_names, over
 from cascada.engine.loading.loaders import PLAIN, Terms
+from cascada.engine.placement import Places, of_write
 from cascada.engine.reading import snapshots
 from cascada.engine.reading.read import snapshots_now
 from cascada.engine.reading.snapshots import Snapshot
 from cascada.engine.request import Request
 from cascada.engine.stack import Stack
-from cascada.engine.strategies.placement import Places, of_write
 from cascada.engine.tasks.background import Unfinished
 from cascada.engine.writing import redelivery
 from cascada.engine.writing.invalidate import invalidate, void
