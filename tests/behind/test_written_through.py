@@ -69,3 +69,16 @@ async def test_without_both_tiers_it_is_write_through_and_says_so_once(
     assert inside(here).stack.behind is None
     assert await here.tenant("acme").set("doc", "1", "new")
     assert len([each for each in caplog.records if "WRITE_BEHIND" in each.message]) == 1
+
+
+async def test_a_user_who_may_not_keep_a_journal_is_told_so_and_writes_through(
+    server: RedisServer, make: Make, database: SqliteTier, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.say("ACL", "SETUSER", "half", "on", ">secret", "+@all", "-hincrby", "~*", "&*")
+    here = make(redis=server.url.replace("//", "//half:secret@"))
+    for number in range(3):
+        assert await here.tenant("acme").set("doc", str(number), number)
+        assert await row(database, number) is not None
+    said = [each.message for each in caplog.records if "WRITE_BEHIND is off" in each.message]
+    assert len(said) == 1
+    assert "HINCRBY" in said[0]

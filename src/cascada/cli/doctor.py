@@ -46,7 +46,10 @@ def _of_redis(url: Url, said: dict[str, Any]) -> list[Finding]:
         cure = "run `pip install 'cascada[redis]'`"
         return [Finding("redis client", "fail", f"{error.name} is not installed", cure)]
     password = said.get("redis_password")
-    return redis_findings(url, password, said["namespace"], said["limits"], _say)
+    behind = said.get("write_strategy") == "WRITE_BEHIND"
+    return redis_findings(
+        url, password, said["namespace"], said["limits"], _say, writes_behind=behind
+    )
 
 
 def _workers() -> int:

@@ -15,6 +15,7 @@ from contextlib import ExitStack, suppress
 from typing import Any, Final
 
 from cascada.cli.findings import Finding
+from cascada.cli.redis_journal import journal_finding
 from cascada.cli.redis_rights import findings_of, refused_commands
 from cascada.model.clock import SystemClock
 from cascada.model.door.secret import Secret, Url
@@ -48,10 +49,17 @@ class RedisChecks:
     """All checks of one server, in turn. `say` is told what takes long."""
 
     def __init__(
-        self, server: Server, namespace: str, limits: Limits, say: Callable[[str], None]
+        self,
+        server: Server,
+        namespace: str,
+        limits: Limits,
+        say: Callable[[str], None],
+        *,
+        writes_behind: bool = False,
     ) -> None:
         self._server = server
         self._limits = limits
+        self._writes_behind = writes_behind
         self._say = say
         self._layout = Layout(namespace, server.database)
         self._now = SystemClock().monotonic
@@ -84,6 +92,8 @@ class RedisChecks:
         yield self._version()
         yield self._role()
         yield self._memory()
+        if self._writes_behind:
+            yield journal_finding(self._info)
         self._say("trying what the user may do")
         for finding in await self._rights(wire):
             yield finding
@@ -123,7 +133,7 @@ class RedisChecks:
 
     async def _read_info(self, wire: Wire) -> None:
         with suppress(TierUnavailable):
-            for part in (b"server", b"memory", b"replication", b"cluster"):
+            for part in (b"server", b"memory", b"persistence", b"replication", b"cluster"):
                 said: bytes = await wire.send((b"INFO", part))
                 for line in said.decode("utf-8", "replace").splitlines():
                     name, _, value = line.partition(":")
@@ -290,10 +300,13 @@ def redis_findings(
     namespace: str,
     limits: Limits,
     say: Callable[[str], None],
+    *,
+    writes_behind: bool = False,
 ) -> list[Finding]:
-    """All that is found about the server that a URL names."""
+    """All that is found about the server that a URL names. `writes_behind`: by its journal."""
     try:
         server = server_of(url, password)
     except BadInput as error:
         return [Finding("redis url", "fail", str(error), "correct REDIS_URL")]
-    return asyncio.run(RedisChecks(server, namespace, limits, say).all())
+    checks = RedisChecks(server, namespace, limits, say, writes_behind=writes_behind)
+    return asyncio.run(checks.all())

@@ -21,13 +21,14 @@ entry is valid its stamps say, as always. (`docs/protocol.md` rules 43 to 46.)
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from cascada.codecs.envelope import unpack
 from cascada.model.entry import Codec, Entry
-from cascada.model.errors import CorruptEntry
+from cascada.model.errors import CorruptEntry, TierUnavailable
 from cascada.model.keys import Key
 from cascada.tiers.capabilities import Backlog, Change
 from cascada.tiers.contract import Filled, Lease, NotPermitted
@@ -35,8 +36,9 @@ from cascada.tiers.redis.fill_script import STORES
 from cascada.tiers.redis.layout import Layout, life_ms
 from cascada.tiers.redis.script_prelude import COMMON, COUNTS, Script
 from cascada.tiers.redis.writes import Leases
+from cascada.tiers.redis_client import replies
 from cascada.tiers.redis_client.connection import Link
-from cascada.tiers.redis_client.replies import Argument, at_least
+from cascada.tiers.redis_client.replies import Argument
 
 MOST_BYTES: Final = 64 * 2**20
 """Of all records together: where no more fit, a change is written through."""
@@ -51,6 +53,13 @@ EVICTS: Final = (
     "Redis has maxmemory-policy %s, so it may evict what the database does not have yet: "
     "WRITE_BEHIND is off, and values are written through; set volatile%s, or noeviction"
 )
+
+FORBIDS: Final = (
+    "Redis does not let this user keep a journal (%s): WRITE_BEHIND is off, and values are written "
+    "through; allow it all but what is dangerous (+@all -@dangerous)"
+)
+
+_ENDS: Final = (b":h", b":z")
 
 _PLACES: Final = r"""
 local at_jp = string.sub(KEYS[1], 1, -2) .. 'jp'
@@ -172,6 +181,22 @@ return 1
 """
 )
 
+PROBE: Final = Script(
+    r"""
+-- KEYS: 1 a hash, 2 a sorted set. What the user may not do of all that the other scripts do.
+local function try(...)
+  local said = redis.pcall(...)
+  return type(said) == 'table' and said.err and select(1, ...) .. ': ' .. said.err
+end
+local set, hash = KEYS[2], KEYS[1]
+local failed = try('HSET', hash, 'a', '1') or try('HGET', hash, 'a') or try('HMGET', hash, 'a')
+  or try('HSTRLEN', hash, 'a') or try('HINCRBY', hash, 'a', 1) or try('HLEN', hash)
+  or try('HDEL', hash, 'a') or try('ZADD', set, 1, 'a') or try('ZSCORE', set, 'a')
+  or try('ZCARD', set) or try('ZRANGE', set, 0, 0) or try('PERSIST', set) or try('ZREM', set, 'a')
+return failed or ''
+"""
+)
+
 _HEAD: Final = re.compile(rb"(\d{1,16}) (-?\d{1,19})\n")
 
 
@@ -208,17 +233,26 @@ class RedisJournal:
         """Why this server may keep none; asked once on each server."""
         run_id = self._run_id()
         if run_id != self._asked or not run_id:
-            try:
-                said = await self._link.ask(b"INFO", b"memory")
-            except NotPermitted:  # nobody can tell; the operator was told that INFO is missing
-                said = b""
-            found = re.search(rb"^maxmemory_policy:(allkeys(-\w+))", said, re.MULTILINE)
-            self._refusal = None
-            if found is not None:
-                policy, way = found[1].decode(), found[2].decode()
-                self._refusal = EVICTS % (policy, way)
+            self._refusal = await self._evicts() or await self._forbids()
             self._asked = run_id
         return self._refusal
+
+    async def _evicts(self) -> str | None:
+        try:
+            said = await self._link.ask(b"INFO", b"memory")
+        except NotPermitted:  # nobody can tell; the operator was told that INFO is missing
+            return None
+        found = re.search(rb"^maxmemory_policy:(allkeys(-\w+))", said, re.MULTILINE)
+        return None if found is None else EVICTS % (found[1].decode(), found[2].decode())
+
+    async def _forbids(self) -> str | None:
+        # A script that breaks off in the middle leaves half of it done.
+        keys = [self._layout.prefix + b"jt:" + os.urandom(8).hex().encode() + end for end in _ENDS]
+        failed = await PROBE.run(self._link.ask, keys, [], replies.text)
+        why = failed.decode(errors="replace")
+        if any(word in why for word in ("OOM", "MISCONF", "READONLY")):
+            raise TierUnavailable(f"Redis refused a probe: {why}")
+        return FORBIDS % why if why else None
 
     async def put(
         self,
@@ -245,7 +279,9 @@ class RedisJournal:
 
     async def of(self, keys: Sequence[Key]) -> list[Change]:
         texts = [key.text.encode() for key in keys]
-        records = await self._link.ask(b"HMGET", self._records, *texts, fits=_values(len(texts)))
+        records = await self._link.ask(
+            b"HMGET", self._records, *texts, fits=replies.values(len(texts))
+        )
         found = [(text, each) for text, each in zip(texts, records, strict=True) if each]
         return await self._legible([text for text, _ in found], [each for _, each in found])
 
@@ -261,30 +297,30 @@ class RedisJournal:
             )
         ]
         if each:
-            await DONE.run(self._link.ask, self._keys, each, at_least(0))
+            await DONE.run(self._link.ask, self._keys, each, replies.at_least(0))
 
     async def release(self, changes: Sequence[Change]) -> None:
         if changes:
             texts = [change.key.text.encode() for change in changes]
-            await self._link.ask(b"ZREM", self._claims, *texts, fits=at_least(0))
+            await self._link.ask(b"ZREM", self._claims, *texts, fits=replies.at_least(0))
 
     async def set_aside(self, change: Change, why: str) -> None:
         await self._put_aside(change.key.text.encode(), b"%d" % change.number, why)
 
     async def backlog(self) -> Backlog:
         ask = self._link.ask
-        count = await ask(b"ZCARD", self._pending, fits=at_least(0))
-        size = await ask(b"HGET", self._sums, b"b", fits=_text_or_none)
-        aside = await ask(b"HLEN", self._aside, fits=at_least(0))
+        count = await ask(b"ZCARD", self._pending, fits=replies.at_least(0))
+        size = await ask(b"HGET", self._sums, b"b", fits=replies.text_or_none)
+        aside = await ask(b"HLEN", self._aside, fits=replies.at_least(0))
         oldest = await self._number(0)
         newest = await self._number(-1)
         return Backlog(count, max(0, int(size or 0)), aside, oldest, newest)
 
     async def _number(self, place: int) -> int:
-        (*found,) = await self._link.ask(b"ZRANGE", self._pending, place, place, fits=_texts)
+        (*found,) = await self._link.ask(b"ZRANGE", self._pending, place, place, fits=replies.texts)
         if not found:
             return 0
-        record = await self._link.ask(b"HGET", self._records, found[0], fits=_text_or_none)
+        record = await self._link.ask(b"HGET", self._records, found[0], fits=replies.text_or_none)
         head = _HEAD.match(record or b"")
         return 0 if head is None else int(head[1])
 
@@ -310,22 +346,8 @@ class RedisJournal:
 
     async def _put_aside(self, text: bytes, number: bytes, why: str) -> None:
         arguments: list[Argument] = [text, number, why.encode(errors="replace"), SET_ASIDE]
-        await SET_ASIDE_SCRIPT.run(self._link.ask, self._keys, arguments, at_least(0))
+        await SET_ASIDE_SCRIPT.run(self._link.ask, self._keys, arguments, replies.at_least(0))
 
 
 def _pairs(reply: Any) -> bool:
     return type(reply) is list and len(reply) % 2 == 0 and {*map(type, reply)} <= {bytes}
-
-
-def _values(count: int) -> Callable[[Any], bool]:
-    return lambda reply: (
-        type(reply) is list and len(reply) == count and {*map(type, reply)} <= {bytes, type(None)}
-    )
-
-
-def _texts(reply: Any) -> bool:
-    return type(reply) is list and {*map(type, reply)} <= {bytes}
-
-
-def _text_or_none(reply: Any) -> bool:
-    return reply is None or type(reply) is bytes
