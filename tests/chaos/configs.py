@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from cascada import Cache, Limits
 from cascada.engine import write_behind
 from cascada.model.clock import SystemClock
 from cascada.testing.inside import InsidePoll, inside
-from cascada.tiers.capabilities import L1_LEASE
+from cascada.tiers.capabilities import L1_LEASE, Change, Fate
 from cascada.tiers.polled_feed import Changes, PolledFeed
 from cascada.tiers.sqlite.tier import SqliteTier
 from tests.chaos.keyspace import POLICIES
@@ -105,13 +105,22 @@ def _three(folder: Path, slot: int) -> Cache:
     return Cache(tiers=[ProxiedTier(folder, slot), database], policies=POLICIES, limits=_HASTY)
 
 
+class Dawdling(SqliteTier):
+    """A database that often takes longer for a change than its claim lasts."""
+
+    async def apply(self, changes: Sequence[Change]) -> list[Fate]:
+        await asyncio.sleep(random.choice((0, 0.01, 0.05, 0.3)))
+        return await super().apply(changes)
+
+
 def _behind(folder: Path, slot: int) -> Cache:
-    """Values are written behind, and claims end so soon that who is stopped comes too late."""
-    write_behind.CLAIM = 0.3  # type: ignore[misc]
-    write_behind.LINGER = 0.05  # type: ignore[misc]
-    database = SqliteTier(folder / DATABASE, namespace="chaos", clock=SystemClock())
+    """Values are written behind, and claims end so soon that others are faster."""
+    write_behind.CLAIM = 0.1  # type: ignore[misc]
     return Cache(
-        tiers=[ProxiedTier(folder, slot), database],
+        tiers=[
+            ProxiedTier(folder, slot),
+            Dawdling(folder / DATABASE, namespace="chaos", clock=SystemClock()),
+        ],
         policies=POLICIES,
         limits=_HASTY,
         write_strategy="WRITE_BEHIND",

@@ -12,6 +12,9 @@ from cascada.tiers.redis.script_prelude import Script
 from cascada.tiers.sqlite import changes
 from tests.chaos.mutations import mutant, swap
 
+LOSING = ("killed redis", "short of room")
+"""What makes the database be read, though nothing was invalidated."""
+
 
 @mutant(
     "behind: the database is read though a change waits", config="redis-behind", workload="behind"
@@ -30,6 +33,7 @@ def database_read_while_a_change_waits() -> None:
     "behind: a change bears the number of its writing, not of its HOLD",
     config="redis-behind",
     workload="behind",
+    faults=(),
 )
 def change_without_fence() -> None:
     def apply(original: Any) -> Any:
@@ -46,7 +50,7 @@ def change_without_fence() -> None:
     "behind: whichever change comes last is stored, whatever its number",
     config="redis-behind",
     workload="behind",
-    faults=("freeze", "killed redis"),
+    faults=LOSING,
 )
 def change_without_number() -> None:
     swap(changes, "is_known", lambda original: lambda number, latest: False)
@@ -56,6 +60,7 @@ def change_without_number() -> None:
     "behind: a change is forgotten though a later one waits",
     config="redis-behind",
     workload="behind",
+    faults=LOSING,
 )
 def changed_meanwhile_forgotten() -> None:
     text = redis_journal.DONE.text

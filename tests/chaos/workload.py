@@ -143,12 +143,23 @@ WORKLOADS: Final = {
             "group": 0.5,
         },
     ),
-    # Written behind: sets of one owner each, ended by name and by tag while they wait.
+    # Written behind: sets of one owner each, and of rows that others write and invalidate.
     "behind": Workload(
         rows=40,
-        mix=usual_but(
-            set_owned=25, set_many=3, group=5, cascade=2, invalidate=6, get=40, load=15, touch=0.5
-        ),
+        mix={
+            "get": 60,
+            "load": 6,
+            "fill_by_hand": 25,
+            "write_by_hand": 10,
+            "set_owned": 30,
+            "set_many": 2,
+            "invalidate": 8,
+            "group": 1,
+            "cascade": 0.5,
+            "touch": 0.5,
+            "claim": 0.5,
+            "look": 0.5,
+        },
     ),
     # What nobody writes but by `add`, looked at before and after.
     "claims": Workload(mix={"claim": 40, "look": 60, "get": 10}),
