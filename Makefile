@@ -9,7 +9,7 @@ export PYTHONDONTWRITEBYTECODE :=
 MINUTES ?= 5
 PORT ?= 8000
 TIMED := $(addprefix tests/,scenarios tiers processes examples chaos rivals benchmarks)
-TYPED := src $(wildcard examples tests/typing tests/chaos tests/rivals)
+TYPED := src $(wildcard docs/grafana examples tests/typing tests/chaos tests/rivals)
 
 # The first interpreter that really runs (a pyenv shim may not), is new enough and can make an environment.
 SUITS := import sys, ensurepip; sys.exit(sys.version_info < (3, 11))
