@@ -188,7 +188,18 @@ async def cache_write_strategy(env: pytest.MonkeyPatch, server: RedisServer, fol
 
 @acts
 async def cache_eviction_policy(env: pytest.MonkeyPatch, server: RedisServer, folder: Path) -> None:
-    _is_refused(env, "CACHE_EVICTION_POLICY", "LFU")
+    for said, gone in (("LFU", {"second"}), ("LRU", {"first"})):
+        env.setenv("CACHE_EVICTION_POLICY", said)
+        async with Cache.from_env(limits=Limits(l1_bytes=5000)) as cache:
+            acme = cache.tenant("acme")
+            await acme.set("row", "first", "x" * 500)
+            await acme.get("row", "first")
+            await acme.get("row", "first")
+            await acme.set("row", "second", "x" * 500)
+            await acme.get("row", "second")
+            await acme.set("row", "third", "x" * 500)
+            there = {each for each in ("first", "second") if await acme.get("row", each)}
+            assert {"first", "second"} - there == gone
 
 
 @acts

@@ -40,7 +40,6 @@ BOUNDS = {
     "cascada.engine.tasks.singleflight.MAX_COOLING": 16,
     "cascada.telemetry.custom.MAX_SERIES": 32,
     "cascada.telemetry.throttle.MAX_KEYS": 16,
-    "cascada.tiers.memory.eviction.SLACK": 1000,
     "cascada.tiers.memory.records.MAX_VERSIONS": 16,
     "cascada.tiers.redis.lease_releases.MAX_RELEASED": 16,
     "cascada.tiers.redis.layout.MAX_BORNE": 16,

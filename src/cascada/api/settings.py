@@ -130,11 +130,11 @@ VARIABLES: Final[dict[str, Variable]] = {
         "write_strategy",
         holds="WRITE_THROUGH, WRITE_BEHIND or WRITE_AROUND",
     ),
-    # ADAPTIVE leaves the choice to cascada, which at present chooses LRU.
-    "CACHE_EVICTION_POLICY": _only(
-        "ADAPTIVE",
-        "LRU",
-        holds="ADAPTIVE or LRU, which is what this version takes (LFU comes later)",
+    "CACHE_EVICTION_POLICY": Variable(
+        "ADAPTIVE, LRU or LFU",
+        lambda text: arguments.choice(text, "it", ("ADAPTIVE", "LRU", "LFU")).lower(),
+        "eviction",
+        Limits.eviction,
     ),
     "L1_CACHE_SIZE_MB": _limit(_MEGABYTES, "l1_bytes", int, _MEGABYTE),
     "L2_CACHE_SIZE_MB": _later(_MEGABYTES, int, 500, 1),

@@ -65,6 +65,7 @@ def build(
     memory = MemoryTier(
         clock,
         capacity_bytes=limits.l1_bytes,
+        eviction=limits.eviction,
         kind_of=kinds.of_prefix,
         kind_for=kinds.of_key,
         due_at=partial(due_at, debug=options.debug),

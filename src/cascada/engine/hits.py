@@ -57,6 +57,7 @@ class Hits:
         if self._stack.watchers and not self._is_seen(record, now):
             return None
         record.used = now
+        record.hits += 1
         kind = record.partition.kind
         kind.cells[0] = kind.in_memory = kind.in_memory + record.cost
         return Hit(value, MEMORY, now - record.born, False, False, record)
@@ -89,6 +90,7 @@ class Hits:
             except CorruptEntry:
                 return None
         record.used = now
+        record.hits += 1
         with stack.kinds.lock:
             kind.elsewhere += 1
             kind.saved_elsewhere += record.cost
@@ -119,6 +121,7 @@ class Hits:
                 and (value := record.value) is not UNSET
             ):
                 record.used = now
+                record.hits += 1
                 saved += record.cost
                 add(Hit(value, MEMORY, now - record.born, False, False, record))
             else:

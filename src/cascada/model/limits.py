@@ -18,6 +18,9 @@ from cascada.model.ttl import Duration
 OnPending = Literal["raise", "warn"]
 """What becomes of an invalidation that only this process remembers so far."""
 
+Eviction = Literal["adaptive", "lru", "lfu"]
+"""What goes when memory is full."""
+
 MAX_VALUE_BYTES: Final = 16 * 2**20
 """What one value may take, encoded. A larger one would keep its neighbours waiting."""
 
@@ -40,6 +43,9 @@ class Limits(Checked):
     """The numbers of a cache, all with defaults. Times are seconds, sizes are bytes.
 
     l1_bytes, l3_bytes: how much memory, and the database, may hold.
+    eviction: what goes when memory is full: "lru" (what was not used for longest), "lfu" (what was
+        used least often), or "adaptive" (what is worth least by its use, its size, what its load
+        took and its priority). Of the tenants who share memory, who holds the most gives.
     max_value_bytes: what one value may take, encoded; a larger one is not stored.
     compress_over: the size from which a value is compressed, where that makes it smaller.
     default_ttl: how long a value is fresh whose policy does not say.
@@ -67,6 +73,7 @@ class Limits(Checked):
     """
 
     l1_bytes: int = field(50 * 2**20, _bytes)
+    eviction: Eviction = field("adaptive", partial(arguments.choice, known=get_args(Eviction)))
     l3_bytes: int = field(2000 * 2**20, _bytes)
     max_value_bytes: int = field(MAX_VALUE_BYTES, partial(_bytes, most=LARGEST_VALUE))
     compress_over: int = field(4096, partial(_bytes, least=0))

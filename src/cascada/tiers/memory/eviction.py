@@ -1,62 +1,69 @@
-"""Which record goes when memory is full.
+"""LRU and LFU, exactly: which record goes when memory is full.
 
-A hit does one attribute write (`record.used = now`); order is worked out only when room is needed,
-by a lazy heap: records wait in it under the score they had when they were last looked at. Since a
-score only ever grows (a use makes a record worth more), the record on top whose score is still true
-is the least of all; one whose score has grown is put back under its new one. So LRU is exact, not
-sampled, and a hit stays O(1).
+A record stands in a heap under the score that it had when it was last looked at. A score only ever
+grows by being used, so if that of the least is still true, it is the least of all; if it has grown,
+the record moves to where it belongs. So a hit has nothing to do with the order.
 
-What was invalidated or replaced waits in the heap too, and keeps its payload alive there. It is no
-longer counted by the store, so the heap is swept before it holds an eighth more than the store.
+Priority goes before all: of a lower one goes first.
 """
 
 from __future__ import annotations
 
-from heapq import heappop, heapreplace
-from operator import attrgetter
-from typing import Final
+from typing import Any, Final, Generic
 
-from cascada.tiers.memory.record import Record
+from cascada.tiers.memory.evictable import R
+from cascada.tiers.memory.heap import Heap
 
-SLACK: Final = 256 * 1024
-"""Bytes of departed records that are never worth a sweep."""
+LOOKS: Final = 1000
+"""Records that one call moves to where they belong: a few milliseconds. Beyond it (memory has just
+become full, and all in it was used since) the order is by what was known before."""
 
 
-class LeastRecentlyUsed:
-    """Gives up what was not used for the longest time."""
+class _Scored(Generic[R]):
+    @staticmethod
+    def score(record: Any) -> Any:
+        raise NotImplementedError
 
     def __init__(self) -> None:
-        self._heap: list[Record] = []
-        self._held = 0
-        self._departed = 0
+        self._heaps: dict[int, Heap[R]] = {}
 
-    def admit(self, record: Record) -> None:
-        """A record was stored."""
-        # It is used last of all, so that the end of the heap is its place.
-        self._heap.append(record)
-        self._held += record.weight
+    def admit(self, record: R) -> None:
+        record.score = self.score(record)
+        rank = record.rank
+        heap = self._heaps.get(rank)
+        if heap is None:
+            heap = self._heaps[rank] = Heap()
+        heap.push(record)
 
-    def left(self, record: Record) -> None:
-        """A record went for another reason (`gone` is set): it must never be a victim."""
-        self._departed += record.weight
-        if self._departed > SLACK and self._departed > self._held // 8:
-            # What is sorted is a heap, too, and to sort calls no method of a record.
-            self._heap = [kept for kept in self._heap if not kept.gone]
-            self._heap.sort(key=attrgetter("score"))
-            self._held -= self._departed
-            self._departed = 0
+    def left(self, record: R) -> None:
+        self._heaps[record.rank].remove(record)
 
-    def victim(self) -> Record:
-        """The record to give up next, taken out of the order: there must be one."""
-        heap = self._heap
-        while True:
-            record = heap[0]
-            if not record.gone and record.score != record.used:
-                record.score = record.used
-                heapreplace(heap, record)
-                continue
-            heappop(heap)
-            self._held -= record.weight
-            if not record.gone:
-                return record
-            self._departed -= record.weight
+    def victim(self) -> R:
+        heap = self._heaps[min(each for each, heap in self._heaps.items() if heap)]
+        score = self.score
+        for _ in range(LOOKS):
+            record = heap.least
+            now = score(record)
+            if now == record.score:
+                break
+            record.score = now
+            heap.grown(record)
+        record = heap.least
+        heap.remove(record)
+        return record
+
+
+class LeastRecentlyUsed(_Scored[R]):
+    """What was not used for the longest time goes."""
+
+    @staticmethod
+    def score(record: Any) -> Any:
+        return record.used
+
+
+class LeastFrequentlyUsed(_Scored[R]):
+    """What was used least often goes; of those, what was not used for the longest time."""
+
+    @staticmethod
+    def score(record: Any) -> Any:
+        return record.hits, record.used

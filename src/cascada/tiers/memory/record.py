@@ -9,11 +9,13 @@ from __future__ import annotations
 import sys
 from typing import Any, Final
 
+from cascada.model.bills.bill import worth_of
 from cascada.model.clock import Clock
 from cascada.model.entry import Entry
 from cascada.model.keys import Key, Prefix
 from cascada.model.names import is_own
 from cascada.tiers.capabilities import NameState
+from cascada.tiers.memory.shares import Share
 
 VOID: Final = sys.maxsize
 """The seq of a cell that nothing is valid under any more."""
@@ -47,17 +49,19 @@ class Partition:
     """What the records of one prefix share. It stays the same while anybody holds it.
 
     `records` are they, by id. `kind` is the engine's, for all of them. `cells` are those of the
-    names that all of them bear, the tenant's first, while there are any.
+    names that all of them bear, the tenant's first, while there are any. `share` is what their
+    tenant holds of memory.
 
     Where the kind of a record depends on its id (a policy is on trial), the record has a partition
     of that kind, an arm of the `whole` one. It has the same records; its cells are the whole's.
     """
 
-    __slots__ = ("__weakref__", "arms", "cells", "kind", "prefix", "records", "whole")
+    __slots__ = ("__weakref__", "arms", "cells", "kind", "prefix", "records", "share", "whole")
 
-    def __init__(self, prefix: Prefix, kind: Any) -> None:
+    def __init__(self, prefix: Prefix, kind: Any, share: Share[Record]) -> None:
         self.prefix = prefix
         self.kind = kind
+        self.share = share
         self.records: dict[str, Record] = {}
         self.cells: tuple[Cell, ...] = ()
         self.whole: Partition | None = None
@@ -69,7 +73,7 @@ class Partition:
             self.arms = {}
         arm = self.arms.get(id(kind))
         if arm is None:
-            arm = self.arms[id(kind)] = Partition(self.prefix, kind)
+            arm = self.arms[id(kind)] = Partition(self.prefix, kind, self.share)
             arm.records, arm.whole = self.records, self
         return arm
 
@@ -82,12 +86,13 @@ class Record(Entry):
 
     `born` is when it was loaded, `due` when a hit on it needs a decision. `seq` is the number that
     it was read at. `checked` are the changes of its tenant's cell when its cells were last looked
-    at: until there is another one, they vouch for it.
+    at: until there is another one, they vouch for it. What is left is for eviction
+    (`evictable.py`, `expiring.py`), to which it is told who has hit it: `used` and `hits`.
     """
 
     __slots__ = (
-        "born", "cells", "checked", "due", "gone", "partition", "resource_id", "score", "seq",
-        "tenant", "used", "weight",
+        "after", "before", "born", "cells", "checked", "due", "hits", "later", "partition", "place",
+        "resource_id", "score", "seen", "seq", "sooner", "tenant", "used", "weight",
     )  # fmt: skip
 
     def __init__(
@@ -115,10 +120,13 @@ class Record(Entry):
         self.cells = cells
         self.tenant = tenant = cells[0]
         self.checked = tenant.changes
-        self.used = self.score = self.born = now
-        self.due = now
-        self.weight = 0
-        self.gone = False
+        self.used = self.score = self.born = self.due = now
+        self.weight = self.hits = self.seen = 0
+        self.place: Any = None
+        self.before: Any = None
+        self.after: Any = None
+        self.sooner: Any = None
+        self.later: Any = None
 
     @property
     def key(self) -> Key:
@@ -166,5 +174,27 @@ class Record(Entry):
             self.expires += step
         return now >= self.expires
 
-    def __lt__(self, other: Any) -> bool:
-        return bool(self.score < other.score)
+    # --- what eviction asks ---------------------------------------------------------------
+
+    @property
+    def gone(self) -> bool:
+        """Whether memory does not keep it any more."""
+        return self.place is None
+
+    @property
+    def ends(self) -> float:
+        """When its life ends, in monotonic seconds: setting the wall clock moves nothing."""
+        return self.born + (self.expires - self.created)
+
+    @property
+    def rank(self) -> int:
+        """Its priority, without an enum's member to be made."""
+        return (self.flags >> 6 & 3) + 1 & 3
+
+    @property
+    def worth(self) -> float:
+        return worth_of(self.cost)
+
+    @property
+    def mark(self) -> int:
+        return hash(self.resource_id) ^ hash(self.partition.prefix)

@@ -21,9 +21,11 @@ from weakref import WeakValueDictionary
 from cascada.model.clock import Clock
 from cascada.model.entry import Entry
 from cascada.model.keys import Key, Prefix
-from cascada.tiers.memory.eviction import LeastRecentlyUsed
+from cascada.tiers.memory.evictable import Order
+from cascada.tiers.memory.expiring import Expiring
 from cascada.tiers.memory.invalidations import InvalidationLog
 from cascada.tiers.memory.record import MOMENT, Partition, Record
+from cascada.tiers.memory.shares import Shares
 from cascada.tiers.memory.weight import PARTITION, weight_of
 
 MAX_VERSIONS: Final = 4096
@@ -48,10 +50,12 @@ class Records:
         kind_of: Callable[[Prefix], Any],
         kind_for: Callable[[Any, str, str], Any],
         due_at: Callable[[Any, Entry], float],
+        make_order: Callable[[], Order[Record]],
     ) -> None:
         self._clock = clock
         self.capacity = capacity
-        self._eviction = LeastRecentlyUsed()
+        self._shares: Shares[Record] = Shares(make_order)
+        self._expiring = Expiring()
         self._names = names
         self._kind_of = kind_of
         self._kind_for = kind_for
@@ -74,7 +78,9 @@ class Records:
             with self._making:
                 partition = self._partitions.get(prefix)
                 if partition is None:
-                    partition = self._partitions[prefix] = Partition(prefix, self._kind_of(prefix))
+                    partition = self._partitions[prefix] = Partition(
+                        prefix, self._kind_of(prefix), self._shares.of(prefix[0])
+                    )
         return partition
 
     def get(self, key: Key) -> Record | None:
@@ -128,11 +134,7 @@ class Records:
             cells += tuple(map(self._names.cell, entry.names))
         of_kind = partition if kind is partition.kind else partition.arm(kind)
         record = Record(of_kind, resource_id, entry, seq, cells, now)
-        to_monotonic = now - self._clock.time()
-        born = entry.created + to_monotonic
-        if abs(born - now) > MOMENT:  # else one float is enough, of which there may be millions
-            record.born = born
-        record.due = self._due_at(kind, entry) + to_monotonic
+        self._date(record, now)
         # Who is the first of a partition weighs what all of it share.
         if partition.records:
             weight = weight_of(resource_id, entry, cells[len(shared) :])
@@ -150,20 +152,58 @@ class Records:
         partition.cells = shared  # they have gone with what was here alone
         self._count += 1
         self.size += weight
-        self._eviction.admit(record)
+        self._shares.grow(partition.share, weight)
+        if old is not None:  # who asked for it asks for the new one
+            record.hits = old.hits
+        return self._placed(record, now)
+
+    def _date(self, record: Record, now: float) -> None:
+        """In monotonic seconds."""
+        to_monotonic = now - self._clock.time()
+        born = record.created + to_monotonic
+        if abs(born - now) > MOMENT:  # else one float is enough, of which there may be millions
+            record.born = born
+        record.due = self._due_at(record.partition.kind, record) + to_monotonic
+
+    def _placed(self, record: Record, now: float) -> Record | None:
+        """It has a place in the order, after room was made, so that it is no victim itself."""
         while self.size > self.capacity:
-            self._remove(self._eviction.victim())
+            if not self._give_up_one(now):
+                self._remove(record)
+                return None
+        share = record.partition.share
+        share.count += 1
+        share.order.admit(record)
+        self._expiring.admit(record, now)
+        return record
+
+    def _give_up_one(self, now: float) -> bool:
+        """Whether there was one: who holds the most may have nothing but what he is storing."""
+        victim = self._expiring.expired(now)
+        if victim is not None:
             self.evictions += 1
-        # Of records that were used at one moment it may be the one that goes.
-        return None if record.gone else record
+            self.drop(victim)
+            return True
+        share = self._shares.giver()
+        if not share.count:
+            return False
+        self.evictions += 1
+        share.count -= 1
+        victim = share.order.victim()
+        self._expiring.left(victim)
+        self._remove(victim)
+        return True
 
     def drop(self, record: Record) -> None:
         """It is not kept any more."""
+        share = record.partition.share
+        share.count -= 1
+        share.order.left(record)
+        self._expiring.left(record)
         self._remove(record)
-        self._eviction.left(record)
 
     def _remove(self, record: Record) -> None:
-        record.gone = True
+        """It is in no order any more."""
         partition = record.partition
         del partition.records[record.resource_id]
         if not partition.records:
@@ -178,6 +218,7 @@ class Records:
             if len(known) > MAX_VERSIONS:
                 known.popitem(last=False)
         self.size -= record.weight
+        self._shares.grow(partition.share, -record.weight)
         seq = record.seq
         for cell in record.cells:
             # A cell that was invalidated after this record counts from zero again.

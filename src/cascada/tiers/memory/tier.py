@@ -29,6 +29,7 @@ from cascada.model.clock import Clock
 from cascada.model.entry import MEMORY, Entry
 from cascada.model.freshness import AlwaysFresh, Freshness
 from cascada.model.keys import Key, Prefix
+from cascada.model.limits import Eviction
 from cascada.model.names import entry_name, key_name, key_named, static_names
 from cascada.tiers.capabilities import Ending, Stored
 from cascada.tiers.contract import (
@@ -48,6 +49,7 @@ from cascada.tiers.contract import (
     Why,
 )
 from cascada.tiers.fill_rules import decided
+from cascada.tiers.memory.adaptive import orders
 from cascada.tiers.memory.invalidations import RING, InvalidationLog
 from cascada.tiers.memory.record import Partition, Record
 from cascada.tiers.memory.records import Records
@@ -57,10 +59,10 @@ from cascada.tiers.memory.weight import RECORD
 class MemoryTier:
     """See the module's text. `capacity_bytes` bounds the weight of all records, `ring` the names.
 
-    `freshness` says until when invalidations have been heard of. `kind_of` is asked once per prefix
-    for what the engine wants to find on a hit, `kind_for` once per record whether that is another
-    one for this id, and `due_at` for the moment from which a hit needs a decision (expiry, refresh
-    ahead); all come from the engine.
+    `eviction` says what goes when it is full, `freshness` until when invalidations have been heard
+    of. `kind_of` is asked once per prefix for what the engine wants to find on a hit, `kind_for`
+    once per record whether that is another one for this id, and `due_at` for the moment from which
+    a hit needs a decision (expiry, refresh ahead); all come from the engine.
     """
 
     name: str = MEMORY
@@ -70,6 +72,7 @@ class MemoryTier:
         clock: Clock,
         *,
         capacity_bytes: int = 50 * 2**20,
+        eviction: Eviction = "adaptive",
         ring: int = RING,
         freshness: Freshness | None = None,
         kind_of: Callable[[Prefix], Any] = lambda prefix: None,
@@ -81,7 +84,9 @@ class MemoryTier:
         self._now = clock.monotonic
         self.capacity = capacity_bytes
         self.names = InvalidationLog(ring)
-        self.records = Records(clock, capacity_bytes, self.names, kind_of, kind_for, due_at)
+        self.records = Records(
+            clock, capacity_bytes, self.names, kind_of, kind_for, due_at, orders(eviction)
+        )
         self.meanwhile = self.records.meanwhile
         self._seq = 0
         # How often what is under way was barred, and at which number last.
@@ -313,6 +318,7 @@ class MemoryTier:
             self.records.drop(record)
             return Missing(seq, Why.EXPIRED)
         record.used = now
+        record.hits += 1
         # Valid at this moment, so at every number heard of: a lease from here need not be older.
         return Found(record, seq)
 

@@ -1,0 +1,258 @@
+"""ADAPTIVE: what is worth least goes, by its use, its size, what its load takes and its priority.
+
+One mechanism, with what differs between workloads as its `Mode`. What is new waits in a window.
+Who leaves it goes into the main part, if he was hit in it or the mode lets all in; else he goes
+for good. The main part gives up the least of age + worth x frequency / weight, where the age is the
+score of the last one that went, so that what was much used once goes in the end (greedy dual: P.
+Cao and S. Irani, USENIX ITS 1997; with frequency: L. Cherkasova, HP Labs 1998). How often somebody
+was hit who went is remembered for a while; if he comes back, he goes on from there (a ghost, as in
+S3-FIFO: J. Yang et al., SOSP 2023).
+
+A hit tells nobody: it has written `hits`, which is looked at when a record's turn comes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from heapq import heappop, heappush, heapreplace
+from math import log2
+from typing import Any, Final, Generic, NamedTuple
+
+from cascada.model.limits import Eviction
+from cascada.tiers.memory.evictable import Order, R
+from cascada.tiers.memory.eviction import LeastFrequentlyUsed, LeastRecentlyUsed
+from cascada.tiers.memory.ghosts import Ghosts
+from cascada.tiers.memory.queue import Queue
+
+LOOKS: Final = 64
+"""Records that one call moves on at most, before it gives up the next as it is."""
+
+STEPS: Final = 4
+"""Classes of records in the main part for each doubling of what they are worth."""
+
+LOW: Final = 0
+HIGH: Final = 2
+CRITICAL: Final = 3
+
+HIGHER: Final = 8.0
+"""By how much what is HIGH is worth more."""
+
+
+class Mode(NamedTuple):
+    """window: its share of all bytes. proves: who leaves it without a hit goes for good.
+    turns: whoever was hit goes back to the end of the window, which makes it LRU, more or less.
+    remembers: for how long who went is known, in sixteenths of the time in which all go."""
+
+    window: float
+    proves: bool = False
+    turns: bool = False
+    remembers: int = 64
+
+
+MODES: Final = {
+    "worth": Mode(0.01),
+    "proven": Mode(0.1, proves=True),
+    "recent": Mode(1.0, turns=True),
+}
+"""Which of them is best depends on the workload: sizes that differ and few who ask again; many who
+ask once; a set that moves on."""
+
+
+class State:
+    """What the orders of all tenants share: the mode, and who went."""
+
+    def __init__(self, mode: Mode) -> None:
+        self.mode = mode
+        self.ghosts = Ghosts()
+        self.count = 0
+        self.known = 0.0
+        self.average = 1.0
+
+    def worth(self, worth: float) -> float:
+        """Of what nothing is known, the average of the others."""
+        return worth or self.average
+
+    def learn(self, worth: float) -> None:
+        if worth:
+            # The mean of all at first, then of about the last thousand.
+            self.known = min(self.known + 1, 1000)
+            self.average += (worth - self.average) / self.known
+
+
+class _Class(Queue[R]):
+    """Records of about the same worth: who came first has the lowest score."""
+
+    __slots__ = ("value", "waits")
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.value = 2.0 ** (number / STEPS)
+        self.waits = False
+
+
+class _Main(Generic[R]):
+    """Classes of records, and a heap of those that are not empty by the score of their first.
+
+    A first one's score only grows, so that what stands in the heap is at most what it is now.
+    """
+
+    __slots__ = ("_classes", "_heads", "age", "bytes", "count")
+
+    def __init__(self) -> None:
+        self._classes: dict[int, _Class[R]] = {}
+        self._heads: list[tuple[float, int]] = []
+        self.age = 0.0
+        self.bytes = self.count = 0
+
+    def put(self, record: R, value: float) -> None:
+        number = round(log2(value) * STEPS)
+        queue = self._classes.get(number)
+        if queue is None:
+            queue = self._classes[number] = _Class(number)
+        record.score = self.age + queue.value
+        if not queue.waits:
+            queue.waits = True
+            heappush(self._heads, (record.score, number))
+        queue.append(record)
+        self.bytes += record.weight
+        self.count += 1
+
+    def least(self) -> R:
+        heads = self._heads
+        while True:
+            score, number = heads[0]
+            queue = self._classes[number]
+            if not queue.count:
+                heappop(heads)
+                del self._classes[number]
+            elif (first := queue.first).score > score:
+                heapreplace(heads, (first.score, number))
+            else:
+                return first
+
+    def remove(self, record: R) -> None:
+        record.place.remove(record)
+        self.bytes -= record.weight
+        self.count -= 1
+
+
+class Weighed(Generic[R]):
+    """The records of one tenant, in the order in which they go (`evictable.Order`).
+
+    Few tenants ever have to give: until then there is a window, and nothing else.
+    """
+
+    __slots__ = ("_critical", "_low", "_main", "_mode", "_settled", "_state", "_window")
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._window: Queue[R] = Queue()
+        self._main: _Main[R] | None = None
+        self._low: Queue[R] | None = None
+        self._critical: Queue[R] | None = None
+        self._mode = state.mode
+        self._settled = False
+
+    def admit(self, record: R) -> None:
+        state = self._state
+        state.count += 1
+        state.learn(record.worth)
+        rank = record.rank
+        if rank == LOW:
+            self._low = self._low or Queue()
+            self._low.append(record)
+        elif rank == CRITICAL:
+            self._critical = self._critical or Queue()
+            self._critical.append(record)
+        else:
+            if not record.hits:
+                record.hits = state.ghosts.pop(record.mark, self._mode.remembers)
+            if record.hits and not self._mode.turns:
+                self._enter(record)
+            else:
+                record.seen = record.hits
+                self._window.append(record)
+
+    def left(self, record: R) -> None:
+        self._state.count -= 1
+        self._remove(record)
+
+    def victim(self) -> R:
+        state = self._state
+        if self._mode is not state.mode:
+            self._mode, self._settled = state.mode, False
+        record = self._found()
+        self._remove(record)
+        state.ghosts.put(record.mark, record.hits + 1, state.count)
+        state.count -= 1
+        return record
+
+    def _found(self) -> R:
+        """What goes next; it is still in the order."""
+        if self._low:
+            return self._low.first
+        window = self._window
+        main = self._main = self._main or _Main()
+        for _ in range(LOOKS if window or main.count else 0):
+            if window.bytes > self._mode.window * (window.bytes + main.bytes) or not main.count:
+                found = self._leaving_window()
+            else:
+                self._settled = True
+                found = self._leaving_main(main)
+            if found is not None:
+                return found
+        if main.count:
+            return main.least()
+        critical = self._critical
+        return window.first if window or critical is None else critical.first
+
+    def _leaving_window(self) -> R | None:
+        mode, window = self._mode, self._window
+        record = window.first
+        hit = record.hits != record.seen
+        if not hit and (mode.turns or (mode.proves and self._settled and record.rank < HIGH)):
+            return record
+        window.remove(record)
+        if mode.turns:
+            record.seen = record.hits
+            window.append(record)
+        else:
+            self._enter(record)
+        return None
+
+    def _leaving_main(self, main: _Main[R]) -> R | None:
+        record = main.least()
+        if record.hits == record.seen:
+            main.age = max(main.age, record.score)
+            return record
+        main.remove(record)
+        if self._mode.turns:
+            record.seen = record.hits
+            self._window.append(record)
+        else:
+            self._enter(record)
+        return None
+
+    def _enter(self, record: R) -> None:
+        """Into the main part."""
+        main = self._main = self._main or _Main()
+        record.seen = record.hits
+        value = self._state.worth(record.worth) * (1 + record.hits) / record.weight
+        main.put(record, value * HIGHER if record.rank == HIGH else value)
+
+    def _remove(self, record: R) -> None:
+        main = self._main
+        if main is not None and type(record.place) is _Class:
+            main.remove(record)
+        else:
+            record.place.remove(record)
+
+
+def orders(eviction: Eviction) -> Callable[[], Order[Any]]:
+    """What makes the order of a tenant's records."""
+    if eviction == "lru":
+        return LeastRecentlyUsed
+    if eviction == "lfu":
+        return LeastFrequentlyUsed
+    return partial(Weighed, State(MODES["worth"]))
