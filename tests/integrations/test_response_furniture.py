@@ -124,6 +124,46 @@ async def test_what_dependencies_set_is_each_requests_own(
         assert answer.headers.get_list("X-Both") == ["of the endpoint"]
 
 
+@pytest.mark.parametrize(
+    "said",
+    [{"Cache-Control": "no-store"}, {"Vary": "X-Tenant-ID, Accept"}, {"X-Name": "a\r\nb"}, {}],
+)
+async def test_dependencies_may_say_that_it_is_not_to_be_kept(
+    app: FastAPI, http: httpx.AsyncClient, runs: Runs, said: dict[str, str]
+) -> None:
+    async def careful(response: Response) -> None:
+        response.headers.update(said)
+        if not said:
+            response.status_code = 203
+
+    @app.get("/page", dependencies=[Depends(careful)])
+    @cached_response(ttl=60)
+    async def page(mine: Mine) -> int:
+        return runs("page")
+
+    assert [(await http.get("/page")).json() for _ in range(2)] == [1, 2]
+
+
+async def test_what_dependencies_say_goes_before_what_we_would(
+    app: FastAPI, http: httpx.AsyncClient
+) -> None:
+    async def says(response: Response) -> None:
+        response.headers["Cache-Control"] = "max-age=5"
+        response.headers["Vary"] = "X-Tenant-ID"
+        response.headers["ETag"] = '"none of this"'
+
+    @app.get("/page", dependencies=[Depends(says)])
+    @cached_response(ttl=60)
+    async def page(mine: Mine) -> int:
+        return 1
+
+    for _ in range(2):
+        answer = await http.get("/page")
+        assert answer.headers.get_list("Cache-Control") == ["max-age=5"]
+        assert len(answer.headers.get_list("ETag")) == 1
+        assert answer.headers["ETag"].startswith("W/")
+
+
 async def test_background_tasks_run_with_the_endpoint_or_with_each_request(
     app: FastAPI, http: httpx.AsyncClient, runs: Runs
 ) -> None:

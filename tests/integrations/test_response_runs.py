@@ -170,7 +170,7 @@ async def test_head_has_the_fields_of_get(
     app: FastAPI, http: httpx.AsyncClient, runs: Runs
 ) -> None:
     @app.api_route("/page", methods=["GET", "HEAD", "POST"])
-    @cached_response(ttl=60)
+    @cached_response(ttl=60, ignore=("request",))
     async def page(mine: Mine, request: Request) -> str:
         runs(request.method)
         return f"{request.method} as text"

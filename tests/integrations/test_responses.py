@@ -192,7 +192,10 @@ async def test_each_tenant_has_its_own(app: FastAPI, cache: Cache, runs: Runs) -
 
     @app.get("/by-request")
     @cached_response(
-        data_type="by-request", ttl=60, tenant=lambda request: request.headers["X-Tenant-ID"]
+        data_type="by-request",
+        ttl=60,
+        tenant=lambda request: request.headers["X-Tenant-ID"],
+        ignore=("request",),
     )
     async def by_request(request: Request) -> str:
         return f"{request.headers['X-Tenant-ID']} {runs('by-request')}"
@@ -231,7 +234,7 @@ async def test_what_may_change_the_answer_is_in_the_key(
         return {"name": authorization}
 
     @app.get("/{path:path}")
-    @cached_response(ttl=60, vary=("Accept-Language",))
+    @cached_response(ttl=60, vary=("Accept-Language",), ignore=("request",))
     async def page(
         path: str,
         mine: Mine,
@@ -310,6 +313,13 @@ def test_what_is_wrong_is_told_where_it_is_written() -> None:
     ):
         with pytest.raises(BadInput, match=said):
             cached_response(**wrong)(page)  # type: ignore[arg-type]
+
+    async def reads(page_id: int, asked: Annotated[Request, "it"]) -> int:
+        return page_id
+
+    with pytest.raises(Misuse, match=r"takes asked, .*ignore=\('asked',\)"):
+        cached_response()(reads)
+    cached_response(ignore=("asked",))(reads)
     for generator in (stream, plain_stream):
         with pytest.raises(Misuse, match="generator"):
             cached_response()(generator)

@@ -84,7 +84,7 @@ def shown(
     """The answer to this request. `given`: the fields that its dependencies have set."""
     fields = list(kept.fields)
     if given and kept.merged:
-        own = {name for name, _ in fields}
+        own = {name for name, _ in fields} | NOT_KEPT
         fields += [each for each in given if each[0] not in own]
     asked = request.headers.raw
     status, body = 200, kept.body
@@ -97,7 +97,7 @@ def shown(
         ]  # fmt: skip
     else:
         fields.append((b"content-length", b"%d" % len(body)))
-    if not any(name == b"cache-control" for name, _ in kept.fields):
+    if not any(name == b"cache-control" for name, _ in fields):
         fields.append((b"cache-control", _lifetime(hit, told.max_age)))
     fields.append((b"etag", kept.tag))
     fields.append((b"vary", told.vary))

@@ -6,8 +6,9 @@ A token that is not good any more gets its 401 whatever is kept.
 
 Under one key are requests that nothing the endpoint is given can tell apart: the tenant, the URL,
 the header fields that `vary` names, and all arguments of the endpoint by their contents, those that
-dependencies return included. What has no contents to look at (a session) is refused until `ignore`
-names it. What an endpoint reads elsewhere (a cookie of the request, a global) is not in the key.
+dependencies return included. What has no contents to look at is refused until `ignore` names it: a
+session, and the request itself, of which nobody can say what the endpoint reads. What it reads of
+what it is not given, a global or a context variable, is not in the key.
 
 A response of a request is a value of a `load`, with all that this brings: of equal requests at once
 one runs the endpoint, what it reads through the cache is a source of the response, and an
@@ -37,7 +38,7 @@ from cascada.api.cache import Cache
 from cascada.api.context import current_context, current_tenant
 from cascada.api.tenant.handle import Tenant
 from cascada.codecs.digest import generate_resource_id_hash
-from cascada.integrations.conditional import field_names
+from cascada.integrations.conditional import field_names, why_not_kept
 from cascada.integrations.kept import Kept, Told, shown
 from cascada.integrations.opened import cache_of
 from cascada.integrations.routes import Rendering, rendering_of
@@ -58,8 +59,9 @@ Named = Sequence[str] | Callable[..., Sequence[str]]
 Made = Sequence[Declared] | Callable[..., Sequence[Declared]]
 Whose = Callable[..., "Tenant | Id"]
 
-_NO_CONTENTS: Final = (Tenant, HTTPConnection, Response, BackgroundTasks, SecurityScopes)
-"""Arguments that say who asks and for what, which is in the key, or nothing of the answer."""
+_NOT_LOOKED_AT: Final = (Tenant, HTTPConnection, Response, BackgroundTasks, SecurityScopes)
+"""Arguments that say who asks, which is in the key, or nothing of the answer. A request that an
+endpoint takes it has said to ignore."""
 
 _TURNS: Final = 8
 """How often a request waits for others whose clients leave, before it runs its own endpoint."""
@@ -148,6 +150,12 @@ class CachedEndpoint:
         known = self._signature.parameters.keys() - self._added
         if unknown := ignore - known:
             raise Misuse(f"ignore names {min(unknown)!r}, which {_name(endpoint)} does not take")
+        for each in self._signature.parameters.values():
+            if each.name in known - ignore and _is_a(each.annotation, HTTPConnection):
+                raise Misuse(
+                    f"{_name(endpoint)} takes {each.name}, and nobody can see what it reads of it; "
+                    f"name the header fields in vary=, and ignore=({each.name!r},)"
+                )
         self._warned: set[str] = set()
         self._tenant = None if tenant is None else _telling(tenant, "tenant", known)
         self._tags = _telling(tags, "tags", known)
@@ -181,10 +189,15 @@ class CachedEndpoint:
     async def _respond(self, request: Request, response: Response, values: dict[str, Any]) -> Any:
         handle = self._handle(request, values)
         route = rendering_of(request, self.vary, self._ignore)
-        common = self._common(request, values, route.in_url)
-        resource_id = _id(b"GET", common)
         # What dependencies have said is this request's own; it is no part of what is kept.
         given = list(response.headers.raw)
+        if given:
+            said = [each for each in given if each[0] != b"set-cookie"]
+            if (why := why_not_kept(200, said, route.keyed)) is not None:
+                self._warn(why)
+                return await self.run(values)
+        common = self._common(request, values, route.in_url)
+        resource_id = _id(b"GET", common)
         if request.method == "HEAD":
             hit = await handle.get(self.data_type, resource_id)
             if isinstance(hit, Hit) and (kept := Kept.of(hit.value)) is not None:
@@ -264,7 +277,7 @@ class CachedEndpoint:
             for name, value in values.items()
             if name not in in_url
             and name not in self._ignore
-            and not isinstance(value, _NO_CONTENTS)
+            and not isinstance(value, _NOT_LOOKED_AT)
         }
         if rest:
             parts.append(self._digest(rest).encode())
