@@ -10,13 +10,14 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from cascada import Cache
+from cascada import Cache, Policy
 from cascada.engine import filing
 from cascada.integrations.prometheus import CacheCollector, exposition
 from cascada.telemetry import ledger, workers
@@ -187,6 +188,27 @@ async def test_a_scrape_on_the_loop_waits_for_nobody(worker: Path) -> None:
             began = time.perf_counter()
             assert b"cache_miss_total" in generate_latest(registry)
             assert time.perf_counter() - began < workers.PATIENCE
+
+
+async def test_policies_on_trial_are_counted_by_all_workers(
+    worker: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages = []
+    for _ in range(2):  # the second one finds what the first has left
+        monkeypatch.setattr(filing, "_ordinals", Counter())
+        async with Cache(policies={"x": Policy(ttl=60, trial=Policy(ttl=600))}) as cache:
+            for number in range(20):
+                await cache.tenant("acme").load("x", str(number), lambda: "value")
+            page = (await exposition(cache)).decode().splitlines()
+            loads_of = [line.split() for line in page if line.startswith("cache_loads_total")]
+            found = {name: float(count) for name, count in loads_of}
+            of = (await cache.stats()).trials["x"]
+            pages.append(([of["a"].loads, of["b"].loads], found))
+    (once, first), (_, second) = pages
+    assert sum(once) == 20
+    for variant, loads in zip("ab", once, strict=True):
+        name = f'cache_loads_total{{data_type="x",variant="{variant}"}}'
+        assert (first[name], second[name]) == (loads, 2 * loads)
 
 
 def test_a_type_that_another_thread_meets_meanwhile_is_filed_as_well(worker: Path) -> None:
