@@ -260,3 +260,21 @@ async def test_memory_gives_up_entries_of_both() -> None:
         assert not any(await acme.get_many("x", list(map(str, range(1000)))))
         await acme.set("x", "1", 1)
         assert (await acme.get("x", "1")).value == 1
+
+
+async def test_names_are_held_once_for_both_and_as_long_as_there_are_records() -> None:
+    async with Cache(policies={"x": TRIAL}) as cache:
+        acme, records = cache.tenant("acme"), inside(cache).memory.records
+        whole = records.partition(acme.key("x", "1")[:5])
+        for each in (IN_A[0], IN_B[0]):
+            await acme.set("x", each, 1)
+            assert await acme.touch("x", each, 30)
+        arms = {record.partition for record in whole.records.values()}
+        assert len(arms) == 2
+        assert whole not in arms
+        assert [arm.cells for arm in arms] == [(), ()]
+        assert whole.cells
+        assert await acme.delete("x", IN_A[0])
+        assert whole.cells
+        assert await acme.delete("x", IN_B[0])
+        assert (whole.cells, whole.records) == ((), {})
