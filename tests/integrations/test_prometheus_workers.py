@@ -195,7 +195,7 @@ async def test_policies_on_trial_are_counted_by_all_workers(
 ) -> None:
     pages = []
     for _ in range(2):  # the second one finds what the first has left
-        monkeypatch.setattr(filing, "_ordinals", Counter())
+        monkeypatch.setattr(filing, "ordinals", Counter())
         async with Cache(policies={"x": Policy(ttl=60, trial=Policy(ttl=600))}) as cache:
             for number in range(20):
                 await cache.tenant("acme").load("x", str(number), lambda: "value")

@@ -44,15 +44,16 @@ EACH: Final = 1.0
 AT_ONCE: Final = 500
 """Kinds whose bills are looked at before others have their turn."""
 
-_ordinals: Final[Counter[str]] = Counter()
+ordinals: Final[Counter[str]] = Counter()
+"""How many caches of each namespace this process has made."""
 
 
 class Filing:
     """The rows of one engine's counts. `name` tells its cache from others of the process."""
 
     def __init__(self, stack: Stack, namespace: str) -> None:
-        _ordinals[namespace] += 1
-        which = f"{namespace}\n{_ordinals[namespace]}".encode()
+        ordinals[namespace] += 1
+        which = f"{namespace}\n{ordinals[namespace]}".encode()
         self._name = hashlib.sha1(which, usedforsecurity=False).hexdigest()[:12]
         self._stack = stack
         self._tiers = [tier.name for tier in stack.lower]
