@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import re
 import signal
 import socket
@@ -24,7 +25,6 @@ ACTS: Final[dict[str, Act]] = {}
 
 NOT_YET: Final = {
     "REDIS_SYNC_INTERVAL": "there is no synchronisation with a database of one's own yet",
-    "L2_CACHE_SIZE_MB": "Redis is bounded by its own maxmemory as yet",
 }
 
 
@@ -207,6 +207,17 @@ async def l1_cache_size_mb(env: pytest.MonkeyPatch, server: RedisServer, folder:
     env.setenv("L1_CACHE_SIZE_MB", "3")
     async with Cache.from_env(limits=Limits(op_timeout=10)) as cache:
         assert (await cache.stats()).tiers["l1"].capacity_bytes == 3 * 2**20
+
+
+@acts
+async def l2_cache_size_mb(env: pytest.MonkeyPatch, server: RedisServer, folder: Path) -> None:
+    env.setenv("REDIS_URL", server.url)
+    env.setenv("L2_CACHE_SIZE_MB", "3")
+    async with Cache.from_env(limits=Limits(op_timeout=10)) as cache:
+        acme = cache.tenant("acme")
+        kept = [await acme.set("row", f"{number}", random.randbytes(2**20)) for number in range(4)]
+        assert kept == [True, True, False, False]
+        assert (await cache.stats()).tiers["l2"].capacity_bytes == 3 * 2**20
 
 
 @acts

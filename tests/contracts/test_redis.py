@@ -39,7 +39,6 @@ def server(request: pytest.FixtureRequest, redis_server: RedisServer) -> None:
 class TestRedis(TierContract):
     url: str
     leases_continue = False  # granted by the server, after the read and before the load
-    own_usage = False
 
     async def open_tier(self, clock: ManualClock) -> Tier:
         return await Connected(self.url, namespace="test", clock=clock).connected()
@@ -48,7 +47,6 @@ class TestRedis(TierContract):
 class TestGuardedRedis(TierContract):
     url: str
     leases_continue = False  # granted by the server, after the read and before the load
-    own_usage = False
 
     async def open_tier(self, clock: ManualClock) -> Tier:
         tier = await Connected(self.url, namespace="test", clock=clock).connected()

@@ -238,9 +238,9 @@ COVERED: Final[dict[str, dict[str, Any]]] = {
     "Limits": {
         "redis_connection_timeout": 20.0, "redis_socket_timeout": 5.0, "redis_max_connections": 4,
         "redis_pool_timeout": 5.0, "default_ttl": 60.0,
-        "l1_bytes": 2**20, "l3_bytes": 2**20, "op_timeout": 1.0, "degraded_l1_ttl": 1.0,
-        "load_timeout": 1.0, "invalidate_patience": 1.0, "on_pending": "warn",
-        "max_loads": 4, "max_loads_per_type": 4, "load_wait": 1.0,
+        "l1_bytes": 2**20, "l2_bytes": 2**20, "l3_bytes": 2**20, "op_timeout": 1.0,
+        "degraded_l1_ttl": 1.0, "load_timeout": 1.0, "invalidate_patience": 1.0,
+        "on_pending": "warn", "max_loads": 4, "max_loads_per_type": 4, "load_wait": 1.0,
         "compress_over": 4096, "max_value_bytes": 2**20, "self_check": 0.0, "optimize_every": 0.0,
         "prefetch_budget": 0.5,
     },

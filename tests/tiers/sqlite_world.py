@@ -92,9 +92,14 @@ class World:
             floors = dict(ask("SELECT id, floor FROM tenants"))
             kept = {(t, n): rows for t, n, rows in ask("SELECT tenant, name, rows FROM counts")}
             tombstones = dict(ask("SELECT id, tombstones FROM tenants"))
+            shares = dict(ask("SELECT id, bytes FROM tenants WHERE bytes > 0"))
         finally:
             connection.close()
         assert sums == [(len(rows), sum(size for *_, size in rows))]
+        sizes: Counter[int] = Counter()
+        for tenant, *_, size in rows:
+            sizes[tenant] += size
+        assert shares == sizes
         counts: Counter[tuple[int, str]] = Counter()
         for tenant, text, seq, names, _ in rows:
             own = static_names(Key.parse(text))

@@ -137,7 +137,7 @@ VARIABLES: Final[dict[str, Variable]] = {
         Limits.eviction,
     ),
     "L1_CACHE_SIZE_MB": _limit(_MEGABYTES, "l1_bytes", int, _MEGABYTE),
-    "L2_CACHE_SIZE_MB": _later(_MEGABYTES, int, 500, 1),
+    "L2_CACHE_SIZE_MB": _limit(_MEGABYTES, "l2_bytes", int, _MEGABYTE),
     "L3_CACHE_SIZE_MB": _limit(_MEGABYTES, "l3_bytes", int, _MEGABYTE),
     "CASCADA_TENANT": Variable("the id of a tenant, at most 1024 characters", arguments.tenant),
     "CASCADA_NAMESPACE": Variable(

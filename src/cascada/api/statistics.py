@@ -44,10 +44,10 @@ class TypeStatistics:
     meanwhile. corrupt: stored bytes that did not decode. checked: hits that were compared with
     their source; so many differed at once, 1 s and 10 s later; unchecked: whose source did not say.
     timed_hits, timed_seconds: hits whose source was timed, too. stored, stored_bytes: what was
-    given to the tiers; bulky: of it, what was larger than its type should be. oversized,
-    unstorable: loaded values that only their callers had. prefetch_fetched: what was brought before
-    anybody asked for it; prefetch_used: what somebody then asked for; prefetch_wasted: what went
-    before that (or never came: prefetch_failed).
+    given to the tiers; bulky: of it, what was larger than its type should be; no_room: what a tier
+    had no room for. oversized, unstorable: loaded values that only their callers had.
+    prefetch_fetched: what was brought before anybody asked for it; prefetch_used: what somebody
+    then asked for; prefetch_wasted: what went before that (or never came: prefetch_failed).
 
     spent: what sources were asked for, for whatever reason, and took. saved_by: what reads have
     saved that were answered without: "hits" by what a tier had, "replays" by a stream that it had,
@@ -74,6 +74,7 @@ class TypeStatistics:
     stored: int = 0
     stored_bytes: int = 0
     bulky: int = 0
+    no_room: int = 0
     oversized: int = 0
     unstorable: int = 0
     prefetch_fetched: int = 0

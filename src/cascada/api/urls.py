@@ -39,6 +39,7 @@ def redis_tier(
         password=password,
         connect_timeout=limits.redis_connection_timeout,
         silence=limits.redis_socket_timeout,
+        capacity_bytes=limits.l2_bytes,
         max_connections=limits.redis_max_connections,
         pool_timeout=limits.redis_pool_timeout,
     )

@@ -41,8 +41,9 @@ class Counters:
     after 1 s, after 10 s; `unchecked` are those whose source did not say. Hits whose source was
     timed, too, as in mode observe: `timed_hits`, `timed_seconds`. What was given to the tiers to
     store: `stored` values of `stored_bytes`, `bulky` of them. Loaded values that only their callers
-    had: `oversized`, `unstorable` (no exact form), `unfit` (for what they were made from). What was
-    `prefetch_fetched`: it was `used` before it went, or `wasted`; some of these have `failed`.
+    had: `oversized`, `unstorable` (no exact form), `unfit` (for what they were made from). What a
+    tier had no room for: `no_room`. What was `prefetch_fetched`: it was `used` before it went, or
+    `wasted`; some of these have `failed`.
 
     Sums of what loads took and cost (`bills.bill`): what hits have saved `in_memory` (the sum says
     how many they are: `l1`), those of other threads (`saved_elsewhere`), and those below
@@ -54,10 +55,10 @@ class Counters:
     __slots__ = (
         "answer_seconds", "below", "bulky", "checked", "coalesced", "corrupt", "differed",
         "differed_1s", "differed_10s", "elsewhere", "in_memory", "load_failures", "load_seconds",
-        "loads", "misses", "oversized", "prefetch_failed", "prefetch_fetched", "prefetch_used",
-        "prefetch_wasted", "refused", "replayed", "saved_below", "saved_elsewhere", "shared",
-        "spent", "stale", "stored", "stored_bytes", "timed_hits", "timed_seconds", "unchecked",
-        "unfit", "unstorable",
+        "loads", "misses", "no_room", "oversized", "prefetch_failed", "prefetch_fetched",
+        "prefetch_used", "prefetch_wasted", "refused", "replayed", "saved_below",
+        "saved_elsewhere", "shared", "spent", "stale", "stored", "stored_bytes", "timed_hits",
+        "timed_seconds", "unchecked", "unfit", "unstorable",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -68,7 +69,7 @@ class Counters:
         self.checked = self.unchecked = 0
         self.differed = self.differed_1s = self.differed_10s = 0
         self.stored = self.stored_bytes = self.bulky = 0
-        self.oversized = self.unstorable = self.unfit = 0
+        self.oversized = self.unstorable = self.unfit = self.no_room = 0
         self.prefetch_fetched = self.prefetch_used = 0
         self.prefetch_wasted = self.prefetch_failed = 0
         self.timed_hits = 0

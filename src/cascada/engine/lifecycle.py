@@ -31,7 +31,8 @@ from cascada.engine.tasks.crossing import Crossing, Cut
 from cascada.engine.tasks.limits import LoadLimits
 from cascada.engine.writing.redelivery import keep_redelivering
 from cascada.model.errors import CacheClosed, WrongLoop
-from cascada.tiers.capabilities import Begun, Connected, Feed, Forgetful
+from cascada.tiers.capabilities import Begun, Connected, Feed, Forgetful, Tended
+from cascada.tiers.contract import Tier
 
 DRAIN_TIMEOUT: Final = 10.0
 """Seconds that closing waits for what is being stored."""
@@ -236,8 +237,7 @@ class Lifecycle:
         # Other loops than asyncio's own do not tell their thread; they are taken for running.
         self.home = loop if hasattr(loop, "_thread_id") else Home(threading.get_ident())
         for tier in stack.lower:
-            if isinstance(tier.tier, Begun):
-                tier.tier.begin()
+            self._begin(tier.tier)
         connected = [tier.tier for tier in stack.lower if isinstance(tier.tier, Connected)]
         for each in connected:
             stack.background.keep_running(each.run, "connection")
@@ -250,6 +250,12 @@ class Lifecycle:
         if stack.behind is not None:
             stack.behind.begin()
             stack.background.keep_running(stack.behind.run, "write behind")
+
+    def _begin(self, tier: Tier) -> None:
+        if isinstance(tier, Begun):
+            tier.begin()
+        if isinstance(tier, Tended):
+            self._stack.background.keep_running(tier.tend, "upkeep")
 
     @staticmethod
     async def _look(feed: Feed, connected: Sequence[Connected]) -> None:

@@ -27,6 +27,7 @@ from cascada.telemetry.heat import Heat
 from cascada.telemetry.latency import Latency
 from cascada.telemetry.named import Named
 from cascada.telemetry.throttle import Warned
+from cascada.tiers.contract import Filled, Outcome
 
 logger = logging.getLogger("cascada")
 
@@ -191,6 +192,18 @@ class Trace(TierTrace):
             request.kind.refused += 1
         if self.observers:
             self._emit("fill" if accepted else "refused", request.kind, request.key, tier)
+
+    def verdict(self, request: Request, tier: str, said: Filled) -> None:
+        """What a tier below memory has said to a value. If it has no room, others may have it."""
+        if said.outcome is not Outcome.NO_ROOM:
+            self.filled(request, tier, accepted=said.accepted)
+            return
+        kind = request.kind
+        kind.no_room += 1
+        if self._said.due(f"{tier} has no room for {kind.data_type}", self._timer()):
+            why = "it holds what L2_CACHE_SIZE_MB allows; they are not stored there"
+            logger.warning("%s has no room for values of %s: %s", tier, kind.data_type, why)
+        self._emit("refused", kind, request.key, tier, detail="no room")
 
     def corrupt(self, kind: Kind, key: Key, tier: str, why: str) -> None:
         kind.corrupt += 1

@@ -29,6 +29,7 @@ COUNTED: Final = {
     "stored": "Values that loads and sets gave to the layers to store.",
     "stored_bytes": "Their encoded bytes, added up.",
     "bulky": "Stored values over bulky_bytes of their type, which are kept for bulky_ttl.",
+    "no_room": "Values that a layer had no room for, and others may have.",
     "oversized": "Loaded values over max_value_bytes, which were handed out and not stored.",
     "unstorable": "Loaded values that cannot be stored: their callers alone had them.",
     "prefetch_fetched": "Values that were brought before anybody had asked for them.",

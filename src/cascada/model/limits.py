@@ -42,10 +42,12 @@ def _share(given: Any, what: str) -> float:
 class Limits(Checked):
     """The numbers of a cache, all with defaults. Times are seconds, sizes are bytes.
 
-    l1_bytes, l3_bytes: how much memory, and the database, may hold.
+    l1_bytes, l2_bytes, l3_bytes: how much memory, this namespace's entries in Redis, and the
+        database may hold. Of the tenants who share memory, or the database, who holds the most
+        gives.
     eviction: what goes when memory is full: "lru" (what was not used for longest), "lfu" (what was
         used least often), or "adaptive" (what is worth least by its use, its size, what its load
-        took and its priority). Of the tenants who share memory, who holds the most gives.
+        took and its priority).
     max_value_bytes: what one value may take, encoded; a larger one is not stored.
     compress_over: the size from which a value is compressed, where that makes it smaller.
     default_ttl: how long a value is fresh whose policy does not say.
@@ -74,6 +76,7 @@ class Limits(Checked):
 
     l1_bytes: int = field(50 * 2**20, _bytes)
     eviction: Eviction = field("adaptive", partial(arguments.choice, known=get_args(Eviction)))
+    l2_bytes: int = field(500 * 2**20, _bytes)
     l3_bytes: int = field(2000 * 2**20, _bytes)
     max_value_bytes: int = field(MAX_VALUE_BYTES, partial(_bytes, most=LARGEST_VALUE))
     compress_over: int = field(4096, partial(_bytes, least=0))

@@ -118,6 +118,7 @@ class InsideRedis:
         self.mgets = tier._reads._mgets
         self.lanes_of_large = tier._large
         self.aside = tier._aside
+        self.room = tier._room
         self._reads = tier._reads
         self._touching = tier._touching
         self._hearing = tier.hearing
@@ -133,6 +134,11 @@ class InsideRedis:
             return found
 
         touches._glance = look_and_act
+
+    async def count(self) -> None:
+        """Count what the entries take, now."""
+        self.room._counted_at = float("-inf")
+        await self.room._count()
 
     @property
     def waited_for(self) -> bool:

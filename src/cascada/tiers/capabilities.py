@@ -13,6 +13,7 @@ is a must for the first tier below memory.
 | `LoadsByTurns` | SQLite | `engine/build`, of the lowest tier |
 | `Inspectable`, `Remembers` | memory, Redis, SQLite | `engine/reading/explain` |
 | `Connected` | Redis | `engine/lifecycle`, on each event loop |
+| `Tended` | Redis | `engine/lifecycle`, on each event loop |
 | `Begun`, `Forgetful` | SQLite; Redis, too, is `Forgetful` | `engine/lifecycle`; after a fork |
 
 Two more lie beside what they are about: `datastore.KeepsData` (lists and counters) and
@@ -290,6 +291,15 @@ class Connected(Protocol):
     async def up(self) -> None: ...
 
     async def run(self) -> None: ...
+
+
+@runtime_checkable
+class Tended(Protocol):
+    """A tier that has something to look after while the engine runs."""
+
+    async def tend(self) -> None:
+        """Look after it, for ever."""
+        ...
 
 
 @runtime_checkable

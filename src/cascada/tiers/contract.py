@@ -173,7 +173,9 @@ class Outcome(Enum):
 
     EQUAL: accepted, because this very value was there already. NOTHING: refused, and there was
     nothing that it could have replaced. OLDER: refused, since a newer version is known, which stays
-    as it is. FULL: refused, since a journal has no room for it; nothing was done.
+    as it is. FULL: refused, since a journal has no room for it; nothing was done. NO_ROOM: refused,
+    though the lease stood: the key has no value there any more, and the tiers above may have this
+    one.
     """
 
     PLAIN = auto()
@@ -181,6 +183,7 @@ class Outcome(Enum):
     NOTHING = auto()
     OLDER = auto()
     FULL = auto()
+    NO_ROOM = auto()
 
 
 class Filled(NamedTuple):

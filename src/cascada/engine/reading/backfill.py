@@ -18,7 +18,7 @@ from cascada.engine.request import Answer
 from cascada.engine.stack import Stack
 from cascada.model.entry import Entry
 from cascada.model.errors import TierUnavailable
-from cascada.tiers.contract import NEVER, Busy, Found, Lease, Missing, Tier, Why
+from cascada.tiers.contract import NEVER, Busy, Found, Lease, Missing, Outcome, Tier, Why
 from cascada.tiers.deadline import AT_ONCE
 
 _UNASKED = [Missing(0, Why.UNAVAILABLE)]
@@ -59,7 +59,8 @@ async def lease(stack: Stack, tier: Tier, items: Sequence[Item]) -> list[tuple[I
 async def backfill(
     stack: Stack, items: Sequence[Item], entries: Sequence[Entry | None]
 ) -> list[bool]:
-    """Fill the tiers that were passed, or release their leases (None).
+    """Fill the tiers that were passed, or release their leases (None). A tier without room for it
+    is passed over.
 
     The answers say whether nothing named the key since the authority's lease was granted, nor
     anything that a value bears which is not stored (`Lease.names`).
@@ -84,11 +85,12 @@ async def backfill(
             continue
         for index, entry, verdict in zip(passed, sent, verdicts, strict=True):
             if entry is not None:
-                stack.trace.filled(items[index].request, tier.name, accepted=verdict.accepted)
-            if not verdict.accepted:
+                stack.trace.verdict(items[index].request, tier.name, verdict)
+            # Without room its lease stood: it is good, for the tiers above and for who joined.
+            if not verdict.accepted and verdict.outcome is not Outcome.NO_ROOM:
                 refused.add(index)
             if tier is stack.authority:
-                proven[index] = verdict.accepted and index not in refused
+                proven[index] = index not in refused
     for index, item in enumerate(items):
         entry = None if index in refused else entries[index]
         proven[index] = _fill_memory(stack, item, entry) or proven[index]

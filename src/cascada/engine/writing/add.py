@@ -28,7 +28,7 @@ from cascada.engine.writing import redelivery
 from cascada.model.entry import Entry, Flag
 from cascada.model.errors import TierUnavailable, Unanswered
 from cascada.model.names import key_name
-from cascada.tiers.contract import Filled, Found, Lease, Missing, Outcome, Tier
+from cascada.tiers.contract import Filled, Found, Full, Lease, Missing, Outcome, Tier
 from cascada.tiers.guarded import PATIENCE, GuardedTier
 
 TOKEN: Final = 16
@@ -105,6 +105,9 @@ async def carry_out(
             return stack.memory.records.get(request.key) is not None
         if filled.outcome is Outcome.OLDER:
             return False
+        if filled.outcome is Outcome.NO_ROOM:
+            # "No" would say that somebody else has added it.
+            raise Full(f"{request.key} could not be added: {stack.tiers[-1].name} has no room")
         if now() >= ends:
             raise TierUnavailable(
                 f"{request.key} could not be added: it was named again and again meanwhile"
@@ -149,7 +152,7 @@ async def _decide(stack: Stack, request: Request, entry: Entry, seen: Answers) -
             raise
     else:
         (filled,) = await lowest.fill([lease], [entry])
-    stack.trace.filled(request, lowest.name, accepted=filled.accepted)
+    stack.trace.verdict(request, lowest.name, filled)
     return filled
 
 
@@ -184,7 +187,7 @@ async def _tell_above(
         try:
             if kept and here:
                 (filled,) = await tier.fill([await once_lease(tier, request, seen)], [entry])
-                stack.trace.filled(request, tier.name, accepted=filled.accepted)
+                stack.trace.verdict(request, tier.name, filled)
                 kept, seq = filled.accepted, filled.seq
             if not (kept and here):
                 # It was named since it was read: there may be an absence from before this.

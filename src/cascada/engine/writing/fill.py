@@ -16,7 +16,7 @@ from cascada.engine.stack import Stack
 from cascada.engine.writing.write import compare_sources, keep, write
 from cascada.model.entry import Entry
 from cascada.model.errors import TierUnavailable
-from cascada.tiers.contract import Lease, Tier, Why
+from cascada.tiers.contract import Lease, Outcome, Tier, Why
 from cascada.tiers.guarded import GuardedTier
 
 
@@ -40,9 +40,9 @@ async def fill(
     """Store what was made after this miss, the lowest tier first, as a load would.
 
     False if the key was named since or has a value, or a tier fails on the way: then those above it
-    are not filled. Tiers that could not be read at the miss are passed over, as by a load; if no
-    other is there, memory keeps it for a while. What was stored on the way stays: it is as good as
-    what a load has stored.
+    are not filled. Also if none below memory had room for it. Tiers that could not be read at the
+    miss are passed over, as by a load; if no other is there, memory keeps it for a while. What was
+    stored on the way stays: it is as good as what a load has stored.
     """
     request, authority = miss.request, stack.authority
     if entry is None:
@@ -65,19 +65,26 @@ async def fill(
         there.append(stack.memory)
     policy = request.kind.policy
     places = of_write(stack, policy, entry, stored.priority, there, lasting=not compared.above)
+    homes, without_room = 0, 0
     for tier in reversed(tiers):
-        if not await _fill_once(stack, miss, tier, entry, stored=places is None or tier in places):
+        stored_here = places is None or tier in places
+        said = await _fill_once(stack, miss, tier, entry, stored=stored_here)
+        without_room += said is Outcome.NO_ROOM
+        homes += stored_here and said is not Outcome.NO_ROOM
+        if said is None:
             return False
+    kept = homes > 0 or not without_room
     if not _was_there(miss, authority) or (places is not None and stack.memory not in places):
-        return True
+        return kept
     accepted = keep(stack, request, in_memory, entry)
-    return bool(tiers) or (accepted and stack.memory.records.get(request.key) is not None)
+    return kept if tiers else accepted and stack.memory.records.get(request.key) is not None
 
 
 async def _fill_once(
     stack: Stack, miss: Snapshot, tier: GuardedTier, entry: Entry, *, stored: bool
-) -> bool:
-    """Whether nothing stands against it in this tier, which stores it if it is `stored` there."""
+) -> Outcome | None:
+    """What this tier, which stores it if it is `stored` there, has said if nothing stands against
+    it; else None."""
     request = miss.request
     try:
         (lease,) = await tier.lease([request.key], [miss.seen[tier.name]], once=True)
@@ -85,10 +92,11 @@ async def _fill_once(
         (filled,) = await tier.fill([lease], [entry if stored else entry.nothing()])
     except TierUnavailable as error:
         stack.trace.tier_failed(tier.name, str(error))
-        return False
+        return None
     if stored or not filled.accepted:
-        stack.trace.filled(request, tier.name, accepted=filled.accepted)
-    return filled.accepted
+        stack.trace.verdict(request, tier.name, filled)
+    good = filled.accepted or filled.outcome is Outcome.NO_ROOM
+    return filled.outcome if good else None
 
 
 def _was_there(miss: Snapshot, tier: Tier) -> bool:

@@ -85,7 +85,7 @@ async def write(
     stored: Terms = PLAIN,
 ) -> bool:
     """Store it in every tier, or in those of its place. False if something newer stood against it,
-    or a tier was away.
+    a tier was away, or none below memory had room for it; then this process alone may have it.
 
     A tier that fails is not the caller's business, but it may still hold the old value: its
     invalidation is deferred, and it is not read until it has that. Without an entry the old value
@@ -167,14 +167,14 @@ class _Set:
     `seen`: what each tier has answered to the miss before. `held`, `filled`: the leases of those
     that answer, and what these said. `places`: of these the value's own (None: all); the others are
     told to let go of what they have. `agreed`: whether all of its own have it, or have nothing
-    where the lowest has had an `equal` one before this came; None: none of them has spoken. `old`:
-    a newer version is known. `in_memory`, `meanwhile`: memory's leases, with the tier below it and
-    without.
+    where the lowest has had an `equal` one before this came; None: none of them has spoken.
+    `homeless`: none of them had room. `old`: a newer version is known. `in_memory`, `meanwhile`:
+    memory's leases, with the tier below it and without.
     """
 
     __slots__ = (
-        "agreed", "entry", "equal", "filled", "held", "in_memory", "kept", "meanwhile", "old",
-        "places", "request", "seen",
+        "agreed", "entry", "equal", "filled", "held", "homeless", "in_memory", "kept", "meanwhile",
+        "old", "places", "request", "seen",
     )  # fmt: skip
 
     def __init__(
@@ -189,7 +189,7 @@ class _Set:
         self.filled: dict[Tier, Filled] = {}
         self.places: Places | None = None
         self.agreed: bool | None = None
-        self.equal = self.old = self.kept = False
+        self.equal = self.homeless = self.old = self.kept = False
         self.in_memory = memory.grant(key)
         self.meanwhile: Lease | None = None
         if stack.goes_on_without(request):
@@ -280,13 +280,13 @@ async def _fill_from_below(stack: Stack, sets: Sequence[_Set]) -> None:
                     if not each.old:
                         _note(each, tier, answer, alone=stack.lower[-1] is stack.authority)
                         if each.belongs_in(tier):
-                            stack.trace.filled(each.request, tier.name, accepted=answer.accepted)
+                            stack.trace.verdict(each.request, tier.name, answer)
         going = [each for each in going if each.agreed is not False or each.old]
 
 
 def _note(each: _Set, tier: Tier, answer: Filled, *, alone: bool) -> None:
-    """What a tier has said. It agrees if it has the value; or if it has nothing, where the lowest
-    has had an equal one: then the tiers above are filled by who reads it there.
+    """What a tier has said. It agrees if it has the value; or if it has nothing, for want of room,
+    or where the lowest has had an equal one: then those above are filled by who reads it there.
 
     One that is passed over has let go of what it had, whatever it says; what has voided its lease
     is told to the value's own tiers as well, unless it is `alone` below memory.
@@ -297,9 +297,12 @@ def _note(each: _Set, tier: Tier, answer: Filled, *, alone: bool) -> None:
         each.old = newer
     if not (each.belongs_in(tier) or alone or newer):
         return
+    passed_over = answer.outcome is Outcome.NO_ROOM
+    each.homeless = passed_over and (each.agreed is None or each.homeless)
     if each.agreed is None:
-        each.agreed, each.equal = answer.accepted, answer.outcome is Outcome.EQUAL
-    elif not answer.accepted:
+        each.agreed = answer.accepted or passed_over
+        each.equal = answer.outcome is Outcome.EQUAL
+    elif not answer.accepted and not passed_over:
         each.agreed = each.agreed and each.equal and answer.outcome is Outcome.NOTHING
 
 
@@ -314,7 +317,8 @@ async def _settle(stack: Stack, sets: Sequence[_Set], names: Sequence[str]) -> N
         if each.old:
             continue
         unreached = tuple([tier for tier in stack.lower if tier not in each.filled])
-        each.kept = each.agreed is True and not unreached  # what a tier lacks others may read there
+        # What a tier was not told, others may read there. What none had room for, they do not find.
+        each.kept = each.agreed is True and not unreached and not each.homeless
         if each.held and len(stack.lower) > 1 and not each.agreed:
             void_them.append(name)
         elif unreached:
@@ -334,7 +338,7 @@ def _end_in_memory(stack: Stack, each: _Set, names: Sequence[str]) -> None:
     memory.end_meanwhile()
     memory.apply(numbered.seq, names)
     # Where an equal value was there, that one stays, which may live less long.
-    plain = numbered.outcome is Outcome.PLAIN
+    plain = numbered.outcome in (Outcome.PLAIN, Outcome.NO_ROOM)
     if each.agreed and plain and each.belongs_in(memory):
         each.in_memory.seq = numbered.seq
         keep(stack, each.request, each.in_memory, each.entry)

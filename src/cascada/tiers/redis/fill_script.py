@@ -9,28 +9,32 @@ from __future__ import annotations
 
 from typing import Final
 
-from cascada.tiers.redis.script_prelude import COMMON, COUNTS, Script
+from cascada.tiers.redis.script_prelude import COMMON, COUNTS, ROOM, Script
 
 STORES: Final = r"""
 -- KEYS: 4.. = the generations of all names, each once; then for each key v, l, w, the generation of
 --   what was made from it, and n.
 -- ARGV: 1 run_id, 2 layout, 3 seed, 4 channel, 5 prefix of generations, 6 number of generations,
---   7.. = their names; then for each key: the lease's value, q of the lease, the key's text, for a
---   set its name ('once' for what is stored where nothing is, '+' and a token for what is added,
---   else empty), '1' to store it, '2' to let what is there go, '0' to do neither, version or empty,
---   the entry's life in ms, the generations', the entry before its stamps, after them, for each
---   dynamic name '1' if it says what the entry is and '0' if it says what it was made from, the
---   number of static names, of dynamic ones, and the places of all these.
+--   7 capacity, 8.. = their names; then for each key: the lease's value, q of the lease, the key's
+--   text, for a set its name ('once' for what is stored where nothing is, '+' and a token for what
+--   is added, else empty), '1' to store it, '2' to let what is there go, '3' if its payload has found
+--   no room, '0' to do neither, version or empty, the entry's life in ms, the generations', the entry
+--   before its stamps, after them, for each dynamic name '1' if it says what the entry is and '0' if
+--   it says what it was made from, the number of static names, of dynamic ones, and the places of
+--   all these.
 -- Behind that may stand more, for what is compiled in before this: `last_argument`, `no_room` and
 -- `journaled` (`STORED_ONLY` here, others in `journal`).
 -- The value of a lease is its token and its stamps. What is stored once has none: it is the epoch
 -- that its miss saw, and the mark of what was there.
 -- It returns for each key 0 refused, 1 stored, 2 an equal value is there, 3 refused and nothing was
--- there, 4 a newer version is known, 5 the journal has no room for it, so that nothing was done.
+-- there, 4 a newer version is known, 5 the journal has no room for it, so that nothing was done, 6
+-- nothing stood against it and there is no room, so that the key has no value any more; then the
+-- bytes that all take, and when they may be counted anew.
 local e = get(KEYS[1])
 local q = e and tonumber(string.sub(e, 53))
 if not q then e, q = nil, 0 end
 local count = tonumber(ARGV[6])
+room.capacity = tonumber(ARGV[7])
 local nonces, lives = {}, {}
 
 -- The names of all keys that this call sets. They have one number, since it is one step, and are
@@ -53,7 +57,7 @@ local places
 local function place_of(name)
   if not places then
     places = {}
-    for i = 1, count do places[ARGV[6 + i]] = i end
+    for i = 1, count do places[ARGV[7 + i]] = i end
   end
   return places[name]
 end
@@ -72,6 +76,7 @@ local function made_now(place, life)
   if now(place) == '' then
     nonces[place] = nonce(ARGV[3])
     redis.call('SET', KEYS[3 + place], nonces[place] .. '0:0', 'PX', life)
+    gains(bytes_of(#KEYS[3 + place], 11))
   end
   return nonces[place]
 end
@@ -83,7 +88,7 @@ local function unnamed(since, first, last)
     return false
   end
   for i = first, last do
-    local name = ARGV[6 + ARGV[i]]
+    local name = ARGV[7 + ARGV[i]]
     local ring = string.sub(name, 1, 2) == 'k:' and KEYS[3] or KEYS[2]
     if named_since(ring, name, since) then return false end
   end
@@ -119,6 +124,17 @@ local function equal(found, new, stamps, after)
     and (alike or mine ~= facts or theirs ~= other)
 end
 
+-- By how many bytes this entry would be more than what it replaces, with the generations that it
+-- needs and nobody has drawn yet.
+local function growth(at, v, new)
+  local stamps = 1 + ARGV[at + 11] + ARGV[at + 12]
+  local more = bytes_of(#v, #new + 8 * stamps + #ARGV[at + 9]) - taken(v)
+  for i = at + 13 + ARGV[at + 11], at + 11 + stamps do
+    if now(tonumber(ARGV[i])) == '' then more = more + bytes_of(#KEYS[3 + ARGV[i]], 11) end
+  end
+  return more
+end
+
 -- Which of the keys it is, counted from 1.
 local nth = 0
 
@@ -143,15 +159,20 @@ local function fill(at, key, payload)
   -- that since, so nobody is to keep it at this number.
   if adds and held == adds then return {2, q, string.sub(e, 1, 8)} end
   local accepted = (once or held == lease) and e and string.sub(e, 9, 48) == ARGV[1]
-  local stamps = {}
+  local stamps, undrawn = {}, false
   if accepted then
     stamps[1] = string.sub(e, 1, 8)
     for i = at + 13, at + 12 + static do
       local place = tonumber(ARGV[i])
-      stamps[#stamps + 1] = once and made_now(place, life) or now(place)
+      stamps[#stamps + 1] = once and not is_full() and made_now(place, life) or now(place)
+      if stamps[#stamps] == '' then
+        stamps[#stamps], undrawn = UNDRAWN, true
+      end
     end
     if not once then
       accepted = table.concat(stamps) == string.sub(lease, 17)
+      -- A stamp that was never drawn says nothing: the ring must.
+      accepted = accepted and (not undrawn or unnamed(since, at + 13, at + 12 + static))
     else
       -- Nobody's lease, so only the rings can tell what was named since its miss. No entry but what
       -- the miss has seen and an absence may go for it.
@@ -189,6 +210,13 @@ local function fill(at, key, payload)
     end
   end
   local outcome = accepted and 1 or 0
+  local store = ARGV[at + 4]
+  local full = accepted and (store == '1' or store == '3') and (store == '3' or undrawn
+    or not has_room(string.byte(new, 37), growth(at, v, new)))
+  if full then
+    outcome = 6
+    if adds then return {6, q, ''} end
+  end
   if adds and accepted then
     -- From here on it is a set: who has read that there is nothing has to hear of it. Its token is
     -- nobody's lease, and lies in the place of one for as long as a reply may be waited for.
@@ -217,7 +245,8 @@ local function fill(at, key, payload)
         redis.call('SET', v, new .. mine .. ARGV[at + 9], 'PX', ARGV[at + 6])
       end
     else
-      uncount(head(v), ARGV[at + 2], ARGV[at + 9])
+      uncount(head(v), ARGV[at + 2], not full and ARGV[at + 9])
+      loses(v, 1)
       redis.call('UNLINK', v, made)
     end
     local gone = place_of(set)
@@ -227,23 +256,35 @@ local function fill(at, key, payload)
       redis.call('UNLINK', l)
     end
     number(set)
+  elseif full then
+    -- What is passed over goes from here: else it would be found where the new value is not.
+    uncount(head(v), ARGV[at + 2])
+    loses(v, 1)
+    redis.call('UNLINK', v)
   end
   if version ~= '' and (accepted or set ~= '') then
-    redis.call('SET', n, version, 'PX', math.max(tonumber(ARGV[at + 6]), 2592000000))
+    local known = taken(n)
+    if known > 0 or not is_full() then
+      if known == 0 then gains(bytes_of(#n, 20)) end
+      redis.call('SET', n, version, 'PX', math.max(tonumber(ARGV[at + 6]), 2592000000))
+    end
   end
   release()
   local answer = {outcome, q, e and string.sub(e, 1, 8) or ''}
-  if accepted and ARGV[at + 4] == '2' then
+  if accepted and store == '2' then
     -- The key's place is elsewhere: what it has here is older.
     uncount(head(v), ARGV[at + 2], '')
+    loses(v, 1)
     redis.call('UNLINK', v)
   end
-  if not accepted or ARGV[at + 4] ~= '1' then return answer end
+  if not accepted or full or store ~= '1' then return answer end
   for i = at + 13 + static, at + 12 + static + late do
     stamps[#stamps + 1] = made_now(tonumber(ARGV[i]), life)
   end
   uncount(head(v), ARGV[at + 2], ARGV[at + 9])
   local whole = new .. table.concat(stamps) .. ARGV[at + 9]
+  loses(v, 1)
+  gains(bytes_of(#v, #whole), 1)
   redis.call('SET', v, whole, 'PX', ARGV[at + 6])
   journaled(nth, ARGV[at + 2], v, whole)
   for i = at + 13, at + 12 + static + late do
@@ -257,7 +298,7 @@ local function fill(at, key, payload)
 end
 
 local answers = {}
-local at, key = 7 + count, 4 + count
+local at, key = 8 + count, 4 + count
 local last = last_argument()
 while at <= last do
   nth = nth + 1
@@ -269,8 +310,13 @@ while at <= last do
     -- refer to the same payload. If none does, one who is about to store it may still come.
     local v = head(KEYS[key])
     local referred = v and string.byte(v, 36) == 6 and digest_in(v) == digest_in(ARGV[at + 9])
-    local left = referred and redis.call('PTTL', KEYS[key]) or 0
-    redis.call('PEXPIRE', payload, left + 60000)
+    if not referred and answers[nth][1] == 6 then
+      loses(payload) -- it would take for a minute what there is not
+      redis.call('UNLINK', payload)
+    else
+      local left = referred and redis.call('PTTL', KEYS[key]) or 0
+      redis.call('PEXPIRE', payload, left + 60000)
+    end
   end
   at = at + 13 + ARGV[at + 11] + ARGV[at + 12]
   key = key + 5
@@ -287,9 +333,12 @@ for place, life in pairs(lives) do
   local left = redis.call('PTTL', KEYS[3 + place])
   if left ~= -2 and left < life then redis.call('PEXPIRE', KEYS[3 + place], life) end
 end
+local all = account()
+keep_account()
+answers[#answers + 1] = {all.used, all.due}
 return answers
 """
-"""What stores, behind `COMMON`, `COUNTS`, and what is said of a journal."""
+"""What stores, behind `COMMON`, `ROOM`, `COUNTS`, and what is said of a journal."""
 
 STORED_ONLY: Final = r"""
 local function last_argument() return #ARGV end
@@ -297,4 +346,4 @@ local function no_room() return false end
 local function journaled() end
 """
 
-FILL: Final = Script(COMMON + COUNTS + STORED_ONLY + STORES)
+FILL: Final = Script(COMMON + ROOM + COUNTS + STORED_ONLY + STORES)

@@ -1,5 +1,5 @@
 """What Redis holds, for people: under a key, valid or not, and which of its stamps are still equal;
-how much there is in all."""
+how much the server evicts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cascada.codecs.envelope import stamps_of, unpack
 from cascada.model.errors import CorruptEntry
 from cascada.model.keys import Key
 from cascada.tiers.capabilities import NameState, Stored
-from cascada.tiers.contract import NotPermitted, Usage
+from cascada.tiers.contract import NotPermitted
 from cascada.tiers.redis.layout import NONCE, Epoch, Layout, generations_of
 
 Command = Callable[..., Awaitable[Any]]
@@ -45,16 +45,13 @@ def _mark(name: str, stored: bytes, current: bytes) -> NameState:
     return NameState(name, stored.hex(), current.hex() or "gone", stored == current)
 
 
-async def usage(command: Command) -> Usage:
-    """How full it is, with all that others keep there."""
+async def evictions(command: Command) -> int:
+    """How many keys the server has evicted since its start, whosever they were."""
     try:
-        memory = await command(b"INFO", b"memory")
-        size = await command(b"DBSIZE")
         stats = await command(b"INFO", b"stats")
     except NotPermitted as error:
         raise NotPermitted(f"Redis does not tell how full it is: {error}") from error
-    used, limit = _field(memory, b"used_memory"), _field(memory, b"maxmemory")
-    return Usage(size, used, limit, _field(stats, b"evicted_keys"))
+    return _field(stats, b"evicted_keys")
 
 
 def _field(info: bytes, name: bytes) -> int:

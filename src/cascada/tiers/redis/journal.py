@@ -34,7 +34,7 @@ from cascada.tiers.capabilities import Backlog, Change
 from cascada.tiers.contract import Filled, Lease, NotPermitted
 from cascada.tiers.redis.fill_script import STORES
 from cascada.tiers.redis.layout import Layout, life_ms
-from cascada.tiers.redis.script_prelude import COMMON, COUNTS, Script
+from cascada.tiers.redis.script_prelude import COMMON, COUNTS, ROOM, Script
 from cascada.tiers.redis.writes import Leases
 from cascada.tiers.redis_client import replies
 from cascada.tiers.redis_client.connection import Link
@@ -109,7 +109,7 @@ end
 """
 )
 
-PUT: Final = Script(COMMON + COUNTS + _JOURNALED + STORES)
+PUT: Final = Script(COMMON + ROOM + COUNTS + _JOURNALED + STORES)
 
 WAITING: Final = Script(
     _PLACES

@@ -33,8 +33,9 @@ from cascada.tiers.contract import Found, Lease, Missing
 from cascada.tiers.deadline import wait_in
 from cascada.tiers.large_values import BULKY, wait_for_bytes
 from cascada.tiers.redis.layout import Layout, life_ms
+from cascada.tiers.redis.room import Room
 from cascada.tiers.redis_client.lanes import Lanes
-from cascada.tiers.redis_client.replies import Argument, exactly, values
+from cascada.tiers.redis_client.replies import exactly, values
 
 T = TypeVar("T")
 Fill = tuple[Lease, Entry | None]
@@ -64,9 +65,10 @@ class Reference(NamedTuple):
 class Aside:
     """The payloads of one server that lie beside their entries."""
 
-    def __init__(self, layout: Layout, lanes: Lanes) -> None:
+    def __init__(self, layout: Layout, lanes: Lanes, room: Room) -> None:
         self._layout = layout
         self._lanes = lanes
+        self._room = room
         self._fetching: dict[bytes, asyncio.Future[bytes | None]] = {}
 
     def forget(self) -> None:
@@ -80,21 +82,20 @@ class Aside:
         wait_for_bytes(sum(len(entry.data) for _, entry in fills if entry is not None))
 
     async def put(self, fills: Sequence[Fill], now: float) -> list[Fill]:
-        """Store what is large. What is given back has references in its place."""
-        referring: list[Fill] = []
-        commands: list[tuple[Argument, ...]] = []
-        place = b""
-        for lease, entry in fills:
-            if entry is None or not is_large((lease, entry)):
-                referring.append((lease, entry))
-                continue
-            reference = Reference(_digest(entry), int(entry.codec), len(entry.data))
-            referring.append((lease, _with(entry, _REFERENCE.pack(*reference), _ASIDE)))
-            place = self._layout.aside(lease.key, reference.digest)
-            commands.append((b"SET", place, entry.data, b"PX", life_ms(entry, now) + _LONGER))
-        stored = exactly(b"OK")
-        await asyncio.gather(*[self._lanes.ask(place, *each, fits=stored) for each in commands])
-        return referring
+        """Store what is large. What is given back has references in its place, or says that there
+        was no room (`to_do`)."""
+        return [*await asyncio.gather(*[self._put(*fill, now) for fill in fills])]
+
+    async def _put(self, lease: Lease, entry: Entry | None, now: float) -> Fill:
+        if entry is None or not is_large((lease, entry)):
+            return lease, entry
+        reference = Reference(_digest(entry), int(entry.codec), len(entry.data))
+        place = self._layout.aside(lease.key, reference.digest)
+        if not await self._room.reserve(self._lanes, place, entry.flags, len(entry.data)):
+            return lease, _with(entry, b"", _ASIDE)
+        command = b"SET", place, entry.data, b"PX", life_ms(entry, now) + _LONGER
+        await self._lanes.ask(place, *command, fits=exactly(b"OK"))
+        return lease, _with(entry, _REFERENCE.pack(*reference), _ASIDE)
 
     async def whole(self, keys: Sequence[Key], answers: Sequence[T]) -> list[T | Missing]:
         """The same answers, with payloads in the place of references.
@@ -163,6 +164,15 @@ def is_large(fill: Fill) -> bool:
     """Whether it stores a payload that is to lie beside its entry."""
     _, entry = fill
     return entry is not None and len(entry.data) > BULKY
+
+
+def to_do(entry: Entry | None) -> bytes:
+    """What FILL is told to do; a reference that leads nowhere has found no room for its payload."""
+    if entry is None:
+        return b"0"
+    if entry.is_nothing:
+        return b"2"
+    return b"3" if entry.codec == _ASIDE and not entry.data else b"1"
 
 
 def _digest(entry: Entry) -> bytes:

@@ -16,6 +16,7 @@ channels ignore databases; the braces keep one tenant's keys in one slot.
     b:<key>:<digest>   the payload of that envelope, if it is large (`large_payloads`)
     n:<key>   the greatest version that was ever written (`ordered`)
     w:<key>   somebody waits for this lease
+    m         how much room all that takes (`room_scripts`); mr, a count of it that is under way
     c:<name>  a counter, in decimal; d:<name> a list of envelopes. They are data: without a life,
               an epoch or a layout, so no change of the layout may ever touch them
     a:<seq>     how many processes have applied a strict invalidation (its epoch's, too), for 2 s
@@ -105,6 +106,7 @@ class Layout:
         self.names_ring = self.prefix + b"r"
         self.keys_ring = self.prefix + b"s"
         self.times = self.prefix + b"t"
+        self.account = self.prefix + b"m"
         self.channel = self.prefix + b"i"
         self.common = (self.epoch, self.names_ring, self.keys_ring)
         self.generations = self.prefix + b"g:"

@@ -147,6 +147,82 @@ local function publish(channel, message)
 end
 """
 
+ROOM: Final = r"""
+-- What the namespace's entries take together (`room_scripts`), and by how much this script changes
+-- it. `capacity` 0: it is not bounded.
+local room = {
+  key = string.sub(KEYS[1], 1, -2) .. 'm', more = 0, less = 0, entries = 0, capacity = 0,
+}
+
+local function account()
+  if not room.known then
+    local used, grown, entries, due =
+      string.match(get(room.key) or '', '^(%d+) (%d+) (%d+) (%d+)$')
+    room.used, room.grown = tonumber(used or 0), tonumber(grown or 0)
+    room.count, room.due, room.known = tonumber(entries or 0), tonumber(due or 0), true
+  end
+  return room
+end
+
+-- The allocator's classes: four from each power of two to the next, and no less than 16 bytes.
+local function class(n)
+  local _, power = math.frexp(n - 1)
+  local step = power < 8 and 16 or 2 ^ (power - 3)
+  return math.ceil(n / step) * step
+end
+
+-- What a string takes with all that Redis keeps of it: its key, two places in tables, an object.
+local function bytes_of(key, value)
+  return 112 + class(key + 4) + class(value + (value < 256 and 4 or value < 65536 and 6 or 10))
+end
+
+local function taken(key)
+  local length = redis.pcall('STRLEN', key)
+  return type(length) == 'number' and length > 0 and bytes_of(#key, length) or 0
+end
+
+local function gains(bytes, entries)
+  room.more, room.entries = room.more + bytes, room.entries + (entries or 0)
+end
+
+-- Said before the key is removed, or another value takes its place.
+local function loses(key, entries)
+  local bytes = taken(key)
+  if bytes > 0 then room.less, room.entries = room.less + bytes, room.entries - (entries or 0) end
+  return bytes
+end
+
+-- Whether an entry with these flags may have so many more bytes. LOW ones are refused first, then
+-- those of which nothing else was said. What does not grow may stay for as long as there is room.
+local function has_room(flags, more)
+  if room.capacity == 0 then return true end
+  local priority, most = math.floor(flags / 64), room.capacity
+  if priority == 3 then most = most * 7 / 8 elseif priority == 0 then most = most * 15 / 16 end
+  local after = account().used + room.more - room.less + more
+  return after <= most or (more <= 0 and after <= room.capacity)
+end
+
+-- In the place of a generation's nonce that was not drawn, for want of room.
+local UNDRAWN = string.rep('\0', 8)
+
+-- Whether nothing at all has room any more: then no generation is drawn either.
+local function is_full()
+  return room.capacity > 0 and account().used + room.more - room.less > room.capacity
+end
+
+-- Write what has changed. If it cannot be, memory is full, and a recount will tell.
+local function keep_account()
+  if room.more == 0 and room.less == 0 and not room.changed then return end
+  local was = account()
+  was.used = math.max(0, was.used + room.more - room.less)
+  was.grown, was.count = was.grown + room.more, math.max(0, was.count + room.entries)
+  redis.pcall('SET', room.key,
+    string.format('%d %d %d %d', was.used, was.grown, was.count, was.due))
+  room.more, room.less, room.entries = 0, 0, 0
+end
+"""
+"""How much room entries take. Needs `COMMON` before it; `COUNTS` needs it."""
+
 COUNTS: Final = r"""
 -- The names of a key that have a generation, in the order of its stamps (model/names.py). Those of
 -- keys without a context are those of their type: they are the same table.
@@ -235,7 +311,9 @@ local function uncount(v, text, after)
     at = at + 2 + length
   end
   if string.byte(v, 36) == 6 and not (after and digest_in(after) == digest_in(v)) then
-    redis.call('UNLINK', beside(text, digest_in(v)))
+    local payload = beside(text, digest_in(v))
+    loses(payload)
+    redis.call('UNLINK', payload)
   end
   local prefix = string.sub(KEYS[1], 1, -2) .. 'g:'
   local tenant, data_type = string.match(text, '^([^:]+):([^:]+)')

@@ -39,12 +39,15 @@ def granted(count: int) -> Fits:
 
 
 def filled(count: int) -> Fits:
-    """What FILL answers for so many keys."""
+    """What FILL answers for so many keys, and for all of them the account."""
 
     def fits(reply: Any) -> bool:
-        if type(reply) is not list or len(reply) != count:
+        if type(reply) is not list or len(reply) != count + 1:
             return False
-        for answer in reply:
+        *answers, account = reply
+        if type(account) is not list or [*map(type, account)] != [int, int]:
+            return False
+        for answer in answers:
             if type(answer) is not list or [*map(type, answer)] != [int, int, bytes]:
                 return False
         return True

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from cascada.tiers.redis.script_prelude import COMMON, COUNTS, Script
+from cascada.tiers.redis.script_prelude import COMMON, COUNTS, ROOM, Script
 
 BEGIN: Final = Script(
     COMMON
@@ -30,23 +30,28 @@ return e
 
 ACQUIRE: Final = Script(
     COMMON
+    + ROOM
     + r"""
 -- KEYS: 4.. = the generations of the static names, each once; then for each key v, l, w.
 -- ARGV: 1 run_id, 2 layout, 3 seed, 4 force, 5 lease in ms, 6 prefix of generations, 7 number of
---   generations, 8.. = their names; then for each key: the mark of the entry that was seen (8 bytes
---   of its header, or empty), fence nonce or empty, fence q, the key's name, its token, the number
---   of its generations and their places among them, in the order of the stamps.
+--   generations, 8 capacity, 9.. = their names; then for each key: the mark of the entry that was
+--   seen (8 bytes of its header, or empty), fence nonce or empty, fence q, the key's name, its
+--   token, the number of its generations and their places among them, in the order of the stamps.
 -- The token of a set is a digest of what it stores: crossing sets of equal values share one lease.
 local e, q = epoch(ARGV[1], ARGV[2], ARGV[3])
 if tonumber(string.sub(e, 49, 52)) > tonumber(ARGV[2]) then return {'LAYOUT'} end
 local names_low, keys_low = low(KEYS[2], q), low(KEYS[3], q)
 local force, count = ARGV[4] == '1', tonumber(ARGV[7])
+room.capacity = tonumber(ARGV[8])
 local nonces = {}
 for i = 1, count do
   local g = get(KEYS[3 + i])
-  if not g then
+  if not g and is_full() then
+    g = UNDRAWN -- what is brought under this lease finds no room either
+  elseif not g then
     g = nonce(ARGV[3])
     redis.call('SET', KEYS[3 + i], g .. '0:0', 'PX', 3600000)
+    gains(bytes_of(#KEYS[3 + i], 11))
   end
   nonces[i] = string.sub(g, 1, 8)
 end
@@ -61,7 +66,7 @@ local function fenced(at)
     return true
   end
   for i = at + 6, at + 5 + ARGV[at + 5] do
-    if named_since(KEYS[2], ARGV[7 + ARGV[i]], since) then return true end
+    if named_since(KEYS[2], ARGV[8 + ARGV[i]], since) then return true end
   end
   return false
 end
@@ -90,12 +95,13 @@ local function grant(at, v, l, w)
 end
 
 local answers = {}
-local at, key = 8 + count, 4 + count
+local at, key = 9 + count, 4 + count
 while at <= #ARGV do
   answers[#answers + 1] = grant(at, KEYS[key], KEYS[key + 1], KEYS[key + 2])
   at = at + 6 + ARGV[at + 5]
   key = key + 3
 end
+keep_account()
 return {'OK', q, string.sub(e, 1, 8), answers}
 """
 )
@@ -146,6 +152,7 @@ return {place, math.floor((now[1] - seconds) * 1000 + (now[2] - micros) / 1000)}
 
 INVALIDATE: Final = Script(
     COMMON
+    + ROOM
     + COUNTS
     + r"""
 -- KEYS: 4.. = for each named key v and l, then the generations of all names, keys' own first.
@@ -181,6 +188,7 @@ if before and string.sub(before, 9, 48) == ARGV[1] then
         own[i], made[i], total = 1, 0, total + 1
       end
       uncount(v, string.sub(ARGV[7 + i], 3))
+      loses(KEYS[2 + 2 * i], 1)
     end
   end
 end
@@ -196,6 +204,7 @@ in_chunks(4 + 2 * keys, #KEYS, function(first, last)
       local says, from = counted(g)
       own[at], made[at] = (own[at] or 0) + says, from
       total = total + math.max(0, says + from + changed(KEYS[first + i - 1], g))
+      loses(KEYS[first + i - 1])
     end
   end
   redis.call('UNLINK', unpack(KEYS, first, last))
@@ -214,6 +223,7 @@ if type(written) == 'table' and written.err then
   redis.call('UNLINK', KEYS[1])
   return redis.error_reply(written.err)
 end
+keep_account()
 in_chunks(1, keys, function(first, last) remember(KEYS[3], q, ARGV, 7 + first, 7 + last) end)
 in_chunks(keys + 1, count, function(first, last)
   remember(KEYS[2], q, ARGV, 7 + first, 7 + last)

@@ -45,7 +45,7 @@ from cascada.tiers.redis import script_replies
 from cascada.tiers.redis import scripts as redis_scripts
 from cascada.tiers.redis.datastore import RedisData
 from cascada.tiers.redis.feed import PushFeed
-from cascada.tiers.redis.inspect import holding, usage
+from cascada.tiers.redis.inspect import evictions, holding
 from cascada.tiers.redis.journal import RedisJournal
 from cascada.tiers.redis.large_payloads import AT_ONCE, PATIENCE, Aside
 from cascada.tiers.redis.layout import LAYOUT, NONCE, Layout
@@ -53,6 +53,7 @@ from cascada.tiers.redis.lease_releases import LeaseReleases
 from cascada.tiers.redis.permissions import NO_SCRIPTS, Rights, find_out
 from cascada.tiers.redis.reads import Reads
 from cascada.tiers.redis.renewal import Renewal
+from cascada.tiers.redis.room import Room
 from cascada.tiers.redis.touching import Touching
 from cascada.tiers.redis.writes import Leases
 from cascada.tiers.redis_client.connection import Link
@@ -90,6 +91,7 @@ class RedisTier:
         max_connections: int = 50,
         pool_timeout: float = 30.0,
         password: str | Secret | None = None,
+        capacity_bytes: int = 0,
         layout: int = LAYOUT,
     ) -> None:
         self._connect_timeout, self._silence = connect_timeout, silence
@@ -98,17 +100,16 @@ class RedisTier:
         self.hearing = LeaseReleases()
         self._feed: PushFeed | None = None
         self._link = self.make_link(greet=self._greet)
+        what, patience = "lists and counters", pool_timeout
         self._lanes = Lanes(
-            self._server,
-            self._link,
-            what="lists and counters",
-            most=max_connections,
-            patience=pool_timeout,
+            self._server, self._link, what=what, most=max_connections, patience=patience
         )
         self._large = Lanes(
             self._server, self._link, what="large values", most=AT_ONCE, patience=PATIENCE
         )
-        self._aside = Aside(self._layout, self._large)
+        self._room = Room(self._layout, self._link, capacity_bytes, lambda: self.run_id)
+        self.tend = self._room.run
+        self._aside = Aside(self._layout, self._large, self._room)
         self.data = RedisData(self._link, self._lanes, self._layout)
         renewal = Renewal(self._layout, self._link, self._aside)
         self._reads = Reads(self._layout, self._link, renewal, clock)
@@ -119,6 +120,7 @@ class RedisTier:
             self._large,
             self._aside,
             self.hearing,
+            self._room,
             now=self._now,
             hint=self._reads.hint,
             dated=self._reads.dated,
@@ -129,13 +131,9 @@ class RedisTier:
             run_id=lambda: self.run_id, now=self._now, dated=self._reads.dated,
         )  # fmt: skip
         self._touching = Touching(
-            self._layout,
-            self._link,
-            self._aside,
-            now=self._now,
-            glance=self.glance,
-            numbered_in=self._numbered_in,
-        )
+            self._layout, self._link, self._aside,
+            now=self._now, glance=self.glance, numbered_in=self._numbered_in,
+        )  # fmt: skip
         self._rights = Rights(b"")
         self._look_again = 0.0
         self._said: set[str] = set()
@@ -180,10 +178,9 @@ class RedisTier:
 
     async def ended(self, names: Sequence[str]) -> Ending | None:
         """The latest invalidation of one of the names, as far as the rings go back."""
-        layout = self._layout
         place, ago = await redis_scripts.ENDED.run(
             self._link.ask,
-            [*layout.common, layout.times],
+            [*self._layout.common, self._layout.times],
             [name.encode() for name in names],
             script_replies.ended(len(names)),
         )
@@ -308,7 +305,10 @@ class RedisTier:
         return Invalidation(0, exact=False, seq=0, receivers=-1)
 
     async def usage(self) -> Usage:
-        return await usage(self._link.ask)
+        """Of this namespace's own entries; `evictions`, which nobody can tell apart, of all that
+        the server holds. What has expired since it was counted (seconds ago, or minutes if there is
+        much) is still in it."""
+        return await self._room.usage(await evictions(self._link.ask))
 
     async def run(self) -> None:
         """Stay connected, for ever. What an event loop before has left under way is forgotten."""

@@ -19,7 +19,7 @@ from cascada.tiers.contract import Found, Missing, Renewed, Touched
 from cascada.tiers.redis import script_replies
 from cascada.tiers.redis.large_payloads import Aside
 from cascada.tiers.redis.layout import GENERATION_MS, LONGEST_MS, NONCE, Layout, life_ms
-from cascada.tiers.redis.script_prelude import COMMON, COUNTS, Script
+from cascada.tiers.redis.script_prelude import COMMON, COUNTS, ROOM, Script
 from cascada.tiers.redis_client.connection import Link
 
 TRIES: Final = 16
@@ -28,6 +28,7 @@ touched first and replaced then."""
 
 TOUCH: Final = Script(
     COMMON
+    + ROOM
     + COUNTS
     + r"""
 -- KEYS: 4 v, 5 l, 6 w, 7 n, then the generations of the static names, and of the dynamic ones.

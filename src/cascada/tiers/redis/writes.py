@@ -33,7 +33,7 @@ from cascada.tiers.large_values import BULKY
 from cascada.tiers.redis import script_replies
 from cascada.tiers.redis import scripts as redis_scripts
 from cascada.tiers.redis.fill_script import FILL
-from cascada.tiers.redis.large_payloads import Aside, Fill, is_large
+from cascada.tiers.redis.large_payloads import Aside, Fill, is_large, to_do
 from cascada.tiers.redis.layout import (
     GENERATION_MS,
     LEASE_MS,
@@ -48,6 +48,7 @@ from cascada.tiers.redis.layout import (
     ordered,
 )
 from cascada.tiers.redis.lease_releases import LeaseReleases
+from cascada.tiers.redis.room import Room
 from cascada.tiers.redis.script_prelude import Script
 from cascada.tiers.redis_client.connection import Link
 from cascada.tiers.redis_client.lanes import Lanes
@@ -62,7 +63,13 @@ NAMES_AT_ONCE: Final = 1000
 _UNKNOWN: Final = b"unknown!"
 """The epoch of a miss that saw none: equal to no real one, so that its fence always refuses."""
 
-_OUTCOMES: Final = {2: Outcome.EQUAL, 3: Outcome.NOTHING, 4: Outcome.OLDER, 5: Outcome.FULL}
+_OUTCOMES: Final = {
+    2: Outcome.EQUAL,
+    3: Outcome.NOTHING,
+    4: Outcome.OLDER,
+    5: Outcome.FULL,
+    6: Outcome.NO_ROOM,
+}
 
 Ask = tuple[Key, Seen]
 
@@ -82,6 +89,7 @@ class Leases:
         lanes: Lanes,
         aside: Aside,
         hearing: LeaseReleases,
+        room: Room,
         *,
         now: Callable[[], float],
         hint: Callable[[Key, tuple[str, ...]], None],
@@ -93,6 +101,7 @@ class Leases:
         self._lanes = lanes
         self._aside = aside
         self._hearing = hearing
+        self._room = room
         self._now = now
         self._hint = hint
         self._dated = dated
@@ -233,7 +242,7 @@ class Leases:
                 [*layout.common, *generations, *keys],
                 [
                     run_id, b"%04d" % layout.number, os.urandom(NONCE), b"1" if force else b"0",
-                    LEASE_MS, layout.generations, len(generations),
+                    LEASE_MS, layout.generations, len(generations), self._room.bound,
                     *_names(layout, generations), *each,
                 ],
                 script_replies.granted(len(asked)),
@@ -322,7 +331,7 @@ class Leases:
                 lease.seq,
                 text,
                 kind,
-                b"0" if entry is None else b"2" if entry.is_nothing else b"1",
+                to_do(entry),
                 version,
                 life,
                 max(GENERATION_MS, min(2 * life, LONGEST_MS)),
@@ -341,13 +350,15 @@ class Leases:
             [*layout.common, *generations, *keys],
             [
                 run_id, b"%04d" % layout.number, os.urandom(NONCE), layout.channel,
-                layout.generations, len(generations), *_names(layout, generations), *each,
-                *behind,
+                layout.generations, len(generations), self._room.bound if script is FILL else 0,
+                *_names(layout, generations), *each, *behind,
             ],
             script_replies.filled(len(fills)),
         )  # fmt: skip
+        *answers, account = reply
+        self._room.heard(*account)
         filled = []
-        for (lease, _), (said, seq, nonce) in zip(fills, reply, strict=True):
+        for (lease, _), (said, seq, nonce) in zip(fills, answers, strict=True):
             if (lease.forced or lease.adds) and nonce:
                 self._numbered_in(nonce)
             filled.append(Filled(said in (1, 2), seq, _OUTCOMES.get(said, Outcome.PLAIN)))

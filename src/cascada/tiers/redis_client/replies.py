@@ -64,7 +64,6 @@ def greeted(reply: Any) -> bool:
 
 
 OF_COMMANDS: Final[Mapping[Any, Fits]] = {
-    b"DBSIZE": at_least(0),
     b"GET": text_or_none,
     b"INCR": number,
     b"INCRBY": number,

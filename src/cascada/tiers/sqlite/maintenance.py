@@ -1,4 +1,4 @@
-"""What the database needs now and then: notes taken along, tombstones swept, room made.
+"""What the database needs now and then: notes taken along, tombstones swept, room made (`pruning`).
 
 One `step` is one short write transaction with a bounded amount of each; the tier takes one after
 writes, and as many as it takes when asked for all of it. Any process may take any step at any
@@ -20,6 +20,7 @@ from cascada.codecs.envelope import unpack
 from cascada.model.errors import CorruptEntry
 from cascada.tiers.sqlite.datastore import remove_ended
 from cascada.tiers.sqlite.forgetting import Forgetting
+from cascada.tiers.sqlite.pruning import COLUMNS, make_room
 from cascada.tiers.sqlite.reads import Notes, is_legible
 from cascada.tiers.sqlite.schema import KILLER
 from cascada.tiers.sqlite.transaction import Options, Row, TenantState, Transaction, home_in, row_of
@@ -30,25 +31,14 @@ CHUNK: Final = 200
 TOMBSTONES: Final = 1000
 """Tombstones that one step drops."""
 
-VICTIMS: Final = 1000
-"""Rows that one step evicts: more than one group of fills brings, so that evicting keeps pace."""
-
-_COLUMNS: Final = "e.key, e.q, e.expires, e.size, e.version, e.names"
 _NOTED: Final = (
-    f"SELECT {KILLER}, e.expires, e.used, e.envelope, e.tenant, {_COLUMNS} FROM entries e"
+    f"SELECT {KILLER}, e.expires, e.used, e.envelope, e.tenant, {COLUMNS} FROM entries e"
     " CROSS JOIN tenants t ON t.id = e.tenant AND t.namespace = ? WHERE e.id = ?"
 )
 _BELOW: Final = (
-    f"SELECT {KILLER} IS NOT NULL OR e.q < t.floor, {_COLUMNS}"
+    f"SELECT {KILLER} IS NOT NULL OR e.q < t.floor, {COLUMNS}"
     " FROM tenants t CROSS JOIN entries e ON e.tenant = t.id"
     " WHERE t.id = ? AND e.q < ? ORDER BY e.q LIMIT ?"
-)
-_EXPIRED: Final = (
-    f"SELECT e.tenant, {_COLUMNS} FROM entries e"
-    " WHERE e.expires <= ? AND e.expires < 1e300 ORDER BY e.expires LIMIT ?"
-)
-_LEAST_USED: Final = (
-    f"SELECT e.tenant, {_COLUMNS} FROM entries e ORDER BY e.priority > 0, e.used LIMIT ?"
 )
 
 
@@ -65,7 +55,7 @@ class Upkeep:
         transaction = Transaction(connection, self._options)
         _take_along(transaction, self._options.namespace, self._notes)
         more = _sweep(transaction)
-        more |= _make_room(transaction, self._options.capacity_bytes)
+        more |= make_room(transaction, self._options.capacity_bytes, _remove)
         transaction.save()  # before tenants are looked at as they are stored
         more |= self._forgetting.step(transaction)
         more |= remove_ended(connection, transaction.now, CHUNK)
@@ -148,28 +138,6 @@ def _drop_tombstones(state: TenantState) -> None:
         state.transaction.lost = max(state.transaction.lost, dropped[-1][0])
     if len(dropped) < TOMBSTONES:
         state.sweep = 0
-
-
-def _make_room(transaction: Transaction, capacity: int) -> bool:
-    """Expired rows go first, then LOW ones, then those not used for longest, until there is room.
-
-    A hundredth more than needed goes, so that a full database does not evict at every write.
-    """
-    expired = transaction.connection.execute(_EXPIRED, (transaction.now, CHUNK)).fetchall()
-    _remove(transaction, expired)
-    more = len(expired) == CHUNK
-    if more or not 0 < capacity < transaction.bytes:
-        return more
-    over = transaction.bytes - (capacity - capacity // 100)
-    victims = []
-    for columns in transaction.connection.execute(_LEAST_USED, (VICTIMS,)).fetchall():
-        if over <= 0:
-            break
-        victims.append(columns)
-        over -= columns[4]
-    _remove(transaction, victims)
-    transaction.evictions += len(victims)
-    return len(victims) == VICTIMS
 
 
 def _remove(transaction: Transaction, found: Iterable[tuple[Any, ...]]) -> None:

@@ -7,7 +7,8 @@ transaction that looks again first. A column `q` is a seq. Layout 1:
   database's numbers begin, or where what it has forgotten ends; of those up to `lost` the feed can
   no longer tell the names.
 - `tenants`: `q` is the number of that tenant's latest invalidation. Whatever is older than `floor`
-  is void. `sweep` is the floor that a sweep under way works towards.
+  is void. `sweep` is the floor that a sweep under way works towards. `bytes` is the sum of its
+  rows' sizes, by which it is told who makes room (`pruning`).
 - `entries`: the envelope, the seq from before the source was read, and all names it bears.
 - `tombstones`: the latest seq of each invalidated name. The greatest version that its key ever had
   is kept with it, for when the row itself is gone. `at` is when that was, unless by a `set`.
@@ -20,6 +21,8 @@ transaction that looks again first. A column `q` is a seq. Layout 1:
   still: to an older version they go on counting.
 - `applied`: of a key that was written behind, the journal's number of its latest change, and the
   seq of the tombstone that this has left. It goes with that. (`changes`)
+
+Last came the sums of tenants (`_SHARES`); what an older version stores meanwhile is not in them.
 
 Numbers are drawn from one counter for all tenants, and a database counts from a random place
 (`beginning`). A lease or a feed position of a deleted, replaced or restored database is therefore
@@ -57,7 +60,6 @@ _TABLES: Final = (
     " size INTEGER NOT NULL, version INTEGER, names TEXT NOT NULL, envelope BLOB NOT NULL,"
     " UNIQUE (tenant, key))",
     "CREATE INDEX entries_by_q ON entries (tenant, q)",
-    "CREATE INDEX entries_by_use ON entries (priority > 0, used)",
     "CREATE INDEX entries_by_expiry ON entries (expires) WHERE expires < 1e300",
     "CREATE TABLE tombstones (tenant INTEGER, name TEXT, q INTEGER NOT NULL, version INTEGER,"
     " at REAL, PRIMARY KEY (tenant, name)) WITHOUT ROWID",
@@ -82,6 +84,23 @@ _ADDED: Final = (
     "CREATE TABLE IF NOT EXISTS applied (tenant INTEGER, key TEXT, number INTEGER NOT NULL,"
     " q INTEGER NOT NULL, PRIMARY KEY (tenant, key)) WITHOUT ROWID",
 )
+
+SIZES: Final = (
+    "UPDATE tenants SET bytes ="
+    " coalesce((SELECT sum(e.size) FROM entries e WHERE e.tenant = tenants.id), 0)"
+)
+"""The sums of tenants, from their rows."""
+
+_SHARES: Final = (
+    "ALTER TABLE tenants ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0",
+    SIZES,
+    "CREATE INDEX tenants_by_bytes ON tenants (bytes)",
+    "DROP INDEX IF EXISTS entries_by_use",
+    "CREATE INDEX entries_by_share ON entries (tenant, priority > 0, used)",
+)
+"""For files that were made before; of a new one they are its last statements."""
+
+_NEWEST: Final = "SELECT 1 FROM sqlite_schema WHERE name = 'entries_by_share'"
 
 KILLER: Final = (
     "CASE WHEN e.q >= t.q THEN NULL WHEN NOT json_valid(e.names) THEN ''"
@@ -132,6 +151,9 @@ def prepare(connection: sqlite3.Connection, path: Path, inode: str, clock: Clock
         elif connection.execute("SELECT inode FROM meta").fetchone() != (inode,):
             renew(connection, clock)
             connection.execute("UPDATE meta SET inode = ?", (inode,))
+        if connection.execute(_NEWEST).fetchone() is None:
+            for statement in _SHARES:
+                connection.execute(statement)
 
 
 def renew(connection: sqlite3.Connection, clock: Clock) -> None:
@@ -207,7 +229,7 @@ def _is_current(connection: sqlite3.Connection, path: Path, inode: str) -> bool:
             )
         return False
     check_layout(connection, path)
-    newest = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'applied'").fetchone()
+    newest = connection.execute(_NEWEST).fetchone()
     where = connection.execute("SELECT inode FROM meta").fetchone()
     return where == (inode,) and newest is not None
 

@@ -16,6 +16,7 @@ import asyncio
 import logging
 import os
 import sqlite3
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -66,6 +67,9 @@ CHUNK: Final = 100
 
 UPKEEP_EVERY: Final = 64
 """Groups of writes after which expired rows are looked for, though nothing is due."""
+
+BREATH: Final = 0.002
+"""Seconds between two steps of the upkeep: others look at the lock after one and three ms."""
 
 INLINE_TIMEOUT: Final = 0.02
 """Seconds that an inline read may wait for a lock: it holds up the whole event loop."""
@@ -315,7 +319,7 @@ class SqliteTier:
         self._upkeep = Upkeep(self._options, self._notes)
         self._questions = Reader(self._options, self._notes)
         self._feed = Feed(self._options)
-        self._groups, self._said = 0, ""
+        self._groups, self._said, self._more = 0, "", False
         self._writer = Writer(
             Link(self._path, self._options.clock, self._busy_timeout), "l3-writer", self._keep_up
         )
@@ -357,13 +361,20 @@ class SqliteTier:
             renew(connection, self._options.clock)
 
     def _keep_up(self) -> None:
-        """After a group of writes, on the writer's thread, with nobody waiting."""
+        """After a group of writes, on the writer's thread, with nobody waiting.
+
+        One step; if there is more to do, the next one comes behind the writes that wait by then.
+        """
         self._groups += 1
+        goes_on, self._more = self._more, False
+        time.sleep(BREATH * goes_on)
         try:
             with self._writer.link as connection:
-                if self._groups % UPKEEP_EVERY == 0 or self._upkeep.is_due(connection):
+                if goes_on or self._groups % UPKEEP_EVERY == 0 or self._upkeep.is_due(connection):
                     with writing(connection):
-                        self._upkeep.step(connection)
+                        self._more = self._upkeep.step(connection)
+            if self._more:
+                self._writer.nudge()
         except TierUnavailable:
             pass  # the next write says so to somebody who can do something about it
         except Exception as error:  # noqa: BLE001 - a bug must not end the thread others wait for

@@ -20,6 +20,7 @@ from cascada.model.entry import Entry
 from cascada.model.errors import CorruptEntry
 from cascada.model.keys import Key
 from cascada.model.names import OF_ONE_KEY, is_own, static_names
+from cascada.tiers.sqlite.schema import SIZES
 
 ROW_OVERHEAD: Final = 200
 """Bytes of a row beside its envelope, key and names: columns and five index entries."""
@@ -31,6 +32,7 @@ _ROWS: Final = (
     "SELECT e.key, e.q, e.expires, e.size, e.version, e.names"
     " FROM json_each(?) k CROSS JOIN entries e ON e.tenant = ? AND e.key = k.value"
 )
+_STATE: Final = "SELECT id, q, floor, tombstones, sweep, bytes FROM tenants"
 _ENVELOPE: Final = "SELECT envelope FROM entries WHERE tenant = ? AND key = ?"
 _TOMBSTONES: Final = (
     "SELECT d.name, d.q, d.version"
@@ -89,10 +91,10 @@ class TenantState:
     that begins now must not go beyond, since what is fenced by such a number is still to come.
     """
 
-    def __init__(self, transaction: Transaction, columns: tuple[int, int, int, int, int]) -> None:
+    def __init__(self, transaction: Transaction, columns: tuple[int, ...]) -> None:
         self.transaction = transaction
         self.found_as = columns
-        self.id, self.seq, self.floor, self.tombstone_count, self.sweep = columns
+        self.id, self.seq, self.floor, self.tombstone_count, self.sweep, self.bytes = columns
         self.tombstones: dict[str, Tombstone] = {}
         self.rows: dict[str, Row] = {}
         self.stored: dict[str, tuple[Any, ...]] = {}
@@ -184,8 +186,10 @@ class TenantState:
             self.id, key, seq, entry.expires, int(transaction.now), int(entry.priority), size,
             entry.version, text, envelope,
         )  # fmt: skip
+        grown = size - (0 if old is None else old.size)
         transaction.entries += old is None
-        transaction.bytes += size - (0 if old is None else old.size)
+        transaction.bytes += grown
+        self.bytes += grown
         self.rows[key] = row
 
     def remove(self, row: Row) -> None:
@@ -198,6 +202,7 @@ class TenantState:
         self.transaction.entries -= 1
         self.transaction.removed += 1
         self.transaction.bytes -= row.size
+        self.bytes -= row.size
 
     def save(self, max_tombstones: int) -> None:
         """Write back what has changed, and let a sweep begin if there are too many tombstones."""
@@ -217,10 +222,11 @@ class TenantState:
             if found is not None:
                 kept = found[0] if self.keep_from is None else min(found[0], self.keep_from)
                 self.sweep = kept if kept > self.floor else 0
-        columns = (self.id, self.seq, self.floor, self.tombstone_count, self.sweep)
+        columns = (self.id, self.seq, self.floor, self.tombstone_count, self.sweep, self.bytes)
         if columns != self.found_as:
             connection.execute(
-                "UPDATE tenants SET q = ?, floor = ?, tombstones = ?, sweep = ? WHERE id = ?",
+                "UPDATE tenants SET q = ?, floor = ?, tombstones = ?, sweep = ?, bytes = ?"
+                " WHERE id = ?",
                 (*columns[1:], self.id),
             )
 
@@ -260,15 +266,14 @@ class Transaction:
         if state is None:
             where = (self.namespace, tenant)
             found = self.connection.execute(
-                "SELECT id, q, floor, tombstones, sweep FROM tenants"
-                " WHERE namespace = ? AND tenant = ?", where
+                f"{_STATE} WHERE namespace = ? AND tenant = ?", where
             ).fetchone()  # fmt: skip
             if found is None:
                 # Leases that were granted while the tenant was unknown carry `born`.
-                fresh = (self.born, self.born, 0, 0)
+                fresh = (self.born, self.born, 0, 0, 0)
                 cursor = self.connection.execute(
-                    "INSERT INTO tenants (namespace, tenant, q, floor, tombstones, sweep)"
-                    " VALUES (?, ?, ?, ?, ?, ?)", (*where, *fresh)
+                    "INSERT INTO tenants (namespace, tenant, q, floor, tombstones, sweep, bytes)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?)", (*where, *fresh)
                 )  # fmt: skip
                 found = (cursor.lastrowid, *fresh)
             self._states[tenant] = state = TenantState(self, found)
@@ -278,17 +283,26 @@ class Transaction:
         """The state of a tenant of any namespace."""
         state = self._states.get(tenant)
         if state is None:
-            found = self.connection.execute(
-                "SELECT id, q, floor, tombstones, sweep FROM tenants WHERE id = ?", (tenant,)
-            ).fetchone()
+            found = self.connection.execute(f"{_STATE} WHERE id = ?", (tenant,)).fetchone()
             self._states[tenant] = state = TenantState(self, found)
         return state
 
-    def save(self) -> None:
-        """Write back what has changed, and close all states."""
+    def settle(self) -> None:
+        """Write back what has changed of tenants, and close their states."""
         for state in self._states.values():
             state.save(self._max_tombstones)
         self._states.clear()
+
+    def count_anew(self) -> None:
+        """Put all sums of sizes right: a version that knew nothing of them has stored something."""
+        self.settle()
+        self.connection.execute(SIZES)
+        found = self.connection.execute("SELECT count(*), coalesce(sum(size), 0) FROM entries")
+        ((self.entries, self.bytes),) = found.fetchall()
+
+    def save(self) -> None:
+        """Write back what has changed, and close all states."""
+        self.settle()
         changed = [(tenant, name, by) for (tenant, name), by in self.counts.items() if by]
         self.counts.clear()
         self.connection.executemany(_COUNT, changed)
