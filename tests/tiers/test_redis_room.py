@@ -95,7 +95,8 @@ async def test_it_is_what_the_server_really_takes(redis_server: RedisServer, siz
             await process.tier.fill([each for each in leases if isinstance(each, Lease)], entries)
         grown = await used(process) - began
         real = memory(redis_server) - before
-        assert 0.9 < grown / real < 1.25, "a bound must not be below what it bounds"
+        # Buffers of connections, and scripts, are in what the server says.
+        assert 0.95 * (real - 2**16) < grown < 1.25 * real
 
 
 async def test_what_is_removed_makes_room_at_once(redis_server: RedisServer) -> None:
