@@ -18,10 +18,10 @@ STORES: Final = r"""
 --   7 capacity, 8.. = their names; then for each key: the lease's value, q of the lease, the
 --   key's text, for a set its name ('once' for what is stored where nothing is, '+' and a token for
 --   what is added, else empty), '1' to store it, '2' to let what is there go, '3' if its payload
---   has found no room, '0' to do neither, version or empty, the entry's life in ms, that of generations,
---   the entry before its stamps, after them, for each dynamic name '1' if it says what the
---   entry is and '0' if it says what it was made from, the number of static names, of dynamic ones,
---   and the places of all these.
+--   has found no room, '0' to do neither, version or empty, the entry's life in ms, then that of
+--   generations, the entry before its stamps, after them, for each dynamic name '1' if it says what
+--   the entry is and '0' if it says what it was made from, the number of static names, of dynamic
+--   ones, and the places of all these.
 -- Behind that may stand more, for what is compiled in before this: `last_argument`, `no_room` and
 -- `journaled` (`STORED_ONLY` here, others in `journal`).
 -- The value of a lease is its token and its stamps. What is stored once has none: it is the epoch
