@@ -14,9 +14,10 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
-from cascada import Cache, Hit, InvalidationPending, Loaded, Miss, Tenant
+from cascada import Hit, InvalidationPending, Loaded, Miss, Tenant
 from cascada.testing.inside import inside
 from tests.chaos.board import Word
+from tests.chaos.handles import Handles
 from tests.chaos.keyspace import Answer, Context, Group, Keyspace, Row, Writing
 from tests.chaos.loaders import Source
 from tests.chaos.truth import Truth
@@ -33,23 +34,6 @@ EVERYBODY: Final = 2**62
 """Who owes what no single process does."""
 
 _TIERS: Final = {"l1": Word.L1, "l2": Word.L2, "l3": Word.L3, "source": Word.SOURCE}
-
-
-class Handles:
-    """The tenant handles of one cache, made once each."""
-
-    def __init__(self, cache: Cache) -> None:
-        self.cache = cache
-        self._handles: dict[tuple[str, Context], Tenant] = {}
-
-    def of(self, tenant: str, context: Context) -> Tenant:
-        handle = self._handles.get((tenant, context))
-        if handle is None:
-            handle = self.cache.tenant(
-                tenant, agent=context.agent, conversation=context.conversation
-            )
-            self._handles[tenant, context] = handle
-        return handle
 
 
 class Reads:
@@ -115,7 +99,12 @@ class Reads:
             return
         known = version if row.writing is Writing.VERSIONED or row.number % 2 else None
         stored = await handle.set(
-            row.data_type, row.id, self._made(row, version), tags=row.tags, version=known
+            row.data_type,
+            row.id,
+            self._made(row, version),
+            tags=row.tags,
+            version=known,
+            priority=self._handles.priority(),
         )
         self._words[Word.FILLS] += 1
         self._witness.note(row.number, f"set by hand v{version} -> {stored}")
@@ -129,7 +118,9 @@ class Reads:
         await self._source.pause()
         if row.absent_at(version):
             return
-        filling = handle.fill(miss, self._made(row, version), tags=row.tags)
+        filling = handle.fill(
+            miss, self._made(row, version), tags=row.tags, priority=self._handles.priority()
+        )
         stored = await (asyncio.create_task(filling) if self._rng.random() < 0.5 else filling)
         self._words[Word.FILLS] += 1
         self._witness.note(row.number, f"fill v{version} -> {stored}")
@@ -289,7 +280,9 @@ class Writes:
                 row.id: row.value(version) for row, (_, version) in zip(rows, written, strict=True)
             }
             handle = self._handles.of(rows[0].tenant, rows[0].home)
-            kept = await handle.set_many(rows[0].data_type, values, tags=rows[0].tags)
+            kept = await handle.set_many(
+                rows[0].data_type, values, tags=rows[0].tags, priority=self._handles.priority()
+            )
             for each, stored in zip(written, kept, strict=True):
                 if stored:
                     self._witness.returned([each], "set_many")
@@ -361,7 +354,12 @@ class Writes:
         self._words[Word.SETS] += 1
         self._witness.note(row.number, f"set v{version}")
         stored = await handle.set(
-            row.data_type, row.id, row.value(version), tags=row.tags, version=known
+            row.data_type,
+            row.id,
+            row.value(version),
+            tags=row.tags,
+            version=known,
+            priority=self._handles.priority(),
         )
         if stored:
             self._witness.returned([(row.number, version)], "set")

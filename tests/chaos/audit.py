@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from cascada import Hit
-from tests.chaos.actions import Handles
 from tests.chaos.board import Word
+from tests.chaos.handles import Handles
 from tests.chaos.keyspace import Context, Keyspace, Row
 from tests.chaos.truth import Truth
 from tests.chaos.witness import Witness

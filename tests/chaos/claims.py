@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from cascada import Hit, TierUnavailable
 from cascada.testing.inside import inside
-from tests.chaos.actions import EVERYBODY, Handles
+from tests.chaos.actions import EVERYBODY
+from tests.chaos.handles import Handles
 from tests.chaos.keyspace import NOWHERE, Keyspace
 from tests.chaos.truth import FIRST, Truth
 from tests.chaos.witness import Witness

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Final
 
-from cascada.model.policy import Policy
+from cascada.model.policy import CachePriority, Policy
 
 ABSENT_EVERY: Final = 4
 """Each so many-th version of a `maybe` row says that there is nothing."""
@@ -46,6 +46,24 @@ POLICIES: Final = {
     "answer": Policy(ttl=120, lookup="nearest"),
     "claim": Policy(ttl=120, none_ttl=60),
 }
+
+PRIORITIES: Final = (None, *CachePriority)
+
+
+def placed_policies(slot: int) -> dict[str, Policy]:
+    """Those of the process in this slot, where values are placed: no two have the same."""
+    lasting = (None, True, False)
+    return {
+        data_type: Policy(
+            **{
+                **policy.said,
+                "priority": PRIORITIES[(slot + at) % len(PRIORITIES)],
+                "durable": lasting[(slot + at) % len(lasting)],
+            }
+        )
+        for at, (data_type, policy) in enumerate(POLICIES.items())
+    }
+
 
 CLAIMS: Final = 40
 """Lines of the truth that are no rows (see `claims`)."""

@@ -29,8 +29,8 @@ _mutants: Final[dict[str, Mutant]] = {}
 def all_mutants() -> dict[str, Mutant]:
     """All of them, by the names of their functions."""
     for module in (
-        "mutants", "mutants_add", "mutants_behind", "mutants_redis", "mutants_sqlite",
-        "mutants_touch",
+        "mutants", "mutants_add", "mutants_behind", "mutants_placed", "mutants_redis",
+        "mutants_sqlite", "mutants_touch",
     ):  # fmt: skip
         import_module(f"tests.chaos.{module}")
     return _mutants

@@ -14,12 +14,13 @@ from pathlib import Path
 import msgspec
 
 from cascada.model.errors import SourceBusy
-from tests.chaos.actions import EVERYBODY, Handles, Reads, Writes
+from tests.chaos.actions import EVERYBODY, Reads, Writes
 from tests.chaos.audit import Audit
 from tests.chaos.board import Board, Phase, State, Word
 from tests.chaos.claims import Claims
 from tests.chaos.configs import CONFIGURATIONS, watch
-from tests.chaos.keyspace import Keyspace, Row
+from tests.chaos.handles import Handles
+from tests.chaos.keyspace import PRIORITIES, Keyspace, Row, placed_policies
 from tests.chaos.loaders import Source, SourceFailed
 from tests.chaos.mutations import all_mutants
 from tests.chaos.orphans import end_with
@@ -72,6 +73,10 @@ class Worker:
         self._cache = self._config.open(folder, spec.slot)
         watch(self._cache, witness, self._workload.late_news, rng)
         handles = Handles(self._cache)
+        if self._workload.placed:
+            handles.priority = lambda: rng.choice(PRIORITIES)
+            for data_type, policy in placed_policies(spec.slot).items():
+                self._cache.set_policy(data_type, policy)
         source = Source(truth, witness, words, rng, self._workload.fails, self._workload.unstored)
 
         def owns(row: Row) -> bool:

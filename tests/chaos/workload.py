@@ -58,7 +58,8 @@ class Workload:
     two operations of a lane, on average. `fails`: the share of loads that fail, `unstored` of
     those whose results are not to be stored. `late_news`: the
     patience of the feed, in seconds, which its answers then nearly use up or exceed. `only`: the
-    types whose rows are picked one by one (none: all)."""
+    types whose rows are picked one by one (none: all). `placed`: processes say priorities, each
+    others, by their policies and by their calls."""
 
     mix: Mapping[str, float] = field(default_factory=usual_but)
     rows: int = 160
@@ -68,6 +69,7 @@ class Workload:
     unstored: float = 0.02
     late_news: float = 0.0
     only: tuple[str, ...] = ()
+    placed: bool = False
 
 
 WORKLOADS: Final = {
@@ -163,6 +165,23 @@ WORKLOADS: Final = {
     ),
     # What nobody writes but by `add`, looked at before and after.
     "claims": Workload(mix={"claim": 40, "look": 60, "get": 10}),
+    # Values with a place in some tiers only: written with all priorities against each other, loaded
+    # fast and slowly under policies that differ from process to process, and made of one another.
+    "placed": Workload(
+        rows=40,
+        placed=True,
+        mix=usual_but(
+            set_owned=14,
+            set_many=2,
+            set_versioned=6,
+            fill_by_hand=6,
+            fill_once=6,
+            load=40,
+            answer=20,
+            invalidate=6,
+            get=20,
+        ),
+    ),
     # A feed whose answers come late (the cache waits for a quarter of a second), and rows that are
     # hot enough to be asked for at any moment.
     "late news": Workload(rows=40, late_news=0.25, mix=usual_but(load=60, get=60, invalidate=3)),

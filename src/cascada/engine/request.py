@@ -62,13 +62,14 @@ class Answer:
 
     `value` is an object that exactly one caller may have as its own (a fresh decoding); whoever
     comes later decodes `entry` again. `unfit`: why nothing that is made of it may be stored.
-    `in_vain`: its source was asked as well, and failed, so that it has saved nothing.
+    `above`: a load may have it, though not from the lowest tier (`Lookup`). `in_vain`: its source
+    was asked as well, and failed, so that it has saved nothing.
     `snapshot`: of a known absence, which is a miss to who can make the value. `absent`: a loader
     found nothing just now (a remembered absence is a hit).
     """
 
     __slots__ = (
-        "absent", "coalesced", "entry", "found_at", "generator_seconds", "in_vain",
+        "above", "absent", "coalesced", "entry", "found_at", "generator_seconds", "in_vain",
         "loader_seconds", "origin", "snapshot", "stale", "storable", "tier", "unfit", "value",
     )  # fmt: skip
 
@@ -93,7 +94,7 @@ class Answer:
         self.found_at = found_at
         self.origin = origin
         self.absent = origin == "nothing"
-        self.coalesced = self.in_vain = False
+        self.coalesced = self.in_vain = self.above = False
         self.storable = True
         self.snapshot: object = None
         self.loader_seconds = loader_seconds
@@ -116,7 +117,7 @@ class Answer:
             found_at=self.found_at,
             origin=self.origin,
         )
-        shared.storable, shared.in_vain = self.storable, self.in_vain
+        shared.storable, shared.in_vain, shared.above = self.storable, self.in_vain, self.above
         shared.coalesced = True
         return shared
 

@@ -108,6 +108,7 @@ def note(cache: object, request: Request, answer: Answer | None) -> None:
     context.note(looked_at, answer.entry)
     context.stale = context.stale or answer.stale
     context.unfit = context.unfit or answer.unfit
+    context.above = context.above or answer.above
 
 
 def acts(why: str) -> None:

@@ -23,7 +23,6 @@ from copy import copy
 from cascada.engine import decide, placement
 from cascada.engine.decide import Choice, Verdict
 from cascada.engine.loading import dependencies as sources
-from cascada.engine.loading.dependencies import LoadContext
 from cascada.engine.reading.backfill import backfill_found, lease, release
 from cascada.engine.reading.fast_path import Answers, SharedRead
 from cascada.engine.reading.item import Item
@@ -136,9 +135,9 @@ class Lookup:
                         self._take(tier, item, [found])
         if self.context is not None and not self._at_once:
             for item in self.items:
-                self._take_from_above(self.context, item)
+                self._take_from_above(item)
 
-    def _take_from_above(self, context: LoadContext, item: Item) -> None:
+    def _take_from_above(self, item: Item) -> None:
         """A load's own read takes what has its place above the lowest tier, where that has nothing,
         or only a more general value. What is made of it then has no place in the lowest, either:
         the tier that had it is the last to be told what ends it, and ends both."""
@@ -152,7 +151,7 @@ class Lookup:
         depth = [found.found_at for found in (answer, there) if found is not None]
         if there is None or request.candidates.index(depth[0]) < request.candidates.index(depth[1]):
             item.answer = answer
-            context.above = True
+            answer.above = True
 
     def _only_of_one_tier(self, tier: Tier, above: list[Answer | None]) -> list[Answer | None]:
         """Take back what a tier has of some, as long as another one is below it; `above` is what

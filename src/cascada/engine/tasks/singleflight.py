@@ -237,7 +237,7 @@ class Waiter:
     @property
     def _is_refused(self) -> bool:
         answer = self.flight.answer
-        return answer is not None and answer.tier in self._refused
+        return answer is not None and answer.tier in self._refused and not answer.above
 
     def leave(self) -> None:
         """The caller no longer waits (it has its answer, or was cancelled)."""
