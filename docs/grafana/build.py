@@ -198,6 +198,48 @@ ROWS: Final[Mapping[str, list[Panel]]] = {
             {"{{data_type}}": per_second("cache_stored_bytes_total", "data_type")},
         ),
     ],
+    "Ahead of time, and behind": [
+        Panel(
+            "Brought ahead",
+            "ops",
+            {
+                "fetched": per_second("cache_prefetch_fetched_total"),
+                "used": per_second("cache_prefetch_used_total"),
+                "wasted": per_second("cache_prefetch_wasted_total"),
+                "failed": per_second("cache_prefetch_failed_total"),
+            },
+        ),
+        Panel(
+            "Brought rightly",
+            "percentunit",
+            {
+                "used": ratio(
+                    per_second("cache_prefetch_used_total"),
+                    f"({per_second('cache_prefetch_used_total')} + "
+                    f"{per_second('cache_prefetch_wasted_total')})",
+                )
+            },
+            "Of what was brought ahead and has been used since, or has gone.",
+            most=1,
+        ),
+        Panel(
+            "Changes that wait for the database",
+            "short",
+            {
+                "waiting": "max(cache_journal_changes)",
+                "set aside": "max(cache_journal_set_aside)",
+            },
+        ),
+        Panel(
+            "Written behind",
+            "ops",
+            {
+                "put": per_second("cache_journal_put_total"),
+                "written": per_second("cache_journal_written_total"),
+                "void": per_second("cache_journal_void_total"),
+            },
+        ),
+    ],
     "Policies on trial": [
         Panel(
             "Hit ratio of each",

@@ -24,7 +24,6 @@ import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 from cascada import Cache, Cost, Limits, Loaded, Policy, Price
 from cascada.integrations.prometheus import exposition
@@ -50,16 +49,22 @@ def queries() -> list[tuple[str, float, str]]:
 
 
 @asynccontextmanager
-async def busy_cache(folder: Path, **where: Any) -> AsyncIterator[Cache]:
+async def busy_cache(folder: Path, redis: str) -> AsyncIterator[Cache]:
     """A cache that has something of everything to tell."""
     policies = {
         "answer": Policy(ttl=0.5, stale_for=60, trial=Policy(ttl=5)),
         "document": Policy(ttl=1, stale_for=5),
+        "part": Policy(ttl=0.2, prefetch=True, loader=lambda key: "part"),
     }
-    limits = Limits(l1_bytes=100_000, self_check=0.05)
+    limits = Limits(l1_bytes=100_000, self_check=0.05, prefetch_budget=0.5)
     prices = {"m": Price(input=1, output=2)}
     async with Cache(
-        database=str(folder / "l3.sqlite"), policies=policies, limits=limits, prices=prices, **where
+        redis=redis,
+        database=str(folder / "l3.sqlite"),
+        write_strategy="WRITE_BEHIND",
+        policies=policies,
+        limits=limits,
+        prices=prices,
     ) as cache:
         yield cache
 
@@ -78,10 +83,14 @@ async def use(cache: Cache, times: int) -> None:
 
     draw = random.Random(1)
     for number in range(times):
+        for step in range(3):
+            await acme.load("part", f"{number % 4}-{step}", lambda: "part")
+            await asyncio.sleep(0.002)
         some = str(int(draw.paretovariate(0.6)) % 400)
         await asyncio.gather(*(acme.load("answer", some, answer) for _ in range(3)))
         await acme.load("document", some, lambda: "text" * 100)
         await acme.get("document", some)
+        await acme.set("document", str(number % 50), "text" * 100)
         if number % 5 == 0:
             await acme.invalidate("document", some)
         if number % 11 == 0:
@@ -145,7 +154,7 @@ async def run(seconds: float) -> int:
         server = RedisServer(folder / "redis")
         try:
             async with (
-                busy_cache(folder, redis=server.url) as cache,
+                busy_cache(folder, server.url) as cache,
                 page_of(cache) as target,
                 prometheus(folder, target) as address,
             ):

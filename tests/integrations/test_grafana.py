@@ -19,6 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from cascada.integrations.prometheus import exposition
 from tests.integrations.grafana import BOARD, busy_cache, named, queries, use
+from tests.servers.redis import RedisServer
 
 TEXT = BOARD.read_text("utf-8")
 PANELS: list[dict[str, Any]] = json.loads(TEXT)["panels"]
@@ -46,8 +47,11 @@ def test_panels_have_numbers_of_their_own_places_and_queries() -> None:
     )
 
 
-async def test_every_metric_and_label_of_a_query_is_exposed(tmp_path: Path) -> None:
-    async with busy_cache(tmp_path) as cache:
+async def test_every_metric_and_label_of_a_query_is_exposed(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    redis_server.flush()
+    async with busy_cache(tmp_path, redis_server.url) as cache:
         await use(cache, 60)
         await asyncio.sleep(0.1)  # a hit is compared with its source
         page = await exposition(cache)

@@ -53,7 +53,7 @@ from cascada.model.errors import TierUnavailable
 from cascada.model.keys import Key
 from cascada.model.names import key_name
 from cascada.model.options import Options
-from cascada.tiers.capabilities import Feed
+from cascada.tiers.capabilities import Backlog, Feed
 from cascada.tiers.contract import Usage
 from cascada.tiers.datastore import DataStore
 from cascada.tiers.deadline import AT_ONCE
@@ -365,6 +365,13 @@ class Engine:
             with suppress(TierUnavailable):
                 found[tier.name] = await tier.usage()
         return found
+
+    @when_ready
+    async def backlog(self) -> Backlog | None:
+        """What waits to be written behind; None if nothing can, or the journal does not answer."""
+        with suppress(TierUnavailable):
+            return None if self.stack.behind is None else await self.stack.behind.backlog()
+        return None
 
     # --- modes --------------------------------------------------------------------------------
 

@@ -103,9 +103,8 @@ class WriteBehind:
         self._trace = trace
         self._known: dict[str, int] = {}
         self._said: set[str] = set()
-        self.put_here = self.written = self.void = 0
-        """Changes that this process has journaled, those that it has written, and those that it has
-        found void."""
+        self.put_here = 0
+        """Changes that this process has journaled."""
         self.begin()
         base.written_behind = self.waiting
 
@@ -143,6 +142,7 @@ class WriteBehind:
             each.filled[upper], each.agreed = answer, answer.accepted
             if answer.accepted:
                 each.filled[base] = Filled(accepted=True, seq=fence)
+                self._trace.done["journal_put"] += 1
         return [each for each in sets if each not in decided]
 
     async def _put(self, sets: Sequence[Being], fences: Sequence[int]) -> list[Filled]:
@@ -251,8 +251,8 @@ class WriteBehind:
             with Call(upper.breaker, upper.timeout):
                 await self.journal.release(changes)
             raise
-        self.written += fates.count(Fate.STORED)
-        self.void += fates.count(Fate.VOID)
+        trace.done["journal_written"] += fates.count(Fate.STORED)
+        trace.done["journal_void"] += fates.count(Fate.VOID)
         try:
             with Call(upper.breaker, upper.timeout + PER_KEY * len(changes)):
                 await self.journal.done(changes)

@@ -25,6 +25,7 @@ from cascada.model.entry import MEMORY
 from cascada.model.errors import MissingExtra
 from cascada.telemetry.custom import Series
 from cascada.telemetry.scrapes import Label, Scrapes, first
+from cascada.tiers.capabilities import Backlog
 from cascada.tiers.contract import Usage
 
 try:
@@ -32,7 +33,7 @@ try:
     from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
     from prometheus_client.registry import Collector
 
-    from cascada.integrations.prometheus_layers import of_layers, response_times
+    from cascada.integrations.prometheus_layers import of_journal, of_layers, response_times
     from cascada.integrations.prometheus_types import of_types
 except ImportError as error:
     raise MissingExtra(
@@ -60,11 +61,13 @@ class CacheCollector(Collector):
         self._tenants = arguments.integer(tenants, "tenants", 0)
         self._data_types = arguments.integer(data_types, "data_types", 0)
         self._usage: dict[str, Usage] = {}
+        self._backlog: Backlog | None = None
         self._scrapes = Scrapes()
 
     async def refresh(self) -> None:
         """Ask the tiers how full they are."""
         self._usage = await self._engine.usage()
+        self._backlog = await self._engine.backlog()
 
     def describe(self) -> Iterable[Metric]:
         """Nothing: a registry need not scrape to find out the names."""
@@ -94,6 +97,7 @@ class CacheCollector(Collector):
         in_memory = sum(row.by_tier[MEMORY] for row in rows.values())
         yield response_times(self._engine, in_memory, self._scrapes, others)
         yield from of_layers(self._engine, self._usage, others)
+        yield from of_journal(self._engine, self._backlog, others)
         yield from self._tracked(others)
 
     def _tracked(self, others: Others) -> Iterator[Metric]:

@@ -28,6 +28,7 @@ from cascada.integrations.prometheus_types import filled
 from cascada.model.entry import MEMORY
 from cascada.telemetry.latency import BOUNDS, Latency
 from cascada.telemetry.scrapes import Scrapes
+from cascada.tiers.capabilities import Backlog
 from cascada.tiers.contract import Usage
 
 _NOTHING: Final = Latency()
@@ -111,3 +112,21 @@ def of_layers(engine: Engine, usage_here: Mapping[str, Usage], others: Others) -
         "Entries that they ended (at most; see docs/invalidation.md).",
         done["invalidated_entries"],
     )
+
+
+def of_journal(engine: Engine, backlog: Backlog | None, others: Others) -> Iterator[Metric]:
+    """What waits to be written behind, for all processes, and what these have done about it."""
+    for name, part, text in (
+        ("journal_changes", "changes", "Changes that the database has not been told yet."),
+        ("journal_bytes", "size_bytes", "Their bytes."),
+        ("journal_set_aside", "set_aside", "Changes that it cannot take: look at these."),
+    ):
+        waiting = [] if backlog is None else [((), getattr(backlog, part))]
+        yield filled(GaugeMetricFamily(f"cache_{name}", text, labels=[]), waiting)
+    done = engine.trace.done + others.named["done"]
+    for name, text in (
+        ("journal_put", "Changes that were put there."),
+        ("journal_written", "Changes of it that were written to the database."),
+        ("journal_void", "Changes of it that something newer stood against."),
+    ):
+        yield CounterMetricFamily(f"cache_{name}", text, done[name])
