@@ -149,21 +149,32 @@ async def test_others_get_their_answer_when_the_client_that_came_first_leaves(
 async def test_no_endpoint_runs_in_the_background_when_its_request_is_over(
     app: FastAPI, http: httpx.AsyncClient, cache: Cache, clock: ManualClock, runs: Runs
 ) -> None:
-    cache.set_policy("page", Policy(ttl=60, stale_for=600))
+    cache.set_policy("page", Policy(ttl=60, refresh_at=0.5, stale_for=600, stale_if_error=600))
+    fails = False
 
     @app.get("/page")
     @cached_response(data_type="page")
     async def page(mine: Mine) -> int:
+        if fails:
+            raise KeyError("the source")
         return runs("page")
 
-    assert (await http.get("/page")).json() == 1
+    async def read() -> int:
+        answer = await http.get("/page")
+        await asyncio.sleep(0.001)
+        number: int = answer.json()
+        return number
+
+    assert await read() == 1
+    clock.advance(50)
+    assert [await read(), await read(), runs["page"]] == [1, 1, 1], "it is not refreshed ahead"
+    clock.advance(20)
+    assert [await read(), await read(), runs["page"]] == [2, 2, 2], "nor shown while it is"
     clock.advance(70)
+    fails = True
     stale = await http.get("/page")
+    assert (stale.json(), stale.headers["Cache-Control"]) == (2, "private, no-cache")
     assert stale.headers["Cache-Status"].startswith("cascada; fwd=stale")
-    await asyncio.sleep(0.01)
-    assert runs["page"] == 1
-    clock.advance(600)
-    assert (await http.get("/page")).json() == 2
 
 
 async def test_head_has_the_fields_of_get(

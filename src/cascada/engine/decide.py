@@ -23,6 +23,10 @@ _ABSENT: Final = int(Flag.ABSENT)  # calculating with the enum's member takes ha
 GENERAL_ANSWER_TTL: Final = 5.0
 """Seconds that memory keeps a more general context's value for the context that was asked."""
 
+NO_REFRESH: Final = -1.0
+"""`Request.stale_for` of who has a loader that ends with his call: nothing is served to him that
+would have to be refreshed in the background, and nothing is refreshed ahead of its expiry."""
+
 
 class Verdict(Enum):
     """What may be done with an entry; the values are what `explain` calls it."""
@@ -52,7 +56,8 @@ def judge(
     if generating and entry.flags & Flag.ABSENT and not entry.flags & Flag.GENERATOR_ASKED:
         return Verdict.UNFIT
     if now < entry.fresh_until:
-        due = policy.refresh_at is not None and now >= refresh_from(entry, policy)
+        ahead = policy.refresh_at is not None and stale_for != NO_REFRESH
+        due = ahead and now >= refresh_from(entry, policy)
         return Verdict.REFRESH_DUE if due else Verdict.FRESH
     if now >= entry.expires:
         return Verdict.UNFIT

@@ -38,11 +38,13 @@ from cascada.api.cache import Cache
 from cascada.api.context import current_context, current_tenant
 from cascada.api.tenant.handle import Tenant
 from cascada.codecs.digest import generate_resource_id_hash
+from cascada.engine.decide import NO_REFRESH
+from cascada.engine.loading.loaders import SingleLoader
 from cascada.integrations.conditional import field_names, why_not_kept
 from cascada.integrations.kept import Kept, Told, shown
 from cascada.integrations.opened import cache_of
 from cascada.integrations.routes import Rendering, rendering_of
-from cascada.integrations.runs import RequestOver, Run
+from cascada.integrations.runs import Run
 from cascada.model.door import arguments
 from cascada.model.entry import Hit
 from cascada.model.errors import BadInput, Misuse
@@ -62,9 +64,6 @@ Whose = Callable[..., "Tenant | Id"]
 _NOT_LOOKED_AT: Final = (Tenant, HTTPConnection, Response, BackgroundTasks, SecurityScopes)
 """Arguments that say who asks, which is in the key, or nothing of the answer. A request that an
 endpoint takes it has said to ignore."""
-
-_TURNS: Final = 8
-"""How often a request waits for others whose clients leave, before it runs its own endpoint."""
 
 
 def cached_response(
@@ -204,25 +203,27 @@ class CachedEndpoint:
                 return shown(request, hit, kept, given, self._told(route, handle))
             # Its answer is not kept for GET: an endpoint may give it another one.
             resource_id = _id(b"HEAD", common)
-        tags, sources = self._tags(values), self._sources(values)
-        for _ in range(_TURNS):
-            run = Run(lambda: self.run(values), route, request, response)
-            try:
-                hit = await handle.load(
-                    self.data_type, resource_id, run.load,
-                    ttl=self._ttl, tags=tags, sources=sources,
-                )  # fmt: skip
-            except RequestOver:
-                continue
-            finally:
-                run.end()
-            if isinstance(hit, Hit) and (kept := Kept.of(hit.value)) is not None:
-                told = self._told(route, handle, stored=not run.made or run.store)
-                return shown(request, hit, kept, given, told, run.background)
-            if run.made:
-                self._warn(run.why)
-                return run.own()
-            break
+        engine = handle._engine
+        hit = None if engine.check.armed else handle.peek(self.data_type, resource_id)
+        if hit is not None and (kept := Kept.of(hit.value)) is not None:
+            return shown(request, hit, kept, given, self._told(route, handle))
+        # As `load`, but for what is stale: its refresh would outlive the request.
+        wanted = handle._request(self.data_type, resource_id)
+        wanted.stale_for = NO_REFRESH
+        terms = handle._terms(self._ttl, self._tags(values), self._sources(values))
+        run = Run(lambda: self.run(values), route, request, response)
+        try:
+            loader = SingleLoader(run.load, clock=engine.clock, stored=terms)
+            answer = await engine.load(wanted, loader)
+        finally:
+            run.end()
+        if isinstance(answer, Hit) and (kept := Kept.of(answer.value)) is not None:
+            told = self._told(route, handle, stored=not run.made or run.store)
+            return shown(request, answer, kept, given, told, run.background)
+        if run.made:
+            self._warn(run.why)
+            return run.own()
+        # Somebody else's run, whose response is for him alone, or nothing that is a response.
         return await self.run(values)
 
     def _told(self, route: Rendering, handle: Tenant, *, stored: bool = True) -> Told:

@@ -1,9 +1,9 @@
 """One request's run of its endpoint, which others that ask the same may wait for.
 
 An endpoint works with what its own request's dependencies have opened (a session, a transaction),
-and these end with the request. So a run ends with its request, too: if a timeout ends that, who
-waits for the run begins one of his own. A refresh in the background, which would outlive the
-request that has begun it, does not run.
+and these end with the request. So a run ends with its request, too: if a timeout ends that, one of
+those who wait for the run begins his own. What would call it in the background, when the request is
+over (a comparison with the source), is told that there is none.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from fastapi import Request, Response
 from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 
+from cascada.engine.tasks.callers import CallerLeft
 from cascada.integrations.conditional import directives, values_of, why_not_kept
 from cascada.integrations.kept import Kept
 from cascada.integrations.routes import Rendering
@@ -25,7 +26,7 @@ ALONE: Final = "alone"
 """Instead of a response, for those who wait: what came is for its own caller."""
 
 
-class RequestOver(Exception):
+class RequestOver(CallerLeft):
     """The request that a run was for has ended, and with it what its endpoint works with."""
 
 
