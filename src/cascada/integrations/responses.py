@@ -198,9 +198,9 @@ class CachedEndpoint:
         common = self._common(request, values, route.in_url)
         resource_id = _id(b"GET", common)
         if request.method == "HEAD":
-            hit = await handle.get(self.data_type, resource_id)
-            if isinstance(hit, Hit) and (kept := Kept.of(hit.value)) is not None:
-                return shown(request, hit, kept, given, self._told(route, handle))
+            found = await handle.get(self.data_type, resource_id)
+            if isinstance(found, Hit) and (kept := Kept.of(found.value)) is not None:
+                return shown(request, found, kept, given, self._told(route, handle))
             # Its answer is not kept for GET: an endpoint may give it another one.
             resource_id = _id(b"HEAD", common)
         engine = handle._engine
