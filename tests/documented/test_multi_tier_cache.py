@@ -14,6 +14,7 @@ from cascada import (
     TTL_STATIC,
     Cache,
     CacheManager,
+    CachePriority,
     delete_cached_value,
     get_cache_analytics,
     get_cached_value,
@@ -157,7 +158,7 @@ async def test_n_metricas_estadisticas_completas(
     assert capsys.readouterr().out.splitlines() == [
         "Hit ratio: 0.00%", "Response time: 0.0ms", *nothing
     ]  # fmt: skip
-    await standard_cache.set("k", "v" * 100)
+    await standard_cache.set("k", "v" * 100, priority=CachePriority.HIGH)
     assert [await standard_cache.get(key) for key in "kkkn"].count(None) == 1
     await document.estadisticas()
     said = capsys.readouterr().out

@@ -28,9 +28,10 @@ from cascada.engine.ready import when_ready
 from cascada.engine.request import Request
 from cascada.engine.stack import Stack
 from cascada.engine.strategies.distribution import READS, Held, Plan, Wanted, plan
-from cascada.model.entry import MEMORY, Entry, Flag
+from cascada.model.entry import MEMORY, Entry, Flag, priority_bits
 from cascada.model.errors import CorruptEntry, TierUnavailable
 from cascada.model.keys import Key
+from cascada.model.policy import CachePriority
 from cascada.tiers.contract import Found
 from cascada.tiers.guarded import GuardedTier
 from cascada.tiers.large_values import told_of_only
@@ -97,7 +98,7 @@ class Mover:
         self._stack = stack
         self._every = every
         self._since = Counts(0, 0, 0)
-        self._used_before: float = -math.inf
+        self._moved_at = -math.inf
         self._expected: tuple[float, float] | None = None
         self._turn = asyncio.Lock()
 
@@ -132,7 +133,7 @@ class Mover:
             moved = await self._carry_out(made)
             self._expected = made.hits, before.ratio
             self._since = self._counts()
-            self._used_before = self._stack.timer()
+            self._moved_at = self._stack.timer()
             self._stack.trace.heat.clear()
         logger.info(
             "moved %d entries up (%d bytes), and %d out of memory: of the next %d reads %.0f more "
@@ -218,8 +219,12 @@ class Mover:
         return self._hits(record) / record.weight, -record.weight
 
     def _hits(self, record: Record) -> float:
-        """How often it was hit, at most, in the time that was measured."""
-        return 0.0 if record.used < self._used_before else 1.0
+        """How often it was hit in the time that was measured, if it was all the time alike."""
+        if record.used < self._moved_at:
+            return 0.0
+        now = self._stack.timer()
+        measured, age = now - self._moved_at, now - record.born
+        return record.hits * measured / age if age > measured else float(record.hits)
 
     async def _where(self, keys: Iterable[Key]) -> dict[Key, tuple[str, Entry, int, str | None]]:
         """The first tier below memory that has each, the entry, its size, and the shared tier that
@@ -298,13 +303,20 @@ class Mover:
                 if tier is stack.authority:
                     leases[key].seq = answer.seq
                 if isinstance(answer, Found) and self._is_servable(key, answer.entry):
-                    come += [key] if memory.fill_one(leases[key], answer.entry).accepted else []
+                    entry = _as_normal(answer.entry)
+                    come += [key] if memory.fill_one(leases[key], entry).accepted else []
             open_ = [
                 key
                 for key, answer in zip(open_, answers, strict=True)
                 if not isinstance(answer, Found)
             ]
-        return [key for key in come if memory.records.get(key) is not None]
+        there = []
+        for key in come:
+            if (record := memory.records.get(key)) is not None:
+                # Eviction is to know of it what it knows of the others.
+                record.hits += self._stack.trace.heat.count(key)
+                there.append(key)
+        return there
 
     def _is_servable(self, key: Key, entry: Entry) -> bool:
         """Whether a read would be given it as a matter of course."""
@@ -343,3 +355,13 @@ class Mover:
             for key, answer in zip(held, filled, strict=True)
             if answer.accepted and key in entries
         ]
+
+
+def _as_normal(entry: Entry) -> Entry:
+    """What memory gets of an entry that is LOW: it was measured to be read, and would else be the
+    first to go for whatever is read once."""
+    if entry.priority >= CachePriority.NORMAL:
+        return entry
+    raised = entry.lasting(entry.fresh_until, entry.expires)
+    raised.flags &= ~priority_bits(CachePriority.LOW)
+    return raised

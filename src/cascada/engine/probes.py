@@ -25,11 +25,11 @@ def times_of_hits(memory: MemoryTier, now: Callable[[], float]) -> list[float]:
     except RuntimeError:  # from another thread: memory has changed under the walk
         return times
     for record in probes:
-        used = record.used
+        used, hits = record.used, record.hits
         started = now()
         found = memory.peek(record.key)
         spent = now() - started
         if found is not None:
             times.append(spent)
-            found.used = used
+            found.used, found.hits = used, hits
     return times

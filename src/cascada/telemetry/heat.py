@@ -36,6 +36,10 @@ class Heat:
             self._counts = {each: count // 2 for each, count in counts.items() if count > 1}
             self.noted //= 2
 
+    def count(self, key: Key) -> int:
+        """How often that was."""
+        return self._counts.get(key, 0)
+
     def hottest(self, most: int) -> list[tuple[Key, int]]:
         """What was read there more than once, with the counts, the hottest first."""
         again = ((key, count) for key, count in self._counts.items() if count > 1)
