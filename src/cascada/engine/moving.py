@@ -190,11 +190,11 @@ class Mover:
 
     async def _wanted(self, most: int, each: float) -> list[Wanted]:
         """What was read below, and is there now."""
-        memory = self._stack.memory
         hot = {
             key: count * each
             for key, count in self._stack.trace.heat.hottest(most)
-            if memory.peek(key) is None
+            # Not by a look, which would count as a hit.
+            if (record := self._stack.memory.records.get(key)) is None or not record.is_valid
         }
         found = []
         for key, (tier, entry, size, passed) in (await self._where(hot)).items():
