@@ -66,11 +66,12 @@ class Configuration:
 
 
 # So short that an outage outlasts it, and what is pending is met, too.
-_HASTY: Final = Limits(degraded_l1_ttl=0, invalidate_patience=0.5)
+# And willing to bring much ahead, where a workload has it.
+_HASTY: Final = Limits(degraded_l1_ttl=0, invalidate_patience=0.5, prefetch_budget=0.5)
 
 
 def _memory(folder: Path, slot: int) -> Cache:
-    return Cache(policies=POLICIES)
+    return Cache(policies=POLICIES, limits=Limits(prefetch_budget=0.5))
 
 
 def _sqlite(folder: Path, slot: int) -> Cache:

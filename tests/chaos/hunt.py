@@ -27,7 +27,8 @@ class Catch:
 
     @property
     def caught(self) -> bool:
-        return bool(self.outcome.broken or self.outcome.permanent)
+        erred = self.mutant.errs and self.outcome.errors
+        return bool(self.outcome.broken or self.outcome.permanent or erred)
 
 
 def hunt(names: Sequence[str], seed: int, say: Callable[[str], None]) -> int:

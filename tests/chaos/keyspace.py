@@ -65,6 +65,12 @@ def placed_policies(slot: int) -> dict[str, Policy]:
     }
 
 
+AHEAD: Final = ("doc", "note", "brief", "ahead", "maybe", "config")
+"""Types that anybody's loader may bring: their rows are only invalidated."""
+
+WALK: Final = 4
+"""Rows of one walk."""
+
 CLAIMS: Final = 40
 """Lines of the truth that are no rows (see `claims`)."""
 
@@ -177,6 +183,16 @@ class Keyspace:
 
     def pick_answer(self, rng: random.Random) -> Answer:
         return self.answers[_skewed(rng, len(self.answers))]
+
+    def pick_walk(self, rng: random.Random) -> list[Row]:
+        """Rows that are asked for one after the other, always the same ones."""
+        return self.walk_from(self.pick(rng))
+
+    def walk_from(self, first: Row) -> list[Row]:
+        """The walk that a row is part of."""
+        own = [row for row in self.rows if row.tenant == first.tenant and row.home == NOWHERE]
+        at = own.index(first) // WALK * WALK if first in own else 0
+        return own[at : at + WALK]
 
     def pick_batch(self, rng: random.Random) -> list[Row]:
         """Rows that one `get_many` may ask for: of one tenant, type and context."""

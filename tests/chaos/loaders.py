@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
-from cascada import Loaded
+from cascada import Key, Loaded
 from tests.chaos.board import Word
 from tests.chaos.keyspace import Row
 from tests.chaos.truth import Truth
@@ -44,12 +44,23 @@ class Source:
         self._rng = rng
         self._fails = fails
         self._unstored = unstored
+        self.closed = False
 
     def of_row(self, row: Row) -> Callable[[], Any]:
         """A loader of one row: async, or now and then a plain function, which runs in a thread."""
         if self._rng.random() < IN_A_THREAD:
             return lambda: self._in_a_thread(row)
         return lambda: self._row(row)
+
+    def by_key(self, rows: Sequence[Row]) -> Callable[[Key], Awaitable[Any]]:
+        """A loader of any of these rows, for who is not asked by a caller."""
+
+        async def load(key: Key) -> Any:
+            found = await self._row(rows[int(key.resource_id[1:])])
+            await asyncio.sleep(self._rng.uniform(0.0, 0.02))  # nobody waits, but much may happen
+            return found
+
+        return load
 
     def of_rows(self, rows: Sequence[Row]) -> Callable[[list[str]], Awaitable[Mapping[str, Any]]]:
         """A batch loader, which looks at all rows at one moment."""
@@ -67,6 +78,8 @@ class Source:
     def look(self, row: Row) -> int:
         """The version that the truth has now."""
         self._words[Word.LOADS] += 1
+        if self.closed:
+            self._witness.error(f"row {row.number}", "loaded for a cache that is closed")
         version = self._truth.version(row.number)
         self._witness.note(row.number, f"loader looks: v{version}")
         return version

@@ -13,7 +13,8 @@ from cascada.engine.writing import cascade, invalidate, write
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """`rule`: what is left out. The rest says which run is to catch it."""
+    """`rule`: what is left out. The rest says which run is to catch it; `errs`: by an error, and
+    not by a stale read alone."""
 
     name: str
     rule: str
@@ -21,6 +22,7 @@ class Mutant:
     workload: str
     faults: tuple[str, ...] | None
     apply: Callable[[], None]
+    errs: bool = False
 
 
 _mutants: Final[dict[str, Mutant]] = {}
@@ -29,7 +31,8 @@ _mutants: Final[dict[str, Mutant]] = {}
 def all_mutants() -> dict[str, Mutant]:
     """All of them, by the names of their functions."""
     for module in (
-        "mutants", "mutants_add", "mutants_behind", "mutants_placed", "mutants_redis",
+        "mutants", "mutants_add", "mutants_ahead", "mutants_behind", "mutants_placed",
+        "mutants_redis",
         "mutants_sqlite", "mutants_touch",
     ):  # fmt: skip
         import_module(f"tests.chaos.{module}")
@@ -42,12 +45,13 @@ def mutant(
     config: str = "sqlite",
     workload: str = "usual",
     faults: tuple[str, ...] | None = None,
+    errs: bool = False,
 ) -> Callable[[Callable[[], None]], Callable[[], None]]:
     """Enter a function that mutates the process it is called in."""
 
     def enter(apply: Callable[[], None]) -> Callable[[], None]:
         name = apply.__name__.replace("_", "-")
-        _mutants[name] = Mutant(name, rule, config, workload, faults, apply)
+        _mutants[name] = Mutant(name, rule, config, workload, faults, apply, errs)
         return apply
 
     return enter

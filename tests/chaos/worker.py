@@ -8,11 +8,13 @@ import gc
 import random
 import signal
 import sys
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import msgspec
 
+from cascada import InvalidationPending, Policy
 from cascada.model.errors import SourceBusy
 from tests.chaos.actions import EVERYBODY, Reads, Writes
 from tests.chaos.audit import Audit
@@ -20,7 +22,7 @@ from tests.chaos.board import Board, Phase, State, Word
 from tests.chaos.claims import Claims
 from tests.chaos.configs import CONFIGURATIONS, watch
 from tests.chaos.handles import Handles
-from tests.chaos.keyspace import PRIORITIES, Keyspace, Row, placed_policies
+from tests.chaos.keyspace import AHEAD, POLICIES, PRIORITIES, Keyspace, Row, placed_policies
 from tests.chaos.loaders import Source, SourceFailed
 from tests.chaos.mutations import all_mutants
 from tests.chaos.orphans import end_with
@@ -30,6 +32,9 @@ from tests.chaos.workload import WORKLOADS, Mix, Operation, lane
 
 LOOK_EVERY = 0.01
 """Seconds between two looks at the board."""
+
+CLOSED = 0.1
+"""Seconds in which nothing may be loaded for a cache that is closed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +77,17 @@ class Worker:
         )
         self._cache = self._config.open(folder, spec.slot)
         watch(self._cache, witness, self._workload.late_news, rng)
-        handles = Handles(self._cache)
+        self._handles = handles = Handles(self._cache)
+        self._source = source = Source(
+            truth, witness, words, rng, self._workload.fails, self._workload.unstored
+        )
         if self._workload.placed:
             handles.priority = lambda: rng.choice(PRIORITIES)
             for data_type, policy in placed_policies(spec.slot).items():
                 self._cache.set_policy(data_type, policy)
-        source = Source(truth, witness, words, rng, self._workload.fails, self._workload.unstored)
+        if self._workload.ahead:
+            self._walk = keyspace.walk_from(keyspace.rows[0])
+            self._bring_ahead(keyspace, source)
 
         def owns(row: Row) -> bool:
             return row.owner(self._board.workers) == spec.slot
@@ -105,8 +115,30 @@ class Worker:
             if self._board.phase == Phase.AUDIT:
                 await self._audit.run(again=self._config.shares)
                 await self._reach(Phase.ATTACK, Phase.END, as_=State.AUDITED)
-        await self._cache.aclose()
+        await self._close()
         self._words[Word.STATE] = State.GONE
+
+    def _bring_ahead(self, keyspace: Keyspace, source: Source) -> None:
+        """Say of all types that may be that they are prefetched."""
+        how = {"prefetch": True, "loader": source.by_key(keyspace.rows)}
+        for name in AHEAD:
+            self._cache.set_policy(name, Policy(**{**POLICIES[name].said, **how}))
+
+    async def _close(self) -> None:
+        """Close in the middle of what nobody waits for. Nothing of it goes on."""
+        if self._workload.ahead:
+            first = self._walk[0]
+            handle = self._handles.of(first.tenant, first.home)
+            with suppress(InvalidationPending, SourceBusy):
+                for row in self._walk:
+                    await handle.invalidate(row.data_type, row.id)
+                await handle.load(first.data_type, first.id, lambda: None)
+        await self._cache.aclose()
+        self._source.closed = True
+        for task in asyncio.all_tasks():
+            if "cascada:" in task.get_name():
+                self._witness.error(task.get_name(), "goes on in a cache that is closed")
+        await asyncio.sleep(CLOSED)
 
     async def _attack(self) -> None:
         self._words[Word.STATE] = State.ATTACKING

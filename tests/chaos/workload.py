@@ -58,8 +58,13 @@ class Workload:
     two operations of a lane, on average. `fails`: the share of loads that fail, `unstored` of
     those whose results are not to be stored. `late_news`: the
     patience of the feed, in seconds, which its answers then nearly use up or exceed. `only`: the
+<<<<<<< HEAD
     types whose rows are picked one by one (none: all). `placed`: processes say priorities, each
     others, by their policies and by their calls."""
+=======
+    types whose rows are picked one by one (none: all). `ahead`: what is invalidated is
+    prefetched by its key, and refreshed while it is hot."""
+>>>>>>> 8a0df7d (Attack what is brought ahead, and what goes on when a cache is closed)
 
     mix: Mapping[str, float] = field(default_factory=usual_but)
     rows: int = 160
@@ -69,7 +74,11 @@ class Workload:
     unstored: float = 0.02
     late_news: float = 0.0
     only: tuple[str, ...] = ()
+<<<<<<< HEAD
     placed: bool = False
+=======
+    ahead: bool = False
+>>>>>>> 8a0df7d (Attack what is brought ahead, and what goes on when a cache is closed)
 
 
 WORKLOADS: Final = {
@@ -165,6 +174,7 @@ WORKLOADS: Final = {
     ),
     # What nobody writes but by `add`, looked at before and after.
     "claims": Workload(mix={"claim": 40, "look": 60, "get": 10}),
+<<<<<<< HEAD
     # Values with a place in some tiers only: written with all priorities against each other, loaded
     # fast and slowly under policies that differ from process to process, and made of one another.
     "placed": Workload(
@@ -181,6 +191,27 @@ WORKLOADS: Final = {
             invalidate=6,
             get=20,
         ),
+=======
+    # The same rows one after the other, again and again, so that the next ones are brought before
+    # they are asked for, while they are invalidated; beside that what is stale, or hot, is
+    # refreshed.
+    "ahead": Workload(
+        rows=40,
+        lanes=6,
+        ahead=True,
+        mix={
+            "walk": 10,
+            "renew": 10,
+            "load": 3,
+            "get": 5,
+            "leave": 1,
+            "invalidate": 10,
+            "group": 1,
+            "set_owned": 2,
+            "delete": 0.5,
+            "answer": 4,
+        },
+>>>>>>> 8a0df7d (Attack what is brought ahead, and what goes on when a cache is closed)
     ),
     # A feed whose answers come late (the cache waits for a quarter of a second), and rows that are
     # hot enough to be asked for at any moment.
@@ -236,6 +267,10 @@ class Mix:
                 return getattr(reads, name)(keyspace.pick(rng))  # type: ignore[no-any-return]
             case "get_many" | "load_many":
                 return getattr(reads, name)(keyspace.pick_batch(rng))  # type: ignore[no-any-return]
+            case "walk":
+                return reads.walk(keyspace.pick_walk(rng))
+            case "renew":
+                return self._renew(keyspace.pick_walk(rng))
             case "answer":
                 return reads.answer(keyspace.pick_answer(rng))
             case "invalidate":
@@ -270,6 +305,12 @@ class Mix:
                 return getattr(writes, name)(self._hot(self._owned))  # type: ignore[no-any-return]
             case _:
                 return writes.set_versioned(self._hot(self._versioned))
+
+    async def _renew(self, rows: list[Row]) -> None:
+        """What follows what is seen where all of it is missed."""
+        for row in rows:
+            await self._writes.invalidate(row)
+        await self._reads.walk(rows)
 
     async def _look_back(self, row: Row) -> None:
         """Who has made an invalidation asks at once: own memory gets no grace at all."""

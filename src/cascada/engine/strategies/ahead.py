@@ -37,7 +37,7 @@ from cascada.engine.stack import Stack, Way
 from cascada.engine.strategies.prefetch import ROWS, Learner
 from cascada.engine.tasks.background import end
 from cascada.engine.tasks.callers import CallerLeft, caller
-from cascada.engine.tasks.singleflight import LoadTask
+from cascada.engine.tasks.singleflight import Flight, LoadTask
 from cascada.model.clock import Clock
 from cascada.model.keys import Key
 from cascada.tiers.memory.record import Record
@@ -87,11 +87,19 @@ class _Ahead:
 class _UnderWay:
     """A fetch under way. `wanted`: a caller has come for it meanwhile."""
 
-    __slots__ = ("owner", "wanted")
+    __slots__ = ("flight", "owner", "wanted")
 
-    def __init__(self, owner: LoadTask) -> None:
+    def __init__(self, owner: LoadTask, flight: Flight | None) -> None:
         self.owner = owner
+        self.flight = flight
         self.wanted = False
+
+    @property
+    def was_overtaken(self) -> bool:
+        """Whether its value was there, and an invalidation before it was stored."""
+        flight = self.flight
+        answer = None if flight is None else flight.answer
+        return answer is not None and not answer.absent and not (flight and flight.proven)
 
     def is_needed(self) -> bool:
         """Whether closing is to let it come to its end: a caller waits, or it is being stored."""
@@ -266,6 +274,12 @@ class Prefetcher:
             self._begins = True
             asyncio.get_running_loop().call_soon(self._begin_all, context=Context())
 
+    def _rest(self, key: Key) -> None:
+        """Leave it alone for a while."""
+        if len(self._resting) >= WAYS:
+            self._resting.clear()
+        self._resting[key] = self._stack.timer() + RESTS
+
     def _begin_all(self) -> None:
         self._begins = False
         while self._queue and self._going and len(self._under_way) < AT_ONCE:
@@ -299,7 +313,7 @@ class Prefetcher:
         if owner is not None and owner.task is not None:
             learner.fetched(key)
             kind.prefetch_fetched += 1
-            self._under_way[key] = _UnderWay(owner)
+            self._under_way[key] = _UnderWay(owner, stack.flights.find(key))
             owner.task.add_done_callback(partial(self._over, key))
 
     def _way(self, key: Key, kind: Kind) -> tuple[Request, Loader] | None:
@@ -341,13 +355,12 @@ class Prefetcher:
         learner = self._learner(key.tenant)
         record = self._there(key)
         if record is None:
-            if len(self._resting) >= WAYS:
-                self._resting.clear()
-            self._resting[key] = self._stack.timer() + RESTS
+            if not under_way.was_overtaken:
+                self._rest(key)
             self._kind_of(key).prefetch_failed += 1
             if not under_way.wanted:
                 self._waste(key, learner)
-        elif not under_way.wanted and record.used != record.score:
+        elif not under_way.wanted and record.hits:
             self._use(key, learner)  # he was quicker than this
         elif not under_way.wanted:
             self._unused[key] = _Brought(record, record.due, self._misses)
