@@ -58,13 +58,9 @@ class Workload:
     two operations of a lane, on average. `fails`: the share of loads that fail, `unstored` of
     those whose results are not to be stored. `late_news`: the
     patience of the feed, in seconds, which its answers then nearly use up or exceed. `only`: the
-<<<<<<< HEAD
     types whose rows are picked one by one (none: all). `placed`: processes say priorities, each
-    others, by their policies and by their calls."""
-=======
-    types whose rows are picked one by one (none: all). `ahead`: what is invalidated is
-    prefetched by its key, and refreshed while it is hot."""
->>>>>>> 8a0df7d (Attack what is brought ahead, and what goes on when a cache is closed)
+    others, by their policies and by their calls. `ahead`: what is invalidated is prefetched by its
+    key, and refreshed while it is hot."""
 
     mix: Mapping[str, float] = field(default_factory=usual_but)
     rows: int = 160
@@ -74,11 +70,8 @@ class Workload:
     unstored: float = 0.02
     late_news: float = 0.0
     only: tuple[str, ...] = ()
-<<<<<<< HEAD
     placed: bool = False
-=======
     ahead: bool = False
->>>>>>> 8a0df7d (Attack what is brought ahead, and what goes on when a cache is closed)
 
 
 WORKLOADS: Final = {
@@ -174,7 +167,6 @@ WORKLOADS: Final = {
     ),
     # What nobody writes but by `add`, looked at before and after.
     "claims": Workload(mix={"claim": 40, "look": 60, "get": 10}),
-<<<<<<< HEAD
     # Values with a place in some tiers only: written with all priorities against each other, loaded
     # fast and slowly under policies that differ from process to process, and made of one another.
     "placed": Workload(
@@ -191,7 +183,7 @@ WORKLOADS: Final = {
             invalidate=6,
             get=20,
         ),
-=======
+    ),
     # The same rows one after the other, again and again, so that the next ones are brought before
     # they are asked for, while they are invalidated; beside that what is stale, or hot, is
     # refreshed.
@@ -211,7 +203,6 @@ WORKLOADS: Final = {
             "delete": 0.5,
             "answer": 4,
         },
->>>>>>> 8a0df7d (Attack what is brought ahead, and what goes on when a cache is closed)
     ),
     # A feed whose answers come late (the cache waits for a quarter of a second), and rows that are
     # hot enough to be asked for at any moment.
