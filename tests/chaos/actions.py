@@ -64,12 +64,6 @@ class Reads:
         found = await handle.load(row.data_type, row.id, self._source.of_row(row))
         self._judge(row, found, reading, loaded=True)
 
-    async def walk(self, rows: Sequence[Row]) -> None:
-        """Some rows one after the other, as one request after the other would."""
-        for row in rows:
-            await self.load(row)
-            await asyncio.sleep(self._rng.uniform(0.0, 0.004))
-
     async def leave(self, row: Row) -> None:
         """A caller that does not wait for its load."""
         handle, reading = self._begin("left load", row)

@@ -259,7 +259,7 @@ class Mix:
             case "get_many" | "load_many":
                 return getattr(reads, name)(keyspace.pick_batch(rng))  # type: ignore[no-any-return]
             case "walk":
-                return reads.walk(keyspace.pick_walk(rng))
+                return self._walk(keyspace.pick_walk(rng))
             case "renew":
                 return self._renew(keyspace.pick_walk(rng))
             case "answer":
@@ -297,11 +297,17 @@ class Mix:
             case _:
                 return writes.set_versioned(self._hot(self._versioned))
 
+    async def _walk(self, rows: list[Row]) -> None:
+        """Some rows one after the other, as one request after the other would."""
+        for row in rows:
+            await self._reads.load(row)
+            await asyncio.sleep(self._rng.uniform(0.0, 0.004))
+
     async def _renew(self, rows: list[Row]) -> None:
         """What follows what is seen where all of it is missed."""
         for row in rows:
             await self._writes.invalidate(row)
-        await self._reads.walk(rows)
+        await self._walk(rows)
 
     async def _look_back(self, row: Row) -> None:
         """Who has made an invalidation asks at once: own memory gets no grace at all."""

@@ -171,6 +171,7 @@ def test_nothing_kept_names_a_machine() -> None:
 OWN_PRIVATES = {
     "tests/api/test_cache_aside_callbacks.py": "a table of functions, which belongs to no cache",
     "tests/chaos/mutants.py": "a mutant replaces a private function: that is what it is",
+    "tests/chaos/mutants_ahead.py": "as above",
     "tests/chaos/mutants_redis.py": "as above",
     "tests/chaos/mutants_sqlite.py": "as above",
     "tests/examples/serving.py": "uvicorn has no public way to serve on a loop that runs",
