@@ -17,6 +17,7 @@ import re
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,9 +48,11 @@ def field(server: RedisServer, section: str, name: str) -> float:
     return float(found.group(1))
 
 
-async def measured(server: RedisServer, sets: int, megabytes: float, seed: int = 1) -> Run:
+async def measured(
+    server: RedisServer, sets: int, megabytes: float, say: Callable[[str], object] = lambda _: None
+) -> Run:
     """Set so many new keys through a cache with that budget."""
-    chance = random.Random(seed)
+    chance = random.Random(1)
     blob = chance.randbytes(4096)
     most, going = 0, True
     limits = Limits(l1_bytes=2**20, l2_bytes=int(megabytes * 2**20), op_timeout=30)
@@ -77,6 +80,8 @@ async def measured(server: RedisServer, sets: int, megabytes: float, seed: int =
             acme = cache.tenant("acme", conversation=f"c{first}" if kind == 1 else None)
             how: dict[str, Any] = {"tags": [f"t{first}"]} if kind == 2 else {}
             kept += sum(await acme.set_many("row", part, ttl=3600, **how))
+            if first % 20_000 == 0:
+                say(f"{first:,} sets: {kept:,} kept, at most {most / 2**20:.1f} MB\n")
         seconds = time.perf_counter() - began
         busy = field(server, "cpu", "used_cpu_user") + field(server, "cpu", "used_cpu_sys") - busy
         last = int(field(server, "memory", "used_memory"))
@@ -95,7 +100,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="l2-budget-") as folder:
         server = RedisServer(Path(folder))
         try:
-            run = asyncio.run(measured(server, given.sets, given.mb))
+            run = asyncio.run(measured(server, given.sets, given.mb, sys.stderr.write))
         finally:
             server.kill()
     mb = 2**20

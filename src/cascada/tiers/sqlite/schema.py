@@ -100,7 +100,11 @@ _SHARES: Final = (
 )
 """For files that were made before; of a new one they are its last statements."""
 
-_NEWEST: Final = "SELECT 1 FROM sqlite_schema WHERE name = 'entries_by_share'"
+_HAS_SHARES: Final = "SELECT 1 FROM sqlite_schema WHERE name = 'entries_by_share'"
+_LATER: Final = (
+    "SELECT count(*) FROM sqlite_schema WHERE name IN"
+    " ('lists', 'items', 'counters', 'ends', 'applied', 'entries_by_share')"
+)
 
 KILLER: Final = (
     "CASE WHEN e.q >= t.q THEN NULL WHEN NOT json_valid(e.names) THEN ''"
@@ -151,7 +155,7 @@ def prepare(connection: sqlite3.Connection, path: Path, inode: str, clock: Clock
         elif connection.execute("SELECT inode FROM meta").fetchone() != (inode,):
             renew(connection, clock)
             connection.execute("UPDATE meta SET inode = ?", (inode,))
-        if connection.execute(_NEWEST).fetchone() is None:
+        if connection.execute(_HAS_SHARES).fetchone() is None:
             for statement in _SHARES:
                 connection.execute(statement)
 
@@ -229,9 +233,9 @@ def _is_current(connection: sqlite3.Connection, path: Path, inode: str) -> bool:
             )
         return False
     check_layout(connection, path)
-    newest = connection.execute(_NEWEST).fetchone()
+    later = connection.execute(_LATER).fetchone()
     where = connection.execute("SELECT inode FROM meta").fetchone()
-    return where == (inode,) and newest is not None
+    return where == (inode,) and later == (6,)
 
 
 def check_layout(connection: sqlite3.Connection, path: Path) -> None:

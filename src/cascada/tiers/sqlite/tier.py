@@ -125,7 +125,8 @@ class SqliteTier:
                 # Something was invalidated meanwhile. In one go it is of one moment, or half of
                 # a cascade would be found.
                 answers = await self._read(keys)
-        if self._notes.pressing:
+        if self._notes.pressing or not self._looked:
+            self._looked = True  # at the file as it was found: it may be smaller from now on
             self._writer.nudge()
         return answers
 
@@ -319,7 +320,7 @@ class SqliteTier:
         self._upkeep = Upkeep(self._options, self._notes)
         self._questions = Reader(self._options, self._notes)
         self._feed = Feed(self._options)
-        self._groups, self._said, self._more = 0, "", False
+        self._groups, self._said, self._more, self._looked = 0, "", False, False
         self._writer = Writer(
             Link(self._path, self._options.clock, self._busy_timeout), "l3-writer", self._keep_up
         )
@@ -361,10 +362,8 @@ class SqliteTier:
             renew(connection, self._options.clock)
 
     def _keep_up(self) -> None:
-        """After a group of writes, on the writer's thread, with nobody waiting.
-
-        One step; if there is more to do, the next one comes behind the writes that wait by then.
-        """
+        """After a group of writes, on the writer's thread, with nobody waiting. If there is more to
+        do than one step, the next comes behind the writes that wait by then."""
         self._groups += 1
         goes_on, self._more = self._more, False
         time.sleep(BREATH * goes_on)
