@@ -235,7 +235,7 @@ def _is_current(connection: sqlite3.Connection, path: Path, inode: str) -> bool:
     check_layout(connection, path)
     later = connection.execute(_LATER).fetchone()
     where = connection.execute("SELECT inode FROM meta").fetchone()
-    return where == (inode,) and later == (6,)
+    return bool(where == (inode,) and later == (6,))
 
 
 def check_layout(connection: sqlite3.Connection, path: Path) -> None:

@@ -320,7 +320,8 @@ class SqliteTier:
         self._upkeep = Upkeep(self._options, self._notes)
         self._questions = Reader(self._options, self._notes)
         self._feed = Feed(self._options)
-        self._groups, self._said, self._more, self._looked = 0, "", False, False
+        self._groups, self._said = 0, ""
+        self._more = self._looked = False
         self._writer = Writer(
             Link(self._path, self._options.clock, self._busy_timeout), "l3-writer", self._keep_up
         )
