@@ -112,6 +112,7 @@ class SqliteTier:
         self.data = SqliteData(namespace, clock, lambda: self._reader, lambda: self._writer)
         self._turns = Turns(self._path, namespace, clock) if turns else None
         self.somebody_above: Callable[[], bool] = lambda: False
+        self._more = self._looked = False
         self._connect()
         open_tiers.add(self)
 
@@ -321,7 +322,6 @@ class SqliteTier:
         self._questions = Reader(self._options, self._notes)
         self._feed = Feed(self._options)
         self._groups, self._said = 0, ""
-        self._more = self._looked = False
         self._writer = Writer(
             Link(self._path, self._options.clock, self._busy_timeout), "l3-writer", self._keep_up
         )
