@@ -10,11 +10,11 @@ import pytest
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 
-from cascada import Cache, Policy
-from cascada.integrations.fastapi import cached_response
+from cascada import Cache, Limits, Policy
+from cascada.integrations.fastapi import cached_response, lifespan
 from cascada.testing import ManualClock
 from tests.integrations.browser import Browser
-from tests.integrations.test_responses import Mine, Runs, app, cache, clock, http, runs
+from tests.integrations.test_responses import Mine, Runs, app, cache, client, clock, http, runs
 
 __all__ = ["app", "cache", "clock", "http", "runs"]
 
@@ -175,6 +175,29 @@ async def test_no_endpoint_runs_in_the_background_when_its_request_is_over(
     stale = await http.get("/page")
     assert (stale.json(), stale.headers["Cache-Control"]) == (2, "private, no-cache")
     assert stale.headers["Cache-Status"].startswith("cascada; fwd=stale")
+
+
+async def test_more_at_once_than_may_load_are_told_to_come_again(runs: Runs) -> None:
+    limits = Limits(max_loads_per_type=2, load_wait=0.05)
+    cache, go = Cache(limits=limits), asyncio.Event()
+    app = FastAPI(lifespan=lifespan(cache))
+
+    @app.get("/page/{page_id}")
+    @cached_response(ttl=60)
+    async def page(page_id: int, mine: Mine) -> int:
+        runs("page")
+        await go.wait()
+        return page_id
+
+    async with app.router.lifespan_context(app), client(app) as http:
+        asked = [asyncio.ensure_future(http.get(f"/page/{n}")) for n in range(3)]
+        done, _ = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+        (refused,) = [each.result() for each in done]
+        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+        go.set()
+        answers = [await each for each in asked if each not in done]
+        assert {each.status_code for each in answers} == {200}
+        assert runs["page"] == 2
 
 
 async def test_head_has_the_fields_of_get(

@@ -28,7 +28,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from hashlib import blake2b
 from typing import Any, Final, ParamSpec
 
-from fastapi import Request, Response, WebSocket
+from fastapi import HTTPException, Request, Response, WebSocket
 from fastapi.security import SecurityScopes
 from starlette.background import BackgroundTasks
 from starlette.concurrency import run_in_threadpool
@@ -47,7 +47,7 @@ from cascada.integrations.routes import Rendering, rendering_of
 from cascada.integrations.runs import Run
 from cascada.model.door import arguments
 from cascada.model.entry import Hit
-from cascada.model.errors import BadInput, Misuse
+from cascada.model.errors import BadInput, Misuse, SourceBusy
 from cascada.model.keys import Id
 from cascada.model.made_of import Declared, sources_of
 from cascada.model.ttl import Duration
@@ -64,6 +64,12 @@ Whose = Callable[..., "Tenant | Id"]
 _NOT_LOOKED_AT: Final = (Tenant, HTTPConnection, Response, BackgroundTasks, SecurityScopes)
 """Arguments that say who asks, which is in the key, or nothing of the answer. A request that an
 endpoint takes it has said to ignore."""
+
+RETRY_AFTER: Final = "1"
+"""Seconds after which who was refused may try again."""
+
+MOST_REASONS: Final = 16
+"""Reasons of one endpoint's that are told, once each."""
 
 
 def cached_response(
@@ -92,6 +98,10 @@ def cached_response(
     Left out: that of a `Tenant` among the arguments, else the current context's, else
     CASCADA_TENANT. cache: the one to use where no `Tenant` says it (left out: what `lifespan` has
     opened, else the default).
+
+    So many endpoints of one type run at once as loads do (`Limits.max_loads_per_type`, 16); more
+    wait for `load_wait`, then are answered 503. A refresh in the background would outlive its
+    request, so there is none: `stale_for` and `refresh_at` of a policy do nothing here.
 
     An endpoint that answers HEAD as well answers it from what GET has kept. A request's `no-store`
     is obeyed; its `no-cache` and `max-age` are not, or any client could have the endpoint run.
@@ -215,6 +225,10 @@ class CachedEndpoint:
         try:
             loader = SingleLoader(run.load, clock=engine.clock, stored=terms)
             answer = await engine.load(wanted, loader)
+        except SourceBusy as error:
+            if run.begun:
+                raise  # of what the endpoint itself loads
+            raise HTTPException(503, str(error), {"Retry-After": RETRY_AFTER}) from error
         finally:
             run.end()
         if isinstance(answer, Hit) and (kept := Kept.of(answer.value)) is not None:
@@ -231,7 +245,9 @@ class CachedEndpoint:
 
     def _warn(self, why: str | None) -> None:
         """Say once why its responses are not kept, if it is not in their nature."""
-        if why is not None and why not in self._warned and len(self._warned) < 16:
+        if why is None or why.startswith("its status") or len(self._warned) == MOST_REASONS:
+            return
+        if why not in self._warned:
             self._warned.add(why)
             logger.warning("responses of %s are not kept: %s", self._identity, why)
 

@@ -33,7 +33,7 @@ class RequestOver(CallerLeft):
 class Run:
     """What one request calls its endpoint by, and what came of it.
 
-    made: the endpoint has run, for this request. background: what is to run after the response,
+    begun, made: the endpoint runs, and has run, for this request. background: what is to run after the response,
     where the endpoint's own Response says it. why: for what reason the response is not kept.
     """
 
@@ -53,7 +53,7 @@ class Run:
         self._over = False
         self._returned: Any = None
         self._refused: HTTPException | None = None
-        self.made = False
+        self.begun = self.made = False
         self.background: BackgroundTask | None = None
         self.why: str | None = None
 
@@ -79,7 +79,7 @@ class Run:
             self._until = None
 
     async def _load(self) -> object:
-        response = self._response
+        response, self.begun = self._response, True
         response.headers.raw[:] = self._given  # it may have run before, in mode observe
         response.status_code = None  # type: ignore[assignment]  # so FastAPI hands it over
         try:
