@@ -23,12 +23,11 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
-import typing
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from hashlib import blake2b
 from typing import Any, Final, ParamSpec
 
-from fastapi import HTTPException, Request, Response, WebSocket
+from fastapi import HTTPException, Request, Response
 from fastapi.security import SecurityScopes
 from starlette.background import BackgroundTasks
 from starlette.concurrency import run_in_threadpool
@@ -41,6 +40,7 @@ from cascada.codecs.digest import generate_resource_id_hash
 from cascada.engine.decide import NO_REFRESH
 from cascada.engine.loading.loaders import SingleLoader
 from cascada.integrations.conditional import field_names, why_not_kept
+from cascada.integrations.endpoints import is_a, name_of, telling, tells, with_both
 from cascada.integrations.kept import Kept, Told, shown
 from cascada.integrations.opened import cache_of
 from cascada.integrations.routes import Rendering, rendering_of
@@ -108,8 +108,8 @@ def cached_response(
     """
     how: dict[str, Any] = {
         "ttl": arguments.ttl(ttl),
-        "tags": tags if _tells(tags) else arguments.names(tags, "tags", "tags"),
-        "sources": sources if _tells(sources) else sources_of(sources),
+        "tags": tags if tells(tags) else arguments.names(tags, "tags", "tags"),
+        "sources": sources if tells(sources) else sources_of(sources),
         "vary": field_names(vary, "vary"),
         "max_age": None if max_age is None else arguments.duration(max_age, "max_age", zero=True),
         "ignore": frozenset(arguments.names(ignore, "ignore")),
@@ -145,30 +145,30 @@ class CachedEndpoint:
     ) -> None:
         arguments.function(endpoint, "cached_response", "the endpoint, a function")
         if inspect.isgeneratorfunction(endpoint) or inspect.isasyncgenfunction(endpoint):
-            raise Misuse(f"{_name(endpoint)} is a generator: what it streams is not kept")
+            raise Misuse(f"{name_of(endpoint)} is a generator: what it streams is not kept")
         self._endpoint = endpoint
         self._is_async = inspect.iscoroutinefunction(endpoint) or inspect.iscoroutinefunction(
             getattr(endpoint, "__call__", None)  # noqa: B004 - an object with an async __call__
         )
-        self._identity = f"{getattr(endpoint, '__module__', '')}.{_name(endpoint)}"
+        self._identity = f"{getattr(endpoint, '__module__', '')}.{name_of(endpoint)}"
         self.data_type = arguments.data_type(data_type or self._identity)
         self.vary, self.max_age = vary, max_age
         self._ttl, self._ignore, self._cache = ttl, ignore, cache
-        self._signature, self._request, self._response = _with_both(endpoint)
+        self._signature, self._request, self._response = with_both(endpoint)
         self._added = self._signature.parameters.keys() - inspect.signature(endpoint).parameters
         known = self._signature.parameters.keys() - self._added
         if unknown := ignore - known:
-            raise Misuse(f"ignore names {min(unknown)!r}, which {_name(endpoint)} does not take")
+            raise Misuse(f"ignore names {min(unknown)!r}, which {name_of(endpoint)} does not take")
         for each in self._signature.parameters.values():
-            if each.name in known - ignore and _is_a(each.annotation, HTTPConnection):
+            if each.name in known - ignore and is_a(each.annotation, HTTPConnection):
                 raise Misuse(
-                    f"{_name(endpoint)} takes {each.name}, and nobody can see what it reads of it; "
+                    f"{name_of(endpoint)} takes {each.name}, and nobody can see what it reads of it; "
                     f"name the header fields in vary=, and ignore=({each.name!r},)"
                 )
         self._warned: set[str] = set()
-        self._tenant = None if tenant is None else _telling(tenant, "tenant", known)
-        self._tags = _telling(tags, "tags", known)
-        self._sources = _telling(sources, "sources", known)
+        self._tenant = None if tenant is None else telling(tenant, "tenant", known)
+        self._tags = telling(tags, "tags", known)
+        self._sources = telling(sources, "sources", known)
 
     def wrapper(self) -> Callable[..., Coroutine[Any, Any, Any]]:
         """What FastAPI calls, with all that the endpoint takes, the request and a response."""
@@ -309,7 +309,7 @@ class CachedEndpoint:
                     generate_resource_id_hash(value)
                 except BadInput as error:
                     raise Misuse(
-                        f"{_name(self._endpoint)} takes {name}: {error}; if it never changes the "
+                        f"{name_of(self._endpoint)} takes {name}: {error}; if it never changes the "
                         f"answer, leave it out with ignore=({name!r},)"
                     ) from error
             raise
@@ -322,66 +322,3 @@ def _id(method: bytes, common: list[bytes]) -> str:
 def _joined(parts: Sequence[bytes]) -> bytes:
     """One text, which no other list of parts has."""
     return b"".join([b"%d:%s" % (len(part), part) for part in parts])
-
-
-def _name(endpoint: Callable[..., Any]) -> str:
-    return str(getattr(endpoint, "__qualname__", type(endpoint).__qualname__))
-
-
-def _tells(given: object) -> bool:
-    """Whether it is a function that tells names, and not names."""
-    return callable(given) and not isinstance(given, type)
-
-
-def _telling(
-    given: Any, what: str, known: typing.AbstractSet[str]
-) -> Callable[[dict[str, Any]], Any]:
-    """What tells these names of a call, from its arguments where they are to be told from them."""
-    if not _tells(given):
-        return lambda values: given
-    function = arguments.plain_function(given, what, "names, or a function of arguments")
-    names = tuple(inspect.signature(function).parameters)
-    if unknown := set(names) - known:
-        raise Misuse(f"{what} takes {min(unknown)!r}, which the endpoint does not take")
-    return lambda values: function(**{name: values[name] for name in names})
-
-
-def _with_both(endpoint: Callable[..., Any]) -> tuple[inspect.Signature, str, str]:
-    """The endpoint's signature with a request and a response, and what these two are called."""
-    signature = inspect.signature(endpoint)
-    parameters = [
-        each.replace(annotation=_resolved(each.annotation, endpoint))
-        for each in signature.parameters.values()
-    ]
-    names = []
-    for kind, added in ((Request, "cascada_request"), (Response, "cascada_response")):
-        found = [each.name for each in parameters if _is_a(each.annotation, kind)]
-        if not found:
-            new = inspect.Parameter(added, inspect.Parameter.KEYWORD_ONLY, annotation=kind)
-            at = len(parameters)
-            if parameters and parameters[-1].kind is inspect.Parameter.VAR_KEYWORD:
-                at -= 1
-            parameters.insert(at, new)
-        names.append(found[0] if found else added)
-    if any(_is_a(each.annotation, WebSocket) for each in parameters):
-        raise Misuse(f"{_name(endpoint)} takes a WebSocket, which has no response to keep")
-    returns = _resolved(signature.return_annotation, endpoint)
-    signature = signature.replace(parameters=parameters, return_annotation=returns)
-    return signature, names[0], names[1]
-
-
-def _resolved(annotation: Any, endpoint: Callable[..., Any]) -> Any:
-    """What an annotation that is written as a text means, where the endpoint stands."""
-    if not isinstance(annotation, str):
-        return annotation
-    bare = inspect.unwrap(getattr(endpoint, "func", endpoint))
-    try:
-        return eval(annotation, getattr(bare, "__globals__", {}))
-    except NameError:  # of what is imported for type checkers alone: as FastAPI does
-        return annotation
-
-
-def _is_a(annotation: Any, kind: type) -> bool:
-    if typing.get_origin(annotation) is typing.Annotated:
-        annotation = typing.get_args(annotation)[0]
-    return isinstance(annotation, type) and issubclass(annotation, kind)

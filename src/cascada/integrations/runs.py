@@ -33,8 +33,8 @@ class RequestOver(CallerLeft):
 class Run:
     """What one request calls its endpoint by, and what came of it.
 
-    begun, made: the endpoint runs, and has run, for this request. background: what is to run after the response,
-    where the endpoint's own Response says it. why: for what reason the response is not kept.
+    begun, made: the endpoint runs, and has run, for this request. background: what is to run after
+    the response, where the endpoint's own Response says it. why: for what reason it is not kept.
     """
 
     def __init__(
