@@ -162,7 +162,7 @@ class CachedEndpoint:
         for each in self._signature.parameters.values():
             if each.name in known - ignore and is_a(each.annotation, HTTPConnection):
                 raise Misuse(
-                    f"{name_of(endpoint)} takes {each.name}, and nobody can see what it reads of it; "
+                    f"{name_of(endpoint)} takes {each.name}, and nobody sees what it reads of it; "
                     f"name the header fields in vary=, and ignore=({each.name!r},)"
                 )
         self._warned: set[str] = set()
