@@ -169,7 +169,6 @@ ROWS: Final[Mapping[str, list[Panel]]] = {
             {
                 "invalidations": per_second("cache_invalidations_total"),
                 "entries that they ended": per_second("cache_invalidated_entries_total"),
-                "loads that they refused": per_second("cache_refused_total"),
             },
         ),
         Panel(
@@ -187,8 +186,18 @@ ROWS: Final[Mapping[str, list[Panel]]] = {
                 "{{task}} began again": per_second("cache_task_restarts_total", "task"),
                 "loaders": per_second("cache_load_failures_total"),
                 "not decoded": per_second("cache_corrupt_total"),
-                "not storable": per_second("cache_unstorable_total"),
             },
+        ),
+        Panel(
+            "Not stored",
+            "ops",
+            {
+                "no room": per_second("cache_no_room_total"),
+                "too large": per_second("cache_oversized_total"),
+                "no exact form": per_second("cache_unstorable_total"),
+                "invalidated meanwhile": per_second("cache_refused_total"),
+            },
+            "By a layer; callers have the values all the same.",
         ),
         Panel("Workers", "short", {"{{group}}": "sum by (group) (cache_workers)"}),
         Panel("Mode", "short", {"{{mode}}": "sum by (mode) (cache_mode)"}),
