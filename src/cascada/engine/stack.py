@@ -126,6 +126,7 @@ class Stack:
         self.invalidate_patience = limits.invalidate_patience
         self.on_pending = limits.on_pending
         self.max_value_bytes = limits.max_value_bytes
+        self._eviction = limits.eviction
         self.dependencies = dependencies or Dependencies()
         self.prices = prices
         self.observing = observing
@@ -170,7 +171,7 @@ class Stack:
         observers, records = self.trace.observers, self.memory.records
         alone = not observers
         if on:
-            why = f"to stay within {self.memory.capacity} bytes"
+            why = f"to stay within {self.memory.capacity} bytes ({self._eviction})"
             self._lines = LogLines(self.timer, lambda: (records.evictions, why))
             observers.append(self._lines)
         elif self._lines is not None:
