@@ -214,20 +214,18 @@ class Campaign:
         strikes = [*FAIL_POINTS] * fail_points + ["process"] * kills + ["Redis"] * redis_kills
         self._rng.shuffle(strikes)
         try:
-            for slot in range(self._processes):
-                self._start(slot, "")
             for number, strike in enumerate(strikes, 1):
                 self._strike(strike)
                 self._say(
                     f"{number} of {len(strikes)}: {strike} killed, {self._acknowledged()} kept"
                 )
+            self._all_at_work()
             while self._acknowledged() < sets:
                 time.sleep(0.05)
         finally:
-            for process in self._running.values():
-                process.kill()
-                process.wait()
-        self.outcome.kills["process, at the end"] += self._processes
+            for slot in [*self._running]:
+                self._end(slot)
+                self.outcome.kills["process, at the end"] += 1
         try:
             asyncio.run(self._finish())
         finally:
@@ -252,26 +250,37 @@ class Campaign:
             [sys.executable, "-m", "tests.chaos.write_behind", "--work", told], cwd=ROOT
         )
 
+    def _all_at_work(self) -> None:
+        for slot in range(self._processes):
+            if slot not in self._running:
+                self._start(slot, "")
+
     def _strike(self, strike: str) -> None:
         slot = self._rng.randrange(self._processes)
         if strike == "Redis":
+            self._all_at_work()
             time.sleep(self._rng.uniform(0.05, 0.6))
             self._server.kill()
             self._server.start()
         elif strike == "process":
+            self._all_at_work()
             # Its start, too, is a moment at which it may be killed.
             time.sleep(self._rng.uniform(0.2, 1.2))
-            self._running[slot].kill()
-            self._running[slot].wait()
-            self._start(slot, "")
+            self._end(slot)
         else:
-            self._running[slot].kill()
-            self._running[slot].wait()
+            self._end(slot)
             self._start(slot, strike, self._rng.randrange(1, 30))
             self._running[slot].wait(timeout=60)
-            assert self._running[slot].returncode == -signal.SIGKILL, "the fail-point was not met"
-            self._start(slot, "")
+            assert self._end(slot) == -signal.SIGKILL, "the fail-point was not met"
         self.outcome.kills[strike] += 1
+
+    def _end(self, slot: int) -> int:
+        """Kill it, if it runs."""
+        process = self._running.pop(slot, None)
+        if process is None:
+            return 0
+        process.kill()
+        return process.wait()
 
     def _acknowledged(self) -> int:
         return sum(path.read_bytes().count(b"kept") for path in self._folder.glob("log-*"))

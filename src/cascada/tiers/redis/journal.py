@@ -21,6 +21,7 @@ entry is valid its stamps say, as always. (`docs/protocol.md` rules 43 to 46.)
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -32,6 +33,7 @@ from cascada.model.errors import CorruptEntry, TierUnavailable
 from cascada.model.keys import Key
 from cascada.tiers.capabilities import Backlog, Change
 from cascada.tiers.contract import Filled, Lease, NotPermitted
+from cascada.tiers.deadline import AT_ONCE
 from cascada.tiers.redis.fill_script import STORES
 from cascada.tiers.redis.layout import Layout, life_ms
 from cascada.tiers.redis.script_prelude import COMMON, COUNTS, ROOM, Script
@@ -327,7 +329,9 @@ class RedisJournal:
     async def _legible(self, texts: Sequence[bytes], records: Sequence[bytes]) -> list[Change]:
         """The changes of these records; those that nobody can read are set aside."""
         changes = []
-        for text, record in zip(texts, records, strict=True):
+        for number, (text, record) in enumerate(zip(texts, records, strict=True)):
+            if number % AT_ONCE == AT_ONCE - 1:
+                await asyncio.sleep(0)
             head = _HEAD.match(record)
             try:
                 changes.append(self._read(text, head, record))
