@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from cascada.tiers.capabilities import Fate
 from cascada.tiers.contract import Found
 from cascada.tiers.sqlite.tier import SqliteTier
 from tests.behind.conftest import Held, Make
-from tests.behind.looking import behind, got, is_written, journal, key, row
+from tests.behind.looking import behind, got, is_written, journal, key, layout, row
 from tests.servers.redis import RedisServer
 
 
@@ -123,3 +124,43 @@ async def test_without_redis_nothing_older_is_read_from_the_database_and_sets_go
     assert await got(here) is None
     assert await tenant.set("doc", "2", "through") is False
     assert await row(database, 2) is not None
+
+
+async def test_what_was_made_of_a_value_goes_from_the_database_when_that_is_set(
+    make: Make, held: Held, redis_server: RedisServer
+) -> None:
+    held.is_so = False
+    here, there = make(), make()
+    tenant = here.tenant("acme")
+    await tenant.set("doc", "1", "old", tags=["old"])
+    source = await tenant.get("doc", "1")
+    await tenant.set("doc", "made", "of old", sources=[source])
+    await is_written(here)
+    held.is_so = True
+    await tenant.set("doc", "1", "new", tags=["new"])
+    redis_server.say("DEL", layout(here).entry(key("made")).decode())  # as an eviction does
+    assert await got(there, "made") is None
+    held.is_so = False
+    await is_written(here)
+    assert await got(make(), "made") is None
+
+
+async def test_what_was_made_of_a_value_does_not_come_back_when_the_change_is_void(
+    make: Make, held: Held, tmp_path: Path
+) -> None:
+    held.is_so = False
+    here = make()
+    tenant = here.tenant("acme")
+    await tenant.set("doc", "1", "old", tags=["old"])
+    source = await tenant.get("doc", "1")
+    await tenant.set("doc", "made", "of old", sources=[source])
+    await is_written(here)
+    held.is_so = True
+    await tenant.set("doc", "1", "new", tags=["new"])
+    await tenant.invalidate(tag="new")
+    with sqlite3.connect(tmp_path / "cache.db") as connection:  # as an eviction does
+        connection.execute("DELETE FROM entries WHERE key = 'acme:doc:1'")
+    connection.close()
+    held.is_so = False
+    await is_written(here)
+    assert await got(make(), "made") is None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from cascada.engine.write_behind import WriteBehind
@@ -21,8 +21,8 @@ LOSING = ("killed redis", "short of room")
 )
 def database_read_while_a_change_waits() -> None:
     def waiting(original: Any) -> Any:
-        async def unasked(self: WriteBehind, keys: Sequence[Key]) -> Collection[Key]:
-            return ()
+        async def unasked(self: WriteBehind, keys: Sequence[Key]) -> frozenset[Key]:
+            return frozenset()
 
         return unasked
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol, TypeVar
 
 from cascada.engine.request import Request
@@ -25,6 +25,7 @@ from cascada.engine.trace import Trace
 from cascada.model.entry import Entry
 from cascada.model.errors import TierUnavailable
 from cascada.model.keys import Key
+from cascada.model.names import key_name
 from cascada.tiers.breaker import Call
 from cascada.tiers.capabilities import Backlog, Change, Connected, Fate, Journal, TakesChanges
 from cascada.tiers.contract import Filled, Lease, Outcome, Tier
@@ -179,10 +180,10 @@ class WriteBehind:
 
     # --- reads --------------------------------------------------------------------------------
 
-    async def waiting(self, keys: Sequence[Key]) -> Collection[Key]:
+    async def waiting(self, keys: Sequence[Key]) -> frozenset[Key]:
         """Of which keys the database must not be read. All, if the journal does not answer."""
         if not keys:
-            return ()
+            return frozenset()
         upper = self.upper
         try:
             with Call(upper.breaker, upper.timeout + PER_KEY * len(keys)):
@@ -243,6 +244,12 @@ class WriteBehind:
         return len(changes)
 
     async def _write(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            if change.fault:
+                await self._give_up(change, change.fault)
+        changes = [change for change in changes if not change.fault]
+        if not changes:
+            return
         base, upper, trace = self.base, self.upper, self._trace
         try:
             fates = await self._apply(changes)
@@ -275,11 +282,15 @@ class WriteBehind:
         if len(changes) > 1:
             return [fate for change in changes for fate in await self._apply([change])]
         (change,) = changes
-        why = f"{type(fault).__name__}: {fault}"
+        await self._give_up(change, f"{type(fault).__name__}: {fault}")
+        return [Fate.VOID]
+
+    async def _give_up(self, change: Change, why: str) -> None:
+        """Set it aside. First what the database has goes: it is older, and would be read again."""
         logger.error("a change of %s cannot be written, and is set aside: %s", change.key, why)
+        await self.base.invalidate([key_name(change.key)])
         with Call(self.upper.breaker, self.upper.timeout):
             await self.journal.set_aside(change, why)
-        return [Fate.VOID]
 
     async def backlog(self) -> Backlog:
         with Call(self.upper.breaker, self.upper.timeout):

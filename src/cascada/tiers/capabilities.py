@@ -179,13 +179,15 @@ class Change(msgspec.Struct, frozen=True):
     """What was set of a key, and has to be written elsewhere.
 
     `number` is the journal's, and rises from change to change. `fence`: the number that the lowest
-    tier had when the set began; what names the entry there since has ended it.
+    tier had when the set began; what names the entry there since has ended it. `fault`: why its
+    record cannot be read; the entry is then an empty one.
     """
 
     number: int
     key: Key
     entry: Entry
     fence: int
+    fault: str = ""
 
 
 class Backlog(NamedTuple):

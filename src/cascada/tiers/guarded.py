@@ -57,7 +57,11 @@ MAX_DEFERRED: Final = 10_000
 Of more tenants than that, twice as many names as there were tenants the last time."""
 
 
-WrittenBehind = Callable[[Sequence[Key]], Awaitable[Collection[Key]]]
+_OF_A_VALUE: Final = "k:"
+"""How the names of keys begin, by which what was made of their values is named."""
+
+WrittenBehind = Callable[[Sequence[Key]], Awaitable[frozenset[Key]]]
+Read = Callable[[Sequence[Key]], Awaitable[list[Found | Missing]]]
 
 
 class GuardedTier:
@@ -104,31 +108,48 @@ class GuardedTier:
     async def read(self, keys: Sequence[Key]) -> list[Found | Missing]:
         if self.deferred or self.behind:
             self._refuse()
-        # Asked first: what is written here in between is then found, and not missed.
-        newer = await self.written_behind(keys) if self.written_behind is not None else ()
-        with Call(self.breaker, self.timeout + PER_KEY * len(keys)):
-            answers = await self.tier.read(keys)
-        return _without(answers, keys, newer) if newer else answers
+        return await self._look(self.tier.read, keys, self.timeout + PER_KEY * len(keys))
 
     async def read_for_certain(self, keys: Sequence[Key]) -> list[Found | Missing]:
         """`read` for who cannot go on without the answer, to store where nothing is: where
         something waits to be written, its fence refuses."""
         if self.deferred or self.behind:
             self._refuse()
-        newer = await self.written_behind(keys) if self.written_behind is not None else ()
-        with Call(self.breaker, max(PATIENCE, self.timeout)):
-            answers = await self.tier.read(keys)
-        return _without(answers, keys, newer, fenced=False) if newer else answers
+        patience = max(PATIENCE, self.timeout)
+        return await self._look(self.tier.read, keys, patience, fenced=False)
 
     async def glance(self, keys: Sequence[Key]) -> list[Found | Missing]:
         if self._glances is None:
             return await self.read(keys)
         if self.deferred or self.behind:
             self._refuse()
-        newer = await self.written_behind(keys) if self.written_behind is not None else ()
-        with Call(self.breaker, self.timeout + PER_KEY * len(keys)):
-            answers = await self._glances.glance(keys)
-        return _without(answers, keys, newer) if newer else answers
+        return await self._look(self._glances.glance, keys, self.timeout + PER_KEY * len(keys))
+
+    async def _look(
+        self, read: Read, keys: Sequence[Key], seconds: float, *, fenced: bool = True
+    ) -> list[Found | Missing]:
+        """What is here, less what something newer waits for; `fenced` as in `_without`."""
+        if self.written_behind is None:
+            with Call(self.breaker, seconds):
+                return await read(keys)
+        # Asked first: what is written here in between is then found, and not missed.
+        newer = await self.written_behind(keys)
+        with Call(self.breaker, seconds):
+            answers = await read(keys)
+        if newer:
+            answers = _without(answers, keys, newer, fenced=fenced)
+        made_of = dict.fromkeys(source for answer in answers for source in _sources(answer))
+        if not made_of:
+            return answers
+        # What was made of a value goes when that is set. It is known only now of what: what was
+        # written before this question is then told by a second look.
+        newer = await self.written_behind([*made_of])
+        with Call(self.breaker, seconds):
+            again = await read(keys)
+        return [
+            _made_of_what_is(before, after, made_of, newer)
+            for before, after in zip(answers, again, strict=True)
+        ]
 
     async def lease(
         self,
@@ -326,3 +347,27 @@ def _without(
         Missing(answer.seq if fenced else -1, epoch=answer.epoch) if key in newer else answer
         for key, answer in zip(keys, answers, strict=True)
     ]
+
+
+def _sources(answer: Found | Missing) -> list[Key]:
+    """The keys whose values it was made of."""
+    if not isinstance(answer, Found):
+        return []
+    names = answer.entry.names
+    return [Key.parse(name[2:]) for name in names if name.startswith(_OF_A_VALUE)]
+
+
+def _made_of_what_is(
+    before: Found | Missing,
+    after: Found | Missing,
+    asked: Collection[Key],
+    newer: Collection[Key],
+) -> Found | Missing:
+    """What was answered, if that was made of nothing that was asked for in between, or of nothing
+    that is written behind now."""
+    if not _sources(before):
+        return before
+    sources = _sources(after)
+    if sources and all(each in asked and each not in newer for each in sources):
+        return after
+    return Missing(min(before.seq, after.seq), epoch=after.epoch)

@@ -199,6 +199,8 @@ return failed or ''
 """
 )
 
+_NOTHING: Final = Entry(b"", Codec.NOTHING)
+
 _HEAD: Final = re.compile(rb"(\d{1,16}) (-?\d{1,19})\n")
 
 
@@ -277,7 +279,7 @@ class RedisJournal:
     async def claim(self, most: int, seconds: float) -> list[Change]:
         arguments = [most, max(1, round(seconds * 1000)), PAGE_BYTES]
         found = await CLAIM.run(self._link.ask, self._keys, arguments, _pairs)
-        return await self._legible(found[::2], found[1::2])
+        return await self._changes(found[::2], found[1::2])
 
     async def of(self, keys: Sequence[Key]) -> list[Change]:
         texts = [key.text.encode() for key in keys]
@@ -285,7 +287,7 @@ class RedisJournal:
             b"HMGET", self._records, *texts, fits=replies.values(len(texts))
         )
         found = [(text, each) for text, each in zip(texts, records, strict=True) if each]
-        return await self._legible([text for text, _ in found], [each for _, each in found])
+        return await self._changes([text for text, _ in found], [each for _, each in found])
 
     async def done(self, changes: Sequence[Change]) -> None:
         now = self._now()
@@ -307,7 +309,7 @@ class RedisJournal:
             await self._link.ask(b"ZREM", self._claims, *texts, fits=replies.at_least(0))
 
     async def set_aside(self, change: Change, why: str) -> None:
-        await self._put_aside(change.key.text.encode(), b"%d" % change.number, why)
+        await self._put_aside(change.key.text.encode(), change.number, why)
 
     async def backlog(self) -> Backlog:
         ask = self._link.ask
@@ -326,30 +328,33 @@ class RedisJournal:
         head = _HEAD.match(record or b"")
         return 0 if head is None else int(head[1])
 
-    async def _legible(self, texts: Sequence[bytes], records: Sequence[bytes]) -> list[Change]:
-        """The changes of these records; those that nobody can read are set aside."""
+    async def _changes(self, texts: Sequence[bytes], records: Sequence[bytes]) -> list[Change]:
+        """The changes of these records. One of no key at all, which nobody asks for, is set aside."""
         changes = []
         for number, (text, record) in enumerate(zip(texts, records, strict=True)):
             if number % AT_ONCE == AT_ONCE - 1:
                 await asyncio.sleep(0)
-            head = _HEAD.match(record)
             try:
-                changes.append(self._read(text, head, record))
-            except (CorruptEntry, ValueError) as error:
-                await self._put_aside(text, b"" if head is None else head[1], str(error))
+                changes.append(self._change(Key.parse(text.decode()), text, record))
+            except ValueError as error:
+                await self._put_aside(text, 0, str(error))
         return changes
 
-    def _read(self, text: bytes, head: re.Match[bytes] | None, record: bytes) -> Change:
+    def _change(self, key: Key, text: bytes, record: bytes) -> Change:
+        head = _HEAD.match(record)
         if head is None:
-            raise CorruptEntry("the record of a change is damaged")
-        key = Key.parse(text.decode())
-        entry = unpack(record[head.end() :], self._layout.home(text))
+            return Change(0, key, _NOTHING, -1, "its record in the journal is damaged")
+        number, fence = int(head[1]), int(head[2])
+        try:
+            entry = unpack(record[head.end() :], self._layout.home(text))
+        except CorruptEntry as error:
+            return Change(number, key, _NOTHING, fence, str(error))
         if entry.codec == Codec.ASIDE:
-            raise CorruptEntry("the record of a change says where its value lies")
-        return Change(int(head[1]), key, self._dated(key, entry), int(head[2]))
+            return Change(number, key, _NOTHING, fence, "its value does not lie in the journal")
+        return Change(number, key, self._dated(key, entry), fence)
 
-    async def _put_aside(self, text: bytes, number: bytes, why: str) -> None:
-        arguments: list[Argument] = [text, number, why.encode(errors="replace"), SET_ASIDE]
+    async def _put_aside(self, text: bytes, number: int, why: str) -> None:
+        arguments: list[Argument] = [text, number or b"", why.encode(errors="replace"), SET_ASIDE]
         await SET_ASIDE_SCRIPT.run(self._link.ask, self._keys, arguments, replies.at_least(0))
 
 

@@ -100,11 +100,12 @@ def apply_one(state: TenantState, write: Write, latest: Applied | None) -> tuple
         state.store(write.key, seq, write.names, write.entry, write.envelope)
         state.bump(own, seq, version)
         return seq, Fate.STORED
-    row = state.rows.get(write.key)
-    if ended or row is None:
-        return None, Fate.VOID  # who named the key has ended what was here, too
-    # A row from before the set may bear other names than those that have ended this.
-    seq = state.next()
-    state.remove(row)
+    if ended:
+        return None, Fate.VOID  # who named the key has ended what was here, and what was made of it
+    # A row from before the set may bear other names than those that have ended this, and so may
+    # what was made of it.
+    seq, row = state.next(), state.rows.get(write.key)
+    if row is not None:
+        state.remove(row)
     state.bump(own, seq, version)
     return seq, Fate.VOID
