@@ -329,7 +329,7 @@ class RedisJournal:
         return 0 if head is None else int(head[1])
 
     async def _changes(self, texts: Sequence[bytes], records: Sequence[bytes]) -> list[Change]:
-        """The changes of these records. One of no key at all, which nobody asks for, is set aside."""
+        """The changes of these records. What is of no key at all is set aside."""
         changes = []
         for number, (text, record) in enumerate(zip(texts, records, strict=True)):
             if number % AT_ONCE == AT_ONCE - 1:
