@@ -39,6 +39,7 @@ from cascada.tiers.capabilities import Change, Fate
 from cascada.tiers.contract import Filled, Found
 from cascada.tiers.redis.journal import RedisJournal
 from cascada.tiers.sqlite.tier import SqliteTier
+from tests.chaos.__main__ import say
 from tests.chaos.fleet import ROOT
 from tests.servers.redis import RedisServer
 
@@ -50,7 +51,7 @@ LANES: Final = 12
 FAIL_POINTS: Final = ("script|ack", "claim|upsert", "COMMIT|ack")
 
 CLAIM: Final = 1.0
-"""Seconds of a claim in these runs, so that what a dead process has claimed is soon written."""
+"""Seconds of a claim, so that what a dead process has claimed is soon written."""
 
 _NOTES: Final = """
 CREATE TABLE IF NOT EXISTS noted (key TEXT, number INTEGER);
@@ -328,7 +329,7 @@ class Campaign:
             noted = connection.execute("SELECT key, number FROM noted ORDER BY rowid").fetchall()
         connection.close()
         outcome.written = len(noted)
-        latest: dict[str, int] = {}
+        latest = dict[str, int]()
         for key, number in noted:
             if number == latest.get(key):
                 outcome.twice.append(f"{key}: {number}")
@@ -390,11 +391,6 @@ def main() -> int:
     for each in (*outcome.lost, *outcome.twice, *outcome.disordered):
         say(each)
     return 0 if outcome.sound else 1
-
-
-def say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":
