@@ -39,7 +39,7 @@ class Item:
 class Policy(Protocol):
     def admit(self, record: Item) -> None: ...
 
-    def victim(self) -> Item: ...
+    def victim(self, newcomer: Item) -> Item: ...
 
 
 class Fifo:
@@ -48,7 +48,9 @@ class Fifo:
     def __init__(self, capacity: int) -> None:
         self._items: deque[Item] = deque()
         self.admit = self._items.append
-        self.victim = self._items.popleft
+
+    def victim(self, newcomer: Item) -> Item:
+        return self._items.popleft()
 
 
 class Sieve:
@@ -69,7 +71,7 @@ class Sieve:
         self._newer[record] = None
         self._newest = record
 
-    def victim(self) -> Item:
+    def victim(self, newcomer: Item) -> Item:
         hand = self._hand or self._newer[None]
         assert hand is not None
         while hand.hits != hand.seen:
@@ -106,7 +108,7 @@ class Gdsf:
         score = self._age + (1 + record.hits) / record.weight
         heappush(self._heap, (score, self._turn, record))
 
-    def victim(self) -> Item:
+    def victim(self, newcomer: Item) -> Item:
         while True:
             score, _, record = heappop(self._heap)
             if record.hits == record.seen:
@@ -143,7 +145,7 @@ class S3Fifo:
             self._small.append(record)
             self._in_small += weight
 
-    def victim(self) -> Item:
+    def victim(self, newcomer: Item) -> Item:
         self._full = True
         while True:
             if self._small and (self._in_small > self.SMALL * self._capacity or not self._main):
@@ -225,7 +227,7 @@ class TinyLfu:
             self._bytes[id(self._window)] > self.WINDOW * self._capacity
         )
 
-    def victim(self) -> Item:
+    def victim(self, newcomer: Item) -> Item:
         self._full = True
         main = self._probation or self._protected
         if not self._over and main:
@@ -257,11 +259,11 @@ class TinyLfu:
 
 POLICIES: Final[dict[str, Callable[[int], Any]]] = {
     "FIFO": Fifo,
-    "LRU": lambda capacity: orders("lru")(),
-    "LFU": lambda capacity: orders("lfu")(),
+    "LRU": lambda capacity: orders("lru", capacity)(),
+    "LFU": lambda capacity: orders("lfu", capacity)(),
     "SIEVE": Sieve,
     "GDSF": Gdsf,
     "S3FIFO": S3Fifo,
     "WTinyLFU": TinyLfu,
-    "ADAPTIVE": lambda capacity: orders("adaptive")(),
+    "ADAPTIVE": lambda capacity: orders("adaptive", capacity)(),
 }

@@ -105,15 +105,19 @@ def replay(
             cost_missed += costs[key]
         if weight > capacity:
             continue
-        while size + weight > capacity:
-            victim = policy.victim()
-            del held[victim.key]
-            size -= victim.weight
-        record = held[key] = Item(key, weight, now)
+        record = Item(key, weight, now)
         if costs is not None:
             record.worth = costs[key]
-        size += weight
-        policy.admit(record)
+        while size + weight > capacity:
+            victim = policy.victim(record)
+            if victim is record:
+                break
+            del held[victim.key]
+            size -= victim.weight
+        else:
+            held[key] = record
+            size += weight
+            policy.admit(record)
     requests = len(trace.requests)
     all_bytes = sum(sizes[key] for key in trace.requests)
     all_cost = requests if costs is None else sum(costs[key] for key in trace.requests)

@@ -7,6 +7,7 @@ score of the last one that went, so that what was much used once goes in the end
 Cao and S. Irani, USENIX ITS 1997; with frequency: L. Cherkasova, HP Labs 1998). How often somebody
 was hit who went is remembered for a while; if he comes back, he goes on from there (a ghost, as in
 S3-FIFO: J. Yang et al., SOSP 2023).
+Which mode is best just now, `shadows.py` tells.
 
 A hit tells nobody: it has written `hits`, which is looked at when a record's turn comes.
 """
@@ -24,6 +25,7 @@ from cascada.tiers.memory.evictable import Order, R
 from cascada.tiers.memory.eviction import LeastFrequentlyUsed, LeastRecentlyUsed
 from cascada.tiers.memory.ghosts import Ghosts
 from cascada.tiers.memory.queue import Queue
+from cascada.tiers.memory.shadows import Shadows
 
 LOOKS: Final = 64
 """Records that one call moves on at most, before it gives up the next as it is."""
@@ -31,7 +33,11 @@ LOOKS: Final = 64
 STEPS: Final = 4
 """Classes of records in the main part for each doubling of what they are worth."""
 
+LARGER: Final = 8
+"""Times the average size: who is larger has to be worth more than those whom he would drive out."""
+
 LOW: Final = 0
+NORMAL: Final = 1
 HIGH: Final = 2
 CRITICAL: Final = 3
 
@@ -52,32 +58,51 @@ class Mode(NamedTuple):
 
 MODES: Final = {
     "worth": Mode(0.01),
-    "proven": Mode(0.1, proves=True),
+    "proven": Mode(0.1, proves=True, remembers=16),
+    "returning": Mode(0.1, proves=True),
     "recent": Mode(1.0, turns=True),
 }
 """Which of them is best depends on the workload: sizes that differ and few who ask again; many who
 ask once; a set that moves on."""
 
 
-class State:
-    """What the orders of all tenants share: the mode, and who went."""
+class State(Generic[R]):
+    """What the orders of all tenants share: the mode, who went, and what a load takes.
 
-    def __init__(self, mode: Mode) -> None:
-        self.mode = mode
+    With a `capacity` the mode is what shadows tell, else it stays what it is.
+    """
+
+    def __init__(self, mode: str = "worth", capacity: int | None = None) -> None:
+        self.mode = MODES[mode]
         self.ghosts = Ghosts()
         self.count = 0
-        self.known = 0.0
         self.average = 1.0
+        self._known = 0
+        self._name = mode
+        self._full = False
+        self._shadows: Shadows[R] | None = None
+        if capacity is not None:
+            self._shadows = Shadows(list(MODES), lambda each: Weighed(State(each)), capacity)
 
-    def worth(self, worth: float) -> float:
-        """Of what nothing is known, the average of the others."""
-        return worth or self.average
-
-    def learn(self, worth: float) -> None:
-        if worth:
+    def came(self, record: R) -> None:
+        self.count += 1
+        if record.worth:
             # The mean of all at first, then of about the last thousand.
-            self.known = min(self.known + 1, 1000)
-            self.average += (worth - self.average) / self.known
+            self._known = min(self._known + 1, 1000)
+            self.average += (record.worth - self.average) / self._known
+        shadows = self._shadows
+        if shadows is not None and shadows.came(record):
+            self._name = shadows.look(self._name, self.average)
+            self.mode = MODES[self._name]
+
+    def went(self, record: R) -> None:
+        """To make room."""
+        self.ghosts.put(record.mark, record.hits + 1, self.count)
+        self.count -= 1
+        if not self._full:
+            self._full = True
+            if self._shadows is not None:
+                self._shadows.begin()
 
 
 class _Class(Queue[R]):
@@ -145,7 +170,7 @@ class Weighed(Generic[R]):
 
     __slots__ = ("_critical", "_low", "_main", "_mode", "_settled", "_state", "_window")
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State[R]) -> None:
         self._state = state
         self._window: Queue[R] = Queue()
         self._main: _Main[R] | None = None
@@ -155,10 +180,7 @@ class Weighed(Generic[R]):
         self._settled = False
 
     def admit(self, record: R) -> None:
-        state = self._state
-        state.count += 1
-        state.learn(record.worth)
-        rank = record.rank
+        state, rank = self._state, record.rank
         if rank == LOW:
             self._low = self._low or Queue()
             self._low.append(record)
@@ -173,20 +195,43 @@ class Weighed(Generic[R]):
             else:
                 record.seen = record.hits
                 self._window.append(record)
+        state.came(record)
 
     def left(self, record: R) -> None:
         self._state.count -= 1
         self._remove(record)
 
-    def victim(self) -> R:
+    def victim(self, newcomer: R | None = None) -> R:
         state = self._state
         if self._mode is not state.mode:
             self._mode, self._settled = state.mode, False
         record = self._found()
+        if newcomer is not None and self._is_not_worth(newcomer, record):
+            state.ghosts.put(newcomer.mark, newcomer.hits + 1, state.count)
+            return newcomer
         self._remove(record)
-        state.ghosts.put(record.mark, record.hits + 1, state.count)
-        state.count -= 1
+        state.went(record)
         return record
+
+    def _is_not_worth(self, newcomer: R, record: R) -> bool:
+        """Whether it is much larger than others, and would drive out what is worth more.
+
+        Many would have to go for it, so that it has no window to wait in.
+        """
+        main, window = self._main, self._window
+        if main is None or newcomer.rank != NORMAL or record.rank != NORMAL:
+            return False
+        if newcomer.weight * (main.count + window.count) <= LARGER * (main.bytes + window.bytes):
+            return False
+        if not newcomer.hits:
+            newcomer.hits = self._state.ghosts.pop(newcomer.mark, self._mode.remembers)
+        mine = self._value(newcomer)
+        if type(record.place) is _Class:
+            return bool(main.age + mine < record.score)
+        return mine < self._value(record)
+
+    def _value(self, record: R) -> float:
+        return (record.worth or self._state.average) * (1 + record.hits) / record.weight
 
     def _found(self) -> R:
         """What goes next; it is still in the order."""
@@ -238,7 +283,7 @@ class Weighed(Generic[R]):
         """Into the main part."""
         main = self._main = self._main or _Main()
         record.seen = record.hits
-        value = self._state.worth(record.worth) * (1 + record.hits) / record.weight
+        value = self._value(record)
         main.put(record, value * HIGHER if record.rank == HIGH else value)
 
     def _remove(self, record: R) -> None:
@@ -249,10 +294,10 @@ class Weighed(Generic[R]):
             record.place.remove(record)
 
 
-def orders(eviction: Eviction) -> Callable[[], Order[Any]]:
+def orders(eviction: Eviction, capacity: int) -> Callable[[], Order[Any]]:
     """What makes the order of a tenant's records."""
     if eviction == "lru":
         return LeastRecentlyUsed
     if eviction == "lfu":
         return LeastFrequentlyUsed
-    return partial(Weighed, State(MODES["worth"]))
+    return partial(Weighed, State(capacity=capacity))

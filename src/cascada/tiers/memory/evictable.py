@@ -54,5 +54,8 @@ class Order(Protocol[R]):
     def left(self, record: R) -> None:
         """It was dropped, and must never be a victim."""
 
-    def victim(self) -> R:
-        """What is given up next, taken out of the order, which must not be empty."""
+    def victim(self, newcomer: R | None = None) -> R:
+        """What is given up next, taken out of the order, which must not be empty.
+
+        `newcomer`: for whom, if he is of the same tenant; he himself, if he is worth less.
+        """

@@ -38,7 +38,7 @@ class _Scored(Generic[R]):
     def left(self, record: R) -> None:
         self._heaps[record.rank].remove(record)
 
-    def victim(self) -> R:
+    def victim(self, newcomer: R | None = None) -> R:
         heap = self._heaps[min(each for each, heap in self._heaps.items() if heap)]
         score = self.score
         for _ in range(LOOKS):

@@ -168,42 +168,40 @@ class Records:
     def _placed(self, record: Record, now: float) -> Record | None:
         """It has a place in the order, after room was made, so that it is no victim itself."""
         while self.size > self.capacity:
-            if not self._give_up_one(now):
+            over = self._expiring.expired(now)
+            if over is not None:
+                self.drop(over)
+            elif (victim := self._worth_least(record)) is not record:
+                self._take_out(victim)
+            else:
                 self._remove(record)
                 return None
+            self.evictions += 1
         share = record.partition.share
         share.count += 1
         share.order.admit(record)
         self._expiring.admit(record, now)
         return record
 
-    def _give_up_one(self, now: float) -> bool:
-        """Whether there was one: who holds the most may have nothing but what he is storing."""
-        victim = self._expiring.expired(now)
-        if victim is not None:
-            self.evictions += 1
-            self.drop(victim)
-            return True
+    def _worth_least(self, newcomer: Record) -> Record:
+        """Of whoever holds the most: the newcomer himself, if he has nothing else."""
         share = self._shares.giver()
         if not share.count:
-            return False
-        self.evictions += 1
-        share.count -= 1
-        victim = share.order.victim()
-        self._expiring.left(victim)
-        self._remove(victim)
-        return True
+            return newcomer
+        return share.order.victim(newcomer if newcomer.partition.share is share else None)
 
     def drop(self, record: Record) -> None:
         """It is not kept any more."""
-        share = record.partition.share
-        share.count -= 1
-        share.order.left(record)
+        record.partition.share.order.left(record)
+        self._take_out(record)
+
+    def _take_out(self, record: Record) -> None:
+        """It has left its order."""
+        record.partition.share.count -= 1
         self._expiring.left(record)
         self._remove(record)
 
     def _remove(self, record: Record) -> None:
-        """It is in no order any more."""
         partition = record.partition
         del partition.records[record.resource_id]
         if not partition.records:

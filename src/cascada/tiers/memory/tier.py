@@ -84,8 +84,9 @@ class MemoryTier:
         self._now = clock.monotonic
         self.capacity = capacity_bytes
         self.names = InvalidationLog(ring)
+        make_order = orders(eviction, capacity_bytes)
         self.records = Records(
-            clock, capacity_bytes, self.names, kind_of, kind_for, due_at, orders(eviction)
+            clock, capacity_bytes, self.names, kind_of, kind_for, due_at, make_order
         )
         self.meanwhile = self.records.meanwhile
         self._seq = 0

@@ -1,0 +1,153 @@
+"""Which mode is best just now: small caches of sampled keys, one for each mode, are asked the same.
+
+A key is sampled by its mark, so that all that is asked of it is seen, in a share of the keys, and a
+shadow has that share of memory's bytes (C. Waldspurger et al., SHARDS, FAST 2015). A shadow holds
+no values. A hit tells nobody here, either: now and then it is looked at which of the sampled
+records were hit since, and in which order; so all of this costs a few per cent of what misses do.
+
+`adaptive.State` owns the one `Shadows` of a cache, and tells of each record that is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from operator import itemgetter
+from typing import Any, Final, Generic
+
+from cascada.tiers.memory.evictable import Evictable, Order, R
+
+SAMPLED: Final = 256
+"""Keys in memory that are sampled at least, if there are as many, and at most twice as many."""
+
+TURN: Final = 32
+"""Sampled records that are stored between two looks."""
+
+MEMORY: Final = 0.5 ** (1 / 4000)
+"""What a sampled request counts for after another one: half of it after 4,000."""
+
+BETTER: Final = 0.98
+"""Of the misses of the mode that is, those of one that takes its place."""
+
+ALL: Final = 2**20
+
+
+class Shade:
+    """A sampled key in one shadow."""
+
+    __slots__ = (
+        "after", "before", "hits", "mark", "place", "score", "seen", "used", "weight", "worth",
+    )  # fmt: skip
+    rank: Final = 1
+
+    def __init__(self, mark: int, weight: int, worth: float) -> None:
+        self.mark = mark
+        self.weight = weight
+        self.worth = worth
+        self.hits = self.seen = 0
+        self.used = 0.0
+        self.score: Any = 0.0
+        self.place: Any = None
+        self.before: Any = None
+        self.after: Any = None
+
+
+class _Shadow:
+    """A cache without values. `missed`: what its misses cost, the older ones less."""
+
+    def __init__(self, order: Order[Shade], room: int) -> None:
+        self._order = order
+        self._room = room
+        self._held: dict[int, Shade] = {}
+        self._size = 0
+        self.missed = 0.0
+
+    def ask(self, record: Evictable, mark: int, times: int, cost: float) -> None:
+        shade = self._held.get(mark)
+        if shade is not None:
+            shade.hits += times
+            return
+        self.missed += cost
+        weight = record.weight
+        if weight > self._room:
+            return
+        shade = Shade(mark, weight, record.worth)
+        while self._size + weight > self._room:
+            victim = self._order.victim(shade)
+            if victim is shade:
+                return
+            del self._held[victim.mark]
+            self._size -= victim.weight
+        self._held[mark] = shade
+        self._size += weight
+        self._order.admit(shade)
+        shade.hits += times - 1
+
+
+class Shadows(Generic[R]):
+    """`make_order` makes the order of a mode, by its name; `capacity` is memory's, in bytes."""
+
+    def __init__(
+        self, modes: list[str], make_order: Callable[[str], Order[Shade]], capacity: int
+    ) -> None:
+        self._modes = modes
+        self._make_order = make_order
+        self._capacity = capacity
+        self._most = ALL  # the marks below it are sampled
+        self._watched: dict[R, int] = {}  # with the hits that the shadows have been told
+        self._came: list[tuple[Any, R, int]] = []
+        self._shadows: dict[str, _Shadow] | None = None
+
+    def came(self, record: R) -> bool:
+        """It is stored. True: it is time for a look."""
+        if record.mark >> 40 & ALL - 1 >= self._most:
+            return False
+        self._watched[record] = record.hits
+        self._came.append((record.used, record, 1))
+        return len(self._came) >= TURN
+
+    def look(self, current: str, average: float) -> str:
+        """Tell the shadows what was asked for since; the mode that is best now."""
+        watched, asked = self._watched, self._came
+        self._came = []
+        for record, told in list(watched.items()):
+            if record.hits != told:
+                asked.append((record.used, record, record.hits - told))
+                watched[record] = record.hits
+            if record.place is None:
+                del watched[record]
+        if len(watched) > 2 * SAMPLED:
+            self._sample_fewer()
+        if self._shadows is None:
+            return current
+        asked.sort(key=itemgetter(0))
+        requests = 0
+        shadows = self._shadows
+        for _, record, times in asked:
+            requests += times
+            mark, cost = record.mark, record.worth or average
+            for shadow in shadows.values():
+                shadow.ask(record, mark, times, cost)
+        for shadow in shadows.values():
+            shadow.missed *= MEMORY**requests
+        best = min(shadows, key=lambda mode: shadows[mode].missed)
+        return best if shadows[best].missed < BETTER * shadows[current].missed else current
+
+    def begin(self) -> None:
+        """Memory is full: until now every mode would have had the same."""
+        room = self._capacity * self._most // ALL
+        self._shadows = {mode: _Shadow(self._make_order(mode), room) for mode in self._modes}
+        self._came = [(record.used, record, record.hits + 1) for record in self._watched]
+
+    def _sample_fewer(self) -> None:
+        self._most //= 2
+        kept = {
+            record: told
+            for record, told in self._watched.items()
+            if record.mark >> 40 & ALL - 1 < self._most
+        }
+        self._watched = kept
+        if self._shadows is not None:
+            missed = {mode: shadow.missed for mode, shadow in self._shadows.items()}
+            self.begin()
+            for mode, cost in missed.items():
+                self._shadows[mode].missed = cost
