@@ -27,7 +27,7 @@ def key_of(resource_id: str, tenant: str = "acme") -> Key:
 
 
 class Memory:
-    """A tier with room for a number of values of equal size, and a loader for whatever is missing."""
+    """A tier with room for a number of values of equal size."""
 
     def __init__(self, room: int, eviction: Eviction = "adaptive") -> None:
         self.clock = ManualClock()

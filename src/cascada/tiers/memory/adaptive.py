@@ -98,11 +98,16 @@ class State(Generic[R]):
     def went(self, record: R) -> None:
         """To make room."""
         self.ghosts.put(record.mark, record.hits + 1, self.count)
-        self.count -= 1
         if not self._full:
             self._full = True
             if self._shadows is not None:
                 self._shadows.begin()
+        self.left(record)
+
+    def left(self, record: R) -> None:
+        self.count -= 1
+        if self._shadows is not None:
+            self._shadows.gone(record)
 
 
 class _Class(Queue[R]):
@@ -198,7 +203,7 @@ class Weighed(Generic[R]):
         state.came(record)
 
     def left(self, record: R) -> None:
-        self._state.count -= 1
+        self._state.left(record)
         self._remove(record)
 
     def victim(self, newcomer: R | None = None) -> R:

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from operator import itemgetter
 from typing import Any, Final, Generic
 
-from cascada.tiers.memory.evictable import Evictable, Order, R
+from cascada.tiers.memory.evictable import Order, R
 
-SAMPLED: Final = 256
+SAMPLED: Final = 128
 """Keys in memory that are sampled at least, if there are as many, and at most twice as many."""
 
 TURN: Final = 32
@@ -61,16 +61,15 @@ class _Shadow:
         self._size = 0
         self.missed = 0.0
 
-    def ask(self, record: Evictable, mark: int, times: int, cost: float) -> None:
+    def ask(self, mark: int, weight: int, worth: float, times: int, cost: float) -> None:
         shade = self._held.get(mark)
         if shade is not None:
             shade.hits += times
             return
         self.missed += cost
-        weight = record.weight
         if weight > self._room:
             return
-        shade = Shade(mark, weight, record.worth)
+        shade = Shade(mark, weight, worth)
         while self._size + weight > self._room:
             victim = self._order.victim(shade)
             if victim is shade:
@@ -94,7 +93,9 @@ class Shadows(Generic[R]):
         self._capacity = capacity
         self._most = ALL  # the marks below it are sampled
         self._watched: dict[R, int] = {}  # with the hits that the shadows have been told
-        self._came: list[tuple[Any, R, int]] = []
+        # What was asked for: when, its mark, its weight, its worth, and how often. No record, or
+        # its value would be kept when it has gone.
+        self._asked: list[tuple[Any, int, int, float, int]] = []
         self._shadows: dict[str, _Shadow] | None = None
 
     def came(self, record: R) -> bool:
@@ -102,19 +103,26 @@ class Shadows(Generic[R]):
         if record.mark >> 40 & ALL - 1 >= self._most:
             return False
         self._watched[record] = record.hits
-        self._came.append((record.used, record, 1))
-        return len(self._came) >= TURN
+        self._note(record, 1)
+        return len(self._asked) >= TURN
+
+    def gone(self, record: R) -> None:
+        """It is kept no more."""
+        told = self._watched.pop(record, None)
+        if told is not None and record.hits != told:
+            self._note(record, record.hits - told)
+
+    def _note(self, record: R, times: int) -> None:
+        self._asked.append((record.used, record.mark, record.weight, record.worth, times))
 
     def look(self, current: str, average: float) -> str:
         """Tell the shadows what was asked for since; the mode that is best now."""
-        watched, asked = self._watched, self._came
-        self._came = []
-        for record, told in list(watched.items()):
+        watched, asked = self._watched, self._asked
+        for record, told in watched.items():
             if record.hits != told:
-                asked.append((record.used, record, record.hits - told))
+                self._note(record, record.hits - told)
                 watched[record] = record.hits
-            if record.place is None:
-                del watched[record]
+        self._asked = []
         if len(watched) > 2 * SAMPLED:
             self._sample_fewer()
         if self._shadows is None:
@@ -122,11 +130,10 @@ class Shadows(Generic[R]):
         asked.sort(key=itemgetter(0))
         requests = 0
         shadows = self._shadows
-        for _, record, times in asked:
+        for _, mark, weight, worth, times in asked:
             requests += times
-            mark, cost = record.mark, record.worth or average
             for shadow in shadows.values():
-                shadow.ask(record, mark, times, cost)
+                shadow.ask(mark, weight, worth, times, worth or average)
         for shadow in shadows.values():
             shadow.missed *= MEMORY**requests
         best = min(shadows, key=lambda mode: shadows[mode].missed)
@@ -136,7 +143,9 @@ class Shadows(Generic[R]):
         """Memory is full: until now every mode would have had the same."""
         room = self._capacity * self._most // ALL
         self._shadows = {mode: _Shadow(self._make_order(mode), room) for mode in self._modes}
-        self._came = [(record.used, record, record.hits + 1) for record in self._watched]
+        self._asked = []
+        for record in self._watched:
+            self._note(record, record.hits + 1)
 
     def _sample_fewer(self) -> None:
         self._most //= 2
