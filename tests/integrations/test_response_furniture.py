@@ -1,6 +1,7 @@
 """`cached_response` in an application: FastAPI does all that it does without it."""
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Annotated, Any
 
 import httpx
@@ -39,6 +40,16 @@ async def unlike(app: FastAPI) -> tuple[dict[str, Any], list[tuple[int, bytes, d
             fields = {k: v for k, v in got.headers.items() if k not in added}
             answers.append((got.status_code, got.content, fields))
     return app.openapi(), answers
+
+
+def decorated(endpoint: Callable[..., Any]) -> Callable[..., Any]:
+    """As many decorators do it: a plain function, which returns what is to be awaited."""
+
+    @wraps(endpoint)
+    def plain(**values: Any) -> Any:
+        return endpoint(**values)
+
+    return plain
 
 
 def furnished(keep: Callable[[Any], Any]) -> FastAPI:
@@ -81,6 +92,12 @@ def furnished(keep: Callable[[Any], Any]) -> FastAPI:
     @keep
     async def default() -> str:
         return "<p>"
+
+    @router.get("/decorated")
+    @keep
+    @decorated
+    async def under_another(agent_id: int = 7) -> int:
+        return agent_id
 
     @router.get("/none")
     @keep

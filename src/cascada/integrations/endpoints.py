@@ -19,6 +19,20 @@ def name_of(endpoint: Callable[..., Any]) -> str:
     return str(getattr(endpoint, "__qualname__", type(endpoint).__qualname__))
 
 
+def is_async(endpoint: Callable[..., Any]) -> bool:
+    """Whether it is to be awaited: also an object that is called, and what a decorator has made of
+    an async function, which FastAPI awaits as well."""
+    forms = endpoint, inspect.unwrap(endpoint), getattr(endpoint, "__call__", None)  # noqa: B004
+    return any(map(inspect.iscoroutinefunction, forms))
+
+
+def is_generator(endpoint: Callable[..., Any]) -> bool:
+    forms = endpoint, inspect.unwrap(endpoint)
+    return any(
+        inspect.isgeneratorfunction(each) or inspect.isasyncgenfunction(each) for each in forms
+    )
+
+
 def tells(given: object) -> bool:
     """Whether it is a function that tells names, and not names."""
     return callable(given) and not isinstance(given, type)

@@ -23,7 +23,7 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from hashlib import blake2b
 from typing import Any, Final, ParamSpec
 
@@ -40,7 +40,15 @@ from cascada.codecs.digest import generate_resource_id_hash
 from cascada.engine.decide import NO_REFRESH
 from cascada.engine.loading.loaders import SingleLoader
 from cascada.integrations.conditional import field_names, why_not_kept
-from cascada.integrations.endpoints import is_a, name_of, telling, tells, with_both
+from cascada.integrations.endpoints import (
+    is_a,
+    is_async,
+    is_generator,
+    name_of,
+    telling,
+    tells,
+    with_both,
+)
 from cascada.integrations.kept import Kept, Told, shown
 from cascada.integrations.opened import cache_of
 from cascada.integrations.routes import Rendering, rendering_of
@@ -144,12 +152,9 @@ class CachedEndpoint:
         cache: Cache | None,
     ) -> None:
         arguments.function(endpoint, "cached_response", "the endpoint, a function")
-        if inspect.isgeneratorfunction(endpoint) or inspect.isasyncgenfunction(endpoint):
+        if is_generator(endpoint):
             raise Misuse(f"{name_of(endpoint)} is a generator: what it streams is not kept")
-        self._endpoint = endpoint
-        self._is_async = inspect.iscoroutinefunction(endpoint) or inspect.iscoroutinefunction(
-            getattr(endpoint, "__call__", None)  # noqa: B004 - an object with an async __call__
-        )
+        self._endpoint, self._is_async = endpoint, is_async(endpoint)
         self._identity = f"{getattr(endpoint, '__module__', '')}.{name_of(endpoint)}"
         self.data_type = arguments.data_type(data_type or self._identity)
         self.vary, self.max_age = vary, max_age
@@ -188,12 +193,11 @@ class CachedEndpoint:
         answer.__signature__ = self._signature  # type: ignore[attr-defined]  # as FastAPI reads it
         return answer
 
-    def run(self, values: dict[str, Any], *args: Any) -> Awaitable[Any]:
+    async def run(self, values: dict[str, Any], *args: Any) -> Any:
         """What the endpoint returns: a plain one in a thread, as without a cache."""
         if self._is_async:
-            made: Awaitable[Any] = self._endpoint(*args, **values)
-            return made
-        return run_in_threadpool(self._endpoint, *args, **values)
+            return await self._endpoint(*args, **values)
+        return await run_in_threadpool(self._endpoint, *args, **values)
 
     async def _respond(self, request: Request, response: Response, values: dict[str, Any]) -> Any:
         handle = self._handle(request, values)

@@ -31,7 +31,7 @@ _SAME: Final = (
 
 
 class Rendering:
-    """One route, whose endpoint varies by these header fields and takes these arguments to no end.
+    """One route, whose answer varies by the fields `vary`, and not by the arguments `ignore`.
 
     in_url: the endpoint's arguments that are read from the path or the query. vary: what is to be
     told of the route in the field of that name. keyed: the header fields that tell its requests
