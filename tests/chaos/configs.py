@@ -66,8 +66,10 @@ class Configuration:
 
 
 # So short that an outage outlasts it, and what is pending is met, too.
-# And willing to bring much ahead, where a workload has it.
-_HASTY: Final = Limits(degraded_l1_ttl=0, invalidate_patience=0.5, prefetch_budget=0.5)
+# And willing to bring much ahead, where a workload has it, and to move entries all the time.
+_HASTY: Final = Limits(
+    degraded_l1_ttl=0, invalidate_patience=0.5, prefetch_budget=0.5, optimize_every=0.1
+)
 
 
 def _memory(folder: Path, slot: int) -> Cache:

@@ -44,8 +44,10 @@ MAX_MOVES: Final = 1000
 MAX_BYTES: Final = 64 * 2**20
 """What one call may move if nobody says."""
 
-LOOKED_AT: Final = 20_000
-"""Records that one call looks at for those to give up: some milliseconds, in one step."""
+LOOKED_AT: Final = 4000
+MOST_LISTED: Final = 100_000
+"""Records that one call looks at for those to give up, and of how many: some milliseconds, in one
+step."""
 
 AT_ONCE: Final = 100
 """Entries of one step, between which others have their turn."""
@@ -169,12 +171,14 @@ class Mover:
             return Plan()
         # So many of READS a count of one stands for.
         each = counts.below / counts.reads / stack.trace.heat.noted * READS
-        wanted = await self._wanted(max_moves, each)
-        held = await self._held(max_moves, READS / counts.reads) if wanted else []
+        wanted = await self._wanted(max_moves, max_bytes, each)
+        room = memory.capacity - memory.records.size
+        lacking = sum(each.weight for each in wanted) - room
+        held = await self._held(max_moves, lacking, READS / counts.reads) if lacking > 0 else []
         return plan(
             wanted,
             held,
-            room=memory.capacity - memory.records.size,
+            room=room,
             seconds=self._seconds(),
             max_moves=max_moves,
             max_bytes=max_bytes,
@@ -188,7 +192,7 @@ class Mover:
                 told[name] = latency.seconds / answers
         return told
 
-    async def _wanted(self, most: int, each: float) -> list[Wanted]:
+    async def _wanted(self, most: int, max_bytes: int, each: float) -> list[Wanted]:
         """What was read below, and is there now."""
         hot = {
             key: count * each
@@ -197,19 +201,27 @@ class Mover:
             if (record := self._stack.memory.records.get(key)) is None or not record.is_valid
         }
         found = []
-        for key, (tier, entry, size, passed) in (await self._where(hot)).items():
+        for key, (tier, entry, size, passed) in (await self._where(hot, max_bytes)).items():
             if entry.flags & Flag.ABSENT or entry.fresh_until <= self._stack.now():
                 continue
             weight = RECORD + size + len(key.resource_id)
             found.append(Wanted(key, tier, hot[key], size, weight, passed))
         return found
 
-    async def _held(self, most: int, each: float) -> list[Held]:
-        """What memory has and would be missed least, as far as a tier below has it."""
-        records = list(islice(self._stack.memory.records, LOOKED_AT))
-        coldest = {record.key: record for record in nsmallest(most, records, key=self._density)}
+    async def _held(self, most: int, lacking: int, each: float) -> list[Held]:
+        """What memory has and would be missed least, as far as a tier below has it: about so many
+        bytes as are lacking."""
+        # A few of very many, the same ones each time.
+        records = list(islice(self._stack.memory.records, MOST_LISTED))
+        some = records[:: len(records) // LOOKED_AT + 1]
+        coldest: dict[Key, Record] = {}
+        for record in nsmallest(most, some, key=self._density):
+            coldest[record.key] = record
+            lacking -= record.weight
+            if lacking <= 0:
+                break
         held = []
-        for key, (tier, _, _, _) in (await self._where(coldest)).items():
+        for key, (tier, _, _, _) in (await self._where(coldest, MAX_BYTES)).items():
             record = coldest[key]
             hits = self._hits(record) * each
             held.append(Held(key, tier, hits, len(record.data), record.weight, record.priority))
@@ -226,9 +238,11 @@ class Mover:
         measured, age = now - self._moved_at, now - record.born
         return record.hits * measured / age if age > measured else float(record.hits)
 
-    async def _where(self, keys: Iterable[Key]) -> dict[Key, tuple[str, Entry, int, str | None]]:
+    async def _where(
+        self, keys: Iterable[Key], max_bytes: int
+    ) -> dict[Key, tuple[str, Entry, int, str | None]]:
         """The first tier below memory that has each, the entry, its size, and the shared tier that
-        was passed. Large payloads are not brought for that."""
+        was passed. Large payloads are not brought for that; after `max_bytes` of others it ends."""
         found: dict[Key, tuple[str, Entry, int, str | None]] = {}
         passed: str | None = None
         open_ = list(keys)
@@ -236,6 +250,8 @@ class Mover:
             missing: list[Key] = []
             for first in range(0, len(open_), AT_ONCE):
                 some = open_[first : first + AT_ONCE]
+                if max_bytes <= 0:
+                    break
                 try:
                     answers = await tier.glance(some)
                 except TierUnavailable:
@@ -246,6 +262,7 @@ class Mover:
                         large = told_of_only(answer)
                         size = int(entry.data) if large else len(entry.data)
                         found[key] = tier.name, entry, size, passed
+                        max_bytes -= 0 if large else size
                     else:
                         missing.append(key)
             else:
