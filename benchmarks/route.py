@@ -193,6 +193,8 @@ async def measure(quick: bool) -> list[Row]:
     return [
         Row(READ, read.over(timings[CONSTANT]), "x", CONSTANT, 1.2, ns(read.ns)),
         Row(READ, read.over(timings[OWN]), "x", "a constant in its place and with its dependency"),
+        *(Row(name, timings[name].over(timings[HANDLE]), "x", HANDLE, took=ns(timings[name].ns))
+          for name in (KEPT, UNCHANGED)),
         *(Row(name, timing.over(timings[INSTEAD]), "x", INSTEAD, took=ns(timing.ns))
           for name, timing in timings.items()),
     ]  # fmt: skip

@@ -1,5 +1,6 @@
 """`cached_response`: what is given again, to whom, and what is not."""
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, Any
@@ -153,6 +154,46 @@ async def test_a_route_ends_it_by_tag_and_whatever_it_was_made_of(
     await http.put("/document/2?by=pages")
     await read()
     assert runs["show"] == 6, "a tag of both"
+
+
+async def test_what_was_read_before_a_change_is_not_kept_after_it(
+    app: FastAPI, http: httpx.AsyncClient, runs: Runs
+) -> None:
+    text, read, go = ["old"], asyncio.Event(), asyncio.Event()
+
+    @app.get("/by/{name}")
+    @cached_response(ttl=60, tags=("pages",))
+    async def page(name: str, mine: Mine) -> str:
+        async def row() -> str:
+            return text[0]
+
+        said: str = (await mine.load("document", "1", row)).value if name == "source" else text[0]
+        runs(name)
+        read.set()
+        await go.wait()
+        return said
+
+    @app.put("/by/{name}")
+    async def write(name: str, mine: Mine) -> None:
+        if name == "source":
+            await mine.invalidate("document", "1")
+        else:
+            await mine.invalidate(tag="pages")
+
+    for name in ("source", "tag"):
+        text[0] = "old"
+        first = asyncio.ensure_future(http.get(f"/by/{name}"))
+        await read.wait()
+        text[0] = "new"
+        assert (await http.put(f"/by/{name}")).status_code == 200
+        later = asyncio.ensure_future(http.get(f"/by/{name}"))
+        await asyncio.sleep(0)
+        go.set()
+        assert (await first).json() == "old", "it had asked before"
+        assert (await later).json() == (await http.get(f"/by/{name}")).json() == "new"
+        assert runs[name] == 2
+        read.clear()
+        go.clear()
 
 
 async def test_nobody_gets_it_before_the_dependencies_have_passed(

@@ -49,6 +49,7 @@ from cascada import (
 )
 from cascada.ai import Tools, request_id
 from cascada.integrations import langgraph
+from cascada.integrations.fastapi import cached_response, handle_from
 from cascada.integrations.langchain import CascadaByteStore, CascadaCache
 
 
@@ -370,6 +371,18 @@ async def asked_by_frameworks() -> None:
     CascadaCache(cache, tenants="acme")  # type: ignore[call-arg]
     of_langgraph = langgraph.CascadaCache[int](cache, allow=[Repository])
     assert_type(await of_langgraph.aget([(("a",), "k")]), dict[tuple[tuple[str, ...], str], int])
+
+
+@cached_response(ttl=60, tags=lambda page_id: [f"page:{page_id}"], vary=["Accept-Language"])
+def page(page_id: int) -> str:
+    return "text"
+
+
+async def served_over_http() -> None:
+    assert_type(await page(7), Any)
+    handle_from(lambda request: request.headers["X-Tenant-ID"], cache)
+    await page("7")  # type: ignore[arg-type]
+    cached_response(60)  # type: ignore[call-arg]
 
 
 try:
