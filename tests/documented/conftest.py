@@ -11,6 +11,7 @@ from tests.scenarios.conftest import clock as clock
 from tests.scenarios.conftest import flaky as flaky
 from tests.scenarios.conftest import make_cache as make_cache
 from tests.scenarios.conftest import nothing_left_behind as nothing_left_behind
+from tests.scenarios.conftest import warm as warm
 
 
 @pytest.fixture(params=["memory", "sqlite", "redis and sqlite"])

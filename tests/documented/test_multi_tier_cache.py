@@ -30,6 +30,7 @@ from tests.documented import multi_tier_cache as document
 from tests.documented.observed import answer
 from tests.documented.sections import without_a_test
 from tests.scenarios.conftest import MakeCache
+from tests.servers.redis import RedisServer
 
 SECTIONS = [
     "arquitectura",
@@ -151,7 +152,7 @@ async def test_n_estrategias_personalized_cache(cache: Cache) -> None:
 
 
 async def test_n_metricas_estadisticas_completas(
-    cache: Cache, capsys: pytest.CaptureFixture[str]
+    warm: Cache, capsys: pytest.CaptureFixture[str]
 ) -> None:
     await document.estadisticas()
     nothing = [f"l{n}: 0.00% hit ratio" for n in (1, 2, 3)]
@@ -167,8 +168,12 @@ async def test_n_metricas_estadisticas_completas(
     told = await get_cache_analytics()
     assert told["global_statistics"]["total_requests"] == 4
     memory = told["layer_statistics"]["l1"]
-    assert (memory["hits"], memory["misses"], memory["entries"]) == (3, 1, 1)
+    assert (memory["hits"], memory["misses"], memory["entries"]) == (3, 1, 2)
     assert memory["capacity_bytes"] > memory["size_bytes"] > 100
+    for name, data in told["layer_statistics"].items():
+        there = name in await answer(warm)
+        assert (data["capacity_bytes"] > 0) is there, "an absent layer is 0 in all"
+        assert there or not any(data.values())
 
 
 async def test_n_metricas_optimizacion_automatica(cache: Cache, tiers: str) -> None:
@@ -241,10 +246,17 @@ async def test_n_casos_de_uso_metricas_del_dashboard(cache: Cache, clock: Manual
     assert len(calculated) == 2
 
 
-async def test_n_casos_de_uso_configuraciones(cache: Cache, clock: ManualClock) -> None:
+async def test_n_casos_de_uso_configuraciones(
+    cache: Cache, clock: ManualClock, tiers: str, request: pytest.FixtureRequest
+) -> None:
     await document.configuraciones({"dark": True})
     clock.advance(29 * 86400)
     assert await get_cached_value("config:app_settings") == {"dark": True}
+    if "redis" in tiers:  # whose restart must not forget it
+        server: RedisServer = request.getfixturevalue("redis_server")
+        server.flush()
+        inside(cache).memory.flush()
+        assert await get_cached_value("config:app_settings") == {"dark": True}
 
 
 # --- Consideraciones de Seguridad ---------------------------------------------------------------
