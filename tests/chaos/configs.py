@@ -23,7 +23,7 @@ from cascada.testing.inside import InsidePoll, inside
 from cascada.tiers.capabilities import L1_LEASE, Change, Fate
 from cascada.tiers.polled_feed import Changes, PolledFeed
 from cascada.tiers.sqlite.tier import SqliteTier
-from tests.chaos.keyspace import POLICIES
+from tests.chaos.keyspace import POLICIES, placed_policies
 from tests.chaos.redis_ground import Ground, ProxiedTier, redis_ground
 from tests.chaos.witness import Promise, Witness
 
@@ -134,6 +134,14 @@ def _durable_ground(folder: Path, workers: int) -> AbstractContextManager[Ground
     return redis_ground(folder, workers, "--appendonly", "yes", "--appendfsync", "always")
 
 
+def _spared(folder: Path, slot: int) -> Cache:
+    """Processes that do not mean the same types by `durable=False`."""
+    database = SqliteTier(folder / DATABASE, namespace="chaos", clock=SystemClock())
+    return Cache(
+        tiers=[ProxiedTier(folder, slot), database], policies=placed_policies(slot), limits=_HASTY
+    )
+
+
 def _alone(folder: Path, slot: int) -> Cache:
     """Redis alone, and all defaults: memory keeps what is loaded and set while Redis is away."""
     return Cache(tiers=[ProxiedTier(folder, slot, whole=True)], policies=POLICIES)
@@ -234,6 +242,17 @@ CONFIGURATIONS: Final = {
             ),
             settle=6.0,
             stand=_durable_ground,
+        ),
+        Configuration(
+            "spared",
+            "the same; each process spares the database other types",
+            4,
+            Promise(lease=PUSH),
+            _spared,
+            faults=("stop", "kill", "lock", *ON_REDIS),
+            settle=4.0,
+            loses=True,
+            stand=redis_ground,
         ),
         Configuration(
             "redis-alone",

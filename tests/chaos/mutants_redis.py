@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cascada.engine.reading import snapshots
+from cascada.engine.reading.lookup import Lookup
 from cascada.engine.request import Answer
 from cascada.engine.stack import Stack
 from cascada.engine.tasks.singleflight import Waiter
@@ -276,9 +277,9 @@ def followers_trust_on_redis() -> None:
 )
 def sources_from_redis() -> None:
     def but_memory(original: Any) -> Any:
-        def made(self: Stack, *tiers: Any, **how: Any) -> None:
-            original(self, *tiers, **how)
-            self.above_the_lowest &= {"l1"}
+        def made(self: Lookup, *asked: Any, **how: Any) -> None:
+            original(self, *asked, **how)
+            self.refused &= {"l1"}
 
         return made
 
@@ -290,7 +291,7 @@ def sources_from_redis() -> None:
 
         return slow
 
-    swap(Stack, "__init__", but_memory)
+    swap(Lookup, "__init__", but_memory)
     swap(RedisTier, "invalidate", invalidate)
 
 

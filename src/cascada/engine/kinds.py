@@ -151,6 +151,9 @@ class Kinds:
             **BUILT_IN, **{name: with_built_in(name, given) for name, given in policies.items()}
         }  # fmt: skip
         self._default = default
+        self._never_durable = frozenset(
+            name for name, policy in self._policies.items() if policy.durable is False
+        )
         self.default_ttl = default_ttl
         self._kinds: dict[tuple[str, str], Kind] = {}
         self._shared: dict[str, Kind] = {}
@@ -232,6 +235,11 @@ class Kinds:
         rest = () if self._rest is None else (self._rest,)
         arms = chain.from_iterable(self._arms.values())
         return [*self._kinds.values(), *self._shared.values(), *rest, *arms]
+
+    @property
+    def never_durable(self) -> frozenset[str]:
+        """The types that were said from the beginning to be kept out of the database."""
+        return self._never_durable
 
     @property
     def strict(self) -> bool:

@@ -25,6 +25,7 @@ from weakref import WeakSet
 from cascada.engine.bridge import bridge
 from cascada.engine.loading import dependencies as sources
 from cascada.engine.reading.fast_path import hits
+from cascada.engine.sparing import agree, may_spare
 from cascada.engine.stack import Stack
 from cascada.engine.tasks.callers import OtherLoop
 from cascada.engine.tasks.crossing import Crossing, Cut
@@ -247,6 +248,8 @@ class Lifecycle:
             self._first_look = stack.background.run(self._look(self._feed, connected), "first look")
         if stack.lower:
             stack.background.keep_running(partial(keep_redelivering, stack), "redelivery")
+        if may_spare(stack):
+            stack.background.keep_running(partial(agree, stack), "sparing")
         if stack.behind is not None:
             stack.behind.begin()
             stack.background.keep_running(stack.behind.run, "write behind")

@@ -25,7 +25,7 @@ from cascada.model.dependencies import Dependencies
 from cascada.model.entry import UNSET, Entry, Flag
 from cascada.model.errors import SerializationError
 from cascada.model.freshness import Freshness
-from cascada.model.keys import Key
+from cascada.model.keys import Key, quote
 from cascada.model.limits import Limits
 from cascada.tiers.coalesce import Coalescer
 from cascada.tiers.contract import Tier
@@ -112,9 +112,10 @@ class Stack:
         self.levels: dict[Tier, int] = {
             tier: _LEVELS.get(tier.name, min(depth, 3)) for depth, tier in enumerate(self.tiers, 1)
         }
+        # Types of which the lowest tier has nothing, and never will (`engine/sparing`), quoted.
+        self.spared: frozenset[str] = frozenset()
         self.reads_around = reads_around
         self.writes_around = writes_around
-        self.above_the_lowest = frozenset(tier.name for tier in self.tiers[:-1])
         self.kinds = kinds
         self.codec = codec
         self.behind: WriteBehind | None = None
@@ -242,8 +243,14 @@ class Stack:
         Not where another one is below that, which has it; nor for a type that is served from memory
         only as long as nothing can have ended it.
         """
-        alone = len(self.lower) == 1 and self.degraded_l1_ttl > 0
+        alone = len(self.lower_of(request)) == 1 and self.degraded_l1_ttl > 0
         return alone and not request.kind.policy.strict
+
+    def lower_of(self, request: Request) -> tuple[GuardedTier, ...]:
+        """The tiers below memory that have to do with this request's type."""
+        if self.spared and quote(request.key.data_type) in self.spared:
+            return self.lower[:-1]
+        return self.lower
 
     def keys_for(self, tier: Tier, candidates: tuple[Key, ...]) -> tuple[Key, ...]:
         """Which candidates a tier is asked for.

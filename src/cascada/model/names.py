@@ -48,6 +48,17 @@ def key_named(name: str) -> Key | None:
     return Key.parse(name[2:]) if name.startswith(OF_ONE_KEY) else None
 
 
+def type_named(name: str) -> str | None:
+    """The data type, as it is written there, whose keys or resources a name is about; None of tags,
+    tenants and context parts, which may be about any."""
+    if name[0] not in _OF_A_TYPE:
+        return None
+    return name.split(":", 3)[2]
+
+
+_OF_A_TYPE = frozenset("kersyq")
+
+
 def tag_name(tenant: str, tag: str) -> str:
     return f"#:{quote(tenant)}:{quote(arguments.identity(tag, 'tag'))}"
 

@@ -10,6 +10,7 @@ is a must for the first tier below memory.
 | `Outbox` | SQLite | `engine/writing/redelivery`, of the lowest tier |
 | `KeepsJournal` | Redis | `engine/build`, for WRITE_BEHIND, of the first tier below memory |
 | `TakesChanges` | SQLite | `engine/build`, for WRITE_BEHIND, of the lowest tier |
+| `Spares` | SQLite | `engine/sparing`, of the lowest tier, if another is above it |
 | `LoadsByTurns` | SQLite | `engine/build`, of the lowest tier |
 | `Inspectable`, `Remembers` | memory, Redis, SQLite | `engine/reading/explain` |
 | `Connected` | Redis | `engine/lifecycle`, on each event loop |
@@ -276,6 +277,16 @@ class TakesChanges(Protocol):
 
     async def apply(self, changes: Sequence[Change]) -> list[Fate]:
         """Write each, once, unless a later one of its key was written or its fence is void."""
+        ...
+
+
+@runtime_checkable
+class Spares(Protocol):
+    """A tier that remembers, for all processes, of which types it keeps nothing."""
+
+    async def spare(self, types: frozenset[str]) -> frozenset[str]:
+        """From now on nothing is kept of these (quoted) types, nor of what is made of them: who
+        does not know it stores in vain. The answer is all that are so."""
         ...
 
 

@@ -50,14 +50,17 @@ class Lookup:
     ) -> None:
         self.stack = stack
         self.items = list(map(Item, requests))
+        # All are of one type.
+        self.lower = stack.lower_of(requests[0]) if requests else stack.lower
         self._loading = loading
         self._at_once = at_once
         # The load that it is a part of, and so the tiers whose values it may not be given: what it
         # has looked at there, it has not.
         self.context = sources.current(stack)
-        self.refused: frozenset[str] = (
-            frozenset() if self.context is None else stack.above_the_lowest
-        )
+        self.refused: frozenset[str] = frozenset()
+        if self.context is not None:
+            names = [stack.memory.name, *[tier.name for tier in self.lower]]
+            self.refused = frozenset(names[:-1])
         if at_once:
             self.refused |= {stack.memory.name}
 
@@ -82,7 +85,7 @@ class Lookup:
     async def run(self) -> list[Item]:
         """Ask tier after tier until each item has an answer, and fill what was passed."""
         self.in_memory()
-        if self.stack.lower:
+        if self.lower:
             await self.below()
         return self.items
 
@@ -95,7 +98,7 @@ class Lookup:
             if len(keys) > 1:
                 keys = stack.keys_for(memory, keys)
             self._take(memory, item, list(map(memory.look, keys)))
-            if item.answer is None and (self._loading or stack.lower):
+            if item.answer is None and (self._loading or self.lower):
                 since = request.since
                 seen = item.seen[memory.name][0] if since is None else since.get(memory.name, NEVER)
                 # Memory that may not be trusted is filled all the same: what it kept would else
@@ -122,7 +125,7 @@ class Lookup:
     async def _ask_below(self, shared: SharedRead | None) -> None:
         pending = self.pending()
         partly: list[Answer | None] = []
-        for tier in self.stack.lower:
+        for tier in self.lower:
             if not pending:
                 return
             await self._ask(tier, pending, shared)
@@ -162,7 +165,7 @@ class Lookup:
             for item, answer in zip(self.items, above, strict=True):
                 item.answer = answer
         some = 0 < len(self.pending()) < len(self.items)
-        if not some or tier is self.stack.lower[-1]:
+        if not some or tier is self.lower[-1]:
             return []
         taken = [item.answer for item in self.items]
         for item in self.items:

@@ -82,7 +82,11 @@ async def complete(stack: Stack, snapshots: Sequence[Snapshot]) -> None:
     Their caller reads its row after this, so that what the tiers say now is early enough.
     """
     for tier in stack.lower:
-        unasked = [snapshot for snapshot in snapshots if tier.name not in snapshot.seen]
+        unasked = [
+            each
+            for each in snapshots
+            if tier.name not in each.seen and tier in stack.lower_of(each.request)
+        ]
         if unasked:
             await _ask(tier, unasked)
 

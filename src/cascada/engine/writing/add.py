@@ -121,12 +121,12 @@ async def _read(stack: Stack, request: Request) -> Answers:
     if not stack.lower:
         return {stack.memory: stack.memory.look(request.key)}
     seen: dict[Tier, Found | Missing] = {}
-    for tier in stack.lower[:-1]:
+    *above, lowest = stack.lower_of(request)
+    for tier in above:
         try:
             (seen[tier],) = await tier.read([request.key])
         except TierUnavailable as error:
             stack.trace.tier_failed(tier.name, str(error))
-    lowest = stack.lower[-1]
     (seen[lowest],) = await lowest.read_for_certain([request.key])
     return seen
 
@@ -140,14 +140,15 @@ def is_value(request: Request, answer: Found | Missing) -> bool:
 
 async def _decide(stack: Stack, request: Request, entry: Entry, seen: Answers) -> Filled:
     """What the lowest tier says."""
-    lowest = stack.tiers[-1]
+    lower = stack.lower_of(request)
+    lowest: Tier = lower[-1] if lower else stack.memory
     lease = await once_lease(lowest, request, seen)
     if isinstance(lowest, GuardedTier):
         try:
             filled = await lowest.fill_for_certain(lease, entry)
         except Unanswered:
             # If it is there all the same, those above must not go on without it.
-            if above := stack.lower[:-1]:
+            if above := stack.lower_of(request)[:-1]:
                 await redelivery.defer(stack, above, [key_name(request.key)])
             raise
     else:
@@ -178,10 +179,11 @@ async def _tell_above(
     What one of them cannot be told it is told later, and not read before.
     """
     memory, names = stack.memory, [key_name(request.key)]
-    numbered = filled.seq if stack.lower[-1] is stack.authority else None
+    *above, lowest = stack.lower_of(request)
+    numbered = filled.seq if lowest is stack.authority else None
     kept = filled.outcome is Outcome.PLAIN
     unreached: list[GuardedTier] = []
-    for tier in reversed(stack.lower[:-1]):
+    for tier in reversed(above):
         kept = kept and tier in seen
         here = places is None or tier in places
         try:

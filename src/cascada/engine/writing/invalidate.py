@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 
 from cascada.engine.reading import read
 from cascada.engine.request import Answer, Request
+from cascada.engine.sparing import of_all, reaching
 from cascada.engine.stack import Stack
 from cascada.engine.tasks.background import Unfinished
 from cascada.engine.writing import redelivery
@@ -63,16 +64,18 @@ async def invalidate(
         numbered: Invalidation | None = None
         ends = asyncio.get_running_loop().time() + stack.invalidate_patience
         for tier in reversed(stack.lower):
+            if not (borne := reaching(stack, tier, names)):
+                continue  # it has nothing, and never will have, that one of them names
             until = min(ends, tier.worth_waiting_until(stack.invalidate_patience))
             drop = partial(stack.memory.void, names)
             try:
                 told = await tier.invalidate(
-                    names, strict=strict, until=until if insist else None, on_late=drop
+                    borne, strict=strict, until=until if insist else None, on_late=drop
                 )
             except TierUnavailable as error:
                 unreached[tier] = str(error)
                 continue
-            results.append(told)
+            results.append(told if borne is names else of_all(names, borne, told))
             if tier is stack.authority:
                 numbered = told
         if numbered is not None:

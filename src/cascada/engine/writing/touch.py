@@ -20,7 +20,6 @@ from cascada.engine.tasks.background import Unfinished
 from cascada.engine.writing import redelivery
 from cascada.model.entry import Entry, Flag
 from cascada.model.errors import TierUnavailable
-from cascada.model.keys import Key
 from cascada.model.names import entry_name
 from cascada.model.policy import Policy
 from cascada.tiers.contract import Found, Renewed, Tier, Touched
@@ -57,14 +56,14 @@ async def _touch(stack: Stack, request: Request, renewed: Renewed) -> bool:
         with suppress(TierUnavailable):
             await stack.behind.settle([key])
     since, had = memory.moment(), memory.records.get(key)
-    told, unreached = await _tell(stack, key, renewed)
+    told, unreached = await _tell(stack, request, renewed)
     touched = next((each for each in told.values() if each.entry is not None), None)
     if touched is None and not (stack.authority in told and _gives(had, renewed)):
         return False
     if touched is not next(iter(told.values())):
         # A load that began before may yet store the old life below the tier that had the value. And
         # of what the tiers have evicted no memory is to go on with the old life.
-        told, unreached = await _tell(stack, key, renewed, below=True)
+        told, unreached = await _tell(stack, request, renewed, below=True)
     numbered = told.get(stack.authority)
     if numbered is None:
         memory.void(names)
@@ -79,7 +78,7 @@ async def _touch(stack: Stack, request: Request, renewed: Renewed) -> bool:
         return False
     # What a tier above has that is away may have had a longer life given than the lowest, when that
     # was away.
-    if unreached and (stack.lower[-1] not in unreached or _ends_earlier(touched)):
+    if unreached and (stack.lower_of(request)[-1] not in unreached or _ends_earlier(touched)):
         return await redelivery.defer(stack, unreached, names)
     return True
 
@@ -90,15 +89,15 @@ def _gives(record: Record | None, renewed: Renewed) -> bool:
 
 
 async def _tell(
-    stack: Stack, key: Key, renewed: Renewed, *, below: bool = False
+    stack: Stack, request: Request, renewed: Renewed, *, below: bool = False
 ) -> tuple[dict[Tier, Touched], list[GuardedTier]]:
     """What those tiers did that answer, the lowest first, and those that do not. `below`: all of
     them are to refuse the old life, whatever they have."""
     told: dict[Tier, Touched] = {}
     unreached: list[GuardedTier] = []
-    for tier in reversed(stack.lower):
+    for tier in reversed(stack.lower_of(request)):
         try:
-            told[tier] = touched = await tier.touch(key, renewed, below=below)
+            told[tier] = touched = await tier.touch(request.key, renewed, below=below)
         except TierUnavailable as error:
             stack.trace.tier_failed(tier.name, str(error))
             unreached.append(tier)

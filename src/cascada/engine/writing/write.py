@@ -241,7 +241,7 @@ async def _set(
 async def _hold(stack: Stack, sets: Sequence[_Set]) -> None:
     """The leases of the tiers that answer."""
     keys, digests = [each.request.key for each in sets], [digest_of(each.entry) for each in sets]
-    for tier in stack.lower:
+    for tier in stack.lower_of(sets[0].request):
         misses = [each.seen.get(tier.name) for each in sets]
         try:
             leases = await tier.lease(keys, misses, force=True, digests=digests)
@@ -267,7 +267,8 @@ async def _fill_from_below(stack: Stack, sets: Sequence[_Set]) -> None:
         for each in sets:
             (later if each.belongs_in(behind.upper, behind.base) else now).append(each)
         going = [*now, *await behind.put(later)]
-    for tier in reversed(stack.lower):
+    lower = stack.lower_of(sets[0].request)
+    for tier in reversed(lower):
         if asked := [each for each in going if tier in each.held]:
             leases = [each.held[tier] for each in asked]
             entries = [each.for_tier(tier) for each in asked]
@@ -278,7 +279,7 @@ async def _fill_from_below(stack: Stack, sets: Sequence[_Set]) -> None:
             else:
                 for each, answer in zip(asked, answers, strict=True):
                     if not each.old:
-                        _note(each, tier, answer, alone=stack.lower[-1] is stack.authority)
+                        _note(each, tier, answer, alone=lower[-1] is stack.authority)
                         if each.belongs_in(tier):
                             stack.trace.verdict(each.request, tier.name, answer)
         going = [each for each in going if each.agreed is not False or each.old]
@@ -310,16 +311,17 @@ async def _settle(stack: Stack, sets: Sequence[_Set], names: Sequence[str]) -> N
     """Void what the tiers do not agree about, and owe the rest to those that were not reached."""
     void_them: list[str] = []
     owed: dict[tuple[GuardedTier, ...], list[str]] = {}
+    lower = stack.lower_of(sets[0].request)
     for each, name in zip(sets, names, strict=True):
-        lowest = each.filled.get(stack.lower[-1])
+        lowest = each.filled.get(lower[-1])
         # What was refused as old by a tier above the lowest, which has not answered, is no news.
         each.old = lowest is not None and lowest.outcome is Outcome.OLDER
         if each.old:
             continue
-        unreached = tuple([tier for tier in stack.lower if tier not in each.filled])
+        unreached = tuple([tier for tier in lower if tier not in each.filled])
         # What a tier was not told, others may read there. What none had room for, they do not find.
         each.kept = each.agreed is True and not unreached and not each.homeless
-        if each.held and len(stack.lower) > 1 and not each.agreed:
+        if each.held and len(lower) > 1 and not each.agreed:
             void_them.append(name)
         elif unreached:
             owed.setdefault(unreached, []).append(name)

@@ -17,6 +17,7 @@ transaction that looks again first. A column `q` is a seq. Layout 1:
 - `outbox`: names that a tier above could not be told.
 - `counters`, `lists`, `items`: data (`datastore`), which neither `renew` nor the upkeep touches.
   They came after the first files of layout 1, and older versions do not mind them.
+- `spared`: the types of which nothing is kept, by namespace (`sparing`).
 - `ends`: when those counters end that have a ttl. Upkeep removes what has ended. It came later
   still: to an older version they go on counting.
 - `applied`: of a key that was written behind, the journal's number of its latest change, and the
@@ -81,6 +82,8 @@ _ADDED: Final = (
     "CREATE TABLE IF NOT EXISTS ends (namespace TEXT, name TEXT, at REAL NOT NULL,"
     " PRIMARY KEY (namespace, name)) WITHOUT ROWID",
     "CREATE INDEX IF NOT EXISTS ends_by_time ON ends (at)",
+    "CREATE TABLE IF NOT EXISTS spared (namespace TEXT, data_type TEXT,"
+    " PRIMARY KEY (namespace, data_type)) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS applied (tenant INTEGER, key TEXT, number INTEGER NOT NULL,"
     " q INTEGER NOT NULL, PRIMARY KEY (tenant, key)) WITHOUT ROWID",
 )
@@ -103,7 +106,7 @@ _SHARES: Final = (
 _HAS_SHARES: Final = "SELECT 1 FROM sqlite_schema WHERE name = 'entries_by_share'"
 _LATER: Final = (
     "SELECT count(*) FROM sqlite_schema WHERE name IN"
-    " ('lists', 'items', 'counters', 'ends', 'applied', 'entries_by_share')"
+    " ('lists', 'items', 'counters', 'ends', 'applied', 'spared', 'entries_by_share')"
 )
 
 KILLER: Final = (
@@ -235,7 +238,7 @@ def _is_current(connection: sqlite3.Connection, path: Path, inode: str) -> bool:
     check_layout(connection, path)
     later = connection.execute(_LATER).fetchone()
     where = connection.execute("SELECT inode FROM meta").fetchone()
-    return bool(where == (inode,) and later == (6,))
+    return bool(where == (inode,) and later == (7,))
 
 
 def check_layout(connection: sqlite3.Connection, path: Path) -> None:

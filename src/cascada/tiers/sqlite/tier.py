@@ -17,7 +17,7 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
@@ -47,6 +47,7 @@ from cascada.tiers.large_values import wait_for_told
 from cascada.tiers.polled_feed import Changes, PolledFeed
 from cascada.tiers.sqlite import outbox, writes
 from cascada.tiers.sqlite.changes import Changed, apply
+from cascada.tiers.sqlite.chunks import CHUNK, by_chunks
 from cascada.tiers.sqlite.connection import Link
 from cascada.tiers.sqlite.datastore import SqliteData
 from cascada.tiers.sqlite.forks import abandoned, open_tiers
@@ -55,15 +56,12 @@ from cascada.tiers.sqlite.load_turns import Turns, end_turns, renew_turns, take_
 from cascada.tiers.sqlite.maintenance import Upkeep
 from cascada.tiers.sqlite.reads import Feed, Notes, Reader
 from cascada.tiers.sqlite.schema import renew, writing
+from cascada.tiers.sqlite.sparing import spare, spared
 from cascada.tiers.sqlite.transaction import Options
 from cascada.tiers.sqlite.worker import GROUP, Inline, Worker, Writer
 from cascada.tiers.sqlite.writes import Write
 
-Item = TypeVar("Item")
 T = TypeVar("T")
-
-CHUNK: Final = 100
-"""Keys of a batch that are done in one go; between two, others have their turn."""
 
 UPKEEP_EVERY: Final = 64
 """Groups of writes after which expired rows are looked for, though nothing is due."""
@@ -119,7 +117,7 @@ class SqliteTier:
     # --- the tier contract ------------------------------------------------------------------
 
     async def read(self, keys: Sequence[Key]) -> list[Found | Missing]:
-        answers = await _by_chunks(self._read, keys)
+        answers = await by_chunks(self._read, keys)
         if len(keys) > CHUNK:
             numbers = {(key.tenant, answer.seq) for key, answer in zip(keys, answers, strict=True)}
             if len(numbers) > len({tenant for tenant, _ in numbers}):
@@ -152,7 +150,7 @@ class SqliteTier:
         if force or once or self._turns is None or self.somebody_above():
             return [*leases]
         take = partial(take_turns, self._turns, self._questions)
-        return await _by_chunks(lambda some: self._reader.run(partial(take, leases=some)), leases)
+        return await by_chunks(lambda some: self._reader.run(partial(take, leases=some)), leases)
 
     async def fill(self, leases: Sequence[Lease], entries: Sequence[Entry | None]) -> list[Filled]:
         """Also refused: what is older than the valid row, by its version or by its lease."""
@@ -164,13 +162,13 @@ class SqliteTier:
                 else:
                     stored.append((lease, entry))
             if not released:
-                return await _by_chunks(self._fill, stored, GROUP)
+                return await by_chunks(self._fill, stored, GROUP)
             ask = self._questions.standing
-            standing = await _by_chunks(
+            standing = await by_chunks(
                 lambda some: self._reader.run(partial(ask, leases=some)), released
             )
             of_released = iter(standing)
-            of_stored = iter(await _by_chunks(self._fill, stored, GROUP))
+            of_stored = iter(await by_chunks(self._fill, stored, GROUP))
             return [next(of_released if entry is None else of_stored) for entry in entries]
         finally:
             end_turns(leases)
@@ -277,6 +275,15 @@ class SqliteTier:
         fates = await self._writer.run_together(works, durable=True)
         return [fate for part in fates for fate in part]
 
+    async def spare(self, types: frozenset[str]) -> frozenset[str]:
+        """The types of which nothing is kept, those of this process among them."""
+        known = await self._reader.run(lambda c: spared(c, self._options.namespace))
+        if types <= known:
+            return known
+        return await self._writer.run(
+            lambda c: spare(c, self._options.namespace, types), durable=True
+        )
+
     async def holding(self, key: Key) -> Stored | None:
         """What is stored under a key, valid or not."""
         return await self._reader.run(lambda c: holding(c, self._options.namespace, key))
@@ -381,20 +388,3 @@ class SqliteTier:
             if (why := traced(error)) != self._said:  # once: it is tried again after each write
                 self._said = why
                 _log.error("upkeep of the cache database %s failed: %s", self._path, why)
-
-
-def _by_chunks(
-    ask: Callable[[Sequence[Item]], Awaitable[list[T]]], items: Sequence[Item], most: int = CHUNK
-) -> Awaitable[list[T]]:
-    """What `ask` answers to all items, `most` of them at a time."""
-    return ask(items) if 0 < len(items) <= most else _one_after_another(ask, items, most)
-
-
-async def _one_after_another(
-    ask: Callable[[Sequence[Item]], Awaitable[list[T]]], items: Sequence[Item], most: int
-) -> list[T]:
-    answers: list[T] = []
-    for start in range(0, len(items), most):
-        answers += await ask(items[start : start + most])
-        await asyncio.sleep(0)  # who asks inline has not let the loop breathe
-    return answers

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -21,6 +22,7 @@ from cascada.model.errors import CorruptEntry
 from cascada.model.keys import Key
 from cascada.model.names import OF_ONE_KEY, is_own, static_names
 from cascada.tiers.sqlite.schema import SIZES
+from cascada.tiers.sqlite.sparing import is_spared, spared
 
 ROW_OVERHEAD: Final = 200
 """Bytes of a row beside its envelope, key and names: columns and five index entries."""
@@ -172,8 +174,12 @@ class TenantState:
     def store(
         self, key: str, seq: int, names: tuple[str, ...], entry: Entry, envelope: bytes
     ) -> None:
-        """Write the row, in place of the key's former one."""
+        """Write the row, in place of the key's former one; of a type that is spared, nothing."""
         transaction = self.transaction
+        if is_spared(names, transaction.spared):
+            if (former := self.rows.get(key)) is not None:
+                self.remove(former)
+            return
         text = as_json(names)
         size = len(envelope) + len(key) + len(text) + ROW_OVERHEAD
         old = self.rows.get(key)
@@ -259,6 +265,11 @@ class Transaction:
             "SELECT born, q, lost, entries, bytes, evictions FROM meta"
         ).fetchone()
         self.born, self.seq, self.lost, self.entries, self.bytes, self.evictions = self._sums
+
+    @cached_property
+    def spared(self) -> frozenset[str]:
+        """The types of which nothing is kept."""
+        return spared(self.connection, self.namespace)
 
     def state(self, tenant: str) -> TenantState:
         """The state of a tenant of our namespace (its name quoted); it is begun if need be."""
