@@ -2,21 +2,19 @@
 
 Not here: holds that are taken only where a value is stored. What they let through needs two sets
 that cross in a moment that no run is likely to meet; `tests/scenarios/test_placement.py` lets sets
-of all priorities cross at every step.
+of all priorities cross at every step. Nor is what is made of a value above and stored below, whose
+moment is between the two tiers' being told: that test looks where it is.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from cascada.engine import placement
 from cascada.engine.writing.write import _Set
 from cascada.model.entry import Entry
 from cascada.tiers.contract import NOTHING, Invalidation, Tier
 from cascada.tiers.guarded import GuardedTier
-from cascada.tiers.redis.tier import RedisTier
 from cascada.tiers.sqlite import transaction
 from tests.chaos.mutations import mutant, swap
 
@@ -56,31 +54,6 @@ def placed_by_another_untold() -> None:
         return above
 
     swap(GuardedTier, "invalidate", invalidate)
-
-
-@mutant(
-    "placed: what is made of a value that the database has not got is stored there",
-    config="redis-sqlite",
-    workload="placed",
-    faults=EVICTED,
-)
-def made_below_of_what_is_above() -> None:
-    def wanted(original: Any) -> Any:
-        def lasting(*what: Any, **how: Any) -> Any:
-            return original(*what, **{**how, "lasting": True})
-
-        return lasting
-
-    def invalidate(original: Any) -> Any:
-        async def slow(self: RedisTier, *names: Any, **how: Any) -> Any:
-            # What a slow way to Redis does to an invalidation; with the rule it changes nothing.
-            await asyncio.sleep(0.03)
-            return await original(self, *names, **how)
-
-        return slow
-
-    swap(placement, "_wanted", wanted)
-    swap(RedisTier, "invalidate", invalidate)
 
 
 @mutant(

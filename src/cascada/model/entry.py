@@ -135,8 +135,8 @@ class Entry:
 
     @property
     def is_nothing(self) -> bool:
-        """Whether it has no life at all, so that to store it is to store nothing."""
-        return self.expires <= self.created
+        """Whether it is what `nothing` makes: to store it is to store nothing."""
+        return self.codec == Codec.NOTHING and self.expires <= self.created
 
     def nothing(self) -> Entry:
         """What a tier is filled with that is passed over: what is there goes, and nothing comes."""
