@@ -1,7 +1,8 @@
 """Where a value is after it was stored, once it was read, and what another process then finds.
 
 The tables are written by hand, from the documented rules: a digit is a tier (1 memory, 2 Redis,
-3 the database), "2>12" is after the write, and after it was read; "-" is nowhere.
+3 the database), "2>12" is after the write, and after it was read. What may not be in it is in memory
+while Redis is away, as if there were no database.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ import pytest
 
 from cascada import Cache, CachePriority, Hit, Limits, Policy
 from cascada.engine import lifecycle
+from cascada.engine.sparing import may_spare
 from cascada.model.policy import CachePriority as P
 from cascada.testing.clock import ManualClock
 from cascada.testing.inside import InsidePush, inside
@@ -31,37 +33,37 @@ TIERS = ("memory", "redis", "sqlite", "redis and sqlite", "sqlite, redis away")
 SET: dict[Row, tuple[str, ...]] = {
     (None, None):        ("1", "12",   "13",   "123",    "3"),
     (None, True):        ("1", "2>12", "3>13", "23>123", "3"),
-    (None, False):       ("1", "2>12", "1",    "2>12",   "-"),
+    (None, False):       ("1", "2>12", "1",    "2>12",   "1"),
     (P.LOW, None):       ("1", "2",    "3",    "3>23",   "3"),
     (P.LOW, True):       ("1", "2",    "3",    "3>23",   "3"),
-    (P.LOW, False):      ("1", "2",    "1",    "2",      "-"),
+    (P.LOW, False):      ("1", "2",    "1",    "2",      "1"),
     (P.NORMAL, None):    ("1", "2>12", "3>13", "2>12",   "3"),
     (P.NORMAL, True):    ("1", "2>12", "3>13", "23>123", "3"),
-    (P.NORMAL, False):   ("1", "2>12", "1",    "2>12",   "-"),
+    (P.NORMAL, False):   ("1", "2>12", "1",    "2>12",   "1"),
     (P.HIGH, None):      ("1", "12",   "13",   "12",     "3"),
     (P.HIGH, True):      ("1", "12",   "13",   "123",    "3"),
-    (P.HIGH, False):     ("1", "12",   "1",    "12",     "-"),
+    (P.HIGH, False):     ("1", "12",   "1",    "12",     "1"),
     (P.CRITICAL, None):  ("1", "12",   "13",   "12",     "3"),
     (P.CRITICAL, True):  ("1", "12",   "13",   "123",    "3"),
-    (P.CRITICAL, False): ("1", "12",   "1",    "12",     "-"),
+    (P.CRITICAL, False): ("1", "12",   "1",    "12",     "1"),
 }
 
 LOADED_FAST: dict[Row, tuple[str, ...]] = {
     (None, None):        ("1", "12", "13", "123", "3"),
     (None, True):        ("1", "12", "13", "123", "3"),
-    (None, False):       ("1", "12", "1",  "12",  "-"),
+    (None, False):       ("1", "12", "1",  "12",  "1"),
     (P.LOW, None):       ("1", "2",  "3",  "23",  "3"),
     (P.LOW, True):       ("1", "2",  "3",  "23",  "3"),
-    (P.LOW, False):      ("1", "2",  "1",  "2",   "-"),
+    (P.LOW, False):      ("1", "2",  "1",  "2",   "1"),
     (P.NORMAL, None):    ("1", "12", "13", "12",  "3"),
     (P.NORMAL, True):    ("1", "12", "13", "123", "3"),
-    (P.NORMAL, False):   ("1", "12", "1",  "12",  "-"),
+    (P.NORMAL, False):   ("1", "12", "1",  "12",  "1"),
     (P.HIGH, None):      ("1", "12", "13", "12",  "3"),
     (P.HIGH, True):      ("1", "12", "13", "123", "3"),
-    (P.HIGH, False):     ("1", "12", "1",  "12",  "-"),
+    (P.HIGH, False):     ("1", "12", "1",  "12",  "1"),
     (P.CRITICAL, None):  ("1", "12", "13", "12",  "3"),
     (P.CRITICAL, True):  ("1", "12", "13", "123", "3"),
-    (P.CRITICAL, False): ("1", "12", "1",  "12",  "-"),
+    (P.CRITICAL, False): ("1", "12", "1",  "12",  "1"),
 }
 
 LOADED_SLOWLY: dict[Row, tuple[str, ...]] = {
@@ -104,6 +106,8 @@ class World:
             feed = inside(cache).feed
             if isinstance(feed, PushFeed) and "away" not in TIERS[self.column]:
                 await until(lambda: InsidePush(feed).nonce != b"")  # noqa: B023 - used at once
+            if may_spare(stack := inside(cache).stack):
+                await until(lambda: bool(stack.spared))
 
     async def places(self, tenant: str, data_type: str) -> str:
         """The tiers that have the value, by their digits."""
