@@ -1,8 +1,8 @@
 """Where a value is after it was stored, once it was read, and what another process then finds.
 
 The tables are written by hand, from the documented rules: a digit is a tier (1 memory, 2 Redis,
-3 the database), "2>12" is after the write, and after it was read. What may not be in it is in memory
-while Redis is away, as if there were no database.
+3 the database), "2>12" is after the write, and after it was read. What may not be in the database
+is in memory while Redis is away, as if there were no other tier.
 """
 
 import asyncio
