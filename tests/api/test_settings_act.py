@@ -170,7 +170,9 @@ async def cache_read_strategy(env: pytest.MonkeyPatch, server: RedisServer, fold
     async with Cache.from_env(limits=Limits(op_timeout=10)) as cache:
         await _stored_by_another(server)
         assert [await _tier_of(cache) for _ in range(3)] == ["l2", "l2", "l2"]
-    _is_refused(env, "CACHE_READ_STRATEGY", "REFRESH_AHEAD")
+    env.setenv("CACHE_READ_STRATEGY", "REFRESH_AHEAD")
+    async with Cache.from_env(limits=Limits(op_timeout=10)) as cache:
+        assert inside(cache).kinds.policy("x").refresh_at == 0.8
 
 
 @acts

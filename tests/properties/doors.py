@@ -258,7 +258,7 @@ COVERED: Final[dict[str, dict[str, Any]]] = {
     "TenantList.range": {}, "TenantList.rpop": {}, "TenantList.rpush": {}, "TenantList.trim": {},
     "Policy": {
         "ttl": 60.0, "stale_for": 5.0, "stale_if_error": 5.0, "refresh_at": 0.5, "none_ttl": 5.0,
-        "varies_by": ("agent",), "lookup": "exact",
+        "refresh_hits": 2, "varies_by": ("agent",), "lookup": "exact",
         "durable": False, "strict": False, "shared": False, "sensitive": False, "max_ttl": 60.0,
         "bulky_bytes": 1000, "bulky_ttl": 60.0, "codec": "f64", "version": 1,
         "checkable": True, "sources": "required", "prefetch": True, "loader": row,

@@ -71,6 +71,8 @@ async def later(tenant: Tenant, clock: ManualClock) -> None:
     clock.advance(LATER)
     if (feed := inside(tenant).feed) is not None:
         await feed.poll()
+        now = clock.monotonic()
+        await until(lambda: now < feed.until or feed.extend(now))
 
 
 async def learn(tenant: Tenant, clock: ManualClock, *names: str, rounds: int = 2) -> None:

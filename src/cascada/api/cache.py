@@ -57,7 +57,8 @@ class Cache:
 
     default_policy: of types without one. namespace: before every stored key, so that environments
     may share a server. mode: "on", "off" or "observe". read_strategy: "READ_AROUND" lets a read
-    fill no tier with what a lower one has. write_strategy: "WRITE_AROUND" stores in the lowest tier
+    fill no tier with what a lower one has, "REFRESH_AHEAD" lets hits refresh what is hot before it
+    expires. write_strategy: "WRITE_AROUND" stores in the lowest tier
     of a value alone. dependencies: rows of the application's own
     for `Tenant.cascade`, by subject. prices: what calls of models cost, by the model's name (a date
     behind it does not matter), as `Price(...)` or a dict of what that has. tenant_validator: may

@@ -122,8 +122,7 @@ VARIABLES: Final[dict[str, Variable]] = {
     "CACHE_READ_STRATEGY": _one_of(
         get_args(ReadStrategy),
         "read_strategy",
-        holds="READ_THROUGH or READ_AROUND, which is what this version takes "
-        "(REFRESH_AHEAD comes later)",
+        holds="READ_THROUGH, READ_AROUND or REFRESH_AHEAD",
     ),
     "CACHE_WRITE_STRATEGY": _one_of(
         get_args(WriteStrategy),

@@ -61,7 +61,12 @@ def build(
     clock = clock or SystemClock()
     limits = options.limits
     trace = Trace(options.observers, clock.monotonic, [tier.name for tier in lower])
-    kinds = Kinds(options.policies, options.default_policy, seconds(limits.default_ttl))
+    kinds = Kinds(
+        options.policies,
+        options.default_policy,
+        seconds(limits.default_ttl),
+        refreshes_ahead=options.read_strategy == "REFRESH_AHEAD",
+    )
     memory = MemoryTier(
         clock,
         capacity_bytes=limits.l1_bytes,

@@ -17,6 +17,7 @@ from cascada.model.keys import Key
 from cascada.model.names import entry_name, key_name
 from cascada.model.policy import Policy
 from cascada.tiers.contract import Found, Missing
+from cascada.tiers.memory.record import Record
 
 _ABSENT: Final = int(Flag.ABSENT)  # calculating with the enum's member takes half a microsecond
 
@@ -45,11 +46,12 @@ def judge(
     *,
     generating: bool,
     stale_for: float | None = None,
+    hot: bool = False,
 ) -> Verdict:
     """What a read may do with a valid entry at wall-clock time `now`.
 
     `generating`: the caller has a generator, so that an absence which was stored without asking
-    one says nothing to it. `stale_for`: as of `Request`.
+    one says nothing to it. `stale_for`: as of `Request`. `hot`: a tier above has found that it is.
     """
     if entry.flags >> 8 != policy.version:
         return Verdict.UNFIT
@@ -57,13 +59,22 @@ def judge(
         return Verdict.UNFIT
     if now < entry.fresh_until:
         ahead = policy.refresh_at is not None and stale_for != NO_REFRESH
-        due = ahead and now >= refresh_from(entry, policy)
+        due = ahead and now >= refresh_from(entry, policy) and (hot or _is_hot(entry, policy))
         return Verdict.REFRESH_DUE if due else Verdict.FRESH
     if now >= entry.expires:
         return Verdict.UNFIT
     if now < entry.fresh_until + (stale_window(policy) if stale_for is None else stale_for):
         return Verdict.STALE
     return Verdict.FALLBACK
+
+
+def _is_hot(entry: Entry, policy: Policy) -> bool:
+    """Whether it is read so often that its next value is brought before anybody waits for it.
+
+    Memory alone counts that.
+    """
+    wanted = policy.refresh_hits
+    return not wanted or (isinstance(entry, Record) and entry.hits >= wanted)
 
 
 def refresh_from(entry: Entry, policy: Policy) -> float:
@@ -99,17 +110,21 @@ def choose(
     generating: bool,
     candidates: int,
     stale_for: float | None = None,
+    hot: bool = False,
 ) -> Choice:
     """The first candidate that may be served; else the first that is a spare.
 
     `candidates`: how many there are, though this tier may have been asked for the first alone.
+    `hot`: as of `judge`.
     """
     if policy.lookup == "by_level":
         return _choose_by_level(answers, policy, now, generating, candidates)
     spare: int | None = None
     for index, answer in enumerate(answers):
         if isinstance(answer, Found):
-            verdict = judge(answer.entry, policy, now, generating=generating, stale_for=stale_for)
+            verdict = judge(
+                answer.entry, policy, now, generating=generating, stale_for=stale_for, hot=hot
+            )
             if verdict in (Verdict.FRESH, Verdict.REFRESH_DUE, Verdict.STALE):
                 return Choice(index, verdict)
             if verdict is Verdict.FALLBACK and spare is None:

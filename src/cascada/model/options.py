@@ -26,8 +26,9 @@ still reach the shared tiers. observe: the callers get what their source says, a
 tiers are read, filled, counted and compared with the source, so that it can be told what would have
 been hit, and whether it would have been right."""
 
-ReadStrategy = Literal["READ_THROUGH", "READ_AROUND"]
-"""READ_THROUGH: what a lower tier has fills those above. READ_AROUND: a read fills nothing."""
+ReadStrategy = Literal["READ_THROUGH", "READ_AROUND", "REFRESH_AHEAD"]
+"""READ_THROUGH: what a lower tier has fills those above. READ_AROUND: a read fills nothing.
+REFRESH_AHEAD: as READ_THROUGH, and what is hot is refreshed before it expires."""
 
 WriteStrategy = Literal["WRITE_THROUGH", "WRITE_BEHIND", "WRITE_AROUND"]
 """WRITE_THROUGH: a write stores in all tiers that its value belongs to. WRITE_BEHIND: the database

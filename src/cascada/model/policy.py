@@ -114,6 +114,7 @@ class Policy(Checked):
     stale_for: how much longer it may be served while it is refreshed in the background.
     stale_if_error: how much longer it may be served when its source fails.
     refresh_at: the fraction of the ttl after which a hit starts a refresh (None: never ahead).
+    refresh_hits: how many hits memory must have counted of it by then (0: any hit will do).
     none_ttl: how long "there is nothing" is remembered (None: not at all).
     varies_by: the context parts that its key holds (None: all that are given).
     lookup: "nearest" also answers with a more general context's value, "exact" does not. "by_level"
@@ -158,6 +159,7 @@ class Policy(Checked):
     stale_for: Duration | None = field(None, or_none(_longer))
     stale_if_error: Duration | None = field(None, or_none(_longer))
     refresh_at: float | None = field(None, or_none(_fraction))
+    refresh_hits: int = field(0, partial(arguments.integer, least=0, error=InvalidPolicy))
     none_ttl: Duration | None = field(None, or_none(_lasting))
     varies_by: tuple[ContextPart, ...] | None = field(None, or_none(_parts))
     lookup: Lookup | None = field(None, or_none(_one_of(*get_args(Lookup))))

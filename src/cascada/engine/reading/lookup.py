@@ -256,7 +256,9 @@ class Lookup:
             if isinstance(each, Missing) and each.why is Why.CORRUPT:
                 why = "it is damaged, or another key's"
                 stack.trace.corrupt(request.kind, request.candidates[index], tier.name, why)
-        while (choice := choose(stack, request, seen)).at is not None:
+        # What memory has found due is not fresh further down, where nobody counts its hits.
+        hot = item.servable is not None and not item.servable.stale
+        while (choice := choose(stack, request, seen, hot=hot)).at is not None:
             found, key = seen[choice.at], request.candidates[choice.at]
             assert isinstance(found, Found)
             try:
@@ -272,7 +274,9 @@ class Lookup:
         return None
 
 
-def choose(stack: Stack, request: Request, seen: Sequence[Found | Missing]) -> Choice:
+def choose(
+    stack: Stack, request: Request, seen: Sequence[Found | Missing], *, hot: bool = False
+) -> Choice:
     """Which candidate of a request may be served, of what one tier has answered."""
     return decide.choose(
         seen,
@@ -281,6 +285,7 @@ def choose(stack: Stack, request: Request, seen: Sequence[Found | Missing]) -> C
         generating=request.generating,
         candidates=len(request.candidates),
         stale_for=request.stale_for,
+        hot=hot,
     )
 
 

@@ -360,8 +360,6 @@ class Prefetcher:
             self._kind_of(key).prefetch_failed += 1
             if not under_way.wanted:
                 self._waste(key, learner)
-        elif not under_way.wanted and record.hits:
-            self._use(key, learner)  # he was quicker than this
         elif not under_way.wanted:
             self._unused[key] = _Brought(record, record.due, self._misses)
             self._bytes += record.weight
