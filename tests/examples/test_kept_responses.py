@@ -1,5 +1,6 @@
 """Routes whose responses are kept whole: each, found in the document, as a browser sees it."""
 
+import asyncio
 from pathlib import Path
 
 import httpx
@@ -7,12 +8,15 @@ import pytest
 
 from cascada import METRIC_CACHE_HIT, METRIC_CACHE_MISS
 from examples.agent_service.callers import tenant_of_token
+from examples.agent_service.process import running_service
 from examples.agent_service.settings import Settings
+from tests.examples import furniture
 from tests.examples.attack import OF_A_TENANT, Operation, furnish, ids_of
 from tests.examples.conftest import Running, running
 from tests.examples.test_callers import KEY, SECRET, bearer, token
 from tests.examples.test_tracking import tracked
 from tests.integrations.browser import Browser
+from tests.servers.redis import RedisServer
 
 KEPT = [each for each in OF_A_TENANT if each.unchanged]
 
@@ -101,3 +105,45 @@ async def test_what_is_given_again_is_tracked_as_a_hit_of_what_it_shows(service:
     found = tracked(service.service.cache)
     assert found[METRIC_CACHE_MISS, "agent_tools"] == (1, 1)
     assert found[METRIC_CACHE_HIT, "agent_tools"] == (2, 2)
+
+
+async def test_a_browser_of_one_process_sees_what_changes_in_the_other(
+    tmp_path: Path, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    redis_server.flush()
+    environment = {
+        "DATABASE_URL": f"sqlite:///{tmp_path / 'service.db'}",
+        "REDIS_URL": redis_server.url,
+        "CACHE_DATABASE_URL": "",
+        "AGENT_SERVICE_MODEL_LATENCY_MS": "0",
+    }
+    for name in ("REDIS_URL", "CACHE_DATABASE_URL"):
+        monkeypatch.setenv(name, environment[name])
+    async with (
+        running_service(environment) as address,
+        httpx.AsyncClient(
+            base_url=address, headers={"X-Tenant-ID": "acme"}, timeout=30, trust_env=False
+        ) as there,
+        running(Settings.from_env(environment)) as started,
+    ):
+        clients = [there, started.client("acme")]
+        await furniture.furnish(there)
+        path = "/collections/birds/documents/cranes"
+        browsers = [Browser(client) for client in clients]
+        for browser in browsers:
+            assert [(await browser.show(path)).asked for _ in range(2)] == [200, 304]
+        tags = {browser.pages[path][0].headers["ETag"] for browser in browsers}
+        assert len(tags) == 1, "what both show is one"
+        for number, (writer, reader) in enumerate([(0, 1), (1, 0)] * 3):
+            body = {"title": "Cranes", "text": f"Cranes rest {number} times."}
+            assert (await clients[writer].put(path, json=body)).is_success
+            own = await browsers[writer].show(path)
+            assert (own.asked, body["text"].encode() in own.body) == (200, True)
+            for _ in range(100):  # the other process hears of it a few milliseconds later
+                shown = await browsers[reader].show(path)
+                if shown.asked == 200:
+                    break
+                await asyncio.sleep(0.05)
+            assert body["text"].encode() in shown.body
+            assert shown.headers["ETag"] == own.headers["ETag"] not in tags
+            tags.add(own.headers["ETag"])

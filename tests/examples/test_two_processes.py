@@ -11,7 +11,6 @@ import pytest
 from examples.agent_service.caching import REMEMBERED
 from examples.agent_service.process import running_service
 from tests.examples.furniture import created, furnish
-from tests.integrations.browser import Browser
 from tests.properties.budget import FACTOR
 from tests.servers.redis import RedisServer
 
@@ -81,28 +80,3 @@ async def test_two_processes_that_append_at_once_lose_no_message(
         memory = (await client.get(MEMORY_PATH)).json()
         assert memory["messages"] == messages[-REMEMBERED:]
         assert memory["metadata"]["messages_in_all"] == MESSAGES
-
-
-async def test_a_browser_of_one_process_sees_what_changes_in_the_other(
-    processes: list[httpx.AsyncClient],
-) -> None:
-    await furnish(processes[0])
-    path = "/collections/birds/documents/cranes"
-    browsers = [Browser(client) for client in processes]
-    for browser in browsers:
-        assert [(await browser.show(path)).asked for _ in range(2)] == [200, 304]
-    tags = {browser.pages[path][0].headers["ETag"] for browser in browsers}
-    assert len(tags) == 1, "what both show is one"
-    for number, (writer, reader) in enumerate([(0, 1), (1, 0)] * 3):
-        body = {"title": "Cranes", "text": f"Cranes rest {number} times."}
-        assert (await processes[writer].put(path, json=body)).is_success
-        own = await browsers[writer].show(path)
-        assert (own.asked, body["text"].encode() in own.body) == (200, True)
-        for _ in range(100):  # the other process hears of it a few milliseconds later
-            shown = await browsers[reader].show(path)
-            if shown.asked == 200:
-                break
-            await asyncio.sleep(0.05)
-        assert body["text"].encode() in shown.body
-        assert shown.headers["ETag"] == own.headers["ETag"] not in tags
-        tags.add(own.headers["ETag"])
