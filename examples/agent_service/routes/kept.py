@@ -13,6 +13,7 @@ from typing import Any, ParamSpec
 
 from fastapi import Response
 
+from cascada import get_ttl_for_data_type
 from cascada.integrations.fastapi import cached_response
 from examples.agent_service.routes.request import TenantRequest
 
@@ -21,10 +22,16 @@ Endpoint = Callable[P, Coroutine[Any, Any, Any]]
 
 
 def kept(data_type: str, of: str) -> Callable[[Endpoint[P]], Endpoint[P]]:
-    """Keep the responses of a route that reads `of`, and track each that is given again as a hit of
-    that (what the route itself reads, it tracks by `told`)."""
+    """Keep the responses of a route that reads `of`, for as long as that lives.
+
+    Each that is given again is tracked as a hit of that; what the route itself reads, it tracks by
+    `told`.
+    """
     keep = cached_response(
-        data_type=data_type, tenant=lambda tenant: tenant.handle, ignore=("tenant",)
+        ttl=get_ttl_for_data_type(of),
+        data_type=data_type,
+        tenant=lambda tenant: tenant.handle,
+        ignore=("tenant",),
     )
 
     def decorate(endpoint: Endpoint[P]) -> Any:
