@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from pydantic import BaseModel, Field
 
 from cascada import Cache
-from cascada.integrations.fastapi import cached_response, handle_from
+from cascada.integrations.fastapi import cached_response, handle_from, lifespan
 from cascada.model.errors import Misuse
 from tests.integrations.test_responses import Mine, Runs, app, cache, client, clock, http, runs
 
@@ -262,3 +262,32 @@ def test_a_websocket_is_not_touched(monkeypatch: pytest.MonkeyPatch) -> None:
         cached_response()(ws)
     with TestClient(app).websocket_connect("/ws") as socket:
         assert socket.receive_text() == "hello"
+
+
+async def test_of_several_open_caches_an_application_says_which_one_it_means() -> None:
+    ours, theirs = Cache(), Cache()
+    apps = [FastAPI(lifespan=lifespan(each)) for each in (ours, theirs)]
+    apps.append(FastAPI())
+    for each in apps:
+
+        @each.get("/mine")
+        async def mine(mine: Mine) -> bool:
+            return mine.tenant == "acme"
+
+        @each.get("/page")
+        @cached_response(ttl=60, data_type="page")
+        async def page(mine: Mine) -> int:
+            return 1
+
+    async with apps[0].router.lifespan_context(apps[0]):
+        for each in (apps[0], apps[2]):  # the only one that is open
+            async with client(each) as http:
+                assert (await http.get("/page")).json() == 1
+        assert (await ours.stats()).total.hits == 1
+        async with apps[1].router.lifespan_context(apps[1]):
+            async with client(apps[1]) as http:
+                assert (await http.get("/page")).json() == 1
+            assert (await theirs.stats()).total.hits == 0
+            async with client(apps[2]) as http:
+                with pytest.raises(Misuse, match=r"2 caches are open, .*cache="):
+                    await http.get("/mine")
