@@ -181,25 +181,38 @@ class WriteBehind:
     # --- reads --------------------------------------------------------------------------------
 
     async def waiting(self, keys: Sequence[Key]) -> frozenset[Key]:
-        """Of which keys the database must not be read. All, if the journal does not answer."""
+        """Of which keys the database must not be read. All, if the journal does not answer.
+
+        What waits is written first, if the database takes it in the time that a read has: who asks
+        there has not found it above, or must not take it from there (a loader).
+        """
         if not keys:
             return frozenset()
-        upper = self.upper
         try:
-            with Call(upper.breaker, upper.timeout + PER_KEY * len(keys)):
-                return await self.journal.waiting(keys)
+            waits = await self._ask(keys)
         except TierUnavailable:
             return frozenset(keys)
+        if not waits:
+            return waits
+        try:
+            await self.settle([*waits], self.base.timeout)
+            return await self._ask([*waits])  # a later change may have come
+        except TierUnavailable:
+            return waits
+
+    async def _ask(self, keys: Sequence[Key]) -> frozenset[Key]:
+        with Call(self.upper.breaker, self.upper.timeout + PER_KEY * len(keys)):
+            return await self.journal.waiting(keys)
 
     # --- the database -------------------------------------------------------------------------
 
-    async def settle(self, keys: Sequence[Key]) -> None:
+    async def settle(self, keys: Sequence[Key], patience: float = PATIENCE) -> None:
         """Write what waits of these keys now. TierUnavailable if that cannot be done."""
         upper = self.upper
         with Call(upper.breaker, upper.timeout + PER_KEY * len(keys)):
             changes = await self.journal.of(keys)
         if changes:
-            await self._write(changes)
+            await self._write(changes, patience)
 
     async def run(self) -> None:
         """Write what waits, for ever."""
@@ -243,7 +256,7 @@ class WriteBehind:
             await self._write(changes)
         return len(changes)
 
-    async def _write(self, changes: Sequence[Change]) -> None:
+    async def _write(self, changes: Sequence[Change], patience: float = PATIENCE) -> None:
         for change in changes:
             if change.fault:
                 await self._give_up(change, change.fault)
@@ -252,7 +265,7 @@ class WriteBehind:
             return
         base, upper, trace = self.base, self.upper, self._trace
         try:
-            fates = await self._apply(changes)
+            fates = await self._apply(changes, patience)
         except TierUnavailable as error:
             trace.tier_failed(base.name, str(error))
             with Call(upper.breaker, upper.timeout):
@@ -268,11 +281,11 @@ class WriteBehind:
             trace.tier_failed(upper.name, str(error))
             raise
 
-    async def _apply(self, changes: Sequence[Change]) -> list[Fate]:
+    async def _apply(self, changes: Sequence[Change], patience: float) -> list[Fate]:
         """What the database says; what it can never take is set aside."""
         size = sum([len(change.entry.data) for change in changes])
         fault: Exception | None = None
-        with Call(self.base.breaker, PATIENCE + PER_BYTE * size):
+        with Call(self.base.breaker, patience + PER_BYTE * size):
             try:
                 return await self._database.apply(changes)
             except (TierUnavailable, OSError, EOFError):
@@ -280,7 +293,7 @@ class WriteBehind:
             except Exception as error:  # noqa: BLE001 - one of them cannot be written, whichever
                 fault = error
         if len(changes) > 1:
-            return [fate for change in changes for fate in await self._apply([change])]
+            return [fate for change in changes for fate in await self._apply([change], patience)]
         (change,) = changes
         await self._give_up(change, f"{type(fault).__name__}: {fault}")
         return [Fate.VOID]
