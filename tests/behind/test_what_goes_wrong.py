@@ -102,3 +102,13 @@ async def test_the_value_that_is_there_is_kept_if_an_equal_one_is_set(
     tenant = here.tenant("acme")
     assert all(await asyncio.gather(*[tenant.set("doc", "1", "same") for _ in range(20)]))
     assert await got(make()) == "same"
+
+
+async def test_an_equal_set_after_an_old_miss_leaves_what_waits(make: Make, held: Held) -> None:
+    here = make()
+    tenant = here.tenant("acme")
+    assert not await tenant.get("doc", "1")  # the miss, which the deletion makes void
+    await asyncio.create_task(tenant.delete("doc", "1"))
+    assert await asyncio.create_task(tenant.set("doc", "1", "same"))
+    assert await tenant.set("doc", "1", "same")
+    assert await got(make()) == "same"

@@ -133,18 +133,33 @@ class WriteBehind:
             for each in asked:
                 del each.held[upper]
             return [*sets]
+        equal = [
+            each.request.key
+            for each, answer in zip(asked, answers, strict=True)
+            if answer.outcome is Outcome.EQUAL
+        ]
+        # It may live longer below than this one, which the database decides; what waits it must
+        # have for that. If it cannot, the value stays as it is.
+        through = [Outcome.FULL, Outcome.EQUAL] if await self._settled(equal) else [Outcome.FULL]
         decided = set()
         for each, answer, fence in zip(asked, answers, fences, strict=True):
-            # An equal value that is there may live longer below than this one: as ever.
-            if answer.outcome in (Outcome.FULL, Outcome.EQUAL):
+            if answer.outcome in through:
                 continue
             decided.add(each)
             self._trace.filled(each.request, upper.name, accepted=answer.accepted)
             each.filled[upper], each.agreed = answer, answer.accepted
             if answer.accepted:
                 each.filled[base] = Filled(accepted=True, seq=fence)
-                self._trace.done["journal_put"] += 1
         return [each for each in sets if each not in decided]
+
+    async def _settled(self, keys: Sequence[Key]) -> bool:
+        """Whether the database has what waited of these keys."""
+        if keys:
+            try:
+                await self.settle(keys, self.base.timeout)
+            except TierUnavailable:
+                return False
+        return True
 
     async def _put(self, sets: Sequence[Being], fences: Sequence[int]) -> list[Filled]:
         upper, entries = self.upper, [each.entry for each in sets]
@@ -195,8 +210,8 @@ class WriteBehind:
         if not waits:
             return waits
         try:
-            await self.settle([*waits], self.base.timeout)
-            return await self._ask([*waits])  # a later change may have come
+            # A later change may have come, which is not written yet.
+            return await self._ask([*waits]) if await self._settled([*waits]) else waits
         except TierUnavailable:
             return waits
 
