@@ -2,6 +2,7 @@
 `tests/documented/test_multi_tier_cache.py`)."""
 
 import asyncio
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -296,6 +297,27 @@ async def test_what_a_user_is_may_not_be_left_out_of_the_key(cache: Cache) -> No
     await personalized_cache.set("k", "u1's", user_id="u1")
     assert await personalized_cache.get("k", "u2") is None
     assert await get_cached_value("k") is None
+
+
+@pytest.mark.parametrize("segments", [(), ("a", "b")])
+async def test_what_is_set_after_a_miss_of_several_is_fenced(
+    cache: Cache, segments: tuple[str, ...]
+) -> None:
+    get, store = personalized_cache.get, personalized_cache.set
+    whose: list[dict[str, Any]] = [{"user_id": "u"}, {}]
+    for each in [*whose, {"segment": "b"}] if segments else whose:
+        assert await get("k", "u", segments) is None
+        # Somebody else stores what he has read later.
+        await asyncio.create_task(store("k", "new", **each))
+        assert not await store("k", "of before", **each)
+        assert await get("k", "u", ["b"]) is None
+        await store("k", "stored", **each)
+        assert await get("k", "u", ["b"]) == "stored"
+        await personalized_cache.delete("k", **each)
+    assert await get("k", "u", segments) is None
+    await asyncio.create_task(personalized_cache.delete_user_cache("u"))
+    assert not await store("k", "of before the log-out", user_id="u")
+    assert await get("k", "u", segments) is None
 
 
 async def test_one_read_counts_once(cache: Cache) -> None:

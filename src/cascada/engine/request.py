@@ -29,11 +29,12 @@ class Request:
     `context` are names of context parts that the key leaves out; `want` is the type asked for.
     `since`: its value is being made already, since the tiers gave these answers. `stale_for`:
     seconds for which this caller takes a value past its ttl while it is refreshed, and for which
-    what is loaded for him may be taken so (None: as the policy says).
+    what is loaded for him may be taken so (None: as the policy says). `apart`: its candidates are
+    values of their own, each of which its caller may store once all of them are missed.
     """
 
     __slots__ = (
-        "candidates", "context", "generating", "key", "kind", "since", "stale_for", "want",
+        "apart", "candidates", "context", "generating", "key", "kind", "since", "stale_for", "want",
     )  # fmt: skip
 
     def __init__(
@@ -46,6 +47,7 @@ class Request:
         generating: bool = False,
         since: Fences | None = None,
         stale_for: float | None = None,
+        apart: bool = False,
     ) -> None:
         self.kind = kind
         self.key = candidates[0]
@@ -55,6 +57,7 @@ class Request:
         self.generating = generating
         self.since = since
         self.stale_for = stale_for
+        self.apart = apart
 
 
 class Answer:

@@ -64,7 +64,7 @@ class PersonalizedCache:
         if record is not None and (hit := engine.hits.one(record)) is not None:
             return hit.value
         kind = engine.kinds.of(tenant, FLAT).of(tenant, name)
-        request = Request(kind, tuple(keys))
+        request = Request(kind, tuple(keys), apart=True)
         found = await engine.get(request, default)
         return found.value if found else default
 

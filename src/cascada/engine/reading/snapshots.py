@@ -63,17 +63,37 @@ def remember(stack: Stack, item: Item) -> Snapshot:
         # Now, since without numbers only a lease from before tells of an invalidation.
         key, longest = item.request.key, stack.degraded_l1_ttl
         snapshot.meanwhile = stack.memory.lease_meanwhile(key, None, longest)
-    task = asyncio.current_task()
-    if task is not None:
-        notes = notes_of_tasks.get(task)
-        if notes is None:
-            notes = notes_of_tasks[task] = Notes()
-        where = id(stack), item.request.key
-        notes.take(where)  # a later `set` is held to the latest alone, and that is the youngest
-        notes[where] = snapshot
-        if len(notes) > MAX_SNAPSHOTS:
-            notes.push_out()
+    if item.request.apart:
+        for at in range(1, len(item.request.candidates)):
+            _note(_of_candidate(stack, item, at))
+    _note(snapshot)
     return snapshot
+
+
+def _of_candidate(stack: Stack, item: Item, at: int) -> Snapshot:
+    """The same of another candidate, which was missed with the first. A tier that was asked for the
+    first alone (memory) has numbered nothing else at that moment."""
+    kind, key = item.request.kind, item.request.candidates[at]
+    seen: dict[str, Answered] = {
+        tier: answers[at] if at < len(answers) else Fence(answers[0].seq, answers[0].epoch)
+        for tier, answers in item.seen.items()
+    }
+    return Snapshot(stack, Request(kind, (key,)), seen)
+
+
+def _note(snapshot: Snapshot) -> None:
+    """Let a later `set` of this task find it."""
+    task = asyncio.current_task()
+    if task is None:
+        return
+    notes = notes_of_tasks.get(task)
+    if notes is None:
+        notes = notes_of_tasks[task] = Notes()
+    where = id(snapshot.stack), snapshot.request.key
+    notes.take(where)  # a later `set` is held to the latest alone, and that is the youngest
+    notes[where] = snapshot
+    if len(notes) > MAX_SNAPSHOTS:
+        notes.push_out()
 
 
 async def complete(stack: Stack, snapshots: Sequence[Snapshot]) -> None:
