@@ -9,11 +9,15 @@ from __future__ import annotations
 from typing import Any
 
 from cascada import Cache, Limits
+from cascada.model.limits import Eviction
 
 PATIENT = 30.0
 """Seconds that a tier may take."""
 
 
-def cache_of(*, l1_bytes: int = Limits.l1_bytes, **options: Any) -> Cache:
+def cache_of(
+    *, l1_bytes: int = Limits.l1_bytes, eviction: Eviction = Limits.eviction, **options: Any
+) -> Cache:
     """A cache; `l1_bytes` bounds its memory, and all else is as `Cache` has it."""
-    return Cache(limits=Limits(op_timeout=PATIENT, l1_bytes=l1_bytes), **options)
+    limits = Limits(op_timeout=PATIENT, l1_bytes=l1_bytes, eviction=eviction)
+    return Cache(limits=limits, **options)

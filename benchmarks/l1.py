@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache
+from itertools import count
 from typing import Any, Final
 
 import cachetools
@@ -28,6 +30,8 @@ from cascada import Cache, Context, Event, Policy, cached, configure, get_with_c
 HOT: Final = 1000
 IDS: Final = [f"d{number}" for number in range(HOT)]
 SOME: Final = IDS[:100]
+HELD: Final = 3 * 2**20
+"""Bytes of a memory that is full: some thousand values."""
 DOCUMENT: Final = {
     "id": "d1", "title": "a document of about one kilobyte", "tags": ["news", "cache", "demo"],
     "owner": {"id": 17, "name": "somebody", "active": True}, "score": 0.75, "version": 3,
@@ -42,6 +46,10 @@ SHARED: Final = "cascada: cache.get(key), a dict of 1 KB with shared=True"
 OBSERVED: Final = "cascada: acme.get(type, id), with one observer"
 DECORATED: Final = "cascada: @cached"
 DECODING: Final = "msgspec: decode that dict"
+BY_LRU: Final = "cascada: acme.get(type, id), eviction='lru'"
+WITH_ROOM: Final = "cascada: set a new id, memory has room"
+FULL: Final = "cascada: set a new id, memory is full"
+FULL_LRU: Final = "cascada: set a new id, memory is full, eviction='lru'"
 ALRU: Final = "async_lru.alru_cache"
 
 REACHES: Final = {
@@ -141,6 +149,50 @@ async def of_cascada(cache: Cache, observed: Cache) -> list[Case]:  # noqa: C901
     ]
 
 
+async def evicting(cache: Cache) -> Case:
+    """Sets of ids that were never seen, into a memory that is full."""
+    acme, number = cache.tenant("acme"), count()
+
+    async def run() -> None:
+        for _ in range(HOT):
+            await acme.set("document", f"e{next(number)}", "a value")
+
+    for _ in range(8):
+        await run()
+    return Case("", HOT, run)
+
+
+async def of_eviction(full: Cache, by_lru: Cache, roomy: Cache) -> list[Case]:
+    """A hit under another policy, and what it takes to give up one value for each new one."""
+    acme, room = by_lru.tenant("acme"), roomy.tenant("acme")
+    cases = [replace(await evicting(each), name=name) for each, name in (
+        (full, FULL), (by_lru, FULL_LRU)
+    )]  # fmt: skip
+    for each in IDS:
+        await acme.set("document", each, f"value {each}")
+
+    async def hits() -> None:
+        for each in IDS:
+            await acme.get("document", each)
+
+    async def sets() -> None:
+        for each in IDS:
+            await room.set("document", each, "a value")
+
+    async def again() -> None:
+        for each in IDS:
+            await acme.set("document", each, f"value {each}")
+
+    async def gone() -> None:
+        await room.delete_many("document", IDS)
+
+    return [
+        Case(BY_LRU, HOT, hits, again),
+        Case(WITH_ROOM, HOT, sets, gone),
+        *cases,
+    ]
+
+
 async def unreachable() -> str:
     """The loader of values that are there."""
     raise AssertionError("a hit was expected")
@@ -204,6 +256,7 @@ def rows_of(timings: dict[str, Timing]) -> list[Row]:
         Row(name, timing.over(base), "x", "BASE", REACHES.get(name), ns(timing.ns))
         for name, timing in timings.items()
     ]
+    evicted = timings[FULL].less(timings[WITH_ROOM])
     added = timings[DECODED].less(timings[AT_HAND])
     return [
         *rows,
@@ -211,6 +264,10 @@ def rows_of(timings: dict[str, Timing]) -> list[Row]:
             "its decoding by msgspec", 1.3, ns(added)),
         Row("a hit of a shared dict", timings[SHARED].over(timings[AT_HAND]), "x",
             "a hit of a text"),
+        Row("a hit under ADAPTIVE", timings[BY_HANDLE].over(timings[BY_LRU]), "x",
+            "one under LRU", 1.2),
+        Row("to give up another for a new value", evicted / timings[BY_LRU].ns, "x",
+            "a hit under LRU", 10, ns(evicted)),
         Row("a hit with one observer", timings[OBSERVED].over(timings[BY_HANDLE]), "x",
             "a hit without", 1.5),
         Row("a hit of @cached", timings[DECORATED].over(timings[ALRU]), "x", ALRU, 1.4),
@@ -220,9 +277,11 @@ def rows_of(timings: dict[str, Timing]) -> list[Row]:
 async def measure(quick: bool) -> list[Row]:
     policies = {"shared_row": Policy(shared=True)}
     observed = cache_of(observers=[unheeded])
-    async with cache_of(policies=policies) as cache, observed:
+    full, by_lru = cache_of(l1_bytes=HELD), cache_of(l1_bytes=HELD, eviction="lru")
+    async with cache_of(policies=policies) as cache, observed, full, by_lru, cache_of() as roomy:
         with Context(tenant_id="acme"):
             cases = [*floors(), *await of_cascada(cache, observed), *await of_peers()]
+            cases += await of_eviction(full, by_lru, roomy)
             timings = await in_turn(cases, 2 if quick else 60, clock=CPU)
         configure(None)
     return rows_of(timings)

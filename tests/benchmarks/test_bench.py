@@ -27,6 +27,8 @@ HELD = {
         "cascada: acme.get_many(1000 ids), a key",
         "what a dict of 1 KB adds to a hit",
         "a hit with one observer",
+        "a hit under ADAPTIVE",
+        "to give up another for a new value",
         "a hit of @cached",
     },
     "sizes": {"an entry, beside its key and its value", "a further tenant with one entry"},

@@ -25,7 +25,7 @@ from cascada.tiers.memory.evictable import Order, R
 from cascada.tiers.memory.eviction import LeastFrequentlyUsed, LeastRecentlyUsed
 from cascada.tiers.memory.ghosts import Ghosts
 from cascada.tiers.memory.queue import Queue
-from cascada.tiers.memory.shadows import Shadows
+from cascada.tiers.memory.shadows import ALL, Shadows
 
 LOOKS: Final = 64
 """Records that one call moves on at most, before it gives up the next as it is."""
@@ -84,14 +84,19 @@ class State(Generic[R]):
         if capacity is not None:
             self._shadows = Shadows(list(MODES), lambda each: Weighed(State(each)), capacity)
 
-    def came(self, record: R) -> None:
+    def came(self, record: R, mark: int) -> None:
         self.count += 1
-        if record.worth:
+        worth = record.worth
+        if worth:
             # The mean of all at first, then of about the last thousand.
             self._known = min(self._known + 1, 1000)
-            self.average += (record.worth - self.average) / self._known
+            self.average += (worth - self.average) / self._known
         shadows = self._shadows
-        if shadows is not None and shadows.came(record):
+        if (
+            shadows is not None
+            and mark >> 40 & ALL - 1 < shadows.sampled
+            and shadows.came(record, mark)
+        ):
             self._name = shadows.look(self._name, self.average)
             self.mode = MODES[self._name]
 
@@ -185,7 +190,7 @@ class Weighed(Generic[R]):
         self._settled = False
 
     def admit(self, record: R) -> None:
-        state, rank = self._state, record.rank
+        state, rank, mark = self._state, record.rank, record.mark
         if rank == LOW:
             self._low = self._low or Queue()
             self._low.append(record)
@@ -194,13 +199,13 @@ class Weighed(Generic[R]):
             self._critical.append(record)
         else:
             if not record.hits:
-                record.hits = state.ghosts.pop(record.mark, self._mode.remembers)
+                record.hits = state.ghosts.pop(mark, self._mode.remembers)
             if record.hits and not self._mode.turns:
                 self._enter(record)
             else:
                 record.seen = record.hits
                 self._window.append(record)
-        state.came(record)
+        state.came(record, mark)
 
     def left(self, record: R) -> None:
         self._state.left(record)
@@ -224,9 +229,11 @@ class Weighed(Generic[R]):
         Many would have to go for it, so that it has no window to wait in.
         """
         main, window = self._main, self._window
-        if main is None or newcomer.rank != NORMAL or record.rank != NORMAL:
+        if main is None:
             return False
         if newcomer.weight * (main.count + window.count) <= LARGER * (main.bytes + window.bytes):
+            return False
+        if newcomer.rank != NORMAL or record.rank != NORMAL:
             return False
         if not newcomer.hits:
             newcomer.hits = self._state.ghosts.pop(newcomer.mark, self._mode.remembers)
@@ -242,47 +249,35 @@ class Weighed(Generic[R]):
         """What goes next; it is still in the order."""
         if self._low:
             return self._low.first
-        window = self._window
+        mode, window = self._mode, self._window
         main = self._main = self._main or _Main()
-        for _ in range(LOOKS if window or main.count else 0):
-            if window.bytes > self._mode.window * (window.bytes + main.bytes) or not main.count:
-                found = self._leaving_window()
+        for _ in range(LOOKS if window.count or main.count else 0):
+            if window.bytes > mode.window * (window.bytes + main.bytes) or not main.count:
+                record = window.first
+                if record.hits == record.seen and self._is_done_with(record):
+                    return record
+                window.remove(record)
             else:
                 self._settled = True
-                found = self._leaving_main(main)
-            if found is not None:
-                return found
+                record = main.least()
+                if record.hits == record.seen:
+                    main.age = max(main.age, record.score)
+                    return record
+                main.remove(record)
+            if mode.turns:
+                record.seen = record.hits
+                window.append(record)
+            else:
+                self._enter(record)
         if main.count:
             return main.least()
         critical = self._critical
         return window.first if window or critical is None else critical.first
 
-    def _leaving_window(self) -> R | None:
-        mode, window = self._mode, self._window
-        record = window.first
-        hit = record.hits != record.seen
-        if not hit and (mode.turns or (mode.proves and self._settled and record.rank < HIGH)):
-            return record
-        window.remove(record)
-        if mode.turns:
-            record.seen = record.hits
-            window.append(record)
-        else:
-            self._enter(record)
-        return None
-
-    def _leaving_main(self, main: _Main[R]) -> R | None:
-        record = main.least()
-        if record.hits == record.seen:
-            main.age = max(main.age, record.score)
-            return record
-        main.remove(record)
-        if self._mode.turns:
-            record.seen = record.hits
-            self._window.append(record)
-        else:
-            self._enter(record)
-        return None
+    def _is_done_with(self, record: R) -> bool:
+        """Whether it goes for good, as it leaves the window without a hit."""
+        mode = self._mode
+        return mode.turns or (mode.proves and self._settled and record.rank < HIGH)
 
     def _enter(self, record: R) -> None:
         """Into the main part."""

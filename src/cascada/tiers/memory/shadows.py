@@ -91,19 +91,17 @@ class Shadows(Generic[R]):
         self._modes = modes
         self._make_order = make_order
         self._capacity = capacity
-        self._most = ALL  # the marks below it are sampled
+        self.sampled = ALL  # whose mark has less than that in its 20 bits from the 40th on
         self._watched: dict[R, int] = {}  # with the hits that the shadows have been told
         # What was asked for: when, its mark, its weight, its worth, and how often. No record, or
         # its value would be kept when it has gone.
         self._asked: list[tuple[Any, int, int, float, int]] = []
         self._shadows: dict[str, _Shadow] | None = None
 
-    def came(self, record: R) -> bool:
-        """It is stored. True: it is time for a look."""
-        if record.mark >> 40 & ALL - 1 >= self._most:
-            return False
+    def came(self, record: R, mark: int) -> bool:
+        """A sampled one is stored. True: it is time for a look."""
         self._watched[record] = record.hits
-        self._note(record, 1)
+        self._asked.append((record.used, mark, record.weight, record.worth, 1))
         return len(self._asked) >= TURN
 
     def gone(self, record: R) -> None:
@@ -141,18 +139,18 @@ class Shadows(Generic[R]):
 
     def begin(self) -> None:
         """Memory is full: until now every mode would have had the same."""
-        room = self._capacity * self._most // ALL
+        room = self._capacity * self.sampled // ALL
         self._shadows = {mode: _Shadow(self._make_order(mode), room) for mode in self._modes}
         self._asked = []
         for record in self._watched:
             self._note(record, record.hits + 1)
 
     def _sample_fewer(self) -> None:
-        self._most //= 2
+        self.sampled //= 2
         kept = {
             record: told
             for record, told in self._watched.items()
-            if record.mark >> 40 & ALL - 1 < self._most
+            if record.mark >> 40 & ALL - 1 < self.sampled
         }
         self._watched = kept
         if self._shadows is not None:
