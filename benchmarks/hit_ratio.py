@@ -3,7 +3,9 @@
 A trace is a `*.csv.gz` with the header `timestamp_ms,key,size`, a row for each request. It is
 replayed with room for 0.1, 1 and 10 % of its footprint (each key once, in bytes). LRU, LFU and
 ADAPTIVE are the classes that decide in memory itself; the others are there to compare. Costs are
-equal, unless `--costs` gives each key one of 1 ms to 5 s.
+equal; `--costs` gives each key one of 1 ms to 5 s (log-uniform), and compares ADAPTIVE that is told
+them with ADAPTIVE that is not, by the seconds of loading that it avoids of those that a memory
+without a bound would.
 
 What counts is by how much a policy lowers FIFO's miss ratio, on the mean over all cells; and how
 far it is, in the worst cell, below the best of the five that are known to be good. Cells that have
@@ -53,7 +55,6 @@ class Cell(NamedTuple):
     objects: int
     miss_ratio: float
     byte_miss_ratio: float
-    cost_miss_ratio: float
     seconds: float
 
 
@@ -80,9 +81,14 @@ def read(path: Path) -> Trace:
 
 
 def replay(
-    trace: Trace, capacity: int, make: Callable[[int], Any], costs: Sequence[float] | None = None
+    trace: Trace,
+    capacity: int,
+    make: Callable[[int], Any],
+    costs: Sequence[float] | None = None,
+    *,
+    told: bool = True,
 ) -> tuple[float, float, float]:
-    """Shares that missed: of the requests, of the bytes, of the cost."""
+    """Shares that missed: of the requests, of the bytes, of the cost. `told`: the policy is."""
     policy, sizes = make(capacity), trace.sizes
     hit, asked = getattr(policy, "hit", None), getattr(policy, "asked", None)
     held: dict[int, Item] = {}
@@ -106,7 +112,7 @@ def replay(
         if weight > capacity:
             continue
         record = Item(key, weight, now)
-        if costs is not None:
+        if costs is not None and told:
             record.worth = costs[key]
         while size + weight > capacity:
             victim = policy.victim(record)
@@ -125,9 +131,7 @@ def replay(
     return misses / requests, bytes_missed / all_bytes, lost / all_cost
 
 
-def measure(
-    folder: Path, policies: Sequence[str], *, costs: bool, say: Callable[[str], None]
-) -> list[Cell]:
+def measure(folder: Path, policies: Sequence[str], say: Callable[[str], None]) -> list[Cell]:
     """Every policy on every trace with each capacity."""
     cells = []
     found = sorted(folder.glob("*.csv.gz"))
@@ -135,23 +139,52 @@ def measure(
         raise SystemExit(f"{folder} has no *.csv.gz")
     for number, path in enumerate(found, 1):
         trace = read(path)
-        footprint, draw = sum(trace.sizes), random.Random(trace.name)
-        drawn = [0.001 * 5000 ** draw.random() for _ in trace.sizes] if costs else None
+        footprint = sum(trace.sizes)
         for fraction in FRACTIONS:
             capacity = int(footprint * fraction)
             objects = capacity * len(trace.sizes) // footprint
             for policy in policies:
                 began = time.perf_counter()
-                ratios = replay(trace, capacity, POLICIES[policy], drawn)
+                ratios = replay(trace, capacity, POLICIES[policy])
                 spent = time.perf_counter() - began
                 cells.append(
-                    Cell(trace.name, fraction, policy, capacity, objects, *ratios, round(spent, 2))
+                    Cell(
+                        trace.name,
+                        fraction,
+                        policy,
+                        capacity,
+                        objects,
+                        *ratios[:2],
+                        round(spent, 2),
+                    )
                 )
             told = ", ".join(
                 f"{each.policy} {each.miss_ratio:.4f}" for each in cells[-len(policies) :]
             )
             say(f"{number} of {len(found)}: {trace.name}, {fraction:.1%}: {told}")
     return cells
+
+
+def with_costs(folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
+    """What ADAPTIVE avoids of what can be avoided, told of costs and not, and by how much more."""
+    gains, cells = [], []
+    for path in sorted(folder.glob("*.csv.gz")):
+        trace = read(path)
+        footprint, draw = sum(trace.sizes), random.Random(trace.name)
+        costs = [0.001 * 5000 ** draw.random() for _ in trace.sizes]
+        everything = sum(costs[key] for key in trace.requests)
+        most = 1 - sum(costs) / everything
+        for fraction in FRACTIONS:
+            capacity = int(footprint * fraction)
+            avoided = [
+                (1 - replay(trace, capacity, POLICIES["ADAPTIVE"], costs, told=told)[2]) / most
+                for told in (True, False)
+            ]
+            if avoided[1] > 0:
+                gains.append(100 * (avoided[0] / avoided[1] - 1))
+            cells.append({"trace": trace.name, "fraction": fraction, "avoided": avoided})
+            say(f"{trace.name}, {fraction:.1%}: {avoided[0]:.1%} told, {avoided[1]:.1%} not")
+    return {"cells": cells, "gain_percent": sum(gains) / max(len(gains), 1)}
 
 
 Grid = dict[tuple[str, float], dict[str, Cell]]
@@ -200,6 +233,11 @@ def references(folder: Path) -> dict[tuple[str, float], dict[str, float]]:
     return found
 
 
+def say(line: str) -> None:
+    """How far it is."""
+    print(line, file=sys.stderr, flush=True)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("folder", type=Path)
@@ -214,12 +252,12 @@ def main() -> int:
     options = parser.parse_args()
     policies = list(POLICIES) if options.policy is None else [BASE, *options.policy]
     policies = list(dict.fromkeys(policies))
-    cells = measure(
-        options.folder,
-        policies,
-        costs=options.costs,
-        say=lambda line: print(line, file=sys.stderr, flush=True),
-    )
+    if options.costs:
+        by_cost = with_costs(options.folder, say)
+        gain = f"{by_cost['gain_percent']:.1f} % more seconds avoided, mean over the cells"
+        print(json.dumps(by_cost) if options.json else gain)
+        return 0
+    cells = measure(options.folder, policies, say)
     reference = references(options.folder)
     five = {
         where: {each: row[each] for each in FIVE if each in row} for where, row in reference.items()

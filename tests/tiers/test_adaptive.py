@@ -172,6 +172,25 @@ async def test_a_noisy_tenant_takes_less_than_a_point_from_a_quiet_one(eviction:
     assert alone - beside < 0.01
 
 
+async def test_shares_cost_all_tenants_together_less_than_a_point() -> None:
+    def asked() -> list[tuple[str, int]]:
+        draw = random.Random(9)
+        return [
+            (f"t{n % 3}", min(int(draw.paretovariate(0.9)), [30, 60, 2000][n % 3]))
+            for n in range(6000)
+        ]
+
+    ratios = []
+    for shared in (True, False):
+        memory = Memory(100)
+        for tenant, number in asked():
+            key = key_of(f"{tenant}/{number:04}", tenant if shared else "all")
+            if not memory.hit(key):
+                await memory.put(key)
+        ratios.append(memory.hits / memory.reads)
+    assert ratios[0] > ratios[1] - 0.01
+
+
 async def test_what_a_tenant_does_not_use_is_lent_and_comes_back() -> None:
     memory = Memory(100)
     for n in range(120):

@@ -57,7 +57,7 @@ class Mode(NamedTuple):
 
 
 MODES: Final = {
-    "worth": Mode(0.01),
+    "worth": Mode(0.0),
     "proven": Mode(0.1, proves=True, remembers=16),
     "returning": Mode(0.1, proves=True),
     "recent": Mode(1.0, turns=True),
@@ -111,7 +111,7 @@ class State(Generic[R]):
 
     def left(self, record: R) -> None:
         self.count -= 1
-        if self._shadows is not None:
+        if self._shadows is not None and record in self._shadows.watched:
             self._shadows.gone(record)
 
 
@@ -161,10 +161,11 @@ class _Main(Generic[R]):
             if not queue.count:
                 heappop(heads)
                 del self._classes[number]
-            elif (first := queue.first).score > score:
+            elif (first := queue.after).score > score:
                 heapreplace(heads, (first.score, number))
             else:
-                return first
+                record: R = first
+                return record
 
     def remove(self, record: R) -> None:
         record.place.remove(record)
@@ -200,7 +201,7 @@ class Weighed(Generic[R]):
         else:
             if not record.hits:
                 record.hits = state.ghosts.pop(mark, self._mode.remembers)
-            if record.hits and not self._mode.turns:
+            if not self._mode.turns and (record.hits or not self._mode.window):
                 self._enter(record)
             else:
                 record.seen = record.hits
@@ -216,23 +217,24 @@ class Weighed(Generic[R]):
         if self._mode is not state.mode:
             self._mode, self._settled = state.mode, False
         record = self._found()
-        if newcomer is not None and self._is_not_worth(newcomer, record):
+        main, window = self._main, self._window
+        if (
+            newcomer is not None
+            and main is not None
+            and newcomer.weight * (main.count + window.count) > LARGER * (main.bytes + window.bytes)
+            and self._is_not_worth(newcomer, record, main)
+        ):
             state.ghosts.put(newcomer.mark, newcomer.hits + 1, state.count)
             return newcomer
         self._remove(record)
         state.went(record)
         return record
 
-    def _is_not_worth(self, newcomer: R, record: R) -> bool:
-        """Whether it is much larger than others, and would drive out what is worth more.
+    def _is_not_worth(self, newcomer: R, record: R, main: _Main[R]) -> bool:
+        """Whether one that is much larger than others would drive out what is worth more.
 
         Many would have to go for it, so that it has no window to wait in.
         """
-        main, window = self._main, self._window
-        if main is None:
-            return False
-        if newcomer.weight * (main.count + window.count) <= LARGER * (main.bytes + window.bytes):
-            return False
         if newcomer.rank != NORMAL or record.rank != NORMAL:
             return False
         if not newcomer.hits:
@@ -253,7 +255,7 @@ class Weighed(Generic[R]):
         main = self._main = self._main or _Main()
         for _ in range(LOOKS if window.count or main.count else 0):
             if window.bytes > mode.window * (window.bytes + main.bytes) or not main.count:
-                record = window.first
+                record: R = window.after
                 if record.hits == record.seen and self._is_done_with(record):
                     return record
                 window.remove(record)

@@ -30,7 +30,7 @@ class Expiring:
 
     def __init__(self) -> None:
         self._lines: dict[int, _Line] = {}
-        self._next = NEVER  # none ends before it
+        self.next = NEVER  # none ends before it
 
     def admit(self, record: Record, now: float) -> None:
         ends = record.ends
@@ -44,7 +44,7 @@ class Expiring:
         last = line.sooner
         last.later = line.sooner = record
         record.sooner, record.later = last, line
-        self._next = min(self._next, ends)
+        self.next = min(self.next, ends)
 
     def left(self, record: Record) -> None:
         sooner, later = record.sooner, record.later
@@ -54,7 +54,7 @@ class Expiring:
 
     def expired(self, now: float) -> Record | None:
         """One whose life has ended."""
-        if now < self._next:
+        if now < self.next:
             return None
         least = NEVER
         for length, line in list(self._lines.items()):
@@ -65,5 +65,5 @@ class Expiring:
                 return first
             else:
                 least = min(least, first.ends)
-        self._next = least
+        self.next = least
         return None

@@ -168,7 +168,7 @@ class Records:
     def _placed(self, record: Record, now: float) -> Record | None:
         """It has a place in the order, after room was made, so that it is no victim itself."""
         while self.size > self.capacity:
-            over = self._expiring.expired(now)
+            over = self._expiring.expired(now) if now >= self._expiring.next else None
             if over is not None:
                 self.drop(over)
             elif (victim := self._worth_least(record)) is not record:

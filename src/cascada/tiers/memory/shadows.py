@@ -92,7 +92,7 @@ class Shadows(Generic[R]):
         self._make_order = make_order
         self._capacity = capacity
         self.sampled = ALL  # whose mark has less than that in its 20 bits from the 40th on
-        self._watched: dict[R, int] = {}  # with the hits that the shadows have been told
+        self.watched: dict[R, int] = {}  # with the hits that the shadows have been told
         # What was asked for: when, its mark, its weight, its worth, and how often. No record, or
         # its value would be kept when it has gone.
         self._asked: list[tuple[Any, int, int, float, int]] = []
@@ -100,14 +100,14 @@ class Shadows(Generic[R]):
 
     def came(self, record: R, mark: int) -> bool:
         """A sampled one is stored. True: it is time for a look."""
-        self._watched[record] = record.hits
+        self.watched[record] = record.hits
         self._asked.append((record.used, mark, record.weight, record.worth, 1))
         return len(self._asked) >= TURN
 
     def gone(self, record: R) -> None:
-        """It is kept no more."""
-        told = self._watched.pop(record, None)
-        if told is not None and record.hits != told:
+        """A sampled one is kept no more."""
+        told = self.watched.pop(record)
+        if record.hits != told:
             self._note(record, record.hits - told)
 
     def _note(self, record: R, times: int) -> None:
@@ -115,7 +115,7 @@ class Shadows(Generic[R]):
 
     def look(self, current: str, average: float) -> str:
         """Tell the shadows what was asked for since; the mode that is best now."""
-        watched, asked = self._watched, self._asked
+        watched, asked = self.watched, self._asked
         for record, told in watched.items():
             if record.hits != told:
                 self._note(record, record.hits - told)
@@ -142,17 +142,17 @@ class Shadows(Generic[R]):
         room = self._capacity * self.sampled // ALL
         self._shadows = {mode: _Shadow(self._make_order(mode), room) for mode in self._modes}
         self._asked = []
-        for record in self._watched:
+        for record in self.watched:
             self._note(record, record.hits + 1)
 
     def _sample_fewer(self) -> None:
         self.sampled //= 2
         kept = {
             record: told
-            for record, told in self._watched.items()
+            for record, told in self.watched.items()
             if record.mark >> 40 & ALL - 1 < self.sampled
         }
-        self._watched = kept
+        self.watched = kept
         if self._shadows is not None:
             missed = {mode: shadow.missed for mode, shadow in self._shadows.items()}
             self.begin()

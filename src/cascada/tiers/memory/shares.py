@@ -65,7 +65,8 @@ class Shares(Generic[R]):
 
     def giver(self) -> Share[R]:
         """Who holds the most; of many who hold about the same, one of the largest."""
-        among = self._levels[max(self._levels)]
+        levels = self._levels
+        among = levels[max(levels)]
         if len(among) == 1:
             return next(iter(among))
         return max(islice(among, COMPARED), key=lambda share: share.bytes)
