@@ -120,7 +120,10 @@ class Worker:
 
     def _bring_ahead(self, keyspace: Keyspace, source: Source) -> None:
         """Say of all types that may be that they are prefetched."""
-        how = {"prefetch": True, "loader": source.by_key(keyspace.rows)}
+        how = {
+            "prefetch": True, "loader": source.by_key(keyspace.rows),
+            "ttl": 1.5, "stale_for": 0.3, "refresh_at": 0.4, "refresh_hits": 2,
+        }  # fmt: skip
         for name in AHEAD:
             self._cache.set_policy(name, Policy(**{**POLICIES[name].said, **how}))
 
