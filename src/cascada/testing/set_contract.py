@@ -20,7 +20,7 @@ from cascada.testing.steps import (
     key_of,
     store,
 )
-from cascada.tiers.contract import Tier
+from cascada.tiers.contract import Outcome, Tier
 
 
 class SetContract(EqualContract):
@@ -104,3 +104,23 @@ class SetContract(EqualContract):
             lease = await grant(tier, key_of("a"), force=force)
             assert not (await fill(tier, lease, Entry(b"4", version=4))).accepted, "nor when gone"
             assert await is_missing(tier, key_of("a"))
+
+    async def test_an_entry_that_is_nothing_lets_what_is_there_go(self, tier: Tier) -> None:
+        source, made = key_of("a"), key_of("b", data_type="answer")
+        await store(tier, source, Entry(b"old"))
+        await store(tier, made, Entry(b"x", names=(key_name(source),)))
+        by_set = await grant(tier, source, force=True)
+        filled = await fill(tier, by_set, Entry(b"new", version=7).nothing())
+        assert filled.accepted
+        assert await is_missing(tier, source)
+        assert await is_missing(tier, made), "what was made of the old value went with it"
+        older = await fill(tier, await grant(tier, source, force=True), Entry(b"6", version=6))
+        assert older.outcome is Outcome.OLDER, "the version stays known"
+        # In the place of what was seen and could not be served.
+        await store(tier, key_of("c"), Entry(b"old"))
+        await store(tier, key_of("d"), Entry(b"of c", names=(key_name(key_of("c")),)))
+        (seen,) = await tier.read([key_of("c")])
+        once = await grant(tier, key_of("c"), seen, once=True)
+        assert (await fill(tier, once, Entry(b"new").nothing())).accepted
+        assert await is_missing(tier, key_of("c"))
+        assert (await found(tier, key_of("d"))).data == b"of c", "nobody is told"

@@ -140,7 +140,8 @@ class Tenant(TenantLoads, TenantFills, TenantMany, TenantStreams, TenantData, Te
         False if it was not stored in every tier that others read: something newer stood against it,
         or a tier did not answer. SerializationError if it cannot be stored exactly.
         `cost`, which is spent then and saved by every hit, is as of `Loaded`. `priority` goes
-        before the policy's.
+        before the policy's; where either says one, or `durable`, it says which tiers those are
+        (docs/policies.md), and the others let go of what they have.
         """
         request = self._request(data_type, resource_id, type)
         stored = self._terms(ttl, tags, sources, priority)
