@@ -147,7 +147,12 @@ async def test_others_get_their_answer_when_the_client_that_came_first_leaves(
 
 
 async def test_no_endpoint_runs_in_the_background_when_its_request_is_over(
-    app: FastAPI, http: httpx.AsyncClient, cache: Cache, clock: ManualClock, runs: Runs
+    app: FastAPI,
+    http: httpx.AsyncClient,
+    cache: Cache,
+    clock: ManualClock,
+    runs: Runs,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     cache.set_policy("page", Policy(ttl=60, refresh_at=0.5, stale_for=600, stale_if_error=600))
     fails = False
@@ -170,6 +175,7 @@ async def test_no_endpoint_runs_in_the_background_when_its_request_is_over(
     assert [await read(), await read(), runs["page"]] == [1, 1, 1], "it is not refreshed ahead"
     clock.advance(20)
     assert [await read(), await read(), runs["page"]] == [2, 2, 2], "nor shown while it is"
+    assert caplog.text == "", "nor tried"
     clock.advance(70)
     fails = True
     stale = await http.get("/page")
