@@ -47,8 +47,9 @@ def per_second(counter: str, by: str = "", having: str = "") -> str:
 
 
 def quantile(share: float) -> str:
+    """Of the layers that have answered at all: of none it is no number, which is not >= 0."""
     buckets = per_second("cache_response_time_seconds_bucket", "le, layer")
-    return f"histogram_quantile({share}, {buckets})"
+    return f"histogram_quantile({share}, {buckets}) >= 0"
 
 
 def ratio(some: str, of: str) -> str:
