@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from cascada import Policy
+from cascada.engine import write_behind
 from cascada.tiers.contract import Found
 from cascada.tiers.sqlite.tier import SqliteTier
 from tests.behind.conftest import Held, Make
@@ -27,9 +29,9 @@ async def test_a_set_is_done_before_the_database_has_it_and_then_it_has(
 
 async def test_many_sets_are_all_written(make: Make, database: SqliteTier) -> None:
     here = make()
-    await here.tenant("acme").set_many("doc", {str(n): n for n in range(600)})
+    await here.tenant("acme").set_many("doc", {str(n): n for n in range(300)})
     await is_written(here)
-    found = await database.read([key(n) for n in range(600)])
+    found = await database.read([key(n) for n in range(300)])
     assert all(isinstance(each, Found) for each in found)
 
 
@@ -81,3 +83,34 @@ async def test_what_waits_is_there_for_who_adds_and_for_who_touches(
     (found,) = await database.read([key(2)])
     assert isinstance(found, Found)
     assert found.entry.expires - found.entry.created < 20
+
+
+async def test_whatever_its_tenant_context_and_id_are_called(make: Make, held: Held) -> None:
+    here = make(policies={"doc": Policy(varies_by=("agent",))})
+    names = ["a:b", "50%", "é ñ", "x" * 300, "{b0}", "1 2\t3"]
+    for name in names:
+        await here.tenant(name).within(agent=name).set("doc", name, [name, None, 2**60])
+    assert (await behind(here).backlog()).changes == len(names)
+    held.is_so = False
+    await is_written(here)
+    assert (await behind(here).backlog()).set_aside == 0
+    alone = make(redis=None, policies={"doc": Policy(varies_by=("agent",))})
+    for name in names:
+        hit = await alone.tenant(name).within(agent=name).get("doc", name)
+        assert hit.value == [name, None, 2**60]
+
+
+async def test_of_a_batch_that_finds_too_little_room_the_rest_is_written_through(
+    make: Make, held: Held, database: SqliteTier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(write_behind, "MOST", 100)
+    here = make()
+    kept = await here.tenant("acme").set_many("doc", {str(n): n for n in range(250)})
+    assert all(kept)
+    assert (await behind(here).backlog()).changes == 100
+    there = [await row(database, n) is not None for n in range(250)]
+    assert there.count(True) == 150
+    held.is_so = False
+    await is_written(here)
+    found = await database.read([key(n) for n in range(250)])
+    assert all(isinstance(each, Found) for each in found)
