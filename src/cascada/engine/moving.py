@@ -337,7 +337,8 @@ class Mover:
 
     def _is_servable(self, key: Key, entry: Entry) -> bool:
         """Whether a read would be given it as a matter of course."""
-        stack, kind = self._stack, self._stack.kinds.of_prefix(key[:5])
+        stack = self._stack
+        kind = stack.kinds.of_prefix(key[:5]).of(key.tenant, key.resource_id)
         if judge(entry, kind.policy, stack.now(), generating=False) is not Verdict.FRESH:
             return False
         try:
