@@ -32,7 +32,7 @@ class Memory:
     def __init__(self, room: int, eviction: Eviction = "adaptive") -> None:
         self.clock = ManualClock()
         self.tier = MemoryTier(
-            self.clock, capacity_bytes=room * (SIZE + 484) + 1300, eviction=eviction
+            self.clock, capacity_bytes=room * (SIZE + 532) + 1300, eviction=eviction
         )
         self.reads = self.hits = 0
 

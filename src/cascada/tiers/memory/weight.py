@@ -2,7 +2,7 @@
 
 The bound of the memory tier is a promise to the process's memory limit, so whatever exists because
 of a record is counted with it: its payload, the decoded value, the key and its strings, the record
-and its slots in dictionary and heap, and the cells of the names that it alone bears. The constants
+and its slot in a dictionary, and the cells of the names that it alone bears. The constants
 are from CPython 3.11 (`tests/tiers/test_weight.py` compares them with tracemalloc).
 """
 
@@ -18,8 +18,8 @@ from cascada.model.bills.bill import UNKNOWN
 from cascada.model.entry import UNSET, Entry, Flag
 from cascada.tiers.memory.record import Cell
 
-RECORD: Final = 398
-"""A record with its numbers, and its slots in dictionary and heap."""
+RECORD: Final = 446
+"""A record with its numbers, and its slot in a dictionary."""
 
 PARTITION: Final = 600
 """A partition with its prefix and its place among the others, before it has two records."""
