@@ -50,7 +50,7 @@ def replayed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, An
 
 def test_what_comes_in_order_is_brought_ahead(replayed: dict[str, dict[str, Any]]) -> None:
     told = replayed["in_order"]
-    assert told["ahead"] >= told["alone"] + 0.1
+    assert told["ahead"] >= told["alone"] + 0.3
     assert told["precision"] >= 0.85
     assert told["fetches"] <= 1.05
 

@@ -308,11 +308,13 @@ async def test_closing_waits_for_no_load_that_nobody_waits_for(
 ) -> None:
     cache = make_cache(policy=source.policy)
     acme = cache.tenant("acme")
-    await learn(acme, clock, "a", "b", "c", rounds=3)
+    for pair in ("ab", "pc"):
+        await learn(acme, clock, *pair, rounds=3)
     row, joined = source.of("b"), source.of("c")
     row.hold()
     joined.hold()
     await acme.load("x", "a", Row("a").read)
+    await acme.load("x", "p", Row("p").read)
     await row.being_read()
     await joined.being_read()
     waiting = asyncio.create_task(acme.load("x", "c", joined.read))

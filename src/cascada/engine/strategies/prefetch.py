@@ -39,7 +39,8 @@ LIKELY: Final = 0.7
 """The share of a key's comings that something must have followed."""
 
 AT_ONCE: Final = 8
-"""Predictions for one miss."""
+"""Predictions where the last one was right. A miss that was not foreseen may be a stranger to what
+followed it before: it has one, and only if that is used the others come."""
 
 FORGET: Final = 16
 """Comings of a key after which its counts are halved, so that it follows what changes."""
@@ -100,12 +101,13 @@ class Learner(Generic[K]):
         self._last: K | None = None
 
     def saw(self, key: K) -> list[K]:
-        """A caller has missed `key`: what is likely to be missed next, the likeliest first."""
+        """A caller has missed `key`: what is likeliest to be missed next."""
         self._earn(self._earned)
-        return self._next(key)
+        return self._next(key)[:1]
 
     def used(self, key: K) -> list[K]:
-        """A caller has come for what was fetched ahead; else as `saw`."""
+        """A caller has come for what was fetched ahead: all that is likely to be missed next, the
+        likeliest first."""
         if key in self._fetched:
             self._fetched.discard(key)
             self._earn(EARNED)
