@@ -30,7 +30,7 @@ def server(folder: Path, *options: str) -> Iterator[RedisServer]:
         running.kill()
 
 
-SOUND = ("--maxmemory", "100mb", "--maxmemory-policy", "volatile-lfu")
+SOUND = ("--maxmemory", "600mb", "--maxmemory-policy", "volatile-lfu")
 
 
 def url(port: int) -> str:
@@ -112,6 +112,25 @@ def test_full_and_evicting_nothing(doctor: Doctor, tmp_path: Path) -> None:
         assert "volatile-lfu" in said("redis memory")[1]
         redis.say("CONFIG", "SET", "maxmemory", "100mb")
         assert doctor("--redis", redis.url)("redis memory")[0] == "warn"
+
+
+def test_a_budget_that_the_server_has_no_room_for(
+    doctor: Doctor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with server(tmp_path / "r", *SOUND) as redis:
+        redis.say("SET", "cascada.0:{b0}:m", f"{95 * 2**20} 0 7 0")
+        status, text = doctor("--redis", redis.url)("redis budget")
+        assert (status, "95 of 500 MiB" in text) == ("ok", True)
+        monkeypatch.setenv("L2_CACHE_SIZE_MB", "100")
+        status, text = doctor("--redis", redis.url)("redis budget")
+        assert (status, "no room" in text) == ("warn", True)
+        monkeypatch.setenv("L2_CACHE_SIZE_MB", "600")
+        status, text = doctor("--redis", redis.url)("redis budget")
+        assert (status, "at least 660 MiB" in text, "at most 545" in text) == ("warn", True, True)
+        redis.say("CONFIG", "SET", "maxmemory", "0")
+        redis.say("DEL", "cascada.0:{b0}:m")
+        redis.say("RPUSH", "cascada.0:{b0}:m", "what is this")
+        assert doctor("--redis", redis.url)("redis budget")[0] == "ok"
 
 
 @pytest.mark.parametrize(

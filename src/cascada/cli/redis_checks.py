@@ -17,6 +17,7 @@ from typing import Any, Final
 from cascada.cli.findings import Finding
 from cascada.cli.redis_journal import journal_finding
 from cascada.cli.redis_rights import findings_of, refused_commands
+from cascada.cli.room_checks import budget_finding
 from cascada.model.clock import SystemClock
 from cascada.model.door.secret import Secret, Url
 from cascada.model.errors import BadInput, TierUnavailable
@@ -92,6 +93,7 @@ class RedisChecks:
         yield self._version()
         yield self._role()
         yield self._memory()
+        yield await self._budget(wire)
         if self._writes_behind:
             yield journal_finding(self._info)
         self._say("trying what the user may do")
@@ -209,6 +211,14 @@ class RedisChecks:
                 f"set {better}",
             )  # fmt: skip
         return Finding(check, "ok", f"{full}, {policy}")
+
+    async def _budget(self, wire: Wire) -> Finding:
+        try:
+            account = await wire.send((b"GET", self._layout.account))
+        except TierUnavailable:  # what may not be read, or is no string, says nothing
+            account = None
+        most = int(self._info.get("maxmemory", 0))
+        return budget_finding(self._limits.l2_bytes, most, account)
 
     async def _rights(self, wire: Wire) -> list[Finding]:
         refused = await refused_commands(wire, self._connected, self._layout, self._server.said)

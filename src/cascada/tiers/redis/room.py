@@ -17,7 +17,7 @@ import os
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from cascada.model.errors import TierUnavailable
 from cascada.tiers.contract import NotPermitted, Usage
@@ -52,6 +52,15 @@ NO_SCAN: Final = (
     "Redis forbids SCAN, without which nobody can tell how much its entries take, so that "
     "L2_CACHE_SIZE_MB does not bound them; allow it to this user"
 )
+
+
+class Account(NamedTuple):
+    """Bytes that are used, all growth there was, entries, and when they may be counted anew."""
+
+    used: int = 0
+    grown: int = 0
+    entries: int = 0
+    due: int = 0
 
 
 class Room:
@@ -150,22 +159,18 @@ class Room:
             with suppress(TimeoutError):
                 async with asyncio.timeout(PATIENCE):
                     await self._done.wait()
-        account = await self._link.ask(b"GET", self._layout.account)
-        used, _, entries, _ = _numbers(account)
-        return Usage(entries, used, self.capacity, evictions)
+        account = account_of(await self._link.ask(b"GET", self._layout.account))
+        return Usage(account.entries, account.used, self.capacity, evictions)
 
 
 def _counted(reply: Any) -> bool:
     return type(reply) is list and [*map(type, reply)] == [int, int] and 0 <= reply[0] <= 3
 
 
-def _numbers(account: bytes | None) -> tuple[int, int, int, int]:
-    """What the account says; nothing, where it is none."""
-    found = re.fullmatch(rb"(\d{1,18}) (\d{1,18}) (\d{1,18}) (\d{1,18})", account or b"")
-    if found is None:
-        return 0, 0, 0, 0
-    used, grown, entries, due = map(int, found.groups())
-    return used, grown, entries, due
+def account_of(stored: bytes | None) -> Account:
+    """What is stored as the account; nothing, where it is none."""
+    found = re.fullmatch(rb"(\d{1,18}) (\d{1,18}) (\d{1,18}) (\d{1,18})", stored or b"")
+    return Account() if found is None else Account(*map(int, found.groups()))
 
 
 def _literal(prefix: bytes) -> bytes:
