@@ -98,6 +98,13 @@ def _redis(folder: Path, slot: int) -> Cache:
     return Cache(tiers=[ProxiedTier(folder, slot)], policies=POLICIES, limits=_HASTY)
 
 
+def _full(folder: Path, slot: int) -> Cache:
+    """Most values find no room in Redis, and have it in memory alone."""
+    return Cache(
+        tiers=[ProxiedTier(folder, slot, capacity=20_000)], policies=POLICIES, limits=_HASTY
+    )
+
+
 def _cut_off(folder: Path, slot: int) -> Cache:
     tier = ProxiedTier(folder, slot, whole=True)
     return Cache(tiers=[tier], policies=POLICIES, limits=_HASTY)
@@ -189,6 +196,16 @@ CONFIGURATIONS: Final = {
             4,
             Promise(lease=PUSH),
             _redis,
+            faults=("stop", "kill", *ON_REDIS),
+            loses=True,
+            stand=redis_ground,
+        ),
+        Configuration(
+            "redis-full",
+            "the same, with so little room in Redis that memory alone has most values",
+            4,
+            Promise(lease=PUSH),
+            _full,
             faults=("stop", "kill", *ON_REDIS),
             loses=True,
             stand=redis_ground,

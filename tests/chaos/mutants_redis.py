@@ -9,7 +9,8 @@ on, unless pushes are frozen; then memory may be old for as long as its lease).
 
 Nor what is right again at the next write, which `tests/contracts/test_less_one_rule.py` has:
 equality without names, flags or version; a set that lands under another value's HOLD; a fill that
-replaces, or draws a number.
+replaces, or draws a number. Nor a want of room that is answered though the lease is void, which
+memory's own cells refuse as well (`tests/tiers/test_redis_room.py`).
 """
 
 from __future__ import annotations

@@ -157,12 +157,17 @@ def redis_ground(folder: Path, workers: int, *options: str) -> Iterator[Ground]:
 class ProxiedTier(RedisTier):
     """The Redis tier, whose pushes come through the proxy of one worker; `whole`: all it says."""
 
-    def __init__(self, folder: Path, slot: int, *, whole: bool = False) -> None:
+    def __init__(self, folder: Path, slot: int, *, whole: bool = False, capacity: int = 0) -> None:
         ports = json.loads((folder / ADDRESSES).read_text())
         through = ports["proxies"][slot]
         self._pushes = server_of(f"redis://127.0.0.1:{through}/0")
         port = through if whole else ports["server"]
-        super().__init__(f"redis://127.0.0.1:{port}/0", namespace=NAMESPACE, clock=SystemClock())
+        super().__init__(
+            f"redis://127.0.0.1:{port}/0",
+            namespace=NAMESPACE,
+            clock=SystemClock(),
+            capacity_bytes=capacity,
+        )
 
     def make_link(self, **hooks: Any) -> Link:
         if "on_push" not in hooks:

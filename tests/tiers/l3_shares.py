@@ -16,14 +16,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import multiprocessing
 import random
 import sqlite3
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from itertools import accumulate
 from pathlib import Path
 
@@ -124,20 +125,20 @@ async def compare(folder: Path, size: int, rounds: int) -> tuple[dict[str, float
     return falls, 100 * (whole.ratio(*everybody) - shared.ratio(*everybody))
 
 
-def longest_read(path: Path, stop: threading.Event) -> tuple[float, int]:
-    """The longest of many reads of single rows, by a connection of its own."""
+def reads(path: Path, stop: Path) -> list[float]:
+    """How long reads of single rows take, by a process of its own, until that file is there."""
     connection = sqlite3.connect(path, isolation_level=None)
-    most, count, chance = 0.0, 0, random.Random(1)
+    took, chance = list[float](), random.Random(1)
     ((last,),) = connection.execute("SELECT max(id) FROM entries").fetchall()
-    while not stop.is_set():
+    while not stop.exists():
         began = time.perf_counter()
         connection.execute(
             "SELECT envelope FROM entries WHERE id = ?", (chance.randrange(last),)
         ).fetchall()
-        most, count = max(most, time.perf_counter() - began), count + 1
+        took.append(time.perf_counter() - began)
         time.sleep(0.0005)
     connection.close()
-    return most, count
+    return sorted(took)
 
 
 async def prune(folder: Path, size: int) -> str:
@@ -156,9 +157,11 @@ async def prune(folder: Path, size: int) -> str:
     await tier.aclose()
     smaller = SqliteTier(path, namespace="shares", clock=clock, capacity_bytes=size)
     told = []
+    pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
     for what in ("at rest", "while it shrinks"):
-        stop = threading.Event()
-        reading = asyncio.create_task(asyncio.to_thread(longest_read, path, stop))
+        stop = folder / what
+        reading = asyncio.get_running_loop().run_in_executor(pool, reads, path, stop)
+        await asyncio.sleep(1)
         began = time.perf_counter()
         if what == "at rest":
             await asyncio.sleep(3)
@@ -169,9 +172,13 @@ async def prune(folder: Path, size: int) -> str:
             while (await smaller.usage()).size_bytes > size:  # noqa: ASYNC110 - the file has none
                 await asyncio.sleep(0.02)
         seconds = time.perf_counter() - began
-        stop.set()
-        most, count = await reading
-        told.append(f"{what} ({seconds:.1f} s): {count:,} reads, the longest {most * 1000:.1f} ms")
+        stop.touch()
+        took = [1000 * each for each in await reading]
+        told.append(
+            f"{what} ({seconds:.1f} s): {len(took):,} reads, of 1,000 the longest "
+            f"{took[-1 - len(took) // 1000]:.1f} ms, of all {took[-1]:.1f} ms"
+        )
+    pool.shutdown()
     usage = await smaller.usage()
     await smaller.aclose()
     return (
