@@ -13,6 +13,7 @@ from cascada import Cache, Limits
 from cascada.model.errors import TierUnavailable
 from cascada.model.keys import Key
 from cascada.model.names import key_name, tag_name
+from cascada.model.policy import CachePriority
 from cascada.testing.inside import InsideRedis, inside
 from cascada.testing.nodes import hear
 from cascada.tiers.contract import Filled, Lease, Outcome
@@ -210,6 +211,26 @@ async def test_a_load_that_finds_none_leaves_nothing_and_its_lease_stood(
         grown = await load(process, named(0), b"y" * 3000)
         assert grown.outcome is Outcome.NO_ROOM
         assert await process.found(named(0)) is None, "it would be found where the new one is not"
+
+
+async def test_low_values_find_none_first_then_normal_ones_then_all(
+    redis_server: RedisServer,
+) -> None:
+    capacity = MB // 8
+    limits = Limits(l2_bytes=capacity, op_timeout=30)
+    shares: dict[CachePriority, float] = {}
+    async with Cache(redis=redis_server.url, limits=limits) as cache:
+        acme, number = cache.tenant("acme"), 0
+        for priority in CachePriority:
+            while await acme.set("x", f"{number}", b"x" * 200, priority=priority):
+                number += 1
+            shares[priority] = (await cache.stats()).tiers["l2"].size_bytes / capacity
+        assert not await acme.set("x", "low", b"x" * 200, priority=CachePriority.LOW)
+    near = pytest.approx
+    assert shares[CachePriority.LOW] == near(7 / 8, abs=0.01)
+    assert shares[CachePriority.NORMAL] == near(15 / 16, abs=0.01)
+    assert shares[CachePriority.HIGH] == near(1, abs=0.01)
+    assert shares[CachePriority.CRITICAL] == shares[CachePriority.HIGH]
 
 
 async def test_a_set_that_finds_none_voids_what_was_there(redis_server: RedisServer) -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
+from cascada.model.entry import Entry, priority_bits
 from cascada.model.names import type_name
 from cascada.model.policy import CachePriority
 from cascada.testing.inside import InsideSqlite
@@ -80,6 +81,21 @@ async def test_a_share_comes_before_priority(world: World) -> None:
     await many(world, tier, "noisy", 20, first=50)
     await tier.upkeep()
     assert held(world)["quiet"] == 5
+
+
+async def test_a_low_row_goes_before_what_was_not_used_for_longer(world: World) -> None:
+    tier = world.tier(capacity_bytes=10 * ROW)
+    await many(world, tier, "acme", 5)
+    world.clock.advance(100)
+    low = Entry(b"x" * 1000, flags=priority_bits(CachePriority.LOW), created=1.0)
+    for number in range(5, 8):
+        await load(tier, key(number), low)
+    world.clock.advance(100)
+    await many(world, tier, "acme", 4, first=8)
+    await tier.upkeep()
+    rows = {name.rpartition(":")[2] for (name,) in world.sql("SELECT key FROM entries")}
+    assert {f"{number}" for number in range(5)} <= rows, "they are older, and not LOW"
+    assert len(rows & {"5", "6", "7"}) < 3
 
 
 async def test_other_namespaces_have_shares_as_well(world: World) -> None:
