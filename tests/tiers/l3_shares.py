@@ -127,6 +127,7 @@ async def compare(folder: Path, size: int, rounds: int) -> tuple[dict[str, float
 
 def reads(path: Path, stop: Path) -> list[float]:
     """How long reads of single rows take, by a process of its own, until that file is there."""
+    stop.with_suffix(".begun").touch()
     connection = sqlite3.connect(path, isolation_level=None)
     took, chance = list[float](), random.Random(1)
     ((last,),) = connection.execute("SELECT max(id) FROM entries").fetchall()
@@ -161,7 +162,8 @@ async def prune(folder: Path, size: int) -> str:
     for what in ("at rest", "while it shrinks"):
         stop = folder / what
         reading = asyncio.get_running_loop().run_in_executor(pool, reads, path, stop)
-        await asyncio.sleep(1)
+        while not stop.with_suffix(".begun").exists():  # noqa: ASYNC110 - another process's file
+            await asyncio.sleep(0.05)
         began = time.perf_counter()
         if what == "at rest":
             await asyncio.sleep(3)
