@@ -25,7 +25,7 @@ TURN: Final = 32
 MEMORY: Final = 0.5 ** (1 / 4000)
 """What a sampled request counts for after another one: half of it after 4,000."""
 
-BETTER: Final = 0.98
+BETTER: Final = 0.995
 """Of the misses of the mode that is, those of one that takes its place."""
 
 ALL: Final = 2**20
