@@ -7,11 +7,12 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from cascada import Cache, Limits
 from cascada.testing.inside import inside
 from cascada.tiers.capabilities import Fate
-from cascada.tiers.contract import Found
+from cascada.tiers.contract import Found, Lease
 from cascada.tiers.sqlite.tier import SqliteTier
 from tests.behind.conftest import Held, Make
 from tests.behind.looking import behind, got, is_written, journal, key, layout, row
@@ -164,3 +165,35 @@ async def test_what_was_made_of_a_value_does_not_come_back_when_the_change_is_vo
     held.is_so = False
     await is_written(here)
     assert await got(make(), "made") is None
+
+
+async def test_an_invalidation_is_not_forgotten_under_a_change_that_it_has_ended(
+    make: Make, held: Held, database: SqliteTier
+) -> None:
+    here = make()
+    tenant = here.tenant("acme")
+    await tenant.set("doc", "1", "first")
+    (first,) = await journal(here).of([key()])
+    told = await database.invalidate(["k:acme:doc:1"])
+    between = structs.replace(first, number=first.number + 1)  # its HOLD was before, too
+    after = structs.replace(first, number=first.number + 2, fence=told.seq)
+    assert await database.apply([first]) == [Fate.VOID]
+    assert await database.apply([between]) == [Fate.VOID]
+    assert await database.apply([after]) == [Fate.STORED]
+    assert await database.apply([between]) == [Fate.KNOWN]
+
+
+async def test_what_was_loaded_before_a_set_goes_though_the_invalidation_came_before_it(
+    make: Make, held: Held, database: SqliteTier
+) -> None:
+    here = make()
+    await here.tenant("acme").set("doc", "1", "set")
+    (change,) = await journal(here).of([key()])
+    await database.invalidate(["k:acme:doc:1"])  # not yet told to Redis
+    (seen,) = await database.read([key()])
+    (lease,) = await database.lease([key()], [seen])
+    assert isinstance(lease, Lease)
+    (filled,) = await database.fill([lease], [change.entry])
+    assert filled.accepted
+    assert await database.apply([change]) == [Fate.VOID]
+    assert await row(database) is None

@@ -20,20 +20,22 @@ from cascada.tiers.sqlite.transaction import Options, TenantState, Transaction, 
 from cascada.tiers.sqlite.writes import Write
 
 _APPLIED: Final = (
-    "SELECT a.key, a.number, a.q"
+    "SELECT a.key, a.number, a.q, a.ended"
     " FROM json_each(?) k CROSS JOIN applied a ON a.tenant = ? AND a.key = k.value"
 )
 _NOTE: Final = (
-    "INSERT INTO applied VALUES (?, ?, ?, ?) ON CONFLICT (tenant, key) DO UPDATE SET"
-    " number = excluded.number, q = excluded.q"
+    "INSERT INTO applied VALUES (?, ?, ?, ?, ?) ON CONFLICT (tenant, key) DO UPDATE SET"
+    " number = excluded.number, q = excluded.q, ended = excluded.ended"
 )
 
 
 class Applied(NamedTuple):
-    """The latest change of a key: its number, and the seq of the tombstone that it left."""
+    """The latest change of a key: its number, the seq of the tombstone that it left, and of the
+    latest that was there which no change has left."""
 
     number: int
     seq: int
+    ended: int
 
 
 class Changed(NamedTuple):
@@ -62,8 +64,8 @@ def apply(
         state.learn(keys, [name for write in writes for name in (*write.names, write.touched)])
         # Others wait behind these, with fences that are hardly older.
         state.keep_from = min(write.lease.seq for write in writes)
-        for key, number, seq in connection.execute(_APPLIED, (as_json(keys), state.id)):
-            applied[state.id, key] = Applied(number, seq)
+        for key, *columns in connection.execute(_APPLIED, (as_json(keys), state.id)):
+            applied[state.id, key] = Applied(*columns)
     fates = []
     for number, write in changes:
         state = transaction.state(quote(write.lease.key.tenant))
@@ -73,8 +75,9 @@ def apply(
             continue
         seq, fate = apply_one(state, write, latest)
         if seq is not None:
-            applied[state.id, write.key] = Applied(number, seq)
-            connection.execute(_NOTE, (state.id, write.key, number, seq))
+            note = Applied(number, *seq)
+            applied[state.id, write.key] = note
+            connection.execute(_NOTE, (state.id, write.key, *note))
         fates.append(fate)
     transaction.save()
     return fates
@@ -85,27 +88,31 @@ def is_known(number: int, latest: Applied) -> bool:
     return number <= latest.number
 
 
-def apply_one(state: TenantState, write: Write, latest: Applied | None) -> tuple[int | None, Fate]:
-    """The seq that it was stored with, or that ended what it would have replaced."""
+def apply_one(
+    state: TenantState, write: Write, latest: Applied | None
+) -> tuple[tuple[int, int] | None, Fate]:
+    """What became of it, and what `Applied` is to say of the tombstones (None: as before)."""
     own, *others = write.names
     fence, tombstone = write.lease.seq, state.tombstones.get(own)
-    # Was the key itself named since, by other than a change that came before this one?
-    ended = tombstone is not None and tombstone.seq > fence
-    if ended and latest is not None and tombstone is not None:
-        ended = tombstone.seq != latest.seq
+    # When was the key itself named last, by other than a change that came before this one?
+    left = tombstone is not None and latest is not None and tombstone.seq == latest.seq
+    ended = 0 if tombstone is None else tombstone.seq
+    if left and latest is not None:
+        ended = latest.ended
     version = state.newest_version(write.key)
     # A touch came later than this, too: else it would have found it here, and lengthened its life.
-    if not ended and state.stands(fence, (*others, write.touched)):
+    if ended <= fence and state.stands(fence, (*others, write.touched)):
         seq = state.next()
         state.store(write.key, seq, write.names, write.entry, write.envelope)
         state.bump(own, seq, version)
-        return seq, Fate.STORED
-    if ended:
-        return None, Fate.VOID  # who named the key has ended what was here, and what was made of it
+        return (seq, ended), Fate.STORED
+    if ended > fence and not left and tombstone is not None and tombstone.at is None:
+        return None, Fate.VOID  # by a set: what is here is that one's, or newer
     # A row from before the set may bear other names than those that have ended this, and so may
-    # what was made of it.
+    # what was made of it. One from after an invalidation may have been loaded before the set, which
+    # Redis has taken though the database knew of that invalidation.
     seq, row = state.next(), state.rows.get(write.key)
     if row is not None:
         state.remove(row)
     state.bump(own, seq, version)
-    return seq, Fate.VOID
+    return (seq, ended), Fate.VOID

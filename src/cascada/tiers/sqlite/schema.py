@@ -21,7 +21,7 @@ transaction that looks again first. A column `q` is a seq. Layout 1:
 - `ends`: when those counters end that have a ttl. Upkeep removes what has ended. It came later
   still: to an older version they go on counting.
 - `applied`: of a key that was written behind, the journal's number of its latest change, and the
-  seq of the tombstone that this has left. It goes with that. (`changes`)
+  seq of the tombstone that this has left, and of the one that was there. It goes with them.
 
 Last came the sums of tenants (`_SHARES`); what an older version stores meanwhile is not in them.
 
@@ -85,7 +85,7 @@ _ADDED: Final = (
     "CREATE TABLE IF NOT EXISTS spared (namespace TEXT, data_type TEXT,"
     " PRIMARY KEY (namespace, data_type)) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS applied (tenant INTEGER, key TEXT, number INTEGER NOT NULL,"
-    " q INTEGER NOT NULL, PRIMARY KEY (tenant, key)) WITHOUT ROWID",
+    " q INTEGER NOT NULL, ended INTEGER NOT NULL, PRIMARY KEY (tenant, key)) WITHOUT ROWID",
 )
 
 SIZES: Final = (

@@ -37,7 +37,7 @@ _ROWS: Final = (
 _STATE: Final = "SELECT id, q, floor, tombstones, sweep, bytes FROM tenants"
 _ENVELOPE: Final = "SELECT envelope FROM entries WHERE tenant = ? AND key = ?"
 _TOMBSTONES: Final = (
-    "SELECT d.name, d.q, d.version"
+    "SELECT d.name, d.q, d.version, d.at"
     " FROM json_each(?) n CROSS JOIN tombstones d ON d.tenant = ? AND d.name = n.value"
 )
 _STORE: Final = (
@@ -82,6 +82,8 @@ class Tombstone(NamedTuple):
 
     seq: int
     version: int | None
+    at: float | None = None
+    """When that was, unless by a set."""
 
 
 class TenantState:
@@ -113,7 +115,7 @@ class TenantState:
                 self.rows[row.key] = row
                 wanted.update(dict.fromkeys(row.names or ()))
         tombstones = execute(_TOMBSTONES, (as_json(wanted), self.id))
-        self.tombstones.update({name: Tombstone(seq, version) for name, seq, version in tombstones})
+        self.tombstones.update({name: Tombstone(*rest) for name, *rest in tombstones})
 
     def next(self) -> int:
         """The number of a new invalidation of this tenant."""
@@ -166,7 +168,7 @@ class TenantState:
         """
         if name not in self.tombstones:
             self.tombstone_count += 1
-        self.tombstones[name] = Tombstone(seq, version)
+        self.tombstones[name] = Tombstone(seq, version, at)
         self.bumped[name] = (self.id, name, seq, version, at)
         counts = self.transaction.counts
         return counts.pop((self.id, name), 0) + counts.pop((self.id, MADE + name), 0)
