@@ -124,7 +124,8 @@ async def test_thousands_are_set_a_thousand_at_a_time(
         await acme.set_many("x", {"warm": 1})
         monkeypatch.setattr(Wire, "send", counting)
         assert await acme.set_many("x", {n: n for n in range(1_050)}) == [True] * 1_050
-        assert sum(sent.values()) == 2 * (10 + 1), "a script for each hundred and step"
+        assert sorted(sent.values())[-2:] == [11, 11], "a script for each hundred and step"
+        assert sum(sent.values()) <= 22 + 2, "and once it was asked how much room there is"
         sent.clear()
         assert await acme.delete_many("x", range(1000)) == [True] * 1000  # type: ignore[arg-type]
         assert sum(sent.values()) == 1, "one atomic step"
