@@ -297,7 +297,7 @@ class Leases:
         self,
         run_id: bytes,
         fills: Sequence[Fill],
-        script: Script = FILL,
+        script: Script | None = None,
         behind: Sequence[Argument] = (),
     ) -> list[Filled]:
         layout, now = self._layout, self._now()
@@ -345,12 +345,12 @@ class Leases:
             )
         # What is large goes aside, so that nobody else has to wait until it has left.
         ask = partial(self._lanes.ask, fills[0][0].token) if size > BULKY else self._link.ask
-        reply = await script.run(
+        reply = await (script or FILL).run(
             ask,
             [*layout.common, *generations, *keys],
             [
                 run_id, b"%04d" % layout.number, os.urandom(NONCE), layout.channel,
-                layout.generations, len(generations), self._room.bound if script is FILL else 0,
+                layout.generations, len(generations), 0 if script else self._room.bound,
                 *_names(layout, generations), *each, *behind,
             ],
             script_replies.filled(len(fills)),
