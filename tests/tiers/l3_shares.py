@@ -113,12 +113,14 @@ async def measured(
     return bench
 
 
-async def compare(folder: Path, size: int, rounds: int) -> tuple[dict[str, float], float]:
-    """By how many points each quiet tenant, and all together, fall."""
+async def compare(
+    folder: Path, size: int, rounds: int, quiet: tuple[str, ...] = QUIET
+) -> tuple[dict[str, float], float]:
+    """By how many points each of these quiet tenants, and all together, fall."""
     everybody = (*QUIET, NOISY)
     shared = await measured(folder, size, rounds, everybody)
     falls = {}
-    for tenant in QUIET:
+    for tenant in quiet:
         alone = await measured(folder, size, rounds, (tenant,))
         falls[tenant] = 100 * (alone.ratio(tenant) - shared.ratio(tenant))
     whole = await measured(folder, size, rounds, everybody, one=True)
