@@ -30,6 +30,9 @@ from typing import Any, Final, NamedTuple
 from _policies import POLICIES, Item
 from _timing import table
 
+from cascada.model.limits import COUNTED
+from cascada.tiers.memory.adaptive import Weighed
+
 FRACTIONS: Final = (0.001, 0.01, 0.1)
 BASE: Final = "FIFO"
 FIVE: Final = ("LRU", "SIEVE", "GDSF", "S3FIFO", "WTinyLFU")
@@ -91,6 +94,7 @@ def replay(
     """Shares that missed: of the requests, of the bytes, of the cost. `told`: the policy is."""
     policy, sizes = make(capacity), trace.sizes
     hit, asked = getattr(policy, "hit", None), getattr(policy, "asked", None)
+    counted = COUNTED if isinstance(policy, Weighed) else sys.maxsize
     held: dict[int, Item] = {}
     size = misses = bytes_missed = 0
     cost_missed = 0.0
@@ -100,7 +104,8 @@ def replay(
             asked(key)
         if record is not None:
             record.used = now
-            record.hits += 1
+            if record.hits < counted:
+                record.hits += 1
             if hit is not None:
                 hit(record)
             continue

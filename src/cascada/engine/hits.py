@@ -23,11 +23,12 @@ from cascada.tiers.memory.record import Partition, Record
 class Hits:
     """The hits of one engine. `passing_by`: whether this call goes straight to its source."""
 
-    __slots__ = ("_decode", "_life", "_memory", "_now", "_passing_by", "_stack")
+    __slots__ = ("_counted", "_decode", "_life", "_memory", "_now", "_passing_by", "_stack")
 
     def __init__(self, stack: Stack, life: Lifecycle, passing_by: Callable[[], bool]) -> None:
         self._stack = stack
         self._memory = stack.memory
+        self._counted = stack.memory.counted
         self._life = life
         self._now = stack.timer
         self._decode = stack.codec.decode
@@ -57,7 +58,8 @@ class Hits:
         if self._stack.watchers and not self._is_seen(record, now):
             return None
         record.used = now
-        record.hits += 1
+        if record.hits < self._counted:
+            record.hits += 1
         kind = record.partition.kind
         kind.cells[0] = kind.in_memory = kind.in_memory + record.cost
         return Hit(value, MEMORY, now - record.born, False, False, record)
@@ -90,7 +92,8 @@ class Hits:
             except CorruptEntry:
                 return None
         record.used = now
-        record.hits += 1
+        if record.hits < self._counted:
+            record.hits += 1
         with stack.kinds.lock:
             kind.elsewhere += 1
             kind.saved_elsewhere += record.cost
@@ -121,7 +124,8 @@ class Hits:
                 and (value := record.value) is not UNSET
             ):
                 record.used = now
-                record.hits += 1
+                if record.hits < self._counted:
+                    record.hits += 1
                 saved += record.cost
                 add(Hit(value, MEMORY, now - record.born, False, False, record))
             else:

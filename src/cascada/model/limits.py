@@ -27,6 +27,10 @@ MAX_VALUE_BYTES: Final = 16 * 2**20
 LARGEST_VALUE: Final = 256 * 2**20
 """Beyond it no server takes a value in one piece, and no event loop should."""
 
+COUNTED: Final = 255
+"""Hits of one value are counted up to here, unless their number decides (LFU). CPython has these
+numbers at hand; a greater one would be made anew for each hit."""
+
 _bytes = partial(arguments.integer, least=1, of="a whole number of bytes")
 _count = partial(arguments.integer, least=1)
 _seconds = arguments.seconds

@@ -13,6 +13,7 @@ from cascada.model.door.checked import Check, Checked, field, or_none
 from cascada.model.door.plain import number_of
 from cascada.model.errors import BadInput, InvalidPolicy
 from cascada.model.keys import Key, Scope
+from cascada.model.limits import COUNTED
 from cascada.model.ttl import (
     AGENT_SERVICE_TTL_MAPPING,
     DEFAULT_TTL_MAPPING,
@@ -114,7 +115,7 @@ class Policy(Checked):
     stale_for: how much longer it may be served while it is refreshed in the background.
     stale_if_error: how much longer it may be served when its source fails.
     refresh_at: the fraction of the ttl after which a hit starts a refresh (None: never ahead).
-    refresh_hits: how many hits memory must have counted of it by then (0: any hit will do).
+    refresh_hits: how many hits memory must have counted of it by then, up to 255 (0: any will do).
     none_ttl: how long "there is nothing" is remembered (None: not at all).
     varies_by: the context parts that its key holds (None: all that are given).
     lookup: "nearest" also answers with a more general context's value, "exact" does not. "by_level"
@@ -159,7 +160,9 @@ class Policy(Checked):
     stale_for: Duration | None = field(None, or_none(_longer))
     stale_if_error: Duration | None = field(None, or_none(_longer))
     refresh_at: float | None = field(None, or_none(_fraction))
-    refresh_hits: int = field(0, partial(arguments.integer, least=0, error=InvalidPolicy))
+    refresh_hits: int = field(
+        0, partial(arguments.integer, least=0, most=COUNTED, error=InvalidPolicy)
+    )
     none_ttl: Duration | None = field(None, or_none(_lasting))
     varies_by: tuple[ContextPart, ...] | None = field(None, or_none(_parts))
     lookup: Lookup | None = field(None, or_none(_one_of(*get_args(Lookup))))

@@ -20,7 +20,7 @@ from heapq import heappop, heappush, heapreplace
 from math import log2
 from typing import Any, Final, Generic, NamedTuple
 
-from cascada.model.limits import Eviction
+from cascada.model.limits import COUNTED, Eviction
 from cascada.tiers.memory.evictable import Order, R
 from cascada.tiers.memory.eviction import LeastFrequentlyUsed, LeastRecentlyUsed
 from cascada.tiers.memory.ghosts import Ghosts
@@ -204,7 +204,7 @@ class Weighed(Generic[R]):
             if not self._mode.turns and (record.hits or not self._mode.window):
                 self._enter(record)
             else:
-                record.seen = record.hits
+                _look(record)
                 self._window.append(record)
         state.came(record, mark)
 
@@ -267,7 +267,7 @@ class Weighed(Generic[R]):
                     return record
                 main.remove(record)
             if mode.turns:
-                record.seen = record.hits
+                _look(record)
                 window.append(record)
             else:
                 self._enter(record)
@@ -284,7 +284,7 @@ class Weighed(Generic[R]):
     def _enter(self, record: R) -> None:
         """Into the main part."""
         main = self._main = self._main or _Main()
-        record.seen = record.hits
+        _look(record)
         value = self._value(record)
         main.put(record, value * HIGHER if record.rank == HIGH else value)
 
@@ -294,6 +294,14 @@ class Weighed(Generic[R]):
             main.remove(record)
         else:
             record.place.remove(record)
+
+
+def _look(record: R) -> None:
+    """See how often it was hit. What is counted no further goes back by half, or its next hit
+    would not be seen."""
+    if record.hits >= COUNTED:
+        record.hits = COUNTED // 2
+    record.seen = record.hits
 
 
 def orders(eviction: Eviction, capacity: int) -> Callable[[], Order[Any]]:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from operator import itemgetter
 from typing import Any, Final, Generic
 
+from cascada.model.limits import COUNTED
 from cascada.tiers.memory.evictable import Order, R
 
 SAMPLED: Final = 128
@@ -82,6 +83,11 @@ class _Shadow:
         shade.hits += times - 1
 
 
+def _since(told: int, hits: int) -> int:
+    """The hits since it was told how many there are; they may have gone back by half."""
+    return hits - told if hits > told else hits - told + (COUNTED + 1) // 2
+
+
 class Shadows(Generic[R]):
     """`make_order` makes the order of a mode, by its name; `capacity` is memory's, in bytes."""
 
@@ -108,7 +114,7 @@ class Shadows(Generic[R]):
         """A sampled one is kept no more."""
         told = self.watched.pop(record)
         if record.hits != told:
-            self._note(record, record.hits - told)
+            self._note(record, _since(told, record.hits))
 
     def _note(self, record: R, times: int) -> None:
         self._asked.append((record.used, record.mark, record.weight, record.worth, times))
@@ -118,7 +124,7 @@ class Shadows(Generic[R]):
         watched, asked = self.watched, self._asked
         for record, told in watched.items():
             if record.hits != told:
-                self._note(record, record.hits - told)
+                self._note(record, _since(told, record.hits))
                 watched[record] = record.hits
         self._asked = []
         if len(watched) > 2 * SAMPLED:

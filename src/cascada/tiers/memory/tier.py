@@ -22,6 +22,7 @@ decides whether it is good, in one place for all who ask.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -29,7 +30,7 @@ from cascada.model.clock import Clock
 from cascada.model.entry import MEMORY, Entry
 from cascada.model.freshness import AlwaysFresh, Freshness
 from cascada.model.keys import Key, Prefix
-from cascada.model.limits import Eviction
+from cascada.model.limits import COUNTED, Eviction
 from cascada.model.names import entry_name, key_name, key_named, static_names
 from cascada.tiers.capabilities import Ending, Stored
 from cascada.tiers.contract import (
@@ -59,10 +60,11 @@ from cascada.tiers.memory.weight import RECORD
 class MemoryTier:
     """See the module's text. `capacity_bytes` bounds the weight of all records, `ring` the names.
 
-    `eviction` says what goes when it is full, `freshness` until when invalidations have been heard
-    of. `kind_of` is asked once per prefix for what the engine wants to find on a hit, `kind_for`
-    once per record whether that is another one for this id, and `due_at` for the moment from which
-    a hit needs a decision (expiry, refresh ahead); all come from the engine.
+    `eviction` says what goes when it is full (`counted`: up to where it wants hits counted),
+    `freshness` until when invalidations have been heard of. `kind_of` is asked once per prefix for
+    what the engine wants to find on a hit, `kind_for` once per record whether that is another one
+    for this id, and `due_at` for the moment from which a hit needs a decision (expiry, refresh
+    ahead); all come from the engine.
     """
 
     name: str = MEMORY
@@ -83,6 +85,7 @@ class MemoryTier:
         self._clock = clock
         self._now = clock.monotonic
         self.capacity = capacity_bytes
+        self.counted = sys.maxsize if eviction == "lfu" else COUNTED
         self.names = InvalidationLog(ring)
         make_order = orders(eviction, capacity_bytes)
         self.records = Records(
@@ -319,7 +322,7 @@ class MemoryTier:
             self.records.drop(record)
             return Missing(seq, Why.EXPIRED)
         record.used = now
-        record.hits += 1
+        record.hits = min(record.hits + 1, self.counted)
         # Valid at this moment, so at every number heard of: a lease from here need not be older.
         return Found(record, seq)
 
