@@ -83,6 +83,11 @@ def read(path: Path) -> Trace:
     return Trace(path.name.removesuffix(".csv.gz"), requests, sizes)
 
 
+def most_counted(policy: object) -> int:
+    """Up to where hits are counted: as by memory."""
+    return COUNTED if isinstance(policy, Weighed) else sys.maxsize
+
+
 def replay(
     trace: Trace,
     capacity: int,
@@ -94,7 +99,7 @@ def replay(
     """Shares that missed: of the requests, of the bytes, of the cost. `told`: the policy is."""
     policy, sizes = make(capacity), trace.sizes
     hit, asked = getattr(policy, "hit", None), getattr(policy, "asked", None)
-    counted = COUNTED if isinstance(policy, Weighed) else sys.maxsize
+    counted = most_counted(policy)
     held: dict[int, Item] = {}
     size = misses = bytes_missed = 0
     cost_missed = 0.0
@@ -104,8 +109,7 @@ def replay(
             asked(key)
         if record is not None:
             record.used = now
-            if record.hits < counted:
-                record.hits += 1
+            record.hits = min(record.hits + 1, counted)
             if hit is not None:
                 hit(record)
             continue

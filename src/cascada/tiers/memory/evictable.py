@@ -10,8 +10,8 @@ from typing import Any, Protocol, TypeVar
 
 
 class Evictable(Protocol):
-    """A hit writes `used` (whatever grows) and `hits` (up to `model.limits.COUNTED`), and nothing else: all order
-    is worked out when room is needed.
+    """A hit writes `used` (whatever grows) and `hits` (`model.limits.COUNTED` at most, but for LFU),
+    and nothing else: all order is worked out when room is needed.
 
     `weight`: bytes. `rank`: of its priority, 0 (goes first) to 3 (goes last). `worth`: what a load
     of it takes, 0 if that is not known. `mark`: a number by which its key is known when it comes
