@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 
 class Evictable(Protocol):
-    """A hit writes `used` (whatever grows) and `hits` (`model.limits.COUNTED` at most, but for LFU),
+    """A hit writes `used` (whatever grows) and `hits` (to `model.limits.COUNTED`, but for LFU),
     and nothing else: all order is worked out when room is needed.
 
     `weight`: bytes. `rank`: of its priority, 0 (goes first) to 3 (goes last). `worth`: what a load

@@ -84,8 +84,8 @@ class _Shadow:
 
 
 def _since(told: int, hits: int) -> int:
-    """The hits since it was told how many there are; they may have gone back by half."""
-    return hits - told if hits > told else hits - told + (COUNTED + 1) // 2
+    """The hits since it was told how many there are. They may have gone back by half."""
+    return hits - told if hits > told else max(1, hits - told + (COUNTED + 1) // 2)
 
 
 class Shadows(Generic[R]):
