@@ -9,7 +9,7 @@ import pytest
 from cascada.model.bills.bill import one
 from cascada.model.entry import Entry, priority_bits
 from cascada.model.keys import Key
-from cascada.model.limits import Eviction
+from cascada.model.limits import COUNTED, Eviction
 from cascada.model.names import key_name
 from cascada.model.policy import CachePriority
 from cascada.testing.clock import ManualClock
@@ -50,7 +50,7 @@ class Memory:
         found = self.tier.records.get(key)
         if found is not None:
             found.used = self.clock.monotonic()
-            found.hits += 1
+            found.hits = min(found.hits + 1, self.tier.counted)
             self.hits += 1
         return found is not None
 
@@ -222,6 +222,17 @@ async def test_a_tenant_who_stores_more_than_all_he_has_drives_out_nobody_else()
     usage = await memory.tier.usage()
     assert usage.size_bytes <= usage.capacity_bytes
     assert usage.entries == 60
+
+
+@pytest.mark.parametrize("eviction", ["adaptive", "lru", "lfu"])
+async def test_what_is_counted_no_further_is_still_seen_to_be_hit(eviction: Eviction) -> None:
+    memory, hot = Memory(4, eviction), key_of("hot")
+    await memory.put(hot)
+    for _ in range(COUNTED + 50):
+        memory.hit(hot)
+    for n in range(4 * COUNTED):
+        await memory.put(key_of(f"new-{n}"))
+        assert memory.hit(hot), n
 
 
 @pytest.mark.parametrize("eviction", ["adaptive", "lru", "lfu"])
