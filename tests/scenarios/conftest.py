@@ -120,12 +120,13 @@ def cache(make_cache: MakeCache) -> Cache:
 
 
 @pytest.fixture
-async def warm(cache: Cache) -> Cache:
+async def warm(cache: Cache, clock: ManualClock) -> Cache:
     """The cache, when it has met its servers: nothing empties its memory any more."""
     await cache.tenant("acme").set("warm", "up", 1)
     feed = inside(cache).feed
     if isinstance(feed, PushFeed):
-        await until(lambda: InsidePush(feed).nonce != b"")
+        now = clock.monotonic
+        await until(lambda: InsidePush(feed).nonce != b"" and feed.extend(now()))
     return cache
 
 

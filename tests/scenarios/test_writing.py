@@ -13,8 +13,8 @@ from tests.scenarios.conftest import MakeNodes
 from tests.scenarios.row import Row, kept
 
 
-async def test_what_was_set_is_got_with_its_type_and_order(cache: Cache) -> None:
-    acme = cache.tenant("acme")
+async def test_what_was_set_is_got_with_its_type_and_order(warm: Cache) -> None:
+    acme = warm.tenant("acme")
     value = {"b": (1, 2), "a": {3}, "n": None, "bytes": b"\x00"}
     assert await acme.set("x", "1", value)
     value["b"] = "changed by the caller afterwards"

@@ -188,10 +188,10 @@ async def test_a_file_of_before_opens_and_gets_its_sums(world: World) -> None:
     await many(world, before, "other", 2)
     await before.aclose()
     made_before(world)
-    pair = [world.tier(capacity_bytes=5 * ROW) for _ in range(2)]
-    assert [await look(each, key(0)) for each in pair] == [b"x" * 1000] * 2
+    for each in (world.tier(), world.tier()):
+        assert await look(each, key(0)) == b"x" * 1000
     world.check_sums()
-    await pair[0].upkeep()
+    await world.tier(capacity_bytes=5 * ROW).upkeep()
     assert held(world)["other"] == 2
     world.check_sums()
 
