@@ -69,7 +69,7 @@ _POLICIES: Final = {
     # What was answered outside a conversation is no answer within one.
     "agent_response": Policy(stale_for=60, stale_if_error=3600, lookup="exact"),
     # Responses of routes, whole (routes/kept.py); what they were made from ends them.
-    **dict.fromkeys(("document_page", "messages_page", "tools_page"), Policy(ttl=TTL_STANDARD)),
+    **dict.fromkeys(("messages_page", "tools_page"), Policy(ttl=TTL_STANDARD)),
 }
 
 _KB: Final = 1024
@@ -87,7 +87,6 @@ LARGEST: Final = {
     "vector_store": 16 * 1024 * _KB,
     "query_result": 64 * _KB,
     "agent_response": 64 * _KB,
-    "document_page": 256 * _KB,
     "messages_page": 1024 * _KB,
     "tools_page": 64 * _KB,
 }

@@ -17,9 +17,7 @@ from examples.agent_service.routes.answers import (
     NO_EMBEDDING,
     NOT_THERE,
     TAKEN,
-    UNCHANGED,
 )
-from examples.agent_service.routes.kept import kept
 from examples.agent_service.routes.request import Tenant
 
 router = APIRouter(prefix="/collections")
@@ -76,8 +74,7 @@ async def ingest(
     return {"ids": [document["id"] for document in documents]}
 
 
-@documents.get("/{document_id}", summary="A document", responses={**CACHED, **UNCHANGED})
-@kept("document_page", "document")
+@documents.get("/{document_id}", summary="A document", responses=CACHED)
 async def document(
     tenant: Tenant, collection_id: CollectionId, document_id: DocumentId
 ) -> Document:

@@ -1,4 +1,5 @@
-"""Responses that are kept whole: those that a browser asks for again and again, and that are large.
+"""Responses that are kept whole: lists that a browser asks for again and again, and that are large.
+(A route that reads one cached value is as quick without; kept, that would lie in memory twice.)
 
 What a route reads through the cache is a source of its response, so whatever ends that ends the
 response. Who asks again with its entity tag gets 304 until then.
