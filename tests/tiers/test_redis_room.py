@@ -6,6 +6,7 @@ import asyncio
 import logging
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -276,6 +277,45 @@ async def test_a_large_value_without_room_leaves_no_payload(redis_server: RedisS
             await load(process, named(number), b"%d" % number * (BULKY + 1))
         assert await used(process) < MB
         assert await process.found(named(0)) == b"0" * (BULKY + 1)
+
+
+async def test_a_count_before_a_large_payload_has_come_knows_its_place(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = Process(redis_server.url, capacity_bytes=3 * MB)
+    async with processes(process):
+        inner = InsideRedis(process.tier)
+        reserve = inner.room.reserve
+
+        async def reserve_and_count(*of: Any) -> bool:
+            has_room = await reserve(*of)
+            await inner.count()
+            return has_room
+
+        monkeypatch.setattr(inner.room, "reserve", reserve_and_count)
+        stored = [(await load(process, named(n), b"%d" % n * MB)).accepted for n in range(3)]
+        assert stored == [True, True, False]
+        assert 2 * MB < account(redis_server, process)[0] < 3 * MB
+
+
+async def test_a_place_that_is_only_kept_is_no_payload(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its payload was evicted, and another writer of the same has not brought his yet."""
+    process = Process(redis_server.url, capacity_bytes=3 * MB)
+    async with processes(process):
+        inner = InsideRedis(process.tier)
+        put, key = inner.aside.put, named("large")
+
+        async def put_and_evict(*of: Any) -> Any:
+            fills = await put(*of)
+            place = process.tier.layout.aside(key, fills[0][1].data[:32])
+            redis_server.say("DEL", place.decode())
+            assert await inner.room.reserve(inner.lanes_of_large, place, 0, MB)
+            return fills
+
+        monkeypatch.setattr(inner.aside, "put", put_and_evict)
+        assert not (await load(process, key, b"x" * MB)).accepted
 
 
 @pytest.mark.parametrize("capacity", [1, 1000])

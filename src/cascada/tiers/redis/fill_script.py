@@ -186,7 +186,7 @@ local function fill(at, key, payload)
       end
     end
   end
-  if accepted and payload and redis.call('EXISTS', payload) == 0 then
+  if accepted and payload and (redis.call('EXISTS', payload) == 0 or reserved(payload)) then
     accepted = false -- evicted meanwhile
   end
   if accepted and late > 0 then
@@ -311,7 +311,7 @@ while at <= last do
     local v = head(KEYS[key])
     local referred = v and string.byte(v, 36) == 6 and digest_in(v) == digest_in(ARGV[at + 9])
     if not referred and answers[nth][1] == 6 then
-      loses(payload) -- it would take for a minute what there is not
+      loses_aside(payload) -- it would take for a minute what there is not
       redis.call('UNLINK', payload)
     else
       local left = referred and redis.call('PTTL', KEYS[key]) or 0

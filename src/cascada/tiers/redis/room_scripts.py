@@ -72,7 +72,7 @@ for _, key in ipairs(said[2]) do
       bytes, entries = bytes + taken(key), entries + 1
     end
   elseif kind == 'g:' or kind == 'b:' or kind == 'n:' then
-    bytes = bytes + taken(key)
+    bytes = bytes + (kind == 'b:' and taken_aside or taken)(key)
   end
 end
 write_counts()
@@ -97,12 +97,14 @@ RESERVE: Final = Script(
     + ROOM
     + r"""
 -- KEYS: 1 e, 2 where a payload is to lie. ARGV: 1 capacity, 2 its entry's flags, 3 its bytes.
--- It returns 1 if there is room, which it has from then on.
+-- It returns 1 if there is room, which it has from then on: what keeps its place is met by a count
+-- that walks past before the payload comes, and goes by itself if that never does.
 room.capacity = tonumber(ARGV[1])
 if redis.call('EXISTS', KEYS[2]) == 1 then return 1 end
 local size = bytes_of(#KEYS[2], tonumber(ARGV[3]))
 if not has_room(tonumber(ARGV[2]), size) then return 0 end
 gains(size)
+redis.call('SET', KEYS[2], ARGV[3], 'PX', 60000)
 keep_account()
 return 1
 """
