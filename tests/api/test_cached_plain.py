@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from cascada import Cache, Context, Limits, WrongLoop, cached, configure
-from cascada.engine import bridge
+from cascada.engine.home import bridge
 from cascada.testing.inside import inside
 from tests.api.settled import settled
 

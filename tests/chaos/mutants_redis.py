@@ -32,16 +32,16 @@ from cascada.tiers.contract import Filled, Lease
 from cascada.tiers.guarded import GuardedTier
 from cascada.tiers.memory.records import Records
 from cascada.tiers.memory.tier import MemoryTier
-from cascada.tiers.redis import fill_script as redis_filling
 from cascada.tiers.redis import permissions as redis_rights
 from cascada.tiers.redis import reads as redis_reads
-from cascada.tiers.redis import scripts as redis_scripts
 from cascada.tiers.redis import touching as redis_touching
 from cascada.tiers.redis import writes as redis_leases
 from cascada.tiers.redis.feed import PushFeed
 from cascada.tiers.redis.layout import Epoch
-from cascada.tiers.redis.script_prelude import Script
 from cascada.tiers.redis.tier import RedisTier
+from cascada.tiers.redis_scripts import fill as redis_filling
+from cascada.tiers.redis_scripts import steps as redis_scripts
+from cascada.tiers.redis_scripts.prelude import Script
 from tests.chaos.mutations import mutant, swap, swap_invalidate
 
 CALM: tuple[str, ...] = ()

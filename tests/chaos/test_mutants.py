@@ -8,9 +8,10 @@ from tests.chaos.fleet import ROOT
 from tests.chaos.report import details
 
 APPLY_ALL = """
-from cascada.tiers.redis import fill_script, scripts, writes
+from cascada.tiers.redis import writes
+from cascada.tiers.redis_scripts import fill, steps
 from tests.chaos.mutations import all_mutants
-whole = [(each, dict(vars(each))) for each in (fill_script, scripts, writes)]
+whole = [(each, dict(vars(each))) for each in (fill, steps, writes)]
 for each in all_mutants().values():
     each.apply()
     for module, names in whole:  # what one mutant has cut out, another may look for

@@ -19,9 +19,9 @@ from cascada.testing import steps
 from cascada.tiers.contract import Filled, Lease, Seen
 from cascada.tiers.memory.tier import MemoryTier
 from cascada.tiers.redis import writes as redis_leases
-from cascada.tiers.redis.fill_script import FILL
-from cascada.tiers.redis.script_prelude import Script
 from cascada.tiers.redis.tier import RedisTier
+from cascada.tiers.redis_scripts.fill import FILL
+from cascada.tiers.redis_scripts.prelude import Script
 from cascada.tiers.sqlite.tier import SqliteTier
 from tests.contracts.test_memory import TestMemory as OfMemory
 from tests.contracts.test_redis import TestRedis as OfRedis

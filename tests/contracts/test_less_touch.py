@@ -12,8 +12,8 @@ from cascada.tiers.memory import tier as memory
 from cascada.tiers.memory.invalidations import InvalidationLog
 from cascada.tiers.redis import touching
 from cascada.tiers.redis import writes as redis_writes
-from cascada.tiers.redis.script_prelude import Script
 from cascada.tiers.redis.touching import TOUCH
+from cascada.tiers.redis_scripts.prelude import Script
 from cascada.tiers.sqlite import writes as sqlite_writes
 from cascada.tiers.sqlite.transaction import TenantState
 from tests.contracts.test_memory import TestMemory as OfMemory

@@ -107,7 +107,7 @@ async def test_closing_waits_for_who_tells_the_tiers(
 async def test_an_invalidation_that_outlasts_the_closing_says_that_nobody_goes_on_with_it(
     shaky: Cache, flaky: FlakyTier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cascada.engine.lifecycle.DRAIN_TIMEOUT", 0.01)
+    monkeypatch.setattr("cascada.engine.home.lifecycle.DRAIN_TIMEOUT", 0.01)
     acme = shaky.tenant("acme")
     sent, closed = asyncio.Event(), asyncio.Event()
 
@@ -128,7 +128,7 @@ async def test_an_invalidation_that_outlasts_the_closing_says_that_nobody_goes_o
 async def test_a_load_that_closing_ends_in_the_middle_of_an_invalidation_leaves_nothing_running(
     shaky: Cache, flaky: FlakyTier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cascada.engine.lifecycle.DRAIN_TIMEOUT", 0.01)
+    monkeypatch.setattr("cascada.engine.home.lifecycle.DRAIN_TIMEOUT", 0.01)
     acme = shaky.tenant("acme")
 
     async def telling() -> str:
@@ -148,7 +148,7 @@ async def test_a_load_that_closing_ends_in_the_middle_of_an_invalidation_leaves_
 async def test_a_loader_that_does_not_let_itself_be_cancelled_holds_up_no_closing(
     cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cascada.engine.lifecycle.DRAIN_TIMEOUT", 0.01)
+    monkeypatch.setattr("cascada.engine.home.lifecycle.DRAIN_TIMEOUT", 0.01)
     monkeypatch.setattr("cascada.engine.tasks.background.STUBBORN", 0.01)
     let_go = asyncio.Event()
 

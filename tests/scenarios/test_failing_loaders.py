@@ -215,7 +215,7 @@ async def test_a_refused_set_leaves_what_was_there(cache: Cache) -> None:
 async def test_closing_ends_a_load_that_does_not_end_and_tells_its_callers(
     make_cache: MakeCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cascada.engine.lifecycle.DRAIN_TIMEOUT", 0.05)
+    monkeypatch.setattr("cascada.engine.home.lifecycle.DRAIN_TIMEOUT", 0.05)
     cache = make_cache()
     row = Row()
     row.hold()

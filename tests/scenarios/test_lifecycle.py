@@ -210,7 +210,7 @@ async def test_reset_forgets_memory_and_goes_on(cache: Cache) -> None:
 async def test_no_task_is_left_after_closing_whatever_was_under_way(
     cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cascada.engine.lifecycle.DRAIN_TIMEOUT", 0.05)
+    monkeypatch.setattr("cascada.engine.home.lifecycle.DRAIN_TIMEOUT", 0.05)
     acme = cache.tenant("acme")
     row = Row()
     row.hold()

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from cascada import Cache, CachePriority, Hit, Limits, Policy
-from cascada.engine import lifecycle
+from cascada.engine.home import lifecycle
 from cascada.engine.sparing import may_spare
 from cascada.model.policy import CachePriority as P
 from cascada.testing.clock import ManualClock

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cascada.api.cache import Cache
-from cascada.engine import lifecycle
+from cascada.engine.home import lifecycle
 from cascada.model.entry import Hit, Miss
 from cascada.model.errors import BadInput, LoadCycle, LoadError
 from cascada.testing.inside import inside

@@ -13,8 +13,8 @@ from cascada.testing.inside import InsideRedis
 from cascada.tiers.contract import Busy, Found, Lease, Renewed
 from cascada.tiers.large_values import BULKY
 from cascada.tiers.redis import touching
-from cascada.tiers.redis.script_prelude import Script
 from cascada.tiers.redis.touching import TOUCH, TRIES
+from cascada.tiers.redis_scripts.prelude import Script
 from tests.scenarios.row import until
 from tests.servers.redis import RedisServer
 from tests.tiers.redis_world import KEY, Process, processes

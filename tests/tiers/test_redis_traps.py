@@ -17,8 +17,8 @@ import pytest
 from cascada.model.names import key_name, tag_name, tenant_name, type_name
 from cascada.testing.inside import InsidePush, InsideRedis
 from cascada.tiers.contract import Found, Lease, Missing, Why
-from cascada.tiers.redis.fill_script import FILL
-from cascada.tiers.redis.scripts import ACQUIRE
+from cascada.tiers.redis_scripts.fill import FILL
+from cascada.tiers.redis_scripts.steps import ACQUIRE
 from tests.scenarios.row import until
 from tests.servers.redis import RedisServer
 from tests.tiers.redis_world import KEY, OTHER, Process, processes

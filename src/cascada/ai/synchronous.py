@@ -1,7 +1,7 @@
 """The transport of plain clients: as `asynchronous`, for threads that wait.
 
-The cache is asked on its own event loop (`engine/carrying.py`); the provider is asked in a thread
-of its own, with the client's own transport, which is made to be used by several.
+The cache is asked on its own event loop (`engine/home/carrying.py`); the provider is asked in a
+thread of its own, with the client's own transport, which is made to be used by several.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from cascada.ai.calls import (
 from cascada.api.cache import Cache
 from cascada.api.keeping import Keeping
 from cascada.api.tenant.handle import Tenant
-from cascada.engine import carrying
+from cascada.engine.home import carrying
 from cascada.model.door import arguments
 from cascada.model.entry import Miss
 from cascada.model.errors import SourceBusy, WrongLoop

@@ -29,8 +29,8 @@ from cascada.api.cached.function import CachedFunction
 from cascada.api.keeping import Keeper
 from cascada.api.sync.waiting import Face, waits, waits_once
 from cascada.api.tenant.handle import Tenant
-from cascada.engine.carrying import waited
 from cascada.engine.engine import Engine
+from cascada.engine.home.carrying import waited
 from cascada.engine.loading import dependencies
 from cascada.engine.loading.loaders import in_a_thread
 from cascada.model.door import arguments

@@ -16,14 +16,14 @@ from cascada.engine.bypass import Bypass
 from cascada.engine.decide import due_at
 from cascada.engine.engine import Engine
 from cascada.engine.filing import Filing
+from cascada.engine.home.lifecycle import Lifecycle
 from cascada.engine.kinds import Kinds
-from cascada.engine.lifecycle import Lifecycle
 from cascada.engine.moving import Mover
 from cascada.engine.selfcheck import SelfCheck
 from cascada.engine.stack import Stack
 from cascada.engine.strategies.ahead import Prefetcher
 from cascada.engine.tasks.limits import LoadLimits
-from cascada.engine.trace import Trace
+from cascada.engine.telling.trace import Trace
 from cascada.engine.write_behind import WriteBehind
 from cascada.model.clock import Clock, SystemClock
 from cascada.model.dependencies import Dependencies

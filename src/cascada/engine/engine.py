@@ -14,11 +14,12 @@ from contextlib import aclosing, suppress
 from typing import Any, Final, cast
 
 from cascada.engine.bypass import Bypass, is_bypassed
-from cascada.engine.carrying import Elsewhere, relayed_from
 from cascada.engine.filing import Filing
 from cascada.engine.hits import Hits
+from cascada.engine.home.carrying import Elsewhere, relayed_from
+from cascada.engine.home.lifecycle import Lifecycle
+from cascada.engine.home.ready import at_most_once, when_ready
 from cascada.engine.kinds import Kind
-from cascada.engine.lifecycle import Lifecycle
 from cascada.engine.loading.loaders import PLAIN, Terms
 from cascada.engine.moving import Mover
 from cascada.engine.reading import read, snapshots
@@ -27,7 +28,6 @@ from cascada.engine.reading.explain import Explanation, explain
 from cascada.engine.reading.levels import LevelLookup
 from cascada.engine.reading.load import load, load_uncached
 from cascada.engine.reading.snapshots import Snapshot
-from cascada.engine.ready import at_most_once, when_ready
 from cascada.engine.request import Answer, Loader, Request
 from cascada.engine.selfcheck import SelfCheck
 from cascada.engine.stack import Stack

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from threading import get_ident
 from typing import Any
 
-from cascada.engine.lifecycle import Lifecycle
+from cascada.engine.home.lifecycle import Lifecycle
 from cascada.engine.loading import dependencies as sources
 from cascada.engine.stack import Stack
 from cascada.model.entry import MEMORY, UNSET, Hit

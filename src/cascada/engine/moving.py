@@ -21,10 +21,10 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 from cascada.engine.decide import Verdict, judge
-from cascada.engine.lifecycle import Lifecycle
+from cascada.engine.home.lifecycle import Lifecycle
+from cascada.engine.home.ready import when_ready
 from cascada.engine.reading.backfill import lease
 from cascada.engine.reading.item import Item
-from cascada.engine.ready import when_ready
 from cascada.engine.request import Request
 from cascada.engine.stack import Stack
 from cascada.engine.strategies.distribution import READS, Held, Plan, Wanted, plan

@@ -12,12 +12,12 @@ from weakref import WeakValueDictionary
 
 from cascada.codecs.values import ValueCodec
 from cascada.engine.kinds import Kind, Kinds
-from cascada.engine.log_lines import LogLines
 from cascada.engine.request import Loader, Request
 from cascada.engine.tasks.background import Background
 from cascada.engine.tasks.limits import LoadLimits
 from cascada.engine.tasks.singleflight import Flights
-from cascada.engine.trace import TOGETHER, Trace
+from cascada.engine.telling.log_lines import LogLines
+from cascada.engine.telling.trace import TOGETHER, Trace
 from cascada.engine.write_behind import WriteBehind
 from cascada.model.bills.cost import Price
 from cascada.model.clock import Clock

@@ -21,7 +21,7 @@ from typing import Final, Protocol, TypeVar
 
 from cascada.engine.request import Request
 from cascada.engine.tasks.background import Background
-from cascada.engine.trace import Trace
+from cascada.engine.telling.trace import Trace
 from cascada.model.entry import Entry
 from cascada.model.errors import TierUnavailable
 from cascada.model.keys import Key

@@ -19,7 +19,7 @@ from cascada.api.cache import Cache
 from cascada.api.keeping import Keeper, Keeping, asking_tenant
 from cascada.api.sync.faces import SyncTenant
 from cascada.api.tenant.handle import Tenant
-from cascada.engine.carrying import waited
+from cascada.engine.home.carrying import waited
 from cascada.integrations.turns import Turns
 from cascada.model.bills.cost import Cost
 from cascada.model.door import arguments

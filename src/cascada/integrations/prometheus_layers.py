@@ -23,7 +23,7 @@ from prometheus_client.metrics_core import (
 
 from cascada.engine.engine import Engine
 from cascada.engine.other_workers import Others
-from cascada.engine.probes import times_of_hits
+from cascada.engine.telling.probes import times_of_hits
 from cascada.integrations.prometheus_types import filled
 from cascada.model.entry import MEMORY
 from cascada.telemetry.latency import BOUNDS, Latency

@@ -13,9 +13,9 @@ is a must for the first tier below memory.
 | `Spares` | SQLite | `engine/sparing`, of the lowest tier, if another is above it |
 | `LoadsByTurns` | SQLite | `engine/build`, of the lowest tier |
 | `Inspectable`, `Remembers` | memory, Redis, SQLite | `engine/reading/explain` |
-| `Connected` | Redis | `engine/lifecycle`, on each event loop |
-| `Tended` | Redis | `engine/lifecycle`, on each event loop |
-| `Begun`, `Forgetful` | SQLite; Redis, too, is `Forgetful` | `engine/lifecycle`; after a fork |
+| `Connected` | Redis | `engine/home/lifecycle`, on each event loop |
+| `Tended` | Redis | `engine/home/lifecycle`, on each event loop |
+| `Begun`, `Forgetful` | SQLite; Redis, too, is `Forgetful` | `engine/home`; after a fork |
 
 Two more lie beside what they are about: `datastore.KeepsData` (lists and counters) and
 `large_values.Glances` (large values told of before they are brought).

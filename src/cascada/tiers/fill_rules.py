@@ -1,6 +1,6 @@
 """What a fill stores: memory and the database decide it here, and do it themselves.
 
-Redis must decide alike, in `redis/fill_script`. (`docs/protocol.md` rules 2 to 7.)
+Redis must decide alike, in `redis_scripts/fill`. (`docs/protocol.md` rules 2 to 7.)
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, cast, ov
 
 from cascada.api.cached.again import tell_how_to_load
 from cascada.api.cached.function import CachedForm, CachedFunction, look_like
-from cascada.engine.carrying import waited
+from cascada.engine.home.carrying import waited
 from cascada.model.entry import Invalidated
 from cascada.model.keys import Key
 

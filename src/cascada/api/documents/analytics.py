@@ -9,9 +9,9 @@ from typing import Final, TypedDict
 
 from cascada.api.default import default_cache
 from cascada.api.statistics import TierStatistics
-from cascada.engine.carrying import awaited
 from cascada.engine.engine import Engine
-from cascada.engine.probes import times_of_hits
+from cascada.engine.home.carrying import awaited
+from cascada.engine.telling.probes import times_of_hits
 from cascada.model.entry import MEMORY
 
 LAYERS: Final = ("l1", "l2", "l3")

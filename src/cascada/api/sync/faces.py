@@ -15,8 +15,8 @@ from cascada.api.sync.waiting import Face, hits_or_waits, waits, waits_once
 from cascada.api.tenant.data import TenantList
 from cascada.api.tenant.handle import Tenant
 from cascada.api.tenant.requests import NONE
-from cascada.engine.bridge import bridge
-from cascada.engine.carrying import waited, waited_for_each
+from cascada.engine.home.bridge import bridge
+from cascada.engine.home.carrying import waited, waited_for_each
 from cascada.engine.streaming.pieces import MAX_ITEMS, MakePieces
 from cascada.model.entry import Hit, Miss
 from cascada.model.keys import Id, Key, Scope

@@ -12,8 +12,8 @@ from functools import partial, wraps
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from cascada.api.sync.hits import AT_ONCE
-from cascada.engine.carrying import waited
-from cascada.engine.lifecycle import Lifecycle
+from cascada.engine.home.carrying import waited
+from cascada.engine.home.lifecycle import Lifecycle
 
 F_co = TypeVar("F_co", covariant=True)
 P = ParamSpec("P")

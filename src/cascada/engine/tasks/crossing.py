@@ -1,6 +1,6 @@
 """One piece of work on its way to another event loop, and what comes of it.
 
-A caller sends it (`engine/carrying.py`), from a thread or from a loop of his own, in his context.
+A caller sends it (`home/carrying.py`), from a thread or from a loop of his own, in his context.
 Loops end, and nobody is told: so who waits looks now and then whether the other loop is still
 there. `Cut` says that it is not, and whether the work had begun. A caller who leaves ends the work
 on the other side, as cancelling would.

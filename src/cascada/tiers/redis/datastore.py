@@ -19,10 +19,10 @@ from cascada.model.errors import CorruptEntry, TierUnavailable
 from cascada.tiers.contract import NotPermitted
 from cascada.tiers.datastore import overflow
 from cascada.tiers.redis.layout import Layout
-from cascada.tiers.redis.script_prelude import Script
 from cascada.tiers.redis_client.connection import Link
 from cascada.tiers.redis_client.lanes import Lanes
 from cascada.tiers.redis_client.replies import Argument, Fits
+from cascada.tiers.redis_scripts.prelude import Script
 
 INCREMENT: Final = Script(
     r"""

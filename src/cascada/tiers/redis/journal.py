@@ -34,13 +34,13 @@ from cascada.model.keys import Key
 from cascada.tiers.capabilities import Backlog, Change
 from cascada.tiers.contract import Filled, Lease, NotPermitted
 from cascada.tiers.deadline import AT_ONCE
-from cascada.tiers.redis.fill_script import STORES
 from cascada.tiers.redis.layout import Layout, life_ms
-from cascada.tiers.redis.script_prelude import COMMON, COUNTS, ROOM, Script
 from cascada.tiers.redis.writes import Leases
 from cascada.tiers.redis_client import replies
 from cascada.tiers.redis_client.connection import Link
 from cascada.tiers.redis_client.replies import Argument
+from cascada.tiers.redis_scripts.fill import STORES
+from cascada.tiers.redis_scripts.prelude import COMMON, COUNTS, ROOM, Script
 
 MOST_BYTES: Final = 64 * 2**20
 """Of all records together: where no more fit, a change is written through."""

@@ -15,8 +15,8 @@ The key of a payload ends with a digest of the entry, so that
 
 It is stored before the entry that refers to it, and scripts remove it together with that entry
 (`uncount`). Where the entry was refused nobody removes it, since an equal entry may refer to it, or
-be about to: it goes by itself a minute later (`fill_script`). Where it is missing (evicted, or
-gone between the two steps) there is a miss.
+be about to: it goes by itself a minute later (`redis_scripts/fill`). Where it is missing (evicted,
+or gone between the two steps) there is a miss.
 """
 
 from __future__ import annotations

@@ -25,8 +25,8 @@ import msgspec
 from cascada.tiers.contract import NotPermitted
 from cascada.tiers.redis.layout import NONCE, RUN_ID, Layout
 from cascada.tiers.redis.script_replies import begun
-from cascada.tiers.redis.scripts import BEGIN
 from cascada.tiers.redis_client.wire import Wire
+from cascada.tiers.redis_scripts.steps import BEGIN
 
 ANY_SERVER: Final = b"?" * RUN_ID
 """In the place of a run_id that the server does not tell, the same for all processes."""

@@ -1,6 +1,6 @@
 """How much room a namespace's entries may take in Redis, and who counts it again when it is due.
 
-The scripts that store and remove keep the account (`room_scripts`), and refuse what finds no room.
+The scripts that store and remove keep the account (`redis_scripts`), and refuse what finds no room.
 What goes without a script makes the account too high. So once it is nearly used up one process at
 a time walks through the keys, in steps of about a millisecond and with four times as long between
 them, and also removes what a group's invalidation has ended. People who ask for figures get them
@@ -23,9 +23,9 @@ from cascada.model.errors import TierUnavailable
 from cascada.tiers.contract import NotPermitted, Usage
 from cascada.tiers.redis.layout import Layout
 from cascada.tiers.redis.permissions import forbidden
-from cascada.tiers.redis.room_scripts import RECOUNT, RESERVE
 from cascada.tiers.redis_client.connection import Link
 from cascada.tiers.redis_client.lanes import Lanes
+from cascada.tiers.redis_scripts.room import RECOUNT, RESERVE
 
 logger = logging.getLogger("cascada")
 

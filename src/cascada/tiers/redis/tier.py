@@ -2,7 +2,7 @@
 
 A read is one MGET: the epoch, the generations of the keys' names, and the entries. An entry is
 valid if its stamps are equal to what was read beside it. What changes anything is a script
-(`scripts`), sent once and never again: `TierUnavailable` says that nobody knows whether it
+(`redis_scripts`), sent once and never again: `TierUnavailable` says that nobody knows whether it
 was carried out.
 """
 
@@ -42,7 +42,6 @@ from cascada.tiers.contract import (
     with_keys,
 )
 from cascada.tiers.redis import script_replies
-from cascada.tiers.redis import scripts as redis_scripts
 from cascada.tiers.redis.datastore import RedisData
 from cascada.tiers.redis.feed import PushFeed
 from cascada.tiers.redis.inspect import evictions, holding
@@ -60,6 +59,7 @@ from cascada.tiers.redis_client.connection import Link
 from cascada.tiers.redis_client.lanes import Lanes
 from cascada.tiers.redis_client.server import server_of
 from cascada.tiers.redis_client.wire import Wire
+from cascada.tiers.redis_scripts import steps as redis_steps
 
 logger = logging.getLogger("cascada")
 
@@ -178,7 +178,7 @@ class RedisTier:
 
     async def ended(self, names: Sequence[str]) -> Ending | None:
         """The latest invalidation of one of the names, as far as the rings go back."""
-        place, ago = await redis_scripts.ENDED.run(
+        place, ago = await redis_steps.ENDED.run(
             self._link.ask,
             [*self._layout.common, self._layout.times],
             [name.encode() for name in names],
@@ -236,7 +236,7 @@ class RedisTier:
         ordered = keys + groups
         # A key's own generation as well: what was made from the key bears its name.
         generations = [layout.generations + each for each in ordered]
-        seq, receivers, nonce, reached, total = await redis_scripts.INVALIDATE.run(
+        seq, receivers, nonce, reached, total = await redis_steps.INVALIDATE.run(
             self._link.ask,
             [*layout.common, *own, *generations],
             [

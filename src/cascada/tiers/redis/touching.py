@@ -19,8 +19,8 @@ from cascada.tiers.contract import Found, Missing, Renewed, Touched
 from cascada.tiers.redis import script_replies
 from cascada.tiers.redis.large_payloads import Aside
 from cascada.tiers.redis.layout import GENERATION_MS, LONGEST_MS, NONCE, Layout, life_ms
-from cascada.tiers.redis.script_prelude import COMMON, COUNTS, ROOM, Script
 from cascada.tiers.redis_client.connection import Link
+from cascada.tiers.redis_scripts.prelude import COMMON, COUNTS, ROOM, Script
 
 TRIES: Final = 16
 """Times that a value may be replaced between the look at it and its script, before it counts as

@@ -31,8 +31,6 @@ from cascada.tiers.contract import (
 )
 from cascada.tiers.large_values import BULKY
 from cascada.tiers.redis import script_replies
-from cascada.tiers.redis import scripts as redis_scripts
-from cascada.tiers.redis.fill_script import FILL
 from cascada.tiers.redis.large_payloads import Aside, Fill, is_large, to_do
 from cascada.tiers.redis.layout import (
     GENERATION_MS,
@@ -49,10 +47,12 @@ from cascada.tiers.redis.layout import (
 )
 from cascada.tiers.redis.lease_releases import LeaseReleases
 from cascada.tiers.redis.room import Room
-from cascada.tiers.redis.script_prelude import Script
 from cascada.tiers.redis_client.connection import Link
 from cascada.tiers.redis_client.lanes import Lanes
 from cascada.tiers.redis_client.replies import Argument, anything, at_least
+from cascada.tiers.redis_scripts import steps as redis_steps
+from cascada.tiers.redis_scripts.fill import FILL
+from cascada.tiers.redis_scripts.prelude import Script
 
 AT_ONCE: Final = 100
 """Keys of one script: its run then takes about a millisecond of the server."""
@@ -171,7 +171,7 @@ class Leases:
 
     async def renew(self, leases: Sequence[Lease]) -> None:
         fits = at_least(0)
-        await redis_scripts.RENEW.run(self._link.ask, *_renewing(self._layout, leases), fits)
+        await redis_steps.RENEW.run(self._link.ask, *_renewing(self._layout, leases), fits)
 
     async def _put_aside(self, fills: Sequence[Fill]) -> list[Fill]:
         """What is large is stored first, which may take longer than a lease lasts."""
@@ -181,7 +181,7 @@ class Leases:
         try:
             while not (await asyncio.wait([putting], timeout=LEASE_MS / 1000 / 3))[0]:
                 # Unheard: the deadline is to look at what is being put, not at this.
-                self._post(redis_scripts.RENEW, *_renewing(self._layout, held))
+                self._post(redis_steps.RENEW, *_renewing(self._layout, held))
             (referring,) = putting.result()
         finally:
             putting.cancel()
@@ -237,7 +237,7 @@ class Leases:
             )
         since = self._hearing.moment
         try:
-            reply = await redis_scripts.ACQUIRE.run(
+            reply = await redis_steps.ACQUIRE.run(
                 self._link.ask,
                 [*layout.common, *generations, *keys],
                 [
@@ -284,7 +284,7 @@ class Leases:
         """Release what was asked for under `token`. On one connection it is carried out later."""
         texts = [key.text.encode() for key in keys]
         released = [each for text in texts for each in self._layout.fill_keys(text)[1:3]]
-        self._post(redis_scripts.RELEASE, released, [token, self._layout.channel, *texts])
+        self._post(redis_steps.RELEASE, released, [token, self._layout.channel, *texts])
 
     def _post(
         self, script: Script, keys: Sequence[Argument], arguments: Sequence[Argument]

@@ -11,8 +11,8 @@ from collections.abc import Callable, Coroutine
 from functools import partial, wraps
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
-from cascada.engine.carrying import awaited
-from cascada.engine.lifecycle import Lifecycle
+from cascada.engine.home.carrying import awaited
+from cascada.engine.home.lifecycle import Lifecycle
 from cascada.engine.tasks.callers import begins
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from cascada.tiers.redis.script_prelude import COMMON, COUNTS, ROOM, Script
+from cascada.tiers.redis_scripts.prelude import COMMON, COUNTS, ROOM, Script
 
 STORES: Final = r"""
 -- KEYS: 4.. = the generations of all names, each once; then for each key v, l, w, the generation of

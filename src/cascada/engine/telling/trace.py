@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from cascada.engine.kinds import Kind
 from cascada.engine.request import Answer, Request
-from cascada.engine.tier_trace import TierTrace
+from cascada.engine.telling.tier_trace import TierTrace
 from cascada.model.bills.bill import UNKNOWN, count_of
 from cascada.model.dependencies import BY_CONTEXT, unreached
 from cascada.model.door.secret import without_values

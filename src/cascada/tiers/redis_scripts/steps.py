@@ -5,7 +5,7 @@ memory is full, and INV must still unlink). Nonces are drawn by the client and m
 that a script that is sent twice cannot bring an old nonce back. Names without a generation yet get
 one when a lease is granted; a read never writes.
 
-The script that stores is in `fill_script`.
+The script that stores is in `fill`.
 
 Common to all: KEYS 1 = e, 2 = ring of names, 3 = ring of keys.
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from cascada.tiers.redis.script_prelude import COMMON, COUNTS, ROOM, Script
+from cascada.tiers.redis_scripts.prelude import COMMON, COUNTS, ROOM, Script
 
 BEGIN: Final = Script(
     COMMON

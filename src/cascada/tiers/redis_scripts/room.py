@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from cascada.tiers.redis.script_prelude import COMMON, COUNTS, ROOM, Script
+from cascada.tiers.redis_scripts.prelude import COMMON, COUNTS, ROOM, Script
 
 LEAST: Final = 1000
 """Milliseconds between two counts, at least: else four times as long as the last one has taken."""

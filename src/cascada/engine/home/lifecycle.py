@@ -2,7 +2,7 @@
 
 What belongs to a loop (tasks, flights, slots, the feed's loop) is made anew when the cache is used
 on another loop after the first was closed, so that several `asyncio.run` in a row work. While the
-first loop is still open, calls from elsewhere are carried there (`engine/carrying.py`): memory has
+first loop is still open, calls from elsewhere are carried there (`carrying.py`): memory has
 no locks, on purpose. Where several loops have used it, the next one that it lives on is the bridge,
 which does not come and go. Hits do not pass here; they look at `home`, so that a foreign loop's
 hits are carried as its misses are.
@@ -22,7 +22,7 @@ from functools import partial
 from typing import Any, Final
 from weakref import WeakSet
 
-from cascada.engine.bridge import bridge
+from cascada.engine.home.bridge import bridge
 from cascada.engine.loading import dependencies as sources
 from cascada.engine.reading.fast_path import hits
 from cascada.engine.sparing import agree, may_spare

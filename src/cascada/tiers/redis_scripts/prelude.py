@@ -148,7 +148,7 @@ end
 """
 
 ROOM: Final = r"""
--- What the namespace's entries take together (`room_scripts`), and by how much this script changes
+-- What the namespace's entries take together (`room`), and by how much this script changes
 -- it. `capacity` 0: it is not bounded.
 local room = {
   key = string.sub(KEYS[1], 1, -2) .. 'm', more = 0, less = 0, entries = 0, capacity = 0,

@@ -4,7 +4,7 @@ A cache runs on the loop that uses it first. Where code that waits comes first, 
 loops come and go, that is the bridge's. It starts when it is first needed and ends with the last
 cache that lives on it; at exit, after what is under way has been stored.
 
-`engine/carrying.py` sends calls there; who lives there, `engine/lifecycle.py` decides.
+`engine/home/carrying.py` sends calls there; who lives there, `engine/home/lifecycle.py` decides.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Calls from elsewhere: carried to the loop that a cache is at home on, and what they bring back.
 
-A cache belongs to one event loop at a time (`engine/lifecycle.py`). A thread that waits, and a loop
+A cache belongs to one event loop at a time (`lifecycle.py`). A thread that waits, and a loop
 that is another one, send their calls there, hits too. When that loop ends in the middle, the call
 is sent again, to where the cache is by then; but not one that may be carried out only once, if it
 had begun: nobody knows what became of it.
@@ -16,8 +16,8 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from cascada.engine.bridge import bridge
-from cascada.engine.lifecycle import Lifecycle
+from cascada.engine.home.bridge import bridge
+from cascada.engine.home.lifecycle import Lifecycle
 from cascada.engine.tasks.callers import Caller, Once, OtherLoop, Waiting, notes_of_tasks
 from cascada.engine.tasks.crossing import Crossing, Cut, stopped
 from cascada.engine.tasks.relay import relayed, waited_for

@@ -1,0 +1,1 @@
+"""What is told of what the engine does: counts, events for observers, lines of a log."""

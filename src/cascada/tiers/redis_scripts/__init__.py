@@ -1,0 +1,1 @@
+"""What Redis itself runs: Lua scripts, each a step that must be atomic. They know no tier."""
