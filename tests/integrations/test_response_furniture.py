@@ -161,6 +161,22 @@ async def test_dependencies_may_say_that_it_is_not_to_be_kept(
     assert [(await http.get("/page")).json() for _ in range(2)] == [1, 2]
 
 
+@pytest.mark.parametrize("makes", [Request, Response])
+async def test_a_request_or_a_response_that_a_dependency_returns_is_refused_too(
+    app: FastAPI, http: httpx.AsyncClient, makes: type
+) -> None:
+    async def given(request: Request) -> Any:
+        return request if makes is Request else Response(request.headers["Authorization"])
+
+    @app.get("/page")
+    @cached_response(ttl=60)
+    async def page(mine: Mine, it: Annotated[Any, Depends(given)]) -> int:
+        return 1
+
+    with pytest.raises(Misuse, match=r"takes it: .*ignore=\('it',\)"):
+        await http.get("/page", headers={"Authorization": "ann"})
+
+
 async def test_what_dependencies_say_goes_before_what_we_would(
     app: FastAPI, http: httpx.AsyncClient
 ) -> None:

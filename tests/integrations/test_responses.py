@@ -312,6 +312,29 @@ async def test_what_may_change_the_answer_is_in_the_key(
     assert vary == "x-style, X-Tenant-ID, Authorization, Accept-Language, Cookie"
 
 
+async def test_no_two_handles_share_a_page(
+    app: FastAPI, http: httpx.AsyncClient, cache: Cache, runs: Runs
+) -> None:
+    # A type whose policy leaves the agent out of its keys, and answers with what is more general.
+    async def theirs(other: Annotated[str, Header()], agent: Annotated[str, Header()]) -> Tenant:
+        return cache.tenant(other, agent=agent)
+
+    @app.get("/second")
+    @cached_response(ttl=60, data_type="conversation")
+    async def second(mine: Mine, their: Annotated[Tenant, Depends(theirs)]) -> str:
+        return repr(their)
+
+    @app.get("/narrowed")
+    @cached_response(ttl=60, data_type="conversation")
+    async def narrowed(their: Annotated[Tenant, Depends(theirs)]) -> str:
+        return repr(their)
+
+    for path in ("/second", "/narrowed"):
+        for other, agent in (("globex", "a1"), ("globex", "a2"), ("other", "a1")):
+            said = await http.get(path, headers={"Other": other, "Agent": agent})
+            assert said.json() == repr(cache.tenant(other, agent=agent))
+
+
 class Session:
     """What has no contents to tell two of them apart by."""
 

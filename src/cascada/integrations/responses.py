@@ -69,9 +69,8 @@ Named = Sequence[str] | Callable[..., Sequence[str]]
 Made = Sequence[Declared] | Callable[..., Sequence[Declared]]
 Whose = Callable[..., "Tenant | Id"]
 
-_NOT_LOOKED_AT: Final = (Tenant, HTTPConnection, Response, BackgroundTasks, SecurityScopes)
-"""Arguments that say who asks, which is in the key, or nothing of the answer. A request that an
-endpoint takes it has said to ignore."""
+_NOT_LOOKED_AT: Final = (BackgroundTasks, SecurityScopes)
+"""Arguments that say nothing of the answer."""
 
 RETRY_AFTER: Final = "1"
 """Seconds after which who was refused may try again."""
@@ -209,7 +208,7 @@ class CachedEndpoint:
             if (why := why_not_kept(200, said, route.keyed)) is not None:
                 self._warn(why)
                 return await self.run(values)
-        common = self._common(request, values, route.in_url)
+        common = self._common(request, response, handle, values, route.in_url)
         resource_id = _id(b"GET", common)
         if request.method == "HEAD":
             found = await handle.get(self.data_type, resource_id)
@@ -279,9 +278,14 @@ class CachedEndpoint:
         )
 
     def _common(
-        self, request: Request, values: dict[str, Any], in_url: frozenset[str]
+        self,
+        request: Request,
+        response: Response,
+        handle: Tenant,
+        values: dict[str, Any],
+        in_url: frozenset[str],
     ) -> list[bytes]:
-        """The parts of the key that GET and HEAD share."""
+        """The parts of the key that GET and HEAD share, beside the tenant."""
         scope, headers = request.scope, request.headers
         parts = [
             self._identity.encode(),
@@ -293,13 +297,19 @@ class CachedEndpoint:
         for name in self.vary:
             said = [value.encode("latin-1") for value in headers.getlist(name)]
             parts.append(_joined(said))
+        # Only what is known to be in the key, or to be FastAPI's own, is left out: a dependency may
+        # return another tenant's handle, a response that it has made, or the request.
         rest = {
-            name: value
+            name: _told_apart(value)
             for name, value in values.items()
             if name not in in_url
             and name not in self._ignore
+            and value is not handle
+            and value is not response
             and not isinstance(value, _NOT_LOOKED_AT)
         }
+        if handle.scope.parts:  # the policy of a type may leave some of them out of its keys
+            rest[""] = tuple(handle.scope)
         if rest:
             parts.append(self._digest(rest).encode())
         return parts
@@ -317,6 +327,11 @@ class CachedEndpoint:
                         f"answer, leave it out with ignore=({name!r},)"
                     ) from error
             raise
+
+
+def _told_apart(value: Any) -> Any:
+    """What one argument is in the key: of a handle, whose it is."""
+    return (value.tenant, *value.scope) if isinstance(value, Tenant) else value
 
 
 def _id(method: bytes, common: list[bytes]) -> str:
