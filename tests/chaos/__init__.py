@@ -9,6 +9,7 @@ promised, `python -m tests.chaos --help` how to run it.
     keyspace    which keys there are, what they bear, and who may write them
     loaders     the slow, failing source that the cache stands before
     witness     judges every read, and writes down what was wrong
+    once        whether a lease had two loads
     actions     the operations on one key; groups: the operations on many
     workload    how often what is done
     worker      one process

@@ -19,6 +19,7 @@ from tests.chaos.configs import CONFIGURATIONS, Configuration
 from tests.chaos.faults import Arena, striking
 from tests.chaos.fleet import Fleet, Hung
 from tests.chaos.keyspace import Keyspace
+from tests.chaos.once import twice
 from tests.chaos.truth import Truth
 from tests.chaos.workload import WORKLOADS
 
@@ -48,7 +49,7 @@ class Plan:
 
 @dataclass(slots=True)
 class Outcome:
-    """What was seen. `stale` and `permanent` are the witnesses' records."""
+    """What was seen. `stale` and `permanent` are the witnesses' records. `twice`: see `once`."""
 
     plan: Plan
     seconds: float
@@ -61,6 +62,7 @@ class Outcome:
     crashes: int = 0
     hung: str = ""
     said: str = ""
+    twice: list[dict[str, Any]] = field(default_factory=list)
     ages: list[float] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -78,7 +80,8 @@ class Outcome:
     @property
     def kept(self) -> bool:
         """Whether all that is promised was kept."""
-        return not (self.broken or self.permanent or self.errors or self.crashes or self.hung)
+        wrong = self.broken or self.permanent or self.twice or self.errors
+        return not (wrong or self.crashes or self.hung)
 
 
 def run(plan: Plan, progress: Progress = lambda text: None) -> Outcome:
@@ -115,12 +118,15 @@ def run(plan: Plan, progress: Progress = lambda text: None) -> Outcome:
             fleet.crashes,
             hung,
             fleet.said(),
+            twice(_records(folder, "loads")),
         )
 
 
 def _rounds(plan: Plan, fleet: Fleet, arena: Arena, progress: Progress) -> None:
     config, board = plan.configuration, fleet.board
     faults = config.faults if plan.faults is None else plan.faults
+    if WORKLOADS[plan.workload].once:
+        faults = ()
     rounds = max(1, round(plan.seconds / ROUND))
     attack = max(2.0, plan.seconds / rounds - config.settle - 1.0)
     for number in range(1, rounds + 1):

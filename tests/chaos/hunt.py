@@ -28,7 +28,8 @@ class Catch:
     @property
     def caught(self) -> bool:
         erred = self.mutant.errs and self.outcome.errors
-        return bool(self.outcome.broken or self.outcome.permanent or erred)
+        outcome = self.outcome
+        return bool(outcome.broken or outcome.permanent or outcome.twice or erred)
 
 
 def hunt(names: Sequence[str], seed: int, say: Callable[[str], None]) -> int:
@@ -71,7 +72,10 @@ def _hunt(mutant: Mutant, seed: int) -> Catch:
 
 
 def _table(catches: Sequence[Catch]) -> str:
-    head = ("rule left out", "configuration", "workload", "runs", "stale", "oldest", "permanent")
+    head = (
+        "rule left out", "configuration", "workload", "runs", "stale", "oldest", "permanent",
+        "twice",
+    )  # fmt: skip
     return table([head, *(_row(catch) for catch in catches)])
 
 
@@ -85,13 +89,14 @@ def _row(catch: Catch) -> tuple[str, ...]:
         f"{len(broken)}",
         seconds(broken[-1]) if broken else "-",
         f"{catch.outcome.permanent_pairs}",
+        f"{len(catch.outcome.twice)}",
     )
 
 
 def _line(catch: Catch) -> str:
-    _, _, _, tries, stale, oldest, permanent = _row(catch)
+    _, _, _, tries, stale, oldest, permanent, doubled = _row(catch)
     verdict = "caught" if catch.caught else "NOT CAUGHT"
     return (
         f"{verdict}: {catch.mutant.name}, {stale} stale that must not be, "
-        f"oldest {oldest}, {permanent} permanent, in run {tries}"
+        f"oldest {oldest}, {permanent} permanent, {doubled} loaded twice, in run {tries}"
     )

@@ -10,11 +10,13 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
 
 from cascada import Key, Loaded
 from tests.chaos.board import Word
 from tests.chaos.keyspace import Row
+from tests.chaos.once import Loads
 from tests.chaos.truth import Truth
 from tests.chaos.witness import Witness
 
@@ -27,7 +29,7 @@ class SourceFailed(Exception):
 
 class Source:
     """Loaders of rows. `fails` is the share of loads that fail, `unstored` of results that are not
-    to be stored."""
+    to be stored. `loads`: where they are counted."""
 
     def __init__(
         self,
@@ -37,6 +39,7 @@ class Source:
         rng: random.Random,
         fails: float,
         unstored: float = 0.0,
+        loads: Loads | None = None,
     ) -> None:
         self._truth = truth
         self._witness = witness
@@ -44,6 +47,7 @@ class Source:
         self._rng = rng
         self._fails = fails
         self._unstored = unstored
+        self._loads = loads
         self.closed = False
 
     def of_row(self, row: Row) -> Callable[[], Any]:
@@ -68,9 +72,10 @@ class Source:
 
         async def load(ids: list[str]) -> Mapping[str, Any]:
             before, after = self._delays()
-            await asyncio.sleep(before)
-            found = {each: self.look(by_id[each]) for each in ids}
-            await asyncio.sleep(after)
+            with self._running([by_id[each] for each in ids]):
+                await asyncio.sleep(before)
+                found = {each: self.look(by_id[each]) for each in ids}
+                await asyncio.sleep(after)
             return {each: self._loaded(by_id[each], version) for each, version in found.items()}
 
         return load
@@ -90,12 +95,17 @@ class Source:
 
     async def _row(self, row: Row) -> Loaded[Any]:
         before, after = self._delays()
-        await asyncio.sleep(before)
-        version = self.look(row)
-        await asyncio.sleep(after)
+        with self._running([row]):
+            await asyncio.sleep(before)
+            version = self.look(row)
+            await asyncio.sleep(after)
         if self._rng.random() < self._fails:
             raise SourceFailed(row.id)
         return self._loaded(row, version)
+
+    def _running(self, rows: Sequence[Row]) -> AbstractContextManager[None]:
+        """Note it, where loads are counted. A plain loader is not: its thread outlives its load."""
+        return nullcontext() if self._loads is None else self._loads.running(rows)
 
     def _in_a_thread(self, row: Row) -> Loaded[Any]:
         before, after = self._delays()

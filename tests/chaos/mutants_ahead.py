@@ -1,13 +1,17 @@
-"""What is brought before anybody asks, less one rule at a time (see `mutants`)."""
+"""What is brought ahead, and what nobody brings twice, less one rule at a time (see `mutants`)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from cascada.engine.loading.loaders import PLAIN
+from cascada.engine.reading import load_task
+from cascada.engine.reading.item import Item
 from cascada.engine.request import Loader, Request
+from cascada.engine.stack import Stack
 from cascada.engine.strategies.ahead import Prefetcher
-from cascada.engine.tasks.singleflight import LoadTask
+from cascada.engine.tasks.singleflight import Flights, LoadTask
 from cascada.engine.writing import write
 from tests.chaos.mutations import mutant, swap
 
@@ -58,3 +62,26 @@ def prefetch_outlives_the_cache() -> None:
 
     swap(Prefetcher, "_load", load)
     swap(Prefetcher, "stop", lambda original: lambda self: None)
+
+
+@mutant("load: nobody waits for the lease of another process", config="redis", workload="once")
+def lease_not_waited_for() -> None:
+    def hand_out(original: Any) -> Any:
+        def impatient(stack: Stack, items: Sequence[Item]) -> Any:
+            for item in items:
+                item.busy = None
+            return original(stack, items)
+
+        return impatient
+
+    swap(load_task, "_hand_out", hand_out)
+
+
+@mutant("load: nobody waits for his turn at the database", config="sqlite", workload="once")
+def turn_not_waited_for() -> None:
+    lease_not_waited_for()
+
+
+@mutant("load: the flight of a key is not joined", config="memory", workload="once")
+def flight_not_joined() -> None:
+    swap(Flights, "find", lambda original: lambda self, key: None)

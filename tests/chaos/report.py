@@ -31,7 +31,7 @@ def summary(outcomes: Sequence[Outcome]) -> str:
     head = (
         "configuration", "workload", "reads", "L1", "L2", "L3", "loaded", "invalidations", "sets",
         "touches", "refused", "pending", "faults", "stale", "oldest", "not allowed", "permanent",
-        "errors",
+        "loaded twice", "errors",
     )  # fmt: skip
     return table([head, *(_row(outcome) for outcome in outcomes)])
 
@@ -56,6 +56,7 @@ def _row(outcome: Outcome) -> tuple[str, ...]:
         seconds(outcome.ages[-1]) if outcome.ages else "-",
         f"{len(outcome.broken):,}",
         f"{outcome.permanent_pairs}",
+        f"{len(outcome.twice)}",
         f"{len(outcome.errors) + outcome.crashes + bool(outcome.hung)}",
     )
 
@@ -82,7 +83,11 @@ def seconds(value: float) -> str:
 def details(outcome: Outcome) -> str:
     """Everything that should not have been, with the traces of the first few."""
     parts = [f"{outcome.plan.config}: {_faults(outcome)}", ages(outcome)]
-    for title, records in (("not allowed", outcome.broken), ("permanent", outcome.permanent)):
+    for title, records in (
+        ("not allowed", outcome.broken),
+        ("permanent", outcome.permanent),
+        ("loaded twice", outcome.twice),
+    ):
         if records:
             parts.append(f"{title}:")
             parts += [f"  {_line(record)}" for record in records[:10]]

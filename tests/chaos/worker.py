@@ -8,14 +8,17 @@ import gc
 import random
 import signal
 import sys
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from cascada import InvalidationPending, Policy
+from cascada import InvalidationPending, Key, Policy
 from cascada.model.errors import SourceBusy
+from cascada.testing.inside import inside
 from tests.chaos.actions import EVERYBODY, Reads, Writes
 from tests.chaos.audit import Audit
 from tests.chaos.board import Board, Phase, State, Word
@@ -25,6 +28,7 @@ from tests.chaos.handles import Handles
 from tests.chaos.keyspace import AHEAD, POLICIES, PRIORITIES, Keyspace, Row, placed_policies
 from tests.chaos.loaders import Source, SourceFailed
 from tests.chaos.mutations import all_mutants
+from tests.chaos.once import Loads
 from tests.chaos.orphans import end_with
 from tests.chaos.truth import Truth
 from tests.chaos.witness import Witness
@@ -78,16 +82,24 @@ class Worker:
         self._cache = self._config.open(folder, spec.slot)
         watch(self._cache, witness, self._workload.late_news, rng)
         self._handles = handles = Handles(self._cache)
-        self._source = source = Source(
-            truth, witness, words, rng, self._workload.fails, self._workload.unstored
+        errors = inside(self._cache).trace.tier_errors
+        loads = (
+            Loads(truth, spec.slot, folder, lambda: sum(errors.values()))
+            if self._workload.once
+            else None
         )
+        self._source = source = Source(
+            truth, witness, words, rng, self._workload.fails, self._workload.unstored, loads
+        )
+        policies = POLICIES
         if self._workload.placed:
             handles.priority = lambda: rng.choice(PRIORITIES)
-            for data_type, policy in placed_policies(spec.slot).items():
-                self._cache.set_policy(data_type, policy)
+            policies = placed_policies(spec.slot)
         if self._workload.ahead:
             self._walk = keyspace.walk_from(keyspace.rows[0])
-            self._bring_ahead(keyspace, source)
+            policies = {**policies, **_brought_ahead(policies, source.by_key(keyspace.rows))}
+        for data_type, policy in () if policies is POLICIES else policies.items():
+            self._cache.set_policy(data_type, policy)
 
         def owns(row: Row) -> bool:
             return row.owner(self._board.workers) == spec.slot
@@ -117,15 +129,6 @@ class Worker:
                 await self._reach(Phase.ATTACK, Phase.END, as_=State.AUDITED)
         await self._close()
         self._words[Word.STATE] = State.GONE
-
-    def _bring_ahead(self, keyspace: Keyspace, source: Source) -> None:
-        """Say of all types that may be that they are prefetched."""
-        how = {
-            "prefetch": True, "loader": source.by_key(keyspace.rows),
-            "ttl": 1.5, "stale_for": 0.3, "refresh_at": 0.4, "refresh_hits": 2,
-        }  # fmt: skip
-        for name in AHEAD:
-            self._cache.set_policy(name, Policy(**{**POLICIES[name].said, **how}))
 
     async def _close(self) -> None:
         """Close in the middle of what nobody waits for. Nothing of it goes on."""
@@ -181,6 +184,17 @@ class Worker:
             return True
         slot, incarnation = by >> 32, by & 0xFFFFFFFF
         return self._board.slot(slot)[Word.INCARNATION] == incarnation
+
+
+def _brought_ahead(
+    policies: Mapping[str, Policy], loader: Callable[[Key], Awaitable[Any]]
+) -> dict[str, Policy]:
+    """Those of all types that may be prefetched, so that they are."""
+    how = {
+        "prefetch": True, "loader": loader,
+        "ttl": 1.5, "stale_for": 0.3, "refresh_at": 0.4, "refresh_hits": 2,
+    }  # fmt: skip
+    return {name: Policy(**{**policies[name].said, **how}) for name in AHEAD}
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from tests.chaos.actions import Reads, Writes
 from tests.chaos.claims import Claims
-from tests.chaos.keyspace import Answer, Keyspace, Row, Writing
+from tests.chaos.keyspace import AHEAD, Answer, Keyspace, Row, Writing
 
 Operation = Coroutine[Any, Any, None]
 
@@ -42,6 +42,8 @@ USUAL_MIX: Final = {
     "touch": 2.0,
     "claim": 1.0,
     "look": 1.0,
+    "walk": 0.0,
+    "renew": 0.0,
 }
 """Operations and their weights."""
 
@@ -60,7 +62,8 @@ class Workload:
     patience of the feed, in seconds, which its answers then nearly use up or exceed. `only`: the
     types whose rows are picked one by one (none: all). `placed`: processes say priorities, each
     others, by their policies and by their calls. `ahead`: what is invalidated is prefetched by its
-    key, and refreshed while it is hot."""
+    key, and refreshed while it is hot. `once`: a lease must have
+    one load (see `once`); there are no faults then."""
 
     mix: Mapping[str, float] = field(default_factory=usual_but)
     rows: int = 160
@@ -72,6 +75,7 @@ class Workload:
     only: tuple[str, ...] = ()
     placed: bool = False
     ahead: bool = False
+    once: bool = False
 
 
 WORKLOADS: Final = {
@@ -202,6 +206,41 @@ WORKLOADS: Final = {
             "set_owned": 2,
             "delete": 0.5,
             "answer": 4,
+        },
+    ),
+    # All of it at once: stale values are served and refreshed, hot ones refreshed, the next ones
+    # brought; values have a place in some tiers only, and are, over a journal, written behind.
+    "thinking": Workload(
+        rows=40,
+        lanes=12,
+        placed=True,
+        ahead=True,
+        mix=usual_but(
+            walk=6,
+            renew=3,
+            set_owned=14,
+            set_many=2,
+            set_versioned=6,
+            load=40,
+            answer=20,
+            invalidate=6,
+        ),
+    ),
+    # Loads alone, of all sorts, of what is soon stale: each lease has one. Little is invalidated.
+    "once": Workload(
+        rows=20,
+        only=AHEAD,
+        ahead=True,
+        once=True,
+        mix={
+            "load": 60,
+            "get": 10,
+            "load_many": 6,
+            "leave": 2,
+            "walk": 6,
+            "renew": 0.1,
+            "invalidate": 0.3,
+            "group": 0.1,
         },
     ),
     # A feed whose answers come late (the cache waits for a quarter of a second), and rows that are
