@@ -140,7 +140,7 @@ class WriteBehind:
         ]
         # It may live longer below than this one, which the database decides; what waits it must
         # have for that. If it cannot, the value stays as it is.
-        through = [Outcome.FULL, Outcome.EQUAL] if await self._settled(equal) else [Outcome.FULL]
+        through = [Outcome.FULL, Outcome.EQUAL] if await self.settled(equal) else [Outcome.FULL]
         decided = set()
         for each, answer, fence in zip(asked, answers, fences, strict=True):
             if answer.outcome in through:
@@ -152,8 +152,8 @@ class WriteBehind:
                 each.filled[base] = Filled(accepted=True, seq=fence)
         return [each for each in sets if each not in decided]
 
-    async def _settled(self, keys: Sequence[Key]) -> bool:
-        """Whether the database has what waited of these keys."""
+    async def settled(self, keys: Sequence[Key]) -> bool:
+        """Whether the database has what waited of these keys: it is written now."""
         if keys:
             try:
                 await self.settle(keys, self.base.timeout)
@@ -211,7 +211,7 @@ class WriteBehind:
             return waits
         try:
             # A later change may have come, which is not written yet.
-            return await self._ask([*waits]) if await self._settled([*waits]) else waits
+            return await self._ask([*waits]) if await self.settled([*waits]) else waits
         except TierUnavailable:
             return waits
 

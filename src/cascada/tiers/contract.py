@@ -202,11 +202,12 @@ where it is left alone. It may be called in another thread, and more than once."
 
 class Touched(NamedTuple):
     """The entry as it was and as it is now; None if there was none to be touched. `seq` as in
-    `Filled`."""
+    `Filled`. `waits`: the tier below does not have it yet, and is told of it with this life."""
 
     seq: int
     was: Entry | None = None
     entry: Entry | None = None
+    waits: bool = False
 
 
 class EntryCount(NamedTuple):

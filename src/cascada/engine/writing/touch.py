@@ -8,7 +8,7 @@ life from one below, after it was told. (`docs/protocol.md` rule 41.)
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from cascada.engine import decide
@@ -51,19 +51,26 @@ async def touch(stack: Stack, request: Request, ttl: float) -> bool:
 
 async def _touch(stack: Stack, request: Request, renewed: Renewed) -> bool:
     key, names, memory = request.key, [entry_name(request.key)], stack.memory
-    if stack.behind is not None:
-        # Else the lowest tier touches what is older; and is told to refuse what comes later.
-        with suppress(TierUnavailable):
-            await stack.behind.settle([key])
+    tiers = everybody = stack.lower_of(request)
+    behind = stack.behind
+    if behind is not None and not await behind.settled([key]):
+        # What the lowest has is older, and is not read: whether there is a value the others say.
+        tiers = tuple([tier for tier in everybody if tier is not behind.base])
     since, had = memory.moment(), memory.records.get(key)
-    told, unreached = await _tell(stack, request, renewed)
+    told, unreached = await _tell(stack, request, renewed, tiers)
     touched = next((each for each in told.values() if each.entry is not None), None)
     if touched is None and not (stack.authority in told and _gives(had, renewed)):
         return False
-    if touched is not next(iter(told.values())):
-        # A load that began before may yet store the old life below the tier that had the value. And
-        # of what the tiers have evicted no memory is to go on with the old life.
-        told, unreached = await _tell(stack, request, renewed, below=True)
+    waits = _waits(told)
+    crossed = behind is not None and _of_two(told)
+    if touched is not next(iter(told.values())) or tiers is not everybody or crossed:
+        # A load that began before may yet store the old life below the tier that had the value, and
+        # so may who has written what waited. And of what the tiers have evicted no memory is to go
+        # on with the old life.
+        told, unreached = await _tell(stack, request, renewed, everybody, below=True)
+    if waits or _waits(told):
+        # That one is told with the new life what waits.
+        unreached = [tier for tier in unreached if tier is not everybody[-1]]
     numbered = told.get(stack.authority)
     if numbered is None:
         memory.void(names)
@@ -78,7 +85,7 @@ async def _touch(stack: Stack, request: Request, renewed: Renewed) -> bool:
         return False
     # What a tier above has that is away may have had a longer life given than the lowest, when that
     # was away.
-    if unreached and (stack.lower_of(request)[-1] not in unreached or _ends_earlier(touched)):
+    if unreached and (everybody[-1] not in unreached or _ends_earlier(touched)):
         return await redelivery.defer(stack, unreached, names)
     return True
 
@@ -89,13 +96,18 @@ def _gives(record: Record | None, renewed: Renewed) -> bool:
 
 
 async def _tell(
-    stack: Stack, request: Request, renewed: Renewed, *, below: bool = False
+    stack: Stack,
+    request: Request,
+    renewed: Renewed,
+    tiers: Sequence[GuardedTier],
+    *,
+    below: bool = False,
 ) -> tuple[dict[Tier, Touched], list[GuardedTier]]:
     """What those tiers did that answer, the lowest first, and those that do not. `below`: all of
     them are to refuse the old life, whatever they have."""
     told: dict[Tier, Touched] = {}
     unreached: list[GuardedTier] = []
-    for tier in reversed(stack.lower_of(request)):
+    for tier in reversed(tiers):
         try:
             told[tier] = touched = await tier.touch(request.key, renewed, below=below)
         except TierUnavailable as error:
@@ -104,6 +116,16 @@ async def _tell(
         else:
             below = below or touched.entry is not None
     return told, unreached
+
+
+def _waits(told: Mapping[Tier, Touched]) -> bool:
+    """Whether what was touched is still to be written to the lowest."""
+    return any(each.waits for each in told.values())
+
+
+def _of_two(told: Mapping[Tier, Touched]) -> bool:
+    """Whether they have had different values: one was set, or written, in between."""
+    return len({each.was.created for each in told.values() if each.was is not None}) > 1
 
 
 async def _again(stack: Stack, request: Request, renewed: Renewed) -> None:

@@ -40,6 +40,7 @@ from cascada.tiers.redis_client import replies
 from cascada.tiers.redis_client.connection import Link
 from cascada.tiers.redis_client.replies import Argument
 from cascada.tiers.redis_scripts.fill import STORES
+from cascada.tiers.redis_scripts.journaled import NOTES, PLACES
 from cascada.tiers.redis_scripts.prelude import COMMON, COUNTS, ROOM, Script
 
 MOST_BYTES: Final = 64 * 2**20
@@ -63,11 +64,7 @@ FORBIDS: Final = (
 
 _ENDS: Final = (b":h", b":z")
 
-_PLACES: Final = r"""
-local at_jp = string.sub(KEYS[1], 1, -2) .. 'jp'
-local at_jr = string.sub(KEYS[1], 1, -2) .. 'jr'
-local at_jc = string.sub(KEYS[1], 1, -2) .. 'jc'
-local at_jm = string.sub(KEYS[1], 1, -2) .. 'jm'
+_NUMBERED: Final = r"""
 local function numbered(text)
   local number = redis.call('ZSCORE', at_jp, text)
   return number and string.format('%.0f', tonumber(number))
@@ -81,8 +78,11 @@ local function drop(text)
 end
 """
 
+_PLACES: Final = PLACES + _NUMBERED
+
 _JOURNALED: Final = (
-    _PLACES
+    NOTES
+    + _NUMBERED
     + r"""
 -- Behind what stores without a journal: how many changes may wait, their bytes, for each key the
 -- database's number at its HOLD.
@@ -97,16 +97,8 @@ local function no_room(text)
 end
 
 local function journaled(nth, text, v, whole)
-  local last = tonumber(redis.call('HGET', at_jm, 'n') or 0)
-  local number = string.format('%.0f', math.max(last + 1, time[1] * 1000000 + time[2]))
-  local record = number .. ' ' .. ARGV[behind + 2 + nth] .. '\n' .. whole
-  local more = #record - redis.call('HSTRLEN', at_jr, text)
-  redis.call('HSET', at_jr, text, record)
-  waiting, bytes = waiting + redis.call('ZADD', at_jp, number, text), bytes + more
-  -- Whoever is at work on the change of before has no claim to this one.
-  redis.call('ZREM', at_jc, text)
-  redis.call('HSET', at_jm, 'n', number, 'b', string.format('%.0f', bytes))
-  redis.call('PERSIST', v)
+  local one, more = note(text, v, ARGV[behind + 2 + nth], whole)
+  waiting, bytes = waiting + one, bytes + more
 end
 """
 )

@@ -57,7 +57,7 @@ def filled(count: int) -> Fits:
 
 def touched(reply: Any) -> bool:
     """What TOUCH answers."""
-    return type(reply) is list and [*map(type, reply)] == [int, int, bytes] and 0 <= reply[0] <= 2
+    return type(reply) is list and [*map(type, reply)] == [int, int, bytes] and 0 <= reply[0] <= 3
 
 
 def ended(count: int) -> Fits:

@@ -20,6 +20,7 @@ from cascada.tiers.redis import script_replies
 from cascada.tiers.redis.large_payloads import Aside
 from cascada.tiers.redis.layout import GENERATION_MS, LONGEST_MS, NONCE, Layout, life_ms
 from cascada.tiers.redis_client.connection import Link
+from cascada.tiers.redis_scripts.journaled import NOTES
 from cascada.tiers.redis_scripts.prelude import COMMON, COUNTS, ROOM, Script
 
 TRIES: Final = 16
@@ -30,13 +31,14 @@ TOUCH: Final = Script(
     COMMON
     + ROOM
     + COUNTS
+    + NOTES
     + r"""
 -- KEYS: 4 v, 5 l, 6 w, 7 n, then the generations of the static names, and of the dynamic ones.
 -- ARGV: 1 run_id, 2 layout, 3 seed, 4 channel, 5 prefix of generations, 6 the key's text, 7 its
 --   entry's name, 8 the checksum of what the entry holds (empty: there is none), 9 its new bytes
 --   8 to 35, 10 its life in ms, 11 the generations', 12 the number of static names.
--- It returns 1 if all is done, 2 if the entry's payload is gone, 0 if the entry is not the same;
--- then q.
+-- It returns 1 if all is done, 3 if it waits to be written elsewhere as well, 2 if the entry's
+-- payload is gone, 0 if the entry is not the same; then q.
 local function lengthen(key, life)
   local left = redis.call('PTTL', key)
   if left >= 0 and left < life then redis.call('PEXPIRE', key, life) end
@@ -44,6 +46,7 @@ end
 
 local e = get(KEYS[1])
 local q = e and tonumber(string.sub(e, 53)) or 0
+local done = 1
 if ARGV[8] ~= '' then
   local v = get(KEYS[4])
   if not v or not e or string.sub(e, 9, 48) ~= ARGV[1] or string.sub(v, 4, 7) ~= ARGV[8] then
@@ -61,7 +64,9 @@ if ARGV[8] ~= '' then
     if redis.call('EXISTS', payload) == 0 then return {2, q, ''} end
     redis.call('PEXPIRE', payload, life + 60000)
   end
-  redis.call('SET', KEYS[4], string.sub(v, 1, 7) .. ARGV[9] .. string.sub(v, 36), 'PX', life)
+  local whole = string.sub(v, 1, 7) .. ARGV[9] .. string.sub(v, 36)
+  redis.call('SET', KEYS[4], whole, 'PX', life)
+  if relived(ARGV[6], KEYS[4], v, whole) then done = 3 end
   -- What says that it is valid outlives it, and is only ever lengthened: others may bear it.
   lengthen(KEYS[7], life)
   for i = 8, #KEYS do lengthen(KEYS[i], tonumber(ARGV[11])) end
@@ -77,7 +82,7 @@ e, q = epoch(ARGV[1], ARGV[2], ARGV[3])
 q = q + 1
 redis.call('SET', KEYS[1], string.sub(e, 1, 52) .. string.format('%d', q))
 publish(ARGV[4], 'i' .. string.sub(e, 1, 8) .. string.format('%d', q) .. '\n' .. ARGV[7])
-return {1, q, string.sub(e, 1, 8)}
+return {done, q, string.sub(e, 1, 8)}
 """
 )
 
@@ -117,9 +122,9 @@ class Touching:
             if entry is None and not below:
                 return Touched(seq)
             said, seq, nonce = await self._send(run_id, key, entry, mark)
-            if said == 1:
+            if said in (1, 3):
                 self._numbered_in(nonce)
-                return Touched(seq, None if entry is None else was, entry)
+                return Touched(seq, None if entry is None else was, entry, waits=said == 3)
             if said == 2:  # its payload is gone
                 was = entry = None
                 if not below:

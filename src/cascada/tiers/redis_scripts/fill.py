@@ -242,7 +242,9 @@ local function fill(at, key, payload)
       local longer = time_at(found, 20) - time_at(new, 20)
       if longer > 0 or (longer == 0 and time_at(found, 28) > time_at(new, 28)) then
         local mine = string.sub(found, 51, 50 + 8 * (1 + static + late))
-        redis.call('SET', v, new .. mine .. ARGV[at + 9], 'PX', ARGV[at + 6])
+        local whole = new .. mine .. ARGV[at + 9]
+        redis.call('SET', v, whole, 'PX', ARGV[at + 6])
+        relived(ARGV[at + 2], v, found, whole)
       end
     else
       uncount(head(v), ARGV[at + 2], not full and ARGV[at + 9])
@@ -344,6 +346,7 @@ STORED_ONLY: Final = r"""
 local function last_argument() return #ARGV end
 local function no_room() return false end
 local function journaled() end
+local function relived() end
 """
 
 FILL: Final = Script(COMMON + ROOM + COUNTS + STORED_ONLY + STORES)

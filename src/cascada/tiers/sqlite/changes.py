@@ -61,7 +61,7 @@ def apply(
     applied: dict[tuple[int, str], Applied] = {}
     for tenant, writes in by_tenant.items():
         state, keys = transaction.state(tenant), [write.key for write in writes]
-        state.learn(keys, [name for write in writes for name in (*write.names, write.touched)])
+        state.learn(keys, [name for write in writes for name in write.names])
         # Others wait behind these, with fences that are hardly older.
         state.keep_from = min(write.lease.seq for write in writes)
         for key, *columns in connection.execute(_APPLIED, (as_json(keys), state.id)):
@@ -100,8 +100,7 @@ def apply_one(
     if left and latest is not None:
         ended = latest.ended
     version = state.newest_version(write.key)
-    # A touch came later than this, too: else it would have found it here, and lengthened its life.
-    if ended <= fence and state.stands(fence, (*others, write.touched)):
+    if ended <= fence and state.stands(fence, others):
         seq = state.next()
         state.store(write.key, seq, write.names, write.entry, write.envelope)
         state.bump(own, seq, version)

@@ -1,0 +1,50 @@
+"""The journal of changes as scripts see it (`tiers/redis/journal` says what lies where).
+
+What the scripts of the journal do, and those that give an entry of which a change waits another
+life (`tiers/redis/touching`): that change has it as well, in the same step.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+PLACES: Final = r"""
+local at_jp = string.sub(KEYS[1], 1, -2) .. 'jp'
+local at_jr = string.sub(KEYS[1], 1, -2) .. 'jr'
+local at_jc = string.sub(KEYS[1], 1, -2) .. 'jc'
+local at_jm = string.sub(KEYS[1], 1, -2) .. 'jm'
+"""
+
+NOTES: Final = (
+    PLACES
+    + r"""
+-- Journal entry `whole` of key v: whether no change of it has waited, and by how many bytes all
+-- records are more.
+local function note(text, v, fence, whole)
+  local last = tonumber(redis.call('HGET', at_jm, 'n') or 0)
+  local number = string.format('%.0f', math.max(last + 1, time[1] * 1000000 + time[2]))
+  local record = number .. ' ' .. fence .. '\n' .. whole
+  local more = #record - redis.call('HSTRLEN', at_jr, text)
+  redis.call('HSET', at_jr, text, record)
+  local one = redis.call('ZADD', at_jp, number, text)
+  -- Whoever is at work on the change of before has no claim to this one.
+  redis.call('ZREM', at_jc, text)
+  redis.call('HSET', at_jm, 'n', number)
+  redis.call('HINCRBY', at_jm, 'b', more)
+  redis.call('PERSIST', v)
+  return one, more
+end
+
+-- Entry `was` of key v has other times now, as `whole`. Whether its change waits, which then has
+-- them, too: with the fence of its set, and a number of its own, so that the one of before is not
+-- the last that is written. A user that may keep no journal has none.
+local function relived(text, v, was, whole)
+  if type(redis.pcall('ZSCORE', at_jp, text)) ~= 'string' then return false end
+  local record = redis.call('HGET', at_jr, text) or ''
+  local _, ends, fence = string.find(record, '^%d+ (%-?%d+)\n')
+  if not ends or string.sub(record, ends + 36) ~= string.sub(was, 36) then return false end
+  note(text, v, fence, whole)
+  return true
+end
+"""
+)
