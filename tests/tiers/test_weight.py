@@ -88,6 +88,24 @@ def test_a_shared_container_is_estimated_with_all_that_is_in_it() -> None:
     assert 0.5 < counted / real < 1.5
 
 
+@pytest.mark.parametrize("value", ["x" * 700, {"x": "y" * 40}, {1, 2, 3}], ids=type)
+@pytest.mark.parametrize("typed", [False, True])
+def test_an_encoded_value_takes_no_more_than_it_weighs(value: object, *, typed: bool) -> None:
+    """Encoders set aside more than they need."""
+    codec, made = ValueCodec(), [b""] * 300
+    wanted = type(value) if typed else None
+    codec.encode(value, type=wanted)
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for number in range(len(made)):
+            made[number] = codec.encode(value, type=wanted).data
+        real, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (real - before) / sum(map(sys.getsizeof, made)) < 1.1
+
+
 def test_a_shared_model_weighs_what_is_in_it() -> None:
     text = os.urandom(5000).hex()
     data = ValueCodec(compress_over=2**20).encode(text).data

@@ -20,7 +20,7 @@ import msgspec
 from cascada.codecs import typed
 from cascada.codecs.arrays import array_of_list, is_array, pack_array, unpack_array
 from cascada.codecs.bounds import SCALARS, SHORT, check_packed, survey
-from cascada.codecs.compression import compressed, decompressed
+from cascada.codecs.compression import compressed, decompressed, trimmed
 from cascada.codecs.extended import decode, encode, extend
 from cascada.codecs.fidelity import lost
 from cascada.codecs.floats import pack_floats, unpack_floats
@@ -115,7 +115,8 @@ class ValueCodec:
             smaller = compressed(data)
             if smaller is not None:
                 return Encoded(smaller, codec, Flag.COMPRESSED, shared)
-        return Encoded(data, codec, _NO_FLAGS, shared)
+        # An array is of its exact size, and its shared value lies over these very bytes.
+        return Encoded(data if codec is _ARRAY else trimmed(data), codec, _NO_FLAGS, shared)
 
     def decode(self, data: bytes, codec: int, flags: int, *, type: Any = None) -> Any:
         """The value; CorruptEntry for anything that does not decode to `type`."""
