@@ -153,3 +153,6 @@ def test_the_documented_types_are_refreshed_ahead_as_well(make_cache: MakeCache)
         assert (policy.refresh_at, policy.refresh_hits) == (*REFRESHED_AHEAD.values(),)
     cache.set_policy("made up", Policy(ttl=5))
     assert inside(cache).kinds.policy("made up").refresh_at == 0.8
+    cache.set_policy("made up", Policy(refresh_hits=9))
+    policy = inside(cache).kinds.policy("made up")
+    assert (policy.refresh_at, policy.refresh_hits) == (0.8, 9), "what it says itself stays"

@@ -4,19 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
-from cascada import Cache, InvalidPolicy, Limits, Loaded, Policy
+from cascada import (
+    Cache,
+    Context,
+    InvalidPolicy,
+    Key,
+    Limits,
+    Loaded,
+    Policy,
+    cached,
+    configure,
+    swr_cache,
+)
+from cascada.api.documents.layers import FLAT
 from cascada.api.statistics import Statistics
 from cascada.engine.kinds import is_tried
 from cascada.model.policy import OF_ALL_VALUES
 from cascada.testing.clock import ManualClock
 from cascada.testing.inside import inside
 from tests.scenarios.conftest import MakeCache
-from tests.scenarios.row import all_stored
+from tests.scenarios.row import all_stored, turns
 
 TRIAL = Policy(ttl=60, trial=Policy(ttl=600))
 KEYS = 200
@@ -208,9 +221,67 @@ async def test_what_the_tried_policy_leaves_open_is_as_the_other_says() -> None:
 @pytest.mark.parametrize("field", OF_ALL_VALUES)
 def test_what_is_of_all_values_cannot_be_tried(field: str) -> None:
     said = {"trial": Policy(), "type": int, "varies_by": ("agent",), "lookup": "exact"}
-    given = said.get(field, {"version": 1, "trial_share": 0.5}.get(field, False))
+    given = said.get(field, {"version": 1}.get(field, False))
     with pytest.raises(InvalidPolicy, match=f"Policy.trial says {field}, which is the same"):
         Policy(trial=Policy(**{field: given}))  # type: ignore[arg-type]
+
+
+async def brought_ahead(cache: Cache, clock: ManualClock, ask: Callable[[int], Any]) -> list[int]:
+    """How much of each share was, when the same sequence was asked for again and again."""
+    for _ in range(4):
+        for number in range(6):
+            await ask(number)
+            await turns(5)
+        clock.advance(61)
+    found = (await cache.stats()).trials["x"]
+    return [found[each].prefetch_fetched for each in ("a", "b")]
+
+
+async def test_one_share_alone_may_be_loaded_ahead(clock: ManualClock) -> None:
+    async def load(key: Key) -> str:
+        return "ahead"
+
+    def rows(ids: Sequence[str]) -> list[str]:
+        return ["row"] * len(ids)
+
+    policy = Policy(ttl=60, loader=load, trial=Policy(prefetch=True))
+    async with Cache(policies={"x": policy}, clock=clock) as cache:
+        acme = cache.tenant("acme")
+        a, b = await brought_ahead(
+            cache, clock, lambda n: acme.load_many("x", [IN_A[n], IN_B[n]], rows)
+        )
+        assert (a, b > 0) == (0, True), "of a batch whose first key is of the other share"
+
+    async with Cache(clock=clock) as cache:
+
+        @cached("x", cache=cache, policy=Policy(ttl=60, trial=Policy(prefetch=True)))
+        async def row(number: int) -> int:
+            return number
+
+        with Context(tenant_id="acme"):
+            a, b = await brought_ahead(cache, clock, row)
+        assert (a, b > 0) == (0, True), "by what is known of a cached function"
+
+
+async def test_swr_serves_each_share_as_long_again_as_it_is_fresh(clock: ManualClock) -> None:
+    policy = Policy(ttl=10, trial=Policy(ttl=1000))
+    async with Cache(policies={FLAT: policy}, clock=clock) as cache:
+        before = configure(cache)
+        try:
+            with Context(tenant_id="acme"):
+                for number in map(str, range(8)):
+                    assert await swr_cache.get(number, lambda: "old") == "old"
+                    clock.advance(1500)
+                    tried = is_tried("acme", FLAT, number, 0.5)
+                    now = await swr_cache.get(number, lambda: "new")
+                    assert now == ("old" if tried else "new")
+        finally:
+            configure(before)
+
+
+def test_a_share_is_of_a_trial() -> None:
+    with pytest.raises(InvalidPolicy, match=r"Policy\.trial_share is of a trial; .*trial=Policy"):
+        Policy(ttl=60, trial_share=0.5)
 
 
 @pytest.mark.parametrize("share", [0, 1, -0.5, 1.5, True, "0.5", None, float("nan")])

@@ -132,6 +132,12 @@ class Kind(Counters):
         self.cells: Any = NOWHERE
         self.vectors = data_type in ("embedding", "vector_store")
 
+    @property
+    def learns(self) -> bool:
+        """Whether something of a batch, of which this is the kind of one, may be brought ahead:
+        while a policy is on trial, each of its values has another one to say that."""
+        return self.policy.prefetch or self.variant != ""
+
     def of(self, tenant: str, resource_id: str) -> Kind:
         """The kind of one value of it: itself, unless a policy is on trial."""
         arms = self.arms
@@ -267,7 +273,7 @@ class Kinds:
     def _chosen(self, data_type: str, given: Policy) -> Policy:
         """A policy with what it leaves open."""
         if self._refreshes_ahead and "refresh_at" not in given.said:
-            given = Policy(**{**given.said, **REFRESHED_AHEAD})
+            given = Policy(**{**REFRESHED_AHEAD, **given.said})
         return with_built_in(data_type, given)
 
     def set_policy(self, data_type: str, policy: Policy) -> None:

@@ -198,7 +198,12 @@ class Policy(Checked):
     def variants(self) -> tuple[Policy, Policy]:
         """This policy and the one that is tried beside it, whole."""
         assert self.trial is not None
-        return self, Policy(**{**self.said, "trial": None, **self.trial.said})
+        said = {name: each for name, each in self.said.items() if not name.startswith("trial")}
+        return self, Policy(**{**said, **self.trial.said})
+
+    def agree(self) -> None:
+        if "trial_share" in self.said and self.trial is None:
+            raise InvalidPolicy("Policy.trial_share is of a trial; pass it with trial=Policy(...)")
 
     def is_bulky(self, size: int) -> bool:
         """Whether a value of so many stored bytes is larger than it should be."""
@@ -219,7 +224,6 @@ class Policy(Checked):
 
 OF_ALL_VALUES: Final = (
     "varies_by", "lookup", "strict", "durable", "sensitive", "version", "type", "trial",
-    "trial_share",
 )  # fmt: skip
 """What a policy says of all values of its type: where they are, what they are, who hears of them.
 It is asked without an id, or decides whether a value that is stored already can be read."""

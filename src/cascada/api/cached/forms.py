@@ -45,7 +45,8 @@ class AsyncCached(CachedForm[P], Generic[P, T]):
                 return value
         tenant = cache.tenant(key.tenant)
         sources = recipe.sources(args_, kwargs)
-        if cache._engine.kinds.of(key.tenant, key.data_type).policy.prefetch:
+        kind = cache._engine.kinds.of(key.tenant, key.data_type).of(key.tenant, key.resource_id)
+        if kind.policy.prefetch:
             tell_how_to_load(tenant, recipe, key, sources, args_, kwargs)
         found = await tenant.load(
             key.data_type,

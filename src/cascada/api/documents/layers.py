@@ -163,10 +163,9 @@ class SwrCache:
             record = type_keys.records.get(name)
             if record is not None and (hit := engine.hits.one(record)) is not None:
                 return hit.value
-        policy, default = type_keys.kind.policy, engine.kinds.default_ttl
-        if stale_for is None:
-            stale_for = policy.lifetimes(fresh, default)[0]
         request = type_keys.request(name)
+        if stale_for is None:
+            stale_for, _ = request.kind.policy.lifetimes(fresh, engine.kinds.default_ttl)
         request.stale_for = stale_for
         loader = SingleLoader(revalidate_func, clock=engine.clock, stored=Terms(fresh))
         return (await engine.load(request, loader)).value

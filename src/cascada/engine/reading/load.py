@@ -34,7 +34,7 @@ async def load(stack: Stack, requests: Sequence[Request], loader: Loader) -> lis
     """What the tiers have, else what the loader brings; one load per key, whoever asks."""
     started = stack.timer()
     asked = stack.flights.moment()
-    if requests and requests[0].kind.policy.prefetch:
+    if requests and requests[0].kind.learns:
         stack.ahead.asked(requests)
     answers: list[Answer | None] = [None] * len(requests)
     # Of one request alone the tiers are asked by its flight: its callers may be many, and share it.

@@ -48,7 +48,7 @@ async def get(
 ) -> list[Hit[Any] | Miss]:
     """What the tiers have; a miss remembers what it saw. `at_once`: all of one moment."""
     started = stack.timer()
-    if requests and requests[0].kind.policy.prefetch:
+    if requests and requests[0].kind.learns:
         stack.ahead.asked(requests)
     if stack.flights:
         await until_stored(stack, requests)
