@@ -35,7 +35,7 @@ from cascada.tiers.large_values import BULKY, wait_for_bytes
 from cascada.tiers.redis.layout import Layout, life_ms
 from cascada.tiers.redis.room import Room
 from cascada.tiers.redis_client.lanes import Lanes
-from cascada.tiers.redis_client.replies import exactly, values
+from cascada.tiers.redis_client.replies import values
 
 T = TypeVar("T")
 Fill = tuple[Lease, Entry | None]
@@ -91,11 +91,12 @@ class Aside:
             return lease, entry
         reference = Reference(_digest(entry), int(entry.codec), len(entry.data))
         place = self._layout.aside(lease.key, reference.digest)
-        if not await self._room.reserve(self._lanes, place, entry.flags, len(entry.data)):
-            return lease, _with(entry, b"", _ASIDE)
-        command = b"SET", place, entry.data, b"PX", life_ms(entry, now) + _LONGER
-        await self._lanes.ask(place, *command, fits=exactly(b"OK"))
-        return lease, _with(entry, _REFERENCE.pack(*reference), _ASIDE)
+        # XX: without its place (an equal payload lay there, and went) it would be in no account.
+        command = b"SET", place, entry.data, b"XX", b"PX", life_ms(entry, now) + _LONGER
+        while await self._room.reserve(self._lanes, place, entry.flags, len(entry.data)):
+            if await self._lanes.ask(place, *command, fits=_stored_or_not):
+                return lease, _with(entry, _REFERENCE.pack(*reference), _ASIDE)
+        return lease, _with(entry, b"", _ASIDE)
 
     async def whole(self, keys: Sequence[Key], answers: Sequence[T]) -> list[T | Missing]:
         """The same answers, with payloads in the place of references.
@@ -173,6 +174,10 @@ def to_do(entry: Entry | None) -> bytes:
     if entry.is_nothing:
         return b"2"
     return b"3" if entry.codec == _ASIDE and not entry.data else b"1"
+
+
+def _stored_or_not(reply: Any) -> bool:
+    return reply is None or reply == b"OK"
 
 
 def _digest(entry: Entry) -> bytes:

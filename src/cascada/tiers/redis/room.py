@@ -96,8 +96,6 @@ class Room:
 
     async def reserve(self, lanes: Lanes, place: bytes, flags: int, size: int) -> bool:
         """Whether there is room for a payload of so many bytes, which it then has."""
-        if not self.bound:
-            return True
         said = await RESERVE.run(
             lambda *command, fits: lanes.ask(place, *command, fits=fits),
             [self._layout.epoch, place],

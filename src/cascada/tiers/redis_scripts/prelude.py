@@ -182,7 +182,7 @@ local function taken(key)
 end
 
 -- Where something is to lie beside an entry, its length in decimal keeps the place until it comes
--- (`room_scripts`, RESERVE). So a count meets the one or the other there, whenever it walks past.
+-- (`room`, RESERVE). So a count meets the one or the other there, whenever it walks past.
 local function reserved(key)
   local length = redis.pcall('STRLEN', key)
   return type(length) == 'number' and length < 16 and string.match(get(key) or '', '^%d+$')

@@ -83,7 +83,9 @@ if said[1] ~= '0' then
   return {{0, before.used}}
 end
 -- What was stored meanwhile may have been met, or not. It is taken for not met: the bound holds.
-before.used, before.count = bytes + before.grown - grown, entries
+-- If less has grown than before, the account was lost meanwhile, and that has all grown since.
+local since = before.grown - grown
+before.used, before.count = bytes + (since < 0 and before.grown or since), entries
 before.due = now + math.max({LEAST}, 4 * (now - began))
 room.more, room.less, room.entries, room.changed = 0, 0, 0, true
 keep_account()
