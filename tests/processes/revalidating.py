@@ -4,6 +4,9 @@
 
 Each process asks `swr_cache` for two keys that are stale, with a loader that takes `seconds`. While
 it runs, one of the keys is deleted: what it brings was read before that.
+
+Where its time would only be waited for (`cut`), a loader ends as soon as all have their answers and
+the key is deleted: nobody who had waited for it could have one by then.
 """
 
 from __future__ import annotations
@@ -64,12 +67,13 @@ def opened(url: str) -> Cache:
 
 async def ask(url: str, callers: str, seconds: str, told: str) -> None:
     """What one process does."""
+    ended = asyncio.Event()
     with appending(told) as file:
 
         async def load(key: str) -> float:
             began = time.time()
             file.write(f"{key} {began}\n".encode())
-            await asyncio.sleep(float(seconds))
+            await asyncio.wait([asyncio.ensure_future(ended.wait())], timeout=float(seconds))
             return began
 
         async def one(key: str) -> tuple[float | None, float]:
@@ -88,6 +92,8 @@ async def ask(url: str, callers: str, seconds: str, told: str) -> None:
                 keys = ["kept", "deleted"] * (int(callers) // 2)
                 answers = await asyncio.gather(*map(one, keys))
                 say(json.dumps(answers))
+                await asyncio.to_thread(sys.stdin.readline)
+                ended.set()
                 await asyncio.to_thread(sys.stdin.readline)
 
 
@@ -124,7 +130,7 @@ class Outcome:
         return found
 
 
-async def run(callers: int, seconds: float) -> Outcome:
+async def run(callers: int, seconds: float, *, cut: bool = False) -> Outcome:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="swr-")))
         server = RedisServer(folder)
@@ -136,11 +142,11 @@ async def run(callers: int, seconds: float) -> Outcome:
             stack.callback(_end, process)
         with Context(tenant_id="acme"):
             async with opened(server.url):
-                return await _watched(processes, told, seconds)
+                return await _watched(processes, told, 0.0 if cut else seconds)
 
 
 async def _watched(
-    processes: Sequence[subprocess.Popen[bytes]], told: Path, seconds: float
+    processes: Sequence[subprocess.Popen[bytes]], told: Path, held: float
 ) -> Outcome:
     assert await _said(processes) == [b"ready\n"] * len(processes)
     for key in ("kept", "deleted"):
@@ -159,7 +165,10 @@ async def _watched(
     deleted_at = time.time()
     await delete_cached_value("deleted")
     answers = [tuple(each) for line in said for each in json.loads(line)]
-    for _ in range(int(seconds * 50) + 500):
+    await asyncio.sleep(held)
+    for process in processes:
+        _go(process)
+    for _ in range(500):
         if await get_cached_value("kept"):
             break
         await asyncio.sleep(0.02)
