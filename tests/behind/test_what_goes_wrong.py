@@ -20,7 +20,11 @@ from tests.servers.redis import RedisServer
 
 
 async def test_what_can_never_be_written_is_set_aside_and_holds_nobody_up(
-    make: Make, held: Held, database: SqliteTier, monkeypatch: pytest.MonkeyPatch
+    make: Make,
+    held: Held,
+    database: SqliteTier,
+    monkeypatch: pytest.MonkeyPatch,
+    redis_server: RedisServer,
 ) -> None:
     apply = SqliteTier.apply
 
@@ -37,6 +41,8 @@ async def test_what_can_never_be_written_is_set_aside_and_holds_nobody_up(
     await is_written(here)
     assert [await row(database, n) is not None for n in range(3)] == [True, False, True]
     assert (await behind(here).backlog()).set_aside == 1
+    life = redis_server.say("PTTL", layout(here).entry(key()).decode())
+    assert int(life[1:]) > 0  # nobody else would ever remove it
 
 
 async def test_a_damaged_record_is_set_aside(

@@ -201,7 +201,7 @@ class Policy(Checked):
         said = {name: each for name, each in self.said.items() if not name.startswith("trial")}
         return self, Policy(**{**said, **self.trial.said})
 
-    def agree(self) -> None:
+    def _agree(self) -> None:
         if "trial_share" in self.said and self.trial is None:
             raise InvalidPolicy("Policy.trial_share is of a trial; pass it with trial=Policy(...)")
 

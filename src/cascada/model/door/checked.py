@@ -76,9 +76,9 @@ class Checked:
                 kind = type(self).__name__
                 raise self.error(f"{kind} has no field {name!r}; pass one of {', '.join(checks)}")
             self.__dict__[name] = check(value, self.prefix + name)
-        self.agree()
+        self._agree()
 
-    def agree(self) -> None:
+    def _agree(self) -> None:
         """Raise if fields that are good by themselves contradict each other."""
 
     @property

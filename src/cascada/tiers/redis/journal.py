@@ -69,12 +69,15 @@ local function numbered(text)
   local number = redis.call('ZSCORE', at_jp, text)
   return number and string.format('%.0f', tonumber(number))
 end
-local function drop(text)
+-- It waits no more, and its entry has a life of so many ms again.
+local function drop(text, life)
   local size = redis.call('HSTRLEN', at_jr, text)
   redis.call('HDEL', at_jr, text)
   redis.call('ZREM', at_jp, text)
   redis.call('ZREM', at_jc, text)
   redis.call('HINCRBY', at_jm, 'b', -size)
+  local v = string.sub(KEYS[1], 1, -2) .. 'v:' .. text
+  if redis.call('PTTL', v) == -1 then redis.call('PEXPIRE', v, life) end
 end
 """
 
@@ -150,9 +153,7 @@ DONE: Final = Script(
 local done = 0
 for i = 1, #ARGV, 3 do
   if numbered(ARGV[i]) == ARGV[i + 1] then
-    drop(ARGV[i])
-    local v = string.sub(KEYS[1], 1, -2) .. 'v:' .. ARGV[i]
-    if redis.call('PTTL', v) == -1 then redis.call('PEXPIRE', v, ARGV[i + 2]) end
+    drop(ARGV[i], ARGV[i + 2])
     done = done + 1
   end
 end
@@ -163,14 +164,15 @@ return done
 SET_ASIDE_SCRIPT: Final = Script(
     _PLACES
     + r"""
--- ARGV: 1 the key, 2 the number of its change (empty: any), 3 why, 4 how many are kept aside.
+-- ARGV: 1 the key, 2 the number of its change (empty: any), 3 why, 4 how many are kept aside, 5 the
+-- life of its entry in ms.
 local number = numbered(ARGV[1])
 if not number or (ARGV[2] ~= '' and number ~= ARGV[2]) then return 0 end
 local aside = string.sub(KEYS[1], 1, -2) .. 'jx'
 if redis.call('HLEN', aside) < tonumber(ARGV[4]) then
   redis.call('HSET', aside, ARGV[1], ARGV[3] .. '\n' .. (redis.call('HGET', at_jr, ARGV[1]) or ''))
 end
-drop(ARGV[1])
+drop(ARGV[1], ARGV[5])
 return 1
 """
 )
@@ -301,7 +303,7 @@ class RedisJournal:
             await self._link.ask(b"ZREM", self._claims, *texts, fits=replies.at_least(0))
 
     async def set_aside(self, change: Change, why: str) -> None:
-        await self._put_aside(change.key.text.encode(), change.number, why)
+        await self._put_aside(change.key.text.encode(), change.number, why, change.entry)
 
     async def backlog(self) -> Backlog:
         ask = self._link.ask
@@ -345,8 +347,11 @@ class RedisJournal:
             return Change(number, key, _NOTHING, fence, "its value does not lie in the journal")
         return Change(number, key, self._dated(key, entry), fence)
 
-    async def _put_aside(self, text: bytes, number: int, why: str) -> None:
-        arguments: list[Argument] = [text, number or b"", why.encode(errors="replace"), SET_ASIDE]
+    async def _put_aside(self, text: bytes, number: int, why: str, entry: Entry = _NOTHING) -> None:
+        life = life_ms(entry, self._now())
+        arguments: list[Argument] = [
+            text, number or b"", why.encode(errors="replace"), SET_ASIDE, life,
+        ]  # fmt: skip
         await SET_ASIDE_SCRIPT.run(self._link.ask, self._keys, arguments, replies.at_least(0))
 
 
