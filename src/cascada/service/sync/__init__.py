@@ -1,0 +1,1 @@
+"""What a service's journal holds, written to the application's database."""

@@ -1,0 +1,73 @@
+"""The table that cascada owns: values without a mapping, one row of each key, as JSON.
+
+`target` calls it, within a transaction. Nobody else writes there, so there is no conflict, and the
+journal's number alone decides. What JSON has not is written as `serialize_for_cache` writes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from cascada.codecs.public import serialize_for_cache
+from cascada.model.errors import SerializationError
+from cascada.service.sync.records import Known, Outcome, Poison, Record, Written
+from cascada.service.sync.statements import ENTRIES, Dialect, upsert
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+TURN: Final = 50
+"""Values that are written as JSON before others have a turn on the event loop."""
+
+_NUL: Final = "\\u0000"
+
+
+class Entries:
+    """Of one service in one namespace."""
+
+    def __init__(self, namespace: str, service: str) -> None:
+        self._owner = (without_nul(namespace), without_nul(service))
+
+    async def prepared(self, records: Sequence[Record]) -> list[tuple[Any, ...] | Poison]:
+        """The row of each; a value that has no public form is none."""
+        rows: list[tuple[Any, ...] | Poison] = []
+        for place, record in enumerate(records, 1):
+            try:
+                rows.append(self._row(record))
+            except SerializationError as error:
+                rows.append(Poison("constraint", str(error)))
+            if place % TURN == 0:
+                await asyncio.sleep(0)
+        return rows
+
+    def _row(self, record: Record) -> tuple[Any, ...]:
+        name = (*self._owner, without_nul(record.tenant), without_nul(record.key))
+        if record.removed:
+            return (*name, record.number, None, None, True)
+        text = msgspec.json.encode(serialize_for_cache(record.value, "service"))
+        plain = text.decode()
+        if _NUL in plain:  # a character that PostgreSQL's JSON cannot hold
+            return (*name, record.number, None, text, False)
+        return (*name, record.number, plain, None, False)
+
+    async def write(
+        self, connection: AsyncConnection, dialect: Dialect, rows: Sequence[tuple[Any, ...]]
+    ) -> list[Outcome]:
+        """Each, unless a later one is there."""
+        # In one order everywhere: two that write the same rows do not wait for each other.
+        ordered = sorted(rows, key=lambda row: row[2:4])
+        answer = await connection.exec_driver_sql(*upsert(dialect, ENTRIES, ordered))
+        told: Sequence[Any] = answer.fetchall()
+        written = {(tenant, key) for tenant, key in told}
+        return [Written() if row[2:4] in written else Known() for row in rows]
+
+
+def without_nul(text: str) -> str:
+    """The text without NUL, which PostgreSQL has not; and no two texts become one."""
+    if "\0" not in text and "%" not in text:
+        return text
+    return text.replace("%", "%25").replace("\0", "%00")

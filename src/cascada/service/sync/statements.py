@@ -1,0 +1,137 @@
+"""The SQL of the tables that cascada owns, for PostgreSQL and for SQLite.
+
+    entries   a service's values where no mapping says otherwise: a row of each key
+    applied   of each key of a mapped table the last change that was written there
+
+Both compare the journal's number in the statement that writes: a claim of the journal ends by
+itself, so that two may be at work on a key, and the one that was stopped for a while has the older
+change (`docs/protocol.md`). What was removed stays as a row without a value, for its number.
+
+In PostgreSQL they lie in a schema of their own; in SQLite, which has none, their names begin so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Final, Literal, NamedTuple
+
+Dialect = Literal["postgresql", "sqlite"]
+
+KEY: Final = ("namespace", "service", "tenant", "key")
+
+
+class Owned(NamedTuple):
+    """A table: its name, its columns with their types in PostgreSQL, what a write answers, and
+    what an update leaves as it is."""
+
+    name: str
+    columns: Mapping[str, str]
+    answers: Sequence[str] = ("tenant", "key")
+    left: Sequence[str] = ()
+
+
+ENTRIES: Final = Owned(
+    "service_entries",
+    {
+        **dict.fromkeys(KEY, "text"),
+        "number": "bigint",
+        "value": "jsonb",
+        "data": "bytea",
+        "removed": "boolean",
+    },
+)
+APPLIED: Final = Owned(
+    "applied",
+    {
+        **dict.fromkeys(KEY, "text"),
+        "number": "bigint",
+        "version": "bigint",
+        "since": "bigint",
+        "unread": "boolean",
+    },
+    answers=("tenant", "key", "version", "since"),
+    left=("version", "since", "unread"),
+)
+
+_IN_SQLITE: Final = {
+    "text": "TEXT",
+    "bigint": "INTEGER",
+    "jsonb": "JSON",
+    "bytea": "BLOB",
+    "boolean": "BOOLEAN",
+}
+
+
+def named(dialect: Dialect, table: Owned) -> str:
+    if dialect == "postgresql":
+        return f'"cascada"."{table.name}"'
+    return f'"cascada_{table.name}"'
+
+
+def made(dialect: Dialect, table: Owned) -> str:
+    """What creates it."""
+    in_postgres = dialect == "postgresql"
+    columns = [
+        f'"{name}" {kind if in_postgres else _IN_SQLITE[kind]}'
+        f"{' NOT NULL' if name in (*KEY, 'number') else ''}"
+        for name, kind in table.columns.items()
+    ]
+    now = "timestamptz DEFAULT now()" if in_postgres else "TEXT DEFAULT CURRENT_TIMESTAMP"
+    columns += [f'"written_at" {now}', f"PRIMARY KEY ({', '.join(KEY)})"]
+    return f"CREATE TABLE IF NOT EXISTS {named(dialect, table)} ({', '.join(columns)})"
+
+
+@lru_cache(maxsize=1024)
+def _upsert(dialect: Dialect, name: str, rows: int) -> str:
+    table = ENTRIES if name == ENTRIES.name else APPLIED
+    columns = [*table.columns]
+    head = f"INSERT INTO {named(dialect, table)} AS t ({', '.join(columns)})"
+    if dialect == "postgresql":
+        arrays = ", ".join(
+            f"${place}::{'text' if kind == 'jsonb' else kind}[]"
+            for place, kind in enumerate(table.columns.values(), 1)
+        )
+        chosen = ", ".join(
+            f"u.{name}::jsonb" if kind == "jsonb" else f"u.{name}"
+            for name, kind in table.columns.items()
+        )
+        body = f"SELECT {chosen} FROM unnest({arrays}) AS u({', '.join(columns)})"
+    else:
+        body = "VALUES " + ",".join([f"({','.join('?' * len(columns))})"] * rows)
+    new = [each for each in columns if each not in (*KEY, *table.left)]
+    now = "now()" if dialect == "postgresql" else "CURRENT_TIMESTAMP"
+    changed = ", ".join([f"{each} = excluded.{each}" for each in new] + [f"written_at = {now}"])
+    return (
+        f"{head} {body} ON CONFLICT ({', '.join(KEY)}) DO UPDATE SET {changed} "
+        f"WHERE t.number < excluded.number RETURNING {', '.join(table.answers)}"
+    )
+
+
+def upsert(
+    dialect: Dialect, table: Owned, rows: Sequence[Sequence[Any]]
+) -> tuple[str, tuple[Any, ...]]:
+    """The statement that writes these rows, each unless a later one is there, and its arguments.
+
+    It answers those that were written. An array per column where the server has arrays: one
+    statement for any number of rows, which it parses once.
+    """
+    if dialect == "postgresql":
+        return _upsert(dialect, table.name, 0), tuple(map(list, zip(*rows, strict=True)))
+    return _upsert(dialect, table.name, len(rows)), tuple(value for row in rows for value in row)
+
+
+def remember(dialect: Dialect) -> str:
+    """The statement that notes what was written of one key: version, since, unread, and the key."""
+    marks = [f"${n}" for n in range(1, 8)] if dialect == "postgresql" else ["?"] * 7
+    names = ("version", "since", "unread")
+    changed = ", ".join(f"{name} = {mark}" for name, mark in zip(names, marks, strict=False))
+    where = " AND ".join(f"{name} = {mark}" for name, mark in zip(KEY, marks[3:], strict=True))
+    return f"UPDATE {named(dialect, APPLIED)} SET {changed} WHERE {where}"
+
+
+def known(dialect: Dialect) -> str:
+    """The statement that tells of one key which change was written, and whether it is unread."""
+    marks = ["$1", "$2", "$3", "$4"] if dialect == "postgresql" else ["?"] * 4
+    where = " AND ".join(f"{name} = {mark}" for name, mark in zip(KEY, marks, strict=True))
+    return f"SELECT number, unread FROM {named(dialect, APPLIED)} WHERE {where}"

@@ -1,0 +1,316 @@
+"""A table of the application, written by a `Mapping`.
+
+`target` calls it, within a transaction of the database. First `applied` takes the numbers: that
+locks the keys against others that sync, and tells which changes are known. Then the rows are read
+and locked against everybody, `conflicts` decides on each, and what it decided is written. So no
+row is written by what was decided about another state of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Mapping as Values
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from cascada.model.door.plain import whole_of
+from cascada.service.sync import fields
+from cascada.service.sync.conflicts import Current, Decision, Last, Strategy, decide
+from cascada.service.sync.entries import TURN, without_nul
+from cascada.service.sync.mapping import Mapping
+from cascada.service.sync.records import (
+    Conflict,
+    Known,
+    Outcome,
+    Poison,
+    Record,
+    Skipped,
+    SyncFailed,
+    Written,
+)
+from cascada.service.sync.statements import APPLIED, Dialect, known, remember, upsert
+
+if TYPE_CHECKING:
+    from sqlalchemy import Table
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+NO_ROW: Final = "its value is %s, and a row of %s is a dict of fields"
+
+
+class Item(NamedTuple):
+    """A record as a row: its id and its fields as the columns take them."""
+
+    record: Record
+    owner: tuple[str, str]
+    identity: Any
+    fields: dict[str, Any]
+    base: int | None
+
+
+class Mapped:
+    """The rows of one mapping. `only`: the tenant of a table without a column for it."""
+
+    def __init__(
+        self, mapping: Mapping, namespace: str, service: str, strategy: Strategy, only: str | None
+    ) -> None:
+        self.mapping = mapping
+        self._owner = (without_nul(namespace), without_nul(service))
+        self._strategy = mapping.conflicts or strategy
+        self._only = mapping.tenant or only
+        self._table: Table | None = None
+        self._converters: dict[str, fields.Convert] = {}
+
+    # --- the table ----------------------------------------------------------------------------
+
+    async def find(self, connection: AsyncConnection) -> None:
+        """Look once which types its columns have. SyncFailed if one is not there."""
+        if self._table is not None:
+            return
+        from sqlalchemy import MetaData, Table
+        from sqlalchemy.exc import NoSuchTableError
+
+        mapping = self.mapping
+
+        def look(plain: Any) -> Table:
+            return Table(mapping.table, MetaData(), schema=mapping.schema, autoload_with=plain)
+
+        try:
+            table = await connection.run_sync(look)
+        except NoSuchTableError as error:
+            raise SyncFailed("schema", f"{mapping!r}: there is no such table") from error
+        wanted = [mapping.key_column, mapping.tenant_column, mapping.version_column]
+        if mapping.on_delete == "soft":
+            wanted.append(mapping.deleted_column)
+        wanted += mapping.columns.values()
+        missing = [name for name in wanted if name is not None and name not in table.columns]
+        if missing:
+            raise SyncFailed("schema", f"{mapping!r}: the table has no column {', '.join(missing)}")
+        self._converters = {
+            field: fields.converter(table.columns[column].type)
+            for field, column in mapping.columns.items()
+        }
+        self._table = table
+
+    async def prepared(self, records: Sequence[Record]) -> list[Item | Poison | Skipped]:
+        """Each as a row; what is none of this table is told so."""
+        items: list[Item | Poison | Skipped] = []
+        for place, record in enumerate(records, 1):
+            items.append(self._item(record))
+            if place % TURN == 0:
+                await asyncio.sleep(0)
+        return items
+
+    def _item(self, record: Record) -> Item | Poison | Skipped:
+        mapping, table = self.mapping, self._table
+        assert table is not None
+        if not mapping.writes or (record.removed and mapping.on_delete == "keep"):
+            return Skipped()
+        if mapping.tenant_column is None and record.tenant != self._only:
+            said = f"{mapping.table} has no column for tenants, and belongs to another one"
+            return Poison("permission", said)
+        try:
+            text = record.key[len(mapping.prefix) :]
+            identity = fields.identity(text, table.columns[mapping.key_column].type)
+        except ValueError:
+            said = f"the rest of its key is no id of {mapping.table}, as the database writes ids"
+            return Poison("constraint", said)
+        owner = (without_nul(record.tenant), without_nul(record.key))
+        if record.removed:
+            return Item(record, owner, identity, {}, None)
+        value = record.value
+        if not isinstance(value, Values):
+            return Poison("constraint", NO_ROW % (type(value).__name__, mapping.table))
+        base = None if mapping.version_field is None else value.get(mapping.version_field)
+        if base is not None and (base := whole_of(base)) is None:
+            said = f"its field {mapping.version_field} is no whole number, as a version is"
+            return Poison("constraint", said)
+        try:
+            row = self._converted(value)
+        except (ValueError, ArithmeticError, TypeError) as error:
+            return Poison("constraint", f"a field does not fit its column: {type(error).__name__}")
+        if not row:
+            said = f"its value has no field of {mapping.table}: {', '.join(mapping.columns)}"
+            return Poison("constraint", said)
+        return Item(record, owner, identity, row, base)
+
+    def _converted(self, value: Values[Any, Any]) -> dict[str, Any]:
+        return {
+            field: None if value[field] is None else convert(value[field])
+            for field, convert in self._converters.items()
+            if field in value
+        }
+
+    # --- a batch ------------------------------------------------------------------------------
+
+    async def write(
+        self, connection: AsyncConnection, dialect: Dialect, items: Sequence[Item]
+    ) -> list[Outcome]:
+        """Each, unless it or a later one is known."""
+        rows = sorted(
+            (*self._owner, *item.owner, item.record.number, None, None, False) for item in items
+        )
+        answer = await connection.exec_driver_sql(*upsert(dialect, APPLIED, rows))
+        told: Sequence[Any] = answer.fetchall()
+        lasts = {(tenant, key): Last(*last) for tenant, key, *last in told}
+        fresh = [item for item in items if item.owner in lasts]
+        current = await self._current(connection, fresh)
+        decisions: dict[tuple[str, str], Decision] = {}
+        for place, item in enumerate(fresh, 1):
+            row, last = current.get(self._identity(item)), lasts[item.owner]
+            decisions[item.owner] = self._decision(item, row, last)
+            if place % TURN == 0:
+                await asyncio.sleep(0)
+        await self._carry_out(connection, fresh, current, decisions)
+        await self._remember(connection, dialect, lasts, decisions)
+        return [
+            decisions[item.owner].outcome
+            if item.owner in decisions
+            else await self._known(connection, dialect, item)
+            for item in items
+        ]
+
+    def _identity(self, item: Item) -> tuple[Any, ...]:
+        if self.mapping.tenant_column is None:
+            return (item.identity,)
+        return (item.identity, item.record.tenant)
+
+    def _columns(self) -> list[Any]:
+        """Those that say which row it is."""
+        mapping, table = self.mapping, self._table
+        assert table is not None
+        names = [mapping.key_column, mapping.tenant_column]
+        return [table.columns[name] for name in names if name is not None]
+
+    async def _current(
+        self, connection: AsyncConnection, items: Sequence[Item]
+    ) -> dict[tuple[Any, ...], Current]:
+        """The rows, by what they are; locked, in one order everywhere."""
+        from sqlalchemy import select, tuple_
+
+        if not items:
+            return {}
+        mapping, table = self.mapping, self._table
+        assert table is not None
+        keys = self._columns()
+        read = [table.columns[column] for column in mapping.columns.values()]
+        version = [] if mapping.version_column is None else [table.columns[mapping.version_column]]
+        asked = [self._identity(item) for item in items]
+        where = tuple_(*keys).in_(asked)
+        query = select(*keys, *version, *read).where(where).order_by(*keys).with_for_update()
+        found = {}
+        for row in (await connection.execute(query)).fetchall():
+            values = row[len(keys) + len(version) :]
+            number = row[len(keys)] if version else None
+            if number is not None and whole_of(number) is None:
+                said = f"{mapping!r}: {mapping.version_column} holds no whole number"
+                raise SyncFailed("schema", said)
+            fields = dict(zip(mapping.columns, values, strict=True))
+            found[tuple(row[: len(keys)])] = Current(fields, number)
+        return found
+
+    def _decision(self, item: Item, row: Current | None, last: Last) -> Decision:
+        if item.record.removed:
+            return Decision(Written(), None, Last())
+        decided = decide(
+            item.fields,
+            item.base,
+            after_miss=item.record.after_miss,
+            row=row,
+            last=last,
+            versioned=self.mapping.version_column is not None,
+            strategy=self._strategy,
+        )
+        if isinstance(decided.outcome, Conflict) and decided.outcome.kept == "merged":
+            merged = self._converted(decided.write or {})
+            return decided._replace(write=merged)
+        return decided
+
+    async def _carry_out(
+        self,
+        connection: AsyncConnection,
+        items: Sequence[Item],
+        current: Values[tuple[Any, ...], Current],
+        decisions: Values[tuple[str, str], Decision],
+    ) -> None:
+        """Write what was decided: rows with the same columns in one statement."""
+        from sqlalchemy import bindparam, insert, update
+
+        table = self._table
+        assert table is not None
+        new: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
+        old: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
+        gone: list[tuple[Any, ...]] = []
+        for item in items:
+            identity, decision = self._identity(item), decisions[item.owner]
+            if item.record.removed and identity in current:
+                gone.append(identity)
+            if decision.write is None:
+                continue
+            row = self._row(decision)
+            if identity in current:
+                at = {f"at_{place}": value for place, value in enumerate(identity)}
+                old[tuple(row)].append({f"to_{name}": value for name, value in row.items()} | at)
+            else:
+                names = [column.name for column in self._columns()]
+                whole = row | dict(zip(names, identity, strict=True))
+                new[tuple(whole)].append(whole)
+        if gone:
+            await self._remove(connection, gone)
+        for rows in new.values():
+            await connection.execute(insert(table), rows)
+        keys = self._columns()
+        for columns, rows in old.items():
+            here = [key == bindparam(f"at_{place}") for place, key in enumerate(keys)]
+            values: dict[str, Any] = {name: bindparam(f"to_{name}") for name in columns}
+            await connection.execute(update(table).where(*here).values(values), rows)
+
+    def _row(self, decision: Decision) -> dict[str, Any]:
+        """What is written, by column."""
+        columns, version = self.mapping.columns, self.mapping.version_column
+        row = {columns[field]: value for field, value in (decision.write or {}).items()}
+        return row if version is None else row | {version: decision.last.version}
+
+    async def _remove(
+        self, connection: AsyncConnection, identities: Sequence[tuple[Any, ...]]
+    ) -> None:
+        import datetime
+
+        from sqlalchemy import delete, func, tuple_, update
+
+        mapping, table = self.mapping, self._table
+        assert table is not None
+        keys = self._columns()
+        where = tuple_(*keys).in_(identities)
+        if mapping.on_delete == "delete":
+            await connection.execute(delete(table).where(where))
+            return
+        column = table.columns[mapping.deleted_column]
+        timed = fields.python_type(column.type) in (datetime.datetime, datetime.date)
+        values: dict[str, Any] = {column.name: func.now() if timed else True}
+        if mapping.version_column is not None:
+            version = table.columns[mapping.version_column]
+            values[version.name] = func.coalesce(version, 0) + 1
+        await connection.execute(update(table).where(where).values(values))
+
+    # --- what was applied ---------------------------------------------------------------------
+
+    async def _remember(
+        self,
+        connection: AsyncConnection,
+        dialect: Dialect,
+        lasts: Values[tuple[str, str], Last],
+        decisions: Values[tuple[str, str], Decision],
+    ) -> None:
+        changed = [
+            (*decision.last, decision.unread, *self._owner, *owner)
+            for owner, decision in decisions.items()
+        ]
+        if changed:
+            await connection.exec_driver_sql(remember(dialect), changed)
+
+    async def _known(self, connection: AsyncConnection, dialect: Dialect, item: Item) -> Outcome:
+        """Who wrote it may have died before he told the cache that its value is not the row's."""
+        answer = await connection.exec_driver_sql(known(dialect), (*self._owner, *item.owner))
+        found: Any = answer.fetchone()
+        return Known(unread=found is not None and found[0] == item.record.number and bool(found[1]))

@@ -1,0 +1,297 @@
+"""The application's database, to which changes are written: PostgreSQL or SQLite, by SQLAlchemy.
+
+`loop` calls it. A batch is written as a whole or not at all, of each table in a transaction of its
+own. Where a row cannot be written the batch is halved until that row is found, so that one bad row
+costs a few statements and sets aside itself alone. It must never say that something is written
+before it is committed, and never write without comparing the journal's number.
+
+SQLAlchemy is imported when it is used (the extra `sql`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from cascada.model.door import arguments
+from cascada.model.errors import BadInput, MissingExtra
+from cascada.service.sync.causes import RowsFault, told
+from cascada.service.sync.conflicts import DATABASE_WINS, Strategy
+from cascada.service.sync.entries import Entries
+from cascada.service.sync.mapping import Mapping
+from cascada.service.sync.records import Known, Outcome, Poison, Record, Skipped, SyncFailed
+from cascada.service.sync.statements import APPLIED, ENTRIES, Dialect, made, named
+from cascada.service.sync.tables import Mapped
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+PATIENCE: Final = 10.0
+"""Seconds that one transaction may take."""
+
+CONNECT: Final = 5.0
+"""Seconds that connecting may take."""
+
+STOPPED: Final = 15_000
+"""Milliseconds after which PostgreSQL ends a transaction whose process has stopped in the midst of
+it: its locks would hold up everybody else."""
+
+_DRIVERS: Final = {
+    "sqlite": "sqlite+aiosqlite",
+    "postgres": "postgresql+asyncpg",
+    "postgresql": "postgresql+asyncpg",
+}
+_ACCEPTED: Final = (
+    "a URL such as postgresql://user@host/name or sqlite:///file.db, or SQLAlchemy's AsyncEngine"
+)
+_LOCK: Final = 0x6361736361646101
+"""The advisory lock under which tables are made: two processes that begin at once both would."""
+
+Answer = Outcome | SyncFailed
+Writer = Entries | Mapped
+
+
+class Target:
+    """Where one service's changes go. `tenant`: whose the tables without a tenant column are."""
+
+    def __init__(
+        self,
+        database: str | AsyncEngine,
+        *,
+        namespace: str,
+        service: str,
+        mappings: Sequence[Mapping] = (),
+        strategy: Strategy = DATABASE_WINS,
+        tenant: str | None = None,
+        patience: float = PATIENCE,
+    ) -> None:
+        for each in mappings:
+            if each.writes and each.tenant_column is None and (each.tenant or tenant) is None:
+                raise BadInput(
+                    f"{each!r} names no tenant; pass tenant_column= for a table of many tenants, "
+                    "or tenant= (or CASCADA_TENANT) for a table of one"
+                )
+        self._given = database
+        self._patience = patience
+        self._entries = Entries(namespace, service)
+        self._mapped = [Mapped(each, namespace, service, strategy, tenant) for each in mappings]
+        self._engine: AsyncEngine | None = None
+        self._dialect: Dialect = "sqlite"
+        self._ready = False
+
+    # --- the connection -----------------------------------------------------------------------
+
+    def _opened(self) -> AsyncEngine:
+        if self._engine is None:
+            self._engine = opened(self._given)
+            name = self._engine.dialect.name
+            if name not in ("postgresql", "sqlite"):
+                raise arguments.refused("database", name, _ACCEPTED)
+            self._dialect = "postgresql" if name == "postgresql" else "sqlite"
+        return self._engine
+
+    async def aclose(self) -> None:
+        """Close its connections; an engine that was given stays open."""
+        engine, self._engine, self._ready = self._engine, None, False
+        if engine is not None and engine is not self._given:
+            await engine.dispose()
+
+    def forget(self) -> None:
+        """After a fork: the connections are the parent's."""
+        engine, self._engine, self._ready = self._engine, None, False
+        if engine is not None and engine is not self._given:
+            engine.sync_engine.dispose(close=False)
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[AsyncConnection]:
+        async with self._opened().connect() as connection:
+            if self._dialect == "sqlite":
+                # From the start: what was read would else be no basis for what is written.
+                raw = await connection.get_raw_connection()
+                if not getattr(raw.driver_connection, "in_transaction", False):
+                    await connection.exec_driver_sql("BEGIN IMMEDIATE")
+            else:
+                limits = "idle_in_transaction_session_timeout", "lock_timeout"
+                times = STOPPED, round(self._patience * 500)
+                chosen = ", ".join(
+                    f"set_config('{name}', '{time}', true)"
+                    for name, time in zip(limits, times, strict=True)
+                )
+                await connection.exec_driver_sql(f"SELECT {chosen}")
+            yield connection
+            await connection.commit()
+
+    async def begin(self) -> None:
+        """Make the tables that cascada owns, if they are not there. SyncFailed if that fails."""
+        if self._ready:
+            return
+        try:
+            async with asyncio.timeout(self._patience):
+                if not await self._are_there():
+                    async with self._transaction() as connection:
+                        await self._make(connection)
+        except (SyncFailed, BadInput, MissingExtra):
+            raise
+        except Exception as error:
+            raise _failure(error) from error
+        self._ready = True
+
+    async def _are_there(self) -> bool:
+        """Whether they need not be made: who may write rows may not always make tables."""
+        from sqlalchemy.exc import DBAPIError
+
+        async with self._opened().connect() as connection:
+            try:
+                for table in (ENTRIES, APPLIED):
+                    columns = ", ".join(table.columns)
+                    name = named(self._dialect, table)
+                    await connection.exec_driver_sql(f"SELECT {columns} FROM {name} LIMIT 0")
+            except DBAPIError as error:
+                if (failure := _failure(error)).cause != "schema":
+                    raise failure from error
+                return False
+        return True
+
+    async def _make(self, connection: AsyncConnection) -> None:
+        if self._dialect == "postgresql":
+            await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+            await connection.exec_driver_sql('CREATE SCHEMA IF NOT EXISTS "cascada"')
+        for table in (ENTRIES, APPLIED):
+            await connection.exec_driver_sql(made(self._dialect, table))
+
+    # --- changes ------------------------------------------------------------------------------
+
+    async def write(self, records: Sequence[Record]) -> list[Answer]:
+        """Write each, once; what came of each, in their order. Nothing is raised but BadInput and
+        MissingExtra: what failed is an answer, and concerns no other table unless the database
+        itself is away."""
+        answers: dict[int, Answer] = {}
+        away: SyncFailed | None = None
+        for writer, places in self._groups(records, answers):
+            if away is None:
+                try:
+                    await self.begin()
+                    found = await self._written(writer, [records[place] for place in places])
+                except SyncFailed as error:
+                    found = [error] * len(places)
+                    away = error if error.cause in ("connection", "timeout") else None
+            else:
+                found = [away] * len(places)
+            answers.update(zip(places, found, strict=True))
+        return [answers[place] for place in range(len(records))]
+
+    def _groups(
+        self, records: Sequence[Record], answers: dict[int, Answer]
+    ) -> list[tuple[Writer, list[int]]]:
+        """The records by table. Of a key the latest alone is written; the others are known then."""
+        latest: dict[tuple[str, str], int] = {}
+        for place, record in enumerate(records):
+            before = latest.get((record.tenant, record.key))
+            if before is not None and records[before].number >= record.number:
+                answers[place] = Known()
+                continue
+            if before is not None:
+                answers[before] = Known()
+            latest[record.tenant, record.key] = place
+        groups: dict[Writer, list[int]] = {}
+        for place in latest.values():
+            groups.setdefault(self._writer(records[place].key), []).append(place)
+        return [*groups.items()]
+
+    def _writer(self, key: str) -> Writer:
+        for mapped in self._mapped:
+            if key.startswith(mapped.mapping.prefix):
+                return mapped
+        return self._entries
+
+    async def _written(self, writer: Writer, records: Sequence[Record]) -> list[Answer]:
+        answers: list[Answer]
+        if isinstance(writer, Mapped):
+            try:
+                async with asyncio.timeout(self._patience):
+                    async with self._opened().connect() as connection:
+                        await writer.find(connection)
+            except SyncFailed:
+                raise
+            except Exception as error:
+                raise _failure(error) from error
+        prepared: Sequence[Any] = await writer.prepared(records)
+        sound = [place for place, each in enumerate(prepared) if not _is_said(each)]
+        answers = [*prepared]
+        for place in await self._halved(writer, sound, prepared, answers):
+            # Once more, when all others are there: it may need one of them, or have met another
+            # process that inserted it.
+            await self._halved(writer, [place], prepared, answers)
+        return answers
+
+    async def _halved(
+        self, writer: Writer, places: list[int], prepared: Sequence[Any], answers: list[Answer]
+    ) -> list[int]:
+        """Write these; those that cannot be written, each with its poison as its answer."""
+        if not places:
+            return []
+        try:
+            found = await self._once(writer, [prepared[place] for place in places])
+        except RowsFault as fault:
+            if len(places) == 1:
+                answers[places[0]] = fault.poison
+                return places
+            suspects = []
+            for half in (places[: len(places) // 2], places[len(places) // 2 :]):
+                suspects += await self._halved(writer, half, prepared, answers)
+            return suspects
+        for place, outcome in zip(places, found, strict=True):
+            answers[place] = outcome
+        return []
+
+    async def _once(self, writer: Any, rows: Sequence[Any]) -> list[Outcome]:
+        try:
+            async with asyncio.timeout(self._patience), self._transaction() as connection:
+                found: list[Outcome] = await writer.write(connection, self._dialect, rows)
+        except SyncFailed:
+            raise
+        except Exception as error:
+            raise told(error) from error
+        return found
+
+
+def _is_said(prepared: Any) -> bool:
+    """Whether it is an outcome already."""
+    return isinstance(prepared, (Poison, Skipped))
+
+
+def _failure(error: Exception) -> SyncFailed:
+    """Where no row is concerned."""
+    found = told(error)
+    return found if isinstance(found, SyncFailed) else SyncFailed("schema", str(found))
+
+
+def opened(database: str | AsyncEngine) -> AsyncEngine:
+    """The engine of a URL; one that was given as it is. MissingExtra without SQLAlchemy."""
+    try:
+        from sqlalchemy.engine import make_url
+        from sqlalchemy.exc import ArgumentError
+        from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+    except ImportError as error:
+        raise MissingExtra("the sync needs SQLAlchemy: pip install 'cascada[sql]'") from error
+    if isinstance(database, AsyncEngine):
+        return database
+    scheme, colon, rest = database.partition(":")
+    try:
+        url = make_url(_DRIVERS.get(scheme, scheme) + colon + rest)
+    except ArgumentError:
+        url = None
+    if url is None or url.drivername not in _DRIVERS.values():
+        # Not shown: it may hold a password.
+        raise BadInput(f"database holds something else (not shown here); pass {_ACCEPTED}")
+    if url.get_backend_name() == "sqlite":
+        return create_async_engine(url, connect_args={"timeout": CONNECT})
+    if (mode := url.query.get("sslmode")) is not None:
+        url = url.difference_update_query(["sslmode"]).update_query_dict({"ssl": mode})
+    return create_async_engine(
+        url, pool_size=2, max_overflow=2, pool_pre_ping=True, connect_args={"timeout": CONNECT}
+    )
