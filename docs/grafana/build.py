@@ -227,7 +227,8 @@ ROWS: Final[Mapping[str, list[Panel]]] = {
                     per_second("cache_prefetch_used_total"),
                     f"({per_second('cache_prefetch_used_total')} + "
                     f"{per_second('cache_prefetch_wasted_total')})",
-                )
+                ),
+                "{{data_type}}, since the start": "avg by (data_type) (cache_prefetch_precision)",
             },
             "Of what was brought ahead and has been used since, or has gone.",
             most=1,

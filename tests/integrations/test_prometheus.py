@@ -216,9 +216,12 @@ async def test_what_came_of_comparing_hits_with_their_source(cache: Cache) -> No
     assert by_tenant("cache_consistency_ratio", tenant="other") == 0.0
 
 
-async def test_no_consistency_is_told_of_what_was_never_checked(cache: Cache, acme: Tenant) -> None:
+async def test_no_ratio_is_told_of_what_never_was(cache: Cache, acme: Tenant) -> None:
     await acme.set("x", "1", "text")
-    assert b"cache_consistency_ratio{" not in await exposition(cache)
+    assert not re.search(rb"cache_(consistency_ratio|prefetch_precision){", await exposition(cache))
+    kind = inside(cache).kinds.of("acme", "x")
+    kind.prefetch_used, kind.prefetch_wasted = 3, 1
+    assert (await scrape(cache))("cache_prefetch_precision", data_type="x") == 0.75
 
 
 async def test_observing_tells_what_sources_took(clock: ManualClock) -> None:

@@ -102,6 +102,18 @@ def _counted(rows: Rows, names: Sequence[str]) -> Iterator[Metric]:
         ),
         ((label, row.consistency) for label, row in rows.items() if row.checked),
     )
+    yield filled(
+        GaugeMetricFamily(
+            "cache_prefetch_precision",
+            "Of what was brought ahead and was used or went, the share that was used.",
+            labels=names,
+        ),
+        (
+            (label, row.prefetch_precision)
+            for label, row in rows.items()
+            if row.prefetch_precision is not None
+        ),
+    )
 
 
 def _costs(rows: Rows, names: Sequence[str]) -> Iterator[Metric]:
