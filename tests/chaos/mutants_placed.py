@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from cascada.engine.writing.write import _Set
+from cascada.engine.writing.write import OneSet
 from cascada.model.entry import Entry
 from cascada.tiers.contract import NOTHING, Invalidation, Tier
 from cascada.tiers.guarded import GuardedTier
@@ -29,12 +29,12 @@ EVICTED = ("flushed",)
 )
 def passed_over_untold() -> None:
     def for_tier(original: Any) -> Any:
-        def silent(each: _Set, tier: Tier) -> Entry | None:
+        def silent(each: OneSet, tier: Tier) -> Entry | None:
             return each.entry if each.belongs_in(tier) else None
 
         return silent
 
-    swap(_Set, "for_tier", for_tier)
+    swap(OneSet, "for_tier", for_tier)
 
 
 @mutant(

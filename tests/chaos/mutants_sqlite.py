@@ -55,15 +55,15 @@ def set_without_tombstone() -> None:
 @mutant("database: a refused set leaves the old value", workload="sets")
 def refused_set_leaves_the_old() -> None:
     def fill(original: Any) -> Any:
-        def lazy(state: TenantState, write: Write) -> Filled:
+        def lazy(state: TenantState, write: Write, **how: Any) -> Filled:
             if write.lease.forced and not state.stands(write.lease.seq, write.names):
                 return Filled(accepted=False, seq=state.seq)
-            filled: Filled = original(state, write)
+            filled: Filled = original(state, write, **how)
             return filled
 
         return lazy
 
-    swap(sqlite_rules, "_fill", fill)
+    swap(sqlite_rules, "fill_one", fill)
 
 
 @mutant("database: versions are not compared", workload="sets")
@@ -112,11 +112,11 @@ def _in_fills(changed: Any) -> None:
     """Let `changed(state, write)` say what a state does differently while it fills."""
 
     def fill(original: Any) -> Any:
-        def different(state: TenantState, write: Write) -> Filled:
+        def different(state: TenantState, write: Write, **how: Any) -> Filled:
             swapped = changed(state, write)
             vars(state).update(swapped)
             try:
-                filled: Filled = original(state, write)
+                filled: Filled = original(state, write, **how)
                 return filled
             finally:
                 for name in swapped:
@@ -124,4 +124,4 @@ def _in_fills(changed: Any) -> None:
 
         return different
 
-    swap(sqlite_rules, "_fill", fill)
+    swap(sqlite_rules, "fill_one", fill)

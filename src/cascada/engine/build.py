@@ -42,6 +42,7 @@ from cascada.tiers.contract import Tier
 from cascada.tiers.datastore import DataStore, KeepsData
 from cascada.tiers.guarded import GuardedTier
 from cascada.tiers.guarded_datastore import GuardedData
+from cascada.tiers.guarded_journal import GuardedJournals
 from cascada.tiers.memory.datastore import MemoryData
 from cascada.tiers.memory.tier import MemoryTier
 
@@ -106,6 +107,7 @@ def build(
         watched=options.mode != "on",
         debug=options.debug,
     )
+    stack.journals = GuardedJournals.of_lowest(guarded)
     if options.write_strategy == "WRITE_BEHIND":
         stack.behind = _behind(stack, guarded)
     stack.ahead = Prefetcher(stack, limits.prefetch_budget, clock, enter)
@@ -160,7 +162,7 @@ def _behind(stack: Stack, lower: Sequence[GuardedTier]) -> WriteBehind | None:
         return None
     return WriteBehind(
         lower[0],
-        upper.journal,
+        upper.journal_of(""),
         lower[-1],
         base,
         background=lambda: stack.background,

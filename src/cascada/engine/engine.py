@@ -19,6 +19,7 @@ from cascada.engine.hits import Hits
 from cascada.engine.home.carrying import Elsewhere, relayed_from
 from cascada.engine.home.lifecycle import Lifecycle
 from cascada.engine.home.ready import at_most_once, when_ready
+from cascada.engine.journal import KeptJournal
 from cascada.engine.kinds import Kind
 from cascada.engine.loading.loaders import PLAIN, Terms
 from cascada.engine.moving import Mover
@@ -34,7 +35,7 @@ from cascada.engine.stack import Stack
 from cascada.engine.streaming import stream
 from cascada.engine.streaming.pieces import MakePieces, Pieces
 from cascada.engine.tasks.callers import begins
-from cascada.engine.writing import fill, write
+from cascada.engine.writing import fill, journaled, write
 from cascada.engine.writing.add import add
 from cascada.engine.writing.cascade import Cascade, cascade
 from cascada.engine.writing.invalidate import (
@@ -272,7 +273,7 @@ class Engine:
             # Other processes must not go on with the value that this one replaces.
             await invalidate(self.stack, [key_name(request.key)])
             return False
-        return await write.write(self.stack, request, entry, stored)
+        return await journaled.write(self.stack, request, entry, stored)
 
     @when_ready
     async def set_all(
@@ -286,7 +287,7 @@ class Engine:
         for first in range(0, len(requests), LOOKED_UP):
             part = slice(first, first + LOOKED_UP)
             if self.storing:
-                kept += await write.write_all(self.stack, requests[part], entries[part], stored)
+                kept += await journaled.write_all(self.stack, requests[part], entries[part], stored)
             else:
                 names = [key_name(request.key) for request in requests[part]]
                 await invalidate(self.stack, names)
@@ -372,6 +373,11 @@ class Engine:
         with suppress(TierUnavailable):
             return None if self.stack.behind is None else await self.stack.behind.backlog()
         return None
+
+    def journal(self, name: str) -> KeptJournal | None:
+        """What sets with this `Request.journal` have left; None: no tier keeps any."""
+        journals = self.stack.journals
+        return None if journals is None else KeptJournal(self.life, journals.of(name))
 
     # --- modes --------------------------------------------------------------------------------
 

@@ -30,11 +30,14 @@ class Request:
     `since`: its value is being made already, since the tiers gave these answers. `stale_for`:
     seconds for which this caller takes a value past its ttl while it is refreshed, and for which
     what is loaded for him may be taken so (None: as the policy says). `apart`: its candidates are
-    values of their own, each of which its caller may store once all of them are missed.
+    values of their own, each of which its caller may store once all of them are missed. `journal`:
+    the one that a set of it is noted in, for who writes it elsewhere later; `fetched`: what is set
+    was read there, and is no change (`engine/writing/journaled`).
     """
 
     __slots__ = (
-        "apart", "candidates", "context", "generating", "key", "kind", "since", "stale_for", "want",
+        "apart", "candidates", "context", "fetched", "generating", "journal", "key", "kind",
+        "since", "stale_for", "want",
     )  # fmt: skip
 
     def __init__(
@@ -48,6 +51,8 @@ class Request:
         since: Fences | None = None,
         stale_for: float | None = None,
         apart: bool = False,
+        journal: str | None = None,
+        fetched: bool = False,
     ) -> None:
         self.kind = kind
         self.key = candidates[0]
@@ -58,6 +63,8 @@ class Request:
         self.since = since
         self.stale_for = stale_for
         self.apart = apart
+        self.journal = journal
+        self.fetched = fetched
 
 
 class Answer:

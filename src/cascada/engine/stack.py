@@ -30,6 +30,7 @@ from cascada.model.limits import Limits
 from cascada.tiers.coalesce import Coalescer
 from cascada.tiers.contract import Tier
 from cascada.tiers.guarded import GuardedTier
+from cascada.tiers.guarded_journal import GuardedJournals
 from cascada.tiers.memory.tier import MemoryTier
 
 logger = logging.getLogger("cascada")
@@ -73,7 +74,7 @@ class Stack:
 
     `background`, `flights`, `limits` and `shared_reads` belong to one event loop, renewed with it,
     and so does `discarding`: of what is there and of no use, who lets go of it.
-    `behind` is what tells the database later what was set.
+    `behind` is what tells the database later what was set; `journals` have what others tell later.
     `watchers` counts what makes a hit in memory more than an answer: loaders that run now (it may
     be a source), observers, and open `bypass()` blocks (`bypasses` of them). While it is 0, a hit
     looks at none of them. `observing`: the mode is observe.
@@ -119,6 +120,7 @@ class Stack:
         self.kinds = kinds
         self.codec = codec
         self.behind: WriteBehind | None = None
+        self.journals: GuardedJournals | None = None
         self.now = clock.time
         self.timer = clock.monotonic
         self.trace = trace

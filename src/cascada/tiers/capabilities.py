@@ -8,7 +8,7 @@ is a must for the first tier below memory.
 | `FeedSource` | Redis, SQLite | `Engine`, of the first tier below memory |
 | `Acknowledged` | Redis | `engine/writing/invalidate`, for `strict=True` |
 | `Outbox` | SQLite | `engine/writing/redelivery`, of the lowest tier |
-| `KeepsJournal` | Redis | `engine/build`, for WRITE_BEHIND, of the first tier below memory |
+| `KeepsJournal` | Redis, SQLite | `engine/build`: for WRITE_BEHIND, and of the lowest |
 | `TakesChanges` | SQLite | `engine/build`, for WRITE_BEHIND, of the lowest tier |
 | `Spares` | SQLite | `engine/sparing`, of the lowest tier, if another is above it |
 | `LoadsByTurns` | SQLite | `engine/build`, of the lowest tier |
@@ -26,19 +26,23 @@ Two more lie beside what they are about: `datastore.KeepsData` (lists and counte
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from enum import Enum, auto
+from enum import Enum, IntEnum, auto
 from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
 from cascada.model.clock import Clock
-from cascada.model.entry import Entry
+from cascada.model.entry import Entry, Flag
 from cascada.model.freshness import Freshness
 from cascada.model.keys import Key
 from cascada.tiers.contract import Filled, Invalidation, Lease
 
 L1_LEASE: Final = 0.5
 """Seconds that memory may be trusted after the start of the last successful look at the feed."""
+
+
+MOST_BYTES: Final = 64 * 2**20
+"""Of all records of a journal together: where no more fit, a change is not taken."""
 
 
 class InvalidationSink(Protocol):
@@ -176,12 +180,27 @@ class Outbox(Protocol):
         ...
 
 
+class Put(IntEnum):
+    """How a journal takes an entry. (`docs/protocol.md` rules 53 to 57.)
+
+    FENCED: as `fill` would, under the lease of a set. CHANGE: whatever was named meanwhile, since
+    it is what is to be. AFTER_MISS: its caller has missed the key, so that it may be what he has
+    read where the changes go: as `fill` would, and never over a change or a removal that waits
+    (`Outcome.OLDER`). FETCHED: the same, and known to be no change: it is not journaled.
+    """
+
+    FENCED = 0
+    CHANGE = 1
+    AFTER_MISS = 2
+    FETCHED = 3
+
+
 class Change(msgspec.Struct, frozen=True):
     """What was set of a key, and has to be written elsewhere.
 
     `number` is the journal's, and rises from change to change. `fence`: the number that the lowest
     tier had when the set began; what names the entry there since has ended it. `fault`: why its
-    record cannot be read; the entry is then an empty one.
+    record cannot be read; the entry is then an empty one. `after_miss`: it was put so.
     """
 
     number: int
@@ -189,6 +208,19 @@ class Change(msgspec.Struct, frozen=True):
     entry: Entry
     fence: int
     fault: str = ""
+    after_miss: bool = False
+
+    @property
+    def removed(self) -> bool:
+        """Whether it says that there is nothing any more."""
+        return bool(self.entry.flags & Flag.ABSENT)
+
+
+class SetAside(NamedTuple):
+    """A change that could not be written, and why."""
+
+    change: Change
+    why: str
 
 
 class Backlog(NamedTuple):
@@ -207,6 +239,7 @@ class Journal(Protocol):
 
     Of each key it keeps the latest change alone. Any process may claim what waits, and write it; a
     claim ends by itself, so that whoever writes has to compare the numbers (`TakesChanges`).
+    Nothing that happens to entries (invalidation, expiry, eviction) takes a change away.
     """
 
     async def refusal(self) -> str | None:
@@ -219,11 +252,15 @@ class Journal(Protocol):
         entries: Sequence[Entry],
         fences: Sequence[int],
         most: int,
+        *,
+        puts: Sequence[Put] = (),
+        most_bytes: int = MOST_BYTES,
     ) -> list[Filled]:
         """`fill` under the leases of sets, and the changes journaled, all in one atomic step.
 
-        Only what is accepted and is no `Outcome.EQUAL` is journaled. `Outcome.FULL`: `most` changes
-        wait.
+        Only what is accepted is journaled, and no `Outcome.EQUAL` of what is FENCED (so are all, if
+        `puts` does not say how). `Outcome.FULL`: `most` changes wait, or their bytes are so many.
+        What was set aside counts.
         """
         ...
 
@@ -247,8 +284,22 @@ class Journal(Protocol):
         """Let others claim these at once."""
         ...
 
+    async def standing(self, keys: Sequence[Key]) -> list[Change]:
+        """The changes of these keys that a reader may be given, whose entry has expired or was
+        evicted: no AFTER_MISS, and nothing that was named since."""
+        ...
+
     async def set_aside(self, change: Change, why: str) -> None:
         """Keep it apart, since it can never be written; people may look at it."""
+        ...
+
+    async def aside(self, most: int) -> list[SetAside]:
+        """What was set aside, the oldest first."""
+        ...
+
+    async def retry(self, keys: Sequence[Key] | None = None) -> int:
+        """Let what was set aside (of these keys) wait once more, unless a later change of its key
+        does; how many do."""
         ...
 
     async def backlog(self) -> Backlog: ...
@@ -256,10 +307,10 @@ class Journal(Protocol):
 
 @runtime_checkable
 class KeepsJournal(Protocol):
-    """A shared tier that has a journal beside its entries."""
+    """A shared tier that has journals beside its entries, each with a name; "" is that of what is
+    written behind."""
 
-    @property
-    def journal(self) -> Journal: ...
+    def journal_of(self, name: str) -> Journal: ...
 
 
 class Fate(Enum):

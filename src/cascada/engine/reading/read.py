@@ -14,12 +14,13 @@ from cascada.engine.loading.encode import is_typed
 from cascada.engine.reading import snapshots
 from cascada.engine.reading.answers import account, hit_of
 from cascada.engine.reading.fast_path import UNASKED, SharedRead, hits
-from cascada.engine.reading.item import is_absence
+from cascada.engine.reading.item import Item, is_absence
 from cascada.engine.reading.lookup import Lookup
 from cascada.engine.reading.snapshots import Snapshot
 from cascada.engine.request import Answer, Request
 from cascada.engine.stack import Stack
 from cascada.model.entry import Hit, Miss
+from cascada.model.errors import TierUnavailable
 
 
 async def get_one(stack: Stack, request: Request, default: Any) -> Hit[Any] | Miss:
@@ -140,6 +141,8 @@ async def _look_up(
     lookup.in_memory()
     if stack.lower:
         await lookup.below(shared if shared.tells(requests) else None)
+    if stack.journals is not None and requests and requests[0].journal is not None:
+        await _journaled(stack, requests[0].journal, lookup.pending())
     found: list[Hit[Any] | Answer | Miss] = []
     missed: list[Snapshot] = []
     for item in lookup.items:
@@ -156,6 +159,23 @@ async def _look_up(
     if stack.lower:
         await snapshots.complete(stack, missed)
     return found
+
+
+async def _journaled(stack: Stack, name: str, items: Sequence[Item]) -> None:
+    """Let those that the tiers lack have what waits of their keys to be written elsewhere: their
+    callers would else read there what is older."""
+    if not items or stack.journals is None:
+        return
+    by_key = {item.request.key: item for item in items}
+    try:
+        changes = await stack.journals.of(name).standing([*by_key])
+    except TierUnavailable as error:
+        stack.trace.tier_failed(stack.journals.tier.name, str(error))
+        return
+    for change in changes:
+        if not change.removed and not change.fault:
+            tier = stack.journals.tier.name
+            by_key[change.key].answer = Answer(change.entry, tier, found_at=change.key)
 
 
 def _told(

@@ -43,7 +43,12 @@ class Result(NamedTuple):
 
 
 async def invalidate(
-    stack: Stack, names: Sequence[str], *, insist: bool = True, strict: bool = False
+    stack: Stack,
+    names: Sequence[str],
+    *,
+    insist: bool = True,
+    strict: bool = False,
+    tiers: Sequence[GuardedTier] | None = None,
 ) -> Result:
     """Void all that bears one of the names, which are all of one tenant.
 
@@ -52,7 +57,8 @@ async def invalidate(
     keeps what is to be told; else only this process remembers, and InvalidationPending is raised
     (or warned of: `Limits.on_pending`). `insist`: wait for a tier that has fallen silent, for
     `invalidate_patience` from then on. `strict`: wait until no process serves the old value from
-    its memory, either; what is pending is not waited for.
+    its memory, either; what is pending is not waited for. `tiers`: of the lower ones these alone,
+    where those below have what is to be found.
     """
     if not stack.lower:
         alone = stack.memory.invalidate_now(names)
@@ -60,10 +66,10 @@ async def invalidate(
         return Result(Invalidated(alone.keys, alone.exact), alone.counts)
     results: list[Invalidation] = []
     unreached: dict[GuardedTier, str] = {}
-    with Unfinished(stack.background, partial(void, stack, names, insist=insist)):
+    with Unfinished(stack.background, partial(void, stack, names, insist=insist, tiers=tiers)):
         numbered: Invalidation | None = None
         ends = asyncio.get_running_loop().time() + stack.invalidate_patience
-        for tier in reversed(stack.lower):
+        for tier in reversed(stack.lower if tiers is None else tiers):
             if not (borne := reaching(stack, tier, names)):
                 continue  # it has nothing, and never will have, that one of them names
             until = min(ends, tier.worth_waiting_until(stack.invalidate_patience))
@@ -103,10 +109,16 @@ def _most(counts: Sequence[tuple[EntryCount, ...]]) -> tuple[EntryCount, ...]:
     ])  # fmt: skip
 
 
-async def void(stack: Stack, names: Sequence[str], *, insist: bool = False) -> None:
+async def void(
+    stack: Stack,
+    names: Sequence[str],
+    *,
+    insist: bool = False,
+    tiers: Sequence[GuardedTier] | None = None,
+) -> None:
     """`invalidate` for who cannot be told that it is pending."""
     with suppress(InvalidationPending, CacheClosed):
-        await invalidate(stack, names, insist=insist)
+        await invalidate(stack, names, insist=insist, tiers=tiers)
 
 
 async def _defer(stack: Stack, unreached: dict[GuardedTier, str], names: Sequence[str]) -> None:

@@ -122,12 +122,12 @@ async def write_all(
             return [False] * len(requests)
         lasting = not compared.above
     kept: dict[Request, bool] = {}
-    sets: list[_Set] = []
+    sets: list[OneSet] = []
     for request, entry, miss in zip(requests, entries, misses, strict=True):
         if entry is not None:
             seen = _UNSEEN if miss is None else miss.seen
             if stack.lower:
-                sets.append(_Set(stack, request, entry, seen))
+                sets.append(OneSet(stack, request, entry, seen))
             else:
                 kept[request] = _set_alone(stack, request, entry, seen)
     if sets:
@@ -161,7 +161,7 @@ def _set_alone(stack: Stack, request: Request, entry: Entry, seen: Mapping[str, 
     return keep(stack, request, lease, entry) and memory.records.get(key) is not None
 
 
-class _Set:
+class OneSet:
     """One key of a `set` on its way through the tiers below memory.
 
     `seen`: what each tier has answered to the miss before. `held`, `filled`: the leases of those
@@ -208,7 +208,7 @@ class _Set:
 
 
 async def _set(
-    stack: Stack, sets: Sequence[_Set], priority: CachePriority | None, *, lasting: bool
+    stack: Stack, sets: Sequence[OneSet], priority: CachePriority | None, *, lasting: bool
 ) -> None:
     """Hold the keys in all lower tiers, then fill them from below, and memory last.
 
@@ -219,7 +219,7 @@ async def _set(
     """
     names = [key_name(each.request.key) for each in sets]
     with Unfinished(stack.background, partial(void, stack, names)):
-        await _hold(stack, sets)
+        await hold(stack, sets, stack.lower_of(sets[0].request))
         # Not before: a tier that is away is passed over like one that there is not.
         for each in sets:
             there: set[Tier] = {*each.held}
@@ -233,15 +233,15 @@ async def _set(
         await _settle(stack, sets, names)
         for index, (each, name) in enumerate(zip(sets, names, strict=True)):
             if not each.old:
-                _end_in_memory(stack, each, [name])
+                end_in_memory(stack, each, [name])
             if index % AT_ONCE == AT_ONCE - 1:
                 await asyncio.sleep(0)
 
 
-async def _hold(stack: Stack, sets: Sequence[_Set]) -> None:
-    """The leases of the tiers that answer."""
+async def hold(stack: Stack, sets: Sequence[OneSet], tiers: Sequence[GuardedTier]) -> None:
+    """The leases of those of the tiers that answer."""
     keys, digests = [each.request.key for each in sets], [digest_of(each.entry) for each in sets]
-    for tier in stack.lower_of(sets[0].request):
+    for tier in tiers:
         misses = [each.seen.get(tier.name) for each in sets]
         try:
             leases = await tier.lease(keys, misses, force=True, digests=digests)
@@ -253,7 +253,7 @@ async def _hold(stack: Stack, sets: Sequence[_Set]) -> None:
                 each.held[tier] = lease
 
 
-async def _fill_from_below(stack: Stack, sets: Sequence[_Set]) -> None:
+async def _fill_from_below(stack: Stack, sets: Sequence[OneSet]) -> None:
     """Fill the tiers, the lowest first, as long as they agree.
 
     All are held by now. So who is passed over lets go of what a crossing set has stored before,
@@ -263,7 +263,7 @@ async def _fill_from_below(stack: Stack, sets: Sequence[_Set]) -> None:
     going, behind = sets, stack.behind
     if behind is not None:
         # What is told the database later has its place above as well.
-        later, now = list[_Set](), list[_Set]()
+        later, now = list[OneSet](), list[OneSet]()
         for each in sets:
             (later if each.belongs_in(behind.upper, behind.base) else now).append(each)
         going = [*now, *await behind.put(later)]
@@ -285,7 +285,7 @@ async def _fill_from_below(stack: Stack, sets: Sequence[_Set]) -> None:
         going = [each for each in going if each.agreed is not False or each.old]
 
 
-def _note(each: _Set, tier: Tier, answer: Filled, *, alone: bool) -> None:
+def _note(each: OneSet, tier: Tier, answer: Filled, *, alone: bool) -> None:
     """What a tier has said. It agrees if it has the value; or if it has nothing, for want of room,
     or where the lowest has had an equal one: then those above are filled by who reads it there.
 
@@ -307,7 +307,7 @@ def _note(each: _Set, tier: Tier, answer: Filled, *, alone: bool) -> None:
         each.agreed = each.agreed and each.equal and answer.outcome is Outcome.NOTHING
 
 
-async def _settle(stack: Stack, sets: Sequence[_Set], names: Sequence[str]) -> None:
+async def _settle(stack: Stack, sets: Sequence[OneSet], names: Sequence[str]) -> None:
     """Void what the tiers do not agree about, and owe the rest to those that were not reached."""
     void_them: list[str] = []
     owed: dict[tuple[GuardedTier, ...], list[str]] = {}
@@ -331,7 +331,7 @@ async def _settle(stack: Stack, sets: Sequence[_Set], names: Sequence[str]) -> N
         await redelivery.defer(stack, tiers, them)
 
 
-def _end_in_memory(stack: Stack, each: _Set, names: Sequence[str]) -> None:
+def end_in_memory(stack: Stack, each: OneSet, names: Sequence[str]) -> None:
     """What memory has of a key when the tiers below have said what becomes of it."""
     memory, numbered = stack.memory, each.filled.get(stack.authority)
     if numbered is None:

@@ -204,11 +204,12 @@ class RedisJournal:
 
     def __init__(
         self,
+        name: str,
         layout: Layout,
         link: Link,
         leases: Leases,
-        *,
         run_id: Callable[[], bytes],
+        *,
         now: Callable[[], float],
         dated: Callable[[Key, Entry], Entry],
     ) -> None:

@@ -126,10 +126,6 @@ class RedisTier:
             dated=self._reads.dated,
             numbered_in=self._numbered_in,
         )
-        self.journal = RedisJournal(
-            self._layout, self._link, self._leases,
-            run_id=lambda: self.run_id, now=self._now, dated=self._reads.dated,
-        )  # fmt: skip
         self._touching = Touching(
             self._layout, self._link, self._aside,
             now=self._now, glance=self.glance, numbered_in=self._numbered_in,
@@ -167,6 +163,10 @@ class RedisTier:
         except NotPermitted as error:
             self._say(str(error))
             raise
+
+    def journal_of(self, name: str) -> RedisJournal:
+        mine = self._layout, self._link, self._leases, lambda: self.run_id
+        return RedisJournal(name, *mine, now=self._now, dated=self._reads.dated)
 
     async def holding(self, key: Key) -> Stored | None:
         """What is stored under a key, valid or not."""

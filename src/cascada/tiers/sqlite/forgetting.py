@@ -10,7 +10,8 @@ To keep the price low, a tenant that was invalidated among the newest (`KEPT`) i
 and `born` rises once in a round. A round begins when many tenants have come or many rows have gone,
 and looks at all tenants, a few at a time. `maintenance` takes its steps.
 
-A tenant that has rows keeps its counter. Its tombstones are swept when they are as old.
+A tenant that has rows, or changes that wait, keeps its counter. Its tombstones are swept when they
+are as old.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ _NEWEST: Final = "SELECT coalesce(max(id), 0) FROM tenants"
 _TENANTS: Final = (
     "SELECT t.id, t.q, t.tombstones, t.sweep,"
     " EXISTS (SELECT 1 FROM entries e WHERE e.tenant = t.id)"
+    " OR EXISTS (SELECT 1 FROM changes c WHERE c.tenant = t.id)"
     " FROM tenants t WHERE t.id > ? ORDER BY t.id LIMIT ?"
 )
 _LEFT: Final = (

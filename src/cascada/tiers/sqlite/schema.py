@@ -22,6 +22,9 @@ transaction that looks again first. A column `q` is a seq. Layout 1:
   still: to an older version they go on counting.
 - `applied`: of a key that was written behind, the journal's number of its latest change, and the
   seq of the tombstone that this has left, and of the one that was there. It goes with them.
+- `journals`: by name the last number, and how many changes wait or were set aside, and their bytes
+  (`journal`). `changes`: what waits, the latest of each key; `q` is that of its entry, which has
+  the same names. `aside`: what could not be written, and why.
 
 Last came the sums of tenants (`_SHARES`); what an older version stores meanwhile is not in them.
 
@@ -86,6 +89,18 @@ _ADDED: Final = (
     " PRIMARY KEY (namespace, data_type)) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS applied (tenant INTEGER, key TEXT, number INTEGER NOT NULL,"
     " q INTEGER NOT NULL, ended INTEGER NOT NULL, PRIMARY KEY (tenant, key)) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS journals (id INTEGER PRIMARY KEY, namespace TEXT NOT NULL,"
+    " name TEXT NOT NULL, number INTEGER NOT NULL, changes INTEGER NOT NULL,"
+    " bytes INTEGER NOT NULL, UNIQUE (namespace, name))",
+    "CREATE TABLE IF NOT EXISTS changes (journal INTEGER NOT NULL, number INTEGER NOT NULL,"
+    " key TEXT NOT NULL, tenant INTEGER NOT NULL, q INTEGER NOT NULL, put INTEGER NOT NULL,"
+    " claimed REAL NOT NULL, size INTEGER NOT NULL, names TEXT NOT NULL, envelope BLOB NOT NULL,"
+    " UNIQUE (journal, number), UNIQUE (journal, key))",
+    "CREATE INDEX IF NOT EXISTS changes_by_tenant ON changes (tenant)",
+    "CREATE TABLE IF NOT EXISTS aside (journal INTEGER NOT NULL, number INTEGER NOT NULL,"
+    " key TEXT NOT NULL, tenant INTEGER NOT NULL, q INTEGER NOT NULL, put INTEGER NOT NULL,"
+    " size INTEGER NOT NULL, names TEXT NOT NULL, envelope BLOB NOT NULL, why TEXT NOT NULL,"
+    " UNIQUE (journal, key))",
 )
 
 SIZES: Final = (
@@ -106,7 +121,7 @@ _SHARES: Final = (
 _HAS_SHARES: Final = "SELECT 1 FROM sqlite_schema WHERE name = 'entries_by_share'"
 _LATER: Final = (
     "SELECT count(*) FROM sqlite_schema WHERE name IN"
-    " ('lists', 'items', 'counters', 'ends', 'applied', 'spared', 'entries_by_share')"
+    " ('lists', 'items', 'counters', 'ends', 'applied', 'spared', 'entries_by_share', 'aside')"
 )
 
 KILLER: Final = (
@@ -238,7 +253,7 @@ def _is_current(connection: sqlite3.Connection, path: Path, inode: str) -> bool:
     check_layout(connection, path)
     later = connection.execute(_LATER).fetchone()
     where = connection.execute("SELECT inode FROM meta").fetchone()
-    return bool(where == (inode,) and later == (7,))
+    return bool(where == (inode,) and later == (8,))
 
 
 def check_layout(connection: sqlite3.Connection, path: Path) -> None:

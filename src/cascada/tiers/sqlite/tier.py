@@ -52,6 +52,7 @@ from cascada.tiers.sqlite.connection import Link
 from cascada.tiers.sqlite.datastore import SqliteData
 from cascada.tiers.sqlite.forks import abandoned, open_tiers
 from cascada.tiers.sqlite.inspect import count_entries, ended, holding
+from cascada.tiers.sqlite.journal import SqliteJournal
 from cascada.tiers.sqlite.load_turns import Turns, end_turns, renew_turns, take_turns
 from cascada.tiers.sqlite.maintenance import Upkeep
 from cascada.tiers.sqlite.reads import Feed, Notes, Reader
@@ -274,6 +275,10 @@ class SqliteTier:
             works.append((partial(apply, options=self._options, changes=part), rows))
         fates = await self._writer.run_together(works, durable=True)
         return [fate for part in fates for fate in part]
+
+    def journal_of(self, name: str) -> SqliteJournal:
+        """The changes of that name which are still to be written elsewhere."""
+        return SqliteJournal(name, self._options, lambda: self._reader, lambda: self._writer)
 
     async def spare(self, types: frozenset[str]) -> frozenset[str]:
         """The types of which nothing is kept, those of this process among them."""

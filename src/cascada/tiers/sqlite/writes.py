@@ -58,6 +58,13 @@ class Write(NamedTuple):
 def fill(connection: sqlite3.Connection, options: Options, writes: Sequence[Write]) -> list[Filled]:
     """Store each entry whose lease still stands."""
     transaction = Transaction(connection, options)
+    answers = [fill_one(state, write) for state, write in learned(transaction, writes)]
+    transaction.save()
+    return answers
+
+
+def learned(transaction: Transaction, writes: Sequence[Write]) -> list[tuple[TenantState, Write]]:
+    """The writes, each with its tenant's state, which knows all that it asks."""
     by_tenant: dict[str, list[Write]] = {}
     for write in writes:
         by_tenant.setdefault(quote(write.lease.key.tenant), []).append(write)
@@ -66,12 +73,11 @@ def fill(connection: sqlite3.Connection, options: Options, writes: Sequence[Writ
             [write.key for write in group],
             [name for write in group for name in (*write.names, write.touched)],
         )
-    answers = [_fill(transaction.state(quote(write.lease.key.tenant)), write) for write in writes]
-    transaction.save()
-    return answers
+    return [(transaction.state(quote(write.lease.key.tenant)), write) for write in writes]
 
 
-def _fill(state: TenantState, write: Write) -> Filled:
+def fill_one(state: TenantState, write: Write, *, in_any_case: bool = False) -> Filled:
+    """Store it if its lease still stands; `in_any_case`: whatever was named since."""
     lease, key = write.lease, write.key
     newest = state.newest_version(key)
     if write.entry.version is not None and newest is not None and write.entry.version < newest:
@@ -79,7 +85,7 @@ def _fill(state: TenantState, write: Write) -> Filled:
         return Filled(accepted=False, seq=state.seq, outcome=Outcome.OLDER)
     # A load or a fill may bring what was read before another life was given to it. A set does not.
     names = write.names if lease.forced else (*write.names, write.touched)
-    stands = state.stands(lease.seq, names)
+    stands = in_any_case or state.stands(lease.seq, names)
     old = state.rows.get(key)
     live = old if old is not None and state.is_live(old) else None
     if not lease.forced and not lease.once and live is not None and live.seq > lease.seq:

@@ -1,0 +1,36 @@
+"""Processes that note what they set in a journal of a service, in a database or a Redis."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cascada import Cache, Limits
+from tests.journal.noting import Noting
+from tests.servers.redis import RedisServer
+
+Make = Callable[..., Noting]
+
+
+@pytest.fixture
+async def make(redis_server: RedisServer, tmp_path: Path) -> AsyncIterator[Make]:
+    """Processes that share the tiers that they are given by name: "sqlite", "redis" or "both"."""
+    made: list[Cache] = []
+    redis_server.flush()
+
+    def one(tiers: str = "sqlite", **options: Any) -> Noting:
+        if tiers in ("redis", "both"):
+            options.setdefault("redis", redis_server.url)
+        if tiers in ("sqlite", "both"):
+            options.setdefault("database", str(tmp_path / "cache.db"))
+        options.setdefault("limits", Limits(op_timeout=10, invalidate_patience=0.1))
+        cache = Cache(namespace="noting", **options)
+        made.append(cache)
+        return Noting(cache)
+
+    yield one
+    for cache in made:
+        await cache.aclose()
