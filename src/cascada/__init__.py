@@ -88,6 +88,8 @@ if TYPE_CHECKING:
     from cascada.model.ttl import TTL_STANDARD as TTL_STANDARD
     from cascada.model.ttl import TTL_STATIC as TTL_STATIC
     from cascada.model.ttl import get_ttl_for_data_type as get_ttl_for_data_type
+    from cascada.service.metrics import CacheMetrics as CacheMetrics
+    from cascada.service.service import CacheService as CacheService
 
 __version__ = "0.1.0"
 
@@ -161,6 +163,8 @@ _NAMES = {
         AGENT_SERVICE_TTL_MAPPING DEFAULT_TTL_MAPPING FOREVER TTL_DYNAMIC TTL_EXTENDED
         TTL_PERMANENT TTL_PERSONAL TTL_SHORT TTL_STANDARD TTL_STATIC get_ttl_for_data_type
     """,
+    "service.metrics": "CacheMetrics",
+    "service.service": "CacheService",
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 

@@ -28,5 +28,12 @@ DOCUMENTED: Final[dict[str, dict[str, Any]]] = {
     "PersonalizedCache.delete_user_cache": {}, "TaggedCache.delete_by_tag": {},
     "AdvancedCacheManager.optimize_cache_distribution": {"max_moves": 5, "max_bytes": 1000},
     "get_cache_analytics": {},
+    "CacheService": {
+        "sync_interval": 60.0, "name": "n", "count": "all", "time_zone": "UTC",
+        "types": {"x": str},
+    },
+    **{f"CacheService.{name}": {"key": "k1"} for name in ("delete", "get", "set")},
+    "CacheService.adaptive_ttl": {}, "CacheService.is_peak_hour": {"hour": 9},
+    "CacheService.clear": {"pattern": "k1"}, "CacheService.get_metrics": {},
 }  # fmt: skip
 """For each the plain values of its own, as in `COVERED`."""

@@ -29,6 +29,8 @@ LEFT_OUT: Final[dict[str, str]] = {
     "CacheManager": "it takes no arguments",
     **{f"{kind}.{name}": "it waits in its thread for the async form, which is covered"
        for kind, name in WAITING},
+    "CacheMetrics": _RESULT,
+    "CacheService.start_sync": "it takes no arguments",
     "Cache.aclose": "it ends the cache and takes no arguments",
     "Cache.reset": "it ends the cache and takes no arguments",
     "reset": "it ends the cache and takes no arguments",

@@ -57,15 +57,6 @@ def _limit(holds: str, field: str, kind: type = float, times: int = 1) -> Variab
     return Variable(holds, read, field, default // times if times > 1 else default, times)
 
 
-def _later(holds: str, kind: type, default: Any, least: int) -> Variable:
-    """A number that a later version acts on."""
-    return Variable(
-        holds,
-        lambda text: arguments.number(msgspec.convert(text, kind, strict=False), "it", least),
-        default=default,
-    )
-
-
 def _only(*known: str, holds: str) -> Variable:
     """The one way of several, all documented, that this version has; the default comes first."""
     return Variable(holds, lambda text: arguments.choice(text, "it", known), default=known[0])
@@ -109,7 +100,11 @@ VARIABLES: Final[dict[str, Variable]] = {
         "default_ttl",
         Limits.default_ttl,
     ),
-    "REDIS_SYNC_INTERVAL": _later(_SECONDS, float, 300, 0),
+    "REDIS_SYNC_INTERVAL": Variable(
+        _SECONDS,
+        lambda text: arguments.seconds(msgspec.convert(text, float, strict=False), "it"),
+        default=300,
+    ),
     "CACHE_DATABASE_URL": Variable(
         f"the file of an SQLite database, {DATABASE}, which is what this version takes",
         lambda text: _url(text, lambda url: sqlite_path(url) is not None),
@@ -174,7 +169,12 @@ VARIABLES: Final[dict[str, Variable]] = {
 
 def read() -> dict[str, Any]:
     """What each variable says, or its default; InvalidSettings for the first that is wrong."""
-    return {name: _said(name, hidden(os.environ.get(name), Secret)) for name in VARIABLES}
+    return {name: variable(name) for name in VARIABLES}
+
+
+def variable(name: str) -> Any:
+    """What one variable says, or its default; InvalidSettings if it is wrong."""
+    return _said(name, hidden(os.environ.get(name), Secret))
 
 
 def cache_arguments(**given: Any) -> dict[str, Any]:
@@ -196,15 +196,15 @@ def cache_arguments(**given: Any) -> dict[str, Any]:
 
 def _said(name: str, text: Secret | None) -> Any:
     """`text` is hidden, as an error may be reported with the local variables of its frames."""
-    variable = VARIABLES[name]
+    known = VARIABLES[name]
     if not text:
-        return variable.default
+        return known.default
     try:
-        return variable.read(text.reveal())
+        return known.read(text.reveal())
     except (ValueError, msgspec.ValidationError):
         pass
     # Outside of the except block: the error above holds the value, and would be its context.
-    raise InvalidSettings(f"{name} {_shown(name, text.reveal())}; it may hold {variable.holds}")
+    raise InvalidSettings(f"{name} {_shown(name, text.reveal())}; it may hold {known.holds}")
 
 
 def _shown(name: str, text: str) -> str:

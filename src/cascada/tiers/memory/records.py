@@ -92,9 +92,20 @@ class Records:
 
     def __iter__(self) -> Iterator[Record]:
         """All of them: nothing may be stored meanwhile."""
+        return chain.from_iterable(partition.records.values() for partition in self._all())
+
+    def size_of(self, data_type: str) -> int:
+        """The bytes that the records of one type take, of all tenants."""
+        return sum(
+            each.weight
+            for partition in self._all()
+            if partition.prefix[1] == data_type
+            for each in list(partition.records.values())
+        )
+
+    def _all(self) -> list[Partition]:
         with self._making:
-            partitions = list(self._partitions.values())
-        return chain.from_iterable(partition.records.values() for partition in partitions)
+            return list(self._partitions.values())
 
     # --- keeping ----------------------------------------------------------------------------
 

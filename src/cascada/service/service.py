@@ -1,0 +1,303 @@
+"""`CacheService`: document V's cache of flat keys in groups, a thin face of one `Cache`.
+
+A flat key is an id of the one data type `service.NAME`, of the current tenant. The part up to its
+first colon is its group, and a tag of the entry: so a group is cleared in one step, however many
+keys it has. How long a value lives that is set without a ttl is judged by the hour (`hours.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, tzinfo
+from typing import Any, Final, Literal, NoReturn, TypeVar, overload
+from zoneinfo import ZoneInfo
+
+from cascada.api import settings as variables
+from cascada.api.cache import Cache
+from cascada.api.context import current_tenant
+from cascada.api.default import default_cache
+from cascada.api.tenant.handle import Tenant
+from cascada.codecs.digest import generate_resource_id_hash
+from cascada.engine.engine import Engine
+from cascada.engine.loading.loaders import Terms
+from cascada.model.door import arguments
+from cascada.model.errors import BadInput, Misuse
+from cascada.model.keys import Id
+from cascada.model.names import type_name
+from cascada.model.ttl import Duration
+from cascada.service.hours import HourlyAccess, Hours
+from cascada.service.metrics import CacheMetrics, Counted
+from cascada.service.settings import Settings, whole
+from cascada.service.types import declared, fitting
+
+T = TypeVar("T")
+
+Accesses = Literal["writes", "all"]
+
+LONGEST_NAME: Final = 256
+"""Characters of a service's name, which is a part of other names."""
+
+LONGEST_GROUP: Final = 512
+"""Characters of a group that are a tag as they are; of longer ones it is a hash of them."""
+
+_GLOB: Final = frozenset("*?[")
+
+
+class CacheService:
+    """Document V's cache service. Making one opens nothing, and needs no tenant and no server.
+
+    sync_interval: seconds between two rounds of the sync (None: REDIS_SYNC_INTERVAL, else 300).
+    name: services of other names have other keys. cache: the one that it is a face of (None: the
+    default cache, at each call). count: which accesses make an hour one of peak, "writes", or "all"
+    for reads, too. time_zone: whose hours are meant, a `zoneinfo.ZoneInfo` or its name (None: the
+    process's local time). types: what the values of a group are, by group: a value that does not
+    fit its type is refused before it is stored.
+
+    `settings` may be changed while it runs (`Settings` says what is there); DEFAULT_TTL begins as
+    the default ttl of `cache`, if that says one, else as REDIS_CACHE_TTL. `sync_task` is the task
+    of the sync, while that runs.
+    """
+
+    def __init__(
+        self,
+        sync_interval: float | None = None,
+        name: str = "default",
+        *,
+        cache: Cache | None = None,
+        count: Accesses = "writes",
+        time_zone: tzinfo | str | None = None,
+        types: Mapping[str, Any] | None = None,
+    ) -> None:
+        if sync_interval is None:
+            sync_interval = variables.variable("REDIS_SYNC_INTERVAL")
+        self.sync_interval = whole(arguments.seconds(sync_interval, "sync_interval"))
+        self.name = _named(name)
+        self.sync_task: Any = None
+        if cache is not None:
+            arguments.instance(cache, "cache", Cache, "a Cache, or None for the default one")
+        self._cache = cache
+        self._counts_reads = arguments.choice(count, "count", ("writes", "all")) == "all"
+        self._zone = _zone(time_zone)
+        self._types = _types(types)
+        self._settings = Settings(_default_ttl(cache))
+        self._data_type = f"service.{self.name}"
+        self._known: tuple[Engine, Hours] | None = None
+        self._last_sync: datetime | None = None
+
+    def __repr__(self) -> str:
+        return f"CacheService(name={self.name!r}, sync_interval={self.sync_interval!r})"
+
+    @property
+    def settings(self) -> Settings:
+        """What may be changed while it runs; an equal dict may be assigned as well."""
+        return self._settings
+
+    @settings.setter
+    def settings(self, given: Mapping[str, Any]) -> None:
+        self._settings.update(arguments.mapping(given, "settings", "a dict of settings"))
+
+    # --- values -------------------------------------------------------------------------------
+
+    @overload
+    async def get(self, key: Id, default: Any = None, *, type: type[T]) -> T | None: ...
+
+    @overload
+    async def get(self, key: Id, default: Any = None, *, type: Any = None) -> Any: ...
+
+    async def get(self, key: Id, default: Any = None, *, type: Any = None) -> Any:
+        """The value of a key of the current tenant, or `default`.
+
+        type: what it is decoded to (None: as it was stored, a dict as a dict). What does not fit it
+        is a miss.
+        """
+        name = arguments.identity(key, "key")
+        handle = self._handle()
+        if self._counts_reads:
+            self._hours.record(name)
+        hit = await handle.get(self._data_type, name, type=type)
+        return hit.value if hit else default
+
+    async def set(
+        self, key: Id, value: Any, ttl: Duration | None = None, *, type: Any = None
+    ) -> bool:
+        """Store a value; whether it was accepted.
+
+        ttl: seconds or a timedelta; None: `adaptive_ttl()`; 0: it never expires. type: what it is,
+        before `types`. A value that cannot be stored exactly, or does not fit its type, raises
+        SerializationError, which names the place in it. After a miss of the key in this task,
+        nothing is stored if the key was invalidated in between. None as a value only removes what
+        is there.
+        """
+        name = arguments.identity(key, "key")
+        lasts = None if ttl is None else arguments.duration(ttl, zero=True)
+        handle = self._handle()
+        engine = handle._engine
+        group = group_of(name)
+        tags = () if group is None else (self._tag(group),)
+        # As the document has it: what decides is what was counted before this access.
+        stored = Terms(self.adaptive_ttl() if lasts is None else lasts, tags)
+        wanted = self._types.get(group or "") if type is None else engine.declared(type)
+        request = handle._request(self._data_type, name)
+        entry = fitting(engine, request, value, stored, wanted)
+        self._hours.record(name)
+        return await engine.set(request, entry, stored)
+
+    async def delete(self, key: Id) -> bool:
+        """Remove a key from the cache, in every tier and process; True if it was there.
+
+        A row of a database is not touched.
+        """
+        return await self._handle().delete(self._data_type, arguments.identity(key, "key"))
+
+    async def clear(self, pattern: str = "*") -> Counted:
+        """Remove what the pattern matches of the current tenant's keys of this service; how many.
+
+        "*": all of them. "GROUP:*": the keys that begin so. Both are one atomic step, however many
+        keys they are. A key without `*`, `?` and `[`: that one. Rows of a database are not touched.
+        `exact` of the answer says whether so many went, or at most so many.
+        """
+        pattern = arguments.identity(pattern, "pattern")
+        handle = self._handle()
+        group, colon, rest = pattern.partition(":")
+        if _GLOB.isdisjoint(pattern):
+            return Counted(await self.delete(pattern))
+        if pattern == "*":
+            gone = await handle.invalidate(self._data_type, "*")
+        elif colon and rest == "*" and _GLOB.isdisjoint(group):
+            gone = await handle.invalidate(tag=self._tag(group), strict=self._is_strict)
+        else:
+            raise BadInput(
+                f'pattern is {pattern!r}; pass "*", a group such as "campaign:*", or one key'
+            )
+        return Counted(gone.keys, exact=gone.exact)
+
+    # --- the hours ----------------------------------------------------------------------------
+
+    def adaptive_ttl(self) -> float:
+        """Seconds that a value lives which is set now without a ttl; `inf` is never."""
+        return self._settings.lifetime("PEAK_TTL" if self._is_peak_now() else "DEFAULT_TTL")
+
+    def is_peak_hour(self, hour: int) -> bool:
+        """Whether an hour of the day, 0 to 23, is one of peak.
+
+        So is one whose accesses, in the mean over the days of the last seven that have any in that
+        hour, are more than USAGE_THRESHOLD. Without any statistics at all: 9 to 18.
+        """
+        hour = arguments.integer(hour, "hour", 0, 23)
+        return self._hours.is_peak(hour, self._settings["USAGE_THRESHOLD"])
+
+    @property
+    def hourly_access_stats(self) -> list[HourlyAccess]:
+        """The accesses of each hour of the last seven days that had any, the oldest first."""
+        return self._hours.statistics()
+
+    def _is_peak_now(self) -> bool:
+        hours = self._hours
+        return hours.is_peak(hours.current().hour, self._settings["USAGE_THRESHOLD"])
+
+    # --- figures ------------------------------------------------------------------------------
+
+    async def get_metrics(self) -> CacheMetrics:
+        """What the service has done and holds, for all tenants."""
+        engine = self._engine
+        kinds = [each for each in engine.kinds.all() if each.data_type == self._data_type]
+        hits, misses = sum(each.hits for each in kinds), sum(each.misses for each in kinds)
+        keys = 0
+        for tenant in {each.tenant for each in kinds}:
+            keys += await engine.count_entries([type_name(tenant, self._data_type)])
+        return CacheMetrics(
+            hit_count=hits,
+            miss_count=misses,
+            hit_rate=hits / (hits + misses) if hits + misses else 0.0,
+            memory_usage_bytes=engine.stack.memory.records.size_of(self._data_type),
+            keys_count=Counted(keys, exact=False),
+            last_sync=self._last_sync,
+        )
+
+    # --- the sync -----------------------------------------------------------------------------
+
+    async def start_sync(self) -> None:
+        """Begin to write what is set to the application's database, every `sync_interval` seconds.
+
+        Misuse where the cache is in memory alone: nothing there would outlive the process, so that
+        nothing can be promised to be written.
+        """
+        self._refuse_to_sync()
+
+    def _refuse_to_sync(self) -> NoReturn:
+        if not self._engine.stack.lower:
+            raise Misuse(
+                "this cache is in memory alone, and what is set would be lost before it is written "
+                "to a database; give it a `database` (or a `redis`) that keeps it until then"
+            )
+        raise Misuse("this version of cascada has no sync yet; do not call start_sync")
+
+    # --- what it stands on --------------------------------------------------------------------
+
+    @property
+    def _engine(self) -> Engine:
+        return (self._cache or default_cache())._engine
+
+    @property
+    def _hours(self) -> Hours:
+        """The hours of the engine that is used now: tests, above all, use several in a row."""
+        engine = self._engine
+        if self._known is None or self._known[0] is not engine:
+            self._known = engine, Hours(engine.clock.time, self._zone)
+        return self._known[1]
+
+    @property
+    def _is_strict(self) -> bool:
+        return self._engine.kinds.policy(self._data_type).strict
+
+    def _handle(self) -> Tenant:
+        """The current tenant's; MissingTenant if there is none."""
+        return (self._cache or default_cache()).tenant(current_tenant())
+
+    def _tag(self, group: str) -> str:
+        """What the entries of a group bear: no other service's, and nobody's by accident."""
+        if len(group) > LONGEST_GROUP:
+            group = f"#{generate_resource_id_hash(group)}"
+        return f"{self._data_type}:{group}"
+
+
+def group_of(key: str) -> str | None:
+    """The part up to the first colon; None of a key that has none."""
+    group, colon, _ = key.partition(":")
+    return group if colon else None
+
+
+def _named(given: Any) -> str:
+    name = arguments.name(given, "name")
+    if len(name) > LONGEST_NAME:
+        raise BadInput(f"name has {len(name)} characters; pass at most {LONGEST_NAME}")
+    return name
+
+
+def _zone(given: Any) -> tzinfo | None:
+    accepted = 'a zoneinfo.ZoneInfo, or the name of one that this system knows ("Europe/Madrid")'
+    if given is None or issubclass(type(given), tzinfo):
+        return given  # type: ignore[no-any-return]  # as just seen
+    named = arguments.text(given, "time_zone", accepted)
+    try:
+        return ZoneInfo(named)
+    except Exception as error:  # whatever it stumbled over, a path or a folder of the system
+        raise arguments.refused("time_zone", given, accepted) from error
+
+
+def _types(given: Any) -> dict[str, Any]:
+    if given is None:
+        return {}
+    accepted = "a dict of groups and the types of their values"
+    types = arguments.mapping(given, "types", accepted)
+    return {
+        arguments.name(group, "each group of types"): declared(kind, "each type of types")
+        for group, kind in types.items()
+    }
+
+
+def _default_ttl(cache: Cache | None) -> float:
+    """Arguments go before variables, variables before defaults."""
+    if cache is not None and "default_ttl" in (said := cache.options.limits.said):
+        return whole(arguments.duration(said["default_ttl"]))
+    return whole(variables.variable("REDIS_CACHE_TTL"))
