@@ -15,9 +15,7 @@ from cascada import (
     BadInput,
     Cache,
     CacheManager,
-    CacheMetrics,
     CachePriority,
-    CacheService,
     CascadaError,
     Context,
     Event,
@@ -255,14 +253,6 @@ async def documented_in_layers() -> None:
     assert_type(await personalized_cache.set("k", 1, user_id=7), bool)
     assert_type(await personalized_cache.get("k", 7, ["new"]), Any)
     assert_type(await personalized_cache.delete_user_cache(7), int)
-    service = CacheService(60, "orders", cache=cache, time_zone="Europe/Madrid")
-    service.settings["PEAK_TTL"] = 600
-    assert_type(await service.set("k:1", {"a": 1}), bool)
-    assert_type(await service.get("k:1"), Any)
-    assert_type(await service.get("k:1", type=int), int | None)
-    assert_type((await service.clear("k:*")).exact, bool)
-    assert_type(await service.get_metrics(), CacheMetrics)
-    assert_type(service.adaptive_ttl(), float)
     plan = await advanced_cache_manager.optimize_cache_distribution(dry_run=True)
     assert_type(plan["moves"][0]["to"], str | None)
     assert_type(plan["expected"]["hits"], float)
