@@ -328,6 +328,24 @@ async def test_closing_waits_for_no_load_that_nobody_waits_for(
     assert row.ended == 0
 
 
+def test_what_waits_when_its_loop_ends_is_a_plain_hit_on_the_next(source: Source) -> None:
+    clock = ManualClock()
+    cache = Cache(policies={"x": source.policy}, clock=clock)
+    acme = cache.tenant("acme")
+
+    async def first() -> None:
+        await learn(acme, clock, "a", "b", rounds=3)
+        await ask(acme, "a")
+
+    async def second() -> None:
+        assert (await acme.get("x", "b")).value == "acme b"
+        assert acme.peek("x", "b") is not None, "not each hit of it goes the long way"
+        await cache.aclose()
+
+    asyncio.run(first())
+    asyncio.run(second())
+
+
 async def test_it_takes_no_slot_that_callers_may_need(
     make_cache: MakeCache, clock: ManualClock, source: Source
 ) -> None:

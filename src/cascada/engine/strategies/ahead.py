@@ -140,7 +140,9 @@ class Prefetcher:
         self._queue: deque[Key] = deque(maxlen=WAITING)
         self._going = True
         self._begins = False
-        self._unused.clear()
+        # What waited to be asked for stays in memory: its hits are like all others from now on.
+        while self._unused:
+            self._take(next(iter(self._unused)))
         self._bytes = 0
         for learner in self._learners.values():
             learner.begin_anew()
