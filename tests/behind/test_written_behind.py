@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from cascada import Policy
 from cascada.engine import write_behind
-from cascada.tiers.contract import Found
+from cascada.model.entry import Entry
+from cascada.tiers.contract import Filled, Found, Lease
 from cascada.tiers.sqlite.tier import SqliteTier
 from tests.behind.conftest import Held, Make
 from tests.behind.looking import behind, got, is_written, key, layout, row
@@ -83,6 +86,27 @@ async def test_what_waits_is_there_for_who_adds_and_for_who_touches(
     (found,) = await database.read([key(2)])
     assert isinstance(found, Found)
     assert found.entry.expires - found.entry.created < 20
+
+
+async def test_a_set_that_crosses_an_add_is_not_lost_to_it(
+    make: Make, held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = make(), make()
+    fill, sets = SqliteTier.fill, list[bool]()
+
+    async def crossed(
+        self: SqliteTier, leases: Sequence[Lease], entries: Sequence[Entry | None]
+    ) -> list[Filled]:
+        if leases[0].adds and not sets:
+            sets.append(await there.tenant("acme").set("doc", "1", "set"))
+        return await fill(self, leases, entries)
+
+    monkeypatch.setattr(SqliteTier, "fill", crossed)
+    assert not await here.tenant("acme").add("doc", "1", "added")
+    assert sets == [True]
+    assert await got(here) == await got(make()) == "set"
+    await there.tenant("acme").set("doc", "1", "later")
+    assert (await behind(here).backlog()).changes == 1  # they are written behind again
 
 
 async def test_whatever_its_tenant_context_and_id_are_called(make: Make, held: Held) -> None:

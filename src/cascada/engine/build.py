@@ -30,6 +30,7 @@ from cascada.model.dependencies import Dependencies
 from cascada.model.options import Options
 from cascada.model.ttl import seconds
 from cascada.tiers.capabilities import (
+    Bars,
     Feed,
     FeedSource,
     Forgetful,
@@ -153,21 +154,19 @@ def _feed(stack: Stack, authority: Tier, timeout: float, clock: Clock) -> Feed:
 
 def _behind(stack: Stack, lower: Sequence[GuardedTier]) -> WriteBehind | None:
     """What tells the lowest tier later what was set, if one above it has a journal."""
-    upper, base = (lower[0].tier, lower[-1].tier) if len(lower) > 1 else (None, None)
-    if not isinstance(upper, KeepsJournal) or not isinstance(base, TakesChanges):
-        logger.warning(
-            "write_strategy is WRITE_BEHIND, which takes a Redis and a database; without both it "
-            "is WRITE_THROUGH"
-        )
-        return None
-    return WriteBehind(
-        lower[0],
-        upper.journal_of(""),
-        lower[-1],
-        base,
-        background=lambda: stack.background,
-        trace=stack.trace,
+    if (
+        len(lower) > 1
+        and isinstance((upper := lower[0]).tier, KeepsJournal)
+        and isinstance(journal := upper.tier.journal_of(""), Bars)
+        and isinstance((base := lower[-1]).tier, TakesChanges)
+    ):
+        parts = upper, journal, journal, base, base.tier
+        return WriteBehind(*parts, background=lambda: stack.background, trace=stack.trace)
+    logger.warning(
+        "write_strategy is WRITE_BEHIND, which takes a Redis and a database; without both it is "
+        "WRITE_THROUGH"
     )
+    return None
 
 
 def _data_of(lower: Sequence[GuardedTier], clock: Clock) -> DataStore:

@@ -16,7 +16,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Final, Protocol, TypeVar
 
 from cascada.engine.request import Request
@@ -27,7 +29,7 @@ from cascada.model.errors import TierUnavailable
 from cascada.model.keys import Key
 from cascada.model.names import key_name
 from cascada.tiers.breaker import Call
-from cascada.tiers.capabilities import Backlog, Change, Connected, Fate, Journal, TakesChanges
+from cascada.tiers.capabilities import Backlog, Bars, Change, Connected, Fate, Journal, TakesChanges
 from cascada.tiers.contract import Filled, Lease, Outcome, Tier
 from cascada.tiers.guarded import PER_KEY, GuardedTier
 from cascada.tiers.large_values import BULKY, PER_BYTE
@@ -40,6 +42,9 @@ AT_ONCE: Final = 500
 
 CLAIM: Final = 5.0
 """Seconds after which others may write what somebody has claimed."""
+
+BARRED: Final = 15.0
+"""Seconds in which an add has come to its end; who is killed in one bars its key no longer."""
 
 PATIENCE: Final = 2.0
 """Seconds that writing one batch may take: it is shorter than a claim."""
@@ -83,13 +88,14 @@ Set = TypeVar("Set", bound=Being)
 
 
 class WriteBehind:
-    """Between `upper`, which has the journal, and `base`, which takes the changes. `background`: of
-    the event loop that it runs on."""
+    """Between `upper`, which has the journal (and it bars keys), and `base`, which takes the
+    changes. `background`: of the event loop that it runs on."""
 
     def __init__(
         self,
         upper: GuardedTier,
         journal: Journal,
+        bars: Bars,
         base: GuardedTier,
         database: TakesChanges,
         *,
@@ -99,6 +105,7 @@ class WriteBehind:
         self.upper = upper
         self.base = base
         self.journal = journal
+        self._bars = bars
         self._database = database
         self._background = background
         self._trace = trace
@@ -192,6 +199,28 @@ class WriteBehind:
     def takes(entry: Entry) -> bool:
         """Whether it may be written behind."""
         return entry.version is None and len(entry.data) <= BULKY
+
+    @asynccontextmanager
+    async def barred(self, key: Key) -> AsyncGenerator[None]:
+        """For who adds: what waits is written now, and what comes meanwhile is written through.
+
+        So the database, which decides about an add, knows of every set. TierUnavailable.
+        """
+        upper, token = self.upper, os.urandom(8)
+        with Call(upper.breaker, upper.timeout):
+            if await self.journal.refusal() is not None:
+                changes = await self.journal.of([key])
+                token = b""
+            else:
+                changes = await self._bars.bar(key, token, BARRED)
+        try:
+            if changes:
+                await self._write(changes)
+            yield
+        finally:
+            if token:
+                with suppress(TierUnavailable), Call(upper.breaker, upper.timeout):
+                    await self._bars.unbar(key, token)
 
     # --- reads --------------------------------------------------------------------------------
 

@@ -259,8 +259,8 @@ class Journal(Protocol):
         """`fill` under the leases of sets, and the changes journaled, all in one atomic step.
 
         Only what is accepted is journaled, and no `Outcome.EQUAL` of what is FENCED (so are all, if
-        `puts` does not say how). `Outcome.FULL`: `most` changes wait, or their bytes are so many.
-        What was set aside counts.
+        `puts` does not say how). `Outcome.FULL`: `most` changes wait, or their bytes are so many,
+        or somebody bars the key. What was set aside counts.
         """
         ...
 
@@ -303,6 +303,18 @@ class Journal(Protocol):
         ...
 
     async def backlog(self) -> Backlog: ...
+
+
+@runtime_checkable
+class Bars(Protocol):
+    """A journal of what the tier below does not have yet, though that decides who has added."""
+
+    async def bar(self, key: Key, token: bytes, seconds: float) -> list[Change]:
+        """Journal no change of this key until `unbar`, or for so long; the answer is the one that
+        is here."""
+        ...
+
+    async def unbar(self, key: Key, token: bytes) -> None: ...
 
 
 @runtime_checkable

@@ -77,14 +77,27 @@ async def carry_out(
     entry: Entry,
     stored: Terms,
 ) -> bool:
+    """Where sets are written behind, none is meanwhile: the lowest tier, which decides, would not
+    know of it."""
+    behind = stack.behind
+    if behind is None or behind.base not in stack.lower_of(request):
+        return await _carry_out(stack, request, entry, stored)
+    async with behind.barred(request.key):
+        return await _carry_out(stack, request, entry, stored)
+
+
+async def _carry_out(
+    stack: Stack,
+    request: Request,
+    entry: Entry,
+    stored: Terms,
+) -> bool:
     """Again and again, as long as something is named in between: whoever did that got on."""
     now = asyncio.get_running_loop().time
     ends = now() + PATIENCE
     while True:
         # From before all else: what memory forgets meanwhile, it forgets together with its numbers.
         in_memory = stack.memory.grant(request.key)
-        if stack.behind is not None:
-            await stack.behind.settle([request.key])  # the lowest tier decides
         seen = await _read(stack, request)
         if any(is_value(request, answer) for answer in seen.values()):
             return False

@@ -9,6 +9,7 @@ the order of a key's changes is that of their numbers.
     jc   who is at work on which: a sorted set of keys, by when that ends, in ms of the server
     jm   a hash: n, the last number; b, the bytes of all records
     jx   what could not be written, by key: why, and the record
+    jb:<key>   who adds the key at present; while somebody does, no change of it is journaled
 
 None of them has a life of its own, and so neither has the entry whose change waits: it cannot be
 evicted by a server that evicts only what has one. It gets its life back when the change is done.
@@ -69,6 +70,10 @@ local function numbered(text)
   local number = redis.call('ZSCORE', at_jp, text)
   return number and string.format('%.0f', tonumber(number))
 end
+-- Who adds this key.
+local function bar_of(text)
+  return string.sub(KEYS[1], 1, -2) .. 'jb:' .. text
+end
 -- It waits no more, and its entry has a life of so many ms again.
 local function drop(text, life)
   local size = redis.call('HSTRLEN', at_jr, text)
@@ -96,7 +101,7 @@ local function last_argument() return behind end
 local waiting, bytes = redis.call('ZCARD', at_jp), tonumber(redis.call('HGET', at_jm, 'b') or 0)
 local function no_room(text)
   local full = waiting >= tonumber(ARGV[behind + 1]) or bytes >= tonumber(ARGV[behind + 2])
-  return full and not numbered(text)
+  return (full and not numbered(text)) or redis.call('EXISTS', bar_of(text)) == 1
 end
 
 local function journaled(nth, text, v, whole)
@@ -160,6 +165,18 @@ end
 return done
 """
 )
+
+BAR: Final = Script(
+    _PLACES
+    + r"""
+-- ARGV: 1 a key, 2 the token of who bars it, 3 for how many ms. The record of its change.
+redis.call('HSET', bar_of(ARGV[1]), ARGV[2], '')
+redis.call('PEXPIRE', bar_of(ARGV[1]), ARGV[3])
+return redis.call('HGET', at_jr, ARGV[1]) or ''
+"""
+)
+
+UNBAR: Final = Script(_PLACES + "return redis.call('HDEL', bar_of(ARGV[1]), ARGV[2])")
 
 SET_ASIDE_SCRIPT: Final = Script(
     _PLACES
@@ -283,6 +300,16 @@ class RedisJournal:
         )
         found = [(text, each) for text, each in zip(texts, records, strict=True) if each]
         return await self._changes([text for text, _ in found], [each for _, each in found])
+
+    async def bar(self, key: Key, token: bytes, seconds: float) -> list[Change]:
+        text = key.text.encode()
+        arguments: list[Argument] = [text, token, max(1, round(seconds * 1000))]
+        record = await BAR.run(self._link.ask, self._keys, arguments, replies.text)
+        return await self._changes([text], [record]) if record else []
+
+    async def unbar(self, key: Key, token: bytes) -> None:
+        arguments: list[Argument] = [key.text.encode(), token]
+        await UNBAR.run(self._link.ask, self._keys, arguments, replies.at_least(0))
 
     async def done(self, changes: Sequence[Change]) -> None:
         now = self._now()
