@@ -17,37 +17,39 @@ NAMES := python3 python3.13 python3.12 python3.11
 FOUND = $(shell for p in $(or $(PYTHON),$(NAMES)); do \
 	"$$p" -c "$(SUITS)" 2>/dev/null && echo "$$p" && break; done)
 
+# uv takes seconds for what takes pip more than a minute: whoever has none on the PATH gets that of the lock into .venv.
+# Where uv finds no packages (it reads no pip.conf), pip installs them, or says what is wrong.
+PIP := $(PY) -m pip --disable-pip-version-check install -qq --no-compile
 ifneq ($(shell command -v uv 2>/dev/null),)
-TOOL    := uv
 WORKS   :=
 CREATE   = uv venv --quiet --python "$(or $(PYTHON),>=3.11)" .venv
-INSTALL := uv pip install --quiet --python $(PY)
+install  = uv pip install --quiet --python $(PY) $(1)
 else
-TOOL    := pip, which takes about half a minute
 WORKS   := import pip
-CREATE   = $(if $(FOUND),"$(FOUND)" -m venv .venv,{ $(NO_PYTHON); exit 1; })
-INSTALL := $(PY) -m pip --disable-pip-version-check install -qq --no-compile
+CREATE   = $(if $(FOUND),"$(FOUND)" -m venv .venv,{ $(NO_PYTHON); exit 1; }) && { $(GET_UV) 2>/dev/null || true; }
+GET_UV   = sed -n '/^uv==/,/^ *\#/p' requirements/demo.txt | $(PIP) --only-binary :all: --require-hashes -r /dev/stdin
+install  = .venv/bin/uv pip install --quiet --python $(PY) $(1) 2>/dev/null || $(PIP) $(1)
 endif
 NO_PYTHON = echo "venv: found no Python >= 3.11 with its venv module (tried $(or $(PYTHON),$(NAMES)))." \
 	"On Debian or Ubuntu: apt install python3-venv. Elsewhere: make venv PYTHON=/path/to/python3.11, or install uv." >&2
 
-venv: .venv/.dev  ## make .venv from the locks, with uv if it is on the PATH, else with pip
+venv: .venv/.dev  ## make .venv from the locks, with uv, which pip brings if it is not on the PATH
 
 # What the example service and its demo need. The stamp comes last, so an environment without it is half-made and goes.
 # One with an old stamp is brought up to date in place: somebody may be using it.
 .venv/.ok: requirements/demo.txt pyproject.toml
 	@[ -f $@ ] && $(PY) -c "$(WORKS)" 2>/dev/null || rm -rf .venv
-	@[ -d .venv ] || $(CREATE)
-	@echo "venv: installing requirements/demo.txt into .venv with $(TOOL)"
-	@$(INSTALL) --require-hashes -r requirements/demo.txt
-	@$(INSTALL) --no-deps --no-build-isolation -e .
+	@[ -d .venv ] || { $(CREATE); }
+	@echo "venv: installing requirements/demo.txt into .venv"
+	@$(call install,--require-hashes -r requirements/demo.txt)
+	@$(call install,--no-deps --no-build-isolation -e .)
 	@touch $@
 	@echo "venv: ready, $$($(PY) --version)"
 
 # Beside that, what tests, checks and benchmarks need: the same versions, and more.
 .venv/.dev: requirements/dev.txt .venv/.ok
 	@echo "venv: adding requirements/dev.txt"
-	@$(INSTALL) --require-hashes -r requirements/dev.txt
+	@$(call install,--require-hashes -r requirements/dev.txt)
 	@touch $@
 
 demo: .venv/.ok  ## race three ways to cache: none, a TTL by hand, cascada; and kill their Redis (about a minute)
