@@ -7,7 +7,7 @@ from typing import Any
 
 from cascada.engine.write_behind import WriteBehind
 from cascada.model.keys import Key
-from cascada.tiers.redis import journal as redis_journal
+from cascada.tiers.redis_scripts import journal as redis_journal
 from cascada.tiers.redis_scripts.prelude import Script
 from cascada.tiers.sqlite import changes
 from tests.chaos.mutations import mutant, swap

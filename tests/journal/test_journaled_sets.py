@@ -9,7 +9,7 @@ import pytest
 from tests.journal.conftest import Make
 from tests.journal.noting import until
 
-TIERS = pytest.mark.parametrize("tiers", ["sqlite", "both"])
+TIERS = pytest.mark.parametrize("tiers", ["sqlite", "redis", "both"])
 
 
 @TIERS

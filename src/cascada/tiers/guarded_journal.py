@@ -7,6 +7,7 @@ change says.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Final
 
@@ -15,7 +16,7 @@ from cascada.model.errors import TierUnavailable
 from cascada.model.keys import Key
 from cascada.tiers.breaker import Call
 from cascada.tiers.capabilities import Backlog, Change, Journal, KeepsJournal, Put, SetAside
-from cascada.tiers.contract import Filled, Lease
+from cascada.tiers.contract import Filled, Lease, Outcome
 from cascada.tiers.guarded import PATIENCE, PER_KEY, GuardedTier
 from cascada.tiers.large_values import PER_BYTE
 
@@ -24,6 +25,9 @@ MOST: Final = 1_000_000
 
 MOST_BYTES: Final = 256 * 2**20
 """Of all records of one name."""
+
+
+logger = logging.getLogger("cascada")
 
 
 class GuardedJournals:
@@ -37,9 +41,9 @@ class GuardedJournals:
     @classmethod
     def of_lowest(cls, lower: Sequence[GuardedTier]) -> GuardedJournals | None:
         """Those of the lowest tier that keeps any: it is there when the others are away."""
-        lowest = lower[-1] if lower else None
-        if lowest is not None and isinstance(lowest.tier, KeepsJournal) and lowest.name == "l3":
-            return cls(lowest, lowest.tier)
+        for tier in reversed(lower):
+            if isinstance(tier.tier, KeepsJournal):
+                return cls(tier, tier.tier)
         return None
 
     def of(self, name: str) -> GuardedJournal:
@@ -58,6 +62,7 @@ class GuardedJournal:
         self.most = MOST
         self.most_bytes = MOST_BYTES
         self._journal = journal
+        self._said = ""
 
     async def put(
         self, leases: Sequence[Lease], entries: Sequence[Entry], puts: Sequence[Put]
@@ -67,6 +72,10 @@ class GuardedJournal:
             # What it has not been told yet would end this as well.
             raise TierUnavailable(f"{tier.name} was not told of all invalidations yet")
         with Call(tier.breaker, tier.timeout + PER_KEY * len(leases) + PER_BYTE * size):
+            refusal = await self._journal.refusal()
+            if refusal is not None:
+                self._say(refusal)
+                return [Filled(accepted=False, seq=-1, outcome=Outcome.FULL)] * len(leases)
             return await self._journal.put(
                 leases,
                 entries,
@@ -111,6 +120,11 @@ class GuardedJournal:
     async def backlog(self) -> Backlog:
         with self._call(1):
             return await self._journal.backlog()
+
+    def _say(self, sentence: str) -> None:
+        if sentence != self._said:
+            self._said = sentence
+            logger.warning("%s: %s", self.tier.name, sentence)
 
     def _call(self, count: int) -> Call:
         tier = self.tier

@@ -5,19 +5,23 @@ and none is journaled that was refused. Of a key the journal keeps the latest ch
 the order of a key's changes is that of their numbers.
 
     jp   the keys with a change, by its number: a sorted set
-    jr   the changes: a hash by key of "number fence\\n" and the bytes of the entry
+    jr   the changes: a hash by key of "number fence\\n" and the bytes of the entry; " m" before
+         the end of the line if it was put after a miss
     jc   who is at work on which: a sorted set of keys, by when that ends, in ms of the server
-    jm   a hash: n, the last number; b, the bytes of all records
+    jm   a hash: n, the last number; b, the bytes of all records; a, of what was set aside
     jx   what could not be written, by key: why, and the record
-    jb:<key>   who adds the key at present; while somebody does, no change of it is journaled
+    jb:<key>   who adds the key at present; while somebody does, no change of it is written behind
 
-None of them has a life of its own, and so neither has the entry whose change waits: it cannot be
-evicted by a server that evicts only what has one. It gets its life back when the change is done.
+Behind these stands ":" and the journal's name, but for that of what is written behind. None of them
+has a life of its own, and so neither has the entry of what is written behind while its change
+waits: it cannot be evicted by a server that evicts only what has one. It gets its life back when
+the change is done. Of a name the entry may go; who misses it is given what waits (`standing`).
 Numbers are microseconds of the server's clock, or one more than the last: they go on rising where
 a server has lost its memory, since the database still compares with those of before.
 
-The engine calls it (`engine/write_behind`). It never decides what may be read: whether an
-entry is valid its stamps say, as always. (`docs/protocol.md` rules 43 to 46.)
+The engine calls it (`engine/write_behind`, and by name `tiers/guarded_journal`). It never decides
+what may be read: whether an entry is valid its stamps say, as always. (`docs/protocol.md` rules 43
+to 46, 53 to 57.)
 """
 
 from __future__ import annotations
@@ -26,32 +30,33 @@ import asyncio
 import os
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from cascada.codecs.envelope import unpack
 from cascada.model.entry import Codec, Entry
 from cascada.model.errors import CorruptEntry, TierUnavailable
-from cascada.model.keys import Key
-from cascada.tiers.capabilities import Backlog, Change
-from cascada.tiers.contract import Filled, Lease, NotPermitted
+from cascada.model.keys import Key, quote
+from cascada.tiers.capabilities import MOST_BYTES, Backlog, Change, Put, SetAside
+from cascada.tiers.contract import Filled, Lease, NotPermitted, Outcome
 from cascada.tiers.deadline import AT_ONCE
+from cascada.tiers.redis.batches import places
 from cascada.tiers.redis.layout import Layout, life_ms
 from cascada.tiers.redis.writes import Leases
 from cascada.tiers.redis_client import replies
 from cascada.tiers.redis_client.connection import Link
 from cascada.tiers.redis_client.replies import Argument
-from cascada.tiers.redis_scripts.fill import STORES
-from cascada.tiers.redis_scripts.journaled import NOTES, PLACES
-from cascada.tiers.redis_scripts.prelude import COMMON, COUNTS, ROOM, Script
-
-MOST_BYTES: Final = 64 * 2**20
-"""Of all records together: where no more fit, a change is written through."""
+from cascada.tiers.redis_scripts import journal as scripts
 
 PAGE_BYTES: Final = 4 * 2**20
 """Of the records of one claim."""
 
-SET_ASIDE: Final = 1000
-"""Changes that are kept aside; of more, those that come later are dropped from there."""
+LARGEST: Final = 4 * 2**20
+"""Bytes of a value that is journaled: it lies here twice, and a script copies it."""
+
+KEPT_ASIDE: Final = 1000
+"""Changes that are kept aside of what is written behind; of more, those that come later are dropped
+from there. Of what has a name none is."""
 
 EVICTS: Final = (
     "Redis has maxmemory-policy %s, so it may evict what the database does not have yet: "
@@ -65,154 +70,11 @@ FORBIDS: Final = (
 
 _ENDS: Final = (b":h", b":z")
 
-_NUMBERED: Final = r"""
-local function numbered(text)
-  local number = redis.call('ZSCORE', at_jp, text)
-  return number and string.format('%.0f', tonumber(number))
-end
--- Who adds this key.
-local function bar_of(text)
-  return string.sub(KEYS[1], 1, -2) .. 'jb:' .. text
-end
--- It waits no more, and its entry has a life of so many ms again.
-local function drop(text, life)
-  local size = redis.call('HSTRLEN', at_jr, text)
-  redis.call('HDEL', at_jr, text)
-  redis.call('ZREM', at_jp, text)
-  redis.call('ZREM', at_jc, text)
-  redis.call('HINCRBY', at_jm, 'b', -size)
-  local v = string.sub(KEYS[1], 1, -2) .. 'v:' .. text
-  if redis.call('PTTL', v) == -1 then redis.call('PEXPIRE', v, life) end
-end
-"""
-
-_PLACES: Final = PLACES + _NUMBERED
-
-_JOURNALED: Final = (
-    NOTES
-    + _NUMBERED
-    + r"""
--- Behind what stores without a journal: how many changes may wait, their bytes, for each key the
--- database's number at its HOLD.
-local held = (#KEYS - 3 - tonumber(ARGV[6])) / 5
-local behind = #ARGV - 2 - held
-local function last_argument() return behind end
-
-local waiting, bytes = redis.call('ZCARD', at_jp), tonumber(redis.call('HGET', at_jm, 'b') or 0)
-local function no_room(text)
-  local full = waiting >= tonumber(ARGV[behind + 1]) or bytes >= tonumber(ARGV[behind + 2])
-  return (full and not numbered(text)) or redis.call('EXISTS', bar_of(text)) == 1
-end
-
-local function journaled(nth, text, v, whole)
-  local one, more = note(text, v, ARGV[behind + 2 + nth], whole)
-  waiting, bytes = waiting + one, bytes + more
-end
-"""
-)
-
-PUT: Final = Script(COMMON + ROOM + COUNTS + _JOURNALED + STORES)
-
-WAITING: Final = Script(
-    _PLACES
-    + r"""
--- ARGV: keys. For each 1 if a change of it waits, else 0.
-local answers = {}
-for i, text in ipairs(ARGV) do answers[i] = redis.call('ZSCORE', at_jp, text) and 1 or 0 end
-return answers
-"""
-)
-
-CLAIM: Final = Script(
-    _PLACES
-    + r"""
--- ARGV: 1 how many, 2 for how many ms, 3 bytes of them. Keys and records, the oldest first, less
--- those that others are at work on.
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local claimed, bytes, at = {}, 0, 0
-while #claimed < 2 * ARGV[1] and bytes < tonumber(ARGV[3]) do
-  local page = redis.call('ZRANGE', at_jp, at, at + 99)
-  if #page == 0 then break end
-  at = at + #page
-  for _, text in ipairs(page) do
-    local till = redis.call('ZSCORE', at_jc, text)
-    if #claimed < 2 * ARGV[1] and bytes < tonumber(ARGV[3]) and tonumber(till or 0) <= now then
-      redis.call('ZADD', at_jc, now + ARGV[2], text)
-      local record = redis.call('HGET', at_jr, text) or ''
-      bytes = bytes + #record
-      claimed[#claimed + 1] = text
-      claimed[#claimed + 1] = record
-    end
-  end
-end
-return claimed
-"""
-)
-
-DONE: Final = Script(
-    _PLACES
-    + r"""
--- ARGV: for each change its key, its number, and the life of its entry in ms. Only if it is still
--- the latest of its key.
-local done = 0
-for i = 1, #ARGV, 3 do
-  if numbered(ARGV[i]) == ARGV[i + 1] then
-    drop(ARGV[i], ARGV[i + 2])
-    done = done + 1
-  end
-end
-return done
-"""
-)
-
-BAR: Final = Script(
-    _PLACES
-    + r"""
--- ARGV: 1 a key, 2 the token of who bars it, 3 for how many ms. The record of its change.
-redis.call('HSET', bar_of(ARGV[1]), ARGV[2], '')
-redis.call('PEXPIRE', bar_of(ARGV[1]), ARGV[3])
-return redis.call('HGET', at_jr, ARGV[1]) or ''
-"""
-)
-
-UNBAR: Final = Script(_PLACES + "return redis.call('HDEL', bar_of(ARGV[1]), ARGV[2])")
-
-SET_ASIDE_SCRIPT: Final = Script(
-    _PLACES
-    + r"""
--- ARGV: 1 the key, 2 the number of its change (empty: any), 3 why, 4 how many are kept aside, 5 the
--- life of its entry in ms.
-local number = numbered(ARGV[1])
-if not number or (ARGV[2] ~= '' and number ~= ARGV[2]) then return 0 end
-local aside = string.sub(KEYS[1], 1, -2) .. 'jx'
-if redis.call('HLEN', aside) < tonumber(ARGV[4]) then
-  redis.call('HSET', aside, ARGV[1], ARGV[3] .. '\n' .. (redis.call('HGET', at_jr, ARGV[1]) or ''))
-end
-drop(ARGV[1], ARGV[5])
-return 1
-"""
-)
-
-PROBE: Final = Script(
-    r"""
--- KEYS: 1 a hash, 2 a sorted set. What the user may not do of all that the other scripts do.
-local function try(...)
-  local said = redis.pcall(...)
-  return type(said) == 'table' and said.err and select(1, ...) .. ': ' .. said.err
-end
-local set, hash = KEYS[2], KEYS[1]
-local failed = try('HSET', hash, 'a', '1') or try('HGET', hash, 'a') or try('HMGET', hash, 'a')
-  or try('HSTRLEN', hash, 'a') or try('HINCRBY', hash, 'a', 1) or try('HLEN', hash)
-  or try('HDEL', hash, 'a') or try('ZADD', set, 1, 'a') or try('ZSCORE', set, 'a')
-  or try('ZCARD', set) or try('ZRANGE', set, 0, 0) or try('PERSIST', set) or try('ZREM', set, 'a')
-return failed or ''
-"""
-)
-
 _NOTHING: Final = Entry(b"", Codec.NOTHING)
 
-_HEAD: Final = re.compile(rb"(\d{1,16}) (-?\d{1,19})\n")
+_HEAD: Final = re.compile(rb"(\d{1,16}) (-?\d{1,19})( m)?\n")
+
+_NO_ROOM: Final = Filled(accepted=False, seq=-1, outcome=Outcome.FULL)
 
 
 class RedisJournal:
@@ -238,12 +100,12 @@ class RedisJournal:
         self._dated = dated
         self._asked: bytes | None = None
         self._refusal: str | None = None
-        self._keys = [layout.epoch]
-        self._pending = layout.prefix + b"jp"
-        self._records = layout.prefix + b"jr"
-        self._claims = layout.prefix + b"jc"
-        self._sums = layout.prefix + b"jm"
-        self._aside = layout.prefix + b"jx"
+        self._named = bool(name)
+        behind = b":" + quote(name).encode() if name else b""
+        self._pending, self._records, self._claims, self._sums, self._aside = (
+            layout.prefix + what + behind for what in (b"jp", b"jr", b"jc", b"jm", b"jx")
+        )
+        self._keys = [layout.epoch, self._pending]
 
     async def refusal(self) -> str | None:
         """Why this server may keep none; asked once on each server."""
@@ -264,7 +126,7 @@ class RedisJournal:
     async def _forbids(self) -> str | None:
         # A script that breaks off in the middle leaves half of it done.
         keys = [self._layout.prefix + b"jt:" + os.urandom(8).hex().encode() + end for end in _ENDS]
-        failed = await PROBE.run(self._link.ask, keys, [], replies.text)
+        failed = await scripts.PROBE.run(self._link.ask, keys, [], replies.text)
         why = failed.decode(errors="replace")
         if any(word in why for word in ("OOM", "MISCONF", "READONLY")):
             raise TierUnavailable(f"Redis refused a probe: {why}")
@@ -276,21 +138,45 @@ class RedisJournal:
         entries: Sequence[Entry],
         fences: Sequence[int],
         most: int,
+        *,
+        puts: Sequence[Put] = (),
+        most_bytes: int = MOST_BYTES,
     ) -> list[Filled]:
-        extra = (most, MOST_BYTES)
-        return await self._leases.put(self._run_id(), leases, entries, fences, PUT, extra)
+        how = [*puts] or [Put.FENCED] * len(leases)
+        small = [at for at, entry in enumerate(entries) if len(entry.data) <= LARGEST]
+        answers, run_id = [_NO_ROOM] * len(leases), self._run_id()
+        filled = await self._leases.put(
+            run_id,
+            [leases[at] for at in small],
+            [entries[at] for at in small],
+            [(int(how[at]), _noted(fences[at], how[at])) for at in small],
+            scripts.PUT,
+            (most, most_bytes),
+            self._pending,
+        )
+        for at, answer in zip(small, filled, strict=True):
+            answers[at] = answer
+        # What is FENCED and finds no room is filled under its lease.
+        refused = [
+            lease
+            for lease, put, answer in zip(leases, how, answers, strict=True)
+            if put >= Put.AFTER_MISS and answer.outcome in (Outcome.OLDER, Outcome.FULL)
+        ]
+        if refused:
+            await self._leases.fill(run_id, refused, [None] * len(refused))
+        return answers
 
     async def waiting(self, keys: Sequence[Key]) -> frozenset[Key]:
         def fits(reply: Any) -> bool:
             return type(reply) is list and len(reply) == len(keys) and {*reply} <= {0, 1}
 
         texts = [key.text.encode() for key in keys]
-        said = await WAITING.run(self._link.ask, self._keys, texts, fits)
+        said = await scripts.WAITING.run(self._link.ask, self._keys, texts, fits)
         return frozenset([key for key, waits in zip(keys, said, strict=True) if waits])
 
     async def claim(self, most: int, seconds: float) -> list[Change]:
         arguments = [most, max(1, round(seconds * 1000)), PAGE_BYTES]
-        found = await CLAIM.run(self._link.ask, self._keys, arguments, _pairs)
+        found = await scripts.CLAIM.run(self._link.ask, self._keys, arguments, _pairs)
         return await self._changes(found[::2], found[1::2])
 
     async def of(self, keys: Sequence[Key]) -> list[Change]:
@@ -304,12 +190,28 @@ class RedisJournal:
     async def bar(self, key: Key, token: bytes, seconds: float) -> list[Change]:
         text = key.text.encode()
         arguments: list[Argument] = [text, token, max(1, round(seconds * 1000))]
-        record = await BAR.run(self._link.ask, self._keys, arguments, replies.text)
+        record = await scripts.BAR.run(self._link.ask, self._keys, arguments, replies.text)
         return await self._changes([text], [record]) if record else []
 
     async def unbar(self, key: Key, token: bytes) -> None:
         arguments: list[Argument] = [key.text.encode(), token]
-        await UNBAR.run(self._link.ask, self._keys, arguments, replies.at_least(0))
+        await scripts.UNBAR.run(self._link.ask, self._keys, arguments, replies.at_least(0))
+
+    async def standing(self, keys: Sequence[Key]) -> list[Change]:
+        generations: dict[bytes, int] = {}
+        texts, each = [key.text.encode() for key in keys], list[Argument]()
+        for key, text in zip(keys, texts, strict=True):
+            _, borne = self._layout.borne(key)
+            mine = places(generations, borne)
+            each += (text, len(mine), *mine)
+        records = await scripts.STANDING.run(
+            self._link.ask,
+            [self._layout.epoch, *generations, self._pending],
+            [self._run_id(), self._layout.generations, *each],
+            replies.values(len(keys)),
+        )
+        found = [(text, each) for text, each in zip(texts, records, strict=True) if each]
+        return await self._changes([text for text, _ in found], [each for _, each in found])
 
     async def done(self, changes: Sequence[Change]) -> None:
         now = self._now()
@@ -323,7 +225,7 @@ class RedisJournal:
             )
         ]
         if each:
-            await DONE.run(self._link.ask, self._keys, each, replies.at_least(0))
+            await scripts.DONE.run(self._link.ask, self._keys, each, replies.at_least(0))
 
     async def release(self, changes: Sequence[Change]) -> None:
         if changes:
@@ -332,6 +234,23 @@ class RedisJournal:
 
     async def set_aside(self, change: Change, why: str) -> None:
         await self._put_aside(change.key.text.encode(), change.number, why, change.entry)
+
+    async def aside(self, most: int) -> list[SetAside]:
+        kept = await self._link.ask(b"HGETALL", self._aside, fits=_pairs)
+        found = []
+        for text, value in zip(kept[::2], kept[1::2], strict=True):
+            why, _, record = value.partition(b"\n")
+            with suppress(ValueError):
+                change = self._change(Key.parse(text.decode()), text, record)
+                found.append(SetAside(change, why.decode(errors="replace")))
+        return sorted(found, key=lambda each: each.change.number)[:most]
+
+    async def retry(self, keys: Sequence[Key] | None = None) -> int:
+        texts = [key.text.encode() for key in keys or ()]
+        if keys is not None and not texts:
+            return 0
+        back: int = await scripts.RETRY.run(self._link.ask, self._keys, texts, replies.at_least(0))
+        return back
 
     async def backlog(self) -> Backlog:
         ask = self._link.ask
@@ -366,21 +285,26 @@ class RedisJournal:
         head = _HEAD.match(record)
         if head is None:
             return Change(0, key, _NOTHING, -1, "its record in the journal is damaged")
-        number, fence = int(head[1]), int(head[2])
+        number, fence, after_miss = int(head[1]), int(head[2]), head[3] is not None
         try:
             entry = unpack(record[head.end() :], self._layout.home(text))
         except CorruptEntry as error:
-            return Change(number, key, _NOTHING, fence, str(error))
+            return Change(number, key, _NOTHING, fence, str(error), after_miss)
         if entry.codec == Codec.ASIDE:
             return Change(number, key, _NOTHING, fence, "its value does not lie in the journal")
-        return Change(number, key, self._dated(key, entry), fence)
+        return Change(number, key, self._dated(key, entry), fence, after_miss=after_miss)
 
     async def _put_aside(self, text: bytes, number: int, why: str, entry: Entry = _NOTHING) -> None:
         life = life_ms(entry, self._now())
-        arguments: list[Argument] = [
-            text, number or b"", why.encode(errors="replace"), SET_ASIDE, life,
-        ]  # fmt: skip
-        await SET_ASIDE_SCRIPT.run(self._link.ask, self._keys, arguments, replies.at_least(0))
+        most = 10**9 if self._named else KEPT_ASIDE
+        said = " ".join(why.split()).encode(errors="replace")
+        arguments: list[Argument] = [text, number or b"", said, most, life]
+        await scripts.SET_ASIDE.run(self._link.ask, self._keys, arguments, replies.at_least(0))
+
+
+def _noted(fence: int, put: Put) -> str:
+    """What a record says before its entry, but for the number."""
+    return f"{fence} m" if put is Put.AFTER_MISS else str(fence)
 
 
 def _pairs(reply: Any) -> bool:

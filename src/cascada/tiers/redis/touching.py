@@ -20,7 +20,7 @@ from cascada.tiers.redis import script_replies
 from cascada.tiers.redis.large_payloads import Aside
 from cascada.tiers.redis.layout import GENERATION_MS, LONGEST_MS, NONCE, Layout, life_ms
 from cascada.tiers.redis_client.connection import Link
-from cascada.tiers.redis_scripts.journaled import NOTES
+from cascada.tiers.redis_scripts.journaled import NOTES, WRITTEN_BEHIND
 from cascada.tiers.redis_scripts.prelude import COMMON, COUNTS, ROOM, Script
 
 TRIES: Final = 16
@@ -31,6 +31,7 @@ TOUCH: Final = Script(
     COMMON
     + ROOM
     + COUNTS
+    + WRITTEN_BEHIND
     + NOTES
     + r"""
 -- KEYS: 4 v, 5 l, 6 w, 7 n, then the generations of the static names, and of the dynamic ones.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Final
@@ -31,6 +31,7 @@ from cascada.tiers.contract import (
 )
 from cascada.tiers.large_values import BULKY
 from cascada.tiers.redis import script_replies
+from cascada.tiers.redis.batches import AT_ONCE, names_of, parts_of, places
 from cascada.tiers.redis.large_payloads import Aside, Fill, is_large, to_do
 from cascada.tiers.redis.layout import (
     GENERATION_MS,
@@ -53,12 +54,6 @@ from cascada.tiers.redis_client.replies import Argument, anything, at_least
 from cascada.tiers.redis_scripts import steps as redis_steps
 from cascada.tiers.redis_scripts.fill import FILL
 from cascada.tiers.redis_scripts.prelude import Script
-
-AT_ONCE: Final = 100
-"""Keys of one script: its run then takes about a millisecond of the server."""
-
-NAMES_AT_ONCE: Final = 1000
-"""Dynamic names of one script's keys, but that one key's are never parted."""
 
 _UNKNOWN: Final = b"unknown!"
 """The epoch of a miss that saw none: equal to no real one, so that its fence always refuses."""
@@ -147,7 +142,7 @@ class Leases:
         fills: Sequence[Fill] = list(zip(leases, entries, strict=True))
         if any(map(is_large, fills)):
             fills = await self._put_aside(fills)
-        parts = _parts(fills)
+        parts = parts_of(fills)
         if len(parts) == 1:
             return await self._fill(run_id, parts[0]) if fills else []
         answers = await asyncio.gather(*[self._fill(run_id, part) for part in parts])
@@ -158,15 +153,18 @@ class Leases:
         run_id: bytes,
         leases: Sequence[Lease],
         entries: Sequence[Entry],
-        fences: Sequence[int],
+        notes: Sequence[tuple[Argument, ...]],
         script: Script,
         bounds: Sequence[Argument],
+        journal: bytes,
     ) -> list[Filled]:
-        """`fill` by a script that journals what it stores, each with its fence."""
+        """`fill` by a script that journals what it stores, each with its notes. What has a lease
+        without a token is stored whatever was named since."""
         answers: list[Filled] = []
-        for part in _parts(list(zip(leases, entries, strict=True))):
-            mine = fences[len(answers) : len(answers) + len(part)]
-            answers += await self._fill(run_id, part, script, (*bounds, *mine))
+        for part in parts_of(list(zip(leases, entries, strict=True))):
+            mine = notes[len(answers) : len(answers) + len(part)]
+            behind = *bounds, *[each for note in mine for each in note]
+            answers += await self._fill(run_id, part, script, behind, journal)
         return answers
 
     async def renew(self, leases: Sequence[Lease]) -> None:
@@ -225,7 +223,7 @@ class Leases:
             text = key.text.encode()
             keys += layout.fill_keys(text)[:3]
             if (borne := layout.borne(key)[1]) is not known:  # keys without a context share them
-                known, mine = borne, _places(generations, borne)
+                known, mine = borne, places(generations, borne)
             each += (
                 b"" if seen is None else seen.mark,
                 b"" if fence is None else fence.epoch or _UNKNOWN,
@@ -243,7 +241,7 @@ class Leases:
                 [
                     run_id, b"%04d" % layout.number, os.urandom(NONCE), b"1" if force else b"0",
                     LEASE_MS, layout.generations, len(generations), self._room.bound,
-                    *_names(layout, generations), *each,
+                    *names_of(layout, generations), *each,
                 ],
                 script_replies.granted(len(asked)),
             )  # fmt: skip
@@ -299,6 +297,7 @@ class Leases:
         fills: Sequence[Fill],
         script: Script | None = None,
         behind: Sequence[Argument] = (),
+        *journal: bytes,
     ) -> list[Filled]:
         layout, now = self._layout, self._now()
         generations: dict[bytes, int] = {}
@@ -311,12 +310,13 @@ class Leases:
             key = lease.key
             text = key.text.encode()
             if (borne := layout.borne(key)[1]) is not known:
-                known, static = borne, _places(generations, borne)
+                known, static = borne, places(generations, borne)
             names = lease.names if entry is None else entry.names
-            late = _places(generations, map(layout.generation, names)) if names else []
+            late = places(generations, map(layout.generation, names)) if names else []
             kind, version, life, before, after, own = b"", b"", 1, b"", b"", b""
             if entry is not None:
-                kind = b"once" if lease.once else b"k:" + text if lease.forced else b""
+                name = (b"k:" if lease.token else b"=k:") + text
+                kind = b"once" if lease.once else name if lease.forced else b""
                 if lease.adds:
                     kind = b"+" + lease.adds
                 version = b"" if entry.version is None else ordered(entry.version)
@@ -327,7 +327,7 @@ class Leases:
                 self._hint(key, names)
             keys += layout.fill_keys(text)
             each += (
-                lease.token,
+                lease.token or b"",
                 lease.seq,
                 text,
                 kind,
@@ -347,11 +347,11 @@ class Leases:
         ask = partial(self._lanes.ask, fills[0][0].token) if size > BULKY else self._link.ask
         reply = await (script or FILL).run(
             ask,
-            [*layout.common, *generations, *keys],
+            [*layout.common, *generations, *keys, *journal],
             [
                 run_id, b"%04d" % layout.number, os.urandom(NONCE), layout.channel,
                 layout.generations, len(generations), 0 if script else self._room.bound,
-                *_names(layout, generations), *each, *behind,
+                *names_of(layout, generations), *each, *behind,
             ],
             script_replies.filled(len(fills)),
         )  # fmt: skip
@@ -363,35 +363,6 @@ class Leases:
                 self._numbered_in(nonce)
             filled.append(Filled(said in (1, 2), seq, _OUTCOMES.get(said, Outcome.PLAIN)))
         return filled
-
-
-def _parts(fills: Sequence[Fill]) -> list[list[Fill]]:
-    """What one script does at a time."""
-    parts: list[list[Fill]] = [[]]
-    names = 0
-    for fill in fills:
-        lease, entry = fill
-        mine = len(lease.names if entry is None else entry.names)
-        names += mine
-        if len(parts[-1]) == AT_ONCE or (names > NAMES_AT_ONCE and parts[-1]):
-            parts.append([])
-            names = mine
-        parts[-1].append(fill)
-    return parts
-
-
-def _places(generations: dict[bytes, int], wanted: Iterable[bytes]) -> list[int]:
-    """Where these stand among a batch's generations, each of them once, counted from 1."""
-    places = []
-    for each in wanted:
-        places.append(generations.setdefault(each, len(generations) + 1))
-    return places
-
-
-def _names(layout: Layout, generations: Iterable[bytes]) -> list[bytes]:
-    """The names that have these generations."""
-    start = len(layout.generations)
-    return [each[start:] for each in generations]
 
 
 def _renewing(layout: Layout, leases: Sequence[Lease]) -> tuple[list[Argument], list[Argument]]:

@@ -16,12 +16,12 @@ STORES: Final = r"""
 --   what was made from it, and n.
 -- ARGV: 1 run_id, 2 layout, 3 seed, 4 channel, 5 prefix of generations, 6 number of generations,
 --   7 capacity, 8.. = their names; then for each key: the lease's value, q of the lease, the
---   key's text, for a set its name ('once' for what is stored where nothing is, '+' and a token for
---   what is added, else empty), '1' to store it, '2' to let what is there go, '3' if its payload
---   has found no room, '0' to do neither, version or empty, the entry's life in ms, then that of
---   generations, the entry before its stamps, after them, for each dynamic name '1' if it says what
---   the entry is and '0' if it says what it was made from, the number of static names, of dynamic
---   ones, and the places of all these.
+--   key's text, for a set its name ('=' before it: it stands whatever was named since; 'once' for
+--   what is stored where nothing is, '+' and a token for what is added, else empty), '1' to store
+--   it, '2' to let what is there go, '3' if its payload has found no room, '0' to do neither,
+--   version or empty, the entry's life in ms, then that of generations, the entry before its
+--   stamps, after them, for each dynamic name '1' if it says what the entry is, '0' if what it
+--   was made from, the number of static names, of dynamic ones, and the places of all these.
 -- Behind that may stand more, for what is compiled in before this: `last_argument`, `no_room` and
 -- `journaled` (`STORED_ONLY` here, others in `journal`).
 -- The value of a lease is its token and its stamps. What is stored once has none: it is the epoch
@@ -146,8 +146,10 @@ local function fill(at, key, payload)
   local since, life = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 7])
   local adds = string.sub(set, 1, 1) == '+' and string.sub(set, 2)
   local once = set == 'once' or adds
-  if once then
-    set = ''
+  local anyhow = string.sub(set, 1, 1) == '='
+  if anyhow then set = string.sub(set, 2) end
+  if once then set = '' end
+  if once or anyhow then
     -- After a flush, or once the rings were evicted, somebody has to begin anew: who stores in this
     -- way takes no lease, which would. This time it is refused, unless nothing was numbered since.
     if not e or string.sub(e, 9, 48) ~= ARGV[1] then e, q = epoch(ARGV[1], ARGV[2], ARGV[3]) end
@@ -155,21 +157,25 @@ local function fill(at, key, payload)
     low(KEYS[3], q)
   end
   local held = get(l)
+  if anyhow then lease = held or '' end -- whoever has it brings what is older
   -- The reply to the same was lost: what it has stored would refuse it. Something may have ended
   -- that since, so nobody is to keep it at this number.
   if adds and held == adds then return {2, q, string.sub(e, 1, 8)} end
-  local accepted = (once or held == lease) and e and string.sub(e, 9, 48) == ARGV[1]
+  local accepted = (once or anyhow or held == lease) and e and string.sub(e, 9, 48) == ARGV[1]
   local stamps, undrawn = {}, false
   if accepted then
     stamps[1] = string.sub(e, 1, 8)
     for i = at + 13, at + 12 + static do
       local place = tonumber(ARGV[i])
-      stamps[#stamps + 1] = once and not is_full() and made_now(place, life) or now(place)
+      local draws = (once or anyhow) and not is_full()
+      stamps[#stamps + 1] = draws and made_now(place, life) or now(place)
       if stamps[#stamps] == '' then
         stamps[#stamps], undrawn = UNDRAWN, true
       end
     end
-    if not once then
+    if anyhow then
+      accepted = not undrawn
+    elseif not once then
       accepted = table.concat(stamps) == string.sub(lease, 17)
       -- A stamp that was never drawn says nothing: the ring must.
       accepted = accepted and (not undrawn or unnamed(since, at + 13, at + 12 + static))
@@ -189,7 +195,7 @@ local function fill(at, key, payload)
   if accepted and payload and (redis.call('EXISTS', payload) == 0 or reserved(payload)) then
     accepted = false -- evicted meanwhile
   end
-  if accepted and late > 0 then
+  if accepted and late > 0 and not anyhow then
     -- Late names: the lease did not know them, so only the ring can tell what became of them.
     accepted = unnamed(since, at + 13 + static, at + 12 + static + late)
   end
@@ -306,7 +312,8 @@ while at <= last do
   nth = nth + 1
   local aside = ARGV[at + 4] == '1' and string.byte(ARGV[at + 8], 36) == 6
   local payload = aside and beside(ARGV[at + 2], digest_in(ARGV[at + 9]))
-  answers[nth] = no_room(ARGV[at + 2]) and {5, q, ''} or fill(at, key, payload)
+  local refused = no_room(nth, ARGV[at + 2])
+  answers[nth] = refused and {refused, q, ''} or fill(at, key, payload)
   if payload then
     -- Whatever became of it: the entry that is there may be another writer's who says the same, and
     -- refer to the same payload. If none does, one who is about to store it may still come.

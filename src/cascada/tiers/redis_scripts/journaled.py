@@ -8,11 +8,20 @@ from __future__ import annotations
 
 from typing import Final
 
+OF_LAST_KEY: Final = r"""
+local named = string.sub(KEYS[#KEYS], #KEYS[1] + 2)
+"""
+"""The journal whose sorted set is the last key."""
+
+WRITTEN_BEHIND: Final = r"""
+local named = ''
+"""
+"""The journal of what is written behind, which has no name."""
+
 PLACES: Final = r"""
-local at_jp = string.sub(KEYS[1], 1, -2) .. 'jp'
-local at_jr = string.sub(KEYS[1], 1, -2) .. 'jr'
-local at_jc = string.sub(KEYS[1], 1, -2) .. 'jc'
-local at_jm = string.sub(KEYS[1], 1, -2) .. 'jm'
+local function place_in_journal(what) return string.sub(KEYS[1], 1, -2) .. what .. named end
+local at_jp, at_jr, at_jc = place_in_journal('jp'), place_in_journal('jr'), place_in_journal('jc')
+local at_jm, at_jx = place_in_journal('jm'), place_in_journal('jx')
 """
 
 NOTES: Final = (
@@ -31,7 +40,8 @@ local function note(text, v, fence, whole)
   redis.call('ZREM', at_jc, text)
   redis.call('HSET', at_jm, 'n', number)
   redis.call('HINCRBY', at_jm, 'b', more)
-  redis.call('PERSIST', v)
+  -- Of a name, what waits is read from here where the entry has gone.
+  if named == '' then redis.call('PERSIST', v) end
   return one, more
 end
 
