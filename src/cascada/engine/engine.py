@@ -58,6 +58,7 @@ from cascada.tiers.capabilities import Backlog, Feed
 from cascada.tiers.contract import Usage
 from cascada.tiers.datastore import DataStore
 from cascada.tiers.deadline import AT_ONCE
+from cascada.tiers.memory.datastore import MemoryData
 from cascada.tiers.memory.record import Partition
 
 LOOKED_UP: Final = 1000
@@ -88,6 +89,8 @@ class Engine:
         self.filing = filing
         self.mover = mover
         self._data = data
+        # What faces keep beside it, one for all who ask, by a name of their own.
+        self.beside: dict[str, Any] = {}
         # What faces have to know: policies, the table of cascades, types that can be decoded to,
         # and where measurements of the application's own are counted.
         self.kinds = stack.kinds
@@ -357,6 +360,11 @@ class Engine:
             begins()  # its caller calls it next
             return self._data
         return cast(DataStore, Elsewhere(self.life, self.data))
+
+    @property
+    def shared_data(self) -> DataStore | None:
+        """The same for work on the engine's own loop; None if no other process shares it."""
+        return None if isinstance(self._data, MemoryData) else self._data
 
     @when_ready
     async def usage(self) -> dict[str, Usage]:

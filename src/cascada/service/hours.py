@@ -13,8 +13,8 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 from hashlib import blake2b
 from typing import Final, NamedTuple, TypedDict
 
-HOUR: Final = 3600
 DAYS: Final = timedelta(days=7)
+LONGEST: Final = 9 * 86400
 OFFICE: Final = range(9, 19)
 """The hours that are peaks as long as nothing is known."""
 
@@ -92,7 +92,7 @@ class Hours:
 
     def __init__(self, now: Callable[[], float], zone: tzinfo | None = None) -> None:
         self._now = now
-        self._zone = zone
+        self.zone = zone
         # Each hour in that of the day, so that a judgement looks at eight of them.
         self._known: dict[int, dict[Hour, Counts]] = {hour: {} for hour in range(24)}
         self._latest: Hour | None = None
@@ -145,13 +145,18 @@ class Hours:
             if each.count
         ]
 
-    def remembered(self) -> list[Hour]:
-        """The hours that statistics may be of, the latest first."""
+    def is_remembered(self, began: int) -> bool:
+        """Whether an hour that began then is of the days that count."""
         now = self.current()
-        hours = (self._at(now.began - HOUR * ago) for ago in range(24 * (DAYS.days + 1) + 1))
-        return [each for each in hours if each.date >= now.date - DAYS]
+        if not now.began - LONGEST <= began <= now.began:
+            return False  # or a number that is no time at all
+        return self.at(began).date >= now.date - DAYS
+
+    def at(self, began: int) -> Hour:
+        """The hour that began then, perhaps in a process of another time zone."""
+        return self._at(began)._replace(began=began)
 
     def _at(self, moment: float) -> Hour:
-        local = datetime.fromtimestamp(moment, UTC).astimezone(self._zone)
+        local = datetime.fromtimestamp(moment, UTC).astimezone(self.zone)
         began = int(moment // 1) - local.minute * 60 - local.second
         return Hour(began, local.hour, local.date())

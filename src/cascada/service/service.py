@@ -25,9 +25,10 @@ from cascada.model.errors import BadInput, Misuse
 from cascada.model.keys import Id
 from cascada.model.names import type_name
 from cascada.model.ttl import Duration
-from cascada.service.hours import HourlyAccess, Hours
+from cascada.service.hours import HourlyAccess
 from cascada.service.metrics import CacheMetrics, Counted
 from cascada.service.settings import Settings, whole
+from cascada.service.sharing import Shared, shared_of
 from cascada.service.types import declared, fitting
 
 T = TypeVar("T")
@@ -81,7 +82,7 @@ class CacheService:
         self._types = _types(types)
         self._settings = Settings(_default_ttl(cache))
         self._data_type = f"service.{self.name}"
-        self._known: tuple[Engine, Hours] | None = None
+        self._known: tuple[Engine, Shared] | None = None
         self._last_sync: datetime | None = None
 
     def __repr__(self) -> str:
@@ -111,9 +112,10 @@ class CacheService:
         is a miss.
         """
         name = arguments.identity(key, "key")
-        handle = self._handle()
+        handle, shared = self._handle(), self._shared
         if self._counts_reads:
-            self._hours.record(name)
+            shared.record(name)
+        shared.nudge()
         hit = await handle.get(self._data_type, name, type=type)
         return hit.value if hit else default
 
@@ -130,8 +132,9 @@ class CacheService:
         """
         name = arguments.identity(key, "key")
         lasts = None if ttl is None else arguments.duration(ttl, zero=True)
-        handle = self._handle()
+        handle, shared = self._handle(), self._shared
         engine = handle._engine
+        await shared.heard()
         group = group_of(name)
         tags = () if group is None else (self._tag(group),)
         # As the document has it: what decides is what was counted before this access.
@@ -139,7 +142,7 @@ class CacheService:
         wanted = self._types.get(group or "") if type is None else engine.declared(type)
         request = handle._request(self._data_type, name)
         entry = fitting(engine, request, value, stored, wanted)
-        self._hours.record(name)
+        shared.record(name)
         return await engine.set(request, entry, stored)
 
     async def delete(self, key: Id) -> bool:
@@ -184,26 +187,26 @@ class CacheService:
         hour, are more than USAGE_THRESHOLD. Without any statistics at all: 9 to 18.
         """
         hour = arguments.integer(hour, "hour", 0, 23)
-        return self._hours.is_peak(hour, self._settings["USAGE_THRESHOLD"])
+        return self._shared.hours.is_peak(hour, self._settings["USAGE_THRESHOLD"])
 
     @property
     def hourly_access_stats(self) -> list[HourlyAccess]:
         """The accesses of each hour of the last seven days that had any, the oldest first."""
-        return self._hours.statistics()
+        return self._shared.hours.statistics()
 
     def _is_peak_now(self) -> bool:
-        hours = self._hours
+        hours = self._shared.hours
         return hours.is_peak(hours.current().hour, self._settings["USAGE_THRESHOLD"])
 
     # --- figures ------------------------------------------------------------------------------
 
     async def get_metrics(self) -> CacheMetrics:
         """What the service has done and holds, for all tenants."""
-        engine = self._engine
-        kinds = [each for each in engine.kinds.all() if each.data_type == self._data_type]
-        hits, misses = sum(each.hits for each in kinds), sum(each.misses for each in kinds)
+        engine, shared = self._engine, self._shared
+        await shared.heard(now=True)
+        hits, misses = shared.hits_and_misses
         keys = 0
-        for tenant in {each.tenant for each in kinds}:
+        for tenant in sorted(await shared.tenants()):
             keys += await engine.count_entries([type_name(tenant, self._data_type)])
         return CacheMetrics(
             hit_count=hits,
@@ -239,11 +242,11 @@ class CacheService:
         return (self._cache or default_cache())._engine
 
     @property
-    def _hours(self) -> Hours:
-        """The hours of the engine that is used now: tests, above all, use several in a row."""
+    def _shared(self) -> Shared:
+        """Of the engine that is used now: tests, above all, use several in a row."""
         engine = self._engine
         if self._known is None or self._known[0] is not engine:
-            self._known = engine, Hours(engine.clock.time, self._zone)
+            self._known = engine, shared_of(engine, self._data_type, self._zone)
         return self._known[1]
 
     @property

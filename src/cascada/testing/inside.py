@@ -270,3 +270,16 @@ def turns_of(framework: Any) -> int:
     """How many calls that a cache of a framework's knows of are under way, or waited for."""
     turns = framework._asked._turns
     return len(turns._turns) + len(turns._led) + len(turns._waiting)
+
+
+class InsideService:
+    """A service's cache, and what its processes tell each other. `service` is a CacheService."""
+
+    def __init__(self, service: Any) -> None:
+        self.cache: Cache = service._cache
+        self.hours: set[int] = service._shared._listed
+        self._shared = service._shared
+
+    async def heard(self) -> None:
+        """Tell the other processes now, and learn from them."""
+        await self._shared.heard(now=True)

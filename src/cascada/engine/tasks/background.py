@@ -47,6 +47,7 @@ class Background:
         self._finishing: set[asyncio.Task[Any]] = set()
         self._unfinished: set[asyncio.Future[None]] = set()
         self._aside: set[asyncio.Task[Any]] = set()
+        self._at_last: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {}
         self._doorkeeper: asyncio.Task[None] | None = None
 
     def run(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
@@ -71,6 +72,10 @@ class Background:
     ) -> asyncio.Task[None]:
         """Start work that goes on until the engine closes; what fails is begun again."""
         return _start(self._aside, self._again_and_again(work, name), name)
+
+    def at_last(self, work: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+        """On closing run this, once, while all that it needs is still there."""
+        self._at_last[name] = work
 
     @property
     def goes_on(self) -> bool:
@@ -103,6 +108,8 @@ class Background:
         """
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
+        for name, work in self._at_last.items():
+            self.run(work(), name)
         try:
             # Again and again: what finishes may begin more.
             while busy := self._finishing | self._unfinished:

@@ -1,0 +1,242 @@
+"""What the processes of one service tell each other: accesses by the hour, hits, misses, tenants.
+
+They are counters and lists in the store of data that the tiers share, under names of no tenant (the
+first segment is empty, which no tenant is). A process adds what it has counted since the last time,
+and learns the sums. So they survive a restart, and what is known here is about EACH seconds old.
+
+What cannot be told now is told later. What may have been told is not told twice: a sum is rather
+too small than too great. In memory alone nobody is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import Counter
+from contextlib import suppress
+from datetime import tzinfo
+from typing import Final
+
+from cascada.engine.engine import Engine
+from cascada.engine.home.carrying import awaited
+from cascada.engine.kinds import OTHER, Kind
+from cascada.model.errors import BadInput, CascadaError, TierUnavailable, Unanswered
+from cascada.model.keys import quote
+from cascada.service.hours import Hour, Hours
+from cascada.tiers.datastore import DataStore
+
+EACH: Final = 1.0
+"""Seconds between two times."""
+
+LASTS: Final = 9 * 86400.0
+"""Seconds that the count of an hour is kept, a day more than it is asked for."""
+
+MOST_HOURS: Final = 512
+"""Hours that are listed, of processes in several time zones."""
+
+MOST_TENANTS: Final = 1000
+"""Tenants that are listed, of which the keys are counted."""
+
+_AT_ONCE: Final = 8
+
+
+class Shared:
+    """One service's, of one engine. `hours` are its accesses, as far as they are known here."""
+
+    def __init__(self, engine: Engine, data_type: str, zone: tzinfo | None) -> None:
+        self.hours = Hours(engine.clock.time, zone)
+        self._tenants: set[str] = set()
+        self._engine = engine
+        self._data_type = data_type
+        self._prefix = f":{quote(data_type)}:"
+        self._untold: Counter[Hour] = Counter()
+        self._listed: set[int] = set()
+        self._told = self._counts
+        self._sums: list[int] | None = None
+        self._is_read = False
+        self._next = 0.0
+        self._going: asyncio.Task[None] | None = None
+        self._telling: asyncio.Task[None] | None = None
+        self._process = os.getpid()
+
+    def record(self, key: str) -> None:
+        """Count an access."""
+        hour, _ = self.hours.record(key)
+        if self._engine.shared_data is not None:
+            self._untold[hour] += 1
+
+    async def tenants(self) -> set[str]:
+        """Those of all processes, the first MOST_TENANTS, and this one's."""
+        if self._engine.shared_data is not None:
+            with suppress(CascadaError):
+                self._tenants |= await self._listed_tenants(await self._engine.data())
+        return self._tenants | self._own_tenants
+
+    @property
+    def hits_and_misses(self) -> tuple[int, int]:
+        """Those of all processes, as of the last time; of this one, if nobody else is known of."""
+        hits, misses = self._counts
+        if self._sums is None:
+            return hits, misses
+        # With those that were counted since.
+        return self._sums[0] + hits - self._told[0], self._sums[1] + misses - self._told[1]
+
+    async def heard(self, *, now: bool = False) -> None:
+        """Tell and learn, if that was not done for EACH seconds (or at any rate, `now`).
+
+        Who asks waits for it, but no longer than for an operation of a tier.
+        """
+        if self._engine.shared_data is not None and (now or self._is_due):
+            if await self._engine.life.ready():
+                await self._wait()
+            else:
+                await awaited(self._engine.life, self._wait)
+
+    def nudge(self) -> None:
+        """The same for who does not wait."""
+        engine = self._engine
+        if engine.shared_data is None or not self._is_due:
+            return
+        if engine.life.settled is asyncio.get_running_loop():
+            self._begin()
+
+    @property
+    def _is_due(self) -> bool:
+        return asyncio.get_running_loop().time() >= self._next
+
+    async def _wait(self) -> None:
+        timeout = self._engine.options.limits.op_timeout
+        await asyncio.wait([self._begin()], timeout=timeout)
+
+    def _begin(self) -> asyncio.Task[None]:
+        """On the loop that the engine is at home on."""
+        if self._process != os.getpid():  # what the parent has counted, the parent tells
+            self._process = os.getpid()
+            self._untold.clear()
+            self._told = self._counts
+            self._going = self._telling = None
+        self._next = asyncio.get_running_loop().time() + EACH
+        background = self._engine.stack.background
+        if self._telling is None or self._telling.done():
+            self._telling = background.run_aside(self._exchange(), "service counts")
+        if self._going is None or self._going.done():
+            self._going = background.run_aside(self._go_on(), "service counts later")
+            background.at_last(self._exchange, f"counts of {self._data_type}")
+        return self._telling
+
+    async def _go_on(self) -> None:
+        """Tell what is counted after the last time, if nobody asks any more."""
+        while True:
+            await asyncio.sleep(EACH)
+            if not self._untold and self._told == self._counts:
+                return
+            await self._exchange()
+
+    async def _exchange(self) -> None:
+        store = self._engine.shared_data
+        assert store is not None  # or nobody would have begun
+        with suppress(CascadaError):  # the tier's outage is told of by its breaker
+            if not self._is_read:
+                await self._read(store)
+            await self._tell_hours(store)
+            await self._tell_counts(store)
+            await self._tell_tenants(store)
+
+    async def _read(self, store: DataStore) -> None:
+        """What was counted before this process began."""
+        listed = map(int.from_bytes, await store.range(f"{self._prefix}hours", 0, -1))
+        self._listed.update(filter(self.hours.is_remembered, listed))
+        hours = sorted(self._listed)
+        for first in range(0, len(hours), _AT_ONCE):
+            part = [self.hours.at(began) for began in hours[first : first + _AT_ONCE]]
+            counts = await asyncio.gather(*(store.counter(self._name(each)) for each in part))
+            for hour, count in zip(part, counts, strict=True):
+                self._learn(hour, count)
+        self._is_read = True
+
+    async def _tell_hours(self, store: DataStore) -> None:
+        for hour in {self.hours.current(), *self._untold}:
+            if not self._untold[hour]:
+                self._learn(hour, await store.counter(self._name(hour)))
+                continue
+            await self._list(store, hour)
+            untold = self._untold.pop(hour)
+            try:
+                count = await store.increment(self._name(hour), untold, LASTS)
+            except Unanswered:
+                raise
+            except TierUnavailable:  # nothing was changed
+                self._untold[hour] += untold
+                raise
+            self._learn(hour, count)
+
+    def _learn(self, hour: Hour, count: int) -> None:
+        self.hours.of(hour).count = count + self._untold[hour]
+
+    async def _list(self, store: DataStore, hour: Hour) -> None:
+        """Let those who begin later know that this hour has a count."""
+        if hour.began in self._listed:
+            return
+        name, item = f"{self._prefix}hours", hour.began.to_bytes(8)
+        if item not in await store.range(name, 0, -1):
+            await store.push(name, item, left=False)
+            await store.trim(name, -MOST_HOURS, -1)
+        self._listed.add(hour.began)
+
+    async def _tell_counts(self, store: DataStore) -> None:
+        sums = []
+        for place, what in enumerate(("hits", "misses")):
+            counted, name = self._counts[place], f"{self._prefix}{what}"
+            more = counted - self._told[place]
+            if not more:
+                sums.append(await store.counter(name))
+                continue
+            self._told[place] = counted
+            try:
+                sums.append(await store.increment(name, more))
+            except Unanswered:
+                raise
+            except TierUnavailable:
+                self._told[place] -= more
+                raise
+        self._sums = sums
+
+    async def _tell_tenants(self, store: DataStore) -> None:
+        own = self._own_tenants
+        if own <= self._tenants:
+            return
+        self._tenants = await self._listed_tenants(store)
+        for tenant in sorted(own - self._tenants)[: MOST_TENANTS - len(self._tenants)]:
+            await store.push(f"{self._prefix}tenants", tenant.encode(), left=False)
+        self._tenants |= own
+
+    async def _listed_tenants(self, store: DataStore) -> set[str]:
+        listed = await store.range(f"{self._prefix}tenants", 0, MOST_TENANTS - 1)
+        return {item.decode(errors="replace") for item in listed}
+
+    @property
+    def _counts(self) -> list[int]:
+        """Hits and misses of this process."""
+        kinds = self._kinds()
+        return [sum(each.hits for each in kinds), sum(each.misses for each in kinds)]
+
+    @property
+    def _own_tenants(self) -> set[str]:
+        return {each.tenant for each in self._kinds()} - {OTHER}
+
+    def _kinds(self) -> list[Kind]:
+        return [each for each in self._engine.kinds.all() if each.data_type == self._data_type]
+
+    def _name(self, hour: Hour) -> str:
+        return f"{self._prefix}accesses:{hour.began}"
+
+
+def shared_of(engine: Engine, data_type: str, zone: tzinfo | None) -> Shared:
+    """One for all services of a name: or each of them would tell what all have counted."""
+    shared: Shared = engine.beside.setdefault(data_type, Shared(engine, data_type, zone))
+    if shared.hours.zone != zone:
+        raise BadInput(
+            f"time_zone is {zone}, and another CacheService of this name has {shared.hours.zone}; "
+            "pass the same, or another name"
+        )
+    return shared
