@@ -89,10 +89,11 @@ class Engine:
         self.filing = filing
         self.mover = mover
         self._data = data
-        # What faces keep beside it, one for all who ask, by a name of their own.
-        self.beside: dict[str, Any] = {}
-        # What faces have to know: policies, the table of cascades, types that can be decoded to,
-        # and where measurements of the application's own are counted.
+        # For work on its own loop; None if no other process shares it.
+        self.shared_data = None if isinstance(data, MemoryData) else data
+        self.beside: dict[str, Any] = {}  # of faces: one for all who ask, by a name of their own
+        # What faces have to know: policies, cascades, types that can be decoded to, and where
+        # measurements of the application's own are counted.
         self.kinds = stack.kinds
         self.dependencies = stack.dependencies
         self.declared = stack.codec.declared
@@ -360,11 +361,6 @@ class Engine:
             begins()  # its caller calls it next
             return self._data
         return cast(DataStore, Elsewhere(self.life, self.data))
-
-    @property
-    def shared_data(self) -> DataStore | None:
-        """The same for work on the engine's own loop; None if no other process shares it."""
-        return None if isinstance(self._data, MemoryData) else self._data
 
     @when_ready
     async def usage(self) -> dict[str, Usage]:

@@ -15,6 +15,7 @@ import os
 from collections import Counter
 from contextlib import suppress
 from datetime import tzinfo
+from functools import partial
 from typing import Final
 
 from cascada.engine.engine import Engine
@@ -87,10 +88,11 @@ class Shared:
         Who asks waits for it, but no longer than for an operation of a tier.
         """
         if self._engine.shared_data is not None and (now or self._is_due):
+            work = partial(self._wait, now=now)
             if await self._engine.life.ready():
-                await self._wait()
+                await work()
             else:
-                await awaited(self._engine.life, self._wait)
+                await awaited(self._engine.life, work)
 
     def nudge(self) -> None:
         """The same for who does not wait."""
@@ -104,8 +106,10 @@ class Shared:
     def _is_due(self) -> bool:
         return asyncio.get_running_loop().time() >= self._next
 
-    async def _wait(self) -> None:
+    async def _wait(self, *, now: bool) -> None:
         timeout = self._engine.options.limits.op_timeout
+        if now and (earlier := self._under_way(self._telling)):  # it lacks what was counted since
+            await asyncio.wait([earlier], timeout=timeout)
         await asyncio.wait([self._begin()], timeout=timeout)
 
     def _begin(self) -> asyncio.Task[None]:
@@ -114,15 +118,22 @@ class Shared:
             self._process = os.getpid()
             self._untold.clear()
             self._told = self._counts
-            self._going = self._telling = None
         self._next = asyncio.get_running_loop().time() + EACH
         background = self._engine.stack.background
-        if self._telling is None or self._telling.done():
+        self._telling = self._under_way(self._telling)
+        if self._telling is None:
             self._telling = background.run_aside(self._exchange(), "service counts")
-        if self._going is None or self._going.done():
+        self._going = self._under_way(self._going)
+        if self._going is None:
             self._going = background.run_aside(self._go_on(), "service counts later")
             background.at_last(self._exchange, f"counts of {self._data_type}")
         return self._telling
+
+    @staticmethod
+    def _under_way(task: asyncio.Task[None] | None) -> asyncio.Task[None] | None:
+        """It, if it runs: neither done, nor of a loop before this one, or of the parent's."""
+        here = asyncio.get_running_loop()
+        return task if task and not task.done() and task.get_loop() is here else None
 
     async def _go_on(self) -> None:
         """Tell what is counted after the last time, if nobody asks any more."""
