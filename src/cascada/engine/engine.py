@@ -89,8 +89,7 @@ class Engine:
         self.filing = filing
         self.mover = mover
         self._data = data
-        # For work on its own loop; None if no other process shares it.
-        self.shared_data = None if isinstance(data, MemoryData) else data
+        self.shared_data = None if isinstance(data, MemoryData) else data  # on its own loop alone
         self.beside: dict[str, Any] = {}  # of faces: one for all who ask, by a name of their own
         # What faces have to know: policies, cascades, types that can be decoded to, and where
         # measurements of the application's own are counted.
@@ -329,8 +328,7 @@ class Engine:
 
     @when_ready
     async def touch(self, request: Request, ttl: float) -> bool:
-        """Let the value of the request's key live for so many seconds from now; whether there was
-        one."""
+        """Let the value of its key live for so many seconds from now; whether there was one."""
         return self.storing and await touch(self.stack, request, ttl)
 
     @when_ready
