@@ -37,7 +37,8 @@ async def make(
         options.setdefault("redis", redis_server.url)
         options.setdefault("database", str(tmp_path / "cache.db"))
         options.setdefault("limits", Limits(op_timeout=10, invalidate_patience=0.1))
-        cache = Cache(write_strategy="WRITE_BEHIND", namespace="behind", **options)
+        options.setdefault("write_strategy", "WRITE_BEHIND")
+        cache = Cache(namespace="behind", **options)
         made.append(cache)
         return cache
 

@@ -10,6 +10,7 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Final
 
 from cascada.codecs.values import ValueCodec
 from cascada.engine.bypass import Bypass
@@ -18,6 +19,7 @@ from cascada.engine.engine import Engine
 from cascada.engine.filing import Filing
 from cascada.engine.home.lifecycle import Lifecycle
 from cascada.engine.kinds import Kinds
+from cascada.engine.left_behind import LeftBehind
 from cascada.engine.moving import Mover
 from cascada.engine.selfcheck import SelfCheck
 from cascada.engine.stack import Stack
@@ -48,6 +50,11 @@ from cascada.tiers.memory.datastore import MemoryData
 from cascada.tiers.memory.tier import MemoryTier
 
 logger = logging.getLogger("cascada")
+
+_NO_JOURNAL: Final = (
+    "write_strategy is WRITE_BEHIND, which takes a Redis and a database; without both it is "
+    "WRITE_THROUGH"
+)
 
 
 def build(
@@ -109,8 +116,15 @@ def build(
         debug=options.debug,
     )
     stack.journals = GuardedJournals.of_lowest(guarded)
+    behind = _behind(stack, guarded)
     if options.write_strategy == "WRITE_BEHIND":
-        stack.behind = _behind(stack, guarded)
+        stack.behind = behind
+        if behind is None:
+            logger.warning(_NO_JOURNAL)
+        else:
+            behind.base.written_behind = behind.waiting
+    elif behind is not None:
+        stack.left_behind = LeftBehind(behind)
     stack.ahead = Prefetcher(stack, limits.prefetch_budget, clock, enter)
     for data_type, policy in options.policies.items():
         if policy.type is not None:
@@ -162,10 +176,6 @@ def _behind(stack: Stack, lower: Sequence[GuardedTier]) -> WriteBehind | None:
     ):
         parts = upper, journal, journal, base, base.tier
         return WriteBehind(*parts, background=lambda: stack.background, trace=stack.trace)
-    logger.warning(
-        "write_strategy is WRITE_BEHIND, which takes a Redis and a database; without both it is "
-        "WRITE_THROUGH"
-    )
     return None
 
 

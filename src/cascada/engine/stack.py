@@ -12,6 +12,7 @@ from weakref import WeakValueDictionary
 
 from cascada.codecs.values import ValueCodec
 from cascada.engine.kinds import Kind, Kinds
+from cascada.engine.left_behind import LeftBehind
 from cascada.engine.request import Loader, Request
 from cascada.engine.tasks.background import Background
 from cascada.engine.tasks.limits import LoadLimits
@@ -74,7 +75,8 @@ class Stack:
 
     `background`, `flights`, `limits` and `shared_reads` belong to one event loop, renewed with it,
     and so does `discarding`: of what is there and of no use, who lets go of it.
-    `behind` is what tells the database later what was set; `journals` have what others tell later.
+    `behind` is what tells the database later what was set, or `left_behind` what others have left
+    to be told; `journals` have what others tell later.
     `watchers` counts what makes a hit in memory more than an answer: loaders that run now (it may
     be a source), observers, and open `bypass()` blocks (`bypasses` of them). While it is 0, a hit
     looks at none of them. `observing`: the mode is observe.
@@ -120,6 +122,7 @@ class Stack:
         self.kinds = kinds
         self.codec = codec
         self.behind: WriteBehind | None = None
+        self.left_behind: LeftBehind | None = None
         self.journals: GuardedJournals | None = None
         self.now = clock.time
         self.timer = clock.monotonic

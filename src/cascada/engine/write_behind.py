@@ -114,7 +114,6 @@ class WriteBehind:
         self.put_here = 0
         """Changes that this process has journaled."""
         self.begin()
-        base.written_behind = self.waiting
 
     def begin(self) -> None:
         """On another event loop."""
@@ -233,18 +232,19 @@ class WriteBehind:
         if not keys:
             return frozenset()
         try:
-            waits = await self._ask(keys)
+            waits = await self.ask(keys)
         except TierUnavailable:
             return frozenset(keys)
         if not waits:
             return waits
         try:
             # A later change may have come, which is not written yet.
-            return await self._ask([*waits]) if await self.settled([*waits]) else waits
+            return await self.ask([*waits]) if await self.settled([*waits]) else waits
         except TierUnavailable:
             return waits
 
-    async def _ask(self, keys: Sequence[Key]) -> frozenset[Key]:
+    async def ask(self, keys: Sequence[Key]) -> frozenset[Key]:
+        """Of which keys a change waits. TierUnavailable."""
         with Call(self.upper.breaker, self.upper.timeout + PER_KEY * len(keys)):
             return await self.journal.waiting(keys)
 
@@ -265,9 +265,7 @@ class WriteBehind:
             if isinstance(self.upper.tier, Connected):
                 await self.upper.tier.up()  # else it would be taken for a tier that fails
             try:
-                # Once begun a batch is carried out: closing waits for it.
-                batch = self._background().answer(self.step(), "write behind")
-                some = await asyncio.shield(batch)
+                some = await self.write_batch()
             except TierUnavailable:
                 # Who failed has said so. The database gets ever more time.
                 pause = min(max(2 * pause, FIRST_PAUSE), LONGEST_PAUSE)
@@ -285,6 +283,10 @@ class WriteBehind:
         except TimeoutError:
             return
         await asyncio.sleep(LINGER)
+
+    async def write_batch(self) -> int:
+        """`step`, which once begun is carried out: closing waits for it."""
+        return await asyncio.shield(self._background().answer(self.step(), "write behind"))
 
     async def step(self) -> int:
         """Write one batch; how many changes it had."""
@@ -361,8 +363,7 @@ class WriteBehind:
                 while newest and (backlog := await self.backlog()).changes:
                     if backlog.oldest > newest:
                         break
-                    batch = self._background().answer(self.step(), "write behind")
-                    if not await asyncio.shield(batch):
+                    if not await self.write_batch():
                         await asyncio.sleep(LINGER)  # others are at work on the rest
         except (TimeoutError, TierUnavailable) as error:
             if self.put_here or isinstance(error, TimeoutError):

@@ -253,6 +253,8 @@ class Lifecycle:
         if stack.behind is not None:
             stack.behind.begin()
             stack.background.keep_running(stack.behind.run, "write behind")
+        elif stack.left_behind is not None:
+            stack.background.keep_running(stack.left_behind.run, "left behind")
 
     def _begin(self, tier: Tier) -> None:
         if isinstance(tier, Begun):
