@@ -281,6 +281,28 @@ async def test_a_caller_who_joins_what_then_fails_is_answered_by_his_own_loader(
     assert not (await acme.load("x", "b", mine.read)).stale
 
 
+@pytest.mark.parametrize("ends", ["not in its time", "by itself"])
+async def test_a_loader_that_does_not_end_ahead_is_no_answer_to_who_joins(
+    clock: ManualClock, source: Source, ends: str
+) -> None:
+    async with Cache(policies={"x": source.policy}, clock=clock) as cache:
+        acme, stack = cache.tenant("acme"), inside(cache).engine.stack
+        await learn(acme, clock, "a", "b", rounds=3)
+        row = source.of("b")
+        row.hold()
+        row.value = asyncio.CancelledError()
+        stack.load_timeout = 0.05
+        first = asyncio.create_task(acme.load("x", "a", Row("a").read))
+        await row.being_read()
+        stack.load_timeout = None
+        joined = asyncio.create_task(acme.load("x", "b", Row("mine").read))
+        await turns()
+        if ends == "by itself":
+            row.let_go()
+        assert (await joined).value == "mine"
+        await asyncio.wait([first])
+
+
 async def test_a_caller_who_joins_and_leaves_ends_nothing(
     make_cache: MakeCache, clock: ManualClock, source: Source
 ) -> None:

@@ -363,9 +363,10 @@ async def _fail(stack: Stack, failed: Sequence[tuple[Item, BaseException]], seco
     await release(stack, items)
     for item, error in failed:
         flight = item.flight
-        if isinstance(error, CallerLeft):
-            # The source has not failed: whoever has joined tries his own loader.
-            flight.fail(error)
+        left = isinstance(error, CallerLeft)
+        if left or flight.owner.ahead:
+            # Their source has not failed: whoever has joined tries his own loader.
+            flight.fail(error if left else CallerLeft(f"{flight.request.key} was loaded ahead"))
             continue
         stack.flights.cool(item.request.key, stack.timer() + COOL_DOWN)
         begun = flight.live is not None and flight.live.passed  # then a fallback is not its end

@@ -32,11 +32,11 @@ from cascada.engine.loading.loaders import SingleLoader
 from cascada.engine.reading import read
 from cascada.engine.reading.load import start_load
 from cascada.engine.reading.lookup import Lookup
-from cascada.engine.request import Loader, LoadResult, Request
+from cascada.engine.request import Loader, Request
 from cascada.engine.stack import Stack, Way
 from cascada.engine.strategies.prefetch import ROWS, Learner
 from cascada.engine.tasks.background import end
-from cascada.engine.tasks.callers import CallerLeft, caller
+from cascada.engine.tasks.callers import caller
 from cascada.engine.tasks.singleflight import Flight, LoadTask
 from cascada.model.clock import Clock
 from cascada.model.keys import Key
@@ -62,26 +62,6 @@ LOOKS: Final = 4
 
 PATIENCE: Final = 10_000
 """Misses of all tenants after which what was brought and not asked for counts as wasted."""
-
-
-class AheadFailed(CallerLeft):
-    """A load ahead has failed: who has joined it has a loader of his own."""
-
-
-class _Ahead:
-    """A loader that nobody waits for: what it raises is no answer to who joins."""
-
-    generating = False
-
-    def __init__(self, loader: Loader) -> None:
-        self._loader = loader
-
-    async def load(self, requests: Sequence[Request]) -> list[LoadResult]:
-        try:
-            (made,) = await self._loader.load(requests)
-        except Exception as error:
-            raise AheadFailed(f"{requests[0].key} could not be loaded ahead") from error
-        return [made]
 
 
 class _UnderWay:
@@ -333,9 +313,9 @@ class Prefetcher:
         (item,) = lookup.items
         if item.answer is not None:
             return None
-        owner = LoadTask(kept=True)
+        owner = LoadTask(kept=True, ahead=True)
         item.flight = stack.flights.begin(request, owner)
-        start_load(lookup, _Ahead(loader))
+        start_load(lookup, loader)
         return owner
 
     def _move_up(self, request: Request) -> LoadTask:

@@ -52,9 +52,11 @@ class LoadTask(Ticket):
     It is its own right to run.
     """
 
-    def __init__(self, *, kept: bool = False) -> None:
-        """`kept`: it goes on although nobody waits."""
+    def __init__(self, *, kept: bool = False, ahead: bool = False) -> None:
+        """`kept`: it goes on although nobody waits. `ahead`: nobody has asked for it; if it fails,
+        in whatever way, that is no answer to who has joined it."""
         super().__init__()
+        self.ahead = ahead
         self.task: asyncio.Task[None] | None = None
         self.renewing: asyncio.TimerHandle | asyncio.Task[None] | None = None
         self.waiters = 0
