@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ Make = Callable[..., Noting]
 
 @pytest.fixture
 async def make(redis_server: RedisServer, tmp_path: Path) -> AsyncIterator[Make]:
-    """Processes that share the tiers that they are given by name: "sqlite", "redis" or "both"."""
+    """Processes that share the tiers that they are given by name: "memory", "sqlite", "redis" or
+    "both"."""
     made: list[Cache] = []
     redis_server.flush()
 
@@ -34,3 +35,13 @@ async def make(redis_server: RedisServer, tmp_path: Path) -> AsyncIterator[Make]
     yield one
     for cache in made:
         await cache.aclose()
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A server that may be killed."""
+    folder = tmp_path / "redis"
+    folder.mkdir()
+    server = RedisServer(folder)
+    yield server
+    server.kill()

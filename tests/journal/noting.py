@@ -13,7 +13,6 @@ from cascada.engine.journal import KeptJournal
 from cascada.engine.loading.loaders import Terms
 from cascada.engine.reading.snapshots import take as forget
 from cascada.engine.request import Request
-from cascada.engine.writing.journaled import removal
 from cascada.model.keys import Key
 from cascada.model.names import key_name
 from cascada.testing.inside import inside
@@ -40,8 +39,13 @@ class Noting:
         self.name = name
         self.kind = self.engine.kinds.of("acme", f"service.{name}")
         kept = self.engine.journal(name)
+        self.journals = kept is not None
+
+    @property
+    def journal(self) -> KeptJournal:
+        kept = self.engine.journal(self.name)
         assert kept is not None
-        self.journal: KeptJournal = kept
+        return kept
 
     def key(self, name: str) -> Key:
         return Key("acme", f"service.{self.name}", None, None, None, name)
@@ -56,7 +60,7 @@ class Noting:
 
     async def remove(self, name: str) -> bool:
         request = self._request(name)
-        return await self.engine.set(request, removal(self.engine.stack, request))
+        return await self.engine.set(request, self.journal.removal(request))
 
     async def get(self, name: str) -> Any:
         """None for a miss, which this task's next set of the key follows."""

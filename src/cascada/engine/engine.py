@@ -379,7 +379,7 @@ class Engine:
     def journal(self, name: str) -> KeptJournal | None:
         """What sets with this `Request.journal` have left; None: no tier keeps any."""
         journals = self.stack.journals
-        return None if journals is None else KeptJournal(self.life, journals.of(name))
+        return None if journals is None else KeptJournal(self.stack, self.life, journals.of(name))
 
     # --- modes --------------------------------------------------------------------------------
 

@@ -1,6 +1,11 @@
 """A journal, for who writes its changes elsewhere: whatever loop asks, it answers on the engine's.
 
 `Engine.journal` makes one for each name. It must never decide what becomes of a change.
+
+The tiers above the journal's are told by who sets (`writing/journaled`). If he is killed in
+between, they still have what is older than what he has journaled. So who takes a change out of the
+journal that he has not put there himself, and told them of, first lets them go of its key.
+(`docs/protocol.md` rule 57.)
 """
 
 from __future__ import annotations
@@ -9,6 +14,10 @@ from collections.abc import Sequence
 
 from cascada.engine.home.lifecycle import Lifecycle
 from cascada.engine.home.ready import when_ready
+from cascada.engine.request import Request
+from cascada.engine.stack import Stack
+from cascada.engine.writing import journaled
+from cascada.model.entry import Entry
 from cascada.model.keys import Key
 from cascada.tiers.capabilities import Backlog, Change, SetAside
 from cascada.tiers.guarded_journal import GuardedJournal
@@ -18,8 +27,9 @@ class KeptJournal:
     """The changes that sets with one `Request.journal` have left. Each call raises TierUnavailable
     if the tier that keeps them does not answer."""
 
-    def __init__(self, life: Lifecycle, journal: GuardedJournal) -> None:
+    def __init__(self, stack: Stack, life: Lifecycle, journal: GuardedJournal) -> None:
         self.life = life
+        self._stack = stack
         self._journal = journal
 
     @property
@@ -30,6 +40,10 @@ class KeptJournal:
     def limit(self, most: int, most_bytes: int) -> None:
         """Where so many changes wait, or so many bytes, a set is False."""
         self._journal.most, self._journal.most_bytes = most, most_bytes
+
+    def removal(self, request: Request) -> Entry:
+        """What `Engine.set` is given to remove a key wherever its changes are written to."""
+        return journaled.removal(self._stack, request)
 
     @when_ready
     async def claim(self, most: int, seconds: float) -> list[Change]:
@@ -45,6 +59,7 @@ class KeptJournal:
     @when_ready
     async def done(self, changes: Sequence[Change]) -> None:
         """They are written: forget them, but for those whose key has a later one."""
+        await journaled.let_go_above(self._stack, self._journal, changes)
         await self._journal.done(changes)
 
     @when_ready

@@ -294,7 +294,7 @@ class Journal(Protocol):
         ...
 
     async def aside(self, most: int) -> list[SetAside]:
-        """What was set aside, the oldest first."""
+        """Some of what was set aside, in order."""
         ...
 
     async def retry(self, keys: Sequence[Key] | None = None) -> int:

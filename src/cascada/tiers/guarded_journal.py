@@ -27,6 +27,9 @@ MOST_BYTES: Final = 256 * 2**20
 """Of all records of one name."""
 
 
+MOST_TOLD: Final = 100_000
+"""Keys of which it is remembered that all tiers know of their change."""
+
 logger = logging.getLogger("cascada")
 
 
@@ -55,7 +58,8 @@ class GuardedJournals:
 
 
 class GuardedJournal:
-    """See `Journal`. `most`, `most_bytes`: where so much waits, nothing more is taken."""
+    """See `Journal`. `most`, `most_bytes`: where so much waits, nothing more is taken. Of what this
+    process has put there it remembers of which changes it has told all other tiers."""
 
     def __init__(self, tier: GuardedTier, journal: Journal) -> None:
         self.tier = tier
@@ -63,6 +67,7 @@ class GuardedJournal:
         self.most_bytes = MOST_BYTES
         self._journal = journal
         self._said = ""
+        self._told: dict[Key, int] = {}
 
     async def put(
         self, leases: Sequence[Lease], entries: Sequence[Entry], puts: Sequence[Put]
@@ -120,6 +125,16 @@ class GuardedJournal:
     async def backlog(self) -> Backlog:
         with self._call(1):
             return await self._journal.backlog()
+
+    def told(self, key: Key, seq: int) -> None:
+        """All other tiers know of the change of this key whose entry has this number."""
+        if len(self._told) >= MOST_TOLD:
+            self._told.clear()
+        self._told[key] = seq
+
+    def untold(self, changes: Sequence[Change]) -> list[Key]:
+        """The keys of those changes of which nobody here knows that."""
+        return [each.key for each in changes if self._told.pop(each.key, None) != each.fence]
 
     def _say(self, sentence: str) -> None:
         if sentence != self._said:

@@ -32,7 +32,7 @@ from cascada.model.entry import Entry
 from cascada.model.errors import TierUnavailable
 from cascada.model.names import key_name
 from cascada.model.policy import CachePriority
-from cascada.tiers.capabilities import Put
+from cascada.tiers.capabilities import Change, Put
 from cascada.tiers.contract import Lease, Outcome, Tier
 from cascada.tiers.deadline import AT_ONCE
 from cascada.tiers.guarded import GuardedTier
@@ -72,6 +72,19 @@ def removal(stack: Stack, request: Request) -> Entry:
     policy = request.kind.policy
     lasts, _ = policy.lifetimes(None, stack.kinds.default_ttl)
     return absence(policy, stack.now(), lasts, entry_names(request, (), ()))
+
+
+async def let_go_above(stack: Stack, journal: GuardedJournal, changes: Sequence[Change]) -> None:
+    """Let the tiers above the journal's go of what they may have of these keys, if who has put the
+    changes may have been killed before he told them."""
+    above = [tier for tier in stack.lower if tier is not journal.tier]
+    if not above:
+        return
+    by_tenant: dict[str, list[str]] = {}
+    for key in journal.untold(changes):
+        by_tenant.setdefault(key.tenant, []).append(key_name(key))
+    for names in by_tenant.values():
+        await void(stack, names, tiers=above)
 
 
 async def _write(stack: Stack, request: Request, entry: Entry | None, stored: Terms) -> bool:
@@ -133,6 +146,8 @@ async def _set(
         for index, (each, name) in enumerate(zip(sets, names, strict=True)):
             if not each.old:
                 sets_of_all.end_in_memory(stack, each, [name])
+            if above and each.kept:
+                journal.told(each.request.key, each.filled[keeper].seq)
             if index % AT_ONCE == AT_ONCE - 1:
                 await asyncio.sleep(0)
 

@@ -236,14 +236,14 @@ class RedisJournal:
         await self._put_aside(change.key.text.encode(), change.number, why, change.entry)
 
     async def aside(self, most: int) -> list[SetAside]:
-        kept = await self._link.ask(b"HGETALL", self._aside, fits=_pairs)
+        kept = await scripts.ASIDE.run(self._link.ask, self._keys, [most, PAGE_BYTES], _pairs)
         found = []
         for text, value in zip(kept[::2], kept[1::2], strict=True):
             why, _, record = value.partition(b"\n")
             with suppress(ValueError):
                 change = self._change(Key.parse(text.decode()), text, record)
                 found.append(SetAside(change, why.decode(errors="replace")))
-        return sorted(found, key=lambda each: each.change.number)[:most]
+        return sorted(found, key=lambda each: each.change.number)
 
     async def retry(self, keys: Sequence[Key] | None = None) -> int:
         texts = [key.text.encode() for key in keys or ()]

@@ -187,6 +187,26 @@ return 1
 """
 )
 
+ASIDE: Final = Script(
+    _PLACES
+    + r"""
+-- ARGV: 1 how many, 2 bytes of them. Keys, and why with the record.
+local found, bytes, at = {}, 0, '0'
+repeat
+  local page = redis.call('HSCAN', at_jx, at, 'COUNT', 100)
+  at = page[1]
+  for i = 1, #page[2], 2 do
+    if #found < 2 * ARGV[1] and bytes < tonumber(ARGV[2]) then
+      found[#found + 1] = page[2][i]
+      found[#found + 1] = page[2][i + 1]
+      bytes = bytes + #page[2][i + 1]
+    end
+  end
+until at == '0' or #found >= 2 * ARGV[1] or bytes >= tonumber(ARGV[2])
+return found
+"""
+)
+
 RETRY: Final = Script(
     _PLACES
     + r"""

@@ -40,6 +40,12 @@ _BELOW: Final = (
     " FROM tenants t CROSS JOIN entries e ON e.tenant = t.id"
     " WHERE t.id = ? AND e.q < ? ORDER BY e.q LIMIT ?"
 )
+_CHANGES_BELOW: Final = (
+    f"SELECT CASE WHEN {KILLER} IS NULL AND e.q >= t.floor THEN t.sweep ELSE -1 END,"
+    " e.journal, e.number FROM tenants t CROSS JOIN changes e ON e.tenant = t.id"
+    " WHERE t.id = ? AND e.q >= 0 AND e.q < ? LIMIT ?"
+)
+_LIFT_CHANGE: Final = "UPDATE changes SET q = ? WHERE journal = ? AND number = ?"
 
 
 class Upkeep:
@@ -109,7 +115,12 @@ def _sweep(transaction: Transaction) -> bool:
         "UPDATE entries SET q = ? WHERE tenant = ? AND key = ?",
         [(state.sweep, state.id, key) for void, key, *_ in below if not void],
     )
-    if len(below) == CHUNK:
+    # What is journaled is lifted in the same way; what is void stays void, and stays there.
+    changes = transaction.connection.execute(
+        _CHANGES_BELOW, (state.id, state.sweep, CHUNK)
+    ).fetchall()
+    transaction.connection.executemany(_LIFT_CHANGE, changes)
+    if CHUNK in (len(below), len(changes)):
         return True
     # Nothing is left below, in this very transaction: fills under older leases are refused now.
     state.floor = max(state.floor, state.sweep)

@@ -96,7 +96,7 @@ _ADDED: Final = (
     " key TEXT NOT NULL, tenant INTEGER NOT NULL, q INTEGER NOT NULL, put INTEGER NOT NULL,"
     " claimed REAL NOT NULL, size INTEGER NOT NULL, names TEXT NOT NULL, envelope BLOB NOT NULL,"
     " UNIQUE (journal, number), UNIQUE (journal, key))",
-    "CREATE INDEX IF NOT EXISTS changes_by_tenant ON changes (tenant)",
+    "CREATE INDEX IF NOT EXISTS changes_by_tenant ON changes (tenant, q)",
     "CREATE TABLE IF NOT EXISTS aside (journal INTEGER NOT NULL, number INTEGER NOT NULL,"
     " key TEXT NOT NULL, tenant INTEGER NOT NULL, q INTEGER NOT NULL, put INTEGER NOT NULL,"
     " size INTEGER NOT NULL, names TEXT NOT NULL, envelope BLOB NOT NULL, why TEXT NOT NULL,"
