@@ -11,6 +11,7 @@ SQLAlchemy is imported when it is used (the extra `sql`).
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -82,10 +83,15 @@ class Target:
         self._engine: AsyncEngine | None = None
         self._dialect: Dialect = "sqlite"
         self._ready = False
+        self._here: tuple[int, asyncio.AbstractEventLoop] | None = None
 
     # --- the connection -----------------------------------------------------------------------
 
     def _opened(self) -> AsyncEngine:
+        here = os.getpid(), asyncio.get_running_loop()
+        if here != self._here:
+            self._forget()
+            self._here = here
         if self._engine is None:
             self._engine = opened(self._given)
             name = self._engine.dialect.name
@@ -100,8 +106,8 @@ class Target:
         if engine is not None and engine is not self._given:
             await engine.dispose()
 
-    def forget(self) -> None:
-        """After a fork: the connections are the parent's."""
+    def _forget(self) -> None:
+        """After a fork, and on another event loop: the connections are those of before."""
         engine, self._engine, self._ready = self._engine, None, False
         if engine is not None and engine is not self._given:
             engine.sync_engine.dispose(close=False)

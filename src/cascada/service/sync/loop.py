@@ -1,0 +1,344 @@
+"""The sync of one service: rounds that write what its journal holds to the application's database.
+
+A round claims the oldest changes, lets `target` write them, and takes from the journal what is
+there; it ends with what was journaled when it began. Several processes may do so on one journal:
+a claim keeps them apart, and where one ended too early, the numbers that the target compares.
+What cannot be written is set aside, and what could not be written now waits for the next round.
+
+`CacheService` has one of each cache. It must never take a change from the journal before the
+database has it, or a cache that must not answer with its value has let go of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from cascada.engine.engine import Engine
+from cascada.engine.home.ready import when_ready
+from cascada.engine.journal import KeptJournal
+from cascada.model.errors import CorruptEntry, TierUnavailable
+from cascada.model.names import key_name
+from cascada.service.sync.records import (
+    Conflict,
+    Fill,
+    Known,
+    Outcome,
+    Poison,
+    Record,
+    SyncFailed,
+)
+from cascada.service.sync.report import SyncCounts, SyncProgress, SyncReport, Tally, Unwritable
+from cascada.service.sync.target import Target
+from cascada.tiers.capabilities import Backlog, Change
+
+AT_ONCE: Final = 500
+"""Changes that are claimed and written together."""
+
+CLAIM: Final = 30.0
+"""Seconds after which others may write what somebody has claimed: longer than a batch takes."""
+
+FIRST_PAUSE: Final = 10.0
+LONGEST_PAUSE: Final = 60.0
+"""Seconds before a round that failed is tried again, which grow."""
+
+LOOK_EVERY: Final = 5.0
+"""Seconds between two looks at how long changes have waited."""
+
+DRAIN: Final = 10.0
+"""Seconds that stopping waits for what is in the journal; the rest is for whoever comes next."""
+
+TURN_BYTES: Final = 256 * 1024
+"""Of values that are decoded before others have a turn on the event loop."""
+
+LOGGED: Final = 10
+"""Changes that were set aside, of one round, that the log names."""
+
+logger = logging.getLogger("cascada")
+
+
+class SyncLoop:
+    """See the module's text. `interval`: seconds between two rounds, asked anew for each.
+    `on_progress` is told after each batch."""
+
+    def __init__(
+        self,
+        service: str,
+        engine: Engine,
+        journal: KeptJournal,
+        target: Target,
+        *,
+        interval: Callable[[], float],
+        on_progress: Callable[[SyncProgress], None] | None = None,
+    ) -> None:
+        self.life = engine.life
+        self.counts = SyncCounts()
+        self.task: asyncio.Task[None] | None = None
+        self.last: SyncReport | None = None
+        self.last_sync: datetime | None = None
+        """When the last round ended in which nothing failed."""
+        self._service = service
+        self._engine = engine
+        self._clock = engine.clock
+        self._journal = journal
+        self._target = target
+        self._interval = interval
+        self._on_progress = on_progress
+        self._backlog: Backlog | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def _begin(self) -> None:
+        """What belongs to an event loop, anew on another one."""
+        if self._loop is not (loop := asyncio.get_running_loop()):
+            self._loop = loop
+            self._turn = asyncio.Lock()
+            self._stopping = asyncio.Event()
+            self._next: asyncio.Task[SyncReport] | None = None
+            self.task = None
+
+    @property
+    def lag_seconds(self) -> float:
+        """How long the oldest change that waits has waited, by the last look; 0: none does."""
+        oldest = 0 if self._backlog is None else self._backlog.oldest
+        # A journal's numbers are microseconds of the clock.
+        return max(0.0, self._clock.time() - oldest / 1e6) if oldest else 0.0
+
+    @property
+    def waiting(self) -> int:
+        """Changes that wait, by the last look."""
+        return 0 if self._backlog is None else self._backlog.changes
+
+    # --- its life -----------------------------------------------------------------------------
+
+    @when_ready
+    async def start(self) -> None:
+        """Begin with a round at once. Nothing if it runs already."""
+        self._begin()
+        if self.task is not None and not self.task.done():
+            return
+        self._stopping.clear()
+        self.task = self._engine.stack.background.run_aside(self._run(), "sync")
+        logger.info("sync of %s begun, every %g seconds", self._service, self._interval())
+
+    @when_ready
+    async def stop(self) -> None:
+        """End it, with a last round for what waits. Nothing if it does not run."""
+        self._begin()
+        task, self.task = self.task, None
+        if task is None or task.done():
+            return
+        self._stopping.set()
+        try:
+            async with asyncio.timeout(DRAIN):
+                await asyncio.shield(self._joined())
+        except (TimeoutError, TierUnavailable):
+            pass
+        task.cancel()
+        await asyncio.wait([task])
+        if self.waiting:
+            logger.warning(
+                "sync of %s stopped with %d changes in the journal, for whoever syncs next",
+                self._service,
+                self.waiting,
+            )
+        await self._target.aclose()
+        logger.info("sync of %s stopped", self._service)
+
+    @when_ready
+    async def sync_now(self) -> SyncReport:
+        """One round, after the one that may be under way; who comes meanwhile shares it."""
+        self._begin()
+        # Once begun it is carried out, whoever is cancelled.
+        return await asyncio.shield(self._joined())
+
+    def _joined(self) -> asyncio.Task[SyncReport]:
+        if self._next is None or self._next.done():
+            self._next = self._engine.stack.background.answer(self._take_turn(), "sync round")
+        return self._next
+
+    async def _take_turn(self) -> SyncReport:
+        async with self._turn:
+            self._next = None
+            return await self._round()
+
+    async def _run(self) -> None:
+        pause = 0.0
+        while not self._stopping.is_set():
+            try:
+                finished = (await asyncio.shield(self._joined())).finished
+            except Exception:
+                logger.exception("a round of the sync of %s broke off", self._service)
+                finished = False
+            pause = 0.0 if finished else min(max(2 * pause, FIRST_PAUSE), LONGEST_PAUSE)
+            if not finished:
+                logger.error("sync of %s: next try in %g seconds", self._service, pause)
+            await self._rest(pause or self._interval())
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait, and look now and then how much waits in the journal."""
+        until = self._clock.monotonic() + seconds
+        while (left := until - self._clock.monotonic()) > 0:
+            try:
+                async with asyncio.timeout(min(left, LOOK_EVERY)):
+                    await self._stopping.wait()
+                return
+            except TimeoutError:
+                await self.look()
+
+    @when_ready
+    async def look(self) -> None:
+        """Ask the journal how much waits; where it does not answer, the last answer stands."""
+        with suppress(TierUnavailable):
+            self._backlog = await self._journal.backlog()
+            self.counts.set_aside = self._backlog.set_aside
+
+    # --- what was set aside -------------------------------------------------------------------
+
+    async def aside(self, most: int) -> list[Unwritable]:
+        """What was set aside, the oldest first."""
+        return [_unwritable(each.change, each.why) for each in await self._journal.aside(most)]
+
+    async def retry(self, keys: Sequence[Any] | None) -> int:
+        """Let what was set aside wait once more; how many do."""
+        return await self._journal.retry(keys)
+
+    # --- a round ------------------------------------------------------------------------------
+
+    async def _round(self) -> SyncReport:
+        began, tally = self._clock.monotonic(), Tally()
+        held: list[Change] = []
+        try:
+            await self._write_all(tally, held, began)
+        except TierUnavailable as error:
+            tally.failed(SyncFailed("connection", f"the journal does not answer: {error}"))
+        with suppress(TierUnavailable):
+            # Held so far: else they would have been the oldest again, and kept all others waiting.
+            await self._journal.release(held)
+        await self.look()
+        seconds = self._clock.monotonic() - began
+        report = tally.report(self._service, seconds, self.waiting, self.lag_seconds)
+        self.counts.add(report)
+        self.last = report
+        if report.finished:
+            self.last_sync = datetime.fromtimestamp(self._clock.time(), UTC)
+        self._log(report)
+        return report
+
+    async def _write_all(self, tally: Tally, held: list[Change], began: float) -> None:
+        newest = (await self._journal.backlog()).newest
+        while changes := await self._journal.claim(AT_ONCE, CLAIM):
+            away = await self._write(changes, tally, held)
+            if self._on_progress is not None:
+                await self._progress(tally, began)
+            if away or changes[-1].number > newest:
+                return
+
+    async def _progress(self, tally: Tally, began: float) -> None:
+        await self.look()
+        seconds = self._clock.monotonic() - began
+        progress = SyncProgress(self._service, tally.done, self.waiting, seconds)
+        try:
+            assert self._on_progress is not None
+            self._on_progress(progress)
+        except Exception:
+            logger.exception("on_progress of the sync of %s failed", self._service)
+
+    async def _write(self, changes: Sequence[Change], tally: Tally, held: list[Change]) -> bool:
+        """One batch; whether the database is away."""
+        records = await self._records(changes)
+        sound = [each for each in records if isinstance(each, Record)]
+        written = iter(await self._target.write(sound))
+        answers = [next(written) if isinstance(each, Record) else each for each in records]
+        done, aside, unread = [], [], []
+        for change, answer in zip(changes, answers, strict=True):
+            if isinstance(answer, SyncFailed):
+                held.append(change)
+            elif isinstance(answer, Poison):
+                aside.append((change, answer))
+            else:
+                tally.count(answer)
+                done.append(change)
+                if _is_unread(answer):
+                    unread.append(change)
+        await self._let_go(unread)
+        if done:
+            await self._journal.done(done)
+        for change, poison in aside:
+            why = f"{poison.cause}: {poison.sentence}"
+            await self._journal.set_aside(change, why)
+            tally.put_aside(_unwritable(change, why))
+        failures = {id(each): each for each in answers if isinstance(each, SyncFailed)}
+        for failure in failures.values():
+            tally.failed(failure)
+        return any(each.cause in ("connection", "timeout") for each in failures.values())
+
+    async def _records(self, changes: Sequence[Change]) -> list[Record | Poison]:
+        records: list[Record | Poison] = []
+        size = 0
+        for change in changes:
+            records.append(self._record(change))
+            size += len(change.entry.data) + 1024
+            if size > TURN_BYTES:
+                size = 0
+                await asyncio.sleep(0)
+        return records
+
+    def _record(self, change: Change) -> Record | Poison:
+        key, entry = change.key, change.entry
+        if change.fault:
+            return Poison("constraint", change.fault)
+        value = None
+        if not change.removed:
+            try:
+                value = self._engine.stack.codec.decode(entry.data, entry.codec, entry.flags)
+            except CorruptEntry as error:
+                return Poison("constraint", str(error))
+        return Record(
+            change.number, key.tenant, key.resource_id, value, change.after_miss, change.removed
+        )
+
+    async def _let_go(self, changes: Sequence[Change]) -> None:
+        """Let the cache forget what is not what the database has, in all processes."""
+        by_tenant: dict[str, list[str]] = {}
+        for change in changes:
+            by_tenant.setdefault(change.key.tenant, []).append(key_name(change.key))
+        for names in by_tenant.values():
+            await self._engine.invalidate(names, strict=False)
+
+    # --- the log ------------------------------------------------------------------------------
+
+    def _log(self, report: SyncReport) -> None:
+        name = self._service
+        for each in report.unwritable[:LOGGED]:
+            logger.error("sync of %s: %s is set aside: %s", name, each.key, each.reason)
+        if report.set_aside > LOGGED:
+            logger.error("sync of %s: %d changes were set aside", name, report.set_aside)
+        for strategy, times in report.conflicts.items():
+            logger.warning("sync of %s: %d conflicts, decided by %s", name, times, strategy)
+        if not report.finished:
+            logger.error("sync of %s failed: %s", name, report.why)
+        rows = report.written
+        some = rows or report.conflicts or report.stale_fills
+        level = logging.INFO if some else logging.DEBUG
+        logger.log(level, "sync of %s: %d rows in %.2f seconds", name, rows, report.seconds)
+
+
+def _is_unread(outcome: Outcome) -> bool:
+    """Whether the database has something else than the cache."""
+    match outcome:
+        case Known(unread=unread):
+            return unread
+        case Fill(stale=stale):
+            return stale
+        case Conflict(kept=kept):
+            return kept != "cache"
+    return False
+
+
+def _unwritable(change: Change, why: str) -> Unwritable:
+    cause, _, reason = why.partition(": ")
+    return Unwritable(change.key.tenant, change.key.resource_id, change.number, cause, reason)
