@@ -7,9 +7,9 @@ keys it has. How long a value lives that is set without a ttl is judged by the h
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime, tzinfo
-from typing import Any, Final, Literal, NoReturn, TypeVar, overload
+from collections.abc import Callable, Mapping, Sequence
+from datetime import tzinfo
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, overload
 from zoneinfo import ZoneInfo
 
 from cascada.api import settings as variables
@@ -20,8 +20,9 @@ from cascada.api.tenant.handle import Tenant
 from cascada.codecs.digest import generate_resource_id_hash
 from cascada.engine.engine import Engine
 from cascada.engine.loading.loaders import Terms
+from cascada.engine.writing.journaled import removal
 from cascada.model.door import arguments
-from cascada.model.errors import BadInput, Misuse
+from cascada.model.errors import BadInput
 from cascada.model.keys import Id
 from cascada.model.names import type_name
 from cascada.model.ttl import Duration
@@ -29,7 +30,15 @@ from cascada.service.hours import HourlyAccess
 from cascada.service.metrics import CacheMetrics, Counted
 from cascada.service.settings import Settings, whole
 from cascada.service.sharing import Shared, shared_of
+from cascada.service.sync.conflicts import Conflicts
+from cascada.service.sync.face import Syncing
+from cascada.service.sync.mapping import Mapping as TableMapping
+from cascada.service.sync.report import SyncProgress
+from cascada.service.synced import Synced
 from cascada.service.types import declared, fitting
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 T = TypeVar("T")
 
@@ -44,7 +53,7 @@ LONGEST_GROUP: Final = 512
 _GLOB: Final = frozenset("*?[")
 
 
-class CacheService:
+class CacheService(Synced):
     """Document V's cache service. Making one opens nothing, and needs no tenant and no server.
 
     sync_interval: seconds between two rounds of the sync (None: REDIS_SYNC_INTERVAL, else 300).
@@ -54,9 +63,14 @@ class CacheService:
     process's local time). types: what the values of a group are, by group: a value that does not
     fit its type is refused before it is stored.
 
+    database: where the sync writes, PostgreSQL or SQLite, as a URL or as SQLAlchemy's AsyncEngine
+    (None: into the database that is a tier of the cache). mappings: which keys are rows of tables
+    of the application; the others go to `cascada.service_entries`. conflicts: whose a row is that
+    others have changed, "database_wins", "last_write_wins", "cache_wins" or a function of both rows
+    that returns the one to write. on_sync_progress is told after each batch.
+
     `settings` may be changed while it runs (`Settings` says what is there); DEFAULT_TTL begins as
-    the default ttl of `cache`, if that says one, else as REDIS_CACHE_TTL. `sync_task` is the task
-    of the sync, while that runs.
+    the default ttl of `cache`, if that says one, else as REDIS_CACHE_TTL.
     """
 
     def __init__(
@@ -68,12 +82,15 @@ class CacheService:
         count: Accesses = "writes",
         time_zone: tzinfo | str | None = None,
         types: Mapping[str, Any] | None = None,
+        database: str | AsyncEngine | None = None,
+        mappings: Sequence[TableMapping] = (),
+        conflicts: Conflicts = "database_wins",
+        on_sync_progress: Callable[[SyncProgress], None] | None = None,
     ) -> None:
         if sync_interval is None:
             sync_interval = variables.variable("REDIS_SYNC_INTERVAL")
         self.sync_interval = whole(arguments.seconds(sync_interval, "sync_interval"))
         self.name = _named(name)
-        self.sync_task: Any = None
         if cache is not None:
             arguments.instance(cache, "cache", Cache, "a Cache, or None for the default one")
         self._cache = cache
@@ -83,7 +100,16 @@ class CacheService:
         self._settings = Settings(_default_ttl(cache))
         self._data_type = f"service.{self.name}"
         self._known: tuple[Engine, Shared] | None = None
-        self._last_sync: datetime | None = None
+        self._sync = Syncing(
+            self.name,
+            self._data_type,
+            lambda: self._engine,
+            lambda: self.sync_interval,
+            database=database,
+            mappings=mappings,
+            conflicts=conflicts,
+            on_progress=on_sync_progress,
+        )
 
     def __repr__(self) -> str:
         return f"CacheService(name={self.name!r}, sync_interval={self.sync_interval!r})"
@@ -120,7 +146,13 @@ class CacheService:
         return hit.value if hit else default
 
     async def set(
-        self, key: Id, value: Any, ttl: Duration | None = None, *, type: Any = None
+        self,
+        key: Id,
+        value: Any,
+        ttl: Duration | None = None,
+        *,
+        type: Any = None,
+        fetched: bool = False,
     ) -> bool:
         """Store a value; whether it was accepted.
 
@@ -129,6 +161,10 @@ class CacheService:
         SerializationError, which names the place in it. After a miss of the key in this task,
         nothing is stored if the key was invalidated in between. None as a value only removes what
         is there.
+
+        With a sync, True says that the value is in the journal, and will be written to the
+        database; False, that it is not (the journal is full, or its tier does not answer). fetched:
+        it was read there, and is not to be written.
         """
         name = arguments.identity(key, "key")
         lasts = None if ttl is None else arguments.duration(ttl, zero=True)
@@ -141,16 +177,25 @@ class CacheService:
         stored = Terms(self.adaptive_ttl() if lasts is None else lasts, tags)
         wanted = self._types.get(group or "") if type is None else engine.declared(type)
         request = handle._request(self._data_type, name)
+        request.journal, request.fetched = self._sync.journal, arguments.flag(fetched, "fetched")
         entry = fitting(engine, request, value, stored, wanted)
         shared.record(name)
         return await engine.set(request, entry, stored)
 
-    async def delete(self, key: Id) -> bool:
+    async def delete(self, key: Id, *, row: bool = False) -> bool:
         """Remove a key from the cache, in every tier and process; True if it was there.
 
-        A row of a database is not touched.
+        row: its row in the database goes, too, by the sync (a mapping says how); True then says
+        that this is in the journal.
         """
-        return await self._handle().delete(self._data_type, arguments.identity(key, "key"))
+        name, handle = arguments.identity(key, "key"), self._handle()
+        if not arguments.flag(row, "row"):
+            return await handle.delete(self._data_type, name)
+        request = handle._request(self._data_type, name)
+        self._sync.loop()  # who asks for that wants it written
+        request.journal = self._sync.journal
+        engine = handle._engine
+        return await engine.set(request, removal(engine.stack, request))
 
     async def clear(self, pattern: str = "*") -> Counted:
         """Remove what the pattern matches of the current tenant's keys of this service; how many.
@@ -214,26 +259,8 @@ class CacheService:
             hit_rate=hits / (hits + misses) if hits + misses else 0.0,
             memory_usage_bytes=engine.stack.memory.records.size_of(self._data_type),
             keys_count=Counted(keys, exact=False),
-            last_sync=self._last_sync,
+            last_sync=self.last_sync,
         )
-
-    # --- the sync -----------------------------------------------------------------------------
-
-    async def start_sync(self) -> None:
-        """Begin to write what is set to the application's database, every `sync_interval` seconds.
-
-        Misuse where the cache is in memory alone: nothing there would outlive the process, so that
-        nothing can be promised to be written.
-        """
-        self._refuse_to_sync()
-
-    def _refuse_to_sync(self) -> NoReturn:
-        if not self._engine.stack.lower:
-            raise Misuse(
-                "this cache is in memory alone, and what is set would be lost before it is written "
-                "to a database; give it a `database` (or a `redis`) that keeps it until then"
-            )
-        raise Misuse("this version of cascada has no sync yet; do not call start_sync")
 
     # --- what it stands on --------------------------------------------------------------------
 

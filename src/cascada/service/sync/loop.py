@@ -182,12 +182,12 @@ class SyncLoop:
         """Wait, and look now and then how much waits in the journal."""
         until = self._clock.monotonic() + seconds
         while (left := until - self._clock.monotonic()) > 0:
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(min(left, LOOK_EVERY)):
                     await self._stopping.wait()
+            if self._stopping.is_set():
                 return
-            except TimeoutError:
-                await self.look()
+            await self.look()
 
     @when_ready
     async def look(self) -> None:

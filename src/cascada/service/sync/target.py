@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -46,7 +47,8 @@ _DRIVERS: Final = {
     "postgres": "postgresql+asyncpg",
     "postgresql": "postgresql+asyncpg",
 }
-_ACCEPTED: Final = (
+SCHEMES: Final = (*_DRIVERS, *_DRIVERS.values())
+ACCEPTED: Final = (
     "a URL such as postgresql://user@host/name or sqlite:///file.db, or SQLAlchemy's AsyncEngine"
 )
 _LOCK: Final = 0x6361736361646101
@@ -96,7 +98,7 @@ class Target:
             self._engine = opened(self._given)
             name = self._engine.dialect.name
             if name not in ("postgresql", "sqlite"):
-                raise arguments.refused("database", name, _ACCEPTED)
+                raise arguments.refused("database", name, ACCEPTED)
             self._dialect = "postgresql" if name == "postgresql" else "sqlite"
         return self._engine
 
@@ -276,6 +278,12 @@ def _failure(error: Exception) -> SyncFailed:
     return found if isinstance(found, SyncFailed) else SyncFailed("schema", str(found))
 
 
+def is_engine(given: object) -> bool:
+    """Whether it is an engine of SQLAlchemy's, which is not imported for that."""
+    module = sys.modules.get("sqlalchemy.ext.asyncio")
+    return module is not None and isinstance(given, module.AsyncEngine)
+
+
 def opened(database: str | AsyncEngine) -> AsyncEngine:
     """The engine of a URL; one that was given as it is. MissingExtra without SQLAlchemy."""
     try:
@@ -293,7 +301,7 @@ def opened(database: str | AsyncEngine) -> AsyncEngine:
         url = None
     if url is None or url.drivername not in _DRIVERS.values():
         # Not shown: it may hold a password.
-        raise BadInput(f"database holds something else (not shown here); pass {_ACCEPTED}")
+        raise BadInput(f"database holds something else (not shown here); pass {ACCEPTED}")
     if url.get_backend_name() == "sqlite":
         return create_async_engine(url, connect_args={"timeout": CONNECT})
     if (mode := url.query.get("sslmode")) is not None:

@@ -117,6 +117,11 @@ class SqliteTier:
 
     # --- the tier contract ------------------------------------------------------------------
 
+    @property
+    def path(self) -> Path:
+        """Of its file."""
+        return self._path
+
     async def read(self, keys: Sequence[Key]) -> list[Found | Missing]:
         answers = await by_chunks(self._read, keys)
         if len(keys) > CHUNK:

@@ -1,0 +1,139 @@
+"""What a `CacheService` has of the sync: where it writes to, and a loop on the engine used.
+
+Making one opens nothing. It must never journal what nobody is to write anywhere: such a journal
+would only fill up. So sets are journaled once a database or mappings are given, or `start` or `now`
+was called.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary, WeakSet
+
+from cascada.engine.engine import Engine
+from cascada.model.door import arguments
+from cascada.model.door.secret import Url, hidden
+from cascada.model.errors import Misuse
+from cascada.model.keys import Key
+from cascada.service.sync import mapping
+from cascada.service.sync.conflicts import Strategy, strategy
+from cascada.service.sync.loop import SyncLoop
+from cascada.service.sync.mapping import Mapping
+from cascada.service.sync.report import SyncProgress
+from cascada.service.sync.target import ACCEPTED, SCHEMES, Target, is_engine
+from cascada.tiers.sqlite.tier import SqliteTier
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+_IN_MEMORY: Final = (
+    "this cache is in memory alone, and what is set would be lost before it is written "
+    "to a database; give it a `database` (or a `redis`) that keeps it until then"
+)
+_NO_DATABASE: Final = (
+    "there is no database to write to; pass CacheService(database=...) a URL such as "
+    "postgresql://user@host/name"
+)
+
+_loops: Final[WeakKeyDictionary[Engine, WeakSet[SyncLoop]]] = WeakKeyDictionary()
+
+
+def loops_of(engine: Engine) -> Iterator[SyncLoop]:
+    """The syncs of all services that were used on this engine: what metrics read."""
+    yield from tuple(_loops.get(engine, ()))
+
+
+class Syncing:
+    """Of one service. `engine`: the one that it is a face of now; `interval`: seconds between two
+    rounds, as of now."""
+
+    def __init__(
+        self,
+        name: str,
+        data_type: str,
+        engine: Callable[[], Engine],
+        interval: Callable[[], float],
+        *,
+        database: Any,
+        mappings: Sequence[Mapping],
+        conflicts: Any,
+        on_progress: Callable[[SyncProgress], None] | None,
+    ) -> None:
+        self._name = name
+        self._data_type = data_type
+        self._engine = engine
+        self._interval = interval
+        self._database = _database(database)
+        self._mappings = mapping.mappings(mappings)
+        self._strategy: Strategy = strategy(conflicts)
+        self._on_progress = (
+            None
+            if on_progress is None
+            else arguments.plain_function(on_progress, "on_sync_progress", "a plain function")
+        )
+        self._wanted = self._database is not None or bool(self._mappings)
+        self._known: tuple[Engine, SyncLoop] | None = None
+
+    @property
+    def journal(self) -> str | None:
+        """What sets are journaled as; None: they are not."""
+        return self._data_type if self._wanted else None
+
+    @property
+    def known(self) -> SyncLoop | None:
+        """The loop, if one was needed so far."""
+        return None if self._known is None else self._known[1]
+
+    def loop(self) -> SyncLoop:
+        """The loop on the engine that is used now. Misuse where nothing could be synced."""
+        engine = self._engine()
+        if self._known is None or self._known[0] is not engine:
+            if not engine.stack.lower:
+                raise Misuse(_IN_MEMORY)
+            journal = engine.journal(self._data_type)
+            if journal is None:
+                raise Misuse("no tier of this cache keeps a journal; give it a `database`")
+            target = Target(
+                self._place(engine),
+                namespace=engine.options.namespace,
+                service=self._name,
+                mappings=self._mappings,
+                strategy=self._strategy,
+                tenant=os.environ.get("CASCADA_TENANT") or None,
+            )
+            made = SyncLoop(
+                self._name,
+                engine,
+                journal,
+                target,
+                interval=self._interval,
+                on_progress=self._on_progress,
+            )
+            _loops.setdefault(engine, WeakSet()).add(made)
+            self._known = engine, made
+        self._wanted = True
+        return self._known[1]
+
+    def _place(self, engine: Engine) -> Any:
+        """The database that was given, else the one that is a tier of the cache."""
+        if self._database is not None:
+            return self._database.reveal() if isinstance(self._database, Url) else self._database
+        for tier in engine.stack.lower:
+            if isinstance(tier.tier, SqliteTier):
+                return f"sqlite:///{tier.tier.path}"
+        raise Misuse(_NO_DATABASE)
+
+    def key(self, tenant: str, name: str) -> Key:
+        return Key(tenant, self._data_type, None, None, None, name)
+
+
+def _database(given: Any) -> Url | AsyncEngine | None:
+    """A URL, hidden (it may hold a password), or an engine of SQLAlchemy's."""
+    if given is None or is_engine(given):
+        return given  # type: ignore[no-any-return]  # as just seen
+    url: Url = arguments.secret(hidden(given, Url), "database", ACCEPTED, Url)
+    if url.reveal().partition("://")[0] not in SCHEMES:
+        raise arguments.refused("database", url, ACCEPTED)
+    return url

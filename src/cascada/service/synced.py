@@ -1,0 +1,65 @@
+"""The calls of `CacheService` that are about its sync (`sync/loop.py` is what they call)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from cascada.api.context import current_tenant
+from cascada.model.door import arguments
+from cascada.model.keys import Id
+from cascada.service.sync.face import Syncing
+from cascada.service.sync.report import SyncReport, Unwritable
+
+
+class Synced:
+    """The base of `CacheService`, which makes `_sync`."""
+
+    _sync: Syncing
+
+    async def start_sync(self) -> None:
+        """Begin to write what is set to the application's database: at once, and then every
+        `sync_interval` seconds, for all tenants. Nothing if it runs already.
+
+        Misuse where the cache is in memory alone (nothing there would outlive the process, so that
+        nothing can be promised to be written), and where there is no database to write to.
+        """
+        await self._sync.loop().start()
+
+    async def stop_sync(self) -> None:
+        """End the sync, with a last round that takes at most 10 s; what is left stays in the
+        journal. Nothing if it does not run."""
+        if self._sync.known is not None:
+            await self._sync.known.stop()
+
+    async def sync_now(self) -> SyncReport:
+        """Write what waits now; what came of it. What fails is in the report, and not raised."""
+        return await self._sync.loop().sync_now()
+
+    async def sync_set_aside(self, most: int = 100) -> list[Unwritable]:
+        """Changes that can never be written as they are, the oldest first, and why."""
+        return await self._sync.loop().aside(arguments.integer(most, "most", 1))
+
+    async def sync_retry(self, keys: Sequence[Id] | None = None) -> int:
+        """Let what was set aside be tried again, of these keys of the current tenant, or (None) of
+        all keys and tenants; how many changes that are."""
+        if keys is None:
+            return await self._sync.loop().retry(None)
+        names, tenant = arguments.ids(keys, "keys"), arguments.tenant(current_tenant())
+        return await self._sync.loop().retry([self._sync.key(tenant, name) for name in names])
+
+    @property
+    def sync_task(self) -> Any:
+        """The task of the sync; None while it does not run."""
+        return None if self._sync.known is None else self._sync.known.task
+
+    @property
+    def sync_lag(self) -> float:
+        """Seconds that the oldest change has waited to be written, by the last look."""
+        return 0.0 if self._sync.known is None else self._sync.known.lag_seconds
+
+    @property
+    def last_sync(self) -> datetime | None:
+        """When a round of this process's sync ended well last."""
+        return None if self._sync.known is None else self._sync.known.last_sync
