@@ -90,6 +90,9 @@ if TYPE_CHECKING:
     from cascada.model.ttl import get_ttl_for_data_type as get_ttl_for_data_type
     from cascada.service.metrics import CacheMetrics as CacheMetrics
     from cascada.service.service import CacheService as CacheService
+    from cascada.service.sync.mapping import Mapping as Mapping
+    from cascada.service.sync.report import SyncProgress as SyncProgress
+    from cascada.service.sync.report import SyncReport as SyncReport
 
 __version__ = "0.1.0"
 
@@ -165,6 +168,8 @@ _NAMES = {
     """,
     "service.metrics": "CacheMetrics",
     "service.service": "CacheService",
+    "service.sync.mapping": "Mapping",
+    "service.sync.report": "SyncProgress SyncReport",
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 

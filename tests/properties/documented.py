@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from cascada import Mapping
+
+MAPPING: Final = Mapping("p:", "t", ["a"], tenant="t")
+
 DOCUMENTED: Final[dict[str, dict[str, Any]]] = {
     **{f"CacheManager.{name}": {} for name in (
         "delete", "get", "get_agent_config", "get_counter", "get_embedding", "get_instance",
@@ -30,9 +34,17 @@ DOCUMENTED: Final[dict[str, dict[str, Any]]] = {
     "get_cache_analytics": {},
     "CacheService": {
         "sync_interval": 60.0, "name": "n", "count": "all", "time_zone": "UTC",
-        "types": {"x": str},
+        "types": {"x": str}, "database": "sqlite:///x.db", "mappings": [MAPPING],
+        "conflicts": "cache_wins", "on_sync_progress": print,
     },
-    **{f"CacheService.{name}": {"key": "k1"} for name in ("delete", "get", "set")},
+    **{f"CacheService.{name}": {"key": "k1", "fetched": False, "row": False}
+       for name in ("delete", "get", "set")},
+    "CacheService.sync_set_aside": {"most": 9}, "CacheService.sync_retry": {"keys": ["k1"]},
+    "Mapping": {
+        "prefix": "p:", "table": "t", "columns": ["a"], "version_column": "v", "key_column": "k",
+        "tenant_column": None, "tenant": "t", "writes": True, "on_delete": "soft",
+        "deleted_column": "d", "conflicts": "cache_wins",
+    },
     "CacheService.adaptive_ttl": {}, "CacheService.is_peak_hour": {"hour": 9},
     "CacheService.clear": {"pattern": "k1"}, "CacheService.get_metrics": {},
 }  # fmt: skip

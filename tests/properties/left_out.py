@@ -30,7 +30,9 @@ LEFT_OUT: Final[dict[str, str]] = {
     **{f"{kind}.{name}": "it waits in its thread for the async form, which is covered"
        for kind, name in WAITING},
     "CacheMetrics": _RESULT,
-    "CacheService.start_sync": "it takes no arguments",
+    **{f"CacheService.{name}": "it takes no arguments"
+       for name in ("start_sync", "stop_sync", "sync_now")},
+    **dict.fromkeys(("SyncReport", "SyncProgress"), _RESULT),
     "Cache.aclose": "it ends the cache and takes no arguments",
     "Cache.reset": "it ends the cache and takes no arguments",
     "reset": "it ends the cache and takes no arguments",

@@ -2,7 +2,7 @@
 
 from typing import Any, assert_type
 
-from cascada import Cache, CacheMetrics, CacheService
+from cascada import Cache, CacheMetrics, CacheService, Mapping, SyncReport
 
 
 async def use() -> None:
@@ -16,3 +16,15 @@ async def use() -> None:
     assert_type(await service.get_metrics(), CacheMetrics)
     assert_type(service.adaptive_ttl(), float)
     assert_type(service.is_peak_hour(9), bool)
+
+
+async def synced() -> None:
+    table = Mapping("k:", "public.ks", {"a": "b"}, "version", on_delete="soft")
+    service = CacheService(database="sqlite:///app.db", mappings=[table], conflicts="cache_wins")
+    CacheService(mappings=(table,), conflicts=lambda mine, theirs: mine | (theirs or {}))
+    await service.start_sync()
+    assert_type(await service.set("k:1", {"a": 1}, fetched=True), bool)
+    assert_type(await service.delete("k:1", row=True), bool)
+    assert_type(await service.sync_now(), SyncReport)
+    assert_type(await service.sync_retry(["k:1"]), int)
+    await service.stop_sync()

@@ -186,13 +186,15 @@ class CacheService(Synced):
         """Remove a key from the cache, in every tier and process; True if it was there.
 
         row: its row in the database goes, too, by the sync (a mapping says how); True then says
-        that this is in the journal.
+        that this is in the journal, False that it is not.
         """
         name, handle = arguments.identity(key, "key"), self._handle()
         if not arguments.flag(row, "row"):
             return await handle.delete(self._data_type, name)
+        if self._sync.if_any() is None:
+            await handle.delete(self._data_type, name)
+            return False
         request = handle._request(self._data_type, name)
-        self._sync.loop()  # who asks for that wants it written
         request.journal = self._sync.journal
         engine = handle._engine
         return await engine.set(request, removal(engine.stack, request))

@@ -39,15 +39,19 @@ class Synced:
 
     async def sync_set_aside(self, most: int = 100) -> list[Unwritable]:
         """Changes that can never be written as they are, the oldest first, and why."""
-        return await self._sync.loop().aside(arguments.integer(most, "most", 1))
+        most = arguments.integer(most, "most", 1)
+        loop = self._sync.if_any()
+        return [] if loop is None else await loop.aside(most)
 
     async def sync_retry(self, keys: Sequence[Id] | None = None) -> int:
         """Let what was set aside be tried again, of these keys of the current tenant, or (None) of
         all keys and tenants; how many changes that are."""
-        if keys is None:
-            return await self._sync.loop().retry(None)
-        names, tenant = arguments.ids(keys, "keys"), arguments.tenant(current_tenant())
-        return await self._sync.loop().retry([self._sync.key(tenant, name) for name in names])
+        names = None
+        if keys is not None:
+            tenant = arguments.tenant(current_tenant())
+            names = [self._sync.key(tenant, name) for name in arguments.ids(keys, "keys")]
+        loop = self._sync.if_any()
+        return 0 if loop is None else await loop.retry(names)
 
     @property
     def sync_task(self) -> Any:

@@ -47,7 +47,7 @@ class Strategy(NamedTuple):
 
 def strategy(given: object, what: str = "conflicts") -> Strategy:
     """The strategy that a caller has named, or his merge function."""
-    if callable(given):
+    if callable(given) and not isinstance(given, type):
         accepted = "a plain function of two rows, the cache's and the database's"
         return Strategy("merge", arguments.plain_function(given, what, accepted))
     return Strategy(arguments.choice(given, what, NAMED))

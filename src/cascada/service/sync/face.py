@@ -81,6 +81,11 @@ class Syncing:
         """What sets are journaled as; None: they are not."""
         return self._data_type if self._wanted else None
 
+    def if_any(self) -> SyncLoop | None:
+        """The loop, wherever something can have been journaled."""
+        engine = self._engine()
+        return None if engine.journal(self._data_type) is None else self.loop()
+
     @property
     def known(self) -> SyncLoop | None:
         """The loop, if one was needed so far."""

@@ -145,7 +145,6 @@ class SyncLoop:
                 self._service,
                 self.waiting,
             )
-        await self._target.aclose()
         logger.info("sync of %s stopped", self._service)
 
     @when_ready
@@ -163,7 +162,11 @@ class SyncLoop:
     async def _take_turn(self) -> SyncReport:
         async with self._turn:
             self._next = None
-            return await self._round()
+            try:
+                return await self._round()
+            finally:
+                # None is left open: the next round may be long in coming, or never come.
+                await self._target.aclose()
 
     async def _run(self) -> None:
         pause = 0.0

@@ -103,10 +103,9 @@ class Target:
         return self._engine
 
     async def aclose(self) -> None:
-        """Close its connections; an engine that was given stays open."""
-        engine, self._engine, self._ready = self._engine, None, False
-        if engine is not None and engine is not self._given:
-            await engine.dispose()
+        """Close its connections, until it writes again; an engine that was given stays open."""
+        if self._engine is not None and self._engine is not self._given:
+            await self._engine.dispose()
 
     def _forget(self) -> None:
         """After a fork, and on another event loop: the connections are those of before."""
