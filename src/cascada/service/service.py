@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import tzinfo
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, overload
-from zoneinfo import ZoneInfo
 
 from cascada.api import settings as variables
 from cascada.api.cache import Cache
@@ -311,6 +310,8 @@ def _zone(given: Any) -> tzinfo | None:
     if given is None or issubclass(type(given), tzinfo):
         return given  # type: ignore[no-any-return]  # as just seen
     named = arguments.text(given, "time_zone", accepted)
+    from zoneinfo import ZoneInfo  # which looks at the whole installation when it is imported
+
     try:
         return ZoneInfo(named)
     except Exception as error:  # whatever it stumbled over, a path or a folder of the system
