@@ -111,7 +111,7 @@ async def test_who_died_before_the_cache_forgot_is_made_up_for(
 
     with monkeypatch.context() as patch:
         patch.setattr(loop, "CLAIM", 0.0)
-        patch.setattr(loop.SyncLoop, "_let_go", dies)
+        patch.setattr(loop.SyncLoop, "let_go", dies)
         with pytest.raises(ZeroDivisionError):
             await one.sync_now()
     assert (await two.sync_now()).known == 1

@@ -267,7 +267,7 @@ class SyncLoop:
                 done.append(change)
                 if _is_unread(answer):
                     unread.append(change)
-        await self._let_go(unread)
+        await self.let_go(unread)
         if done:
             await self._journal.done(done)
         for change, poison in aside:
@@ -304,7 +304,7 @@ class SyncLoop:
             change.number, key.tenant, key.resource_id, value, change.after_miss, change.removed
         )
 
-    async def _let_go(self, changes: Sequence[Change]) -> None:
+    async def let_go(self, changes: Sequence[Change]) -> None:
         """Let the cache forget what is not what the database has, in all processes."""
         by_tenant: dict[str, list[str]] = {}
         for change in changes:
