@@ -9,7 +9,9 @@ import pytest
 
 from cascada import Limits
 from cascada.engine import write_behind
+from cascada.model.errors import TierUnavailable
 from cascada.testing.inside import inside
+from cascada.tiers.contract import Lease
 from cascada.tiers.sqlite.tier import SqliteTier
 from tests.behind.conftest import Held, Make
 from tests.behind.looking import behind, got, is_written, row
@@ -82,3 +84,36 @@ async def test_a_user_who_may_not_keep_a_journal_is_told_so_and_writes_through(
     said = [each.message for each in caplog.records if "WRITE_BEHIND is off" in each.message]
     assert len(said) == 1
     assert "HINCRBY" in said[0]
+
+
+async def test_what_finds_no_room_in_redis(make: Make, held: Held, database: SqliteTier) -> None:
+    """It is in the database when its set ends, and what waited before is written no more."""
+    roomy, full = make(), make(limits=Limits(l2_bytes=1, op_timeout=10, invalidate_patience=0.1))
+    await roomy.tenant("acme").set("doc", "1", "before")
+    assert await full.tenant("acme").set("doc", "1", "new") is True
+    assert await row(database) == b"\xa3new"
+    assert await got(make()) == await got(full) == await got(roomy) == "new"
+    held.is_so = False
+    await is_written(roomy)
+    assert await row(database) == b"\xa3new"
+    assert await got(make()) == "new"
+
+
+async def test_a_set_after_a_miss_that_cannot_be_compared_with_what_waits(
+    make: Make, held: Held, database: SqliteTier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database does not know of the later set, and would take this one's row for the latest."""
+    here, there = make(), make()
+    assert await got(there) is None  # it reads the row, and is slow
+    assert await here.tenant("acme").set("doc", "1", "new")
+    upper = behind(there).upper
+
+    async def away(*_: object, **__: object) -> list[Lease]:
+        raise TierUnavailable("it did not answer in time")
+
+    with monkeypatch.context() as now:
+        now.setattr(upper.tier, "lease", away)
+        assert await there.tenant("acme").set("doc", "1", "old") is False
+    held.is_so = False
+    await is_written(here)
+    assert {await got(each) for each in (here, there, make())} <= {None, "new"}

@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Final, Protocol, TypeVar
 
@@ -30,7 +30,7 @@ from cascada.model.keys import Key
 from cascada.model.names import key_name
 from cascada.tiers.breaker import Call
 from cascada.tiers.capabilities import Backlog, Bars, Change, Connected, Fate, Journal, TakesChanges
-from cascada.tiers.contract import Filled, Lease, Outcome, Tier
+from cascada.tiers.contract import Filled, Lease, Outcome, Seen, Tier
 from cascada.tiers.guarded import PER_KEY, GuardedTier
 from cascada.tiers.large_values import BULKY, PER_BYTE
 
@@ -79,6 +79,7 @@ class Being(Protocol):
 
     request: Request
     entry: Entry
+    seen: Mapping[str, Seen]
     held: dict[GuardedTier, Lease]
     filled: dict[Tier, Filled]
     agreed: bool | None
@@ -121,6 +122,17 @@ class WriteBehind:
 
     # --- sets ---------------------------------------------------------------------------------
 
+    def provable(self, sets: Sequence[Set]) -> list[Set]:
+        """Less those of a miss that nobody can compare with what waits: the database does not know
+        of it, and would take an older value for the latest."""
+        known = []
+        for each in sets:
+            if each.seen and self.upper not in each.held:
+                each.agreed = False
+            else:
+                known.append(each)
+        return known
+
     async def put(self, sets: Sequence[Set]) -> list[Set]:
         """Store, and journal, what the database may be told later; which are still to be written.
 
@@ -138,7 +150,7 @@ class WriteBehind:
             self._trace.tier_failed(upper.name, str(error))
             for each in asked:
                 del each.held[upper]
-            return [*sets]
+            return self.provable(sets)
         equal = [
             each.request.key
             for each, answer in zip(asked, answers, strict=True)

@@ -264,7 +264,7 @@ async def _fill_from_below(stack: Stack, sets: Sequence[OneSet]) -> None:
     if behind is not None:
         # What is told the database later has its place above as well.
         later, now = list[OneSet](), list[OneSet]()
-        for each in sets:
+        for each in behind.provable(sets):
             (later if each.belongs_in(behind.upper, behind.base) else now).append(each)
         going = [*now, *await behind.put(later)]
     lower = stack.lower_of(sets[0].request)

@@ -300,6 +300,8 @@ class Leases:
         *journal: bytes,
     ) -> list[Filled]:
         layout, now = self._layout, self._now()
+        # What is journaled by name has nowhere else to go.
+        named = bool(journal) and journal != (layout.prefix + b"jp",)
         generations: dict[bytes, int] = {}
         keys: list[Argument] = []
         each: list[Argument] = []
@@ -350,7 +352,7 @@ class Leases:
             [*layout.common, *generations, *keys, *journal],
             [
                 run_id, b"%04d" % layout.number, os.urandom(NONCE), layout.channel,
-                layout.generations, len(generations), 0 if script else self._room.bound,
+                layout.generations, len(generations), 0 if named else self._room.bound,
                 *names_of(layout, generations), *each, *behind,
             ],
             script_replies.filled(len(fills)),

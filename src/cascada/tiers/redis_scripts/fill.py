@@ -22,12 +22,12 @@ STORES: Final = r"""
 --   version or empty, the entry's life in ms, then that of generations, the entry before its
 --   stamps, after them, for each dynamic name '1' if it says what the entry is, '0' if what it
 --   was made from, the number of static names, of dynamic ones, and the places of all these.
--- Behind that may stand more, for what is compiled in before this: `last_argument`, `no_room` and
--- `journaled` (`STORED_ONLY` here, others in `journal`).
+-- Behind that may stand more, for what is compiled in before this: `last_argument`, `no_room`,
+-- `journaled` and PUT_OFF (`STORED_ONLY` here, others in `journal`).
 -- The value of a lease is its token and its stamps. What is stored once has none: it is the epoch
 -- that its miss saw, and the mark of what was there.
 -- It returns for each key 0 refused, 1 stored, 2 an equal value is there, 3 refused and nothing was
--- there, 4 a newer version is known, 5 the journal has no room for it, so that nothing was done, 6
+-- there, 4 a newer version is known, 5 it cannot be journaled, so that nothing was done, 6
 -- nothing stood against it and there is no room, so that the key has no value any more; then the
 -- bytes that all take, and when they may be counted anew.
 local e = get(KEYS[1])
@@ -219,6 +219,7 @@ local function fill(at, key, payload)
   local store = ARGV[at + 4]
   local full = accepted and (store == '1' or store == '3') and (store == '3' or undrawn
     or not has_room(string.byte(new, 37), growth(at, v, new)))
+  if full and PUT_OFF then return {5, q, ''} end
   if full then
     outcome = 6
     if adds then return {6, q, ''} end
@@ -354,6 +355,7 @@ local function last_argument() return #ARGV end
 local function no_room() return false end
 local function journaled() end
 local function relived() end
+local PUT_OFF = false
 """
 
 FILL: Final = Script(COMMON + ROOM + COUNTS + STORED_ONLY + STORES)

@@ -62,6 +62,9 @@ local function no_room(nth, text)
   return put ~= '3' and full and not numbered(text) and 5
 end
 
+-- What finds no room here is told the database first, as all that is not journaled.
+local PUT_OFF = true
+
 local function journaled(nth, text, v, whole)
   local put = put_as(nth)
   if put == '3' then return end
