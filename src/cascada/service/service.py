@@ -7,8 +7,10 @@ keys it has. How long a value lives that is set without a ttl is judged by the h
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import tzinfo
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, overload
 
 from cascada.api import settings as variables
@@ -28,7 +30,7 @@ from cascada.model.ttl import Duration
 from cascada.service.hours import HourlyAccess
 from cascada.service.metrics import CacheMetrics, Counted
 from cascada.service.settings import Settings, whole
-from cascada.service.sharing import Shared, shared_of
+from cascada.service.sharing import EACH, Shared, shared_of
 from cascada.service.sync.conflicts import Conflicts
 from cascada.service.sync.face import Syncing
 from cascada.service.sync.mapping import Mapping as TableMapping
@@ -109,6 +111,7 @@ class CacheService(Synced):
             conflicts=conflicts,
             on_progress=on_sync_progress,
         )
+        self._most, self._look_again = 0, 0.0
 
     def __repr__(self) -> str:
         return f"CacheService(name={self.name!r}, sync_interval={self.sync_interval!r})"
@@ -140,7 +143,11 @@ class CacheService(Synced):
         handle, shared = self._handle(), self._shared
         if self._counts_reads:
             shared.record(name)
-        shared.nudge()
+        now = asyncio.get_running_loop().time()
+        if now >= self._look_again:
+            self._look_again = now + EACH
+            self._bound_memory(self._is_peak_now())
+            shared.nudge()
         hit = await handle.get(self._data_type, name, type=type)
         return hit.value if hit else default
 
@@ -170,10 +177,11 @@ class CacheService(Synced):
         handle, shared = self._handle(), self._shared
         engine = handle._engine
         await shared.heard()
+        peak = self._is_peak_now()  # by what was counted before this access, as the document has it
+        self._bound_memory(peak)
         group = group_of(name)
         tags = () if group is None else (self._tag(group),)
-        # As the document has it: what decides is what was counted before this access.
-        stored = Terms(self.adaptive_ttl() if lasts is None else lasts, tags)
+        stored = Terms(self._ttl_at(peak) if lasts is None else lasts, tags)
         wanted = self._types.get(group or "") if type is None else engine.declared(type)
         request = handle._request(self._data_type, name)
         request.journal, request.fetched = self._sync.journal, arguments.flag(fetched, "fetched")
@@ -224,7 +232,7 @@ class CacheService(Synced):
 
     def adaptive_ttl(self) -> float:
         """Seconds that a value lives which is set now without a ttl; `inf` is never."""
-        return self._settings.lifetime("PEAK_TTL" if self._is_peak_now() else "DEFAULT_TTL")
+        return self._ttl_at(self._is_peak_now())
 
     def is_peak_hour(self, hour: int) -> bool:
         """Whether an hour of the day, 0 to 23, is one of peak.
@@ -239,6 +247,9 @@ class CacheService(Synced):
     def hourly_access_stats(self) -> list[HourlyAccess]:
         """The accesses of each hour of the last seven days that had any, the oldest first."""
         return self._shared.hours.statistics()
+
+    def _ttl_at(self, peak: bool) -> float:
+        return self._settings.lifetime("PEAK_TTL" if peak else "DEFAULT_TTL")
 
     def _is_peak_now(self) -> bool:
         hours = self._shared.hours
@@ -275,7 +286,15 @@ class CacheService(Synced):
         engine = self._engine
         if self._known is None or self._known[0] is not engine:
             self._known = engine, shared_of(engine, self._data_type, self._zone)
+            self._most = 0
         return self._known[1]
+
+    def _bound_memory(self, peak: bool) -> None:
+        """Let memory keep as many entries of this service as the hour allows."""
+        most = int(self._settings["PEAK_CACHE_SIZE" if peak else "DEFAULT_CACHE_SIZE"])
+        if most != self._most:
+            self._most, stack = most, self._engine.stack
+            stack.at_home(partial(stack.memory.records.bound, self._data_type, most))
 
     @property
     def _is_strict(self) -> bool:

@@ -21,11 +21,12 @@ from weakref import WeakValueDictionary
 from cascada.model.clock import Clock
 from cascada.model.entry import Entry
 from cascada.model.keys import Key, Prefix
+from cascada.tiers.memory.bound import Bound
 from cascada.tiers.memory.evictable import Order
 from cascada.tiers.memory.expiring import Expiring
 from cascada.tiers.memory.invalidations import InvalidationLog
 from cascada.tiers.memory.record import MOMENT, Partition, Record
-from cascada.tiers.memory.shares import Shares
+from cascada.tiers.memory.shares import Share, Shares
 from cascada.tiers.memory.weight import PARTITION, weight_of
 
 MAX_VERSIONS: Final = 4096
@@ -55,6 +56,7 @@ class Records:
         self._clock = clock
         self.capacity = capacity
         self._shares: Shares[Record] = Shares(make_order)
+        self._bounds: dict[str, Bound[Record]] = {}
         self._expiring = Expiring()
         self._names = names
         self._kind_of = kind_of
@@ -79,9 +81,17 @@ class Records:
                 partition = self._partitions.get(prefix)
                 if partition is None:
                     partition = self._partitions[prefix] = Partition(
-                        prefix, self._kind_of(prefix), self._shares.of(prefix[0])
+                        prefix, self._kind_of(prefix), self._share_of(prefix)
                     )
         return partition
+
+    def _share_of(self, prefix: Prefix) -> Share[Record]:
+        bound = self._bounds.get(prefix[1])
+        if bound is None:
+            return self._shares.of(prefix[0])
+        share = self._shares.of(prefix[:2])
+        share.bound = bound
+        return share
 
     def get(self, key: Key) -> Record | None:
         partition = self._partitions.get(key[:5])
@@ -112,6 +122,21 @@ class Records:
     def after_fork(self) -> None:
         """Another thread of the parent's may have held the lock."""
         self._making = RLock()
+
+    def bound(self, data_type: str, most: int) -> None:
+        """Keep at most so many records of a type from now on. What is too much goes when the next
+        one is stored; all that there is of the type, when this is first said of it."""
+        if (known := self._bounds.get(data_type)) is not None:
+            known.most = most
+            return
+        with self._making:  # or a partition that another thread makes now would have the old share
+            self._bounds[data_type] = Bound(most)
+            partitions = [each for each in self._all() if each.prefix[1] == data_type]
+        for partition in partitions:
+            for record in list(partition.records.values()):
+                self.drop(record)
+            for each in (partition, *(partition.arms or {}).values()):
+                each.share = self._share_of(partition.prefix)
 
     def clear(self) -> None:
         """Keep nothing, and know of no versions."""
@@ -189,10 +214,18 @@ class Records:
                 return None
             self.evictions += 1
         share = record.partition.share
+        if share.bound is not None:
+            self._make_place(share.bound, share)
+            share.bound.move(share, 1)
         share.count += 1
         share.order.admit(record)
         self._expiring.admit(record, now)
         return record
+
+    def _make_place(self, bound: Bound[Record], newcomer: Share[Record]) -> None:
+        while bound.count >= bound.most:
+            self._take_out(bound.giver(newcomer).order.victim())
+            self.evictions += 1
 
     def _worth_least(self, newcomer: Record) -> Record:
         """Of whoever holds the most: the newcomer himself, if he has nothing else."""
@@ -208,7 +241,10 @@ class Records:
 
     def _take_out(self, record: Record) -> None:
         """It has left its order."""
-        record.partition.share.count -= 1
+        share = record.partition.share
+        if share.bound is not None:
+            share.bound.move(share, -1)
+        share.count -= 1
         self._expiring.left(record)
         self._remove(record)
 

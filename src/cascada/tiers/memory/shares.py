@@ -10,9 +10,9 @@ does not.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from itertools import islice
-from typing import Final, Generic
+from typing import Any, Final, Generic
 from weakref import WeakValueDictionary
 
 from cascada.tiers.memory.evictable import Order, R
@@ -22,12 +22,16 @@ COMPARED: Final = 16
 
 
 class Share(Generic[R]):
-    """What one tenant holds: `bytes` of `count` records, and the order in which they go."""
+    """What one tenant holds: `bytes` of `count` records, and the order in which they go.
 
-    __slots__ = ("__weakref__", "bytes", "count", "level", "order")
+    Of a data type whose number is bounded a tenant has a share apart; `bound` is then that.
+    """
+
+    __slots__ = ("__weakref__", "bound", "bytes", "count", "level", "order")
 
     def __init__(self, order: Order[R]) -> None:
         self.bytes = self.count = self.level = 0
+        self.bound: Any = None
         self.order = order
 
 
@@ -36,14 +40,15 @@ class Shares(Generic[R]):
 
     def __init__(self, make_order: Callable[[], Order[R]]) -> None:
         self._make_order = make_order
-        self._shares: WeakValueDictionary[str, Share[R]] = WeakValueDictionary()
+        self._shares: WeakValueDictionary[Hashable, Share[R]] = WeakValueDictionary()
         # By their size, four levels to each doubling, so that most of what is stored moves nobody.
         self._levels: dict[int, dict[Share[R], None]] = {}
 
-    def of(self, tenant: str) -> Share[R]:
-        share = self._shares.get(tenant)
+    def of(self, whose: Hashable) -> Share[R]:
+        """A tenant's, or a tenant's of one data type."""
+        share = self._shares.get(whose)
         if share is None:
-            share = self._shares[tenant] = Share(self._make_order())
+            share = self._shares[whose] = Share(self._make_order())
         return share
 
     def grow(self, share: Share[R], by: int) -> None:
