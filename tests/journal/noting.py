@@ -50,21 +50,21 @@ class Noting:
     def key(self, name: str) -> Key:
         return Key("acme", f"service.{self.name}", None, None, None, name)
 
-    def _request(self, name: str, **how: Any) -> Request:
+    def request(self, name: str, **how: Any) -> Request:
         return Request(self.kind, (self.key(name),), journal=self.name, **how)
 
     async def set(self, name: str, value: object, ttl: float = 1000, **how: Any) -> bool:
-        request = self._request(name, **how)
+        request = self.request(name, **how)
         entry = self.engine.to_be_set(request, value, Terms(ttl))
         return await self.engine.set(request, entry)
 
     async def remove(self, name: str) -> bool:
-        request = self._request(name)
+        request = self.request(name)
         return await self.engine.set(request, self.journal.removal(request))
 
     async def get(self, name: str) -> Any:
         """None for a miss, which this task's next set of the key follows."""
-        return (await self.engine.get(self._request(name))).value
+        return (await self.engine.get(self.request(name))).value
 
     async def in_tiers(self, name: str) -> Any:
         """What the tiers have, whatever is journaled."""

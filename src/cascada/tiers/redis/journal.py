@@ -13,9 +13,9 @@ the order of a key's changes is that of their numbers.
     jb:<key>   who adds the key at present; while somebody does, no change of it is written behind
 
 Behind these stands ":" and the journal's name, but for that of what is written behind. None of them
-has a life of its own, and so neither has the entry of what is written behind while its change
-waits: it cannot be evicted by a server that evicts only what has one. It gets its life back when
-the change is done. Of a name the entry may go; who misses it is given what waits (`standing`).
+has a life of its own, and so neither has the entry whose change waits: it cannot be evicted by a
+server that evicts only what has one, and goes only if it is invalidated. It gets its life back when
+the change is done. Of a name, who finds it expired is given what waits (`standing`).
 Numbers are microseconds of the server's clock, or one more than the last: they go on rising where
 a server has lost its memory, since the database still compares with those of before.
 

@@ -152,7 +152,8 @@ STANDING: Final = Script(
     + r"""
 -- KEYS: 1 e, 2.. = the generations of the keys' names, each once. ARGV: 1 run_id, 2 prefix of
 -- generations, then for each key its text, the number of its names, and the places of these. For
--- each the record of its change, if it was not put after a miss and nothing was named since.
+-- each the record of its change, if it was not put after a miss and nothing was named since: then
+-- its entry would be gone, or would have a stamp that is void.
 local e = get(KEYS[1])
 local answers, at = {}, 3
 while at <= #ARGV do
@@ -163,7 +164,8 @@ while at <= #ARGV do
     local g = get(KEYS[1 + ARGV[i]])
     stamps[#stamps + 1] = g and string.sub(g, 1, 8) or ''
   end
-  local stands = ends and e and string.sub(e, 9, 48) == ARGV[1]
+  local v = string.sub(KEYS[1], 1, -2) .. 'v:' .. ARGV[at]
+  local stands = ends and redis.call('EXISTS', v) == 1 and e and string.sub(e, 9, 48) == ARGV[1]
     and bears(string.sub(record, ends + 1), table.concat(stamps), ARGV[2])
   answers[#answers + 1] = stands and record or ''
   at = at + 2 + count

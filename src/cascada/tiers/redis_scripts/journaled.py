@@ -40,8 +40,7 @@ local function note(text, v, fence, whole)
   redis.call('ZREM', at_jc, text)
   redis.call('HSET', at_jm, 'n', number)
   redis.call('HINCRBY', at_jm, 'b', more)
-  -- Of a name, what waits is read from here where the entry has gone.
-  if named == '' then redis.call('PERSIST', v) end
+  redis.call('PERSIST', v)
   return one, more
 end
 
