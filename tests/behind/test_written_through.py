@@ -117,3 +117,16 @@ async def test_a_set_after_a_miss_that_cannot_be_compared_with_what_waits(
     held.is_so = False
     await is_written(here)
     assert {await got(each) for each in (here, there, make())} <= {None, "new"}
+
+
+async def test_what_the_database_has_never_told_a_number_for_is_not_said_to_be_stored(
+    make: Make, held: Held, database: SqliteTier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: Any, **__: Any) -> None:
+        raise TierUnavailable("locked")
+
+    here = make()
+    with monkeypatch.context() as patch:
+        patch.setattr(SqliteTier, "lease", away)
+        assert not await here.tenant("acme").set("doc", "1", "new")
+    assert not (await behind(here).backlog()).changes

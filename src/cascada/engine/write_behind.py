@@ -140,10 +140,14 @@ class WriteBehind:
         written to the database instead, and owed to that tier, ends it in both.
         """
         upper, base = self.upper, self.base
-        asked = [each for each in sets if upper in each.held and self.takes(each.entry)]
-        if not asked:
+        fenced = {
+            each: fence
+            for each in sets
+            if upper in each.held and self.takes(each.entry) and (fence := self._fence(each)) >= 0
+        }
+        if not fenced:
             return [*sets]
-        fences = [self._fence(each) for each in asked]
+        asked, fences = [*fenced], [*fenced.values()]
         try:
             answers = await self._put(asked, fences)
         except TierUnavailable as error:
@@ -195,7 +199,7 @@ class WriteBehind:
 
     def _fence(self, each: Being) -> int:
         """The number of the database at the HOLD; where it did not tell, the last one that it told:
-        that refuses more."""
+        that refuses more. -1: it has never told one, and what bears none would be void."""
         tenant, lease = each.request.key.tenant, each.held.get(self.base)
         last = self._known.get(tenant, -1)
         if lease is None:
