@@ -61,15 +61,22 @@ class Supabase:
 
 # --- Inicialización -----------------------------------------------------------------------------
 
-app = FastAPI()
-
 # En app/main.py
 cache_service = CacheService()
 
 
-async def startup_event():
-    # Iniciar sincronización de caché
-    await cache_service.start_sync()
+def with_events(app: FastAPI) -> FastAPI:
+    @app.on_event("startup")
+    async def startup_event():
+        # Iniciar sincronización de caché
+        await cache_service.start_sync()
+
+    @app.on_event("shutdown")
+    async def shutdown_event():
+        # Detener sincronización de caché
+        await cache_service.stop_sync()
+
+    return app
 
 
 # --- Uso en Servicios ---------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from fastapi import HTTPException
+from fastapi import FastAPI, HTTPException
 
 from cascada import BadInput, Cache, CacheService, Context, Limits, MissingTenant, Misuse
 from cascada.testing.inside import inside
@@ -68,14 +68,23 @@ def test_v_configuracion_settings_change_while_it_runs() -> None:
     assert service.settings["PEAK_TTL"] == 0, "all of it or nothing"
 
 
+@pytest.mark.filterwarnings(r"ignore:\s*on_event is deprecated")
 async def test_v_uso_inicializacion(
     cache: Cache, tiers: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At import there is no tenant, and no loop."""
+    """At import there is no tenant, and no loop; in the events no tenant."""
     monkeypatch.delenv("CASCADA_TENANT")
+    app, service = document.with_events(FastAPI()), document.cache_service
     if tiers == "memory":
         with pytest.raises(Misuse, match="in memory alone"):
-            await document.startup_event()
+            await app.router.lifespan_context(app).__aenter__()
+    else:
+        async with app.router.lifespan_context(app):
+            with Context(tenant_id="acme"):
+                assert await service.set("campaign:c1", {"id": "c1"})
+            assert not service.sync_task.done()
+        assert service.sync_task is None
+        assert (await service.sync_now()).written == 0, "it was written when the sync was stopped"
     for call in (
         lambda: document.cache_service.get("k"),
         lambda: document.cache_service.set("k", 1),

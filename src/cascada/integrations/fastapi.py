@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Annotated, Any, Final, TypeAlias, TypeVar
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, TypeVar
 
 from cascada.api import headers
 from cascada.api.cache import Cache
@@ -31,6 +31,9 @@ except ImportError as error:
 from cascada.integrations.opened import cache_of, closed, opened
 from cascada.integrations.responses import cached_response
 
+if TYPE_CHECKING:
+    from cascada.service.service import CacheService
+
 T = TypeVar("T")
 
 __all__ = [
@@ -46,25 +49,42 @@ Resolver: TypeAlias = Callable[[Request], "Said | Awaitable[Said]"]
 """What tells a request's tenant, or its whole Context: an async or a plain function."""
 
 
-def lifespan(cache: Cache) -> Callable[[Any], AbstractAsyncContextManager[None]]:
+def lifespan(
+    cache: Cache | CacheService, *services: CacheService
+) -> Callable[[Any], AbstractAsyncContextManager[None]]:
     """`FastAPI(lifespan=lifespan(cache))`: open at start-up; on shutdown what is being stored is.
 
     The server stops accepting first and lets its requests finish, so that the loads under way have
     answered by then; their values are stored before the process ends (at most 10 s).
+
+    services: their syncs run meanwhile, and each ends with a last round, while the cache is open.
+    `lifespan(service)` is of the cache that the service is a face of.
     """
 
-    arguments.instance(cache, "cache", Cache, "a Cache")
+    own = () if isinstance(cache, Cache) else (cache,)
+    syncs = [_service(each, "cache", "a Cache or a CacheService") for each in own]
+    syncs += [_service(each, "each of services", "a CacheService") for each in services]
 
     @asynccontextmanager
     async def run(app: Any) -> AsyncIterator[None]:
-        async with cache:
-            opened(app, cache)
+        used = cache if isinstance(cache, Cache) else cache.cache
+        async with used, AsyncExitStack() as running:
+            for each in syncs:
+                await each.start_sync()
+                running.push_async_callback(each.stop_sync)
+            opened(app, used)
             try:
                 yield
             finally:
                 closed(app)
 
     return run
+
+
+def _service(given: Any, what: str, accepted: str) -> CacheService:
+    from cascada.service.service import CacheService  # who has no sync does without it
+
+    return arguments.instance(given, what, CacheService, accepted)
 
 
 async def pending_handler(request: Request, error: Exception) -> JSONResponse:

@@ -277,8 +277,13 @@ class CacheService(Synced):
     # --- what it stands on --------------------------------------------------------------------
 
     @property
+    def cache(self) -> Cache:
+        """The cache that it is a face of."""
+        return self._cache or default_cache()
+
+    @property
     def _engine(self) -> Engine:
-        return (self._cache or default_cache())._engine
+        return self.cache._engine
 
     @property
     def _shared(self) -> Shared:
@@ -302,7 +307,7 @@ class CacheService(Synced):
 
     def _handle(self) -> Tenant:
         """The current tenant's; MissingTenant if there is none."""
-        return (self._cache or default_cache()).tenant(current_tenant())
+        return self.cache.tenant(current_tenant())
 
     def _tag(self, group: str) -> str:
         """What the entries of a group bear: no other service's, and nobody's by accident."""
