@@ -285,7 +285,8 @@ COVERED: Final[dict[str, dict[str, Any]]] = {
     "cache_status": {
         "answer": Hit("v", "l1"), "ttl": 1.5, "stored": True, "bypassed": False, "cache": "c",
     },
-    "lifespan": {"services": LEFT}, "tenant_from": {"resolver": same}, "handle_from": {"resolver": same},
+    "lifespan": {"services": LEFT},
+    "tenant_from": {"resolver": same}, "handle_from": {"resolver": same},
     "cached_response": {"tenant": LEFT, "vary": ("Accept",), "max_age": 5.0},
     # Of a cache of its own: what a scrape takes grows with the tenants that were met.
     "CacheCollector": {"tenants": 2, "data_types": 2},
