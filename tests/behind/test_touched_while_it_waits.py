@@ -126,3 +126,14 @@ async def test_nothing_is_touched_if_nobody_can_tell_what_waits(
     assert not await tenant.touch("doc", "1", 1000)
     assert await row(database) is not None
     assert await life(database) == pytest.approx(100, abs=5)
+
+
+async def test_what_is_pinned_stays_so(make: Make, held: Held, redis_server: RedisServer) -> None:
+    """Whichever journal it waits in."""
+    here, place = make(), layout(make()).entry(key()).decode()
+    held.is_so = False
+    await here.tenant("acme").set("doc", "1", "value", ttl=100)
+    await is_written(here)
+    redis_server.say("PERSIST", place)
+    assert await here.tenant("acme").touch("doc", "1", 1000)
+    assert redis_server.say("PTTL", place) == b":-1\r\n"

@@ -66,7 +66,9 @@ if ARGV[8] ~= '' then
     redis.call('PEXPIRE', payload, life + 60000)
   end
   local whole = string.sub(v, 1, 7) .. ARGV[9] .. string.sub(v, 36)
+  local pinned = redis.call('PTTL', KEYS[4]) == -1 -- what waits in a journal is not evicted
   redis.call('SET', KEYS[4], whole, 'PX', life)
+  if pinned then redis.call('PERSIST', KEYS[4]) end
   if relived(ARGV[6], KEYS[4], v, whole) then done = 3 end
   -- What says that it is valid outlives it, and is only ever lengthened: others may bear it.
   lengthen(KEYS[7], life)
