@@ -9,6 +9,7 @@ import pytest
 from cascada import BadInput, Cache, CacheMetrics, CacheService, Context, SerializationError
 from cascada.testing.clock import ManualClock
 from cascada.testing.inside import inside
+from tests.documented.observed import answer
 from tests.documented.sections import without_a_test
 from tests.scenarios.conftest import MakeCache
 
@@ -171,6 +172,30 @@ async def test_v_monitoreo_clear(service: CacheService, cache: Cache) -> None:
     long = "g" * 1000 + ":1"
     await service.set(long, 1)
     assert await service.clear("g" * 1000 + ":*") == 1
-    with pytest.raises(BadInput, match="pattern"):
-        await service.clear("*:1")
+    await service.set("what?", 1)
+    assert await service.clear("what?") == 1
     assert not inside(cache).finishing
+
+
+async def test_v_monitoreo_clear_of_other_patterns_walks(
+    service: CacheService, cache: Cache, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = CacheService(cache=cache, name="other")
+    acme = cache.tenant("acme")
+    for key in ("campaign:1", "campaign:22", "client:1", "a%b*c:1"):
+        await service.set(key, key)
+        await other.set(key, key)
+        await acme.within(agent="a1").set("service.default", key, key)
+    inside(cache).memory.flush()  # a process that has just begun
+    await service.set("client:21", 1)
+    caplog.set_level("INFO", "cascada")
+    cleared = await service.clear("*:?")
+    assert (cleared, cleared.exact) == (3 if len(await answer(cache)) > 1 else 0, True)
+    assert "went through all keys" in caplog.text
+    assert await service.get("client:21") == 1
+    for key in ("campaign:1", "client:1", "a%b*c:1"):
+        assert await service.get(key) is None
+    if len(await answer(cache)) > 1:
+        assert await service.clear("c[!l]*:2*") == 1
+        assert await other.get("campaign:1")
+        assert await acme.within(agent="a1").get("service.default", "campaign:1")

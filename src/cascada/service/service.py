@@ -8,8 +8,10 @@ keys it has. How long a value lives that is set without a ttl is judged by the h
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import tzinfo
+from fnmatch import fnmatchcase
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, overload
 
@@ -22,6 +24,7 @@ from cascada.codecs.digest import generate_resource_id_hash
 from cascada.engine.engine import Engine
 from cascada.engine.loading.loaders import Terms
 from cascada.engine.writing.journaled import removal
+from cascada.engine.writing.matching import delete_matching
 from cascada.model.door import arguments
 from cascada.model.errors import BadInput
 from cascada.model.keys import Id
@@ -40,6 +43,8 @@ from cascada.service.types import declared, fitting
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
+
+logger = logging.getLogger("cascada")
 
 T = TypeVar("T")
 
@@ -210,8 +215,10 @@ class CacheService(Synced):
         """Remove what the pattern matches of the current tenant's keys of this service; how many.
 
         "*": all of them. "GROUP:*": the keys that begin so. Both are one atomic step, however many
-        keys they are. A key without `*`, `?` and `[`: that one. Rows of a database are not touched.
-        `exact` of the answer says whether so many went, or at most so many.
+        keys they are. A key without `*`, `?` and `[`: that one. Any other pattern (with `*`, `?`,
+        `[ab]`, `[!ab]`) is looked for among all keys of this service, step by step, and the log
+        says so; what is set meanwhile may stay. Rows of a database are not touched. `exact` of the
+        answer says whether so many went, or at most so many.
         """
         pattern = arguments.identity(pattern, "pattern")
         handle = self._handle()
@@ -223,10 +230,22 @@ class CacheService(Synced):
         elif colon and rest == "*" and _GLOB.isdisjoint(group):
             gone = await handle.invalidate(tag=self._tag(group), strict=self._is_strict)
         else:
-            raise BadInput(
-                f'pattern is {pattern!r}; pass "*", a group such as "campaign:*", or one key'
-            )
+            return Counted(await self._walk(handle, pattern))
         return Counted(gone.keys, exact=gone.exact)
+
+    async def _walk(self, handle: Tenant, pattern: str) -> int:
+        """Remove the keys that match, by going through all of them."""
+        engine = handle._engine
+        gone = await delete_matching(
+            engine.stack,
+            engine.life,
+            handle.tenant,
+            self._data_type,
+            lambda name: fnmatchcase(name, pattern),
+            strict=self._is_strict,
+        )
+        logger.info("%s: clear went through all keys of a tenant, and removed %d", self, gone)
+        return gone
 
     # --- the hours ----------------------------------------------------------------------------
 

@@ -17,8 +17,8 @@ is a must for the first tier below memory.
 | `Tended` | Redis | `engine/home/lifecycle`, on each event loop |
 | `Begun`, `Forgetful` | SQLite; Redis, too, is `Forgetful` | `engine/home`; after a fork |
 
-Two more lie beside what they are about: `datastore.KeepsData` (lists and counters) and
-`large_values.Glances` (large values told of before they are brought).
+Three more lie beside what they are about: `datastore.KeepsData` (lists and counters),
+`large_values.Glances` (large values told of before they are brought) and `walks.Walks` (the keys).
 
 `InvalidationSink` goes the other way: it is what memory is to a feed. So no tier knows another.
 """

@@ -1,4 +1,4 @@
-"""What Redis holds, for people: under a key, valid or not, and which of its stamps are still equal;
+"""What Redis holds: under a key, valid or not, and which of its stamps are still equal; which keys;
 how much the server evicts."""
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from typing import Any
 
 from cascada.codecs.envelope import stamps_of, unpack
 from cascada.model.errors import CorruptEntry
-from cascada.model.keys import Key
+from cascada.model.keys import Key, text_before
 from cascada.tiers.capabilities import NameState, Stored
 from cascada.tiers.contract import NotPermitted
 from cascada.tiers.redis.layout import NONCE, Epoch, Layout, generations_of
+from cascada.tiers.walks import BEGINNING, STEP, keys_in
 
 Command = Callable[..., Awaitable[Any]]
 
@@ -43,6 +44,24 @@ async def holding(command: Command, layout: Layout, key: Key, run_id: bytes) -> 
 
 def _mark(name: str, stored: bytes, current: bytes) -> NameState:
     return NameState(name, stored.hex(), current.hex() or "gone", stored == current)
+
+
+class WalksKeys:
+    """A part of the tier: see `Walks`. All keys of the server's database are gone through."""
+
+    _link: Any
+    _layout: Layout
+
+    async def keys_of(self, tenant: str, data_type: str, place: str) -> tuple[list[Key], str]:
+        entries = self._layout.prefix + b"v:"
+        before = entries + text_before(tenant, data_type, None, None, None).encode()
+        pattern = re.sub(rb"([\\*?\[\]^])", rb"\\\1", before) + b"*"
+        cursor, found = await self._link.ask(
+            b"SCAN", place or "0", b"MATCH", pattern, b"COUNT", STEP
+        )
+        texts = (each[len(entries) :].decode(errors="replace") for each in found)
+        next_place = BEGINNING if cursor == b"0" else cursor.decode()
+        return keys_in(texts, tenant, data_type), next_place
 
 
 async def evictions(command: Command) -> int:

@@ -44,7 +44,7 @@ from cascada.tiers.contract import (
 from cascada.tiers.redis import script_replies
 from cascada.tiers.redis.datastore import RedisData
 from cascada.tiers.redis.feed import PushFeed
-from cascada.tiers.redis.inspect import evictions, holding
+from cascada.tiers.redis.inspect import WalksKeys, evictions, holding
 from cascada.tiers.redis.journal import RedisJournal
 from cascada.tiers.redis.large_payloads import AT_ONCE, PATIENCE, Aside
 from cascada.tiers.redis.layout import LAYOUT, NONCE, Layout
@@ -70,7 +70,7 @@ LOOK_AGAIN: Final = 1.0
 """Seconds between looks whether scripts are allowed by now."""
 
 
-class RedisTier:
+class RedisTier(WalksKeys):
     """See the module's text.
 
     `url` is redis://, rediss://, unix:// or redis+sentinel://, with ACL user and password, database

@@ -1,18 +1,20 @@
-"""What the database holds, for people: under a key, valid or not, and how many bear a name."""
+"""What the database holds: under a key, valid or not, which keys, and how many bear a name."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
 from cascada.codecs.envelope import unpack
 from cascada.model.errors import CorruptEntry
-from cascada.model.keys import Key, quote
+from cascada.model.keys import Key, quote, text_before
 from cascada.tiers.capabilities import Ending, NameState, Stored
 from cascada.tiers.contract import EntryCount
 from cascada.tiers.sqlite.transaction import MADE, as_json, home_in
+from cascada.tiers.walks import BEGINNING, STEP, keys_in
 
 _ROW = (
     "SELECT e.tenant, t.floor, e.q, e.names, e.envelope FROM tenants t"
@@ -33,6 +35,10 @@ _COUNTS = (
     " LEFT JOIN tenants t ON t.namespace = ? AND t.tenant = ?"
     " LEFT JOIN counts c ON c.tenant = t.id AND c.name = n.value"
     f" LEFT JOIN counts m ON m.tenant = t.id AND m.name = '{MADE}' || n.value ORDER BY n.key"
+)
+_KEYS = (
+    "SELECT e.key FROM tenants t CROSS JOIN entries e ON e.tenant = t.id AND e.key > ?"
+    f" WHERE t.namespace = ? AND t.tenant = ? ORDER BY e.key LIMIT {STEP}"
 )
 
 
@@ -73,3 +79,18 @@ def holding(connection: sqlite3.Connection, namespace: str, key: Key) -> Stored 
         invalidated = "never" if tombstone is None else f"last invalidated at {tombstone}"
         marks.append(NameState(name, stored, invalidated, tombstone is None or tombstone <= seq))
     return Stored(entry, tuple(marks))
+
+
+class WalksKeys:
+    """A part of the tier: see `Walks`. The keys lie in the order of their texts."""
+
+    _reader: Any
+    _options: Any
+
+    async def keys_of(self, tenant: str, data_type: str, place: str) -> tuple[list[Key], str]:
+        before = text_before(tenant, data_type, None, None, None)
+        where = (place or before, self._options.namespace, quote(tenant))
+        rows = await self._reader.run(lambda c: c.execute(_KEYS, where).fetchall())
+        texts = [text for (text,) in rows if text.startswith(before)]
+        next_place = texts[-1] if len(texts) == STEP else BEGINNING
+        return keys_in(texts, tenant, data_type), next_place

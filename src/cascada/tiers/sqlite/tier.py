@@ -51,7 +51,7 @@ from cascada.tiers.sqlite.chunks import CHUNK, by_chunks
 from cascada.tiers.sqlite.connection import Link
 from cascada.tiers.sqlite.datastore import SqliteData
 from cascada.tiers.sqlite.forks import abandoned, open_tiers
-from cascada.tiers.sqlite.inspect import count_entries, ended, holding
+from cascada.tiers.sqlite.inspect import WalksKeys, count_entries, ended, holding
 from cascada.tiers.sqlite.journal import SqliteJournal
 from cascada.tiers.sqlite.load_turns import Turns, end_turns, renew_turns, take_turns
 from cascada.tiers.sqlite.maintenance import Upkeep
@@ -76,7 +76,7 @@ INLINE_TIMEOUT: Final = 0.02
 _log = logging.getLogger(__name__)
 
 
-class SqliteTier:
+class SqliteTier(WalksKeys):
     """See the module's text. Nothing is opened before the first call; after `aclose` each call
     closes behind itself, until `begin`.
 
