@@ -23,8 +23,8 @@ from cascada.api.tenant.handle import Tenant
 from cascada.codecs.digest import generate_resource_id_hash
 from cascada.engine.engine import Engine
 from cascada.engine.loading.loaders import Terms
+from cascada.engine.matching import delete_matching
 from cascada.engine.writing.journaled import removal
-from cascada.engine.writing.matching import delete_matching
 from cascada.model.door import arguments
 from cascada.model.errors import BadInput
 from cascada.model.keys import Id

@@ -1,7 +1,7 @@
 """Deleting the keys of a data type whose ids match: a walk through all of that type's keys.
 
 For patterns that no name stands for; what has one (a tag, a type) goes in one step instead
-(`invalidate`). Each tier is gone through, since a value may be in one of them alone.
+(`writing/invalidate`). Each tier is gone through, since a value may be in one of them alone.
 """
 
 from __future__ import annotations
