@@ -29,7 +29,7 @@ from examples.agent_service.world import World
 from tests.examples.serving import served
 from tests.servers.redis import RedisServer
 
-SHORT = ["--reads", "300", "--edit-every", "20", "--latency", "10", "--rate", "200"]
+SHORT = ["--reads", "300", "--edit-every", "20", "--latency", "10", "--rate", "100"]
 
 WORLD = World(standard_library(300), seed=3)
 CREATIONS = list(WORLD.creations())

@@ -140,14 +140,19 @@ async def test_another_tenants_resources_are_not_there(
 async def test_a_tenant_that_takes_the_same_ids_meets_its_own_alone(
     service: Running, victim: Victim, temperature: str
 ) -> None:
+    twin = service.client("twin")
+    own = await furnish(twin, VICTIM, "mine")
+    for operation in OF_A_TENANT:
+        if operation.method == "GET":  # which changes nothing: one twin reads all
+            await temper(service, temperature)
+            assert SECRET not in (await send(twin, operation, own)).text, str(operation)
+    assert SECRET not in "".join(await reads(twin, own))
     for number, operation in enumerate(OF_A_TENANT):
-        twin = service.client(f"twin-{number}")
-        own = await furnish(twin, VICTIM, "mine")
-        await temper(service, temperature)
-        said_to_it = (await send(twin, operation, own)).text
-        assert SECRET not in said_to_it, str(operation)
-        if operation.method == "GET":  # it is all there still
-            assert SECRET not in "".join(await reads(twin, own)), str(operation)
+        if operation.method != "GET":
+            twin = service.client(f"twin-{number}")
+            own = await furnish(twin, VICTIM, "mine")
+            await temper(service, temperature)
+            assert SECRET not in (await send(twin, operation, own)).text, str(operation)
     await victim.is_as_before("all twins' requests")
 
 
