@@ -17,9 +17,7 @@ from cascada.tiers.memory.adaptive import orders
 class Item:
     """What a record in memory is to a policy. `key` is a number, from 0 on."""
 
-    __slots__ = (
-        "after", "before", "hits", "key", "place", "score", "seen", "used", "weight", "worth",
-    )  # fmt: skip
+    __slots__ = ("after", "hits", "key", "place", "score", "seen", "used", "weight", "worth")
     rank: Final = 1
 
     def __init__(self, key: int, weight: int, now: int) -> None:

@@ -32,7 +32,7 @@ class Memory:
     def __init__(self, room: int, eviction: Eviction = "adaptive") -> None:
         self.clock = ManualClock()
         self.tier = MemoryTier(
-            self.clock, capacity_bytes=room * (SIZE + 532) + 1300, eviction=eviction
+            self.clock, capacity_bytes=room * (SIZE + 516) + 1300, eviction=eviction
         )
         self.reads = self.hits = 0
 
@@ -255,8 +255,8 @@ async def test_the_bookkeeping_is_true_whatever_is_done(eviction: Eviction) -> N
             assert records.size == sum(each.weight for each in kept) <= records.capacity
             assert len(records) == len(kept)
             assert all(not each.gone for each in kept)
-            shares = {each.partition.share for each in kept}
-            assert sum(share.bytes for share in shares) == records.size
-            assert sum(share.count for share in shares) == len(kept)
+            orders = {each.partition.order for each in kept}
+            assert sum(order.bytes for order in orders) == records.size
+            assert sum(order.count for order in orders) == len(kept)
     memory.tier.flush()
     assert (records.size, len(records)) == (0, 0)

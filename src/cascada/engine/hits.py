@@ -43,7 +43,7 @@ class Hits:
             # Memory has no locks.
             or get_ident() != self._life.home._thread_id
             or (now >= memory.freshness.until and not memory.freshness.extend(now))
-            or (record.checked != record.tenant.changes and not memory.still_valid(record))
+            or (record.checked != record.cells[0].changes and not memory.still_valid(record))
         ):
             elsewhere = get_ident() != self._life.home._thread_id
             return self.elsewhere(record, want) if elsewhere else None
@@ -77,7 +77,7 @@ class Hits:
         if (
             now >= record.due
             or now >= self._memory.freshness.until
-            or record.checked != record.tenant.changes
+            or record.checked != record.cells[0].changes
             or stack.watchers
             or stack.bypasses
             or stack.trace.observers
@@ -114,17 +114,17 @@ class Hits:
             or partition.kind.arms is not None
         ):
             now = float("inf")  # each by itself
-        saved = 0
+        saved, counted = 0, self._counted
         for record in map(partition.records.get, ids):
             if record is None:
                 add(None)
             elif (
                 now < record.due
-                and record.checked == record.tenant.changes
+                and record.checked == record.cells[0].changes
                 and (value := record.value) is not UNSET
             ):
                 record.used = now
-                if record.hits < self._counted:
+                if record.hits < counted:
                     record.hits += 1
                 saved += record.cost
                 add(Hit(value, MEMORY, now - record.born, False, False, record))

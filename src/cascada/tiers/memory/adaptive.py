@@ -24,7 +24,7 @@ from cascada.model.limits import COUNTED, Eviction
 from cascada.tiers.memory.evictable import Order, R
 from cascada.tiers.memory.eviction import LeastFrequentlyUsed, LeastRecentlyUsed
 from cascada.tiers.memory.ghosts import Ghosts
-from cascada.tiers.memory.queue import Queue
+from cascada.tiers.memory.queue import Queue, unlink
 from cascada.tiers.memory.shadows import ALL, Shadows
 
 LOOKS: Final = 64
@@ -115,14 +115,42 @@ class State(Generic[R]):
             self._shadows.gone(record)
 
 
-class _Class(Queue[R]):
-    """Records of about the same worth: who came first has the lowest score."""
+class _Window(Queue[R]):
+    """Records that wait: `bytes` of `count`. Their score is 0.0, that of no record elsewhere."""
 
-    __slots__ = ("value", "waits")
+    __slots__ = ("bytes", "count")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = self.count = 0
+
+    def append(self, record: R) -> None:
+        """Whatever hits it has had are known."""
+        _look(record)
+        record.score = 0.0
+        super().append(record)
+        self.bytes += record.weight
+        self.count += 1
+
+    def remove(self, record: R) -> None:
+        unlink(record)
+        self.bytes -= record.weight
+        self.count -= 1
+
+
+class _Class(Queue[R]):
+    """Records of about the same worth: who came first has the lowest score.
+
+    `score` is that of who came last, whose float those share that come at the same age. `waits`:
+    it stands in the heap.
+    """
+
+    __slots__ = ("score", "value", "waits")
 
     def __init__(self, number: int) -> None:
         super().__init__()
         self.value = 2.0 ** (number / STEPS)
+        self.score = 0.0
         self.waits = False
 
 
@@ -145,10 +173,13 @@ class _Main(Generic[R]):
         queue = self._classes.get(number)
         if queue is None:
             queue = self._classes[number] = _Class(number)
-        record.score = self.age + queue.value
+        score = self.age + queue.value
+        if score != queue.score:
+            queue.score = score
+        record.score = queue.score
         if not queue.waits:
             queue.waits = True
-            heappush(self._heads, (record.score, number))
+            heappush(self._heads, (score, number))
         queue.append(record)
         self.bytes += record.weight
         self.count += 1
@@ -158,7 +189,7 @@ class _Main(Generic[R]):
         while True:
             score, number = heads[0]
             queue = self._classes[number]
-            if not queue.count:
+            if not queue:
                 heappop(heads)
                 del self._classes[number]
             elif (first := queue.after).score > score:
@@ -168,22 +199,24 @@ class _Main(Generic[R]):
                 return record
 
     def remove(self, record: R) -> None:
-        record.place.remove(record)
+        unlink(record)
         self.bytes -= record.weight
         self.count -= 1
 
 
-class Weighed(Generic[R]):
-    """The records of one tenant, in the order in which they go (`evictable.Order`).
+class Weighed(Order[R]):
+    """ADAPTIVE's order of the records of one tenant.
 
-    Few tenants ever have to give: until then there is a window, and nothing else.
+    Few tenants ever have to give: until then there is a window, and nothing else. A record's
+    `score` is 0.0 in the window, and None of what is LOW or CRITICAL, which stand apart.
     """
 
     __slots__ = ("_critical", "_low", "_main", "_mode", "_settled", "_state", "_window")
 
     def __init__(self, state: State[R]) -> None:
+        super().__init__()
         self._state = state
-        self._window: Queue[R] = Queue()
+        self._window: _Window[R] = _Window()
         self._main: _Main[R] | None = None
         self._low: Queue[R] | None = None
         self._critical: Queue[R] | None = None
@@ -194,19 +227,23 @@ class Weighed(Generic[R]):
         state, rank, mark = self._state, record.rank, record.mark
         if rank == LOW:
             self._low = self._low or Queue()
-            self._low.append(record)
+            self._put_apart(record, self._low)
         elif rank == CRITICAL:
             self._critical = self._critical or Queue()
-            self._critical.append(record)
+            self._put_apart(record, self._critical)
         else:
             if not record.hits:
                 record.hits = state.ghosts.pop(mark, self._mode.remembers)
-            if not self._mode.turns and (record.hits or not self._mode.window):
-                self._enter(record)
-            else:
-                _look(record)
+            main, mode = self._main, self._mode
+            if main is None or mode.turns or (mode.window and not record.hits):
                 self._window.append(record)
+            else:
+                self._enter(record, main)
         state.came(record, mark)
+
+    def _put_apart(self, record: R, queue: Queue[R]) -> None:
+        record.score = None
+        queue.append(record)
 
     def left(self, record: R) -> None:
         self._state.left(record)
@@ -240,7 +277,7 @@ class Weighed(Generic[R]):
         if not newcomer.hits:
             newcomer.hits = self._state.ghosts.pop(newcomer.mark, self._mode.remembers)
         mine = self._value(newcomer)
-        if type(record.place) is _Class:
+        if record.score:
             return bool(main.age + mine < record.score)
         return mine < self._value(record)
 
@@ -267,10 +304,9 @@ class Weighed(Generic[R]):
                     return record
                 main.remove(record)
             if mode.turns:
-                _look(record)
                 window.append(record)
             else:
-                self._enter(record)
+                self._enter(record, main)
         if main.count:
             return main.least()
         critical = self._critical
@@ -281,19 +317,19 @@ class Weighed(Generic[R]):
         mode = self._mode
         return mode.turns or (mode.proves and self._settled and record.rank < HIGH)
 
-    def _enter(self, record: R) -> None:
-        """Into the main part."""
-        main = self._main = self._main or _Main()
+    def _enter(self, record: R, main: _Main[R]) -> None:
         _look(record)
         value = self._value(record)
         main.put(record, value * HIGHER if record.rank == HIGH else value)
 
     def _remove(self, record: R) -> None:
-        main = self._main
-        if main is not None and type(record.place) is _Class:
+        score, main = record.score, self._main
+        if score is None:
+            unlink(record)
+        elif score and main is not None:
             main.remove(record)
         else:
-            record.place.remove(record)
+            self._window.remove(record)
 
 
 def _look(record: R) -> None:

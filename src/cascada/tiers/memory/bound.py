@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import Generic
 
-from cascada.tiers.memory.evictable import R
-from cascada.tiers.memory.shares import Share
+from cascada.tiers.memory.evictable import Order, R
 
 
 class Bound(Generic[R]):
@@ -18,21 +17,21 @@ class Bound(Generic[R]):
     def __init__(self, most: int) -> None:
         self.most = most
         self.count = 0
-        # Shares by how many they hold: those who hold the most are found among a few numbers.
-        self._holding: dict[int, dict[Share[R], None]] = {}
+        # Orders by how many they hold: those who hold the most are found among a few numbers.
+        self._holding: dict[int, dict[Order[R], None]] = {}
 
-    def move(self, share: Share[R], by: int) -> None:
-        """So many more, or less, of a share, whose own count is still what it was."""
+    def move(self, order: Order[R], by: int) -> None:
+        """So many more, or less, of an order, whose own count is still what it was."""
         self.count += by
-        if share.count:
-            among = self._holding[share.count]
-            del among[share]
+        if order.count:
+            among = self._holding[order.count]
+            del among[order]
             if not among:
-                del self._holding[share.count]
-        if share.count + by:
-            self._holding.setdefault(share.count + by, {})[share] = None
+                del self._holding[order.count]
+        if order.count + by:
+            self._holding.setdefault(order.count + by, {})[order] = None
 
-    def giver(self, newcomer: Share[R]) -> Share[R]:
+    def giver(self, newcomer: Order[R]) -> Order[R]:
         """Who holds the most: of equals the newcomer's, who is about to hold more."""
         among = self._holding[max(self._holding)]
         return newcomer if newcomer in among else next(iter(among))

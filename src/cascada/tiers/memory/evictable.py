@@ -6,7 +6,8 @@ here knows of entries, tenants or clocks.
 
 from __future__ import annotations
 
-from typing import Any, Protocol, TypeVar
+from collections.abc import Hashable
+from typing import Any, Generic, Protocol, TypeVar
 
 
 class Evictable(Protocol):
@@ -17,7 +18,7 @@ class Evictable(Protocol):
     of it takes, 0 if that is not known. `mark`: a number by which its key is known when it comes
     back.
     The others are the policy's own: `seen` are the hits when it last looked, `place` where the
-    record stands, None if in no order.
+    record stands (who is before it in a queue, its index in a heap), None if in no order.
     """
 
     weight: int
@@ -26,7 +27,6 @@ class Evictable(Protocol):
     seen: int
     score: Any
     place: Any
-    before: Any
     after: Any
 
     @property
@@ -42,20 +42,32 @@ class Evictable(Protocol):
 R = TypeVar("R", bound=Evictable)
 
 
-class Order(Protocol[R]):
-    """The records of one tenant, in the order in which they go.
+class Order(Generic[R]):
+    """The records of one tenant, in the order in which they go, and what he holds: `bytes` of
+    `count` records, which memory keeps account of; `level` is for `shares.py`, which knows it by
+    `whose` it is. Of a data type whose number is bounded he has one apart; `bound` is then that.
 
     Who stores makes room first and admits then, so that what was just stored is no victim.
     """
 
+    __slots__ = ("bound", "bytes", "count", "level", "whose")
+
+    def __init__(self) -> None:
+        self.bytes = self.count = self.level = 0
+        self.bound: Any = None
+        self.whose: Hashable = None
+
     def admit(self, record: R) -> None:
         """It was stored."""
+        raise NotImplementedError
 
     def left(self, record: R) -> None:
         """It was dropped, and must never be a victim."""
+        raise NotImplementedError
 
     def victim(self, newcomer: R | None = None) -> R:
         """What is given up next, taken out of the order, which must not be empty.
 
         `newcomer`: for whom, if he is of the same tenant; he himself, if he is worth less.
         """
+        raise NotImplementedError

@@ -9,9 +9,9 @@ Priority goes before all: of a lower one goes first.
 
 from __future__ import annotations
 
-from typing import Any, Final, Generic
+from typing import Any, Final
 
-from cascada.tiers.memory.evictable import R
+from cascada.tiers.memory.evictable import Order, R
 from cascada.tiers.memory.heap import Heap
 
 LOOKS: Final = 1000
@@ -19,12 +19,15 @@ LOOKS: Final = 1000
 become full, and all in it was used since) the order is by what was known before."""
 
 
-class _Scored(Generic[R]):
+class _Scored(Order[R]):
+    __slots__ = ("_heaps",)
+
     @staticmethod
     def score(record: Any) -> Any:
         raise NotImplementedError
 
     def __init__(self) -> None:
+        super().__init__()
         self._heaps: dict[int, Heap[R]] = {}
 
     def admit(self, record: R) -> None:
@@ -55,6 +58,8 @@ class _Scored(Generic[R]):
 
 class LeastRecentlyUsed(_Scored[R]):
     """What was not used for the longest time goes."""
+
+    __slots__ = ()
 
     @staticmethod
     def score(record: Any) -> Any:

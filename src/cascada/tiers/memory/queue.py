@@ -8,18 +8,17 @@ from cascada.tiers.memory.evictable import R
 
 
 class Queue(Generic[R]):
-    """First in, first out. `place` of a record that is in it is the queue itself."""
+    """First in, first out. `place` of a record that is in it is who stands before it."""
 
-    __slots__ = ("after", "before", "bytes", "count")
+    __slots__ = ("after", "place")
 
     def __init__(self) -> None:
         # The queue closes the ring itself, so that no end needs a case of its own.
-        self.before: Any = self
+        self.place: Any = self
         self.after: Any = self
-        self.bytes = self.count = 0
 
     def __bool__(self) -> bool:
-        return self.count > 0
+        return self.after is not self
 
     @property
     def first(self) -> R:
@@ -28,16 +27,14 @@ class Queue(Generic[R]):
         return record
 
     def append(self, record: R) -> None:
-        last = self.before
-        last.after = self.before = record
-        record.before, record.after, record.place = last, self, self
-        self.bytes += record.weight
-        self.count += 1
+        last = self.place
+        last.after = self.place = record
+        record.place, record.after = last, self
 
-    def remove(self, record: R) -> None:
-        before, after = record.before, record.after
-        before.after, after.before = after, before
-        # A hit that its caller keeps would else keep its neighbours alive.
-        record.before = record.after = record.place = None
-        self.bytes -= record.weight
-        self.count -= 1
+
+def unlink(record: Any) -> None:
+    """It leaves its queue."""
+    before, after = record.place, record.after
+    before.after, after.place = after, before
+    # A hit that its caller keeps would else keep its neighbours alive.
+    record.place = record.after = None

@@ -15,7 +15,7 @@ from cascada.model.entry import Entry
 from cascada.model.keys import Key, Prefix
 from cascada.model.names import is_own
 from cascada.tiers.capabilities import NameState
-from cascada.tiers.memory.shares import Share
+from cascada.tiers.memory.evictable import Order
 
 VOID: Final = sys.maxsize
 """The seq of a cell that nothing is valid under any more."""
@@ -49,19 +49,19 @@ class Partition:
     """What the records of one prefix share. It stays the same while anybody holds it.
 
     `records` are they, by id. `kind` is the engine's, for all of them. `cells` are those of the
-    names that all of them bear, the tenant's first, while there are any. `share` is what their
-    tenant holds of memory.
+    names that all of them bear, the tenant's first, while there are any; `order` is then the one in
+    which those of their tenant go.
 
     Where the kind of a record depends on its id (a policy is on trial), the record has a partition
     of that kind, an arm of the `whole` one. It has the same records; its cells are the whole's.
     """
 
-    __slots__ = ("__weakref__", "arms", "cells", "kind", "prefix", "records", "share", "whole")
+    __slots__ = ("__weakref__", "arms", "cells", "kind", "order", "prefix", "records", "whole")
+    order: Order[Record]
 
-    def __init__(self, prefix: Prefix, kind: Any, share: Share[Record]) -> None:
+    def __init__(self, prefix: Prefix, kind: Any) -> None:
         self.prefix = prefix
         self.kind = kind
-        self.share = share
         self.records: dict[str, Record] = {}
         self.cells: tuple[Cell, ...] = ()
         self.whole: Partition | None = None
@@ -73,7 +73,7 @@ class Partition:
             self.arms = {}
         arm = self.arms.get(id(kind))
         if arm is None:
-            arm = self.arms[id(kind)] = Partition(self.prefix, kind, self.share)
+            arm = self.arms[id(kind)] = Partition(self.prefix, kind)
             arm.records, arm.whole = self.records, self
         return arm
 
@@ -91,8 +91,8 @@ class Record(Entry):
     """
 
     __slots__ = (
-        "after", "before", "born", "cells", "checked", "due", "hits", "later", "partition", "place",
-        "resource_id", "score", "seen", "seq", "sooner", "tenant", "used", "weight",
+        "after", "born", "cells", "checked", "due", "hits", "later", "partition", "place",
+        "resource_id", "score", "seen", "seq", "sooner", "used", "weight",
     )  # fmt: skip
 
     def __init__(
@@ -118,12 +118,11 @@ class Record(Entry):
         self.resource_id = resource_id
         self.seq = seq
         self.cells = cells
-        self.tenant = tenant = cells[0]
-        self.checked = tenant.changes
-        self.used = self.score = self.born = self.due = now
+        self.checked = cells[0].changes
+        self.used = self.born = self.due = now
+        self.score: Any = 0.0
         self.weight = self.hits = self.seen = 0
         self.place: Any = None
-        self.before: Any = None
         self.after: Any = None
         self.sooner: Any = None
         self.later: Any = None

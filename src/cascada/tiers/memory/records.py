@@ -26,7 +26,7 @@ from cascada.tiers.memory.evictable import Order
 from cascada.tiers.memory.expiring import Expiring
 from cascada.tiers.memory.invalidations import InvalidationLog
 from cascada.tiers.memory.record import MOMENT, Partition, Record
-from cascada.tiers.memory.shares import Share, Shares
+from cascada.tiers.memory.shares import Shares
 from cascada.tiers.memory.weight import PARTITION, weight_of
 
 MAX_VERSIONS: Final = 4096
@@ -80,18 +80,16 @@ class Records:
             with self._making:
                 partition = self._partitions.get(prefix)
                 if partition is None:
-                    partition = self._partitions[prefix] = Partition(
-                        prefix, self._kind_of(prefix), self._share_of(prefix)
-                    )
+                    partition = self._partitions[prefix] = Partition(prefix, self._kind_of(prefix))
         return partition
 
-    def _share_of(self, prefix: Prefix) -> Share[Record]:
+    def _order_of(self, prefix: Prefix) -> Order[Record]:
         bound = self._bounds.get(prefix[1])
         if bound is None:
             return self._shares.of(prefix[0])
-        share = self._shares.of(prefix[:2])
-        share.bound = bound
-        return share
+        order = self._shares.of(prefix[:2])
+        order.bound = bound
+        return order
 
     def get(self, key: Key) -> Record | None:
         partition = self._partitions.get(key[:5])
@@ -129,14 +127,12 @@ class Records:
         if (known := self._bounds.get(data_type)) is not None:
             known.most = most
             return
-        with self._making:  # or a partition that another thread makes now would have the old share
-            self._bounds[data_type] = Bound(most)
-            partitions = [each for each in self._all() if each.prefix[1] == data_type]
-        for partition in partitions:
-            for record in list(partition.records.values()):
-                self.drop(record)
-            for each in (partition, *(partition.arms or {}).values()):
-                each.share = self._share_of(partition.prefix)
+        self._bounds[data_type] = Bound(most)
+        # Who stores the first one of a partition finds the order that is good from now on.
+        for partition in self._all():
+            if partition.prefix[1] == data_type:
+                for record in list(partition.records.values()):
+                    self.drop(record)
 
     def clear(self) -> None:
         """Keep nothing, and know of no versions."""
@@ -163,6 +159,7 @@ class Records:
         # The key itself needs no cell while its record is here: `apply` finds it by its key.
         cells = self._names.cells_of(partition, resource_id)
         shared = partition.cells
+        order = partition.order if partition.records else self._order_of(partition.prefix)
         old = partition.records.get(resource_id)
         if old is not None:
             self.drop(old)
@@ -185,10 +182,11 @@ class Records:
             for cell in record.made_of:
                 cell.made += 1
         partition.records[resource_id] = record
+        partition.order = of_kind.order = order
         partition.cells = shared  # they have gone with what was here alone
         self._count += 1
         self.size += weight
-        self._shares.grow(partition.share, weight)
+        self._shares.grow(order, weight)
         if old is not None:  # who asked for it asks for the new one
             record.hits = old.hits
         return self._placed(record, now)
@@ -213,38 +211,38 @@ class Records:
                 self._remove(record)
                 return None
             self.evictions += 1
-        share = record.partition.share
-        if share.bound is not None:
-            self._make_place(share.bound, share)
-            share.bound.move(share, 1)
-        share.count += 1
-        share.order.admit(record)
+        order = record.partition.order
+        if order.bound is not None:
+            self._make_place(order.bound, order)
+            order.bound.move(order, 1)
+        order.count += 1
+        order.admit(record)
         self._expiring.admit(record, now)
         return record
 
-    def _make_place(self, bound: Bound[Record], newcomer: Share[Record]) -> None:
+    def _make_place(self, bound: Bound[Record], newcomer: Order[Record]) -> None:
         while bound.count >= bound.most:
-            self._take_out(bound.giver(newcomer).order.victim())
+            self._take_out(bound.giver(newcomer).victim())
             self.evictions += 1
 
     def _worth_least(self, newcomer: Record) -> Record:
         """Of whoever holds the most: the newcomer himself, if he has nothing else."""
-        share = self._shares.giver()
-        if not share.count:
+        order = self._shares.giver()
+        if not order.count:
             return newcomer
-        return share.order.victim(newcomer if newcomer.partition.share is share else None)
+        return order.victim(newcomer if newcomer.partition.order is order else None)
 
     def drop(self, record: Record) -> None:
         """It is not kept any more."""
-        record.partition.share.order.left(record)
+        record.partition.order.left(record)
         self._take_out(record)
 
     def _take_out(self, record: Record) -> None:
         """It has left its order."""
-        share = record.partition.share
-        if share.bound is not None:
-            share.bound.move(share, -1)
-        share.count -= 1
+        order = record.partition.order
+        if order.bound is not None:
+            order.bound.move(order, -1)
+        order.count -= 1
         self._expiring.left(record)
         self._remove(record)
 
@@ -263,7 +261,7 @@ class Records:
             if len(known) > MAX_VERSIONS:
                 known.popitem(last=False)
         self.size -= record.weight
-        self._shares.grow(partition.share, -record.weight)
+        self._shares.grow(partition.order, -record.weight)
         seq = record.seq
         for cell in record.cells:
             # A cell that was invalidated after this record counts from zero again.

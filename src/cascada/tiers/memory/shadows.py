@@ -36,7 +36,7 @@ class Shade:
     """A sampled key in one shadow."""
 
     __slots__ = (
-        "after", "before", "hits", "mark", "place", "score", "seen", "used", "weight", "worth",
+        "after", "hits", "mark", "place", "score", "seen", "used", "weight", "worth",
     )  # fmt: skip
     rank: Final = 1
 
@@ -48,7 +48,6 @@ class Shade:
         self.used = 0.0
         self.score: Any = 0.0
         self.place: Any = None
-        self.before: Any = None
         self.after: Any = None
 
 

@@ -12,8 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from itertools import islice
-from typing import Any, Final, Generic
-from weakref import WeakValueDictionary
+from typing import Final, Generic
 
 from cascada.tiers.memory.evictable import Order, R
 
@@ -21,57 +20,48 @@ COMPARED: Final = 16
 """Tenants that hold about as much as each other, of which the largest is looked for."""
 
 
-class Share(Generic[R]):
-    """What one tenant holds: `bytes` of `count` records, and the order in which they go.
-
-    Of a data type whose number is bounded a tenant has a share apart; `bound` is then that.
-    """
-
-    __slots__ = ("__weakref__", "bound", "bytes", "count", "level", "order")
-
-    def __init__(self, order: Order[R]) -> None:
-        self.bytes = self.count = self.level = 0
-        self.bound: Any = None
-        self.order = order
-
-
 class Shares(Generic[R]):
-    """`make_order` makes the order of one tenant's records."""
+    """`make_order` makes the order of one tenant's records. It is here while he holds any."""
 
     def __init__(self, make_order: Callable[[], Order[R]]) -> None:
         self._make_order = make_order
-        self._shares: WeakValueDictionary[Hashable, Share[R]] = WeakValueDictionary()
+        self._orders: dict[Hashable, Order[R]] = {}
         # By their size, four levels to each doubling, so that most of what is stored moves nobody.
-        self._levels: dict[int, dict[Share[R], None]] = {}
+        self._levels: dict[int, dict[Order[R], None]] = {}
 
-    def of(self, whose: Hashable) -> Share[R]:
-        """A tenant's, or a tenant's of one data type."""
-        share = self._shares.get(whose)
-        if share is None:
-            share = self._shares[whose] = Share(self._make_order())
-        return share
+    def of(self, whose: Hashable) -> Order[R]:
+        """A tenant's, or a tenant's of one data type; a new one for who holds nothing."""
+        order = self._orders.get(whose)
+        if order is None:
+            order = self._make_order()
+            order.whose = whose
+        return order
 
-    def grow(self, share: Share[R], by: int) -> None:
+    def grow(self, order: Order[R], by: int) -> None:
         """`by` bytes more, or less: of a record that comes, or goes."""
-        share.bytes = size = share.bytes + by
+        order.bytes = size = order.bytes + by
         bits = size.bit_length()
         level = bits << 2 | size >> max(bits - 3, 0) & 3
-        if level == share.level:
+        if level == order.level:
             return
         levels = self._levels
-        if share.level:
-            among = levels[share.level]
-            del among[share]
+        if order.level:
+            among = levels[order.level]
+            del among[order]
             if not among:
-                del levels[share.level]
-        share.level = level
+                del levels[order.level]
+        else:
+            self._orders[order.whose] = order
+        order.level = level
         if level:
-            levels.setdefault(level, {})[share] = None
+            levels.setdefault(level, {})[order] = None
+        else:
+            del self._orders[order.whose]
 
-    def giver(self) -> Share[R]:
+    def giver(self) -> Order[R]:
         """Who holds the most; of many who hold about the same, one of the largest."""
         levels = self._levels
         among = levels[max(levels)]
         if len(among) == 1:
             return next(iter(among))
-        return max(islice(among, COMPARED), key=lambda share: share.bytes)
+        return max(islice(among, COMPARED), key=lambda order: order.bytes)

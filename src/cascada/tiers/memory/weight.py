@@ -18,7 +18,7 @@ from cascada.model.bills.bill import UNKNOWN
 from cascada.model.entry import UNSET, Entry, Flag
 from cascada.tiers.memory.record import Cell
 
-RECORD: Final = 446
+RECORD: Final = 430
 """A record with its numbers, and its slot in a dictionary."""
 
 PARTITION: Final = 600
