@@ -21,7 +21,7 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -233,7 +233,7 @@ class Campaign:
     def run(
         self, sets: int, kills: int, redis_kills: int, fail_points: int, stops: int = 0
     ) -> Outcome:
-        self._step(self._ground.begin(self._folder, self._redis))
+        asyncio.run(self._ground.begin(self._folder, self._redis))
         strikes = [*self._ground.fail_points] * fail_points
         strikes += ["process"] * kills + ["stopped"] * stops
         strikes += ["Redis"] * (redis_kills if self._server else 0)
@@ -252,7 +252,7 @@ class Campaign:
                 self._end(slot)
                 self.outcome.kills["process, at the end"] += 1
         try:
-            left = self._step(self._ground.finish(self._folder, self._redis))
+            left = asyncio.run(self._ground.finish(self._folder, self._redis))
             if left:
                 self.outcome.lost.append(left)
         finally:
@@ -260,12 +260,6 @@ class Campaign:
                 self._server.kill()
         self._judge()
         return self.outcome
-
-    def _step(self, doing: Awaitable[str | None]) -> str | None:
-        async def one() -> str | None:
-            return await doing
-
-        return asyncio.run(one())
 
     def _start(self, slot: int, fail_point: str, after: int = 1) -> None:
         self._incarnation += 1
@@ -290,15 +284,18 @@ class Campaign:
         match strike:
             case "Redis":
                 assert self._server is not None
-                time.sleep(self._rng.uniform(0.05, 0.6))
+                self._some_more(slot)
                 self._server.kill()
                 self._server.start()
             case "process":
                 # Its start, too, is a moment at which it may be killed.
-                time.sleep(self._rng.uniform(0.2, 1.2))
+                if self._rng.random() < 0.2:
+                    time.sleep(self._rng.uniform(0.2, 1.2))
+                else:
+                    self._some_more(slot)
                 self._end(slot)
             case "stopped":
-                time.sleep(self._rng.uniform(0.8, 1.2))
+                self._some_more(slot)
                 self._running[slot].send_signal(signal.SIGSTOP)
                 time.sleep(STOPPED)
                 self._running[slot].send_signal(signal.SIGCONT)
@@ -309,6 +306,15 @@ class Campaign:
                 self._running[slot].wait(timeout=60)
                 assert self._end(slot) == -signal.SIGKILL, "the fail-point was not met"
         self.outcome.kills[strike] += 1
+
+    def _some_more(self, slot: int) -> None:
+        """Let a process make some sets, and go on for a moment."""
+        log = self._folder / f"log-{slot}"
+        was = log.stat().st_size if log.exists() else 0
+        more, until = self._rng.randrange(1, 20_000), time.monotonic() + 20
+        while time.monotonic() < until and (not log.exists() or log.stat().st_size < was + more):
+            time.sleep(0.002)
+        time.sleep(self._rng.uniform(0, 0.01))
 
     def _end(self, slot: int) -> int:
         """Kill it, if it runs."""

@@ -111,6 +111,23 @@ async def test_a_later_change_takes_the_place_of_what_was_set_aside(make: Make, 
 
 
 @pytest.mark.parametrize("tiers", ["sqlite", "redis"])
+async def test_what_was_set_aside_is_not_lost_to_what_follows_a_miss(
+    make: Make, tiers: str
+) -> None:
+    here = make(tiers)
+    assert await here.set("a", 1)
+    await here.journal.set_aside((await here.journal.claim(1, 5))[0], "why")
+    await here.delete("a")
+    assert await here.get("a") is None
+    assert await here.set("a", "row")
+    assert await here.waiting("a") == [("a", ("if missing", "row"))]
+    assert await here.journal.retry() == 1
+    assert await here.waiting("a") == [("a", 1)]
+    await here.journal.done(await here.journal.claim(10, 5))
+    assert (await here.journal.backlog())[:3] == (0, 0, 0)
+
+
+@pytest.mark.parametrize("tiers", ["sqlite", "redis"])
 async def test_a_large_value_is_journaled_whole_or_refused(make: Make, tiers: str) -> None:
     here, there = make(tiers), make(tiers)
     large = os.urandom(2**20)

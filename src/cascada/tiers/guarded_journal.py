@@ -76,7 +76,9 @@ class GuardedJournal:
         if tier.deferred or tier.behind:
             # What it has not been told yet would end this as well.
             raise TierUnavailable(f"{tier.name} was not told of all invalidations yet")
-        with Call(tier.breaker, tier.timeout + PER_KEY * len(leases) + PER_BYTE * size):
+        # Its caller is told that it is lost if this takes too long: longer than for a copy.
+        patience = max(PATIENCE, tier.timeout)
+        with Call(tier.breaker, patience + PER_KEY * len(leases) + PER_BYTE * size):
             refusal = await self._journal.refusal()
             if refusal is not None:
                 self._say(refusal)

@@ -18,7 +18,7 @@ local function numbered(text)
 end
 -- Who adds this key, in the tier that what is written behind goes to.
 local function bar_of(text) return place_in_journal('jb:' .. text) end
--- It waits no more, and its entry has a life of so many ms again.
+-- It waits no more, and its entry has a life of so many ms again, unless another change comes.
 local function drop(text, life)
   local size = redis.call('HSTRLEN', at_jr, text)
   redis.call('HDEL', at_jr, text)
@@ -26,7 +26,7 @@ local function drop(text, life)
   redis.call('ZREM', at_jc, text)
   redis.call('HINCRBY', at_jm, 'b', -size)
   local v = string.sub(KEYS[1], 1, -2) .. 'v:' .. text
-  if redis.call('PTTL', v) == -1 then redis.call('PEXPIRE', v, life) end
+  if life and redis.call('PTTL', v) == -1 then redis.call('PEXPIRE', v, life) end
 end
 """
 
@@ -225,6 +225,8 @@ for _, text in ipairs(given) do
   if record then
     redis.call('HDEL', at_jx, text)
     redis.call('HINCRBY', at_jm, 'a', -#kept)
+    -- What was put after a miss is for where nothing is, which this one ends.
+    if string.find(redis.call('HGET', at_jr, text) or '', '^%d+ %-?%d+ m\n') then drop(text) end
     if not numbered(text) then
       redis.call('HSET', at_jr, text, record)
       redis.call('ZADD', at_jp, number, text)

@@ -82,6 +82,10 @@ _BACK: Final = (
     "INSERT OR IGNORE INTO changes SELECT journal, number, key, tenant, -1, put, 0, size, names,"
     " envelope FROM aside WHERE journal = ? AND key = ?"
 )
+_LESS: Final = (
+    f"DELETE FROM changes WHERE journal = ? AND key = ? AND put = {int(Put.AFTER_MISS)}"
+    " RETURNING size"
+)
 _BACKLOG: Final = (
     "SELECT count(a.number), coalesce(sum(a.size), 0) FROM aside a WHERE a.journal = ?"
 )
@@ -349,6 +353,9 @@ def _retry(
         connection.execute("SELECT key, size FROM aside WHERE journal = ?", (book.id,)).fetchall()
     )
     for key in found if texts is None else [text for text in texts if text in found]:
+        # What was put after a miss is for where nothing is, which this one ends.
+        gone = connection.execute(_LESS, (book.id, key)).fetchall()
+        book.gone(size for (size,) in gone)
         waits = connection.execute(_BACK, (book.id, key)).rowcount
         connection.execute("DELETE FROM aside WHERE journal = ? AND key = ?", (book.id, key))
         back += waits
