@@ -32,7 +32,7 @@ def all_mutants() -> dict[str, Mutant]:
     """All of them, by the names of their functions."""
     for module in (
         "mutants", "mutants_add", "mutants_ahead", "mutants_behind", "mutants_placed",
-        "mutants_redis",
+        "mutants_redis", "mutants_room",
         "mutants_sqlite", "mutants_touch",
     ):  # fmt: skip
         import_module(f"tests.chaos.{module}")
