@@ -136,6 +136,8 @@ class Target:
         """Make the tables that cascada owns, if they are not there. SyncFailed if that fails."""
         if self._ready:
             return
+        # Not here: to load them takes a good while, in which nobody else would have a turn.
+        await asyncio.to_thread(opened, self._given)
         try:
             async with asyncio.timeout(self._patience):
                 if not await self._are_there():
