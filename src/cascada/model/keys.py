@@ -82,9 +82,11 @@ class Key(NamedTuple):
     def parse(cls, text: str) -> Key:
         """The key whose `text` this is."""
         segments = text.split(":") if type(text) is str else []
-        if len(segments) == 3 and "%" not in text:  # most are without context: thrice as fast
+        if len(segments) == 3 and text.count("%") == text.count("%3A"):
+            # Most are without context, and with nothing quoted but colons: many times as fast.
+            tenant, data_type, resource_id = [each.replace("%3A", ":") for each in segments]
             # Past the constructor, which is a Python function.
-            return tuple.__new__(cls, (segments[0], segments[1], None, None, None, segments[2]))
+            return tuple.__new__(cls, (tenant, data_type, None, None, None, resource_id))
         from urllib.parse import unquote  # which a start that parses no key does without
 
         try:
@@ -112,6 +114,8 @@ def quote(segment: str) -> str:
     """`segment` with every character that has a meaning in key text percent-encoded."""
     if segment.isalnum() or _SPECIAL.search(segment) is None:
         return segment
+    if _SPECIAL.search(segment.replace(":", "")) is None:  # mostly it is that
+        return segment.replace(":", "%3A")
     return _SPECIAL.sub(
         lambda match: "".join(f"%{byte:02X}" for byte in match[0].encode()), segment
     )

@@ -45,6 +45,9 @@ MOST_BYTES: Final = 64 * 2**20
 """Of all records of a journal together: where no more fit, a change is not taken."""
 
 
+_ABSENT: Final = int(Flag.ABSENT)
+
+
 class InvalidationSink(Protocol):
     """What a feed tells of other processes' invalidations: memory. Called on the event loop."""
 
@@ -213,7 +216,7 @@ class Change(msgspec.Struct, frozen=True):
     @property
     def removed(self) -> bool:
         """Whether it says that there is nothing any more."""
-        return bool(self.entry.flags & Flag.ABSENT)
+        return bool(int(self.entry.flags) & _ABSENT)
 
 
 class SetAside(NamedTuple):
