@@ -171,7 +171,7 @@ class Shared:
                 self._learn(hour, await store.counter(self._name(hour)))
                 continue
             await self._list(store, hour)
-            untold = self._untold.pop(hour)
+            untold = self._untold.pop(hour, 0)  # another may have told it in between
             try:
                 count = await store.increment(self._name(hour), untold, LASTS)
             except Unanswered:
