@@ -7,6 +7,7 @@ as its function is there: one that was made inside a request goes with it.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
@@ -30,7 +31,12 @@ def tell_how_to_load(
     args: tuple[Any, ...],
     named: dict[str, Any],
 ) -> None:
-    """Let the engine know how to load this key again, if that needs nobody's request."""
+    """Let the engine know how to load this key again, if that needs nobody's request.
+
+    Not if its caller runs on another event loop than the cache: what it calls may belong there.
+    """
+    if tenant._engine.life.loop is not asyncio.get_running_loop():
+        return
     if _PLAIN.issuperset(map(type, (*args, *named.values(), *recipe.brought))):
         way = partial(_again, tenant, ref(recipe), key, sources, args, named)
         tenant._engine.stack.ahead.knows(key, way)

@@ -36,7 +36,6 @@ from cascada.engine.request import Loader, Request
 from cascada.engine.stack import Stack, Way
 from cascada.engine.strategies.prefetch import ROWS, Learner
 from cascada.engine.tasks.background import end
-from cascada.engine.tasks.callers import caller
 from cascada.engine.tasks.singleflight import Flight, LoadTask
 from cascada.model.clock import Clock
 from cascada.model.keys import Key
@@ -59,6 +58,9 @@ RESTS: Final = 60.0
 
 LOOKS: Final = 4
 """Of what was brought and not asked for yet, so many are looked at for each miss."""
+
+RECENT: Final = 8
+"""So many of the latest that were brought say what one weighs."""
 
 PATIENCE: Final = 10_000
 """Misses of all tenants after which what was brought and not asked for counts as wasted."""
@@ -110,6 +112,7 @@ class Prefetcher:
         self._resting: dict[Key, float] = {}
         self._unused: OrderedDict[Key, _Brought] = OrderedDict()
         self._misses = 0
+        self._room = self._weight = budget * stack.memory.capacity
         self.begin()
 
     # --- what the engine tells ------------------------------------------------------------------
@@ -142,11 +145,8 @@ class Prefetcher:
                 end(each.owner.task, each.is_needed)
 
     def knows(self, key: Key, way: Way) -> None:
-        """A caller asks for this key, and without him it may be loaded like this.
-
-        Not if he comes from another thread or loop: what he calls may belong there.
-        """
-        if caller() is None and self._is_learned(self._kind_of(key)):
+        """A caller on this loop asks for this key, and without him it may be loaded like this."""
+        if self._is_learned(self._kind_of(key)):
             self._ways[key] = way
             self._ways.move_to_end(key)
             if len(self._ways) > WAYS:
@@ -279,7 +279,7 @@ class Prefetcher:
             or stack.flights.find(key) is not None
             or not self._is_learned(kind)
             or not learner.affords
-            or self._bytes > self._budget * stack.memory.capacity
+            or self._bytes + len(self._under_way) * self._weight >= self._room
             or (resting is not None and stack.timer() < resting)
         ):
             return
@@ -345,5 +345,8 @@ class Prefetcher:
         elif not under_way.wanted:
             self._unused[key] = _Brought(record, record.due, self._misses)
             self._bytes += record.weight
+            # What those under way will weigh is expected by this; at first each may weigh all.
+            heavy = self._weight >= self._room
+            self._weight += (record.weight - self._weight) / (1 if heavy else RECENT)
             record.due = -math.inf  # its first hit is told here
         self._go_on()
