@@ -64,6 +64,21 @@ async def test_the_lowest_is_told_first(over_two: Cache, two: Two) -> None:
     assert two[0].made["touch"] == 1
 
 
+async def test_what_is_set_between_two_tiers_is_touched_in_both(
+    over_two: Cache, two: Two, clock: ManualClock
+) -> None:
+    acme = over_two.tenant("acme")
+    await acme.set("x", "1", "old", ttl=100)
+    with two[0].hang("touch") as held:
+        touching = asyncio.ensure_future(acme.touch("x", "1", 5))
+        await held.reached()
+        clock.advance(1)
+        assert await acme.set("x", "1", "new", ttl=100)
+    assert await touching
+    assert (await acme.get("x", "1")).value == "new"
+    assert len(set(await lives(two, over_two, clock))) == 1
+
+
 @pytest.mark.parametrize("step", ["first look", "lease", "second look", "fill"])
 async def test_what_is_promoted_while_it_is_touched_has_no_old_life(
     over_two: Cache, two: Two, clock: ManualClock, step: str

@@ -62,11 +62,10 @@ async def _touch(stack: Stack, request: Request, renewed: Renewed) -> bool:
     if touched is None and not (stack.authority in told and _gives(had, renewed)):
         return False
     waits = _waits(told)
-    crossed = behind is not None and _of_two(told)
-    if touched is not next(iter(told.values())) or tiers is not everybody or crossed:
+    if touched is not next(iter(told.values())) or tiers is not everybody or _of_two(told):
         # A load that began before may yet store the old life below the tier that had the value, and
-        # so may who has written what waited. And of what the tiers have evicted no memory is to go
-        # on with the old life.
+        # what was set in between has its own there. And of what the tiers have evicted no memory is
+        # to go on with the old life.
         told, unreached = await _tell(stack, request, renewed, everybody, below=True)
     if waits or _waits(told):
         # That one is told with the new life what waits.
