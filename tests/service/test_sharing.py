@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,30 @@ async def test_metrics_are_of_all_processes(make_service: MakeService) -> None:
     await InsideService(here).cache.aclose()
     later = await make_service().get_metrics()
     assert (later.hit_count, later.miss_count, later.keys_count) == (2, 2, 4)
+
+
+async def test_distinct_keys_are_of_all_processes(
+    make_service: MakeService, clock: ManualClock
+) -> None:
+    here, there = make_service(), make_service()
+    for number in range(30):
+        await here.set(f"k:{number}", 1)
+        await there.set(f"k:{number + 10}", 1)
+        if number % 5 == 0:
+            await InsideService(here).heard()
+            await InsideService(there).heard()
+    for service in (here, there):
+        await InsideService(service).heard()
+    later = make_service()
+    await InsideService(later).heard()
+    for service in (there, later):
+        assert [len(each["keys"]) for each in service.hourly_access_stats] == [40]
+    for _ in range(9 * 24):  # until its place is another hour's
+        clock.advance(3600)
+    clock.advance(-16 * 3600)
+    await later.set("k:0", 1)
+    await InsideService(later).heard()
+    assert [len(each["keys"]) for each in later.hourly_access_stats] == [1]
 
 
 async def test_services_count_apart(make_service: MakeService) -> None:
@@ -164,6 +189,38 @@ async def test_pttl_after_another_process(redis_server: RedisServer) -> None:
         said = redis_server.say("PTTL", f"cascada.0:{{b0}}:v:acme:service.default:{key}")
         assert seconds - 60 < int(said.strip(b":\r\n")) / 1000 <= seconds
     await cache.aclose()
+
+
+def utc(*moment: int) -> float:
+    return datetime(*moment, tzinfo=UTC).timestamp()  # type: ignore[arg-type, misc]  # of a date
+
+
+async def test_pttl_over_both_changes_of_the_clock(redis_server: RedisServer) -> None:
+    """Each step is a process that has just begun."""
+    redis_server.flush()
+
+    async def lives(moment: float, writes: int) -> float:
+        """So many writes at that time, and the one whose PTTL it is."""
+        cache = Cache(
+            redis=redis_server.url, clock=ManualClock(moment), limits=Limits(op_timeout=10)
+        )
+        service = CacheService(cache=cache, time_zone="Europe/Madrid")
+        await write(service, writes)
+        await service.set("k", 1)
+        said = redis_server.say("PTTL", "cascada.0:{b0}:v:acme:service.default:k")
+        await cache.aclose()
+        return round(int(said.strip(b":\r\n")) / 1000, -1)
+
+    assert await lives(utc(2026, 3, 29, 0, 30), 50) == 3600  # 1:30, which is then at 51
+    assert await lives(utc(2026, 3, 29, 0, 40), 0) == 1800
+    assert await lives(utc(2026, 3, 29, 1, 30), 49) == 3600, "3:30: it is another hour"
+    assert await lives(utc(2026, 3, 29, 1, 40), 0) == 3600, "at 50"
+    assert await lives(utc(2026, 3, 29, 1, 50), 0) == 1800, "at 51"
+    # Half a year later, of which nothing is known any more.
+    assert await lives(utc(2026, 10, 25, 0, 30), 50) == 3600  # 2:30
+    assert await lives(utc(2026, 10, 25, 1, 30), 0) == 1800, "2:30 again, an hour like the first"
+    assert await lives(utc(2026, 10, 25, 1, 40), 0) == 3600, "which had 1 now: 26 in the mean"
+    assert await lives(utc(2026, 10, 25, 2, 30), 0) == 3600  # 3:30
 
 
 async def test_nothing_is_left_behind(make_service: MakeService) -> None:

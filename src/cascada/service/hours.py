@@ -15,6 +15,7 @@ from typing import Final, NamedTuple, TypedDict
 
 DAYS: Final = timedelta(days=7)
 LONGEST: Final = 9 * 86400
+QUARTER: Final = 900.0
 OFFICE: Final = range(9, 19)
 """The hours that are peaks as long as nothing is known."""
 
@@ -96,10 +97,16 @@ class Hours:
         # Each hour in that of the day, so that a judgement looks at eight of them.
         self._known: dict[int, dict[Hour, Counts]] = {hour: {} for hour in range(24)}
         self._latest: Hour | None = None
+        self._since = 0.0
 
     def current(self) -> Hour:
         """The hour that it is; with each new one, what is too old goes."""
-        now = self._at(self._now())
+        moment = self._now()
+        if self._latest is not None and self._since <= moment < self._since + QUARTER:
+            return self._latest
+        # Clocks on walls are changed, and their hours begin, where a quarter of UTC's does.
+        self._since = moment // QUARTER * QUARTER
+        now = self._at(moment)
         if now != self._latest:
             self._latest = now
             oldest = now.date - DAYS

@@ -29,6 +29,9 @@ from cascada.tiers.datastore import DataStore
 EACH: Final = 1.0
 """Seconds between two times."""
 
+MINUTE: Final = 60.0
+"""Seconds between two looks at the keys of others, for who has none to tell."""
+
 LASTS: Final = 9 * 86400.0
 """Seconds that the count of an hour is kept, a day more than it is asked for."""
 
@@ -37,6 +40,12 @@ MOST_HOURS: Final = 512
 
 MOST_TENANTS: Final = 1000
 """Tenants that are listed, of which the keys are counted."""
+
+SLOTS: Final = 400
+"""Lists of keys' hashes, one for each half of an hour of the days that count."""
+
+MOST_ITEMS: Final = 64
+"""What processes have added to one, before one of them makes one of all."""
 
 _AT_ONCE: Final = 8
 
@@ -51,20 +60,23 @@ class Shared:
         self._data_type = data_type
         self._prefix = f":{quote(data_type)}:"
         self._untold: Counter[Hour] = Counter()
+        self._new_keys: dict[Hour, list[int]] = {}
         self._listed: set[int] = set()
         self._told = self._counts
         self._sums: list[int] | None = None
         self._is_read = False
-        self._next = 0.0
+        self._next = self._next_keys = 0.0
         self._going: asyncio.Task[None] | None = None
         self._telling: asyncio.Task[None] | None = None
         self._process = os.getpid()
 
     def record(self, key: str) -> None:
         """Count an access."""
-        hour, _ = self.hours.record(key)
+        hour, new_key = self.hours.record(key)
         if self._engine.shared_data is not None:
             self._untold[hour] += 1
+            if new_key is not None:
+                self._new_keys.setdefault(hour, []).append(new_key)
 
     async def tenants(self) -> set[str]:
         """Those of all processes, the first MOST_TENANTS, and this one's."""
@@ -117,6 +129,7 @@ class Shared:
         if self._process != os.getpid():  # what the parent has counted, the parent tells
             self._process = os.getpid()
             self._untold.clear()
+            self._new_keys.clear()
             self._told = self._counts
         self._next = asyncio.get_running_loop().time() + EACH
         background = self._engine.stack.background
@@ -161,14 +174,17 @@ class Shared:
         for first in range(0, len(hours), _AT_ONCE):
             part = [self.hours.at(began) for began in hours[first : first + _AT_ONCE]]
             counts = await asyncio.gather(*(store.counter(self._name(each)) for each in part))
-            for hour, count in zip(part, counts, strict=True):
+            keys = await asyncio.gather(*(store.range(self._slot(each), 0, -1) for each in part))
+            for hour, count, items in zip(part, counts, keys, strict=True):
                 self._learn(hour, count)
+                self._learn_keys(hour, items)
         self._is_read = True
 
     async def _tell_hours(self, store: DataStore) -> None:
         for hour in {self.hours.current(), *self._untold}:
             if not self._untold[hour]:
                 self._learn(hour, await store.counter(self._name(hour)))
+                await self._tell_keys(store, hour)
                 continue
             await self._list(store, hour)
             untold = self._untold.pop(hour, 0)  # another may have told it in between
@@ -180,6 +196,43 @@ class Shared:
                 self._untold[hour] += untold
                 raise
             self._learn(hour, count)
+            await self._tell_keys(store, hour)
+
+    async def _tell_keys(self, store: DataStore, hour: Hour) -> None:
+        """Add to the list of this hour's place what others cannot know, and learn what they do.
+
+        A place is used again after SLOTS of them: what is of another hour goes. If two see to that
+        at once, they may drop a part of a sketch; it is an estimate.
+        """
+        hashes, name = self._new_keys.pop(hour, None), self._slot(hour)
+        if hashes is None:
+            now = asyncio.get_running_loop().time()
+            if now >= self._next_keys:
+                self._next_keys = now + MINUTE
+                self._learn_keys(hour, await store.range(name, 0, -1))
+            return
+        try:
+            await store.push(name, _item(hour, hashes), left=False)
+            items = await store.range(name, 0, -1)
+            if len(items) > MOST_ITEMS or any(_began(each) != hour.began for each in items):
+                self._learn_keys(hour, items)
+                whole = _item(hour, self.hours.of(hour).keys.smallest)
+                await store.push(name, whole, left=False)
+                await store.trim(name, len(items), -1)
+        except TierUnavailable:
+            self._new_keys.setdefault(hour, []).extend(hashes)  # to tell it twice harms nobody
+            raise
+        self._learn_keys(hour, items)
+
+    def _learn_keys(self, hour: Hour, items: list[bytes]) -> None:
+        keys = self.hours.of(hour).keys
+        for item in items:
+            if _began(item) == hour.began:
+                for place in range(8, len(item) - 7, 8):
+                    keys.take(int.from_bytes(item[place : place + 8]))
+
+    def _slot(self, hour: Hour) -> str:
+        return f"{self._prefix}keys:{hour.began // 1800 % SLOTS}"
 
     def _learn(self, hour: Hour, count: int) -> None:
         self.hours.of(hour).count = count + self._untold[hour]
@@ -240,6 +293,14 @@ class Shared:
 
     def _name(self, hour: Hour) -> str:
         return f"{self._prefix}accesses:{hour.began}"
+
+
+def _item(hour: Hour, hashes: list[int]) -> bytes:
+    return hour.began.to_bytes(8) + b"".join([each.to_bytes(8) for each in hashes])
+
+
+def _began(item: bytes) -> int:
+    return int.from_bytes(item[:8])
 
 
 def shared_of(engine: Engine, data_type: str, zone: tzinfo | None) -> Shared:
