@@ -1,8 +1,8 @@
 """The whole suite in the time of its longest part: three pytest processes beside each other.
 
 Most tests wait (for servers, other processes, clocks of their own), so three of them keep two cores
-busy. What measures time runs by itself at the end. Everything under tests/ is in one of the parts;
-what is not named here is in the last of those that run together.
+busy. What measures time closely runs by itself at the end. Everything under tests/ is in one of the
+parts; what is not named here is in the last of those that run together.
 
     python -m tests.together [arguments for each pytest]
 """
@@ -22,18 +22,18 @@ from tempfile import TemporaryDirectory
 TESTS = Path(__file__).parent
 TOGETHER = (
     ("scenarios", "contracts", "documents"),
-    ("examples", "chaos", "processes", "house", "cli", "ai"),
+    ("examples", "chaos", "processes", "house", "cli", "ai", "benchmarks"),
 )
-ALONE = ("benchmarks",)
+ALONE = "tests/benchmarks/test_hits_alone.py"
 TELL_EVERY = 30.0
 
 
 def folders() -> list[list[str]]:
-    """Those that run together, and at last the one that runs alone."""
+    """Those that run together."""
     there = sorted(each.name for each in TESTS.iterdir() if any(each.rglob("test_*.py")))
-    named = {name for part in (*TOGETHER, ALONE) for name in part}
+    named = {name for part in TOGETHER for name in part}
     rest = [name for name in there if name not in named]
-    return [[f"tests/{name}" for name in part] for part in (*TOGETHER, rest, ALONE)]
+    return [[f"tests/{name}" for name in part] for part in (*TOGETHER, rest)]
 
 
 class Part:
@@ -80,14 +80,15 @@ def run(parts: Sequence[Part]) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    *together, alone = folders()
+    together = folders()
     if (os.cpu_count() or 1) < 2:
         together = [[name for part in together for name in part]]
     with TemporaryDirectory() as folder:
         logs = iter(Path(folder) / f"{number}.log" for number in range(len(together) + 1))
-        parts = [Part(where[0], where, arguments, next(logs)) for where in together]
+        beside = [f"--ignore={ALONE}", *arguments]
+        parts = [Part(where[0], where, beside, next(logs)) for where in together]
         run(parts)
-        parts.append(Part(alone[0], alone, arguments, next(logs)))
+        parts.append(Part("alone", [ALONE], arguments, next(logs)))
         run(parts[-1:])
         total = sum((part.counts() for part in parts), Counter[str]())
         worst = max(abs(part.process.returncode) for part in parts)
