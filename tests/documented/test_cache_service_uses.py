@@ -60,9 +60,12 @@ def test_v_configuracion_settings_change_while_it_runs() -> None:
     service.settings |= {"PEAK_CACHE_SIZE": 7}
     assert service.settings["PEAK_TTL"] == 0
     assert service.settings["PEAK_CACHE_SIZE"] == 7
-    for name, wrong in (("DEFAULT_TTL", -1), ("DEFAULT_CACHE_SIZE", True), ("PEAK_TLL", 5)):
+    for name, bad in (("DEFAULT_TTL", -1), ("DEFAULT_CACHE_SIZE", True), ("PEAK_TLL", 5)):
         with pytest.raises(BadInput, match=name):
-            service.settings.update({"PEAK_TTL": 9, name: wrong})
+            service.settings.update({"PEAK_TTL": 9, name: bad})
+    for wrong in (5, "PEAK_TTL", [1]):
+        with pytest.raises(BadInput, match="a dict of settings"):
+            service.settings.update(wrong)
     with pytest.raises(BadInput, match="removed"):
         del service.settings["PEAK_TTL"]
     assert service.settings["PEAK_TTL"] == 0, "all of it or nothing"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -103,6 +104,19 @@ async def test_distinct_keys_are_of_all_processes(
     await later.set("k:0", 1)
     await InsideService(later).heard()
     assert [len(each["keys"]) for each in later.hourly_access_stats] == [1]
+
+
+async def test_a_child_tells_nothing_of_its_parent_s(
+    make_service: MakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = make_service()
+    await write(service, 1)
+    await InsideService(service).heard()
+    await write(service, 3)  # which this process has not told yet when it is forked
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    await write(service, 2)
+    await InsideService(service).heard()
+    assert [each["count"] for each in service.hourly_access_stats] == [3]
 
 
 async def test_services_count_apart(make_service: MakeService) -> None:

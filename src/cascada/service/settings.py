@@ -71,8 +71,9 @@ class Settings(dict[str, Number]):
     def update(self, *given: Any, **named: Any) -> None:
         """All of it, or nothing."""
         checked = Settings.__new__(Settings)
-        for name, value in dict(*given, **named).items():
-            checked[name] = value
+        for each in (*given, named):
+            for name, value in _pairs(each):
+                checked[name] = value
         super().update(checked)
 
     def __ior__(self, given: Any) -> Settings:  # type: ignore[override, misc]  # one form of two
@@ -89,3 +90,10 @@ class Settings(dict[str, Number]):
         raise BadInput("a setting cannot be removed; give it another value")
 
     __delitem__ = pop = popitem = clear = _keep
+
+
+def _pairs(given: Any) -> list[tuple[Any, Any]]:
+    try:
+        return list(dict(given).items())
+    except (TypeError, ValueError) as error:
+        raise arguments.refused("the settings", given, "a dict of settings") from error

@@ -72,6 +72,7 @@ class Shared:
 
     def record(self, key: str) -> None:
         """Count an access."""
+        self._see_to_fork()
         hour, new_key = self.hours.record(key)
         if self._engine.shared_data is not None:
             self._untold[hour] += 1
@@ -84,6 +85,14 @@ class Shared:
             with suppress(CascadaError):
                 self._tenants |= await self._listed_tenants(await self._engine.data())
         return self._tenants | self._own_tenants
+
+    def _see_to_fork(self) -> None:
+        """What the parent has counted, the parent tells."""
+        if self._process != os.getpid():
+            self._process = os.getpid()
+            self._untold.clear()
+            self._new_keys.clear()
+            self._told = self._counts
 
     @property
     def hits_and_misses(self) -> tuple[int, int]:
@@ -126,11 +135,7 @@ class Shared:
 
     def _begin(self) -> asyncio.Task[None]:
         """On the loop that the engine is at home on."""
-        if self._process != os.getpid():  # what the parent has counted, the parent tells
-            self._process = os.getpid()
-            self._untold.clear()
-            self._new_keys.clear()
-            self._told = self._counts
+        self._see_to_fork()
         self._next = asyncio.get_running_loop().time() + EACH
         background = self._engine.stack.background
         self._telling = self._under_way(self._telling)
