@@ -175,16 +175,20 @@ async def of_eviction(full: Cache, by_lru: Cache, roomy: Cache) -> list[Case]:
         for each in IDS:
             await acme.get("document", each)
 
-    async def sets() -> None:
-        for each in IDS:
-            await room.set("document", each, "a value")
+    number, made = count(), list[str]()
+
+    async def sets() -> None:  # as `evicting` does, but that nothing goes
+        for _ in range(HOT):
+            made.append(f"e{next(number)}")
+            await room.set("document", made[-1], "a value")
 
     async def again() -> None:
         for each in IDS:
             await acme.set("document", each, f"value {each}")
 
     async def gone() -> None:
-        await room.delete_many("document", IDS)
+        await room.delete_many("document", made)
+        made.clear()
 
     return [
         Case(BY_LRU, HOT, hits, again),

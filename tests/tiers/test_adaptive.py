@@ -16,6 +16,7 @@ from cascada.testing.clock import ManualClock
 from cascada.testing.steps import fill, grant
 from cascada.tiers.memory.adaptive import LOOKS, orders
 from cascada.tiers.memory.evictable import Order
+from cascada.tiers.memory.records import AT_ONCE
 from cascada.tiers.memory.shadows import Shade
 from cascada.tiers.memory.tier import MemoryTier
 
@@ -222,6 +223,22 @@ async def test_a_tenant_who_stores_more_than_all_he_has_drives_out_nobody_else()
     usage = await memory.tier.usage()
     assert usage.size_bytes <= usage.capacity_bytes
     assert usage.entries == 60
+
+
+@pytest.mark.parametrize("eviction", ["adaptive", "lru", "lfu"])
+async def test_one_value_drives_out_a_bounded_number_and_none_in_vain(eviction: Eviction) -> None:
+    """A loop that gives up 40,000 values for one of 30 MB stands still for half a second."""
+    memory = Memory(3 * AT_ONCE, eviction)
+    for n in range(3 * AT_ONCE):
+        await memory.put(key_of(f"{n:03}", "small"))
+    await memory.put(key_of("too large for his share", "large"), size=400 * (SIZE + 516))
+    assert len(memory.tier.records) == 3 * AT_ONCE
+    flags = priority_bits(CachePriority.HIGH)
+    large = key_of("large", "large")
+    await memory.put(large, size=250 * (SIZE + 516), flags=flags)
+    assert len(memory.tier.records) == 2 * AT_ONCE
+    await memory.put(large, size=250 * (SIZE + 516), flags=flags)
+    assert memory.has(large)
 
 
 @pytest.mark.parametrize("eviction", ["adaptive", "lru", "lfu"])

@@ -79,14 +79,12 @@ class State(Generic[R]):
         self.average = 1.0
         self._known = 0
         self._name = mode
-        self._full = False
         self._shadows: Shadows[R] | None = None
         if capacity is not None:
             self._shadows = Shadows(list(MODES), lambda each: Weighed(State(each)), capacity)
 
-    def came(self, record: R, mark: int) -> None:
+    def came(self, record: R, mark: int, worth: float) -> None:
         self.count += 1
-        worth = record.worth
         if worth:
             # The mean of all at first, then of about the last thousand.
             self._known = min(self._known + 1, 1000)
@@ -103,16 +101,16 @@ class State(Generic[R]):
     def went(self, record: R) -> None:
         """To make room."""
         self.ghosts.put(record.mark, record.hits + 1, self.count)
-        if not self._full:
-            self._full = True
-            if self._shadows is not None:
-                self._shadows.begin()
+        shadows = self._shadows
+        if shadows is not None and not shadows.begun:
+            shadows.begin()
         self.left(record)
 
     def left(self, record: R) -> None:
         self.count -= 1
-        if self._shadows is not None and record in self._shadows.watched:
-            self._shadows.gone(record)
+        shadows = self._shadows
+        if shadows is not None and record in shadows.watched:
+            shadows.gone(record)
 
 
 class _Window(Queue[R]):
@@ -239,7 +237,7 @@ class Weighed(Order[R]):
                 self._window.append(record)
             else:
                 self._enter(record, main)
-        state.came(record, mark)
+        state.came(record, mark, record.worth)
 
     def _put_apart(self, record: R, queue: Queue[R]) -> None:
         record.score = None

@@ -36,6 +36,13 @@ An invalidation ends the newest value, and eviction may; neither makes an older 
 tiers below remember theirs for longer.)
 """
 
+AT_ONCE: Final = 200
+"""Records that go at most for one that comes: ADAPTIVE may have to look at 64 for each. A value in
+whose place more have to go is kept when it is asked for again."""
+
+LARGE: Final = 64
+"""Who takes more than this part of memory is asked first whether the others can give so much."""
+
 
 class Records:
     """`meanwhile` are those that were stored while the tier below was away, by key.
@@ -201,17 +208,10 @@ class Records:
 
     def _placed(self, record: Record, now: float) -> Record | None:
         """It has a place in the order, after room was made, so that it is no victim itself."""
-        while self.size > self.capacity:
-            over = self._expiring.expired(now) if now >= self._expiring.next else None
-            if over is not None:
-                self.drop(over)
-            elif (victim := self._worth_least(record)) is not record:
-                self._take_out(victim)
-            else:
-                self._remove(record)
-                return None
-            self.evictions += 1
         order = record.partition.order
+        if self.size > self.capacity and not self._has_room(record, order, now):
+            self._remove(record)
+            return None
         if order.bound is not None:
             self._make_place(order.bound, order)
             order.bound.move(order, 1)
@@ -220,8 +220,31 @@ class Records:
         self._expiring.admit(record, now)
         return record
 
+    def _has_room(self, record: Record, order: Order[Record], now: float) -> bool:
+        """Whether others could go for it. What has gone in vain has made room for the next time."""
+        expiring, is_large = self._expiring, record.weight * LARGE > self.capacity
+        for _ in range(AT_ONCE):
+            over = expiring.expired(now) if now >= expiring.next else None
+            if over is not None:
+                self.drop(over)
+            else:
+                needed = self.size - self.capacity
+                if is_large and not self._shares.can_give(order, record.weight, needed):
+                    return False
+                is_large = False
+                victim = self._worth_least(record)
+                if victim is record:
+                    return False
+                self._take_out(victim)
+            self.evictions += 1
+            if self.size <= self.capacity:
+                return True
+        return False
+
     def _make_place(self, bound: Bound[Record], newcomer: Order[Record]) -> None:
-        while bound.count >= bound.most:
+        for _ in range(AT_ONCE):  # there may be many more than that if less is the most now
+            if bound.count < bound.most:
+                return
             self._take_out(bound.giver(newcomer).victim())
             self.evictions += 1
 

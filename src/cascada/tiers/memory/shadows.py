@@ -103,6 +103,10 @@ class Shadows(Generic[R]):
         self._asked: list[tuple[Any, int, int, float, int]] = []
         self._shadows: dict[str, _Shadow] | None = None
 
+    @property
+    def begun(self) -> bool:
+        return self._shadows is not None
+
     def came(self, record: R, mark: int) -> bool:
         """A sampled one is stored. True: it is time for a look."""
         self.watched[record] = record.hits

@@ -40,8 +40,7 @@ class Shares(Generic[R]):
     def grow(self, order: Order[R], by: int) -> None:
         """`by` bytes more, or less: of a record that comes, or goes."""
         order.bytes = size = order.bytes + by
-        bits = size.bit_length()
-        level = bits << 2 | size >> max(bits - 3, 0) & 3
+        level = _level(size)
         if level == order.level:
             return
         levels = self._levels
@@ -65,3 +64,18 @@ class Shares(Generic[R]):
         if len(among) == 1:
             return next(iter(among))
         return max(islice(among, COMPARED), key=lambda order: order.bytes)
+
+    def can_give(self, order: Order[R], size: int, needed: int) -> bool:
+        """Whether `needed` bytes would go before `order`, of which `size` are new, were the one who
+        holds the most: else all would go in vain. Only a few may hold as much as `size`."""
+        given = order.bytes - size
+        for level in [each for each in self._levels if each >= _level(size)]:
+            given += sum(
+                max(0, each.bytes - size) for each in self._levels[level] if each is not order
+            )
+        return given >= needed
+
+
+def _level(size: int) -> int:
+    bits = size.bit_length()
+    return bits << 2 | size >> max(bits - 3, 0) & 3
