@@ -17,6 +17,10 @@ from tests.chaos.worker import Spec
 PATIENCE: Final = 40.0
 """Seconds that a worker may take to come to rest; the cache itself drains for up to 10."""
 
+TO_START: Final = 240.0
+"""Seconds that a worker may take to come up. On a busy machine its imports alone take half a
+minute, which says nothing about the cache."""
+
 ROOT: Final = Path(__file__).parents[2]
 
 
@@ -69,11 +73,12 @@ class Fleet:
 
     def wait_for(self, state: State) -> None:
         """Until every worker has come so far. Those that died by themselves are replaced."""
-        deadline = time.monotonic() + PATIENCE
+        began = time.monotonic()
         while any(self.board.state(slot) != state for slot in range(self.size)):
             self._replace_the_dead()
-            if time.monotonic() > deadline:
-                late = [s for s in range(self.size) if self.board.state(s) != state]
+            late = [s for s in range(self.size) if self.board.state(s) != state]
+            starting = any(self.board.state(slot) == State.STARTING for slot in late)
+            if time.monotonic() - began > (TO_START if starting else PATIENCE):
                 for slot in late:
                     os.kill(self._processes[slot].pid, signal.SIGUSR1)
                 time.sleep(0.2)

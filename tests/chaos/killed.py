@@ -303,7 +303,7 @@ class Campaign:
             case _:
                 self._end(slot)
                 self._start(slot, strike, self._rng.randrange(1, 30))
-                self._running[slot].wait(timeout=60)
+                self._running[slot].wait(timeout=240)
                 assert self._end(slot) == -signal.SIGKILL, "the fail-point was not met"
         self.outcome.kills[strike] += 1
 
