@@ -41,6 +41,12 @@ async def test_of_equal_requests_at_once_one_runs_the_endpoint(
     assert sum("collapsed" in each.headers["Cache-Status"] for each in answers) == 99
 
 
+def raw(value: int, *field: bytes) -> JSONResponse:
+    made = JSONResponse(value)
+    made.raw_headers.append((field[0], field[1]))
+    return made
+
+
 NOT_KEPT: dict[str, Callable[[int], Any]] = {
     "cookie": lambda n: JSONResponse(n, headers={"Set-Cookie": f"session={n}"}),
     "no-store": lambda n: JSONResponse(n, headers={"Cache-Control": "max-age=5, No-Store"}),
@@ -50,6 +56,7 @@ NOT_KEPT: dict[str, Callable[[int], Any]] = {
     "status": lambda n: JSONResponse(n, status_code=404),
     "stream": lambda n: StreamingResponse(iter([f"{n}"])),
     "file": lambda n: FileResponse(Path(__file__), headers={"X-Run": f"{n}"}),
+    "cookie in capitals": lambda n: raw(n, b"Set-Cookie", b"session=%d" % n),
     "injected": lambda n: JSONResponse(n, headers={"X-Name": "a\r\nSet-Cookie: session=1"}),
 }
 

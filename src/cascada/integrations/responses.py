@@ -308,7 +308,7 @@ class CachedEndpoint:
             and value is not response
             and not isinstance(value, _NOT_LOOKED_AT)
         }
-        if handle.scope.parts:  # the policy of a type may leave some of them out of its keys
+        if any(handle.scope):  # the policy of a type may leave some of them out of its keys
             rest[""] = tuple(handle.scope)
         if rest:
             parts.append(self._digest(rest).encode())

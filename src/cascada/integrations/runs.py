@@ -99,6 +99,8 @@ class Run:
         if type(made).__call__ is not Response.__call__ or not hasattr(made, "body"):
             self.why = "it is no plain response: a stream, a file"
         else:
+            # An endpoint may have written them as it liked: a cookie is one in any letters.
+            made.raw_headers = [(name.lower(), value) for name, value in made.raw_headers]
             self.why = why_not_kept(made.status_code, made.raw_headers, self._route.keyed)
         if self.why is not None:
             return Loaded(ALONE, store=False)
