@@ -61,7 +61,7 @@ serve: .venv/.ok  ## run the example service until Ctrl-C (PORT=)
 	@$(PY) -m examples.agent_service.serve --port $(PORT)
 
 test: check  ## run check, then every test that is not in it
-	@echo "test: pytest, in three parts beside each other (about 7 minutes)"
+	@echo "test: pytest, in three parts beside each other (about 8 minutes)"
 	@$(PY) -m tests.together --ignore=tests/house/test_house.py
 
 check: venv  ## lint, format, types, layers and the rules of the house

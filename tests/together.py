@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 
 TESTS = Path(__file__).parent
 TOGETHER = (
-    ("scenarios", "contracts", "documents"),
+    ("scenarios", "contracts", "documents", "documented"),
     ("examples", "chaos", "processes", "house", "cli", "ai", "benchmarks"),
 )
 ALONE = "tests/benchmarks/test_hits_alone.py"
