@@ -19,6 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
+
 TESTS = Path(__file__).parent
 TOGETHER = (
     ("scenarios", "contracts", "documents", "documented"),
@@ -54,6 +56,11 @@ class Part:
     def percent(self) -> str:
         found = re.findall(r"\[ *(\d+)%\]", self.said)
         return f"{self.name} {found[-1] if found else 0} %"
+
+    @property
+    def failures(self) -> list[str]:
+        """Which failed: told once more at the end, where people look."""
+        return re.findall(r"^(?:FAILED|ERROR) .*", self.said, re.M)
 
     def counts(self) -> Counter[str]:
         """How many passed, failed, ... by its last line."""
@@ -91,10 +98,13 @@ def main(arguments: Sequence[str]) -> int:
         parts.append(Part("alone", [ALONE], arguments, next(logs)))
         run(parts[-1:])
         total = sum((part.counts() for part in parts), Counter[str]())
-        worst = max(abs(part.process.returncode) for part in parts)
+        for line in (line for part in parts for line in part.failures):
+            say(line)
+        ended = {part.process.returncode for part in parts}
     failed = total["failed"] + total["error"]
     say(f"{total['passed']} passed, {failed} failed, {total['skipped']} skipped")
-    return 1 if worst else 0
+    # With `-k` a part may have nothing to run, but not all of them.
+    return 0 if 0 in ended and ended <= {0, pytest.ExitCode.NO_TESTS_COLLECTED} else 1
 
 
 if __name__ == "__main__":
