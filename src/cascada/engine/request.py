@@ -32,12 +32,13 @@ class Request:
     what is loaded for him may be taken so (None: as the policy says). `apart`: its candidates are
     values of their own, each of which its caller may store once all of them are missed. `journal`:
     the one that a set of it is noted in, for who writes it elsewhere later; `fetched`: what is set
-    was read there, and is no change (`engine/writing/journaled`).
+    was read there, and is no change (`engine/writing/journaled`). `durably`: a set of it is kept as
+    soon as the lowest tier has it, though others cannot be told yet.
     """
 
     __slots__ = (
-        "apart", "candidates", "context", "fetched", "generating", "journal", "key", "kind",
-        "since", "stale_for", "want",
+        "apart", "candidates", "context", "durably", "fetched", "generating", "journal", "key",
+        "kind", "since", "stale_for", "want",
     )  # fmt: skip
 
     def __init__(
@@ -53,6 +54,7 @@ class Request:
         apart: bool = False,
         journal: str | None = None,
         fetched: bool = False,
+        durably: bool = False,
     ) -> None:
         self.kind = kind
         self.key = candidates[0]
@@ -65,6 +67,7 @@ class Request:
         self.apart = apart
         self.journal = journal
         self.fetched = fetched
+        self.durably = durably
 
 
 class Answer:

@@ -190,6 +190,7 @@ class CacheService(Synced):
         wanted = self._types.get(group or "") if type is None else engine.declared(type)
         request = handle._request(self._data_type, name)
         request.journal, request.fetched = self._sync.journal, arguments.flag(fetched, "fetched")
+        request.durably = True
         entry = fitting(engine, request, value, stored, wanted)
         shared.record(name)
         return await engine.set(request, entry, stored)

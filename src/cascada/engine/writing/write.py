@@ -320,7 +320,8 @@ async def _settle(stack: Stack, sets: Sequence[OneSet], names: Sequence[str]) ->
             continue
         unreached = tuple([tier for tier in lower if tier not in each.filled])
         # What a tier was not told, others may read there. What none had room for, they do not find.
-        each.kept = each.agreed is True and not unreached and not each.homeless
+        told = not unreached or (each.request.durably and lowest is not None)
+        each.kept = each.agreed is True and told and not each.homeless
         if each.held and len(lower) > 1 and not each.agreed:
             void_them.append(name)
         elif unreached:
