@@ -6,7 +6,16 @@ from typing import Annotated, Any
 
 import httpx
 import pytest
-from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, Request, Response, WebSocket
+from fastapi import (
+    APIRouter,
+    BackgroundTasks,
+    Depends,
+    FastAPI,
+    Header,
+    Request,
+    Response,
+    WebSocket,
+)
 from fastapi.responses import HTMLResponse, PlainTextResponse
 from fastapi.testclient import TestClient
 from pydantic import BaseModel, Field
@@ -119,6 +128,46 @@ async def test_fastapi_makes_the_same_of_an_endpoint_with_it_and_without(
         plain = await unlike(furnished(lambda endpoint: endpoint))
         assert kept == plain
         assert (await cache.stats()).total.hits == len(plain[1])
+
+
+class Headers(BaseModel):
+    x_style: str = "plain"
+    language: str = Field("en", validation_alias="Accept-Language")
+
+
+class AnyHeaders(BaseModel, extra="allow"):
+    pass
+
+
+async def test_vary_names_what_a_model_of_headers_reads(
+    app: FastAPI, http: httpx.AsyncClient
+) -> None:
+    async def read(them: Annotated[Headers | None, Header()] = None) -> str:
+        return "" if them is None else them.x_style
+
+    @app.get("/here")
+    @cached_response(ttl=60, max_age=60)
+    async def here(mine: Mine, them: Annotated[Headers, Header()]) -> str:
+        return them.language
+
+    @app.get("/below")
+    @cached_response(ttl=60, max_age=60)
+    async def below(mine: Mine, style: Annotated[str, Depends(read)]) -> str:
+        return style
+
+    @app.get("/any")
+    @cached_response(ttl=60, max_age=60)
+    async def any_of_them(mine: Mine, them: Annotated[AnyHeaders, Header()]) -> int:
+        return len(them.model_dump())
+
+    for path, reads in (
+        ("/here", {"x-style", "accept-language"}),
+        ("/below", {"x-style", "accept-language"}),
+        ("/any", {"*"}),
+    ):
+        vary = (await http.get(path)).headers["Vary"].lower().split(", ")
+        assert reads <= set(vary), path
+        assert "them" not in vary
 
 
 async def test_what_dependencies_set_is_each_requests_own(

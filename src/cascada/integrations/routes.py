@@ -9,7 +9,7 @@ a cache.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
@@ -71,9 +71,36 @@ async def _hand_over(request: Request, response: Response) -> Any:
 def _declared(dependant: Any) -> Iterator[str]:
     """The header fields that a route reads, its dependencies included."""
     for each in dependant.header_params:
-        yield each.alias
+        yield from _named(each)
     for below in dependant.dependencies:
         yield from _declared(below)
+
+
+def _named(parameter: Any) -> Iterator[str]:
+    """The header fields that a parameter may be read from: of a model, those of its fields."""
+    declared = parameter.field_info
+    models = [
+        each
+        for each in (declared.annotation, *get_args(declared.annotation))
+        if hasattr(each, "model_fields")
+    ]
+    if not models:
+        yield from (parameter.alias, *_aliases(declared))
+    for model in models:
+        if model.model_config.get("extra") == "allow":
+            yield "*"
+        for name, field in model.model_fields.items():
+            own = getattr(declared, "convert_underscores", True)
+            converts = getattr(field, "convert_underscores", own)
+            yield from (name.replace("_", "-") if converts else name, *_aliases(field))
+
+
+def _aliases(field: Any) -> Iterator[str]:
+    """Those that it is written with; a name that nobody reads in Vary only costs a question."""
+    also = field.validation_alias
+    for each in (field.alias, also, *getattr(also, "choices", ())):
+        if isinstance(each, str):
+            yield each
 
 
 def rendering_of(request: Request, vary: Sequence[str], ignore: Collection[str]) -> Rendering:
