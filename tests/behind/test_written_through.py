@@ -11,10 +11,10 @@ from cascada import Limits
 from cascada.engine import write_behind
 from cascada.model.errors import TierUnavailable
 from cascada.testing.inside import inside
-from cascada.tiers.contract import Lease
+from cascada.tiers.contract import Filled, Lease
 from cascada.tiers.sqlite.tier import SqliteTier
 from tests.behind.conftest import Held, Make
-from tests.behind.looking import behind, got, is_written, row
+from tests.behind.looking import behind, got, is_written, journal, row
 from tests.servers.redis import RedisServer
 
 
@@ -130,3 +130,21 @@ async def test_what_the_database_has_never_told_a_number_for_is_not_said_to_be_s
         patch.setattr(SqliteTier, "lease", away)
         assert not await here.tenant("acme").set("doc", "1", "new")
     assert not (await behind(here).backlog()).changes
+
+
+async def test_a_set_that_was_overtaken_when_its_put_is_not_answered(
+    make: Make, held: Held, database: SqliteTier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database knows of neither, and would take the one that it is told of for the latest."""
+    here, there = make(), make()
+
+    async def overtaken(*_: object, **__: object) -> list[Filled]:
+        assert await here.tenant("acme").set("doc", "1", "new")
+        raise TierUnavailable("it did not answer in time")
+
+    with monkeypatch.context() as now:
+        now.setattr(journal(there), "put", overtaken)
+        assert await there.tenant("acme").set("doc", "1", "old") is False
+    held.is_so = False
+    await is_written(here)
+    assert {await got(each) for each in (here, there, make())} <= {None, "new"}

@@ -136,8 +136,8 @@ class WriteBehind:
     async def put(self, sets: Sequence[Set]) -> list[Set]:
         """Store, and journal, what the database may be told later; which are still to be written.
 
-        Where the journal's tier does not answer nobody knows whether it has the change. What is
-        written to the database instead, and owed to that tier, ends it in both.
+        Where the journal's tier does not answer, nobody knows whether it has the change, or one of
+        a set that came after the HOLD, of which the database does not know. So what is there goes.
         """
         upper, base = self.upper, self.base
         fenced = {
@@ -153,8 +153,8 @@ class WriteBehind:
         except TierUnavailable as error:
             self._trace.tier_failed(upper.name, str(error))
             for each in asked:
-                del each.held[upper]
-            return self.provable(sets)
+                each.agreed = False
+            return [each for each in sets if each.agreed is None]
         equal = [
             each.request.key
             for each, answer in zip(asked, answers, strict=True)
