@@ -16,6 +16,7 @@ from cascada.tiers.contract import Found, Lease
 from cascada.tiers.sqlite.tier import SqliteTier
 from tests.behind.conftest import Held, Make
 from tests.behind.looking import behind, got, is_written, journal, key, layout, row
+from tests.scenarios.row import until
 from tests.servers.redis import RedisServer
 
 
@@ -197,3 +198,20 @@ async def test_what_was_loaded_before_a_set_goes_though_the_invalidation_came_be
     assert filled.accepted
     assert await database.apply([change]) == [Fate.VOID]
     assert await row(database) is None
+
+
+async def test_what_was_added_is_not_loaded_over_by_who_may_not_read_it_without_redis(
+    server: RedisServer, make: Make, held: Held, database: SqliteTier
+) -> None:
+    limits = Limits(op_timeout=1, invalidate_patience=0.1)
+    here, there = make(redis=server.url, limits=limits), make(redis=server.url, limits=limits)
+    await got(there)
+    assert await here.tenant("acme").add("doc", "1", "added")
+    server.kill()
+
+    async def loader() -> str:
+        return "what the source does not know yet"
+
+    assert await there.tenant("acme").load("doc", "1", loader)
+    await until(lambda: not inside(there).finishing)
+    assert await row(database) == b"\xa5added"

@@ -240,17 +240,14 @@ class WriteBehind:
     # --- reads --------------------------------------------------------------------------------
 
     async def waiting(self, keys: Sequence[Key]) -> frozenset[Key]:
-        """Of which keys the database must not be read. All, if the journal does not answer.
+        """Of which keys the database must not be read. TierUnavailable if the journal does not say.
 
         What waits is written first, if the database takes it in the time that a read has: who asks
         there has not found it above, or must not take it from there (a loader).
         """
         if not keys:
             return frozenset()
-        try:
-            waits = await self.ask(keys)
-        except TierUnavailable:
-            return frozenset(keys)
+        waits = await self.ask(keys)
         if not waits:
             return waits
         try:

@@ -61,6 +61,8 @@ _OF_A_VALUE: Final = "k:"
 """How the names of keys begin, by which what was made of their values is named."""
 
 WrittenBehind = Callable[[Sequence[Key]], Awaitable[frozenset[Key]]]
+"""Of which of these keys something newer waits. TierUnavailable if nobody can say."""
+
 Read = Callable[[Sequence[Key]], Awaitable[list[Found | Missing]]]
 
 
@@ -133,9 +135,11 @@ class GuardedTier:
             with Call(self.breaker, seconds):
                 return await read(keys)
         # Asked first: what is written here in between is then found, and not missed.
-        newer = await self.written_behind(keys)
+        newer = await self._newer(keys)
         with Call(self.breaker, seconds):
             answers = await read(keys)
+        if newer is None:
+            return _unread(answers, fenced=fenced)
         if newer:
             answers = _without(answers, keys, newer, fenced=fenced)
         made_of = dict.fromkeys(source for answer in answers for source in _sources(answer))
@@ -143,13 +147,21 @@ class GuardedTier:
             return answers
         # What was made of a value goes when that is set. It is known only now of what: what was
         # written before this question is then told by a second look.
-        newer = await self.written_behind([*made_of])
+        newer = await self._newer([*made_of])
         with Call(self.breaker, seconds):
             again = await read(keys)
         return [
-            _made_of_what_is(before, after, made_of, newer)
+            _made_of_what_is(before, after, made_of, made_of if newer is None else newer)
             for before, after in zip(answers, again, strict=True)
         ]
+
+    async def _newer(self, keys: Sequence[Key]) -> frozenset[Key] | None:
+        """Of which something newer waits; None if nobody can say."""
+        assert self.written_behind is not None
+        try:
+            return await self.written_behind(keys)
+        except TierUnavailable:
+            return None
 
     async def lease(
         self,
@@ -346,6 +358,15 @@ def _without(
     return [
         Missing(answer.seq if fenced else -1, epoch=answer.epoch) if key in newer else answer
         for key, answer in zip(keys, answers, strict=True)
+    ]
+
+
+def _unread(answers: Sequence[Found | Missing], *, fenced: bool) -> list[Found | Missing]:
+    """The answers where nobody can say what is older. What was found may be the newest all the
+    same, so its fence refuses: a load that did not see it is not to replace it."""
+    return [
+        Missing(answer.seq if fenced and isinstance(answer, Missing) else -1, epoch=answer.epoch)
+        for answer in answers
     ]
 
 
