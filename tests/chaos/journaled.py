@@ -1,7 +1,7 @@
 """No change that a service has acknowledged is lost, nor written twice, whoever is killed when.
 
     python -m tests.chaos.journaled [--tiers sqlite|redis|both] [--sets 10000] [--kills 20]
-        [--stops 3] [--redis-kills 5] [--fail-points 5] [--seed 0]
+        [--stops 3] [--redis-kills 5] [--fail-points 5] [--seed 0] [--mutant NAME]
 
 Two processes set, remove and delete keys under a journal's name, and write what it holds to a table
 of an application, each change with its number. They are killed at random moments and at each
@@ -34,6 +34,7 @@ from cascada.tiers.capabilities import Change
 from cascada.tiers.guarded_journal import GuardedJournal
 from tests.chaos.__main__ import say
 from tests.chaos.killed import Campaign, Ground, Outcome, asked, tell
+from tests.chaos.mutants_journaled import mutants
 
 NAME: Final = "default"
 CLAIM: Final = 1.0
@@ -117,10 +118,11 @@ class Service:
 
 
 class Journaled(Ground):
-    """In which tiers: "sqlite", "redis" or "both"."""
+    """In which tiers: "sqlite", "redis" or "both"; behind a "+" the mutant that processes are."""
 
-    def __init__(self, tiers: str) -> None:
-        self.name = f"tests.chaos.journaled:{tiers}"
+    def __init__(self, argument: str) -> None:
+        tiers, _, self._mutant = argument.partition("+")
+        self.name = f"tests.chaos.journaled:{argument}"
         self._tiers = tiers
         self.needs_redis = tiers != "sqlite"
         self.fail_points = {
@@ -143,6 +145,8 @@ class Journaled(Ground):
 
     @asynccontextmanager
     async def opened(self, folder: Path, redis: str) -> AsyncGenerator[Service]:
+        if self._mutant:
+            mutants[self._mutant](setattr)
         async with self._cache(folder, redis) as cache:
             service = Service(cache, folder / "table.db")
             writing = asyncio.create_task(service.keep_writing())
@@ -209,9 +213,10 @@ def main() -> int:
     parser = asked(__doc__)
     parser.add_argument("--tiers", choices=["sqlite", "redis", "both"], default="sqlite")
     parser.add_argument("--stops", type=int, default=3)
+    parser.add_argument("--mutant", choices=[*mutants], default="")
     given = parser.parse_args()
     outcome = campaign(
-        given.tiers,
+        f"{given.tiers}+{given.mutant}",
         given.sets,
         given.kills,
         given.redis_kills,

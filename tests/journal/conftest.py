@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,13 @@ from typing import Any
 import pytest
 
 from cascada import Cache, Limits
+from cascada.testing.inside import inside
+from cascada.tiers.redis.tier import RedisTier
 from tests.journal.noting import Noting
 from tests.servers.redis import RedisServer
 
 Make = Callable[..., Noting]
+Evict = Callable[[Noting, str], None]
 
 
 @pytest.fixture
@@ -45,3 +49,19 @@ def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
     server = RedisServer(folder)
     yield server
     server.kill()
+
+
+@pytest.fixture
+def evict(tmp_path: Path, redis_server: RedisServer) -> Evict:
+    """Let the tiers lose what they have of a key; no invalidation."""
+
+    def one(here: Noting, name: str) -> None:
+        tiers = inside(here.cache).tiers
+        if isinstance(tier := tiers.get("l2"), RedisTier):
+            redis_server.say("DEL", tier.layout.entry(here.key(name)).decode())
+        if "l3" in tiers:
+            with sqlite3.connect(tmp_path / "cache.db") as connection:
+                connection.execute("DELETE FROM entries WHERE key = ?", (here.key(name).text,))
+            connection.close()
+
+    return one

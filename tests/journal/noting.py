@@ -20,10 +20,12 @@ from cascada.tiers.capabilities import Change
 
 NAME = "default"
 
+TRIES = 1000
+
 
 async def until(ask: Callable[[], Awaitable[object]], wanted: object) -> None:
     """Wait until this is the answer."""
-    for _ in range(1000):
+    for _ in range(TRIES):
         if await ask() == wanted:
             return
         await asyncio.sleep(0.01)

@@ -72,3 +72,17 @@ async def test_of_crossing_sets_the_later_waits_and_all_are_true(make: Make, tie
     assert await make(tiers).get("a") == waits
     await until(lambda: there.get("a"), waits)  # its memory may not have heard yet
     await until(lambda: here.get("a"), waits)
+
+
+@TIERS
+async def test_many_sets_all_wait(make: Make, tiers: str) -> None:
+    await many_sets_all_wait(make, tiers)
+
+
+async def many_sets_all_wait(make: Make, tiers: str) -> None:
+    here = make(tiers)
+    said = await asyncio.gather(*[here.set(str(n), n) for n in range(50)])
+    assert all(said)
+    claimed = await here.claimed()
+    assert sorted(claimed) == sorted([(str(n), n) for n in range(50)])
+    assert await here.claimed() == []

@@ -142,7 +142,7 @@ async def _look_up(
     if stack.lower:
         await lookup.below(shared if shared.tells(requests) else None)
     if stack.journals is not None and requests and requests[0].journal is not None:
-        await _journaled(stack, requests[0].journal, lookup.pending())
+        await from_journal(stack, requests[0].journal, lookup.pending())
     found: list[Hit[Any] | Answer | Miss] = []
     missed: list[Snapshot] = []
     for item in lookup.items:
@@ -161,7 +161,7 @@ async def _look_up(
     return found
 
 
-async def _journaled(stack: Stack, name: str, items: Sequence[Item]) -> None:
+async def from_journal(stack: Stack, name: str, items: Sequence[Item]) -> None:
     """Let those that the tiers lack have what waits of their keys to be written elsewhere: their
     callers would else read there what is older."""
     if not items or stack.journals is None:
