@@ -174,7 +174,9 @@ async def test_what_dependencies_set_is_each_requests_own(
     app: FastAPI, http: httpx.AsyncClient, runs: Runs
 ) -> None:
     async def session(response: Response) -> None:
-        response.set_cookie("session", f"{runs('session')}")
+        number = runs("session")
+        response.set_cookie("session", f"{number}")
+        response.headers["X-Session"] = f"{number}"
         response.headers["X-Both"] = "of the dependency"
 
     @app.get("/page", dependencies=[Depends(session)])
@@ -187,6 +189,7 @@ async def test_what_dependencies_set_is_each_requests_own(
         answer = await http.get("/page")
         assert answer.json() == 1
         assert answer.headers["Set-Cookie"].startswith(f"session={number};")
+        assert answer.headers.get_list("X-Session") == [f"{number}"]
         assert answer.headers.get_list("X-Both") == ["of the endpoint"]
 
 
