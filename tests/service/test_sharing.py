@@ -106,6 +106,20 @@ async def test_distinct_keys_are_of_all_processes(
     assert [len(each["keys"]) for each in later.hourly_access_stats] == [1]
 
 
+async def test_what_is_counted_meanwhile_is_counted(make_service: MakeService) -> None:
+    service = make_service()
+    await write(service, 1)
+    telling = asyncio.create_task(InsideService(service).heard())
+    counted = 1
+    while not telling.done():
+        InsideService(service).record("k")
+        counted += 1
+        await asyncio.sleep(0)
+    assert [each["count"] for each in service.hourly_access_stats] == [counted]
+    await InsideService(service).heard()
+    assert [each["count"] for each in service.hourly_access_stats] == [counted]
+
+
 async def test_a_child_tells_nothing_of_its_parent_s(
     make_service: MakeService, monkeypatch: pytest.MonkeyPatch
 ) -> None:

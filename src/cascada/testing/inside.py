@@ -279,6 +279,7 @@ class InsideService:
         self.cache: Cache = service._cache
         self.hours: set[int] = service._shared._listed
         self._shared = service._shared
+        self.record = service._shared.record
 
     async def heard(self) -> None:
         """Tell the other processes now, and learn from them."""
