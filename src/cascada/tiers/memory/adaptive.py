@@ -222,7 +222,7 @@ class Weighed(Order[R]):
         self._settled = False
 
     def admit(self, record: R) -> None:
-        state, rank, mark = self._state, record.rank, record.mark
+        state, rank, worth, mark = self._state, record.rank, record.worth, record.mark
         if rank == LOW:
             self._low = self._low or Queue()
             self._put_apart(record, self._low)
@@ -236,8 +236,8 @@ class Weighed(Order[R]):
             if main is None or mode.turns or (mode.window and not record.hits):
                 self._window.append(record)
             else:
-                self._enter(record, main)
-        state.came(record, mark, record.worth)
+                self._enter(record, main, rank, worth)
+        state.came(record, mark, worth)
 
     def _put_apart(self, record: R, queue: Queue[R]) -> None:
         record.score = None
@@ -304,7 +304,7 @@ class Weighed(Order[R]):
             if mode.turns:
                 window.append(record)
             else:
-                self._enter(record, main)
+                self._enter(record, main, record.rank, record.worth)
         if main.count:
             return main.least()
         critical = self._critical
@@ -315,10 +315,10 @@ class Weighed(Order[R]):
         mode = self._mode
         return mode.turns or (mode.proves and self._settled and record.rank < HIGH)
 
-    def _enter(self, record: R, main: _Main[R]) -> None:
+    def _enter(self, record: R, main: _Main[R], rank: int, worth: float) -> None:
         _look(record)
-        value = self._value(record)
-        main.put(record, value * HIGHER if record.rank == HIGH else value)
+        value = (worth or self._state.average) * (1 + record.hits) / record.weight
+        main.put(record, value * HIGHER if rank == HIGH else value)
 
     def _remove(self, record: R) -> None:
         score, main = record.score, self._main

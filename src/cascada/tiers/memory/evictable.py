@@ -44,16 +44,17 @@ R = TypeVar("R", bound=Evictable)
 
 class Order(Generic[R]):
     """The records of one tenant, in the order in which they go, and what he holds: `bytes` of
-    `count` records, which memory keeps account of; `level` is for `shares.py`, which knows it by
-    `whose` it is. Of a data type whose number is bounded he has one apart; `bound` is then that.
+    `count` records, which memory keeps account of. The rest is for `shares.py`: by `whose` it is
+    known, and `level` and `above` are between which numbers its bytes are. Of a data type whose
+    number is bounded he has one apart; `bound` is then that.
 
     Who stores makes room first and admits then, so that what was just stored is no victim.
     """
 
-    __slots__ = ("bound", "bytes", "count", "level", "whose")
+    __slots__ = ("above", "bound", "bytes", "count", "level", "whose")
 
     def __init__(self) -> None:
-        self.bytes = self.count = self.level = 0
+        self.bytes = self.count = self.level = self.above = 0
         self.bound: Any = None
         self.whose: Hashable = None
 

@@ -50,5 +50,6 @@ class Ghosts:
             # What stood in a slot belongs to it, or to the same one of the other half.
             self._slots += self._slots
             self._mask = 2 * self._mask + 1
-        slot = (mark >> 32 & 0xFFFF) << 16 | min(count, 255) << 8 | self._step & 0xFF
+        known = count if count < 255 else 255
+        slot = (mark >> 32 & 0xFFFF) << 16 | known << 8 | self._step & 0xFF
         self._slots[mark & self._mask] = slot

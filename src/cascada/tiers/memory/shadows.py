@@ -102,10 +102,7 @@ class Shadows(Generic[R]):
         # its value would be kept when it has gone.
         self._asked: list[tuple[Any, int, int, float, int]] = []
         self._shadows: dict[str, _Shadow] | None = None
-
-    @property
-    def begun(self) -> bool:
-        return self._shadows is not None
+        self.begun = False
 
     def came(self, record: R, mark: int) -> bool:
         """A sampled one is stored. True: it is time for a look."""
@@ -148,6 +145,7 @@ class Shadows(Generic[R]):
 
     def begin(self) -> None:
         """Memory is full: until now every mode would have had the same."""
+        self.begun = True
         room = self._capacity * self.sampled // ALL
         self._shadows = {mode: _Shadow(self._make_order(mode), room) for mode in self._modes}
         self._asked = []

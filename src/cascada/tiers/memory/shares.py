@@ -40,8 +40,7 @@ class Shares(Generic[R]):
     def grow(self, order: Order[R], by: int) -> None:
         """`by` bytes more, or less: of a record that comes, or goes."""
         order.bytes = size = order.bytes + by
-        level = _level(size)
-        if level == order.level:
+        if order.level <= size < order.above:
             return
         levels = self._levels
         if order.level:
@@ -51,10 +50,14 @@ class Shares(Generic[R]):
                 del levels[order.level]
         else:
             self._orders[order.whose] = order
-        order.level = level
-        if level:
+        if size:
+            step = 1 << max(size.bit_length() - 3, 0)
+            order.level = level = size // step * step
+            # A little more, or who holds a round number would move with each that comes and goes.
+            order.above = level + step + (step >> 3)
             levels.setdefault(level, {})[order] = None
         else:
+            order.level = order.above = 0
             del self._orders[order.whose]
 
     def giver(self) -> Order[R]:
@@ -69,13 +72,7 @@ class Shares(Generic[R]):
         """Whether `needed` bytes would go before `order`, of which `size` are new, were the one who
         holds the most: else all would go in vain. Only a few may hold as much as `size`."""
         given = order.bytes - size
-        for level in [each for each in self._levels if each >= _level(size)]:
-            given += sum(
-                max(0, each.bytes - size) for each in self._levels[level] if each is not order
-            )
+        for level, among in self._levels.items():
+            if 2 * level > size:
+                given += sum(max(0, each.bytes - size) for each in among if each is not order)
         return given >= needed
-
-
-def _level(size: int) -> int:
-    bits = size.bit_length()
-    return bits << 2 | size >> max(bits - 3, 0) & 3
