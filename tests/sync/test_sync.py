@@ -4,18 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cascada import Cache, CacheService, Context, Limits, Mapping, Misuse, SyncProgress
+from cascada.integrations.prometheus import exposition
 from cascada.service.sync import loop
 from tests.sync.conftest import Database
 
 CAMPAIGNS = Mapping("campaign:", "campaigns", ["name", "budget"], "version")
-Make = Callable[..., CacheService]
+
+
+@dataclass
+class Make:
+    """Makes services, each as in a process of its own, on one journal."""
+
+    folder: Path
+    url: str
+    caches: list[Cache] = field(default_factory=list)
+    services: list[CacheService] = field(default_factory=list)
+
+    def __call__(self, *mappings: Mapping, **options: Any) -> CacheService:
+        limits = Limits(op_timeout=10)
+        self.caches.append(Cache(database=str(self.folder / "cache.db"), limits=limits))
+        options = {"sync_interval": 60, "database": self.url} | options
+        self.services.append(CacheService(cache=self.caches[-1], mappings=mappings, **options))
+        return self.services[-1]
 
 
 @pytest.fixture(autouse=True)
@@ -25,21 +44,11 @@ def tenant(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def make(database: Database, tmp_path: Path) -> AsyncIterator[Make]:
-    """Services, each as in a process of its own, on one journal."""
-    caches: list[Cache] = []
-    services: list[CacheService] = []
-
-    def one(*mappings: Mapping, **options: Any) -> CacheService:
-        limits = Limits(op_timeout=10)
-        caches.append(Cache(database=str(tmp_path / "cache.db"), limits=limits))
-        options = {"sync_interval": 60, "database": database.url} | options
-        services.append(CacheService(cache=caches[-1], mappings=mappings, **options))
-        return services[-1]
-
-    yield one
-    for service in services:
+    made = Make(tmp_path, database.url)
+    yield made
+    for service in made.services:
         await service.stop_sync()
-    for cache in caches:
+    for cache in made.caches:
         await cache.aclose()
 
 
@@ -135,6 +144,26 @@ async def test_what_cannot_be_written_is_set_aside_and_retried_on_demand(
     assert await service.sync_retry(["campaign:3"]) == 1
     assert (await service.sync_now()).written == 1
     assert await service.sync_set_aside() == []
+
+
+async def test_metrics_tell_of_it(make: Make, database: Database) -> None:
+    await database.campaigns("1, 'theirs', 10, 4", "2, 'taken', 10, 4")
+    service = make(CAMPAIGNS, Mapping("x:", "nowhere", ["name"]))
+    values = {"campaign:1": {"name": "mine", "version": 3}, "campaign:3": {"name": "taken"}}
+    for key, value in (values | {"x:1": {"name": "x"}, "y": 1}).items():
+        await service.set(key, value)
+    await service.sync_now()
+    said = (await exposition(make.caches[-1])).decode()
+    for line in (
+        'cache_sync_rows_total{service="default"} 1.0',
+        'cache_sync_conflicts_total{service="default",strategy="database_wins"} 1.0',
+        'cache_sync_errors_total{cause="schema",service="default"} 1.0',
+        'cache_sync_set_aside{service="default"} 1.0',
+        'cache_sync_round_seconds_count{service="default"} 1.0',
+    ):
+        assert line in said
+    (lag,) = re.findall(r'cache_sync_lag_seconds{service="default"} (\S+)', said)
+    assert 0 < float(lag) < 60
 
 
 async def test_two_that_share_a_journal_write_each_row_once(make: Make, database: Database) -> None:

@@ -34,6 +34,7 @@ try:
     from prometheus_client.registry import Collector
 
     from cascada.integrations.prometheus_layers import of_journal, of_layers, response_times
+    from cascada.integrations.prometheus_sync import of_syncs
     from cascada.integrations.prometheus_types import of_types
 except ImportError as error:
     raise MissingExtra(
@@ -98,6 +99,7 @@ class CacheCollector(Collector):
         yield response_times(self._engine, in_memory, self._scrapes, others)
         yield from of_layers(self._engine, self._usage, others)
         yield from of_journal(self._engine, self._backlog, others)
+        yield from of_syncs(self._engine)
         yield from self._tracked(others)
 
     def _tracked(self, others: Others) -> Iterator[Metric]:

@@ -81,7 +81,7 @@ class SyncLoop:
         self.last: SyncReport | None = None
         self.last_sync: datetime | None = None
         """When the last round ended in which nothing failed."""
-        self._service = service
+        self.service = service
         self._engine = engine
         self._clock = engine.clock
         self._journal = journal
@@ -122,7 +122,7 @@ class SyncLoop:
             return
         self._stopping.clear()
         self.task = self._engine.stack.background.run_aside(self._run(), "sync")
-        logger.info("sync of %s begun, every %g seconds", self._service, self._interval())
+        logger.info("sync of %s begun, every %g seconds", self.service, self._interval())
 
     @when_ready
     async def stop(self) -> None:
@@ -142,10 +142,10 @@ class SyncLoop:
         if self.waiting:
             logger.warning(
                 "sync of %s stopped with %d changes in the journal, for whoever syncs next",
-                self._service,
+                self.service,
                 self.waiting,
             )
-        logger.info("sync of %s stopped", self._service)
+        logger.info("sync of %s stopped", self.service)
 
     @when_ready
     async def sync_now(self) -> SyncReport:
@@ -174,11 +174,11 @@ class SyncLoop:
             try:
                 finished = (await asyncio.shield(self._joined())).finished
             except Exception:
-                logger.exception("a round of the sync of %s broke off", self._service)
+                logger.exception("a round of the sync of %s broke off", self.service)
                 finished = False
             pause = 0.0 if finished else min(max(2 * pause, FIRST_PAUSE), LONGEST_PAUSE)
             if not finished:
-                logger.error("sync of %s: next try in %g seconds", self._service, pause)
+                logger.error("sync of %s: next try in %g seconds", self.service, pause)
             await self._rest(pause or self._interval())
 
     async def _rest(self, seconds: float) -> None:
@@ -223,7 +223,7 @@ class SyncLoop:
             await self._journal.release(held)
         await self.look()
         seconds = self._clock.monotonic() - began
-        report = tally.report(self._service, seconds, self.waiting, self.lag_seconds)
+        report = tally.report(self.service, seconds, self.waiting, self.lag_seconds)
         self.counts.add(report)
         self.last = report
         if report.finished:
@@ -243,12 +243,12 @@ class SyncLoop:
     async def _progress(self, tally: Tally, began: float) -> None:
         await self.look()
         seconds = self._clock.monotonic() - began
-        progress = SyncProgress(self._service, tally.done, self.waiting, seconds)
+        progress = SyncProgress(self.service, tally.done, self.waiting, seconds)
         try:
             assert self._on_progress is not None
             self._on_progress(progress)
         except Exception:
-            logger.exception("on_progress of the sync of %s failed", self._service)
+            logger.exception("on_progress of the sync of %s failed", self.service)
 
     async def _write(self, changes: Sequence[Change], tally: Tally, held: list[Change]) -> bool:
         """One batch; whether the database is away."""
@@ -315,7 +315,7 @@ class SyncLoop:
     # --- the log ------------------------------------------------------------------------------
 
     def _log(self, report: SyncReport) -> None:
-        name = self._service
+        name = self.service
         for each in report.unwritable[:LOGGED]:
             logger.error("sync of %s: %s is set aside: %s", name, each.key, each.reason)
         if report.set_aside > LOGGED:

@@ -10,7 +10,6 @@ from typing import Final, NamedTuple
 import msgspec
 
 from cascada.service.sync.records import (
-    Cause,
     Conflict,
     Fill,
     Known,
@@ -144,7 +143,7 @@ class SyncCounts:
     def __init__(self) -> None:
         self.rows: Counter[str] = Counter()
         self.conflicts: Counter[str] = Counter()
-        self.errors: Counter[Cause] = Counter()
+        self.errors: Counter[str] = Counter()
         self.set_aside = 0
         self.rounds = Latency()
 
@@ -152,5 +151,5 @@ class SyncCounts:
         for name in ("written", "known", "fills", "stale_fills", "skipped"):
             self.rows[name] += getattr(report, name)
         self.conflicts.update(report.conflicts)
-        self.errors.update(report.errors)  # type: ignore[arg-type]  # its keys are causes
+        self.errors.update(report.errors)
         self.rounds.add(report.seconds)
