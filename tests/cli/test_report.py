@@ -1,12 +1,14 @@
 """`cascada report`, typed as an operator does, on the pages that services expose."""
 
 import asyncio
+import io
 import re
 import subprocess
 import sys
 import threading
 from base64 import b64encode
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,6 +17,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from cascada import BadInput, Cache, Cost, Limits, Loaded, Price, __version__
+from cascada.cli.command import main
 from cascada.cli.pages import report
 from cascada.integrations.prometheus import CONTENT_TYPE_LATEST, exposition
 from cascada.testing.clock import ManualClock
@@ -26,6 +29,20 @@ HEADING = "type   reads  hits  ratio  saved s  checked  differed  1 s  10 s  con
 
 
 def cascada(*arguments: str | Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """The command in this process, which has imported all that it needs."""
+    words = [*map(str, arguments)]
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(sys, "stdin", io.StringIO(stdin))
+        try:
+            status = main(words)
+        except SystemExit as left:  # argparse's way to end
+            status = int(left.code or 0)
+    return subprocess.CompletedProcess(words, status, out.getvalue(), err.getvalue())
+
+
+def program(*arguments: str | Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """The same in a process of its own, as it is typed."""
     return subprocess.run(
         [sys.executable, "-W", "error", "-m", "cascada", *map(str, arguments)],
         input=stdin,
@@ -66,7 +83,7 @@ def observed() -> str:
 
 def test_a_page_in_a_file(observed: str, tmp_path: Path) -> None:
     (tmp_path / "page.txt").write_text(observed)
-    said = cascada("report", tmp_path / "page.txt")
+    said = program("report", tmp_path / "page.txt")
     assert (said.returncode, said.stderr) == (0, "")
     assert said.stdout == HEADING + (
         "price      8     6  0.750      0.0        6         2    2     2      0.6667\n"
@@ -81,7 +98,7 @@ def test_labels_for_tenants_add_up_to_the_same(observed: str) -> None:
     with_tenants = asyncio.run(page(tenants=1))
     assert 'tenant="acme"' in with_tenants
     assert cascada("report", "-", stdin=with_tenants).stdout == (
-        cascada("report", "-", stdin=observed).stdout
+        program("report", "-", stdin=observed).stdout
     )
 
 
@@ -170,7 +187,7 @@ class Handler(BaseHTTPRequestHandler):
 def server(observed: str) -> Iterator[str]:
     Handler.page = observed.encode()
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as serving:
-        thread = threading.Thread(target=serving.serve_forever)
+        thread = threading.Thread(target=serving.serve_forever, args=(0.01,))
         thread.start()
         yield f"127.0.0.1:{serving.server_port}"
         serving.shutdown()
@@ -235,7 +252,10 @@ def test_what_is_no_page_of_cascada_s(text: str, says: str) -> None:
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     path = tmp_path / "nothing"
-    assert refused("report", path) == f"cascada: {path} cannot be read: No such file or directory"
+    sentence = f"cascada: {path} cannot be read: No such file or directory"
+    assert refused("report", path) == sentence
+    said = program("report", path)
+    assert (said.returncode, said.stdout, said.stderr) == (2, "", f"{sentence}\n")
     assert "cannot be read: Is a directory" in refused("report", tmp_path)
 
 
