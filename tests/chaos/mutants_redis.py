@@ -63,13 +63,17 @@ def rewrite(name: str, old: str, new: str) -> None:
 
 @mutant("redis: FILL asks for no lease", config="redis", workload="contended", faults=CALM)
 def fill_without_lease() -> None:
-    rewrite("FILL", "local accepted = (once or held == lease) and e", "local accepted = e")
+    rewrite(
+        "FILL", "local accepted = (once or anyhow or held == lease) and e", "local accepted = e"
+    )
     rewrite("FILL", "accepted = table.concat(stamps) == string.sub(lease, 17)", "accepted = true")
 
 
 @mutant("redis: FILL ignores the token", config="redis", workload="contended", faults=CALM)
 def fill_without_token() -> None:
-    rewrite("FILL", "local accepted = (once or held == lease) and e", "local accepted = e")
+    rewrite(
+        "FILL", "local accepted = (once or anyhow or held == lease) and e", "local accepted = e"
+    )
 
 
 @mutant("redis: FILL does not compare generations", config="redis", workload="groups", faults=CALM)
@@ -79,7 +83,7 @@ def fill_without_generations() -> None:
 
 @mutant("redis: late names are not looked for in the ring", config="redis", workload="answers")
 def late_names_unchecked() -> None:
-    rewrite("FILL", "if accepted and late > 0 then", "if false then")
+    rewrite("FILL", "if accepted and late > 0 and not anyhow then", "if false then")
 
 
 @mutant(

@@ -112,6 +112,21 @@ async def test_a_later_change_takes_the_place_of_what_was_set_aside(make: Make, 
     assert await here.waiting("a") == [("a", 2)]
 
 
+async def test_a_redis_without_memory_says_false_and_can_be_emptied(
+    make: Make, own_redis: RedisServer
+) -> None:
+    here = make("redis", redis=own_redis.url)
+    assert await here.set("a", "old")
+    own_redis.say("CONFIG", "SET", "maxmemory", "1")
+    assert not await here.set("a", "new")
+    assert not await here.set("b", "new")
+    assert await here.get("a") == "old"
+    claimed = await here.journal.claim(10, 5)
+    assert [here.told(each) for each in claimed] == [("a", "old")]
+    await here.journal.done(claimed)
+    assert (await here.journal.backlog()).changes == 0
+
+
 @pytest.mark.parametrize("tiers", ["sqlite", "redis"])
 async def test_what_was_set_aside_is_not_lost_to_what_follows_a_miss(
     make: Make, tiers: str

@@ -45,6 +45,8 @@ local behind = #ARGV - 2 - 2 * held
 local function last_argument() return behind end
 local function put_as(nth) return ARGV[behind + 1 + 2 * nth] end
 
+-- A server without memory refuses the first write, but none behind one that needs no memory.
+if named ~= '' then redis.call('HINCRBY', at_jm, 'b', 0) end
 local sums = redis.call('HMGET', at_jm, 'b', 'a')
 local bytes = tonumber(sums[1] or 0) + tonumber(sums[2] or 0)
 local waiting = redis.call('ZCARD', at_jp) + redis.call('HLEN', at_jx)
@@ -98,6 +100,7 @@ CLAIM: Final = Script(
 -- those that others are at work on.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('ZREM', at_jc, '') -- a server without memory refuses none behind this
 local claimed, bytes, at = {}, 0, 0
 while #claimed < 2 * ARGV[1] and bytes < tonumber(ARGV[3]) do
   local page = redis.call('ZRANGE', at_jp, at, at + 99)
@@ -181,6 +184,7 @@ SET_ASIDE: Final = Script(
 -- life of its entry in ms.
 local number = numbered(ARGV[1])
 if not number or (ARGV[2] ~= '' and number ~= ARGV[2]) then return 0 end
+redis.call('ZREM', at_jc, ARGV[1])
 local size = redis.call('HSTRLEN', at_jx, ARGV[1])
 if size > 0 or redis.call('HLEN', at_jx) < tonumber(ARGV[4]) then
   local kept = ARGV[3] .. '\n' .. (redis.call('HGET', at_jr, ARGV[1]) or '')
