@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from examples.agent_service.process import DidNotStart, running_service
+from examples.agent_service.serve import main
 
 ROOT = Path(__file__).parents[2]
 
@@ -98,14 +99,13 @@ async def test_what_it_prints_can_be_tried(tmp_path: Path, secret: str, runs_on:
 @pytest.mark.parametrize(
     ("variable", "value"), [("AGENT_SERVICE_CACHE", "maybe"), ("L1_CACHE_SIZE_MB", "lots")]
 )
-async def test_a_wrong_setting_stops_it_with_a_sentence(
-    tmp_path: Path, variable: str, value: str
+def test_a_wrong_setting_stops_it_with_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], variable: str, value: str
 ) -> None:
-    async with serving(tmp_path / "service.db", **{variable: value}) as process:
-        out, err = await process.communicate()
-    assert process.returncode == 2
-    assert out == b""
-    sentence = err.decode()
+    monkeypatch.setenv(variable, value)
+    assert main(["--port", "0"]) == 2
+    out, sentence = capsys.readouterr()
+    assert out == ""
     assert sentence.startswith(f"serve: {variable}")
     assert value in sentence
     assert sentence.count("\n") == 1, "a sentence, no traceback"
