@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import statistics
+import time
+
 import pytest
 
-from cascada import TierUnavailable
+from cascada import Cache, CacheService, TierUnavailable
+from cascada.testing.clock import ManualClock
 from cascada.testing.inside import InsideService, inside
 from cascada.tiers.walks import STEP
 from tests.service.conftest import MakeService
@@ -54,3 +58,26 @@ async def test_a_tier_that_does_not_tell_is_told_of(
             await service.clear("*1")
     finally:
         server.say("ACL", "SETUSER", "default", "+scan")
+
+
+async def test_a_group_goes_in_one_step_however_many_it_has(clock: ManualClock) -> None:
+    """Medians of a few clears; `benchmarks/clearing.py` measures it with a million keys."""
+    cache = Cache(clock=clock)
+    took = {}
+    for keys in (10, 2000):
+        service = CacheService(name=f"of {keys}", cache=cache)
+        service.settings["DEFAULT_CACHE_SIZE"] = service.settings["PEAK_CACHE_SIZE"] = 5000
+        await service.set("k:0", 0)
+        values = {f"k:{number}": number for number in range(1, keys)}
+        tag = f"service.{service.name}:k"
+        await cache.tenant("acme").set_many(f"service.{service.name}", values, tags=[tag])
+        times = []
+        for number in range(9):
+            began = time.perf_counter()
+            cleared = await service.clear("k:*")
+            times.append(time.perf_counter() - began)
+            assert cleared >= keys if number == 0 else cleared >= 1
+            await service.set("k:0", number)
+        took[keys] = statistics.median(times)
+    assert took[2000] < 10 * took[10]
+    await cache.aclose()
