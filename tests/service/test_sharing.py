@@ -219,6 +219,25 @@ async def test_pttl_after_another_process(redis_server: RedisServer) -> None:
     await cache.aclose()
 
 
+@pytest.mark.parametrize("tier", ["redis"], indirect=True)
+async def test_what_another_hand_has_written_stops_nothing(
+    make_service: MakeService, redis_server: RedisServer
+) -> None:
+    before = make_service()
+    await write(before, 1)
+    await InsideService(before).heard()
+    began = next(iter(InsideService(before).hours))
+    prefix = "cascada.0:{b0}:c::service.default:"
+    assert redis_server.say("GET", f"{prefix}accesses:{began}").strip() != b"$-1"
+    redis_server.say("SET", f"{prefix}accesses:{began}", "many")
+    redis_server.say("SET", f"{prefix}misses", "few")
+    later = make_service()
+    await later.get("nothing")
+    await write(later, 2)
+    assert (await later.get_metrics()).miss_count == 1
+    assert later.hourly_access_stats[-1]["count"] >= 1
+
+
 def utc(*moment: int) -> float:
     return datetime(*moment, tzinfo=UTC).timestamp()  # type: ignore[arg-type, misc]  # of a date
 

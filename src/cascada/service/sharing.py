@@ -21,7 +21,7 @@ from typing import Final
 from cascada.engine.engine import Engine
 from cascada.engine.home.carrying import awaited
 from cascada.engine.kinds import OTHER, Kind
-from cascada.model.errors import BadInput, CascadaError, TierUnavailable, Unanswered
+from cascada.model.errors import BadInput, CascadaError, CorruptEntry, TierUnavailable, Unanswered
 from cascada.model.keys import quote
 from cascada.service.hours import Hour, Hours
 from cascada.tiers.datastore import DataStore
@@ -164,15 +164,18 @@ class Shared:
     async def _exchange(self) -> None:
         store = self._engine.shared_data
         assert store is not None  # or nobody would have begun
-        with suppress(CascadaError):  # the tier's outage is told of by its breaker
-            if not self._is_read:
-                await self._read(store)
-            await self._tell_hours(store)
-            await self._tell_counts(store)
-            await self._tell_tenants(store)
+        for step in (self._read, self._tell_hours, self._tell_counts, self._tell_tenants):
+            try:
+                await step(store)
+            except CorruptEntry:  # what another hand has written keeps nobody from the rest
+                self._is_read = True
+            except CascadaError:  # the tier's outage is told of by its breaker
+                return
 
     async def _read(self, store: DataStore) -> None:
         """What was counted before this process began."""
+        if self._is_read:
+            return
         listed = map(int.from_bytes, await store.range(f"{self._prefix}hours", 0, -1))
         self._listed.update(filter(self.hours.is_remembered, listed))
         hours = sorted(self._listed)
