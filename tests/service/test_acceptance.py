@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -47,3 +48,19 @@ async def test_what_a_set_says(tiers: tuple[str, Cache], synced: bool, tmp_path:
             assert await service.get("k:1") == value
     with pytest.raises(BadInput):
         await service.set("k:1", object())
+
+
+async def test_what_was_evicted_and_is_not_yet_written_is_read_all_the_same(tmp_path: Path) -> None:
+    database = f"sqlite:///{tmp_path / 'application.db'}"
+    async with (
+        Cache(database=str(tmp_path / "c.db")) as cache,
+        Cache(database=str(tmp_path / "c.db")) as another,
+    ):
+        assert await CacheService(cache=cache, database=database).set("k:1", 1)
+        with sqlite3.connect(tmp_path / "c.db") as connection:
+            connection.execute("DELETE FROM entries")
+        connection.close()
+        service = CacheService(cache=another, database=database)
+        assert await service.get("k:1") == 1
+        await service.delete("k:1")
+        assert await service.get("k:1") is None

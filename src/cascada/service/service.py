@@ -26,6 +26,7 @@ from cascada.engine.loading.loaders import Terms
 from cascada.engine.matching import delete_matching
 from cascada.engine.writing.journaled import removal
 from cascada.model.door import arguments
+from cascada.model.entry import Hit, Miss
 from cascada.model.errors import BadInput
 from cascada.model.keys import Id
 from cascada.model.names import type_name
@@ -153,7 +154,13 @@ class CacheService(Synced):
             self._look_again = now + EACH
             self._bound_memory(self._is_peak_now())
             shared.nudge()
-        hit = await handle.get(self._data_type, name, type=type)
+        hit: Hit[Any] | Miss | None = None
+        if type is None:
+            hit = handle.peek(self._data_type, name)
+        if hit is None:
+            request = handle._request(self._data_type, name, type)
+            request.journal = self._sync.journal  # who misses is given what waits there
+            hit = await handle._engine.get(request)
         return hit.value if hit else default
 
     async def set(
