@@ -17,6 +17,7 @@ channels ignore databases; the braces keep one tenant's keys in one slot.
     n:<key>   the greatest version that was ever written (`ordered`)
     w:<key>   somebody waits for this lease
     m         how much room all that takes (`redis_scripts/room`); mr, a count of it under way
+    k:<tenant>  its wrapped data key (`wrapped_keys`), without a life
     c:<name>  a counter, in decimal; d:<name> a list of envelopes. They are data: without a life,
               an epoch or a layout, so no change of the layout may ever touch them
     a:<seq>     how many processes have applied a strict invalidation (its epoch's, too), for 2 s

@@ -54,6 +54,7 @@ from cascada.tiers.redis.reads import Reads
 from cascada.tiers.redis.renewal import Renewal
 from cascada.tiers.redis.room import Room
 from cascada.tiers.redis.touching import Touching
+from cascada.tiers.redis.wrapped_keys import RedisKeys
 from cascada.tiers.redis.writes import Leases
 from cascada.tiers.redis_client.connection import Link
 from cascada.tiers.redis_client.lanes import Lanes
@@ -111,6 +112,7 @@ class RedisTier(WalksKeys):
         self.tend = self._room.run
         self._aside = Aside(self._layout, self._large, self._room)
         self.data = RedisData(self._link, self._lanes, self._layout)
+        self.wrapped_keys = RedisKeys(self._layout, self._link)
         renewal = Renewal(self._layout, self._link, self._aside)
         self._reads = Reads(self._layout, self._link, renewal, clock)
         self._now = clock.time

@@ -25,6 +25,7 @@ transaction that looks again first. A column `q` is a seq. Layout 1:
 - `journals`: by name the last number, and how many changes wait or were set aside, and their bytes
   (`journal`). `changes`: what waits, the latest of each key; `q` is that of its entry, which has
   the same names. `aside`: what could not be written, and why.
+- `wrapped_keys`: by which tenants' values are sealed (`tiers.sealing`); the upkeep leaves them.
 
 Last came the sums of tenants (`_SHARES`); what an older version stores meanwhile is not in them.
 
@@ -101,6 +102,8 @@ _ADDED: Final = (
     " key TEXT NOT NULL, tenant INTEGER NOT NULL, q INTEGER NOT NULL, put INTEGER NOT NULL,"
     " size INTEGER NOT NULL, names TEXT NOT NULL, envelope BLOB NOT NULL, why TEXT NOT NULL,"
     " UNIQUE (journal, key))",
+    "CREATE TABLE IF NOT EXISTS wrapped_keys (namespace TEXT, tenant TEXT, wrapped BLOB NOT NULL,"
+    " PRIMARY KEY (namespace, tenant)) WITHOUT ROWID",
 )
 
 SIZES: Final = (
@@ -121,7 +124,8 @@ _SHARES: Final = (
 _HAS_SHARES: Final = "SELECT 1 FROM sqlite_schema WHERE name = 'entries_by_share'"
 _LATER: Final = (
     "SELECT count(*) FROM sqlite_schema WHERE name IN"
-    " ('lists', 'items', 'counters', 'ends', 'applied', 'spared', 'entries_by_share', 'aside')"
+    " ('lists', 'items', 'counters', 'ends', 'applied', 'spared', 'entries_by_share', 'aside',"
+    " 'wrapped_keys')"
 )
 
 KILLER: Final = (
@@ -253,7 +257,7 @@ def _is_current(connection: sqlite3.Connection, path: Path, inode: str) -> bool:
     check_layout(connection, path)
     later = connection.execute(_LATER).fetchone()
     where = connection.execute("SELECT inode FROM meta").fetchone()
-    return bool(where == (inode,) and later == (8,))
+    return bool(where == (inode,) and later == (9,))
 
 
 def check_layout(connection: sqlite3.Connection, path: Path) -> None:

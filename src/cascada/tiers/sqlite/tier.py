@@ -60,6 +60,7 @@ from cascada.tiers.sqlite.schema import renew, writing
 from cascada.tiers.sqlite.sparing import spare, spared
 from cascada.tiers.sqlite.transaction import Options
 from cascada.tiers.sqlite.worker import GROUP, Inline, Worker, Writer
+from cascada.tiers.sqlite.wrapped_keys import SqliteKeys
 from cascada.tiers.sqlite.writes import Write
 
 T = TypeVar("T")
@@ -109,6 +110,7 @@ class SqliteTier(WalksKeys):
         self._busy_timeout = busy_timeout
         self._options = Options(namespace, clock, capacity_bytes, max_tombstones)
         self.data = SqliteData(namespace, clock, lambda: self._reader, lambda: self._writer)
+        self.wrapped_keys = SqliteKeys(namespace, lambda: self._reader, lambda: self._writer)
         self._turns = Turns(self._path, namespace, clock) if turns else None
         self.somebody_above: Callable[[], bool] = lambda: False
         self._more = self._looked = False

@@ -1,0 +1,164 @@
+"""Payloads that only their tenant's key opens: AES-256-GCM (NIST SP 800-38D), by `cryptography`.
+
+Every tenant has a random data key. It is stored wrapped, by a key of the operator's that no server
+has (CACHE_ENCRYPTION_KEYS). What is sealed is bound to its place (`place`: namespace, layout and
+key): copied to another key, tenant or namespace it does not open there.
+
+    sealed payload   version 1, nonce 12, then ciphertext with its tag of 16
+    wrapped key      id of the wrapping key: length 1, text; nonce 12, ciphertext with its tag
+
+The nonce is made of place and payload by a keyed hash, whose key is derived from the data key. So
+equal payloads of one key are sealed as equal bytes, and two processes that store the same value
+still agree (`Entry.equals`). Who reads the bytes learns that a key's value is what it was before,
+and nothing else. Two different payloads of one tenant share a nonce as rarely as two random ones:
+one in 2^32 after 2^32 of them.
+
+Nothing here knows a tier. Whoever seals holds the data keys (`tiers.sealed`). Neither keys nor
+payloads are ever in a `repr` or an error.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+from base64 import b64decode, urlsafe_b64decode
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any, Final
+
+from cascada.model.errors import BadInput, CorruptEntry, MissingExtra
+
+KEY_SIZE: Final = 32
+NONCE_SIZE: Final = 12
+TAG_SIZE: Final = 16
+MOST_IN_ID: Final = 64
+
+_VERSION: Final = b"\x01"
+_SEALED: Final = b"cascada sealed 1\0"
+_WRAPPED: Final = b"cascada data key 1\0"
+_NONCES: Final = b"cascada nonces 1"
+
+_ACCEPTED: Final = (
+    'one or more of "ID:KEY", with commas between, the one that wraps first; a KEY is 32 random '
+    "bytes in base64 (python -c 'import os, base64; print(base64.b64encode(os.urandom(32)).decode())')"
+)
+
+
+class DataKey:
+    """The key of one tenant's values."""
+
+    __slots__ = ("_cipher", "_nonces", "_secret")
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+        self._cipher = _cipher(secret)
+        self._nonces = hmac.digest(secret, _NONCES, "sha256")
+
+    @classmethod
+    def new(cls) -> DataKey:
+        return cls(os.urandom(KEY_SIZE))
+
+    def seal(self, payload: bytes, place: bytes) -> bytes:
+        """The payload, which opens at this place only."""
+        bound = _SEALED + place
+        nonce = hmac.digest(self._nonces, sha256(bound).digest() + payload, "sha256")[:NONCE_SIZE]
+        sealed: bytes = self._cipher.encrypt(nonce, payload, bound)
+        return b"".join((_VERSION, nonce, sealed))
+
+    def open(self, sealed: bytes, place: bytes) -> bytes:
+        """What was sealed for this place by this key; CorruptEntry for everything else."""
+        if sealed[:1] != _VERSION or len(sealed) < 1 + NONCE_SIZE + TAG_SIZE:
+            raise CorruptEntry("a sealed entry has a form that this version of cascada cannot read")
+        try:
+            return self._cipher.decrypt(  # type: ignore[no-any-return]  # it is bytes
+                sealed[1 : 1 + NONCE_SIZE], sealed[1 + NONCE_SIZE :], _SEALED + place
+            )
+        except Exception:  # noqa: BLE001 - InvalidTag, which says nothing; a foreign length
+            raise CorruptEntry(
+                "an entry does not open: it was sealed for another key, tenant or namespace, by a "
+                "data key that is gone, or it is damaged"
+            ) from None
+
+    def __repr__(self) -> str:
+        return "DataKey(...)"
+
+
+class KeyRing:
+    """The operator's keys: the first one wraps, all of them unwrap."""
+
+    __slots__ = ("_ciphers", "current")
+
+    def __init__(self, secrets: Mapping[str, bytes]) -> None:
+        self._ciphers = {name: _cipher(secret) for name, secret in secrets.items()}
+        self.current = next(iter(secrets))
+
+    @classmethod
+    def of(cls, given: str, what: str = "encryption_keys") -> KeyRing:
+        """As CACHE_ENCRYPTION_KEYS has them. BadInput never shows what was given."""
+        secrets: dict[str, bytes] = {}
+        for each in given.split(","):
+            name, colon, text = each.strip().partition(":")
+            secret = _decoded(text)
+            if not (colon and name and len(name.encode()) <= MOST_IN_ID and secret):
+                raise BadInput(
+                    f"{what}: key {len(secrets) + 1} is not as it should be; pass {_ACCEPTED}"
+                )
+            if name in secrets:
+                raise BadInput(f"{what}: two keys are called {name!r}; give each an id of its own")
+            secrets[name] = secret
+        return cls(secrets)
+
+    def wrap(self, key: DataKey, owner: bytes) -> bytes:
+        """The data key as it is stored, bound to its owner, a tenant of a namespace."""
+        nonce, name = os.urandom(NONCE_SIZE), self.current.encode()
+        bound = _WRAPPED + owner
+        sealed: bytes = self._ciphers[self.current].encrypt(nonce, key._secret, bound)
+        return b"".join((bytes((len(name),)), name, nonce, sealed))
+
+    def unwrap(self, wrapped: bytes, owner: bytes) -> DataKey:
+        """CorruptEntry if it is not this owner's, or its wrapping key is not at hand."""
+        name, rest = wrapping_key(wrapped), wrapped[1 + wrapped[0] :]
+        cipher = self._ciphers.get(name)
+        if cipher is None:
+            raise CorruptEntry(
+                f"a tenant's key is wrapped by {name!r}, which CACHE_ENCRYPTION_KEYS does not hold"
+            )
+        try:
+            secret = cipher.decrypt(rest[:NONCE_SIZE], rest[NONCE_SIZE:], _WRAPPED + owner)
+        except Exception:  # noqa: BLE001 - InvalidTag, which says nothing; a foreign length
+            raise CorruptEntry(
+                f"a tenant's key does not open: it was wrapped by another key than {name!r} is "
+                "now, for another tenant or namespace, or it is damaged"
+            ) from None
+        return DataKey(secret)
+
+    def __repr__(self) -> str:
+        return f"KeyRing({', '.join(self._ciphers)})"
+
+
+def wrapping_key(wrapped: bytes) -> str:
+    """The id of the operator's key that wraps this one."""
+    name = wrapped[1 : 1 + wrapped[0]] if wrapped else b""
+    return name.decode(errors="replace")
+
+
+def _decoded(text: str) -> bytes | None:
+    """32 bytes of either alphabet of base64; None if it is not that."""
+    padded = text.strip()
+    padded += "=" * (-len(padded) % 4)
+    for decode in (lambda text: b64decode(text, validate=True), urlsafe_b64decode):
+        try:
+            secret = decode(padded)
+        except ValueError:
+            continue
+        if len(secret) == KEY_SIZE:
+            return secret
+    return None
+
+
+def _cipher(secret: bytes) -> Any:
+    try:
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise MissingExtra("encryption needs cryptography; pip install cascada[encryption]") from error
+    return AESGCM(secret)

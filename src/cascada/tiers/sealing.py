@@ -1,0 +1,236 @@
+"""What leaves this process sealed: values of sensitive types, for all tiers below memory.
+
+A guarded tier has its entries sealed on their way in, and opened on their way out; memory and who
+calls have them as they are. The data key of each tenant lies wrapped in the LOWEST tier
+(`capabilities.KeepsKeys`), which is there when the others are away; of several processes that make
+one at once, that tier decides whose it is. Here it is known for a while, so that a tenant's key that
+another process has dropped (`forget`) is used no longer than KNOWN_FOR.
+
+What does not open counts as damaged: a miss. So does a value of a sensitive type that is not
+sealed: it is from before, or somebody has put it there. What cannot be sealed is not stored.
+(`codecs.sealing` has the form of the bytes.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from cascada.codecs.sealing import DataKey, KeyRing, wrapping_key
+from cascada.model.clock import Clock
+from cascada.model.entry import Codec, Entry, Flag
+from cascada.model.errors import CorruptEntry, TierUnavailable
+from cascada.model.keys import Key
+from cascada.tiers.breaker import Call
+from cascada.tiers.capabilities import WrappedKeys
+from cascada.tiers.contract import Found, Missing, Why
+
+if TYPE_CHECKING:
+    from cascada.tiers.guarded import GuardedTier
+
+T = TypeVar("T")
+
+PATIENCE: Final = 2.0
+"""Seconds that a question for keys may take which its caller waits for."""
+
+KNOWN_FOR: Final = 30.0
+"""Seconds for which a tenant's key is used before it is looked for again."""
+
+LOOK_AGAIN: Final = 1.0
+"""Seconds between two looks at a key that does not open what it should."""
+
+MOST_KNOWN: Final = 10_000
+"""Tenants whose keys are known at once."""
+
+LARGE: Final = 2**20
+"""Bytes from which on a payload is sealed and opened in another thread: it takes milliseconds."""
+
+_SEALED: Final = int(Flag.ENCRYPTED)
+_BOUND: Final = int(Flag.COMPRESSED)
+
+
+class Sealing:
+    """`keeper`: the lowest tier, which has the wrapped keys. `is_sensitive`: which keys' values are
+    sealed."""
+
+    def __init__(
+        self,
+        ring: KeyRing,
+        keeper: GuardedTier,
+        keys: WrappedKeys,
+        *,
+        namespace: str,
+        is_sensitive: Callable[[Key], bool],
+        clock: Clock,
+    ) -> None:
+        self.ring = ring
+        self.is_sensitive = is_sensitive
+        self._keeper = keeper
+        self._keys = keys
+        self._namespace = namespace.encode()
+        self._now = clock.monotonic
+        self._known: dict[str, tuple[DataKey, float]] = {}
+
+    # --- entries ------------------------------------------------------------------------------
+
+    async def seal(self, keys: Sequence[Key], entries: Sequence[Entry | None]) -> list[Entry | None]:
+        """The entries as they leave; TierUnavailable if a tenant's key cannot be had."""
+        wanted = [
+            at
+            for at, (key, entry) in enumerate(zip(keys, entries, strict=True))
+            if entry is not None and entry.codec != Codec.NOTHING and self.is_sensitive(key)
+        ]
+        sealed = list(entries)
+        if wanted:
+            tenants = {keys[at].tenant for at in wanted}
+            data_keys = {tenant: await self._key_of(tenant, made=True) for tenant in tenants}
+            for at in wanted:
+                entry, data_key = entries[at], data_keys[keys[at].tenant]
+                assert entry is not None
+                assert data_key is not None
+                data = await _run(
+                    data_key.seal, entry.data, self._place(keys[at], entry.codec, entry.flags)
+                )
+                sealed[at] = _with(entry, data, entry.flags | _SEALED)
+        return sealed
+
+    async def opened(
+        self, keys: Sequence[Key], answers: Sequence[Found | Missing]
+    ) -> list[Found | Missing]:
+        """What a tier has answered, as it was before it was sealed."""
+        whole: list[Found | Missing] = list(answers)
+        for at, (key, answer) in enumerate(zip(keys, answers, strict=True)):
+            if isinstance(answer, Found):
+                try:
+                    entry = await self.open(key, answer.entry)
+                except CorruptEntry:
+                    whole[at] = Missing(
+                        answer.seq, Why.CORRUPT, epoch=answer.epoch, mark=answer.mark
+                    )
+                else:
+                    if entry is not answer.entry:
+                        whole[at] = answer._replace(entry=entry)
+        return whole
+
+    async def open(self, key: Key, entry: Entry) -> Entry:
+        """CorruptEntry if it does not open, or should be sealed and is not."""
+        if not entry.flags & _SEALED:
+            if entry.codec not in (Codec.NOTHING, Codec.ASIDE) and self.is_sensitive(key):
+                raise CorruptEntry("a sensitive value is not sealed")
+            return entry
+        if entry.codec == Codec.ASIDE:  # where it lies, and not the value yet
+            return entry
+        flags = entry.flags & ~_SEALED
+        place = self._place(key, entry.codec, flags)
+        data_key = await self._key_of(key.tenant)
+        if data_key is None:
+            raise CorruptEntry("a tenant's key is gone, and with it what it has sealed")
+        try:
+            data = await _run(data_key.open, entry.data, place)
+        except CorruptEntry:
+            # It may have been replaced by another process, since this one has read it.
+            newer = await self._key_of(key.tenant, older=data_key)
+            if newer is None or newer is data_key:
+                raise
+            data = await _run(newer.open, entry.data, place)
+        return _with(entry, data, flags)
+
+    def _place(self, key: Key, codec: int, flags: int) -> bytes:
+        """What a payload is bound to: where it lies, and how it is read."""
+        parts = (self._namespace, key.text.encode(), bytes((codec, flags & _BOUND)))
+        return b"".join([len(part).to_bytes(4, "big") + part for part in parts])
+
+    # --- keys ---------------------------------------------------------------------------------
+
+    async def _key_of(
+        self, tenant: str, *, made: bool = False, older: DataKey | None = None
+    ) -> DataKey | None:
+        """The tenant's key; `made`: made if there is none. `older`: it does not open what it
+        should, so that another is looked for."""
+        now = self._now()
+        known = self._known.get(tenant)
+        if known is not None:
+            data_key, until = known
+            fresh = now < until if older is None else now < until - KNOWN_FOR + LOOK_AGAIN
+            if fresh:
+                return data_key
+        try:
+            return await self._look_up(tenant, made=made)
+        except TierUnavailable:
+            if known is None or older is not None:
+                raise
+            return known[0]  # the tier is away: what it has dropped meanwhile is not known
+
+    async def _look_up(self, tenant: str, *, made: bool) -> DataKey | None:
+        keeper, owner = self._keeper, self.owner(tenant)
+        with Call(keeper.breaker, keeper.timeout):
+            wrapped = await self._keys.get(tenant)
+            if wrapped is None and made:
+                fresh = self.ring.wrap(DataKey.new(), owner)
+                wrapped = await self._keys.add(tenant, fresh)
+        if wrapped is None:
+            self._known.pop(tenant, None)
+            return None
+        try:
+            data_key = self.ring.unwrap(wrapped, owner)
+        except CorruptEntry as error:
+            if made:
+                raise TierUnavailable(str(error)) from None
+            raise
+        known = self._known.get(tenant)
+        if known is not None and known[0] == data_key:
+            data_key = known[0]
+        if len(self._known) >= MOST_KNOWN:
+            self._known.clear()
+        self._known[tenant] = data_key, self._now() + KNOWN_FOR
+        return data_key
+
+    def owner(self, tenant: str) -> bytes:
+        """What a wrapped key is bound to."""
+        return len(self._namespace).to_bytes(4, "big") + self._namespace + tenant.encode()
+
+    async def rotate(self) -> int:
+        """Wrap all tenants' keys by the ring's first one; how many were wrapped by another.
+
+        What is sealed stays as it is.
+        """
+        count = 0
+        for tenant in await self._ask(self._keys.tenants()):
+            owner = self.owner(tenant)
+            wrapped = await self._ask(self._keys.get(tenant))
+            if wrapped is not None and wrapping_key(wrapped) != self.ring.current:
+                newer = self.ring.wrap(self.ring.unwrap(wrapped, owner), owner)
+                count += await self._ask(self._keys.replace(tenant, wrapped, newer))
+        return count
+
+    async def drop(self, tenant: str) -> bool:
+        """Drop a tenant's key for good: nothing that it has sealed is ever read again."""
+        self._known.pop(tenant, None)
+        return await self._ask(self._keys.drop(tenant))
+
+    async def _ask(self, question: Awaitable[T]) -> T:
+        """For who cannot do without the answer."""
+        with Call(self._keeper.breaker, max(self._keeper.timeout, PATIENCE)):
+            return await question
+
+    def forget(self, tenants: Iterable[str] | None = None) -> None:
+        """Look for keys anew: in a child process, or where others have dropped them."""
+        if tenants is None:
+            self._known.clear()
+        else:
+            for tenant in tenants:
+                self._known.pop(tenant, None)
+
+
+def _with(entry: Entry, data: bytes, flags: int) -> Entry:
+    """The same entry with another payload; the decoded value goes on its own way."""
+    other = entry.lasting(entry.fresh_until, entry.expires)
+    other.data, other.flags = data, flags
+    return other
+
+
+async def _run(step: Callable[[bytes, bytes], bytes], data: bytes, place: bytes) -> bytes:
+    if len(data) < LARGE:
+        return step(data, place)
+    return await asyncio.to_thread(step, data, place)
