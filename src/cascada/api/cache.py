@@ -23,7 +23,7 @@ from cascada.model.entry import Hit, Miss
 from cascada.model.events import Observer
 from cascada.model.keys import Id, Key, scope_of
 from cascada.model.limits import Limits
-from cascada.model.options import Mode, Options, ReadStrategy, WriteStrategy
+from cascada.model.options import Encrypt, Mode, Options, ReadStrategy, WriteStrategy
 from cascada.model.policy import Policy
 
 if TYPE_CHECKING:
@@ -59,7 +59,10 @@ class Cache:
     may share a server. mode: "on", "off" or "observe". read_strategy: "READ_AROUND" lets a read
     fill no tier with what a lower one has, "REFRESH_AHEAD" lets hits refresh what is hot before it
     expires. write_strategy: "WRITE_AROUND" stores in the lowest tier
-    of a value alone. dependencies: rows of the application's own
+    of a value alone. encryption_keys: "ID:KEY", and commas between several: what types with
+    `Policy(sensitive=True)` keep, or with encrypt="all" all types, is sealed for its tenant before
+    it leaves this process; the first key wraps the tenants' own, the others still open what they
+    have wrapped. dependencies: rows of the application's own
     for `Tenant.cascade`, by subject. prices: what calls of models cost, by the model's name (a date
     behind it does not matter), as `Price(...)` or a dict of what that has. tenant_validator: may
     raise to refuse a tenant. observers: are called with each `Event`. debug: check what costs too
@@ -81,6 +84,8 @@ class Cache:
         mode: Mode = "on",
         read_strategy: ReadStrategy = "READ_THROUGH",
         write_strategy: WriteStrategy = "WRITE_THROUGH",
+        encryption_keys: str | Secret | None = None,
+        encrypt: Encrypt = "sensitive",
         dependencies: Mapping[str, Sequence[Dependent]] | None = None,
         prices: Mapping[str, Price | Mapping[str, Any]] | None = None,
         tenant_validator: Callable[[str], None] | None = None,
@@ -94,11 +99,9 @@ class Cache:
         from cascada.api.tenant.handle import Tenant
         from cascada.engine.build import build
 
-        redis, redis_password, database = (
-            hidden(redis),
-            hidden(redis_password, Secret),
-            hidden(database),
-        )
+        redis, database = hidden(redis), hidden(database)
+        redis_password = hidden(redis_password, Secret)
+        encryption_keys = hidden(encryption_keys, Secret)
         clock = SystemClock() if clock is None else clock
         arguments.offers(clock, "clock", ("time", "monotonic"), "a Clock")
         if tenant_validator is not None:
@@ -111,6 +114,8 @@ class Cache:
             mode=mode,
             read_strategy=read_strategy,
             write_strategy=write_strategy,
+            encryption_keys=encryption_keys,  # type: ignore[arg-type]  # checked there
+            encrypt=encrypt,
             dependencies={} if dependencies is None else dependencies,
             prices={} if prices is None else prices,  # type: ignore[arg-type]  # checked there
             observers=observers,
@@ -147,8 +152,10 @@ class Cache:
         """
         from cascada.api.settings import cache_arguments  # the names of variables load lazily
 
-        for name in {"redis", "redis_password", "database"} & given.keys():
-            given[name] = hidden(given[name], Secret if "password" in name else Url)
+        for name in {"redis", "database"} & given.keys():
+            given[name] = hidden(given[name], Url)
+        for name in {"redis_password", "encryption_keys"} & given.keys():
+            given[name] = hidden(given[name], Secret)
         return cls(**cache_arguments(**given))
 
     def tenant(

@@ -3,8 +3,7 @@
 A wrong value raises InvalidSettings with one sentence: the variable, what it holds, what it may
 hold. What may carry a password is never shown: of a URL no more than its scheme. Variables of tiers
 and strategies that this version does not have yet are checked too, so that an environment written
-for them works unchanged; only what would silently be something else than it says (another strategy,
-encryption) is refused.
+for them works unchanged; only what would silently be something else than it says is refused.
 
 `VARIABLES` is the one list of them; `docs/settings.md` shows it, and a test compares the two. What
 a number may be, and what it is if nobody says, is in `model/limits.py`.
@@ -22,9 +21,10 @@ import msgspec
 from cascada.api.urls import DATABASE, sqlite_path
 from cascada.model.door import arguments
 from cascada.model.door.secret import Secret, Url, hidden
+from cascada.model.door.wrapping import ACCEPTED, wrapping_keys_given
 from cascada.model.errors import InvalidSettings
 from cascada.model.limits import LARGEST_VALUE, Limits
-from cascada.model.options import Mode, ReadStrategy, WriteStrategy
+from cascada.model.options import Encrypt, Mode, ReadStrategy, WriteStrategy
 from cascada.tiers.redis_client.urls import EXPECTED, what_is_wrong
 
 _MEGABYTE: Final = 2**20
@@ -111,9 +111,9 @@ VARIABLES: Final[dict[str, Variable]] = {
         "database",
     ),
     "CACHE_ENCRYPTION_KEYS": Variable(
-        "nothing: this version stores values unencrypted, so unset it",
-        lambda text: arguments.choice(text, "it", ()),
+        ACCEPTED, lambda text: wrapping_keys_given(Secret(text), "it"), "encryption_keys"
     ),
+    "CASCADA_ENCRYPT": _one_of(get_args(Encrypt), "encrypt", holds="sensitive or all"),
     "CACHE_READ_STRATEGY": _one_of(
         get_args(ReadStrategy),
         "read_strategy",

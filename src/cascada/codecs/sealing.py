@@ -21,27 +21,20 @@ from __future__ import annotations
 
 import hmac
 import os
-from base64 import b64decode, urlsafe_b64decode
 from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any, Final
 
-from cascada.model.errors import BadInput, CorruptEntry, MissingExtra
+from cascada.model.door.wrapping import KEY_SIZE
+from cascada.model.errors import CorruptEntry, MissingExtra
 
-KEY_SIZE: Final = 32
 NONCE_SIZE: Final = 12
 TAG_SIZE: Final = 16
-MOST_IN_ID: Final = 64
 
 _VERSION: Final = b"\x01"
 _SEALED: Final = b"cascada sealed 1\0"
 _WRAPPED: Final = b"cascada data key 1\0"
 _NONCES: Final = b"cascada nonces 1"
-
-_ACCEPTED: Final = (
-    'one or more of "ID:KEY", with commas between, the one that wraps first; a KEY is 32 random '
-    "bytes in base64 (python -c 'import os, base64; print(base64.b64encode(os.urandom(32)).decode())')"
-)
 
 
 class DataKey:
@@ -79,6 +72,12 @@ class DataKey:
                 "data key that is gone, or it is damaged"
             ) from None
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, DataKey) and hmac.compare_digest(self._secret, other._secret)
+
+    def __hash__(self) -> int:
+        return hash(self._nonces)
+
     def __repr__(self) -> str:
         return "DataKey(...)"
 
@@ -91,22 +90,6 @@ class KeyRing:
     def __init__(self, secrets: Mapping[str, bytes]) -> None:
         self._ciphers = {name: _cipher(secret) for name, secret in secrets.items()}
         self.current = next(iter(secrets))
-
-    @classmethod
-    def of(cls, given: str, what: str = "encryption_keys") -> KeyRing:
-        """As CACHE_ENCRYPTION_KEYS has them. BadInput never shows what was given."""
-        secrets: dict[str, bytes] = {}
-        for each in given.split(","):
-            name, colon, text = each.strip().partition(":")
-            secret = _decoded(text)
-            if not (colon and name and len(name.encode()) <= MOST_IN_ID and secret):
-                raise BadInput(
-                    f"{what}: key {len(secrets) + 1} is not as it should be; pass {_ACCEPTED}"
-                )
-            if name in secrets:
-                raise BadInput(f"{what}: two keys are called {name!r}; give each an id of its own")
-            secrets[name] = secret
-        return cls(secrets)
 
     def wrap(self, key: DataKey, owner: bytes) -> bytes:
         """The data key as it is stored, bound to its owner, a tenant of a namespace."""
@@ -142,23 +125,11 @@ def wrapping_key(wrapped: bytes) -> str:
     return name.decode(errors="replace")
 
 
-def _decoded(text: str) -> bytes | None:
-    """32 bytes of either alphabet of base64; None if it is not that."""
-    padded = text.strip()
-    padded += "=" * (-len(padded) % 4)
-    for decode in (lambda text: b64decode(text, validate=True), urlsafe_b64decode):
-        try:
-            secret = decode(padded)
-        except ValueError:
-            continue
-        if len(secret) == KEY_SIZE:
-            return secret
-    return None
-
-
 def _cipher(secret: bytes) -> Any:
     try:
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415 - an extra
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
     except ImportError as error:
-        raise MissingExtra("encryption needs cryptography; pip install cascada[encryption]") from error
+        raise MissingExtra(
+            "encryption needs cryptography; pip install cascada[encryption]"
+        ) from error
     return AESGCM(secret)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
+from cascada.codecs.sealing import KeyRing
 from cascada.codecs.values import ValueCodec
 from cascada.engine.bypass import Bypass
 from cascada.engine.decide import due_at
@@ -29,6 +30,8 @@ from cascada.engine.telling.trace import Trace
 from cascada.engine.write_behind import WriteBehind
 from cascada.model.clock import Clock, SystemClock
 from cascada.model.dependencies import Dependencies
+from cascada.model.door.wrapping import read_wrapping_keys
+from cascada.model.errors import Misuse
 from cascada.model.options import Options
 from cascada.model.ttl import seconds
 from cascada.tiers.capabilities import (
@@ -37,6 +40,7 @@ from cascada.tiers.capabilities import (
     FeedSource,
     Forgetful,
     KeepsJournal,
+    KeepsKeys,
     LoadsByTurns,
     Outbox,
     TakesChanges,
@@ -48,8 +52,14 @@ from cascada.tiers.guarded_datastore import GuardedData
 from cascada.tiers.guarded_journal import GuardedJournals
 from cascada.tiers.memory.datastore import MemoryData
 from cascada.tiers.memory.tier import MemoryTier
+from cascada.tiers.sealing import Sealing
 
 logger = logging.getLogger("cascada")
+
+NO_KEYS: Final = (
+    'pass encryption_keys="ID:KEY", or set CACHE_ENCRYPTION_KEYS (a KEY is what '
+    "`openssl rand -base64 32` makes)"
+)
 
 _NO_JOURNAL: Final = (
     "write_strategy is WRITE_BEHIND, which takes a Redis and a database; without both it is "
@@ -115,6 +125,7 @@ def build(
         watched=options.mode != "on",
         debug=options.debug,
     )
+    _seal(options, guarded, kinds, clock)
     stack.journals = GuardedJournals.of_lowest(guarded)
     behind = _behind(stack, guarded)
     if options.write_strategy == "WRITE_BEHIND":
@@ -150,6 +161,35 @@ def build(
     )
     mover.life = life
     return Engine(options, clock, stack, life, check, feed, data, filing, mover)
+
+
+def _seal(options: Options, lower: Sequence[GuardedTier], kinds: Kinds, clock: Clock) -> None:
+    """See that what is sensitive leaves sealed; without keys it may be kept in memory alone."""
+    if not lower:
+        return
+    keys, everything = options.encryption_keys, options.encrypt == "all"
+    if keys is None:
+        sensitive = [name for name, policy in options.policies.items() if policy.sensitive]
+        if options.default_policy.sensitive:
+            sensitive.append("the default policy")
+        if sensitive or everything:
+            what = 'encrypt is "all"' if everything else f"{sensitive[0]} is sensitive"
+            raise Misuse(f"{what}, which takes keys: {NO_KEYS}")
+        return
+    base = lower[-1]
+    if not isinstance(base.tier, KeepsKeys):
+        raise Misuse(f"encryption_keys are given, and {base.tier!r} has no place for tenants' keys")
+    sealing = Sealing(
+        KeyRing(read_wrapping_keys(keys.reveal())),
+        base.tier.wrapped_keys,
+        base.breaker,
+        base.timeout,
+        namespace=options.namespace,
+        is_sensitive=lambda key: everything or kinds.policy(key.data_type).sensitive,
+        clock=clock,
+    )
+    for tier in lower:
+        tier.sealing = sealing
 
 
 def _feed(stack: Stack, authority: Tier, timeout: float, clock: Clock) -> Feed:

@@ -184,7 +184,10 @@ class WriteBehind:
         return True
 
     async def _put(self, sets: Sequence[Being], fences: Sequence[int]) -> list[Filled]:
-        upper, entries = self.upper, [each.entry for each in sets]
+        upper = self.upper
+        entries = await upper.sealed(
+            [each.held[upper] for each in sets], [each.entry for each in sets]
+        )
         size = sum([len(entry.data) for entry in entries])
         with Call(upper.breaker, upper.timeout + PER_KEY * len(sets) + PER_BYTE * size):
             refusal = await self.journal.refusal()

@@ -14,8 +14,10 @@ from typing import Any, Literal, get_args
 from cascada.model.bills.cost import Price, prices_given
 from cascada.model.dependencies import Dependent
 from cascada.model.door import arguments
-from cascada.model.door.checked import Checked, field
+from cascada.model.door.checked import Checked, field, or_none
+from cascada.model.door.secret import Secret
 from cascada.model.door.shown import shown
+from cascada.model.door.wrapping import wrapping_keys_given
 from cascada.model.events import Observer
 from cascada.model.limits import Limits
 from cascada.model.policy import Policy
@@ -33,6 +35,9 @@ REFRESH_AHEAD: as READ_THROUGH, and what is hot is refreshed before it expires."
 WriteStrategy = Literal["WRITE_THROUGH", "WRITE_BEHIND", "WRITE_AROUND"]
 """WRITE_THROUGH: a write stores in all tiers that its value belongs to. WRITE_BEHIND: the database
 is told a little later. WRITE_AROUND: the lowest of them alone stores it; reads fill the others."""
+
+Encrypt = Literal["sensitive", "all"]
+"""Which values leave the process sealed: those of types whose policy says `sensitive`, or all."""
 
 _policy = partial(arguments.instance, kind=Policy, accepted="a Policy(...)")
 
@@ -80,6 +85,8 @@ class Options(Checked):
     write_strategy: WriteStrategy = field(
         "WRITE_THROUGH", partial(arguments.choice, known=get_args(WriteStrategy))
     )
+    encryption_keys: Secret | None = field(None, or_none(wrapping_keys_given))
+    encrypt: Encrypt = field("sensitive", partial(arguments.choice, known=get_args(Encrypt)))
     dependencies: Mapping[str, Sequence[Dependent]] = field({}, _dependencies)
     prices: Mapping[str, Price] = field({}, prices_given)
     observers: Sequence[Observer] = field((), _observers)

@@ -93,13 +93,6 @@ def _tried(given: Any, what: str) -> Policy:
     return given
 
 
-def _not_yet(given: Any, what: str, why: str) -> bool:
-    """A field that a later version acts on: to take it now would promise what nobody keeps."""
-    if _flag(given, what):
-        raise InvalidPolicy(f"{what} is True, but {why}")
-    return False
-
-
 def _one_of(*known: str) -> Check:
     return partial(arguments.choice, known=known, error=InvalidPolicy)
 
@@ -126,7 +119,8 @@ class Policy(Checked):
         while the shared tier is away. `get_many` gives values of one moment: all or none of what a
         cascade has reached.
     shared: hits get the one decoded object, which the caller promises not to change.
-    sensitive: stored encrypted or not at all (refused until encryption is there).
+    sensitive: outside of this process it is encrypted, or not stored at all; that takes
+        `Cache(encryption_keys=)`.
     durable: True: always in the database, too; False: never (None: by priority, and by what loading
         took, where a priority is said; else always).
     priority: what its values are stored as, unless a call says it (None: NORMAL): what eviction is
@@ -168,12 +162,7 @@ class Policy(Checked):
     lookup: Lookup | None = field(None, or_none(_one_of(*get_args(Lookup))))
     strict: bool = field(False, _flag)
     shared: bool = field(False, _flag)
-    sensitive: bool = field(
-        False,
-        partial(
-            _not_yet, why="this version of cascada cannot encrypt; do not cache such values yet"
-        ),
-    )
+    sensitive: bool = field(False, _flag)
     durable: bool | None = field(None, or_none(_flag))
     priority: CachePriority | None = field(
         None, or_none(partial(priority_given, error=InvalidPolicy))

@@ -358,8 +358,7 @@ class Spares(Protocol):
 
 
 class WrappedKeys(Protocol):
-    """The wrapped data keys of tenants. They have no life; no upkeep, no invalidation and no pruning
-    reaches them."""
+    """The wrapped data keys of tenants. No upkeep, no invalidation and no pruning reaches them."""
 
     async def get(self, tenant: str) -> bytes | None:
         """A tenant's; None: there is none."""

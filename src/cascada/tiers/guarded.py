@@ -15,7 +15,7 @@ from typing import Final, NoReturn
 
 from cascada.model.clock import Clock
 from cascada.model.entry import Entry
-from cascada.model.errors import TierUnavailable, Unanswered
+from cascada.model.errors import CorruptEntry, TierUnavailable, Unanswered
 from cascada.model.keys import Key
 from cascada.model.names import tenant_of, whole_tenant_of
 from cascada.tiers.breaker import Breaker, Call, Watcher
@@ -35,6 +35,7 @@ from cascada.tiers.contract import (
     Usage,
 )
 from cascada.tiers.large_values import PER_BYTE, Glances
+from cascada.tiers.sealing import Sealing
 
 PER_NAME: Final = 0.0001
 """Seconds by which each name lengthens the deadline: a cascade may have tens of thousands, and is
@@ -74,6 +75,7 @@ class GuardedTier:
     elsewhere (an outbox); the tier is then not read before the engine has sent those and set
     `behind` back to False. `written_behind` says of which keys a newer value waits elsewhere to be
     written here: what is here of them is not read (`docs/protocol.md` rule 44).
+    `sealing` seals the entries that go in, and opens those that come out.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class GuardedTier:
         self.deferred: dict[str, int] = {}
         self.behind = False
         self.written_behind: WrittenBehind | None = None
+        self.sealing: Sealing | None = None
         self._catches_up = catches_up
         self._glances = tier if isinstance(tier, Glances) else None
         self._deferrals = 0
@@ -130,7 +133,13 @@ class GuardedTier:
     async def _look(
         self, read: Read, keys: Sequence[Key], seconds: float, *, fenced: bool = True
     ) -> list[Found | Missing]:
-        """What is here, less what something newer waits for; `fenced` as in `_without`."""
+        """What is here, opened, less what something newer waits for; `fenced` as in `_without`."""
+        answers = await self._look_for(read, keys, seconds, fenced=fenced)
+        return answers if self.sealing is None else await self.sealing.opened(keys, answers)
+
+    async def _look_for(
+        self, read: Read, keys: Sequence[Key], seconds: float, *, fenced: bool
+    ) -> list[Found | Missing]:
         if self.written_behind is None:
             with Call(self.breaker, seconds):
                 return await read(keys)
@@ -174,15 +183,30 @@ class GuardedTier:
     ) -> list[Lease | Found | Busy]:
         if self.deferred or self.behind:
             self._refuse()
+        sealing = self.sealing
+        if sealing is not None:  # a tier compares what was seen with what it has
+            seen = await sealing.seen(keys, seen)
         with Call(self.breaker, self.timeout + PER_KEY * len(keys)):
-            return await self.tier.lease(keys, seen, force=force, once=once, digests=digests)
+            given = await self.tier.lease(keys, seen, force=force, once=once, digests=digests)
+        return given if sealing is None else await sealing.given(keys, given)
 
     async def fill(self, leases: Sequence[Lease], entries: Sequence[Entry | None]) -> list[Filled]:
         if self.deferred or self.behind:
             self._refuse()
+        if self.sealing is not None:
+            entries = await self.sealing.seal([lease.key for lease in leases], entries)
         size = sum([len(entry.data) for entry in entries if entry is not None])
         with Call(self.breaker, self.timeout + PER_KEY * len(leases) + PER_BYTE * size):
             return await self.tier.fill(leases, entries)
+
+    async def sealed(self, leases: Sequence[Lease], entries: Sequence[Entry]) -> Sequence[Entry]:
+        """What is put into the tier's journal in place of `fill`."""
+        if self.sealing is None:
+            return entries
+        return [
+            await self.sealing.sealed(lease.key, entry)
+            for lease, entry in zip(leases, entries, strict=True)
+        ]
 
     async def fill_for_certain(self, lease: Lease, entry: Entry) -> Filled:
         """`fill` under a lease that adds, for who cannot go on without the answer.
@@ -191,6 +215,8 @@ class GuardedTier:
         Unanswered if it does not say so; any other TierUnavailable says that it has not.
         """
         now = asyncio.get_running_loop().time
+        if self.sealing is not None:
+            entry = await self.sealing.sealed(lease.key, entry)
         patience = max(PATIENCE, self.timeout) + PER_BYTE * len(entry.data)
         until, lost = now() + patience, None
         while True:
@@ -263,7 +289,8 @@ class GuardedTier:
         if self.deferred or self.behind:
             self._refuse()
         with Call(self.breaker, self.timeout):
-            return await self.tier.touch(key, renewed, below=below)
+            touched = await self.tier.touch(key, renewed, below=below)
+        return touched if self.sealing is None else await self.sealing.touched(key, touched)
 
     def worth_waiting_until(self, patience: float) -> float:
         """Until when an invalidation waits: `patience` seconds after the tier fell silent.
@@ -285,7 +312,13 @@ class GuardedTier:
         if not isinstance(self.tier, Inspectable):
             return None
         with Call(self.breaker, self.timeout):
-            return await self.tier.holding(key)
+            held = await self.tier.holding(key)
+        if held is None or self.sealing is None:
+            return held
+        try:
+            return Stored(await self.sealing.open(key, held.entry), held.marks)
+        except CorruptEntry:
+            return held  # who asks why decodes it, and is told
 
     async def ended(self, names: Sequence[str]) -> Ending | None:
         if not isinstance(self.tier, Remembers):

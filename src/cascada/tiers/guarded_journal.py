@@ -72,7 +72,9 @@ class GuardedJournal:
     async def put(
         self, leases: Sequence[Lease], entries: Sequence[Entry], puts: Sequence[Put]
     ) -> list[Filled]:
-        tier, size = self.tier, sum([len(entry.data) for entry in entries])
+        tier = self.tier
+        entries = await tier.sealed(leases, entries)
+        size = sum([len(entry.data) for entry in entries])
         if tier.deferred or tier.behind:
             # What it has not been told yet would end this as well.
             raise TierUnavailable(f"{tier.name} was not told of all invalidations yet")

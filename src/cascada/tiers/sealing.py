@@ -3,8 +3,8 @@
 A guarded tier has its entries sealed on their way in, and opened on their way out; memory and who
 calls have them as they are. The data key of each tenant lies wrapped in the LOWEST tier
 (`capabilities.KeepsKeys`), which is there when the others are away; of several processes that make
-one at once, that tier decides whose it is. Here it is known for a while, so that a tenant's key that
-another process has dropped (`forget`) is used no longer than KNOWN_FOR.
+one at once, that tier decides whose it is. Here it is known for a while, so that a key which
+another process has dropped is used no longer than KNOWN_FOR.
 
 What does not open counts as damaged: a miss. So does a value of a sensitive type that is not
 sealed: it is from before, or somebody has put it there. What cannot be sealed is not stored.
@@ -15,19 +15,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import Final, TypeVar
 
 from cascada.codecs.sealing import DataKey, KeyRing, wrapping_key
 from cascada.model.clock import Clock
 from cascada.model.entry import Codec, Entry, Flag
 from cascada.model.errors import CorruptEntry, TierUnavailable
 from cascada.model.keys import Key
-from cascada.tiers.breaker import Call
+from cascada.tiers.breaker import Breaker, Call
 from cascada.tiers.capabilities import WrappedKeys
-from cascada.tiers.contract import Found, Missing, Why
-
-if TYPE_CHECKING:
-    from cascada.tiers.guarded import GuardedTier
+from cascada.tiers.contract import Busy, Found, Lease, Missing, Seen, Touched, Why
 
 T = TypeVar("T")
 
@@ -43,6 +40,9 @@ LOOK_AGAIN: Final = 1.0
 MOST_KNOWN: Final = 10_000
 """Tenants whose keys are known at once."""
 
+ASK_AGAIN: Final = 0.05
+"""Seconds until who was shown something else than he had seen asks again."""
+
 LARGE: Final = 2**20
 """Bytes from which on a payload is sealed and opened in another thread: it takes milliseconds."""
 
@@ -51,14 +51,15 @@ _BOUND: Final = int(Flag.COMPRESSED)
 
 
 class Sealing:
-    """`keeper`: the lowest tier, which has the wrapped keys. `is_sensitive`: which keys' values are
-    sealed."""
+    """`keys`: where the wrapped keys lie, in the tier behind `breaker`, which has `timeout` seconds
+    for a question. `is_sensitive`: which keys' values are sealed."""
 
     def __init__(
         self,
         ring: KeyRing,
-        keeper: GuardedTier,
         keys: WrappedKeys,
+        breaker: Breaker,
+        timeout: float,
         *,
         namespace: str,
         is_sensitive: Callable[[Key], bool],
@@ -66,15 +67,18 @@ class Sealing:
     ) -> None:
         self.ring = ring
         self.is_sensitive = is_sensitive
-        self._keeper = keeper
         self._keys = keys
+        self._breaker = breaker
+        self._timeout = timeout
         self._namespace = namespace.encode()
         self._now = clock.monotonic
         self._known: dict[str, tuple[DataKey, float]] = {}
 
     # --- entries ------------------------------------------------------------------------------
 
-    async def seal(self, keys: Sequence[Key], entries: Sequence[Entry | None]) -> list[Entry | None]:
+    async def seal(
+        self, keys: Sequence[Key], entries: Sequence[Entry | None]
+    ) -> list[Entry | None]:
         """The entries as they leave; TierUnavailable if a tenant's key cannot be had."""
         wanted = [
             at
@@ -95,6 +99,11 @@ class Sealing:
                 sealed[at] = _with(entry, data, entry.flags | _SEALED)
         return sealed
 
+    async def sealed(self, key: Key, entry: Entry) -> Entry:
+        (sealed,) = await self.seal([key], [entry])
+        assert sealed is not None
+        return sealed
+
     async def opened(
         self, keys: Sequence[Key], answers: Sequence[Found | Missing]
     ) -> list[Found | Missing]:
@@ -112,6 +121,35 @@ class Sealing:
                     if entry is not answer.entry:
                         whole[at] = answer._replace(entry=entry)
         return whole
+
+    async def seen(self, keys: Sequence[Key], seen: Sequence[Seen]) -> list[Seen]:
+        """What was read before, as the tier has it."""
+        found = [each.entry if isinstance(each, Found) else None for each in seen]
+        return [
+            each if entry is None or not isinstance(each, Found) else each._replace(entry=entry)
+            for each, entry in zip(seen, await self.seal(keys, found), strict=True)
+        ]
+
+    async def given(
+        self, keys: Sequence[Key], given: Sequence[Lease | Found | Busy]
+    ) -> list[Lease | Found | Busy]:
+        """What a tier has answered to who asked for leases. Of what does not open: ask again."""
+        whole: list[Lease | Found | Busy] = list(given)
+        for at, (key, answer) in enumerate(zip(keys, given, strict=True)):
+            if isinstance(answer, Found):
+                try:
+                    whole[at] = answer._replace(entry=await self.open(key, answer.entry))
+                except CorruptEntry:
+                    whole[at] = Busy(ASK_AGAIN)
+        return whole
+
+    async def touched(self, key: Key, touched: Touched) -> Touched:
+        try:
+            was = None if touched.was is None else await self.open(key, touched.was)
+            entry = None if touched.entry is None else await self.open(key, touched.entry)
+        except CorruptEntry:
+            return Touched(touched.seq, waits=touched.waits)
+        return touched._replace(was=was, entry=entry)
 
     async def open(self, key: Key, entry: Entry) -> Entry:
         """CorruptEntry if it does not open, or should be sealed and is not."""
@@ -163,8 +201,8 @@ class Sealing:
             return known[0]  # the tier is away: what it has dropped meanwhile is not known
 
     async def _look_up(self, tenant: str, *, made: bool) -> DataKey | None:
-        keeper, owner = self._keeper, self.owner(tenant)
-        with Call(keeper.breaker, keeper.timeout):
+        owner = self.owner(tenant)
+        with Call(self._breaker, self._timeout):
             wrapped = await self._keys.get(tenant)
             if wrapped is None and made:
                 fresh = self.ring.wrap(DataKey.new(), owner)
@@ -211,7 +249,7 @@ class Sealing:
 
     async def _ask(self, question: Awaitable[T]) -> T:
         """For who cannot do without the answer."""
-        with Call(self._keeper.breaker, max(self._keeper.timeout, PATIENCE)):
+        with Call(self._breaker, max(self._timeout, PATIENCE)):
             return await question
 
     def forget(self, tenants: Iterable[str] | None = None) -> None:
