@@ -184,17 +184,16 @@ class WriteBehind:
         return True
 
     async def _put(self, sets: Sequence[Being], fences: Sequence[int]) -> list[Filled]:
-        upper = self.upper
-        entries = await upper.sealed(
-            [each.held[upper] for each in sets], [each.entry for each in sets]
-        )
+        upper, entries = self.upper, [each.entry for each in sets]
+        leases = [each.held[upper] for each in sets]
+        if upper.sealing is not None:
+            entries = await upper.sealing.put(leases, entries)
         size = sum([len(entry.data) for entry in entries])
         with Call(upper.breaker, upper.timeout + PER_KEY * len(sets) + PER_BYTE * size):
             refusal = await self.journal.refusal()
             if refusal is not None:
                 self._say(refusal)
                 return [Filled(accepted=False, seq=-1, outcome=Outcome.FULL)] * len(sets)
-            leases = [each.held[upper] for each in sets]
             answers = await self.journal.put(leases, entries, fences, MOST)
         self.put_here += len(answers)
         self._woken.set()

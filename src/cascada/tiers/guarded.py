@@ -199,15 +199,6 @@ class GuardedTier:
         with Call(self.breaker, self.timeout + PER_KEY * len(leases) + PER_BYTE * size):
             return await self.tier.fill(leases, entries)
 
-    async def sealed(self, leases: Sequence[Lease], entries: Sequence[Entry]) -> Sequence[Entry]:
-        """What is put into the tier's journal in place of `fill`."""
-        if self.sealing is None:
-            return entries
-        return [
-            await self.sealing.sealed(lease.key, entry)
-            for lease, entry in zip(leases, entries, strict=True)
-        ]
-
     async def fill_for_certain(self, lease: Lease, entry: Entry) -> Filled:
         """`fill` under a lease that adds, for who cannot go on without the answer.
 

@@ -73,7 +73,8 @@ class GuardedJournal:
         self, leases: Sequence[Lease], entries: Sequence[Entry], puts: Sequence[Put]
     ) -> list[Filled]:
         tier = self.tier
-        entries = await tier.sealed(leases, entries)
+        if tier.sealing is not None:
+            entries = await tier.sealing.put(leases, entries)
         size = sum([len(entry.data) for entry in entries])
         if tier.deferred or tier.behind:
             # What it has not been told yet would end this as well.
@@ -96,15 +97,18 @@ class GuardedJournal:
 
     async def standing(self, keys: Sequence[Key]) -> list[Change]:
         with Call(self.tier.breaker, self.tier.timeout + PER_KEY * len(keys)):
-            return await self._journal.standing(keys)
+            changes = await self._journal.standing(keys)
+        return await self._opened(changes)
 
     async def claim(self, most: int, seconds: float) -> list[Change]:
         with self._call(most):
-            return await self._journal.claim(most, seconds)
+            changes = await self._journal.claim(most, seconds)
+        return await self._opened(changes)
 
     async def of(self, keys: Sequence[Key]) -> list[Change]:
         with self._call(len(keys)):
-            return await self._journal.of(keys)
+            changes = await self._journal.of(keys)
+        return await self._opened(changes)
 
     async def done(self, changes: Sequence[Change]) -> None:
         with self._call(len(changes)):
@@ -139,6 +143,10 @@ class GuardedJournal:
     def untold(self, changes: Sequence[Change]) -> list[Key]:
         """The keys of those changes of which nobody here knows that."""
         return [each.key for each in changes if self._told.pop(each.key, None) != each.fence]
+
+    async def _opened(self, changes: list[Change]) -> list[Change]:
+        sealing = self.tier.sealing
+        return changes if sealing is None else [await sealing.change(each) for each in changes]
 
     def _say(self, sentence: str) -> None:
         if sentence != self._said:

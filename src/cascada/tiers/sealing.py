@@ -17,13 +17,15 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final, TypeVar
 
+from msgspec.structs import replace
+
 from cascada.codecs.sealing import DataKey, KeyRing, wrapping_key
 from cascada.model.clock import Clock
 from cascada.model.entry import Codec, Entry, Flag
 from cascada.model.errors import CorruptEntry, TierUnavailable
 from cascada.model.keys import Key
 from cascada.tiers.breaker import Breaker, Call
-from cascada.tiers.capabilities import WrappedKeys
+from cascada.tiers.capabilities import Change, WrappedKeys
 from cascada.tiers.contract import Busy, Found, Lease, Missing, Seen, Touched, Why
 
 T = TypeVar("T")
@@ -104,6 +106,11 @@ class Sealing:
         assert sealed is not None
         return sealed
 
+    async def put(self, leases: Sequence[Lease], entries: Sequence[Entry]) -> list[Entry]:
+        """What is put into a journal in place of `fill`."""
+        pairs = zip(leases, entries, strict=True)
+        return [await self.sealed(lease.key, entry) for lease, entry in pairs]
+
     async def opened(
         self, keys: Sequence[Key], answers: Sequence[Found | Missing]
     ) -> list[Found | Missing]:
@@ -150,6 +157,13 @@ class Sealing:
         except CorruptEntry:
             return Touched(touched.seq, waits=touched.waits)
         return touched._replace(was=was, entry=entry)
+
+    async def change(self, change: Change) -> Change:
+        """What waits in a journal; its fault says so if it does not open."""
+        try:
+            return replace(change, entry=await self.open(change.key, change.entry))
+        except CorruptEntry as error:
+            return replace(change, fault=change.fault or str(error))
 
     async def open(self, key: Key, entry: Entry) -> Entry:
         """CorruptEntry if it does not open, or should be sealed and is not."""

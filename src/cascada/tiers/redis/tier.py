@@ -14,6 +14,7 @@ import os
 import re
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -101,13 +102,9 @@ class RedisTier(WalksKeys):
         self.hearing = LeaseReleases()
         self._feed: PushFeed | None = None
         self._link = self.make_link(greet=self._greet)
-        what, patience = "lists and counters", pool_timeout
-        self._lanes = Lanes(
-            self._server, self._link, what=what, most=max_connections, patience=patience
-        )
-        self._large = Lanes(
-            self._server, self._link, what="large values", most=AT_ONCE, patience=PATIENCE
-        )
+        lanes = partial(Lanes, self._server, self._link)
+        self._lanes = lanes(what="lists and counters", most=max_connections, patience=pool_timeout)
+        self._large = lanes(what="large values", most=AT_ONCE, patience=PATIENCE)
         self._room = Room(self._layout, self._link, capacity_bytes, lambda: self.run_id)
         self.tend = self._room.run
         self._aside = Aside(self._layout, self._large, self._room)

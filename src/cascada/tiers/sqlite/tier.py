@@ -78,15 +78,13 @@ _log = logging.getLogger(__name__)
 
 
 class SqliteTier(WalksKeys):
-    """See the module's text. Nothing is opened before the first call; after `aclose` each call
-    closes behind itself, until `begin`.
+    """See the module's text. Opened at the first call; after `aclose` each call closes behind itself.
 
-    capacity_bytes: of all namespaces and tenants in the file together (0: unbounded).
-    inline_reads: read on the event loop's own thread, twice as fast while the pages are in
-    memory. busy_timeout: seconds to wait for another process's transaction before TierUnavailable.
-    max_tombstones: invalidated names that are remembered for a tenant before a sweep. turns: one
-    process at a time loads a key, but for `somebody_above`: who holds the lease of a shared tier
-    above this one and waits for a turn here could wait in a circle.
+    capacity_bytes: of all namespaces and tenants in the file (0: unbounded). inline_reads: on the
+    event loop's own thread, twice as fast while the pages are in memory. busy_timeout: seconds that
+    another process's transaction is waited for. max_tombstones: invalidated names that are
+    remembered for a tenant before a sweep. turns: one process at a time loads a key, but for
+    `somebody_above`: who holds a lease above and waits for a turn here could wait in a circle.
     """
 
     name: str = "l3"
@@ -109,8 +107,9 @@ class SqliteTier(WalksKeys):
         self._inline = inline_reads
         self._busy_timeout = busy_timeout
         self._options = Options(namespace, clock, capacity_bytes, max_tombstones)
-        self.data = SqliteData(namespace, clock, lambda: self._reader, lambda: self._writer)
-        self.wrapped_keys = SqliteKeys(namespace, lambda: self._reader, lambda: self._writer)
+        reader, writer = (lambda: self._reader), (lambda: self._writer)
+        self.data = SqliteData(namespace, clock, reader, writer)
+        self.wrapped_keys = SqliteKeys(namespace, reader, writer)
         self._turns = Turns(self._path, namespace, clock) if turns else None
         self.somebody_above: Callable[[], bool] = lambda: False
         self._more = self._looked = False
