@@ -183,18 +183,20 @@ class GuardedTier:
     ) -> list[Lease | Found | Busy]:
         if self.deferred or self.behind:
             self._refuse()
-        sealing = self.sealing
-        if sealing is not None:  # a tier compares what was seen with what it has
-            seen = await sealing.seen(keys, seen)
-        with Call(self.breaker, self.timeout + PER_KEY * len(keys)):
-            given = await self.tier.lease(keys, seen, force=force, once=once, digests=digests)
-        return given if sealing is None else await sealing.given(keys, given)
+
+        async def ask(keys: Sequence[Key], seen: Sequence[Seen]) -> list[Lease | Found | Busy]:
+            with Call(self.breaker, self.timeout + PER_KEY * len(keys)):
+                return await self.tier.lease(keys, seen, force=force, once=once, digests=digests)
+
+        return await (
+            ask(keys, seen) if self.sealing is None else self.sealing.lease(ask, keys, seen)
+        )
 
     async def fill(self, leases: Sequence[Lease], entries: Sequence[Entry | None]) -> list[Filled]:
         if self.deferred or self.behind:
             self._refuse()
         if self.sealing is not None:
-            entries = await self.sealing.seal([lease.key for lease in leases], entries)
+            entries = await self.sealing.fill(self.fill, leases, entries)
         size = sum([len(entry.data) for entry in entries if entry is not None])
         with Call(self.breaker, self.timeout + PER_KEY * len(leases) + PER_BYTE * size):
             return await self.tier.fill(leases, entries)

@@ -30,6 +30,8 @@ from cascada.tiers.contract import Busy, Found, Lease, Missing, Seen, Touched, W
 
 T = TypeVar("T")
 
+Ask = Callable[[Sequence[Key], Sequence[Seen]], Awaitable[list[Lease | Found | Busy]]]
+
 PATIENCE: Final = 2.0
 """Seconds that a question for keys may take which its caller waits for."""
 
@@ -43,7 +45,7 @@ MOST_KNOWN: Final = 10_000
 """Tenants whose keys are known at once."""
 
 ASK_AGAIN: Final = 0.05
-"""Seconds until who was shown something else than he had seen asks again."""
+"""Seconds until who meets what does not open for the second time asks again."""
 
 LARGE: Final = 2**20
 """Bytes from which on a payload is sealed and opened in another thread: it takes milliseconds."""
@@ -101,6 +103,19 @@ class Sealing:
                 sealed[at] = _with(entry, data, entry.flags | _SEALED)
         return sealed
 
+    async def fill(
+        self,
+        release: Callable[[Sequence[Lease], Sequence[None]], Awaitable[object]],
+        leases: Sequence[Lease],
+        entries: Sequence[Entry | None],
+    ) -> list[Entry | None]:
+        """`seal` for a fill. If it cannot be done the leases go back: others may wait for them."""
+        try:
+            return await self.seal([lease.key for lease in leases], entries)
+        except TierUnavailable:
+            await release(leases, [None] * len(leases))
+            raise
+
     async def sealed(self, key: Key, entry: Entry) -> Entry:
         (sealed,) = await self.seal([key], [entry])
         assert sealed is not None
@@ -129,26 +144,29 @@ class Sealing:
                         whole[at] = answer._replace(entry=entry)
         return whole
 
-    async def seen(self, keys: Sequence[Key], seen: Sequence[Seen]) -> list[Seen]:
-        """What was read before, as the tier has it."""
+    async def lease(
+        self, ask: Ask, keys: Sequence[Key], seen: Sequence[Seen]
+    ) -> list[Lease | Found | Busy]:
+        """What a tier answers to who asks for leases. It compares what was seen with what it has,
+        which is sealed."""
         found = [each.entry if isinstance(each, Found) else None for each in seen]
-        return [
+        as_stored = [
             each if entry is None or not isinstance(each, Found) else each._replace(entry=entry)
             for each, entry in zip(seen, await self.seal(keys, found), strict=True)
         ]
-
-    async def given(
-        self, keys: Sequence[Key], given: Sequence[Lease | Found | Busy]
-    ) -> list[Lease | Found | Busy]:
-        """What a tier has answered to who asked for leases. Of what does not open: ask again."""
-        whole: list[Lease | Found | Busy] = list(given)
-        for at, (key, answer) in enumerate(zip(keys, given, strict=True)):
+        given = await ask(keys, as_stored)
+        closed = []
+        for at, answer in enumerate(given):
             if isinstance(answer, Found):
                 try:
-                    whole[at] = answer._replace(entry=await self.open(key, answer.entry))
+                    given[at] = answer._replace(entry=await self.open(keys[at], answer.entry))
                 except CorruptEntry:
-                    whole[at] = Busy(ASK_AGAIN)
-        return whole
+                    closed.append((at, answer))
+        if closed:  # nobody's value: as what was seen, it may be replaced
+            again = await ask([keys[at] for at, _ in closed], [answer for _, answer in closed])
+            for (at, _), each in zip(closed, again, strict=True):
+                given[at] = Busy(ASK_AGAIN) if isinstance(each, Found) else each
+        return given
 
     async def touched(self, key: Key, touched: Touched) -> Touched:
         try:

@@ -78,7 +78,7 @@ _log = logging.getLogger(__name__)
 
 
 class SqliteTier(WalksKeys):
-    """See the module's text. Opened at the first call; after `aclose` each call closes behind itself.
+    """See the module's text. It opens at the first call; after `aclose` each call closes again.
 
     capacity_bytes: of all namespaces and tenants in the file (0: unbounded). inline_reads: on the
     event loop's own thread, twice as fast while the pages are in memory. busy_timeout: seconds that
@@ -107,9 +107,8 @@ class SqliteTier(WalksKeys):
         self._inline = inline_reads
         self._busy_timeout = busy_timeout
         self._options = Options(namespace, clock, capacity_bytes, max_tombstones)
-        reader, writer = (lambda: self._reader), (lambda: self._writer)
-        self.data = SqliteData(namespace, clock, reader, writer)
-        self.wrapped_keys = SqliteKeys(namespace, reader, writer)
+        self.data = SqliteData(namespace, clock, lambda: self._reader, lambda: self._writer)
+        self.wrapped_keys = SqliteKeys(namespace, lambda: self._reader, lambda: self._writer)
         self._turns = Turns(self._path, namespace, clock) if turns else None
         self.somebody_above: Callable[[], bool] = lambda: False
         self._more = self._looked = False

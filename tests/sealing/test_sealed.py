@@ -1,0 +1,289 @@
+"""Sensitive values: sealed wherever they leave the process, and whole to who may read them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cascada import Cache, Policy
+from cascada.model.errors import BadInput
+from cascada.testing.inside import inside
+from tests.sealing.conftest import KEYS, Make, key_of
+from tests.servers.redis import RedisServer
+
+MARKER = "hush-4711"
+
+VALUES = {
+    "text": MARKER,
+    "dict": {"secret": MARKER, "n": [1, 2.5, None]},
+    "tuple": (MARKER, b"\0\1"),
+    "floats": [0.5] * 100,
+    "small": 0,
+    "compressed": MARKER * 2000,
+    "large": os.urandom(700_000).hex(),
+}
+
+
+def corrupt(cache: Cache) -> int:
+    """How many entries it came upon that were damaged, or another's."""
+    return sum(kind.corrupt for kind in inside(cache).stack.kinds.all())
+
+
+async def arrives(make: Make, key: str, value: str) -> None:
+    """A load answers before it has stored what it brought."""
+    for _ in range(250):
+        found = (await make().tenant("acme").get("doc", key)).value
+        if found == value:
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError(f"{key} is {found!r}, not {value!r}")
+
+
+@pytest.mark.parametrize("name", VALUES)
+async def test_a_value_comes_back_as_it_was(make: Make, name: str) -> None:
+    here, there = make(), make()
+    assert await here.tenant("acme").set("doc", name, VALUES[name])
+    hit = await there.tenant("acme").get("doc", name)
+    assert hit.value == VALUES[name]
+    assert hit.tier != "l1"
+    again = await there.tenant("acme").get("doc", name)
+    assert (again.value, again.tier) == (VALUES[name], "l1")
+
+
+async def test_all_ways_of_writing_meet(make: Make) -> None:
+    one, other = make().tenant("acme"), make().tenant("acme")
+
+    async def load() -> str:
+        return MARKER
+
+    assert (await one.load("doc", "1", load)).value == MARKER
+    await arrives(make, "1", MARKER)
+    assert (await other.load("doc", "1", load)).tier != "source"
+    miss = await other.get("doc", "2")
+    assert await other.fill(miss, MARKER)
+    assert (await one.get("doc", "2")).value == MARKER
+    assert await one.add("doc", "3", MARKER)
+    assert not await other.add("doc", "3", "another")
+    assert await other.touch("doc", "3", 500)
+    assert (await one.get("doc", "3")).value == MARKER
+    assert await one.set_many("doc", {"4": MARKER, "5": MARKER})
+    assert [hit.value for hit in await other.get_many("doc", ["4", "5"])] == [MARKER, MARKER]
+    assert await one.delete("doc", "4")
+    assert not await make().tenant("acme").get("doc", "4")
+
+
+async def test_equal_sets_that_cross_agree(make: Make) -> None:
+    one, other = make().tenant("acme"), make().tenant("acme")
+    said = await asyncio.gather(*[each.set("doc", "1", MARKER) for each in (one, other) * 4])
+    assert any(said)
+    assert (await make().tenant("acme").get("doc", "1")).value == MARKER
+
+
+async def test_a_stale_value_is_replaced_by_a_fill(make: Make) -> None:
+    here = make()
+    t = here.tenant("acme")
+    await t.set("doc", "1", "old", ttl=0.01)
+    await asyncio.sleep(0.02)
+    other = make().tenant("acme")
+    miss = await other.get("doc", "1")
+    assert miss.value is None or miss.stale
+
+    async def load() -> str:
+        return "new"
+
+    await other.load("doc", "1", load)
+    await arrives(make, "1", "new")
+
+
+async def test_of_many_processes_one_makes_the_key(make: Make) -> None:
+    caches = [make() for _ in range(4)]
+    await asyncio.gather(
+        *[c.tenant("acme").set("doc", f"{n}", f"{MARKER}{n}") for n, c in enumerate(caches)]
+    )
+    reader = make().tenant("acme")
+    for n in range(4):
+        assert (await reader.get("doc", f"{n}")).value == f"{MARKER}{n}"
+
+
+async def test_a_plain_value_of_a_sensitive_type_is_a_counted_miss(make: Make) -> None:
+    before = make(encryption_keys=None, policies={})
+    await before.tenant("acme").set("doc", "1", "put there")
+    here = make()
+    assert not await here.tenant("acme").get("doc", "1")
+    assert corrupt(here)
+
+    async def load() -> str:
+        return MARKER
+
+    assert (await here.tenant("acme").load("doc", "1", load)).value == MARKER
+    await arrives(make, "1", MARKER)
+
+
+@pytest.mark.parametrize("keys", [f"a:{key_of(2)}", f"b:{key_of(1)}"])
+async def test_with_a_wrong_key_it_is_a_miss(make: Make, keys: str) -> None:
+    await make().tenant("acme").set("doc", "1", MARKER)
+    stranger = make(encryption_keys=keys)
+    assert not await stranger.tenant("acme").get("doc", "1")
+
+    async def load() -> str:
+        return "loaded"
+
+    assert (await stranger.tenant("acme").load("doc", "1", load)).value == "loaded"
+    assert (await make().tenant("acme").get("doc", "1")).value == MARKER, "nothing was harmed"
+
+
+async def test_an_older_key_still_unwraps(make: Make) -> None:
+    await make().tenant("acme").set("doc", "1", MARKER)
+    rotated = make(encryption_keys=f"b:{key_of(2)},{KEYS}")
+    assert (await rotated.tenant("acme").get("doc", "1")).value == MARKER
+
+
+async def test_all_is_all(make: Make) -> None:
+    here = make(encrypt="all", policies={})
+    await here.tenant("acme").set("open", "1", MARKER)
+    assert (
+        not await make(policies={"open": Policy(sensitive=True)}, encryption_keys=f"z:{key_of(9)}")
+        .tenant("acme")
+        .get("open", "1")
+    )
+    assert (await make(encrypt="all").tenant("acme").get("open", "1")).value == MARKER
+
+
+async def test_without_keys_it_is_refused(make: Make) -> None:
+    with pytest.raises(BadInput, match="openssl rand -base64 32"):
+        make(encryption_keys=None)
+    with pytest.raises(BadInput, match='encrypt is "all"'):
+        make(encryption_keys=None, policies={}, encrypt="all")
+    assert Cache(policies={"doc": Policy(sensitive=True)}), "memory is this process"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "",
+        "a",
+        "a:",
+        f":{key_of(1)}",
+        f"a:{key_of(1)},",
+        f"a:{key_of(1)},a:{key_of(2)}",
+        f"a:{key_of(1)[:-4]}",
+        f"{'x' * 65}:{key_of(1)}",
+    ],
+)
+def test_keys_that_are_none_are_refused_and_never_shown(given: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        Cache(encryption_keys=given)
+    assert key_of(1)[:20] not in str(refused.value)
+
+
+# --- where it lies ------------------------------------------------------------------------------
+
+
+def everything(folder: Path) -> Iterator[bytes]:
+    for each in folder.rglob("*"):
+        if each.is_file():
+            yield each.read_bytes()
+
+
+async def test_a_thousand_marked_values_are_in_no_file(
+    server: RedisServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    server.say("CONFIG", "SET", "appendonly", "yes")
+    async with Cache(
+        redis=server.url, database=str(tmp_path / "cache.db"), encryption_keys=KEYS,
+        policies={"doc": Policy(sensitive=True)},
+    ) as cache:  # fmt: skip
+        t = cache.tenant("acme")
+        for start in range(0, 1000, 100):
+            ids = range(start, start + 100)
+            assert await t.set_many("doc", {f"{n}": {"text": f"{MARKER}-{n}"} for n in ids})
+        await t.set("open", "1", "not-a-secret-0815")
+        server.say("SAVE")
+        found = b"".join(everything(tmp_path))
+        assert b"not-a-secret-0815" in found, "else nothing is found at all"
+        assert MARKER.encode() not in found
+        assert MARKER not in caplog.text
+        reader = Cache(redis=server.url, encryption_keys=KEYS)
+        await reader.aclose()
+
+
+async def test_a_copy_does_not_open_elsewhere_in_redis(server: RedisServer) -> None:
+    policies = {"doc": Policy(sensitive=True)}
+
+    def node(namespace: str) -> Cache:
+        return Cache(
+            redis=server.url, encryption_keys=KEYS, encrypt="all", policies=policies,
+            namespace=namespace,
+        )  # fmt: skip
+
+    async with node("one") as one, node("two") as two:
+        for cache in (one, two):
+            for tenant in ("acme", "globex"):
+                for number in ("1", "2"):
+                    await cache.tenant(tenant).set("doc", number, f"{MARKER}{tenant}{number}")
+    prefix = "{}.0:{{b0}}:v:{}:doc:{}"
+    source = prefix.format("one", "acme", "1")
+    places = [("one", "acme", "2"), ("one", "globex", "1"), ("two", "acme", "1")]
+    for place in places:
+        server.say("COPY", source, prefix.format(*place), "REPLACE")
+    async with node("one") as one, node("two") as two:
+        for namespace, tenant, number in places:
+            cache = one if namespace == "one" else two
+            assert not await cache.tenant(tenant).get("doc", number)
+            assert corrupt(cache)
+
+
+async def test_a_copy_does_not_open_elsewhere_in_the_database(tmp_path: Path) -> None:
+    path = str(tmp_path / "cache.db")
+
+    def node() -> Cache:
+        return Cache(database=path, encryption_keys=KEYS, encrypt="all")
+
+    async with node() as cache:
+        for tenant in ("acme", "globex"):
+            for number in ("1", "2"):
+                await cache.tenant(tenant).set("doc", number, f"{MARKER}{tenant}{number}")
+    with sqlite3.connect(path) as connection:
+        ((envelope,),) = connection.execute(
+            "SELECT envelope FROM entries e JOIN tenants t ON t.id = e.tenant"
+            " WHERE t.tenant = 'acme' AND e.key LIKE '%1'"
+        ).fetchall()
+        connection.execute("UPDATE entries SET envelope = ?", (envelope,))
+    connection.close()
+    async with node() as cache:
+        assert not await cache.tenant("acme").get("doc", "2")
+        assert not await cache.tenant("globex").get("doc", "1")
+        assert corrupt(cache) == 2
+
+
+async def test_a_dropped_key_ends_all_that_it_has_sealed(make: Make) -> None:
+    here = make()
+    await here.tenant("acme").set("doc", "1", MARKER)
+    await here.tenant("globex").set("doc", "1", MARKER)
+    sealing = inside(here).stack.lower[-1].sealing
+    assert sealing is not None
+    assert await sealing.drop("acme")
+    other = make()
+    assert not await other.tenant("acme").get("doc", "1")
+    assert (await other.tenant("globex").get("doc", "1")).value == MARKER
+    await other.tenant("acme").set("doc", "1", "anew")
+    assert (await make().tenant("acme").get("doc", "1")).value == "anew"
+
+
+async def test_rotation_wraps_anew_and_reads_on(make: Make) -> None:
+    await make().tenant("acme").set("doc", "1", MARKER)
+    both = make(encryption_keys=f"b:{key_of(2)},{KEYS}")
+    sealing = inside(both).stack.lower[-1].sealing
+    await both.tenant("acme").get("doc", "1")
+    assert sealing is not None
+    assert (await sealing.rotate(), await sealing.rotate()) == (1, 0)
+    only = make(encryption_keys=f"b:{key_of(2)}")
+    assert (await only.tenant("acme").get("doc", "1")).value == MARKER
+    assert not await make().tenant("acme").get("doc", "1"), "the old key alone opens nothing"
