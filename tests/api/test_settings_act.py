@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import random
 import re
@@ -14,7 +15,15 @@ from typing import Any, Final
 
 import pytest
 
-from cascada import Cache, CacheManager, CacheService, InvalidSettings, Limits, MissingTenant
+from cascada import (
+    Cache,
+    CacheManager,
+    CacheService,
+    InvalidSettings,
+    Limits,
+    MissingTenant,
+    Policy,
+)
 from cascada.model.errors import TierUnavailable
 from cascada.testing.inside import InsideRedis, inside
 from tests.scenarios.row import until
@@ -157,6 +166,24 @@ async def cache_database_url(env: pytest.MonkeyPatch, server: RedisServer, folde
 @acts
 async def cache_encryption_keys(env: pytest.MonkeyPatch, server: RedisServer, folder: Path) -> None:
     _is_refused(env, "CACHE_ENCRYPTION_KEYS", "k1:AAAA")
+    env.setenv("CACHE_ENCRYPTION_KEYS", "k1:" + base64.b64encode(bytes(32)).decode())
+    env.setenv("REDIS_URL", server.url)
+    async with Cache.from_env(policies={"doc": Policy(sensitive=True)}) as cache:
+        assert await cache.tenant("acme").set("doc", "1", "not to be seen")
+    stored = server.say("GET", "cascada.0:{b0}:v:acme:doc:1")
+    assert stored
+    assert b"not to be seen" not in stored
+
+
+@acts
+async def cascada_encrypt(env: pytest.MonkeyPatch, server: RedisServer, folder: Path) -> None:
+    _is_refused(env, "CASCADA_ENCRYPT", "some")
+    env.setenv("CASCADA_ENCRYPT", "all")
+    env.setenv("CACHE_ENCRYPTION_KEYS", "k1:" + base64.b64encode(bytes(32)).decode())
+    env.setenv("REDIS_URL", server.url)
+    async with Cache.from_env() as cache:
+        assert await cache.tenant("acme").set("doc", "2", "not to be seen")
+    assert b"not to be seen" not in server.say("GET", "cascada.0:{b0}:v:acme:doc:2")
 
 
 @acts

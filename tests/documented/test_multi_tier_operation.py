@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import re
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +11,6 @@ from cascada import (
     Cache,
     CacheManager,
     CachePriority,
-    InvalidPolicy,
     Policy,
     cached,
     configure,
@@ -22,6 +22,7 @@ from cascada import (
 from cascada.api.settings import VARIABLES
 from cascada.integrations.prometheus import exposition
 from cascada.model.entry import Flag
+from cascada.model.errors import Misuse
 from cascada.testing.clock import ManualClock
 from cascada.testing.inside import inside
 from tests.documented.sections import without_a_test
@@ -216,9 +217,11 @@ async def test_n_troubleshooting_memoria_llena(make_cache: MakeCache, clock: Man
     CacheManager.configure(None)
 
 
-def test_n_seguridad_datos_sensibles() -> None:
-    with pytest.raises(InvalidPolicy, match="cannot encrypt"):
-        Policy(sensitive=True)
+def test_n_seguridad_datos_sensibles(tmp_path: Path) -> None:
+    """Only encrypted (tests/sealing has what that is), or not at all."""
+    sensitive = {"cached_value": Policy(sensitive=True)}
+    with pytest.raises(Misuse, match="cached_value is sensitive, which takes keys"):
+        Cache(database=str(tmp_path / "cache.db"), policies=sensitive)
 
 
 async def test_n_seguridad_ttls_cortos(cache: Cache, clock: ManualClock) -> None:

@@ -233,6 +233,7 @@ COVERED: Final[dict[str, dict[str, Any]]] = {
         "redis": LEFT, "redis_password": LEFT, "database": LEFT, "policies": {"x": Policy()},
         "default_policy": Policy(), "limits": Limits(), "namespace": "n", "mode": "on",
         "read_strategy": "READ_AROUND", "write_strategy": "WRITE_AROUND",
+        "encryption_keys": LEFT, "encrypt": "all",
         "dependencies": {"plan": [Dependent(data_type="plan", by_id="plan")]},
         "tenant_validator": same, "observers": [same], "debug": False, "clock": SystemClock(),
         "tiers": [], "prices": {"m": {"input": 1.25}},
