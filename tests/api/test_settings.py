@@ -215,7 +215,7 @@ def test_the_page_of_variables_says_what_the_list_does() -> None:
     acting = {
         name: "none" if each.default is None else str(each.default).removesuffix(".0")
         for name, each in settings.VARIABLES.items()
-        if each.argument is not None or name == "CASCADA_TENANT"
+        if each.argument is not None or name in ("CASCADA_TENANT", "REDIS_SYNC_INTERVAL")
     }
     assert {name: shown.strip("`") for name, shown in rows.items()} == acting | {
         "CACHE_EVICTION_POLICY": "ADAPTIVE"  # `Limits` has it in small letters

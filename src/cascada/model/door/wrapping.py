@@ -16,7 +16,7 @@ KEY_SIZE: Final = 32
 """Bytes of a key."""
 
 MOST_IN_ID: Final = 64
-"""Bytes of a key's id."""
+"""Characters of a key's id, which are ASCII."""
 
 ACCEPTED: Final = (
     '"ID:KEY", several with commas between, of which the first one wraps; a KEY is 32 random bytes '
@@ -37,7 +37,8 @@ def read_wrapping_keys(given: str, what: str = "encryption_keys") -> dict[str, b
     for number, each in enumerate(given.split(","), 1):
         name, _, text = each.strip().partition(":")
         key = _decoded(text.strip())
-        if not 0 < len(name.encode()) <= MOST_IN_ID or key is None:
+        fits = name.isascii() and name.isprintable() and 0 < len(name) <= MOST_IN_ID
+        if not fits or key is None:
             raise BadInput(f"key {number} of {what} is not as it should be; pass {ACCEPTED}")
         if name in keys:
             raise BadInput(f"two keys of {what} have the id {name!r}; give each its own")
