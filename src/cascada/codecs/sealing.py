@@ -23,6 +23,7 @@ import hmac
 import os
 from collections.abc import Mapping
 from hashlib import sha256
+from importlib import import_module
 from typing import Any, Final
 
 from cascada.model.door.wrapping import KEY_SIZE
@@ -127,9 +128,9 @@ def wrapping_key(wrapped: bytes) -> str:
 
 def _cipher(secret: bytes) -> Any:
     try:
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+        ciphers = import_module("cryptography.hazmat.primitives.ciphers.aead")
     except ImportError as error:
         raise MissingExtra(
             "encryption needs cryptography; pip install cascada[encryption]"
         ) from error
-    return AESGCM(secret)
+    return ciphers.AESGCM(secret)
