@@ -40,7 +40,6 @@ from cascada.tiers.capabilities import (
     FeedSource,
     Forgetful,
     KeepsJournal,
-    KeepsKeys,
     LoadsByTurns,
     Outbox,
     TakesChanges,
@@ -52,7 +51,8 @@ from cascada.tiers.guarded_datastore import GuardedData
 from cascada.tiers.guarded_journal import GuardedJournals
 from cascada.tiers.memory.datastore import MemoryData
 from cascada.tiers.memory.tier import MemoryTier
-from cascada.tiers.sealing import Sealing
+from cascada.tiers.sealed import SealedTier
+from cascada.tiers.sealing import KeepsKeys, Sealing
 
 logger = logging.getLogger("cascada")
 
@@ -94,8 +94,9 @@ def build(
         kind_for=kinds.of_key,
         due_at=partial(due_at, debug=options.debug),
     )
-    guarded = [
-        GuardedTier(
+    kind = GuardedTier if options.encryption_keys is None else SealedTier
+    guarded: list[GuardedTier] = [
+        kind(
             tier,
             clock,
             timeout=limits.op_timeout,

@@ -11,7 +11,6 @@ is a must for the first tier below memory.
 | `KeepsJournal` | Redis, SQLite | `engine/build`: for WRITE_BEHIND, and of the lowest |
 | `TakesChanges` | SQLite | `engine/build`, for WRITE_BEHIND, of the lowest tier |
 | `Spares` | SQLite | `engine/sparing`, of the lowest tier, if another is above it |
-| `KeepsKeys` | Redis, SQLite | `tiers/sealing`, of the lowest tier |
 | `LoadsByTurns` | SQLite | `engine/build`, of the lowest tier |
 | `Inspectable`, `Remembers` | memory, Redis, SQLite | `engine/reading/explain` |
 | `Connected` | Redis | `engine/home/lifecycle`, on each event loop |
@@ -355,37 +354,6 @@ class Spares(Protocol):
         """From now on nothing is kept of these (quoted) types, nor of what is made of them: who
         does not know it stores in vain. The answer is all that are so."""
         ...
-
-
-class WrappedKeys(Protocol):
-    """The wrapped data keys of tenants. No upkeep, no invalidation and no pruning reaches them."""
-
-    async def get(self, tenant: str) -> bytes | None:
-        """A tenant's; None: there is none."""
-        ...
-
-    async def add(self, tenant: str, wrapped: bytes) -> bytes:
-        """Keep this one, if there is none; the one that is there then."""
-        ...
-
-    async def replace(self, tenant: str, wrapped: bytes, newer: bytes) -> bool:
-        """Keep `newer` in the place of `wrapped`; False if that is not there any more."""
-        ...
-
-    async def drop(self, tenant: str) -> bool:
-        """Forget it; whether there was one."""
-        ...
-
-    async def tenants(self) -> list[str]:
-        """Those that have one."""
-        ...
-
-
-@runtime_checkable
-class KeepsKeys(Protocol):
-    """A tier that has a place for wrapped data keys."""
-
-    wrapped_keys: WrappedKeys
 
 
 @runtime_checkable

@@ -15,7 +15,7 @@ from typing import Final, NoReturn
 
 from cascada.model.clock import Clock
 from cascada.model.entry import Entry
-from cascada.model.errors import CorruptEntry, TierUnavailable, Unanswered
+from cascada.model.errors import TierUnavailable, Unanswered
 from cascada.model.keys import Key
 from cascada.model.names import tenant_of, whole_tenant_of
 from cascada.tiers.breaker import Breaker, Call, Watcher
@@ -75,8 +75,9 @@ class GuardedTier:
     elsewhere (an outbox); the tier is then not read before the engine has sent those and set
     `behind` back to False. `written_behind` says of which keys a newer value waits elsewhere to be
     written here: what is here of them is not read (`docs/protocol.md` rule 44).
-    `sealing` seals the entries that go in, and opens those that come out.
     """
+
+    sealing: Sealing | None = None
 
     def __init__(
         self,
@@ -94,7 +95,6 @@ class GuardedTier:
         self.deferred: dict[str, int] = {}
         self.behind = False
         self.written_behind: WrittenBehind | None = None
-        self.sealing: Sealing | None = None
         self._catches_up = catches_up
         self._glances = tier if isinstance(tier, Glances) else None
         self._deferrals = 0
@@ -133,13 +133,7 @@ class GuardedTier:
     async def _look(
         self, read: Read, keys: Sequence[Key], seconds: float, *, fenced: bool = True
     ) -> list[Found | Missing]:
-        """What is here, opened, less what something newer waits for; `fenced` as in `_without`."""
-        answers = await self._look_for(read, keys, seconds, fenced=fenced)
-        return answers if self.sealing is None else await self.sealing.opened(keys, answers)
-
-    async def _look_for(
-        self, read: Read, keys: Sequence[Key], seconds: float, *, fenced: bool
-    ) -> list[Found | Missing]:
+        """What is here, less what something newer waits for; `fenced` as in `_without`."""
         if self.written_behind is None:
             with Call(self.breaker, seconds):
                 return await read(keys)
@@ -183,20 +177,12 @@ class GuardedTier:
     ) -> list[Lease | Found | Busy]:
         if self.deferred or self.behind:
             self._refuse()
-
-        async def ask(keys: Sequence[Key], seen: Sequence[Seen]) -> list[Lease | Found | Busy]:
-            with Call(self.breaker, self.timeout + PER_KEY * len(keys)):
-                return await self.tier.lease(keys, seen, force=force, once=once, digests=digests)
-
-        return await (
-            ask(keys, seen) if self.sealing is None else self.sealing.lease(ask, keys, seen)
-        )
+        with Call(self.breaker, self.timeout + PER_KEY * len(keys)):
+            return await self.tier.lease(keys, seen, force=force, once=once, digests=digests)
 
     async def fill(self, leases: Sequence[Lease], entries: Sequence[Entry | None]) -> list[Filled]:
         if self.deferred or self.behind:
             self._refuse()
-        if self.sealing is not None:
-            entries = await self.sealing.fill(self.fill, leases, entries)
         size = sum([len(entry.data) for entry in entries if entry is not None])
         with Call(self.breaker, self.timeout + PER_KEY * len(leases) + PER_BYTE * size):
             return await self.tier.fill(leases, entries)
@@ -208,8 +194,6 @@ class GuardedTier:
         Unanswered if it does not say so; any other TierUnavailable says that it has not.
         """
         now = asyncio.get_running_loop().time
-        if self.sealing is not None:
-            entry = await self.sealing.sealed(lease.key, entry)
         patience = max(PATIENCE, self.timeout) + PER_BYTE * len(entry.data)
         until, lost = now() + patience, None
         while True:
@@ -282,8 +266,7 @@ class GuardedTier:
         if self.deferred or self.behind:
             self._refuse()
         with Call(self.breaker, self.timeout):
-            touched = await self.tier.touch(key, renewed, below=below)
-        return touched if self.sealing is None else await self.sealing.touched(key, touched)
+            return await self.tier.touch(key, renewed, below=below)
 
     def worth_waiting_until(self, patience: float) -> float:
         """Until when an invalidation waits: `patience` seconds after the tier fell silent.
@@ -305,13 +288,7 @@ class GuardedTier:
         if not isinstance(self.tier, Inspectable):
             return None
         with Call(self.breaker, self.timeout):
-            held = await self.tier.holding(key)
-        if held is None or self.sealing is None:
-            return held
-        try:
-            return Stored(await self.sealing.open(key, held.entry), held.marks)
-        except CorruptEntry:
-            return held  # who asks why decodes it, and is told
+            return await self.tier.holding(key)
 
     async def ended(self, names: Sequence[str]) -> Ending | None:
         if not isinstance(self.tier, Remembers):

@@ -2,7 +2,7 @@
 
 A guarded tier has its entries sealed on their way in, and opened on their way out; memory and who
 calls have them as they are. The data key of each tenant lies wrapped in the LOWEST tier
-(`capabilities.KeepsKeys`), which is there when the others are away; of several processes that make
+(`KeepsKeys`), which is there when the others are away; of several processes that make
 one at once, that tier decides whose it is. Here it is known for a while, so that a key which
 another process has dropped is used no longer than KNOWN_FOR.
 
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar, runtime_checkable
 
 from msgspec.structs import replace
 
@@ -25,7 +25,7 @@ from cascada.model.entry import Codec, Entry, Flag
 from cascada.model.errors import CorruptEntry, TierUnavailable
 from cascada.model.keys import Key
 from cascada.tiers.breaker import Breaker, Call
-from cascada.tiers.capabilities import Change, WrappedKeys
+from cascada.tiers.capabilities import Change
 from cascada.tiers.contract import Busy, Found, Lease, Missing, Seen, Touched, Why
 
 T = TypeVar("T")
@@ -52,6 +52,37 @@ LARGE: Final = 2**20
 
 _SEALED: Final = int(Flag.ENCRYPTED)
 _BOUND: Final = int(Flag.COMPRESSED)
+
+
+class WrappedKeys(Protocol):
+    """The wrapped data keys of tenants. No upkeep, no invalidation and no pruning reaches them."""
+
+    async def get(self, tenant: str) -> bytes | None:
+        """A tenant's; None: there is none."""
+        ...
+
+    async def add(self, tenant: str, wrapped: bytes) -> bytes:
+        """Keep this one, if there is none; the one that is there then."""
+        ...
+
+    async def replace(self, tenant: str, wrapped: bytes, newer: bytes) -> bool:
+        """Keep `newer` in the place of `wrapped`; False if that is not there any more."""
+        ...
+
+    async def drop(self, tenant: str) -> bool:
+        """Forget it; whether there was one."""
+        ...
+
+    async def tenants(self) -> list[str]:
+        """Those that have one."""
+        ...
+
+
+@runtime_checkable
+class KeepsKeys(Protocol):
+    """A tier that has a place for wrapped data keys."""
+
+    wrapped_keys: WrappedKeys
 
 
 class Sealing:

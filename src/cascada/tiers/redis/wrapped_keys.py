@@ -34,7 +34,7 @@ PAGE: Final = 500
 
 
 class RedisKeys:
-    """See `capabilities.WrappedKeys`."""
+    """See `sealing.WrappedKeys`."""
 
     def __init__(self, layout: Layout, link: Link) -> None:
         self._prefix = layout.prefix + b"k:"

@@ -9,7 +9,7 @@ from cascada.tiers.sqlite.worker import Inline, Worker, Writer
 
 
 class SqliteKeys:
-    """See `capabilities.WrappedKeys`. What is changed outlives a power cut."""
+    """See `sealing.WrappedKeys`. What is changed outlives a power cut."""
 
     def __init__(
         self,

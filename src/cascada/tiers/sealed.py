@@ -1,0 +1,65 @@
+"""A guarded tier whose entries are sealed on their way in, and opened on their way out.
+
+Its journals are beside it: who puts there in place of `fill` asks `sealing` himself
+(`guarded_journal`, `engine/write_behind`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+
+from cascada.model.entry import Entry
+from cascada.model.errors import CorruptEntry
+from cascada.model.keys import Key
+from cascada.tiers.capabilities import Stored
+from cascada.tiers.contract import Busy, Filled, Found, Lease, Missing, Renewed, Seen, Touched
+from cascada.tiers.guarded import GuardedTier, Read
+from cascada.tiers.sealing import Sealing
+
+
+class SealedTier(GuardedTier):
+    """See the module's text. `sealing` is set before the first call."""
+
+    sealing: Sealing
+
+    async def _look(
+        self, read: Read, keys: Sequence[Key], seconds: float, *, fenced: bool = True
+    ) -> list[Found | Missing]:
+        answers = await super()._look(read, keys, seconds, fenced=fenced)
+        return await self.sealing.opened(keys, answers)
+
+    async def lease(
+        self,
+        keys: Sequence[Key],
+        seen: Sequence[Seen],
+        *,
+        force: bool = False,
+        once: bool = False,
+        digests: Sequence[bytes] = (),
+    ) -> list[Lease | Found | Busy]:
+        ask = super().lease
+
+        def asked(
+            keys: Sequence[Key], seen: Sequence[Seen]
+        ) -> Awaitable[list[Lease | Found | Busy]]:
+            return ask(keys, seen, force=force, once=once, digests=digests)
+
+        return await self.sealing.lease(asked, keys, seen)
+
+    async def fill(self, leases: Sequence[Lease], entries: Sequence[Entry | None]) -> list[Filled]:
+        return await super().fill(leases, await self.sealing.fill(super().fill, leases, entries))
+
+    async def fill_for_certain(self, lease: Lease, entry: Entry) -> Filled:
+        return await super().fill_for_certain(lease, await self.sealing.sealed(lease.key, entry))
+
+    async def touch(self, key: Key, renewed: Renewed, *, below: bool = False) -> Touched:
+        return await self.sealing.touched(key, await super().touch(key, renewed, below=below))
+
+    async def holding(self, key: Key) -> Stored | None:
+        held = await super().holding(key)
+        if held is None:
+            return None
+        try:
+            return Stored(await self.sealing.open(key, held.entry), held.marks)
+        except CorruptEntry:
+            return held  # who asks why decodes it, and is told
