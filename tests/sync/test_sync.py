@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import logging
 import re
 from collections.abc import AsyncIterator
@@ -30,8 +31,13 @@ class Make:
     services: list[CacheService] = field(default_factory=list)
 
     def __call__(self, *mappings: Mapping, **options: Any) -> CacheService:
+        more = {
+            "encryption_keys": options.pop("keys", None),
+            "encrypt": options.pop("encrypt", None),
+        }
+        said: Any = {name: value for name, value in more.items() if value is not None}
         limits = Limits(op_timeout=10)
-        self.caches.append(Cache(database=str(self.folder / "cache.db"), limits=limits))
+        self.caches.append(Cache(database=str(self.folder / "cache.db"), limits=limits, **said))
         options = {"sync_interval": 60, "database": self.url} | options
         self.services.append(CacheService(cache=self.caches[-1], mappings=mappings, **options))
         return self.services[-1]
@@ -235,3 +241,17 @@ async def test_in_memory_alone_nothing_is_promised() -> None:
         assert await service.sync_set_aside() == []
         assert not await service.delete("a", row=True)
         assert await service.get("a") is None
+
+
+async def test_what_is_sensitive_is_in_no_table_of_cascada_in_the_clear(
+    make: Make, database: Database
+) -> None:
+    keys = "a:" + base64.b64encode(bytes(range(32))).decode()
+    service = make(keys=keys, encrypt="all")
+    assert await service.set("a", {"word": "PLAIN"})
+    assert (await service.sync_now()).written == 1
+    own = "cascada.service_entries" if database.kind == "postgresql" else "cascada_service_entries"
+    ((value, data),) = await database.ask(f"SELECT value, data FROM {own}")
+    assert value is None
+    assert data
+    assert b"PLAIN" not in bytes(data)

@@ -1,7 +1,8 @@
 """The table that cascada owns: values without a mapping, one row of each key, as JSON.
 
 `target` calls it, within a transaction. Nobody else writes there, so there is no conflict, and the
-journal's number alone decides. What JSON has not is written as `serialize_for_cache` writes it.
+journal's number alone decides. What is sensitive is written sealed, as [codec, flags, bytes] in
+msgpack. What JSON has not is written as `serialize_for_cache` writes it.
 """
 
 from __future__ import annotations
@@ -54,6 +55,8 @@ class Entries:
         name = (*self._owner, without_nul(record.tenant), without_nul(record.key))
         if record.removed:
             return (*name, record.number, None, None, True)
+        if record.sealed is not None:
+            return (*name, record.number, None, record.sealed, False)
         text = as_json(record.value)
         plain = text.decode()
         if _NUL in plain:  # a character that PostgreSQL's JSON cannot hold

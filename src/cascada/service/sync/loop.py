@@ -18,9 +18,12 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final
 
+import msgspec
+
 from cascada.engine.engine import Engine
 from cascada.engine.home.ready import when_ready
 from cascada.engine.journal import KeptJournal
+from cascada.model.entry import Flag
 from cascada.model.errors import CorruptEntry, TierUnavailable
 from cascada.model.names import key_name
 from cascada.service.sync.records import (
@@ -57,6 +60,8 @@ TURN_BYTES: Final = 256 * 1024
 
 LOGGED: Final = 10
 """Changes that were set aside, of one round, that the log names."""
+
+_ENCRYPTED: Final = int(Flag.ENCRYPTED)
 
 logger = logging.getLogger("cascada")
 
@@ -283,7 +288,10 @@ class SyncLoop:
         records: list[Record | Poison] = []
         size = 0
         for change in changes:
-            records.append(self._record(change))
+            record = self._record(change)
+            if isinstance(record, Record) and not change.removed:
+                record = await self._sealed(change, record)
+            records.append(record)
             size += len(change.entry.data) + 1024
             if size > TURN_BYTES:
                 size = 0
@@ -303,6 +311,18 @@ class SyncLoop:
         return Record(
             change.number, key.tenant, key.resource_id, value, change.after_miss, change.removed
         )
+
+    async def _sealed(self, change: Change, record: Record) -> Record:
+        """What is sensitive lies in no table of cascada's in the clear; a mapped one is the
+        application's, which has its own row there."""
+        sealing = next((each.sealing for each in self._engine.stack.lower if each.sealing), None)
+        if sealing is None:
+            return record
+        entry = await sealing.sealed(change.key, change.entry)
+        if not int(entry.flags) & _ENCRYPTED:
+            return record
+        packed = msgspec.msgpack.encode([int(entry.codec), int(entry.flags), entry.data])
+        return msgspec.structs.replace(record, sealed=packed)
 
     async def let_go(self, changes: Sequence[Change]) -> None:
         """Let the cache forget what is not what the database has, in all processes."""

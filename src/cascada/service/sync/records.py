@@ -22,7 +22,8 @@ class Record(msgspec.Struct, frozen=True):
     """One change of one key. `number` is the journal's, and rises from change to change of a key.
 
     `after_miss`: it was set after a miss of the key in the same task, so that it may be what the
-    caller had just read. `removed`: the row is to go; `value` is None then.
+    caller had just read. `removed`: the row is to go; `value` is None then. `sealed`: of what is
+    sensitive, its value encrypted, for a table of cascada's own.
     """
 
     number: int
@@ -31,6 +32,7 @@ class Record(msgspec.Struct, frozen=True):
     value: Any
     after_miss: bool = False
     removed: bool = False
+    sealed: bytes | None = None
 
 
 class Written(NamedTuple):
