@@ -115,7 +115,7 @@ MUTANTS = [
     Mutant("a void set leaves nothing", "MemoryMachine", MEMORY,
            "if lease.forced or (lease.adds", "if (lease.forced and valid) or (lease.adds"),
     Mutant("the clock on a hit", "MemoryMachine", HITS,
-           "            or (record.checked != record.cells[0].changes "
+           "            or (record.checked != record.tenant.changes "
            "and not memory.still_valid(record))\n"),
     Mutant("the clock is moved", "MemoryMachine", HEARD,
            "            tenant.changes += 1\n        return ended",

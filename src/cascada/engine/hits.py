@@ -43,7 +43,7 @@ class Hits:
             # Memory has no locks.
             or get_ident() != self._life.home._thread_id
             or (now >= memory.freshness.until and not memory.freshness.extend(now))
-            or (record.checked != record.cells[0].changes and not memory.still_valid(record))
+            or (record.checked != record.tenant.changes and not memory.still_valid(record))
         ):
             elsewhere = get_ident() != self._life.home._thread_id
             return self.elsewhere(record, want) if elsewhere else None
@@ -77,7 +77,7 @@ class Hits:
         if (
             now >= record.due
             or now >= self._memory.freshness.until
-            or record.checked != record.cells[0].changes
+            or record.checked != record.tenant.changes
             or stack.watchers
             or stack.bypasses
             or stack.trace.observers
@@ -120,7 +120,7 @@ class Hits:
                 add(None)
             elif (
                 now < record.due
-                and record.checked == record.cells[0].changes
+                and record.checked == record.tenant.changes
                 and (value := record.value) is not UNSET
             ):
                 record.used = now

@@ -395,5 +395,5 @@ class MemoryTier:
         """
         if not record.is_valid:
             return False
-        record.checked = record.cells[0].changes
+        record.checked = record.tenant.changes
         return True
