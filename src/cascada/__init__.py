@@ -93,6 +93,8 @@ if TYPE_CHECKING:
     from cascada.service.sync.mapping import Mapping as Mapping
     from cascada.service.sync.report import SyncProgress as SyncProgress
     from cascada.service.sync.report import SyncReport as SyncReport
+    from cascada.service.warming import WarmProgress as WarmProgress
+    from cascada.service.warming import WarmReport as WarmReport
 
 __version__ = "0.1.0"
 
@@ -170,6 +172,7 @@ _NAMES = {
     "service.service": "CacheService",
     "service.sync.mapping": "Mapping",
     "service.sync.report": "SyncProgress SyncReport",
+    "service.warming": "WarmProgress WarmReport",
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 

@@ -32,7 +32,7 @@ LEFT_OUT: Final[dict[str, str]] = {
     "CacheMetrics": _RESULT,
     **{f"CacheService.{name}": "it takes no arguments"
        for name in ("start_sync", "stop_sync", "sync_now")},
-    **dict.fromkeys(("SyncReport", "SyncProgress"), _RESULT),
+    **dict.fromkeys(("SyncReport", "SyncProgress", "WarmReport", "WarmProgress"), _RESULT),
     "Cache.aclose": "it ends the cache and takes no arguments",
     "Cache.reset": "it ends the cache and takes no arguments",
     "reset": "it ends the cache and takes no arguments",

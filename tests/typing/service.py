@@ -2,7 +2,7 @@
 
 from typing import Any, assert_type
 
-from cascada import Cache, CacheMetrics, CacheService, Mapping, SyncReport
+from cascada import Cache, CacheMetrics, CacheService, Mapping, SyncReport, WarmReport
 
 
 async def use() -> None:
@@ -15,6 +15,8 @@ async def use() -> None:
     assert_type((await service.clear("k:*")).exact, bool)
     assert_type(await service.get_metrics(), CacheMetrics)
     assert_type(service.adaptive_ttl(), float)
+    assert_type(await service.warm(["k:1"], loader=len), WarmReport)
+    assert_type(await service.warm(top=9, loader=str.upper, on_progress=print), WarmReport)
     assert_type(service.is_peak_hour(9), bool)
 
 

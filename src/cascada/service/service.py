@@ -27,10 +27,10 @@ from cascada.engine.matching import delete_matching
 from cascada.engine.writing.journaled import removal
 from cascada.model.door import arguments
 from cascada.model.entry import Hit, Miss
-from cascada.model.errors import BadInput
 from cascada.model.keys import Id
 from cascada.model.names import type_name
 from cascada.model.ttl import Duration
+from cascada.service import given
 from cascada.service.hours import HourlyAccess
 from cascada.service.metrics import CacheMetrics, Counted
 from cascada.service.settings import Settings, whole
@@ -40,7 +40,8 @@ from cascada.service.sync.face import Syncing
 from cascada.service.sync.mapping import Mapping as TableMapping
 from cascada.service.sync.report import SyncProgress
 from cascada.service.synced import Synced
-from cascada.service.types import declared, fitting
+from cascada.service.types import fitting
+from cascada.service.warmed import Warmed
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -51,16 +52,13 @@ T = TypeVar("T")
 
 Accesses = Literal["writes", "all"]
 
-LONGEST_NAME: Final = 256
-"""Characters of a service's name, which is a part of other names."""
-
 LONGEST_GROUP: Final = 512
 """Characters of a group that are a tag as they are; of longer ones it is a hash of them."""
 
 _GLOB: Final = frozenset("*?[")
 
 
-class CacheService(Synced):
+class CacheService(Synced, Warmed):
     """Document V's cache service. Making one opens nothing, and needs no tenant and no server.
 
     sync_interval: seconds between two rounds of the sync (None: REDIS_SYNC_INTERVAL, else 300).
@@ -97,14 +95,14 @@ class CacheService(Synced):
         if sync_interval is None:
             sync_interval = variables.variable("REDIS_SYNC_INTERVAL")
         self.sync_interval = whole(arguments.seconds(sync_interval, "sync_interval"))
-        self.name = _named(name)
+        self.name = given.named(name)
         if cache is not None:
             arguments.instance(cache, "cache", Cache, "a Cache, or None for the default one")
         self._cache = cache
         self._counts_reads = arguments.choice(count, "count", ("writes", "all")) == "all"
-        self._zone = _zone(time_zone)
-        self._types = _types(types)
-        self._settings = Settings(_default_ttl(cache))
+        self._zone = given.zone(time_zone)
+        self._types = given.types(types)
+        self._settings = Settings(given.default_ttl(cache))
         self._data_type = f"service.{self.name}"
         self._known: tuple[Engine, Shared] | None = None
         self._sync = Syncing(
@@ -128,8 +126,8 @@ class CacheService(Synced):
         return self._settings
 
     @settings.setter
-    def settings(self, given: Mapping[str, Any]) -> None:
-        self._settings.update(arguments.mapping(given, "settings", "a dict of settings"))
+    def settings(self, settings: Mapping[str, Any]) -> None:
+        self._settings.update(arguments.mapping(settings, "settings", "a dict of settings"))
 
     # --- values -------------------------------------------------------------------------------
 
@@ -154,14 +152,16 @@ class CacheService(Synced):
             self._look_again = now + EACH
             self._bound_memory(self._is_peak_now())
             shared.nudge()
-        hit: Hit[Any] | Miss | None = None
-        if type is None:
-            hit = handle.peek(self._data_type, name)
-        if hit is None:
-            request = handle._request(self._data_type, name, type)
-            request.journal = self._sync.journal  # who misses is given what waits there
-            hit = await handle._engine.get(request)
+        shared.used.note((handle.tenant, name))
+        hit = await self._read(handle, name, type)
         return hit.value if hit else default
+
+    async def _read(self, handle: Tenant, name: str, type: Any = None) -> Hit[Any] | Miss:
+        if type is None and (hit := handle.peek(self._data_type, name)) is not None:
+            return hit
+        request = handle._request(self._data_type, name, type)
+        request.journal = self._sync.journal  # who misses is given what waits there
+        return await handle._engine.get(request)
 
     async def set(
         self,
@@ -186,20 +186,34 @@ class CacheService(Synced):
         """
         name = arguments.identity(key, "key")
         lasts = None if ttl is None else arguments.duration(ttl, zero=True)
-        handle, shared = self._handle(), self._shared
-        engine = handle._engine
+        fetched = arguments.flag(fetched, "fetched")
+        return await self._store(self._handle(), name, value, lasts, type=type, fetched=fetched)
+
+    async def _store(
+        self,
+        handle: Tenant,
+        name: str,
+        value: Any,
+        lasts: float | None,
+        *,
+        type: Any = None,
+        fetched: bool,
+        counts: bool = True,
+    ) -> bool:
+        """`set`; one that `counts` is an access of the hour."""
+        shared = self._shared
         await shared.heard()
         peak = self._is_peak_now()  # by what was counted before this access, as the document has it
         self._bound_memory(peak)
-        group = group_of(name)
+        engine, group = handle._engine, group_of(name)
         tags = () if group is None else (self._tag(group),)
         stored = Terms(self._ttl_at(peak) if lasts is None else lasts, tags)
         wanted = self._types.get(group or "") if type is None else engine.declared(type)
         request = handle._request(self._data_type, name)
-        request.journal, request.fetched = self._sync.journal, arguments.flag(fetched, "fetched")
-        request.durably = True
+        request.journal, request.fetched, request.durably = self._sync.journal, fetched, True
         entry = fitting(engine, request, value, stored, wanted)
-        shared.record(name)
+        if counts:
+            shared.record(name)
         return await engine.set(request, entry, stored)
 
     async def delete(self, key: Id, *, row: bool = False) -> bool:
@@ -347,41 +361,3 @@ def group_of(key: str) -> str | None:
     """The part up to the first colon; None of a key that has none."""
     group, colon, _ = key.partition(":")
     return group if colon else None
-
-
-def _named(given: Any) -> str:
-    name = arguments.name(given, "name")
-    if len(name) > LONGEST_NAME:
-        raise BadInput(f"name has {len(name)} characters; pass at most {LONGEST_NAME}")
-    return name
-
-
-def _zone(given: Any) -> tzinfo | None:
-    accepted = 'a zoneinfo.ZoneInfo, or the name of one that this system knows ("Europe/Madrid")'
-    if given is None or issubclass(type(given), tzinfo):
-        return given  # type: ignore[no-any-return]  # as just seen
-    named = arguments.text(given, "time_zone", accepted)
-    from zoneinfo import ZoneInfo  # which looks at the whole installation when it is imported
-
-    try:
-        return ZoneInfo(named)
-    except Exception as error:  # whatever it stumbled over, a path or a folder of the system
-        raise arguments.refused("time_zone", given, accepted) from error
-
-
-def _types(given: Any) -> dict[str, Any]:
-    if given is None:
-        return {}
-    accepted = "a dict of groups and the types of their values"
-    types = arguments.mapping(given, "types", accepted)
-    return {
-        arguments.name(group, "each group of types"): declared(kind, "each type of types")
-        for group, kind in types.items()
-    }
-
-
-def _default_ttl(cache: Cache | None) -> float:
-    """Arguments go before variables, variables before defaults."""
-    if cache is not None and "default_ttl" in (said := cache.options.limits.said):
-        return whole(arguments.duration(said["default_ttl"]))
-    return whole(variables.variable("REDIS_CACHE_TTL"))

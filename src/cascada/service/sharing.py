@@ -24,6 +24,7 @@ from cascada.engine.kinds import OTHER, Kind
 from cascada.model.errors import BadInput, CascadaError, CorruptEntry, TierUnavailable, Unanswered
 from cascada.model.keys import quote
 from cascada.service.hours import Hour, Hours
+from cascada.telemetry.heat import Heat
 from cascada.tiers.datastore import DataStore
 
 EACH: Final = 1.0
@@ -55,6 +56,8 @@ class Shared:
 
     def __init__(self, engine: Engine, data_type: str, zone: tzinfo | None) -> None:
         self.hours = Hours(engine.clock.time, zone)
+        self.used: Heat[tuple[str, str]] = Heat()
+        """How often each key of each tenant was read here."""
         self._tenants: set[str] = set()
         self._engine = engine
         self._data_type = data_type
@@ -78,6 +81,11 @@ class Shared:
             self._untold[hour] += 1
             if new_key is not None:
                 self._new_keys.setdefault(hour, []).append(new_key)
+
+    def most_used(self, tenant: str, most: int) -> list[str]:
+        """The tenant's keys that were read most, the first of them first."""
+        used = self.used.hottest(most, lambda key: key[0] == tenant)
+        return [name for (_, name), _ in used]
 
     async def tenants(self) -> set[str]:
         """Those of all processes, the first MOST_TENANTS, and this one's."""

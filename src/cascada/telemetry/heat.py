@@ -1,33 +1,34 @@
-"""How often keys were answered by a tier below memory: what a better place would save.
+"""How often keys were asked for: of a cache, where a tier below memory has answered (what a better
+place would save); of a `CacheService`, all of them.
 
-Only reads that have gone below memory are counted, on a way that takes a hundred times as long. The
-counts are bounded: when there are too many keys, all counts are halved, and those that are nothing
-then go. So what is rare, and what was hot long ago, is forgotten first.
+The counts are bounded: when there are too many keys, all counts are halved, and those that are
+nothing then go. So what is rare, and what was hot long ago, is forgotten first.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from heapq import nlargest
 from operator import itemgetter
-from typing import Final
+from typing import Final, Generic, TypeVar
 
-from cascada.model.keys import Key
+K = TypeVar("K", bound=Hashable)
 
 MAX_KEYS: Final = 4096
 """Keys that are counted at once: some 300 bytes each."""
 
 
-class Heat:
-    """The counts of one cache. `noted` is their sum, halved along with them."""
+class Heat(Generic[K]):
+    """The counts of one cache or service. `noted` is their sum, halved along with them."""
 
     __slots__ = ("_counts", "noted")
 
     def __init__(self) -> None:
-        self._counts: dict[Key, int] = {}
+        self._counts: dict[K, int] = {}
         self.noted = 0
 
-    def note(self, key: Key) -> None:
-        """A tier below memory has answered for it."""
+    def note(self, key: K) -> None:
+        """It was asked for."""
         counts = self._counts
         counts[key] = counts.get(key, 0) + 1
         self.noted += 1
@@ -36,13 +37,16 @@ class Heat:
             self._counts = {each: count // 2 for each, count in counts.items() if count > 1}
             self.noted //= 2
 
-    def count(self, key: Key) -> int:
+    def count(self, key: K) -> int:
         """How often that was."""
         return self._counts.get(key, 0)
 
-    def hottest(self, most: int) -> list[tuple[Key, int]]:
-        """What was read there more than once, with the counts, the hottest first."""
-        again = ((key, count) for key, count in self._counts.items() if count > 1)
+    def hottest(
+        self, most: int, wanted: Callable[[K], bool] = lambda _: True
+    ) -> list[tuple[K, int]]:
+        """What was asked for more than once, with the counts, the hottest first."""
+        counts = self._counts.items()
+        again = ((key, count) for key, count in counts if count > 1 and wanted(key))
         return nlargest(most, again, key=itemgetter(1))
 
     def clear(self) -> None:

@@ -60,7 +60,7 @@ class Trace(TierTrace):
         self.restarts = Named()
         self.tracked = Tracked()
         self.latencies = {name: Latency() for name in (*tiers, SOURCE)}
-        self.heat = Heat()
+        self.heat: Heat[Key] = Heat()
         self._broken: set[int] = set()
         self._told: set[str] = set()
         self._warned: Warned[Key] = Warned()
