@@ -40,7 +40,7 @@ DOCUMENTED: Final[dict[str, dict[str, Any]]] = {
     **{f"CacheService.{name}": {"key": "k1", "fetched": False, "row": False}
        for name in ("delete", "get", "set")},
     "CacheService.warm": {
-        "keys": ["k1"], "top": None, "ttl": 60, "at_once": 8, "on_progress": print,
+        "keys": ["k1"], "top": None, "loader": len, "at_once": 8, "on_progress": print,
     },
     "CacheService.sync_set_aside": {"most": 9}, "CacheService.sync_retry": {"keys": ["k1"]},
     "Mapping": {
