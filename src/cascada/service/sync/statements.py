@@ -51,7 +51,7 @@ APPLIED: Final = Owned(
         "unread": "boolean",
     },
     answers=("tenant", "key", "version", "since"),
-    left=("version", "since", "unread"),
+    left=("version", "since"),
 )
 
 _IN_SQLITE: Final = {

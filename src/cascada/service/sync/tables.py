@@ -305,6 +305,7 @@ class Mapped:
         changed = [
             (*decision.last, decision.unread, *self._owner, *owner)
             for owner, decision in decisions.items()
+            if decision.last != lasts[owner] or decision.unread  # a fill has changed nothing
         ]
         if changed:
             await connection.exec_driver_sql(remember(dialect), changed)
