@@ -34,6 +34,7 @@ LEFT_OUT: Final[dict[str, str]] = {
        for name in ("start_sync", "stop_sync", "sync_now")},
     **dict.fromkeys(("SyncReport", "SyncProgress", "WarmReport", "WarmProgress"), _RESULT),
     "Cache.aclose": "it ends the cache and takes no arguments",
+    "Cache.rotate_keys": "it takes no arguments",
     "Cache.reset": "it ends the cache and takes no arguments",
     "reset": "it ends the cache and takes no arguments",
     "Cache.from_env": "its arguments are those of Cache, and it reads the environment of the tests",

@@ -277,13 +277,33 @@ async def test_a_dropped_key_ends_all_that_it_has_sealed(make: Make) -> None:
     assert (await make().tenant("acme").get("doc", "1")).value == "anew"
 
 
-async def test_rotation_wraps_anew_and_reads_on(make: Make) -> None:
+async def test_rotation_wraps_anew_and_misses_nothing(make: Make) -> None:
+    """Under load, in processes that know both keys; then the older one may go."""
     await make().tenant("acme").set("doc", "1", MARKER)
-    both = make(encryption_keys=f"b:{key_of(2)},{KEYS}")
-    sealing = inside(both).stack.lower[-1].sealing
-    await both.tenant("acme").get("doc", "1")
-    assert sealing is not None
-    assert (await sealing.rotate(), await sealing.rotate()) == (1, 0)
+    both = f"b:{key_of(2)},{KEYS}"
+    readers = [make(encryption_keys=both) for _ in range(2)]
+    over = asyncio.Event()
+
+    async def read(cache: Cache) -> int:
+        count = 0
+        while not over.is_set() or not count:
+            inside(cache).stack.memory.flush()
+            assert (await cache.tenant("acme").get("doc", "1")).value == MARKER
+            count += 1
+            await asyncio.sleep(0)
+        return count
+
+    reading = [asyncio.create_task(read(cache)) for cache in readers]
+    rotating = make(encryption_keys=both)
+    assert (await rotating.rotate_keys(), await rotating.rotate_keys()) == (1, 0)
+    over.set()
+    assert min(await asyncio.gather(*reading)) > 0
     only = make(encryption_keys=f"b:{key_of(2)}")
     assert (await only.tenant("acme").get("doc", "1")).value == MARKER
     assert not await make().tenant("acme").get("doc", "1"), "the old key alone opens nothing"
+
+
+async def test_without_keys_there_is_nothing_to_rotate() -> None:
+    async with Cache() as cache:
+        with pytest.raises(BadInput, match="no keys to rotate"):
+            await cache.rotate_keys()

@@ -250,6 +250,17 @@ class Cache:
         """`with cache.bypass():` reads go to their sources, past all tiers, and store nothing."""
         return self._engine.bypass()
 
+    async def rotate_keys(self) -> int:
+        """Wrap the keys of all tenants by the first of `encryption_keys`; how many were wrapped by
+        another one, which may then be left out. What they have sealed stays as it is.
+
+        CorruptEntry if one is wrapped by a key that is not among them, TierUnavailable if the
+        lowest tier does not answer: what was done before that stays done.
+        """
+        from cascada.engine.rotation import Rotation  # hardly any process ever does this
+
+        return await Rotation(self._engine).run()
+
     async def reset(self) -> None:
         """Close everything and start anew at the next use, on whatever loop (for tests)."""
         await self._engine.life.close(for_good=False)
