@@ -65,6 +65,11 @@ class SyncCache(Face[Any]):
 
         waited(self._life, at_home, "cache.sync.set_policy", "cache.set_policy")
 
+    def rotate_keys(self) -> int:
+        """As `Cache.rotate_keys`."""
+        count: int = self._waited("rotate_keys")
+        return count
+
     def reset(self) -> None:
         """Close everything and start anew at the next use (for tests)."""
         self._waited("reset")
