@@ -104,6 +104,27 @@ async def test_what_was_read_and_set_is_not_written(make: Make, database: Databa
     assert await service.get("campaign:2") is None, "what is older than its row is not served"
 
 
+async def test_a_change_after_a_miss_is_written_if_it_is_said_to_be_one(
+    make: Make, database: Database
+) -> None:
+    """get, a miss, read the row, change what was read, set it: nobody but the caller knows that."""
+    await database.campaigns("1, 'one', 10, 3", "2, 'two', 10, 3")
+    service = make(CAMPAIGNS)
+    for id, fetched in ((1, False), (2, None)):
+        assert await service.get(f"campaign:{id}") is None
+        changed = {
+            "id": id,
+            "name": "changed" if id == 1 else "other",
+            "budget": 10 + id,
+            "version": 3,
+        }
+        assert await service.set(f"campaign:{id}", changed, fetched=fetched)
+    report = await service.sync_now()
+    assert (report.written, report.fills, report.stale_fills) == (1, 0, 1)
+    assert await database.rows() == [(1, "changed", 11, 4), (2, "two", 10, 3)]
+    assert await service.get("campaign:2") is None
+
+
 async def test_the_cache_forgets_what_has_lost_to_the_row(make: Make, database: Database) -> None:
     await database.campaigns("1, 'theirs', 10, 4")
     one, two = make(CAMPAIGNS), make(CAMPAIGNS)

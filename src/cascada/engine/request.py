@@ -32,8 +32,8 @@ class Request:
     what is loaded for him may be taken so (None: as the policy says). `apart`: its candidates are
     values of their own, each of which its caller may store once all of them are missed. `journal`:
     the one that a set of it is noted in, for who writes it elsewhere later; `fetched`: what is set
-    was read there, and is no change (`engine/writing/journaled`). `durably`: a set of it is kept as
-    soon as the lowest tier has it, though others cannot be told yet.
+    was read there, and is no change (False: it is one, whatever was missed before). `durably`: a
+    set of it is kept as soon as the lowest tier has it, though others cannot be told yet.
     """
 
     __slots__ = (
@@ -53,7 +53,7 @@ class Request:
         stale_for: float | None = None,
         apart: bool = False,
         journal: str | None = None,
-        fetched: bool = False,
+        fetched: bool | None = None,
         durably: bool = False,
     ) -> None:
         self.kind = kind

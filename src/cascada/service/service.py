@@ -170,7 +170,7 @@ class CacheService(Synced, Warmed):
         ttl: Duration | None = None,
         *,
         type: Any = None,
-        fetched: bool = False,
+        fetched: bool | None = None,
     ) -> bool:
         """Store a value; whether it was accepted.
 
@@ -182,11 +182,13 @@ class CacheService(Synced, Warmed):
 
         With a sync, True says that the value is in the journal, and will be written to the
         database; False, that it is not (the journal is full, or its tier does not answer). fetched:
-        it was read there, and is not to be written.
+        True, it was read there, and is not to be written; False, it is a change. None: after a miss
+        of the key in this task it is taken for what was read: where a mapped row says something
+        else, the row stays, and the key is let go of.
         """
         name = arguments.identity(key, "key")
         lasts = None if ttl is None else arguments.duration(ttl, zero=True)
-        fetched = arguments.flag(fetched, "fetched")
+        fetched = None if fetched is None else arguments.flag(fetched, "fetched")
         return await self._store(self._handle(), name, value, lasts, type=type, fetched=fetched)
 
     async def _store(
@@ -197,7 +199,7 @@ class CacheService(Synced, Warmed):
         lasts: float | None,
         *,
         type: Any = None,
-        fetched: bool,
+        fetched: bool | None,
         counts: bool = True,
     ) -> bool:
         """`set`; one that `counts` is an access of the hour."""

@@ -104,7 +104,7 @@ class Warmed:
         lasts: float | None,
         *,
         type: Any = None,
-        fetched: bool,
+        fetched: bool | None,
         counts: bool = True,
     ) -> bool:
         raise NotImplementedError

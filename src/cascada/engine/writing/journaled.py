@@ -117,6 +117,8 @@ class _Set(OneSet):
     __slots__ = ("put", "unknown")
 
     def __init__(self, stack: Stack, request: Request, entry: Entry, miss: Snapshot | None) -> None:
+        if request.fetched is False:
+            miss = None  # a change, its caller says, whatever he had missed before
         super().__init__(stack, request, entry, {} if miss is None else miss.seen)
         self.meanwhile = None  # what is not journaled is nowhere
         self.unknown = False
