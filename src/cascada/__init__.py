@@ -88,6 +88,8 @@ if TYPE_CHECKING:
     from cascada.model.ttl import TTL_STANDARD as TTL_STANDARD
     from cascada.model.ttl import TTL_STATIC as TTL_STATIC
     from cascada.model.ttl import get_ttl_for_data_type as get_ttl_for_data_type
+    from cascada.service.alerts import Alert as Alert
+    from cascada.service.alerts import AlertRule as AlertRule
     from cascada.service.metrics import CacheMetrics as CacheMetrics
     from cascada.service.service import CacheService as CacheService
     from cascada.service.sync.mapping import Mapping as Mapping
@@ -168,6 +170,7 @@ _NAMES = {
         AGENT_SERVICE_TTL_MAPPING DEFAULT_TTL_MAPPING FOREVER TTL_DYNAMIC TTL_EXTENDED
         TTL_PERMANENT TTL_PERSONAL TTL_SHORT TTL_STANDARD TTL_STATIC get_ttl_for_data_type
     """,
+    "service.alerts": "Alert AlertRule",
     "service.metrics": "CacheMetrics",
     "service.service": "CacheService",
     "service.sync.mapping": "Mapping",

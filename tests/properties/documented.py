@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from cascada import Mapping
+from cascada import AlertRule, Mapping
 
 MAPPING: Final = Mapping("p:", "t", ["a"], tenant="t")
 
@@ -41,6 +41,10 @@ DOCUMENTED: Final[dict[str, dict[str, Any]]] = {
        for name in ("delete", "get", "set")},
     "CacheService.warm": {
         "keys": ["k1"], "top": None, "loader": len, "at_once": 8, "on_progress": print,
+    },
+    "AlertRule": {"figure": "errors", "limit": 1.5, "lasts": 60.0, "clears": None},
+    "CacheService.start_alerts": {
+        "rules": [AlertRule("errors", 1)], "on_alert": print, "every": 60.0,
     },
     "CacheService.sync_set_aside": {"most": 9}, "CacheService.sync_retry": {"keys": ["k1"]},
     "Mapping": {

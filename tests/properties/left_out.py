@@ -31,8 +31,8 @@ LEFT_OUT: Final[dict[str, str]] = {
        for kind, name in WAITING},
     "CacheMetrics": _RESULT,
     **{f"CacheService.{name}": "it takes no arguments"
-       for name in ("start_sync", "stop_sync", "sync_now")},
-    **dict.fromkeys(("SyncReport", "SyncProgress", "WarmReport", "WarmProgress"), _RESULT),
+       for name in ("check_alerts", "start_sync", "stop_alerts", "stop_sync", "sync_now")},
+    **dict.fromkeys(("Alert", "SyncReport", "SyncProgress", "WarmReport", "WarmProgress"), _RESULT),
     "Cache.aclose": "it ends the cache and takes no arguments",
     "Cache.rotate_keys": "it takes no arguments",
     "Cache.reset": "it ends the cache and takes no arguments",

@@ -2,7 +2,16 @@
 
 from typing import Any, assert_type
 
-from cascada import Cache, CacheMetrics, CacheService, Mapping, SyncReport, WarmReport
+from cascada import (
+    Alert,
+    AlertRule,
+    Cache,
+    CacheMetrics,
+    CacheService,
+    Mapping,
+    SyncReport,
+    WarmReport,
+)
 
 
 async def use() -> None:
@@ -15,6 +24,8 @@ async def use() -> None:
     assert_type((await service.clear("k:*")).exact, bool)
     assert_type(await service.get_metrics(), CacheMetrics)
     assert_type(service.adaptive_ttl(), float)
+    await service.start_alerts([AlertRule("hit_ratio", 0.8, lasts=300)], print)
+    assert_type(await service.check_alerts(), list[Alert])
     assert_type(await service.warm(["k:1"], loader=len), WarmReport)
     assert_type(await service.warm(top=9, loader=str.upper, on_progress=print), WarmReport)
     assert_type(service.is_peak_hour(9), bool)

@@ -31,6 +31,7 @@ from cascada.model.keys import Id
 from cascada.model.names import type_name
 from cascada.model.ttl import Duration
 from cascada.service import given
+from cascada.service.alerting import Alerting
 from cascada.service.hours import HourlyAccess
 from cascada.service.metrics import CacheMetrics, Counted
 from cascada.service.settings import Settings, whole
@@ -58,7 +59,7 @@ LONGEST_GROUP: Final = 512
 _GLOB: Final = frozenset("*?[")
 
 
-class CacheService(Synced, Warmed):
+class CacheService(Synced, Warmed, Alerting):
     """Document V's cache service. Making one opens nothing, and needs no tenant and no server.
 
     sync_interval: seconds between two rounds of the sync (None: REDIS_SYNC_INTERVAL, else 300).
