@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from cascada import BadInput, Cache, CacheService, Context, Misuse, WarmProgress
+from cascada.service.usage import Usage
 from cascada.testing.clock import ManualClock
+from cascada.testing.inside import inside
 from tests.service.conftest import MakeService
 
 
@@ -93,6 +95,48 @@ async def test_the_most_used_keys_come_back(service: CacheService) -> None:
     await service.clear()
     report = await service.warm(top=4096, loader=source.load)
     assert report.loaded == 18, "what was asked for once, or never, is not used"
+
+
+async def test_the_most_used_keys_are_known_after_a_restart(make_service: MakeService) -> None:
+    one, other = make_service(), make_service()
+    for service, most in ((one, "k:1"), (other, "k:2")):
+        await service.set("there", 1)
+        for key in keys(6):
+            for _ in range(4 if key == most else 2):
+                await service.get(key)
+    for _ in range(3):
+        await one.get("k:3")
+    with Context(tenant_id="umbrella"):
+        for _ in range(99):
+            await one.get("k:5")
+    await one.cache.aclose()
+    await other.cache.aclose()
+    source, after = Source(), make_service()
+    assert (await after.warm(top=3, loader=source.load)).loaded == 3
+    assert source.asked[0] == "k:3"
+    assert sorted(source.asked) == ["k:1", "k:2", "k:3"]
+
+
+async def test_what_is_told_stays_small_and_is_read_whoever_wrote_it(
+    make_service: MakeService,
+) -> None:
+    cache = make_service().cache
+    await cache.tenant("acme").get("x", "1")  # it is opened
+    store = await inside(cache).engine.data()
+    for number in range(40):
+        usage = Usage(":test:used")
+        for _ in range(2 + number):
+            usage.note("acme", f"k:{number}")
+            usage.note("acme", "x" * 10_000)
+        usage.note("acme", "hot")
+        usage.note("acme", "hot")
+        await usage.tell(store)
+    await store.push(":test:used", b"\xc1 of another hand", left=False)
+    items = await store.range(":test:used", 0, -1)
+    assert len(items) <= 17
+    assert max(map(len, items)) < 1000
+    assert (await Usage(":test:used").most(store, "acme", 2))[0] == "k:39"
+    assert len(await Usage(":test:used").most(store, "acme", 100)) == 41
 
 
 async def test_a_failure_is_that_of_its_key(service: CacheService) -> None:

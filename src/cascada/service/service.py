@@ -153,7 +153,7 @@ class CacheService(Synced, Warmed, Alerting):
             self._look_again = now + EACH
             self._bound_memory(self._is_peak_now())
             shared.nudge()
-        shared.used.note((handle.tenant, name))
+        shared.usage.note(handle.tenant, name)
         hit = await self._read(handle, name, type)
         return hit.value if hit else default
 

@@ -24,7 +24,7 @@ from cascada.engine.kinds import OTHER, Kind
 from cascada.model.errors import BadInput, CascadaError, CorruptEntry, TierUnavailable, Unanswered
 from cascada.model.keys import quote
 from cascada.service.hours import Hour, Hours
-from cascada.telemetry.heat import Heat
+from cascada.service.usage import Usage
 from cascada.tiers.datastore import DataStore
 
 EACH: Final = 1.0
@@ -56,19 +56,18 @@ class Shared:
 
     def __init__(self, engine: Engine, data_type: str, zone: tzinfo | None) -> None:
         self.hours = Hours(engine.clock.time, zone)
-        self.used: Heat[tuple[str, str]] = Heat()
-        """How often each key of each tenant was read here."""
         self._tenants: set[str] = set()
         self._engine = engine
         self._data_type = data_type
         self._prefix = f":{quote(data_type)}:"
+        self.usage = Usage(f"{self._prefix}used")
         self._untold: Counter[Hour] = Counter()
         self._new_keys: dict[Hour, list[int]] = {}
         self._listed: set[int] = set()
         self._told = self._counts
         self._sums: list[int] | None = None
         self._is_read = False
-        self._next = self._next_keys = 0.0
+        self._next = self._next_keys = self._next_used = 0.0
         self._going: asyncio.Task[None] | None = None
         self._telling: asyncio.Task[None] | None = None
         self._process = os.getpid()
@@ -82,10 +81,12 @@ class Shared:
             if new_key is not None:
                 self._new_keys.setdefault(hour, []).append(new_key)
 
-    def most_used(self, tenant: str, most: int) -> list[str]:
-        """The tenant's keys that were read most, the first of them first."""
-        used = self.used.hottest(most, lambda key: key[0] == tenant)
-        return [name for (_, name), _ in used]
+    async def most_used(self, tenant: str, most: int) -> list[str]:
+        """The tenant's keys that were read most, by all processes, the first of them first."""
+        if self._engine.shared_data is not None:
+            with suppress(CascadaError):
+                return await self.usage.most(await self._engine.data(), tenant, most)
+        return await self.usage.most(None, tenant, most)
 
     async def tenants(self) -> set[str]:
         """Those of all processes, the first MOST_TENANTS, and this one's."""
@@ -100,6 +101,7 @@ class Shared:
             self._process = os.getpid()
             self._untold.clear()
             self._new_keys.clear()
+            self.usage.forget()
             self._told = self._counts
 
     @property
@@ -152,7 +154,7 @@ class Shared:
         self._going = self._under_way(self._going)
         if self._going is None:
             self._going = background.run_aside(self._go_on(), "service counts later")
-            background.at_last(self._exchange, f"counts of {self._data_type}")
+            background.at_last(self._at_last, f"counts of {self._data_type}")
         return self._telling
 
     @staticmethod
@@ -172,13 +174,26 @@ class Shared:
     async def _exchange(self) -> None:
         store = self._engine.shared_data
         assert store is not None  # or nobody would have begun
-        for step in (self._read, self._tell_hours, self._tell_counts, self._tell_tenants):
+        steps = (
+            self._read, self._tell_hours, self._tell_counts, self._tell_tenants, self._tell_used
+        )  # fmt: skip
+        for step in steps:
             try:
                 await step(store)
             except CorruptEntry:  # what another hand has written keeps nobody from the rest
                 self._is_read = True
             except CascadaError:  # the tier's outage is told of by its breaker
                 return
+
+    async def _at_last(self) -> None:
+        self._next_used = 0.0
+        await self._exchange()
+
+    async def _tell_used(self, store: DataStore) -> None:
+        now = asyncio.get_running_loop().time()
+        if now >= self._next_used:
+            self._next_used = now + MINUTE
+            await self.usage.tell(store)
 
     async def _read(self, store: DataStore) -> None:
         """What was counted before this process began."""

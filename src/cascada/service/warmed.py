@@ -39,8 +39,9 @@ class Warmed:
     ) -> WarmReport:
         """Load those of the current tenant's keys that no tier has, and bring the others to memory.
 
-        keys: which; or `top`: the so many (at most 4096) that this process has been asked for most,
-        of those that were asked for more than once. loader: a function of a key, async or plain (it
+        keys: which; or `top`: so many (at most 4096) of those that were read most, of what was read
+        more than once; processes that share a tier know that together, within a minute, and after
+        a restart. loader: a function of a key, async or plain (it
         runs in a thread), which returns the value, or None for "there is none". at_once: so many
         loads of this call run at most (8). ttl is as of `set`. on_progress: a plain function, told
         after each key.
@@ -56,7 +57,7 @@ class Warmed:
             names = list(dict.fromkeys(arguments.ids(keys, "keys")))
         else:
             most = arguments.integer(top, "top", 1, MAX_KEYS)
-            names = self._shared.most_used(handle.tenant, most)
+            names = await self._shared.most_used(handle.tenant, most)
         arguments.function(loader, "loader", "a function of a key")
         lasts = None if ttl is None else arguments.duration(ttl, zero=True)
         at_once = arguments.integer(at_once, "at_once", 1, MOST_AT_ONCE)
