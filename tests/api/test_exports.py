@@ -18,7 +18,8 @@ _MODERN = """
 """
 
 _DOCUMENTED = """
-    CacheMetrics CachePriority CacheService Invalidated Key Mapping Scope SyncProgress SyncReport
+    Alert AlertRule CacheMetrics CachePriority CacheService Invalidated Key Mapping Scope
+    SyncProgress SyncReport WarmProgress WarmReport
     AGENT_SERVICE_TTL_MAPPING BadInput CACHE_TYPE_AGENT CACHE_TYPE_AGENT_CONFIG
     CACHE_TYPE_AGENT_EXECUTION_STATE CACHE_TYPE_AGENT_RESPONSE CACHE_TYPE_AGENT_TOOLS
     CACHE_TYPE_COLLECTION_METADATA CACHE_TYPE_CONVERSATION CACHE_TYPE_CONVERSATION_MEMORY

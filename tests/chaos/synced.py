@@ -21,6 +21,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Final
+from unittest.mock import patch
 
 from cascada import Cache, CacheService, Limits, Mapping
 from cascada.service.sync import loop, target
@@ -99,19 +100,19 @@ class Synced(Ground):
     async def _service(self, folder: Path, redis: str) -> AsyncGenerator[CacheService]:
         loop.CLAIM, loop.AT_ONCE = CLAIM, 20  # type: ignore[misc]
         loop.FIRST_PAUSE = loop.LONGEST_PAUSE = 0.1  # type: ignore[misc]
-        os.environ["CASCADA_TENANT"] = "acme"
         places: dict[str, Any] = {"redis": redis} if redis else {}
         if self._tiers != "redis":
             places["database"] = str(folder / "cache.db")
         limits = Limits(op_timeout=10, invalidate_patience=0.1)
         mapping = Mapping("row:", "rows", ["value"], "version")
-        async with Cache(namespace="synced", limits=limits, **places) as cache:
-            yield CacheService(
-                0.05,
-                cache=cache,
-                database=self._database(folder),
-                mappings=[] if self._own else [mapping],
-            )
+        with patch.dict(os.environ, CASCADA_TENANT="acme"):
+            async with Cache(namespace="synced", limits=limits, **places) as cache:
+                yield CacheService(
+                    0.05,
+                    cache=cache,
+                    database=self._database(folder),
+                    mappings=[] if self._own else [mapping],
+                )
 
     @asynccontextmanager
     async def opened(self, folder: Path, redis: str) -> AsyncGenerator[Syncing]:

@@ -18,6 +18,7 @@ from cascada.engine import kinds
 from cascada.integrations.prometheus import CacheCollector, exposition
 from cascada.model.entry import Miss
 from cascada.model.policy import Policy
+from cascada.service.service import CacheService
 from cascada.testing.clock import ManualClock
 from cascada.testing.inside import inside
 from cascada.testing.nodes import hear
@@ -320,6 +321,7 @@ async def test_a_scrape_before_the_first_use_is_empty_but_valid() -> None:
 
 async def test_every_metric_is_documented_and_nothing_else(cache: Cache, acme: Tenant) -> None:
     await acme.set("x", "1", "text")
+    await CacheService(cache=cache).sync_now()
     types = (await scrape(cache)).types
     exposed = {f"{name}_total" if kind == "counter" else name for name, kind in types.items()}
     page = (ROOT / "docs/metrics.md").read_text("utf-8")
