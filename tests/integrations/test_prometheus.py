@@ -321,7 +321,7 @@ async def test_a_scrape_before_the_first_use_is_empty_but_valid() -> None:
 
 async def test_every_metric_is_documented_and_nothing_else(cache: Cache, acme: Tenant) -> None:
     await acme.set("x", "1", "text")
-    await CacheService(cache=cache).sync_now()
+    assert await (service := CacheService(cache=cache)).sync_now(), service
     types = (await scrape(cache)).types
     exposed = {f"{name}_total" if kind == "counter" else name for name, kind in types.items()}
     page = (ROOT / "docs/metrics.md").read_text("utf-8")
