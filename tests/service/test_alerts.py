@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from cascada import Alert, AlertRule, BadInput, Cache, CacheService, Limits, Policy
+from cascada.model.errors import CacheClosed
+from cascada.service.alerting import Watch
 from cascada.testing.clock import ManualClock
 from tests.servers.redis import free_port
 
@@ -180,4 +182,21 @@ async def test_nor_other_rules(service: CacheService, wrong: Any) -> None:
 async def test_a_watch_ends_with_its_cache(service: CacheService, cache: Cache) -> None:
     await service.start_alerts([AlertRule("errors", 0)])
     await cache.aclose()
+    await service.stop_alerts()
+
+
+async def test_a_cache_that_closes_while_it_looks_is_no_failure(
+    service: CacheService, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    met = asyncio.Event()
+
+    async def closing(watch: Watch) -> None:
+        met.set()
+        raise CacheClosed("closed meanwhile")
+
+    monkeypatch.setattr(Watch, "look", closing)
+    await service.start_alerts([AlertRule("hit_ratio", 0.8)], every=3600)
+    await asyncio.wait_for(met.wait(), 10)
+    await asyncio.sleep(0)
+    assert not caplog.records
     await service.stop_alerts()

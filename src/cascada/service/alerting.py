@@ -15,6 +15,7 @@ from cascada.api.statistics import TypeStatistics, statistics
 from cascada.engine.engine import Engine
 from cascada.engine.home.ready import when_ready
 from cascada.model.door import arguments
+from cascada.model.errors import CacheClosed
 from cascada.service.alerts import (
     Alert,
     AlertRule,
@@ -81,7 +82,10 @@ class Watch:
 
     async def _run(self) -> None:
         while True:
-            await self.look()
+            try:
+                await self.look()
+            except CacheClosed:  # closing is about to end this task, too
+                return
             await asyncio.sleep(self._every)
 
     async def _measured(self) -> dict[Figure, float | None]:
