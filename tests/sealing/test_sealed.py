@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from cascada import Cache, Policy
-from cascada.model.errors import BadInput
+from cascada.model.entry import Codec, Entry
+from cascada.model.errors import BadInput, CorruptEntry
 from cascada.testing.inside import inside
 from tests.sealing.conftest import KEYS, Make, key_of
 from tests.servers.redis import RedisServer
@@ -160,7 +161,11 @@ async def test_without_keys_it_is_refused(make: Make) -> None:
         make(encryption_keys=None)
     with pytest.raises(BadInput, match='encrypt is "all"'):
         make(encryption_keys=None, policies={}, encrypt="all")
+    later = make(encryption_keys=None, policies={})
+    with pytest.raises(BadInput, match="doc is sensitive, which takes keys"):
+        later.set_policy("doc", Policy(sensitive=True))
     assert Cache(policies={"doc": Policy(sensitive=True)}), "memory is this process"
+    Cache().set_policy("doc", Policy(sensitive=True))
 
 
 @pytest.mark.parametrize(
@@ -307,3 +312,21 @@ async def test_without_keys_there_is_nothing_to_rotate() -> None:
     async with Cache() as cache:
         with pytest.raises(BadInput, match="no keys to rotate"):
             await cache.rotate_keys()
+
+
+async def test_the_seal_itself_is_bound_to_its_place(make: Make) -> None:
+    """Whoever copies an entry can make its checksum anew, so that it is not what this rests on."""
+    here = make()
+    t = here.tenant("acme")
+    await t.set("doc", "1", MARKER)
+    sealing = inside(here).stack.lower[-1].sealing
+    assert sealing is not None
+    entry = await sealing.sealed(t.key("doc", "1"), Entry(b"\xa1x"))
+    assert entry.data != b"\xa1x"
+    assert (await sealing.open(t.key("doc", "1"), entry)).data == b"\xa1x"
+    for other in (t.key("doc", "2"), t.key("dog", "1"), here.tenant("globex").key("doc", "1")):
+        with pytest.raises(CorruptEntry):
+            await sealing.open(other, entry)
+    entry.codec = Codec.EXTENDED
+    with pytest.raises(CorruptEntry):
+        await sealing.open(t.key("doc", "1"), entry)

@@ -20,6 +20,7 @@ from cascada.model.dependencies import Dependent
 from cascada.model.door import arguments
 from cascada.model.door.secret import Secret, Url, hidden
 from cascada.model.entry import Hit, Miss
+from cascada.model.errors import Misuse
 from cascada.model.events import Observer
 from cascada.model.keys import Id, Key, scope_of
 from cascada.model.limits import Limits
@@ -233,6 +234,11 @@ class Cache:
         policy = arguments.instance(policy, "policy", Policy, "a Policy(...)")
         if policy.type is not None:
             self._engine.declared(policy.type, "Policy.type")
+        lower = self._engine.stack.lower
+        if policy.sensitive and lower and lower[-1].sealing is None:
+            from cascada.tiers.sealing import NO_KEYS
+
+            raise Misuse(f"{data_type} is sensitive, which takes keys: {NO_KEYS}")
         self._engine.stack.kinds.set_policy(data_type, policy)
         self._handles.clear()  # they have worked out what the keys of the type hold
         self._engine.stack.at_home(self._engine.stack.memory.flush)

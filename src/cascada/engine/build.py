@@ -52,14 +52,9 @@ from cascada.tiers.guarded_journal import GuardedJournals
 from cascada.tiers.memory.datastore import MemoryData
 from cascada.tiers.memory.tier import MemoryTier
 from cascada.tiers.sealed import SealedTier
-from cascada.tiers.sealing import KeepsKeys, Sealing
+from cascada.tiers.sealing import NO_KEYS, KeepsKeys, Sealing
 
 logger = logging.getLogger("cascada")
-
-NO_KEYS: Final = (
-    'pass encryption_keys="ID:KEY", or set CACHE_ENCRYPTION_KEYS (a KEY is what '
-    "`openssl rand -base64 32` makes)"
-)
 
 _NO_JOURNAL: Final = (
     "write_strategy is WRITE_BEHIND, which takes a Redis and a database; without both it is "

@@ -14,7 +14,7 @@ sealed: it is from before, or somebody has put it there. What cannot be sealed i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol, TypeVar, runtime_checkable
 
 from msgspec.structs import replace
@@ -49,6 +49,11 @@ ASK_AGAIN: Final = 0.05
 
 LARGE: Final = 2**20
 """Bytes from which on a payload is sealed and opened in another thread: it takes milliseconds."""
+
+NO_KEYS: Final = (
+    'pass encryption_keys="ID:KEY", or set CACHE_ENCRYPTION_KEYS (a KEY is what '
+    "`openssl rand -base64 32` makes)"
+)
 
 _SEALED: Final = int(Flag.ENCRYPTED)
 _BOUND: Final = int(Flag.COMPRESSED)
@@ -314,14 +319,6 @@ class Sealing:
         """For who cannot do without the answer."""
         with Call(self._breaker, max(self._timeout, PATIENCE)):
             return await question
-
-    def forget(self, tenants: Iterable[str] | None = None) -> None:
-        """Look for keys anew: in a child process, or where others have dropped them."""
-        if tenants is None:
-            self._known.clear()
-        else:
-            for tenant in tenants:
-                self._known.pop(tenant, None)
 
 
 def _with(entry: Entry, data: bytes, flags: int) -> Entry:
