@@ -115,8 +115,12 @@ def test_commands_are_targets(document: Path) -> None:
 
 
 def test_the_pages_can_be_read_in_a_day() -> None:
-    """All that people wrote for users, in English; figures are written by programs."""
+    """All that people wrote for users, in English; figures are written by programs, and tables are looked up in."""
     apart = ("decisions", "es", "benchmarks")
     pages = [page for page in ROOT.glob("docs/**/*.md") if not set(apart) & set(page.parts)]
-    read = [page for page in pages if page.name not in ("protocol.md", "comparison.md")]
-    assert sum(len(page.read_text("utf-8").split()) for page in read) <= 16_700
+    read = [
+        page
+        for page in pages
+        if page.name not in ("protocol.md", "comparison.md", "promises-of-the-documents.md")
+    ]
+    assert sum(len(page.read_text("utf-8").split()) for page in read) <= 17_600
