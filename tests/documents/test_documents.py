@@ -115,7 +115,7 @@ def test_commands_are_targets(document: Path) -> None:
 
 
 def test_the_pages_can_be_read_in_a_day() -> None:
-    """All that people wrote for users, in English; figures are written by programs, and tables are looked up in."""
+    """What people wrote for users, in English; figures are by programs, tables are looked up in."""
     apart = ("decisions", "es", "benchmarks")
     pages = [page for page in ROOT.glob("docs/**/*.md") if not set(apart) & set(page.parts)]
     read = [

@@ -1,4 +1,4 @@
-"""An empty database of each kind, and what a test asks of it."""
+"""An empty database of each kind, what a test asks of it, and services that sync."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from cascada import Cache, CacheService, Limits
 from cascada.service.sync.conflicts import strategy
 from cascada.service.sync.mapping import Mapping, mappings
 from cascada.service.sync.target import Target, opened
@@ -82,3 +83,40 @@ async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
     for target in made.targets:
         await target.aclose()
     await made.engine.dispose()
+
+
+@dataclass
+class Make:
+    """Makes services, each as in a process of its own, on one journal."""
+
+    folder: Path
+    url: str
+    caches: list[Cache] = field(default_factory=list)
+    services: list[CacheService] = field(default_factory=list)
+
+    def __call__(self, *mappings: Mapping, **options: Any) -> CacheService:
+        more = {
+            "encryption_keys": options.pop("keys", None),
+            "encrypt": options.pop("encrypt", None),
+        }
+        said: Any = {name: value for name, value in more.items() if value is not None}
+        limits = Limits(op_timeout=10)
+        self.caches.append(Cache(database=str(self.folder / "cache.db"), limits=limits, **said))
+        options = {"sync_interval": 60, "database": self.url} | options
+        self.services.append(CacheService(cache=self.caches[-1], mappings=mappings, **options))
+        return self.services[-1]
+
+
+@pytest.fixture(autouse=True)
+def tenant(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CASCADA_TENANT", "acme")
+
+
+@pytest.fixture
+async def make(database: Database, tmp_path: Path) -> AsyncIterator[Make]:
+    made = Make(tmp_path, database.url)
+    yield made
+    for service in made.services:
+        await service.stop_sync()
+    for cache in made.caches:
+        await cache.aclose()

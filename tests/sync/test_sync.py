@@ -6,61 +6,23 @@ import asyncio
 import base64
 import logging
 import re
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from cascada import Cache, CacheService, Context, Limits, Mapping, Misuse, SyncProgress
+from cascada import Cache, CacheService, Context, Mapping, Misuse, SyncProgress
 from cascada.integrations.prometheus import exposition
 from cascada.service.sync import loop
-from tests.sync.conftest import Database
+from tests.sync.conftest import Database, Make
 
 CAMPAIGNS = Mapping("campaign:", "campaigns", ["name", "budget"], "version")
 
-
-@dataclass
-class Make:
-    """Makes services, each as in a process of its own, on one journal."""
-
-    folder: Path
-    url: str
-    caches: list[Cache] = field(default_factory=list)
-    services: list[CacheService] = field(default_factory=list)
-
-    def __call__(self, *mappings: Mapping, **options: Any) -> CacheService:
-        more = {
-            "encryption_keys": options.pop("keys", None),
-            "encrypt": options.pop("encrypt", None),
-        }
-        said: Any = {name: value for name, value in more.items() if value is not None}
-        limits = Limits(op_timeout=10)
-        self.caches.append(Cache(database=str(self.folder / "cache.db"), limits=limits, **said))
-        options = {"sync_interval": 60, "database": self.url} | options
-        self.services.append(CacheService(cache=self.caches[-1], mappings=mappings, **options))
-        return self.services[-1]
-
-
-@pytest.fixture(autouse=True)
-def tenant(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CASCADA_TENANT", "acme")
-
-
-@pytest.fixture
-async def make(database: Database, tmp_path: Path) -> AsyncIterator[Make]:
-    made = Make(tmp_path, database.url)
-    yield made
-    for service in made.services:
-        await service.stop_sync()
-    for cache in made.caches:
-        await cache.aclose()
+TRIES = 300
+"""Looks, a hundredth of a second apart, whether a process has heard of something."""
 
 
 async def forgets(service: CacheService, key: str) -> bool:
     """Whether it does so in the time that another process takes to hear of it."""
-    for _ in range(300):
+    for _ in range(TRIES):
         if await service.get(key) is None:
             return True
         await asyncio.sleep(0.01)

@@ -1,0 +1,113 @@
+"""Rules 58 to 60 less one part at a time, where changes are written to an application's database.
+
+`sync/test_less_one_rule` lets a test notice each; `synced` takes one by `--mutant`. Each is told
+how to put something in the place of an attribute.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from cascada.service.sync import conflicts, statements, tables
+from cascada.service.sync.loop import SyncLoop
+from cascada.service.sync.records import Known
+from cascada.service.sync.tables import Mapped
+from tests.chaos.mutants_journaled import Mutant, SetAttribute
+
+mutants: Final[dict[str, Mutant]] = {}
+
+
+def mutant(apply: Mutant) -> Mutant:
+    mutants[apply.__name__.replace("_", "-")] = apply
+    return apply
+
+
+def _decided(put: SetAttribute, **otherwise: Any) -> None:
+    original = conflicts.decide
+
+    def decide(*what: Any, **how: Any) -> Any:
+        return original(*what, **how | otherwise)
+
+    put(tables, "decide", decide)
+
+
+@mutant
+def numbers_are_not_compared(put: SetAttribute) -> None:
+    """58"""
+    original, where = statements._upsert, " WHERE t.number < excluded.number"
+
+    def upsert(*what: Any) -> str:
+        text = original(*what)
+        assert where in text
+        return text.replace(where, "")
+
+    put(statements, "_upsert", upsert)
+
+
+@mutant
+def numbers_are_taken_apart_from_the_row(put: SetAttribute) -> None:
+    """58: in a transaction of their own, so that who is killed then has written no row."""
+    original = Mapped._current
+
+    async def current(self: Mapped, connection: Any, items: Any) -> Any:
+        await connection.commit()
+        return await original(self, connection, items)
+
+    put(Mapped, "_current", current)
+
+
+@mutant
+def rows_are_not_locked(put: SetAttribute) -> None:
+    """59"""
+    from sqlalchemy import Select
+
+    put(Select, "with_for_update", lambda query, **how: query)
+
+
+@mutant
+def whose_row_it_is_is_not_asked(put: SetAttribute) -> None:
+    """59"""
+    put(conflicts, "_followed", lambda *what: True)
+
+
+@mutant
+def a_break_is_not_seen(put: SetAttribute) -> None:
+    """59: the row was written by the sync, but from a version that the value has not seen."""
+    original = conflicts._followed
+
+    def followed(base: int | None, row: Any, last: conflicts.Last) -> bool:
+        return original(base, row, last._replace(since=0 if base is not None else None))
+
+    put(conflicts, "_followed", followed)
+
+
+@mutant
+def what_the_sync_has_written_is_others(put: SetAttribute) -> None:
+    """59"""
+    put(conflicts, "_followed", lambda *what: False)
+
+
+@mutant
+def what_follows_a_miss_is_written_over_a_row(put: SetAttribute) -> None:
+    """59"""
+    _decided(put, after_miss=False)
+
+
+@mutant
+def what_has_lost_stays_in_the_cache(put: SetAttribute) -> None:
+    """60"""
+
+    async def nothing(*what: Any) -> None:
+        return None
+
+    put(SyncLoop, "let_go", nothing)
+
+
+@mutant
+def that_it_has_lost_is_forgotten(put: SetAttribute) -> None:
+    """60: who comes after one that was killed does not hear of it."""
+
+    async def known(*what: Any) -> Known:
+        return Known()
+
+    put(Mapped, "_known", known)
