@@ -9,7 +9,7 @@ from cascada import Limits
 from cascada.api.cache import Cache
 from cascada.api.tenant.handle import Tenant
 from cascada.model.loaded import Loaded
-from cascada.model.policy import Policy
+from cascada.model.policy import CachePriority, Policy
 from cascada.testing.clock import ManualClock
 from cascada.testing.flaky import FlakyTier
 from cascada.testing.inside import inside
@@ -96,6 +96,33 @@ async def test_a_load_under_way_is_not_kept_if_anything_that_names_it_was_invali
     assert (await first).value == "old"  # it had asked before
     assert (await second).value == "new"
     assert await kept(mine) == "new"
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [Policy(durable=False), *(Policy(priority=each) for each in CachePriority)],
+    ids=["durable=False", *(each.name for each in CachePriority)],
+)
+async def test_nobody_joins_an_old_load_whose_value_has_no_place_in_the_tier_that_proves_it(
+    make_cache: MakeCache, policy: Policy
+) -> None:
+    """Only the value bears the tag, and that tier is sent no value."""
+    acme = make_cache(policies={"x": policy}).tenant("acme")
+    row = Row("old")
+    row.hold()
+
+    async def fetch() -> Loaded[str]:
+        return Loaded(await row.read(), tags=["news"])
+
+    first = asyncio.create_task(acme.load("x", "1", fetch))
+    await row.being_read()
+    row.value = "new"
+    await acme.invalidate(tag="news")
+    second = asyncio.create_task(acme.load("x", "1", fetch))
+    await turns()
+    row.let_go()
+    assert (await first).value == "old"  # it had asked before
+    assert (await second).value == "new"
 
 
 async def test_an_invalidation_of_something_else_costs_nobody_a_second_load(cache: Cache) -> None:

@@ -76,6 +76,10 @@ async def backfill(
             None if index in refused else items[index].for_tier(tier, entries[index])
             for index in passed
         ]
+        for index, held, stored in zip(passed, leases, sent, strict=True):
+            if stored is None and (value := entries[index]) is not None:
+                # A tier that is no place of the value proves it all the same: by all its names.
+                held.names = value.names
         try:
             verdicts = await tier.fill(leases, sent)
         except TierUnavailable as error:
