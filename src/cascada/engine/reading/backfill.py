@@ -73,13 +73,9 @@ async def backfill(
             continue
         leases = [items[index].leases[tier] for index in passed]
         sent = [
-            None if index in refused else items[index].for_tier(tier, entries[index])
+            None if index in refused else _sent(items[index], tier, entries[index])
             for index in passed
         ]
-        for index, held, stored in zip(passed, leases, sent, strict=True):
-            if stored is None and (value := entries[index]) is not None:
-                # A tier that is no place of the value proves it all the same: by all its names.
-                held.names = value.names
         try:
             verdicts = await tier.fill(leases, sent)
         except TierUnavailable as error:
@@ -101,6 +97,15 @@ async def backfill(
         if index % AT_ONCE == AT_ONCE - 1:
             await asyncio.sleep(0)
     return proven
+
+
+def _sent(item: Item, tier: Tier, entry: Entry | None) -> Entry | None:
+    """What a tier is sent of a value. One that is no place of it proves it all the same, to who has
+    joined its load: by all the names that the value bears."""
+    stored = item.for_tier(tier, entry)
+    if stored is None and entry is not None:
+        item.leases[tier].names = entry.names
+    return stored
 
 
 def _fill_memory(stack: Stack, item: Item, entry: Entry | None) -> bool:
