@@ -48,5 +48,5 @@ def server(tmp_path: Path) -> Iterator[RedisServer]:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """One PostgreSQL, `postgresql://user@host:port`; whoever uses it makes a place of his own."""
-    with postgres_server() as url:
-        yield url
+    with postgres_server() as server:
+        yield server.url

@@ -3,9 +3,9 @@
     python -m tests.chaos.journaled [--tiers sqlite|redis|both] [--sets 10000] [--kills 20]
         [--stops 3] [--redis-kills 5] [--fail-points 5] [--seed 0] [--mutant NAME]
 
-Two processes set, remove and delete keys under a journal's name, and write what it holds to a table
-of an application, each change with its number. They are killed at random moments and at each
-fail-point; stopped for longer than a claim lasts; so is Redis killed (`killed` says what is held).
+Two processes set, remove and delete keys of a `CacheService`, and write what its journal holds to a
+table of an application themselves, each change with its number. `killing` says how they are killed,
+and Redis, and what is held.
 Besides, nothing may be read that is older than what the reader has set, and nothing at all of what
 he has removed.
 """
@@ -13,6 +13,7 @@ he has removed.
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import sys
 import tempfile
@@ -21,22 +22,21 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from cascada import Cache, Limits
+from cascada import Cache, CacheService, Limits
 from cascada.engine.journal import KeptJournal
-from cascada.engine.loading.loaders import Terms
-from cascada.engine.request import Request
 from cascada.engine.writing import journaled
 from cascada.model.errors import InvalidationPending, TierUnavailable
-from cascada.model.keys import Key
-from cascada.model.names import key_name
 from cascada.testing.inside import inside
 from cascada.tiers.capabilities import Change
 from cascada.tiers.guarded_journal import GuardedJournal
 from tests.chaos.__main__ import say
-from tests.chaos.killed import Campaign, Ground, Outcome, asked, tell
+from tests.chaos.killed import Ground
+from tests.chaos.killing import Campaign, Outcome, asked, tell
 from tests.chaos.mutants_journaled import mutants
 
-NAME: Final = "default"
+NAME: Final = "service.default"
+"""What the service's journal is called, and its keys' type."""
+
 CLAIM: Final = 1.0
 """Seconds of a claim, so that what a dead process has claimed is soon written."""
 
@@ -60,33 +60,27 @@ _UPSERT: Final = (
 
 
 class Service:
-    """A process: its cache, and what writes to the application's table."""
+    """A process: its service, and what writes to the application's table."""
 
     def __init__(self, cache: Cache, table: Path) -> None:
+        self.service = CacheService(cache=cache, database=f"sqlite:///{table}")
         self.engine = inside(cache).engine
-        self.kind = self.engine.kinds.of("acme", f"service.{NAME}")
+        self.kind = self.engine.kinds.of("acme", NAME)
         self.table = sqlite3.connect(table, timeout=30, isolation_level=None)
         journal = self.engine.journal(NAME)
         assert journal is not None
         self.journal: KeptJournal = journal
 
-    def _request(self, key: str) -> Request:
-        place = Key("acme", self.kind.data_type, None, None, None, key)
-        return Request(self.kind, (place,), journal=NAME)
-
     async def set(self, key: str, number: int) -> bool:
-        request = self._request(key)
         if number % REMOVES == 0:
-            return await self.engine.set(request, self.journal.removal(request))
-        entry = self.engine.to_be_set(request, number, Terms(86_400))
-        return await self.engine.set(request, entry)
+            return await self.service.delete(key, row=True)
+        return await self.service.set(key, number, ttl=86_400)
 
     async def look(self, key: str, number: int) -> str:
-        request = self._request(key)
         if number % DELETES == 0:
             with suppress(InvalidationPending):  # then nothing is read here before it is told
-                await self.engine.invalidate([key_name(request.key)], strict=False)
-        read = (await self.engine.get(request)).value
+                await self.service.delete(key)
+        read = await self.service.get(key)
         if read is None or (read == number and number % REMOVES and number % DELETES):
             return ""
         return f"{read} is read, {number} was acknowledged"
@@ -148,6 +142,7 @@ class Journaled(Ground):
     async def opened(self, folder: Path, redis: str) -> AsyncGenerator[Service]:
         if self._mutant:
             mutants[self._mutant](setattr)
+        os.environ["CASCADA_TENANT"] = "acme"
         async with self._cache(folder, redis) as cache:
             service = Service(cache, folder / "table.db")
             writing = asyncio.create_task(service.keep_writing())

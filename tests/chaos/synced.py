@@ -3,11 +3,12 @@ written there twice, whoever is killed when.
 
     python -m tests.chaos.synced [--tiers sqlite|redis|both] [--database sqlite|postgresql]
         [--table own|mapped] [--sets 10000] [--kills 50] [--stops 3] [--redis-kills 5]
-        [--fail-points 5] [--seed 0]
+        [--database-kills 5] [--fail-points 5] [--seed 0] [--mutant NAME]
 
 Two processes set keys of a `CacheService`, and sync. Either lies in the journal of SQLite or of a
 durable Redis, and is written to the table that cascada owns, or by a mapping to one with versions.
-A trigger notes each row that is ever written. `killed` says how they are killed, and what is held.
+A trigger notes each row that is ever written. `killing` says how they are killed, PostgreSQL, too,
+and what is held.
 """
 
 from __future__ import annotations
@@ -29,8 +30,10 @@ from cascada.service.sync.entries import Entries
 from cascada.service.sync.tables import Mapped
 from cascada.tiers.guarded_journal import GuardedJournal
 from tests.chaos.__main__ import say
-from tests.chaos.killed import Campaign, Ground, Outcome, asked, tell
-from tests.servers.postgres import postgres_server
+from tests.chaos.killed import Ground
+from tests.chaos.killing import Campaign, Outcome, asked, tell
+from tests.chaos.mutants_synced import mutants
+from tests.servers.postgres import PostgresServer, postgres_server
 
 CLAIM: Final = 1.0
 """Seconds of a claim, so that what a dead process has claimed is soon written."""
@@ -78,18 +81,20 @@ class Syncing:
 
 
 class Synced(Ground):
-    """`argument`: the tiers, "own" or "mapped", and the URL of PostgreSQL or nothing, by commas."""
+    """`argument`: the tiers, "own" or "mapped", the URL of PostgreSQL or nothing, and the mutant
+    that the processes are, by commas."""
 
     def __init__(self, argument: str) -> None:
         self.name = f"tests.chaos.synced:{argument}"
-        self._tiers, self._table, self._url = argument.split(",")
+        self._tiers, self._table, self._url, self._mutant = argument.split(",")
         self.needs_redis = self._tiers != "sqlite"
         self._own = self._table == "own"
         self.fail_points = {
             "put|ack": (GuardedJournal, "put"),
             "claim|write": (GuardedJournal, "claim"),
             "write|COMMIT": (Entries if self._own else Mapped, "write"),
-            "COMMIT|done": (target.Target, "write"),
+            "COMMIT|let go": (target.Target, "write"),
+            "let go|done": (loop.SyncLoop, "let_go"),
             "done|": (GuardedJournal, "done"),
         }
 
@@ -116,6 +121,8 @@ class Synced(Ground):
 
     @asynccontextmanager
     async def opened(self, folder: Path, redis: str) -> AsyncGenerator[Syncing]:
+        if self._mutant:
+            mutants[self._mutant](setattr)
         async with self._service(folder, redis) as service:
             await service.start_sync()
             yield Syncing(service, removes=self._own)
@@ -188,7 +195,9 @@ def campaign(
     kills: int,
     redis_kills: int = 0,
     *,
-    postgres: str = "",
+    postgres: PostgresServer | None = None,
+    database_kills: int = 0,
+    mutant: str = "",
     fail_points: int = 1,
     stops: int = 0,
     processes: int = 2,
@@ -196,9 +205,10 @@ def campaign(
     say: Callable[[str], None] = lambda text: None,
 ) -> Outcome:
     with tempfile.TemporaryDirectory(prefix="synced-") as folder:
-        on = Synced(f"{tiers},{table},{postgres}")
-        return Campaign(on, Path(folder), seed, processes, say).run(
-            sets, kills, redis_kills, fail_points, stops
+        url = "" if postgres is None else f"{postgres.url}/postgres"
+        on = Synced(f"{tiers},{table},{url},{mutant}")
+        return Campaign(on, Path(folder), seed, processes, say, postgres).run(
+            sets, kills, redis_kills, fail_points, stops, database_kills
         )
 
 
@@ -208,15 +218,19 @@ def main() -> int:
     parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
     parser.add_argument("--table", choices=["own", "mapped"], default="own")
     parser.add_argument("--stops", type=int, default=3)
+    parser.add_argument("--database-kills", type=int, default=5, help="of PostgreSQL")
+    parser.add_argument("--mutant", choices=[*mutants], default="")
     given = parser.parse_args()
-    with postgres_server() if given.database == "postgresql" else nullcontext("") as server:
+    with postgres_server() if given.database == "postgresql" else nullcontext() as server:
         outcome = campaign(
             given.tiers,
             given.table,
             given.sets,
             given.kills,
             given.redis_kills,
-            postgres=f"{server}/postgres" if server else "",
+            postgres=server,
+            database_kills=given.database_kills,
+            mutant=given.mutant,
             fail_points=given.fail_points,
             stops=given.stops,
             seed=given.seed,

@@ -29,7 +29,8 @@ from cascada.tiers.contract import Found
 from cascada.tiers.redis.journal import RedisJournal
 from cascada.tiers.sqlite.tier import SqliteTier
 from tests.chaos.__main__ import say
-from tests.chaos.killed import Campaign, Ground, Outcome, asked, tell
+from tests.chaos.killed import Ground
+from tests.chaos.killing import Campaign, Outcome, asked, tell
 
 CLAIM: Final = 1.0
 """Seconds of a claim, so that what a dead process has claimed is soon written."""

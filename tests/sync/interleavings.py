@@ -294,7 +294,7 @@ def _all(given: argparse.Namespace, folder: Path) -> int:
     if given.database == "sqlite":
         return walk(f"sqlite:///{folder / 'app.db'}")
     with postgres_server() as server:
-        return walk(f"{server}/postgres")
+        return walk(f"{server.url}/postgres")
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=30)
     given = parser.parse_args()
     with postgres_server() as server, tempfile.TemporaryDirectory() as folder:
-        return asyncio.run(outage(server, Path(folder), given.seconds))
+        return asyncio.run(outage(server.url, Path(folder), given.seconds))
 
 
 if __name__ == "__main__":
