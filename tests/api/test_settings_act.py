@@ -322,6 +322,17 @@ async def cascada_optimize_every(
 
 
 @acts
+async def cascada_warm_restart(env: pytest.MonkeyPatch, server: RedisServer, folder: Path) -> None:
+    env.setenv("CASCADA_WARM_RESTART", "10")
+    env.setenv("CACHE_DATABASE_URL", str(folder / "c.db"))
+    for wanted in (0, 1):
+        async with Cache.from_env(limits=Limits(op_timeout=10)) as cache:
+            await until(lambda: cache.warm_restart.finished)
+            assert cache.warm_restart.found == wanted
+            await cache.tenant("acme").set("x", "1", "hot")
+
+
+@acts
 async def redis_sync_interval(env: pytest.MonkeyPatch, server: RedisServer, folder: Path) -> None:
     for interval in ("300", "0.02"):
         env.setenv("REDIS_SYNC_INTERVAL", interval)

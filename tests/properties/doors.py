@@ -245,7 +245,7 @@ COVERED: Final[dict[str, dict[str, Any]]] = {
         "degraded_l1_ttl": 1.0, "load_timeout": 1.0, "invalidate_patience": 1.0,
         "on_pending": "warn", "max_loads": 4, "max_loads_per_type": 4, "load_wait": 1.0,
         "compress_over": 4096, "max_value_bytes": 2**20, "self_check": 0.0, "optimize_every": 0.0,
-        "prefetch_budget": 0.5, "eviction": "lru",
+        "prefetch_budget": 0.5, "eviction": "lru", "warm_restart": 100,
     },
     "Cache.bypass": {}, "Cache.get": {}, "Cache.stats": {"tenants": 3}, "Cache.tenant": {},
     "Cache.set_policy": {}, "Tenant.add": {}, "Tenant.delete_many": {},

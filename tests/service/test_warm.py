@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cascada import BadInput, Cache, CacheService, Context, Misuse, WarmProgress
-from cascada.service.usage import Usage
+from cascada.engine.usage import Usage
 from cascada.testing.clock import ManualClock
 from cascada.testing.inside import inside
 from tests.service.conftest import MakeService

@@ -202,6 +202,7 @@ def waited_for() -> None:
         for piece in acme.stream("agent_response", "q1", words):
             assert_type(piece, str)
         assert_type(waiting.stats().total.loads, int)
+        assert_type(waiting.warm_restart.finished, bool)
         acme.set("agent_config")  # type: ignore[call-arg]
         acme.get("agent_config", b"")  # type: ignore[call-overload]
         acme.load("agent_config", "a1", 7)  # type: ignore[call-overload]

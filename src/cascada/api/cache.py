@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from cascada.api.statistics import Statistics
     from cascada.api.sync.faces import SyncCache
     from cascada.api.tenant.handle import Tenant
+    from cascada.engine.warm_restart import WarmRestart
     from cascada.tiers.contract import Tier
     from cascada.tiers.memory.record import Partition, Record
 
@@ -251,6 +252,11 @@ class Cache:
         from cascada.api.statistics import statistics
 
         return await statistics(self._engine, arguments.integer(tenants, "tenants", 0))
+
+    @property
+    def warm_restart(self) -> WarmRestart:
+        """How far what `Limits(warm_restart=)` has noted before the start is in memory again."""
+        return self._engine.restart.progress
 
     def bypass(self) -> AbstractContextManager[None]:
         """`with cache.bypass():` reads go to their sources, past all tiers, and store nothing."""

@@ -160,6 +160,9 @@ VARIABLES: Final[dict[str, Variable]] = {
     "CASCADA_OPTIMIZE_EVERY": _limit(
         "seconds, a number of at least 0 (0 means off)", "optimize_every"
     ),
+    "CASCADA_WARM_RESTART": _limit(
+        "keys, a whole number from 0 (off) to 50000", "warm_restart", int
+    ),
     "CASCADA_MAX_VALUE_BYTES": _limit(
         f"bytes, a whole number up to {LARGEST_VALUE}", "max_value_bytes", int
     ),

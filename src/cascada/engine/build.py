@@ -27,6 +27,7 @@ from cascada.engine.stack import Stack
 from cascada.engine.strategies.ahead import Prefetcher
 from cascada.engine.tasks.limits import LoadLimits
 from cascada.engine.telling.trace import Trace
+from cascada.engine.warm_restart import Restart
 from cascada.engine.write_behind import WriteBehind
 from cascada.model.clock import Clock, SystemClock
 from cascada.model.dependencies import Dependencies
@@ -142,11 +143,18 @@ def build(
     feed = _feed(stack, lower[0], limits.op_timeout, clock) if lower else None
     filing = Filing(stack, options.namespace)
     mover = Mover(stack, limits.optimize_every)
+    noted = _data_of(guarded[::-1], clock)  # the lowest: it is there when the others are away
+    restart = Restart(
+        stack,
+        None if isinstance(noted, MemoryData) else noted,
+        limits.warm_restart or 0 if options.mode == "on" else 0,
+    )
 
     def on_bind() -> None:
         check.settle()
         filing.begin()
         mover.begin()
+        restart.begin()
 
     life = Lifecycle(
         stack,
@@ -155,8 +163,8 @@ def build(
         tuple(each for each in (*lower, data, filing) if isinstance(each, Forgetful)),
         on_bind,
     )
-    mover.life = life
-    return Engine(options, clock, stack, life, check, feed, data, filing, mover)
+    mover.life = restart.life = life
+    return Engine(options, clock, stack, life, check, feed, data, filing, mover, restart)
 
 
 def _seal(options: Options, lower: Sequence[GuardedTier], kinds: Kinds, clock: Clock) -> None:

@@ -35,6 +35,7 @@ from cascada.engine.stack import Stack
 from cascada.engine.streaming import stream
 from cascada.engine.streaming.pieces import MakePieces, Pieces
 from cascada.engine.tasks.callers import begins
+from cascada.engine.warm_restart import Restart
 from cascada.engine.writing import fill, journaled, write
 from cascada.engine.writing.add import add
 from cascada.engine.writing.cascade import Cascade, cascade
@@ -79,6 +80,7 @@ class Engine:
         data: DataStore,
         filing: Filing,
         mover: Mover,
+        restart: Restart,
     ) -> None:
         self.options = options
         self.clock = clock
@@ -88,16 +90,14 @@ class Engine:
         self.feed = feed
         self.filing = filing
         self.mover = mover
+        self.restart = restart
         self._data = data
         self.shared_data = None if isinstance(data, MemoryData) else data  # on its own loop alone
-        self.beside: dict[str, Any] = {}  # of faces: one for all who ask, by a name of their own
-        # What faces have to know: policies, cascades, types that can be decoded to, and where
-        # measurements of the application's own are counted.
+        self.beside: dict[str, Any] = {}  # of faces, by names of their own
         self.kinds = stack.kinds
         self.dependencies = stack.dependencies
         self.declared = stack.codec.declared
         self.trace = stack.trace
-        # Where memory keeps what a prefix of keys stands for, and what it answers at once.
         self.partition_of = stack.memory.records.partition
         self.hits = Hits(stack, life, lambda: self.passing_by)
 

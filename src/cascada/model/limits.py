@@ -70,6 +70,9 @@ class Limits(Checked):
     self_check: how far apart two hits are that are compared with their source (None or 0: none is).
     optimize_every: how far apart moves of entries between tiers are that are made by themselves
         (None or 0: none is; `advanced_cache_manager` makes one when it is asked).
+    warm_restart: of how many values that memory answers with the keys are noted below, once a
+        minute and at close, and read into memory again when the next process starts, in the
+        background and without a loader (None or 0: none; at most 50,000).
     redis_connection_timeout: what a connection may take, in the background.
     redis_socket_timeout: how long a connection may be silent before it is given up.
     redis_max_connections: how many lists and counters use at once, beside the one that all else
@@ -96,6 +99,9 @@ class Limits(Checked):
     prefetch_budget: float = field(0.02, _share)
     self_check: float | None = field(None, or_none(partial(_seconds, zero=True)))
     optimize_every: float | None = field(None, or_none(partial(_seconds, zero=True)))
+    warm_restart: int | None = field(
+        None, or_none(partial(arguments.integer, least=0, most=50_000))
+    )
     redis_connection_timeout: float = field(20.0, _seconds)
     redis_socket_timeout: float = field(5.0, _seconds)
     redis_max_connections: int = field(50, _count)

@@ -21,10 +21,10 @@ from typing import Final
 from cascada.engine.engine import Engine
 from cascada.engine.home.carrying import awaited
 from cascada.engine.kinds import OTHER, Kind
+from cascada.engine.usage import Usage
 from cascada.model.errors import BadInput, CascadaError, CorruptEntry, TierUnavailable, Unanswered
 from cascada.model.keys import quote
 from cascada.service.hours import Hour, Hours
-from cascada.service.usage import Usage
 from cascada.tiers.datastore import DataStore
 
 EACH: Final = 1.0
@@ -101,7 +101,7 @@ class Shared:
             self._process = os.getpid()
             self._untold.clear()
             self._new_keys.clear()
-            self.usage.forget()
+            self.usage.clear()
             self._told = self._counts
 
     @property

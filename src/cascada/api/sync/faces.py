@@ -26,6 +26,7 @@ from cascada.model.ttl import Duration
 
 if TYPE_CHECKING:
     from cascada.api.statistics import Statistics
+    from cascada.engine.warm_restart import WarmRestart
 
 T = TypeVar("T")
 
@@ -64,6 +65,12 @@ class SyncCache(Face[Any]):
             self._asked.set_policy(data_type, policy)
 
         waited(self._life, at_home, "cache.sync.set_policy", "cache.set_policy")
+
+    @property
+    def warm_restart(self) -> WarmRestart:
+        """As `Cache.warm_restart`."""
+        progress: WarmRestart = self._asked.warm_restart
+        return progress
 
     def rotate_keys(self) -> int:
         """As `Cache.rotate_keys`."""
