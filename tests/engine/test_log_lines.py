@@ -9,6 +9,7 @@ import pytest
 
 from cascada import Cache, Limits
 from cascada.model.events import Event
+from cascada.telemetry.throttle import Sampled
 from cascada.testing.clock import ManualClock
 from cascada.testing.inside import inside
 
@@ -135,3 +136,9 @@ async def test_a_burst_of_hits_is_told_together(lines: pytest.LogCaptureFixture)
         await acme.get("plan", "none")
     assert stack.watchers == 0
     assert len(said(lines)) <= 3
+
+
+def test_the_first_of_its_sort_is_told_at_any_time_of_the_clock() -> None:
+    """0.1 s before a moment is not 0.1 s before it, for some moments."""
+    moments = [1568.3 + number / 7 for number in range(200)]
+    assert [Sampled().due("hit", now) for now in moments] == [1] * 200

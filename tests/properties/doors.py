@@ -290,8 +290,8 @@ COVERED: Final[dict[str, dict[str, Any]]] = {
     "tenant_from": {"resolver": same}, "handle_from": {"resolver": same},
     "cached_response": {"tenant": LEFT, "vary": ("Accept",), "max_age": 5.0},
     # Of a cache of its own: what a scrape takes grows with the tenants that were met.
-    "CacheCollector": {"tenants": 2, "data_types": 2},
-    "exposition": {"cache": Cache(), "tenants": 2},
+    "CacheCollector": {"tenants": 2, "data_types": 2, "times_by_type": True},
+    "exposition": {"cache": Cache(), "tenants": 2, "times_by_type": True},
     **{f"{kind}.{name}": {"args": "q", "kwargs": LEFT} for kind in (
         "AsyncCached", "PlainCached", "StreamCached"
     ) for name in ("cache_key", "invalidate", "refresh") if (kind, name) not in WAITING},

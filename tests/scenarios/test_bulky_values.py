@@ -2,6 +2,7 @@
 
 import logging
 import math
+import random
 from datetime import timedelta
 from typing import Any
 
@@ -158,3 +159,29 @@ def test_a_wrong_size_is_refused(wrong: Any) -> None:
         Policy(bulky_bytes=wrong)
     with pytest.raises(InvalidTTL, match=r"Policy\.bulky_ttl is"):
         Policy(bulky_ttl=-1)
+
+
+async def test_a_megabyte_is_bulky_where_nobody_has_said_a_size(
+    clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is told and counted, and lives as long as it was to."""
+    large = random.Random(1).randbytes(2**20 + 1)
+    policies = {
+        "agent_config": Policy(bulky_bytes=2**21), "free": Policy(bulky_bytes=2**40),
+        "cut": Policy(bulky_ttl=30),
+    }  # fmt: skip
+    async with Cache(clock=clock, policies=policies) as cache:
+        acme = cache.tenant("acme")
+        for data_type in ("text", "embedding", *policies):
+            await acme.set(data_type, "1", large, ttl=3600)
+        await acme.set("text", "2", large[: 2**20 - 100], ttl=3600)
+        told = warnings(caplog)
+        found = (await cache.stats()).types
+        assert {name for name, row in found.items() if row.bulky} == {"text", "embedding", "cut"}
+        assert found["text"].bulky == 1
+        assert await acme.ttl("text", "1") == await acme.ttl("embedding", "1") == 3600
+        assert await acme.ttl("cut", "1") == 30
+    assert sorted(line.partition(":")[2].partition(":")[0] for line in told) == [
+        "cut", "embedding", "text",
+    ]  # fmt: skip
+    assert [line.endswith("so it is kept for at most 30") for line in sorted(told)] == [1, 0, 0]

@@ -21,6 +21,7 @@ from cascada.engine.kinds import OTHER, VARIANTS, Kind
 from cascada.model.bills.bill import Bill
 from cascada.model.entry import MEMORY
 from cascada.telemetry.custom import Series
+from cascada.telemetry.latency import NO_TIMES, Times
 
 L = TypeVar("L", bound=Hashable)
 
@@ -52,6 +53,9 @@ class TypeStatistics:
     spent: what sources were asked for, for whatever reason, and took. saved_by: what reads have
     saved that were answered without: "hits" by what a tier had, "replays" by a stream that it had,
     "coalesced" by another caller's load; each is in one of them.
+
+    times: how long answers took that a tier below memory gave, or the "source", by its name: of
+    each data type in `Statistics.types`, of all tenants.
     """
 
     by_tier: Mapping[str, int] = field(default_factory=dict)
@@ -83,6 +87,7 @@ class TypeStatistics:
     prefetch_failed: int = 0
     spent: Bill = field(default_factory=Bill)
     saved_by: Mapping[str, Bill] = field(default_factory=lambda: dict.fromkeys(SAVED_BY, Bill()))
+    times: Mapping[str, Times] = field(default_factory=dict)
 
     @property
     def hits(self) -> int:
@@ -96,6 +101,12 @@ class TypeStatistics:
     def hit_ratio(self) -> float:
         """Hits over hits and misses."""
         return self.hits / self.reads if self.reads else 0.0
+
+    @property
+    def mean_seconds(self) -> float | None:
+        """How long a read waited that memory did not answer at once, in the mean."""
+        waited = self.reads - self.by_tier.get(MEMORY, 0) + self.coalesced
+        return self.answer_seconds / waited if waited else None
 
     @property
     def prefetch_precision(self) -> float | None:
@@ -218,7 +229,7 @@ _ASK = (
     "; say Policy(checkable=False) of what a model makes, since a check asks the source again, and "
     "set CASCADA_SELF_CHECK=10 to compare some"
 )
-_NO_SUMS = ("by_tier", "spent", "saved_by")
+_NO_SUMS = ("by_tier", "spent", "saved_by", "times")
 _SUMS = [each.name for each in fields(TypeStatistics) if each.name not in _NO_SUMS]
 
 
@@ -251,13 +262,25 @@ def counted(engine: Engine, tenants: int = 0) -> Statistics:
     for (tenant, data_type), row in by_both.items():
         of_each.setdefault(tenant, {})[data_type] = row
         by_type.setdefault(data_type, []).append(row)
+    times = _times(engine)
     return Statistics(
         mode,
-        {name: added_up(rows) for name, rows in by_type.items()},
+        {
+            name: replace(added_up(rows), times=times.get(name, {}))
+            for name, rows in by_type.items()
+        },
         tracked=engine.trace.tracked.all(),
         tenants={name: Statistics(mode, types) for name, types in of_each.items()} if named else {},
         trials=_trials(engine.kinds.all()),
     )
+
+
+def _times(engine: Engine) -> dict[str, dict[str, Times]]:
+    """By data type and who answered."""
+    found: dict[str, dict[str, Times]] = {}
+    for (layer, data_type), latency in engine.trace.latencies.all():
+        found.setdefault(data_type, {})[layer] = latency.times
+    return found
 
 
 def _trials(kinds: Sequence[Kind]) -> dict[str, dict[str, TypeStatistics]]:
@@ -310,13 +333,16 @@ def added_up(rows: Sequence[Kind | TypeStatistics]) -> TypeStatistics:
         "replays": Bill.of(replays),
         "coalesced": Bill.of(shared),
     }
+    times: dict[str, Times] = {}
     for row in rows:
         if isinstance(row, TypeStatistics):
             spent += row.spent
+            for name, each in row.times.items():
+                times[name] = times.get(name, NO_TIMES) + each
             for how, bill in row.saved_by.items():
                 saved[how] = saved.get(how, Bill()) + bill
     # A plain dict: `dataclasses.asdict` makes of a Counter another one, which counts its pairs.
-    return TypeStatistics(dict(hits), **sums, spent=spent, saved_by=saved)
+    return TypeStatistics(dict(hits), **sums, spent=spent, saved_by=saved, times=times)
 
 
 def _tokens(bill: Bill) -> int | None:

@@ -29,6 +29,7 @@ from cascada.engine.other_workers import COUNTERS, Others, columns_of, others_of
 from cascada.engine.stack import Stack
 from cascada.model.bills.bill import FIELDS, apart
 from cascada.telemetry.custom import Series
+from cascada.telemetry.latency import Latency
 from cascada.telemetry.makers import maker_of_this
 from cascada.telemetry.named import Named
 
@@ -103,8 +104,7 @@ class Filing:
             kind.__class__ = Kind
             kind.cells, kind.told = NOWHERE, 0
             Counters.__init__(kind)
-        for latency in trace.latencies.values():
-            latency.clear()
+        trace.latencies.clear()
         for names in (trace.done, trace.tier_errors, trace.restarts):
             names.on_change = None
             names.clear()
@@ -162,10 +162,9 @@ class Filing:
         stack, trace = self._stack, self._stack.trace
         self._memory = ledger.row("memory")
         self._up = [ledger.row("up", name) for name in self._tiers]
-        for name, latency in trace.latencies.items():
-            latency.cells = ledger.row("latency", name)
-            latency.cells[:-1] = _doubles(latency.counts)
-            latency.cells[-1] = latency.seconds
+        trace.latencies.on_new = self._file_latency
+        for by, latency in trace.latencies.all():
+            self._file_latency(*by, latency)
         with stack.kinds.lock:  # another thread may meet a type, or count a hit, at this moment
             stack.kinds.on_new = self._file_kind
             for kind in stack.kinds.all():
@@ -190,6 +189,13 @@ class Filing:
             cells[place] = getattr(kind, name)
         for place, tier in enumerate(self._tiers, len(COUNTERS)):
             cells[place] = kind.below.get(tier, 0)
+
+    def _file_latency(self, layer: str, data_type: str, latency: Latency) -> None:
+        cells = self._row("latency", layer, data_type)
+        if cells is not None:
+            latency.cells = cells
+            cells[:-1] = _doubles(latency.counts)
+            cells[-1] = latency.seconds
 
     def _file_named(self, what: str, rows: dict[str, Any], name: str, count: int) -> None:
         if name not in rows:

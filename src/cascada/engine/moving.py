@@ -186,11 +186,8 @@ class Mover:
 
     def _seconds(self) -> dict[str, float]:
         """What an answer of each tier below memory takes; that of memory is next to nothing."""
-        told = {}
-        for name, latency in self._stack.trace.latencies.items():
-            if answers := sum(latency.counts):
-                told[name] = latency.seconds / answers
-        return told
+        layers = self._stack.trace.latencies.by_layer()
+        return {name: mean for name, each in layers.items() if (mean := each.mean) is not None}
 
     async def _wanted(self, most: int, max_bytes: int, each: float) -> list[Wanted]:
         """What was read below, and is there now."""

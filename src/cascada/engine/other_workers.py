@@ -14,7 +14,7 @@ from cascada.engine.kinds import Counters, Kind
 from cascada.model.bills.bill import FIELDS, UNKNOWN, count_in, together
 from cascada.model.policy import Policy
 from cascada.telemetry.custom import Series
-from cascada.telemetry.latency import BOUNDS, Latency
+from cascada.telemetry.latency import BOUNDS, NO_TIMES, REST, Times
 from cascada.tiers.contract import Usage
 
 if TYPE_CHECKING:
@@ -39,13 +39,14 @@ class Others:
     """What the other workers, dead or alive, have counted.
 
     workers: how many live, this one too. group: what tells them from others; "" for one alone.
-    memory: what the live ones hold in memory, together. up: by tier, for how many it is up.
+    latencies: by layer and data type. memory: what the live ones hold in memory, together. up: by
+    tier, for how many it is up.
     """
 
     workers: int = 1
     group: str = ""
     kinds: list[Kind] = field(default_factory=list)
-    latencies: dict[str, Latency] = field(default_factory=dict)
+    latencies: dict[tuple[str, str], Times] = field(default_factory=dict)
     named: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     series: list[Series] = field(default_factory=list)
     memory: Usage | None = None
@@ -78,9 +79,11 @@ def others_of(live: Numbers, dead: Numbers, tiers: Sequence[str]) -> Others:
         if key[0] == "type":
             found.kinds.append(_kind(key[1:], row, tiers))
         elif key[0] == "latency":
-            latency = found.latencies[key[1]] = Latency()
-            *counts, latency.seconds = row
-            latency.counts = [*map(int, counts)]
+            # An older version had one for each layer alone.
+            layer, data_type = (*key[1:], REST)[:2]
+            *counts, seconds = row
+            before = found.latencies.get((layer, data_type), NO_TIMES)
+            found.latencies[layer, data_type] = before + Times(tuple(map(int, counts)), seconds)
         elif key[0] == "series":
             found.series.append(Series(key[1], key[2], key[3], int(row[0]), row[1]))
         elif key[0] == "named":

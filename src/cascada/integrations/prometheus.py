@@ -11,7 +11,7 @@ is tried beside another one, its type has a third label: `variant`, a or b.
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 from weakref import WeakKeyDictionary
@@ -52,15 +52,24 @@ class CacheCollector(Collector):
     """The metrics of one cache, for a registry: `REGISTRY.register(CacheCollector(cache))`.
 
     tenants: how many get a label of their own (0: no `tenant` label). data_types: the same for
-    types. A scrape on the cache's own event loop shows the sizes that `refresh` has fetched last;
-    one from another thread fetches them itself.
+    types. times_by_type: response times bear the label of their data type, too. A scrape on the
+    cache's own event loop shows the sizes that `refresh` has fetched last; one from another thread
+    fetches them itself.
     """
 
-    def __init__(self, cache: Cache, *, tenants: int = 0, data_types: int = 200) -> None:
+    def __init__(
+        self,
+        cache: Cache,
+        *,
+        tenants: int = 0,
+        data_types: int = 200,
+        times_by_type: bool = False,
+    ) -> None:
         arguments.instance(cache, "cache", Cache, "a Cache")
         self._engine = cache._engine
         self._tenants = arguments.integer(tenants, "tenants", 0)
         self._data_types = arguments.integer(data_types, "data_types", 0)
+        self._times_by_type = arguments.flag(times_by_type, "times_by_type")
         self._usage: dict[str, Usage] = {}
         self._backlog: Backlog | None = None
         self._scrapes = Scrapes()
@@ -83,7 +92,7 @@ class CacheCollector(Collector):
 
     def page(self, others: Others, left: dict[str, bytes]) -> list[Metric]:
         """All metrics, with what other workers have counted; see `Filing.scraped`."""
-        scrape = f"{self._tenants} {self._data_types}"
+        scrape = f"{self._tenants} {self._data_types}{' times by type' * self._times_by_type}"
         self._scrapes = Scrapes.of(left.get(scrape))
         metrics = [*self._metrics(others)]
         self._engine.filing.write_bills()
@@ -95,8 +104,11 @@ class CacheCollector(Collector):
         names = self._label_names(kinds)
         rows = counts_by(self._engine, self._labels(kinds, names), others.kinds)
         yield from of_types(rows, names, self._engine)
-        in_memory = sum(row.by_tier[MEMORY] for row in rows.values())
-        yield response_times(self._engine, in_memory, self._scrapes, others)
+        in_memory: Counter[str] = Counter()
+        for (data_type, *_), row in rows.items():
+            in_memory[data_type] += row.by_tier[MEMORY]
+        types = {name: name for name in self._scrapes.types} if self._times_by_type else None
+        yield response_times(self._engine, in_memory, self._scrapes, others, types)
         yield from of_layers(self._engine, self._usage, others)
         yield from of_journal(self._engine, self._backlog, others)
         yield from of_syncs(self._engine)
@@ -177,17 +189,21 @@ class _Page(Collector):
         return self._metrics
 
 
-_collectors: WeakKeyDictionary[Cache, dict[int, CacheCollector]] = WeakKeyDictionary()
+_collectors: WeakKeyDictionary[Cache, dict[tuple[int, bool], CacheCollector]] = WeakKeyDictionary()
 
 
-async def exposition(cache: Cache, *, tenants: int = 0) -> bytes:
-    """All metrics of the cache as text, for a `/metrics` route; its type is CONTENT_TYPE_LATEST."""
+async def exposition(cache: Cache, *, tenants: int = 0, times_by_type: bool = False) -> bytes:
+    """All metrics of the cache as text, for a `/metrics` route; its type is CONTENT_TYPE_LATEST.
+
+    tenants, times_by_type: as of `CacheCollector`.
+    """
     arguments.instance(cache, "cache", Cache, "a Cache")
     tenants = arguments.integer(tenants, "tenants", 0)
     known = _collectors.setdefault(cache, {})
-    if tenants not in known:
-        known[tenants] = CacheCollector(cache, tenants=tenants)
-    collector = known[tenants]
+    by = tenants, arguments.flag(times_by_type, "times_by_type")
+    if by not in known:
+        known[by] = CacheCollector(cache, tenants=tenants, times_by_type=times_by_type)
+    collector = known[by]
     await collector.refresh()
     scraped = cache._engine.filing.scraped()
     # In a thread: the others' counts are in files, and one of them may be reading them, too.

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import accumulate
-from operator import add
 from typing import Final
 
 from msgspec.structs import astuple
@@ -22,45 +21,52 @@ from prometheus_client.metrics_core import (
 )
 
 from cascada.engine.engine import Engine
+from cascada.engine.kinds import OTHER
 from cascada.engine.other_workers import Others
 from cascada.engine.telling.probes import times_of_hits
 from cascada.integrations.prometheus_types import filled
 from cascada.model.entry import MEMORY
-from cascada.telemetry.latency import BOUNDS, Latency
-from cascada.telemetry.scrapes import Scrapes
+from cascada.telemetry.latency import BOUNDS, NO_TIMES, Times
+from cascada.telemetry.scrapes import Label, Scrapes, Timed
 from cascada.tiers.capabilities import Backlog
 from cascada.tiers.contract import Usage
 
-_NOTHING: Final = Latency()
+_BOUNDS: Final = [*map(str, BOUNDS), "+Inf"]
 
 
-def response_times(engine: Engine, hits: int, scrapes: Scrapes, others: Others) -> Metric:
-    """`hits`: in memory, of all workers."""
-    _time_hits(engine, hits - scrapes.timed, scrapes)
-    times_of = HistogramMetricFamily(
-        "cache_response_time_seconds",
-        "How long an answer took, by the layer that gave it (l1: estimated at each scrape).",
-        labels=["layer"],
-    )
-    times = {MEMORY: (scrapes.counts, scrapes.seconds)}
-    for layer, own in engine.trace.latencies.items():
-        more = others.latencies.get(layer, _NOTHING)
-        counts = [*map(add, own.counts, more.counts)]
-        times[layer] = counts, own.seconds + more.seconds
-    bounds = [*map(str, BOUNDS), "+Inf"]
-    for layer, (counts, seconds) in times.items():
-        times_of.add_metric([layer], [*zip(bounds, accumulate(counts), strict=True)], seconds)
-    return times_of
+def response_times(
+    engine: Engine,
+    in_memory: Mapping[str, int],
+    scrapes: Scrapes,
+    others: Others,
+    types: Mapping[str, str] | None,
+) -> Metric:
+    """`in_memory`: hits there, of all workers, by the label of their type. `types`: what each type
+    is called, where each has times of its own."""
+    text = "How long an answer took, by the layer that gave it (l1: estimated at each scrape)."
+    labels = ["layer"] if types is None else ["layer", "data_type"]
+    family = HistogramMetricFamily("cache_response_time_seconds", text, labels=labels)
+    looks = times_of_hits(engine.stack.memory, engine.clock.monotonic)
+    for data_type, hits in in_memory.items() if types is not None else ():
+        timed = scrapes.of_types.setdefault(data_type, Timed())
+        timed.let_stand(looks, hits)
+        _add(family, (MEMORY, data_type), timed)
+    found: dict[Label, Times] = {}
+    if types is None:
+        scrapes.let_stand(looks, sum(in_memory.values()))
+        _add(family, (MEMORY,), scrapes)
+        found |= dict.fromkeys(((layer,) for layer in engine.trace.latencies.names), NO_TIMES)
+    own = ((by, latency.times) for by, latency in engine.trace.latencies.all())
+    for (layer, data_type), times in (*own, *others.latencies.items()):
+        label: Label = (layer,) if types is None else (layer, types.get(data_type, OTHER))
+        found[label] = found.get(label, NO_TIMES) + times
+    for label, times in found.items():
+        _add(family, label, times)
+    return family
 
 
-def _time_hits(engine: Engine, count: int, scrapes: Scrapes) -> None:
-    """Let the times of a few look-ups stand for `count` hits."""
-    times = times_of_hits(engine.stack.memory, engine.clock.monotonic)
-    for index, spent in enumerate(times):
-        share = count * (index + 1) // len(times) - count * index // len(times)
-        scrapes.add(spent, share)
-    if times:
-        scrapes.timed += count  # else they wait for a scrape that finds something to look up
+def _add(family: HistogramMetricFamily, label: Label, times: Times | Timed) -> None:
+    family.add_metric(label, [*zip(_BOUNDS, accumulate(times.counts), strict=True)], times.seconds)
 
 
 def of_layers(engine: Engine, usage_here: Mapping[str, Usage], others: Others) -> Iterator[Metric]:

@@ -28,7 +28,7 @@ COUNTED: Final = {
     "corrupt": "Stored entries that did not decode, and so were misses.",
     "stored": "Values that loads and sets gave to the layers to store.",
     "stored_bytes": "Their encoded bytes, added up.",
-    "bulky": "Stored values over bulky_bytes of their type, which are kept for bulky_ttl.",
+    "bulky": "Stored values over bulky_bytes of their type.",
     "no_room": "Values that a layer had no room for, and others may have.",
     "oversized": "Loaded values over max_value_bytes, which were handed out and not stored.",
     "unstorable": "Loaded values that cannot be stored: their callers alone had them.",

@@ -29,6 +29,10 @@ ContextPart = Literal["agent", "conversation", "collection"]
 CONTEXT_PARTS: Final[tuple[ContextPart, ...]] = get_args(ContextPart)
 
 
+BULKY: Final = 2**20
+"""Stored bytes over which a value is bulky, unless its type's policy says it."""
+
+
 class CachePriority(IntEnum):
     """How willingly an entry is given up: CRITICAL last, LOW first."""
 
@@ -133,8 +137,8 @@ class Policy(Checked):
         before (plain ones), outside of any request; other keys are moved up from the tiers below.
     loader: how a value of the type is loaded where no caller brings a loader: a function of its
         `Key`, async or plain, that needs no request.
-    bulky_bytes: a value whose stored form is larger is counted, warned of, and fresh for bulky_ttl
-        at most (None: no size is too large).
+    bulky_bytes: a value whose stored form is larger is counted and warned of (None: 1 MiB). Where
+        this or bulky_ttl is said, it is fresh for bulky_ttl at most, too.
     codec: of the lists of floats of `embedding` and `vector_store`: "f32" halves their space and
         keeps a relative error of 6e-8, "f64" is exact. All else is exact anyway.
     sources: "required": what was made from nothing that is known is not stored (None: it is).
@@ -196,7 +200,14 @@ class Policy(Checked):
 
     def is_bulky(self, size: int) -> bool:
         """Whether a value of so many stored bytes is larger than it should be."""
-        return self.bulky_bytes is not None and size > self.bulky_bytes
+        return size > (self.bulky_bytes or BULKY)
+
+    @property
+    def bulky_for(self) -> Duration | None:
+        """How long a bulky value is fresh at most; None: as any other, as nobody has said a size
+        for the type."""
+        said = self.bulky_bytes is not None or "bulky_ttl" in self.said
+        return self.bulky_ttl if said else None
 
     def lifetimes(self, ttl: Duration | None, default: float, size: int = 0) -> tuple[float, float]:
         """Seconds that a value of `size` bytes is fresh, and until it is gone; `inf` is never."""
@@ -204,8 +215,8 @@ class Policy(Checked):
         fresh = default if chosen is None else seconds(chosen)
         if self.max_ttl is not None:
             fresh = min(fresh, seconds(self.max_ttl))
-        if self.is_bulky(size):
-            fresh = min(fresh, seconds(self.bulky_ttl))
+        if self.is_bulky(size) and (most := self.bulky_for) is not None:
+            fresh = min(fresh, seconds(most))
         if not (self.stale_for or self.stale_if_error):
             return fresh, fresh
         return fresh, fresh + max(seconds(self.stale_for or 0), seconds(self.stale_if_error or 0))

@@ -6,7 +6,7 @@ Only so are figures that are worked out at a scrape the same whoever is asked, a
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import islice
 
 import msgspec
@@ -17,14 +17,31 @@ Label = tuple[str, ...]
 """The values of a sample's labels."""
 
 
-class Scrapes(msgspec.Struct):
-    """timed: hits in memory that the `counts` (by bucket) and `seconds` stand for. types, tenants,
-    tracked: names that have a label of their own.
-    """
+class Timed(msgspec.Struct):
+    """timed: hits in memory that the `counts` (by bucket) and `seconds` stand for."""
 
     timed: int = 0
     counts: list[int] = msgspec.field(default_factory=lambda: [0] * (len(BOUNDS) + 1))
     seconds: float = 0.0
+
+    def let_stand(self, times: Sequence[float], hits: int) -> None:
+        """Let the times of a few look-ups stand for all the hits that came since, of `hits`."""
+        if not times:
+            return  # they wait for a scrape that finds something to look up
+        count = hits - self.timed
+        for index, seconds in enumerate(times):
+            share = count * (index + 1) // len(times) - count * index // len(times)
+            self.counts[bisect_left(BOUNDS, seconds)] += share
+            self.seconds += seconds * share
+        self.timed = hits
+
+
+class Scrapes(Timed):
+    """Of all hits together; of_types: of each data type, where that is shown. types, tenants,
+    tracked: names that have a label of their own.
+    """
+
+    of_types: dict[str, Timed] = {}
     types: list[str] = []
     tenants: list[str] = []
     tracked: list[str] = []
@@ -39,11 +56,6 @@ class Scrapes(msgspec.Struct):
 
     def left(self) -> bytes:
         return msgspec.msgpack.encode(self)
-
-    def add(self, seconds: float, times: int) -> None:
-        """`times` hits in memory took `seconds` each, as one that was timed."""
-        self.counts[bisect_left(BOUNDS, seconds)] += times
-        self.seconds += seconds * times
 
 
 def first(count: int, known: list[str], names: Iterable[str]) -> dict[str, str]:

@@ -38,13 +38,13 @@ class Sampled:
     EACH: Final = 0.1
 
     def __init__(self) -> None:
-        self._said: dict[str, tuple[float, int]] = {}
+        self._said: dict[str, tuple[float | None, int]] = {}
 
     def due(self, what: str, now: float, count: int = 1) -> int:
         """How many there were since the last one that was told of, if this one is to be; else 0."""
-        last, untold = self._said.get(what, (now - self.EACH, 0))
+        last, untold = self._said.get(what, (None, 0))
         untold += count
-        if now - last < self.EACH:
+        if last is not None and now - last < self.EACH:
             self._said[what] = last, untold
             return 0
         self._said[what] = now, 0

@@ -65,9 +65,8 @@ async def get_cache_analytics() -> Analytics:
     cache = default_cache()
     told = await cache.stats(tenants=0)
     total, engine = told.total, cache._engine
-    spent = {
-        name: (sum(each.counts), each.seconds) for name, each in engine.trace.latencies.items()
-    }
+    layers = engine.trace.latencies.by_layer()
+    spent = {name: (each.answers, each.seconds) for name, each in layers.items()}
     if times := await _times_of_hits(engine):
         in_memory = total.by_tier[MEMORY]
         spent[MEMORY] = in_memory, in_memory * sum(times) / len(times)

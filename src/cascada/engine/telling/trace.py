@@ -22,9 +22,10 @@ from cascada.model.entry import MEMORY, SOURCE, Entry, Hit, Miss
 from cascada.model.events import Event, EventKind, Observer
 from cascada.model.keys import Key
 from cascada.model.names import tenant_of
+from cascada.model.policy import BULKY
 from cascada.telemetry.custom import Tracked
 from cascada.telemetry.heat import Heat
-from cascada.telemetry.latency import Latency
+from cascada.telemetry.latency import Latencies
 from cascada.telemetry.named import Named
 from cascada.telemetry.throttle import Warned
 from cascada.tiers.contract import Filled, Outcome
@@ -59,7 +60,7 @@ class Trace(TierTrace):
         self.done = Named()
         self.restarts = Named()
         self.tracked = Tracked()
-        self.latencies = {name: Latency() for name in (*tiers, SOURCE)}
+        self.latencies = Latencies((*tiers, SOURCE))
         self.heat: Heat[Key] = Heat()
         self._broken: set[int] = set()
         self._told: set[str] = set()
@@ -96,7 +97,7 @@ class Trace(TierTrace):
         """A read of the slow path got its answers, or none. `timed`: what they would have saved is
         counted by itself, once their sources have been asked as well."""
         self.mind_level()
-        below: dict[str, int] = {}
+        below: dict[tuple[str, str], int] = {}
         for request, answer in zip(requests, answers, strict=True):
             kind = request.kind
             kind.answer_seconds += seconds
@@ -119,9 +120,10 @@ class Trace(TierTrace):
                 continue
             else:
                 kind.misses += 1
-            below[tier] = below.get(tier, 0) + 1
-        for name, times in below.items():
-            self.latencies[name].add(seconds, times)
+            by = tier, kind.data_type
+            below[by] = below.get(by, 0) + 1
+        for (name, data_type), times in below.items():
+            self.latencies.add(name, data_type, seconds, times)
         if self.observers:
             self._tell(requests, answers, seconds)
 
@@ -269,9 +271,11 @@ class Trace(TierTrace):
         if not policy.is_bulky(size):
             return
         kind.bulky += 1
-        why = f"{size} bytes, over bulky_bytes={policy.bulky_bytes}"
+        why = f"{size} bytes, over bulky_bytes={policy.bulky_bytes or BULKY}"
         if self._warned.due(key, now):
-            logger.warning("%s has %s, so it is kept for at most %s", key, why, policy.bulky_ttl)
+            most = policy.bulky_for
+            kept = "" if most is None else f", so it is kept for at most {most}"
+            logger.warning("%s has %s%s", key, why, kept)
         self._emit("bulky", kind, key, detail=why)
 
     def _tell_unreached(self, key: Key) -> None:
