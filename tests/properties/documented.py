@@ -46,6 +46,7 @@ DOCUMENTED: Final[dict[str, dict[str, Any]]] = {
     "CacheService.start_alerts": {
         "rules": [AlertRule("errors", 1)], "on_alert": print, "every": 60.0,
     },
+    "CacheService.open_row": {"key": "k1", "data": b'"7"'},
     "CacheService.sync_set_aside": {"most": 9}, "CacheService.sync_retry": {"keys": ["k1"]},
     "Mapping": {
         "prefix": "p:", "table": "t", "columns": ["a"], "version_column": "v", "key_column": "k",

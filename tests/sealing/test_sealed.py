@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from cascada import Cache, Policy
+from cascada.codecs.envelope import digest_of
 from cascada.model.entry import Codec, Entry
 from cascada.model.errors import BadInput, CorruptEntry
 from cascada.testing.inside import inside
@@ -330,3 +331,33 @@ async def test_the_seal_itself_is_bound_to_its_place(make: Make) -> None:
     entry.codec = Codec.EXTENDED
     with pytest.raises(CorruptEntry):
         await sealing.open(t.key("doc", "1"), entry)
+
+
+async def test_who_reads_a_store_cannot_try_what_a_set_is_about_to_store(
+    make: Make, redis_server: RedisServer
+) -> None:
+    """The token of a HOLD is a digest, so that equal sets share it: of a small value without a key
+    it would tell all."""
+    here = make()
+    t, stack = here.tenant("acme"), inside(here).stack
+    await t.set("doc", "1", MARKER)
+    entry = Entry(b"\x07")
+    plain, told = digest_of(entry), digest_of(entry)[:12]
+    for tier in stack.lower:
+        leases = [
+            (await tier.lease([t.key("doc", each)], [None], force=True, digests=[plain]))[0]
+            for each in ("2", "2", "3")
+        ]
+        (shown,) = await tier.lease([t.key("open", "1")], [None], force=True, digests=[plain])
+        if not isinstance(shown.token, bytes):  # a database has none
+            continue
+        assert shown.token.startswith(told)
+        tokens = [each.token[: len(told)] for each in leases]
+        assert told not in tokens
+        assert tokens[0] == tokens[1], "equal values of a key share one"
+        stored = [redis_server.say("GET", key) for key in held(redis_server)]
+        assert [told in each for each in stored].count(True) == 1, "that of the open one"
+
+
+def held(server: RedisServer) -> list[str]:
+    return [key for key in server.say("KEYS", "*:l:*").decode().split("\r\n") if ":l:" in key]

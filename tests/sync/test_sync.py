@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import logging
 import re
 
@@ -224,17 +223,3 @@ async def test_in_memory_alone_nothing_is_promised() -> None:
         assert await service.sync_set_aside() == []
         assert not await service.delete("a", row=True)
         assert await service.get("a") is None
-
-
-async def test_what_is_sensitive_is_in_no_table_of_cascada_in_the_clear(
-    make: Make, database: Database
-) -> None:
-    keys = "a:" + base64.b64encode(bytes(range(32))).decode()
-    service = make(keys=keys, encrypt="all")
-    assert await service.set("a", {"word": "PLAIN"})
-    assert (await service.sync_now()).written == 1
-    own = "cascada.service_entries" if database.kind == "postgresql" else "cascada_service_entries"
-    ((value, data),) = await database.ask(f"SELECT value, data FROM {own}")
-    assert value is None
-    assert data
-    assert b"PLAIN" not in bytes(data)

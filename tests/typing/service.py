@@ -40,4 +40,5 @@ async def synced() -> None:
     assert_type(await service.delete("k:1", row=True), bool)
     assert_type(await service.sync_now(), SyncReport)
     assert_type(await service.sync_retry(["k:1"]), int)
+    assert_type(await service.open_row("k:1", b"7"), Any)
     await service.stop_sync()

@@ -53,6 +53,7 @@ from cascada.tiers.guarded_journal import GuardedJournals
 from cascada.tiers.memory.datastore import MemoryData
 from cascada.tiers.memory.tier import MemoryTier
 from cascada.tiers.sealed import SealedTier
+from cascada.tiers.sealed_data import SealedData
 from cascada.tiers.sealing import NO_KEYS, KeepsKeys, Sealing
 
 logger = logging.getLogger("cascada")
@@ -189,7 +190,7 @@ def _seal(options: Options, lower: Sequence[GuardedTier], kinds: Kinds, clock: C
         base.breaker,
         base.timeout,
         namespace=options.namespace,
-        is_sensitive=lambda key: everything or kinds.policy(key.data_type).sensitive,
+        is_sensitive=lambda data_type: everything or kinds.policy(data_type).sensitive,
         clock=clock,
     )
     for tier in lower:
@@ -227,7 +228,8 @@ def _data_of(lower: Sequence[GuardedTier], clock: Clock) -> DataStore:
     """Where lists and counters are kept: by the first shared tier that does, else here."""
     for guarded in lower:
         if isinstance(guarded.tier, KeepsData):
-            return GuardedData(guarded, guarded.tier.data)
+            data = GuardedData(guarded, guarded.tier.data)
+            return data if guarded.sealing is None else SealedData(data, guarded.sealing)
     return MemoryData(clock)
 
 

@@ -45,7 +45,7 @@ class Flag(IntFlag):
     ABSENT = 1  # the loader said that there is nothing
     GENERATOR_ASKED = 2  # ... and so did the generator
     COMPRESSED = 4  # payload is zstd
-    ENCRYPTED = 8  # reserved: payload is AES-GCM
+    ENCRYPTED = 8  # payload is sealed (`codecs.sealing`)
     VERSIONED = 16  # the header holds the writer's version
     COSTED = 32  # before the payload it is said what its load took
     PRIORITY_1 = 64  # with the next one a number: the priority less NORMAL, so that NORMAL is 0

@@ -53,6 +53,19 @@ class Synced:
         loop = self._sync.if_any()
         return 0 if loop is None else await loop.retry(names)
 
+    async def open_row(self, key: Id, data: bytes, *, type: Any = None) -> Any:
+        """The value of a row of `cascada.service_entries` whose column `value` is NULL: of a
+        sensitive type it is in `data`, sealed, for the current tenant and this key alone.
+
+        type: what it is decoded to, as of `get`. CorruptEntry if it does not open here: it is of
+        another key, tenant, service or namespace, or the key that it was sealed with is gone.
+        """
+        name, tenant = arguments.identity(key, "key"), arguments.tenant(current_tenant())
+        given: object = data
+        given = bytes(given) if isinstance(given, memoryview | bytearray) else given
+        given = arguments.instance(given, "data", bytes, "the bytes of the column `data`")
+        return await self._sync.rows().opened(self._sync.key(tenant, name), given, type)
+
     @property
     def sync_task(self) -> Any:
         """The task of the sync; None while it does not run."""

@@ -38,6 +38,7 @@ class SealedTier(GuardedTier):
         digests: Sequence[bytes] = (),
     ) -> list[Lease | Found | Busy]:
         ask = super().lease
+        digests = await self.sealing.digests(keys, digests)
 
         def asked(
             keys: Sequence[Key], seen: Sequence[Seen]

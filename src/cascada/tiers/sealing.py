@@ -92,7 +92,7 @@ class KeepsKeys(Protocol):
 
 class Sealing:
     """`keys`: where the wrapped keys lie, in the tier behind `breaker`, which has `timeout` seconds
-    for a question. `is_sensitive`: which keys' values are sealed."""
+    for a question. `is_sensitive`: of which types the values are sealed."""
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ class Sealing:
         timeout: float,
         *,
         namespace: str,
-        is_sensitive: Callable[[Key], bool],
+        is_sensitive: Callable[[str], bool],
         clock: Clock,
     ) -> None:
         self.ring = ring
@@ -123,7 +123,9 @@ class Sealing:
         wanted = [
             at
             for at, (key, entry) in enumerate(zip(keys, entries, strict=True))
-            if entry is not None and entry.codec != Codec.NOTHING and self.is_sensitive(key)
+            if entry is not None
+            and entry.codec != Codec.NOTHING
+            and self.is_sensitive(key.data_type)
         ]
         sealed = list(entries)
         if wanted:
@@ -204,6 +206,16 @@ class Sealing:
                 given[at] = Busy(ASK_AGAIN) if isinstance(each, Found) else each
         return given
 
+    async def digests(self, keys: Sequence[Key], digests: Sequence[bytes]) -> list[bytes]:
+        """What a tier may know of entries to come: that two of them are equal, and no more."""
+        made = list(digests)
+        for at, (key, digest) in enumerate(zip(keys, digests, strict=bool(digests))):
+            if self.is_sensitive(key.data_type):
+                data_key = await self._key_of(key.tenant, made=True)
+                assert data_key is not None
+                made[at] = data_key.digest(digest)
+        return made
+
     async def touched(self, key: Key, touched: Touched) -> Touched:
         try:
             was = None if touched.was is None else await self.open(key, touched.was)
@@ -222,30 +234,55 @@ class Sealing:
     async def open(self, key: Key, entry: Entry) -> Entry:
         """CorruptEntry if it does not open, or should be sealed and is not."""
         if not entry.flags & _SEALED:
-            if entry.codec not in (Codec.NOTHING, Codec.ASIDE) and self.is_sensitive(key):
+            if entry.codec not in (Codec.NOTHING, Codec.ASIDE) and self.is_sensitive(key.data_type):
                 raise CorruptEntry("a sensitive value is not sealed")
             return entry
         if entry.codec == Codec.ASIDE:  # where it lies, and not the value yet
             return entry
         flags = entry.flags & ~_SEALED
-        place = self._place(key, entry.codec, flags)
-        data_key = await self._key_of(key.tenant)
+        data = await self._unsealed(key.tenant, entry.data, self._place(key, entry.codec, flags))
+        return _with(entry, data, flags)
+
+    async def _unsealed(self, tenant: str, sealed: bytes, place: bytes) -> bytes:
+        data_key = await self._key_of(tenant)
         if data_key is None:
             raise CorruptEntry("a tenant's key is gone, and with it what it has sealed")
         try:
-            data = await _run(data_key.open, entry.data, place)
+            return await _run(data_key.open, sealed, place)
         except CorruptEntry:
             # It may have been replaced by another process, since this one has read it.
-            newer = await self._key_of(key.tenant, older=data_key)
+            newer = await self._key_of(tenant, older=data_key)
             if newer is None or newer is data_key:
                 raise
-            data = await _run(newer.open, entry.data, place)
-        return _with(entry, data, flags)
+            return await _run(newer.open, sealed, place)
 
     def _place(self, key: Key, codec: int, flags: int) -> bytes:
         """What a payload is bound to: where it lies, and how it is read."""
-        parts = (self._namespace, key.text.encode(), bytes((codec, flags & _BOUND)))
+        return self._bound(key.text.encode(), bytes((codec, flags & _BOUND)))
+
+    def _bound(self, *parts: bytes) -> bytes:
+        parts = (self._namespace, *parts)
         return b"".join([len(part).to_bytes(4, "big") + part for part in parts])
+
+    # --- items of lists -----------------------------------------------------------------------
+
+    async def seal_item(self, tenant: str, name: str, item: bytes) -> bytes:
+        """An item as it leaves, which opens in this list alone; TierUnavailable as of `seal`."""
+        data_key = await self._key_of(tenant, made=True)
+        assert data_key is not None
+        return await _run(data_key.seal, item, self._bound(b"list", name.encode(), b""))
+
+    async def open_item(self, tenant: str, name: str, item: bytes) -> bytes:
+        """CorruptEntry if it does not open."""
+        return await self._unsealed(tenant, item, self._bound(b"list", name.encode(), b""))
+
+    async def has_key(self, tenant: str) -> None:
+        """See that the tenant's key is at hand, before something is taken that it opens;
+        TierUnavailable: it cannot be had. A tenant without one has sealed nothing."""
+        try:
+            await self._key_of(tenant)
+        except CorruptEntry as error:
+            raise TierUnavailable(str(error)) from None
 
     # --- keys ---------------------------------------------------------------------------------
 

@@ -28,7 +28,9 @@ class TenantList:
     """One list, by the semantics of Redis: indices from 0, negative ones from the end.
 
     Its items are any values that the cache can store exactly, or of the `type` that was declared;
-    each caller gets his own. A list without items takes no room.
+    each caller gets his own. A list without items takes no room. They are sealed outside of this
+    process if the policy of the list's name is `sensitive`, or all is; one that is not sealed then
+    is a CorruptEntry, and stays where it is.
     """
 
     __slots__ = ("_engine", "_home", "_name", "_type")
@@ -118,13 +120,22 @@ class TenantData(TenantRequests):
 
         `ttl`: it is gone so long after it began, so that the next one begins it anew. Of a counter
         that is there already it changes nothing: one window has one end. BadInput if it would leave
-        64 bits. `metadata` goes to the log, at DEBUG, and nowhere else.
+        64 bits, and for a type that is `sensitive`: Redis adds it up, so it cannot be encrypted.
+        `metadata` goes to the log, at DEBUG, and nowhere else.
         """
         name = counter_text(self.tenant, counter_type, resource_id)
         amount = _int(amount, "amount")
         lasts = arguments.ttl(ttl)
         if lasts == math.inf:
             lasts = None
+        if (
+            self._engine.shared_data is not None
+            and self._engine.kinds.policy(counter_type).sensitive
+        ):
+            raise BadInput(
+                f"the type {counter_type} is sensitive, and a counter is a number that cannot be "
+                "encrypted; count under a type of its own, or keep the number as a value"
+            )
         value = await (await self._engine.data()).increment(name, amount, lasts)
         if metadata is not None:
             self._engine.trace.counted(name, amount, metadata)

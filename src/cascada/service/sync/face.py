@@ -22,6 +22,7 @@ from cascada.service.sync.conflicts import Strategy, strategy
 from cascada.service.sync.loop import SyncLoop
 from cascada.service.sync.mapping import Mapping
 from cascada.service.sync.report import SyncProgress
+from cascada.service.sync.rows import Rows
 from cascada.service.sync.target import ACCEPTED, SCHEMES, Target, is_engine
 from cascada.tiers.sqlite.tier import SqliteTier
 
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 _IN_MEMORY: Final = (
     "this cache is in memory alone, and what is set would be lost before it is written "
     "to a database; give it a `database` (or a `redis`) that keeps it until then"
+)
+_NOT_DURABLE: Final = (
+    "Policy(durable=False) of %s keeps its values out of the cache's database, where what it sets "
+    "would be journaled; leave `durable` out, or give its sync a cache whose journal is in Redis"
 )
 _NO_DATABASE: Final = (
     "there is no database to write to; pass CacheService(database=...) a URL such as "
@@ -78,8 +83,11 @@ class Syncing:
 
     @property
     def journal(self) -> str | None:
-        """What sets are journaled as; None: they are not."""
-        return self._data_type if self._wanted else None
+        """What sets are journaled as; None: they are not. Misuse where its policy forbids it."""
+        if not self._wanted:
+            return None
+        self._see_that_it_lasts(self._engine())
+        return self._data_type
 
     def if_any(self) -> SyncLoop | None:
         """The loop, wherever something can have been journaled."""
@@ -97,6 +105,7 @@ class Syncing:
         if self._known is None or self._known[0] is not engine:
             if not engine.stack.lower:
                 raise Misuse(_IN_MEMORY)
+            self._see_that_it_lasts(engine)
             journal = engine.journal(self._data_type)
             if journal is None:
                 raise Misuse("no tier of this cache keeps a journal; give it a `database`")
@@ -120,6 +129,16 @@ class Syncing:
             self._known = engine, made
         self._wanted = True
         return self._known[1]
+
+    def _see_that_it_lasts(self, engine: Engine) -> None:
+        journals = engine.stack.journals
+        in_database = journals is not None and isinstance(journals.tier.tier, SqliteTier)
+        if in_database and engine.kinds.policy(self._data_type).durable is False:
+            raise Misuse(_NOT_DURABLE % self._data_type)
+
+    def rows(self) -> Rows:
+        """What its rows in cascada's own table say, on the engine that is used now."""
+        return Rows(self._engine())
 
     def _place(self, engine: Engine) -> Any:
         """The database that was given, else the one that is a tier of the cache."""

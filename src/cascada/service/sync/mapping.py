@@ -33,6 +33,8 @@ class Mapping:
     `tenant_column` holds the tenant. A table without one is of one tenant: `tenant`, else
     CASCADA_TENANT; a change of another tenant is set aside.
 
+    The table is the application's: what it says of a sensitive type is written as it is.
+
     `writes=False`: nothing is written. `on_delete`: what `delete(key, row=True)` does to the row;
     "soft" writes the time, or True, into `deleted_column`. `conflicts`: as of the service, for this
     table alone.
