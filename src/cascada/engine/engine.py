@@ -241,11 +241,9 @@ class Engine:
         return stream.load_uncached(self.stack, request, source)
 
     @when_ready
-    async def ttl(self, request: Request) -> float | None:
-        """Seconds until the value of the request's key is no longer fresh; None if none is."""
-        exact = Request(request.kind, request.candidates[:1])
-        answer = await read.find(self.stack, exact)
-        return None if answer is None else max(0.0, answer.entry.fresh_until - self.stack.now())
+    async def find(self, request: Request) -> Answer | None:
+        """What the tiers have of the request's own key, for who asks about it and not for it."""
+        return await read.find(self.stack, Request(request.kind, request.candidates[:1]))
 
     @when_ready
     async def explain(self, request: Request) -> Explanation:

@@ -24,9 +24,10 @@ from cascada.codecs.digest import generate_resource_id_hash
 from cascada.engine.engine import Engine
 from cascada.engine.loading.loaders import Terms
 from cascada.engine.matching import delete_matching
+from cascada.engine.request import Request
 from cascada.engine.writing.journaled import removal
 from cascada.model.door import arguments
-from cascada.model.entry import Hit, Miss
+from cascada.model.entry import Entry, Hit, Miss
 from cascada.model.keys import Id
 from cascada.model.names import type_name
 from cascada.model.ttl import Duration
@@ -199,25 +200,35 @@ class CacheService(Synced, Warmed, Alerting):
         value: Any,
         lasts: float | None,
         *,
-        type: Any = None,
+        type: Any,
         fetched: bool | None,
-        counts: bool = True,
     ) -> bool:
-        """`set`; one that `counts` is an access of the hour."""
         shared = self._shared
         await shared.heard()
-        peak = self._is_peak_now()  # by what was counted before this access, as the document has it
+        # By what was counted before this access, as the document has it.
+        request, stored = self._to_store(handle, name, lasts)
+        request.journal, request.fetched, request.durably = self._sync.journal, fetched, True
+        entry = self._fitting(request, value, stored, type)
+        shared.record(name)
+        return await handle._engine.set(request, entry, stored)
+
+    def _to_store(self, handle: Tenant, name: str, lasts: float | None) -> tuple[Request, Terms]:
+        """What is stored of a key, and how, this hour."""
+        peak = self._is_peak_now()
         self._bound_memory(peak)
-        engine, group = handle._engine, group_of(name)
+        group = group_of(name)
         tags = () if group is None else (self._tag(group),)
         stored = Terms(self._ttl_at(peak) if lasts is None else lasts, tags)
-        wanted = self._types.get(group or "") if type is None else engine.declared(type)
-        request = handle._request(self._data_type, name)
-        request.journal, request.fetched, request.durably = self._sync.journal, fetched, True
-        entry = fitting(engine, request, value, stored, wanted)
-        if counts:
-            shared.record(name)
-        return await engine.set(request, entry, stored)
+        return handle._request(self._data_type, name), stored
+
+    def _fitting(
+        self, request: Request, value: Any, stored: Terms, type: Any = None
+    ) -> Entry | None:
+        """What is to be stored of a value; SerializationError if it does not fit its type."""
+        engine = self._engine
+        group = group_of(request.key.resource_id) or ""
+        wanted = self._types.get(group) if type is None else engine.declared(type)
+        return fitting(engine, request, value, stored, wanted)
 
     async def delete(self, key: Id, *, row: bool = False) -> bool:
         """Remove a key from the cache, in every tier and process; True if it was there.

@@ -97,7 +97,10 @@ class TenantRequests:
 
     async def ttl(self, data_type: str, resource_id: Id) -> float | None:
         """Seconds until the value of this one key is no longer fresh; None if there is none."""
-        return await self._engine.ttl(self._request(data_type, resource_id))
+        found = await self._engine.find(self._request(data_type, resource_id))
+        if found is None:
+            return None
+        return max(0.0, found.entry.fresh_until - self._engine.clock.time())
 
     async def explain(self, data_type: str, resource_id: Id) -> Explanation:
         """Why a read of this value is answered as it is: candidates, tiers, ages, reasons."""
