@@ -293,7 +293,7 @@ def test_a_reader_that_goes_away_early_is_no_error(observed: str, tmp_path: Path
 def test_every_command_is_documented() -> None:
     listed = re.findall(r"^    (\w+) ", cascada("--help").stdout, re.M)
     pages = "".join(path.read_text("utf-8") for path in ROOT.glob("docs/*.md"))
-    assert {"report", "doctor"} <= {*listed}
+    assert {"report", "top", "doctor"} <= {*listed}
     assert all(f"\ncascada {command}" in pages for command in listed)
 
 

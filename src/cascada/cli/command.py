@@ -19,6 +19,12 @@ many of the hits that were compared with their source differed from it at once, 
 Several sources are added up; the page of one of several workers has all of them. The figures are
 there in mode observe, or with CASCADA_SELF_CHECK set."""
 
+_TOP = """\
+What comes first, by data type and tenant: the most hits, misses, bytes given to the tiers, or cost
+(money, else tokens, else seconds of loads), since the services started. Mean and 99th percentile
+are of reads that memory did not answer at once; the second is there if the page has it by type
+(exposition(cache, times_by_type=True)), tenants if it has them (exposition(cache, tenants=50))."""
+
 _DOCTOR = """\
 Looks at what a cache would be made with, as the environment describes it: Redis (connection,
 rights, memory and its policy, latency), the database, memory. Each check says what was found and
@@ -43,6 +49,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="SOURCE",
         help="the URL of a /metrics page, a file that holds one, or - for standard input",
     )
+    of_top = commands.add_parser(
+        "top", help="what is read, missed, stored or paid for most", description=_TOP
+    )
+    of_top.set_defaults(run=_top)
+    of_top.add_argument("sources", nargs="+", metavar="SOURCE", help="as of `cascada report`")
+    of_top.add_argument("--by", choices=("hits", "misses", "bytes", "cost"), default="hits")
+    of_top.add_argument("--per", choices=("type", "tenant", "both"), default="type")
+    of_top.add_argument("-n", type=_count, default=20, metavar="N", dest="most", help="rows (20)")
     of_setups = commands.add_parser(
         "doctor", help="what is wrong with Redis, the database, memory", description=_DOCTOR
     )
@@ -80,6 +94,12 @@ def _report(chosen: argparse.Namespace) -> tuple[str, int]:
     from cascada.cli.pages import report  # needs an extra: `--help` does not
 
     return str(report(chosen.sources)), 0
+
+
+def _top(chosen: argparse.Namespace) -> tuple[str, int]:
+    from cascada.cli.top import top
+
+    return top(chosen.sources, chosen.by, chosen.per, chosen.most), 0
 
 
 def _doctor(chosen: argparse.Namespace) -> tuple[str, int]:

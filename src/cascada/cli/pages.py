@@ -1,4 +1,4 @@
-"""Metrics pages, as cascada exposes them, read from anywhere and made into one report."""
+"""Metrics pages, as cascada exposes them, read from anywhere and added up."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ import urllib.request
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from cascada.api.statistics import Statistics, TypeStatistics, added_up
 from cascada.model.bills.bill import Bill
+from cascada.model.entry import MEMORY
 from cascada.model.errors import BadInput, MissingExtra
+from cascada.telemetry.latency import BOUNDS, Times
 
 try:
     from prometheus_client.parser import text_string_to_metric_families
@@ -40,7 +43,18 @@ Not by `urlsplit`, which shows what it cannot read in its errors."""
 
 _BILLED: Final = ("seconds", "tokens_in", "tokens_out", "tokens_cached", "money", "unpriced")
 
+_TIMES: Final = "cache_response_time_seconds"
+
 _READ: Final = {
+    **dict.fromkeys(
+        (
+            "cache_answer_seconds_total",
+            "cache_bulky_total",
+            "cache_coalesced_total",
+            "cache_stored_total",
+            "cache_stored_bytes_total",
+        )
+    ),
     "cache_hit_total": "layer",
     "cache_miss_total": "layer",
     "cache_differed_total": "after",
@@ -48,18 +62,23 @@ _READ: Final = {
     **{f"cache_saved_{part}_total": "by" for part in _BILLED},
     **{f"cache_spent_{part}_total": None for part in _BILLED},
 }
-"""The counters that a report is made of, and the label of each beside the data type."""
+"""The counters that are read, and the label of each beside data type and tenant."""
 
 Counts = defaultdict[tuple[str, str | None], float]
-"""What a page says of one data type, by counter and label."""
+"""What a page says of one data type of one tenant, by counter and label."""
+
+Whose = tuple[str, str]
+"""A data type, and a tenant: "" where the page has all of them together."""
 
 
 class Page(NamedTuple):
-    """What one page says, of how many workers; those of one `group` all say the same."""
+    """What one page says, of how many workers; those of one `group` all say the same. `times`: of
+    the answers of all layers below memory, by data type, if the page tells them apart."""
 
     group: str
     workers: int
-    rows: dict[str, TypeStatistics]
+    rows: dict[Whose, TypeStatistics]
+    times: dict[str, Times]
 
     @property
     def reads(self) -> int:
@@ -67,9 +86,23 @@ class Page(NamedTuple):
 
 
 def report(sources: Sequence[str]) -> Statistics:
-    """What all these pages say, added up. BadInput for the first that says nothing.
+    """What all these pages say, added up. BadInput for the first that says nothing."""
+    modes, pages = read(sources)
+    types: defaultdict[str, list[TypeStatistics]] = defaultdict(list)
+    for page in pages:
+        for (data_type, _), row in page.rows.items():
+            types[data_type].append(row)
+    return Statistics(
+        modes.pop() if len(modes) == 1 else "mixed",
+        {name: added_up(rows) for name, rows in types.items()},
+        workers=sum(page.workers for page in pages),
+    )
 
-    Of several pages of the same workers the latest counts alone: it is the sum of them.
+
+def read(sources: Sequence[str]) -> tuple[set[str], list[Page]]:
+    """The modes of the caches, and their pages. BadInput for the first that says nothing.
+
+    Of several pages of the same workers the latest is there alone: it is the sum of them.
     """
     modes: set[str] = set()
     pages: dict[str, Page] = {}
@@ -91,26 +124,18 @@ def report(sources: Sequence[str]) -> Statistics:
         of = page.group or f"alone {len(pages)}"
         if of not in pages or page.reads >= pages[of].reads:
             pages[of] = page
-    types: defaultdict[str, list[TypeStatistics]] = defaultdict(list)
-    for page in pages.values():
-        for name, row in page.rows.items():
-            types[name].append(row)
-    return Statistics(
-        modes.pop() if len(modes) == 1 else "mixed",
-        {name: added_up(rows) for name, rows in types.items()},
-        workers=sum(page.workers for page in pages.values()),
-    )
+    return modes, [*pages.values()]
 
 
 def _page(samples: Sequence[Sample]) -> Page:
     told = [each for each in samples if each.name == "cache_workers"]
     group = told[0].labels["group"] if told else ""
-    return Page(group, int(told[0].value) if told else 1, _by_type(samples))
+    return Page(group, int(told[0].value) if told else 1, _rows(samples), _times(samples))
 
 
-def _by_type(samples: Iterable[Sample]) -> dict[str, TypeStatistics]:
-    """One page's figures by data type, whatever other labels they have."""
-    types: defaultdict[str, Counts] = defaultdict(lambda: defaultdict(float))
+def _rows(samples: Iterable[Sample]) -> dict[Whose, TypeStatistics]:
+    """One page's figures by data type and tenant, whatever other labels they have."""
+    found: defaultdict[Whose, Counts] = defaultdict(lambda: defaultdict(float))
     for name, labels, value, *_ in samples:
         if name not in _READ:
             continue
@@ -118,8 +143,34 @@ def _by_type(samples: Iterable[Sample]) -> dict[str, TypeStatistics]:
             raise ValueError(name)
         label = _READ[name]
         # Pages of older versions do not say how it was saved.
-        types[labels["data_type"]][name, label and labels.get(label, "")] += value
-    return {data_type: _row(counts) for data_type, counts in types.items()}
+        whose = labels["data_type"], labels.get("tenant", "")
+        found[whose][name, label and labels.get(label, "")] += value
+    return {whose: _row(counts) for whose, counts in found.items()}
+
+
+def _times(samples: Iterable[Sample]) -> dict[str, Times]:
+    """What a histogram of each data type says: its buckets hold all that took less, too."""
+    upto: defaultdict[str, dict[float, float]] = defaultdict(lambda: defaultdict(float))
+    seconds: defaultdict[str, float] = defaultdict(float)
+    for name, labels, value, *_ in samples:
+        if (
+            not name.startswith(_TIMES)
+            or labels.get("layer") == MEMORY
+            or "data_type" not in labels
+        ):
+            continue
+        if not math.isfinite(value):
+            raise ValueError(name)
+        if name.endswith("_bucket"):
+            upto[labels["data_type"]][float(labels["le"])] += value
+        elif name.endswith("_sum"):
+            seconds[labels["data_type"]] += value
+    found = {}
+    for data_type, counts in upto.items():
+        whole = [int(counts[bound]) for bound in (*BOUNDS, math.inf)]
+        each = tuple(count - before for before, count in pairwise((0, *whole)))
+        found[data_type] = Times(each, seconds[data_type])
+    return found
 
 
 def _row(counts: Counts) -> TypeStatistics:
@@ -135,6 +186,11 @@ def _row(counts: Counts) -> TypeStatistics:
         differed=differed[0],
         differed_1s=differed[1],
         differed_10s=differed[2],
+        answer_seconds=counts["cache_answer_seconds_total", None],
+        bulky=int(counts["cache_bulky_total", None]),
+        coalesced=int(counts["cache_coalesced_total", None]),
+        stored=int(counts["cache_stored_total", None]),
+        stored_bytes=int(counts["cache_stored_bytes_total", None]),
         spent=_bill("spent", counts),
         saved_by={"hits": _bill("saved", counts)},
     )

@@ -1,0 +1,115 @@
+"""`cascada top`: what comes first, by each figure, of types and of tenants."""
+
+import asyncio
+import random
+from pathlib import Path
+
+import pytest
+
+from cascada import Cache, Loaded
+from cascada.cli.command import main
+from cascada.integrations.prometheus import exposition
+from cascada.testing.clock import ManualClock
+from tests.scenarios.row import all_stored
+
+
+async def exposed(**options: object) -> str:
+    """Two tenants: many hits of `agent`, some large `report`s, one dear `answer`."""
+    clock = ManualClock()
+    large = random.Random(1).randbytes(2**20 + 1)
+
+    def slowly(value: object, seconds: float, cost: float | None = None) -> object:
+        def load() -> Loaded[object]:
+            clock.advance(seconds)
+            return Loaded(value, cost=cost)
+
+        return load
+
+    async with Cache(clock=clock) as cache:
+        for tenant, reads in (("acme", 9), ("globex", 2)):
+            handle = cache.tenant(tenant)
+            for _ in range(reads):
+                await handle.load("agent", "a1", slowly("small", 0.01))
+                await all_stored(handle)
+            await handle.load("report", "r1", slowly(large, 0.2))
+            await handle.load("report", "r2", slowly(large, 0.2))
+            await handle.get("nothing", "n")
+        await handle.load("answer", "q", slowly("dear", 4.0, 0.25))
+        return (await exposition(cache, **options)).decode()  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("pages") / "page.txt"
+    path.write_text(asyncio.run(exposed(tenants=9, times_by_type=True)))
+    return path
+
+
+def table(capsys: pytest.CaptureFixture[str], *arguments: object) -> list[dict[str, str]]:
+    assert main(["top", *map(str, arguments)]) == 0
+    headings, *lines = capsys.readouterr().out.splitlines()
+    names = headings.replace("MB stored", "MB").replace("KB each", "KB").replace(" ms", "")
+    names = names.replace("spent s", "seconds").replace("spent money", "money")
+    return [dict(zip(names.split(), line.split(), strict=True)) for line in lines]
+
+
+def test_what_comes_first(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = {by: table(capsys, page, "--by", by)[0] for by in ("hits", "misses", "bytes", "cost")}
+    assert {by: row["type"] for by, row in first.items()} == {
+        "hits": "agent", "misses": "report", "bytes": "report", "cost": "answer",
+    }  # fmt: skip
+    assert (first["hits"]["reads"], first["hits"]["hits"], first["hits"]["ratio"]) == (
+        "11", "9", "0.818",
+    )  # fmt: skip
+    assert (first["bytes"]["MB"], first["bytes"]["KB"], first["bytes"]["bulky"]) == (
+        "4.2", "1048.6", "4",
+    )  # fmt: skip
+    assert (first["cost"]["money"], first["cost"]["seconds"]) == ("0.2500", "4.0")
+    # How long reads waited that memory did not answer.
+    assert first["bytes"]["mean"] == "200.0"
+    assert 100 < float(first["bytes"]["p99"]) <= 250
+    last = table(capsys, page)[1:]
+    assert [row["type"] for row in last] == ["answer", "nothing", "report"], "none has a hit"
+    assert (last[1]["misses"], last[1]["KB"]) == ("2", "-")
+
+
+def test_by_tenant(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    acme, globex = table(capsys, page, "--per", "tenant")
+    assert (acme["tenant"], acme["hits"], acme["mean"]) == ("acme", "8", "102.5")
+    assert (globex["tenant"], globex["hits"], globex["money"]) == ("globex", "1", "0.2500")
+    assert acme["p99"] == "-", "histograms are of types"
+    both = table(capsys, page, "--per", "both", "--by", "misses")
+    assert {(row["type"], row["tenant"]) for row in both} >= {
+        ("report", "acme"), ("report", "globex"), ("answer", "globex"),
+    }  # fmt: skip
+
+
+def test_so_many_rows(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["top", str(page), "-n", "2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4
+    assert lines[-1] == "and 2 more"
+
+
+def test_pages_are_added_up(page: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one, two = table(capsys, page), table(capsys, page, page)
+    assert [int(row["reads"]) for row in two] == [2 * int(row["reads"]) for row in one]
+    assert [row["mean"] for row in two] == [row["mean"] for row in one]
+    assert [row["p99"] for row in two] == [row["p99"] for row in one]
+
+
+def test_a_page_without_tenants_says_how_to_have_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = tmp_path / "plain.txt"
+    plain.write_text(asyncio.run(exposed()))
+    assert main(["top", str(plain), "--per", "tenant"]) == 2
+    assert "exposition(cache, tenants=50)" in capsys.readouterr().err
+    assert {row["p99"] for row in table(capsys, plain)} == {"-"}
+
+
+@pytest.mark.parametrize("wrong", [["-n", "0"], ["--by", "size"], ["--per", "key"], []])
+def test_what_it_does_not_know_it_refuses(wrong: list[str], page: Path) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["top", *([str(page)] if wrong else []), *wrong])
+    assert stopped.value.code == 2
