@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.properties.budget import FACTOR
-from tests.servers.postgres import postgres_server
+from tests.servers.postgres import PostgresServer, postgres_server
 from tests.servers.redis import RedisServer
 
 # The same examples in each run, however slow the machine is; CASCADA_EXAMPLES asks for others.
@@ -46,7 +46,13 @@ def server(tmp_path: Path) -> Iterator[RedisServer]:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """One PostgreSQL, `postgresql://user@host:port`; whoever uses it makes a place of his own."""
+def postgres_process() -> Iterator[PostgresServer]:
+    """One PostgreSQL; whoever uses it makes a place of his own."""
     with postgres_server() as server:
-        yield server.url
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres(postgres_process: PostgresServer) -> str:
+    """Its URL, `postgresql://user@host:port`."""
+    return postgres_process.url

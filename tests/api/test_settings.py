@@ -19,6 +19,7 @@ DOCUMENTED = {
     "REDIS_POOL_TIMEOUT": 30,
     "REDIS_CACHE_TTL": 3600,
     "REDIS_SYNC_INTERVAL": 300,
+    "CASCADA_SYNC_DATABASE": None,
     "CACHE_DATABASE_URL": None,
     "CACHE_ENCRYPTION_KEYS": None,
     "CASCADA_ENCRYPT": "sensitive",
@@ -65,6 +66,8 @@ WRONG = [
     ("REDIS_SOCKET_TIMEOUT", "nan", "is 'nan'", "greater than 0"),
     ("REDIS_POOL_TIMEOUT", "inf", "is 'inf'", "greater than 0"),
     ("REDIS_SYNC_INTERVAL", "5m", "is '5m'", "seconds"),
+    ("CASCADA_SYNC_DATABASE", "mysql://db/app", "begins with mysql://", "postgresql://user@host"),
+    ("CASCADA_SYNC_DATABASE", "app.db", "is not shown", "sqlite:///file.db"),
     ("REDIS_CACHE_TTL", "-5", "is '-5'", "at least 0 (0 means never)"),
     ("REDIS_CACHE_TTL", "1h", "is '1h'", "at least 0 (0 means never)"),
     ("CACHE_DATABASE_URL", "postgresql://db/cache", "begins with postgresql://", "sqlite:///PATH"),
@@ -123,6 +126,7 @@ SECRETS = [
     ("REDIS_URL", "redis://app:hunter2@cache:port"),
     ("CACHE_DATABASE_URL", "postgresql://app:hunter2@db/cache"),
     ("CACHE_ENCRYPTION_KEYS", "k1:hunter2"),
+    ("CASCADA_SYNC_DATABASE", "app:hunter2@db/app"),
     ("REDIS_CACHE_TTL", "redis://app:hunter2@cache:6379/0"),
     ("CASCADA_MODE", "app:hunter2@cache"),
 ]
@@ -213,10 +217,11 @@ def test_the_page_of_variables_says_what_the_list_does() -> None:
     """Each variable that acts has a row with its default, and no other has one."""
     page = (Path(__file__).parents[2] / "docs" / "settings.md").read_text()
     rows = dict(re.findall(r"^\| `([A-Z][A-Z0-9_]+)` \| ([^|]+) \|", page, re.M))
+    apart = ("CASCADA_TENANT", "REDIS_SYNC_INTERVAL", "CASCADA_SYNC_DATABASE")
     acting = {
         name: "none" if each.default is None else str(each.default).removesuffix(".0")
         for name, each in settings.VARIABLES.items()
-        if each.argument is not None or name in ("CASCADA_TENANT", "REDIS_SYNC_INTERVAL")
+        if each.argument is not None or name in apart
     }
     assert {name: shown.strip("`") for name, shown in rows.items()} == acting | {
         "CACHE_EVICTION_POLICY": "ADAPTIVE"  # `Limits` has it in small letters

@@ -9,6 +9,7 @@ import random
 import re
 import signal
 import socket
+import sqlite3
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -347,6 +348,23 @@ async def redis_sync_interval(env: pytest.MonkeyPatch, server: RedisServer, fold
             else:
                 await until(lambda: service.last_sync != first)  # noqa: B023 - as above
             await service.stop_sync()
+
+
+@acts
+async def cascada_sync_database(env: pytest.MonkeyPatch, server: RedisServer, folder: Path) -> None:
+    _is_refused(env, "CASCADA_SYNC_DATABASE", "mysql://db/app")
+    env.setenv("CASCADA_TENANT", "acme")
+    env.setenv("CASCADA_SYNC_DATABASE", f"sqlite:///{folder / 'app.db'}")
+    said = f"sqlite:///{folder / 'given.db'}"
+    async with Cache(database=str(folder / "c.db"), limits=Limits(op_timeout=10)) as cache:
+        for name, database, there in (("a", None, "app.db"), ("b", said, "given.db")):
+            service = CacheService(cache=cache, name=name, database=database)
+            assert await service.set("key", 1)
+            assert (await service.sync_now()).written == 1
+            with sqlite3.connect(folder / there) as app:
+                rows = app.execute("SELECT service FROM cascada_service_entries").fetchall()
+            app.close()
+            assert rows == [(name,)], "arguments go before variables"
 
 
 async def _stored_by_another(server: RedisServer) -> None:

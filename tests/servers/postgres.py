@@ -67,9 +67,9 @@ class PostgresServer:
         """What it has said since it was made."""
         return (self._home / "log").read_text(errors="replace")
 
-    def psql(self, sql: str) -> list[list[str]]:
+    def psql(self, sql: str, database: str = "postgres") -> list[list[str]]:
         """What the program of that name answers: the fields of each row."""
-        command = [str(self._binaries / "psql"), f"{self.url}/postgres", "-XAtF", "\t", "-c", sql]
+        command = [str(self._binaries / "psql"), f"{self.url}/{database}", "-XAtF", "\t", "-c", sql]
         answer = subprocess.run(
             command, capture_output=True, text=True, check=True, cwd=self._home, user=self._user
         )

@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple, get_args
 
 import msgspec
 
-from cascada.api.urls import DATABASE, sqlite_path
+from cascada.api.urls import DATABASE, SYNCED, sqlite_path
 from cascada.model.door import arguments
 from cascada.model.door.secret import Secret, Url, hidden
 from cascada.model.door.wrapping import ACCEPTED, wrapping_keys_given
@@ -104,6 +104,10 @@ VARIABLES: Final[dict[str, Variable]] = {
         _SECONDS,
         lambda text: arguments.seconds(msgspec.convert(text, float, strict=False), "it"),
         default=300,
+    ),
+    "CASCADA_SYNC_DATABASE": Variable(
+        "a URL such as postgresql://user@host/name or sqlite:///file.db",
+        lambda text: _url(text, lambda url: url.scheme in SYNCED),
     ),
     "CACHE_DATABASE_URL": Variable(
         f"the file of an SQLite database, {DATABASE}, which is what this version takes",
@@ -221,6 +225,9 @@ def _shown(name: str, text: str) -> str:
 
 
 _SECRET: Final = frozenset(
-    {"REDIS_URL", "REDIS_PASSWORD", "CACHE_DATABASE_URL", "CACHE_ENCRYPTION_KEYS"}
-)
+    {
+        "REDIS_URL", "REDIS_PASSWORD", "CACHE_DATABASE_URL", "CACHE_ENCRYPTION_KEYS",
+        "CASCADA_SYNC_DATABASE",
+    }
+)  # fmt: skip
 """Whose values are never shown, right or wrong."""

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from cascada.tiers.sqlite.tier import SqliteTier
 
 DATABASE: Final = "sqlite:///PATH (four slashes for an absolute path) or a bare path"
+SYNCED: Final = ("postgresql", "postgres", "sqlite", "postgresql+asyncpg", "sqlite+aiosqlite")
+"""Schemes of the databases that a `CacheService` writes to."""
 SHORTEST_WAIT: Final = 1.0
 LONGEST_WAIT: Final = 600.0
 """Seconds to wait for another process's transaction."""

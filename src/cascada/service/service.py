@@ -71,10 +71,11 @@ class CacheService(Synced, Warmed, Alerting):
     fit its type is refused before it is stored.
 
     database: where the sync writes, PostgreSQL or SQLite, as a URL or as SQLAlchemy's AsyncEngine
-    (None: into the database that is a tier of the cache). mappings: which keys are rows of tables
-    of the application; the others go to `cascada.service_entries`. conflicts: whose a row is that
-    others have changed, "database_wins", "last_write_wins", "cache_wins" or a function of both rows
-    that returns the one to write. on_sync_progress is told after each batch.
+    (None: CASCADA_SYNC_DATABASE, else into the database that is a tier of the cache). mappings:
+    which keys are rows of tables of the application; the others go to `cascada.service_entries`.
+    conflicts: whose a row is that others have changed, "database_wins", "last_write_wins",
+    "cache_wins" or a function of both rows that returns the one to write. on_sync_progress is told
+    after each batch.
 
     `settings` may be changed while it runs (`Settings` says what is there); DEFAULT_TTL begins as
     the default ttl of `cache`, if that says one, else as REDIS_CACHE_TTL.
@@ -96,6 +97,8 @@ class CacheService(Synced, Warmed, Alerting):
     ) -> None:
         if sync_interval is None:
             sync_interval = variables.variable("REDIS_SYNC_INTERVAL")
+        if database is None:
+            database = variables.variable("CASCADA_SYNC_DATABASE")
         self.sync_interval = whole(arguments.seconds(sync_interval, "sync_interval"))
         self.name = given.named(name)
         if cache is not None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary, WeakSet
 
+from cascada.api.urls import SYNCED
 from cascada.engine.engine import Engine
 from cascada.model.door import arguments
 from cascada.model.door.secret import Url, hidden
@@ -23,7 +24,7 @@ from cascada.service.sync.loop import SyncLoop
 from cascada.service.sync.mapping import Mapping
 from cascada.service.sync.report import SyncProgress
 from cascada.service.sync.rows import Rows
-from cascada.service.sync.target import ACCEPTED, SCHEMES, Target, is_engine
+from cascada.service.sync.target import ACCEPTED, Target, is_engine
 from cascada.tiers.sqlite.tier import SqliteTier
 
 if TYPE_CHECKING:
@@ -158,6 +159,6 @@ def _database(given: Any) -> Url | AsyncEngine | None:
     if given is None or is_engine(given):
         return given  # type: ignore[no-any-return]  # as just seen
     url: Url = arguments.secret(hidden(given, Url), "database", ACCEPTED, Url)
-    if url.reveal().partition("://")[0] not in SCHEMES:
+    if url.reveal().partition("://")[0] not in SYNCED:
         raise arguments.refused("database", url, ACCEPTED)
     return url

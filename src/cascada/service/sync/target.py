@@ -47,7 +47,6 @@ _DRIVERS: Final = {
     "postgres": "postgresql+asyncpg",
     "postgresql": "postgresql+asyncpg",
 }
-SCHEMES: Final = (*_DRIVERS, *_DRIVERS.values())
 ACCEPTED: Final = (
     "a URL such as postgresql://user@host/name or sqlite:///file.db, or SQLAlchemy's AsyncEngine"
 )
