@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from cascada.service.sync import conflicts, statements, tables
 from cascada.service.sync.loop import SyncLoop
-from cascada.service.sync.records import Known
 from cascada.service.sync.tables import Mapped
 from tests.chaos.mutants_journaled import Mutant, SetAttribute
 
@@ -107,7 +106,7 @@ def what_has_lost_stays_in_the_cache(put: SetAttribute) -> None:
 def that_it_has_lost_is_forgotten(put: SetAttribute) -> None:
     """60: who comes after one that was killed does not hear of it."""
 
-    async def known(*what: Any) -> Known:
-        return Known()
+    async def unread(*what: Any) -> set[Any]:
+        return set()
 
-    put(Mapped, "_known", known)
+    put(Mapped, "_known", unread)

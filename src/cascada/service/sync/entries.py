@@ -36,6 +36,9 @@ _NUL: Final = "\\u0000"
 class Entries:
     """Of one service in one namespace."""
 
+    at_once: Final = 1000
+    """Rows of one transaction, and one statement: SQLite takes 32,766 values in one."""
+
     def __init__(self, namespace: str, service: str) -> None:
         self._owner = (without_nul(namespace), without_nul(service))
 

@@ -16,17 +16,16 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, Final
-
-import msgspec
+from typing import Any, Final, NamedTuple, TypeVar
 
 from cascada.engine.engine import Engine
 from cascada.engine.home.ready import when_ready
 from cascada.engine.journal import KeptJournal
-from cascada.model.entry import Flag
-from cascada.model.errors import CorruptEntry, TierUnavailable
+from cascada.model.errors import TierUnavailable
 from cascada.model.names import key_name
+from cascada.service.sync.reading import records_of
 from cascada.service.sync.records import (
+    ENDS,
     Conflict,
     Fill,
     Known,
@@ -36,10 +35,10 @@ from cascada.service.sync.records import (
     SyncFailed,
 )
 from cascada.service.sync.report import SyncCounts, SyncProgress, SyncReport, Tally, Unwritable
-from cascada.service.sync.target import Target
+from cascada.service.sync.target import Answer, Target
 from cascada.tiers.capabilities import Backlog, Change
 
-AT_ONCE: Final = 500
+AT_ONCE: Final = 1000
 """Changes that are claimed and written together."""
 
 CLAIM: Final = 30.0
@@ -55,15 +54,37 @@ LOOK_EVERY: Final = 5.0
 DRAIN: Final = 10.0
 """Seconds that stopping waits for what is in the journal; the rest is for whoever comes next."""
 
-TURN_BYTES: Final = 256 * 1024
-"""Of values that are decoded before others have a turn on the event loop."""
-
 LOGGED: Final = 10
 """Changes that were set aside, of one round, that the log names."""
 
-_ENCRYPTED: Final = int(Flag.ENCRYPTED)
+_AWAY: Final = ("connection", "timeout")
+"""Of failures, those that concern all tables."""
 
 logger = logging.getLogger("cascada")
+
+T = TypeVar("T")
+
+
+class _Batch(NamedTuple):
+    """Changes that were claimed together, and what each says; in the end, what came of it."""
+
+    changes: Sequence[Change] = ()
+    said: Sequence[Record | Answer] = ()
+
+    @property
+    def sound(self) -> list[Record]:
+        return [each for each in self.said if isinstance(each, Record)]
+
+    @property
+    def failures(self) -> list[SyncFailed]:
+        """Each once, however many changes it concerns."""
+        failures = {id(each): each for each in self.said if isinstance(each, SyncFailed)}
+        return [*failures.values()]
+
+    def answered(self, answers: Sequence[Answer]) -> _Batch:
+        each_next = iter(answers)
+        said = [next(each_next) if isinstance(each, Record) else each for each in self.said]
+        return self._replace(said=said)
 
 
 class SyncLoop:
@@ -217,15 +238,14 @@ class SyncLoop:
     # --- a round ------------------------------------------------------------------------------
 
     async def _round(self) -> SyncReport:
-        began, tally = self._clock.monotonic(), Tally()
-        held: list[Change] = []
+        began, tally, held = self._clock.monotonic(), Tally(), dict[int, Change]()
         try:
             await self._write_all(tally, held, began)
         except TierUnavailable as error:
             tally.failed(SyncFailed("connection", f"the journal does not answer: {error}"))
         with suppress(TierUnavailable):
             # Held so far: else they would have been the oldest again, and kept all others waiting.
-            await self._journal.release(held)
+            await self._journal.release([*held.values()])
         await self.look()
         seconds = self._clock.monotonic() - began
         report = tally.report(self.service, seconds, self.waiting, self.lag_seconds)
@@ -236,14 +256,61 @@ class SyncLoop:
         self._log(report)
         return report
 
-    async def _write_all(self, tally: Tally, held: list[Change], began: float) -> None:
+    async def _write_all(self, tally: Tally, held: dict[int, Change], began: float) -> None:
+        """While a batch is written, the next is claimed, and the one before it goes from the
+        journal. `held`: what was claimed, and is in the journal still."""
         newest = (await self._journal.backlog()).newest
-        while changes := await self._journal.claim(AT_ONCE, CLAIM):
-            away = await self._write(changes, tally, held)
-            if self._on_progress is not None:
-                await self._progress(tally, began)
-            if away or changes[-1].number > newest:
-                return
+        batch, written = await self._claimed(held), _Batch()
+        while batch.changes:
+            more = batch.changes[-1].number < newest
+            # To the end, all of them: what one raises leaves none behind that nobody waits for.
+            answers, settled, ahead = await asyncio.gather(
+                self._target.write(batch.sound),
+                self._settle(written, tally, held, began),
+                self._claimed(held) if more else _nothing(),
+                return_exceptions=True,
+            )
+            written = batch.answered(_sound(answers))
+            _sound(settled)
+            if any(each.cause in _AWAY for each in written.failures):
+                break
+            batch = _sound(ahead)
+        await self._settle(written, tally, held, began)
+
+    async def _claimed(self, held: dict[int, Change]) -> _Batch:
+        changes = await self._journal.claim(AT_ONCE, CLAIM)
+        # Not by their numbers: a record that is damaged has none.
+        held.update((id(change), change) for change in changes)
+        return _Batch(changes, await records_of(self._engine.stack, changes))
+
+    async def _settle(
+        self, batch: _Batch, tally: Tally, held: dict[int, Change], began: float
+    ) -> None:
+        """Take from the journal what was written, and set aside what can never be."""
+        if not batch.changes:
+            return
+        each = [*zip(batch.changes, batch.said, strict=True)]
+        done = [(change, said) for change, said in each if isinstance(said, ENDS)]
+        for _, outcome in done:
+            tally.count(outcome)
+        await self.let_go([change for change, outcome in done if _is_unread(outcome)])
+        if done:
+            await self._journal.done([change for change, _ in done])
+        for change, _ in done:
+            del held[id(change)]
+        for change, said in each:
+            if isinstance(said, Poison):
+                await self._put_aside(change, said, tally)
+                del held[id(change)]
+        for failure in batch.failures:
+            tally.failed(failure)
+        if self._on_progress is not None:
+            await self._progress(tally, began)
+
+    async def _put_aside(self, change: Change, poison: Poison, tally: Tally) -> None:
+        why = f"{poison.cause}: {poison.sentence}"
+        await self._journal.set_aside(change, why)
+        tally.put_aside(_unwritable(change, why))
 
     async def _progress(self, tally: Tally, began: float) -> None:
         await self.look()
@@ -254,75 +321,6 @@ class SyncLoop:
             self._on_progress(progress)
         except Exception:
             logger.exception("on_progress of the sync of %s failed", self.service)
-
-    async def _write(self, changes: Sequence[Change], tally: Tally, held: list[Change]) -> bool:
-        """One batch; whether the database is away."""
-        records = await self._records(changes)
-        sound = [each for each in records if isinstance(each, Record)]
-        written = iter(await self._target.write(sound))
-        answers = [next(written) if isinstance(each, Record) else each for each in records]
-        done, aside, unread = [], [], []
-        for change, answer in zip(changes, answers, strict=True):
-            if isinstance(answer, SyncFailed):
-                held.append(change)
-            elif isinstance(answer, Poison):
-                aside.append((change, answer))
-            else:
-                tally.count(answer)
-                done.append(change)
-                if _is_unread(answer):
-                    unread.append(change)
-        await self.let_go(unread)
-        if done:
-            await self._journal.done(done)
-        for change, poison in aside:
-            why = f"{poison.cause}: {poison.sentence}"
-            await self._journal.set_aside(change, why)
-            tally.put_aside(_unwritable(change, why))
-        failures = {id(each): each for each in answers if isinstance(each, SyncFailed)}
-        for failure in failures.values():
-            tally.failed(failure)
-        return any(each.cause in ("connection", "timeout") for each in failures.values())
-
-    async def _records(self, changes: Sequence[Change]) -> list[Record | Poison]:
-        records: list[Record | Poison] = []
-        size = 0
-        for change in changes:
-            record = self._record(change)
-            if isinstance(record, Record) and not change.removed:
-                record = await self._sealed(change, record)
-            records.append(record)
-            size += len(change.entry.data) + 1024
-            if size > TURN_BYTES:
-                size = 0
-                await asyncio.sleep(0)
-        return records
-
-    def _record(self, change: Change) -> Record | Poison:
-        key, entry = change.key, change.entry
-        if change.fault:
-            return Poison("constraint", change.fault)
-        value = None
-        if not change.removed:
-            try:
-                value = self._engine.stack.codec.decode(entry.data, entry.codec, entry.flags)
-            except CorruptEntry as error:
-                return Poison("constraint", str(error))
-        return Record(
-            change.number, key.tenant, key.resource_id, value, change.after_miss, change.removed
-        )
-
-    async def _sealed(self, change: Change, record: Record) -> Record:
-        """What is sensitive lies in no table of cascada's in the clear; a mapped one is the
-        application's, which has its own row there."""
-        sealing = next((each.sealing for each in self._engine.stack.lower if each.sealing), None)
-        if sealing is None:
-            return record
-        entry = await sealing.sealed(change.key, change.entry)
-        if not int(entry.flags) & _ENCRYPTED:
-            return record
-        packed = msgspec.msgpack.encode([int(entry.codec), int(entry.flags), entry.data])
-        return msgspec.structs.replace(record, sealed=packed)
 
     async def let_go(self, changes: Sequence[Change]) -> None:
         """Let the cache forget what is not what the database has, in all processes."""
@@ -348,6 +346,17 @@ class SyncLoop:
         some = rows or report.conflicts or report.stale_fills
         level = logging.INFO if some else logging.DEBUG
         logger.log(level, "sync of %s: %d rows in %.2f seconds", name, rows, report.seconds)
+
+
+async def _nothing() -> _Batch:
+    return _Batch()
+
+
+def _sound(ended: T | BaseException) -> T:
+    """What a step has returned; what it has raised is raised here."""
+    if isinstance(ended, BaseException):
+        raise ended
+    return ended
 
 
 def _is_unread(outcome: Outcome) -> bool:

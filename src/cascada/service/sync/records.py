@@ -72,6 +72,9 @@ class Poison(NamedTuple):
     sentence: str
 
 
+ENDS: Final = (Written, Known, Fill, Skipped, Conflict)
+"""Outcomes after which a change goes from the journal."""
+
 Outcome = Written | Known | Fill | Skipped | Conflict | Poison
 
 

@@ -130,8 +130,18 @@ def remember(dialect: Dialect) -> str:
     return f"UPDATE {named(dialect, APPLIED)} SET {changed} WHERE {where}"
 
 
-def known(dialect: Dialect) -> str:
-    """The statement that tells of one key which change was written, and whether it is unread."""
-    marks = ["$1", "$2", "$3", "$4"] if dialect == "postgresql" else ["?"] * 4
-    where = " AND ".join(f"{name} = {mark}" for name, mark in zip(KEY, marks, strict=True))
-    return f"SELECT number, unread FROM {named(dialect, APPLIED)} WHERE {where}"
+def known(
+    dialect: Dialect, owner: tuple[str, str], keys: Sequence[tuple[str, str]]
+) -> tuple[str, tuple[Any, ...]]:
+    """The statement that tells of these keys (tenant and key) which change was written, and whether
+    it is unread, and its arguments."""
+    answers = f"SELECT t.tenant, t.key, t.number, t.unread FROM {named(dialect, APPLIED)} AS t"
+    if dialect == "postgresql":
+        tenants, texts = map(list, zip(*keys, strict=True))
+        here = "t.namespace = $1 AND t.service = $2"
+        asked = "unnest($3::text[], $4::text[]) AS u(tenant, key)"
+        sql = f"{answers}, {asked} WHERE {here} AND t.tenant = u.tenant AND t.key = u.key"
+        return sql, (*owner, tenants, texts)
+    asked = ",".join(["(?,?)"] * len(keys))
+    where = f"namespace = ? AND service = ? AND (tenant, key) IN (VALUES {asked})"
+    return f"{answers} WHERE {where}", (*owner, *[text for key in keys for text in key])

@@ -51,6 +51,10 @@ class Item(NamedTuple):
 class Mapped:
     """The rows of one mapping. `only`: the tenant of a table without a column for it."""
 
+    at_once: Final = 250
+    """Rows of one transaction. They are locked until it ends; and to make its statements takes
+    SQLAlchemy milliseconds, in which nobody else has a turn."""
+
     def __init__(
         self, mapping: Mapping, namespace: str, service: str, strategy: Strategy, only: str | None
     ) -> None:
@@ -63,10 +67,12 @@ class Mapped:
 
     # --- the table ----------------------------------------------------------------------------
 
+    @property
+    def is_found(self) -> bool:
+        return self._table is not None
+
     async def find(self, connection: AsyncConnection) -> None:
-        """Look once which types its columns have. SyncFailed if one is not there."""
-        if self._table is not None:
-            return
+        """Look which types its columns have. SyncFailed if one is not there."""
         from sqlalchemy import MetaData, Table
         from sqlalchemy.exc import NoSuchTableError
 
@@ -163,10 +169,12 @@ class Mapped:
                 await asyncio.sleep(0)
         await self._carry_out(connection, fresh, current, decisions)
         await self._remember(connection, dialect, lasts, decisions)
+        before = [item for item in items if item.owner not in lasts]
+        unread = await self._known(connection, dialect, before)
         return [
             decisions[item.owner].outcome
             if item.owner in decisions
-            else await self._known(connection, dialect, item)
+            else Known(unread=(*item.owner, item.record.number) in unread)
             for item in items
         ]
 
@@ -310,8 +318,13 @@ class Mapped:
         if changed:
             await connection.exec_driver_sql(remember(dialect), changed)
 
-    async def _known(self, connection: AsyncConnection, dialect: Dialect, item: Item) -> Outcome:
-        """Who wrote it may have died before he told the cache that its value is not the row's."""
-        answer = await connection.exec_driver_sql(known(dialect), (*self._owner, *item.owner))
-        found: Any = answer.fetchone()
-        return Known(unread=found is not None and found[0] == item.record.number and bool(found[1]))
+    async def _known(
+        self, connection: AsyncConnection, dialect: Dialect, items: Sequence[Item]
+    ) -> set[tuple[Any, ...]]:
+        """Which of these changes are unread, by key and number: who wrote one may have died before
+        he told the cache that its value is not the row's."""
+        if not items:
+            return set()
+        asked = known(dialect, self._owner, [item.owner for item in items])
+        found: Sequence[Any] = (await connection.exec_driver_sql(*asked)).fetchall()
+        return {(tenant, key, number) for tenant, key, number, unread in found if unread}

@@ -1,8 +1,8 @@
 """The application's database, to which changes are written: PostgreSQL or SQLite, by SQLAlchemy.
 
-`loop` calls it. A batch is written as a whole or not at all, of each table in a transaction of its
-own. Where a row cannot be written the batch is halved until that row is found, so that one bad row
-costs a few statements and sets aside itself alone. It must never say that something is written
+`loop` calls it. A batch is written in parts (`at_once` of a table), each as a whole or not at all.
+Where a row cannot be written the part is halved until that row is found, so that one bad row costs
+a few statements and sets aside itself alone. It must never say that something is written
 before it is committed, and never write without comparing the journal's number.
 
 SQLAlchemy is imported when it is used (the extra `sql`).
@@ -218,7 +218,7 @@ class Target:
 
     async def _written(self, writer: Writer, records: Sequence[Record]) -> list[Answer]:
         answers: list[Answer]
-        if isinstance(writer, Mapped):
+        if isinstance(writer, Mapped) and not writer.is_found:
             try:
                 async with asyncio.timeout(self._patience):
                     async with self._opened().connect() as connection:
@@ -230,7 +230,11 @@ class Target:
         prepared: Sequence[Any] = await writer.prepared(records)
         sound = [place for place, each in enumerate(prepared) if not _is_said(each)]
         answers = [*prepared]
-        for place in await self._halved(writer, sound, prepared, answers):
+        suspects: list[int] = []
+        for start in range(0, len(sound), writer.at_once):
+            part = sound[start : start + writer.at_once]
+            suspects += await self._halved(writer, part, prepared, answers)
+        for place in suspects:
             # Once more, when all others are there: it may need one of them, or have met another
             # process that inserted it.
             await self._halved(writer, [place], prepared, answers)

@@ -17,9 +17,11 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
+
+import msgspec
 
 from cascada.codecs.envelope import unpack
 from cascada.model.entry import Codec, Entry
@@ -27,6 +29,7 @@ from cascada.model.errors import CorruptEntry
 from cascada.model.keys import Key
 from cascada.tiers.capabilities import MOST_BYTES, Backlog, Change, Put, SetAside
 from cascada.tiers.contract import Filled, Lease, Outcome
+from cascada.tiers.deadline import AT_ONCE
 from cascada.tiers.sqlite import writes as fills
 from cascada.tiers.sqlite.chunks import CHUNK
 from cascada.tiers.sqlite.schema import KILLER
@@ -57,7 +60,10 @@ _CLAIM: Final = (
     f"SELECT c.size, {_RECORD} FROM changes c WHERE c.journal = ? AND c.claimed <= ?"
     " ORDER BY c.number LIMIT ?"
 )
-_CLAIMED: Final = "UPDATE changes SET claimed = ? WHERE journal = ? AND number = ?"
+_CLAIMED: Final = (
+    "UPDATE changes SET claimed = ? WHERE journal = ? AND number BETWEEN ? AND ? AND claimed <= ?"
+)
+_RELEASED: Final = "UPDATE changes SET claimed = 0 WHERE journal = ? AND number = ?"
 _OF: Final = (
     f"SELECT {_RECORD} FROM json_each(?) k CROSS JOIN changes c"
     f" ON c.journal = {_ID} AND c.key = k.value"
@@ -67,6 +73,10 @@ _STANDING: Final = (
     f" CROSS JOIN changes e ON e.journal = {_ID} AND e.key = k.value"
     " CROSS JOIN tenants t ON t.id = e.tenant"
     f" WHERE e.put = {int(Put.CHANGE)} AND e.q >= t.floor AND {KILLER} IS NULL"
+)
+_DONE: Final = (
+    "DELETE FROM changes WHERE rowid IN (SELECT c.rowid FROM json_each(?) k CROSS JOIN changes c"
+    " ON c.journal = ? AND c.key = k.value AND c.number = CAST(k.key AS INTEGER)) RETURNING size"
 )
 _GO: Final = (
     "DELETE FROM changes WHERE journal = ? AND key = ? AND (number = ? OR ? = 0) RETURNING size"
@@ -147,12 +157,12 @@ class SqliteJournal:
 
     async def claim(self, most: int, seconds: float) -> list[Change]:
         now = self._options.clock.time
-        return self._changes(
-            await self._writer().run(
-                # The time when it is done: it may have waited for others.
-                lambda c: _claim(c, self._where, most, now(), seconds)
-            )
+        rows = await self._writer().run(
+            # The time when it is done: it may have waited for others.
+            lambda c: _claim(c, self._where, most, now(), seconds),
+            rows=most,
         )
+        return await self._changes(rows)
 
     async def of(self, keys: Sequence[Key]) -> list[Change]:
         return await self._asked(_OF, keys)
@@ -162,7 +172,7 @@ class SqliteJournal:
 
     async def done(self, changes: Sequence[Change]) -> None:
         if changes:
-            them = [(change.key.text, change.number) for change in changes]
+            them = {change.number: change.key.text for change in changes}
             await self._writer().run(lambda c: _done(c, self._where, them), rows=len(them))
 
     async def release(self, changes: Sequence[Change]) -> None:
@@ -176,7 +186,7 @@ class SqliteJournal:
 
     async def aside(self, most: int) -> list[SetAside]:
         rows = await self._reader().run(lambda c: c.execute(_SHOW, (*self._where, most)).fetchall())
-        changes = self._changes([row for _, *row in rows])
+        changes = await self._changes([row for _, *row in rows])
         return [SetAside(change, why) for change, (why, *_) in zip(changes, rows, strict=True)]
 
     async def retry(self, keys: Sequence[Key] | None = None) -> int:
@@ -191,10 +201,15 @@ class SqliteJournal:
         rows = await self._reader().run(
             lambda c: c.execute(statement, (texts, *self._where)).fetchall()
         )
-        return self._changes(rows)
+        return await self._changes(rows)
 
-    def _changes(self, rows: Iterable[Sequence[Any]]) -> list[Change]:
-        return [self._change(*row) for row in rows]
+    async def _changes(self, rows: Sequence[Sequence[Any]]) -> list[Change]:
+        changes: list[Change] = []
+        for start in range(0, len(rows), AT_ONCE):
+            if start:
+                await asyncio.sleep(0)
+            changes += [self._change(*row) for row in rows[start : start + AT_ONCE]]
+        return changes
 
     def _change(self, text: str, number: int, seq: int, put: int, envelope: bytes) -> Change:
         key, after_miss = Key.parse(text), put == Put.AFTER_MISS
@@ -307,18 +322,17 @@ def _claim(
             break
         size += more
         claimed.append(record)
-    connection.executemany(
-        _CLAIMED, [(now + seconds, book.id, number) for _, number, *_ in claimed]
-    )
+    if claimed:
+        (_, first, *_), (_, last, *_) = claimed[0], claimed[-1]
+        # The very ones: nobody else writes within this transaction.
+        connection.execute(_CLAIMED, (now + seconds, book.id, first, last, now))
     return claimed
 
 
-def _done(
-    connection: sqlite3.Connection, where: tuple[str, str], them: Sequence[tuple[str, int]]
-) -> None:
+def _done(connection: sqlite3.Connection, where: tuple[str, str], them: Mapping[int, str]) -> None:
     book = _Book(connection, where)
-    for key, number in them:
-        book.gone(size for (size,) in connection.execute(_GO, (book.id, key, number, 1)).fetchall())
+    text = msgspec.json.encode(them).decode()
+    book.gone(size for (size,) in connection.execute(_DONE, (text, book.id)).fetchall())
     book.save()
 
 
@@ -326,7 +340,7 @@ def _release(
     connection: sqlite3.Connection, where: tuple[str, str], numbers: Sequence[int]
 ) -> None:
     book = _Book(connection, where)
-    connection.executemany(_CLAIMED, [(0.0, book.id, number) for number in numbers])
+    connection.executemany(_RELEASED, [(book.id, number) for number in numbers])
 
 
 def _set_aside(
