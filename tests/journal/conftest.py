@@ -13,6 +13,7 @@ from cascada import Cache, Limits
 from cascada.testing.inside import inside
 from cascada.tiers.redis.tier import RedisTier
 from tests.journal.noting import Noting
+from tests.servers.disk import small_disk as small_disk
 from tests.servers.redis import RedisServer
 
 Make = Callable[..., Noting]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +13,7 @@ from cascada.model.errors import BadInput
 from cascada.testing.inside import inside
 from tests.journal.conftest import Make
 from tests.journal.noting import Noting
+from tests.servers.disk import mount
 from tests.servers.redis import RedisServer
 
 
@@ -166,23 +165,6 @@ async def test_a_redis_that_may_evict_anything_takes_nothing(
     assert not await here.set("a", 1)
     assert not await here.set("b", 1)
     assert len([each for each in caplog.records if "allkeys-lru" in each.message]) == 1
-
-
-def mount(folder: Path, how: str) -> bool:
-    """Whether this user may."""
-    command = ["mount", "-t", "tmpfs", "-o", how, "tmpfs", str(folder)]
-    return not subprocess.run(command, capture_output=True).returncode
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 4 MB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    if not mount(folder, "size=4m"):
-        pytest.skip("this user may mount nothing")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 async def test_on_a_full_disk_a_set_is_false_and_nothing_acknowledged_is_lost(

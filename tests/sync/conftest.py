@@ -14,6 +14,7 @@ from cascada import Cache, CacheService, Limits
 from cascada.service.sync.conflicts import strategy
 from cascada.service.sync.mapping import Mapping, mappings
 from cascada.service.sync.target import Target, opened
+from tests.servers.disk import small_disk as small_disk
 
 
 @dataclass
