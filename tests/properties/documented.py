@@ -35,7 +35,8 @@ DOCUMENTED: Final[dict[str, dict[str, Any]]] = {
     "CacheService": {
         "sync_interval": 60.0, "name": "n", "count": "all", "time_zone": "UTC",
         "types": {"x": str}, "database": "sqlite:///x.db", "mappings": [MAPPING],
-        "conflicts": "cache_wins", "on_sync_progress": print,
+        "conflicts": "cache_wins", "on_sync_progress": print, "warm_on_start": 9, "loader": len,
+        "alerts": [AlertRule("memory", 0.9)], "on_alert": print,
     },
     **{f"CacheService.{name}": {"key": "k1", "fetched": False, "row": False}
        for name in ("delete", "get", "set")},

@@ -29,6 +29,7 @@ async def use() -> None:
     assert_type(await service.warm(["k:1"], loader=len), WarmReport)
     assert_type(await service.warm(top=9, loader=str.upper, on_progress=print), WarmReport)
     assert_type(service.is_peak_hour(9), bool)
+    CacheService(warm_on_start=9, loader=len, alerts=[AlertRule("errors", 1)], on_alert=print)
 
 
 async def synced() -> None:

@@ -25,6 +25,7 @@ from cascada.service.alerts import (
     Window,
     rules_given,
 )
+from cascada.service.starting import AtStart
 from cascada.service.sync.face import Syncing
 
 logger = logging.getLogger("cascada")
@@ -130,6 +131,7 @@ class Alerting:
     name: str
     _data_type: str
     _sync: Syncing
+    _at_start: AtStart
     _watch: Watch | None = None
 
     async def start_alerts(
@@ -142,11 +144,14 @@ class Alerting:
         """Judge these rules every so many seconds from now on, in the place of any before.
 
         on_alert: a plain function that is told of each alert when it begins (`firing`) and when it
-        ends; None: the log is told. The figures are those of all tenants, in this process.
+        ends; None: that of the service, else the log. The figures are those of all tenants, in this
+        process.
         """
         checked = rules_given(rules)
         if on_alert is not None:
             on_alert = arguments.plain_function(on_alert, "on_alert")
+        else:
+            on_alert = self._at_start.on_alert
         every = arguments.seconds(every, "every")
         watch = Watch(
             self.name, self._data_type, self._engine, self._sync, checked, on_alert, every

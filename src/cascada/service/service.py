@@ -32,18 +32,18 @@ from cascada.model.keys import Id
 from cascada.model.names import type_name
 from cascada.model.ttl import Duration
 from cascada.service import given
-from cascada.service.alerting import Alerting
+from cascada.service.alerts import Alert, AlertRule
 from cascada.service.hours import HourlyAccess
 from cascada.service.metrics import CacheMetrics, Counted
 from cascada.service.settings import Settings, whole
 from cascada.service.sharing import EACH, Shared, shared_of
+from cascada.service.started import Started
+from cascada.service.starting import AtStart
 from cascada.service.sync.conflicts import Conflicts
 from cascada.service.sync.face import Syncing
 from cascada.service.sync.mapping import Mapping as TableMapping
 from cascada.service.sync.report import SyncProgress
-from cascada.service.synced import Synced
 from cascada.service.types import fitting
-from cascada.service.warmed import Warmed
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -60,7 +60,7 @@ LONGEST_GROUP: Final = 512
 _GLOB: Final = frozenset("*?[")
 
 
-class CacheService(Synced, Warmed, Alerting):
+class CacheService(Started):
     """Document V's cache service. Making one opens nothing, and needs no tenant and no server.
 
     sync_interval: seconds between two rounds of the sync (None: REDIS_SYNC_INTERVAL, else 300).
@@ -76,6 +76,10 @@ class CacheService(Synced, Warmed, Alerting):
     conflicts: whose a row is that others have changed, "database_wins", "last_write_wins",
     "cache_wins" or a function of both rows that returns the one to write. on_sync_progress is told
     after each batch.
+
+    With its sync begin, and end: warm_on_start: `warm`, by `loader`, of so many of the keys that
+    were read most before (at most 4096), of all tenants in turns, in the background; alerts: rules
+    that are judged every 10 seconds, and on_alert, who is told (None: the log).
 
     `settings` may be changed while it runs (`Settings` says what is there); DEFAULT_TTL begins as
     the default ttl of `cache`, if that says one, else as REDIS_CACHE_TTL.
@@ -94,6 +98,10 @@ class CacheService(Synced, Warmed, Alerting):
         mappings: Sequence[TableMapping] = (),
         conflicts: Conflicts = "database_wins",
         on_sync_progress: Callable[[SyncProgress], None] | None = None,
+        warm_on_start: int | None = None,
+        loader: Callable[[str], Any] | None = None,
+        alerts: Sequence[AlertRule] = (),
+        on_alert: Callable[[Alert], Any] | None = None,
     ) -> None:
         if sync_interval is None:
             sync_interval = variables.variable("REDIS_SYNC_INTERVAL")
@@ -120,6 +128,7 @@ class CacheService(Synced, Warmed, Alerting):
             conflicts=conflicts,
             on_progress=on_sync_progress,
         )
+        self._at_start = AtStart(warm_on_start, loader, alerts, on_alert)
         self._most, self._look_again = 0, 0.0
 
     def __repr__(self) -> str:

@@ -21,7 +21,7 @@ from typing import Final
 from cascada.engine.engine import Engine
 from cascada.engine.home.carrying import awaited
 from cascada.engine.kinds import OTHER, Kind
-from cascada.engine.usage import Usage
+from cascada.engine.usage import Usage, Used
 from cascada.model.errors import BadInput, CascadaError, CorruptEntry, TierUnavailable, Unanswered
 from cascada.model.keys import quote
 from cascada.service.hours import Hour, Hours
@@ -87,6 +87,12 @@ class Shared:
             with suppress(CascadaError):
                 return await self.usage.most(await self._engine.data(), tenant, most)
         return await self.usage.most(None, tenant, most)
+
+    async def most_used_of_all(self, most: int) -> list[Used]:
+        """Those of all tenants, in turns. TierUnavailable if the others' are not known."""
+        if self._engine.shared_data is None:
+            return []
+        return await self.usage.most_of_all(await self._engine.data(), most)
 
     async def tenants(self) -> set[str]:
         """Those of all processes, the first MOST_TENANTS, and this one's."""

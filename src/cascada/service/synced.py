@@ -30,8 +30,9 @@ class Synced:
     async def stop_sync(self) -> None:
         """End the sync, with a last round that takes at most 10 s; what is left stays in the
         journal. Nothing if it does not run."""
-        if self._sync.known is not None:
-            await self._sync.known.stop()
+        loop = self._sync.known
+        if loop is not None and loop.task is not None and not loop.task.done():
+            await loop.stop()
 
     async def sync_now(self) -> SyncReport:
         """Write what waits now; what came of it. What fails is in the report, and not raised."""

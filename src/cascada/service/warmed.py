@@ -25,7 +25,7 @@ MOST_AT_ONCE: Final = 1000
 
 
 class Warmed:
-    """The base of `CacheService`, which says how values are stored."""
+    """A base of `CacheService`, which says how values are stored."""
 
     name: str
     _sync: Syncing
