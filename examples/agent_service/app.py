@@ -18,6 +18,7 @@ from examples.agent_service.database import AlreadyThere, NotThere, unavailable
 from examples.agent_service.embedding import EmbeddingFailed
 from examples.agent_service.routes import (
     agents,
+    campaigns,
     collections,
     conversations,
     executions,
@@ -48,6 +49,7 @@ _ROUTERS: Final = (
     collections.router,
     collections.documents,
     queries.router,
+    campaigns.router,
 )
 _DESCRIPTION: Final = """\
 A multi-tenant service whose agents answer questions from documents, cached with cascada.
@@ -63,6 +65,7 @@ _TAGS: Final = (
     ("collections", "Sets of documents that are searched together."),
     ("documents", "The texts that answers are made from."),
     ("queries", "Questions and answers."),
+    ("campaigns", "Rows that are changed often, and written by the sync."),
     ("operations", "For whoever runs the service."),
 )
 

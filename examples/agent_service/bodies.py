@@ -30,6 +30,7 @@ ConversationId = Annotated[str, _in_a_path("monday")]
 ExecutionId = Annotated[str, _in_a_path("run-1")]
 CollectionId = Annotated[str, _in_a_path("birds")]
 DocumentId = Annotated[str, _in_a_path("cranes")]
+CampaignId = Annotated[str, _in_a_path("spring")]
 MessageId = Annotated[int, Path(ge=1, lt=2**63, examples=[1])]
 
 
@@ -112,6 +113,19 @@ class Documents(BaseModel):
     """Documents to store at once."""
 
     documents: list[NewDocument] = Field(min_length=1, max_length=500)
+
+
+class CampaignBody(BaseModel):
+    """A campaign's fields."""
+
+    name: Line = Field(examples=["Spring"])
+    budget: float = Field(strict=True, ge=0, le=1e12, allow_inf_nan=False, examples=[2500.0])
+
+
+class NewCampaign(CampaignBody):
+    """A campaign to create; without an id it gets one."""
+
+    id: Id = Field(default_factory=new_id, examples=["spring"])
 
 
 class Question(BaseModel):

@@ -108,6 +108,22 @@ class Response(TypedDict):
     tokens: int
 
 
+class Campaign(TypedDict):
+    """Something that is advertised; `version` is of the row that it was read from."""
+
+    id: str
+    name: str
+    budget: float
+    version: int
+
+
+class Cleared(TypedDict):
+    """How many went from the cache; not `exact`: at most so many."""
+
+    cleared: int
+    exact: bool
+
+
 @dataclass(frozen=True, slots=True)
 class VectorStore:
     """All pieces of a collection in one snapshot: row i of `matrix` (float32) embeds `texts[i]`.

@@ -7,6 +7,7 @@ from __future__ import annotations
 from sqlalchemy import (
     BigInteger,
     Column,
+    Double,
     ForeignKeyConstraint,
     Index,
     Integer,
@@ -120,4 +121,15 @@ chunks = Table(
     Column("embedding", LargeBinary, nullable=False),  # float32, little endian
     _belongs_to("documents", "document_id"),
     Index("chunks_of_collection", "tenant_id", "collection_id"),
+)
+
+campaigns = Table(
+    "campaigns",
+    metadata,
+    _tenant(),
+    _id(),
+    Column("name", Text, nullable=False),
+    Column("budget", Double, nullable=False),
+    # Whoever writes the row raises it, as the sync does (campaigns.py).
+    Column("version", Integer, nullable=False),
 )

@@ -7,9 +7,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from cascada import Cache, Price, Tenant, configure, register_conversation_resolver
+from cascada import Cache, CacheService, Price, Tenant, configure, register_conversation_resolver
 from examples.agent_service.answering import DOLLARS_IN, DOLLARS_OUT, LocalStandIn
 from examples.agent_service.caching import POLICIES, CachedReads
+from examples.agent_service.campaigns import ROWS, CampaignService, syncing
 from examples.agent_service.database import Database
 from examples.agent_service.embedding import Embedder, embedder_of
 from examples.agent_service.queries.conversations import ConversationRows
@@ -28,6 +29,7 @@ class Service:
     cache: Cache
     embedder: Embedder
     model: LocalStandIn
+    campaigns: CacheService
 
     @property
     def cached(self) -> bool:
@@ -66,6 +68,11 @@ class TenantService:
         of = self._service
         return Writes(of.cache, self.tenant, of.database, of.embedder)
 
+    @property
+    def campaigns(self) -> CampaignService:
+        of = self._service
+        return CampaignService(of.campaigns, self.tenant, of.database)
+
 
 @asynccontextmanager
 async def open_service(settings: Settings, cache: Cache) -> AsyncIterator[Service]:
@@ -75,6 +82,9 @@ async def open_service(settings: Settings, cache: Cache) -> AsyncIterator[Servic
     """
     database = Database(settings.database_url)
     embedder = embedder_of(settings)
+    campaigns = CacheService(
+        name="campaigns", cache=cache, database=settings.database_url, mappings=[ROWS]
+    )
 
     async def conversations_of(tenant_id: str, agent_id: str) -> list[str]:
         return await ConversationRows(database, tenant_id).ids_of(agent_id)
@@ -83,9 +93,9 @@ async def open_service(settings: Settings, cache: Cache) -> AsyncIterator[Servic
         await database.create_tables()
         configure(cache)
         register_conversation_resolver(conversations_of)
-        async with cache:
+        async with cache, syncing(campaigns):
             model = LocalStandIn(settings.model_latency_ms)
-            yield Service(settings, database, cache, embedder, model)
+            yield Service(settings, database, cache, embedder, model, campaigns)
     finally:
         register_conversation_resolver(None)
         configure(None)

@@ -33,6 +33,8 @@ class Operation:
     creates: bool = False
     unchanged: bool = False
     """Whether it may answer 304: its response is kept whole."""
+    told: bool = False
+    """Whether it says where its answer came from, in the header Cache-Status."""
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -95,7 +97,8 @@ def operations() -> list[Operation]:
             body = content.get("application/json", {}).get("schema")
             creates = method == "put" and "201" in declared["responses"]
             unchanged = "304" in declared["responses"]
-            found.append(Operation(method.upper(), path, body, schemas, creates, unchanged))
+            told = "headers" in declared["responses"].get("200", {})
+            found.append(Operation(method.upper(), path, body, schemas, creates, unchanged, told))
     return found
 
 
@@ -105,7 +108,7 @@ OF_A_RESOURCE = [each for each in OF_A_TENANT if each.ids]
 
 def ids_of(owner: str) -> Ids:
     """One of everything, under ids that only this owner has."""
-    kinds = ("agent", "tool", "conversation", "collection", "document", "execution")
+    kinds = ("agent", "tool", "conversation", "collection", "document", "execution", "campaign")
     return {f"{kind}_id": f"{owner}-{kind}" for kind in kinds}
 
 
@@ -123,6 +126,7 @@ async def furnish(client: httpx.AsyncClient, ids: Ids, text: str) -> Ids:
     await created(client, "/collections", {"id": books, "name": text})
     document = {"id": ids["document_id"], "title": text, "text": f"{text} things are {text}."}
     await created(client, f"/collections/{books}/documents", {"documents": [document]})
+    await created(client, "/campaigns", {"id": ids["campaign_id"], "name": text, "budget": 1})
     return {**ids, "message_id": str(message["id"])}
 
 

@@ -47,6 +47,7 @@ IDS: dict[str, Any] = {
     "execution_id": "run-1",
     "collection_id": "birds",
     "document_id": "cranes",
+    "campaign_id": "spring",
     "message_id": 1,
 }
 DOCUMENT = schemathesis.openapi.from_dict(create_app(Settings()).openapi())
@@ -86,6 +87,7 @@ async def furnish(address: str) -> None:
         await created(client, "/collections", {"id": "birds", "name": "Birds"})
         document = {"id": "cranes", "title": "Cranes", "text": "Cranes migrate in autumn."}
         await created(client, "/collections/birds/documents", {"documents": [document]})
+        await client.post("/campaigns", json={"id": "spring", "name": "Spring", "budget": 2.5})
 
 
 @pytest.mark.parametrize("operation", operations(), ids=str)

@@ -14,11 +14,7 @@ from tests.examples.attack import OF_A_TENANT, Operation, furnish, ids_of, send
 from tests.examples.conftest import Running
 
 READS = ("get", "get_many", "load", "load_many", "peek", "ttl", "explain")
-READING = [
-    operation
-    for operation in OF_A_TENANT
-    if operation.method == "GET" or operation.path.endswith("/query")
-]
+READING = [operation for operation in OF_A_TENANT if operation.told]
 
 
 @pytest.fixture

@@ -39,6 +39,11 @@ async def stats(service: RunningService) -> dict[str, Any]:
             "calls": service.embedder.calls,
             "texts": service.embedder.texts,
         },
+        "campaigns": {
+            "synced": service.campaigns.sync_task is not None,
+            "lag_seconds": service.campaigns.sync_lag,
+            "last_sync": service.campaigns.last_sync,
+        },
         "cache": {"on": service.settings.cache, **cache},
     }
 

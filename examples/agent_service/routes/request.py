@@ -16,6 +16,7 @@ from cascada import Tenant as Handle
 from cascada import track_agent_cache_metrics
 from cascada.integrations.http import cache_status
 from examples.agent_service.caching import CachedReads, Served
+from examples.agent_service.campaigns import CampaignService
 from examples.agent_service.service import Service, TenantService
 from examples.agent_service.writes import Writes
 
@@ -45,6 +46,10 @@ class TenantRequest:
     @property
     def writes(self) -> Writes:
         return self._service.writes
+
+    @property
+    def campaigns(self) -> CampaignService:
+        return self._service.campaigns
 
     @property
     def handle(self) -> Handle:

@@ -259,7 +259,9 @@ class SyncLoop:
     async def _write_all(self, tally: Tally, held: dict[int, Change], began: float) -> None:
         """While a batch is written, the next is claimed, and the one before it goes from the
         journal. `held`: what was claimed, and is in the journal still."""
-        newest = (await self._journal.backlog()).newest
+        # Kept, so that the lag is seen while the database does not answer.
+        self._backlog = await self._journal.backlog()
+        newest = self._backlog.newest
         batch, written = await self._claimed(held), _Batch()
         while batch.changes:
             more = batch.changes[-1].number < newest
