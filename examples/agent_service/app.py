@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse
 from cascada import BadInput, CascadaError, InvalidationPending, MissingExtra
 from cascada.integrations.fastapi import pending_handler
 from examples.agent_service.callers import declared, tenant_of_request
+from examples.agent_service.campaigns import NotKept
 from examples.agent_service.database import AlreadyThere, NotThere, unavailable
 from examples.agent_service.embedding import EmbeddingFailed
 from examples.agent_service.routes import (
@@ -40,6 +41,7 @@ _STATUS: dict[type[Exception], int] = {
     MissingExtra: 501,
     EmbeddingFailed: 502,
     CascadaError: 503,  # too many loads at once
+    NotKept: 503,
 }
 _ROUTERS: Final = (
     agents.router,

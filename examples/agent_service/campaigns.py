@@ -5,8 +5,8 @@ cache, whose journal outlives the process, and from there to its row: many chang
 transaction, and later where the database is away. Others write these rows, too, and raise
 `version`: a change that was made from an older one loses to the row, and the cache forgets it.
 
-Where the cache keeps no journal (it is switched off, in memory alone, or the journal's tier does
-not answer), a change is written at once.
+Where the cache keeps no journal (it is switched off, or in memory alone), a change is written at
+once.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ from examples.agent_service.records import Campaign, Cleared
 PREFIX: Final = "campaign:"
 ROWS: Final = Mapping(PREFIX, "campaigns", ["name", "budget"], "version", tenant_column="tenant_id")
 """Which keys are rows of which table."""
+
+
+class NotKept(Exception):
+    """The journal is full, or does not answer: nothing can be promised."""
 
 
 class CampaignService:
@@ -63,8 +67,9 @@ class CampaignService:
         version = (await self.get_campaign(campaign_id))["version"]
         campaign = Campaign(id=campaign_id, name=name, budget=budget, version=version)
         with self._as_tenant:
-            synced = self._cached.sync_task is not None
-            if synced and await self._cached.set(PREFIX + campaign_id, campaign, fetched=False):
+            if self._cached.sync_task is not None:
+                if not await self._cached.set(PREFIX + campaign_id, campaign, fetched=False):
+                    raise NotKept("the change could not be kept; try again")
                 return campaign
             if not await self._rows.replace(campaign):
                 raise _not_there(campaign_id)

@@ -3,8 +3,8 @@
 It starts a real Redis and the service in three columns of two workers: without a cache, with a TTL
 cache written by hand (by_hand.py), and with cascada. All are driven over HTTP through one workload,
 part by part in turn, so that they meet the same weather, while documents are edited. Every answer
-is judged from outside (compare.py). Then an edit is followed through both workers, Redis is killed,
-and two tenants ask the same (acts.py).
+is judged from outside (compare.py). Then an edit is followed through both workers, campaigns are
+synced to their table (sync_act.py), Redis is killed, and two tenants ask the same (acts.py).
 
 Exit code 0 if no answer of cascada's was wrong, no request failed and the targets hold. Counts
 decide; latency is shown and does not.
@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 from typing import Final
@@ -44,11 +45,13 @@ from examples.agent_service.report import (
     OBSERVABLE,
     Outcome,
     figures,
+    missed_by_sync,
     missed_targets,
     own_account,
     rows,
     summary,
 )
+from examples.agent_service.sync_act import SYNC_INTERVAL, SyncAct, Synced
 from examples.agent_service.workload import WORKERS, Step, steps
 from examples.agent_service.world import COLLECTIONS, DOCUMENTS, TENANTS, World
 
@@ -99,6 +102,7 @@ class _Demo:
         self._chosen = chosen
         self._skews = chosen.skews or SKEWS
         self._texts = standard_library(_TEXTS)
+        self._synced: Synced | None = None
 
     async def run(self) -> int:
         begun = time.perf_counter()
@@ -120,7 +124,10 @@ class _Demo:
                     await self._fill(columns, world)
                     outcomes.append(await self._race(columns, world, skew))
                     if skew == self._skews[-1]:
-                        missed += await self._act(columns, world, redis, namespace)
+                        database = _database_of(Path(folder), COLUMNS[2])
+                        missed += await self._act(columns, world, redis, namespace, database)
+                        outcomes[-1] = replace(outcomes[-1], synced=self._synced)
+                        missed += missed_by_sync(outcomes[-1])
                     missed += _failures(columns)
         return self._conclude(outcomes, missed, time.perf_counter() - begun)
 
@@ -132,14 +139,21 @@ class _Demo:
         kinds = {
             COLUMNS[0]: (SERVICE, {"AGENT_SERVICE_CACHE": "off"}),
             COLUMNS[1]: (BY_HAND, {"REDIS_URL": redis.url}),
-            COLUMNS[2]: (SERVICE, {"REDIS_URL": redis.url, "CASCADA_NAMESPACE": namespace}),
+            COLUMNS[2]: (
+                SERVICE,
+                {
+                    "REDIS_URL": redis.url,
+                    "CASCADA_NAMESPACE": namespace,
+                    "REDIS_SYNC_INTERVAL": SYNC_INTERVAL,
+                },
+            ),
         }
         async with AsyncExitStack() as opened:
 
             async def worker(name: str) -> Client:
                 module, own = kinds[name]
                 environment = {
-                    "DATABASE_URL": f"sqlite:///{folder / name.replace(' ', '-')}.db",
+                    "DATABASE_URL": f"sqlite:///{_database_of(folder, name)}",
                     "AGENT_SERVICE_CACHE": "on",
                     "AGENT_SERVICE_MODEL_LATENCY_MS": str(self._chosen.latency),
                     "AGENT_SERVICE_JWT_SECRET": "",
@@ -210,12 +224,19 @@ class _Demo:
         await column.drive(steps, concurrency=self._chosen.concurrency, rate=self._chosen.rate)
 
     async def _act(
-        self, columns: Sequence[Column], world: World, redis: RedisServer, namespace: str
+        self,
+        columns: Sequence[Column],
+        world: World,
+        redis: RedisServer,
+        namespace: str,
+        database: Path,
     ) -> list[str]:
         chosen = self._chosen
         acts = Acts(world, redis, namespace, *columns)
         terminal.title("An edit, and what goes with it")
         missed = await acts.follow_an_edit()
+        terminal.title("Campaigns, and the table that they are synced to")
+        self._synced = await SyncAct(columns[2], database).play()
         terminal.title("Redis is killed")
         reads = int(chosen.rate * 2)
         alone = list(steps(world, reads, reads + 1, 1.0, SEED))
@@ -260,6 +281,10 @@ def _failures(columns: Sequence[Column]) -> list[str]:
             found += [f"{column.name}: {each}" for each in column.tally.failed[:_SHOWN]]
             found += [f"{column.name}: {each}" for each in column.tally.wrong[:_SHOWN]]
     return found
+
+
+def _database_of(folder: Path, column: str) -> Path:
+    return folder / f"{column.replace(' ', '-')}.db"
 
 
 def _positive(text: str) -> float:

@@ -116,6 +116,10 @@ class Column:
                     self.truth.stored(place, version, stored)
                 self.tally.edits += len(edit.versions)
 
+    async def send(self, request: Request, worker: int) -> None:
+        """Something that is neither read nor edited; what fails is told and counted."""
+        await self._try(worker, request)
+
     async def statistics(self) -> list[dict[str, Any]]:
         """What each worker says of itself."""
         return [(await client.request("GET", "/stats")).json() for client in self._clients]

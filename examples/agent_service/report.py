@@ -8,6 +8,7 @@ from statistics import mean, median
 from typing import Final
 
 from examples.agent_service.drive import Bill, Column
+from examples.agent_service.sync_act import Synced
 
 HIT_RATIO: Final = 0.85
 DB_QUERIES: Final = -0.70
@@ -32,13 +33,14 @@ class Figures:
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """The columns of one race: without a cache, written by hand, with cascada. `observable`: edits
-    that an answer of the first one has shown."""
+    that an answer of the first one has shown. `synced`: of cascada's campaigns, if they were."""
 
     skew: float
     without: Figures
     by_hand: Figures
     cascada: Figures
     observable: int
+    synced: Synced | None = None
 
     @property
     def latency(self) -> float:
@@ -96,6 +98,13 @@ def missed_targets(outcome: Outcome, observable: int = OBSERVABLE) -> list[str]:
     return sentences
 
 
+def missed_by_sync(outcome: Outcome) -> list[str]:
+    """A sentence if the table lacks what was acknowledged."""
+    if outcome.synced is None or not outcome.synced.missing:
+        return []
+    return [f"{outcome.synced.missing} updates of campaigns are not in their table, target 0"]
+
+
 def summary(outcome: Outcome) -> str:
     """The last line of the demo: cascada against no cache."""
     return (
@@ -121,6 +130,10 @@ def rows(outcome: Outcome) -> list[Sequence[str]]:
     """A row for each figure: the columns, cascada against no cache, and the target."""
     columns = (outcome.without, outcome.by_hand, outcome.cascada)
     calls = [f"{each.bill.model_calls:,}" for each in columns]
+    synced: list[Sequence[str]] = []
+    if (sync := outcome.synced) is not None:
+        there = f"{sync.updates - sync.missing} of {sync.updates}"
+        synced = [("synced updates", "", "", there, f"+{sync.seconds:.1f} s", "all")]
     return [
         ("WRONG ANSWERS", *(f"{each.wrong:,}" for each in columns), "", "0"),
         ("failed requests", *(f"{each.failed:,}" for each in columns), "", "0"),
@@ -134,6 +147,7 @@ def rows(outcome: Outcome) -> list[Sequence[str]]:
          _percent(outcome.latency), LATENCY),
         ("median latency", *(f"{each.median_ms:.1f} ms" for each in columns),
          _percent(_change(outcome.without.median_ms, outcome.cascada.median_ms))),
+        *synced,
     ]  # fmt: skip
 
 

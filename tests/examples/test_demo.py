@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,17 @@ from examples.agent_service.client import Client, NoAnswer
 from examples.agent_service.corpus import standard_library
 from examples.agent_service.drive import Bill, Column
 from examples.agent_service.process import DidNotStart, redis_binary, running_redis
-from examples.agent_service.report import HEADINGS, Figures, Outcome, missed_targets, rows, summary
+from examples.agent_service.report import (
+    HEADINGS,
+    Figures,
+    Outcome,
+    missed_by_sync,
+    missed_targets,
+    rows,
+    summary,
+)
 from examples.agent_service.settings import Settings
+from examples.agent_service.sync_act import Synced
 from examples.agent_service.workload import Read, steps
 from examples.agent_service.world import World
 from tests.examples.serving import served
@@ -66,6 +76,14 @@ def test_the_demo_runs_three_columns_over_http(capsys: pytest.CaptureFixture[str
     assert "goes on answering" in said
     assert re.search(r"cascada: \d+ reads meanwhile, 0 requests failed", said), said
     assert "Both workers used Redis again" in said
+    assert re.search(r"200 updates of 50 campaigns by 2 workers: all acknowledged in \d+ ms", said)
+    locked = re.search(
+        r"50 updates more .*, 50 of them wait, and the lag grows to (\d\.\d) s", said
+    )
+    assert locked, said
+    assert float(locked[1]) > 0
+    assert re.search(r"all are in the table after \d+\.\d s, lag 0\.0 s", said), said
+    assert table["synced updates"][:3] == ["250", "of", "250"], said
     assert re.search(r"globex asks .*\n +from globex/\S+(, globex/\S+)*\n", said), said
     assert "local stand-in for a hosted model" in said
     assert re.search(r"own account \(stats\): \$\d.\d\d spent on the model, \$\d", said), said
@@ -155,7 +173,8 @@ GOOD = {"queries": 120, "calls": 9, "hits": 93, "misses": 7, "ms": 6.0}
 
 
 def outcome(observable: int = 210, by_hand: int = 300, **cascada: Any) -> Outcome:
-    return Outcome(1.0, of(), of(wrong=by_hand), of(**{**GOOD, **cascada}), observable)
+    made = of(**{**GOOD, **cascada})
+    return Outcome(1.0, of(), of(wrong=by_hand), made, observable, Synced(250, 0, 1.2, 0.3))
 
 
 def test_the_last_line_says_what_was_measured() -> None:
@@ -179,6 +198,14 @@ def test_the_last_line_says_what_was_measured() -> None:
 )
 def test_a_target_that_is_missed_is_named(measured: Outcome, missed: str) -> None:
     assert missed in missed_targets(measured)
+
+
+def test_what_the_table_of_campaigns_lacks_is_told() -> None:
+    assert missed_by_sync(outcome()) == []
+    lacking = replace(outcome(), synced=Synced(250, 3, 30.0, 0.3))
+    (told,) = missed_by_sync(lacking)
+    assert told.startswith("3 updates of campaigns")
+    assert ("synced updates", "", "", "247 of 250", "+30.0 s", "all") in rows(lacking)
 
 
 def test_latency_is_shown_and_does_not_decide() -> None:
