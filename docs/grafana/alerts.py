@@ -16,6 +16,7 @@ FILE: Final = Path(__file__).with_name("alerts.yml")
 RULES: Final = [
     AlertRule("hit_ratio", 0.5, lasts=600),
     AlertRule("latency", 0.25, lasts=300),
+    AlertRule("memory", 0.95, lasts=3600),
     AlertRule("sync_lag", 900, lasts=60),
     AlertRule("errors", 10, lasts=120),
     AlertRule("evictions", 10_000, lasts=600),

@@ -28,7 +28,9 @@ ALL = [AlertRule(each, 0.5, lasts=60) for each in FIGURES]
 
 def test_the_file_is_what_its_program_makes() -> None:
     text = FILE.read_text("utf-8")
-    assert runpy.run_path(str(FILE.with_name("alerts.py")))["built"]() == text
+    program = runpy.run_path(str(FILE.with_name("alerts.py")))
+    assert program["built"]() == text
+    assert {each.figure for each in program["RULES"]} == set(FIGURES), "each figure has a rule"
 
 
 async def test_each_metric_that_it_asks_for_is_exposed(tmp_path: Path) -> None:
@@ -116,6 +118,42 @@ def test_a_lag_fires_until_it_is_back(tmp_path: Path) -> None:
     lags = " ".join(["0x7", "100x12", "50x8", "0x20"])
     series = {'cache_sync_lag_seconds{service="default"}': lags}
     assert fires(tmp_path, rule, series, [3, 4, 5, 6, 7]) == ""
+
+
+GROWING = (100, 100, 100, 100, 700, 700, 700, 700, 100, 100, 100)
+ANSWERS = f"cache_answer_seconds_total{{{KIND}}}"
+ERRORS = (
+    'cache_tier_errors_total{tier="l2"}', f'cache_load_failures_total{{{KIND}}}',
+    'cache_sync_errors_total{service="default", cause="connection"}',
+)  # fmt: skip
+
+
+@with_promtool
+@pytest.mark.parametrize(
+    ("rule", "series"),
+    [
+        (AlertRule("errors", 1000, lasts=120), dict.fromkeys(ERRORS, minutes(*GROWING))),
+        (AlertRule("evictions", 400, lasts=120), {
+            'cache_evictions_total{layer="l1", worker="1"}': minutes(*GROWING),
+            'cache_evictions_total{layer="l1", worker="2"}': minutes(*[60] * 11),
+            'cache_evictions_total{layer="l2"}': minutes(*[9000] * 11),
+        }),
+        (AlertRule("bulky", 400, lasts=120), {f"cache_bulky_total{{{KIND}}}": minutes(*GROWING)}),
+        (AlertRule("latency", 0.4, lasts=120), {
+            HITS: minutes(*[500] * 11), MISSES: minutes(*[500] * 11), ANSWERS: minutes(*GROWING),
+        }),
+        (AlertRule("memory", 0.5, lasts=120), {
+            'cache_capacity_bytes{layer="l1"}': "1000x44",
+            'cache_size_bytes{layer="l1"}': " ".join(["100x17", "700x15", "100x11"]),
+        }),
+    ],
+    ids=lambda each: each.figure if isinstance(each, AlertRule) else "",
+)  # fmt: skip
+def test_each_figure_fires_while_it_is_beyond_its_limit(
+    tmp_path: Path, rule: AlertRule, series: dict[str, str]
+) -> None:
+    """From the fifth to the eighth minute, of which it has to last two."""
+    assert fires(tmp_path, rule, series, [7, 8]) == ""
 
 
 @pytest.mark.parametrize("wrong", ["hit_ratio", [1], None])

@@ -115,13 +115,19 @@ class Filing:
 
         `wait`: block for a moment where another one is being served. Else it may leave nothing.
         """
+        with self.turn(wait=wait) as (others, state, _):
+            yield others, state
+
+    @contextmanager
+    def turn(self, *, wait: bool = True) -> Iterator[tuple[Others, dict[str, bytes], bool]]:
+        """The same, and whether the dict is left to others: False too of who works alone."""
         with ExitStack() as held:
             try:
                 others, state, alone = self._gathered(held, wait)
             except (OSError, ValueError) as error:  # no room, or what is there is damaged
                 self._fail(error)
                 others, state, alone = Others(), self._left, False
-            yield others, state
+            yield others, state, alone
             if alone and self._workers is not None:
                 with suppress(OSError):  # the next one finds what the last one left
                     self._workers.keep(state)

@@ -1,7 +1,9 @@
 """The calls of `CacheService` that are about alerts, and the one watch that a service has.
 
-It measures what `Cache.stats()` tells and the sync, and lets `alerts.py` judge. It must never let
-a failure of who is told end the watch.
+It measures what the service's reads, its cache and its sync have counted, and lets `alerts.py`
+judge. Of several workers of one service on a host each looks at the sums of all, and goes on from
+what the one before him has left (`engine/filing.py`): so one of them tells, whoever of them dies.
+It must never let a failure of who is told end the watch.
 """
 
 from __future__ import annotations
@@ -9,11 +11,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
-from cascada.api.statistics import TypeStatistics, statistics
 from cascada.engine.engine import Engine
 from cascada.engine.home.ready import when_ready
+from cascada.engine.other_workers import Others
 from cascada.model.door import arguments
 from cascada.model.errors import CacheClosed
 from cascada.service.alerts import (
@@ -22,11 +24,15 @@ from cascada.service.alerts import (
     Counts,
     Figure,
     Judge,
+    Standing,
     Window,
     rules_given,
 )
 from cascada.service.starting import AtStart
 from cascada.service.sync.face import Syncing
+from cascada.tiers.contract import Usage
+
+NOTHING: Final = Usage(0, 0, 0, 0)
 
 logger = logging.getLogger("cascada")
 
@@ -48,7 +54,8 @@ class Watch:
         self._data_type = data_type
         self._engine = engine
         self._sync = sync
-        self._judges = [(rule, Judge(service, rule)) for rule in rules]
+        self._judges = [Judge(service, rule) for rule in rules]
+        self._told_errors = 0
         self._on_alert = on_alert
         self._every = every
         self._window = Window()
@@ -73,13 +80,39 @@ class Watch:
     @when_ready
     async def look(self) -> list[Alert]:
         """Judge all rules now; the alerts that stand."""
-        figures = await self._measured()
+        filing, told = self._engine.filing, list[Alert]()
+        if filing.workers is None:
+            told = self._judge(Others(), self._sync_errors)
+        else:
+            turn = filing.turn()
+            # In a thread: the others' counts are in files, and one of them may be at it, too.
+            others, state, alone = await asyncio.to_thread(turn.__enter__)
+            try:
+                if alone:
+                    told = self._judge_for_all(others, state)
+            finally:
+                turn.__exit__(None, None, None)
+        for alert in told:  # by now all know that it was told, and nobody waits for who hears it
+            self._tell(alert)
+        return [each.standing for each in self._judges if each.standing is not None]
+
+    def _judge_for_all(self, others: Others, state: dict[str, bytes]) -> list[Alert]:
+        name = f"alerts {self._data_type}"
+        left = Standing.left(state.get(name, b""))
+        left.take(self._window, self._judges)
+        errors = self._sync_errors  # they are in no file: each adds his own
+        left.sync_errors += errors - self._told_errors
+        self._told_errors = errors
+        told = self._judge(others, left.sync_errors)
+        state[name] = left.leave(self._window, self._judges)
+        return told
+
+    def _judge(self, others: Others, sync_errors: int) -> list[Alert]:
+        """What is to be told."""
         now = self._engine.clock.monotonic()
-        for rule, judge in self._judges:
-            alert = judge.look(figures[rule.figure], now)
-            if alert is not None:
-                self._tell(alert)
-        return [judge.standing for _, judge in self._judges if judge.standing is not None]
+        figures = self._figures(others, sync_errors, now)
+        looked = [each.look(figures[each.rule.figure], now) for each in self._judges]
+        return [each for each in looked if each is not None]
 
     async def _run(self) -> None:
         while True:
@@ -89,27 +122,36 @@ class Watch:
                 return
             await asyncio.sleep(self._every)
 
-    async def _measured(self) -> dict[Figure, float | None]:
+    @property
+    def _sync_errors(self) -> int:
+        loop = self._sync.known
+        return 0 if loop is None else loop.counts.errors.total()
+
+    def _figures(self, others: Others, sync_errors: int, now: float) -> dict[Figure, float | None]:
         engine, loop = self._engine, self._sync.known
-        said = await statistics(engine, 0)
-        own = said.types.get(self._data_type) or TypeStatistics()
-        memory = said.tiers["l1"]
-        errors = own.load_failures + sum(engine.trace.tier_errors.values())
-        lag = 0.0
-        if loop is not None:
-            errors += loop.counts.errors.total()
-            lag = loop.lag_seconds
+        memory, held = engine.stack.memory, others.memory or NOTHING
+        kinds = [
+            each
+            for each in (*engine.kinds.all(), *others.kinds)
+            if each.data_type == self._data_type
+        ]
+        failed = sum(engine.trace.tier_errors.values()) + others.named["tier_errors"].total()
         counts = Counts(
-            own.hits, own.misses, own.answer_seconds, errors, memory.evictions, own.bulky
+            hits=sum(each.hits for each in kinds),
+            misses=sum(each.misses for each in kinds),
+            seconds=sum(each.answer_seconds for each in kinds),
+            errors=sum(each.load_failures for each in kinds) + failed + sync_errors,
+            evictions=memory.records.evictions + held.evictions,
+            bulky=sum(each.bulky for each in kinds),
         )
-        grown = self._window.grown(counts, engine.clock.monotonic())
+        grown = self._window.grown(counts, now)
         reads = 0 if grown is None else grown.hits + grown.misses
-        full = memory.size_bytes / memory.capacity_bytes if memory.capacity_bytes else None
+        room = memory.capacity + (held.capacity_bytes or 0)
         return {
             "hit_ratio": grown.hits / reads if grown and reads else None,
             "latency": grown.seconds / reads if grown and reads else None,
-            "memory": full,
-            "sync_lag": lag,
+            "memory": (memory.records.size + held.size_bytes) / room if room else None,
+            "sync_lag": 0.0 if loop is None else loop.lag_seconds,
             "errors": grown and grown.errors,
             "evictions": grown and grown.evictions,
             "bulky": grown and grown.bulky,
@@ -144,8 +186,8 @@ class Alerting:
         """Judge these rules every so many seconds from now on, in the place of any before.
 
         on_alert: a plain function that is told of each alert when it begins (`firing`) and when it
-        ends; None: that of the service, else the log. The figures are those of all tenants, in this
-        process.
+        ends; None: that of the service, else the log. The figures are those of all tenants; of
+        several workers on a host they are sums, and one of them is told.
         """
         checked = rules_given(rules)
         if on_alert is not None:

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, get_args
 
+import msgspec
+
 from cascada.model.door import arguments
 
 Figure = Literal[
@@ -36,10 +38,9 @@ class AlertRule:
     (None: a tenth better than the limit; of a ratio, half of the way to 1 at most).
 
     Figures: hit_ratio of the service's reads, 0 to 1 (under its limit; all others over theirs);
-    latency, the mean seconds of a read; memory, the filled part of this process's, 0 to 1;
-    sync_lag, seconds; in a minute, errors (of tiers, loads and the sync), evictions from memory and
-    values over the type's bulky_bytes (bulky). Ratio and latency of no reads are no alert, and end
-    none.
+    latency, the mean seconds of a read; memory, its filled part, 0 to 1; sync_lag, seconds; in a
+    minute, errors (of tiers, loads and the sync), evictions from memory and values over the type's
+    bulky_bytes (bulky). Ratio and latency of no reads are no alert, and end none.
     """
 
     figure: Figure
@@ -104,14 +105,14 @@ class Counts(NamedTuple):
 
 
 class Window:
-    """By how much counts have grown in the last WINDOW seconds."""
+    """By how much counts have grown in the last WINDOW seconds. `known`: when they were what."""
 
     def __init__(self) -> None:
-        self._known: deque[tuple[float, Counts]] = deque()
+        self.known: deque[tuple[float, Counts]] = deque()
 
     def grown(self, counts: Counts, now: float) -> Counts | None:
         """None at the first look."""
-        known = self._known
+        known = self.known
         if known and any(new < old for new, old in zip(counts, known[-1][1], strict=True)):
             known.clear()  # they count from zero again
         while len(known) > 1 and known[1][0] <= now - WINDOW:
@@ -125,39 +126,77 @@ class Window:
 
 
 class Judge:
-    """One rule, and whether its alert stands."""
+    """One rule, and whether its alert stands. `since`: when its figure went beyond its limit."""
 
     def __init__(self, service: str, rule: AlertRule) -> None:
         self.standing: Alert | None = None
+        self.since: float | None = None
+        self.rule = rule
         self._service = service
-        self._rule = rule
-        self._since: float | None = None
+
+    def alert(self, value: float, for_seconds: float = 0.0, *, firing: bool = True) -> Alert:
+        return Alert(self._service, self.rule, firing, value, for_seconds)
 
     def look(self, value: float | None, now: float) -> Alert | None:
         """What is to be told of this value, if anything; None is no value."""
-        rule = self._rule
+        rule = self.rule
         if value is None:
             if self.standing is None:
-                self._since = None
+                self.since = None
             return None
         sign = -1 if rule.is_floor else 1
         clears = rule.limit if rule.clears is None else rule.clears
         if self.standing is not None:
-            since = now if self._since is None else self._since
-            self.standing = Alert(self._service, rule, True, value, now - since)
+            since = now if self.since is None else self.since
+            self.standing = self.alert(value, now - since)
             if sign * value > sign * clears:
                 return None
-            self.standing = self._since = None
-            return Alert(self._service, rule, False, value, now - since)
+            self.standing = self.since = None
+            return self.alert(value, now - since, firing=False)
         if sign * value <= sign * rule.limit:
-            self._since = None
+            self.since = None
             return None
-        if self._since is None:
-            self._since = now
-        if now - self._since < rule.lasts:
+        if self.since is None:
+            self.since = now
+        if now - self.since < rule.lasts:
             return None
-        self.standing = Alert(self._service, rule, True, value, now - self._since)
+        self.standing = self.alert(value, now - self.since)
         return self.standing
+
+
+class Standing(msgspec.Struct):
+    """What the workers of a service leave each other: one of them judges after the other, so that
+    all are told once. beyond: of each rule since when its figure is, and what it was when its alert
+    began. sync_errors: of all workers."""
+
+    known: list[tuple[float, Counts]] = []
+    beyond: dict[str, tuple[float, float | None]] = {}
+    sync_errors: int = 0
+
+    @classmethod
+    def left(cls, data: bytes) -> Standing:
+        """What was left; nothing, where another version has left something else."""
+        try:
+            return msgspec.msgpack.decode(data, type=cls)
+        except msgspec.MsgspecError:
+            return cls()
+
+    def take(self, window: Window, judges: Sequence[Judge]) -> None:
+        """Let these go on from here."""
+        window.known = deque(self.known)
+        for judge in judges:
+            judge.since, value = self.beyond.get(repr(judge.rule), (None, None))
+            judge.standing = None if value is None else judge.alert(value)
+
+    def leave(self, window: Window, judges: Sequence[Judge]) -> bytes:
+        """As the next one finds it."""
+        self.known = list(window.known)
+        self.beyond = {
+            repr(each.rule): (each.since, each.standing and each.standing.value)
+            for each in judges
+            if each.since is not None
+        }
+        return msgspec.msgpack.encode(self)
 
 
 def rules_given(rules: object) -> Sequence[AlertRule]:
