@@ -40,9 +40,12 @@ def url(port: int) -> str:
 def test_a_sound_set_up_is_sound_and_nothing_is_left(doctor: Doctor, tmp_path: Path) -> None:
     with server(tmp_path / "r", *SOUND) as redis:
         said = doctor("--redis", redis.url)
-        assert (said.status, said.wrong) == (0, set()), said.text
+        assert (said.status, said.wrong) == (1, {"redis password"}), said.text
         assert redis.say("DBSIZE") == b":0\r\n"
         assert redis.say("PUBSUB", "CHANNELS") == b"*0\r\n"
+        redis.say("CONFIG", "SET", "requirepass", "s3same")
+        said = doctor("--redis", redis.url.replace("//", "//:s3same@"))
+        assert (said.status, said.wrong) == (0, set()), said.text
     assert not (tmp_path / "cache.db").exists()
     assert [*tmp_path.iterdir()] == [tmp_path / "r"]
 
@@ -99,6 +102,7 @@ def test_the_rights_that_it_names_are_enough(doctor: Doctor, tmp_path: Path) -> 
         told = re.search(r"ACL SETUSER NAME (.*?)(?: /|$)", text)
         assert told
         assert redis.say("ACL", "SETUSER", "poor", *told[1].split()) == b"+OK\r\n"
+        redis.say("ACL", "SETUSER", "default", "off")
         assert doctor("--redis", poor).wrong == set()
 
 

@@ -27,7 +27,8 @@ are of reads that memory did not answer at once; the second is there if the page
 
 _DOCTOR = """\
 Looks at what a cache would be made with, as the environment describes it: Redis (connection,
-rights, memory and its policy, latency), the database, memory. Each check says what was found and
+password, TLS, rights, memory and its policy, latency), the database, memory, encryption keys, and
+what waits to be synced. Each check says what was found and
 what to do. Nothing is changed; a few keys under the namespace come and go. The exit status is 0 if
 all is well, 1 if there is something to think about, 2 if something has failed."""
 
@@ -68,6 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     of_setups.add_argument("--database", metavar="URL", help="instead of CACHE_DATABASE_URL")
     of_setups.add_argument(
+        "--synced", metavar="URL", help="the database that each CacheService syncs to"
+    )
+    of_setups.add_argument(
         "--workers",
         type=_count,
         metavar="N",
@@ -107,9 +111,9 @@ def _doctor(chosen: argparse.Namespace) -> tuple[str, int]:
     from cascada.cli.findings import EXIT, as_json, as_text, worst
     from cascada.model.door.secret import hidden
 
-    redis, database = hidden(chosen.redis), hidden(chosen.database)
-    chosen.redis = chosen.database = None
-    found = [*findings(redis, database, chosen.workers)]
+    redis, database, synced = map(hidden, (chosen.redis, chosen.database, chosen.synced))
+    chosen.redis = chosen.database = chosen.synced = None
+    found = [*findings(redis, database, chosen.workers, synced)]
     return (as_json if chosen.json else as_text)(found), EXIT[worst(found)]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import stat
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -17,6 +18,8 @@ from urllib.parse import quote
 
 from cascada.api.urls import DATABASE, sqlite_path
 from cascada.cli.findings import Finding
+from cascada.cli.journal_checks import MOST_KEYS, Held, Waiting
+from cascada.model.clock import SystemClock
 from cascada.model.door.secret import Url
 from cascada.model.limits import Limits
 from cascada.tiers.sqlite.schema import APPLICATION_ID, LAYOUT
@@ -29,6 +32,15 @@ _NETWORK: Final = frozenset({
     "9p", "afs", "ceph", "cifs", "fuse.glusterfs", "fuse.sshfs", "gfs2", "glusterfs", "lustre",
     "ncpfs", "nfs", "nfs4", "smb3", "smbfs",
 })  # fmt: skip
+_JOURNALS: Final = """
+SELECT j.name, (SELECT count(*) FROM changes c WHERE c.journal = j.id),
+       (SELECT min(c.number) FROM changes c WHERE c.journal = j.id),
+       (SELECT count(*) FROM aside a WHERE a.journal = j.id)
+FROM journals j WHERE j.namespace = ? ORDER BY j.name
+"""
+_KEYS: Final = (
+    "SELECT tenant, wrapped FROM wrapped_keys WHERE namespace = ? ORDER BY tenant LIMIT ?"
+)
 _UNWRITABLE: Final = "let the service's user write to the file and its folder, or name another one"
 
 
@@ -43,36 +55,59 @@ def database_findings(url: Url, limits: Limits) -> Iterator[Finding]:
         return
     path = Path(name)
     try:
-        found = _opened(path) if path.exists() else _to_be_made(path)
+        found = _opened(path) if path.exists() else to_be_made(path)
     except OSError as error:
         found = Finding(_CHECK, "fail", f"{path} cannot be reached: {error.strerror}", _UNWRITABLE)
     yield found
     if found.status == "fail":
         return
+    yield _permissions(path)
     yield _place(path)
     yield _room(path, limits)
 
 
-def _to_be_made(path: Path) -> Finding:
+def held_in(url: Url, namespace: str) -> Held | None:
+    """The journals and tenants' keys of a namespace; None if nobody can tell."""
+    path = Path(sqlite_path(url) or "")
+    if not path.is_file():
+        return Held()
+    try:
+        with closing(_connected(path)) as connection:
+            rows = connection.execute(_JOURNALS, (namespace,)).fetchall()
+            keys = connection.execute(_KEYS, (namespace, MOST_KEYS + 1)).fetchall()
+    except sqlite3.Error:
+        return None
+    now = SystemClock().time()
+    journals = [
+        Waiting(name, changes, max(0.0, now - (oldest or 0) / 1e6) if changes else 0.0, aside)
+        for name, changes, oldest, aside in rows
+    ]
+    return Held(journals, dict(keys[:MOST_KEYS]), len(keys) <= MOST_KEYS)
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    where = f"file:{quote(str(path.absolute()))}?mode=rw"
+    return sqlite3.connect(where, uri=True, timeout=PATIENCE, isolation_level=None)
+
+
+def to_be_made(path: Path, check: str = _CHECK) -> Finding:
+    """Whether a file that is not there yet can be made."""
     probe = path.with_name(f".{path.name}.doctor-{os.getpid()}")
     try:
         probe.touch(exist_ok=False)
     except OSError as error:
         return Finding(
-            _CHECK, "fail", f"{path} is not there and cannot be made: {error.strerror}", _UNWRITABLE
+            check, "fail", f"{path} is not there and cannot be made: {error.strerror}", _UNWRITABLE
         )
     probe.unlink()
-    return Finding(_CHECK, "ok", f"{path} is not there yet, and can be made")
+    return Finding(check, "ok", f"{path} is not there yet, and can be made")
 
 
 def _opened(path: Path) -> Finding:
     if not os.access(path.parent, os.W_OK | os.X_OK):
         return Finding(_CHECK, "fail", f"the folder of {path} is not writable", _UNWRITABLE)
     try:
-        where = f"file:{quote(str(path.absolute()))}?mode=rw"
-        with closing(
-            sqlite3.connect(where, uri=True, timeout=PATIENCE, isolation_level=None)
-        ) as connection:
+        with closing(_connected(path)) as connection:
             ((ours,),) = connection.execute("PRAGMA application_id").fetchall()
             ((layout,),) = connection.execute("PRAGMA user_version").fetchall()
             connection.execute("BEGIN IMMEDIATE")
@@ -105,6 +140,22 @@ def _refused(path: Path, error: sqlite3.Error) -> Finding:
             "delete it (it is a cache), or name another file",
         )  # fmt: skip
     return Finding(_CHECK, "fail", f"{path} cannot be written: {error}", _UNWRITABLE)
+
+
+def _permissions(path: Path) -> Finding:
+    """Whether users of this machine that are not the service's get at what it holds."""
+    check = "database permissions"
+    files = [each for end in ("", "-wal", "-shm") if (each := Path(f"{path}{end}")).exists()]
+    folders = (path.absolute().parent, *path.absolute().parent.parents)
+    reached = all(each.stat().st_mode & stat.S_IXOTH for each in folders)
+    modes = [each.stat().st_mode for each in files] if reached else []
+    found = f"any user of this machine may {{}} what {path} holds"
+    cure = f"chmod o= {path}*, and let the service begin with umask 0077"
+    if any(mode & stat.S_IWOTH for mode in modes):
+        return Finding(check, "fail", found.format("change"), cure)
+    if any(mode & stat.S_IROTH for mode in modes):
+        return Finding(check, "warn", found.format("read"), cure)
+    return Finding(check, "ok", "no other user of this machine gets at it")
 
 
 def _place(path: Path) -> Finding:

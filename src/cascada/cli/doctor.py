@@ -11,16 +11,20 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from cascada.api.settings import cache_arguments
-from cascada.cli.database_checks import database_findings
+from cascada.api.settings import cache_arguments, variable
+from cascada.cli.database_checks import database_findings, held_in
 from cascada.cli.findings import Finding
 from cascada.cli.host_checks import memory_finding, tiers_finding
+from cascada.cli.journal_checks import key_findings, waiting_findings
 from cascada.model.door.secret import Url, hidden
 from cascada.model.errors import InvalidSettings
 
 
-def findings(redis: Url | None, database: Url | None, workers: int | None) -> Iterator[Finding]:
-    """What is found, a check after the other; what is given goes before the environment."""
+def findings(
+    redis: Url | None, database: Url | None, workers: int | None, synced: Url | None = None
+) -> Iterator[Finding]:
+    """What is found, a check after the other; what is given goes before the environment. `synced`:
+    the database that services sync to."""
     try:
         said = cache_arguments()
     except InvalidSettings as error:
@@ -34,22 +38,41 @@ def findings(redis: Url | None, database: Url | None, workers: int | None) -> It
     yield tiers_finding(redis is not None, database is not None, workers)
     yield memory_finding(said["limits"], workers)
     if redis is not None:
-        yield from _of_redis(redis, said)
+        yield from _of_redis(redis, said, workers, lowest=database is None)
     if database is not None:
-        yield from database_findings(hidden(database), said["limits"])
+        yield from _of_database(hidden(database), said)
+    if synced is not None:
+        from cascada.cli.sync_checks import sync_findings
+
+        _say("asking the database that services sync to")
+        yield from sync_findings(synced)
 
 
-def _of_redis(url: Url, said: dict[str, Any]) -> list[Finding]:
+def _of_database(url: Url, said: dict[str, Any]) -> Iterator[Finding]:
+    found = [*database_findings(url, said["limits"])]
+    yield from found
+    if found[0].status != "ok" or (held := held_in(url, said["namespace"])) is None:
+        return
+    yield from waiting_findings(held.journals, variable("REDIS_SYNC_INTERVAL"))
+    yield from key_findings(said["encryption_keys"], said["encrypt"], said["namespace"], held)
+
+
+def _of_redis(url: Url, said: dict[str, Any], workers: int, *, lowest: bool) -> list[Finding]:
     try:
-        from cascada.cli.redis_checks import redis_findings
+        from cascada.cli.redis_checks import Use, redis_findings
     except ImportError as error:
         cure = "run `pip install 'cascada[redis]'`"
         return [Finding("redis client", "fail", f"{error.name} is not installed", cure)]
     password = said.get("redis_password")
-    behind = said.get("write_strategy") == "WRITE_BEHIND"
-    return redis_findings(
-        url, password, said["namespace"], said["limits"], _say, writes_behind=behind
+    use = Use(
+        workers,
+        writes_behind=said["write_strategy"] == "WRITE_BEHIND",
+        lowest=lowest,
+        interval=variable("REDIS_SYNC_INTERVAL"),
+        encryption_keys=said["encryption_keys"],
+        encrypt=said["encrypt"],
     )
+    return redis_findings(url, password, said["namespace"], said["limits"], _say, use)
 
 
 def _workers() -> int:

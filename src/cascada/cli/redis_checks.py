@@ -12,9 +12,17 @@ import socket
 import statistics
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from cascada.cli.findings import Finding
+from cascada.cli.journal_checks import Held, key_findings, waiting_findings
+from cascada.cli.redis_guard import (
+    connections_finding,
+    is_local,
+    password_finding,
+    tls_finding,
+)
+from cascada.cli.redis_holds import WALKING, environment_finding, seen_in
 from cascada.cli.redis_journal import journal_finding
 from cascada.cli.redis_rights import findings_of, refused_commands
 from cascada.cli.room_checks import budget_finding
@@ -42,8 +50,23 @@ SKEW: Final = 1.0
 
 FLOOR: Final = (6, 2)
 
+_TOLD: Final = (
+    b"server", b"clients", b"memory", b"persistence", b"stats", b"replication", b"cluster",
+)  # fmt: skip
 _CONNECTION: Final = "redis connection"
 _REFUSED: Final = ("WRONGPASS", "NOAUTH", "NOPERM", "invalid password", "AUTH failed")
+
+
+class Use(NamedTuple):
+    """What a server is for. writes_behind: its journal is WRITE_BEHIND's. lowest: no database is
+    below it, so that services' journals and tenants' keys lie there. interval: of their syncs."""
+
+    workers: int = 1
+    writes_behind: bool = False
+    lowest: bool = False
+    interval: float = 300.0
+    encryption_keys: Secret | None = None
+    encrypt: str = "sensitive"
 
 
 class RedisChecks:
@@ -55,12 +78,12 @@ class RedisChecks:
         namespace: str,
         limits: Limits,
         say: Callable[[str], None],
-        *,
-        writes_behind: bool = False,
+        use: Use,
     ) -> None:
         self._server = server
+        self._namespace_name = namespace
         self._limits = limits
-        self._writes_behind = writes_behind
+        self._use = use
         self._say = say
         self._layout = Layout(namespace, server.database)
         self._now = SystemClock().monotonic
@@ -92,10 +115,15 @@ class RedisChecks:
         yield Finding(_CONNECTION, "ok", f"connected to {self._called}")
         yield self._version()
         yield self._role()
+        local, server = is_local(wire), self._server
+        yield await password_finding(server, self._layout.epoch, local=local, patience=LONGEST)
+        yield tls_finding(server, local=local)
+        yield connections_finding(self._info, self._limits, self._use.workers)
         yield self._memory()
         yield await self._budget(wire)
-        if self._writes_behind:
-            yield journal_finding(self._info)
+        self._say(f"looking for journals and other namespaces (at most {WALKING:.0f} s)")
+        for finding in await self._held(wire, local=local):
+            yield finding
         self._say("trying what the user may do")
         for finding in await self._rights(wire):
             yield finding
@@ -135,7 +163,7 @@ class RedisChecks:
 
     async def _read_info(self, wire: Wire) -> None:
         with suppress(TierUnavailable):
-            for part in (b"server", b"memory", b"persistence", b"replication", b"cluster"):
+            for part in _TOLD:
                 said: bytes = await wire.send((b"INFO", part))
                 for line in said.decode("utf-8", "replace").splitlines():
                     name, _, value = line.partition(":")
@@ -211,6 +239,30 @@ class RedisChecks:
                 f"set {better}",
             )  # fmt: skip
         return Finding(check, "ok", f"{full}, {policy}")
+
+    async def _held(self, wire: Wire, *, local: bool) -> list[Finding]:
+        use, number = self._use, self._server.database
+        seen = await seen_in(wire, self._layout, self._now)
+        held = Held() if seen is None else seen.held
+        others = () if seen is None else seen.others
+        found = [environment_finding(self._namespace_name, number, others, local=local)]
+        behind = use.writes_behind
+        if behind or held.journals:
+            fsync = await self._setting(wire, b"appendfsync")
+            found.append(journal_finding(self._info, fsync, behind=behind))
+        found += waiting_findings(held.journals, use.interval)
+        if use.lowest:
+            found += key_findings(use.encryption_keys, use.encrypt, self._namespace_name, held)
+        return found
+
+    async def _setting(self, wire: Wire, name: bytes) -> str | None:
+        """None if this user may not know."""
+        try:
+            said = await wire.send((b"CONFIG", b"GET", name))
+        except TierUnavailable:
+            return None
+        value = said.get(name) if isinstance(said, dict) else said[1] if len(said) == 2 else None
+        return None if value is None else value.decode()
 
     async def _budget(self, wire: Wire) -> Finding:
         try:
@@ -310,13 +362,12 @@ def redis_findings(
     namespace: str,
     limits: Limits,
     say: Callable[[str], None],
-    *,
-    writes_behind: bool = False,
+    use: Use,
 ) -> list[Finding]:
-    """All that is found about the server that a URL names. `writes_behind`: by its journal."""
+    """All that is found about the server that a URL names."""
     try:
         server = server_of(url, password)
     except BadInput as error:
         return [Finding("redis url", "fail", str(error), "correct REDIS_URL")]
-    checks = RedisChecks(server, namespace, limits, say, writes_behind=writes_behind)
+    checks = RedisChecks(server, namespace, limits, say, use)
     return asyncio.run(checks.all())

@@ -331,7 +331,7 @@ class Sealing:
 
     def owner(self, tenant: str) -> bytes:
         """What a wrapped key is bound to."""
-        return len(self._namespace).to_bytes(4, "big") + self._namespace + tenant.encode()
+        return owner_of(self._namespace, tenant)
 
     async def rotate(self) -> int:
         """Wrap all tenants' keys by the ring's first one; how many were wrapped by another.
@@ -369,3 +369,8 @@ async def _run(step: Callable[[bytes, bytes], bytes], data: bytes, place: bytes)
     if len(data) < LARGE:
         return step(data, place)
     return await asyncio.to_thread(step, data, place)
+
+
+def owner_of(namespace: bytes, tenant: str) -> bytes:
+    """A tenant of a namespace, as what is bound to it has it."""
+    return len(namespace).to_bytes(4, "big") + namespace + tenant.encode()

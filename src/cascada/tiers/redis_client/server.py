@@ -27,7 +27,7 @@ class Server:
     """How connections to one server are opened and greeted. `database`: its number."""
 
     def __init__(self, address: Address, password: str | Secret | None = None) -> None:
-        self._address = address
+        self.address = address
         self.database = address.database
         given = address.password if password is None else Secret(password)
         self._password = given if given is not None and given.reveal() else None
@@ -40,7 +40,7 @@ class Server:
         on_lost: Callable[[], None] = lambda: None,
     ) -> Wire:
         """A new connection on which nothing has been said yet."""
-        address, loop = self._address, asyncio.get_running_loop()
+        address, loop = self.address, asyncio.get_running_loop()
         wire = Wire(on_push, on_lost)
         if address.path is not None:
             await loop.create_unix_connection(lambda: wire, address.path)
@@ -60,8 +60,8 @@ class Server:
             name = b"default" if user is None else user.reveal()
             proof = (b"AUTH", name, b"" if password is None else password.reveal())
         await wire.send((b"HELLO", b"3", *proof), greeted)
-        if self._address.client_name:
-            named = (b"CLIENT", b"SETNAME", self._address.client_name)
+        if self.address.client_name:
+            named = (b"CLIENT", b"SETNAME", self.address.client_name)
             await wire.send(named, exactly(b"OK"))
         if self.database:
             await wire.send((b"SELECT", self.database), exactly(b"OK"))
@@ -79,7 +79,7 @@ class Server:
     async def _master(self) -> tuple[str, int]:
         """Where the master is at present, as the first Sentinel says that answers."""
         whys = []
-        for sentinel in self._address.hosts:
+        for sentinel in self.address.hosts:
             try:
                 async with asyncio.timeout(SENTINEL_SILENCE):
                     return await self._ask(*sentinel)
@@ -91,7 +91,7 @@ class Server:
         wire = Wire(lambda message: None, lambda: None)
         try:
             await asyncio.get_running_loop().create_connection(lambda: wire, host, port)
-            command = (b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME", self._address.service)
+            command = (b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME", self.address.service)
             found = await wire.send(command, texts_or_none)
             if not found:
                 raise ValueError(f"{host}:{port} watches no such master")
