@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.properties.budget import FACTOR
+from tests.sealed import seal_everything
 from tests.servers.postgres import PostgresServer, postgres_server
 from tests.servers.redis import RedisServer
 
@@ -22,6 +24,9 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("cascada")
+
+if os.environ.get("CASCADA_SEALED"):
+    seal_everything()
 
 
 def pytest_collection_finish() -> None:

@@ -12,6 +12,7 @@ from cascada.testing.contract import TierContract
 from cascada.tiers.contract import Tier
 from cascada.tiers.guarded import GuardedTier
 from cascada.tiers.redis.tier import RedisTier
+from tests.sealed import sealed_tier
 from tests.servers.redis import RedisServer
 
 
@@ -51,3 +52,12 @@ class TestGuardedRedis(TierContract):
     async def open_tier(self, clock: ManualClock) -> Tier:
         tier = await Connected(self.url, namespace="test", clock=clock).connected()
         return GuardedTier(tier, clock, timeout=30.0)
+
+
+class TestSealedRedis(TierContract):
+    url: str
+    leases_continue = False  # granted by the server, after the read and before the load
+
+    async def open_tier(self, clock: ManualClock) -> Tier:
+        tier = await Connected(self.url, namespace="test", clock=clock).connected()
+        return sealed_tier(tier, clock)

@@ -9,6 +9,7 @@ from cascada.testing.contract import TierContract
 from cascada.tiers.contract import Tier
 from cascada.tiers.guarded import GuardedTier
 from cascada.tiers.sqlite.tier import SqliteTier
+from tests.sealed import sealed_tier
 
 PATIENCE = 30.0  # of the guard: what is tested here is the contract, not a slow disk
 
@@ -38,3 +39,10 @@ class TestGuardedSqlite(TierContract):
     async def open_tier(self, clock: ManualClock) -> Tier:
         tier = SqliteTier(self.path, namespace="test", clock=clock)
         return GuardedTier(tier, clock, timeout=PATIENCE)
+
+
+class TestSealedSqlite(TierContract):
+    path: Path
+
+    async def open_tier(self, clock: ManualClock) -> Tier:
+        return sealed_tier(SqliteTier(self.path, namespace="test", clock=clock), clock)

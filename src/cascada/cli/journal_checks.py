@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from cascada.cli.findings import Finding
-from cascada.codecs.sealing import KeyRing, wrapping_key
+from cascada.codecs.sealing import KeyRing, require, wrapping_key
 from cascada.model.door.secret import Secret
 from cascada.model.door.wrapping import read_wrapping_keys
 from cascada.model.errors import CorruptEntry, MissingExtra
@@ -91,13 +91,13 @@ def key_findings(
         else:
             yield Finding(check, "ok", "there are none: types that are sensitive are refused")
         return
-    keys = read_wrapping_keys(given.reveal())
     try:
-        ring = KeyRing(keys)
+        require()
     except MissingExtra as error:
         yield Finding(check, "fail", f"{error}", "run `pip install 'cascada[encryption]'`")
         return
-    yield from _of_ring(ring, [*keys], by_id, namespace, held)
+    keys = read_wrapping_keys(given)
+    yield from _of_ring(KeyRing(keys), [*keys], by_id, namespace, held)
 
 
 def _of_ring(

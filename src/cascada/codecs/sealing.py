@@ -24,7 +24,7 @@ import os
 from collections.abc import Mapping
 from hashlib import sha256
 from importlib import import_module
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from cascada.model.door.wrapping import KEY_SIZE
 from cascada.model.errors import CorruptEntry, MissingExtra
@@ -32,6 +32,10 @@ from cascada.model.errors import CorruptEntry, MissingExtra
 NONCE_SIZE: Final = 12
 TAG_SIZE: Final = 16
 
+MORE: Final = 1 + NONCE_SIZE + TAG_SIZE
+"""Bytes that a sealed payload is larger by."""
+
+_CIPHERS: Final = "cryptography.hazmat.primitives.ciphers.aead"
 _VERSION: Final = b"\x01"
 _SEALED: Final = b"cascada sealed 1\0"
 _WRAPPED: Final = b"cascada data key 1\0"
@@ -63,7 +67,7 @@ class DataKey:
 
     def open(self, sealed: bytes, place: bytes) -> bytes:
         """What was sealed for this place by this key; CorruptEntry for everything else."""
-        if sealed[:1] != _VERSION or len(sealed) < 1 + NONCE_SIZE + TAG_SIZE:
+        if sealed[:1] != _VERSION or len(sealed) < MORE:
             raise CorruptEntry("a sealed entry has a form that this version of cascada cannot read")
         try:
             return self._cipher.decrypt(  # type: ignore[no-any-return]  # it is bytes
@@ -89,6 +93,9 @@ class DataKey:
     def __repr__(self) -> str:
         return "DataKey(...)"
 
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("a key is neither pickled nor copied")
+
 
 class KeyRing:
     """The operator's keys: the first one wraps, all of them unwrap."""
@@ -108,7 +115,8 @@ class KeyRing:
 
     def unwrap(self, wrapped: bytes, owner: bytes) -> DataKey:
         """CorruptEntry if it is not this owner's, or its wrapping key is not at hand."""
-        name, rest = wrapping_key(wrapped), wrapped[1 + wrapped[0] :]
+        name = wrapping_key(wrapped)
+        rest = wrapped[1 + len(name.encode()) :]
         cipher = self._ciphers.get(name)
         if cipher is None:
             raise CorruptEntry(
@@ -126,18 +134,25 @@ class KeyRing:
     def __repr__(self) -> str:
         return f"KeyRing({', '.join(self._ciphers)})"
 
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("keys are neither pickled nor copied")
+
 
 def wrapping_key(wrapped: bytes) -> str:
-    """The id of the operator's key that wraps this one."""
+    """The id of the operator's key that wraps this one; "" of what is damaged."""
     name = wrapped[1 : 1 + wrapped[0]] if wrapped else b""
-    return name.decode(errors="replace")
+    return name.decode() if name.isascii() else ""
 
 
-def _cipher(secret: bytes) -> Any:
+def require() -> None:
+    """MissingExtra without `cryptography`. It is asked for before there is a key in any frame."""
     try:
-        ciphers = import_module("cryptography.hazmat.primitives.ciphers.aead")
+        import_module(_CIPHERS)
     except ImportError as error:
         raise MissingExtra(
             "encryption needs cryptography; pip install cascada[encryption]"
         ) from error
-    return ciphers.AESGCM(secret)
+
+
+def _cipher(secret: bytes) -> Any:
+    return import_module(_CIPHERS).AESGCM(secret)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
-from cascada.codecs.sealing import KeyRing
+from cascada.codecs.sealing import KeyRing, require
 from cascada.codecs.values import ValueCodec
 from cascada.engine.bypass import Bypass
 from cascada.engine.decide import due_at
@@ -184,8 +184,9 @@ def _seal(options: Options, lower: Sequence[GuardedTier], kinds: Kinds, clock: C
     base = lower[-1]
     if not isinstance(base.tier, KeepsKeys):
         raise Misuse(f"encryption_keys are given, and {base.tier!r} has no place for tenants' keys")
+    require()
     sealing = Sealing(
-        KeyRing(read_wrapping_keys(keys.reveal())),
+        KeyRing(read_wrapping_keys(keys)),
         base.tier.wrapped_keys,
         base.breaker,
         base.timeout,

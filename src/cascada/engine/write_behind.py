@@ -187,7 +187,13 @@ class WriteBehind:
         upper, entries = self.upper, [each.entry for each in sets]
         leases = [each.held[upper] for each in sets]
         if upper.sealing is not None:
-            entries = await upper.sealing.put(leases, entries)
+            try:
+                entries = await upper.sealing.put(leases, entries)
+            except (
+                TierUnavailable
+            ) as error:  # a tenant's key; the other tiers say what becomes of it
+                self._say(str(error))
+                return [Filled(accepted=False, seq=-1, outcome=Outcome.FULL)] * len(sets)
         size = sum([len(entry.data) for entry in entries])
         with Call(upper.breaker, upper.timeout + PER_KEY * len(sets) + PER_BYTE * size):
             refusal = await self.journal.refusal()

@@ -188,11 +188,12 @@ class Outcome(Enum):
 
 class Filled(NamedTuple):
     """Whether the value is there now, and the seq that its key has (a `set` and what is added
-    advance it)."""
+    advance it). `why`: of NO_ROOM, where it is not for the tier's size."""
 
     accepted: bool
     seq: int
     outcome: Outcome = Outcome.PLAIN
+    why: str = ""
 
 
 Renewed = Callable[[Entry, int], Entry | None]

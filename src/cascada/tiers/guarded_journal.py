@@ -74,7 +74,11 @@ class GuardedJournal:
     ) -> list[Filled]:
         tier = self.tier
         if tier.sealing is not None:
-            entries = await tier.sealing.put(leases, entries)
+            try:
+                entries = await tier.sealing.put(leases, entries)
+            except TierUnavailable as error:  # a tenant's key: nothing was done
+                self._say(str(error))
+                return [Filled(accepted=False, seq=-1, outcome=Outcome.FULL)] * len(leases)
         size = sum([len(entry.data) for entry in entries])
         if tier.deferred or tier.behind:
             # What it has not been told yet would end this as well.

@@ -8,11 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
 
-from cascada.model.entry import Entry
+from cascada.codecs.sealing import MORE
+from cascada.model.entry import Entry, Flag
 from cascada.model.errors import CorruptEntry
 from cascada.model.keys import Key
 from cascada.tiers.capabilities import Stored
-from cascada.tiers.contract import Busy, Filled, Found, Lease, Missing, Renewed, Seen, Touched
+from cascada.tiers.contract import (
+    Busy,
+    Filled,
+    Found,
+    Lease,
+    Missing,
+    Outcome,
+    Renewed,
+    Seen,
+    Touched,
+)
 from cascada.tiers.guarded import GuardedTier, Read
 from cascada.tiers.sealing import Sealing
 
@@ -48,13 +59,30 @@ class SealedTier(GuardedTier):
         return await self.sealing.lease(asked, keys, seen)
 
     async def fill(self, leases: Sequence[Lease], entries: Sequence[Entry | None]) -> list[Filled]:
-        return await super().fill(leases, await self.sealing.fill(super().fill, leases, entries))
+        sealed, wrong = await self.sealing.fill([lease.key for lease in leases], entries)
+        for at in wrong:
+            entry, lease = entries[at], leases[at]
+            assert entry is not None
+            if lease.forced:  # what is there is older, and goes
+                sealed[at] = entry.nothing()
+            else:  # as of what is not stored
+                lease.names = entry.names
+        answers = await super().fill(leases, sealed)
+        for at, why in wrong.items():
+            if answers[at].accepted:
+                answers[at] = Filled(
+                    accepted=False, seq=answers[at].seq, outcome=Outcome.NO_ROOM, why=why
+                )
+        return answers
 
     async def fill_for_certain(self, lease: Lease, entry: Entry) -> Filled:
         return await super().fill_for_certain(lease, await self.sealing.sealed(lease.key, entry))
 
     async def touch(self, key: Key, renewed: Renewed, *, below: bool = False) -> Touched:
-        return await self.sealing.touched(key, await super().touch(key, renewed, below=below))
+        def opened(entry: Entry, size: int) -> Entry | None:
+            return renewed(entry, size - MORE if entry.flags & Flag.ENCRYPTED else size)
+
+        return await self.sealing.touched(key, await super().touch(key, opened, below=below))
 
     async def holding(self, key: Key) -> Stored | None:
         held = await super().holding(key)

@@ -43,7 +43,7 @@ class SealedData:
 
     async def push(self, name: str, item: bytes, *, left: bool) -> int:
         if (tenant := self._tenant(name)) is not None:
-            item = MARK + await self._sealing.seal_item(tenant, name, item)
+            item = MARK + await self._sealing.seal_bytes(tenant, item, self._place(name))
         return await self._data.push(name, item, left=left)
 
     async def pop(self, name: str, *, left: bool) -> bytes | None:
@@ -77,9 +77,12 @@ class SealedData:
         if not item.startswith(MARK):
             raise CorruptEntry(f"an item of the list {name}: {NOT_SEALED}")
         try:
-            return await self._sealing.open_item(tenant, name, item[len(MARK) :])
+            return await self._sealing.open_bytes(tenant, item[len(MARK) :], self._place(name))
         except CorruptEntry as error:
             raise CorruptEntry(f"an item of the list {name}: {error}") from None
+
+    def _place(self, name: str) -> bytes:
+        return self._sealing.place(b"list", name.encode(), b"")
 
     def _tenant(self, name: str) -> str | None:
         """Whose list it is; None of one that is not sealed."""

@@ -14,6 +14,7 @@ sealed: it is from before, or somebody has put it there. What cannot be sealed i
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol, TypeVar, runtime_checkable
 
@@ -32,6 +33,8 @@ T = TypeVar("T")
 
 Ask = Callable[[Sequence[Key], Sequence[Seen]], Awaitable[list[Lease | Found | Busy]]]
 
+logger = logging.getLogger("cascada")
+
 PATIENCE: Final = 2.0
 """Seconds that a question for keys may take which its caller waits for."""
 
@@ -43,6 +46,9 @@ LOOK_AGAIN: Final = 1.0
 
 MOST_KNOWN: Final = 10_000
 """Tenants whose keys are known at once."""
+
+MOST_SAID: Final = 100
+"""Different reasons why a tenant's key does not open that the log is told of."""
 
 ASK_AGAIN: Final = 0.05
 """Seconds until who meets what does not open for the second time asks again."""
@@ -113,51 +119,40 @@ class Sealing:
         self._namespace = namespace.encode()
         self._now = clock.monotonic
         self._known: dict[str, tuple[DataKey, float]] = {}
+        self._said: set[str] = set()
+        self._done = 0
 
     # --- entries ------------------------------------------------------------------------------
 
-    async def seal(
-        self, keys: Sequence[Key], entries: Sequence[Entry | None]
-    ) -> list[Entry | None]:
-        """The entries as they leave; TierUnavailable if a tenant's key cannot be had."""
-        wanted = [
-            at
-            for at, (key, entry) in enumerate(zip(keys, entries, strict=True))
-            if entry is not None
-            and entry.codec != Codec.NOTHING
-            and self.is_sensitive(key.data_type)
-        ]
-        sealed = list(entries)
-        if wanted:
-            tenants = {keys[at].tenant for at in wanted}
-            data_keys = {tenant: await self._key_of(tenant, made=True) for tenant in tenants}
-            for at in wanted:
-                entry, data_key = entries[at], data_keys[keys[at].tenant]
-                assert entry is not None
-                assert data_key is not None
-                data = await _run(
-                    data_key.seal, entry.data, self._place(keys[at], entry.codec, entry.flags)
-                )
-                sealed[at] = _with(entry, data, entry.flags | _SEALED)
-        return sealed
+    async def sealed(self, key: Key, entry: Entry) -> Entry:
+        """The entry as it leaves; TierUnavailable if its tenant's key cannot be had."""
+        if entry.codec == Codec.NOTHING or not self.is_sensitive(key.data_type):
+            return entry
+        place = self._place(key, entry.codec, entry.flags)
+        return _with(
+            entry, await self.seal_bytes(key.tenant, entry.data, place), entry.flags | _SEALED
+        )
 
     async def fill(
-        self,
-        release: Callable[[Sequence[Lease], Sequence[None]], Awaitable[object]],
-        leases: Sequence[Lease],
-        entries: Sequence[Entry | None],
-    ) -> list[Entry | None]:
-        """`seal` for a fill. If it cannot be done the leases go back: others may wait for them."""
-        try:
-            return await self.seal([lease.key for lease in leases], entries)
-        except TierUnavailable:
-            await release(leases, [None] * len(leases))
-            raise
-
-    async def sealed(self, key: Key, entry: Entry) -> Entry:
-        (sealed,) = await self.seal([key], [entry])
-        assert sealed is not None
-        return sealed
+        self, keys: Sequence[Key], entries: Sequence[Entry | None]
+    ) -> tuple[list[Entry | None], dict[int, str]]:
+        """The entries as they leave, None for those that cannot be sealed; by their places, why.
+        (As a failure of the tier it would be one for all tenants.)"""
+        sealed = list(entries)
+        wrong: dict[int, str] = {}
+        of_tenant: dict[str, str] = {}
+        for at, (key, entry) in enumerate(zip(keys, entries, strict=True)):
+            if entry is None:
+                continue
+            why = of_tenant.get(key.tenant) if self.is_sensitive(key.data_type) else None
+            if why is None:
+                try:
+                    sealed[at] = await self.sealed(key, entry)
+                    continue
+                except TierUnavailable as error:
+                    why = of_tenant[key.tenant] = str(error)
+            sealed[at], wrong[at] = None, why
+        return sealed, wrong
 
     async def put(self, leases: Sequence[Lease], entries: Sequence[Entry]) -> list[Entry]:
         """What is put into a journal in place of `fill`."""
@@ -177,6 +172,8 @@ class Sealing:
                     whole[at] = Missing(
                         answer.seq, Why.CORRUPT, epoch=answer.epoch, mark=answer.mark
                     )
+                except TierUnavailable:  # its tenant's key, which is no failure of the others'
+                    whole[at] = Missing(-1, Why.UNAVAILABLE)
                 else:
                     if entry is not answer.entry:
                         whole[at] = answer._replace(entry=entry)
@@ -188,9 +185,10 @@ class Sealing:
         """What a tier answers to who asks for leases. It compares what was seen with what it has,
         which is sealed."""
         found = [each.entry if isinstance(each, Found) else None for each in seen]
+        sealed, _ = await self.fill(keys, found)
         as_stored = [
-            each if entry is None or not isinstance(each, Found) else each._replace(entry=entry)
-            for each, entry in zip(seen, await self.seal(keys, found), strict=True)
+            each._replace(entry=entry) if isinstance(each, Found) and entry is not None else each
+            for each, entry in zip(seen, sealed, strict=True)
         ]
         given = await ask(keys, as_stored)
         closed = []
@@ -198,7 +196,7 @@ class Sealing:
             if isinstance(answer, Found):
                 try:
                     given[at] = answer._replace(entry=await self.open(keys[at], answer.entry))
-                except CorruptEntry:
+                except (CorruptEntry, TierUnavailable):
                     closed.append((at, answer))
         if closed:  # nobody's value: as what was seen, it may be replaced
             again = await ask([keys[at] for at, _ in closed], [answer for _, answer in closed])
@@ -211,7 +209,10 @@ class Sealing:
         made = list(digests)
         for at, (key, digest) in enumerate(zip(keys, digests, strict=bool(digests))):
             if self.is_sensitive(key.data_type):
-                data_key = await self._key_of(key.tenant, made=True)
+                try:
+                    data_key = await self._key_of(key.tenant, made=True)
+                except TierUnavailable:  # what cannot be sealed either: it is equal to nothing
+                    data_key = DataKey.new()
                 assert data_key is not None
                 made[at] = data_key.digest(digest)
         return made
@@ -220,7 +221,7 @@ class Sealing:
         try:
             was = None if touched.was is None else await self.open(key, touched.was)
             entry = None if touched.entry is None else await self.open(key, touched.entry)
-        except CorruptEntry:
+        except (CorruptEntry, TierUnavailable):
             return Touched(touched.seq, waits=touched.waits)
         return touched._replace(was=was, entry=entry)
 
@@ -240,49 +241,46 @@ class Sealing:
         if entry.codec == Codec.ASIDE:  # where it lies, and not the value yet
             return entry
         flags = entry.flags & ~_SEALED
-        data = await self._unsealed(key.tenant, entry.data, self._place(key, entry.codec, flags))
+        data = await self.open_bytes(key.tenant, entry.data, self._place(key, entry.codec, flags))
         return _with(entry, data, flags)
 
-    async def _unsealed(self, tenant: str, sealed: bytes, place: bytes) -> bytes:
+    async def seal_bytes(self, tenant: str, data: bytes, place: bytes) -> bytes:
+        """TierUnavailable as of `seal`."""
+        data_key = await self._key_of(tenant, made=True)
+        assert data_key is not None
+        return await self._run(data_key.seal, data, place)
+
+    async def open_bytes(self, tenant: str, sealed: bytes, place: bytes) -> bytes:
+        """CorruptEntry if it does not open."""
         data_key = await self._key_of(tenant)
         if data_key is None:
             raise CorruptEntry("a tenant's key is gone, and with it what it has sealed")
         try:
-            return await _run(data_key.open, sealed, place)
+            return await self._run(data_key.open, sealed, place)
         except CorruptEntry:
             # It may have been replaced by another process, since this one has read it.
             newer = await self._key_of(tenant, older=data_key)
             if newer is None or newer is data_key:
                 raise
-            return await _run(newer.open, sealed, place)
+            return await self._run(newer.open, sealed, place)
 
     def _place(self, key: Key, codec: int, flags: int) -> bytes:
         """What a payload is bound to: where it lies, and how it is read."""
-        return self._bound(key.text.encode(), bytes((codec, flags & _BOUND)))
+        return self.place(key.text.encode(), bytes((codec, flags & _BOUND)))
 
-    def _bound(self, *parts: bytes) -> bytes:
+    def place(self, *parts: bytes) -> bytes:
+        """What is bound to these and to the namespace; entries have two parts."""
         parts = (self._namespace, *parts)
         return b"".join([len(part).to_bytes(4, "big") + part for part in parts])
 
-    # --- items of lists -----------------------------------------------------------------------
-
-    async def seal_item(self, tenant: str, name: str, item: bytes) -> bytes:
-        """An item as it leaves, which opens in this list alone; TierUnavailable as of `seal`."""
-        data_key = await self._key_of(tenant, made=True)
-        assert data_key is not None
-        return await _run(data_key.seal, item, self._bound(b"list", name.encode(), b""))
-
-    async def open_item(self, tenant: str, name: str, item: bytes) -> bytes:
-        """CorruptEntry if it does not open."""
-        return await self._unsealed(tenant, item, self._bound(b"list", name.encode(), b""))
-
-    async def has_key(self, tenant: str) -> None:
-        """See that the tenant's key is at hand, before something is taken that it opens;
-        TierUnavailable: it cannot be had. A tenant without one has sealed nothing."""
-        try:
-            await self._key_of(tenant)
-        except CorruptEntry as error:
-            raise TierUnavailable(str(error)) from None
+    async def _run(self, step: Callable[[bytes, bytes], bytes], data: bytes, place: bytes) -> bytes:
+        if len(data) >= LARGE:
+            return await asyncio.to_thread(step, data, place)
+        self._done += len(data)
+        if self._done >= LARGE:  # many at once: let others have a turn
+            self._done = 0
+            await asyncio.sleep(0)
+        return step(data, place)
 
     # --- keys ---------------------------------------------------------------------------------
 
@@ -305,6 +303,14 @@ class Sealing:
                 raise
             return known[0]  # the tier is away: what it has dropped meanwhile is not known
 
+    async def has_key(self, tenant: str) -> None:
+        """See that the tenant's key is at hand, for who is about to take what it opens;
+        TierUnavailable: it cannot be had. A tenant without one has sealed nothing."""
+        try:
+            await self._key_of(tenant)
+        except CorruptEntry as error:
+            raise TierUnavailable(str(error)) from None
+
     async def _look_up(self, tenant: str, *, made: bool) -> DataKey | None:
         owner = self.owner(tenant)
         with Call(self._breaker, self._timeout):
@@ -318,6 +324,7 @@ class Sealing:
         try:
             data_key = self.ring.unwrap(wrapped, owner)
         except CorruptEntry as error:
+            self._say(str(error))
             if made:
                 raise TierUnavailable(str(error)) from None
             raise
@@ -328,6 +335,13 @@ class Sealing:
             self._known.clear()
         self._known[tenant] = data_key, self._now() + KNOWN_FOR
         return data_key
+
+    def _say(self, why: str) -> None:
+        if why not in self._said and len(self._said) < MOST_SAID:
+            self._said.add(why)
+            logger.error(
+                "encryption: %s; what it has sealed are misses, and nothing replaces it", why
+            )
 
     def owner(self, tenant: str) -> bytes:
         """What a wrapped key is bound to."""
@@ -363,12 +377,6 @@ def _with(entry: Entry, data: bytes, flags: int) -> Entry:
     other = entry.lasting(entry.fresh_until, entry.expires)
     other.data, other.flags = data, flags
     return other
-
-
-async def _run(step: Callable[[bytes, bytes], bytes], data: bytes, place: bytes) -> bytes:
-    if len(data) < LARGE:
-        return step(data, place)
-    return await asyncio.to_thread(step, data, place)
 
 
 def owner_of(namespace: bytes, tenant: str) -> bytes:

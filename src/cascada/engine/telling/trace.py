@@ -203,9 +203,14 @@ class Trace(TierTrace):
         kind = request.kind
         kind.no_room += 1
         if self._said.due(f"{tier} has no room for {kind.data_type}", self._timer()):
-            why = "it holds what L2_CACHE_SIZE_MB allows; they are not stored there"
-            logger.warning("%s has no room for values of %s: %s", tier, kind.data_type, why)
-        self._emit("refused", kind, request.key, tier, detail="no room")
+            why = said.why or "it holds what L2_CACHE_SIZE_MB allows"
+            logger.warning(
+                "%s has no room for values of %s: %s; they are not stored there",
+                tier,
+                kind.data_type,
+                why,
+            )
+        self._emit("refused", kind, request.key, tier, detail=said.why or "no room")
 
     def corrupt(self, kind: Kind, key: Key, tier: str, why: str) -> None:
         kind.corrupt += 1

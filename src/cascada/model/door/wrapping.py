@@ -5,7 +5,7 @@ No sentence shows one, nor any other text that stands in its place.
 
 from __future__ import annotations
 
-from base64 import b64decode, urlsafe_b64decode
+from base64 import b64decode
 from typing import Any, Final
 
 from cascada.model.door import arguments
@@ -27,30 +27,41 @@ ACCEPTED: Final = (
 def wrapping_keys_given(given: Any, what: str) -> Secret:
     """What was given as keys, once it can be read; BadInput."""
     secret: Secret = arguments.secret(given, what, ACCEPTED)
-    read_wrapping_keys(secret.reveal(), what)
+    _, wrong = _read(secret, what)
+    # Here, where no frame holds a key: a report of an error may show what is in them.
+    if wrong is not None:
+        raise BadInput(wrong)
     return secret
 
 
-def read_wrapping_keys(given: str, what: str = "encryption_keys") -> dict[str, bytes]:
-    """The keys by their ids, in order; BadInput says which of them is wrong."""
-    keys: dict[str, bytes] = {}
-    for number, each in enumerate(given.split(","), 1):
-        name, _, text = each.strip().partition(":")
-        key = _decoded(text.strip())
-        fits = name.isascii() and name.isprintable() and 0 < len(name) <= MOST_IN_ID
-        if not fits or key is None:
-            raise BadInput(f"key {number} of {what} is not as it should be; pass {ACCEPTED}")
-        if name in keys:
-            raise BadInput(f"two keys of {what} have the id {name!r}; give each its own")
-        keys[name] = key
+def read_wrapping_keys(given: Secret) -> dict[str, bytes]:
+    """The keys by their ids, in order, of what was found to be good."""
+    keys, _ = _read(given, "")
     return keys
+
+
+def _read(given: Secret, what: str) -> tuple[dict[str, bytes], str | None]:
+    """The keys, and which of them is wrong."""
+    keys: dict[str, bytes] = {}
+    for number, each in enumerate(given.reveal().split(","), 1):
+        name, _, text = each.partition(":")
+        name, key = name.strip(), _decoded(text.strip())
+        # An id is shown, and stored beside what its key wraps: a key in its place is refused.
+        fits = name.isascii() and name.isprintable() and 0 < len(name) <= MOST_IN_ID
+        if not fits or key is None or _decoded(name) is not None:
+            return {}, f"key {number} of {what} is not as it should be; pass {ACCEPTED}"
+        if name in keys:
+            first = [*keys].index(name) + 1
+            return {}, f"keys {first} and {number} of {what} have the same id; give each its own"
+        keys[name] = key
+    return keys, None
 
 
 def _decoded(text: str) -> bytes | None:
     """32 bytes, in either alphabet of base64; None if it is not that."""
-    padded = text + "=" * (-len(text) % 4)
+    plain = text.replace("-", "+").replace("_", "/")
     try:
-        key = urlsafe_b64decode(padded) if {*"-_"} & {*text} else b64decode(padded, validate=True)
+        key = b64decode(plain + "=" * (-len(plain) % 4), validate=True)
     except ValueError:
         return None
     return key if len(key) == KEY_SIZE else None

@@ -71,7 +71,8 @@ class RedisKeys:
             )
             found.update(page)
             if cursor == b"0":
-                return sorted(key[len(self._prefix) :].decode() for key in found)
+                names = [key[len(self._prefix) :].decode(errors="replace") for key in found]
+                return sorted(name for name in names if "\ufffd" not in name)
 
 
 def _literal(text: bytes) -> bytes:
