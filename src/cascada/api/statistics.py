@@ -10,18 +10,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from decimal import Decimal
 from itertools import islice
 from typing import Final, TypeVar
 
 from msgspec.structs import astuple
 
+from cascada.api.costs_in_words import COSTS, in_words, of_costs, shown
 from cascada.engine.engine import Engine
 from cascada.engine.kinds import OTHER, VARIANTS, Kind
 from cascada.model.bills.bill import Bill
 from cascada.model.entry import MEMORY
 from cascada.telemetry.custom import Series
 from cascada.telemetry.latency import NO_TIMES, Times
+from cascada.telemetry.restores import EXPIRED, NEW, SOONER
 
 L = TypeVar("L", bound=Hashable)
 
@@ -32,6 +33,17 @@ _HEADINGS = (
 
 SAVED_BY: Final = ("hits", "replays", "coalesced")
 """How a read is answered without asking a source for it."""
+
+
+LOW: Final = 0.5
+LOW_FROM: Final = 100
+OFTEN: Final = 0.3
+
+_STORED_AS: Final = {
+    EXPIRED: "was there until its ttl ended: a longer one would keep it",
+    NEW: "never was before: do equal questions have equal keys?",
+    SOONER: "goes before its ttl ends: it is invalidated, evicted or set anew",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +68,9 @@ class TypeStatistics:
 
     times: how long answers took that a tier below memory gave, or the "source", by its name: of
     each data type in `Statistics.types`, of all tenants.
+
+    stores: there, too, of this process alone: of a sample of the keys that were stored, how many
+    were "new", had "expired", or went "sooner".
     """
 
     by_tier: Mapping[str, int] = field(default_factory=dict)
@@ -88,6 +103,7 @@ class TypeStatistics:
     spent: Bill = field(default_factory=Bill)
     saved_by: Mapping[str, Bill] = field(default_factory=lambda: dict.fromkeys(SAVED_BY, Bill()))
     times: Mapping[str, Times] = field(default_factory=dict)
+    stores: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def hits(self) -> int:
@@ -124,6 +140,22 @@ class TypeStatistics:
         """The seconds of that: each read counts what the load of its value has taken, in whatever
         process (in mode observe: what its source took)."""
         return self.saved.seconds
+
+    @property
+    def why_low(self) -> list[str]:
+        """Where less than half of at least 100 reads were hits: what is known of why."""
+        if self.reads < LOW_FROM or self.hit_ratio >= LOW:
+            return []
+        unkept = self.unstorable + self.oversized + self.no_room
+        why = []
+        if self.loads and unkept >= OFTEN * self.loads:
+            why.append(f"{unkept} of {self.loads} loaded values could not be stored: ask explain")
+        stores = sum(self.stores.values())
+        return why + [
+            f"{times / stores:.0%} of what is stored {says}"
+            for name, says in _STORED_AS.items()
+            if (times := self.stores.get(name, 0)) and times >= OFTEN * stores
+        ]
 
     @property
     def consistency(self) -> float | None:
@@ -174,8 +206,8 @@ class Statistics:
 
     def __str__(self) -> str:
         total = self.total
-        costs = [name for name, told in _COSTS.items() if told(total.saved) or told(total.spent)]
-        rows: list[tuple[str, ...]] = [("type", *_HEADINGS, *_of_costs(costs))]
+        costs = [name for name, told in COSTS.items() if told(total.saved) or told(total.spent)]
+        rows: list[tuple[str, ...]] = [("type", *_HEADINGS, *of_costs(costs))]
         for name, row in sorted(self.types.items()):
             rows.append((name, *_cells(row, costs)))
             for variant, part in self.trials.get(name, {}).items():
@@ -186,7 +218,12 @@ class Statistics:
             "  ".join([name.ljust(first), *map(str.rjust, cells, others)]) for name, *cells in rows
         ]
         of = [f"These are the counts of {self.workers} workers."] if self.workers > 1 else []
-        return "\n".join([*lines, "", *of, self.advice])
+        low = [
+            f"{name} has {row.hit_ratio:.0%} hits: {'; '.join(why)}."
+            for name, row in sorted(self.types.items())
+            if (why := row.why_low)
+        ]
+        return "\n".join([*lines, "", *of, self.advice, *low])
 
     @property
     def advice(self) -> str:
@@ -203,7 +240,7 @@ class Statistics:
             )
         if self.mode == "off":
             return "The cache is off: set CASCADA_MODE=observe to learn what it would do."
-        saved = ", ".join([f"{total.saved_seconds:.1f} s", *_in_words(total.saved)])
+        saved = ", ".join([f"{total.saved_seconds:.1f} s", *in_words(total.saved)])
         shared = f" and {total.coalesced} more shared a load" if total.coalesced else ""
         worth = (
             f"{total.hit_ratio:.0%} of the reads {would} hits{shared}, which "
@@ -229,7 +266,7 @@ _ASK = (
     "; say Policy(checkable=False) of what a model makes, since a check asks the source again, and "
     "set CASCADA_SELF_CHECK=10 to compare some"
 )
-_NO_SUMS = ("by_tier", "spent", "saved_by", "times")
+_NO_SUMS = ("by_tier", "spent", "saved_by", "times", "stores")
 _SUMS = [each.name for each in fields(TypeStatistics) if each.name not in _NO_SUMS]
 
 
@@ -266,7 +303,9 @@ def counted(engine: Engine, tenants: int = 0) -> Statistics:
     return Statistics(
         mode,
         {
-            name: replace(added_up(rows), times=times.get(name, {}))
+            name: replace(
+                added_up(rows), times=times.get(name, {}), stores=engine.trace.restores.of(name)
+            )
             for name, rows in by_type.items()
         },
         tracked=engine.trace.tracked.all(),
@@ -345,37 +384,6 @@ def added_up(rows: Sequence[Kind | TypeStatistics]) -> TypeStatistics:
     return TypeStatistics(dict(hits), **sums, spent=spent, saved_by=saved, times=times)
 
 
-def _tokens(bill: Bill) -> int | None:
-    return None if bill.tokens_in is None else bill.tokens_in + (bill.tokens_out or 0)
-
-
-_COSTS: Mapping[str, Callable[[Bill], int | Decimal | None]] = {
-    "tokens": _tokens,
-    "money": lambda bill: bill.money,
-}
-"""What a table shows beside seconds, if anybody has said it."""
-
-
-def _of_costs(costs: Sequence[str]) -> list[str]:
-    return [f"{how} {what}" for what in costs for how in ("saved", "spent")]
-
-
-def _in_words(bill: Bill) -> list[str]:
-    tokens = _tokens(bill)
-    said = [] if tokens is None else [f"{tokens:,} tokens"]
-    if bill.money is not None:
-        unknown = f" (the price of {bill.unpriced:,} is unknown)" if bill.unpriced else ""
-        digits = 4 if bill.money < Decimal("0.1") else 2
-        said.append(f"{bill.money:.{digits}f} in money{unknown}")
-    return said
-
-
-def _shown(value: int | Decimal | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.4f}" if isinstance(value, Decimal) else f"{value}"
-
-
 def _cells(row: TypeStatistics, costs: Sequence[str]) -> tuple[str, ...]:
     known = row.consistency
     return (
@@ -388,5 +396,5 @@ def _cells(row: TypeStatistics, costs: Sequence[str]) -> tuple[str, ...]:
         str(row.differed_1s),
         str(row.differed_10s),
         "-" if known is None else f"{known:.4f}",
-        *[_shown(_COSTS[what](bill)) for what in costs for bill in (row.saved, row.spent)],
+        *[shown(COSTS[what](bill)) for what in costs for bill in (row.saved, row.spent)],
     )

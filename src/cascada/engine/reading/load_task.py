@@ -252,7 +252,7 @@ async def _keep(stack: Stack, good: Sequence[Good], context: LoadContext) -> Non
             policy = request.kind.policy
             item.places = of_load(stack, policy, entry, item.leases, lasting=lasting)
             if not result.absent:
-                stack.trace.stored(request.kind, request.key, len(entry.data), stack.timer())
+                stack.trace.stored(request.kind, request.key, entry, stack.timer())
             continue
         keep.append(None)
         # Followers of what is not stored are held to the names that it bears as well: who asks when

@@ -27,6 +27,7 @@ from cascada.telemetry.custom import Tracked
 from cascada.telemetry.heat import Heat
 from cascada.telemetry.latency import Latencies
 from cascada.telemetry.named import Named
+from cascada.telemetry.restores import Restores
 from cascada.telemetry.throttle import Warned
 from cascada.tiers.contract import Filled, Outcome
 
@@ -62,6 +63,7 @@ class Trace(TierTrace):
         self.tracked = Tracked()
         self.latencies = Latencies((*tiers, SOURCE))
         self.heat: Heat[Key] = Heat()
+        self.restores = Restores()
         self._broken: set[int] = set()
         self._told: set[str] = set()
         self._warned: Warned[Key] = Warned()
@@ -264,8 +266,10 @@ class Trace(TierTrace):
             )
         self.unstored(kind, key, why)
 
-    def stored(self, kind: Kind, key: Key, size: int, now: float) -> None:
-        """A value of so many bytes is given to the tiers to be stored; `now` is monotonic."""
+    def stored(self, kind: Kind, key: Key, entry: Entry, now: float) -> None:
+        """An entry is given to the tiers to be stored; `now` is monotonic."""
+        size = len(entry.data)
+        self.restores.note(kind.data_type, key, now + entry.expires - entry.created, now)
         if self._unstored:
             self._unstored.pop(key, None)
         kind.stored += 1

@@ -107,7 +107,7 @@ async def _carry_out(
             return False
         filled = await _decide(stack, request, entry, seen)
         if filled.accepted:
-            stack.trace.stored(request.kind, request.key, len(entry.data), stack.timer())
+            stack.trace.stored(request.kind, request.key, entry, stack.timer())
             if stack.lower:
                 places = of_write(
                     stack, request.kind.policy, entry, stored.priority, (stack.memory, *seen)

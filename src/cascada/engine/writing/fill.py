@@ -50,7 +50,7 @@ async def fill(
     compared = await compare_sources(stack, [request], stored.sources)
     if compared.changed:
         return False
-    stack.trace.stored(request.kind, request.key, len(entry.data), stack.timer())
+    stack.trace.stored(request.kind, request.key, entry, stack.timer())
     numbered = miss.seen.get(authority.name)
     tiers = [tier for tier in stack.lower if _was_there(miss, tier)]
     if numbered is None or not (tiers or _was_there(miss, authority)):

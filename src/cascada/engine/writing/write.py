@@ -155,7 +155,7 @@ def _is_of_a_moment(request: Request, entry: Entry) -> bool:
 def _set_alone(stack: Stack, request: Request, entry: Entry, seen: Mapping[str, Seen]) -> bool:
     """A set where memory is all there is."""
     memory, key = stack.memory, request.key
-    stack.trace.stored(request.kind, key, len(entry.data), stack.timer())
+    stack.trace.stored(request.kind, key, entry, stack.timer())
     lease = memory.grant(key, seen.get(memory.name), force=True)
     # What is larger than all of memory is let in and finds no place.
     return keep(stack, request, lease, entry) and memory.records.get(key) is not None
@@ -181,7 +181,7 @@ class OneSet:
         self, stack: Stack, request: Request, entry: Entry, seen: Mapping[str, Seen]
     ) -> None:
         memory, key = stack.memory, request.key
-        stack.trace.stored(request.kind, key, len(entry.data), stack.timer())
+        stack.trace.stored(request.kind, key, entry, stack.timer())
         self.request = request
         self.entry = entry
         self.seen = seen
