@@ -9,10 +9,7 @@ import pytest
 
 from cascada import Cache, CacheService, Context, Mapping, Misuse, Policy
 from cascada.model.errors import BadInput, CorruptEntry
-from tests.sync.conftest import Database
-from tests.sync.test_sync import Make, make, tenant
-
-__all__ = ["make", "tenant"]
+from tests.sync.conftest import Database, Make
 
 KEYS = "a:" + base64.b64encode(bytes(range(32))).decode()
 
