@@ -6,11 +6,14 @@ how to put something in the place of an attribute.
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
-from cascada.service.sync import conflicts, statements, tables
+from cascada.model.door.arguments import MOST
+from cascada.service.sync import conflicts, statements, tables, target
 from cascada.service.sync.loop import SyncLoop
 from cascada.service.sync.tables import Mapped
+from cascada.service.sync.target import Target
 from tests.chaos.mutants_journaled import Mutant, SetAttribute
 
 mutants: Final[dict[str, Mutant]] = {}
@@ -53,6 +56,29 @@ def numbers_are_taken_apart_from_the_row(put: SetAttribute) -> None:
         return await original(self, connection, items)
 
     put(Mapped, "_current", current)
+
+
+@mutant
+def a_claim_is_good_for_ever(put: SetAttribute) -> None:
+    """58"""
+    put(target, "CLAIMED", math.inf)
+
+
+@mutant
+def what_was_removed_is_forgotten_at_once(put: SetAttribute) -> None:
+    """58"""
+    put(target, "KEPT", -10)
+
+
+@mutant
+def what_waits_is_not_asked_for(put: SetAttribute) -> None:
+    """58"""
+    original = Target.forget
+
+    async def forget(self: Target, below: int) -> None:
+        await original(self, MOST)
+
+    put(Target, "forget", forget)
 
 
 @mutant

@@ -150,9 +150,9 @@ async def test_three_batches_are_at_hand_and_one_is_written(
         await done(self, changes)
         at_hand.append(at_hand[-1] - len(changes))
 
-    async def writes(self: Target, records: Any) -> Any:
+    async def writes(self: Target, records: Any, *since: Any) -> Any:
         writing.append(writing[-1] + 1)
-        answers = await write(self, records)
+        answers = await write(self, records, *since)
         writing.append(writing[-1] - 1)
         return answers
 
@@ -205,12 +205,12 @@ async def test_what_was_claimed_ahead_is_let_go_of_where_the_database_is_away(
 ) -> None:
     write, batches = Target.write, 0
 
-    async def away(self: Target, records: Any) -> Any:
+    async def away(self: Target, records: Any, *since: Any) -> Any:
         nonlocal batches
         batches += 1
         if batches == 2:
             return [SyncFailed("connection", "away")] * len(records)
-        return await write(self, records)
+        return await write(self, records, *since)
 
     async with service(database, database=str(tmp_path / "cache.db")) as made:
         monkeypatch.setattr(Target, "write", away)
@@ -226,7 +226,7 @@ async def test_a_round_that_is_cancelled_leaves_nothing_behind(
     monkeypatch.setattr(loop, "CLAIM", 0.0)
     begun, write = asyncio.Event(), Target.write
 
-    async def hangs(self: Target, records: Any) -> Any:
+    async def hangs(self: Target, records: Any, *since: Any) -> Any:
         begun.set()
         await asyncio.Event().wait()
 

@@ -12,6 +12,7 @@ import pytest
 from cascada import Mapping
 from cascada.service.sync.records import Conflict
 from tests.chaos.mutants_synced import mutants
+from tests.sync import test_forgotten_rows as forgotten
 from tests.sync import test_sync as sync
 from tests.sync import test_target as target
 from tests.sync.conftest import Database, Make
@@ -63,6 +64,17 @@ NOTICED: list[tuple[str, Scenario, list[str]]] = [
         sync.test_what_cannot_be_written_is_set_aside_and_retried_on_demand,
         ["sqlite", "postgresql"],
     ),
+    (
+        "a-claim-is-good-for-ever",
+        forgotten.test_who_has_stood_still_for_longer_than_such_a_row_lives_writes_nothing,
+        [],
+    ),
+    (
+        "what-was-removed-is-forgotten-at-once",
+        forgotten.test_a_younger_row_of_it_keeps_what_is_older_out,
+        [],
+    ),
+    ("what-waits-is-not-asked-for", forgotten.test_what_was_removed_a_day_ago_is_forgotten, []),
     (
         "rows-are-not-locked",
         test_who_changes_the_row_at_this_moment_is_waited_for,

@@ -21,6 +21,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from cascada.engine.engine import Engine
 from cascada.engine.home.ready import when_ready
 from cascada.engine.journal import KeptJournal
+from cascada.model.door.arguments import MOST
 from cascada.model.errors import TierUnavailable
 from cascada.model.names import key_name
 from cascada.service.sync.reading import records_of
@@ -34,7 +35,14 @@ from cascada.service.sync.records import (
     Record,
     SyncFailed,
 )
-from cascada.service.sync.report import SyncCounts, SyncProgress, SyncReport, Tally, Unwritable
+from cascada.service.sync.report import (
+    SyncCounts,
+    SyncProgress,
+    SyncReport,
+    Tally,
+    Unwritable,
+    log,
+)
 from cascada.service.sync.target import Answer, Target
 from cascada.tiers.capabilities import Backlog, Change
 
@@ -51,11 +59,11 @@ LONGEST_PAUSE: Final = 60.0
 LOOK_EVERY: Final = 5.0
 """Seconds between two looks at how long changes have waited."""
 
+FORGET_EVERY: Final = 3600.0
+"""Seconds between two looks for what the tables have only for its number."""
+
 DRAIN: Final = 10.0
 """Seconds that stopping waits for what is in the journal; the rest is for whoever comes next."""
-
-LOGGED: Final = 10
-"""Changes that were set aside, of one round, that the log names."""
 
 _AWAY: Final = ("connection", "timeout")
 """Of failures, those that concern all tables."""
@@ -70,6 +78,8 @@ class _Batch(NamedTuple):
 
     changes: Sequence[Change] = ()
     said: Sequence[Record | Answer] = ()
+    since: float = 0.0
+    """When it was not claimed yet, by the database's clock."""
 
     @property
     def sound(self) -> list[Record]:
@@ -116,6 +126,7 @@ class SyncLoop:
         self._on_progress = on_progress
         self._backlog: Backlog | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._next_forget = 0.0
 
     def _begin(self) -> None:
         """What belongs to an event loop, anew on another one."""
@@ -249,11 +260,13 @@ class SyncLoop:
         await self.look()
         seconds = self._clock.monotonic() - began
         report = tally.report(self.service, seconds, self.waiting, self.lag_seconds)
+        if report.finished and tally.done:
+            await self._forget()
         self.counts.add(report)
         self.last = report
         if report.finished:
             self.last_sync = datetime.fromtimestamp(self._clock.time(), UTC)
-        self._log(report)
+        log(report)
         return report
 
     async def _write_all(self, tally: Tally, held: dict[int, Change], began: float) -> None:
@@ -262,12 +275,19 @@ class SyncLoop:
         # Kept, so that the lag is seen while the database does not answer.
         self._backlog = await self._journal.backlog()
         newest = self._backlog.newest
+        if not self._backlog.changes:
+            return
+        try:
+            await self._target.look()
+        except SyncFailed as failure:
+            tally.failed(failure)
+            return
         batch, written = await self._claimed(held), _Batch()
         while batch.changes:
             more = batch.changes[-1].number < newest
             # To the end, all of them: what one raises leaves none behind that nobody waits for.
             answers, settled, ahead = await asyncio.gather(
-                self._target.write(batch.sound),
+                self._target.write(batch.sound, batch.since),
                 self._settle(written, tally, held, began),
                 self._claimed(held) if more else _nothing(),
                 return_exceptions=True,
@@ -279,11 +299,21 @@ class SyncLoop:
             batch = _sound(ahead)
         await self._settle(written, tally, held, began)
 
+    async def _forget(self) -> None:
+        """Now and then, what the tables have that nobody can need any more."""
+        if (now := self._clock.monotonic()) < self._next_forget:
+            return
+        self._next_forget = now + FORGET_EVERY
+        try:
+            await self._target.forget((await self._journal.backlog()).oldest or MOST)
+        except (SyncFailed, TierUnavailable) as failure:
+            logger.warning("sync of %s: removed rows were not forgotten: %s", self.service, failure)
+
     async def _claimed(self, held: dict[int, Change]) -> _Batch:
-        changes = await self._journal.claim(AT_ONCE, CLAIM)
+        since, changes = self._target.seen, await self._journal.claim(AT_ONCE, CLAIM)
         # Not by their numbers: a record that is damaged has none.
         held.update((id(change), change) for change in changes)
-        return _Batch(changes, await records_of(self._engine.stack, changes))
+        return _Batch(changes, await records_of(self._engine.stack, changes), since)
 
     async def _settle(
         self, batch: _Batch, tally: Tally, held: dict[int, Change], began: float
@@ -331,23 +361,6 @@ class SyncLoop:
             by_tenant.setdefault(change.key.tenant, []).append(key_name(change.key))
         for names in by_tenant.values():
             await self._engine.invalidate(names, strict=False)
-
-    # --- the log ------------------------------------------------------------------------------
-
-    def _log(self, report: SyncReport) -> None:
-        name = self.service
-        for each in report.unwritable[:LOGGED]:
-            logger.error("sync of %s: %s is set aside: %s", name, each.key, each.reason)
-        if report.set_aside > LOGGED:
-            logger.error("sync of %s: %d changes were set aside", name, report.set_aside)
-        for strategy, times in report.conflicts.items():
-            logger.warning("sync of %s: %d conflicts, decided by %s", name, times, strategy)
-        if not report.finished:
-            logger.error("sync of %s failed: %s", name, report.why)
-        rows = report.written
-        some = rows or report.conflicts or report.stale_fills
-        level = logging.INFO if some else logging.DEBUG
-        logger.log(level, "sync of %s: %d rows in %.2f seconds", name, rows, report.seconds)
 
 
 async def _nothing() -> _Batch:

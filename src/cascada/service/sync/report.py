@@ -3,6 +3,7 @@ the counts of all of them, which metrics read."""
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
@@ -22,6 +23,11 @@ from cascada.telemetry.latency import Latency
 
 SHOWN: Final = 100
 """Changes that were set aside, of one round, that a report names."""
+
+LOGGED: Final = 10
+"""The same of the log."""
+
+logger = logging.getLogger("cascada")
 
 
 class Unwritable(msgspec.Struct, frozen=True):
@@ -135,6 +141,23 @@ class Tally:
             lag_seconds=lag,
             finished=not self.errors,
         )
+
+
+def log(report: SyncReport) -> None:
+    """Tell of a round what an operator wants to know."""
+    name = report.service
+    for each in report.unwritable[:LOGGED]:
+        logger.error("sync of %s: %s is set aside: %s", name, each.key, each.reason)
+    if report.set_aside > LOGGED:
+        logger.error("sync of %s: %d changes were set aside", name, report.set_aside)
+    for strategy, times in report.conflicts.items():
+        logger.warning("sync of %s: %d conflicts, decided by %s", name, times, strategy)
+    if not report.finished:
+        logger.error("sync of %s failed: %s", name, report.why)
+    rows = report.written
+    some = rows or report.conflicts or report.stale_fills
+    level = logging.INFO if some else logging.DEBUG
+    logger.log(level, "sync of %s: %d rows in %.2f seconds", name, rows, report.seconds)
 
 
 class SyncCounts:

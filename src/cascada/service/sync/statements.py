@@ -5,7 +5,8 @@
 
 Both compare the journal's number in the statement that writes: a claim of the journal ends by
 itself, so that two may be at work on a key, and the one that was stopped for a while has the older
-change (`docs/protocol.md`). What was removed stays as a row without a value, for its number.
+change (`docs/protocol.md`). What was removed stays for a day as a row without a value, for its
+number.
 
 In PostgreSQL they lie in a schema of their own; in SQLite, which has none, their names begin so.
 """
@@ -22,11 +23,12 @@ KEY: Final = ("namespace", "service", "tenant", "key")
 
 
 class Owned(NamedTuple):
-    """A table: its name, its columns with their types in PostgreSQL, what a write answers, and
-    what an update leaves as it is."""
+    """A table: its name, its columns with their types in PostgreSQL, which of its rows are there
+    for their number alone, what a write answers, and what an update leaves as it is."""
 
     name: str
     columns: Mapping[str, str]
+    idle: str
     answers: Sequence[str] = ("tenant", "key")
     left: Sequence[str] = ()
 
@@ -40,6 +42,7 @@ ENTRIES: Final = Owned(
         "data": "bytea",
         "removed": "boolean",
     },
+    idle="removed",
 )
 APPLIED: Final = Owned(
     "applied",
@@ -50,6 +53,7 @@ APPLIED: Final = Owned(
         "since": "bigint",
         "unread": "boolean",
     },
+    idle="version IS NULL",
     answers=("tenant", "key", "version", "since"),
     left=("version", "since"),
 )
@@ -119,6 +123,30 @@ def upsert(
     if dialect == "postgresql":
         return _upsert(dialect, table.name, 0), tuple(map(list, zip(*rows, strict=True)))
     return _upsert(dialect, table.name, len(rows)), tuple(value for row in rows for value in row)
+
+
+TIME: Final[dict[Dialect, str]] = {
+    "postgresql": "CAST(extract(epoch FROM clock_timestamp()) AS float8)",
+    "sqlite": "(julianday('now') - 2440587.5) * 86400.0",
+}
+"""The database's own clock, in seconds."""
+
+
+def forget(
+    dialect: Dialect, table: Owned, owner: tuple[str, str], below: int, seconds: int, most: int
+) -> tuple[str, tuple[Any, ...]]:
+    """The statement that deletes rows that are there for their number alone, which nothing has
+    changed for so long, and its arguments: at most so many, of numbers below that one."""
+    place, ago, marks = "rowid", f"datetime('now', '{-seconds:+d} seconds')", ["?"] * 4
+    if dialect == "postgresql":
+        place, marks = "ctid", ["$1", "$2", "$3", "$4"]
+        ago = f"now() - interval '{seconds} seconds'"
+    name = named(dialect, table)
+    found = (
+        f"SELECT {place} FROM {name} WHERE namespace = {marks[0]} AND service = {marks[1]}"
+        f" AND number < {marks[2]} AND {table.idle} AND written_at < {ago} LIMIT {marks[3]}"
+    )
+    return f"DELETE FROM {name} WHERE {place} IN ({found})", (*owner, below, most)
 
 
 def remember(dialect: Dialect) -> str:

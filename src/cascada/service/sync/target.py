@@ -13,18 +13,19 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from cascada.model.door import arguments
 from cascada.model.errors import BadInput, MissingExtra
 from cascada.service.sync.causes import RowsFault, told
 from cascada.service.sync.conflicts import DATABASE_WINS, Strategy
-from cascada.service.sync.entries import Entries
+from cascada.service.sync.entries import Entries, without_nul
 from cascada.service.sync.mapping import Mapping
 from cascada.service.sync.records import Known, Outcome, Poison, Record, Skipped, SyncFailed
-from cascada.service.sync.statements import APPLIED, ENTRIES, Dialect, made, named
+from cascada.service.sync.statements import APPLIED, ENTRIES, TIME, Dialect, forget, made, named
 from cascada.service.sync.tables import Mapped
 
 if TYPE_CHECKING:
@@ -42,6 +43,17 @@ STOPPED: Final = 15_000
 """Milliseconds after which PostgreSQL ends a transaction whose process has stopped in the midst of
 it: its locks would hold up everybody else."""
 
+CLAIMED: Final = 3600.0
+"""Seconds after which a change is not written by who has claimed it: he has stood still, and comes
+back to it by another claim."""
+
+KEPT: Final = 86_400
+"""Seconds for which rows stay that are there for their number alone. Longer than CLAIMED by far:
+so who has an older change of such a key finds the row, or does not write."""
+
+FORGOTTEN: Final = 10_000
+"""Of such rows, that are deleted together."""
+
 _DRIVERS: Final = {
     "sqlite": "sqlite+aiosqlite",
     "postgres": "postgresql+asyncpg",
@@ -55,6 +67,8 @@ _LOCK: Final = 0x6361736361646101
 
 Answer = Outcome | SyncFailed
 Writer = Entries | Mapped
+Once = Callable[[Sequence[Any]], Awaitable[list[Outcome]]]
+"""Writes rows in one transaction."""
 
 
 class Target:
@@ -79,11 +93,14 @@ class Target:
                 )
         self._given = database
         self._patience = patience
+        self._owner = without_nul(namespace), without_nul(service)
         self._entries = Entries(namespace, service)
         self._mapped = [Mapped(each, namespace, service, strategy, tenant) for each in mappings]
         self._engine: AsyncEngine | None = None
         self._dialect: Dialect = "sqlite"
         self._ready = False
+        self.seen = 0.0
+        """The database's own time, by its last answer: for `write`."""
         self._here: tuple[int, asyncio.AbstractEventLoop] | None = None
 
     # --- the connection -----------------------------------------------------------------------
@@ -113,13 +130,14 @@ class Target:
             engine.sync_engine.dispose(close=False)
 
     @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[AsyncConnection]:
+    async def _transaction(self, since: float | None = None) -> AsyncIterator[AsyncConnection]:
         async with self._opened().connect() as connection:
             if self._dialect == "sqlite":
                 # From the start: what was read would else be no basis for what is written.
                 raw = await connection.get_raw_connection()
                 if not getattr(raw.driver_connection, "in_transaction", False):
                     await connection.exec_driver_sql("BEGIN IMMEDIATE")
+                await self._look(connection)
             else:
                 limits = "idle_in_transaction_session_timeout", "lock_timeout"
                 times = STOPPED, round(self._patience * 500)
@@ -127,9 +145,25 @@ class Target:
                     f"set_config('{name}', '{time}', true)"
                     for name, time in zip(limits, times, strict=True)
                 )
-                await connection.exec_driver_sql(f"SELECT {chosen}")
+                await self._look(connection, f"{chosen}, ")
+            if since is not None and self.seen - since > CLAIMED:
+                raise SyncFailed("timeout", "it took too long until what was claimed came here")
             yield connection
             await connection.commit()
+
+    async def _look(self, connection: AsyncConnection, first: str = "") -> None:
+        """What time it is there."""
+        answer = await connection.exec_driver_sql(f"SELECT {first}{TIME[self._dialect]}")
+        *_, self.seen = answer.fetchone() or (self.seen,)
+
+    async def look(self) -> None:
+        """Begin, and see what time it is there. SyncFailed if that fails."""
+        await self.begin()
+        try:
+            async with asyncio.timeout(self._patience), self._opened().connect() as connection:
+                await self._look(connection)
+        except Exception as error:
+            raise _failure(error) from error
 
     async def begin(self) -> None:
         """Make the tables that cascada owns, if they are not there. SyncFailed if that fails."""
@@ -173,17 +207,18 @@ class Target:
 
     # --- changes ------------------------------------------------------------------------------
 
-    async def write(self, records: Sequence[Record]) -> list[Answer]:
+    async def write(self, records: Sequence[Record], since: float | None = None) -> list[Answer]:
         """Write each, once; what came of each, in their order. Nothing is raised but BadInput and
         MissingExtra: what failed is an answer, and concerns no other table unless the database
-        itself is away."""
+        itself is away. since: `seen`, before they were claimed."""
         answers: dict[int, Answer] = {}
         away: SyncFailed | None = None
         for writer, places in self._groups(records, answers):
             if away is None:
                 try:
                     await self.begin()
-                    found = await self._written(writer, [records[place] for place in places])
+                    them = [records[place] for place in places]
+                    found = await self._written(writer, them, partial(self._once, writer, since))
                 except SyncFailed as error:
                     found = [error] * len(places)
                     away = error if error.cause in ("connection", "timeout") else None
@@ -216,7 +251,7 @@ class Target:
                 return mapped
         return self._entries
 
-    async def _written(self, writer: Writer, records: Sequence[Record]) -> list[Answer]:
+    async def _written(self, writer: Writer, records: Sequence[Record], once: Once) -> list[Answer]:
         answers: list[Answer]
         if isinstance(writer, Mapped) and not writer.is_found:
             try:
@@ -233,42 +268,56 @@ class Target:
         suspects: list[int] = []
         for start in range(0, len(sound), writer.at_once):
             part = sound[start : start + writer.at_once]
-            suspects += await self._halved(writer, part, prepared, answers)
+            suspects += await self._halved(once, part, prepared, answers)
         for place in suspects:
             # Once more, when all others are there: it may need one of them, or have met another
             # process that inserted it.
-            await self._halved(writer, [place], prepared, answers)
+            await self._halved(once, [place], prepared, answers)
         return answers
 
     async def _halved(
-        self, writer: Writer, places: list[int], prepared: Sequence[Any], answers: list[Answer]
+        self, once: Once, places: list[int], prepared: Sequence[Any], answers: list[Answer]
     ) -> list[int]:
         """Write these; those that cannot be written, each with its poison as its answer."""
         if not places:
             return []
         try:
-            found = await self._once(writer, [prepared[place] for place in places])
+            found = await once([prepared[place] for place in places])
         except RowsFault as fault:
             if len(places) == 1:
                 answers[places[0]] = fault.poison
                 return places
             suspects = []
             for half in (places[: len(places) // 2], places[len(places) // 2 :]):
-                suspects += await self._halved(writer, half, prepared, answers)
+                suspects += await self._halved(once, half, prepared, answers)
             return suspects
         for place, outcome in zip(places, found, strict=True):
             answers[place] = outcome
         return []
 
-    async def _once(self, writer: Any, rows: Sequence[Any]) -> list[Outcome]:
+    async def _once(self, writer: Any, since: float | None, rows: Sequence[Any]) -> list[Outcome]:
         try:
-            async with asyncio.timeout(self._patience), self._transaction() as connection:
+            async with asyncio.timeout(self._patience), self._transaction(since) as connection:
                 found: list[Outcome] = await writer.write(connection, self._dialect, rows)
         except SyncFailed:
             raise
         except Exception as error:
             raise told(error) from error
         return found
+
+    async def forget(self, below: int) -> None:
+        """Delete rows that are there for their number alone, if it is below that of each change
+        that waits. SyncFailed if that fails; the next time goes on."""
+        await self.begin()
+        try:
+            for table in (ENTRIES, APPLIED):
+                gone = FORGOTTEN
+                while gone == FORGOTTEN:
+                    them = forget(self._dialect, table, self._owner, below, KEPT, FORGOTTEN)
+                    async with asyncio.timeout(self._patience), self._transaction() as connection:
+                        gone = (await connection.exec_driver_sql(*them)).rowcount
+        except Exception as error:
+            raise _failure(error) from error
 
 
 def _is_said(prepared: Any) -> bool:
