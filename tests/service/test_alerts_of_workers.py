@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from cascada import AlertRule
+from cascada import Alert, AlertRule, Cache, CacheService, Context, Policy
+from cascada.engine import filing
 from cascada.service.alerts import Counts, Judge, Standing, Window
+from cascada.telemetry import workers
+from cascada.testing.clock import ManualClock
+from cascada.testing.inside import inside
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="who made a process is not known")
 
@@ -138,3 +144,53 @@ def test_what_is_left_is_taken_up() -> None:
 @pytest.mark.parametrize("data", [b"", b"\xc1", b"\x93\x01\x02\x03", b"\x81\xa5known\x01"])
 def test_what_another_version_left_is_nothing(data: bytes) -> None:
     assert Standing.left(data) == Standing()
+
+
+@pytest.fixture
+def worker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """This process is one of several workers."""
+    monkeypatch.setattr(filing, "maker_of_this", os.getpid)
+    monkeypatch.setattr(workers, "folder_of_group", lambda: tmp_path)
+    monkeypatch.setattr(filing, "ordinals", Counter())
+
+
+async def told_of_bulk(values: int) -> list[bool]:
+    told = list[Alert]()
+    filing.ordinals.clear()  # the same cache, in another worker
+    cache = Cache(policies={"service.default": Policy(bulky_bytes=10)}, clock=ManualClock())
+    service = CacheService(cache=cache)
+    with Context(tenant_id="acme"):
+        await service.start_alerts([AlertRule("bulky", 1, lasts=0)], told.append, every=3600)
+        await service.check_alerts()
+        for number in range(values):
+            await service.set(f"k:{number}", "x" * 100)
+        await service.check_alerts()
+    await cache.aclose()
+    return [each.firing for each in told]
+
+
+@pytest.mark.usefixtures("worker")
+async def test_without_room_for_files_each_worker_judges_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*args: object, **named: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(workers.Workers, "others", full)
+    assert await told_of_bulk(3) == [True]
+    assert await told_of_bulk(1) == []
+
+
+@pytest.mark.usefixtures("worker")
+async def test_who_finds_another_one_at_it_leaves_it_to_him(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(workers, "PATIENCE", 0.01)
+    filing.ordinals.clear()
+    async with Cache() as cache:
+        held = inside(cache).engine.filing.turn()
+        _, _, alone = held.__enter__()
+        assert alone
+        assert await told_of_bulk(3) == []
+        held.__exit__(None, None, None)
+        assert await told_of_bulk(3) == [True]

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,22 @@ async def test_values_that_are_too_large_are_failures_that_say_so(clock: ManualC
     assert "load_timeout" in report.errors["slow"]
     assert await service.get("n:2") == 2
     await cache.aclose()
+
+
+@dataclass
+class Campaign:
+    name: str
+    budget: float = 0.0
+
+
+async def test_what_is_loaded_has_its_group_s_type(make_service: MakeService) -> None:
+    service = make_service(types={"campaign": Campaign})
+    values = {"campaign:1": Campaign("Spring", 2.5), "campaign:2": {"name": "Autumn"}}
+    report = await service.warm(list(values), loader=values.__getitem__)
+    assert (report.loaded, report.failed) == (2, 0)
+    assert await service.get("campaign:1") == {"name": "Spring", "budget": 2.5}
+    assert await service.get("campaign:2", type=Campaign) == Campaign("Autumn")
+    assert await service.clear("campaign:*") == 2
 
 
 async def test_a_loader_may_say_how_long(make_service: MakeService, clock: ManualClock) -> None:

@@ -90,6 +90,8 @@ class Watch:
             try:
                 if alone:
                     told = self._judge_for_all(others, state)
+                elif not others.group:  # there is no room for files: each is by himself
+                    told = self._judge(others, self._sync_errors)
             finally:
                 turn.__exit__(None, None, None)
         for alert in told:  # by now all know that it was told, and nobody waits for who hears it
