@@ -65,6 +65,19 @@ def hit_ratio(by: str, having: str = "") -> str:
     return ratio(hits, f"({hits} + {fewest})")
 
 
+def waited(by: str, having: str = "") -> str:
+    """How long a read waits on average, of hits and loads; hits in memory as nothing."""
+    answers = " + ".join(
+        per_second(counter, by, having) for counter in ("cache_hit_total", "cache_loads_total")
+    )
+    return ratio(per_second("cache_answer_seconds_total", by, having), f"({answers})")
+
+
+def tracked(metric: str) -> str:
+    """How much a measurement that is tracked has grown."""
+    return per_second("cache_tracked_sum", "data_type", f'{{metric="{metric}"}}')
+
+
 ROWS: Final[Mapping[str, list[Panel]]] = {
     "Is it worth it?": [
         Panel("Hit ratio", "percentunit", {"all reads": hit_ratio("")}, most=1),
@@ -119,6 +132,12 @@ ROWS: Final[Mapping[str, list[Panel]]] = {
             "By who answered; l1 is an estimate.",
         ),
         Panel(
+            "Wait of a read, by type",
+            "s",
+            {"{{data_type}}": waited("data_type")},
+            "On average, of reads that shared no load; hits in memory as nothing.",
+        ),
+        Panel(
             "Loads by type",
             "reqps",
             {"{{data_type}}": per_second("cache_loads_total", "data_type")},
@@ -171,6 +190,15 @@ ROWS: Final[Mapping[str, list[Panel]]] = {
                 "invalidations": per_second("cache_invalidations_total"),
                 "entries that they ended": per_second("cache_invalidated_entries_total"),
             },
+        ),
+        Panel(
+            "Cascades",
+            "ops",
+            {
+                "of {{data_type}}": tracked("cache_invalidation_coordinated"),
+                "{{data_type}}": tracked("cache_invalidation"),
+            },
+            "Entries that they ended.",
         ),
         Panel(
             "Degraded",
@@ -251,6 +279,22 @@ ROWS: Final[Mapping[str, list[Panel]]] = {
             },
         ),
     ],
+    "Services": [
+        Panel("Sync lag", "s", {"{{service}}": "max by (service) (cache_sync_lag_seconds)"}),
+        Panel("Set aside", "short", {"{{service}}": "max by (service) (cache_sync_set_aside)"}),
+        Panel(
+            "Rows synced", "ops", {"{{service}}": per_second("cache_sync_rows_total", "service")}
+        ),
+        Panel(
+            "Alerts firing",
+            "short",
+            {
+                "{{service}} {{alertname}}": "count by (service, alertname) "
+                '(ALERTS{alertname=~"Cascada.*", alertstate="firing"}) or vector(0)'
+            },
+            "Of the rules in alerts.yml.",
+        ),
+    ],
     "Policies on trial": [
         Panel(
             "Hit ratio of each",
@@ -262,11 +306,7 @@ ROWS: Final[Mapping[str, list[Panel]]] = {
             "Wait for an answer",
             "s",
             {
-                "{{data_type}} {{variant}}": ratio(
-                    per_second("cache_answer_seconds_total", "data_type, variant", ON_TRIAL),
-                    f"({per_second('cache_hit_total', 'data_type, variant', ON_TRIAL)} + "
-                    f"{per_second('cache_loads_total', 'data_type, variant', ON_TRIAL)})",
-                )
+                "{{data_type}} {{variant}}": waited("data_type, variant", ON_TRIAL),
             },
             "On average, hits in memory as nothing.",
         ),

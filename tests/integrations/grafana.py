@@ -25,7 +25,19 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from cascada import Cache, Cost, Limits, Loaded, Policy, Price
+from cascada import (
+    Cache,
+    CacheService,
+    Context,
+    Cost,
+    Limits,
+    Loaded,
+    Policy,
+    Price,
+    configure,
+    invalidate_agent_cache_cascade,
+    invalidate_conversation_cache_cascade,
+)
 from cascada.integrations.prometheus import exposition
 from cascada.testing.inside import inside
 from tests.servers.redis import RedisServer, free_port
@@ -66,7 +78,20 @@ async def busy_cache(folder: Path, redis: str) -> AsyncIterator[Cache]:
         limits=limits,
         prices=prices,
     ) as cache:
-        yield cache
+        application = f"sqlite:///{folder / 'application.sqlite'}"
+        service = CacheService(name="shop", cache=cache, database=application, sync_interval=1)
+        with Context(tenant_id="acme"):
+            await service.set("campaign:1", {"budget": 1})
+        await service.start_sync()
+        await service.sync_now()
+        configure(cache)
+        await invalidate_agent_cache_cascade("acme", "a1")
+        await invalidate_conversation_cache_cascade("acme", "c1")
+        try:
+            yield cache
+        finally:
+            configure(None)
+            await service.stop_sync()
 
 
 async def use(cache: Cache, times: int) -> None:
