@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
-from cascada import CacheService, Context, Mapping, Misuse
+from cascada import AlertRule, CacheService, CascadaError, Context, Mapping, Misuse
 from examples.agent_service.database import Database, NotThere
 from examples.agent_service.queries.campaigns import CampaignRows
 from examples.agent_service.records import Campaign, Cleared
@@ -24,6 +24,9 @@ from examples.agent_service.records import Campaign, Cleared
 PREFIX: Final = "campaign:"
 ROWS: Final = Mapping(PREFIX, "campaigns", ["name", "budget"], "version", tenant_column="tenant_id")
 """Which keys are rows of which table."""
+
+ALERTS: Final = (AlertRule("sync_lag", 60), AlertRule("errors", 10))
+"""What its log warns of: changes that do not reach their table, and failures, each for a minute."""
 
 
 class NotKept(Exception):
@@ -94,6 +97,21 @@ async def syncing(cache_service: CacheService) -> AsyncIterator[None]:
         yield
     finally:
         await cache_service.stop_sync()
+
+
+async def standing(cache_service: CacheService) -> dict[str, object]:
+    """How its sync is: what operators want to know before anything else."""
+    synced = cache_service.sync_task is not None
+    aside: int | None = None
+    with suppress(CascadaError):  # what keeps the journal is away: it is not known
+        aside = len(await cache_service.sync_set_aside()) if synced else 0
+    return {
+        "synced": synced,
+        "lag_seconds": cache_service.sync_lag,
+        "last_sync": cache_service.last_sync,
+        "set_aside": aside,
+        "alerts": [str(each) for each in await cache_service.check_alerts()],
+    }
 
 
 def _not_there(campaign_id: str) -> NotThere:

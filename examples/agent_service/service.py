@@ -10,7 +10,7 @@ from typing import Final
 from cascada import Cache, CacheService, Price, Tenant, configure, register_conversation_resolver
 from examples.agent_service.answering import DOLLARS_IN, DOLLARS_OUT, LocalStandIn
 from examples.agent_service.caching import POLICIES, CachedReads
-from examples.agent_service.campaigns import ROWS, CampaignService, syncing
+from examples.agent_service.campaigns import ALERTS, ROWS, CampaignService, syncing
 from examples.agent_service.database import Database
 from examples.agent_service.embedding import Embedder, embedder_of
 from examples.agent_service.queries.conversations import ConversationRows
@@ -83,7 +83,11 @@ async def open_service(settings: Settings, cache: Cache) -> AsyncIterator[Servic
     database = Database(settings.database_url)
     embedder = embedder_of(settings)
     campaigns = CacheService(
-        name="campaigns", cache=cache, database=settings.database_url, mappings=[ROWS]
+        name="campaigns",
+        cache=cache,
+        database=settings.database_url,
+        mappings=[ROWS],
+        alerts=ALERTS,
     )
 
     async def conversations_of(tenant_id: str, agent_id: str) -> list[str]:

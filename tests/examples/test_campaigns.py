@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy import text
 
 import examples
+from cascada import AlertRule, Context
 from examples.agent_service.database import Database
 from examples.agent_service.process import SERVICE
 from examples.agent_service.settings import Settings
@@ -307,3 +308,23 @@ async def test_two_workers_update_one_campaign_and_one_is_killed(
                 return await rows(service) == [("acknowledged", 8, before[0][2] + 1)]
 
             await until(is_there)
+
+
+async def test_operators_see_what_is_set_aside_and_which_alerts_stand(
+    service: Running, acme: httpx.AsyncClient
+) -> None:
+    async def standing() -> dict[str, Any]:
+        told: dict[str, Any] = (await acme.get("/stats")).json()["campaigns"]
+        return told
+
+    await created(acme, "/campaigns", SPRING)
+    await sync(service)
+    assert ((await standing())["set_aside"], (await standing())["alerts"]) == (0, [])
+    campaigns = service.service.campaigns
+    with Context(tenant_id="acme"):
+        assert await campaigns.set("campaign:nameless", {"name": None, "budget": 1})
+    await sync(service)
+    assert (await standing())["set_aside"] == 1, "it waits for somebody"
+    await campaigns.start_alerts([AlertRule("memory", 0, lasts=0)])
+    (alert,) = (await standing())["alerts"]
+    assert alert.startswith("campaigns: memory is ")

@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse, Response
 
+from examples.agent_service.campaigns import standing
 from examples.agent_service.routes.answers import NO_LIBRARY
 from examples.agent_service.routes.request import RunningService
 
@@ -39,11 +40,7 @@ async def stats(service: RunningService) -> dict[str, Any]:
             "calls": service.embedder.calls,
             "texts": service.embedder.texts,
         },
-        "campaigns": {
-            "synced": service.campaigns.sync_task is not None,
-            "lag_seconds": service.campaigns.sync_lag,
-            "last_sync": service.campaigns.last_sync,
-        },
+        "campaigns": await standing(service.campaigns),
         "cache": {"on": service.settings.cache, **cache},
     }
 
