@@ -71,6 +71,8 @@ if TYPE_CHECKING:
     from cascada.model.errors import *  # noqa: F403 - all its names are public
     from cascada.model.errors import CascadaError as CascadaError
     from cascada.model.events import Event as Event
+    from cascada.model.forgotten import ForgetProgress as ForgetProgress
+    from cascada.model.forgotten import ForgetReport as ForgetReport
     from cascada.model.keys import Key as Key
     from cascada.model.keys import Scope as Scope
     from cascada.model.limits import Limits as Limits
@@ -162,6 +164,7 @@ _NAMES = {
         MissingTenant Misuse SerializationError SourceBusy TierUnavailable Unanswered WrongLoop
     """,
     "model.events": "Event",
+    "model.forgotten": "ForgetProgress ForgetReport",
     "model.keys": "Key Scope",
     "model.limits": "Limits",
     "model.loaded": "Loaded",

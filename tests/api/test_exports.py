@@ -18,6 +18,7 @@ _MODERN = """
 """
 
 _DOCUMENTED = """
+    ForgetProgress ForgetReport
     Alert AlertRule CacheMetrics CachePriority CacheService Invalidated Key Mapping Scope
     SyncProgress SyncReport WarmProgress WarmReport
     AGENT_SERVICE_TTL_MAPPING BadInput CACHE_TYPE_AGENT CACHE_TYPE_AGENT_CONFIG

@@ -33,7 +33,9 @@ LEFT_OUT: Final[dict[str, str]] = {
     **{f"CacheService.{name}": "it takes no arguments"
        for name in ("check_alerts", "start_sync", "stop_alerts", "stop_sync", "sync_now")},
     **dict.fromkeys(("Alert", "SyncReport", "SyncProgress", "WarmReport", "WarmProgress"), _RESULT),
+    **dict.fromkeys(("ForgetReport", "ForgetProgress"), _RESULT),
     "Cache.aclose": "it ends the cache and takes no arguments",
+    "Cache.forget": "it waits for all processes: tests/forgetting tries its arguments",
     "Cache.rotate_keys": "it takes no arguments",
     "Cache.reset": "it ends the cache and takes no arguments",
     "reset": "it ends the cache and takes no arguments",

@@ -19,6 +19,7 @@ from cascada import (
     CascadaError,
     Context,
     Event,
+    ForgetReport,
     Hit,
     Invalidated,
     Key,
@@ -203,6 +204,8 @@ def waited_for() -> None:
             assert_type(piece, str)
         assert_type(waiting.stats().total.loads, int)
         assert_type(waiting.warm_restart.finished, bool)
+        assert_type(waiting.forget("acme", user=7), ForgetReport)
+        waiting.forget("acme", 7)  # type: ignore[call-arg]
         acme.set("agent_config")  # type: ignore[call-arg]
         acme.get("agent_config", b"")  # type: ignore[call-overload]
         acme.load("agent_config", "a1", 7)  # type: ignore[call-overload]

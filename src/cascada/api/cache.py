@@ -22,6 +22,7 @@ from cascada.model.door.secret import Secret, Url, hidden
 from cascada.model.entry import Hit, Miss
 from cascada.model.errors import Misuse
 from cascada.model.events import Observer
+from cascada.model.forgotten import ForgetProgress, ForgetReport, Whom
 from cascada.model.keys import Id, Key, scope_of
 from cascada.model.limits import Limits
 from cascada.model.options import Encrypt, Mode, Options, ReadStrategy, WriteStrategy
@@ -272,6 +273,37 @@ class Cache:
         from cascada.engine.rotation import Rotation  # hardly any process ever does this
 
         return await Rotation(self._engine).run()
+
+    async def forget(
+        self,
+        tenant: Id,
+        *,
+        user: Id | None = None,
+        compact: bool | None = None,
+        on_progress: Callable[[ForgetProgress], Any] | None = None,
+    ) -> ForgetReport:
+        """Make void all that a tenant has, and remove its bytes from every tier; or what one of his
+        users has: all values in his collection `user:USER`, and what was made of them.
+
+        Values, and what names them; of a tenant also lists, counters, his data key (so that what
+        backups hold of sealed values is read by nobody), and what services note of him. Changes of
+        his that wait for WRITE_BEHIND or for a sync are dropped, and counted. Rows that a sync has
+        written stay (`CacheService.forget`), and so do figures. When it returns no process serves
+        anything of before, nor stores what was under way. What is set meanwhile may stay, or go.
+
+        compact: whether the database's file is written anew, so that its unused parts hold nothing,
+        while nobody else writes; None: if it has at most 64 MB. on_progress: a plain function, told
+        after each step. The report's `complete` is False where a tier does not answer, and says
+        what to do. To go on after an interruption, call it again: that harms nobody.
+        """
+        from cascada.engine.forgetting import Forgetting  # hardly any process ever does this
+
+        named = None if user is None else arguments.identity(user, "user")
+        whom = Whom(self.tenant(tenant).tenant, named)
+        compact = None if compact is None else arguments.flag(compact, "compact")
+        if on_progress is not None:
+            on_progress = arguments.plain_function(on_progress, "on_progress")
+        return await Forgetting(self._engine, whom, on_progress, compact).run()
 
     async def reset(self) -> None:
         """Close everything and start anew at the next use, on whatever loop (for tests)."""

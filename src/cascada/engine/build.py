@@ -29,6 +29,7 @@ from cascada.engine.tasks.limits import LoadLimits
 from cascada.engine.telling.trace import Trace
 from cascada.engine.warm_restart import Restart
 from cascada.engine.write_behind import WriteBehind
+from cascada.engine.writing.forget import heard
 from cascada.model.clock import Clock, SystemClock
 from cascada.model.dependencies import Dependencies
 from cascada.model.door.wrapping import read_wrapping_keys
@@ -123,6 +124,7 @@ def build(
         watched=options.mode != "on",
         debug=options.debug,
     )
+    memory.names.on_forgotten = partial(heard, stack)
     _seal(options, guarded, kinds, clock)
     stack.journals = GuardedJournals.of_lowest(guarded)
     behind = _behind(stack, guarded)

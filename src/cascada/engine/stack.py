@@ -25,6 +25,7 @@ from cascada.model.clock import Clock
 from cascada.model.dependencies import Dependencies
 from cascada.model.entry import UNSET, Entry, Flag
 from cascada.model.errors import SerializationError
+from cascada.model.forgotten import Whom
 from cascada.model.freshness import Freshness
 from cascada.model.keys import Key, quote
 from cascada.model.limits import Limits
@@ -141,6 +142,9 @@ class Stack:
         self.watchers = self._always_watching
         self.hits_are_told_together = False
         self.bypasses = 0
+        # Of faces: what they note of a tenant beside his values, they let go of.
+        self.on_forgotten: list[Callable[[str], None]] = []
+        self.forgetting: set[Whom] = set()
         trace.on_debugging = self._write_lines
         self._lines: LogLines | None = None
         # Does a step on the thread that the cache is at home on, wherever it is asked for.

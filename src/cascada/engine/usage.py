@@ -59,6 +59,10 @@ class Usage:
         """It was used."""
         self._untold.note((tenant, key))
 
+    def drop(self, tenant: str) -> None:
+        """Of what was counted of a tenant's keys nobody is told."""
+        self._untold.drop(lambda used: used[0] == tenant)
+
     def clear(self) -> None:
         """What was counted so far, the parent tells."""
         self._untold.clear()

@@ -11,7 +11,8 @@ has at most 12 static names.
     p:T:agent:A      a context part              k:<key text>         one key
     e:<key text>     that key's entry alone, and nothing that was made of it: it has another life.
                      No tier stores it with an entry; memory finds the entry by its key
-    seq:T:type:agent:A a data type at one part     #:T:tag              a tag
+    q:T:type:agent:A a data type at one part     #:T:tag              a tag
+    f:T, f:T:coll:L  nothing that is stored: memory lets go of what is void by t:, or p:
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from typing import Final
 from cascada.engine.engine import Engine
 from cascada.engine.home.carrying import awaited
 from cascada.engine.kinds import OTHER, Kind
+from cascada.engine.shared_lists import TENANTS, USED
 from cascada.engine.usage import Usage, Used
 from cascada.model.errors import BadInput, CascadaError, CorruptEntry, TierUnavailable, Unanswered
 from cascada.model.keys import quote
@@ -60,7 +61,7 @@ class Shared:
         self._engine = engine
         self._data_type = data_type
         self._prefix = f":{quote(data_type)}:"
-        self.usage = Usage(f"{self._prefix}used")
+        self.usage = Usage(f"{self._prefix[:-1]}{USED}")
         self._untold: Counter[Hour] = Counter()
         self._new_keys: dict[Hour, list[int]] = {}
         self._listed: set[int] = set()
@@ -71,6 +72,13 @@ class Shared:
         self._going: asyncio.Task[None] | None = None
         self._telling: asyncio.Task[None] | None = None
         self._process = os.getpid()
+        self._gone: dict[str, int] = {}
+
+    def forgotten(self, tenant: str) -> None:
+        """What is noted of him goes; his name, too, until he is asked for again."""
+        self.usage.drop(tenant)
+        self._tenants.discard(tenant)
+        self._gone[tenant] = self._asked_for(tenant)
 
     def record(self, key: str) -> None:
         """Count an access."""
@@ -308,11 +316,11 @@ class Shared:
             return
         self._tenants = await self._listed_tenants(store)
         for tenant in sorted(own - self._tenants)[: MOST_TENANTS - len(self._tenants)]:
-            await store.push(f"{self._prefix}tenants", tenant.encode(), left=False)
+            await store.push(f"{self._prefix[:-1]}{TENANTS}", tenant.encode(), left=False)
         self._tenants |= own
 
     async def _listed_tenants(self, store: DataStore) -> set[str]:
-        listed = await store.range(f"{self._prefix}tenants", 0, MOST_TENANTS - 1)
+        listed = await store.range(f"{self._prefix[:-1]}{TENANTS}", 0, MOST_TENANTS - 1)
         return {item.decode(errors="replace") for item in listed}
 
     @property
@@ -323,7 +331,11 @@ class Shared:
 
     @property
     def _own_tenants(self) -> set[str]:
-        return {each.tenant for each in self._kinds()} - {OTHER}
+        own = {each.tenant for each in self._kinds()} - {OTHER}
+        return {each for each in own if self._gone.get(each) != self._asked_for(each)}
+
+    def _asked_for(self, tenant: str) -> int:
+        return sum(each.hits + each.misses for each in self._kinds() if each.tenant == tenant)
 
     def _kinds(self) -> list[Kind]:
         return [each for each in self._engine.kinds.all() if each.data_type == self._data_type]
@@ -342,7 +354,10 @@ def _began(item: bytes) -> int:
 
 def shared_of(engine: Engine, data_type: str, zone: tzinfo | None) -> Shared:
     """One for all services of a name: or each of them would tell what all have counted."""
-    shared: Shared = engine.beside.setdefault(data_type, Shared(engine, data_type, zone))
+    shared: Shared | None = engine.beside.get(data_type)
+    if shared is None:
+        shared = engine.beside[data_type] = Shared(engine, data_type, zone)
+        engine.stack.on_forgotten.append(shared.forgotten)
     if shared.hours.zone != zone:
         raise BadInput(
             f"time_zone is {zone}, and another CacheService of this name has {shared.hours.zone}; "

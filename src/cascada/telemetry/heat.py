@@ -49,6 +49,10 @@ class Heat(Generic[K]):
         again = ((key, count) for key, count in counts if count > 1 and wanted(key))
         return nlargest(most, again, key=itemgetter(1))
 
+    def drop(self, unwanted: Callable[[K], bool]) -> None:
+        """Forget that these were asked for."""
+        self._counts = {each: count for each, count in self._counts.items() if not unwanted(each)}
+
     def clear(self) -> None:
         self._counts = {}
         self.noted = 0

@@ -363,8 +363,15 @@ class Sealing:
 
     async def drop(self, tenant: str) -> bool:
         """Drop a tenant's key for good: nothing that it has sealed is ever read again."""
+        self.unlearn(tenant)
+        try:
+            return await self._ask(self._keys.drop(tenant))
+        finally:
+            self.unlearn(tenant)  # it may have been looked up in between
+
+    def unlearn(self, tenant: str) -> None:
+        """Look for the tenant's key again before it is used."""
         self._known.pop(tenant, None)
-        return await self._ask(self._keys.drop(tenant))
 
     async def _ask(self, question: Awaitable[T]) -> T:
         """For who cannot do without the answer."""

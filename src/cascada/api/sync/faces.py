@@ -5,7 +5,7 @@ What is not here is not on them: a test compares the names with those of the asy
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from types import TracebackType
@@ -19,6 +19,7 @@ from cascada.engine.home.bridge import bridge
 from cascada.engine.home.carrying import waited, waited_for_each
 from cascada.engine.streaming.pieces import MAX_ITEMS, MakePieces
 from cascada.model.entry import Hit, Miss
+from cascada.model.forgotten import ForgetProgress, ForgetReport
 from cascada.model.keys import Id, Key, Scope
 from cascada.model.made_of import Declared
 from cascada.model.policy import Policy
@@ -76,6 +77,19 @@ class SyncCache(Face[Any]):
         """As `Cache.rotate_keys`."""
         count: int = self._waited("rotate_keys")
         return count
+
+    def forget(
+        self,
+        tenant: Id,
+        *,
+        user: Id | None = None,
+        compact: bool | None = None,
+        on_progress: Callable[[ForgetProgress], Any] | None = None,
+    ) -> ForgetReport:
+        """As `Cache.forget`."""
+        given: dict[str, Any] = {"user": user, "compact": compact, "on_progress": on_progress}
+        report: ForgetReport = self._waited("forget", tenant, **given)
+        return report
 
     def reset(self) -> None:
         """Close everything and start anew at the next use (for tests)."""

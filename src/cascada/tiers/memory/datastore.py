@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict, deque
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from itertools import islice
 
 from cascada.model.clock import Clock, SystemClock
@@ -75,6 +75,22 @@ class MemoryData:
             self._lists[name] = deque(kept)
         else:
             self._lists.pop(name, None)
+
+    def shared_lists(self) -> list[str]:
+        """The names of the lists that belong to no tenant."""
+        return [name for name in self._lists if name.startswith(":")]
+
+    def erase(self, beginning: str) -> tuple[int, int]:
+        """Remove the lists and counters whose names begin so; how many of each."""
+        lists = [name for name in self._lists if name.startswith(beginning)]
+        counters = [name for name in self._counters if name.startswith(beginning)]
+        for name in lists:
+            del self._lists[name]
+        for name in counters:
+            del self._counters[name]
+        self._by_end = [each for each in self._by_end if each[1] in self._counters]
+        heapify(self._by_end)
+        return len(lists), len(counters)
 
     def forget(self) -> None:
         """In a forked child: what was there is the parent's, or both would pop the same item."""

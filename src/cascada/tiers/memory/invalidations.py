@@ -11,7 +11,7 @@ what is remembered does not grow with the number of tenants.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 from weakref import WeakValueDictionary
 
@@ -34,8 +34,11 @@ RING: Final = 4096
 class InvalidationLog:
     """See the module's text. `ring_size`: names in the ring. `highest`: the number heard of.
 
-    `numbering`: another one since all was forgotten.
+    `numbering`: another one since all was forgotten. `on_forgotten` is told of a name that says so
+    (`model/forgotten`).
     """
+
+    on_forgotten: Callable[[str], None] = staticmethod(lambda name: None)
 
     def __init__(self, ring_size: int) -> None:
         self.ring_size = ring_size
@@ -104,6 +107,8 @@ class InvalidationLog:
             self._when.pop(oldest, None)
             self._raise_low(tenant_of(oldest), gone)
         self.highest = max(self.highest, seq)
+        if names[-1][0] == "f":
+            self.on_forgotten(names[-1])
         # A name that no record bears ends none, and lets the next hits be as short as before.
         if risen and (tenant := cells.get(whole_tenant_of(names[0]))) is not None:
             tenant.changes += 1
@@ -115,6 +120,8 @@ class InvalidationLog:
         What bears it goes on holding its cell, which is void from now on; who comes later gets
         another one.
         """
+        if name[0] == "f":
+            self.on_forgotten(name)
         if (cell := self.cells.get(name)) is None:
             return
         cell.seq, cell.live, cell.made = VOID, 0, 0

@@ -118,6 +118,10 @@ class Records:
             for each in list(partition.records.values())
         )
 
+    def of_tenant(self, tenant: str) -> list[Partition]:
+        """The partitions of a tenant."""
+        return [each for each in self._all() if each.prefix[0] == tenant]
+
     def _all(self) -> list[Partition]:
         with self._making:
             return list(self._partitions.values())

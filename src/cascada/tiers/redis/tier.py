@@ -44,6 +44,7 @@ from cascada.tiers.contract import (
 )
 from cascada.tiers.redis import script_replies
 from cascada.tiers.redis.datastore import RedisData
+from cascada.tiers.redis.erasing import RedisErasing
 from cascada.tiers.redis.feed import PushFeed
 from cascada.tiers.redis.inspect import WalksKeys, evictions, holding
 from cascada.tiers.redis.journal import RedisJournal
@@ -110,6 +111,7 @@ class RedisTier(WalksKeys):
         self._aside = Aside(self._layout, self._large, self._room)
         self.data = RedisData(self._link, self._lanes, self._layout)
         self.wrapped_keys = RedisKeys(self._layout, self._link)
+        self.erasing = RedisErasing(self._layout, self._link, lambda: self.run_id)
         renewal = Renewal(self._layout, self._link, self._aside)
         self._reads = Reads(self._layout, self._link, renewal, clock)
         self._now = clock.time

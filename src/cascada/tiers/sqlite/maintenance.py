@@ -60,8 +60,8 @@ class Upkeep:
         """Do some of what is due, in a transaction that is open already; True if there is more."""
         transaction = Transaction(connection, self._options)
         _take_along(transaction, self._options.namespace, self._notes)
-        more = _sweep(transaction)
-        more |= make_room(transaction, self._options.capacity_bytes, _remove)
+        more = _sweep_one(transaction)
+        more |= make_room(transaction, self._options.capacity_bytes, remove)
         transaction.save()  # before tenants are looked at as they are stored
         more |= self._forgetting.step(transaction)
         more |= remove_ended(connection, transaction.now, CHUNK)
@@ -88,7 +88,7 @@ def _take_along(transaction: Transaction, namespace: str, notes: Notes) -> None:
     for row in damaged:
         # Looked at again: by now somebody may have stored a good one over it, or in its place.
         found = transaction.connection.execute(_NOTED, (namespace, row)).fetchall()
-        _remove(transaction, [columns[4:] for columns in found if _is_damaged(namespace, columns)])
+        remove(transaction, [columns[4:] for columns in found if _is_damaged(namespace, columns)])
 
 
 def _is_damaged(namespace: str, columns: tuple[Any, ...]) -> bool:
@@ -102,15 +102,20 @@ def _is_damaged(namespace: str, columns: tuple[Any, ...]) -> bool:
     return False
 
 
-def _sweep(transaction: Transaction) -> bool:
+def _sweep_one(transaction: Transaction) -> bool:
     found = transaction.connection.execute(
         "SELECT id FROM tenants WHERE sweep > 0 LIMIT 1"
     ).fetchall()
     if not found:
         return False
-    state = transaction.state_of(found[0][0])
+    sweep(transaction, transaction.state_of(found[0][0]))
+    return True
+
+
+def sweep(transaction: Transaction, state: TenantState) -> None:
+    """Go on with the sweep of this tenant; it is over when its `sweep` is 0."""
     below = transaction.connection.execute(_BELOW, (state.id, state.sweep, CHUNK)).fetchall()
-    _remove(transaction, [(state.id, *columns) for void, *columns in below if void])
+    remove(transaction, [(state.id, *columns) for void, *columns in below if void])
     transaction.connection.executemany(
         "UPDATE entries SET q = ? WHERE tenant = ? AND key = ?",
         [(state.sweep, state.id, key) for void, key, *_ in below if not void],
@@ -121,11 +126,10 @@ def _sweep(transaction: Transaction) -> bool:
     ).fetchall()
     transaction.connection.executemany(_LIFT_CHANGE, changes)
     if CHUNK in (len(below), len(changes)):
-        return True
+        return
     # Nothing is left below, in this very transaction: fills under older leases are refused now.
     state.floor = max(state.floor, state.sweep)
     _drop_tombstones(state)
-    return True
 
 
 def _drop_tombstones(state: TenantState) -> None:
@@ -151,7 +155,8 @@ def _drop_tombstones(state: TenantState) -> None:
         state.sweep = 0
 
 
-def _remove(transaction: Transaction, found: Iterable[tuple[Any, ...]]) -> None:
+def remove(transaction: Transaction, found: Iterable[tuple[Any, ...]]) -> None:
+    """Remove rows: the ids of their tenants, and their `COLUMNS`."""
     by_tenant: dict[int, list[Row]] = {}
     for tenant, *columns in found:
         by_tenant.setdefault(tenant, []).append(row_of(columns))

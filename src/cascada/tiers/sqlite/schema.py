@@ -149,6 +149,8 @@ def connect(path: Path, timeout: float) -> sqlite3.Connection:
         _use_wal(connection, path)
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA journal_size_limit = 67108864")
+        # What is deleted is overwritten: by `erasing`, and whoever does the rest of it.
+        connection.execute("PRAGMA secure_delete = ON")
     except BaseException:
         connection.close()
         raise

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 from cascada.model.clock import Clock
 from cascada.model.door.secret import traced
@@ -50,6 +50,7 @@ from cascada.tiers.sqlite.changes import Changed, apply
 from cascada.tiers.sqlite.chunks import CHUNK, by_chunks
 from cascada.tiers.sqlite.connection import Link
 from cascada.tiers.sqlite.datastore import SqliteData
+from cascada.tiers.sqlite.erasing import SqliteErasing
 from cascada.tiers.sqlite.forks import abandoned, open_tiers
 from cascada.tiers.sqlite.inspect import WalksKeys, count_entries, ended, holding
 from cascada.tiers.sqlite.journal import SqliteJournal
@@ -62,8 +63,6 @@ from cascada.tiers.sqlite.transaction import Options
 from cascada.tiers.sqlite.worker import GROUP, Inline, Worker, Writer
 from cascada.tiers.sqlite.wrapped_keys import SqliteKeys
 from cascada.tiers.sqlite.writes import Write
-
-T = TypeVar("T")
 
 UPKEEP_EVERY: Final = 64
 """Groups of writes after which expired rows are looked for, though nothing is due."""
@@ -109,6 +108,7 @@ class SqliteTier(WalksKeys):
         self._options = Options(namespace, clock, capacity_bytes, max_tombstones)
         self.data = SqliteData(namespace, clock, lambda: self._reader, lambda: self._writer)
         self.wrapped_keys = SqliteKeys(namespace, lambda: self._reader, lambda: self._writer)
+        self.erasing = SqliteErasing(self._path, self._options, lambda: self._writer)
         self._turns = Turns(self._path, namespace, clock) if turns else None
         self.somebody_above: Callable[[], bool] = lambda: False
         self._more = self._looked = False
