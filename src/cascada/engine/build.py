@@ -125,6 +125,7 @@ def build(
         debug=options.debug,
     )
     memory.names.on_forgotten = partial(heard, stack)
+    trace.hides_all = options.encrypt == "all"
     _seal(options, guarded, kinds, clock)
     stack.journals = GuardedJournals.of_lowest(guarded)
     behind = _behind(stack, guarded)

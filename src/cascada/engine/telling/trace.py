@@ -71,6 +71,7 @@ class Trace(TierTrace):
         self._unreached: set[str] = set()
         self._many_since, self._singly = -math.inf, 0
         self.debugging = False
+        self.hides_all = False
         # Told when somebody begins to listen to lines of level DEBUG, or ends to.
         self.on_debugging: Callable[[bool], None] = lambda on: None
 
@@ -235,6 +236,8 @@ class Trace(TierTrace):
     def unstorable(self, kind: Kind, key: Key, why: str) -> None:
         """A loaded value cannot be stored: every read of it asks its source, for ever."""
         kind.unstorable += 1
+        if self.hides_all or kind.policy.sensitive:
+            why = "a part of it is of a type that cannot (as it is sensitive, it is not said which)"
         self._only_for_callers(kind, key, "cannot be", why)
 
     def unfit(self, kind: Kind, key: Key, why: str) -> None:
