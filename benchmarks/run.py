@@ -30,6 +30,7 @@ SCRIPTS: Final = {
     "fills": "Misses, sets and loads in memory alone",
     "l2": "A hit in Redis",
     "sqlite": "A hit in SQLite",
+    "encryption": "A value of 1 KB encrypted",
     "embeddings": "1000 embeddings, 800 of them cached",
     "stampede": "A stampede: 500 callers, a loader of 50 ms",
     "by_hand": "The pattern that people write by hand",

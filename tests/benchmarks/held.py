@@ -41,6 +41,7 @@ HELD = {
         "six levels, memory filled",
     },
     "sqlite": {"a get", "a batch of 1000"},
+    "encryption": {"Redis: get", "Redis: set", "SQLite: get", "SQLite: set", "memory: get"},
     "embeddings": {"as arrays", "as lists"},
     "stampede": {
         "cascada: load: loader calls",
