@@ -14,7 +14,10 @@ from cascada.cli import redis_checks, redis_guard
 from cascada.cli.redis_guard import connections_finding, tls_finding
 from cascada.tiers.redis_client.server import server_of
 from tests.cli.conftest import Doctor
+from tests.servers.between import between
 from tests.servers.redis import RedisServer
+
+ODD = b"maxclients:10000", b"maxclients:1x000"
 
 
 @pytest.mark.parametrize("local", [True, False])
@@ -179,3 +182,34 @@ def test_it_stands_still_in_the_midst(
     status, text = said("redis connection")
     assert status == "fail"
     assert "fell silent" in text
+
+
+def test_whether_strangers_get_in_is_not_said_where_nobody_gets_in(
+    doctor: Doctor, server: RedisServer
+) -> None:
+    server.say("CONFIG", "SET", "maxclients", "1")
+    status, text = doctor("--redis", server.url)("redis password")
+    assert (status, "could not be tried" in text) == ("warn", True)
+
+
+def test_answers_that_no_redis_gives(doctor: Doctor, server: RedisServer) -> None:
+    with between(int(server.url.split(":")[2].split("/")[0]), change=ODD) as port:
+        status, text = doctor("--redis", f"redis://127.0.0.1:{port}/0")("redis connection")
+    assert (status, "as no Redis does" in text) == ("fail", True)
+
+
+def test_what_somebody_else_has_put_in_the_places_that_it_looks_at(
+    doctor: Doctor, server: RedisServer
+) -> None:
+    home = "cascada.0:{b0}:"
+    for command in (
+        ("RPUSH", f"{home}k:acme", "x"), ("SET", f"{home}k:globex", ""),
+        ("SET", f"{home}jm:service.%ff", "x"), ("SET", f"{home}jp:service.%ff", "x"),
+        ("SET", f"{home}jm", "x"), ("ZADD", f"{home}jp", "inf", "k"),
+        ("SET", "other.0:{b0}:e", "x"),
+    ):  # fmt: skip
+        server.say(*command)
+    said = doctor("--redis", server.url, database=False)
+    assert said("redis connection")[0] == said("redis clock")[0] == "ok"
+    assert "other.0" in said("redis environment")[1]
+    assert said("encryption keys")[0] == "fail", "a key is there, and none opens it"

@@ -113,3 +113,29 @@ def test_what_it_does_not_know_it_refuses(wrong: list[str], page: Path) -> None:
     with pytest.raises(SystemExit) as stopped:
         main(["top", *([str(page)] if wrong else []), *wrong])
     assert stopped.value.code == 2
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'cache_response_time_seconds_sum{layer="l3",data_type="x"} NaN',
+        'cache_response_time_seconds_bucket{layer="l3",data_type="x"} 1',
+        'cache_response_time_seconds_bucket{layer="l3",data_type="x",le="much"} 1',
+        'cache_response_time_seconds_count{data_type="x"} 1',
+        'cache_stored_bytes_total{data_type="x"} +Inf',
+    ],
+)
+def test_a_page_that_lies_is_none(
+    line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.txt"
+    page.write_text(f'cache_mode{{mode="on"}} 1\n{line}\n')
+    assert main(["top", str(page)]) == 2
+    assert "is no metrics page of cascada's" in capsys.readouterr().err
+
+
+def test_a_page_of_nothing_is_a_table_of_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "page.txt").write_text('cache_mode{mode="on"} 1\n')
+    assert table(capsys, tmp_path / "page.txt") == []

@@ -82,7 +82,8 @@ def held_in(url: Url, namespace: str) -> Held | None:
         Waiting(name, changes, max(0.0, now - (oldest or 0) / 1e6) if changes else 0.0, aside)
         for name, changes, oldest, aside in rows
     ]
-    return Held(journals, dict(keys[:MOST_KEYS]), len(keys) <= MOST_KEYS)
+    sound = {tenant: key for tenant, key in keys[:MOST_KEYS] if isinstance(key, bytes)}
+    return Held(journals, sound, len(keys) <= MOST_KEYS)
 
 
 def _connected(path: Path) -> sqlite3.Connection:

@@ -153,11 +153,7 @@ def _times(samples: Iterable[Sample]) -> dict[str, Times]:
     upto: defaultdict[str, dict[float, float]] = defaultdict(lambda: defaultdict(float))
     seconds: defaultdict[str, float] = defaultdict(float)
     for name, labels, value, *_ in samples:
-        if (
-            not name.startswith(_TIMES)
-            or labels.get("layer") == MEMORY
-            or "data_type" not in labels
-        ):
+        if not name.startswith(_TIMES) or labels["layer"] == MEMORY or "data_type" not in labels:
             continue
         if not math.isfinite(value):
             raise ValueError(name)

@@ -108,6 +108,10 @@ class RedisChecks:
                 cure = "look at the server's log, and at what lies between it and this machine"
                 broke = f"the connection broke, or fell silent: {why}"
                 found.append(Finding(_CONNECTION, "fail", broke, cure))
+            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+                odd = f"it answers as no Redis does: {type(error).__name__}"
+                cure = "see what listens there, and what lies between it and this machine"
+                found.append(Finding(_CONNECTION, "fail", odd, cure))
             return found
 
     async def _looks(self, wire: Wire) -> Any:

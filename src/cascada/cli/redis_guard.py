@@ -18,6 +18,13 @@ OF_A_PROCESS: Final = 10
 most eight for large values."""
 
 
+_REFUSED: Final = ("NOAUTH", "NOPERM", "DENIED", "WRONGPASS")
+
+
+def _is_slow(error: BaseException) -> bool:
+    return isinstance(error, TimeoutError)
+
+
 def is_local(wire: Wire) -> bool:
     """Whether what is said on a connection stays on this machine."""
     try:
@@ -47,8 +54,15 @@ async def password_finding(server: Server, key: bytes, *, local: bool, patience:
             wire = await stranger.open()
             await stranger.greet(wire)
             await wire.send((b"GET", key))
-    except (OSError, TierUnavailable, TimeoutError):
-        return Finding(check, "ok", "who proves nothing may read nothing")
+    except (OSError, TierUnavailable, TimeoutError) as error:
+        why = server.said(error)
+        # A server that asks for certificates ends the connection, and says nothing.
+        if any(sign in why for sign in _REFUSED) or (tls is not None and not _is_slow(error)):
+            return Finding(check, "ok", "who proves nothing may read nothing")
+        return Finding(
+            check, "warn", f"whether it lets in who proves nothing could not be tried: {why}",
+            "try again, when it takes connections",
+        )  # fmt: skip
     finally:
         if wire is not None:
             wire.close("the doctor has gone")

@@ -6,7 +6,7 @@ It walks over all names, for a few seconds at most, and asks for nothing but nam
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
 
 from cascada.cli.findings import Finding
@@ -45,7 +45,7 @@ async def seen_in(wire: Wire, layout: Layout, now: Callable[[], float]) -> Seen 
     tenants = [name for name in sorted(names) if name.startswith(prefix + b"k:")]
     keys: dict[str, bytes] = {}
     for name in tenants[:MOST_KEYS]:
-        wrapped = await wire.send((b"GET", name))
+        wrapped = await _asked(wire, b"GET", name)
         if isinstance(wrapped, bytes):
             keys[name[len(prefix) + 2 :].decode(errors="replace")] = wrapped
     ends = [name[len(prefix) + 2 :] for name in sorted(names) if name.startswith(prefix + b"jm")]
@@ -58,12 +58,10 @@ async def _names(wire: Wire, now: Callable[[], float]) -> tuple[set[bytes] | Non
     found: set[bytes] = set()
     cursor, until = b"0", now() + WALKING
     while True:
-        try:
-            cursor, page = await wire.send((b"SCAN", cursor, b"MATCH", _FORMS, b"COUNT", PAGE))
-        except TierUnavailable:
-            if not wire.is_open:
-                raise
+        answer = await _asked(wire, b"SCAN", cursor, b"MATCH", _FORMS, b"COUNT", PAGE)
+        if answer is None:
             return None, False
+        cursor, page = answer
         found.update(page)
         if cursor == b"0" or now() >= until:
             return found, cursor == b"0"
@@ -71,15 +69,26 @@ async def _names(wire: Wire, now: Callable[[], float]) -> tuple[set[bytes] | Non
 
 async def _waiting(wire: Wire, prefix: bytes, end: bytes) -> Waiting:
     """`end`: "" or ":" and a journal's name."""
-    seconds, micros = await wire.send((b"TIME",))
-    changes = int(await wire.send((b"ZCARD", prefix + b"jp" + end)))
-    aside = int(await wire.send((b"HLEN", prefix + b"jx" + end)))
-    lag = 0.0
-    for oldest in await wire.send((b"ZRANGE", prefix + b"jp" + end, b"0", b"0")):
-        score = await wire.send((b"ZSCORE", prefix + b"jp" + end, oldest))
-        number = 0.0 if score is None else float(score)
-        lag = max(0.0, int(seconds) + int(micros) / 1e6 - number / 1e6)
+    pending = prefix + b"jp" + end
+    changes = await _asked(wire, b"ZCARD", pending) or 0
+    aside = await _asked(wire, b"HLEN", prefix + b"jx" + end) or 0
+    lag, clock = 0.0, await _asked(wire, b"TIME")
+    for oldest in await _asked(wire, b"ZRANGE", pending, b"0", b"0") or ():
+        score = await _asked(wire, b"ZSCORE", pending, oldest)
+        if score is not None and clock is not None:
+            lag = max(0.0, int(clock[0]) + int(clock[1]) / 1e6 - float(score) / 1e6)
     return Waiting(unquote(end[1:].decode(errors="replace")), changes, lag, aside)
+
+
+async def _asked(wire: Wire, *command: bytes | int) -> Any:
+    """None where the server refuses: this user may not, or somebody has put something else there.
+    TierUnavailable where it has gone."""
+    try:
+        return await wire.send(command)
+    except TierUnavailable:
+        if not wire.is_open:
+            raise
+        return None
 
 
 def environment_finding(
