@@ -94,11 +94,14 @@ def test_what_an_older_worker_has_filed_is_of_no_type() -> None:
     columns = columns_of(["l3"])
     row = [0.0] * len(columns["latency"])
     row[3], row[-1] = 2.0, 0.5
-    live = {("latency", "l3"): list(row), ("latency", "l3", "x"): list(row)}
+    live = {
+        ("latency", "l3"): list(row), ("latency", "l3", "x"): list(row),
+        ("latency", "l3", "other"): list(row),
+    }  # fmt: skip
     dead = {("latency", "l3"): list(row), ("latency", "l3", "x"): list(row)}
     found = others_of(live, dead, ["l3"]).latencies
     assert {by: (each.answers, each.seconds) for by, each in found.items()} == {
-        ("l3", "other"): (4, 1.0), ("l3", "x"): (4, 1.0),
+        ("l3", "other"): (6, 1.5), ("l3", "x"): (4, 1.0),
     }  # fmt: skip
 
 
