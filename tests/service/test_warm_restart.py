@@ -147,6 +147,32 @@ async def test_what_was_hit_goes_before_what_was_not(make_cache: MakeCache) -> N
     assert await in_memory(after, "acme", *map(str, range(20))) == ["7", "12", "19"]
 
 
+async def test_what_is_in_memory_no_more_leaves_the_list(
+    make_cache: MakeCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warm_restart, "FIRST", 0.005)
+    monkeypatch.setattr(warm_restart, "EACH", 0.005)
+    cache = await started(make_cache())
+    store = inside(cache).engine.restart.store
+    assert store is not None
+
+    async def noted() -> list[str]:
+        found = await Usage(warm_restart.LIST).most_of_all(store, 99)
+        return sorted(key for _, key in found)
+
+    async def becomes(wanted: list[str]) -> None:
+        for _ in range(1000):
+            if await noted() == wanted:
+                return
+            await asyncio.sleep(0.005)
+        raise AssertionError(await noted())
+
+    await hit(cache, "acme", "1", "2")
+    await becomes(["row:1", "row:2"])
+    await cache.tenant("acme").invalidate("row", "1")
+    await becomes(["row:2"])
+
+
 async def test_a_large_tenant_keeps_no_small_one_out(make_cache: MakeCache) -> None:
     before = make_cache(10)
     await hit(before, "large", *map(str, range(100)))
@@ -163,8 +189,7 @@ async def test_a_tenant_can_be_forgotten(make_cache: MakeCache) -> None:
     await hit(before, "umbrella", "1")
     await before.aclose()
     off = make_cache(None)
-    await off.tenant("acme").get("row", "1")  # it is opened
-    await inside(off).engine.restart.forget("acme")
+    assert (await off.forget("acme")).complete
     await off.aclose()
     after = await started(make_cache())
     assert after.warm_restart.noted == 1

@@ -47,10 +47,14 @@ _decode: Final = msgspec.msgpack.Decoder(list[tuple[str, str, int]]).decode
 
 
 class Usage:
-    """Of one list, called `name`: `keys` of it are remembered, and it has so many `items`."""
+    """Of one list, called `name`: `keys` of it are remembered, and it has so many `items`. fades:
+    what is not told again and again is forgotten, though there is room."""
 
-    def __init__(self, name: str, keys: int = MAX_KEYS, items: int = MOST_ITEMS) -> None:
+    def __init__(
+        self, name: str, keys: int = MAX_KEYS, items: int = MOST_ITEMS, *, fades: bool = False
+    ) -> None:
         self._name = name
+        self._least = 0 if fades else 1
         self._keys = keys
         self._items = items
         self._untold: Heat[Used] = Heat()
@@ -79,7 +83,7 @@ class Usage:
         length = await store.push(self._name, _item(counted), left=False)
         if length > self._items:
             items = await store.range(self._name, 0, length - 1)
-            await self._replace(store, items, partial(_halved, items, self._keys))
+            await self._replace(store, items, partial(_halved, items, self._keys, self._least))
 
     async def forget(self, store: DataStore, tenant: str) -> None:
         """Let the list have nothing of this tenant. TierUnavailable if it may still have."""
@@ -152,9 +156,9 @@ def _most(
     return in_turns(sums, most)
 
 
-def _halved(items: list[bytes], keys: int) -> bytes:
-    sums = _sum(items)
-    return _item({used: (sums[used] + 1) // 2 for used in in_turns(sums, keys)})
+def _halved(items: list[bytes], keys: int, least: int) -> bytes:
+    halves = {used: max(least, n // 2) for used, n in _sum(items).items() if n // 2 or least}
+    return _item({used: halves[used] for used in in_turns(halves, keys)})
 
 
 def _without(items: list[bytes], tenant: str) -> bytes:

@@ -1,12 +1,12 @@
 """Warm restart: which keys of memory are hot is noted, and a process that starts reads them again.
 
-Every minute, and when the cache closes, the keys that were used since the last time go to a list in
-the lowest tier that keeps data (`usage.py`): there it is while Redis is away. Those with most hits
-go first. No value is
-noted. At the start the keys of that list are looked up as a `get` does, tier by tier, behind the
-leases of memory (`docs/protocol.md` rules 13 and 41): what was invalidated or has ended meanwhile
-is simply not there. No loader runs, and nobody waits for it: it is a task of the engine's, which
-ends with it, one lookup of some bytes at a time.
+Every minute, and when the cache closes, the keys of memory go to a list in the lowest tier that
+keeps data (`usage.py`): there it is while Redis is away. Those that were hit most since the last
+time come first, and what is in memory no more soon leaves the list. No value is noted. At the start
+the keys of that list are looked up as a `get` does, tier by tier, behind the leases of memory
+(`docs/protocol.md` rules 13 and 41): what was invalidated or has ended meanwhile is simply not
+there. No loader runs, and nobody waits for it: it is a task of the engine's, which ends with it,
+one lookup of some bytes at a time.
 
 It must never note anything before it has read what is noted: a process that is killed again and
 again while it starts would leave the list worse each time.
@@ -79,7 +79,7 @@ class Restart:
         self._stack = stack
         self.store = store
         self._most = most
-        self.usage = Usage(LIST, most, MOST_ITEMS)
+        self._usage = Usage(LIST, most, MOST_ITEMS, fades=True)
         self.progress = WarmRestart(finished=not self.is_on)
 
     @property
@@ -95,11 +95,6 @@ class Restart:
             background = self._stack.background
             Context().run(background.keep_running, self._run, "warm restart")
             background.at_last(self._at_last, "warm restart")
-
-    async def forget(self, tenant: str) -> None:
-        """Let nothing of this tenant be noted. TierUnavailable if it may still be."""
-        if self.store is not None:
-            await self.usage.forget(self.store, tenant)
 
     async def _run(self) -> None:
         await self.life.ready()  # connections are up by now, if they are soon
@@ -125,7 +120,7 @@ class Restart:
         counted = await asyncio.to_thread(choose) if len(records) > HERE else choose()
         if counted:
             try:
-                await self.usage.add(store, counted)
+                await self._usage.add(store, counted)
             except CascadaError as error:
                 self._noted_at = since
                 logger.debug("the keys of memory are not noted: %s", error)
@@ -164,7 +159,7 @@ class Restart:
         assert store is not None
         while True:
             try:
-                return await self.usage.most_of_all(store, self._most)
+                return await self._usage.most_of_all(store, self._most)
             except TierUnavailable:
                 await asyncio.sleep(AGAIN)
             except CascadaError as error:
@@ -190,14 +185,16 @@ class Restart:
 
 
 def _hottest(records: Sequence[Record], since: float, most: int) -> dict[Used, int]:
-    """The keys of those that were used since then, with a measure of how often, so many of them."""
-    used = dict[Used, int]()
+    """So many of their keys, with a measure of how much they are used: what was not since then has
+    the least."""
+    found = dict[Used, int]()
     for record in records:
-        if record.used > since and not record.gone and record.is_valid:
+        if not record.gone and record.is_valid:
             key = record.key
             if len(text := key.text.partition(":")[2]) <= LONGEST:
-                used[key.tenant, text] = 1 + record.hits.bit_length()
-    return {each: used[each] for each in in_turns(used, most)}
+                used = record.used > since
+                found[key.tenant, text] = 1 + record.hits.bit_length() if used else 1
+    return {each: found[each] for each in in_turns(found, most)}
 
 
 def _key(used: Used) -> Key | None:
