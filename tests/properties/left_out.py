@@ -36,7 +36,7 @@ LEFT_OUT: Final[dict[str, str]] = {
     **dict.fromkeys(("ForgetReport", "ForgetProgress"), _RESULT),
     "Cache.aclose": "it ends the cache and takes no arguments",
     "Cache.forget": "it waits for all processes: tests/forgetting tries its arguments",
-    "Cache.rotate_keys": "it takes no arguments",
+    "Cache.rotate_keys": "it takes keys: tests/cli/test_forget.py tries its argument",
     "Cache.reset": "it ends the cache and takes no arguments",
     "reset": "it ends the cache and takes no arguments",
     "Cache.from_env": "its arguments are those of Cache, and it reads the environment of the tests",

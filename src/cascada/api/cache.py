@@ -263,16 +263,19 @@ class Cache:
         """`with cache.bypass():` reads go to their sources, past all tiers, and store nothing."""
         return self._engine.bypass()
 
-    async def rotate_keys(self) -> int:
+    async def rotate_keys(self, *, on_progress: Callable[[int, int], Any] | None = None) -> int:
         """Wrap the keys of all tenants by the first of `encryption_keys`; how many were wrapped by
-        another one, which may then be left out. What they have sealed stays as it is.
+        another one, which may then be left out. What they have sealed stays as it is. on_progress:
+        a plain function, told after each tenant how many are done, and how many there are.
 
         CorruptEntry if one is wrapped by a key that is not among them, TierUnavailable if the
         lowest tier does not answer: what was done before that stays done.
         """
         from cascada.engine.rotation import Rotation  # hardly any process ever does this
 
-        return await Rotation(self._engine).run()
+        if on_progress is not None:
+            on_progress = arguments.plain_function(on_progress, "on_progress")
+        return await Rotation(self._engine, on_progress).run()
 
     async def forget(
         self,

@@ -32,6 +32,16 @@ what waits to be synced. Each check says what was found and
 what to do. Nothing is changed; a few keys under the namespace come and go. The exit status is 0 if
 all is well, 1 if there is something to think about, 2 if something has failed."""
 
+_FORGET = """\
+Removes all that a tenant has, or one of his users, from the tiers that the environment describes:
+values, lists, counters, what waits to be written, and of a tenant his data key. What was written to
+an application's database stays. It may be run while the service runs, and again after it was
+stopped. The exit status is 0 if all is gone, 1 if something is left, 2 if it failed."""
+
+_KEYS = """\
+Wraps the data keys of all tenants by the first of CACHE_ENCRYPTION_KEYS, while the service runs.
+What they have sealed stays as it is."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit status."""
@@ -78,6 +88,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="processes of the service (WEB_CONCURRENCY, else one for each processor)",
     )
     of_setups.add_argument("--json", action="store_true", help="for programs")
+    of_tenants = commands.add_parser(
+        "forget", help="remove all that a tenant or a user has", description=_FORGET
+    )
+    of_tenants.set_defaults(run=_forget)
+    of_tenants.add_argument("tenant", metavar="TENANT")
+    of_tenants.add_argument("--user", metavar="USER", help="only what is of this user of his")
+    of_tenants.add_argument("--yes", action="store_true", help="without a question")
+    of_tenants.add_argument(
+        "--compact",
+        action="store_true",
+        help="write the database's file anew, however large it is: nobody else writes meanwhile",
+    )
+    of_keys = commands.add_parser("keys", help="rotate the keys that wrap tenants' own")
+    key_commands = of_keys.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    of_rotation = key_commands.add_parser(
+        "rotate", help="wrap all tenants' keys by the first one", description=_KEYS
+    )
+    of_rotation.set_defaults(run=_rotate)
     chosen = parser.parse_args(arguments)
     try:
         text, status = chosen.run(chosen)
@@ -115,6 +143,18 @@ def _doctor(chosen: argparse.Namespace) -> tuple[str, int]:
     chosen.redis = chosen.database = chosen.synced = None
     found = [*findings(redis, database, chosen.workers, synced)]
     return (as_json if chosen.json else as_text)(found), EXIT[worst(found)]
+
+
+def _forget(chosen: argparse.Namespace) -> tuple[str, int]:
+    from cascada.cli.forgetting import forget
+
+    return forget(chosen.tenant, chosen.user, asked=chosen.yes, compact=chosen.compact)
+
+
+def _rotate(chosen: argparse.Namespace) -> tuple[str, int]:
+    from cascada.cli.keys import rotate
+
+    return rotate()
 
 
 def _count(text: str) -> int:

@@ -57,12 +57,13 @@ class Forgetting:
         self._whom = whom
         self._on_progress = on_progress
         self._compact = compact
+        self._failed: dict[str, str] = {}
         self._began = engine.clock.monotonic()
 
     @when_ready
     async def run(self) -> ForgetReport:
         stack, whom, since = self._stack, self._whom, self._engine.clock.time()
-        key_dropped, failed = await self._drop_key()
+        key_dropped = await self._drop_key()
         stack.forgetting.add(whom)
         try:
             with suppress(InvalidationPending):
@@ -80,8 +81,6 @@ class Forgetting:
             if isinstance(tier.tier, Erases):
                 with suppress(TierUnavailable), Call(tier.breaker, PATIENCE):
                     remains += await tier.tier.erasing.remains()
-        if failed is not None:
-            removed.append(failed)
         report = ForgetReport(
             tenant=whom.tenant,
             user=whom.user,
@@ -96,11 +95,11 @@ class Forgetting:
         ])  # fmt: skip
         return report
 
-    async def _drop_key(self) -> tuple[bool, Removed | None]:
-        """Whether there was one; and what failed."""
-        dropped, failed = False, None
+    async def _drop_key(self) -> bool:
+        """Whether there was one."""
+        dropped = False
         if self._whom.user is not None:
-            return False, None
+            return False
         for tier in self._stack.lower:  # it is in the lowest, or in what was the lowest once
             if not isinstance(tier.tier, KeepsKeys):
                 continue
@@ -110,8 +109,8 @@ class Forgetting:
                 with Call(tier.breaker, PATIENCE):
                     dropped |= await tier.tier.wrapped_keys.drop(self._whom.tenant)
             except TierUnavailable as error:
-                failed = Removed(f"{tier.name}'s key", incomplete=AWAY % (tier.name, error))
-        return dropped, failed
+                self._failed[tier.name] = AWAY % (tier.name, error)
+        return dropped
 
     async def _from_memory(self) -> Removed:
         entries, size = await drop_void(self._stack, self._whom)
@@ -125,7 +124,7 @@ class Forgetting:
         return removed
 
     async def _from_tier(self, tier: GuardedTier, since: float) -> Removed:
-        removed = Removed(tier.name)
+        removed = Removed(tier.name, incomplete=self._failed.get(tier.name, ""))
         if not isinstance(tier.tier, Erases):
             return Removed(tier.name, incomplete=KEPT % tier.name)
         if tier.deferred or tier.behind:
@@ -133,6 +132,10 @@ class Forgetting:
         erasing = tier.tier.erasing
         steps = erasing.erase(self._whom, since=since, compact=self._compact)
         try:
+            if self._whom.user is None and isinstance(tier.tier, KeepsData):
+                with Call(tier.breaker, PATIENCE):
+                    names = await erasing.shared_lists()
+                await without(GuardedData(tier, tier.tier.data), names, self._whom.tenant)
             async with aclosing(steps):
                 while True:
                     with Call(tier.breaker, PATIENCE):
@@ -142,15 +145,8 @@ class Forgetting:
                     removed = removed.with_more(step)
                     self._tell(removed)
                     await asyncio.sleep(0)
-            if self._whom.user is None and isinstance(tier.tier, KeepsData):
-                with Call(tier.breaker, PATIENCE):
-                    names = await erasing.shared_lists()
-                store = GuardedData(tier, tier.tier.data)
-                await without(store, names, self._whom.tenant)
         except TierUnavailable as error:
-            return removed.with_more(
-                Removed(tier.name, incomplete=AWAY % (tier.name, error))
-            )  # fmt: skip
+            return removed.with_more(Removed(tier.name, incomplete=AWAY % (tier.name, error)))
         return removed
 
     def _tell(self, removed: Removed) -> None:

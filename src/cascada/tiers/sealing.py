@@ -347,18 +347,20 @@ class Sealing:
         """What a wrapped key is bound to."""
         return owner_of(self._namespace, tenant)
 
-    async def rotate(self) -> int:
+    async def rotate(self, tell: Callable[[int, int], None] = lambda done, total: None) -> int:
         """Wrap all tenants' keys by the ring's first one; how many were wrapped by another.
 
-        What is sealed stays as it is.
+        What is sealed stays as it is. `tell`: after each, how many are done, and all there are.
         """
         count = 0
-        for tenant in await self._ask(self._keys.tenants()):
+        tenants = await self._ask(self._keys.tenants())
+        for done, tenant in enumerate(tenants, 1):
             owner = self.owner(tenant)
             wrapped = await self._ask(self._keys.get(tenant))
             if wrapped is not None and wrapping_key(wrapped) != self.ring.current:
                 newer = self.ring.wrap(self.ring.unwrap(wrapped, owner), owner)
                 count += await self._ask(self._keys.replace(tenant, wrapped, newer))
+            tell(done, len(tenants))
         return count
 
     async def drop(self, tenant: str) -> bool:

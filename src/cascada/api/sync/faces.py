@@ -73,9 +73,9 @@ class SyncCache(Face[Any]):
         progress: WarmRestart = self._asked.warm_restart
         return progress
 
-    def rotate_keys(self) -> int:
+    def rotate_keys(self, *, on_progress: Callable[[int, int], Any] | None = None) -> int:
         """As `Cache.rotate_keys`."""
-        count: int = self._waited("rotate_keys")
+        count: int = self._waited("rotate_keys", on_progress=on_progress)
         return count
 
     def forget(
