@@ -38,6 +38,7 @@ SCRIPTS: Final = {
     "many": "A thousand set and deleted at once",
     "cascades": "The cascade of an agent with 100,000 cached messages",
     "loop": "The longest block of the event loop by one call of 10,000 keys",
+    "sync_rows": "Changed rows that a sync writes, beside an upsert by hand",
     "startup": "Start-up",
     "route": "A route of the example service",
 }

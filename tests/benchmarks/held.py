@@ -66,6 +66,13 @@ HELD = {
         for tier in ("memory", "Redis", "SQLite")
         for what in ("hits, mixed", "misses", "loads")
     },
+    "sync_rows": {
+        f"{database}: the sync, its journal in {what}"
+        for database in ("SQLite", "PostgreSQL")
+        for what in (
+            "SQLite", "SQLite: block", "SQLite: memory grown", "Redis: block", "Redis: memory grown"
+        )
+    },
     "startup": {
         "from cascada import Cache, Policy, cached",
         "Cache.from_env() and a first set",

@@ -286,10 +286,11 @@ class SyncLoop:
         while batch.changes:
             more = batch.changes[-1].number < newest
             # To the end, all of them: what one raises leaves none behind that nobody waits for.
-            answers, settled, ahead = await asyncio.gather(
+            answers, ahead, settled = await asyncio.gather(
                 self._target.write(batch.sound, batch.since),
-                self._settle(written, tally, held, began),
+                # Before the next: it is read while the journal's thread ends the last one.
                 self._claimed(held) if more else _nothing(),
+                self._settle(written, tally, held, began),
                 return_exceptions=True,
             )
             written = batch.answered(_sound(answers))

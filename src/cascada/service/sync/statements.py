@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import Any, Final, Literal, NamedTuple
 
 Dialect = Literal["postgresql", "sqlite"]
@@ -122,7 +123,7 @@ def upsert(
     """
     if dialect == "postgresql":
         return _upsert(dialect, table.name, 0), tuple(map(list, zip(*rows, strict=True)))
-    return _upsert(dialect, table.name, len(rows)), tuple(value for row in rows for value in row)
+    return _upsert(dialect, table.name, len(rows)), tuple(chain.from_iterable(rows))
 
 
 TIME: Final[dict[Dialect, str]] = {

@@ -240,6 +240,8 @@ class Target:
             if before is not None:
                 answers[before] = Known()
             latest[record.tenant, record.key] = place
+        if not self._mapped:
+            return [(self._entries, [*latest.values()])]
         groups: dict[Writer, list[int]] = {}
         for place in latest.values():
             groups.setdefault(self._writer(records[place].key), []).append(place)

@@ -74,10 +74,12 @@ _STANDING: Final = (
     " CROSS JOIN tenants t ON t.id = e.tenant"
     f" WHERE e.put = {int(Put.CHANGE)} AND e.q >= t.floor AND {KILLER} IS NULL"
 )
-_DONE: Final = (
-    "DELETE FROM changes WHERE rowid IN (SELECT c.rowid FROM json_each(?) k CROSS JOIN changes c"
-    " ON c.journal = ? AND c.key = k.value AND c.number = CAST(k.key AS INTEGER)) RETURNING size"
+_THEM: Final = (
+    "json_each(?) k CROSS JOIN changes c"
+    " ON c.journal = ? AND c.key = k.value AND c.number = CAST(k.key AS INTEGER)"
 )
+_ARE_THERE: Final = f"SELECT count(*), coalesce(sum(c.size), 0) FROM {_THEM}"
+_DONE: Final = f"DELETE FROM changes WHERE rowid IN (SELECT c.rowid FROM {_THEM})"
 _GO: Final = (
     "DELETE FROM changes WHERE journal = ? AND key = ? AND (number = ? OR ? = 0) RETURNING size"
 )
@@ -332,7 +334,10 @@ def _claim(
 def _done(connection: sqlite3.Connection, where: tuple[str, str], them: Mapping[int, str]) -> None:
     book = _Book(connection, where)
     text = msgspec.json.encode(them).decode()
-    book.gone(size for (size,) in connection.execute(_DONE, (text, book.id)).fetchall())
+    # Not each row's size: for each row that SQLite answers, its thread waits for the interpreter.
+    ((changes, size),) = connection.execute(_ARE_THERE, (text, book.id)).fetchall()
+    connection.execute(_DONE, (text, book.id))
+    book.changes, book.bytes = book.changes - changes, book.bytes - size
     book.save()
 
 
