@@ -17,7 +17,7 @@ from typing import Final
 
 from examples.agent_service import terminal
 from examples.agent_service.drive import Column
-from examples.agent_service.workload import WORKERS
+from examples.agent_service.workload import WORKERS, Read
 from examples.agent_service.world import TENANTS, Request
 
 SYNC_INTERVAL: Final = "1"
@@ -28,6 +28,7 @@ AWAY: Final = 1.5
 
 _LONGEST: Final = 4.0  # where that is too short for a lag to be seen
 _CAMPAIGNS: Final = 50
+_OTHERS: Final = "campaign-0"  # which somebody else changes, too
 _UPDATES: Final = 4  # of each campaign
 _AT_ONCE: Final = 16
 _PATIENCE: Final = 30.0
@@ -84,7 +85,29 @@ class SyncAct:
         )
         lag = await self._lag()
         terminal.say(f"... and back: all are in the table after {back:.1f} s, lag {lag:.1f} s")
+        terminal.say(await self._in_conflict())
         return Synced(updates + _CAMPAIGNS, missing + lost, later, back)
+
+    async def _in_conflict(self) -> str:
+        """A row is changed by somebody else, whose version the cache has not seen."""
+        changed = Request(TENANTS[0], "PUT", f"/campaigns/{_OTHERS}", {"name": "mine", "budget": 9})
+        with closing(sqlite3.connect(self._database)) as connection, connection:
+            connection.execute(
+                "UPDATE campaigns SET name = 'by SQL', version = version + 1 WHERE id = ?",
+                [_OTHERS],
+            )
+        await self._column.send(changed, worker=0)
+        read = Request(TENANTS[0], "GET", f"/campaigns/{_OTHERS}")
+        began = time.perf_counter()
+        while (waited := time.perf_counter() - began) < _PATIENCE:
+            answers = [await self._column.ask(Read(read, each, False)) for each in range(WORKERS)]
+            if all('"by SQL"' in each.text for each in answers):
+                return (
+                    "A row that somebody else has changed by SQL stays (database_wins): "
+                    f"{waited:.1f} s after an update of it, all workers read what the row says"
+                )
+            await asyncio.sleep(0.05)
+        return "A row that somebody else has changed by SQL is not read"
 
     async def _update(self, number: int) -> None:
         """Every campaign once, by the workers in turn; each is told which update it is."""

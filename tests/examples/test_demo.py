@@ -83,6 +83,7 @@ def test_the_demo_runs_three_columns_over_http(capsys: pytest.CaptureFixture[str
     assert locked, said
     assert float(locked[1]) > 0
     assert re.search(r"all are in the table after \d+\.\d s, lag 0\.0 s", said), said
+    assert re.search(r"stays \(database_wins\): \d+\.\d s after", said), said
     assert table["synced updates"][:3] == ["250", "of", "250"], said
     assert re.search(r"globex asks .*\n +from globex/\S+(, globex/\S+)*\n", said), said
     assert "local stand-in for a hosted model" in said
