@@ -2,15 +2,18 @@
 
 import asyncio
 import random
+import signal
 from pathlib import Path
 
 import pytest
 
-from cascada import Cache, Loaded
+from cascada import Cache, Limits, Loaded
+from cascada.cli import largest
 from cascada.cli.command import main
 from cascada.integrations.prometheus import exposition
 from cascada.testing.clock import ManualClock
 from tests.scenarios.row import all_stored
+from tests.servers.redis import RedisServer
 
 
 async def exposed(**options: object) -> str:
@@ -139,3 +142,78 @@ def test_a_page_of_nothing_is_a_table_of_nothing(
 ) -> None:
     (tmp_path / "page.txt").write_text('cache_mode{mode="on"} 1\n')
     assert table(capsys, tmp_path / "page.txt") == []
+
+
+def test_the_largest_values_by_key(
+    redis_server: RedisServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    redis_server.flush()
+    url, file = redis_server.url, str(tmp_path / "cache.db")
+
+    async def fill(**tiers: str) -> None:
+        options = {"limits": Limits(op_timeout=10), "namespace": "shop"}
+        async with Cache(**tiers, **options) as cache:  # type: ignore[arg-type]
+            acme = cache.tenant("acme", agent="a:1")
+            for name, size in (("small", 100), ("large", 300_000), ("medium", 20_000)):
+                assert await acme.set("doc", name, random.Random(1).randbytes(size))
+
+    def told(*more: str) -> list[list[str]]:
+        assert main(["top", "--keys", *more]) == 0
+        headings, *rows = capsys.readouterr().out.splitlines()
+        assert headings.split() == ["MB", "layer", "key"]
+        return [row.split() for row in rows]
+
+    asyncio.run(fill(redis=url))
+    asyncio.run(fill(database=file))
+    monkeypatch.setenv("REDIS_URL", url)
+    assert told() == [], "of another namespace"
+    monkeypatch.setenv("CASCADA_NAMESPACE", "shop")
+    key = "acme:doc:agent:a%3A1:"
+    assert [row[1:] for row in told()][:2] == [["l2", f"{key}large"], ["l2", f"{key}medium"]]
+    monkeypatch.setenv("CACHE_DATABASE_URL", f"sqlite:///{file}")
+    first, second = told("-n", "2")
+    assert {first[1], second[1]} == {"l2", "l3"}
+    assert first[2] == second[2] == f"{key}large"
+    assert 0.3 <= float(first[0]) < 0.31
+    monkeypatch.delenv("REDIS_URL")
+    assert [row[1:] for row in told()] == [
+        ["l3", f"{key}{name}"] for name in ("large", "medium", "small")
+    ]
+    redis_server.flush()
+
+
+@pytest.mark.parametrize(
+    ("redis", "says"),
+    [
+        (None, "set REDIS_URL or CACHE_DATABASE_URL"),
+        ("redis://:hunter2@127.0.0.1:1/0", "Redis cannot be looked into"),
+    ],
+)
+def test_tiers_that_are_not_there(
+    redis: str | None,
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if redis is not None:
+        monkeypatch.setenv("REDIS_URL", redis)
+    assert main(["top", "--keys"]) == 2
+    told = capsys.readouterr().err
+    assert says in told
+    assert "hunter2" not in told
+
+
+def test_a_redis_that_stands_still_is_waited_for_only_so_long(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(largest, "CONNECTING", 0.2)
+    monkeypatch.setenv("REDIS_URL", server.url)
+    server.signal(signal.SIGSTOP)
+    try:
+        assert main(["top", "--keys"]) == 2
+    finally:
+        server.signal(signal.SIGCONT)
+    assert "no answer" in capsys.readouterr().err

@@ -23,7 +23,8 @@ _TOP = """\
 What comes first, by data type and tenant: the most hits, misses, bytes given to the tiers, or cost
 (money, else tokens, else seconds of loads), since the services started. Mean and 99th percentile
 are of reads that memory did not answer at once; the second is there if the page has it by type
-(exposition(cache, times_by_type=True)), tenants if it has them (exposition(cache, tenants=50))."""
+(exposition(cache, times_by_type=True)), tenants if it has them (exposition(cache, tenants=50)).
+--keys: the largest values in Redis and the database, as the environment describes them."""
 
 _DOCTOR = """\
 Looks at what a cache would be made with, as the environment describes it: Redis (connection,
@@ -64,7 +65,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "top", help="what is read, missed, stored or paid for most", description=_TOP
     )
     of_top.set_defaults(run=_top)
-    of_top.add_argument("sources", nargs="+", metavar="SOURCE", help="as of `cascada report`")
+    of_top.add_argument("sources", nargs="*", metavar="SOURCE", help="as of `cascada report`")
+    of_top.add_argument(
+        "--keys", action="store_true", help="the largest values, of no page but of the tiers"
+    )
     of_top.add_argument("--by", choices=("hits", "misses", "bytes", "cost"), default="hits")
     of_top.add_argument("--per", choices=("type", "tenant", "both"), default="type")
     of_top.add_argument("-n", type=_count, default=20, metavar="N", dest="most", help="rows (20)")
@@ -107,6 +111,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     of_rotation.set_defaults(run=_rotate)
     chosen = parser.parse_args(arguments)
+    if chosen.run is _top and chosen.keys == bool(chosen.sources):
+        of_top.error("it takes pages, or --keys")
     try:
         text, status = chosen.run(chosen)
     except CascadaError as error:
@@ -129,6 +135,10 @@ def _report(chosen: argparse.Namespace) -> tuple[str, int]:
 
 
 def _top(chosen: argparse.Namespace) -> tuple[str, int]:
+    if chosen.keys:
+        from cascada.cli.largest import largest
+
+        return largest(chosen.most), 0
     from cascada.cli.top import top
 
     return top(chosen.sources, chosen.by, chosen.per, chosen.most), 0

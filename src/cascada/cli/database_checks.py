@@ -72,7 +72,7 @@ def held_in(url: Url, namespace: str) -> Held | None:
     if not path.is_file():
         return Held()
     try:
-        with closing(_connected(path)) as connection:
+        with closing(connected(path)) as connection:
             rows = connection.execute(_JOURNALS, (namespace,)).fetchall()
             keys = connection.execute(_KEYS, (namespace, MOST_KEYS + 1)).fetchall()
     except sqlite3.Error:
@@ -86,7 +86,8 @@ def held_in(url: Url, namespace: str) -> Held | None:
     return Held(journals, sound, len(keys) <= MOST_KEYS)
 
 
-def _connected(path: Path) -> sqlite3.Connection:
+def connected(path: Path) -> sqlite3.Connection:
+    """To a file that is there; sqlite3.Error."""
     where = f"file:{quote(str(path.absolute()))}?mode=rw"
     return sqlite3.connect(where, uri=True, timeout=PATIENCE, isolation_level=None)
 
@@ -108,7 +109,7 @@ def _opened(path: Path) -> Finding:
     if not os.access(path.parent, os.W_OK | os.X_OK):
         return Finding(_CHECK, "fail", f"the folder of {path} is not writable", _UNWRITABLE)
     try:
-        with closing(_connected(path)) as connection:
+        with closing(connected(path)) as connection:
             ((ours,),) = connection.execute("PRAGMA application_id").fetchall()
             ((layout,),) = connection.execute("PRAGMA user_version").fetchall()
             connection.execute("BEGIN IMMEDIATE")
