@@ -25,10 +25,16 @@ from examples.agent_service.client import Client
 from examples.agent_service.compare import Truth
 from examples.agent_service.corpus import standard_library
 from examples.agent_service.drive import Column
-from examples.agent_service.process import RedisServer, running_redis, running_service
+from examples.agent_service.process import (
+    SERVICE,
+    RedisServer,
+    running_redis,
+    running_service,
+)
 from examples.agent_service.workload import Read, edit, steps
 from examples.agent_service.world import World
 from tests.scenarios.row import until
+from tests.servers.redis import free_port
 
 KEYS: Final = 10_000
 NAMESPACE: Final = "restart"
@@ -61,11 +67,13 @@ class Restart:
         self._redis = redis.url
         self._database = str(folder / "cache.db")
         self._truth = Truth()
+        # At one address, as services are: responses that are kept bear it in their keys.
+        self._module = (*SERVICE[:-2], str(free_port()), SERVICE[-1])
 
     @asynccontextmanager
     async def worker(self, keys: int) -> AsyncIterator[Column]:
         environment = {**self._environment, "CASCADA_WARM_RESTART": str(keys)}
-        async with running_service(environment) as address, Client(address) as client:
+        async with running_service(environment, self._module) as address, Client(address) as client:
             column = Column("service", [client])
             column.truth = self._truth
             yield column
@@ -102,23 +110,23 @@ async def run(reads: int) -> int:
     made = World(standard_library(1200), 20)
     planned = [
         replace(each, worker=0)
-        for each in steps(made, reads + 4 * MEASURED, 10**9, 1.0, 20)
+        for each in steps(made, reads, 10**9, 1.0, 20)
         if isinstance(each, Read)
     ]
-    parts = [planned[-MEASURED * (part + 1) :][:MEASURED] for part in range(4)]  # other reads each
+    measured = planned[-MEASURED:]
     with tempfile.TemporaryDirectory(prefix="cascada-restart-") as name:
         async with running_redis(Path(name)) as redis:
             service = Restart(Path(name), redis)
             async with service.worker(KEYS) as column:
                 await column.create(list(made.creations()))
-                await column.drive(planned[: -4 * MEASURED], concurrency=8, rate=1e6)
-                former = await share(column, parts[0])
+                await column.drive(planned, concurrency=8, rate=1e6)
+                former = await share(column, measured)
             noted, found = await service.still_there()
             shares = []
-            for keys, part in ((KEYS, parts[1]), (0, parts[2])):
+            for keys in (KEYS, 0):
                 async with service.worker(keys) as column:
                     await asyncio.sleep(WITHIN)
-                    shares.append(await share(column, part))
+                    shares.append(await share(column, measured))
             warm, cold = shares
             async with service.worker(0) as column:
                 places = list(dict.fromkeys(each.about for each in made.questions))
@@ -127,7 +135,7 @@ async def run(reads: int) -> int:
             _, left = await service.still_there()
             async with service.worker(KEYS) as column:
                 await asyncio.sleep(WITHIN)
-                after = await share(column, parts[3])
+                after = await share(column, measured)
     terminal.say(
         f"answered by memory before: {former:.3f} of what was asked "
         f"({noted} keys noted, {found} of them in the tiers)"
