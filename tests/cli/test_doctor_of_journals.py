@@ -151,7 +151,7 @@ def test_keys_by_which_nothing_opens_or_something_still_does(
     status, text = look(NEW)
     assert (status, "'2026-05'" in text) == ("fail", True)
     status, text = look(f"{NEW},{OLD}")
-    assert (status, "rotate_keys" in text) == ("warn", True)
+    assert (status, "cascada keys rotate" in text) == ("warn", True)
     status, text = look(f"2026-05:{key_of(3)}")
     assert (status, "do not open" in text) == ("fail", True)
     status, text = look(f"{OLD},{NEW}")

@@ -106,7 +106,7 @@ def test_one_that_stands_still_is_waited_for_only_so_long(
     assert (status, text.startswith("timeout: ")) == ("fail", True)
 
 
-def test_a_file(doctor: Doctor, tmp_path: Path) -> None:
+def test_a_file(doctor: Doctor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "app.db"
     url = f"sqlite:///{file}"
     status, text = doctor("--synced", url)(CHECK)
@@ -114,6 +114,8 @@ def test_a_file(doctor: Doctor, tmp_path: Path) -> None:
     with closing(sqlite3.connect(file)) as there:
         there.execute("CREATE TABLE campaigns (id TEXT)")
     assert "made at the first start" in doctor("--synced", url)(CHECK)[1]
+    monkeypatch.setenv("CASCADA_SYNC_DATABASE", url)
+    assert "made at the first start" in doctor()(CHECK)[1], "as the services have it"
     asyncio.run(made(url))
     status, text = doctor("--synced", url)(CHECK)
     assert (status, "has its tables" in text) == ("ok", True)

@@ -82,9 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="instead of REDIS_URL, where others on this machine do not see its password",
     )
     of_setups.add_argument("--database", metavar="URL", help="instead of CACHE_DATABASE_URL")
-    of_setups.add_argument(
-        "--synced", metavar="URL", help="the database that each CacheService syncs to"
-    )
+    of_setups.add_argument("--synced", metavar="URL", help="instead of CASCADA_SYNC_DATABASE")
     of_setups.add_argument(
         "--workers",
         type=_count,

@@ -33,6 +33,7 @@ def findings(
     yield Finding("settings", "ok", "all variables of the environment can be read")
     redis = said.get("redis") if redis is None else redis
     database = said.get("database") if database is None else database
+    synced = variable("CASCADA_SYNC_DATABASE") if synced is None else synced
     if workers is None:
         workers = _workers()
     yield tiers_finding(redis is not None, database is not None, workers)

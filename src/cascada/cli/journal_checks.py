@@ -117,7 +117,7 @@ def _of_ring(
             check, "fail", f"{sum(by_id[name] for name in unknown)} tenants' keys are wrapped by "
             f"{_listed(unknown)}, which CACHE_ENCRYPTION_KEYS does not hold: all that they have "
             "sealed is a miss",
-            "put that key back behind the others, then await cache.rotate_keys()",
+            "put that key back behind the others, then run `cascada keys rotate`",
         )  # fmt: skip
     if closed:
         yield Finding(
@@ -130,7 +130,7 @@ def _of_ring(
         yield Finding(
             check, "warn", f"{sum(by_id[name] for name in older)} tenants' keys are still wrapped "
             f"by {_listed(older)}, and not by {ring.current!r}",
-            "await cache.rotate_keys(), in one process",
+            "run `cascada keys rotate`",
         )  # fmt: skip
     if unknown or closed or older:
         return
