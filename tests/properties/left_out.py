@@ -35,6 +35,7 @@ LEFT_OUT: Final[dict[str, str]] = {
     **dict.fromkeys(("Alert", "SyncReport", "SyncProgress", "WarmReport", "WarmProgress"), _RESULT),
     **dict.fromkeys(("ForgetReport", "ForgetProgress"), _RESULT),
     "Cache.aclose": "it ends the cache and takes no arguments",
+    "CacheService.forget": "it passes what it is given on to Cache.forget",
     "Cache.forget": "it waits for all processes: tests/forgetting tries its arguments",
     "Cache.rotate_keys": "it takes keys: tests/cli/test_forget.py tries its argument",
     "Cache.reset": "it ends the cache and takes no arguments",

@@ -8,6 +8,7 @@ from cascada import (
     Cache,
     CacheMetrics,
     CacheService,
+    ForgetReport,
     Mapping,
     SyncReport,
     WarmReport,
@@ -27,6 +28,7 @@ async def use() -> None:
     await service.start_alerts([AlertRule("hit_ratio", 0.8, lasts=300)], print)
     assert_type(await service.check_alerts(), list[Alert])
     assert_type(await service.warm(["k:1"], loader=len), WarmReport)
+    assert_type(await service.forget("acme", compact=True), ForgetReport)
     assert_type(await service.warm(top=9, loader=str.upper, on_progress=print), WarmReport)
     assert_type(service.is_peak_hour(9), bool)
     CacheService(warm_on_start=9, loader=len, alerts=[AlertRule("errors", 1)], on_alert=print)

@@ -9,12 +9,13 @@ from __future__ import annotations
 from functools import partial
 
 from cascada.service.alerting import Alerting
+from cascada.service.forgotten import Forgotten
 from cascada.service.starting import WarmUp
 from cascada.service.synced import Synced
 from cascada.service.warmed import Warmed
 
 
-class Started(Synced, Warmed, Alerting):
+class Started(Synced, Warmed, Alerting, Forgotten):
     """The base of `CacheService`, which makes `_at_start`."""
 
     _warm_up: WarmUp | None = None

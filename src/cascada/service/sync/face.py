@@ -90,6 +90,10 @@ class Syncing:
         self._see_that_it_lasts(self._engine())
         return self._data_type
 
+    def if_wanted(self) -> SyncLoop | None:
+        """The loop, if this service is to write anywhere."""
+        return self.loop() if self._wanted else None
+
     def if_any(self) -> SyncLoop | None:
         """The loop, wherever something can have been journaled."""
         engine = self._engine()

@@ -24,6 +24,7 @@ from cascada.engine.journal import KeptJournal
 from cascada.model.door.arguments import MOST
 from cascada.model.errors import TierUnavailable
 from cascada.model.names import key_name
+from cascada.service.sync.erasing import erased
 from cascada.service.sync.reading import records_of
 from cascada.service.sync.records import (
     ENDS,
@@ -235,6 +236,13 @@ class SyncLoop:
         with suppress(TierUnavailable):
             self._backlog = await self._journal.backlog()
             self.counts.set_aside = self._backlog.set_aside
+
+    @when_ready
+    async def erase(self, tenant: str) -> int:
+        """Delete a tenant's rows in cascada's own tables, while no round is under way here."""
+        self._begin()
+        async with self._turn:
+            return await erased(self._target, self._journal, tenant, self._clock.time())
 
     # --- what was set aside -------------------------------------------------------------------
 

@@ -8,6 +8,9 @@ itself, so that two may be at work on a key, and the one that was stopped for a 
 change (`docs/protocol.md`). What was removed stays for a day as a row without a value, for its
 number.
 
+A row of a tenant with an empty key, which no key is, says that he was forgotten: up to its number
+nothing of his is written any more.
+
 In PostgreSQL they lie in a schema of their own; in SQLite, which has none, their names begin so.
 """
 
@@ -68,6 +71,10 @@ _IN_SQLITE: Final = {
 }
 
 
+_IN_VALUES: Final = [f"u.column{n}" for n in range(1, 6)]
+"""What SQLite calls the first columns of VALUES."""
+
+
 def named(dialect: Dialect, table: Owned) -> str:
     if dialect == "postgresql":
         return f'"cascada"."{table.name}"'
@@ -103,7 +110,14 @@ def _upsert(dialect: Dialect, name: str, rows: int) -> str:
         )
         body = f"SELECT {chosen} FROM unnest({arrays}) AS u({', '.join(columns)})"
     else:
-        body = "VALUES " + ",".join([f"({','.join('?' * len(columns))})"] * rows)
+        values = ",".join([f"({','.join('?' * len(columns))})"] * rows)
+        body = f"SELECT * FROM (VALUES {values}) AS u"
+    them = [f"u.{each}" for each in columns] if dialect == "postgresql" else _IN_VALUES
+    whose = " AND ".join(f"f.{each} = {them[n]}" for n, each in enumerate(KEY[:3]))
+    body += (
+        f" WHERE NOT EXISTS (SELECT 1 FROM {named(dialect, table)} AS f"
+        f" WHERE {whose} AND f.key = '' AND f.number >= {them[len(KEY)]})"
+    )
     new = [each for each in columns if each not in (*KEY, *table.left)]
     now = "now()" if dialect == "postgresql" else "CURRENT_TIMESTAMP"
     changed = ", ".join([f"{each} = excluded.{each}" for each in new] + [f"written_at = {now}"])
@@ -148,6 +162,33 @@ def forget(
         f" AND number < {marks[2]} AND {table.idle} AND written_at < {ago} LIMIT {marks[3]}"
     )
     return f"DELETE FROM {name} WHERE {place} IN ({found})", (*owner, below, most)
+
+
+def newest(
+    dialect: Dialect, table: Owned, owner: tuple[str, str, str]
+) -> tuple[str, tuple[str, ...]]:
+    """The statement that tells the greatest number of a tenant's rows, and its arguments."""
+    where = _of_tenant(dialect)
+    return f"SELECT max(number) FROM {named(dialect, table)} WHERE {where}", owner
+
+
+def erase(
+    dialect: Dialect, table: Owned, owner: tuple[str, str, str], until: int, most: int
+) -> tuple[str, tuple[Any, ...]]:
+    """The statement that deletes a tenant's rows up to this number, and its arguments: at most so
+    many, and not the one that says that he was forgotten."""
+    in_postgres, name = dialect == "postgresql", named(dialect, table)
+    place, marks = ("ctid", ["$4", "$5"]) if in_postgres else ("rowid", ["?", "?"])
+    found = (
+        f"SELECT {place} FROM {name} WHERE {_of_tenant(dialect)} AND key <> ''"
+        f" AND number <= {marks[0]} LIMIT {marks[1]}"
+    )
+    return f"DELETE FROM {name} WHERE {place} IN ({found})", (*owner, until, most)
+
+
+def _of_tenant(dialect: Dialect) -> str:
+    marks = ["$1", "$2", "$3"] if dialect == "postgresql" else ["?"] * 3
+    return " AND ".join(f"{each} = {mark}" for each, mark in zip(KEY[:3], marks, strict=True))
 
 
 def remember(dialect: Dialect) -> str:

@@ -65,6 +65,9 @@ ACCEPTED: Final = (
 _LOCK: Final = 0x6361736361646101
 """The advisory lock under which tables are made: two processes that begin at once both would."""
 
+_FORGETTING: Final = _LOCK + 1
+"""The one that whoever writes shares, and who forgets a tenant has for himself."""
+
 Answer = Outcome | SyncFailed
 Writer = Entries | Mapped
 Once = Callable[[Sequence[Any]], Awaitable[list[Outcome]]]
@@ -92,12 +95,12 @@ class Target:
                     "or tenant= (or CASCADA_TENANT) for a table of one"
                 )
         self._given = database
-        self._patience = patience
-        self._owner = without_nul(namespace), without_nul(service)
+        self.patience = patience
+        self.owner = without_nul(namespace), without_nul(service)
         self._entries = Entries(namespace, service)
         self._mapped = [Mapped(each, namespace, service, strategy, tenant) for each in mappings]
         self._engine: AsyncEngine | None = None
-        self._dialect: Dialect = "sqlite"
+        self.dialect: Dialect = "sqlite"
         self._ready = False
         self.seen = 0.0
         """The database's own time, by its last answer: for `write`."""
@@ -115,7 +118,7 @@ class Target:
             name = self._engine.dialect.name
             if name not in ("postgresql", "sqlite"):
                 raise arguments.refused("database", name, ACCEPTED)
-            self._dialect = "postgresql" if name == "postgresql" else "sqlite"
+            self.dialect = "postgresql" if name == "postgresql" else "sqlite"
         return self._engine
 
     async def aclose(self) -> None:
@@ -130,9 +133,12 @@ class Target:
             engine.sync_engine.dispose(close=False)
 
     @asynccontextmanager
-    async def _transaction(self, since: float | None = None) -> AsyncIterator[AsyncConnection]:
+    async def transaction(
+        self, since: float | None = None, *, alone: bool = False
+    ) -> AsyncIterator[AsyncConnection]:
+        """`alone`: when all others that were begun before have ended."""
         async with self._opened().connect() as connection:
-            if self._dialect == "sqlite":
+            if self.dialect == "sqlite":
                 # From the start: what was read would else be no basis for what is written.
                 raw = await connection.get_raw_connection()
                 if not getattr(raw.driver_connection, "in_transaction", False):
@@ -140,12 +146,13 @@ class Target:
                 await self._look(connection)
             else:
                 limits = "idle_in_transaction_session_timeout", "lock_timeout"
-                times = STOPPED, round(self._patience * 500)
+                times = STOPPED, round(self.patience * 500)
                 chosen = ", ".join(
                     f"set_config('{name}', '{time}', true)"
                     for name, time in zip(limits, times, strict=True)
                 )
-                await self._look(connection, f"{chosen}, ")
+                lock = "pg_advisory_xact_lock" if alone else "pg_advisory_xact_lock_shared"
+                await self._look(connection, f"{chosen}, {lock}({_FORGETTING}), ")
             if since is not None and self.seen - since > CLAIMED:
                 raise SyncFailed("timeout", "it took too long until what was claimed came here")
             yield connection
@@ -153,17 +160,17 @@ class Target:
 
     async def _look(self, connection: AsyncConnection, first: str = "") -> None:
         """What time it is there."""
-        answer = await connection.exec_driver_sql(f"SELECT {first}{TIME[self._dialect]}")
+        answer = await connection.exec_driver_sql(f"SELECT {first}{TIME[self.dialect]}")
         *_, self.seen = answer.fetchone() or (self.seen,)
 
     async def look(self) -> None:
         """Begin, and see what time it is there. SyncFailed if that fails."""
         await self.begin()
         try:
-            async with asyncio.timeout(self._patience), self._opened().connect() as connection:
+            async with asyncio.timeout(self.patience), self._opened().connect() as connection:
                 await self._look(connection)
         except Exception as error:
-            raise _failure(error) from error
+            raise failure_of(error) from error
 
     async def begin(self) -> None:
         """Make the tables that cascada owns, if they are not there. SyncFailed if that fails."""
@@ -172,14 +179,14 @@ class Target:
         # Not here: to load them takes a good while, in which nobody else would have a turn.
         await asyncio.to_thread(opened, self._given)
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(self.patience):
                 if not await self._are_there():
-                    async with self._transaction() as connection:
+                    async with self.transaction() as connection:
                         await self._make(connection)
         except (SyncFailed, BadInput, MissingExtra):
             raise
         except Exception as error:
-            raise _failure(error) from error
+            raise failure_of(error) from error
         self._ready = True
 
     async def _are_there(self) -> bool:
@@ -190,20 +197,20 @@ class Target:
             try:
                 for table in (ENTRIES, APPLIED):
                     columns = ", ".join(table.columns)
-                    name = named(self._dialect, table)
+                    name = named(self.dialect, table)
                     await connection.exec_driver_sql(f"SELECT {columns} FROM {name} LIMIT 0")
             except DBAPIError as error:
-                if (failure := _failure(error)).cause != "schema":
+                if (failure := failure_of(error)).cause != "schema":
                     raise failure from error
                 return False
         return True
 
     async def _make(self, connection: AsyncConnection) -> None:
-        if self._dialect == "postgresql":
+        if self.dialect == "postgresql":
             await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
             await connection.exec_driver_sql('CREATE SCHEMA IF NOT EXISTS "cascada"')
         for table in (ENTRIES, APPLIED):
-            await connection.exec_driver_sql(made(self._dialect, table))
+            await connection.exec_driver_sql(made(self.dialect, table))
 
     # --- changes ------------------------------------------------------------------------------
 
@@ -257,13 +264,13 @@ class Target:
         answers: list[Answer]
         if isinstance(writer, Mapped) and not writer.is_found:
             try:
-                async with asyncio.timeout(self._patience):
+                async with asyncio.timeout(self.patience):
                     async with self._opened().connect() as connection:
                         await writer.find(connection)
             except SyncFailed:
                 raise
             except Exception as error:
-                raise _failure(error) from error
+                raise failure_of(error) from error
         prepared: Sequence[Any] = await writer.prepared(records)
         sound = [place for place, each in enumerate(prepared) if not _is_said(each)]
         answers = [*prepared]
@@ -299,8 +306,8 @@ class Target:
 
     async def _once(self, writer: Any, since: float | None, rows: Sequence[Any]) -> list[Outcome]:
         try:
-            async with asyncio.timeout(self._patience), self._transaction(since) as connection:
-                found: list[Outcome] = await writer.write(connection, self._dialect, rows)
+            async with asyncio.timeout(self.patience), self.transaction(since) as connection:
+                found: list[Outcome] = await writer.write(connection, self.dialect, rows)
         except SyncFailed:
             raise
         except Exception as error:
@@ -315,11 +322,11 @@ class Target:
             for table in (ENTRIES, APPLIED):
                 gone = FORGOTTEN
                 while gone == FORGOTTEN:
-                    them = forget(self._dialect, table, self._owner, below, KEPT, FORGOTTEN)
-                    async with asyncio.timeout(self._patience), self._transaction() as connection:
+                    them = forget(self.dialect, table, self.owner, below, KEPT, FORGOTTEN)
+                    async with asyncio.timeout(self.patience), self.transaction() as connection:
                         gone = (await connection.exec_driver_sql(*them)).rowcount
         except Exception as error:
-            raise _failure(error) from error
+            raise failure_of(error) from error
 
 
 def _is_said(prepared: Any) -> bool:
@@ -327,7 +334,7 @@ def _is_said(prepared: Any) -> bool:
     return isinstance(prepared, (Poison, Skipped))
 
 
-def _failure(error: Exception) -> SyncFailed:
+def failure_of(error: Exception) -> SyncFailed:
     """Where no row is concerned."""
     found = told(error)
     return found if isinstance(found, SyncFailed) else SyncFailed("schema", str(found))

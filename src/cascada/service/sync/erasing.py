@@ -1,0 +1,55 @@
+"""Removing what cascada's own tables have of a tenant (`CacheService.forget`).
+
+First his row with an empty key says that he was forgotten, when all transactions that were begun
+before have ended: from then on no statement writes a change of his up to that number, whoever has
+claimed it. Then his rows go, some at a time. It must never touch a table of the application's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from cascada.engine.journal import KeptJournal
+from cascada.service.sync.entries import without_nul
+from cascada.service.sync.statements import APPLIED, ENTRIES, erase, newest, upsert
+from cascada.service.sync.target import Target, failure_of
+
+AT_ONCE: Final = 5_000
+"""Rows that are deleted together."""
+
+_SAID: Final = {ENTRIES.name: (None, None, True), APPLIED.name: (None, None, False)}
+"""The rest of a row without a value."""
+
+
+async def erased(target: Target, journal: KeptJournal, tenant: str, now: float) -> int:
+    """How many rows went. SyncFailed or TierUnavailable if that fails; the next time goes on."""
+    until = max((await journal.backlog()).newest, int(now * 1e6))
+    await target.begin()
+    try:
+        return await _erased(target, (*target.owner, without_nul(tenant)), until)
+    except Exception as error:
+        raise failure_of(error) from error
+    finally:
+        await target.aclose()
+
+
+async def _erased(target: Target, owner: tuple[str, str, str], until: int) -> int:
+    tables, rows = (ENTRIES, APPLIED), 0
+    async with asyncio.timeout(target.patience), target.transaction(alone=True) as connection:
+        for table in tables:
+            answer = await connection.exec_driver_sql(*newest(target.dialect, table, owner))
+            until = max(until, *[number or 0 for (number,) in answer.fetchall()])
+        for table in tables:
+            row = (*owner, "", until, *_SAID[table.name])
+            await connection.exec_driver_sql(*upsert(target.dialect, table, [row]))
+    for table in tables:
+        gone = AT_ONCE
+        while gone == AT_ONCE:
+            them = erase(target.dialect, table, owner, until, AT_ONCE)
+            async with asyncio.timeout(target.patience), target.transaction() as connection:
+                if target.dialect == "sqlite":
+                    await connection.exec_driver_sql("PRAGMA secure_delete = ON")
+                gone = (await connection.exec_driver_sql(*them)).rowcount
+            rows += gone
+    return rows
