@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -22,6 +23,7 @@ from examples.agent_service.settings import Settings
 from tests.examples.conftest import Running, running
 from tests.examples.furniture import created
 from tests.examples.serving import served
+from tests.examples.test_service import ODD_IDS
 from tests.servers.redis import RedisServer
 
 SPRING = {"id": "spring", "name": "Spring", "budget": 10.0}
@@ -173,6 +175,29 @@ async def test_what_is_not_there_is_not_made(service: Running, acme: httpx.Async
         body = {"name": "Summer", "budget": wrong}
         assert (await acme.put("/campaigns/spring", json=body)).status_code == 422, wrong
     assert (await sync(service)).written == 0
+
+
+async def test_any_id_is_an_id_and_many_are_written_at_once(
+    service: Running, acme: httpx.AsyncClient
+) -> None:
+    """None is another's, nor a pattern."""
+    ids = [*ODD_IDS, "clear", "campaign:*", "x" * 200, *(f"{n}" for n in range(30))]
+    for each in ids:
+        await created(acme, "/campaigns", {**SPRING, "id": each})
+
+    async def change(each: str, number: int) -> None:
+        path = f"/campaigns/{quote(each, safe='')}"
+        answer = await acme.put(path, json={"name": each, "budget": number})
+        assert (answer.status_code, answer.json()["name"]) == (200, each)
+
+    await asyncio.gather(*(change(each, number) for number, each in enumerate(ids)))
+    assert (await sync(service)).written == len(ids)
+    listed = (await acme.get("/campaigns")).json()
+    assert {each["id"]: each["budget"] for each in listed} == {
+        each: number for number, each in enumerate(ids)
+    }
+    assert all(each["name"] == each["id"] for each in listed)
+    assert {name for name, _, _ in await rows(service)} == {*ids}
 
 
 @pytest.mark.parametrize(
