@@ -66,6 +66,9 @@ return failed
 _DATA: Final = frozenset({"INCRBY", "LLEN", "LPOP", "LPUSH", "LRANGE", "LTRIM", "RPOP", "RPUSH"})
 """What lists and counters need, and nothing else."""
 
+ENOUGH: Final = "+@read +@write +@scripting +@pubsub +@connection -@dangerous +info +time"
+"""What such a user may do, of its own keys and channels (`tests/tiers/test_redis_user.py`)."""
+
 _WITHOUT: Final = {
     "INFO": "each new connection of any process empties what Redis holds",
     "SCAN": "what entries take is not known, and L2_CACHE_SIZE_MB does not bound them",
@@ -128,7 +131,7 @@ def findings_of(refused: dict[str, str], layout: Layout, *, replica: bool) -> It
         yield Finding(
             check, "fail",
             f"the user may not use {', '.join(needed)}: {forbidden[needed[0]]}",
-            "give cascada a user who may: ACL SETUSER NAME +@all -@dangerous +info "
+            f"give cascada a user who may: ACL SETUSER NAME {ENOUGH} "
             f"resetkeys ~{prefix}* resetchannels &{prefix}*",
         )  # fmt: skip
     for name, without in _WITHOUT.items():

@@ -65,7 +65,7 @@ EVICTS: Final = (
 
 FORBIDS: Final = (
     "Redis does not let this user keep a journal (%s): WRITE_BEHIND is off, and values are written "
-    "through; allow it all but what is dangerous (+@all -@dangerous)"
+    "through; allow it what `cascada doctor` says (+@read +@write +@scripting, ...)"
 )
 
 _ENDS: Final = (b":h", b":z")

@@ -53,6 +53,10 @@ def cause(error: BaseException) -> str | None:
     each: BaseException | None = error
     while each is not None:
         if isinstance(each, ssl.SSLError):
+            if "PEM lib" in str(each):  # all that OpenSSL says of it
+                return (
+                    "TLS failed: ssl_certfile, ssl_keyfile and ssl_password do not fit each other"
+                )
             return f"TLS failed: {each.reason or each}"
         if isinstance(each, ConnectionRefusedError):
             return f"connection refused: {each.strerror or each}"

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from cascada.model.door.secret import Secret, Url
-from cascada.model.errors import BadInput, TierUnavailable
+from cascada.model.errors import BadInput, TierUnavailable, Unanswered
 from cascada.tiers.redis_client.refusals import without_arguments
 from cascada.tiers.redis_client.replies import Argument, exactly, greeted, texts_or_none
 from cascada.tiers.redis_client.urls import Address, address_of, what_is_wrong
@@ -72,6 +72,9 @@ class Server:
         A server that does not know HELLO repeats what it was sent, and that is the password.
         """
         text = without_arguments(str(error)) or type(error).__name__
+        if isinstance(error, Unanswered) and self.address.tls is not None:
+            # So it looks to whom a server has not let in: TLS 1.3 says that after its handshake.
+            text += "; if the server asks for a certificate, give it one it trusts (ssl_certfile=)"
         for secret in self._secrets:
             text = secret.hidden_in(text)
         return text

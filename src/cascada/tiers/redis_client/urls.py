@@ -108,7 +108,8 @@ class Tls(NamedTuple):
             context.verify_flags &= ~ssl.VerifyFlags[name]
         if self.ssl_certfile or self.ssl_keyfile:
             own = self.ssl_certfile or self.ssl_keyfile or ""
-            password = None if self.ssl_password is None else self.ssl_password.reveal()
+            # Without any, OpenSSL would ask for one on the terminal.
+            password = "" if self.ssl_password is None else self.ssl_password.reveal()
             context.load_cert_chain(own, self.ssl_keyfile, password)
         if self.ssl_ca_certs or self.ssl_ca_path or self.ssl_ca_data:
             context.load_verify_locations(self.ssl_ca_certs, self.ssl_ca_path, self.ssl_ca_data)
