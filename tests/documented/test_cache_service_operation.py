@@ -342,13 +342,15 @@ async def test_v_solucion_errores_de_sincronizacion(
     with closing(sqlite3.connect(there)) as connection, connection:
         connection.execute("CREATE TABLE checked (id text PRIMARY KEY, n int CHECK (n < 5))")
     cache = make_cache(database=str(tmp_path / "cache.db"))
-    for name, url, prefix, cause in (
-        ("away", "postgresql://nobody@127.0.0.1:1/none", "x:", "connection"),
-        ("missing", f"sqlite:///{there}", "x:", "schema"),
+    services = []  # which are told of for as long as they are there
+    for name, url, cause in (
+        ("away", "postgresql://nobody@127.0.0.1:1/none", "connection"),
+        ("missing", f"sqlite:///{there}", "schema"),
     ):
         mappings = [Mapping("x:", "no_such_table", ["n"])]
         service = CacheService(name=name, cache=cache, database=url, mappings=mappings)
-        await service.set(f"{prefix}1", {"n": 1})
+        services.append(service)
+        await service.set("x:1", {"n": 1})
         assert (await service.sync_now()).errors == {cause: 1}
         assert f"sync of {name} failed: {cause}: " in caplog.text
     mappings = [Mapping("c:", "checked", ["n"])]
