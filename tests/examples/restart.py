@@ -43,7 +43,7 @@ WITHIN: Final = 5.0
 
 LEAST: Final = 0.95
 INVALIDATED: Final = 1000
-MEASURED: Final = 500
+MEASURED: Final = 1000
 """Reads by which a share is measured."""
 
 
