@@ -1,4 +1,4 @@
-"""Rules 58 to 60 less one part at a time, where changes are written to an application's database.
+"""Rules 58 to 61 less one part at a time, where changes are written to an application's database.
 
 `sync/test_less_one_rule` lets a test notice each; `synced` takes one by `--mutant`. Each is told
 how to put something in the place of an attribute.
@@ -136,3 +136,27 @@ def that_it_has_lost_is_forgotten(put: SetAttribute) -> None:
         return set()
 
     put(Mapped, "_known", unread)
+
+
+@mutant
+def who_was_forgotten_is_written_again(put: SetAttribute) -> None:
+    """61"""
+    original, where = statements._upsert, " AND f.key = ''"
+
+    def upsert(*what: Any) -> str:
+        text = original(*what)
+        assert where in text
+        return text.replace(where, " AND f.key = '-'")
+
+    put(statements, "_upsert", upsert)
+
+
+@mutant
+def who_writes_is_not_waited_for(put: SetAttribute) -> None:
+    """61; in SQLite one writes at a time."""
+    original = Target.transaction
+
+    def transaction(self: Target, since: float | None = None, *, alone: bool = False) -> Any:
+        return original(self, since)
+
+    put(Target, "transaction", transaction)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import io
+import sqlite3
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from cascada import BadInput, Cache
+from cascada import BadInput, Cache, CacheService, Context
 from cascada.cli.command import main
 
 Typed = Callable[..., tuple[int, str, str]]
@@ -146,3 +147,37 @@ async def test_an_observer_of_a_rotation_keeps_nobody_from_it(tmp_path: Path) ->
             await cache.rotate_keys(on_progress=3)  # type: ignore[arg-type]
         assert await cache.rotate_keys(on_progress=fail) == 2
     assert seen == [(1, 2), (2, 2)]
+
+
+@pytest.mark.parametrize("own", [True, False])
+async def test_rows_that_services_have_synced_go_too(
+    typed: Typed, tmp_path: Path, own: bool
+) -> None:
+    """In the cache's own file, or where it is told that they sync to."""
+    url = f"sqlite:///{tmp_path / 'app.db'}"
+    async with Cache(database=str(tmp_path / "cache.db")) as cache:
+        for name in ("one", "two"):
+            service = CacheService(name=name, cache=cache, database=None if own else url)
+            await service.sync_now()
+            for tenant in ("acme", "globex"):
+                with Context(tenant_id=tenant):
+                    assert await service.set("note:1", f"text-of-{tenant}", fetched=False)
+            assert (await service.sync_now()).written == 2
+    words = ["forget", "acme", "--yes", *([] if own else ["--synced", url])]
+    status, out, err = in_a_thread(lambda: typed(*words))
+    assert (status, err) == (0, "")
+    assert "database: 2 rows that services have synced" in out
+    with sqlite3.connect(tmp_path / ("cache.db" if own else "app.db")) as connection:
+        found = connection.execute(
+            "SELECT service, tenant FROM cascada_service_entries WHERE key <> '' ORDER BY 1"
+        ).fetchall()
+    connection.close()
+    assert found == [("one", "globex"), ("two", "globex")]
+
+
+async def test_a_database_of_the_sync_that_is_away_is_told(typed: Typed, tmp_path: Path) -> None:
+    await stored(tmp_path)
+    url = f"sqlite:///{tmp_path}/no/such/app.db"
+    status, out, _ = in_a_thread(lambda: typed("forget", "acme", "--yes", "--synced", url))
+    assert (status, "NOT all" in out, "run it again" in out) == (1, True, True)
+    assert await left(tmp_path, "acme") == [False, False]

@@ -12,6 +12,7 @@ import pytest
 from cascada import Mapping
 from cascada.service.sync.records import Conflict
 from tests.chaos.mutants_synced import mutants
+from tests.sync import test_forgotten as erased
 from tests.sync import test_forgotten_rows as forgotten
 from tests.sync import test_sync as sync
 from tests.sync import test_target as target
@@ -63,6 +64,16 @@ NOTICED: list[tuple[str, Scenario, list[str]]] = [
         "numbers-are-taken-apart-from-the-row",
         sync.test_what_cannot_be_written_is_set_aside_and_retried_on_demand,
         ["sqlite", "postgresql"],
+    ),
+    (
+        "who-was-forgotten-is-written-again",
+        erased.test_what_was_claimed_before_is_not_written_after,
+        ["sqlite", "postgresql"],
+    ),
+    (
+        "who-writes-is-not-waited-for",
+        erased.test_a_transaction_that_was_begun_before_is_waited_for,
+        ["postgresql"],
     ),
     (
         "a-claim-is-good-for-ever",

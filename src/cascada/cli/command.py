@@ -35,9 +35,10 @@ all is well, 1 if there is something to think about, 2 if something has failed."
 
 _FORGET = """\
 Removes all that a tenant has, or one of his users, from the tiers that the environment describes:
-values, lists, counters, what waits to be written, and of a tenant his data key. What was written to
-an application's database stays. It may be run while the service runs, and again after it was
-stopped. The exit status is 0 if all is gone, 1 if something is left, 2 if it failed."""
+values, lists, counters, what waits to be written, and of a tenant his data key, and the rows that
+services have synced to cascada's own tables. An application's own rows stay. It may be run while
+the service runs, and again after it was stopped. The exit status is 0 if all is gone, 1 if
+something is left, 2 if it failed."""
 
 _KEYS = """\
 Wraps the data keys of all tenants by the first of CACHE_ENCRYPTION_KEYS, while the service runs.
@@ -102,6 +103,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         action="store_true",
         help="write the database's file anew, however large it is: nobody else writes meanwhile",
     )
+    of_tenants.add_argument(
+        "--synced", metavar="URL", help="where services sync to, instead of CASCADA_SYNC_DATABASE"
+    )
     of_keys = commands.add_parser("keys", help="rotate the keys that wrap tenants' own")
     key_commands = of_keys.add_subparsers(title="commands", metavar="COMMAND", required=True)
     of_rotation = key_commands.add_parser(
@@ -155,8 +159,12 @@ def _doctor(chosen: argparse.Namespace) -> tuple[str, int]:
 
 def _forget(chosen: argparse.Namespace) -> tuple[str, int]:
     from cascada.cli.forgetting import forget
+    from cascada.model.door.secret import hidden
 
-    return forget(chosen.tenant, chosen.user, asked=chosen.yes, compact=chosen.compact)
+    synced = hidden(chosen.synced)
+    chosen.synced = None
+    given = {"asked": chosen.yes, "compact": chosen.compact}
+    return forget(chosen.tenant, chosen.user, **given, synced=synced)
 
 
 def _rotate(chosen: argparse.Namespace) -> tuple[str, int]:

@@ -5,13 +5,20 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final, NamedTuple
+
+from msgspec.structs import replace
 
 from cascada.api.cache import Cache
-from cascada.api.settings import cache_arguments
+from cascada.api.settings import cache_arguments, variable
+from cascada.model.clock import SystemClock
+from cascada.model.door.secret import Url, hidden
 from cascada.model.door.shown import shown
-from cascada.model.errors import Misuse
+from cascada.model.errors import MissingExtra, Misuse
 from cascada.model.forgotten import ForgetProgress, ForgetReport, Removed
+from cascada.service.forgotten import AWAY, SYNCED
+from cascada.service.sync.erasing import erased_of_all
+from cascada.service.sync.records import SyncFailed
 
 INCOMPLETE: Final = 1
 """The exit status where something is left."""
@@ -27,8 +34,11 @@ NO_TIERS: Final = (
 _COUNTED: Final = ("entries", "lists", "counters", "changes", "others")
 
 
-def forget(tenant: str, user: str | None, *, asked: bool, compact: bool) -> tuple[str, int]:
-    """What was removed, and the exit status. Misuse if it is not meant. `asked`: it is."""
+def forget(
+    tenant: str, user: str | None, *, asked: bool, compact: bool, synced: Url | None
+) -> tuple[str, int]:
+    """What was removed, and the exit status. Misuse if it is not meant. `asked`: it is. `synced`:
+    where services sync to; None: as the environment says."""
     said = cache_arguments()
     if said.get("redis") is None and said.get("database") is None:
         raise Misuse(NO_TIERS)
@@ -37,13 +47,52 @@ def forget(tenant: str, user: str | None, *, asked: bool, compact: bool) -> tupl
         _ask(tenant, user, cache.options.namespace)
 
     async def work() -> ForgetReport:
+        rows = Rows(0, "")
         async with cache:
-            return await cache.forget(
+            if user is None:
+                rows = await _rows(cache, tenant, synced, said)
+            report = await cache.forget(
                 tenant, user=user, compact=compact or None, on_progress=progress_on_terminal()
             )
+        if rows.failed:
+            failed = Removed(SYNCED, incomplete=AWAY % rows.failed)
+            report = replace(report, removed=(*report.removed, failed))
+        return replace(report, rows=rows.gone)
 
     report = asyncio.run(work())
     return as_text(report), 0 if report.complete else INCOMPLETE
+
+
+class Rows(NamedTuple):
+    """How many were deleted where services sync to, and what failed."""
+
+    gone: int
+    failed: str
+
+
+async def _rows(cache: Cache, tenant: str, synced: Url | None, said: dict[str, Any]) -> Rows:
+    url = variable("CASCADA_SYNC_DATABASE") if synced is None else synced
+    text = _file_of(said) if url is None else hidden(url).reveal()
+    if text is None:
+        return Rows(0, "")
+    try:
+        name, now = cache.options.namespace, SystemClock().time()
+        return Rows(await erased_of_all(text, name, cache.tenant(tenant).tenant, now), "")
+    except MissingExtra:
+        if synced is not None:
+            raise
+        return Rows(0, "")  # nobody can have synced
+    except SyncFailed as error:
+        # In the cache's own file there are such tables only if a service has made them.
+        return Rows(0, "" if url is None and error.cause == "schema" else str(error))
+
+
+def _file_of(said: dict[str, Any]) -> str | None:
+    """The database of the cache, which services sync to if nobody says otherwise."""
+    if said.get("database") is None:
+        return None
+    text: str = hidden(said["database"], Url).reveal()
+    return text if "://" in text else f"sqlite:///{text}"
 
 
 def _ask(tenant: str, user: str | None, namespace: str) -> None:
@@ -76,6 +125,8 @@ def as_text(report: ForgetReport) -> str:
     who = f"tenant {report.tenant}" + ("" if report.user is None else f", user {report.user}")
     lines = [f"{who}: {'all' if report.complete else 'NOT all'} of it is forgotten"]
     lines += [f"  {each.tier}: {_counts(each)}" for each in report.removed]
+    if report.rows:
+        lines.append(f"  {SYNCED}: {report.rows} rows that services have synced")
     if report.key_dropped:
         lines.append("  its data key: dropped; what backups hold sealed is read by nobody")
     todo = [each.incomplete for each in report.removed if each.incomplete] + [*report.remains]

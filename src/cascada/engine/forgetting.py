@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import aclosing, suppress
 from typing import Any, Final
 
@@ -58,16 +58,18 @@ class Forgetting:
         self._on_progress = on_progress
         self._compact = compact
         self._failed: dict[str, str] = {}
+        self._journaled: dict[str, Mapping[str, int]] = {}
         self._began = engine.clock.monotonic()
 
     @when_ready
     async def run(self) -> ForgetReport:
-        stack, whom, since = self._stack, self._whom, self._engine.clock.time()
+        stack, whom = self._stack, self._whom
         key_dropped = await self._drop_key()
         stack.forgetting.add(whom)
         try:
             with suppress(InvalidationPending):
                 await invalidate(stack, [whom.name, whom.forgotten], strict=True)
+            await self._note_journals()
             removed = [await self._from_memory()]
         finally:
             stack.forgetting.discard(whom)
@@ -77,7 +79,7 @@ class Forgetting:
                 # A change that was being written behind is void there, and has left its key's name.
                 with suppress(InvalidationPending):
                     await invalidate(stack, [whom.name])
-            removed.append(await self._from_tier(tier, since))
+            removed.append(await self._from_tier(tier))
             if isinstance(tier.tier, Erases):
                 with suppress(TierUnavailable), Call(tier.breaker, PATIENCE):
                     remains += await tier.tier.erasing.remains()
@@ -123,14 +125,25 @@ class Forgetting:
         self._tell(removed)
         return removed
 
-    async def _from_tier(self, tier: GuardedTier, since: float) -> Removed:
+    async def _note_journals(self) -> None:
+        """What is journaled from now on stays: it was set after all was void."""
+        for tier in self._stack.lower:
+            if isinstance(tier.tier, Erases):
+                try:
+                    with Call(tier.breaker, PATIENCE):
+                        self._journaled[tier.name] = await tier.tier.erasing.journaled()
+                except TierUnavailable as error:
+                    self._failed[tier.name] = AWAY % (tier.name, error)
+
+    async def _from_tier(self, tier: GuardedTier) -> Removed:
         removed = Removed(tier.name, incomplete=self._failed.get(tier.name, ""))
         if not isinstance(tier.tier, Erases):
             return Removed(tier.name, incomplete=KEPT % tier.name)
         if tier.deferred or tier.behind:
             return Removed(tier.name, incomplete=UNTOLD % (tier.name, tier.name))
         erasing = tier.tier.erasing
-        steps = erasing.erase(self._whom, since=since, compact=self._compact)
+        journaled = self._journaled.get(tier.name, {})
+        steps = erasing.erase(self._whom, journaled, compact=self._compact)
         try:
             if self._whom.user is None and isinstance(tier.tier, KeepsData):
                 with Call(tier.breaker, PATIENCE):

@@ -7,7 +7,7 @@ is void stays void whenever it breaks off, and whoever calls it again goes on.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from typing import Protocol, runtime_checkable
 
 from cascada.model.forgotten import Removed, Whom
@@ -16,12 +16,18 @@ from cascada.model.forgotten import Removed, Whom
 class Erasing(Protocol):
     """The removal of bytes from one tier, of what it was told is void."""
 
-    def erase(self, whom: Whom, *, since: float, compact: bool | None) -> AsyncGenerator[Removed]:
+    async def journaled(self) -> Mapping[str, int]:
+        """The last number of each journal."""
+        ...
+
+    def erase(
+        self, whom: Whom, journaled: Mapping[str, int], *, compact: bool | None
+    ) -> AsyncGenerator[Removed]:
         """Remove them; after each step what went by it.
 
-        Entries, names, lists, counters, changes in journals. What is stored meanwhile may go, too,
-        but for changes that were journaled after `since`, on the clock. It must never remove what
-        is another's. `compact`: whether a file is written anew; None: if it is not large.
+        Entries, names, lists, counters, and changes in journals up to these numbers. What else is
+        stored meanwhile may go, too. It must never remove what is another's. `compact`: whether a
+        file is written anew; None: if it is not large.
         """
         ...
 

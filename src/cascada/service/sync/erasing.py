@@ -12,7 +12,7 @@ from typing import Final
 
 from cascada.engine.journal import KeptJournal
 from cascada.service.sync.entries import without_nul
-from cascada.service.sync.statements import APPLIED, ENTRIES, erase, newest, upsert
+from cascada.service.sync.statements import APPLIED, ENTRIES, erase, latest, services, upsert
 from cascada.service.sync.target import Target, failure_of
 
 AT_ONCE: Final = 5_000
@@ -22,9 +22,31 @@ _SAID: Final = {ENTRIES.name: (None, None, True), APPLIED.name: (None, None, Fal
 """The rest of a row without a value."""
 
 
-async def erased(target: Target, journal: KeptJournal, tenant: str, now: float) -> int:
+async def erased_of_all(database: str, namespace: str, tenant: str, now: float) -> int:
+    """Of all services that have rows of his there, for who has none of them; how many rows went.
+    SyncFailed if that fails: of the cause "schema" if no service has ever written there."""
+    target, found = Target(database, namespace=namespace, service=""), set[str]()
+    owner = target.owner[0], without_nul(tenant)
+    try:
+        async with asyncio.timeout(target.patience), target.transaction() as connection:
+            for table in (ENTRIES, APPLIED):
+                answer = await connection.exec_driver_sql(*services(target.dialect, table, owner))
+                found.update(service for (service,) in answer.fetchall())
+    except Exception as error:
+        raise failure_of(error) from error
+    finally:
+        await target.aclose()
+    rows = 0
+    for service in sorted(found):
+        one = Target(database, namespace=namespace, service=service)
+        rows += await erased(one, None, tenant, now)
+    return rows
+
+
+async def erased(target: Target, journal: KeptJournal | None, tenant: str, now: float) -> int:
     """How many rows went. SyncFailed or TierUnavailable if that fails; the next time goes on."""
-    until = max((await journal.backlog()).newest, int(now * 1e6))
+    newest = 0 if journal is None else (await journal.backlog()).newest
+    until = max(newest, int(now * 1e6))
     await target.begin()
     try:
         return await _erased(target, (*target.owner, without_nul(tenant)), until)
@@ -38,7 +60,7 @@ async def _erased(target: Target, owner: tuple[str, str, str], until: int) -> in
     tables, rows = (ENTRIES, APPLIED), 0
     async with asyncio.timeout(target.patience), target.transaction(alone=True) as connection:
         for table in tables:
-            answer = await connection.exec_driver_sql(*newest(target.dialect, table, owner))
+            answer = await connection.exec_driver_sql(*latest(target.dialect, table, owner))
             until = max(until, *[number or 0 for (number,) in answer.fetchall()])
         for table in tables:
             row = (*owner, "", until, *_SAID[table.name])

@@ -164,7 +164,15 @@ def forget(
     return f"DELETE FROM {name} WHERE {place} IN ({found})", (*owner, below, most)
 
 
-def newest(
+def services(dialect: Dialect, table: Owned, owner: tuple[str, str]) -> tuple[str, tuple[str, ...]]:
+    """The statement that tells which services have rows of a tenant in a namespace, and its
+    arguments: these two."""
+    first, second = ("$1", "$2") if dialect == "postgresql" else ("?", "?")
+    where = f"namespace = {first} AND tenant = {second}"
+    return f"SELECT DISTINCT service FROM {named(dialect, table)} WHERE {where}", owner
+
+
+def latest(
     dialect: Dialect, table: Owned, owner: tuple[str, str, str]
 ) -> tuple[str, tuple[str, ...]]:
     """The statement that tells the greatest number of a tenant's rows, and its arguments."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 import struct
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any, Final
 
 from cascada.model.forgotten import Removed, Whom
@@ -25,9 +25,6 @@ NAME: Final = "l2"
 
 STEP: Final = 300
 """Keys of one step."""
-
-LATE: Final = 3_600_000_000
-"""Microseconds by which a journal may be ahead of the server's clock before that was set back."""
 
 AOF: Final = (
     "Redis' append-only file holds what was written until it is rewritten: run BGREWRITEAOF"
@@ -47,33 +44,28 @@ class RedisErasing:
         self._run_id = run_id
         self._pattern = _literal(layout.prefix)
 
+    async def journaled(self) -> Mapping[str, int]:
+        found: dict[str, int] = {}
+        begins = self._layout.prefix + b"jm"
+        for key in await self._found(self._pattern + b"jm*"):
+            if key == begins or key[len(begins) :].startswith(b":"):
+                last = await self._link.ask(b"HGET", key, b"n", fits=replies.text_or_none)
+                found[key[len(begins) :].decode(errors="replace")] = int(last or 0)
+        return found
+
     async def erase(
-        self, whom: Whom, *, since: float, compact: bool | None
+        self, whom: Whom, journaled: Mapping[str, int], *, compact: bool | None
     ) -> AsyncGenerator[Removed]:
-        """`since` is of another clock: what was journaled before the first step goes."""
-        seconds, micros = await self._link.ask(b"TIME", fits=replies.values(2))
-        began = int(seconds) * 1_000_000 + int(micros)
         his: list[Argument] = [whom.text, whom.part]
-        for journal, last in (await self._journals()).items():
-            until = last if last > began + LATE else began
+        for journal, last in journaled.items():
             for aside in (b"", b"x"):
-                async for removed in self._changes(his, whom, journal, until, aside):
+                async for removed in self._changes(his, whom, journal.encode(), last, aside):
                     yield removed
         async for removed in self._keys(his):
             yield removed
         for ring in (b"r", b"s"):
             async for removed in self._names(his, whom, ring):
                 yield removed
-
-    async def _journals(self) -> dict[bytes, int]:
-        """Their names, and the last number of each."""
-        found: dict[bytes, int] = {}
-        begins = self._layout.prefix + b"jm"
-        for key in await self._found(self._pattern + b"jm*"):
-            if key == begins or key[len(begins) :].startswith(b":"):
-                last = await self._link.ask(b"HGET", key, b"n", fits=replies.text_or_none)
-                found[key[len(begins) :]] = int(last or 0)
-        return found
 
     async def _found(self, pattern: bytes) -> set[bytes]:
         found: set[bytes] = set()

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -45,9 +45,6 @@ AGAIN: Final = 0.1
 TRIES: Final = 50
 """Seconds between two tries to have the file for oneself, and how often."""
 
-LATE: Final = 1_000_000
-"""Microseconds by which a journal may be ahead of the clock before that counts as set back."""
-
 NOT_COMPACTED: Final = (
     "unused parts of %s may hold bytes of what was moved in it: pass compact=True, which writes "
     "%d MB anew while nobody else writes, or run VACUUM when it is quiet"
@@ -66,7 +63,8 @@ _VOID: Final = (
 _TOMBSTONES: Final = (
     "SELECT name, q FROM tombstones WHERE tenant = ? AND name > ? ORDER BY name LIMIT ?"
 )
-_JOURNALS: Final = "SELECT id, number FROM journals WHERE namespace = ?"
+_LAST: Final = "SELECT name, number FROM journals WHERE namespace = ?"
+_JOURNAL: Final = "SELECT id FROM journals WHERE namespace = ? AND name = ?"
 _HIS: Final = "EXISTS (SELECT 1 FROM json_each(c.names) n WHERE n.value = ?)"
 _CHANGES: Final = (
     "SELECT c.rowid, c.size FROM {} c WHERE c.journal = ? AND c.tenant = ? AND c.number <= ?"
@@ -92,10 +90,14 @@ class SqliteErasing:
         self._options = options
         self._writer = writer
 
+    async def journaled(self) -> Mapping[str, int]:
+        where = (self._options.namespace,)
+        return await self._writer().run(lambda c: dict(c.execute(_LAST, where).fetchall()))
+
     async def erase(
-        self, whom: Whom, *, since: float, compact: bool | None
+        self, whom: Whom, journaled: Mapping[str, int], *, compact: bool | None
     ) -> AsyncGenerator[Removed]:
-        his = _His(self._options, whom, since)
+        his = _His(self._options, whom, journaled)
         steps = [his.changes, his.outbox]
         steps += [his.void, his.tombstones] if whom.user is not None else [his.swept]
         if whom.user is None:
@@ -148,10 +150,10 @@ class SqliteErasing:
 class _His:
     """The steps, each in one transaction: what went, and where to go on (None: it is over)."""
 
-    def __init__(self, options: Options, whom: Whom, since: float) -> None:
+    def __init__(self, options: Options, whom: Whom, journaled: Mapping[str, int]) -> None:
         self._options = options
         self._whom = whom
-        self._since = int(since * 1_000_000)
+        self._journaled = journaled
         self._name = whom.name
         begins = f"{whom.text}:"
         self._data = (options.namespace, begins, f"{begins[:-1]};")  # ";" comes next to ":"
@@ -168,15 +170,13 @@ class _His:
         tenant = self._id(connection)
         if tenant is None:
             return Removed(NAME), None
-        for table in ("changes", "aside"):
-            for journal, last in connection.execute(
-                _JOURNALS, (self._options.namespace,)
-            ).fetchall():
-                now = int(self._options.clock.time() * 1_000_000)
-                until = last if last > now + LATE else self._since
-                statement = _CHANGES.format(table)
+        for name, last in self._journaled.items():
+            ((journal,),) = connection.execute(
+                _JOURNAL, (self._options.namespace, name)
+            ).fetchall()  # fmt: skip
+            for table in ("changes", "aside"):
                 found = connection.execute(
-                    statement, (journal, tenant, until, self._name, CHUNK)
+                    _CHANGES.format(table), (journal, tenant, last, self._name, CHUNK)
                 ).fetchall()
                 if found:
                     gone = [(row,) for row, _ in found]
