@@ -128,11 +128,9 @@ def test_what_is_left_is_taken_up() -> None:
         window.grown(Counts(hits=int(now)), now)
         judge.look(0.5, now)
     assert judge.standing is not None
-    data = Standing(sync_errors=3).leave(window, [judge])
+    data = Standing().leave(window, [judge])
     other_window, other = Window(), Judge("s", rule)
-    left = Standing.left(data)
-    left.take(other_window, [other])
-    assert left.sync_errors == 3
+    Standing.left(data).take(other_window, [other])
     assert list(other_window.known) == list(window.known)
     assert other.standing is not None
     assert other.look(0.5, 20.0) is None, "it was told"

@@ -62,6 +62,7 @@ class Filing:
         self._workers: Workers | None = None
         self._looked = False
         self._left: dict[str, bytes] = {}
+        self._held: dict[str, memoryview[float] | None] = {}
         self._columns = columns_of(self._tiers)
         self._kind_class = _filed(self._tiers)
         self._told = False
@@ -105,7 +106,8 @@ class Filing:
             kind.cells, kind.told = NOWHERE, 0
             Counters.__init__(kind)
         trace.latencies.clear()
-        for names in (trace.done, trace.tier_errors, trace.restarts):
+        trace.rounds.clear()
+        for names in (trace.done, trace.tier_errors, trace.restarts, trace.synced):
             names.on_change = None
             names.clear()
 
@@ -131,6 +133,16 @@ class Filing:
             if alone and self._workers is not None:
                 with suppress(OSError):  # the next one finds what the last one left
                     self._workers.keep(state)
+
+    async def others(self) -> Others:
+        """The others' counts, and nothing is left for them."""
+        if self.workers is None:
+            return Others()
+        scraped = self.scraped(wait=False)
+        # In a thread: they are in files.
+        others, _ = await asyncio.to_thread(scraped.__enter__)
+        scraped.__exit__(None, None, None)
+        return others
 
     def _gathered(self, held: ExitStack, wait: bool) -> tuple[Others, dict[str, bytes], bool]:
         """The others' counts, what was left, and whether nobody else scrapes while it is `held`."""
@@ -168,14 +180,16 @@ class Filing:
         stack, trace = self._stack, self._stack.trace
         self._memory = ledger.row("memory")
         self._up = [ledger.row("up", name) for name in self._tiers]
-        trace.latencies.on_new = self._file_latency
-        for by, latency in trace.latencies.all():
-            self._file_latency(*by, latency)
+        self._held = {}
+        for kind_of_row, latencies in (("latency", trace.latencies), ("rounds", trace.rounds)):
+            latencies.on_new = partial(self._file_latency, kind_of_row)
+            for by, latency in latencies.all():
+                self._file_latency(kind_of_row, *by, latency)
         with stack.kinds.lock:  # another thread may meet a type, or count a hit, at this moment
             stack.kinds.on_new = self._file_kind
             for kind in stack.kinds.all():
                 self._file_kind(kind)
-        for what in ("done", "tier_errors", "restarts"):
+        for what in ("done", "tier_errors", "restarts", "synced"):
             names: Named = getattr(trace, what)
             names.on_change = partial(self._file_named, what, {})
             for name, count in names.items():
@@ -196,8 +210,8 @@ class Filing:
         for place, tier in enumerate(self._tiers, len(COUNTERS)):
             cells[place] = kind.below.get(tier, 0)
 
-    def _file_latency(self, layer: str, data_type: str, latency: Latency) -> None:
-        cells = self._row("latency", layer, data_type)
+    def _file_latency(self, row: str, layer: str, data_type: str, latency: Latency) -> None:
+        cells = self._row(row, layer, data_type)
         if cells is not None:
             latency.cells = cells
             cells[:-1] = _doubles(latency.counts)
@@ -252,6 +266,11 @@ class Filing:
             self._memory[place] = number
         for row, tier in zip(self._up, self._stack.lower, strict=True):
             row[0] = tier.available
+        for data_type in memory.records.bounded:
+            if data_type not in self._held:
+                self._held[data_type] = self._row("held", data_type)
+            if (held := self._held[data_type]) is not None:
+                held[0] = memory.records.size_of(data_type)
 
 
 def _workers(name: str, columns: Columns) -> Workers | None:

@@ -39,17 +39,20 @@ class Others:
     """What the other workers, dead or alive, have counted.
 
     workers: how many live, this one too. group: what tells them from others; "" for one alone.
-    latencies: by layer and data type. memory: what the live ones hold in memory, together. up: by
-    tier, for how many it is up.
+    latencies: by layer and data type; rounds: of the sync, by service. memory: what the live ones
+    hold in memory, together; held: the bytes of it, by the types of services. up: by tier, for how
+    many it is up.
     """
 
     workers: int = 1
     group: str = ""
     kinds: list[Kind] = field(default_factory=list)
     latencies: dict[tuple[str, str], Times] = field(default_factory=dict)
+    rounds: dict[str, Times] = field(default_factory=dict)
     named: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     series: list[Series] = field(default_factory=list)
     memory: Usage | None = None
+    held: Counter[str] = field(default_factory=Counter)
     up: Counter[str] = field(default_factory=Counter)
 
 
@@ -60,7 +63,9 @@ def columns_of(tiers: Sequence[str]) -> Columns:
         "latency": [*map(str, range(len(BOUNDS) + 1)), "seconds"],
         "series": ["count", "total"],
         "named": ["count"],
+        "rounds": [*map(str, range(len(BOUNDS) + 1)), "seconds"],
         "memory": _USAGE,
+        "held": ["bytes"],
         "up": ["up"],
     }
 
@@ -74,6 +79,7 @@ def others_of(live: Numbers, dead: Numbers, tiers: Sequence[str]) -> Others:
     evicted = dead.get(("memory",), [0.0])[-1]
     found.memory = Usage(*map(int, [*held[:-1], held[-1] + evicted]))
     found.up.update({key[1]: int(row[0]) for key, row in live.items() if key[0] == "up"})
+    found.held.update({key[1]: int(row[0]) for key, row in live.items() if key[0] == "held"})
     add(live, dead)
     for key, row in live.items():
         if key[0] == "type":
@@ -84,6 +90,9 @@ def others_of(live: Numbers, dead: Numbers, tiers: Sequence[str]) -> Others:
             *counts, seconds = row
             before = found.latencies.get((layer, data_type), NO_TIMES)
             found.latencies[layer, data_type] = before + Times(tuple(map(int, counts)), seconds)
+        elif key[0] == "rounds":
+            *counts, seconds = row
+            found.rounds[key[2]] = Times(tuple(map(int, counts)), seconds)
         elif key[0] == "series":
             found.series.append(Series(key[1], key[2], key[3], int(row[0]), row[1]))
         elif key[0] == "named":

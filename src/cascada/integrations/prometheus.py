@@ -34,7 +34,7 @@ try:
     from prometheus_client.registry import Collector
 
     from cascada.integrations.prometheus_layers import of_journal, of_layers, response_times
-    from cascada.integrations.prometheus_sync import of_syncs
+    from cascada.integrations.prometheus_sync import look_at_syncs, of_syncs
     from cascada.integrations.prometheus_types import of_types
 except ImportError as error:
     raise MissingExtra(
@@ -78,6 +78,7 @@ class CacheCollector(Collector):
         """Ask the tiers how full they are."""
         self._usage = await self._engine.usage()
         self._backlog = await self._engine.backlog()
+        await look_at_syncs(self._engine)
 
     def describe(self) -> Iterable[Metric]:
         """Nothing: a registry need not scrape to find out the names."""
@@ -111,7 +112,7 @@ class CacheCollector(Collector):
         yield response_times(self._engine, in_memory, self._scrapes, others, types)
         yield from of_layers(self._engine, self._usage, others)
         yield from of_journal(self._engine, self._backlog, others)
-        yield from of_syncs(self._engine)
+        yield from of_syncs(self._engine, others)
         yield from self._tracked(others)
 
     def _tracked(self, others: Others) -> Iterator[Metric]:

@@ -1,11 +1,14 @@
-"""The metrics of the syncs of services, of this process; `prometheus.py` asks at each scrape."""
+"""The metrics of the syncs of services, of all workers; `prometheus.py` asks at each scrape.
+
+What was done is counted by each process, and added up like all that workers count. What waits is in
+a journal, which all of them see: it is asked at the scrape.
+"""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
 from itertools import accumulate
-from operator import add
 
 from prometheus_client.metrics_core import (
     CounterMetricFamily,
@@ -15,17 +18,26 @@ from prometheus_client.metrics_core import (
 )
 
 from cascada.engine.engine import Engine
+from cascada.engine.other_workers import Others
 from cascada.service.sync.face import loops_of
-from cascada.service.sync.loop import SyncLoop
-from cascada.telemetry.latency import BOUNDS
+from cascada.service.sync.report import said
+from cascada.telemetry.latency import BOUNDS, NO_TIMES
 
 
-def of_syncs(engine: Engine) -> Iterator[Metric]:
-    """By service; nothing where none has synced."""
-    by_service: defaultdict[str, list[SyncLoop]] = defaultdict(list)
+async def look_at_syncs(engine: Engine) -> None:
+    """See what waits in the journals now."""
     for each in loops_of(engine):
-        by_service[each.service].append(each)
-    if not by_service:
+        await each.look()
+
+
+def of_syncs(engine: Engine, others: Others) -> Iterator[Metric]:
+    """By service; nothing where none has synced."""
+    loops = {each.service: each for each in loops_of(engine)}
+    counts: Counter[str] = engine.trace.synced + others.named["synced"]
+    rounds = dict(others.rounds)
+    for (_, service), latency in engine.trace.rounds.all():
+        rounds[service] = rounds.get(service, NO_TIMES) + latency.times
+    if not loops and not rounds:
         return
     rows = CounterMetricFamily("cache_sync_rows", "Rows that it wrote.", labels=["service"])
     conflicts = CounterMetricFamily(
@@ -42,25 +54,21 @@ def of_syncs(engine: Engine) -> Iterator[Metric]:
     lag = GaugeMetricFamily(
         "cache_sync_lag_seconds", "How long the oldest change has waited.", labels=["service"]
     )
-    rounds = HistogramMetricFamily(
+    times_of = HistogramMetricFamily(
         "cache_sync_round_seconds", "How long a round took.", labels=["service"]
     )
-    bounds = [*map(str, BOUNDS), "+Inf"]
-    for service, loops in by_service.items():
-        counts = [each.counts for each in loops]
-        written = sum(each.rows["written"] for each in counts)
-        decided = sum((each.conflicts for each in counts), Counter[str]())
-        rows.add_metric([service], written)
-        for strategy, times in decided.items():
-            conflicts.add_metric([service, strategy], times)
-        for cause, times in sum((each.errors for each in counts), Counter[str]()).items():
-            errors.add_metric([service, cause], times)
-        aside.add_metric([service], max(each.set_aside for each in counts))
-        lag.add_metric([service], max(each.lag_seconds for each in loops))
-        sums = [0] * (len(BOUNDS) + 1)
-        for own in counts:
-            sums = [*map(add, sums, own.rounds.counts)]
-        seconds = sum(each.rounds.seconds for each in counts)
-        buckets = [*zip(bounds, accumulate(sums), strict=True)]
-        rounds.add_metric([service], buckets, seconds)
-    yield from (rows, conflicts, errors, aside, lag, rounds)
+    for service in sorted(loops.keys() | rounds.keys()):
+        rows.add_metric([service], counts[f"written {service}"])
+        times = rounds.get(service, NO_TIMES)
+        bounds = zip([*map(str, BOUNDS), "+Inf"], accumulate(times.counts), strict=True)
+        times_of.add_metric([service], [*bounds], times.seconds)
+    for name, number in counts.items():
+        what, label, service = said(name)
+        if what == "conflict":
+            conflicts.add_metric([service, label], number)
+        elif what == "error":
+            errors.add_metric([service, label], number)
+    for service, loop in loops.items():
+        aside.add_metric([service], loop.set_aside)
+        lag.add_metric([service], loop.lag_seconds)
+    yield from (rows, conflicts, errors, aside, lag, times_of)

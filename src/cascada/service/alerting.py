@@ -30,6 +30,7 @@ from cascada.service.alerts import (
 )
 from cascada.service.starting import AtStart
 from cascada.service.sync.face import Syncing
+from cascada.service.sync.report import said
 from cascada.tiers.contract import Usage
 
 NOTHING: Final = Usage(0, 0, 0, 0)
@@ -51,11 +52,11 @@ class Watch:
         every: float,
     ) -> None:
         self.life = engine.life
+        self._service = service
         self._data_type = data_type
         self._engine = engine
         self._sync = sync
         self._judges = [Judge(service, rule) for rule in rules]
-        self._told_errors = 0
         self._on_alert = on_alert
         self._every = every
         self._window = Window()
@@ -81,8 +82,10 @@ class Watch:
     async def look(self) -> list[Alert]:
         """Judge all rules now; the alerts that stand."""
         filing, told = self._engine.filing, list[Alert]()
+        if self._sync.known is not None:
+            await self._sync.known.look()  # another worker may be the one that syncs
         if filing.workers is None:
-            told = self._judge(Others(), self._sync_errors)
+            told = self._judge(Others())
         else:
             turn = filing.turn()
             # In a thread: the others' counts are in files, and one of them may be at it, too.
@@ -91,7 +94,7 @@ class Watch:
                 if alone:
                     told = self._judge_for_all(others, state)
                 elif not others.group:  # there is no room for files: each is by himself
-                    told = self._judge(others, self._sync_errors)
+                    told = self._judge(others)
             finally:
                 turn.__exit__(None, None, None)
         for alert in told:  # by now all know that it was told, and nobody waits for who hears it
@@ -102,17 +105,14 @@ class Watch:
         name = f"alerts {self._data_type}"
         left = Standing.left(state.get(name, b""))
         left.take(self._window, self._judges)
-        errors = self._sync_errors  # they are in no file: each adds his own
-        left.sync_errors += errors - self._told_errors
-        self._told_errors = errors
-        told = self._judge(others, left.sync_errors)
+        told = self._judge(others)
         state[name] = left.leave(self._window, self._judges)
         return told
 
-    def _judge(self, others: Others, sync_errors: int) -> list[Alert]:
+    def _judge(self, others: Others) -> list[Alert]:
         """What is to be told."""
         now = self._engine.clock.monotonic()
-        figures = self._figures(others, sync_errors, now)
+        figures = self._figures(others, now)
         looked = [each.look(figures[each.rule.figure], now) for each in self._judges]
         return [each for each in looked if each is not None]
 
@@ -124,12 +124,7 @@ class Watch:
                 return
             await asyncio.sleep(self._every)
 
-    @property
-    def _sync_errors(self) -> int:
-        loop = self._sync.known
-        return 0 if loop is None else loop.counts.errors.total()
-
-    def _figures(self, others: Others, sync_errors: int, now: float) -> dict[Figure, float | None]:
+    def _figures(self, others: Others, now: float) -> dict[Figure, float | None]:
         engine, loop = self._engine, self._sync.known
         memory, held = engine.stack.memory, others.memory or NOTHING
         kinds = [
@@ -138,11 +133,17 @@ class Watch:
             if each.data_type == self._data_type
         ]
         failed = sum(engine.trace.tier_errors.values()) + others.named["tier_errors"].total()
+        synced = engine.trace.synced + others.named["synced"]
+        failed += sum(
+            times
+            for name, times in synced.items()
+            if said(name).what == "error" and said(name).service == self._service
+        )
         counts = Counts(
             hits=sum(each.hits for each in kinds),
             misses=sum(each.misses for each in kinds),
             seconds=sum(each.answer_seconds for each in kinds),
-            errors=sum(each.load_failures for each in kinds) + failed + sync_errors,
+            errors=sum(each.load_failures for each in kinds) + failed,
             evictions=memory.records.evictions + held.evictions,
             bulky=sum(each.bulky for each in kinds),
         )

@@ -167,11 +167,10 @@ class Judge:
 class Standing(msgspec.Struct):
     """What the workers of a service leave each other: one of them judges after the other, so that
     all are told once. beyond: of each rule since when its figure is, and what it was when its alert
-    began. sync_errors: of all workers."""
+    began."""
 
     known: list[tuple[float, Counts]] = []
     beyond: dict[str, tuple[float, float | None]] = {}
-    sync_errors: int = 0
 
     @classmethod
     def left(cls, data: bytes) -> Standing:

@@ -24,8 +24,9 @@ class CacheMetrics:
 
     hit_count, miss_count: reads of this service's keys with and without an answer. hit_rate: hits
     over both, 0 before the first read. memory_usage_bytes: what its entries take in the memory of
-    this process. keys_count: its entries, in all tiers (`exact` says whether it is that many, or at
-    most). last_sync: when the last round of its sync ended well; None: none has.
+    all workers on this host. keys_count: its entries, in all tiers (`exact` says whether it is that
+    many, or at most). last_sync: when the last round of its sync ended well, in any process; None:
+    none has.
     """
 
     hit_count: int

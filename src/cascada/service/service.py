@@ -127,6 +127,7 @@ class CacheService(Started):
             mappings=mappings,
             conflicts=conflicts,
             on_progress=on_sync_progress,
+            on_end=lambda now: self._shared.synced(now),
         )
         self._at_start = AtStart(warm_on_start, loader, alerts, on_alert)
         self._most, self._look_again = 0, 0.0
@@ -336,9 +337,10 @@ class CacheService(Started):
             hit_count=hits,
             miss_count=misses,
             hit_rate=hits / (hits + misses) if hits + misses else 0.0,
-            memory_usage_bytes=engine.stack.memory.records.size_of(self._data_type),
+            memory_usage_bytes=engine.stack.memory.records.size_of(self._data_type)
+            + (await engine.filing.others()).held[self._data_type],
             keys_count=Counted(keys, exact=False),
-            last_sync=self.last_sync,
+            last_sync=await shared.last_sync(),
         )
 
     # --- what it stands on --------------------------------------------------------------------

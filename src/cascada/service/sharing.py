@@ -14,7 +14,7 @@ import asyncio
 import os
 from collections import Counter
 from contextlib import suppress
-from datetime import tzinfo
+from datetime import UTC, datetime, tzinfo
 from functools import partial
 from typing import Final
 
@@ -72,7 +72,23 @@ class Shared:
         self._going: asyncio.Task[None] | None = None
         self._telling: asyncio.Task[None] | None = None
         self._process = os.getpid()
+        self._synced = self._synced_told = 0
         self._gone: dict[str, int] = {}
+
+    def synced(self, now: float) -> None:
+        """A round of the sync has ended well here."""
+        self._synced = int(now * 1000)
+        self.nudge()
+
+    async def last_sync(self) -> datetime | None:
+        """When one did last, in any process."""
+        last = self._synced
+        if self._engine.shared_data is not None:
+            with suppress(CascadaError):
+                store = await self._engine.data()
+                told = await store.range(f"{self._prefix}synced", 0, -1)
+                last = max([last, *map(_began, told)])
+        return datetime.fromtimestamp(last / 1000, UTC) if last else None
 
     def forgotten(self, tenant: str) -> None:
         """What is noted of him goes; his name, too, until he is asked for again."""
@@ -117,6 +133,7 @@ class Shared:
             self._new_keys.clear()
             self.usage.clear()
             self._told = self._counts
+            self._synced = self._synced_told = 0
 
     @property
     def hits_and_misses(self) -> tuple[int, int]:
@@ -181,7 +198,9 @@ class Shared:
         """Tell what is counted after the last time, if nobody asks any more."""
         while True:
             await asyncio.sleep(EACH)
-            if not self._untold and self._told == self._counts:
+            if (self._synced, self._told, not self._untold) == (
+                self._synced_told, self._counts, True,
+            ):  # fmt: skip
                 return
             await self._exchange()
 
@@ -189,7 +208,8 @@ class Shared:
         store = self._engine.shared_data
         assert store is not None  # or nobody would have begun
         steps = (
-            self._read, self._tell_hours, self._tell_counts, self._tell_tenants, self._tell_used
+            self._read, self._tell_hours, self._tell_counts, self._tell_tenants, self._tell_used,
+            self._tell_sync,
         )  # fmt: skip
         for step in steps:
             try:
@@ -198,6 +218,15 @@ class Shared:
                 self._is_read = True
             except CascadaError:  # the tier's outage is told of by its breaker
                 return
+
+    async def _tell_sync(self, store: DataStore) -> None:
+        if (synced := self._synced) == self._synced_told:
+            return
+        name = f"{self._prefix}synced"
+        # Each process tells its own: the latest is the greatest of a few.
+        if await store.push(name, synced.to_bytes(8), left=False) > MOST_ITEMS:
+            await store.trim(name, -MOST_ITEMS, -1)
+        self._synced_told = synced
 
     async def _at_last(self) -> None:
         self._next_used = 0.0

@@ -62,6 +62,7 @@ class Trace(TierTrace):
         self.restarts = Named()
         self.tracked = Tracked()
         self.latencies = Latencies((*tiers, SOURCE))
+        self.synced, self.rounds = Named(), Latencies(())
         self.heat: Heat[Key] = Heat()
         self.restores = Restores()
         self._broken: set[int] = set()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -66,6 +67,7 @@ class Syncing:
         mappings: Sequence[Mapping],
         conflicts: Any,
         on_progress: Callable[[SyncProgress], None] | None,
+        on_end: Callable[[float], None],
     ) -> None:
         self._name = name
         self._data_type = data_type
@@ -79,6 +81,7 @@ class Syncing:
             if on_progress is None
             else arguments.plain_function(on_progress, "on_sync_progress", "a plain function")
         )
+        self._on_end = on_end
         self._wanted = self._database is not None or bool(self._mappings)
         self._known: tuple[Engine, SyncLoop] | None = None
 
@@ -88,6 +91,9 @@ class Syncing:
         if not self._wanted:
             return None
         self._see_that_it_lasts(self._engine())
+        if self._known is None:
+            with suppress(Misuse):  # who starts a sync is told
+                self.if_any()  # metrics tell of what waits in each process that sets
         return self._data_type
 
     def if_wanted(self) -> SyncLoop | None:
@@ -129,6 +135,7 @@ class Syncing:
                 target,
                 interval=self._interval,
                 on_progress=self._on_progress,
+                on_end=self._on_end,
             )
             _loops.setdefault(engine, WeakSet()).add(made)
             self._known = engine, made

@@ -16,7 +16,7 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, TypeVar
 
 from cascada.engine.engine import Engine
 from cascada.engine.home.ready import when_ready
@@ -24,6 +24,7 @@ from cascada.engine.journal import KeptJournal
 from cascada.model.door.arguments import MOST
 from cascada.model.errors import TierUnavailable
 from cascada.model.names import key_name
+from cascada.service.sync.batch import Batch
 from cascada.service.sync.erasing import erased
 from cascada.service.sync.reading import records_of
 from cascada.service.sync.records import (
@@ -33,18 +34,17 @@ from cascada.service.sync.records import (
     Known,
     Outcome,
     Poison,
-    Record,
     SyncFailed,
 )
 from cascada.service.sync.report import (
-    SyncCounts,
     SyncProgress,
     SyncReport,
     Tally,
     Unwritable,
+    count,
     log,
 )
-from cascada.service.sync.target import Answer, Target
+from cascada.service.sync.target import Target
 from cascada.tiers.capabilities import Backlog, Change
 
 AT_ONCE: Final = 1000
@@ -74,33 +74,9 @@ logger = logging.getLogger("cascada")
 T = TypeVar("T")
 
 
-class _Batch(NamedTuple):
-    """Changes that were claimed together, and what each says; in the end, what came of it."""
-
-    changes: Sequence[Change] = ()
-    said: Sequence[Record | Answer] = ()
-    since: float = 0.0
-    """When it was not claimed yet, by the database's clock."""
-
-    @property
-    def sound(self) -> list[Record]:
-        return [each for each in self.said if isinstance(each, Record)]
-
-    @property
-    def failures(self) -> list[SyncFailed]:
-        """Each once, however many changes it concerns."""
-        failures = {id(each): each for each in self.said if isinstance(each, SyncFailed)}
-        return [*failures.values()]
-
-    def answered(self, answers: Sequence[Answer]) -> _Batch:
-        each_next = iter(answers)
-        said = [next(each_next) if isinstance(each, Record) else each for each in self.said]
-        return self._replace(said=said)
-
-
 class SyncLoop:
     """See the module's text. `interval`: seconds between two rounds, asked anew for each.
-    `on_progress` is told after each batch."""
+    `on_progress` is told after each batch, `on_end` the time when a round has ended well."""
 
     def __init__(
         self,
@@ -111,9 +87,9 @@ class SyncLoop:
         *,
         interval: Callable[[], float],
         on_progress: Callable[[SyncProgress], None] | None = None,
+        on_end: Callable[[float], None] = lambda now: None,
     ) -> None:
         self.life = engine.life
-        self.counts = SyncCounts()
         self.task: asyncio.Task[None] | None = None
         self.last: SyncReport | None = None
         self.last_sync: datetime | None = None
@@ -125,6 +101,7 @@ class SyncLoop:
         self._target = target
         self._interval = interval
         self._on_progress = on_progress
+        self._on_end = on_end
         self._backlog: Backlog | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._next_forget = 0.0
@@ -149,6 +126,11 @@ class SyncLoop:
     def waiting(self) -> int:
         """Changes that wait, by the last look."""
         return 0 if self._backlog is None else self._backlog.changes
+
+    @property
+    def set_aside(self) -> int:
+        """Changes that were, by the last look."""
+        return 0 if self._backlog is None else self._backlog.set_aside
 
     # --- its life -----------------------------------------------------------------------------
 
@@ -235,7 +217,6 @@ class SyncLoop:
         """Ask the journal how much waits; where it does not answer, the last answer stands."""
         with suppress(TierUnavailable):
             self._backlog = await self._journal.backlog()
-            self.counts.set_aside = self._backlog.set_aside
 
     @when_ready
     async def erase(self, tenant: str) -> int:
@@ -270,10 +251,12 @@ class SyncLoop:
         report = tally.report(self.service, seconds, self.waiting, self.lag_seconds)
         if report.finished and tally.done:
             await self._forget()
-        self.counts.add(report)
+        count(self._engine.trace, report)
         self.last = report
         if report.finished:
-            self.last_sync = datetime.fromtimestamp(self._clock.time(), UTC)
+            now = self._clock.time()
+            self.last_sync = datetime.fromtimestamp(now, UTC)
+            self._on_end(now)
         log(report)
         return report
 
@@ -290,7 +273,7 @@ class SyncLoop:
         except SyncFailed as failure:
             tally.failed(failure)
             return
-        batch, written = await self._claimed(held), _Batch()
+        batch, written = await self._claimed(held), Batch()
         while batch.changes:
             more = batch.changes[-1].number < newest
             # To the end, all of them: what one raises leaves none behind that nobody waits for.
@@ -318,14 +301,14 @@ class SyncLoop:
         except (SyncFailed, TierUnavailable) as failure:
             logger.warning("sync of %s: removed rows were not forgotten: %s", self.service, failure)
 
-    async def _claimed(self, held: dict[int, Change]) -> _Batch:
+    async def _claimed(self, held: dict[int, Change]) -> Batch:
         since, changes = self._target.seen, await self._journal.claim(AT_ONCE, CLAIM)
         # Not by their numbers: a record that is damaged has none.
         held.update((id(change), change) for change in changes)
-        return _Batch(changes, await records_of(self._engine.stack, changes), since)
+        return Batch(changes, await records_of(self._engine.stack, changes), since)
 
     async def _settle(
-        self, batch: _Batch, tally: Tally, held: dict[int, Change], began: float
+        self, batch: Batch, tally: Tally, held: dict[int, Change], began: float
     ) -> None:
         """Take from the journal what was written, and set aside what can never be."""
         if not batch.changes:
@@ -372,8 +355,8 @@ class SyncLoop:
             await self._engine.invalidate(names, strict=False)
 
 
-async def _nothing() -> _Batch:
-    return _Batch()
+async def _nothing() -> Batch:
+    return Batch()
 
 
 def _sound(ended: T | BaseException) -> T:

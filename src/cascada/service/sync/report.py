@@ -1,5 +1,5 @@
 """What the rounds of a sync have done: `SyncReport` of one, `SyncProgress` of its batches, and
-the counts of all of them, which metrics read."""
+how they are counted together."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from cascada.engine.telling.trace import Trace
 from cascada.service.sync.records import (
     Conflict,
     Fill,
@@ -19,7 +20,6 @@ from cascada.service.sync.records import (
     SyncFailed,
     Written,
 )
-from cascada.telemetry.latency import Latency
 
 SHOWN: Final = 100
 """Changes that were set aside, of one round, that a report names."""
@@ -160,19 +160,29 @@ def log(report: SyncReport) -> None:
     logger.log(level, "sync of %s: %d rows in %.2f seconds", name, rows, report.seconds)
 
 
-class SyncCounts:
-    """Of one service in this process since its start; `set_aside` is what lies there now."""
+ROWS: Final = ("written", "known", "fills", "stale_fills", "skipped")
 
-    def __init__(self) -> None:
-        self.rows: Counter[str] = Counter()
-        self.conflicts: Counter[str] = Counter()
-        self.errors: Counter[str] = Counter()
-        self.set_aside = 0
-        self.rounds = Latency()
 
-    def add(self, report: SyncReport) -> None:
-        for name in ("written", "known", "fills", "stale_fills", "skipped"):
-            self.rows[name] += getattr(report, name)
-        self.conflicts.update(report.conflicts)
-        self.errors.update(report.errors)
-        self.rounds.add(report.seconds)
+class Said(NamedTuple):
+    """What a name of `count` says. what: one of ROWS, "conflict" or "error"."""
+
+    what: str
+    label: str
+    service: str
+
+
+def said(name: str) -> Said:
+    what, _, service = name.partition(" ")
+    what, _, label = what.partition(":")
+    return Said(what, label, service)
+
+
+def count(trace: Trace, report: SyncReport) -> None:
+    """Add a round to what the engine's process has counted, by service: "written NAME",
+    "conflict:STRATEGY NAME", "error:CAUSE NAME"."""
+    counts = {name: getattr(report, name) for name in ROWS}
+    counts |= {f"conflict:{name}": times for name, times in report.conflicts.items()}
+    counts |= {f"error:{cause}": times for cause, times in report.errors.items()}
+    for name, times in counts.items():
+        trace.synced[f"{name} {report.service}"] += times
+    trace.rounds.add("sync", report.service, report.seconds, 1)

@@ -111,16 +111,21 @@ class Records:
 
     def size_of(self, data_type: str) -> int:
         """The bytes that the records of one type take, of all tenants."""
+        partitions = [each for each in self._all() if each.prefix[1] == data_type]
+        if data_type in self._bounds:  # its orders hold nothing else
+            return sum(order.bytes for order in {each.order for each in partitions if each.records})
         return sum(
-            each.weight
-            for partition in self._all()
-            if partition.prefix[1] == data_type
-            for each in list(partition.records.values())
+            each.weight for partition in partitions for each in list(partition.records.values())
         )
 
     def of_tenant(self, tenant: str) -> list[Partition]:
         """The partitions of a tenant."""
         return [each for each in self._all() if each.prefix[0] == tenant]
+
+    @property
+    def bounded(self) -> list[str]:
+        """The types of which only so many records are kept."""
+        return list(self._bounds)
 
     def _all(self) -> list[Partition]:
         with self._making:

@@ -1,0 +1,34 @@
+"""Changes that a round of the sync claims, writes and takes from the journal together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from cascada.service.sync.records import Record, SyncFailed
+from cascada.service.sync.target import Answer
+from cascada.tiers.capabilities import Change
+
+
+class Batch(NamedTuple):
+    """Changes that were claimed together, and what each says; in the end, what came of it."""
+
+    changes: Sequence[Change] = ()
+    said: Sequence[Record | Answer] = ()
+    since: float = 0.0
+    """When it was not claimed yet, by the database's clock."""
+
+    @property
+    def sound(self) -> list[Record]:
+        return [each for each in self.said if isinstance(each, Record)]
+
+    @property
+    def failures(self) -> list[SyncFailed]:
+        """Each once, however many changes it concerns."""
+        failures = {id(each): each for each in self.said if isinstance(each, SyncFailed)}
+        return [*failures.values()]
+
+    def answered(self, answers: Sequence[Answer]) -> Batch:
+        each_next = iter(answers)
+        said = [next(each_next) if isinstance(each, Record) else each for each in self.said]
+        return self._replace(said=said)
