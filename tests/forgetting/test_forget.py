@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import random
+from pathlib import Path
 
 import pytest
 
-from cascada import BadInput, Cache, ForgetProgress, MissingTenant
+from cascada import BadInput, Cache, ForgetProgress, Limits, MissingTenant
+from cascada.engine.usage import Usage
 from cascada.testing.inside import inside
 from tests.forgetting.conftest import (
     MARKER,
@@ -142,3 +145,46 @@ async def test_an_observer_that_fails_keeps_nothing_from_going(both: World) -> N
 
     assert (await cache.forget("a", on_progress=fail)).complete
     assert both.found() == {}
+
+
+async def test_what_processes_have_noted_of_his_keys_goes_too(shared: World) -> None:
+    """Services and warm restarts tell each other which keys are used most."""
+    first = shared.cache(limits=Limits(op_timeout=10, warm_restart=100))
+    for tenant, marker in (("a", MARKER), ("b", "kept")):
+        await set_in_service(shared.service(first), tenant, marker, 5)
+        for n in range(5):
+            await first.tenant(tenant).set("doc", f"{marker}:{n}", n)
+            await first.tenant(tenant).get("doc", f"{marker}:{n}")
+        await first.tenant(tenant).invalidate()  # what is noted stays
+        await inside(first).engine.beside["service.notes"].heard(now=True)
+    await first.aclose()
+    assert shared.found()
+    here = shared.cache()
+    assert (await here.forget("a")).complete
+    assert shared.found() == {}
+    usage = Usage(":service.notes:used")
+    data = await inside(here).engine.data()
+    assert sorted(await usage.most(data, "b", 9)) == [f"kept:{n}" for n in range(5)]
+    assert await usage.most(data, "a", 9) == []
+    assert await data.range(":service.notes:tenants", 0, -1) == [b"b"]
+
+
+@pytest.mark.parametrize("compact", [None, False])
+async def test_what_sqlite_has_moved_from_page_to_page_goes_if_it_is_written_anew(
+    tmp_path: Path, compact: bool | None
+) -> None:
+    """A page that was split keeps copies of what has gone to another one, in a gap."""
+    chance = random.Random(1)
+    async with Cache(database=str(tmp_path / "cache.db"), limits=Limits(op_timeout=10)) as cache:
+        for turn in range(120):
+            tenant, marker = (("a", MARKER), ("b", "other-4711"))[turn % 2]
+            values = {
+                f"{marker}:{chance.randrange(4000)}": marker * chance.choice([1, 3, 30, 100])
+                for _ in range(25)
+            }
+            await cache.tenant(tenant).set_many("doc", values)
+        report = await cache.forget("a", compact=compact)
+        assert report.complete
+        assert [each for each in report.remains if "VACUUM" in each] or compact is None
+        left = (tmp_path / "cache.db").read_bytes().count(MARKER.encode())
+    assert (left == 0) == (compact is None), left

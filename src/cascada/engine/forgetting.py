@@ -82,7 +82,7 @@ class Forgetting:
             removed.append(await self._from_tier(tier))
             if isinstance(tier.tier, Erases):
                 with suppress(TierUnavailable), Call(tier.breaker, PATIENCE):
-                    remains += await tier.tier.erasing.remains()
+                    remains += await tier.tier.erasing.remains(compact=self._compact)
         report = ForgetReport(
             tenant=whom.tenant,
             user=whom.user,

@@ -35,7 +35,7 @@ class Erasing(Protocol):
         """The names of the lists that belong to no tenant."""
         ...
 
-    async def remains(self) -> list[str]:
+    async def remains(self, *, compact: bool | None) -> list[str]:
         """What it cannot reach, and what to do about that, in sentences."""
         ...
 

@@ -127,7 +127,7 @@ class RedisErasing:
         keys = await self._found(_literal(begins) + b":*")
         return [key[len(begins) :].decode(errors="replace") for key in keys]
 
-    async def remains(self) -> list[str]:
+    async def remains(self, *, compact: bool | None) -> list[str]:
         try:
             said = await self._link.ask(b"INFO", b"persistence")
         except NotPermitted:

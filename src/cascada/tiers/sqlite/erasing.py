@@ -139,8 +139,11 @@ class SqliteErasing:
 
         return await asyncio.to_thread(alone)
 
-    async def remains(self) -> list[str]:
-        return []
+    async def remains(self, *, compact: bool | None) -> list[str]:
+        if compact is not False:
+            return []
+        size = await self._writer().run(_size)
+        return [NOT_COMPACTED % (self._path.name, size // 2**20)]
 
     async def shared_lists(self) -> list[str]:
         where = (self._options.namespace,)
