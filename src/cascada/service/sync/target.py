@@ -22,7 +22,7 @@ from cascada.model.door import arguments
 from cascada.model.errors import BadInput, MissingExtra
 from cascada.service.sync.causes import RowsFault, told
 from cascada.service.sync.conflicts import DATABASE_WINS, Strategy
-from cascada.service.sync.entries import Entries, without_nul
+from cascada.service.sync.entries import Entries, fetched, without_nul
 from cascada.service.sync.mapping import Mapping
 from cascada.service.sync.records import Known, Outcome, Poison, Record, Skipped, SyncFailed
 from cascada.service.sync.statements import APPLIED, ENTRIES, TIME, Dialect, forget, made, named
@@ -138,11 +138,11 @@ class Target:
     ) -> AsyncIterator[AsyncConnection]:
         """`alone`: when all others that were begun before have ended."""
         async with self._opened().connect() as connection:
+            driver: Any = (await connection.get_raw_connection()).driver_connection
             if self.dialect == "sqlite":
                 # From the start: what was read would else be no basis for what is written.
-                raw = await connection.get_raw_connection()
-                if not getattr(raw.driver_connection, "in_transaction", False):
-                    await connection.exec_driver_sql("BEGIN IMMEDIATE")
+                if not getattr(driver, "in_transaction", False):
+                    await fetched(connection, "BEGIN IMMEDIATE")
                 await self._look(connection)
             else:
                 limits = "idle_in_transaction_session_timeout", "lock_timeout"
@@ -157,11 +157,12 @@ class Target:
                 raise SyncFailed("timeout", "it took too long until what was claimed came here")
             yield connection
             await connection.commit()
+            if getattr(driver, "in_transaction", False):  # SQLAlchemy has not heard of it
+                await driver.commit()
 
     async def _look(self, connection: AsyncConnection, first: str = "") -> None:
         """What time it is there."""
-        answer = await connection.exec_driver_sql(f"SELECT {first}{TIME[self.dialect]}")
-        *_, self.seen = answer.fetchone() or (self.seen,)
+        ((*_, self.seen),) = await fetched(connection, f"SELECT {first}{TIME[self.dialect]}")
 
     async def look(self) -> None:
         """Begin, and see what time it is there. SyncFailed if that fails."""
