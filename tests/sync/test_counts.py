@@ -21,6 +21,7 @@ from cascada.engine.journal import KeptJournal
 from cascada.service.sync import loop, reading
 from cascada.service.sync.entries import Entries
 from cascada.service.sync.records import Known, Record, SyncFailed, Written
+from cascada.service.sync.statements import APPLIED, ENTRIES, upsert
 from cascada.service.sync.target import Target
 from cascada.tiers.redis_client.connection import Link
 from cascada.tiers.sqlite.journal import SqliteJournal
@@ -115,6 +116,23 @@ async def test_nor_for_what_was_written_before(database: Database) -> None:
     with executed() as counts:
         assert await writer.write(records) == [Known()] * BATCH
     assert counts.total() <= 6, counts
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+async def test_no_table_is_read_whole_for_a_batch(database: Database) -> None:
+    """To see whether a tenant was forgotten: his row is found by its key."""
+    writer = database.target()
+    records = [Record(n + 1, "acme", f"k:{n}", n) for n in range(KEYS)]
+    assert await writer.write(records) == [Written()] * KEYS
+    rows = [("test", "campaigns", "acme", f"k:{n}", n, "1", None, False) for n in range(KEYS)]
+    for table, given in (
+        (ENTRIES, rows),
+        (APPLIED, [(*row[:5], None, None, False) for row in rows]),
+    ):
+        sql, arguments = upsert("postgresql", table, given)
+        async with database.engine.begin() as connection:
+            plan = await connection.exec_driver_sql(f"EXPLAIN {sql}", arguments)
+            assert "Seq Scan" not in str(plan.fetchall())
 
 
 async def test_redis_is_asked_a_few_times_a_batch(

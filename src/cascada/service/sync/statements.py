@@ -114,9 +114,10 @@ def _upsert(dialect: Dialect, name: str, rows: int) -> str:
         body = f"SELECT * FROM (VALUES {values}) AS u"
     them = [f"u.{each}" for each in columns] if dialect == "postgresql" else _IN_VALUES
     whose = " AND ".join(f"f.{each} = {them[n]}" for n, each in enumerate(KEY[:3]))
+    # Not as EXISTS: PostgreSQL would make a join of it, and read the whole table for each batch.
     body += (
-        f" WHERE NOT EXISTS (SELECT 1 FROM {named(dialect, table)} AS f"
-        f" WHERE {whose} AND f.key = '' AND f.number >= {them[len(KEY)]})"
+        f" WHERE NOT coalesce((SELECT f.number >= {them[len(KEY)]}"
+        f" FROM {named(dialect, table)} AS f WHERE {whose} AND f.key = ''), FALSE)"
     )
     new = [each for each in columns if each not in (*KEY, *table.left)]
     now = "now()" if dialect == "postgresql" else "CURRENT_TIMESTAMP"
