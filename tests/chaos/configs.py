@@ -8,6 +8,7 @@ folder of the run.
 from __future__ import annotations
 
 import asyncio
+import base64
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -44,7 +45,8 @@ class Configuration:
     polled, what was owed is paid, the breaker has closed, the slowest loader has ended.
     `remembers_versions`: whether a version outlives its row and all tombstones (SqliteTier says
     that it does not, so it must not be asked for where tombstones are swept every second).
-    `loses`: the lowest tier may lose what was added, to eviction or with its server."""
+    `loses`: the lowest tier may lose what was added, to eviction or with its server.
+    `rotates`: each worker wraps the tenants' keys anew all the time."""
 
     name: str
     about: str
@@ -55,6 +57,7 @@ class Configuration:
     settle: float = 2.5
     remembers_versions: bool = True
     loses: bool = False
+    rotates: bool = False
     stand: Callable[[Path, int], AbstractContextManager[Ground | None]] = lambda folder, workers: (
         nullcontext()
     )
@@ -113,6 +116,21 @@ def _cut_off(folder: Path, slot: int) -> Cache:
 def _three(folder: Path, slot: int) -> Cache:
     database = SqliteTier(folder / DATABASE, namespace="chaos", clock=SystemClock())
     return Cache(tiers=[ProxiedTier(folder, slot), database], policies=POLICIES, limits=_HASTY)
+
+
+def _sealed(folder: Path, slot: int) -> Cache:
+    """All values are sealed, by keys that each worker wraps by another of the operator's."""
+    keys = [f"{name}:{base64.b64encode(name.encode() * 32).decode()}" for name in "abcd"]
+    return Cache(
+        tiers=[
+            ProxiedTier(folder, slot),
+            SqliteTier(folder / DATABASE, namespace="chaos", clock=SystemClock()),
+        ],
+        policies=POLICIES,
+        limits=_HASTY,
+        encryption_keys=",".join(keys[slot % 4 :] + keys[: slot % 4]),
+        encrypt="all",
+    )
 
 
 class Dawdling(SqliteTier):
@@ -239,6 +257,17 @@ CONFIGURATIONS: Final = {
             _three,
             faults=("stop", "kill", "lock", *ON_REDIS),
             settle=4.0,
+            stand=redis_ground,
+        ),
+        Configuration(
+            "sealed",
+            "the same, with all values encrypted and their keys wrapped anew all the time",
+            4,
+            Promise(lease=PUSH),
+            _sealed,
+            faults=("stop", "kill", "lock", *ON_REDIS),
+            settle=4.0,
+            rotates=True,
             stand=redis_ground,
         ),
         Configuration(

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from cascada import InvalidationPending, Key, Policy
-from cascada.model.errors import SourceBusy
+from cascada.model.errors import SourceBusy, TierUnavailable
 from cascada.testing.inside import inside
 from tests.chaos.actions import EVERYBODY, Reads, Writes
 from tests.chaos.audit import Audit
@@ -36,6 +36,8 @@ from tests.chaos.workload import WORKLOADS, Mix, Operation, lane
 
 LOOK_EVERY = 0.01
 """Seconds between two looks at the board."""
+
+ROTATE_EVERY = 0.2
 
 CLOSED = 0.1
 """Seconds in which nothing may be loaded for a cache that is closed."""
@@ -160,9 +162,17 @@ class Worker:
                         self._attempt,
                     )
                 )
+            if self._config.rotates:
+                lanes.create_task(self._rotate())
             while board.attacking:
                 self._witness.answer_requests()
                 await asyncio.sleep(LOOK_EVERY)
+
+    async def _rotate(self) -> None:
+        while self._board.attacking:
+            with suppress(TierUnavailable):
+                await self._cache.rotate_keys()
+            await asyncio.sleep(ROTATE_EVERY)
 
     async def _attempt(self, name: str, operation: Operation) -> None:
         """What a caller may see is counted; what no caller may see is an error."""

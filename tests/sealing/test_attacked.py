@@ -279,6 +279,8 @@ async def test_without_the_tier_of_the_keys_nothing_is_stored_nor_lost(
         t = cache.tenant("acme")
         sealed, shown = await asyncio.gather(t.get("doc", "1"), t.get("open", "1"))
         assert (sealed.value, shown.value) == (None, "shown")
+        both = await stores(cache)[0].read([t.key("doc", "1"), t.key("open", "1")])
+        assert [isinstance(each, Found) for each in both] == [False, True]
         assert not await t.set("doc", "2", MARKER)
 
         async def load() -> str:

@@ -121,6 +121,23 @@ async def test_nothing_is_taken_that_cannot_be_opened(make: Make) -> None:
     assert await here.tenant("acme").list("jobs").lpop() == MARKER
 
 
+async def test_what_is_put_is_sealed_by_the_key_of_now(make: Make) -> None:
+    """A process goes on with a key for 30 s, which costs misses if it was dropped; what is put into
+    a list is nowhere else."""
+    here, there = (make(policies=SENSITIVE).tenant("acme").list("jobs") for _ in range(2))
+    await here.rpush("before")
+    other = make(policies=SENSITIVE)
+    await other.tenant("acme").list("jobs").length()
+    dropping = inside(other).stack.lower[-1].sealing
+    assert dropping is not None
+    assert await dropping.drop("acme")
+    await there.rpush("by another key")
+    await here.rpush("after")
+    with pytest.raises(CorruptEntry):
+        await there.lpop()
+    assert [await there.lpop(), await there.lpop()] == ["by another key", "after"]
+
+
 async def test_a_counter_of_a_sensitive_type_is_refused(make: Make) -> None:
     here = make(policies=SENSITIVE)
     with pytest.raises(BadInput, match="jobs is sensitive, and a counter is a number"):

@@ -9,6 +9,7 @@ import pytest
 
 from cascada import Cache, CacheService, Context, Mapping, Misuse, Policy
 from cascada.model.errors import BadInput, CorruptEntry
+from cascada.testing.inside import inside
 from tests.sync.conftest import Database, Make
 
 KEYS = "a:" + base64.b64encode(bytes(range(32))).decode()
@@ -82,3 +83,18 @@ async def test_what_may_not_be_durable_is_not_journaled(make: Make, database: Da
     await unsynced.set("a", 1)
     assert await unsynced.get("a") == 1
     assert Cache is not None
+
+
+async def test_what_is_acknowledged_is_sealed_by_the_key_of_now(make: Make) -> None:
+    """Another process has dropped the tenant's key, and made one: who knows the old one for some
+    seconds more must put nothing into the journal that nobody can open."""
+    here, there = make(keys=KEYS, encrypt="all"), make(keys=KEYS, encrypt="all")
+    assert await here.set("a", 1)
+    assert (await there.sync_now()).written == 1
+    sealing = inside(there.cache).stack.lower[-1].sealing
+    assert sealing is not None
+    assert await sealing.drop("acme")
+    assert await there.set("b", 2)
+    assert await here.set("c", 3)
+    report = await there.sync_now()
+    assert (report.written, report.set_aside) == (2, 0)

@@ -75,6 +75,8 @@ class GuardedJournal:
         tier = self.tier
         if tier.sealing is not None:
             try:
+                keys, seals = [lease.key for lease in leases], tier.sealing.is_sensitive
+                await tier.sealing.certain({key.tenant for key in keys if seals(key.data_type)})
                 entries = await tier.sealing.put(leases, entries)
             except TierUnavailable as error:  # a tenant's key: nothing was done
                 self._say(str(error))

@@ -43,6 +43,7 @@ class SealedData:
 
     async def push(self, name: str, item: bytes, *, left: bool) -> int:
         if (tenant := self._tenant(name)) is not None:
+            await self._sealing.certain([tenant])
             item = MARK + await self._sealing.seal_bytes(tenant, item, self._place(name))
         return await self._data.push(name, item, left=left)
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final, Protocol, TypeVar, runtime_checkable
 
 from msgspec.structs import replace
@@ -25,6 +25,7 @@ from cascada.model.clock import Clock
 from cascada.model.entry import Codec, Entry, Flag
 from cascada.model.errors import CorruptEntry, TierUnavailable
 from cascada.model.keys import Key
+from cascada.telemetry.throttle import Warned
 from cascada.tiers.breaker import Breaker, Call
 from cascada.tiers.capabilities import Change
 from cascada.tiers.contract import Busy, Found, Lease, Missing, Seen, Touched, Why
@@ -46,9 +47,6 @@ LOOK_AGAIN: Final = 1.0
 
 MOST_KNOWN: Final = 10_000
 """Tenants whose keys are known at once."""
-
-MOST_SAID: Final = 100
-"""Different reasons why a tenant's key does not open that the log is told of."""
 
 ASK_AGAIN: Final = 0.05
 """Seconds until who meets what does not open for the second time asks again."""
@@ -119,7 +117,7 @@ class Sealing:
         self._namespace = namespace.encode()
         self._now = clock.monotonic
         self._known: dict[str, tuple[DataKey, float]] = {}
-        self._said: set[str] = set()
+        self._said: Warned[str] = Warned()
         self._done = 0
 
     # --- entries ------------------------------------------------------------------------------
@@ -153,6 +151,16 @@ class Sealing:
                     why = of_tenant[key.tenant] = str(error)
             sealed[at], wrong[at] = None, why
         return sealed, wrong
+
+    async def certain(self, tenants: Iterable[str]) -> None:
+        """Look at these tenants' keys anew, for who is about to seal what is nowhere else: a key
+        that was dropped, or that went with its store, opens nothing for anybody."""
+        for tenant in tenants:
+            try:
+                await self._look_up(tenant, made=True)
+            except TierUnavailable:
+                if tenant not in self._known:
+                    raise
 
     async def put(self, leases: Sequence[Lease], entries: Sequence[Entry]) -> list[Entry]:
         """What is put into a journal in place of `fill`."""
@@ -324,7 +332,10 @@ class Sealing:
         try:
             data_key = self.ring.unwrap(wrapped, owner)
         except CorruptEntry as error:
-            self._say(str(error))
+            if self._said.due(str(error), self._now()):
+                logger.error(  # noqa: TRY400 - it says all
+                    "encryption: %s; until that is put right, what it has sealed is missed", error
+                )
             if made:
                 raise TierUnavailable(str(error)) from None
             raise
@@ -335,13 +346,6 @@ class Sealing:
             self._known.clear()
         self._known[tenant] = data_key, self._now() + KNOWN_FOR
         return data_key
-
-    def _say(self, why: str) -> None:
-        if why not in self._said and len(self._said) < MOST_SAID:
-            self._said.add(why)
-            logger.error(
-                "encryption: %s; what it has sealed are misses, and nothing replaces it", why
-            )
 
     def owner(self, tenant: str) -> bytes:
         """What a wrapped key is bound to."""

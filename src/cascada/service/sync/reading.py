@@ -30,6 +30,9 @@ async def records_of(stack: Stack, changes: Sequence[Change]) -> list[Record | P
     sealing = next((each.sealing for each in stack.lower if each.sealing), None)
     records: list[Record | Poison] = []
     size = count = 0
+    if sealing is not None:
+        keys = [each.key for each in changes if not each.fault]
+        await sealing.certain({key.tenant for key in keys if sealing.is_sensitive(key.data_type)})
     for change in changes:
         record = _record(stack, change)
         if sealing is not None and isinstance(record, Record) and not record.removed:
