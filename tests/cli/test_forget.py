@@ -156,7 +156,7 @@ async def test_rows_that_services_have_synced_go_too(
     """In the cache's own file, or where it is told that they sync to."""
     url = f"sqlite:///{tmp_path / 'app.db'}"
     async with Cache(database=str(tmp_path / "cache.db")) as cache:
-        for name in ("one", "two"):
+        for name in ("a", "b 5%"):
             service = CacheService(name=name, cache=cache, database=None if own else url)
             await service.sync_now()
             for tenant in ("acme", "globex"):
@@ -172,7 +172,7 @@ async def test_rows_that_services_have_synced_go_too(
             "SELECT service, tenant FROM cascada_service_entries WHERE key <> '' ORDER BY 1"
         ).fetchall()
     connection.close()
-    assert found == [("one", "globex"), ("two", "globex")]
+    assert found == [("a", "globex"), ("b 5%25", "globex")]
 
 
 async def test_a_database_of_the_sync_that_is_away_is_told(typed: Typed, tmp_path: Path) -> None:

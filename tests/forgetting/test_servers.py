@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from cascada import Cache, CacheService, Limits
+from cascada import Cache, CacheService, Context, Limits
 from cascada.testing import ManualClock
 from tests.forgetting.conftest import MARKER, fill, is_whole, set_in_service
 from tests.servers.redis import RedisServer
@@ -87,3 +89,31 @@ async def test_what_a_clock_says_is_not_what_was_journaled_before(tmp_path: Path
         await set_in_service(service, "a", MARKER, 20, start=20)
         report = await cache.forget("a")
         assert (report.complete, sum(each.changes for each in report.removed)) == (True, 40)
+
+
+@pytest.mark.parametrize("ahead", [60.0, -60.0])
+async def test_what_others_set_right_after_is_written_whatever_the_clock_says_here(
+    server: RedisServer, tmp_path: Path, ahead: float
+) -> None:
+    """The journal's numbers are of the server's clock, and not of who forgets."""
+    app, clock = tmp_path / "app.db", ManualClock(time.time() + ahead)
+    limits = Limits(op_timeout=10)
+    async with (
+        Cache(redis=server.url, limits=limits, clock=clock) as cache,
+        Cache(redis=server.url, limits=limits) as other,
+    ):
+        service, late = [
+            CacheService(name="notes", cache=each, database=f"sqlite:///{app}")
+            for each in (cache, other)
+        ]
+        with Context(tenant_id="a"):
+            assert await late.set("old", 1, fetched=False)
+            assert (await late.sync_now()).written == 1
+            report = await service.forget("a")
+            assert (report.complete, report.rows) == (True, 1)
+            assert await late.set("new", 2, fetched=False)
+            assert (await late.sync_now()).written == 1
+    with sqlite3.connect(app) as connection:
+        found = connection.execute("SELECT key FROM cascada_service_entries WHERE key <> ''")
+        assert found.fetchall() == [("new",)]
+    connection.close()

@@ -11,10 +11,9 @@ from msgspec.structs import replace
 
 from cascada.api.cache import Cache
 from cascada.api.settings import cache_arguments, variable
-from cascada.model.clock import SystemClock
 from cascada.model.door.secret import Url, hidden
 from cascada.model.door.shown import shown
-from cascada.model.errors import MissingExtra, Misuse
+from cascada.model.errors import MissingExtra, Misuse, TierUnavailable
 from cascada.model.forgotten import ForgetProgress, ForgetReport, Removed
 from cascada.service.forgotten import AWAY, SYNCED
 from cascada.service.sync.erasing import erased_of_all
@@ -76,8 +75,7 @@ async def _rows(cache: Cache, tenant: str, synced: Url | None, said: dict[str, A
     if text is None:
         return Rows(0, "")
     try:
-        name, now = cache.options.namespace, SystemClock().time()
-        return Rows(await erased_of_all(text, name, cache.tenant(tenant).tenant, now), "")
+        return Rows(await erased_of_all(text, cache._engine, cache.tenant(tenant).tenant), "")
     except MissingExtra:
         if synced is not None:
             raise
@@ -85,6 +83,8 @@ async def _rows(cache: Cache, tenant: str, synced: Url | None, said: dict[str, A
     except SyncFailed as error:
         # In the cache's own file there are such tables only if a service has made them.
         return Rows(0, "" if url is None and error.cause == "schema" else str(error))
+    except TierUnavailable as error:
+        return Rows(0, str(error))
 
 
 def _file_of(said: dict[str, Any]) -> str | None:

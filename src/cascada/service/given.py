@@ -23,6 +23,11 @@ def named(given: Any) -> str:
     return name
 
 
+def data_type(name: str) -> str:
+    """Of which type the values of a service are, and what its journal is called."""
+    return f"service.{name}"
+
+
 def zone(given: Any) -> tzinfo | None:
     accepted = 'a zoneinfo.ZoneInfo, or the name of one that this system knows ("Europe/Madrid")'
     if given is None or issubclass(type(given), tzinfo):

@@ -116,7 +116,7 @@ class CacheService(Started):
         self._zone = given.zone(time_zone)
         self._types = given.types(types)
         self._settings = Settings(given.default_ttl(cache))
-        self._data_type = f"service.{self.name}"
+        self._data_type = given.data_type(self.name)
         self._known: tuple[Engine, Shared] | None = None
         self._sync = Syncing(
             self.name,

@@ -228,13 +228,15 @@ class SetAside(NamedTuple):
 
 class Backlog(NamedTuple):
     """What waits in a journal: changes, their bytes, those that were set aside because they could
-    not be written, and the numbers of the oldest and the newest (0: there is none)."""
+    not be written, and the numbers of the oldest and the newest (0: there is none). `last`: no
+    change that was ever put there has a greater number, and each that is put from now on has."""
 
     changes: int
     size_bytes: int
     set_aside: int
     oldest: int
     newest: int
+    last: int
 
 
 class Journal(Protocol):

@@ -110,3 +110,8 @@ def without_nul(text: str) -> str:
     if "\0" not in text and "%" not in text:
         return text
     return text.replace("%", "%25").replace("\0", "%00")
+
+
+def with_nul(text: str) -> str:
+    """Of which text `without_nul` has made this."""
+    return text.replace("%00", "\0").replace("%25", "%")

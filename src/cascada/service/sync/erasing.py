@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+from cascada.engine.engine import Engine
 from cascada.engine.journal import KeptJournal
-from cascada.service.sync.entries import without_nul
+from cascada.service.given import data_type
+from cascada.service.sync.entries import with_nul, without_nul
 from cascada.service.sync.statements import APPLIED, ENTRIES, erase, latest, services, upsert
 from cascada.service.sync.target import Target, failure_of
 
@@ -22,10 +24,12 @@ _SAID: Final = {ENTRIES.name: (None, None, True), APPLIED.name: (None, None, Fal
 """The rest of a row without a value."""
 
 
-async def erased_of_all(database: str, namespace: str, tenant: str, now: float) -> int:
+async def erased_of_all(database: str, engine: Engine, tenant: str) -> int:
     """Of all services that have rows of his there, for who has none of them; how many rows went.
-    SyncFailed if that fails: of the cause "schema" if no service has ever written there."""
-    target, found = Target(database, namespace=namespace, service=""), set[str]()
+    TierUnavailable or SyncFailed if that fails: of the cause "schema" if none has ever written
+    there."""
+    namespace, found = engine.options.namespace, set[str]()
+    target = Target(database, namespace=namespace, service="")
     owner = target.owner[0], without_nul(tenant)
     try:
         async with asyncio.timeout(target.patience), target.transaction() as connection:
@@ -38,15 +42,17 @@ async def erased_of_all(database: str, namespace: str, tenant: str, now: float) 
         await target.aclose()
     rows = 0
     for service in sorted(found):
-        one = Target(database, namespace=namespace, service=service)
-        rows += await erased(one, None, tenant, now)
+        name = with_nul(service)
+        journal = engine.journal(data_type(name))
+        assert journal is not None  # there is a tier, or nobody had anything to forget
+        rows += await erased(Target(database, namespace=namespace, service=name), journal, tenant)
     return rows
 
 
-async def erased(target: Target, journal: KeptJournal | None, tenant: str, now: float) -> int:
+async def erased(target: Target, journal: KeptJournal, tenant: str) -> int:
     """How many rows went. SyncFailed or TierUnavailable if that fails; the next time goes on."""
-    newest = 0 if journal is None else (await journal.backlog()).newest
-    until = max(newest, int(now * 1e6))
+    # Not what the time is here: the journal may lie where it is another.
+    until = (await journal.backlog()).last
     await target.begin()
     try:
         return await _erased(target, (*target.owner, without_nul(tenant)), until)

@@ -223,7 +223,7 @@ class SyncLoop:
         """Delete a tenant's rows in cascada's own tables, while no round is under way here."""
         self._begin()
         async with self._turn:
-            return await erased(self._target, self._journal, tenant, self._clock.time())
+            return await erased(self._target, self._journal, tenant)
 
     # --- what was set aside -------------------------------------------------------------------
 

@@ -255,11 +255,13 @@ class RedisJournal:
     async def backlog(self) -> Backlog:
         ask = self._link.ask
         count = await ask(b"ZCARD", self._pending, fits=replies.at_least(0))
-        size = await ask(b"HGET", self._sums, b"b", fits=replies.text_or_none)
+        size, number = await ask(b"HMGET", self._sums, b"b", b"n", fits=replies.values(2))
         aside = await ask(b"HLEN", self._aside, fits=replies.at_least(0))
         oldest = await self._number(0)
         newest = await self._number(-1)
-        return Backlog(count, max(0, int(size or 0)), aside, oldest, newest)
+        seconds, micros = await ask(b"TIME", fits=replies.values(2))
+        last = max(int(number or 0), int(seconds) * 1_000_000 + int(micros) - 1)
+        return Backlog(count, max(0, int(size or 0)), aside, oldest, newest, last)
 
     async def _number(self, place: int) -> int:
         (*found,) = await self._link.ask(b"ZRANGE", self._pending, place, place, fits=replies.texts)

@@ -196,7 +196,8 @@ class SqliteJournal:
         return await self._writer().run(lambda c: _retry(c, self._where, texts), durable=True)
 
     async def backlog(self) -> Backlog:
-        return await self._reader().run(lambda c: _backlog(c, self._where))
+        now = self._options.clock.time
+        return await self._reader().run(lambda c: _backlog(c, self._where, now()))
 
     async def _asked(self, statement: str, keys: Sequence[Key]) -> list[Change]:
         texts = as_json(key.text for key in keys)
@@ -384,11 +385,13 @@ def _retry(
     return back
 
 
-def _backlog(connection: sqlite3.Connection, where: tuple[str, str]) -> Backlog:
+def _backlog(connection: sqlite3.Connection, where: tuple[str, str], now: float) -> Backlog:
     found = connection.execute(_JOURNAL, where).fetchone()
+    before = int(now * 1_000_000) - 1
     if found is None:
-        return Backlog(0, 0, 0, 0, 0)
-    journal, _, changes, size = found
+        return Backlog(0, 0, 0, 0, 0, before)
+    journal, number, changes, size = found
     ((aside, aside_bytes),) = connection.execute(_BACKLOG, (journal,)).fetchall()
     ((oldest, newest),) = connection.execute(_ENDS, (journal,)).fetchall()
-    return Backlog(changes - aside, size - aside_bytes, aside, oldest, newest)
+    last = max(number, before)
+    return Backlog(changes - aside, size - aside_bytes, aside, oldest, newest, last)
