@@ -17,6 +17,7 @@ import pytest
 from cascada import Cache, CacheService, Context, Limits, Loaded, Policy
 from cascada.testing.clock import ManualClock
 from tests.scenarios.row import until
+from tests.servers.redis import free_port
 from tests.service.conftest import MakeService
 
 KEYS = [f"k:{number}" for number in range(60)]
@@ -119,6 +120,14 @@ async def test_known_absence_is_none(clock: ManualClock) -> None:
         report = await service.warm(["k:1"], loader=load)
         assert (report.absent, report.loaded, report.failed) == (1, 0, 0)
     assert asked == ["k:1"]
+    await cache.aclose()
+
+
+async def test_what_only_memory_has_for_a_while_is_not_called_loaded() -> None:
+    limits = Limits(op_timeout=0.2)
+    cache = Cache(redis=f"redis://127.0.0.1:{free_port()}/0", limits=limits)
+    report = await CacheService(cache=cache).warm(KEYS[:3], loader=str.upper)
+    assert (report.refused, report.loaded, report.failed) == (3, 0, 0)
     await cache.aclose()
 
 

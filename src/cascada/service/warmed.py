@@ -87,10 +87,11 @@ class Warmed:
             return "absent"
         if not fetch.ran:
             return "present"
-        # Whose value is there, now that it is stored, or something stood against it?
+        # Is it there, now that it is stored, or did something stand against it? What memory has
+        # for a while, since the tier below it is away, is stale.
         found = await engine.find(request)
-        stored_it = found is not None and found.entry.data == answer.entry.data
-        return "loaded" if stored_it else "refused"
+        is_there = found is not None and not found.stale and found.entry.data == answer.entry.data
+        return "loaded" if is_there else "refused"
 
     # --- what `CacheService` says ---------------------------------------------------------------
 
