@@ -16,7 +16,7 @@ import multiprocessing
 import sqlite3
 import sys
 import tempfile
-from contextlib import closing
+from contextlib import closing, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from random import Random
@@ -34,8 +34,11 @@ KEYS: Final = 400
 CHANGED: Final = 40
 """Rows that change between two lives."""
 
-LONGEST: Final = 0.3
-"""Seconds that a process lives after it is up, at most."""
+TOLD: Final = 1, 4, 9
+"""Rounds of reads after which processes are killed, by turns."""
+
+LONGEST: Final = 0.05
+"""Seconds that they live after that, at most."""
 
 
 class Outcome(NamedTuple):
@@ -114,21 +117,20 @@ async def campaign(folder: Path, redis: RedisServer, kills: int, seed: int) -> O
             each.start()
         for (hear, tell), process in zip(pipes, processes, strict=True):
             tell.close()
-            await asyncio.to_thread(hear.poll, 60)
+            said: list[str | tuple[int, bool]] = []
+            while len(said) < TOLD[killed % len(TOLD)] and await asyncio.to_thread(hear.poll, 60):
+                said.append(hear.recv())
             await asyncio.sleep(random.random() * LONGEST)
             process.kill()
             process.join()
             killed += 1
-            finished = False
-            try:
+            with suppress(EOFError):  # that was all
                 while hear.poll():
-                    if isinstance(said := hear.recv(), str):
-                        old.append(said)
-                    else:
-                        compared, finished = compared + said[0], said[1]
-            except EOFError:
-                pass  # that was all
-            midway += not finished
+                    said.append(hear.recv())
+            rounds = [each for each in said if not isinstance(each, str)]
+            old += [each for each in said if isinstance(each, str)]
+            compared += sum(number for number, _ in rounds)
+            midway += not rounds[-1][1]
     async with cache_in(folder, redis.url, 0) as cache:
         known = [str(each) for each in range(KEYS)]
         there = sum(map(bool, await cache.tenant("acme").get_many("row", known)))

@@ -42,7 +42,10 @@ EACH: Final = 60.0
 """Seconds before keys are noted, which grow: who is killed soon has noted something."""
 
 AGAIN: Final = 1.0
-"""Seconds after which a list that could not be read is asked for again."""
+"""Seconds after which a tier that did not answer is asked again."""
+
+SOON: Final = 0.05
+"""Seconds after which it is looked again whether memory is up to date."""
 
 AT_ONCE: Final = 64
 BYTES_AT_ONCE: Final = 2**20
@@ -135,7 +138,14 @@ class Restart:
         at_once = 1
         while progress.read < progress.noted and at_once:
             batch, size = noted[progress.read : progress.read + at_once], self._size
+            errors = self._errors
+            if not self._is_heard:
+                await asyncio.sleep(SOON)  # what came now would have to go when it is
+                continue
             found = await self._read(batch)
+            if self._errors > errors or not self._stack.lower[0].available:
+                await asyncio.sleep(AGAIN)  # memory takes nothing where nobody numbers it
+                continue
             # What these have weighed, the next ones are expected to weigh. They come not at the
             # price of what callers have brought meanwhile.
             weight = max(1.0, (self._size - size) / (found or 1))
@@ -165,6 +175,16 @@ class Restart:
             except CascadaError as error:
                 logger.warning("warm restart: what was noted cannot be read: %s", error)
                 return []
+
+    @property
+    def _is_heard(self) -> bool:
+        """Whether memory has heard of all invalidations, as far as is known."""
+        now, freshness = self._stack.timer(), self._stack.memory.freshness
+        return now < freshness.until or freshness.extend(now)
+
+    @property
+    def _errors(self) -> int:
+        return self._stack.trace.tier_errors[self._stack.authority.name]
 
     @property
     def _size(self) -> int:
