@@ -76,6 +76,7 @@ async def test_who_has_stood_still_for_longer_than_such_a_row_lives_writes_nothi
     assert await writer.write([change(5, "b", "new")], claimed) == [Written()]
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 async def test_a_service_that_removes_all_the_time_leaves_no_more_than_of_a_day(
     make: Make, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from cascada.model.errors import BadInput
+from cascada.service.sync import target as module
+from cascada.service.sync.entries import Entries
 from cascada.service.sync.mapping import Mapping
 from cascada.service.sync.records import (
     Conflict,
@@ -297,3 +299,32 @@ async def test_the_newest_stays_whoever_comes_last(database: Database) -> None:
         assert name == str(number + 1)
         await one.aclose()
         await two.aclose()
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+async def test_who_stands_still_in_a_transaction_holds_nobody_up(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In SQLite nobody can end another's."""
+    monkeypatch.setattr(module, "STOPPED", 50)
+    one, two = database.target(), database.target()
+    await one.write([change(1, "a", 1)])
+    written, goes_on, write = asyncio.Event(), asyncio.Event(), Entries.write
+
+    async def stands_still(*what: Any) -> Any:
+        answer = await write(*what)
+        written.set()
+        await goes_on.wait()
+        return answer
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Entries, "write", stands_still)
+        standing = asyncio.create_task(one.write([change(2, "a", 2)]))
+        await written.wait()
+    assert await two.write([change(3, "a", 3)]) == [Written()]
+    goes_on.set()
+    (failed,) = await standing
+    assert isinstance(failed, SyncFailed)
+    assert failed.cause in ("connection", "timeout")
+    assert await database.entries() == {("acme", "a"): 3}
+    assert await one.write([change(2, "a", 2)]) == [Known()]

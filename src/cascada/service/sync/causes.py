@@ -27,7 +27,11 @@ _OF_CLASS: Final[dict[str, Cause]] = {
     "58": "connection",
     "XX": "connection",
 }
-_OF_STATE: Final[dict[str, Cause]] = {"42501": "permission", "57014": "timeout"}
+_OF_STATE: Final[dict[str, Cause]] = {
+    "25P03": "timeout",  # who stood still in the midst of a transaction
+    "42501": "permission",
+    "57014": "timeout",
+}
 _ROWS_FAULT: Final = ("21", "22", "23", "44", "54", "P0")
 _OF_TYPES: Final = ("42804", "42846", "42883")
 """A value whose type does not go into the column."""
