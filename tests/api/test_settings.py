@@ -55,6 +55,7 @@ OF_THE_DOCUMENTS = """
     CACHE_EVICTION_POLICY=ADAPTIVE
 """
 
+A_KEY = "A" * 43 + "="
 WRONG = [
     ("REDIS_URL", "http://cache", "begins with http://", "rediss://HOST:PORT/NUMBER"),
     ("REDIS_URL", "cache:6379", "is not shown", "redis://HOST:PORT/NUMBER"),
@@ -73,7 +74,9 @@ WRONG = [
     ("CACHE_DATABASE_URL", "postgresql://db/cache", "begins with postgresql://", "sqlite:///PATH"),
     ("CACHE_DATABASE_URL", "sqlite://", "begins with sqlite://", "four slashes for an absolute"),
     ("CACHE_DATABASE_URL", ":memory:", "is not shown", "the file of an SQLite database"),
-    ("CACHE_ENCRYPTION_KEYS", "k1:AAAA", "is not shown", "32 random bytes"),
+    ("CACHE_ENCRYPTION_KEYS", "k1:AAAA", "is not shown here: key 1 is not", "32 random bytes"),
+    ("CACHE_ENCRYPTION_KEYS", f"a:{A_KEY},b:AA", "key 2 is not as it should", "32 random bytes"),
+    ("CACHE_ENCRYPTION_KEYS", f"a:{A_KEY},a:{A_KEY}", "keys 1 and 2 have the same id", "ID:KEY"),
     ("CACHE_READ_STRATEGY", "read_around", "is 'read_around'", "READ_AROUND or REFRESH_AHEAD"),
     ("CACHE_WRITE_STRATEGY", "WRITE_BACK", "is 'WRITE_BACK'", "WRITE_BEHIND"),
     ("CACHE_WRITE_STRATEGY", "write_through", "is 'write_through'", "WRITE_THROUGH"),

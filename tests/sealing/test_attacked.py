@@ -165,6 +165,8 @@ async def test_an_operators_key_that_is_missing_is_told_and_its_values_wait(
     assert await lacking.tenant("globex").set("doc", "1", "by the new key")
     said = [each.getMessage() for each in caplog.records if "wrapped by 'a'" in each.getMessage()]
     assert len([each for each in said if each.startswith("encryption:")]) == 1
+    assert any("does not take values of doc" in each for each in said)
+    assert all("put that key back, behind the others" in each for each in said)
     assert (await make().tenant("acme").get("doc", "1")).value in (MARKER, None)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from cascada import CacheService
 from cascada.model.errors import BadInput
 from cascada.service.sync import target as module
 from cascada.service.sync.entries import Entries
@@ -269,7 +270,31 @@ async def test_a_table_that_is_not_there_holds_up_no_other(database: Database) -
     assert isinstance(failed, SyncFailed)
     assert failed.cause == "schema"
     assert "nowhere" in str(failed)
+    assert "make it, or correct the mapping" in str(failed)
     assert written == Written()
+
+
+async def test_a_column_that_is_not_there_is_named(database: Database) -> None:
+    await database.campaigns()
+    other = Mapping("x:", "campaigns", ["title"], key_column="key")
+    (failed,) = await database.target(other).write([change(1, "x:1", {"title": "x"})])
+    assert isinstance(failed, SyncFailed)
+    assert "no column key, title; correct the mapping (ids are looked for in its" in str(failed)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"database": "mysql://app:hunter2@db/app"}, "database begins with mysql://"),
+        ({"database": "hunter2"}, "database holds something else"),
+        ({"mappings": [CAMPAIGNS, CAMPAIGNS]}, f"mappings has {CAMPAIGNS.prefix!r} 2 times"),
+    ],
+)
+def test_what_a_sync_is_not_made_with_is_named(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        CacheService(**given)
+    assert str(caught.value).startswith(said)
+    assert "hunter2" not in str(caught.value)
 
 
 async def test_a_table_of_one_tenant_has_to_say_whose_it_is(database: Database) -> None:

@@ -21,7 +21,7 @@ import msgspec
 from cascada.api.urls import DATABASE, SYNCED, sqlite_path
 from cascada.model.door import arguments
 from cascada.model.door.secret import Secret, Url, hidden
-from cascada.model.door.wrapping import ACCEPTED, wrapping_keys_given
+from cascada.model.door.wrapping import ACCEPTED, wrapping_keys_given, wrong_wrapping_key
 from cascada.model.errors import InvalidSettings
 from cascada.model.limits import LARGEST_VALUE, Limits
 from cascada.model.options import Encrypt, Mode, ReadStrategy, WriteStrategy
@@ -211,7 +211,10 @@ def _said(name: str, text: Secret | None) -> Any:
     except (ValueError, msgspec.ValidationError):
         pass
     # Outside of the except block: the error above holds the value, and would be its context.
-    raise InvalidSettings(f"{name} {_shown(name, text.reveal())}; it may hold {known.holds}")
+    shown = _shown(name, text.reveal())
+    if name == "CACHE_ENCRYPTION_KEYS":
+        shown += f": {wrong_wrapping_key(text)}"
+    raise InvalidSettings(f"{name} {shown}; it may hold {known.holds}")
 
 
 def _shown(name: str, text: str) -> str:

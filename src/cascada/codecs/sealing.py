@@ -120,7 +120,8 @@ class KeyRing:
         cipher = self._ciphers.get(name)
         if cipher is None:
             raise CorruptEntry(
-                f"a tenant's key is wrapped by {name!r}, which CACHE_ENCRYPTION_KEYS does not hold"
+                f"a tenant's key is wrapped by {name!r}, which CACHE_ENCRYPTION_KEYS does not hold "
+                "(put that key back, behind the others)"
             )
         try:
             secret = cipher.decrypt(rest[:NONCE_SIZE], rest[NONCE_SIZE:], _WRAPPED + owner)

@@ -207,10 +207,12 @@ class Trace(TierTrace):
         kind = request.kind
         kind.no_room += 1
         if self._said.due(f"{tier} has no room for {kind.data_type}", self._timer()):
-            why = said.why or "it holds what L2_CACHE_SIZE_MB allows"
+            full = "has no room for", "it holds what L2_CACHE_SIZE_MB allows"
+            verb, why = ("does not take", said.why) if said.why else full
             logger.warning(
-                "%s has no room for values of %s: %s; they are not stored there",
+                "%s %s values of %s: %s; they are not stored there",
                 tier,
+                verb,
                 kind.data_type,
                 why,
             )

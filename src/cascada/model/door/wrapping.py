@@ -27,21 +27,28 @@ ACCEPTED: Final = (
 def wrapping_keys_given(given: Any, what: str) -> Secret:
     """What was given as keys, once it can be read; BadInput."""
     secret: Secret = arguments.secret(given, what, ACCEPTED)
-    _, wrong = _read(secret, what)
+    _, wrong = _read(secret)
     # Here, where no frame holds a key: a report of an error may show what is in them.
     if wrong is not None:
-        raise BadInput(wrong)
+        which, why = wrong
+        raise BadInput(f"{which} of {what} {why}; pass {ACCEPTED}")
     return secret
+
+
+def wrong_wrapping_key(given: Secret) -> str | None:
+    """Which of the keys is not as it should be, and why, in words that show none."""
+    _, wrong = _read(given)
+    return None if wrong is None else " ".join(wrong)
 
 
 def read_wrapping_keys(given: Secret) -> dict[str, bytes]:
     """The keys by their ids, in order, of what was found to be good."""
-    keys, _ = _read(given, "")
+    keys, _ = _read(given)
     return keys
 
 
-def _read(given: Secret, what: str) -> tuple[dict[str, bytes], str | None]:
-    """The keys, and which of them is wrong."""
+def _read(given: Secret) -> tuple[dict[str, bytes], tuple[str, str] | None]:
+    """The keys, or which of them is wrong, and why."""
     keys: dict[str, bytes] = {}
     for number, each in enumerate(given.reveal().split(","), 1):
         name, _, text = each.partition(":")
@@ -49,10 +56,10 @@ def _read(given: Secret, what: str) -> tuple[dict[str, bytes], str | None]:
         # An id is shown, and stored beside what its key wraps: a key in its place is refused.
         fits = name.isascii() and name.isprintable() and 0 < len(name) <= MOST_IN_ID
         if not fits or key is None or _decoded(name) is not None:
-            return {}, f"key {number} of {what} is not as it should be; pass {ACCEPTED}"
+            return {}, (f"key {number}", "is not as it should be")
         if name in keys:
             first = [*keys].index(name) + 1
-            return {}, f"keys {first} and {number} of {what} have the same id; give each its own"
+            return {}, (f"keys {first} and {number}", "have the same id")
         keys[name] = key
     return keys, None
 

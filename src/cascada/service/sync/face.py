@@ -17,7 +17,7 @@ from cascada.api.urls import SYNCED
 from cascada.engine.engine import Engine
 from cascada.model.door import arguments
 from cascada.model.door.secret import Url, hidden
-from cascada.model.errors import Misuse
+from cascada.model.errors import BadInput, Misuse
 from cascada.model.keys import Key
 from cascada.service.sync import mapping
 from cascada.service.sync.conflicts import Strategy, strategy
@@ -171,5 +171,6 @@ def _database(given: Any) -> Url | AsyncEngine | None:
         return given  # type: ignore[no-any-return]  # as just seen
     url: Url = arguments.secret(hidden(given, Url), "database", ACCEPTED, Url)
     if url.reveal().partition("://")[0] not in SYNCED:
-        raise arguments.refused("database", url, ACCEPTED)
+        scheme = f"begins with {url.scheme}://" if url.scheme else "holds something else"
+        raise BadInput(f"database {scheme} (the rest is not shown here); pass {ACCEPTED}")
     return url

@@ -6,6 +6,7 @@ writes by them. Names are checked here; whether table and columns are there, the
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping as Values
 from collections.abc import Sequence
 from typing import Any, Final, Literal
@@ -153,6 +154,9 @@ def mappings(given: object) -> tuple[Mapping, ...]:
         arguments.instance(each, "mappings", Mapping, accepted)
         for each in arguments.several(given, "mappings", "Mappings")
     ]
-    if len({each.prefix for each in found}) < len(found):
-        raise arguments.refused("mappings", given, "one Mapping for each prefix")
+    for prefix, times in Counter(each.prefix for each in found).items():
+        if times > 1:
+            raise BadInput(
+                f"mappings has {prefix!r} {times} times; pass one Mapping for each prefix"
+            )
     return tuple(sorted(found, key=lambda each: -len(each.prefix)))

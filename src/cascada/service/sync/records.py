@@ -15,8 +15,6 @@ from cascada.model.errors import CascadaError
 Cause = Literal["connection", "permission", "constraint", "timeout", "schema"]
 """Why a database did not take what it was given. schema: a table or a column is not there."""
 
-CAUSES: Final = ("connection", "permission", "constraint", "timeout", "schema")
-
 
 class Record(msgspec.Struct, frozen=True):
     """One change of one key. `number` is the journal's, and rises from change to change of a key.

@@ -84,14 +84,18 @@ class Mapped:
         try:
             table = await connection.run_sync(look)
         except NoSuchTableError as error:
-            raise SyncFailed("schema", f"{mapping!r}: there is no such table") from error
+            said = f"{mapping!r}: there is no such table; make it, or correct the mapping"
+            raise SyncFailed("schema", said) from error
         wanted = [mapping.key_column, mapping.tenant_column, mapping.version_column]
         if mapping.on_delete == "soft":
             wanted.append(mapping.deleted_column)
         wanted += mapping.columns.values()
         missing = [name for name in wanted if name is not None and name not in table.columns]
         if missing:
-            raise SyncFailed("schema", f"{mapping!r}: the table has no column {', '.join(missing)}")
+            said = f"{mapping!r}: the table has no column {', '.join(missing)}; correct the mapping"
+            if mapping.key_column in missing:
+                said += " (ids are looked for in its key_column)"
+            raise SyncFailed("schema", said)
         self._converters = {
             field: fields.converter(table.columns[column].type)
             for field, column in mapping.columns.items()

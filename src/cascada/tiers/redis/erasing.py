@@ -8,14 +8,13 @@ writes it elsewhere.
 from __future__ import annotations
 
 import asyncio
-import re
 import struct
 from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any, Final
 
 from cascada.model.forgotten import Removed, Whom
 from cascada.tiers.contract import NotPermitted
-from cascada.tiers.redis.layout import Layout
+from cascada.tiers.redis.layout import Layout, literal
 from cascada.tiers.redis_client import replies
 from cascada.tiers.redis_client.connection import Link
 from cascada.tiers.redis_client.replies import Argument
@@ -42,7 +41,7 @@ class RedisErasing:
         self._layout = layout
         self._link = link
         self._run_id = run_id
-        self._pattern = _literal(layout.prefix)
+        self._pattern = literal(layout.prefix)
 
     async def journaled(self) -> Mapping[str, int]:
         found: dict[str, int] = {}
@@ -124,7 +123,7 @@ class RedisErasing:
 
     async def shared_lists(self) -> list[str]:
         begins = self._layout.items("")
-        keys = await self._found(_literal(begins) + b":*")
+        keys = await self._found(literal(begins) + b":*")
         return [key[len(begins) :].decode(errors="replace") for key in keys]
 
     async def remains(self, *, compact: bool | None) -> list[str]:
@@ -134,11 +133,6 @@ class RedisErasing:
             return [AOF, RDB]  # nobody can tell
         never = b"rdb_saves:0\r" in said and b"rdb_last_load_keys_loaded:0\r" in said
         return [AOF] * (b"aof_enabled:0" not in said) + [RDB] * (not never)
-
-
-def _literal(text: bytes) -> bytes:
-    """As a pattern that means these bytes and nothing else."""
-    return re.sub(rb"([\\*?\[\]^])", rb"\\\1", text)
 
 
 def _is_page(reply: Any) -> bool:

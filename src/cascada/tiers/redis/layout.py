@@ -29,6 +29,7 @@ miss.
 from __future__ import annotations
 
 import math
+import re
 from typing import Final
 
 import msgspec
@@ -90,6 +91,11 @@ class Epoch(msgspec.Struct, frozen=True):
             )
         except ValueError:
             return None
+
+
+def literal(text: bytes) -> bytes:
+    """As a pattern of SCAN that means these bytes and nothing else."""
+    return re.sub(rb"([\\*?\[\]^])", rb"\\\1", text)
 
 
 class Layout:

@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple
 
 from cascada.model.errors import TierUnavailable
 from cascada.tiers.contract import NotPermitted, Usage
-from cascada.tiers.redis.layout import Layout
+from cascada.tiers.redis.layout import Layout, literal
 from cascada.tiers.redis.permissions import forbidden
 from cascada.tiers.redis_client.connection import Link
 from cascada.tiers.redis_client.lanes import Lanes
@@ -118,7 +118,7 @@ class Room:
         """Walk through all keys, unless another process does, or has done so lately."""
         layout, now = self._layout, asyncio.get_running_loop().time
         token, started = os.urandom(8).hex(), now()
-        pattern = _literal(layout.prefix) + b"*"
+        pattern = literal(layout.prefix) + b"*"
         while True:
             began = now()
             try:
@@ -169,8 +169,3 @@ def account_of(stored: bytes | None) -> Account:
     """What is stored as the account; nothing, where it is none."""
     found = re.fullmatch(rb"(\d{1,18}) (\d{1,18}) (\d{1,18}) (\d{1,18})", stored or b"")
     return Account() if found is None else Account(*map(int, found.groups()))
-
-
-def _literal(prefix: bytes) -> bytes:
-    """As a pattern that only this prefix matches."""
-    return re.sub(rb"([\\*?\[\]^])", rb"\\\1", prefix)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from cascada.tiers.redis.layout import Layout
+from cascada.tiers.redis.layout import Layout, literal
 from cascada.tiers.redis_client import replies
 from cascada.tiers.redis_client.connection import Link
 from cascada.tiers.redis_scripts.prelude import Script
@@ -65,7 +65,7 @@ class RedisKeys:
         found: set[bytes] = set()
         cursor: bytes = b"0"
         while True:
-            pattern = _literal(self._prefix) + b"*"
+            pattern = literal(self._prefix) + b"*"
             cursor, page = await self._link.ask(
                 b"SCAN", cursor, b"MATCH", pattern, b"COUNT", PAGE, fits=_is_page
             )
@@ -73,11 +73,6 @@ class RedisKeys:
             if cursor == b"0":
                 names = [key[len(self._prefix) :].decode(errors="replace") for key in found]
                 return sorted(name for name in names if "\ufffd" not in name)
-
-
-def _literal(text: bytes) -> bytes:
-    """As a pattern that means these bytes and nothing else."""
-    return b"".join(b"\\" + bytes((x,)) if x in b"*?[]\\" else bytes((x,)) for x in text)
 
 
 def _is_page(reply: object) -> bool:
