@@ -4,6 +4,7 @@ exception, and never a value that was not there."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import sqlite3
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from cascada import Cache, Policy
 from cascada.model.entry import Codec, Entry, Flag
+from cascada.model.errors import TierUnavailable
 from cascada.model.keys import Key
 from cascada.testing.inside import inside
 from cascada.tiers import sealing
@@ -296,3 +298,26 @@ async def test_without_the_tier_of_the_keys_nothing_is_stored_nor_lost(
         assert (await cache.tenant("acme").get("doc", "1")).value in (MARKER, None)
         assert await cache.tenant("acme").set("doc", "1", MARKER)
     assert MARKER not in caplog.text
+
+
+async def test_what_cannot_be_opened_just_now_is_not_replaced(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else of two who add a value both would have stored theirs."""
+    first, second = make(), make()
+    assert await first.tenant("acme").add("doc", "1", "first")
+    assert not await second.tenant("acme").get("other", "0")
+
+    async def away(tenant: str) -> bytes | None:
+        raise TierUnavailable("the keys are away")
+
+    monkeypatch.setattr(wrapped_keys(second), "get", away)
+    key = second.tenant("acme").key("doc", "1")
+    for tier in stores(second):
+        if tier.name == "l2":  # which answers with what it has; a database looks when it is filled
+            with pytest.raises(TierUnavailable):
+                await tier.lease([key], [None])
+    with contextlib.suppress(TierUnavailable):
+        assert not await second.tenant("acme").add("doc", "1", "second")
+    monkeypatch.undo()
+    assert (await make().tenant("acme").get("doc", "1")).value == "first"

@@ -204,7 +204,7 @@ class Sealing:
             if isinstance(answer, Found):
                 try:
                     given[at] = answer._replace(entry=await self.open(keys[at], answer.entry))
-                except (CorruptEntry, TierUnavailable):
+                except CorruptEntry:  # (and not what cannot be opened just now)
                     closed.append((at, answer))
         if closed:  # nobody's value: as what was seen, it may be replaced
             again = await ask([keys[at] for at, _ in closed], [answer for _, answer in closed])
