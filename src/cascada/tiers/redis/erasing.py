@@ -25,6 +25,9 @@ NAME: Final = "l2"
 STEP: Final = 300
 """Keys of one step."""
 
+PAUSE: Final = 0.05
+"""Seconds between two steps, at most."""
+
 AOF: Final = (
     "Redis' append-only file holds what was written until it is rewritten: run BGREWRITEAOF"
 )
@@ -100,13 +103,16 @@ class RedisErasing:
             STEP, self._pattern + b"*", self._run_id(), b"%04d" % layout.number, layout.generations,
         ]  # fmt: skip
         cursor: bytes = b"0"
+        now = asyncio.get_running_loop().time
         while True:
+            began = now()
             cursor, entries, size, lists, counters, others = await scripts.KEYS.run(
                 self._link.ask, [layout.epoch], [*his, cursor, *what], _counted(6)
             )
             yield Removed(NAME, entries, lists, counters, 0, others, size)
             if cursor == b"0":
                 return
+            await asyncio.sleep(min(now() - began, PAUSE))  # as long for the others
 
     async def _names(self, his: list[Argument], whom: Whom, ring: bytes) -> AsyncGenerator[Removed]:
         cursor: bytes = b"0"

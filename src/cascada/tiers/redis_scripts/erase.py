@@ -80,16 +80,19 @@ local function length(key)
 end
 
 local function remove_entry(key, text)
-  local legible, v = pcall(head, key)
-  -- A key of another hand may have any text, at which these raise.
-  if not has_key(text, 0) then
-    local known, void = pcall(ended, legible and v, text)
-    if not (known and void) then return end
-  end
-  pcall(uncount, legible and v, text)
-  local at = segments(text)
-  if user ~= '' and #at > 2 then
-    emptied[ARGV[8] .. 'r:' .. at[1] .. ':' .. at[2] .. ':' .. at[#at]] = true
+  -- Of all of a tenant, what counts his entries goes as well.
+  if user ~= '' then
+    local legible, v = pcall(head, key)
+    -- A key of another hand may have any text, at which these raise.
+    if not has_key(text, 0) then
+      local known, void = pcall(ended, legible and v, text)
+      if not (known and void) then return end
+    end
+    pcall(uncount, legible and v, text)
+    local at = segments(text)
+    if #at > 2 then
+      emptied[ARGV[8] .. 'r:' .. at[1] .. ':' .. at[2] .. ':' .. at[#at]] = true
+    end
   end
   went.entries, went.bytes = went.entries + 1, went.bytes + length(key)
   loses(key, 1)
