@@ -265,7 +265,8 @@ class SyncLoop:
         journal. `held`: what was claimed, and is in the journal still."""
         # Kept, so that the lag is seen while the database does not answer.
         self._backlog = await self._journal.backlog()
-        newest = self._backlog.newest
+        # A record that is damaged has no number; then all that has one counts.
+        newest = self._backlog.newest or self._backlog.last
         if not self._backlog.changes:
             return
         try:
@@ -273,14 +274,14 @@ class SyncLoop:
         except SyncFailed as failure:
             tally.failed(failure)
             return
-        batch, written = await self._claimed(held), Batch()
+        batch, written, ahead = await self._claimed(held), Batch(), True
         while batch.changes:
-            more = batch.changes[-1].number < newest
+            more, since = batch.changes[-1].number < newest, self._clock.monotonic()
             # To the end, all of them: what one raises leaves none behind that nobody waits for.
-            answers, ahead, settled = await asyncio.gather(
+            answers, following, settled = await asyncio.gather(
                 self._target.write(batch.sound, batch.since),
                 # Before the next: it is read while the journal's thread ends the last one.
-                self._claimed(held) if more else _nothing(),
+                self._claimed(held) if more and ahead else _nothing(),
                 self._settle(written, tally, held, began),
                 return_exceptions=True,
             )
@@ -288,7 +289,12 @@ class SyncLoop:
             _sound(settled)
             if any(each.cause in _AWAY for each in written.failures):
                 break
-            batch = _sound(ahead)
+            batch = _sound(following)
+            if more and not ahead:
+                await self._settle(written, tally, held, began)
+                batch, written = await self._claimed(held), Batch()
+            # Where it is slow, the claim of a batch that waits would end: all of it came again.
+            ahead = self._clock.monotonic() - since < CLAIM / 3
         await self._settle(written, tally, held, began)
 
     async def _forget(self) -> None:

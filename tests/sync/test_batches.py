@@ -1,0 +1,70 @@
+"""Batches that are claimed ahead: each change is written once, also where that takes long."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cascada import Cache, CacheService, Context, Limits
+from cascada.service.sync import loop
+from cascada.service.sync.records import Record
+from cascada.service.sync.target import Target
+from cascada.testing import ManualClock
+from tests.servers.redis import RedisServer
+
+LIMITS = Limits(op_timeout=10)
+
+
+async def set_some(service: CacheService, count: int) -> None:
+    for n in range(count):
+        assert await service.set(f"k{n:02}", n, fetched=False)
+
+
+async def test_a_database_that_is_slower_than_a_claim_gets_each_change_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "AT_ONCE", 10)
+    clock, write = ManualClock(time.time()), Target.write
+    begins: list[str] = []
+
+    async def slow(self: Target, records: Sequence[Record], *rest: Any) -> Any:
+        begins.append(records[0].key)
+        answers = await write(self, records, *rest)
+        clock.advance(loop.CLAIM + 1)
+        return answers
+
+    monkeypatch.setattr(Target, "write", slow)
+    url = f"sqlite:///{tmp_path / 'app.db'}"
+    database = str(tmp_path / "cache.db")
+    async with Cache(database=database, limits=LIMITS, clock=clock) as cache:
+        service = CacheService(cache=cache, database=url)
+        await set_some(service, 50)
+        report = await service.sync_now()
+    # The second was claimed before it was known how slow it is.
+    assert begins == ["k00", "k10", "k20", "k30", "k40"]
+    assert (report.written, report.known, report.waiting) == (50, 0, 0)
+
+
+async def test_a_newest_change_that_is_damaged_keeps_no_other_back(
+    redis_server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "AT_ONCE", 10)
+    redis_server.flush()
+    url = f"sqlite:///{tmp_path / 'app.db'}"
+    async with Cache(redis=redis_server.url, limits=LIMITS) as cache:
+        service = CacheService(cache=cache, database=url)
+        with Context(tenant_id="acme"):
+            await set_some(service, 35)
+        (records,) = [key for key in redis_server.say("KEYS", "*jr:*").split() if b"jr:" in key]
+        (newest,) = [
+            key
+            for key in redis_server.say("HKEYS", records.decode()).split()
+            if key.endswith(b"k34")
+        ]
+        assert redis_server.say("HSET", records.decode(), newest.decode(), "?") == b":0\r\n"
+        report = await service.sync_now()
+    assert (report.written, report.set_aside, report.waiting) == (34, 1, 0)
