@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -212,6 +214,25 @@ async def test_a_table_that_is_not_there_holds_up_no_other(make: Make, database:
     await service.set("y", 1)
     report = await service.sync_now()
     assert (report.written, report.errors, report.waiting) == (1, {"schema": 1}, 1)
+
+
+@pytest.mark.parametrize(
+    ("other", "warned"),
+    [({}, 1), ({"mappings": [Mapping("x:", "a", ["name"])]}, 0), ({"name": "other"}, 0)],
+)
+async def test_services_of_one_name_that_write_to_different_tables_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, other: dict[str, Any], warned: int
+) -> None:
+    async with Cache(database=str(tmp_path / "cache.db"), namespace="test") as cache:
+        url = f"sqlite:///{tmp_path / 'app.db'}"
+        mapped = Mapping("x:", "a", ["name"])
+        first = CacheService(cache=cache, database=url, mappings=[mapped])
+        second = CacheService(cache=cache, database=url, **other)
+        with Context(tenant_id="acme"):
+            for service in (first, second, first, second):
+                await service.set("y", 1)
+    said = [each for each in caplog.messages if "give each a name= of its own" in each]
+    assert len(said) == warned
 
 
 async def test_in_memory_alone_nothing_is_promised() -> None:

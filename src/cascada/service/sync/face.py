@@ -7,11 +7,12 @@ was called.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary
 
 from cascada.api.urls import SYNCED
 from cascada.engine.engine import Engine
@@ -44,7 +45,20 @@ _NO_DATABASE: Final = (
     "postgresql://user@host/name"
 )
 
-_loops: Final[WeakKeyDictionary[Engine, WeakSet[SyncLoop]]] = WeakKeyDictionary()
+_OF_ONE_NAME: Final = (
+    "services called %s write to different databases or tables, but share one journal: what one "
+    "has set may be written where another writes; give each a name= of its own, or all the same "
+    "database and mappings"
+)
+
+logger = logging.getLogger("cascada")
+
+WritesTo = tuple[object, frozenset[str]]
+"""A database, and what says which tables."""
+
+_loops: Final[WeakKeyDictionary[Engine, WeakKeyDictionary[SyncLoop, WritesTo]]] = (
+    WeakKeyDictionary()
+)
 
 
 def loops_of(engine: Engine) -> Iterator[SyncLoop]:
@@ -120,8 +134,9 @@ class Syncing:
             journal = engine.journal(self._data_type)
             if journal is None:
                 raise Misuse("no tier of this cache keeps a journal; give it a `database`")
+            place = self._place(engine)
             target = Target(
-                self._place(engine),
+                place,
                 namespace=engine.options.namespace,
                 service=self._name,
                 mappings=self._mappings,
@@ -137,10 +152,17 @@ class Syncing:
                 on_progress=self._on_progress,
                 on_end=self._on_end,
             )
-            _loops.setdefault(engine, WeakSet()).add(made)
+            self._note(engine, made, (place, frozenset(map(repr, self._mappings))))
             self._known = engine, made
         self._wanted = True
         return self._known[1]
+
+    def _note(self, engine: Engine, made: SyncLoop, writes_to: WritesTo) -> None:
+        """Whoever syncs writes what all services of its name have set, by its own mappings."""
+        loops = _loops.setdefault(engine, WeakKeyDictionary())
+        if any(each.service == self._name and to != writes_to for each, to in loops.items()):
+            logger.warning(_OF_ONE_NAME, self._name)
+        loops[made] = writes_to
 
     def _see_that_it_lasts(self, engine: Engine) -> None:
         journals = engine.stack.journals
