@@ -8,12 +8,14 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from cascada import Cache, CacheService, Context, ForgetProgress, Limits
 from cascada.testing.inside import inside
+from cascada.tiers.sqlite.erasing import SqliteErasing
 from tests.forgetting.conftest import MARKER, World, fill, is_whole, set_in_service
 
 KEYS = "a:" + base64.b64encode(b"\1" * 32).decode()
@@ -189,3 +191,27 @@ async def test_what_is_set_while_it_goes_on_harms_nobody(both: World) -> None:
     waiting = {each.key.resource_id for each in await journal.claim(10_000, 60)}
     assert waiting == set(accepted), "what was acknowledged before goes, what came later stays"
     assert both.found() == {}
+
+
+async def test_what_is_set_just_after_all_was_void_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before it is noted up to which number changes go: what the cache has, its journal has."""
+    journaled = SqliteErasing.journaled
+    async with Cache(database=str(tmp_path / "cache.db"), limits=Limits(op_timeout=10)) as cache:
+        service = CacheService(
+            name="notes", cache=cache, database=f"sqlite:///{tmp_path / 'app.db'}"
+        )
+        await set_in_service(service, "a", MARKER, 3)
+
+        async def late(self: SqliteErasing) -> Mapping[str, int]:
+            with Context(tenant_id="a"):
+                assert await service.set("new", 1, fetched=False)
+            return await journaled(self)
+
+        monkeypatch.setattr(SqliteErasing, "journaled", late)
+        report = await cache.forget("a")
+        assert sum(each.changes for each in report.removed) == 3
+        with Context(tenant_id="a"):
+            assert await service.get("new") == 1
+        assert (await service.sync_now()).written == 1

@@ -65,10 +65,11 @@ _TOMBSTONES: Final = (
 )
 _LAST: Final = "SELECT name, number FROM journals WHERE namespace = ?"
 _JOURNAL: Final = "SELECT id FROM journals WHERE namespace = ? AND name = ?"
-_HIS: Final = "EXISTS (SELECT 1 FROM json_each(c.names) n WHERE n.value = ?)"
+_HIS: Final = "EXISTS (SELECT 1 FROM json_each(e.names) n WHERE n.value = ?)"
 _CHANGES: Final = (
-    "SELECT c.rowid, c.size FROM {} c WHERE c.journal = ? AND c.tenant = ? AND c.number <= ?"
-    f" AND {_HIS} LIMIT ?"
+    "SELECT e.rowid, e.size FROM {} e CROSS JOIN tenants t ON t.id = e.tenant"
+    " WHERE e.journal = ? AND e.tenant = ? AND e.number <= ?"
+    f" AND (e.q < t.floor OR {KILLER} IS NOT NULL) AND {_HIS} LIMIT ?"
 )
 _LESS: Final = "UPDATE journals SET changes = changes - ?, bytes = bytes - ? WHERE id = ?"
 _DATA: Final = "namespace = ? AND name >= ? AND name < ?"
