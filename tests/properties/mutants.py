@@ -198,7 +198,7 @@ MUTANTS += [
     Mutant("the floor rises before tombstones go", "SqliteMachine", UPKEEP,
            "    state.floor = max(state.floor, state.sweep)\n"),
     Mutant("nothing is left below a new floor", "SqliteMachine", UPKEEP,
-           "        return True\n    # Nothing is left", "        pass\n    # Nothing is left"),
+           "        return\n    # Nothing is left", "        pass\n    # Nothing is left"),
     Mutant("a restored file voids what it holds", "SqliteMachine", SCHEMA,
            "            renew(connection, clock)\n", "            pass\n"),
     Mutant("expiry at the read", "SqliteMachine", READS, "if now >= entry.expires:", "if False:"),

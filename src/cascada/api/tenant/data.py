@@ -123,6 +123,7 @@ class TenantData(TenantRequests):
         64 bits, and for a type that is `sensitive`: Redis adds it up, so it cannot be encrypted.
         `metadata` goes to the log, at DEBUG, and nowhere else.
         """
+        counter_type = arguments.data_type(counter_type, "counter_type")
         name = counter_text(self.tenant, counter_type, resource_id)
         amount = _int(amount, "amount")
         lasts = arguments.ttl(ttl)
