@@ -68,3 +68,21 @@ async def test_a_newest_change_that_is_damaged_keeps_no_other_back(
         assert redis_server.say("HSET", records.decode(), newest.decode(), "?") == b":0\r\n"
         report = await service.sync_now()
     assert (report.written, report.set_aside, report.waiting) == (34, 1, 0)
+
+
+async def test_what_a_round_that_broke_off_has_claimed_is_free_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "AT_ONCE", 5)
+
+    async def broken(self: Target, *rest: Any) -> Any:
+        raise RuntimeError("broken")
+
+    async with Cache(database=str(tmp_path / "cache.db"), limits=LIMITS) as cache:
+        service = CacheService(cache=cache, database=f"sqlite:///{tmp_path / 'app.db'}")
+        await set_some(service, 20)
+        with monkeypatch.context() as patch:
+            patch.setattr(Target, "write", broken)
+            with pytest.raises(RuntimeError, match="broken"):
+                await service.sync_now()
+        assert (await service.sync_now()).written == 20

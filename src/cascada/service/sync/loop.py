@@ -243,9 +243,11 @@ class SyncLoop:
             await self._write_all(tally, held, began)
         except TierUnavailable as error:
             tally.failed(SyncFailed("connection", f"the journal does not answer: {error}"))
-        with suppress(TierUnavailable):
-            # Held so far: else they would have been the oldest again, and kept all others waiting.
-            await self._journal.release([*held.values()])
+        except Exception:
+            await self._release(held)
+            raise
+        # Held so far: else they would have been the oldest again, and kept all others waiting.
+        await self._release(held)
         await self.look()
         seconds = self._clock.monotonic() - began
         report = tally.report(self.service, seconds, self.waiting, self.lag_seconds)
@@ -259,6 +261,10 @@ class SyncLoop:
             self._on_end(now)
         log(report)
         return report
+
+    async def _release(self, held: dict[int, Change]) -> None:
+        with suppress(TierUnavailable):
+            await self._journal.release([*held.values()])
 
     async def _write_all(self, tally: Tally, held: dict[int, Change], began: float) -> None:
         """While a batch is written, the next is claimed, and the one before it goes from the
