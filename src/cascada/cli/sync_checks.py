@@ -30,7 +30,9 @@ CLOSING: Final = 1.0
 """Seconds that a goodbye to it may take: it may stand still."""
 
 _CHECK: Final = "sync database"
-_RIGHTS: Final = "GRANT USAGE ON SCHEMA cascada, and SELECT, INSERT, UPDATE on its tables, to it"
+_RIGHTS: Final = (
+    "GRANT USAGE ON SCHEMA cascada, and SELECT, INSERT, UPDATE, DELETE on its tables, to it"
+)
 _CURES: Final = {
     "connection": "start the database, or correct its host, port and name",
     "permission": "put its user and password into the URL, and let it write to its tables",
@@ -47,7 +49,7 @@ SELECT pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on',
 """
 _MAY: Final = """
 SELECT has_table_privilege($1, 'SELECT') AND has_table_privilege($1, 'INSERT')
-   AND has_table_privilege($1, 'UPDATE')
+   AND has_table_privilege($1, 'UPDATE') AND has_table_privilege($1, 'DELETE')
 """
 
 
