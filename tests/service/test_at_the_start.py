@@ -185,7 +185,7 @@ async def test_what_fails_on_the_way_still_ends_the_sync(
 
 @pytest.mark.parametrize("wrong", [
     {"warm_on_start": 9}, {"warm_on_start": -1, "loader": len}, {"warm_on_start": True},
-    {"warm_on_start": 5000, "loader": len}, {"warm_on_start": 9, "loader": "load"},
+    {"loader": len}, {"warm_on_start": 5000, "loader": len}, {"warm_on_start": 9, "loader": "load"},
     {"alerts": "errors"}, {"alerts": [0.8]}, {"alerts": None}, {"on_alert": "tell"},
     {"warm_on_start": float("nan"), "loader": len}, {"on_alert": asyncio.sleep},
 ])  # fmt: skip

@@ -51,6 +51,11 @@ class AtStart:
             self.top = arguments.integer(warm_on_start, "warm_on_start", 0, MAX_KEYS)
         if loader is not None:
             arguments.function(loader, "loader", "a function of a key")
+            if warm_on_start is None:
+                raise BadInput(
+                    "loader is given, and nothing calls it: pass warm_on_start=, how many keys it "
+                    "is to load at the start, too; or pass it to warm()"
+                )
         elif self.top:
             raise BadInput(
                 f"warm_on_start is {self.top}, which takes a loader=: a function of a key"
