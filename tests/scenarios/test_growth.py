@@ -39,6 +39,8 @@ BOUNDS = {
     "cascada.engine.reading.snapshots.MAX_SNAPSHOTS": 16,
     "cascada.engine.tasks.singleflight.MAX_COOLING": 16,
     "cascada.telemetry.custom.MAX_SERIES": 32,
+    "cascada.telemetry.restores.MAX_KEYS": 16,
+    "cascada.telemetry.restores.MAX_TYPES": 8,
     "cascada.telemetry.throttle.MAX_KEYS": 16,
     "cascada.tiers.memory.records.MAX_VERSIONS": 16,
     "cascada.tiers.redis.lease_releases.MAX_RELEASED": 16,
