@@ -261,7 +261,8 @@ async def test_a_start_without_redis_is_not_held_up(
         await until(lambda: after.warm_restart.noted == 3)
         assert not after.warm_restart.finished
     await until(lambda: after.warm_restart.finished)
-    assert await in_memory(after, "acme", "1", "2", "3") == ["1", "2", "3"]
+    # Memory itself may have been emptied since, by the feed that Redis' return begins anew.
+    assert after.warm_restart.found == 3
 
 
 async def test_a_list_that_cannot_be_read_is_asked_for_again(
