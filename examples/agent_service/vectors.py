@@ -8,7 +8,11 @@ from __future__ import annotations
 import sys
 from array import array
 from collections.abc import Callable, Sequence
-from functools import cache
+from contextlib import suppress
+
+# Before the first request: an import takes a tenth of a second, for which a loop would stand still.
+with suppress(ImportError):
+    import numpy as np
 
 Products = Callable[[bytes, Sequence[float]], list[float]]
 
@@ -35,7 +39,8 @@ def nearest(
     """
     if not matrix:
         return []
-    scores = [round(score, _DIGITS) for score in (products or _fastest())(matrix, vector)]
+    products = products or (numpy_products if "numpy" in sys.modules else plain_products)
+    scores = [round(score, _DIGITS) for score in products(matrix, vector)]
     best = sorted(range(len(scores)), key=lambda row: (-scores[row], row))[:count]
     return [(row, scores[row]) for row in best]
 
@@ -49,20 +54,9 @@ def plain_products(matrix: bytes, vector: Sequence[float]) -> list[float]:
 
 
 def numpy_products(matrix: bytes, vector: Sequence[float]) -> list[float]:
-    import numpy as np
-
     rows = np.frombuffer(matrix, dtype="<f4").reshape(-1, len(vector))
     products: list[float] = (rows @ np.asarray(vector, dtype="<f4")).tolist()
     return products
-
-
-@cache
-def _fastest() -> Products:
-    try:
-        import numpy  # noqa: F401 - only whether it is there
-    except ImportError:
-        return plain_products
-    return numpy_products
 
 
 def _little_endian(values: array[float]) -> array[float]:
