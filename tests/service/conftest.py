@@ -11,6 +11,7 @@ import pytest
 from cascada import Cache, CacheService, Context, Limits
 from cascada.testing.clock import ManualClock
 from tests.servers.redis import RedisServer
+from tests.service.restarts import MakeCache
 
 MakeService = Callable[..., CacheService]
 
@@ -54,3 +55,20 @@ async def make_service(
     yield make
     for cache in made:
         await cache.aclose()
+
+
+@pytest.fixture
+async def make_cache(tmp_path: Path, redis_server: RedisServer) -> AsyncIterator[MakeCache]:
+    """Caches over one Redis and one database, as one process after the other has them."""
+    redis_server.flush()
+    made: list[Cache] = []
+
+    def make(warm: int | None = 10_000, **given: Any) -> Cache:
+        limits = {"op_timeout": 10, "warm_restart": warm, **given.pop("limits", {})}
+        where = {"redis": redis_server.url, "database": str(tmp_path / "c.db"), **given}
+        made.append(Cache(**where, limits=Limits(**limits)))
+        return made[-1]
+
+    yield make
+    for each in made:
+        await each.aclose()

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
 from itertools import accumulate
 from pathlib import Path
 from random import Random
@@ -16,38 +13,13 @@ import msgspec
 import pytest
 
 from cascada import BadInput, Cache, CacheService, Context, Limits, Policy
+from cascada.codecs.values import ValueCodec
 from cascada.engine import warm_restart
-from cascada.engine.usage import Usage
+from cascada.model.entry import UNSET
 from cascada.testing.inside import inside
-from tests.scenarios.row import until
-from tests.servers.redis import RedisServer
+from tests.service.restarts import MakeCache, hit, in_memory, started
 
-MakeCache = Callable[..., Cache]
 KEYS = 1000
-
-
-@pytest.fixture
-async def make_cache(tmp_path: Path, redis_server: RedisServer) -> AsyncIterator[MakeCache]:
-    """Caches over one Redis and one database, as one process after the other has them."""
-    redis_server.flush()
-    made: list[Cache] = []
-
-    def make(warm: int | None = 10_000, **given: Any) -> Cache:
-        limits = {"op_timeout": 10, "warm_restart": warm, **given.pop("limits", {})}
-        where = {"redis": redis_server.url, "database": str(tmp_path / "c.db"), **given}
-        made.append(Cache(**where, limits=Limits(**limits)))
-        return made[-1]
-
-    yield make
-    for each in made:
-        await each.aclose()
-
-
-async def started(cache: Cache) -> Cache:
-    """It has read what was noted."""
-    await cache.tenant("acme").get("nothing", "0")
-    await until(lambda: cache.warm_restart.finished)
-    return cache
 
 
 class Rows:
@@ -70,9 +42,9 @@ class Rows:
         for first in range(0, reads, 50):
             ids = list(dict.fromkeys(drawn[first : first + 50]))
             hits = await cache.tenant("acme").load_many("row", ids, self.load)
-            for each, hit in zip(ids, hits, strict=True):
-                assert hit.value == self.rows[each], "an old value"
-                tiers[hit.tier if hit else None] += 1
+            for each, found in zip(ids, hits, strict=True):
+                assert found.value == self.rows[each], "an old value"
+                tiers[found.tier if found else None] += 1
         return tiers["l1"] / tiers.total()
 
 
@@ -104,18 +76,6 @@ async def test_a_restart_has_its_hit_ratio_again_and_nothing_old(make_cache: Mak
     assert await rows.read(cold, 1000) < 0.9 * ratio
 
 
-async def hit(cache: Cache, tenant: str, *ids: str, data_type: str = "row") -> None:
-    handle = (await started(cache)).tenant(tenant)
-    await handle.set_many(data_type, {each: f"of {each}" for each in ids})
-    for _ in range(2):
-        assert all(await handle.get_many(data_type, ids))
-
-
-async def in_memory(cache: Cache, tenant: str, *ids: str) -> list[str]:
-    await cache.tenant(tenant).get("nothing", "0")  # memory is up to date
-    return [each for each in ids if cache.tenant(tenant).peek("row", each) is not None]
-
-
 async def test_keys_come_back_as_they_are(make_cache: MakeCache) -> None:
     odd = ["ä/ö", "100%", "a:b", "*", "{x}", "\x07", "1"]
     before = make_cache()
@@ -128,111 +88,6 @@ async def test_keys_come_back_as_they_are(make_cache: MakeCache) -> None:
     assert await in_memory(after, "a:cme", *odd) == odd
     assert after.tenant("a:cme", agent="x:1").peek("row", "of agent") is not None
     assert after.warm_restart.noted == len(odd) + 1
-
-
-async def test_long_keys_are_not_noted(make_cache: MakeCache) -> None:
-    before = make_cache()
-    await hit(before, "acme", "k" * 1000)
-    await before.aclose()
-    assert (await started(make_cache())).warm_restart.noted == 0
-
-
-async def test_what_was_hit_goes_before_what_was_not(
-    make_cache: MakeCache, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(warm_restart, "FIRST", 1000)  # it notes at its end, and not before the hits
-    before = await started(make_cache(3))
-    for number in range(20):
-        await before.tenant("acme").set("row", str(number), number)
-    for each in ("7", "12", "19"):
-        while (await before.tenant("acme").get("row", each)).tier != "l1":
-            pass  # memory had to ask whether it is up to date
-    await before.aclose()
-    after = await started(make_cache(3))
-    assert await in_memory(after, "acme", *map(str, range(20))) == ["7", "12", "19"]
-
-
-async def test_what_is_in_memory_no_more_leaves_the_list(
-    make_cache: MakeCache, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(warm_restart, "FIRST", 0.005)
-    monkeypatch.setattr(warm_restart, "EACH", 0.005)
-    cache = await started(make_cache())
-    store = inside(cache).engine.restart.store
-    assert store is not None
-
-    async def noted() -> list[str]:
-        found = await Usage(warm_restart.LIST).most_of_all(store, 99)
-        return sorted(key for _, key in found)
-
-    async def becomes(wanted: list[str]) -> None:
-        for _ in range(1000):
-            if await noted() == wanted:
-                return
-            await asyncio.sleep(0.005)
-        raise AssertionError(await noted())
-
-    await hit(cache, "acme", "1", "2")
-    await becomes(["row:1", "row:2"])
-    await cache.tenant("acme").invalidate("row", "1")
-    await becomes(["row:2"])
-
-
-async def test_a_large_tenant_keeps_no_small_one_out(make_cache: MakeCache) -> None:
-    before = make_cache(10)
-    await hit(before, "large", *map(str, range(100)))
-    await hit(before, "small", "1", "2")
-    await before.aclose()
-    after = await started(make_cache(10))
-    assert after.warm_restart.noted == 10
-    assert await in_memory(after, "small", "1", "2") == ["1", "2"]
-
-
-async def test_a_tenant_can_be_forgotten(make_cache: MakeCache) -> None:
-    before = make_cache()
-    await hit(before, "acme", "secret")
-    await hit(before, "umbrella", "1")
-    await before.aclose()
-    off = make_cache(None)
-    assert (await off.forget("acme")).complete
-    await off.aclose()
-    after = await started(make_cache())
-    assert after.warm_restart.noted == 1
-    assert await in_memory(after, "umbrella", "1") == ["1"]
-
-
-async def test_what_another_hand_has_written_is_passed_over(
-    make_cache: MakeCache, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO, "cascada")
-    before = make_cache()
-    await hit(before, "acme", "1")
-    store = inside(before).engine.restart.store
-    assert store is not None
-    odd = [("", "row:1", 9), ("acme", "", 9), ("acme", "::", 9), ("acme", "row:%ZZ", -9),
-           ("acme", "row:agent:x", 9), ("acme", "x:y:z:1", 9)]  # fmt: skip
-    for item in (b"", b"\xc1", b"\x00" * 2**17, msgspec.msgpack.encode(odd)):
-        await store.push(warm_restart.LIST, item, left=False)
-    await before.aclose()
-    after = await started(make_cache())
-    assert await in_memory(after, "acme", "1") == ["1"]
-    assert not [each for each in caplog.records if each.levelno > logging.INFO]
-    assert "keys that were hot before, 1 are in memory again" in caplog.text
-
-
-async def test_a_long_list_is_read_as_far_as_it_is_wanted(make_cache: MakeCache) -> None:
-    before = make_cache(None)
-    await hit(before, "acme", *map(str, range(50)))
-    store = inside(before).engine.restart.store
-    assert store is not None
-    long = Usage(warm_restart.LIST, 40_000, 9)
-    for first in range(5):
-        part = {("acme", f"row:{number}"): 1 for number in range(first, 200_000, 5)}
-        await long.add(store, {**part, ("acme", f"row:{first}"): 9})
-    await before.aclose()
-    after = await started(make_cache(100))
-    assert after.warm_restart.noted == after.warm_restart.read == 100
-    assert await in_memory(after, "acme", *"01234") == [*"01234"]
 
 
 async def test_memory_takes_no_more_than_it_has_room_for(make_cache: MakeCache) -> None:
@@ -250,101 +105,45 @@ async def test_memory_takes_no_more_than_it_has_room_for(make_cache: MakeCache) 
     assert progress.finished
 
 
-async def test_a_start_without_redis_is_not_held_up(
-    make_cache: MakeCache, server: RedisServer, monkeypatch: pytest.MonkeyPatch
+class Row(msgspec.Struct):
+    name: str
+
+
+@pytest.mark.parametrize("shared", [False, True])
+async def test_nothing_is_decoded_that_memory_does_not_keep_so(
+    make_cache: MakeCache, monkeypatch: pytest.MonkeyPatch, shared: bool
 ) -> None:
-    """What is noted lies in the database, and is read again when Redis is back, though empty."""
-    monkeypatch.setattr(warm_restart, "AGAIN", 0.01)
-    before = make_cache(redis=server.url)
-    await hit(before, "acme", "1", "2", "3")
+    """It would take most of the time, and for a large value stop the event loop."""
+    policies = {"row": Policy(shared=shared, type=Row)}
+    before = await started(make_cache(policies=policies))
+    await before.tenant("acme").set("row", "1", Row("Ana"))
+    assert await before.tenant("acme").get("row", "1")
     await before.aclose()
-    with server.down():
-        after = make_cache(redis=server.url, limits={"op_timeout": 0.5})
-        assert await after.tenant("acme").get("row", "1")
-        await until(lambda: after.warm_restart.noted == 3)
-        assert not after.warm_restart.finished
-    await until(lambda: after.warm_restart.finished)
-    assert after.warm_restart.found == 3  # the feed that begins anew may empty memory after that
+    decoded = list[bytes]()
+    decode = ValueCodec.decode
+
+    def counted(codec: ValueCodec, data: bytes, *args: Any, **named: Any) -> Any:
+        decoded.append(data)
+        return decode(codec, data, *args, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ValueCodec, "decode", counted)
+        after = await started(make_cache(policies=policies))
+    assert len(decoded) == shared
+    (record,) = inside(after).engine.stack.memory.records
+    assert (record.value is not UNSET) is shared
+    assert (await after.tenant("acme").get("row", "1")).value == Row("Ana")
 
 
-async def test_a_list_that_cannot_be_read_is_asked_for_again(
-    make_cache: MakeCache, server: RedisServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In Redis alone, which is away at the start."""
-    monkeypatch.setattr(warm_restart, "AGAIN", 0.02)
-    before = make_cache(redis=server.url, database=None)
+async def test_what_does_not_decode_any_more_is_a_miss(make_cache: MakeCache) -> None:
+    """It comes to memory, and is found out there as it would be below."""
+    before = make_cache()
     await hit(before, "acme", "1")
     await before.aclose()
-    server.signal(signal.SIGSTOP)
-    after = make_cache(redis=server.url, database=None, limits={"op_timeout": 0.2})
-    assert await after.tenant("acme").get("row", "2") is not None
-    assert after.warm_restart == (0, 0, 0, 0.0, False)
-    server.signal(signal.SIGCONT)
-    await until(lambda: after.warm_restart.finished)
-    assert after.warm_restart.noted == 1
-
-
-async def test_two_that_start_at_once(make_cache: MakeCache) -> None:
-    before = make_cache()
-    await hit(before, "acme", *map(str, range(200)))
-    await before.aclose()
-    pair = await asyncio.gather(*(started(make_cache()) for _ in range(2)))
-    assert [each.warm_restart.found for each in pair] == [200, 200]
-
-
-async def test_who_closes_meanwhile_leaves_what_is_noted(
-    make_cache: MakeCache, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """And no task, nor a list of the few keys that it has read so far."""
-    before = make_cache()
-    await hit(before, "acme", *map(str, range(100)))
-    await before.aclose()
-    read, met = warm_restart.Lookup.run, asyncio.Event()
-
-    async def hanging(lookup: warm_restart.Lookup) -> Any:
-        if after.warm_restart.read > 5:
-            met.set()
-            await asyncio.Event().wait()
-        return await read(lookup)
-
-    after = make_cache()
-    with monkeypatch.context() as patched:
-        patched.setattr(warm_restart.Lookup, "run", hanging)
-        handle = after.tenant("acme")
-        await inside(after).engine.life.ready()
-        await asyncio.wait_for(met.wait(), 10)
-        assert 5 < after.warm_restart.read < 100
-        assert not after.warm_restart.finished
-        assert handle.peek("row", "99") is None
-        await after.aclose()
-    last = await started(make_cache())
-    assert last.warm_restart.found == 100
-
-
-async def test_it_is_noted_again_and_again(
-    make_cache: MakeCache, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Who is killed has noted most of it; and the list stays short."""
-    monkeypatch.setattr(warm_restart, "FIRST", 0.02)
-    monkeypatch.setattr(warm_restart, "EACH", 0.02)
-    monkeypatch.setattr(warm_restart, "HERE", 0)  # by a thread, as of many
-    cache = await started(make_cache())
-    store = inside(cache).engine.restart.store
-    assert store is not None
-    seen: set[int] = set()
-
-    async def goes_on() -> bool:
-        await hit(cache, "acme", "1", "2")
-        seen.add(await store.length(warm_restart.LIST))
-        return len(seen) >= 4
-
-    for _ in range(500):
-        if await goes_on():
-            break
-        await asyncio.sleep(0.01)
-    assert max(seen) <= warm_restart.MOST_ITEMS + 1
-    other = await started(make_cache())
-    assert other.warm_restart.found == 2, "though the first one has not ended"
+    after = await started(make_cache(policies={"row": Policy(type=Row)}))
+    assert after.warm_restart.found == 1
+    row = await after.tenant("acme").load("row", "1", lambda: Row("Ana"))
+    assert (row.value, row.tier) == (Row("Ana"), "source")
 
 
 @pytest.mark.parametrize("how", [

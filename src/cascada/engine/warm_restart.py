@@ -6,7 +6,12 @@ time come first, and what is in memory no more soon leaves the list. No value is
 the keys of that list are looked up as a `get` does, tier by tier, behind the leases of memory
 (`docs/protocol.md` rules 13 and 41): what was invalidated or has ended meanwhile is simply not
 there. No loader runs, and nobody waits for it: it is a task of the engine's, which ends with it,
-one lookup of some bytes at a time.
+one lookup of some bytes at a time. What is read is not decoded: memory keeps bytes.
+
+While Redis is away memory takes nothing, so the task waits for it, however long that is; and until
+its feed has heard of the numbers there: those of a server that has just begun are made by who
+connects, and who hears of new ones forgets all. Where memory is emptied all the same, because Redis
+was away once more, what is noted is read again, in the place of the next noting.
 
 It must never note anything before it has read what is noted: a process that is killed again and
 again while it starts would leave the list worse each time.
@@ -47,6 +52,9 @@ AGAIN: Final = 1.0
 SOON: Final = 0.05
 """Seconds after which it is looked again whether memory is up to date."""
 
+NUMBERED: Final = 40
+"""Looks whether there are numbers by now; then it goes on without, and makes them itself."""
+
 AT_ONCE: Final = 64
 BYTES_AT_ONCE: Final = 2**20
 """Keys of one lookup, and the bytes that their values have by what those before them had."""
@@ -62,7 +70,7 @@ class WarmRestart(NamedTuple):
 
     noted: how many they are. read: how many of them have been looked up. found: how many of those
     came to memory. seconds: since the list was asked for. finished: nothing more is read, as also
-    where there is no warm restart.
+    where there is no warm restart. It begins anew where memory was emptied, since Redis was away.
     """
 
     noted: int = 0
@@ -95,6 +103,7 @@ class Restart:
         if self.is_on:
             self.progress = WarmRestart()
             self._noted_at = -math.inf
+            self._numbering = self._stack.memory.names.numbering
             background = self._stack.background
             Context().run(background.keep_running, self._run, "warm restart")
             background.at_last(self._at_last, "warm restart")
@@ -106,7 +115,10 @@ class Restart:
         pause = FIRST
         while True:
             await asyncio.sleep(pause)
-            await self._note()
+            if self.progress.noted and self._is_emptied:
+                await self._bring()  # instead: what has come since is not what was hot
+            else:
+                await self._note()
             pause = min(2 * pause, EACH)
 
     async def _at_last(self) -> None:
@@ -133,15 +145,21 @@ class Restart:
     async def _bring(self) -> None:
         timer = self._stack.timer
         began = timer()
+        self.progress = WarmRestart()
+        self._numbering = self._stack.memory.names.numbering
         noted = await self._noted()
         progress = self.progress = WarmRestart(noted=len(noted))
-        at_once = 1
+        at_once, patience = 1, NUMBERED
         while progress.read < progress.noted and at_once:
             batch, size = noted[progress.read : progress.read + at_once], self._size
             errors = self._errors
-            if not self._is_heard:
+            is_numbered = self._stack.memory.freshness.is_numbered
+            if not self._is_heard or (patience and not is_numbered):
+                patience -= self._is_heard
                 await asyncio.sleep(SOON)  # what came now would have to go when it is
                 continue
+            if not progress.read:
+                self._numbering = self._stack.memory.names.numbering
             found = await self._read(batch)
             if self._errors > errors or not self._stack.lower[0].available:
                 await asyncio.sleep(AGAIN)  # memory takes nothing where nobody numbers it
@@ -183,6 +201,11 @@ class Restart:
         return now < freshness.until or freshness.extend(now)
 
     @property
+    def _is_emptied(self) -> bool:
+        """Whether memory has forgotten all since it was last filled from the list."""
+        return self._numbering is not self._stack.memory.names.numbering
+
+    @property
     def _errors(self) -> int:
         return self._stack.trace.tier_errors[self._stack.authority.name]
 
@@ -199,7 +222,7 @@ class Restart:
                 by_type.setdefault(key.data_type, []).append(Request(kind, (key,)))
         found = 0
         for requests in by_type.values():
-            await Lookup(stack, requests).run()
+            await Lookup(stack, requests, for_memory=True).run()
             found += sum(stack.memory.records.get(each.key) is not None for each in requests)
         return found
 

@@ -16,6 +16,11 @@ class Freshness(Protocol):
 
     until: float
 
+    @property
+    def is_numbered(self) -> bool:
+        """Whether the numbers by which memory is kept are known; all is forgotten once they are."""
+        ...
+
     def extend(self, now: float) -> bool:
         """Look for news without waiting; True if memory may be trusted at `now`."""
         ...
@@ -27,6 +32,8 @@ class Freshness(Protocol):
 
 class AlwaysFresh:
     """Memory is the only tier: there is nobody else to hear from."""
+
+    is_numbered = True
 
     def __init__(self) -> None:
         self.until = math.inf

@@ -70,6 +70,10 @@ class PolledFeed:
         self._on_error = on_error
         self._position: int | None = None
 
+    @property
+    def is_numbered(self) -> bool:
+        return self._position is not None
+
     def extend(self, now: float) -> bool:
         """Nothing can be heard without waiting, so that lapsed trust stays lapsed."""
         return False

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
+from typing import Any
 
 from cascada.engine import decide, placement
 from cascada.engine.decide import Choice, Verdict
@@ -28,6 +29,7 @@ from cascada.engine.reading.fast_path import Answers, SharedRead
 from cascada.engine.reading.item import Item
 from cascada.engine.request import Answer, Request
 from cascada.engine.stack import Stack
+from cascada.model.entry import UNSET
 from cascada.model.errors import CorruptEntry, TierUnavailable
 from cascada.tiers.contract import NEVER, Found, Missing, Tier, Why
 
@@ -38,6 +40,8 @@ class Lookup:
     `loading`: what is not found will be loaded, so that leases are taken in every tier, and what is
     due or stale is no end. `at_once`: all answers are of one moment, that is of one tier: what
     memory has is none, and what the tiers below it have is none as long as one of them lacks a key.
+    `for_memory`: what is found fills memory, and is given to nobody, so that it is decoded only
+    where memory keeps values.
     """
 
     def __init__(
@@ -47,6 +51,7 @@ class Lookup:
         *,
         loading: bool = False,
         at_once: bool = False,
+        for_memory: bool = False,
     ) -> None:
         self.stack = stack
         self.items = list(map(Item, requests))
@@ -54,6 +59,7 @@ class Lookup:
         self.lower = stack.lower_of(requests[0]) if requests else stack.lower
         self._loading = loading
         self._at_once = at_once
+        self._for_memory = for_memory
         # The load that it is a part of, and so the tiers whose values it may not be given: what it
         # has looked at there, it has not.
         self.context = sources.current(stack)
@@ -261,8 +267,10 @@ class Lookup:
         while (choice := choose(stack, request, seen, hot=hot)).at is not None:
             found, key = seen[choice.at], request.candidates[choice.at]
             assert isinstance(found, Found)
+            value: Any = UNSET
             try:
-                value = stack.decode(found.entry, request.kind, request.want)
+                if not self._for_memory or request.kind.policy.shared:
+                    value = stack.decode(found.entry, request.kind, request.want)
             except CorruptEntry as error:
                 stack.trace.corrupt(request.kind, key, tier.name, str(error))
                 seen = list(seen)

@@ -74,6 +74,7 @@ class PushFeed:
         lease: float = L1_LEASE,
     ) -> None:
         self.until = -math.inf
+        self.is_numbered = False
         self._publisher = publisher
         self._releases = publisher.hearing
         self._layout = publisher.layout
@@ -176,6 +177,10 @@ class PushFeed:
 
     def _trust(self, sent: float, epoch: Epoch | None) -> None:
         """Memory is good for one lease after `sent`, when `e` was asked for."""
+        # Of another process of the server, or an older layout, it is replaced by the next write.
+        self.is_numbered = epoch is not None and (
+            epoch.run_id == self._server and epoch.layout == self._layout.number
+        )
         if self._deaf or (epoch is not None and epoch.layout > self._layout.number):
             self.until = self._trusted_until = -math.inf
             return
