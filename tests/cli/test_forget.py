@@ -133,6 +133,23 @@ async def test_keys_are_rotated_and_it_says_which_may_go(
     assert await left(tmp_path, "acme", encryption_keys=key(2), encrypt="all") == [True, True]
 
 
+async def test_a_key_that_does_not_open_is_named_and_the_others_are_rotated(
+    typed: Typed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = str(tmp_path / "cache.db")
+    for tenant, number in (("lost", 3), ("sound", 1)):
+        async with Cache(database=path, encryption_keys=key(number), encrypt="all") as cache:
+            await cache.tenant(tenant).set("doc", "1", tenant)
+    monkeypatch.setenv("CACHE_ENCRYPTION_KEYS", f"{key(2)},{key(1)}")
+    monkeypatch.setenv("CASCADA_ENCRYPT", "all")
+    status, out, err = in_a_thread(lambda: typed("keys", "rotate"))
+    assert (status, out) == (2, "")
+    assert "the keys of 1 of 2 tenants do not open" in err
+    assert "of 'lost': " in err
+    async with Cache(database=path, encryption_keys=key(2), encrypt="all") as cache:
+        assert await cache.tenant("sound").get("doc", "1")
+
+
 async def test_an_observer_of_a_rotation_keeps_nobody_from_it(tmp_path: Path) -> None:
     await stored(tmp_path, encryption_keys=key(1), encrypt="all")
     seen: list[tuple[int, int]] = []

@@ -25,6 +25,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
+from unittest.mock import patch
 
 from cascada import Cache, Limits
 from examples.agent_service import terminal, world
@@ -184,11 +185,10 @@ class Stretches:
             self.longest = max(self.longest, took)
 
         gc.callbacks.append(self._collect)
-        asyncio.Handle._run = run  # type: ignore[method-assign]
         try:
-            yield
+            with patch.object(asyncio.Handle, "_run", run):
+                yield
         finally:
-            asyncio.Handle._run = plain  # type: ignore[method-assign]
             gc.callbacks.remove(self._collect)
 
 

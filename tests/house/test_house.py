@@ -175,6 +175,7 @@ OWN_PRIVATES = {
     "tests/chaos/mutants_redis.py": "as above",
     "tests/chaos/mutants_sqlite.py": "as above",
     "tests/chaos/mutants_synced.py": "as above",
+    "tests/examples/restart.py": "asyncio has no public way to time what a loop runs",
     "tests/examples/serving.py": "uvicorn has no public way to serve on a loop that runs",
     "tests/examples/test_isolation.py": "the example's own engine, to see its statements",
     "tests/examples/test_writes.py": "the example's own engine, to see its commits",

@@ -13,6 +13,7 @@ import pytest
 
 from cascada import Cache, Policy
 from cascada.codecs.envelope import digest_of
+from cascada.engine import rotation
 from cascada.model.entry import Codec, Entry
 from cascada.model.errors import BadInput, CorruptEntry
 from cascada.testing.inside import inside
@@ -307,6 +308,40 @@ async def test_rotation_wraps_anew_and_misses_nothing(make: Make) -> None:
     only = make(encryption_keys=f"b:{key_of(2)}")
     assert (await only.tenant("acme").get("doc", "1")).value == MARKER
     assert not await make().tenant("acme").get("doc", "1"), "the old key alone opens nothing"
+
+
+async def test_a_key_that_does_not_open_keeps_no_other_from_rotation(make: Make) -> None:
+    """One is wrapped by a key that is lost, one by another than bears that name now."""
+    third = f"c:{key_of(3)}"
+    await make(encryption_keys=third).tenant("a lost").set("doc", "1", MARKER)
+    await make(encryption_keys=f"b:{key_of(3)}").tenant("b other").set("doc", "1", MARKER)
+    for tenant in ("acme", "z"):
+        await make().tenant(tenant).set("doc", "1", MARKER)
+    both, seen = make(encryption_keys=f"b:{key_of(2)},{KEYS}"), list[tuple[int, int]]()
+    for _ in range(2):
+        with pytest.raises(CorruptEntry) as caught:
+            await both.rotate_keys(on_progress=lambda *progress: seen.append(progress))
+        said = str(caught.value)
+        assert said.startswith("the keys of 2 of 4 tenants do not open")
+        assert "all others are under b now" in said
+        assert "of 'a lost': a tenant's key is wrapped by 'c'" in said
+        assert "of 'b other': a tenant's key does not open" in said
+        assert not any(key_of(number) in said for number in range(4))
+    assert seen == [(done, 4) for done in (1, 2, 3, 4)] * 2
+    only = make(encryption_keys=f"b:{key_of(2)}")
+    for tenant in ("acme", "z"):
+        assert (await only.tenant(tenant).get("doc", "1")).value == MARKER
+    assert (await make(encryption_keys=third).tenant("a lost").get("doc", "1")).value == MARKER
+    await make(encryption_keys=f"b:{key_of(2)},{third}").forget("b other")
+    assert await make(encryption_keys=f"b:{key_of(2)},{third}").rotate_keys() == 1
+
+
+async def test_an_error_names_so_many_tenants(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rotation, "SHOWN", 2)
+    for number in range(4):
+        await make().tenant(f"t{number}").set("doc", "1", MARKER)
+    with pytest.raises(CorruptEntry, match="of 't0', 't1' and 2 more: a tenant's key is wrapped"):
+        await make(encryption_keys=f"b:{key_of(2)}").rotate_keys()
 
 
 async def test_without_keys_there_is_nothing_to_rotate() -> None:

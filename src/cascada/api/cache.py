@@ -268,8 +268,9 @@ class Cache:
         another one, which may then be left out. What they have sealed stays as it is. on_progress:
         a plain function, told after each tenant how many are done, and how many there are.
 
-        CorruptEntry if one is wrapped by a key that is not among them, TierUnavailable if the
-        lowest tier does not answer: what was done before that stays done.
+        CorruptEntry if some do not open (they are wrapped by a key that is not among them, say),
+        which names their tenants, after all others are done. TierUnavailable if the lowest tier
+        does not answer: what was done before that stays done.
         """
         from cascada.engine.rotation import Rotation  # hardly any process ever does this
 

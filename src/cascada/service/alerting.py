@@ -28,6 +28,7 @@ from cascada.service.alerts import (
     Window,
     rules_given,
 )
+from cascada.service.one_task import OneTask
 from cascada.service.starting import AtStart
 from cascada.service.sync.face import Syncing
 from cascada.service.sync.report import said
@@ -38,7 +39,7 @@ NOTHING: Final = Usage(0, 0, 0, 0)
 logger = logging.getLogger("cascada")
 
 
-class Watch:
+class Watch(OneTask):
     """The rules of one service on one engine, and their alerts."""
 
     def __init__(
@@ -60,7 +61,6 @@ class Watch:
         self._on_alert = on_alert
         self._every = every
         self._window = Window()
-        self._task: asyncio.Task[None] | None = None
         self._is_over = False
 
     @when_ready
@@ -70,13 +70,7 @@ class Watch:
 
     async def end(self) -> None:
         self._is_over = True
-        if self._task is not None and not self._task.done():
-            await self._end(self._task)
-
-    @when_ready
-    async def _end(self, task: asyncio.Task[None]) -> None:
-        task.cancel()
-        await asyncio.wait([task])
+        await super().end()
 
     @when_ready
     async def look(self) -> list[Alert]:

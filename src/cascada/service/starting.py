@@ -20,6 +20,7 @@ from cascada.engine.home.ready import when_ready
 from cascada.model.door import arguments
 from cascada.model.errors import BadInput, CacheClosed, TierUnavailable
 from cascada.service.alerts import Alert, AlertRule, rules_given
+from cascada.service.one_task import OneTask
 from cascada.service.sharing import Shared
 from cascada.service.warming import WarmReport
 from cascada.telemetry.heat import MAX_KEYS
@@ -63,7 +64,7 @@ class AtStart:
         self.loader: Any = loader
 
 
-class WarmUp:
+class WarmUp(OneTask):
     """One warm-up, of one engine. `warm`: that of the service, for the current tenant."""
 
     def __init__(self, service: str, engine: Engine, shared: Shared, top: int, warm: Warm) -> None:
@@ -73,22 +74,12 @@ class WarmUp:
         self._shared = shared
         self._top = top
         self._warm = warm
-        self._task: asyncio.Task[None] | None = None
 
     @when_ready
     async def begin(self) -> None:
         """In nobody's context: who starts the service may be serving a tenant."""
         start = partial(self._background().run_aside, self._run(), "warm on start")
         self._task = contextvars.Context().run(start)
-
-    async def end(self) -> None:
-        if self._task is not None and not self._task.done():
-            await self._end(self._task)
-
-    @when_ready
-    async def _end(self, task: asyncio.Task[None]) -> None:
-        task.cancel()
-        await asyncio.wait([task])
 
     async def _run(self) -> None:
         by_tenant: dict[str, list[str]] = {}

@@ -351,21 +351,23 @@ class Sealing:
         """What a wrapped key is bound to."""
         return owner_of(self._namespace, tenant)
 
-    async def rotate(self, tell: Callable[[int, int], None] = lambda done, total: None) -> int:
-        """Wrap all tenants' keys by the ring's first one; how many were wrapped by another.
+    async def tenants(self) -> list[str]:
+        """Those that have a key."""
+        return await self._ask(self._keys.tenants())
 
-        What is sealed stays as it is. `tell`: after each, how many are done, and all there are.
-        """
-        count = 0
-        tenants = await self._ask(self._keys.tenants())
-        for done, tenant in enumerate(tenants, 1):
-            owner = self.owner(tenant)
-            wrapped = await self._ask(self._keys.get(tenant))
-            if wrapped is not None and wrapping_key(wrapped) != self.ring.current:
-                newer = self.ring.wrap(self.ring.unwrap(wrapped, owner), owner)
-                count += await self._ask(self._keys.replace(tenant, wrapped, newer))
-            tell(done, len(tenants))
-        return count
+    async def rewrap(self, tenant: str) -> bool:
+        """Wrap a tenant's key by the ring's first one; whether it was wrapped by another. What is
+        sealed stays as it is. CorruptEntry if it does not open."""
+        wrapped = await self._ask(self._keys.get(tenant))
+        if wrapped is None:
+            return False
+        owner = self.owner(tenant)
+        # Whatever name it bears: another key may have been called as the first one is now.
+        data_key = self.ring.unwrap(wrapped, owner)
+        if wrapping_key(wrapped) == self.ring.current:
+            return False
+        newer = self.ring.wrap(data_key, owner)
+        return await self._ask(self._keys.replace(tenant, wrapped, newer))
 
     async def drop(self, tenant: str) -> bool:
         """Drop a tenant's key for good: nothing that it has sealed is ever read again."""

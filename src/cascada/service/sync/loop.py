@@ -24,6 +24,7 @@ from cascada.engine.journal import KeptJournal
 from cascada.model.door.arguments import MOST
 from cascada.model.errors import TierUnavailable
 from cascada.model.names import key_name
+from cascada.service.one_task import ended
 from cascada.service.sync.batch import Batch
 from cascada.service.sync.erasing import erased
 from cascada.service.sync.reading import records_of
@@ -157,8 +158,7 @@ class SyncLoop:
                 await asyncio.shield(self._joined())
         except (TimeoutError, TierUnavailable):
             pass
-        task.cancel()
-        await asyncio.wait([task])
+        await ended(task)
         if self.waiting:
             logger.warning(
                 "sync of %s stopped with %d changes in the journal, for whoever syncs next",
@@ -189,10 +189,14 @@ class SyncLoop:
                 await self._target.aclose()
 
     async def _run(self) -> None:
-        pause = 0.0
+        pause, looked = 0.0, False
         while not self._stopping.is_set():
             try:
                 finished = (await asyncio.shield(self._joined())).finished
+                if finished and not looked:
+                    looked = True
+                    async with self._turn:
+                        await self._target.look_at_tables()
             except Exception:
                 logger.exception("a round of the sync of %s broke off", self.service)
                 finished = False

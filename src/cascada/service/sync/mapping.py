@@ -30,6 +30,8 @@ class Mapping:
     written, and by field the column where the two are called differently; fields beside them are
     left alone. `version_column`: a whole number that each writer of a row raises; the value's field
     of that name says which version it was made from. None: what others have written cannot be seen.
+    The table has to have a primary key or a unique index of its key and tenant columns (or of some
+    of them), else nothing is written, and the sync says which statement makes one.
 
     `tenant_column` holds the tenant. A table without one is of one tenant: `tenant`, else
     CASCADA_TENANT; a change of another tenant is set aside.

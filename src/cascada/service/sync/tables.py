@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from cascada.model.door.plain import whole_of
-from cascada.service.sync import fields
+from cascada.service.sync import fields, schema
 from cascada.service.sync.conflicts import Current, Decision, Last, Strategy, decide
 from cascada.service.sync.entries import TURN, without_nul
 from cascada.service.sync.mapping import Mapping
@@ -72,30 +72,9 @@ class Mapped:
         return self._table is not None
 
     async def find(self, connection: AsyncConnection) -> None:
-        """Look which types its columns have. SyncFailed if one is not there."""
-        from sqlalchemy import MetaData, Table
-        from sqlalchemy.exc import NoSuchTableError
-
+        """Look which types its columns have. SyncFailed if it cannot be written to (`schema`)."""
         mapping = self.mapping
-
-        def look(plain: Any) -> Table:
-            return Table(mapping.table, MetaData(), schema=mapping.schema, autoload_with=plain)
-
-        try:
-            table = await connection.run_sync(look)
-        except NoSuchTableError as error:
-            said = f"{mapping!r}: there is no such table; make it, or correct the mapping"
-            raise SyncFailed("schema", said) from error
-        wanted = [mapping.key_column, mapping.tenant_column, mapping.version_column]
-        if mapping.on_delete == "soft":
-            wanted.append(mapping.deleted_column)
-        wanted += mapping.columns.values()
-        missing = [name for name in wanted if name is not None and name not in table.columns]
-        if missing:
-            said = f"{mapping!r}: the table has no column {', '.join(missing)}; correct the mapping"
-            if mapping.key_column in missing:
-                said += " (ids are looked for in its key_column)"
-            raise SyncFailed("schema", said)
+        table = await connection.run_sync(lambda plain: schema.found(plain, mapping))
         self._converters = {
             field: fields.converter(table.columns[column].type)
             for field, column in mapping.columns.items()

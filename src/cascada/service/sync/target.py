@@ -11,6 +11,7 @@ SQLAlchemy is imported when it is used (the extra `sql`).
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+logger = logging.getLogger("cascada")
 
 PATIENCE: Final = 10.0
 """Seconds that one transaction may take."""
@@ -215,6 +218,32 @@ class Target:
 
     # --- changes ------------------------------------------------------------------------------
 
+    async def look_at_tables(self) -> None:
+        """Say at once to which of the application's nothing can be written, and close the
+        connections; a database that does not answer has said nothing of them."""
+        try:
+            for mapped in self._mapped:
+                try:
+                    if mapped.mapping.writes:
+                        await self._find(mapped)
+                except SyncFailed as failure:
+                    if failure.cause != "schema":
+                        return
+                    logger.error("sync of %s: %s", self.owner[1], failure)  # noqa: TRY400 - it says all
+        finally:
+            await self.aclose()
+
+    async def _find(self, mapped: Mapped) -> None:
+        if mapped.is_found:
+            return
+        try:
+            async with asyncio.timeout(self.patience), self._opened().connect() as connection:
+                await mapped.find(connection)
+        except SyncFailed:
+            raise
+        except Exception as error:
+            raise failure_of(error) from error
+
     async def write(self, records: Sequence[Record], since: float | None = None) -> list[Answer]:
         """Write each, once; what came of each, in their order. Nothing is raised but BadInput and
         MissingExtra: what failed is an answer, and concerns no other table unless the database
@@ -263,15 +292,8 @@ class Target:
 
     async def _written(self, writer: Writer, records: Sequence[Record], once: Once) -> list[Answer]:
         answers: list[Answer]
-        if isinstance(writer, Mapped) and not writer.is_found:
-            try:
-                async with asyncio.timeout(self.patience):
-                    async with self._opened().connect() as connection:
-                        await writer.find(connection)
-            except SyncFailed:
-                raise
-            except Exception as error:
-                raise failure_of(error) from error
+        if isinstance(writer, Mapped):
+            await self._find(writer)
         prepared: Sequence[Any] = await writer.prepared(records)
         sound = [place for place, each in enumerate(prepared) if not _is_said(each)]
         answers = [*prepared]
