@@ -103,13 +103,15 @@ async def test_memory_that_is_emptied_afterwards_is_filled_again(
         with server.down():
             assert await after.tenant("acme").get("row", "other") is not None
         numbering = inside(after).engine.stack.memory.names.numbering
-        await until(
-            lambda known=numbering: (
-                inside(after).engine.stack.memory.names.numbering is not known
-                and held(after, "acme", *IDS) == IDS
-            ),
-            BUSY,
-        )
+        finished: set[bool] = set()
+
+        def again(known: object = numbering, finished: set[bool] = finished) -> bool:
+            finished.add(after.warm_restart.finished)
+            emptied = inside(after).engine.stack.memory.names.numbering is not known
+            return emptied and held(after, "acme", *IDS) == IDS
+
+        await until(again, BUSY)
+        assert finished == {True}, "who looks at that before it serves would cease to"
 
 
 async def test_who_ends_while_redis_is_away_leaves_what_is_noted(

@@ -70,7 +70,8 @@ class WarmRestart(NamedTuple):
 
     noted: how many they are. read: how many of them have been looked up. found: how many of those
     came to memory. seconds: since the list was asked for. finished: nothing more is read, as also
-    where there is no warm restart. It begins anew where memory was emptied, since Redis was away.
+    where there is no warm restart. Where memory is emptied later, since Redis was away, the numbers
+    begin anew, and `finished` stays: who waits for it before it serves has served by then.
     """
 
     noted: int = 0
@@ -145,10 +146,10 @@ class Restart:
     async def _bring(self) -> None:
         timer = self._stack.timer
         began = timer()
-        self.progress = WarmRestart()
         self._numbering = self._stack.memory.names.numbering
         noted = await self._noted()
-        progress = self.progress = WarmRestart(noted=len(noted))
+        before = self.progress.finished
+        progress = self.progress = WarmRestart(noted=len(noted), finished=before)
         at_once, patience = 1, NUMBERED
         while progress.read < progress.noted and at_once:
             batch, size = noted[progress.read : progress.read + at_once], self._size
