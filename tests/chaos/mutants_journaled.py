@@ -111,7 +111,7 @@ def a_sweep_forgets_what_waits(put: SetAttribute) -> None:
 def done_whatever_its_number(put: SetAttribute) -> None:
     """56"""
     _script(put, "DONE", "numbered(ARGV[i]) == ARGV[i + 1]", "numbered(ARGV[i])")
-    _statement(put, sqlite_journal, "_DONE", "c.number = CAST", "c.number >= CAST")
+    _statement(put, sqlite_journal, "_DONE", "c.number = k", "c.number >= k")
 
 
 @mutant

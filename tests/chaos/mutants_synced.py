@@ -10,7 +10,7 @@ import math
 from typing import Any, Final
 
 from cascada.model.door.arguments import MOST
-from cascada.service.sync import conflicts, statements, tables, target
+from cascada.service.sync import conflicts, numbered, statements, tables, target
 from cascada.service.sync.loop import SyncLoop
 from cascada.service.sync.tables import Mapped
 from cascada.service.sync.target import Target
@@ -52,7 +52,10 @@ def numbers_are_taken_apart_from_the_row(put: SetAttribute) -> None:
     original = Mapped._current
 
     async def current(self: Mapped, connection: Any, items: Any) -> Any:
+        driver = (await connection.get_raw_connection()).driver_connection
         await connection.commit()
+        if getattr(driver, "in_transaction", False):  # SQLAlchemy has not heard of it
+            await driver.commit()
         return await original(self, connection, items)
 
     put(Mapped, "_current", current)
@@ -141,14 +144,14 @@ def that_it_has_lost_is_forgotten(put: SetAttribute) -> None:
 @mutant
 def who_was_forgotten_is_written_again(put: SetAttribute) -> None:
     """61"""
-    original, where = statements._upsert, " AND f.key = ''"
+    original, where = numbered.forgotten, " AND key = ''"
 
-    def upsert(*what: Any) -> str:
-        text = original(*what)
+    def forgotten(*what: Any) -> tuple[str, tuple[Any, ...]]:
+        text, given = original(*what)
         assert where in text
-        return text.replace(where, " AND f.key = '-'")
+        return text.replace(where, " AND key = '-'"), given
 
-    put(statements, "_upsert", upsert)
+    put(numbered, "forgotten", forgotten)
 
 
 @mutant

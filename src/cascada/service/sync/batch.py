@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from cascada.service.sync.records import Record, SyncFailed
+from cascada.service.sync.records import Record, SyncFailed, Written
 from cascada.service.sync.target import Answer
 from cascada.tiers.capabilities import Change
 
@@ -27,6 +27,16 @@ class Batch(NamedTuple):
         """Each once, however many changes it concerns."""
         failures = {id(each): each for each in self.said if isinstance(each, SyncFailed)}
         return [*failures.values()]
+
+    def parted(self) -> tuple[list[Change], list[tuple[Change, Record | Answer]]]:
+        """Those that were written, which mostly all are, and the others."""
+        written, others = list[Change](), list[tuple[Change, Record | Answer]]()
+        for change, said in zip(self.changes, self.said, strict=True):
+            if said.__class__ is Written:
+                written.append(change)
+            else:
+                others.append((change, said))
+        return written, others
 
     def answered(self, answers: Sequence[Answer]) -> Batch:
         each_next = iter(answers)

@@ -15,8 +15,9 @@ import msgspec
 
 from cascada.codecs.public import serialize_for_cache
 from cascada.model.errors import SerializationError
+from cascada.service.sync.numbered import write_all, write_numbered
 from cascada.service.sync.records import Known, Outcome, Poison, Record, Written
-from cascada.service.sync.statements import ENTRIES, Dialect, upsert
+from cascada.service.sync.statements import ENTRIES, Dialect
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -31,6 +32,9 @@ _TAG: Final = b"$cascada"
 """What the public form marks with what JSON has not."""
 
 _NUL: Final = "\\u0000"
+
+_encode: Final = msgspec.json.Encoder().encode
+_decode: Final = msgspec.json.Decoder().decode
 
 
 class Entries:
@@ -69,27 +73,17 @@ class Entries:
     async def write(
         self, connection: AsyncConnection, dialect: Dialect, rows: Sequence[tuple[Any, ...]]
     ) -> list[Outcome]:
+        """All of them; SomeAreKnown if a later one is there of any."""
+        await write_all(connection, dialect, ENTRIES, rows)
+        return [Written()] * len(rows)
+
+    async def write_each(
+        self, connection: AsyncConnection, dialect: Dialect, rows: Sequence[tuple[Any, ...]]
+    ) -> list[Outcome]:
         """Each, unless a later one is there."""
-        # In one order everywhere: two that write the same rows do not wait for each other.
-        ordered = sorted(rows, key=lambda row: row[2:4])
-        told = await fetched(connection, *upsert(dialect, ENTRIES, ordered))
-        if len(told) == len(rows):
-            return [Written()] * len(rows)
+        told = await write_numbered(connection, dialect, ENTRIES, rows)
         written = {(tenant, key) for tenant, key in told}
         return [Written() if row[2:4] in written else Known() for row in rows]
-
-
-async def fetched(
-    connection: AsyncConnection, statement: str, arguments: tuple[Any, ...] = ()
-) -> Sequence[Any]:
-    """What a statement answers. In SQLite past SQLAlchemy, which would go to the driver's thread
-    and back four times for it: on a busy machine that took longer than all else."""
-    raw = await connection.get_raw_connection()
-    ask = getattr(raw.driver_connection, "execute_fetchall", None)
-    if ask is not None:
-        return [*await ask(statement, arguments)]
-    answer = await connection.exec_driver_sql(statement, arguments)
-    return answer.fetchall() if answer.returns_rows else []
 
 
 def as_json(value: Any) -> bytes:
@@ -97,8 +91,8 @@ def as_json(value: Any) -> bytes:
     quicker than looking at each part of it."""
     if type(value) in _PLAIN:
         try:
-            text = msgspec.json.encode(value)
-            if _TAG not in text and msgspec.json.decode(text) == value:
+            text = _encode(value)
+            if _TAG not in text and _decode(text) == value:
                 return text
         except (msgspec.MsgspecError, ValueError, TypeError):
             pass  # with the place in it, below

@@ -70,7 +70,7 @@ async def _erased(target: Target, owner: tuple[str, str, str], until: int) -> in
             until = max(until, *[number or 0 for (number,) in answer.fetchall()])
         for table in tables:
             row = (*owner, "", until, *_SAID[table.name])
-            await connection.exec_driver_sql(*upsert(target.dialect, table, [row]))
+            await connection.exec_driver_sql(*upsert(target.dialect, table, [row], asked=False))
     for table in tables:
         gone = AT_ONCE
         while gone == AT_ONCE:

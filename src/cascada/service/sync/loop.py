@@ -329,16 +329,18 @@ class SyncLoop:
         """Take from the journal what was written, and set aside what can never be."""
         if not batch.changes:
             return
-        each = [*zip(batch.changes, batch.said, strict=True)]
-        done = [(change, said) for change, said in each if isinstance(said, ENDS)]
-        for _, outcome in done:
+        done, others = batch.parted()
+        tally.written += len(done)
+        ended = [(change, said) for change, said in others if isinstance(said, ENDS)]
+        for change, outcome in ended:
             tally.count(outcome)
-        await self.let_go([change for change, outcome in done if _is_unread(outcome)])
+            done.append(change)
+        await self.let_go([change for change, outcome in ended if _is_unread(outcome)])
         if done:
-            await self._journal.done([change for change, _ in done])
-        for change, _ in done:
+            await self._journal.done(done)
+        for change in done:
             del held[id(change)]
-        for change, said in each:
+        for change, said in others:
             if isinstance(said, Poison):
                 await self._put_aside(change, said, tally)
                 del held[id(change)]

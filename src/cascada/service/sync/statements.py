@@ -9,7 +9,7 @@ change (`docs/protocol.md`). What was removed stays for a day as a row without a
 number.
 
 A row of a tenant with an empty key, which no key is, says that he was forgotten: up to its number
-nothing of his is written any more.
+nothing of his is written any more. Who writes asks for it in his transaction (`numbered`).
 
 In PostgreSQL they lie in a schema of their own; in SQLite, which has none, their names begin so.
 """
@@ -71,10 +71,6 @@ _IN_SQLITE: Final = {
 }
 
 
-_IN_VALUES: Final = [f"u.column{n}" for n in range(1, 6)]
-"""What SQLite calls the first columns of VALUES."""
-
-
 def named(dialect: Dialect, table: Owned) -> str:
     if dialect == "postgresql":
         return f'"cascada"."{table.name}"'
@@ -95,7 +91,7 @@ def made(dialect: Dialect, table: Owned) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _upsert(dialect: Dialect, name: str, rows: int) -> str:
+def _upsert(dialect: Dialect, name: str, rows: int, asked: bool) -> str:
     table = ENTRIES if name == ENTRIES.name else APPLIED
     columns = [*table.columns]
     head = f"INSERT INTO {named(dialect, table)} AS t ({', '.join(columns)})"
@@ -111,34 +107,41 @@ def _upsert(dialect: Dialect, name: str, rows: int) -> str:
         body = f"SELECT {chosen} FROM unnest({arrays}) AS u({', '.join(columns)})"
     else:
         values = ",".join([f"({','.join('?' * len(columns))})"] * rows)
-        body = f"SELECT * FROM (VALUES {values}) AS u"
-    them = [f"u.{each}" for each in columns] if dialect == "postgresql" else _IN_VALUES
-    whose = " AND ".join(f"f.{each} = {them[n]}" for n, each in enumerate(KEY[:3]))
-    # Not as EXISTS: PostgreSQL would make a join of it, and read the whole table for each batch.
-    body += (
-        f" WHERE NOT coalesce((SELECT f.number >= {them[len(KEY)]}"
-        f" FROM {named(dialect, table)} AS f WHERE {whose} AND f.key = ''), FALSE)"
-    )
+        body = f"VALUES {values}"
     new = [each for each in columns if each not in (*KEY, *table.left)]
     now = "now()" if dialect == "postgresql" else "CURRENT_TIMESTAMP"
     changed = ", ".join([f"{each} = excluded.{each}" for each in new] + [f"written_at = {now}"])
+    answer = f" RETURNING {', '.join(table.answers)}" if asked else ""
     return (
         f"{head} {body} ON CONFLICT ({', '.join(KEY)}) DO UPDATE SET {changed} "
-        f"WHERE t.number < excluded.number RETURNING {', '.join(table.answers)}"
+        f"WHERE t.number < excluded.number{answer}"
     )
 
 
 def upsert(
-    dialect: Dialect, table: Owned, rows: Sequence[Sequence[Any]]
+    dialect: Dialect, table: Owned, rows: Sequence[Sequence[Any]], *, asked: bool = True
 ) -> tuple[str, tuple[Any, ...]]:
     """The statement that writes these rows, each unless a later one is there, and its arguments.
 
-    It answers those that were written. An array per column where the server has arrays: one
-    statement for any number of rows, which it parses once.
+    `asked`: it answers those that were written. An array per column where the server has arrays:
+    one statement for any number of rows, which it parses once.
     """
     if dialect == "postgresql":
-        return _upsert(dialect, table.name, 0), tuple(map(list, zip(*rows, strict=True)))
-    return _upsert(dialect, table.name, len(rows)), tuple(chain.from_iterable(rows))
+        return _upsert(dialect, table.name, 0, asked), tuple(map(list, zip(*rows, strict=True)))
+    return _upsert(dialect, table.name, len(rows), asked), tuple(chain.from_iterable(rows))
+
+
+def forgotten(
+    dialect: Dialect, table: Owned, owner: tuple[str, str], tenants: Sequence[str]
+) -> tuple[str, tuple[Any, ...]]:
+    """The statement that tells which of these tenants were forgotten, and up to which number, and
+    its arguments."""
+    where, them = "namespace = ? AND service = ?", f"IN ({','.join('?' * len(tenants))})"
+    given: tuple[Any, ...] = (*owner, *tenants)
+    if dialect == "postgresql":
+        where, them, given = "namespace = $1 AND service = $2", "= ANY($3)", (*owner, [*tenants])
+    name = named(dialect, table)
+    return f"SELECT tenant, number FROM {name} WHERE {where} AND tenant {them} AND key = ''", given
 
 
 TIME: Final[dict[Dialect, str]] = {

@@ -19,6 +19,7 @@ from cascada.service.sync import fields, schema
 from cascada.service.sync.conflicts import Current, Decision, Last, Strategy, decide
 from cascada.service.sync.entries import TURN, without_nul
 from cascada.service.sync.mapping import Mapping
+from cascada.service.sync.numbered import write_numbered
 from cascada.service.sync.records import (
     Conflict,
     Known,
@@ -29,7 +30,7 @@ from cascada.service.sync.records import (
     SyncFailed,
     Written,
 )
-from cascada.service.sync.statements import APPLIED, Dialect, known, remember, upsert
+from cascada.service.sync.statements import APPLIED, Dialect, known, remember
 
 if TYPE_CHECKING:
     from sqlalchemy import Table
@@ -136,11 +137,10 @@ class Mapped:
         self, connection: AsyncConnection, dialect: Dialect, items: Sequence[Item]
     ) -> list[Outcome]:
         """Each, unless it or a later one is known."""
-        rows = sorted(
+        rows = [
             (*self._owner, *item.owner, item.record.number, None, None, False) for item in items
-        )
-        answer = await connection.exec_driver_sql(*upsert(dialect, APPLIED, rows))
-        told: Sequence[Any] = answer.fetchall()
+        ]
+        told = await write_numbered(connection, dialect, APPLIED, rows)
         lasts = {(tenant, key): Last(*last) for tenant, key, *last in told}
         fresh = [item for item in items if item.owner in lasts]
         current = await self._current(connection, fresh)

@@ -23,8 +23,9 @@ from cascada.model.door import arguments
 from cascada.model.errors import BadInput, MissingExtra
 from cascada.service.sync.causes import RowsFault, told
 from cascada.service.sync.conflicts import DATABASE_WINS, Strategy
-from cascada.service.sync.entries import Entries, fetched, without_nul
+from cascada.service.sync.entries import Entries, without_nul
 from cascada.service.sync.mapping import Mapping
+from cascada.service.sync.numbered import SomeAreKnown, fetched
 from cascada.service.sync.records import Known, Outcome, Poison, Record, Skipped, SyncFailed
 from cascada.service.sync.statements import APPLIED, ENTRIES, TIME, Dialect, forget, made, named
 from cascada.service.sync.tables import Mapped
@@ -328,14 +329,19 @@ class Target:
         return []
 
     async def _once(self, writer: Any, since: float | None, rows: Sequence[Any]) -> list[Outcome]:
-        try:
-            async with asyncio.timeout(self.patience), self.transaction(since) as connection:
-                found: list[Outcome] = await writer.write(connection, self.dialect, rows)
-        except SyncFailed:
-            raise
-        except Exception as error:
-            raise told(error) from error
-        return found
+        write = writer.write
+        while True:
+            try:
+                async with asyncio.timeout(self.patience), self.transaction(since) as connection:
+                    found: list[Outcome] = await write(connection, self.dialect, rows)
+            except SomeAreKnown:
+                write = writer.write_each
+            except SyncFailed:
+                raise
+            except Exception as error:
+                raise told(error) from error
+            else:
+                return found
 
     async def forget(self, below: int) -> None:
         """Delete rows that are there for their number alone, if it is below that of each change

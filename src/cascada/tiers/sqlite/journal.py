@@ -17,11 +17,9 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
-
-import msgspec
 
 from cascada.codecs.envelope import unpack
 from cascada.model.entry import Codec, Entry
@@ -74,10 +72,9 @@ _STANDING: Final = (
     " CROSS JOIN tenants t ON t.id = e.tenant"
     f" WHERE e.put = {int(Put.CHANGE)} AND e.q >= t.floor AND {KILLER} IS NULL"
 )
-_THEM: Final = (
-    "json_each(?) k CROSS JOIN changes c"
-    " ON c.journal = ? AND c.key = k.value AND c.number = CAST(k.key AS INTEGER)"
-)
+_THEM: Final = "json_each(?) k CROSS JOIN changes c ON c.journal = ? AND c.number = k.value"
+"""Of a journal no two changes have one number."""
+
 _ARE_THERE: Final = f"SELECT count(*), coalesce(sum(c.size), 0) FROM {_THEM}"
 _DONE: Final = f"DELETE FROM changes WHERE rowid IN (SELECT c.rowid FROM {_THEM})"
 _GO: Final = (
@@ -174,8 +171,8 @@ class SqliteJournal:
 
     async def done(self, changes: Sequence[Change]) -> None:
         if changes:
-            them = {change.number: change.key.text for change in changes}
-            await self._writer().run(lambda c: _done(c, self._where, them), rows=len(them))
+            them = as_json(change.number for change in changes)
+            await self._writer().run(lambda c: _done(c, self._where, them), rows=len(changes))
 
     async def release(self, changes: Sequence[Change]) -> None:
         if changes:
@@ -332,12 +329,11 @@ def _claim(
     return claimed
 
 
-def _done(connection: sqlite3.Connection, where: tuple[str, str], them: Mapping[int, str]) -> None:
+def _done(connection: sqlite3.Connection, where: tuple[str, str], them: str) -> None:
     book = _Book(connection, where)
-    text = msgspec.json.encode(them).decode()
     # Not each row's size: for each row that SQLite answers, its thread waits for the interpreter.
-    ((changes, size),) = connection.execute(_ARE_THERE, (text, book.id)).fetchall()
-    connection.execute(_DONE, (text, book.id))
+    ((changes, size),) = connection.execute(_ARE_THERE, (them, book.id)).fetchall()
+    connection.execute(_DONE, (them, book.id))
     book.changes, book.bytes = book.changes - changes, book.bytes - size
     book.save()
 

@@ -355,5 +355,5 @@ def row_of(found: Sequence[Any]) -> Row:
 _VERSIONS: Final = (int, type(None))
 
 
-def as_json(texts: Iterable[str]) -> str:
-    return msgspec.json.encode(list(texts)).decode()
+def as_json(each: Iterable[str | int]) -> str:
+    return msgspec.json.encode(list(each)).decode()
