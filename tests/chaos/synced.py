@@ -25,7 +25,7 @@ from typing import Any, Final
 from unittest.mock import patch
 
 from cascada import Cache, CacheService, Limits, Mapping
-from cascada.service.sync import loop, target
+from cascada.service.sync import databases, loop, target
 from cascada.service.sync.entries import Entries
 from cascada.service.sync.tables import Mapped
 from cascada.tiers.guarded_journal import GuardedJournal
@@ -141,7 +141,7 @@ class Synced(Ground):
             await self._ask(folder, *[sql.format(event=event, **names) for sql in _NOTES[kind]])
 
     async def _ask(self, folder: Path, *statements: str) -> list[Sequence[Any]]:
-        engine = target.opened(self._database(folder))
+        engine = databases.opened(self._database(folder))
         found: list[Sequence[Any]] = []
         async with engine.begin() as connection:
             for sql in statements:

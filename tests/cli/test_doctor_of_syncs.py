@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from cascada.cli import sync_checks
-from cascada.service.sync import target
-from cascada.service.sync.target import Target, opened
+from cascada.service.sync import databases
+from cascada.service.sync.databases import opened
+from cascada.service.sync.target import Target
 from tests.cli.conftest import Doctor
 
 CHECK = "sync database"
@@ -102,7 +103,7 @@ def test_one_that_stands_still_is_waited_for_only_so_long(
     doctor: Doctor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sync_checks, "PATIENCE", 0.2)
-    monkeypatch.setattr(target, "CONNECT", 30.0)
+    monkeypatch.setattr(databases, "CONNECT", 30.0)
     with silent() as port:
         status, text = doctor("--synced", f"postgresql://app:hunter2@127.0.0.1:{port}/app")(CHECK)
     assert (status, text.startswith("timeout: ")) == ("fail", True)
@@ -129,7 +130,7 @@ def test_a_file(doctor: Doctor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_a_file_that_somebody_holds(
     doctor: Doctor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(target, "CONNECT", 0.05)
+    monkeypatch.setattr(databases, "CONNECT", 0.05)
     with closing(sqlite3.connect(tmp_path / "app.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         other.execute("CREATE TABLE t (x)")

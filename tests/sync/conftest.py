@@ -12,8 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cascada import Cache, CacheService, Limits
 from cascada.service.sync.conflicts import strategy
+from cascada.service.sync.databases import opened
 from cascada.service.sync.mapping import Mapping, mappings
-from cascada.service.sync.target import Target, opened
+from cascada.service.sync.target import Target
 from tests.servers.disk import small_disk as small_disk
 
 

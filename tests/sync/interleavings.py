@@ -34,7 +34,7 @@ from typing import Any, Final
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cascada import Cache, CacheService, Limits, Mapping
-from cascada.service.sync.target import opened
+from cascada.service.sync.databases import opened
 from tests.chaos.__main__ import say
 from tests.servers.postgres import postgres_server
 

@@ -16,9 +16,9 @@ from cascada.cli.findings import Finding
 from cascada.model.door.secret import Secret, Url
 from cascada.model.errors import BadInput, MissingExtra
 from cascada.service.sync.causes import told
+from cascada.service.sync.databases import opened
 from cascada.service.sync.records import SyncFailed
 from cascada.service.sync.statements import APPLIED, ENTRIES, named
-from cascada.service.sync.target import opened
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine

@@ -22,11 +22,12 @@ from cascada.model.errors import BadInput, Misuse
 from cascada.model.keys import Key
 from cascada.service.sync import mapping
 from cascada.service.sync.conflicts import Strategy, strategy
+from cascada.service.sync.databases import ACCEPTED, is_engine
 from cascada.service.sync.loop import SyncLoop
 from cascada.service.sync.mapping import Mapping
 from cascada.service.sync.report import SyncProgress
 from cascada.service.sync.rows import Rows
-from cascada.service.sync.target import ACCEPTED, Target, is_engine
+from cascada.service.sync.target import Target
 from cascada.tiers.sqlite.tier import SqliteTier
 
 if TYPE_CHECKING:

@@ -30,12 +30,9 @@ from cascada.service.sync.erasing import erased
 from cascada.service.sync.reading import records_of
 from cascada.service.sync.records import (
     ENDS,
-    Conflict,
-    Fill,
-    Known,
-    Outcome,
     Poison,
     SyncFailed,
+    is_unread,
 )
 from cascada.service.sync.report import (
     SyncProgress,
@@ -335,7 +332,7 @@ class SyncLoop:
         for change, outcome in ended:
             tally.count(outcome)
             done.append(change)
-        await self.let_go([change for change, outcome in ended if _is_unread(outcome)])
+        await self.let_go([change for change, outcome in ended if is_unread(outcome)])
         if done:
             await self._journal.done(done)
         for change in done:
@@ -382,18 +379,6 @@ def _sound(ended: T | BaseException) -> T:
     if isinstance(ended, BaseException):
         raise ended
     return ended
-
-
-def _is_unread(outcome: Outcome) -> bool:
-    """Whether the database has something else than the cache."""
-    match outcome:
-        case Known(unread=unread):
-            return unread
-        case Fill(stale=stale):
-            return stale
-        case Conflict(kept=kept):
-            return kept != "cache"
-    return False
 
 
 def _unwritable(change: Change, why: str) -> Unwritable:

@@ -76,6 +76,18 @@ ENDS: Final = (Written, Known, Fill, Skipped, Conflict)
 Outcome = Written | Known | Fill | Skipped | Conflict | Poison
 
 
+def is_unread(outcome: Outcome) -> bool:
+    """Whether the database has something else than the cache."""
+    match outcome:
+        case Known(unread=unread):
+            return unread
+        case Fill(stale=stale):
+            return stale
+        case Conflict(kept=kept):
+            return kept != "cache"
+    return False
+
+
 class SyncFailed(CascadaError):
     """A database did not take a batch, and may take it later. `cause`: of which kind it is."""
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -23,6 +22,7 @@ from cascada.model.door import arguments
 from cascada.model.errors import BadInput, MissingExtra
 from cascada.service.sync.causes import RowsFault, told
 from cascada.service.sync.conflicts import DATABASE_WINS, Strategy
+from cascada.service.sync.databases import ACCEPTED, opened
 from cascada.service.sync.entries import Entries, without_nul
 from cascada.service.sync.mapping import Mapping
 from cascada.service.sync.numbered import SomeAreKnown, fetched
@@ -40,9 +40,6 @@ logger = logging.getLogger("cascada")
 PATIENCE: Final = 10.0
 """Seconds that one transaction may take."""
 
-CONNECT: Final = 5.0
-"""Seconds that connecting may take."""
-
 STOPPED: Final = 15_000
 """Milliseconds after which PostgreSQL ends a transaction whose process has stopped in the midst of
 it: its locks would hold up everybody else."""
@@ -58,14 +55,6 @@ so who has an older change of such a key finds the row, or does not write."""
 FORGOTTEN: Final = 10_000
 """Of such rows, that are deleted together."""
 
-_DRIVERS: Final = {
-    "sqlite": "sqlite+aiosqlite",
-    "postgres": "postgresql+asyncpg",
-    "postgresql": "postgresql+asyncpg",
-}
-ACCEPTED: Final = (
-    "a URL such as postgresql://user@host/name or sqlite:///file.db, or SQLAlchemy's AsyncEngine"
-)
 _LOCK: Final = 0x6361736361646101
 """The advisory lock under which tables are made: two processes that begin at once both would."""
 
@@ -367,36 +356,3 @@ def failure_of(error: Exception) -> SyncFailed:
     """Where no row is concerned."""
     found = told(error)
     return found if isinstance(found, SyncFailed) else SyncFailed("schema", str(found))
-
-
-def is_engine(given: object) -> bool:
-    """Whether it is an engine of SQLAlchemy's, which is not imported for that."""
-    module = sys.modules.get("sqlalchemy.ext.asyncio")
-    return module is not None and isinstance(given, module.AsyncEngine)
-
-
-def opened(database: str | AsyncEngine) -> AsyncEngine:
-    """The engine of a URL; one that was given as it is. MissingExtra without SQLAlchemy."""
-    try:
-        from sqlalchemy.engine import make_url
-        from sqlalchemy.exc import ArgumentError
-        from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-    except ImportError as error:
-        raise MissingExtra("the sync needs SQLAlchemy: pip install 'cascada[sql]'") from error
-    if isinstance(database, AsyncEngine):
-        return database
-    scheme, colon, rest = database.partition(":")
-    try:
-        url = make_url(_DRIVERS.get(scheme, scheme) + colon + rest)
-    except ArgumentError:
-        url = None
-    if url is None or url.drivername not in _DRIVERS.values():
-        # Not shown: it may hold a password.
-        raise BadInput(f"database holds something else (not shown here); pass {ACCEPTED}")
-    if url.get_backend_name() == "sqlite":
-        return create_async_engine(url, connect_args={"timeout": CONNECT})
-    if (mode := url.query.get("sslmode")) is not None:
-        url = url.difference_update_query(["sslmode"]).update_query_dict({"ssl": mode})
-    return create_async_engine(
-        url, pool_size=2, max_overflow=2, pool_pre_ping=True, connect_args={"timeout": CONNECT}
-    )
