@@ -144,7 +144,7 @@ def that_it_has_lost_is_forgotten(put: SetAttribute) -> None:
 @mutant
 def who_was_forgotten_is_written_again(put: SetAttribute) -> None:
     """61"""
-    original, where = numbered.forgotten, " AND key = ''"
+    original, where = statements.forgotten, " AND key = ''"
 
     def forgotten(*what: Any) -> tuple[str, tuple[Any, ...]]:
         text, given = original(*what)
