@@ -22,8 +22,14 @@ from cascada.service.sync.statements import ENTRIES, Dialect
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-TURN: Final = 50
-"""Values that are written as JSON before others have a turn on the event loop."""
+TURN: Final = 64 * 1024
+"""Bytes that are written as JSON before others have a turn on the event loop. Less, and the next
+batch, which is read meanwhile, would have most turns, while the database has nothing to do."""
+
+ROW: Final = 64
+"""Bytes that a row counts for beside its value."""
+
+_VALUE, _DATA = [[*ENTRIES.columns].index(name) for name in ("value", "data")]
 
 _PLAIN: Final = (dict, list, str, int, bool, type(None))
 """Whose parts compare as a whole."""
@@ -49,13 +55,19 @@ class Entries:
     async def prepared(self, records: Sequence[Record]) -> list[tuple[Any, ...] | Poison]:
         """The row of each; a value that has no public form is none."""
         rows: list[tuple[Any, ...] | Poison] = []
-        for place, record in enumerate(records, 1):
+        size = 0
+        for record in records:
+            if size >= TURN:
+                size = 0
+                await asyncio.sleep(0)
             try:
-                rows.append(self._row(record))
+                row = self._row(record)
             except SerializationError as error:
                 rows.append(Poison("constraint", str(error)))
-            if place % TURN == 0:
-                await asyncio.sleep(0)
+            else:
+                rows.append(row)
+                size += len(row[_VALUE] or row[_DATA] or b"")
+            size += ROW
         return rows
 
     def _row(self, record: Record) -> tuple[Any, ...]:

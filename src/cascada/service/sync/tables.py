@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from cascada.model.door.plain import whole_of
 from cascada.service.sync import fields, schema
 from cascada.service.sync.conflicts import Current, Decision, Last, Strategy, decide
-from cascada.service.sync.entries import TURN, without_nul
+from cascada.service.sync.entries import without_nul
 from cascada.service.sync.mapping import Mapping
 from cascada.service.sync.numbered import write_numbered
 from cascada.service.sync.records import (
@@ -35,6 +35,9 @@ from cascada.service.sync.statements import APPLIED, Dialect, known, remember
 if TYPE_CHECKING:
     from sqlalchemy import Table
     from sqlalchemy.ext.asyncio import AsyncConnection
+
+TURN: Final = 50
+"""Rows that are made, or decided on, before others have a turn on the event loop."""
 
 NO_ROW: Final = "its value is %s, and a row of %s is a dict of fields"
 
