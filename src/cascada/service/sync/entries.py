@@ -22,12 +22,12 @@ from cascada.service.sync.statements import ENTRIES, Dialect
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-TURN: Final = 64 * 1024
+TURN: Final = 128 * 1024
 """Bytes that are written as JSON before others have a turn on the event loop. Less, and the next
 batch, which is read meanwhile, would have most turns, while the database has nothing to do."""
 
-ROW: Final = 64
-"""Bytes that a row counts for beside its value."""
+ROW: Final = 512
+"""Bytes that a row counts for beside its value: at most 256 rows are made in one turn."""
 
 _VALUE, _DATA = [[*ENTRIES.columns].index(name) for name in ("value", "data")]
 
