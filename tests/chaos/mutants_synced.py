@@ -9,11 +9,14 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from cascada.model.door.arguments import MOST
 from cascada.service.sync import conflicts, numbered, statements, tables, target
 from cascada.service.sync.loop import SyncLoop
 from cascada.service.sync.tables import Mapped
 from cascada.service.sync.target import Target
+from cascada.tiers.sqlite.tier import SqliteTier
 from tests.chaos.mutants_journaled import Mutant, SetAttribute
 
 mutants: Final[dict[str, Mutant]] = {}
@@ -152,6 +155,30 @@ def who_was_forgotten_is_written_again(put: SetAttribute) -> None:
         return text.replace(where, " AND key = '-'"), given
 
     put(numbered, "forgotten", forgotten)
+
+
+@mutant
+def its_number_is_asked_for_later(put: SetAttribute) -> None:
+    """61: when others have set something since."""
+    original = SqliteTier.invalidate
+
+    async def invalidate(self: SqliteTier, names: Any) -> Any:
+        told = await original(self, names)
+        return replace(told, journaled=told.journaled and told.journaled + 10_000_000)
+
+    put(SqliteTier, "invalidate", invalidate)
+
+
+@mutant
+def its_number_is_asked_for_earlier(put: SetAttribute) -> None:
+    """61: before others have set what is void now."""
+    original = SqliteTier.invalidate
+
+    async def invalidate(self: SqliteTier, names: Any) -> Any:
+        told = await original(self, names)
+        return replace(told, journaled=told.journaled and 1)
+
+    put(SqliteTier, "invalidate", invalidate)
 
 
 @mutant

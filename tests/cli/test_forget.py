@@ -13,6 +13,9 @@ import pytest
 
 from cascada import BadInput, Cache, CacheService, Context
 from cascada.cli.command import main
+from cascada.service.sync.records import Known, Record, Written
+from cascada.service.sync.target import Target
+from cascada.testing.inside import inside
 
 Typed = Callable[..., tuple[int, str, str]]
 
@@ -190,6 +193,31 @@ async def test_rows_that_services_have_synced_go_too(
         ).fetchall()
     connection.close()
     assert found == [("a", "globex"), ("b 5%25", "globex")]
+
+
+@pytest.mark.parametrize("made", [True, False])
+async def test_a_service_whose_changes_all_wait_is_forgotten_too(
+    typed: Typed, tmp_path: Path, made: bool
+) -> None:
+    """Another process may have claimed them: then it writes nothing any more."""
+    url = f"sqlite:///{tmp_path / 'app.db'}"
+    async with Cache(database=str(tmp_path / "cache.db")) as cache:
+        service = CacheService(name="b 5%", cache=cache, database=url)
+        if made:
+            await service.sync_now()
+        with Context(tenant_id="acme"):
+            assert await service.set("note:1", "text-of-acme", fetched=False)
+        journal = inside(cache).engine.journal("service.b 5%")
+        assert journal is not None
+        (claimed,) = await journal.claim(10, 60)
+    words = ["forget", "acme", "--yes", "--synced", url]
+    status, out, err = in_a_thread(lambda: typed(*words))
+    assert (status, err, "1 changes" in out) == (0, "", True)
+    late = Target(url, namespace="cascada", service="b 5%")
+    record = Record(claimed.number, "acme", "note:1", "text-of-acme")
+    after = Record(claimed.number + 3_600_000_000, "acme", "note:2", "kept")
+    assert await late.write([record, after]) == [Known(), Written()]
+    await late.aclose()
 
 
 async def test_a_database_of_the_sync_that_is_away_is_told(typed: Typed, tmp_path: Path) -> None:

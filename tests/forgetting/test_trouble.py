@@ -8,14 +8,16 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cascada import Cache, CacheService, Context, ForgetProgress, Limits
 from cascada.testing.inside import inside
-from cascada.tiers.sqlite.erasing import SqliteErasing
+from cascada.tiers.contract import Invalidation
+from cascada.tiers.guarded import GuardedTier
 from tests.forgetting.conftest import MARKER, World, fill, is_whole, set_in_service
 
 KEYS = "a:" + base64.b64encode(b"\1" * 32).decode()
@@ -193,25 +195,29 @@ async def test_what_is_set_while_it_goes_on_harms_nobody(both: World) -> None:
     assert both.found() == {}
 
 
+@pytest.mark.parametrize("user", [None, "u1"])
 async def test_what_is_set_just_after_all_was_void_is_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shared: World, monkeypatch: pytest.MonkeyPatch, user: str | None
 ) -> None:
-    """Before it is noted up to which number changes go: what the cache has, its journal has."""
-    journaled = SqliteErasing.journaled
-    async with Cache(database=str(tmp_path / "cache.db"), limits=Limits(op_timeout=10)) as cache:
-        service = CacheService(
-            name="notes", cache=cache, database=f"sqlite:///{tmp_path / 'app.db'}"
-        )
-        await set_in_service(service, "a", MARKER, 3)
+    """In the very next moment: what the cache has, its journal has, and the other way round."""
+    cache = shared.cache()
+    service = shared.service(cache)
+    await set_in_service(service, "a", MARKER, 3)
+    told = GuardedTier.invalidate
+    later = [1]
 
-        async def late(self: SqliteErasing) -> Mapping[str, int]:
+    async def then_set(self: GuardedTier, names: Sequence[str], **how: Any) -> Invalidation:
+        invalidation = await told(self, names, **how)
+        lowest = self is inside(cache).stack.lower[-1]
+        if lowest and names[-1].startswith("f:") and later:
+            later.clear()
             with Context(tenant_id="a"):
                 assert await service.set("new", 1, fetched=False)
-            return await journaled(self)
+        return invalidation
 
-        monkeypatch.setattr(SqliteErasing, "journaled", late)
-        report = await cache.forget("a")
-        assert sum(each.changes for each in report.removed) == 3
-        with Context(tenant_id="a"):
-            assert await service.get("new") == 1
-        assert (await service.sync_now()).written == 1
+    monkeypatch.setattr(GuardedTier, "invalidate", then_set)
+    report = await (cache.forget("a") if user is None else cache.forget("a", user=user))
+    assert sum(each.changes for each in report.removed) == (0 if user else 3)
+    with Context(tenant_id="a"):
+        assert await service.get("new") == 1
+    assert (await service.sync_now()).written == (4 if user else 1)

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from cascada import CacheService, Context, Mapping
+from cascada import CacheService, Context, ForgetProgress, Mapping
 from cascada.service.sync.entries import Entries
-from cascada.service.sync.erasing import erased
 from cascada.service.sync.records import Known, Record, Written
 from cascada.testing.inside import inside
+from tests.forgetting.test_beside import around
 from tests.sync.conftest import Database, Make
 
 CAMPAIGNS = Mapping("campaign:", "campaigns", ["name", "budget"], "version")
@@ -58,11 +58,9 @@ async def test_what_was_claimed_before_is_not_written_after(make: Make, database
     service = make()
     await set_some(service, "acme")
     await service.sync_now()
-    journal = inside(service.cache).engine.journal("service.default")
-    assert journal is not None
     late = database.target(namespace="cascada", service="default")
-    old = (await journal.backlog()).newest or int(inside(service.cache).stack.now() * 1e6)
-    assert await erased(late, journal, "acme") == 5
+    old = int(inside(service.cache).stack.now() * 1e6)
+    assert (await service.forget("acme")).rows == 5
     records = [
         Record(old, "acme", "new", MARKER),
         Record(old + 3_600_000_000, "acme", "newer", "kept"),
@@ -91,14 +89,62 @@ async def test_a_transaction_that_was_begun_before_is_waited_for(
     monkeypatch.setattr(Entries, "write", slow)
     writing = asyncio.create_task(late.write([Record(old, "acme", "late", MARKER)]))
     await written.wait()
-    forgetting = asyncio.create_task(service.forget("acme"))
+    told: list[ForgetProgress] = []
+    forgetting = asyncio.create_task(service.forget("acme", on_progress=told.append))
+    while not any(each.tier == "database" for each in told):  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
     await asyncio.sleep(0.2)
-    assert not forgetting.done()
+    waited = not forgetting.done()
     goes_on.set()
     assert await writing == [Written()]
+    await asyncio.wait([forgetting])
+    assert waited
     report = await forgetting
     assert (report.complete, report.rows) == (True, 2)
     assert await database.entries() == {}
+
+
+async def test_who_waits_for_what_is_being_written_is_told_and_may_be_cancelled(
+    make: Make, database: Database
+) -> None:
+    service = make()
+    await set_some(service, "acme", 1)
+    await service.sync_now()
+    late = database.target(namespace="cascada", service="default")
+    waits: list[ForgetProgress] = []
+    async with late.transaction():
+        forgetting = asyncio.create_task(service.forget("acme", on_progress=waits.append))
+        while not any(each.tier == "database" for each in waits):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        forgetting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await forgetting
+    assert waits[-1][:3] == ("acme", "database", 0)
+    assert (await service.forget("acme")).complete
+    assert await database.entries() == {}
+
+
+async def test_what_is_set_around_that_moment_goes_or_stays_as_a_whole(
+    make: Make, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = make(), make()
+
+    async def before() -> None:
+        await set_some(there, "acme")
+        assert (await there.sync_now()).written == 5
+
+    async def after() -> None:
+        with Context(tenant_id="acme"):
+            assert await there.set("synced", 1, fetched=False)
+            assert (await there.sync_now()).waiting == 0
+            assert await there.set("waits", 2, fetched=False)
+
+    around(monkeypatch, before, after)
+    assert (await here.forget("acme")).complete
+    assert (await there.sync_now()).written == 1
+    assert (await database.entries()).keys() == {("acme", "synced"), ("acme", "waits")}
+    with Context(tenant_id="acme"):
+        assert [await here.get(key) for key in ("synced", "waits")] == [1, 2]
 
 
 async def test_of_a_mapped_table_what_was_noted_goes_and_the_rows_stay(

@@ -71,6 +71,16 @@ NOTICED: list[tuple[str, Scenario, list[str]]] = [
         ["sqlite", "postgresql"],
     ),
     (
+        "its-number-is-asked-for-later",
+        erased.test_what_is_set_around_that_moment_goes_or_stays_as_a_whole,
+        [],
+    ),
+    (
+        "its-number-is-asked-for-earlier",
+        erased.test_what_is_set_around_that_moment_goes_or_stays_as_a_whole,
+        [],
+    ),
+    (
         "who-writes-is-not-waited-for",
         erased.test_a_transaction_that_was_begun_before_is_waited_for,
         ["postgresql"],

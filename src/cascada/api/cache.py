@@ -8,7 +8,7 @@ uses. What is below is built in `engine/build.py`; nothing here decides how a va
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
 from types import TracebackType
@@ -293,13 +293,24 @@ class Cache:
         backups hold of sealed values is read by nobody), and what services note of him. Changes of
         his that wait for WRITE_BEHIND or for a sync are dropped, and counted. Rows that a sync has
         written stay (`CacheService.forget`), and so do figures. When it returns no process serves
-        anything of before, nor stores what was under way. What is set meanwhile may stay, or go.
+        anything of before, nor stores what was under way. What is set meanwhile stays, or goes.
 
         compact: whether the database's file is written anew, so that its unused parts hold nothing,
         while nobody else writes; None: if it has at most 64 MB. on_progress: a plain function, told
         after each step. The report's `complete` is False where a tier does not answer, and says
         what to do. To go on after an interruption, call it again: that harms nobody.
         """
+        return await self._forget(tenant, user, compact, on_progress)
+
+    async def _forget(
+        self,
+        tenant: Id,
+        user: Id | None,
+        compact: bool | None,
+        on_progress: Callable[[ForgetProgress], Any] | None,
+        on_void: Callable[[int | None], Awaitable[None]] | None = None,
+    ) -> ForgetReport:
+        """`forget`; `on_void` as `engine.forgetting` says."""
         from cascada.engine.forgetting import Forgetting  # hardly any process ever does this
 
         named = None if user is None else arguments.identity(user, "user")
@@ -307,7 +318,7 @@ class Cache:
         compact = None if compact is None else arguments.flag(compact, "compact")
         if on_progress is not None:
             on_progress = arguments.plain_function(on_progress, "on_progress")
-        return await Forgetting(self._engine, whom, on_progress, compact).run()
+        return await Forgetting(self._engine, whom, on_progress, compact, on_void).run()
 
     async def reset(self) -> None:
         """Close everything and start anew at the next use, on whatever loop (for tests)."""

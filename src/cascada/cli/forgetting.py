@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable
-from typing import Any, Final, NamedTuple
-
-from msgspec.structs import replace
+from typing import Any, Final
 
 from cascada.api.cache import Cache
 from cascada.api.settings import cache_arguments, variable
+from cascada.engine.forgetting import OnProgress
 from cascada.model.door.secret import Url, hidden
 from cascada.model.door.shown import shown
-from cascada.model.errors import MissingExtra, Misuse, TierUnavailable
+from cascada.model.errors import MissingExtra, Misuse
 from cascada.model.forgotten import ForgetProgress, ForgetReport, Removed
-from cascada.service.forgotten import AWAY, SYNCED
-from cascada.service.sync.erasing import erased_of_all
-from cascada.service.sync.records import SyncFailed
+from cascada.service.sync.erasing import SYNCED, Rows
 
 INCOMPLETE: Final = 1
 """The exit status where something is left."""
@@ -46,45 +42,33 @@ def forget(
         _ask(tenant, user, cache.options.namespace)
 
     async def work() -> ForgetReport:
-        rows = Rows(0, "")
+        tell, small = progress_on_terminal(), compact or None
         async with cache:
-            if user is None:
-                rows = await _rows(cache, tenant, synced, said)
-            report = await cache.forget(
-                tenant, user=user, compact=compact or None, on_progress=progress_on_terminal()
-            )
-        if rows.failed:
-            failed = Removed(SYNCED, incomplete=AWAY % rows.failed)
-            report = replace(report, removed=(*report.removed, failed))
-        return replace(report, rows=rows.gone)
+            rows = None if user is not None else await _rows(cache, tenant, synced, said, tell)
+            if rows is None:
+                return await cache.forget(tenant, user=user, compact=small, on_progress=tell)
+            return rows.told(await cache._forget(tenant, None, small, tell, rows.erase))
 
     report = asyncio.run(work())
     return as_text(report), 0 if report.complete else INCOMPLETE
 
 
-class Rows(NamedTuple):
-    """How many were deleted where services sync to, and what failed."""
-
-    gone: int
-    failed: str
-
-
-async def _rows(cache: Cache, tenant: str, synced: Url | None, said: dict[str, Any]) -> Rows:
+async def _rows(
+    cache: Cache, tenant: str, synced: Url | None, said: dict[str, Any], tell: OnProgress
+) -> Rows | None:
+    """Of all services, where they sync to; None where nobody can have synced."""
     url = variable("CASCADA_SYNC_DATABASE") if synced is None else synced
     text = _file_of(said) if url is None else hidden(url).reveal()
     if text is None:
-        return Rows(0, "")
+        return None
+    rows = Rows(text, cache._engine, cache.tenant(tenant).tenant, None, tell)
     try:
-        return Rows(await erased_of_all(text, cache._engine, cache.tenant(tenant).tenant), "")
+        await rows.look()
     except MissingExtra:
         if synced is not None:
             raise
-        return Rows(0, "")  # nobody can have synced
-    except SyncFailed as error:
-        # In the cache's own file there are such tables only if a service has made them.
-        return Rows(0, "" if url is None and error.cause == "schema" else str(error))
-    except TierUnavailable as error:
-        return Rows(0, str(error))
+        return None
+    return rows
 
 
 def _file_of(said: dict[str, Any]) -> str | None:
@@ -109,7 +93,7 @@ def _ask(tenant: str, user: str | None, namespace: str) -> None:
         raise Misuse(NOT_MEANT % shown(wanted))
 
 
-def progress_on_terminal() -> Callable[[ForgetProgress], None]:
+def progress_on_terminal() -> OnProgress:
     """Tells whoever watches; a file is told nothing."""
 
     def tell(progress: ForgetProgress) -> None:

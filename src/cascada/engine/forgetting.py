@@ -3,8 +3,10 @@
 First the tenant's data key goes: what it has sealed nobody reads any more, in backups neither.
 Then all of it is invalidated, as ever: that ends loads, sets and changes that are under way, and
 other processes hear of it. So whatever comes late is refused by the rules that are there already
-(`docs/protocol.md` 13, 15, 31, 35 and 45), and what is removed is void or data. Where it breaks
-off, nothing is half done: whoever runs it again goes on.
+(`docs/protocol.md` 13, 15, 31, 35 and 45), and what is removed is void or data. A change that waits
+to be written elsewhere is told by its number from one that was journaled later: the invalidation
+answers the last one, in its own step (rule 61). Where it breaks off, nothing is half done: whoever
+runs it again goes on.
 
 A tier that does not answer is left out, and the report says so. It must never remove what is
 another tenant's, nor take something away before it is void.
@@ -14,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
 from typing import Any, Final
 
@@ -41,6 +43,9 @@ AWAY: Final = "%s does not answer (%s), and may keep its bytes: run it again whe
 KEPT: Final = "%s does not remove bytes: what it holds is void, and goes as it makes room"
 
 OnProgress = Callable[[ForgetProgress], Any]
+OnVoid = Callable[[int | None], Awaitable[None]]
+"""What else is to be removed: called when all is void, with the number up to which changes are so;
+None if the tier with the journals could not be told."""
 
 logger = logging.getLogger("cascada")
 
@@ -49,7 +54,12 @@ class Forgetting:
     """One call, on one engine."""
 
     def __init__(
-        self, engine: Engine, whom: Whom, on_progress: OnProgress | None, compact: bool | None
+        self,
+        engine: Engine,
+        whom: Whom,
+        on_progress: OnProgress | None,
+        compact: bool | None,
+        on_void: OnVoid | None = None,
     ) -> None:
         self.life = engine.life
         self._engine = engine
@@ -58,7 +68,8 @@ class Forgetting:
         self._on_progress = on_progress
         self._compact = compact
         self._failed: dict[str, str] = {}
-        self._journaled: dict[str, Mapping[str, int]] = {}
+        self._on_void = on_void
+        self._journaled: dict[str, int] = {}
         self._began = engine.clock.monotonic()
 
     @when_ready
@@ -67,18 +78,19 @@ class Forgetting:
         key_dropped = await self._drop_key()
         stack.forgetting.add(whom)
         try:
-            with suppress(InvalidationPending):
-                await invalidate(stack, [whom.name, whom.forgotten], strict=True)
-            await self._note_journals()
+            await self._invalidate(strict=True)
             removed = [await self._from_memory()]
         finally:
             stack.forgetting.discard(whom)
         remains: list[str] = []
         for tier in stack.lower:
-            if tier is stack.lower[-1] and (stack.behind or stack.left_behind):
-                # A change that was being written behind is void there, and has left its key's name.
-                with suppress(InvalidationPending):
-                    await invalidate(stack, [whom.name])
+            if tier is stack.lower[-1]:
+                if whom.user is not None and (stack.behind or stack.left_behind):
+                    # What was being written behind is void there, and has left its key's name,
+                    # which only a later one of the user's covers.
+                    await self._invalidate()
+                # Before the file is written anew: what else goes may be in the same one.
+                await self._call_on_void()
             removed.append(await self._from_tier(tier))
             if isinstance(tier.tier, Erases):
                 with suppress(TierUnavailable), Call(tier.breaker, PATIENCE):
@@ -96,6 +108,17 @@ class Forgetting:
             (each.tier, each.entries, each.incomplete) for each in report.removed
         ])  # fmt: skip
         return report
+
+    async def _invalidate(self, *, strict: bool = False) -> None:
+        names = [self._whom.name, self._whom.forgotten]
+        with suppress(InvalidationPending):
+            await invalidate(self._stack, names, strict=strict, journaled=self._journaled)
+
+    async def _call_on_void(self) -> None:
+        if self._on_void is not None:
+            journals = self._stack.journals
+            tier = None if journals is None else journals.tier.name
+            await self._on_void(None if tier is None else self._journaled.get(tier))
 
     async def _drop_key(self) -> bool:
         """Whether there was one."""
@@ -125,16 +148,6 @@ class Forgetting:
         self._tell(removed)
         return removed
 
-    async def _note_journals(self) -> None:
-        """What is journaled from now on stays: it was set after all was void."""
-        for tier in self._stack.lower:
-            if isinstance(tier.tier, Erases):
-                try:
-                    with Call(tier.breaker, PATIENCE):
-                        self._journaled[tier.name] = await tier.tier.erasing.journaled()
-                except TierUnavailable as error:
-                    self._failed[tier.name] = AWAY % (tier.name, error)
-
     async def _from_tier(self, tier: GuardedTier) -> Removed:
         removed = Removed(tier.name, incomplete=self._failed.get(tier.name, ""))
         if not isinstance(tier.tier, Erases):
@@ -142,8 +155,7 @@ class Forgetting:
         if tier.deferred or tier.behind:
             return Removed(tier.name, incomplete=UNTOLD % (tier.name, tier.name))
         erasing = tier.tier.erasing
-        journaled = self._journaled.get(tier.name, {})
-        steps = erasing.erase(self._whom, journaled, compact=self._compact)
+        steps = erasing.erase(self._whom, self._journaled.get(tier.name, 0), compact=self._compact)
         try:
             if self._whom.user is None and isinstance(tier.tier, KeepsData):
                 with Call(tier.breaker, PATIENCE):
@@ -163,12 +175,15 @@ class Forgetting:
         return removed
 
     def _tell(self, removed: Removed) -> None:
-        if self._on_progress is None:
-            return
         count = removed.entries + removed.lists + removed.counters
         count += removed.changes + removed.others
         seconds = self._engine.clock.monotonic() - self._began
+        tell(self._on_progress, ForgetProgress(self._whom.tenant, removed.tier, count, seconds))
+
+
+def tell(on_progress: OnProgress | None, progress: ForgetProgress) -> None:
+    if on_progress is not None:
         try:
-            self._on_progress(ForgetProgress(self._whom.tenant, removed.tier, count, seconds))
+            on_progress(progress)
         except Exception:
             logger.exception("on_progress of forget failed")

@@ -111,7 +111,8 @@ class Removed(msgspec.Struct, frozen=True):
 
 
 class ForgetProgress(NamedTuple):
-    """Of a `forget` that goes on: where it is, and what went from there so far."""
+    """Of a `forget` that goes on: where it is, and what went from there so far. `database`: where a
+    service syncs to; with 0 removed it waits for who is writing a batch there."""
 
     tenant: str
     tier: str

@@ -27,6 +27,9 @@ MAX_NAMES = 1024
 """Dynamic names that one entry may bear. What was made of more is not stored: coarser names in
 their place would not be reached by the invalidation of one source (docs/decisions/0007)."""
 
+FORGETS = "f:"
+"""How the names begin by which somebody is forgotten."""
+
 OF_ONE_KEY = ("k:", "e:")
 """How the names begin behind which one key's text stands."""
 

@@ -15,6 +15,8 @@ from cascada.service.types import declared
 LONGEST_NAME: Final = 256
 """Characters of a service's name, which is a part of other names."""
 
+_OF_SERVICES: Final = "service."
+
 
 def named(given: Any) -> str:
     name = arguments.name(given, "name")
@@ -25,7 +27,12 @@ def named(given: Any) -> str:
 
 def data_type(name: str) -> str:
     """Of which type the values of a service are, and what its journal is called."""
-    return f"service.{name}"
+    return f"{_OF_SERVICES}{name}"
+
+
+def service_of(journal: str) -> str | None:
+    """Whose journal it is; None: of no service."""
+    return journal.removeprefix(_OF_SERVICES) if journal.startswith(_OF_SERVICES) else None
 
 
 def zone(given: Any) -> tzinfo | None:

@@ -239,7 +239,9 @@ class Invalidation(msgspec.Struct, frozen=True):
     """`keys` entries went (at most, if not `exact`); `seq` is the number of this invalidation.
 
     `receivers` processes were sent it; `epoch` says whose number seq is, as in `Found`. `counts`:
-    what each name has reached, in the order of the names.
+    what each name has reached, in the order of the names. `journaled`: if one of the names forgets
+    somebody (`names.FORGETS`), the greatest number in all journals of the tier at that moment, or 0
+    where none can be: what is journaled later has a greater one.
     """
 
     keys: int
@@ -248,6 +250,7 @@ class Invalidation(msgspec.Struct, frozen=True):
     receivers: int = 0
     epoch: bytes = b""
     counts: tuple[EntryCount, ...] = ()
+    journaled: int = 0
 
 
 class Usage(msgspec.Struct, frozen=True):

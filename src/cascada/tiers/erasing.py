@@ -7,7 +7,7 @@ is void stays void whenever it breaks off, and whoever calls it again goes on.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from typing import Protocol, runtime_checkable
 
 from cascada.model.forgotten import Removed, Whom
@@ -16,18 +16,16 @@ from cascada.model.forgotten import Removed, Whom
 class Erasing(Protocol):
     """The removal of bytes from one tier, of what it was told is void."""
 
-    async def journaled(self) -> Mapping[str, int]:
-        """The last number of each journal."""
+    async def journals(self) -> list[str]:
+        """The names of its journals."""
         ...
 
-    def erase(
-        self, whom: Whom, journaled: Mapping[str, int], *, compact: bool | None
-    ) -> AsyncGenerator[Removed]:
+    def erase(self, whom: Whom, journaled: int, *, compact: bool | None) -> AsyncGenerator[Removed]:
         """Remove them; after each step what went by it.
 
-        Entries, names, lists, counters, and changes in journals up to these numbers. What else is
-        stored meanwhile may go, too. It must never remove what is another's. `compact`: whether a
-        file is written anew; None: if it is not large.
+        Entries, names, lists, counters, and changes in journals up to this number, which the
+        invalidation has answered. What else is stored meanwhile may go, too. It must never remove
+        what is another's. `compact`: whether a file is written anew; None: if it is not large.
         """
         ...
 

@@ -49,6 +49,7 @@ async def invalidate(
     insist: bool = True,
     strict: bool = False,
     tiers: Sequence[GuardedTier] | None = None,
+    journaled: dict[str, int] | None = None,
 ) -> Result:
     """Void all that bears one of the names, which are all of one tenant.
 
@@ -58,7 +59,8 @@ async def invalidate(
     (or warned of: `Limits.on_pending`). `insist`: wait for a tier that has fallen silent, for
     `invalidate_patience` from then on. `strict`: wait until no process serves the old value from
     its memory, either; what is pending is not waited for. `tiers`: of the lower ones these alone,
-    where those below have what is to be found.
+    where those below have what is to be found. `journaled`: where it is noted which number each
+    tier has answered.
     """
     if not stack.lower:
         alone = stack.memory.invalidate_now(names)
@@ -81,6 +83,8 @@ async def invalidate(
             except TierUnavailable as error:
                 unreached[tier] = str(error)
                 continue
+            if journaled is not None:
+                journaled[tier.name] = told.journaled
             results.append(told if borne is names else of_all(names, borne, told))
             if tier is stack.authority:
                 numbered = told

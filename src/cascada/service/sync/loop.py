@@ -26,7 +26,6 @@ from cascada.model.errors import TierUnavailable
 from cascada.model.names import key_name
 from cascada.service.one_task import ended
 from cascada.service.sync.batch import Batch
-from cascada.service.sync.erasing import erased
 from cascada.service.sync.reading import records_of
 from cascada.service.sync.records import (
     ENDS,
@@ -93,6 +92,7 @@ class SyncLoop:
         self.last_sync: datetime | None = None
         """When the last round ended in which nothing failed."""
         self.service = service
+        self.database = target.database
         self._engine = engine
         self._clock = engine.clock
         self._journal = journal
@@ -218,13 +218,6 @@ class SyncLoop:
         """Ask the journal how much waits; where it does not answer, the last answer stands."""
         with suppress(TierUnavailable):
             self._backlog = await self._journal.backlog()
-
-    @when_ready
-    async def erase(self, tenant: str) -> int:
-        """Delete a tenant's rows in cascada's own tables, while no round is under way here."""
-        self._begin()
-        async with self._turn:
-            return await erased(self._target, self._journal, tenant)
 
     # --- what was set aside -------------------------------------------------------------------
 

@@ -168,20 +168,18 @@ def forget(
     return f"DELETE FROM {name} WHERE {place} IN ({found})", (*owner, below, most)
 
 
-def services(dialect: Dialect, table: Owned, owner: tuple[str, str]) -> tuple[str, tuple[str, ...]]:
-    """The statement that tells which services have rows of a tenant in a namespace, and its
-    arguments: these two."""
-    first, second = ("$1", "$2") if dialect == "postgresql" else ("?", "?")
-    where = f"namespace = {first} AND tenant = {second}"
-    return f"SELECT DISTINCT service FROM {named(dialect, table)} WHERE {where}", owner
-
-
 def latest(
-    dialect: Dialect, table: Owned, owner: tuple[str, str, str]
+    dialect: Dialect, table: Owned, owner: tuple[str, str], service: str | None
 ) -> tuple[str, tuple[str, ...]]:
-    """The statement that tells the greatest number of a tenant's rows, and its arguments."""
-    where = _of_tenant(dialect)
-    return f"SELECT max(number) FROM {named(dialect, table)} WHERE {where}", owner
+    """The statement that tells the greatest number of the rows of a tenant in a namespace, by their
+    service (None: all that have some), and its arguments."""
+    first, second, third = ("$1", "$2", "$3") if dialect == "postgresql" else ["?"] * 3
+    where = f"namespace = {first} AND tenant = {second}"
+    one = () if service is None else (service,)
+    if one:
+        where = f"{where} AND service = {third}"
+    asked = f"SELECT service, max(number) FROM {named(dialect, table)} WHERE {where}"
+    return f"{asked} GROUP BY service", (*owner, *one)
 
 
 def erase(

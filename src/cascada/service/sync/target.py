@@ -29,6 +29,7 @@ from cascada.service.sync.numbered import SomeAreKnown, fetched
 from cascada.service.sync.records import Known, Outcome, Poison, Record, Skipped, SyncFailed
 from cascada.service.sync.statements import APPLIED, ENTRIES, TIME, Dialect, forget, made, named
 from cascada.service.sync.tables import Mapped
+from cascada.service.sync.waiting import begun_in_time
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -87,7 +88,7 @@ class Target:
                     f"{each!r} names no tenant; pass tenant_column= for a table of many tenants, "
                     "or tenant= (or CASCADA_TENANT) for a table of one"
                 )
-        self._given = database
+        self.database = database
         self.patience = patience
         self.owner = without_nul(namespace), without_nul(service)
         self._entries = Entries(namespace, service)
@@ -107,22 +108,26 @@ class Target:
             self._forget()
             self._here = here
         if self._engine is None:
-            self._engine = opened(self._given)
+            self._engine = opened(self.database)
             name = self._engine.dialect.name
             if name not in ("postgresql", "sqlite"):
                 raise arguments.refused("database", name, ACCEPTED)
             self.dialect = "postgresql" if name == "postgresql" else "sqlite"
         return self._engine
 
+    def connected(self) -> AsyncConnection:
+        """A connection to read by, which waits for nobody."""
+        return self._opened().connect()
+
     async def aclose(self) -> None:
         """Close its connections, until it writes again; an engine that was given stays open."""
-        if self._engine is not None and self._engine is not self._given:
+        if self._engine is not None and self._engine is not self.database:
             await self._engine.dispose()
 
     def _forget(self) -> None:
         """After a fork, and on another event loop: the connections are those of before."""
         engine, self._engine, self._ready = self._engine, None, False
-        if engine is not None and engine is not self._given:
+        if engine is not None and engine is not self.database:
             engine.sync_engine.dispose(close=False)
 
     @asynccontextmanager
@@ -135,7 +140,10 @@ class Target:
             if self.dialect == "sqlite":
                 # From the start: what was read would else be no basis for what is written.
                 if not getattr(driver, "in_transaction", False):
-                    await fetched(connection, "BEGIN IMMEDIATE")
+                    if alone:
+                        await begun_in_time(connection)
+                    else:
+                        await fetched(connection, "BEGIN IMMEDIATE")
                 await self._look(connection)
             else:
                 limits = "idle_in_transaction_session_timeout", "lock_timeout"
@@ -171,10 +179,10 @@ class Target:
         if self._ready:
             return
         # Not here: to load them takes a good while, in which nobody else would have a turn.
-        await asyncio.to_thread(opened, self._given)
+        await asyncio.to_thread(opened, self.database)
         try:
             async with asyncio.timeout(self.patience):
-                if not await self._are_there():
+                if not await self.are_there():
                     async with self.transaction() as connection:
                         await self._make(connection)
         except (SyncFailed, BadInput, MissingExtra):
@@ -183,7 +191,7 @@ class Target:
             raise failure_of(error) from error
         self._ready = True
 
-    async def _are_there(self) -> bool:
+    async def are_there(self) -> bool:
         """Whether they need not be made: who may write rows may not always make tables."""
         from sqlalchemy.exc import DBAPIError
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable
 from typing import Any, Final
+from urllib.parse import unquote
 
 from cascada.model.forgotten import Removed, Whom
 from cascada.tiers.contract import NotPermitted
@@ -46,25 +47,30 @@ class RedisErasing:
         self._run_id = run_id
         self._pattern = literal(layout.prefix)
 
-    async def journaled(self) -> Mapping[str, int]:
-        found: dict[str, int] = {}
+    async def journals(self) -> list[str]:
+        return [unquote(behind.decode()[1:]) for behind in await self._journals()]
+
+    async def _journals(self) -> list[bytes]:
+        """What stands behind the kind in the keys of each."""
         begins = self._layout.prefix + b"jm"
-        for key in await self._found(self._pattern + b"jm*"):
-            if key == begins or key[len(begins) :].startswith(b":"):
-                last = await self._link.ask(b"HGET", key, b"n", fits=replies.text_or_none)
-                found[key[len(begins) :].decode(errors="replace")] = int(last or 0)
-        return found
+        found = await self._found(self._pattern + b"jm*")
+        ends = [key[len(begins) :] for key in found]
+        return [end for end in ends if not end or (end.startswith(b":") and end.isascii())]
 
     async def erase(
-        self, whom: Whom, journaled: Mapping[str, int], *, compact: bool | None
+        self, whom: Whom, journaled: int, *, compact: bool | None
     ) -> AsyncGenerator[Removed]:
         his: list[Argument] = [whom.text, whom.part]
-        for journal, last in journaled.items():
+        for journal in await self._journals():
             for aside in (b"", b"x"):
-                async for removed in self._changes(his, whom, journal.encode(), last, aside):
+                async for removed in self._changes(his, whom, journal, journaled, aside):
                     yield removed
-        async for removed in self._keys(his):
-            yield removed
+        for _ in range(2):  # once more, where a name was met before what counted for it
+            left: list[int] = []
+            async for removed in self._keys(his, whom, left):
+                yield removed
+            if not any(left):
+                break
         for ring in (b"r", b"s"):
             async for removed in self._names(his, whom, ring):
                 yield removed
@@ -97,18 +103,23 @@ class RedisErasing:
             if cursor == b"0":
                 return
 
-    async def _keys(self, his: list[Argument]) -> AsyncGenerator[Removed]:
+    async def _keys(
+        self, his: list[Argument], whom: Whom, left: list[int]
+    ) -> AsyncGenerator[Removed]:
+        """`left`: how many names stay, since something that was set meanwhile may bear them."""
         layout = self._layout
         what: list[Argument] = [
             STEP, self._pattern + b"*", self._run_id(), b"%04d" % layout.number, layout.generations,
+            whom.name,
         ]  # fmt: skip
         cursor: bytes = b"0"
         now = asyncio.get_running_loop().time
         while True:
             began = now()
-            cursor, entries, size, lists, counters, others = await scripts.KEYS.run(
-                self._link.ask, [layout.epoch], [*his, cursor, *what], _counted(6)
+            cursor, entries, size, lists, counters, others, stay = await scripts.KEYS.run(
+                self._link.ask, [layout.epoch], [*his, cursor, *what], _counted(7)
             )
+            left.append(stay)
             yield Removed(NAME, entries, lists, counters, 0, others, size)
             if cursor == b"0":
                 return

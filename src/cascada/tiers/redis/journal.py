@@ -10,6 +10,7 @@ the order of a key's changes is that of their numbers.
     jc   who is at work on which: a sorted set of keys, by when that ends, in ms of the server
     jm   a hash: n, the last number; b, the bytes of all records; a, of what was set aside
     jx   what could not be written, by key: why, and the record
+    jn   the last number of all journals together
     jb:<key>   who adds the key at present; while somebody does, no change of it is written behind
 
 Behind these stands ":" and the journal's name, but for that of what is written behind. None of them

@@ -74,12 +74,12 @@ def invalidated(count: int) -> Fits:
     """What INVALIDATE answers for so many names."""
 
     def fits(reply: Any) -> bool:
-        if type(reply) is not list or [*map(type, reply)] != [int, int, bytes, list, int]:
+        if type(reply) is not list or [*map(type, reply)] != [int, int, bytes, list, int, int]:
             return False
-        *_, reached, total = reply
+        *_, reached, total, journaled = reply
         for at, each in enumerate(reached):
             if type(each) is not int or each < 0 or (at % 3 == 0 and not 1 <= each <= count):
                 return False
-        return len(reached) % 3 == 0 and total >= 0
+        return len(reached) % 3 == 0 and total >= 0 and journaled >= 0
 
     return fits

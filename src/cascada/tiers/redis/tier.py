@@ -237,7 +237,7 @@ class RedisTier(WalksKeys):
         ordered = keys + groups
         # A key's own generation as well: what was made from the key bears its name.
         generations = [layout.generations + each for each in ordered]
-        seq, receivers, nonce, reached, total = await redis_steps.INVALIDATE.run(
+        seq, receivers, nonce, reached, total, journaled = await redis_steps.INVALIDATE.run(
             self._link.ask,
             [*layout.common, *own, *generations],
             [
@@ -264,7 +264,7 @@ class RedisTier(WalksKeys):
             }
             exact = exact and not any(reached[2::3])
             counts = tuple([found.get(name.encode(), NOTHING) for name in names])
-        return Invalidation(total, exact, seq, receivers, nonce, counts)
+        return Invalidation(total, exact, seq, receivers, nonce, counts, journaled)
 
     async def count_entries(self, names: Sequence[str]) -> list[EntryCount]:
         found = await self.glance([Key.parse(name[2:]) for name in names if name.startswith("k:")])

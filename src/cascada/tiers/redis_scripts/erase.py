@@ -1,7 +1,7 @@
 """Removing what the server holds of a tenant or a user: keys, names in the rings, changes.
 
-Who runs them has invalidated all of it before: what is removed here is void, or data. So nothing
-that is still valid is ever contradicted, and what goes with its generations is a miss.
+Who runs them has invalidated all of it before: what is removed here is void, or data. What was set
+since stands, and what it bears: then a generation goes only if no entry counts for it.
 """
 
 from __future__ import annotations
@@ -55,23 +55,44 @@ KEYS: Final = Script(
     + _WHOM
     + r"""
 -- KEYS: 1 e. ARGV: 3 cursor, 4 how many keys, 5 what all of the namespace match, 6 run_id, 7
--- layout, 8 prefix of generations. The next cursor, entries, bytes, lists, counters, others.
+-- layout, 8 prefix of generations, 9 the name that all of it bears. The next cursor, entries,
+-- bytes, lists, counters, others, and how many of his generations stay.
 local prefix = string.sub(KEYS[1], 1, -2)
 local e = get(KEYS[1])
 local mine = e and string.sub(e, 9, 48) == ARGV[6] and string.sub(e, 49, 52) == ARGV[7]
   and string.sub(e, 1, 8)
--- Resources of which others of the tenant may have something, too.
-local emptied = {}
+-- Nothing of his is valid before his name has a generation again.
+local anew = mine and get(ARGV[8] .. ARGV[9])
+-- Generations that may be borne by what is valid: of resources of which others of the tenant may
+-- have something, too, and his own.
+local emptied, own_names, left = {}, {}, 0
 local went = {entries = 0, bytes = 0, lists = 0, counters = 0, others = 0}
 
--- What any invalidation has ended: the user's may bear his name without having it in its key.
-local function ended(v, text)
-  if not mine or not v or string.sub(v, 1, 3) ~= '\202\218\001' then return false end
+local function is_entry(v)
+  return mine and v and string.sub(v, 1, 3) == '\202\218\001'
+end
+
+local function stands(v, text)
   local stamps = {mine}
   for _, name in ipairs(static_names(text)) do
     stamps[#stamps + 1] = nonce_at(ARGV[8] .. name) or ''
   end
-  return not bears(v, table.concat(stamps), ARGV[8])
+  return bears(v, table.concat(stamps), ARGV[8])
+end
+
+-- The entry there, if it is legible, and whether it is valid. A key of another hand may have any
+-- text, at which these raise.
+local function entry_at(key, text)
+  local legible, v = pcall(head, key)
+  if not legible or not is_entry(v) then return false, false end
+  local known, valid = pcall(stands, v, text)
+  return known and v, known and valid
+end
+
+local function is_set_since(text)
+  if not anew then return false end
+  local _, valid = entry_at(prefix .. 'v:' .. text, text)
+  return valid
 end
 
 local function length(key)
@@ -80,15 +101,16 @@ local function length(key)
 end
 
 local function remove_entry(key, text)
-  -- Of all of a tenant, what counts his entries goes as well.
-  if user ~= '' then
-    local legible, v = pcall(head, key)
-    -- A key of another hand may have any text, at which these raise.
-    if not has_key(text, 0) then
-      local known, void = pcall(ended, legible and v, text)
-      if not (known and void) then return end
+  -- Of all of a tenant who is not back, what counts his entries goes as well.
+  if user ~= '' or anew then
+    local v, valid = entry_at(key, text)
+    -- What any invalidation has ended: the user's may bear his name without having it in its key.
+    if has_key(text, 0) then
+      if anew and valid then return end
+    elseif valid or not v then
+      return
     end
-    pcall(uncount, legible and v, text)
+    pcall(uncount, v, text)
     local at = segments(text)
     if #at > 2 then
       emptied[ARGV[8] .. 'r:' .. at[1] .. ':' .. at[2] .. ':' .. at[#at]] = true
@@ -111,18 +133,25 @@ for _, key in ipairs(said[2]) do
   if kind == 'v' then
     if string.sub(text, 1, #begins) == begins then remove_entry(key, text) end
   elseif kind == 'b' then
-    if has_key(text, 1) then
+    if has_key(text, 1) and not is_set_since(string.match(text, '^(.*):') or text) then
       went.bytes = went.bytes + length(key)
       loses_aside(key)
       remove(key, 'others', 0)
     end
   elseif kind == 'g' then
-    if is_named(text) then loses(key) remove(key, 'others', 0) end
+    if is_named(text) then
+      if anew then
+        emptied[key], own_names[key] = true, true
+      else
+        loses(key)
+        remove(key, 'others', 0)
+      end
+    end
     if user ~= '' and string.sub(text, 1, #begins + 2) == 'r:' .. begins then
       emptied[key] = true
     end
   elseif kind == 'n' then
-    if has_key(text, 0) then loses(key) remove(key, 'others', 0) end
+    if has_key(text, 0) and not is_set_since(text) then loses(key) remove(key, 'others', 0) end
   elseif kind == 'l' or kind == 'w' then
     if has_key(text, 0) then remove(key, 'others', 0) end
   elseif kind and user == '' and string.sub(text, 1, #begins) == begins then
@@ -134,10 +163,15 @@ write_counts()
 for key in pairs(emptied) do
   local g = get(key)
   local own, made = counted(g or '')
-  if g and own == 0 and made == 0 then loses(key) remove(key, 'others', 0) end
+  if g and own == 0 and made == 0 then
+    loses(key)
+    remove(key, 'others', 0)
+  elseif g and own_names[key] then
+    left = left + 1
+  end
 end
 keep_account()
-return {said[1], went.entries, went.bytes, went.lists, went.counters, went.others}
+return {said[1], went.entries, went.bytes, went.lists, went.counters, went.others, left}
 """
 )
 

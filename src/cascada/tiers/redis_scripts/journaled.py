@@ -24,13 +24,22 @@ local at_jp, at_jr, at_jc = place_in_journal('jp'), place_in_journal('jr'), plac
 local at_jm, at_jx = place_in_journal('jm'), place_in_journal('jx')
 """
 
+LAST_OF_ALL: Final = r"""
+-- The greatest number in all journals of the namespace.
+local at_jn = string.sub(KEYS[1], 1, -2) .. 'jn'
+local function last_of_all() return tonumber(get(at_jn) or 0) or 0 end
+"""
+"""A forgetting asks it: what is journaled later has a greater one. Needs `COMMON` before it."""
+
 NOTES: Final = (
     PLACES
+    + LAST_OF_ALL
     + r"""
 -- Journal entry `whole` of key v: whether no change of it has waited, and by how many bytes all
 -- records are more.
 local function note(text, v, fence, whole)
   local last = tonumber(redis.call('HGET', at_jm, 'n') or 0)
+  last = math.max(last, last_of_all())
   local number = string.format('%.0f', math.max(last + 1, time[1] * 1000000 + time[2]))
   local record = number .. ' ' .. fence .. '\n' .. whole
   local more = #record - redis.call('HSTRLEN', at_jr, text)
@@ -39,6 +48,7 @@ local function note(text, v, fence, whole)
   -- Whoever is at work on the change of before has no claim to this one.
   redis.call('ZREM', at_jc, text)
   redis.call('HSET', at_jm, 'n', number)
+  redis.call('SET', at_jn, number)
   redis.call('HINCRBY', at_jm, 'b', more)
   redis.call('PERSIST', v)
   return one, more

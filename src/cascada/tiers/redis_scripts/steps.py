@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from cascada.tiers.redis_scripts.journaled import LAST_OF_ALL
 from cascada.tiers.redis_scripts.prelude import COMMON, COUNTS, ROOM, Script
 
 BEGIN: Final = Script(
@@ -154,13 +155,14 @@ INVALIDATE: Final = Script(
     COMMON
     + ROOM
     + COUNTS
+    + LAST_OF_ALL
     + r"""
 -- KEYS: 4.. = for each named key v and l, then the generations of all names, keys' own first.
 -- ARGV: 1 run_id, 2 layout, 3 seed, 4 channel, 5 number of keys, 6 'i', or 's' to have it
 --   acknowledged, 7 prefix of generations, 8.. = all names, keys first.
 -- It returns for each name that reached something its place, how many entries it says what they
 -- are, and how many were made from what it names; then the sum, where what goes by its key is not
--- counted for its groups again.
+-- counted for its groups again; then, if somebody is forgotten, the last number in all journals.
 local keys, count = tonumber(ARGV[5]), #ARGV - 7
 
 -- A cascade may have thousands of names: what can be asked together is asked together.
@@ -231,6 +233,13 @@ end)
 date(q)
 local said = ARGV[6] .. string.sub(e, 1, 8) .. string.format('%d', q) .. '\n'
 local receivers = publish(ARGV[4], said .. table.concat(ARGV, '\n', 8))
-return {q, receivers, string.sub(e, 1, 8), reached, total}
+local journaled = 0
+for i = 8 + keys, #ARGV do
+  if journaled == 0 and string.sub(ARGV[i], 1, 2) == 'f:' then
+    journaled = math.max(last_of_all(), time[1] * 1000000 + time[2])
+    redis.call('SET', at_jn, string.format('%.0f', journaled))
+  end
+end
+return {q, receivers, string.sub(e, 1, 8), reached, total, journaled}
 """
 )

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -63,13 +63,11 @@ _VOID: Final = (
 _TOMBSTONES: Final = (
     "SELECT name, q FROM tombstones WHERE tenant = ? AND name > ? ORDER BY name LIMIT ?"
 )
-_LAST: Final = "SELECT name, number FROM journals WHERE namespace = ?"
-_JOURNAL: Final = "SELECT id FROM journals WHERE namespace = ? AND name = ?"
+_JOURNALS: Final = "SELECT name FROM journals WHERE namespace = ?"
 _HIS: Final = "EXISTS (SELECT 1 FROM json_each(e.names) n WHERE n.value = ?)"
 _CHANGES: Final = (
-    "SELECT e.rowid, e.size FROM {} e CROSS JOIN tenants t ON t.id = e.tenant"
-    " WHERE e.journal = ? AND e.tenant = ? AND e.number <= ?"
-    f" AND (e.q < t.floor OR {KILLER} IS NOT NULL) AND {_HIS} LIMIT ?"
+    f"SELECT e.rowid, e.size, e.journal FROM {{}} e"
+    f" WHERE e.tenant = ? AND e.number <= ? AND {_HIS} LIMIT ?"
 )
 _LESS: Final = "UPDATE journals SET changes = changes - ?, bytes = bytes - ? WHERE id = ?"
 _DATA: Final = "namespace = ? AND name >= ? AND name < ?"
@@ -91,12 +89,12 @@ class SqliteErasing:
         self._options = options
         self._writer = writer
 
-    async def journaled(self) -> Mapping[str, int]:
+    async def journals(self) -> list[str]:
         where = (self._options.namespace,)
-        return await self._writer().run(lambda c: dict(c.execute(_LAST, where).fetchall()))
+        return await self._writer().run(lambda c: [name for (name,) in c.execute(_JOURNALS, where)])
 
     async def erase(
-        self, whom: Whom, journaled: Mapping[str, int], *, compact: bool | None
+        self, whom: Whom, journaled: int, *, compact: bool | None
     ) -> AsyncGenerator[Removed]:
         his = _His(self._options, whom, journaled)
         steps = [his.changes, his.outbox]
@@ -154,7 +152,7 @@ class SqliteErasing:
 class _His:
     """The steps, each in one transaction: what went, and where to go on (None: it is over)."""
 
-    def __init__(self, options: Options, whom: Whom, journaled: Mapping[str, int]) -> None:
+    def __init__(self, options: Options, whom: Whom, journaled: int) -> None:
         self._options = options
         self._whom = whom
         self._journaled = journaled
@@ -174,20 +172,17 @@ class _His:
         tenant = self._id(connection)
         if tenant is None:
             return Removed(NAME), None
-        for name, last in self._journaled.items():
-            ((journal,),) = connection.execute(
-                _JOURNAL, (self._options.namespace, name)
-            ).fetchall()  # fmt: skip
-            for table in ("changes", "aside"):
-                found = connection.execute(
-                    _CHANGES.format(table), (journal, tenant, last, self._name, CHUNK)
-                ).fetchall()
-                if found:
-                    gone = [(row,) for row, _ in found]
-                    connection.executemany(f"DELETE FROM {table} WHERE rowid = ?", gone)
-                    size = sum(each for _, each in found)
-                    connection.execute(_LESS, (len(found), size, journal))
-                    return Removed(NAME, changes=len(found), size_bytes=size), True
+        for table in ("changes", "aside"):
+            found = connection.execute(
+                _CHANGES.format(table), (tenant, self._journaled, self._name, CHUNK)
+            ).fetchall()
+            if found:
+                gone = [(row,) for row, _, _ in found]
+                connection.executemany(f"DELETE FROM {table} WHERE rowid = ?", gone)
+                less = [(1, size, journal) for _, size, journal in found]
+                connection.executemany(_LESS, less)
+                size = sum(each for _, each, _ in found)
+                return Removed(NAME, changes=len(found), size_bytes=size), True
         return Removed(NAME), None
 
     def outbox(self, connection: sqlite3.Connection, place: Any) -> tuple[Removed, Any]:

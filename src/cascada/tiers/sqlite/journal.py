@@ -41,8 +41,10 @@ PAGE_BYTES: Final = 4 * 2**20
 _ID: Final = "(SELECT id FROM journals WHERE namespace = ? AND name = ?)"
 _JOURNAL: Final = "SELECT id, number, changes, bytes FROM journals WHERE namespace = ? AND name = ?"
 _BEGIN: Final = (
-    "INSERT INTO journals (namespace, name, number, changes, bytes) VALUES (?, ?, 0, 0, 0)"
+    "INSERT INTO journals (namespace, name, number, changes, bytes)"
+    " SELECT ?1, ?2, coalesce(max(number), 0), 0, 0 FROM journals WHERE namespace = ?1"
 )
+"""Above the numbers of all others: it may be known of those up to which somebody is forgotten."""
 _SAVE: Final = "UPDATE journals SET number = ?, changes = ?, bytes = ? WHERE id = ?"
 _WAITING: Final = (
     "SELECT c.key, c.put, c.size FROM json_each(?) k"
@@ -227,8 +229,8 @@ class _Book:
         self.connection = connection
         found = connection.execute(_JOURNAL, where).fetchone()
         if found is None:
-            cursor = connection.execute(_BEGIN, where)
-            found = (cursor.lastrowid, 0, 0, 0)
+            connection.execute(_BEGIN, where)
+            found = connection.execute(_JOURNAL, where).fetchone()
         self.id: int
         self.number: int
         self.changes: int

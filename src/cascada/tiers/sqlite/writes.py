@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from cascada.codecs.envelope import pack
 from cascada.model.entry import Entry
 from cascada.model.keys import Key, quote
-from cascada.model.names import OF_ONE_KEY, entry_name, static_names
+from cascada.model.names import FORGETS, OF_ONE_KEY, entry_name, static_names
 from cascada.tiers.contract import (
     EntryCount,
     Filled,
@@ -173,10 +173,25 @@ def invalidate(
     rows = sum(each.own + each.made for each in reached)
     rows += sum(state.bump(name, seq, versions.get(name), at=transaction.now) for name in distinct)
     transaction.save()
+    journaled = 0
+    if any(name.startswith(FORGETS) for name in distinct):
+        journaled = _noted(connection, options)
     exact = len(keys) == len(distinct) and not rows
     by_name = {
         name: EntryCount(each.own + gone[name], each.made)
         for name, each in zip(distinct, reached, strict=True)
     }
     told = tuple(by_name[name] for name in names)
-    return Invalidation(gone.total() + rows, exact, seq, counts=told)
+    return Invalidation(gone.total() + rows, exact, seq, counts=told, journaled=journaled)
+
+
+def _noted(connection: sqlite3.Connection, options: Options) -> int:
+    """The greatest number in all journals, which what is journaled from now on exceeds: whether a
+    change is older than this transaction, its number alone says (`docs/protocol.md` rule 61)."""
+    where = (options.namespace,)
+    ((last,),) = connection.execute(
+        "SELECT coalesce(max(number), 0) FROM journals WHERE namespace = ?", where
+    ).fetchall()
+    number = max(int(last), int(options.clock.time() * 1_000_000))
+    connection.execute("UPDATE journals SET number = ? WHERE namespace = ?", (number, *where))
+    return number
