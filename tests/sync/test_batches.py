@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 
 from cascada import Cache, CacheService, Context, Limits
 from cascada.service.sync import loop
-from cascada.service.sync.records import Record
+from cascada.service.sync.records import Rows
 from cascada.service.sync.target import Target
 from cascada.testing import ManualClock
 from tests.servers.redis import RedisServer
@@ -31,9 +30,9 @@ async def test_a_database_that_is_slower_than_a_claim_gets_each_change_once(
     clock, write = ManualClock(time.time()), Target.write
     begins: list[str] = []
 
-    async def slow(self: Target, records: Sequence[Record], *rest: Any) -> Any:
-        begins.append(records[0].key)
-        answers = await write(self, records, *rest)
+    async def slow(self: Target, rows: Rows, *rest: Any) -> Any:
+        begins.append(rows.records[0].key)
+        answers = await write(self, rows, *rest)
         clock.advance(loop.CLAIM + 1)
         return answers
 

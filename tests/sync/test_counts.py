@@ -223,12 +223,12 @@ async def test_what_was_claimed_ahead_is_let_go_of_where_the_database_is_away(
 ) -> None:
     write, batches = Target.write, 0
 
-    async def away(self: Target, records: Any, *since: Any) -> Any:
+    async def away(self: Target, rows: Any, *since: Any) -> Any:
         nonlocal batches
         batches += 1
         if batches == 2:
-            return [SyncFailed("connection", "away")] * len(records)
-        return await write(self, records, *since)
+            return [SyncFailed("connection", "away")] * len(rows.records)
+        return await write(self, rows, *since)
 
     async with service(database, database=str(tmp_path / "cache.db")) as made:
         monkeypatch.setattr(Target, "write", away)

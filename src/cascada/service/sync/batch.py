@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from cascada.service.sync.records import Record, SyncFailed, Written
-from cascada.service.sync.target import Answer
+from cascada.service.sync.records import Answer, Record, Rows, SyncFailed, Written
 from cascada.tiers.capabilities import Change
 
 
@@ -18,9 +17,8 @@ class Batch(NamedTuple):
     since: float = 0.0
     """When it was not claimed yet, by the database's clock."""
 
-    @property
-    def sound(self) -> list[Record]:
-        return [each for each in self.said if isinstance(each, Record)]
+    rows: Rows = Rows()
+    """Those that can be read, ready to be written."""
 
     @property
     def failures(self) -> list[SyncFailed]:
@@ -39,6 +37,9 @@ class Batch(NamedTuple):
         return written, others
 
     def answered(self, answers: Sequence[Answer]) -> Batch:
+        """With what came of its rows."""
+        if len(answers) == len(self.said):
+            return self._replace(said=answers, rows=Rows())
         each_next = iter(answers)
         said = [next(each_next) if isinstance(each, Record) else each for each in self.said]
-        return self._replace(said=said)
+        return self._replace(said=said, rows=Rows())

@@ -30,6 +30,7 @@ from cascada.service.sync.reading import records_of
 from cascada.service.sync.records import (
     ENDS,
     Poison,
+    Record,
     SyncFailed,
     is_unread,
 )
@@ -279,7 +280,7 @@ class SyncLoop:
             more, since = batch.changes[-1].number < newest, self._clock.monotonic()
             # To the end, all of them: what one raises leaves none behind that nobody waits for.
             answers, following, settled = await asyncio.gather(
-                self._target.write(batch.sound, batch.since),
+                self._target.write(batch.rows, batch.since),
                 # Before the next: it is read while the journal's thread ends the last one.
                 self._claimed(held) if more and ahead else _nothing(),
                 self._settle(written, tally, held, began),
@@ -311,7 +312,10 @@ class SyncLoop:
         since, changes = self._target.seen, await self._journal.claim(AT_ONCE, CLAIM)
         # Not by their numbers: a record that is damaged has none.
         held.update((id(change), change) for change in changes)
-        return Batch(changes, await records_of(self._engine.stack, changes), since)
+        said = await records_of(self._engine.stack, changes)
+        # Here, while others are written: the database would have nothing to do meanwhile.
+        rows = await self._target.rows_of([each for each in said if isinstance(each, Record)])
+        return Batch(changes, said, since, rows)
 
     async def _settle(
         self, batch: Batch, tally: Tally, held: dict[int, Change], began: float

@@ -6,6 +6,7 @@ Nothing here reads a clock, a cache or a database.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
@@ -95,3 +96,22 @@ class SyncFailed(CascadaError):
         super().__init__(sentence)
         self.cause: Cause = cause
         self.sentence = sentence
+
+
+Answer = Outcome | SyncFailed
+
+
+class Part(NamedTuple):
+    """Those for one table: where they stand among all, and as its rows, or why there are none."""
+
+    writer: Any
+    places: list[int]
+    prepared: Sequence[Any] | SyncFailed
+
+
+class Rows(NamedTuple):
+    """Records, ready to be written. `answers`: of those of which nothing is, by their place."""
+
+    records: Sequence[Record] = ()
+    answers: Mapping[int, Answer] = {}
+    parts: Sequence[Part] = ()

@@ -26,7 +26,17 @@ from cascada.service.sync.databases import ACCEPTED, opened
 from cascada.service.sync.entries import Entries, without_nul
 from cascada.service.sync.mapping import Mapping
 from cascada.service.sync.numbered import SomeAreKnown, fetched
-from cascada.service.sync.records import Known, Outcome, Poison, Record, Skipped, SyncFailed
+from cascada.service.sync.records import (
+    Answer,
+    Known,
+    Outcome,
+    Part,
+    Poison,
+    Record,
+    Rows,
+    Skipped,
+    SyncFailed,
+)
 from cascada.service.sync.statements import APPLIED, ENTRIES, TIME, Dialect, forget, made, named
 from cascada.service.sync.tables import Mapped
 from cascada.service.sync.waiting import begun_in_time
@@ -62,7 +72,6 @@ _LOCK: Final = 0x6361736361646101
 _FORGETTING: Final = _LOCK + 1
 """The one that whoever writes shares, and who forgets a tenant has for himself."""
 
-Answer = Outcome | SyncFailed
 Writer = Entries | Mapped
 Once = Callable[[Sequence[Any]], Awaitable[list[Outcome]]]
 """Writes rows in one transaction."""
@@ -242,25 +251,45 @@ class Target:
         except Exception as error:
             raise failure_of(error) from error
 
-    async def write(self, records: Sequence[Record], since: float | None = None) -> list[Answer]:
+    async def rows_of(self, records: Sequence[Record]) -> Rows:
+        """Each as a row of its table. It may be done while others are written: it takes the event
+        loop, and those the database. Nothing is raised but BadInput and MissingExtra."""
+        answers: dict[int, Answer] = {}
+        parts: list[Part] = []
+        for writer, places in self._groups(records, answers):
+            them = [records[place] for place in places]
+            try:
+                parts.append(Part(writer, places, await self._prepared(writer, them)))
+            except SyncFailed as error:
+                parts.append(Part(writer, places, error))
+        return Rows(records, answers, parts)
+
+    async def _prepared(self, writer: Writer, records: Sequence[Record]) -> Sequence[Any]:
+        if isinstance(writer, Mapped):
+            await self._find(writer)
+        return await writer.prepared(records)
+
+    async def write(
+        self, records: Sequence[Record] | Rows, since: float | None = None
+    ) -> list[Answer]:
         """Write each, once; what came of each, in their order. Nothing is raised but BadInput and
         MissingExtra: what failed is an answer, and concerns no other table unless the database
         itself is away. since: `seen`, before they were claimed."""
-        answers: dict[int, Answer] = {}
+        rows = records if isinstance(records, Rows) else await self.rows_of(records)
+        answers = {**rows.answers}
         away: SyncFailed | None = None
-        for writer, places in self._groups(records, answers):
-            if away is None:
-                try:
-                    await self.begin()
-                    them = [records[place] for place in places]
-                    found = await self._written(writer, them, partial(self._once, writer, since))
-                except SyncFailed as error:
-                    found = [error] * len(places)
-                    away = error if error.cause in ("connection", "timeout") else None
-            else:
-                found = [away] * len(places)
+        for writer, places, ready in rows.parts:
+            prepared, found = away or ready, list[Answer]()
+            try:
+                if isinstance(prepared, SyncFailed):
+                    raise prepared
+                await self.begin()
+                found = await self._written(writer, prepared, partial(self._once, writer, since))
+            except SyncFailed as error:
+                found = [error] * len(places)
+                away = away or (error if error.cause in ("connection", "timeout") else None)
             answers.update(zip(places, found, strict=True))
-        return [answers[place] for place in range(len(records))]
+        return [answers[place] for place in range(len(rows.records))]
 
     def _groups(
         self, records: Sequence[Record], answers: dict[int, Answer]
@@ -288,13 +317,9 @@ class Target:
                 return mapped
         return self._entries
 
-    async def _written(self, writer: Writer, records: Sequence[Record], once: Once) -> list[Answer]:
-        answers: list[Answer]
-        if isinstance(writer, Mapped):
-            await self._find(writer)
-        prepared: Sequence[Any] = await writer.prepared(records)
+    async def _written(self, writer: Writer, prepared: Sequence[Any], once: Once) -> list[Answer]:
         sound = [place for place, each in enumerate(prepared) if not _is_said(each)]
-        answers = [*prepared]
+        answers: list[Answer] = [*prepared]
         suspects: list[int] = []
         for start in range(0, len(sound), writer.at_once):
             part = sound[start : start + writer.at_once]
