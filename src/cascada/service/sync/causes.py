@@ -32,7 +32,49 @@ _OF_STATE: Final[dict[str, Cause]] = {
     "42501": "permission",
     "57014": "timeout",
 }
-_ROWS_FAULT: Final = ("21", "22", "23", "44", "54", "P0")
+_ROWS_FAULT: Final = ("09", "21", "22", "23", "27", "38", "39", "44", "54", "P0")
+_SERVERS_OWN: Final = frozenset(
+    {
+        "00",
+        "01",
+        "02",
+        "03",
+        "08",
+        "0A",
+        "0B",
+        "0F",
+        "0L",
+        "0P",
+        "0Z",
+        "20",
+        "24",
+        "25",
+        "26",
+        "28",
+        "2B",
+        "2D",
+        "2F",
+        "34",
+        "3B",
+        "3D",
+        "3F",
+        "40",
+        "42",
+        "53",
+        "55",
+        "57",
+        "58",
+        "72",
+        "F0",
+        "HV",
+        "XX",
+    }
+)
+"""Classes that PostgreSQL has names for. One of no such class is a trigger's of the application."""
+
+_POLICY: Final = "ExecWithCheckOptions"
+"""Where the server refuses a row by a policy (RLS); its sentence may be in any language."""
+
 _OF_TYPES: Final = ("42804", "42846", "42883")
 """A value whose type does not go into the column."""
 
@@ -71,6 +113,10 @@ def told(error: BaseException) -> SyncFailed | RowsFault:
         return SyncFailed("timeout", "the database did not answer in time")
     if state:
         if state[:2] in _ROWS_FAULT or state in _OF_TYPES:
+            return RowsFault(Poison("constraint", _without_values(origin)))
+        if getattr(origin, "server_source_function", None) == _POLICY:
+            return RowsFault(Poison("permission", _without_values(origin)))
+        if state[:2] not in _SERVERS_OWN:
             return RowsFault(Poison("constraint", _without_values(origin)))
         cause = _OF_STATE.get(state, _OF_CLASS.get(state[:2], "connection"))
         return SyncFailed(cause, _first_line(origin))

@@ -95,6 +95,8 @@ def identity(text: str, column_type: Any) -> Any:
     another way than the database would: two keys would be one row."""
     python = python_type(column_type)
     found: Any = text
+    if _is_padded(column_type) and text.endswith(" "):
+        raise ValueError("the database takes such spaces for none")
     if python is int:
         found = int(text)
     elif python is uuid.UUID:
@@ -102,3 +104,23 @@ def identity(text: str, column_type: Any) -> Any:
     if str(found) != text:
         raise ValueError("another key means the same row")
     return found
+
+
+def identified(value: Any, column_type: Any) -> Any:
+    """An id that was read, as `identity` would have it."""
+    return value.rstrip(" ") if _is_padded(column_type) and isinstance(value, str) else value
+
+
+def _is_padded(column_type: Any) -> bool:
+    """Whether it is CHAR, which a server fills up with spaces."""
+    from sqlalchemy import CHAR
+
+    return isinstance(column_type, CHAR)
+
+
+def readable(column: Any) -> Any:
+    """The column as it is selected: an enum as its text, since it may have got another value after
+    the table was looked at."""
+    from sqlalchemy import Enum, Text, cast
+
+    return cast(column, Text) if isinstance(column.type, Enum) else column

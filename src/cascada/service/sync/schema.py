@@ -33,7 +33,7 @@ _LONGEST: Final = 63
 
 def found(connection: Connection, mapping: Mapping) -> Table:
     """The table, with the types of its columns. SyncFailed if rows cannot be written to it."""
-    from sqlalchemy import MetaData, Table
+    from sqlalchemy import JSON, MetaData, Table
     from sqlalchemy.exc import NoSuchTableError
 
     try:
@@ -50,6 +50,9 @@ def found(connection: Connection, mapping: Mapping) -> Table:
         if mapping.key_column in missing:
             said += " (ids are looked for in its key_column)"
         raise SyncFailed("schema", said)
+    for column in table.columns:
+        if isinstance(column.type, JSON):
+            column.type.none_as_null = True  # else None were the text null, and not NULL
     if mapping.writes:
         _see_that_versions_are_numbers(mapping, table)
         _see_that_rows_are_unique(connection, mapping, table)

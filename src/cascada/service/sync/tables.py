@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from cascada.model.door.plain import whole_of
 from cascada.service.sync import fields, schema
+from cascada.service.sync.causes import RowsFault
 from cascada.service.sync.conflicts import Current, Decision, Last, Strategy, decide
 from cascada.service.sync.entries import without_nul
 from cascada.service.sync.mapping import Mapping
@@ -39,6 +40,14 @@ if TYPE_CHECKING:
 TURN: Final = 50
 """Rows that are made, or decided on, before others have a turn on the event loop."""
 
+NOT_MERGED: Final = (
+    "the merge function returned a %s without any of the fields %s; "
+    "return a dict of those to write, or None for the row to stay"
+)
+OTHER_ID: Final = (
+    "%s has its row by another spelling of the id or the tenant, such as in capitals; "
+    "set it by that"
+)
 NO_ROW: Final = "its value is %s, and a row of %s is a dict of fields"
 
 
@@ -47,7 +56,7 @@ class Item(NamedTuple):
 
     record: Record
     owner: tuple[str, str]
-    identity: Any
+    identity: tuple[Any, ...]
     fields: dict[str, Any]
     base: int | None
 
@@ -102,12 +111,17 @@ class Mapped:
         if mapping.tenant_column is None and record.tenant != self._only:
             said = f"{mapping.table} has no column for tenants, and belongs to another one"
             return Poison("permission", said)
-        try:
-            text = record.key[len(mapping.prefix) :]
-            identity = fields.identity(text, table.columns[mapping.key_column].type)
-        except ValueError:
-            said = f"the rest of its key is no id of {mapping.table}, as the database writes ids"
-            return Poison("constraint", said)
+        texts = [record.key[len(mapping.prefix) :], record.tenant]
+        found: list[Any] = []
+        for column, text in zip(self._columns(), texts, strict=False):
+            try:
+                found.append(fields.identity(text, column.type))
+            except ValueError:
+                what = "its tenant" if found else "the rest of its key"
+                where = f"{mapping.table}.{column.name}"
+                said = f"{what} is no {column.type} of {where}, as the database writes one"
+                return Poison("constraint", said)
+        identity = tuple(found)
         owner = (without_nul(record.tenant), without_nul(record.key))
         if record.removed:
             return Item(record, owner, identity, {}, None)
@@ -149,7 +163,7 @@ class Mapped:
         current = await self._current(connection, fresh)
         decisions: dict[tuple[str, str], Decision] = {}
         for place, item in enumerate(fresh, 1):
-            row, last = current.get(self._identity(item)), lasts[item.owner]
+            row, last = current.get(item.identity), lasts[item.owner]
             decisions[item.owner] = self._decision(item, row, last)
             if place % TURN == 0:
                 await asyncio.sleep(0)
@@ -163,11 +177,6 @@ class Mapped:
             else Known(unread=(*item.owner, item.record.number) in unread)
             for item in items
         ]
-
-    def _identity(self, item: Item) -> tuple[Any, ...]:
-        if self.mapping.tenant_column is None:
-            return (item.identity,)
-        return (item.identity, item.record.tenant)
 
     def _columns(self) -> list[Any]:
         """Those that say which row it is."""
@@ -187,9 +196,10 @@ class Mapped:
         mapping, table = self.mapping, self._table
         assert table is not None
         keys = self._columns()
-        read = [table.columns[column] for column in mapping.columns.values()]
+        read = [fields.readable(table.columns[column]) for column in mapping.columns.values()]
         version = [] if mapping.version_column is None else [table.columns[mapping.version_column]]
-        asked = [self._identity(item) for item in items]
+        asked = [item.identity for item in items]
+        expected = {*asked}
         where = tuple_(*keys).in_(asked)
         query = select(*keys, *version, *read).where(where).order_by(*keys).with_for_update()
         found = {}
@@ -199,25 +209,41 @@ class Mapped:
             if number is not None and whole_of(number) is None:
                 said = f"{mapping!r}: {mapping.version_column} holds no whole number"
                 raise SyncFailed("schema", said)
-            fields = dict(zip(mapping.columns, values, strict=True))
-            found[tuple(row[: len(keys)])] = Current(fields, number)
+            identity = tuple(
+                fields.identified(value, key.type)
+                for value, key in zip(row[: len(keys)], keys, strict=True)
+            )
+            if identity not in expected:  # it would be taken for one that is not there
+                raise RowsFault(Poison("constraint", OTHER_ID % mapping.table))
+            read_as = dict(zip(mapping.columns, values, strict=True))
+            found[identity] = Current(read_as, number)
         return found
 
     def _decision(self, item: Item, row: Current | None, last: Last) -> Decision:
         if item.record.removed:
             return Decision(Written(), None, Last())
-        decided = decide(
-            item.fields,
-            item.base,
-            after_miss=item.record.after_miss,
-            row=row,
-            last=last,
-            versioned=self.mapping.version_column is not None,
-            strategy=self._strategy,
-        )
+        try:
+            decided = decide(
+                item.fields,
+                item.base,
+                after_miss=item.record.after_miss,
+                row=row,
+                last=last,
+                versioned=self.mapping.version_column is not None,
+                strategy=self._strategy,
+            )
+        except Exception as error:
+            if self._strategy.merge is None:
+                raise
+            said = f"the merge function raised {type(error).__name__}"
+            raise RowsFault(Poison("constraint", said)) from error
         if isinstance(decided.outcome, Conflict) and decided.outcome.kept == "merged":
-            merged = self._converted(decided.write or {})
-            return decided._replace(write=merged)
+            merged: Any = decided.write
+            row_of = self._converted(merged) if isinstance(merged, Values) else {}
+            if not row_of:  # else the row were a new version without what was set
+                said = NOT_MERGED % (type(merged).__name__, ", ".join(self.mapping.columns))
+                raise RowsFault(Poison("constraint", said))
+            return decided._replace(write=row_of)
         return decided
 
     async def _carry_out(
@@ -236,7 +262,7 @@ class Mapped:
         old: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
         gone: list[tuple[Any, ...]] = []
         for item in items:
-            identity, decision = self._identity(item), decisions[item.owner]
+            identity, decision = item.identity, decisions[item.owner]
             if item.record.removed and identity in current:
                 gone.append(identity)
             if decision.write is None:

@@ -358,7 +358,7 @@ class Target:
                     found: list[Outcome] = await write(connection, self.dialect, rows)
             except SomeAreKnown:
                 write = writer.write_each
-            except SyncFailed:
+            except (SyncFailed, RowsFault):
                 raise
             except Exception as error:
                 raise told(error) from error
