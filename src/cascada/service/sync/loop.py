@@ -104,6 +104,8 @@ class SyncLoop:
         self._backlog: Backlog | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._next_forget = 0.0
+        self._ended = 0.0
+        """When the last round did, by the monotonic clock."""
 
     def _begin(self) -> None:
         """What belongs to an event loop, anew on another one."""
@@ -197,15 +199,15 @@ class SyncLoop:
                         await self._target.look_at_tables()
             except Exception:
                 logger.exception("a round of the sync of %s broke off", self.service)
-                finished = False
+                finished, self._ended = False, self._clock.monotonic()
             pause = 0.0 if finished else min(max(2 * pause, FIRST_PAUSE), LONGEST_PAUSE)
             if not finished:
                 logger.error("sync of %s: next try in %g seconds", self.service, pause)
-            await self._rest(pause or self._interval())
+            # From the round's end on: to look at tables takes a while, too.
+            await self._rest(self._ended + (pause or self._interval()))
 
-    async def _rest(self, seconds: float) -> None:
+    async def _rest(self, until: float) -> None:
         """Wait, and look now and then how much waits in the journal."""
-        until = self._clock.monotonic() + seconds
         while (left := until - self._clock.monotonic()) > 0:
             with suppress(TimeoutError):
                 async with asyncio.timeout(min(left, LOOK_EVERY)):
@@ -244,7 +246,8 @@ class SyncLoop:
         # Held so far: else they would have been the oldest again, and kept all others waiting.
         await self._release(held)
         await self.look()
-        seconds = self._clock.monotonic() - began
+        self._ended = self._clock.monotonic()
+        seconds = self._ended - began
         report = tally.report(self.service, seconds, self.waiting, self.lag_seconds)
         if report.finished and tally.done:
             await self._forget()
