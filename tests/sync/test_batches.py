@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.ext.asyncio import create_async_engine
 
-from cascada import Cache, CacheService, Context, Limits
+from cascada import Cache, CacheService, Context, Limits, Mapping
 from cascada.service.sync import loop
+from cascada.service.sync.entries import Entries
 from cascada.service.sync.records import Rows
+from cascada.service.sync.tables import Mapped
 from cascada.service.sync.target import Target
 from cascada.testing import ManualClock
 from tests.servers.redis import RedisServer
@@ -85,3 +89,42 @@ async def test_what_a_round_that_broke_off_has_claimed_is_free_at_once(
             with pytest.raises(RuntimeError, match="broken"):
                 await service.sync_now()
         assert (await service.sync_now()).written == 20
+
+
+async def test_a_table_that_is_met_in_a_later_batch_breaks_into_no_other_s_transaction(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database has one connection for all: who gives it back ends what is not committed."""
+    monkeypatch.setattr(loop, "AT_ONCE", 10)
+    write, others = Entries.write, 0
+
+    async def slow(self: Entries, *given: Any) -> Any:
+        nonlocal others
+        others += 1
+        answers = await write(self, *given)
+        await asyncio.sleep(0.05)  # the next batch is read meanwhile
+        others -= 1
+        return answers
+
+    find = Mapped.find
+
+    async def alone(self: Mapped, connection: Any) -> None:
+        assert not others
+        await find(self, connection)
+
+    monkeypatch.setattr(Entries, "write", slow)
+    monkeypatch.setattr(Mapped, "find", alone)
+    engine = create_async_engine("sqlite+aiosqlite://")
+    async with engine.begin() as connection:
+        await connection.exec_driver_sql("CREATE TABLE t (id text PRIMARY KEY, n int)")
+    async with Cache(database=str(tmp_path / "cache.db"), limits=LIMITS) as cache:
+        service = CacheService(cache=cache, database=engine, mappings=[Mapping("m:", "t", ["n"])])
+        await set_some(service, 25)
+        for n in range(15):
+            assert await service.set(f"m:{n}", {"n": n}, fetched=False)
+        assert (await service.sync_now()).written == 40
+    async with engine.connect() as connection:
+        for table, count in (("cascada_service_entries", 25), ("t", 15)):
+            answer = await connection.exec_driver_sql(f"SELECT count(*) FROM {table}")
+            assert answer.scalar() == count
+    await engine.dispose()

@@ -102,11 +102,12 @@ Answer = Outcome | SyncFailed
 
 
 class Part(NamedTuple):
-    """Those for one table: where they stand among all, and as its rows, or why there are none."""
+    """Those for one table: where they stand among all, and as its rows; None: to be made when they
+    are written."""
 
     writer: Any
     places: list[int]
-    prepared: Sequence[Any] | SyncFailed
+    prepared: Sequence[Any] | None
 
 
 class Rows(NamedTuple):

@@ -252,22 +252,15 @@ class Target:
             raise failure_of(error) from error
 
     async def rows_of(self, records: Sequence[Record]) -> Rows:
-        """Each as a row of its table. It may be done while others are written: it takes the event
-        loop, and those the database. Nothing is raised but BadInput and MissingExtra."""
+        """Each as a row of its table, while others are written: nothing is asked of the database,
+        whose only connection may be theirs. So a table that is not known yet has no rows here."""
         answers: dict[int, Answer] = {}
         parts: list[Part] = []
         for writer, places in self._groups(records, answers):
             them = [records[place] for place in places]
-            try:
-                parts.append(Part(writer, places, await self._prepared(writer, them)))
-            except SyncFailed as error:
-                parts.append(Part(writer, places, error))
+            known = writer.is_found if isinstance(writer, Mapped) else True
+            parts.append(Part(writer, places, await writer.prepared(them) if known else None))
         return Rows(records, answers, parts)
-
-    async def _prepared(self, writer: Writer, records: Sequence[Record]) -> Sequence[Any]:
-        if isinstance(writer, Mapped):
-            await self._find(writer)
-        return await writer.prepared(records)
 
     async def write(
         self, records: Sequence[Record] | Rows, since: float | None = None
@@ -278,16 +271,21 @@ class Target:
         rows = records if isinstance(records, Rows) else await self.rows_of(records)
         answers = {**rows.answers}
         away: SyncFailed | None = None
-        for writer, places, ready in rows.parts:
-            prepared, found = away or ready, list[Answer]()
-            try:
-                if isinstance(prepared, SyncFailed):
-                    raise prepared
-                await self.begin()
-                found = await self._written(writer, prepared, partial(self._once, writer, since))
-            except SyncFailed as error:
-                found = [error] * len(places)
-                away = away or (error if error.cause in ("connection", "timeout") else None)
+        for writer, places, prepared in rows.parts:
+            found: list[Answer]
+            if away is None:
+                try:
+                    await self.begin()
+                    if prepared is None:
+                        await self._find(writer)
+                        prepared = await writer.prepared([rows.records[place] for place in places])
+                    once = partial(self._once, writer, since)
+                    found = await self._written(writer, prepared, once)
+                except SyncFailed as error:
+                    found = [error] * len(places)
+                    away = error if error.cause in ("connection", "timeout") else None
+            else:
+                found = [away] * len(places)
             answers.update(zip(places, found, strict=True))
         return [answers[place] for place in range(len(rows.records))]
 
